@@ -1,0 +1,242 @@
+use std::collections::BTreeMap;
+
+use fog_types::{ErrorKind, JobId, JobState};
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::verdict::VerdictView;
+use crate::view::{Check, Example, HistoryPoint, JobDetail, JobSummary, Snapshot};
+
+/// Raised when an older front end could misread an answer.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Everything a front end can ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Command {
+    /// Everything the first screen shows → [`Reply::Snapshot`].
+    Snapshot,
+    /// The big switch → [`Reply::Done`].
+    SetContributing {
+        /// Contribute from now on.
+        on: bool,
+    },
+    /// Pause for some minutes; 0 ends a pause → [`Reply::Done`].
+    Snooze {
+        /// How long.
+        minutes: u32,
+    },
+    /// Finish the tasks that run, then switch contributing off → [`Reply::Done`].
+    FinishThenStop,
+    /// The verdict, on the real readings or with some replaced → [`Reply::Verdict`].
+    Why {
+        /// Readings to replace, by name. Nothing is changed by asking.
+        with: Vec<(String, String)>,
+    },
+    /// Accept a job → [`Reply::Submitted`].
+    Submit {
+        /// The job file's text.
+        job_file: String,
+        /// The folder its paths are relative to.
+        folder: String,
+    },
+    /// Accept one of the jobs that come with the program → [`Reply::Submitted`].
+    SubmitExample {
+        /// Its name.
+        name: String,
+    },
+    /// The jobs that come with the program → [`Reply::Examples`].
+    Examples,
+    /// A page of jobs, newest first → [`Reply::Jobs`].
+    Jobs(JobQuery),
+    /// One job with its tasks and history → [`Reply::Job`].
+    Job {
+        /// Which.
+        id: JobId,
+        /// First task to show.
+        tasks_from: u32,
+    },
+    /// Change one job → [`Reply::Done`].
+    ChangeJob {
+        /// Which.
+        id: JobId,
+        /// How.
+        action: JobAction,
+    },
+    /// What a task printed → [`Reply::Text`].
+    Log {
+        /// Which job.
+        id: JobId,
+        /// Which task.
+        index: u32,
+        /// Standard error instead of standard output.
+        stderr: bool,
+    },
+    /// One output file → [`Reply::Bytes`].
+    Output {
+        /// Which job.
+        id: JobId,
+        /// Which task; `None` for the assembled result.
+        index: Option<u32>,
+        /// Its path; ignored for the assembled result.
+        path: String,
+    },
+    /// Write every result file of a job below a folder → [`Reply::Exported`].
+    Export {
+        /// Which job.
+        id: JobId,
+        /// Where to; made when missing.
+        folder: String,
+    },
+    /// The settings in force → [`Reply::Settings`].
+    Settings,
+    /// Change settings, all or none; null returns one to its default → [`Reply::Done`].
+    SetSettings {
+        /// New values by key.
+        changes: BTreeMap<String, serde_json::Value>,
+    },
+    /// Return every setting to its default → [`Reply::Done`].
+    ResetSettings,
+    /// What the device did → [`Reply::History`].
+    History {
+        /// How far back, in hours.
+        hours: u32,
+        /// At most this many points.
+        points: u32,
+    },
+    /// Check that everything works → [`Reply::Checks`].
+    Doctor,
+    /// Stop the engine → [`Reply::Done`].
+    Shutdown,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobQuery {
+    /// Only these states; empty means all.
+    pub states: Vec<JobState>,
+    /// Only names containing this.
+    pub name: String,
+    /// Only numbers below this.
+    pub before: Option<JobId>,
+    /// At most this many, 1 to 500; 0 means 100.
+    pub limit: u32,
+}
+
+/// A change to one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobAction {
+    /// Stop its tasks and start no more.
+    Pause,
+    /// Go on, also after failures in a row.
+    Resume,
+    /// End it; results that exist are kept.
+    Cancel,
+    /// Forget an ended job and its results.
+    Remove,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// To [`Command::Snapshot`].
+    Snapshot(Box<Snapshot>),
+    /// To [`Command::Why`].
+    Verdict(VerdictView),
+    /// To [`Command::Submit`]: stored, and safe from here on.
+    Submitted {
+        /// The new job.
+        job: JobSummary,
+    },
+    /// To [`Command::Jobs`].
+    Jobs(Vec<JobSummary>),
+    /// To [`Command::Job`].
+    Job(Box<JobDetail>),
+    /// To [`Command::Log`].
+    Text(String),
+    /// To [`Command::Output`], in base64.
+    Bytes {
+        /// MIME type guessed from the bytes.
+        mime: String,
+        /// The content.
+        base64: String,
+    },
+    /// To [`Command::Export`]: what was written.
+    Exported {
+        /// Paths, complete.
+        files: Vec<String>,
+    },
+    /// To [`Command::Settings`]: every key with its value.
+    Settings(BTreeMap<String, serde_json::Value>),
+    /// To [`Command::History`].
+    History(Vec<HistoryPoint>),
+    /// To [`Command::Examples`].
+    Examples(Vec<Example>),
+    /// To [`Command::Doctor`].
+    Checks(Vec<Check>),
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What a front end acts on.
+    pub kind: ErrorKind,
+    /// One sentence: what happened, what was kept, what to do.
+    pub message: String,
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// One command on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// A command whose answer repeats the id.
+    Call {
+        /// Chosen by the client.
+        id: u64,
+        /// What to do.
+        command: Command,
+    },
+    /// Send events from now on.
+    Subscribe,
+}
+
+/// An answer on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// Of the request.
+    pub id: u64,
+    /// The outcome.
+    pub result: Result<Reply, ApiError>,
+}
+
+/// Everything a server may say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// The first message on every connection.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the server.
+        protocol: u32,
+        /// Its release.
+        version: String,
+    },
+    /// An answer.
+    Response(Box<Response>),
+    /// Something happened.
+    Event(Box<Event>),
+}

@@ -1,0 +1,75 @@
+use std::collections::BTreeMap;
+
+use fog_types::JobId;
+use serde::{Deserialize, Serialize};
+
+use crate::view::{ActiveTask, JobSummary, Status};
+
+/// Something that changed, numbered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The state's revision after this event. A gap means events were missed: ask for a snapshot.
+    pub revision: u64,
+    /// What.
+    pub body: EventBody,
+}
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventBody {
+    /// The verdict, the switch, the counts or the set of active tasks.
+    Status(Box<Status>),
+    /// An active task moved on.
+    Progress(ActiveTask),
+    /// A job is new or changed.
+    Job(JobSummary),
+    /// A job was forgotten.
+    JobRemoved(JobId),
+    /// A task has its result.
+    TaskFinished {
+        /// Which job.
+        job: JobId,
+        /// Which task.
+        index: u32,
+    },
+    /// Settings changed; all of them.
+    Settings(BTreeMap<String, serde_json::Value>),
+    /// The user should know.
+    Notice(Notice),
+    /// Events were dropped because this listener was slow: ask for a snapshot.
+    Missed,
+}
+
+/// Something worth a notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Notice {
+    /// A job was given up.
+    JobFailed {
+        /// Which.
+        id: JobId,
+        /// Its name.
+        name: String,
+        /// Why.
+        problem: String,
+    },
+    /// A job was paused after failures in a row.
+    JobStopped {
+        /// Which.
+        id: JobId,
+        /// Its name.
+        name: String,
+        /// The last failure.
+        problem: String,
+    },
+    /// A job is done.
+    JobFinished {
+        /// Which.
+        id: JobId,
+        /// Its name.
+        name: String,
+    },
+}

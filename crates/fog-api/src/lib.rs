@@ -1,0 +1,21 @@
+//! The contract with every front end: one [`Command`] in, one [`Reply`] out, one stream of
+//! [`Event`]s. Plain data in the front end's words; no I/O, no engine types.
+//!
+//! Adding a field or a variant is compatible; a test keeps old samples readable. Times cross as
+//! milliseconds since 1970, UTC.
+
+mod command;
+mod event;
+pub mod settings;
+mod state;
+mod verdict;
+mod view;
+
+pub use command::{ApiError, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
+pub use event::{Event, EventBody, Notice};
+pub use state::{Applied, apply};
+pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
+pub use view::{
+    ActiveTask, AttemptView, Check, CheckState, Example, HistoryPoint, JobCounts, JobDetail, JobSummary, JournalLine, OutputView, Snapshot, Status, TaskView,
+    Today,
+};

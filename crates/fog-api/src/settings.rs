@@ -1,0 +1,253 @@
+//! The one schema of settings: what the window shows, what `fog settings` accepts, what is stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Version of the exported file.
+pub const EXPORT_VERSION: u32 = 1;
+
+/// Where a setting is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// When to work.
+    When,
+    /// How much to use.
+    HowMuch,
+    /// Language, colours, notifications.
+    Appearance,
+    /// Not in the window; `fog settings` only.
+    Expert,
+}
+
+/// What a setting may hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// true or false.
+    Flag(bool),
+    /// A number in a range.
+    Number {
+        /// Default.
+        default: f64,
+        /// Lowest.
+        min: f64,
+        /// Highest.
+        max: f64,
+        /// Unit, for people: `%`, `°C`, `s`, `GB`, `MiB`, `days`, or nothing.
+        unit: &'static str,
+    },
+    /// One of some words; the first is the default.
+    Choice(&'static [&'static str]),
+    /// Free text up to 500 characters.
+    Text(&'static str),
+    /// A list of words, at most 50.
+    List,
+    /// 168 characters, Monday 00:00 first: `0` off, `1` full, `2` quiet.
+    Week,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setting {
+    /// Its key everywhere.
+    pub key: &'static str,
+    /// Where it is shown.
+    pub group: Group,
+    /// What it may hold.
+    pub kind: Kind,
+}
+
+const fn number(default: f64, min: f64, max: f64, unit: &'static str) -> Kind {
+    Kind::Number { default, min, max, unit }
+}
+
+const fn s(key: &'static str, group: Group, kind: Kind) -> Setting {
+    Setting { key, group, kind }
+}
+
+use Group::{Appearance, Expert, HowMuch, When};
+
+/// Every setting, in the order in which they are shown. At most 25 are visible (a test counts).
+pub const ALL: &[Setting] = &[
+    s("contributing", When, Kind::Flag(false)),
+    s("run_on_battery", When, Kind::Flag(false)),
+    s("battery_stop", When, number(40.0, 5.0, 95.0, "%")),
+    s("battery_resume", When, number(60.0, 5.0, 100.0, "%")),
+    s("run_while_in_use", When, Kind::Flag(false)),
+    s("idle_after", When, number(180.0, 1.0, 7200.0, "s")),
+    s("respect_media", When, Kind::Flag(true)),
+    s("exclusive_programs", When, Kind::List),
+    s("other_cpu_stop", When, number(25.0, 1.0, 100.0, "%")),
+    s("stop_when_metered", When, Kind::Flag(false)),
+    s("energy_source", When, Kind::Text("")),
+    s("energy_max", When, number(0.0, -10_000.0, 10_000.0, "")),
+    s("week", When, Kind::Week),
+    s("cores", HowMuch, number(0.0, 0.0, 256.0, "")),
+    s("memory_share", HowMuch, number(50.0, 5.0, 90.0, "%")),
+    s("duty_idle", HowMuch, number(100.0, 5.0, 100.0, "%")),
+    s("duty_in_use", HowMuch, number(50.0, 5.0, 100.0, "%")),
+    s("cpu_temp_stop", HowMuch, number(85.0, 40.0, 105.0, "°C")),
+    s("battery_temp_stop", HowMuch, number(40.0, 25.0, 60.0, "°C")),
+    s("storage_cap", HowMuch, number(10.0, 0.1, 2000.0, "GB")),
+    s("disk_free_min", HowMuch, number(5.0, 0.1, 2000.0, "GB")),
+    s("language", Appearance, Kind::Choice(&["system", "en", "de"])),
+    s("theme", Appearance, Kind::Choice(&["system", "light", "dark"])),
+    s("notifications", Appearance, Kind::Flag(true)),
+    s("autostart", Appearance, Kind::Flag(false)),
+    s("quiet_duty", Expert, number(40.0, 5.0, 100.0, "%")),
+    s("quiet_fan_rpm", Expert, number(2500.0, 0.0, 20_000.0, "rpm")),
+    s("ram_available_min", Expert, number(512.0, 64.0, 1_048_576.0, "MiB")),
+    s("unknown_cpu_temp", Expert, Kind::Choice(&["allow", "stop"])),
+    s("unknown_battery", Expert, Kind::Choice(&["allow", "stop"])),
+    s("unknown_idle", Expert, Kind::Choice(&["stop", "allow"])),
+    s("unknown_energy", Expert, Kind::Choice(&["stop", "allow"])),
+    s("keep_finished_days", Expert, number(30.0, 1.0, 3650.0, "days")),
+    s("first_run_done", Expert, Kind::Flag(false)),
+];
+
+/// The setting with this key.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Setting> {
+    ALL.iter().find(|setting| setting.key == key)
+}
+
+/// Every setting at its default.
+#[must_use]
+pub fn defaults() -> BTreeMap<String, Value> {
+    ALL.iter().map(|setting| (setting.key.to_owned(), setting.default())).collect()
+}
+
+impl Setting {
+    /// Its default.
+    #[must_use]
+    pub fn default(&self) -> Value {
+        match self.kind {
+            Kind::Flag(on) => on.into(),
+            Kind::Number { default, .. } => default.into(),
+            Kind::Choice(words) => words.first().copied().unwrap_or_default().into(),
+            Kind::Text(text) => text.into(),
+            Kind::List => Value::Array(Vec::new()),
+            Kind::Week => "1".repeat(168).into(),
+        }
+    }
+
+    /// Checks a value and brings it to its stored form.
+    ///
+    /// # Errors
+    /// A sentence that says what would be valid.
+    pub fn check(&self, value: &Value) -> Result<Value, String> {
+        let key = self.key;
+        match self.kind {
+            Kind::Flag(_) => value.as_bool().map(Value::from).ok_or(format!("{key} is true or false")),
+            Kind::Number { min, max, unit, .. } => value
+                .as_f64()
+                .filter(|n| (min..=max).contains(n))
+                .map(Value::from)
+                .ok_or_else(|| format!("{key} is a number from {min} to {max} {unit}").trim_end().to_owned()),
+            Kind::Choice(words) => {
+                value.as_str().filter(|word| words.contains(word)).map(Value::from).ok_or_else(|| format!("{key} is one of {}", words.join(", ")))
+            }
+            Kind::Text(_) => value
+                .as_str()
+                .filter(|text| text.chars().count() <= 500 && !text.chars().any(char::is_control))
+                .map(Value::from)
+                .ok_or(format!("{key} is text of at most 500 characters")),
+            Kind::List => {
+                let words = value.as_array().filter(|list| list.len() <= 50).and_then(|list| {
+                    list.iter()
+                        .map(|word| word.as_str().map(str::trim).filter(|w| !w.is_empty() && w.len() <= 200).map(Value::from))
+                        .collect::<Option<Vec<_>>>()
+                });
+                words.map(Value::from).ok_or(format!("{key} is a list of at most 50 names"))
+            }
+            Kind::Week => value
+                .as_str()
+                .filter(|week| week.len() == 168 && week.bytes().all(|b| (b'0'..=b'2').contains(&b)))
+                .map(Value::from)
+                .ok_or(format!("{key} has 168 characters, one an hour from Monday 00:00: 0 off, 1 full, 2 quiet")),
+        }
+    }
+
+    /// Reads a value as a person types it: `on`, `45`, `a,b`.
+    ///
+    /// # Errors
+    /// A sentence that says what would be valid.
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        let text = text.trim();
+        let value = match self.kind {
+            Kind::Flag(_) => match text {
+                "true" | "on" | "yes" | "1" => true.into(),
+                "false" | "off" | "no" | "0" => false.into(),
+                _ => Value::Null,
+            },
+            Kind::Number { .. } => text.parse::<f64>().map_or(Value::Null, Value::from),
+            Kind::List => Value::Array(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(Value::from).collect()),
+            Kind::Choice(_) | Kind::Text(_) | Kind::Week => text.into(),
+        };
+        self.check(&value)
+    }
+}
+
+/// The file that `fog settings export` writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExportFile {
+    /// [`EXPORT_VERSION`].
+    pub fog_settings: u32,
+    /// Values by key.
+    pub settings: BTreeMap<String, Value>,
+}
+
+/// Reads an exported file. Keys this release does not know are returned apart.
+///
+/// # Errors
+/// A sentence about the first thing that is wrong; nothing should be imported then.
+pub fn parse_export(text: &str) -> Result<(BTreeMap<String, Value>, Vec<String>), String> {
+    let file: ExportFile = serde_json::from_str(text).map_err(|e| format!("this is not a settings file: {e}"))?;
+    if file.fog_settings != EXPORT_VERSION {
+        return Err(format!("the settings file has version {}; this release reads version {EXPORT_VERSION}", file.fog_settings));
+    }
+    let mut known = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for (key, value) in file.settings {
+        match find(&key) {
+            Some(setting) => {
+                known.insert(key, setting.check(&value)?);
+            }
+            None => unknown.push(key),
+        }
+    }
+    Ok((known, unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_25_settings_are_visible_and_keys_are_unique() {
+        assert!(ALL.iter().filter(|s| s.group != Group::Expert).count() <= 25);
+        assert_eq!(defaults().len(), ALL.len());
+    }
+
+    #[test]
+    fn every_default_is_valid_and_survives_export_and_import() {
+        for setting in ALL {
+            assert_eq!(setting.check(&setting.default()), Ok(setting.default()), "{}", setting.key);
+        }
+        let file = ExportFile { fog_settings: EXPORT_VERSION, settings: defaults() };
+        let (known, unknown) = parse_export(&serde_json::to_string(&file).unwrap()).unwrap();
+        assert_eq!((known, unknown), (defaults(), Vec::new()));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_what_would_be_right() {
+        let error = |key: &str, text: &str| find(key).unwrap().parse(text).unwrap_err();
+        assert!(error("battery_stop", "200").contains("from 5 to 95 %"));
+        assert!(error("battery_stop", "NaN").contains("number"));
+        assert!(error("theme", "pink").contains("light"));
+        assert!(error("run_on_battery", "perhaps").contains("true or false"));
+        assert!(error("week", "111").contains("168"));
+        assert!(parse_export("{\"fog_settings\": 7, \"settings\": {}}").unwrap_err().contains("version 7"));
+    }
+}

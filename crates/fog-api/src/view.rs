@@ -1,0 +1,269 @@
+use std::collections::BTreeMap;
+
+use fog_types::{JobId, JobState, TaskState};
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::VerdictView;
+
+/// Everything the first screen shows, at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Counts changes; an event with revision `n + 1` follows a snapshot with `n`.
+    pub revision: u64,
+    /// Release of the engine.
+    pub version: String,
+    /// Working or not.
+    pub status: Status,
+    /// The newest jobs, newest first, at most 100.
+    pub jobs: Vec<JobSummary>,
+    /// Every setting.
+    pub settings: BTreeMap<String, serde_json::Value>,
+    /// The data folder.
+    pub data_folder: String,
+    /// The engine runs in a daemon of its own rather than in this window.
+    pub attached: bool,
+}
+
+/// Working or not, and on what.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The big switch.
+    pub contributing: bool,
+    /// Paused by hand until then.
+    pub snoozed_until_ms: Option<i64>,
+    /// What the rules say.
+    pub verdict: VerdictView,
+    /// Tasks in workers now.
+    pub active: Vec<ActiveTask>,
+    /// What comes next, in words: job name and task.
+    pub next: Option<String>,
+    /// Jobs by state.
+    pub counts: JobCounts,
+    /// Since midnight.
+    pub today: Today,
+    /// When this was true.
+    pub at_ms: i64,
+}
+
+/// A task in a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActiveTask {
+    /// Its job.
+    pub job: JobId,
+    /// Its place in the job.
+    pub index: u32,
+    /// The job's name.
+    pub name: String,
+    /// Who submitted the job.
+    pub owner: String,
+    /// Tasks of the job.
+    pub tasks_total: u32,
+    /// 0 to 1000; `None` when it cannot be told.
+    pub permille: Option<u16>,
+    /// Seconds left, when it can be told.
+    pub seconds_left: Option<u64>,
+    /// Kept where it is, waiting to go on.
+    pub frozen: bool,
+    /// Start of this attempt.
+    pub started_ms: i64,
+    /// Work units so far.
+    pub units: u64,
+}
+
+/// Jobs by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobCounts {
+    /// Waiting.
+    pub queued: u64,
+    /// Started.
+    pub running: u64,
+    /// Paused.
+    pub paused: u64,
+    /// Done.
+    pub finished: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+}
+
+/// What was done since midnight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Today {
+    /// Milliseconds in which at least one task ran.
+    pub worked_ms: u64,
+    /// Work units.
+    pub units: u64,
+    /// Results.
+    pub results: u64,
+}
+
+/// A line in a list of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// Its number.
+    pub id: JobId,
+    /// Its name.
+    pub name: String,
+    /// Who submitted it.
+    pub owner: String,
+    /// Where it is.
+    pub state: JobState,
+    /// -10 to 10.
+    pub priority: i8,
+    /// Tasks in all.
+    pub tasks_total: u32,
+    /// Tasks with a result.
+    pub tasks_finished: u32,
+    /// Units of finished tasks.
+    pub units: u64,
+    /// Accepted.
+    pub created_ms: i64,
+    /// Given up then.
+    pub deadline_ms: i64,
+    /// Ended.
+    pub finished_ms: Option<i64>,
+    /// Why it failed or stopped; empty if it did not.
+    pub problem: String,
+    /// The result is one picture that can be shown as it grows.
+    pub is_picture: bool,
+}
+
+/// One job, complete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobDetail {
+    /// Its line.
+    pub summary: JobSummary,
+    /// BLAKE3 id of its module.
+    pub module: String,
+    /// The job file as JSON.
+    pub spec: serde_json::Value,
+    /// A page of its tasks.
+    pub tasks: Vec<TaskView>,
+    /// What happened, oldest first.
+    pub journal: Vec<JournalLine>,
+    /// Units its unfinished tasks will take, from the finished ones.
+    pub units_left: Option<u64>,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its place in the job.
+    pub index: u32,
+    /// Where it is.
+    pub state: TaskState,
+    /// 0 to 1000.
+    pub permille: u16,
+    /// Exit code of its result.
+    pub exit_code: Option<u32>,
+    /// Work units of its result.
+    pub units: u64,
+    /// Running time of its result.
+    pub active_ms: u64,
+    /// Largest memory, bytes.
+    pub memory: u64,
+    /// Identity of its result.
+    pub result_hash: Option<String>,
+    /// What the last failed attempt said.
+    pub problem: String,
+    /// Waits for a back-off until then.
+    pub not_before_ms: i64,
+    /// Its files.
+    pub outputs: Vec<OutputView>,
+    /// Its tries.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One file of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputView {
+    /// Relative path.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 id.
+    pub blob: String,
+}
+
+/// One try at a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// Start.
+    pub started_ms: i64,
+    /// End.
+    pub ended_ms: Option<i64>,
+    /// `running`, `finished`, `failed`, `interrupted` or `cancelled`.
+    pub outcome: String,
+    /// Why.
+    pub detail: String,
+}
+
+/// One line of a job's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalLine {
+    /// When.
+    pub at_ms: i64,
+    /// What, one word.
+    pub kind: String,
+    /// Which task.
+    pub index: Option<u32>,
+    /// More.
+    pub detail: String,
+}
+
+/// A stretch of the device's past.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPoint {
+    /// Its end.
+    pub at_ms: i64,
+    /// Its length.
+    pub span_ms: u64,
+    /// Mean duty, 0 to 100.
+    pub duty: u8,
+    /// Time worked.
+    pub worked_ms: u64,
+    /// Units done.
+    pub units: u64,
+    /// °C.
+    pub cpu_temp: Option<f64>,
+    /// Percent.
+    pub battery: Option<f64>,
+    /// Percent.
+    pub other_cpu: Option<f64>,
+    /// The first reason, as its rule's word; empty when it worked, `idle` when nothing waited.
+    pub reason: String,
+}
+
+/// A job that comes with the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// For [`SubmitExample`](crate::Command::SubmitExample).
+    pub name: String,
+    /// What people see.
+    pub title: String,
+}
+
+/// One line of `fog doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// How it is.
+    pub state: CheckState,
+    /// What was found, and what to do.
+    pub detail: String,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// Works.
+    Good,
+    /// Missing, and the program works without it.
+    Missing,
+    /// Does not work and should.
+    Bad,
+}

@@ -1,0 +1,290 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use fog_types::JobId;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done          1  answered no, or a job failed   2  wrong arguments
+  65  bad input     66 not found                      69 no engine runs
+  70  a bug here    74 file or disk                   75 state or limit forbids it
+  76  other version 78 not supported here
+`fog run` passes on the exit code of the program it ran; 124 a limit ended it, 126 it cannot run.
+
+Environment: FOG_DATA_DIR, FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug), LANG.";
+
+/// Lend your device's idle time, and run jobs on it
+#[derive(Debug, Parser)]
+#[command(name = "fog", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// Folder with jobs, results and settings
+    #[arg(long, global = true, value_name = "DIR", env = "FOG_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the engine without a window, until it is stopped
+    #[command(after_help = "Examples:\n  fog daemon\n  fog daemon --data-dir /var/lib/fog\n  FOG_LOG=debug fog daemon")]
+    Daemon(DaemonArgs),
+    /// Is it working, on what, and why not
+    #[command(after_help = "Examples:\n  fog status\n  fog status --watch\n  fog status --json")]
+    Status(WatchArgs),
+    /// Every reason why the device does not work, or not at full speed
+    #[command(after_help = "Examples:\n  fog why\n  fog why --with battery=35,charging=false\n  fog why --trace recorded.jsonl")]
+    Why(WhyArgs),
+    /// Switch contributing on
+    #[command(after_help = "Example:\n  fog on")]
+    On,
+    /// Switch contributing off
+    #[command(after_help = "Examples:\n  fog off\n  fog off --finish    # let running tasks end first")]
+    Off(OffArgs),
+    /// Pause for some minutes
+    #[command(after_help = "Examples:\n  fog snooze 30\n  fog snooze 0    # end the pause")]
+    Snooze(SnoozeArgs),
+    /// Read and change settings
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fog settings list\n  fog settings set battery_stop=50 run_on_battery=on\n  fog settings export -o fog.json"
+    )]
+    Settings(SettingsVerb),
+    /// Run a WASI program here and now, without the engine or a network
+    #[command(
+        after_help = "Examples:\n  fog run hello.wasm\n  fog run sort.wasm --stdin words.txt > sorted.txt\n  fog run tool.wasm --input data.csv=./data.csv --out results -- --fast /in/data.csv"
+    )]
+    Run(Box<RunArgs>),
+    /// Give the engine a job
+    #[command(
+        after_help = "Examples:\n  fog submit job.toml\n  fog submit program.wasm --wait\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
+    )]
+    Submit(SubmitArgs),
+    /// List jobs, newest first
+    #[command(after_help = "Examples:\n  fog jobs\n  fog jobs --state running --state queued\n  fog jobs --json | jq '.[].id'")]
+    Jobs(JobsArgs),
+    /// Look at one job or change it
+    #[command(subcommand, after_help = "Examples:\n  fog job show 12\n  fog job logs 12 --task 3\n  fog job result 12 -o results\n  fog job cancel 12")]
+    Job(JobVerb),
+    /// What the device did
+    #[command(after_help = "Examples:\n  fog history\n  fog history --hours 720 --json")]
+    History(HistoryArgs),
+    /// Check sensors, folders and the engine
+    #[command(after_help = "Example:\n  fog doctor")]
+    Doctor,
+    /// Stop the engine; unfinished tasks wait for its next start
+    #[command(after_help = "Example:\n  fog shutdown")]
+    Shutdown,
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  fog completions bash > ~/.local/share/bash-completion/completions/fog")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// Write the log here instead of to standard error
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Print a line whenever something changes, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// Pretend these readings: name=value, separated by commas. Nothing is changed
+    #[arg(long, value_name = "K=V,…", value_delimiter = ',')]
+    pub with: Vec<String>,
+    /// Replay recorded readings (JSON lines) through the rules and print every change
+    #[arg(long, value_name = "FILE", conflicts_with = "with")]
+    pub trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct OffArgs {
+    /// Let running tasks end first
+    #[arg(long)]
+    pub finish: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SnoozeArgs {
+    /// How long; 0 ends a pause
+    #[arg(default_value_t = 30)]
+    pub minutes: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SettingsVerb {
+    /// Every setting with its value, default and range
+    List,
+    /// One value
+    Get {
+        /// Its key
+        key: String,
+    },
+    /// Change settings, all or none
+    Set {
+        /// KEY=VALUE; an empty value returns to the default
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        changes: Vec<String>,
+    },
+    /// Write all settings to one file
+    Export {
+        /// Where to; standard output when not given
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Take settings from an exported file, all or none
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Return every setting to its default
+    Reset,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The program: a WebAssembly command for WASI preview 1
+    pub module: PathBuf,
+    /// One argument for the program; may be repeated
+    #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
+    pub arg: Vec<String>,
+    /// One variable for the program; may be repeated
+    #[arg(long, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// File for the program's standard input; - for this command's own
+    #[arg(long, value_name = "FILE")]
+    pub stdin: Option<PathBuf>,
+    /// A file the program may read as /in/NAME; may be repeated
+    #[arg(long, value_name = "NAME=PATH")]
+    pub input: Vec<String>,
+    /// Folder for the files the program leaves
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Most memory, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+    /// Most work units
+    #[arg(long, value_name = "N")]
+    pub units: Option<u64>,
+    /// Most running time, such as 90s or 2h
+    #[arg(long, value_name = "SPAN")]
+    pub wall: Option<String>,
+    /// Most bytes in files, such as 64MiB
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<String>,
+    /// Seed of everything random in the program
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Share of processor time, 1 to 100
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub duty: u8,
+    /// Arguments for the program, as they are
+    #[arg(last = true, value_name = "ARGS")]
+    pub rest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// A job file (.toml) or a program (.wasm)
+    #[arg(value_name = "JOB.toml|MODULE.wasm", required_unless_present_any = ["example", "list_examples"])]
+    pub file: Option<PathBuf>,
+    /// One of the jobs that come with the program
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    pub example: Option<String>,
+    /// List the jobs that come with the program
+    #[arg(long, conflicts_with_all = ["file", "example"])]
+    pub list_examples: bool,
+    /// Wait for the end; exit code 0 only if it finished
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait, show progress on standard error, print the result
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// Only this state: queued, running, paused, finished, failed, cancelled; may be repeated
+    #[arg(long)]
+    pub state: Vec<String>,
+    /// Only names that contain this
+    #[arg(long, default_value = "")]
+    pub name: String,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+    /// Only numbers below this
+    #[arg(long)]
+    pub before: Option<JobId>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JobVerb {
+    /// Everything about a job
+    Show {
+        /// Its number
+        id: JobId,
+    },
+    /// What a task printed
+    Logs {
+        /// Its number
+        id: JobId,
+        /// Which task
+        #[arg(long, default_value_t = 0)]
+        task: u32,
+        /// Standard error instead of standard output
+        #[arg(long)]
+        stderr: bool,
+    },
+    /// Stop its tasks and start no more
+    Pause {
+        /// Its number
+        id: JobId,
+    },
+    /// Go on with a paused job
+    Resume {
+        /// Its number
+        id: JobId,
+    },
+    /// End it; finished results are kept
+    Cancel {
+        /// Its number
+        id: JobId,
+    },
+    /// Forget an ended job and its results
+    Remove {
+        /// Its number
+        id: JobId,
+    },
+    /// Write its results to a folder, or print the assembled result
+    Result {
+        /// Its number
+        id: JobId,
+        /// Folder to write to; without it the assembled or only output is printed
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// How far back
+    #[arg(long, default_value_t = 24)]
+    pub hours: u32,
+}

@@ -1,0 +1,68 @@
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fog_api::{Command, Reply};
+use fog_ipc::Client;
+use fog_types::ErrorKind;
+use fog_words::Words;
+
+use crate::output::Failure;
+
+/// What every verb needs.
+pub struct Context {
+    /// The data folder.
+    pub data_folder: PathBuf,
+    /// Print JSON.
+    pub json: bool,
+}
+
+impl Context {
+    pub fn new(data_dir: Option<&Path>, json: bool) -> Self {
+        Self { data_folder: data_dir.map_or_else(fog_engine::default_data_folder, Path::to_owned), json }
+    }
+
+    /// Connects to the engine that runs.
+    pub async fn client(&self) -> Result<Client, Failure> {
+        Client::connect(&fog_ipc::endpoint(&self.data_folder)).await.map_err(|e| Failure::of(&e))
+    }
+
+    /// One command to the engine that runs.
+    pub async fn call(&self, command: Command) -> Result<Reply, Failure> {
+        Ok(self.client().await?.call(command).await?)
+    }
+
+    /// The words of the user: of the setting when an engine runs, else of the environment.
+    pub fn words(&self, setting: Option<&str>) -> Words {
+        let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+        match setting {
+            Some(code) if code != "system" => Words::new(code),
+            _ => Words::new(&environment().unwrap_or_default()),
+        }
+    }
+
+    /// Words by the running engine's settings.
+    pub async fn words_of(&self, client: &Client) -> Words {
+        let language = match client.call(Command::Settings).await {
+            Ok(Reply::Settings(values)) => values.get("language").and_then(|v| v.as_str()).map(str::to_owned),
+            _ => None,
+        };
+        self.words(language.as_deref())
+    }
+}
+
+/// An answer of the wrong kind is a bug on one of the sides.
+pub fn unexpected(reply: &Reply) -> Failure {
+    let _ = reply;
+    Failure { kind: ErrorKind::Bug, message: "the engine gave an answer of the wrong kind".to_owned() }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The paths in a command must mean the same to the engine, whose folder is another.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|e| Failure::storage(path, &e))
+}

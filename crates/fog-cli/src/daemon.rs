@@ -1,0 +1,75 @@
+use std::process::ExitCode;
+
+use fog_api::Command;
+use fog_engine::EngineConfig;
+use fog_runtime::WorkerProgram;
+use fog_types::ErrorKind;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::DaemonArgs;
+use crate::connect::Context;
+use crate::output::Failure;
+
+/// Runs the engine until it is told to stop, by signal or by command.
+pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
+    start_log(args)?;
+    let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
+    let config = EngineConfig { data_folder: context.data_folder.clone(), worker, examples: fog_engine::examples_folder() };
+    let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
+        Some(known) => Failure::of(known),
+        None => Failure { kind: ErrorKind::Storage, message: format!("{error:#}") },
+    })?;
+    let serving = {
+        let (handle, folder) = (handle.clone(), context.data_folder.clone());
+        tokio::spawn(async move { fog_engine::serve(handle, &folder).await })
+    };
+    tracing::info!(folder = %context.data_folder.display(), "the engine serves");
+    tokio::select! {
+        () = interrupted() => {
+            tracing::info!("stopping");
+            // An engine that has stopped already is what was wanted.
+            let _ = handle.call(Command::Shutdown).await;
+        }
+        () = handle.stopped() => {}
+        served = serving => if let Ok(Err(error)) = served {
+            let _ = handle.call(Command::Shutdown).await;
+            handle.stopped().await;
+            return Err(Failure { kind: ErrorKind::Conflict, message: format!("other programs cannot be served: {error}") });
+        }
+    }
+    handle.stopped().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(args: &DaemonArgs) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_env("FOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match &args.log_file {
+        Some(path) => {
+            let file = std::fs::File::options().create(true).append(true).open(path).map_err(|e| Failure::storage(path, &e))?;
+            builder.with_ansi(false).with_writer(file).init();
+        }
+        None => builder.with_writer(std::io::stderr).init(),
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+        (Ok(mut terminate), Ok(mut hangup)) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        }
+        _ => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() {
+    drop(tokio::signal::ctrl_c().await);
+}

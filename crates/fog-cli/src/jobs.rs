@@ -1,0 +1,269 @@
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use fog_api::{Command, EventBody, JobAction, JobQuery, JobSummary, Reply};
+use fog_types::{ErrorKind, JobId, JobState};
+use fog_words::Words;
+
+use crate::args::{JobVerb, JobsArgs, SubmitArgs};
+use crate::connect::{Context, absolute, now_ms, unexpected};
+use crate::output::{Failure, print_json, print_table, print_text};
+
+/// `fog submit`.
+pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    if args.list_examples {
+        let Reply::Examples(list) = client.call(Command::Examples).await? else { return Err(Failure::bug("no list of examples")) };
+        if context.json {
+            print_json(&list)?;
+        } else {
+            print_table(
+                &std::iter::once(vec!["example".to_owned(), "title".to_owned()]).chain(list.into_iter().map(|e| vec![e.name, e.title])).collect::<Vec<_>>(),
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let command = match (&args.example, &args.file) {
+        (Some(name), _) => Command::SubmitExample { name: name.clone() },
+        (None, Some(file)) => from_file(file)?,
+        (None, None) => return Err(Failure::input("name a job file or a module")),
+    };
+    let mut events = client.subscribe().await;
+    let job = match client.call(command).await? {
+        Reply::Submitted { job } => job,
+        other => return Err(unexpected(&other)),
+    };
+    if !args.wait && !args.watch {
+        if context.json {
+            print_json(&job)?
+        } else {
+            print_text(&format!("Job {} is stored: {} ({} tasks). `fog job show {}` tells how it goes.", job.id, job.name, job.tasks_total, job.id))
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let words = context.words_of(&client).await;
+    if args.watch {
+        eprintln!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
+        explain_waiting(&client, &words).await;
+    }
+    let mut job = current(&client, job.id).await?;
+    while !job.state.is_final() {
+        match events.next().await {
+            Ok(Some(event)) => match event.body {
+                EventBody::Job(changed) if changed.id == job.id => {
+                    if args.watch && changed.tasks_finished != job.tasks_finished {
+                        eprintln!(
+                            "{}",
+                            words.with("job-tasks", &[("done", f64::from(changed.tasks_finished).into()), ("total", f64::from(changed.tasks_total).into())])
+                        );
+                    }
+                    if changed.state == JobState::Paused && !changed.problem.is_empty() {
+                        return Err(Failure { kind: ErrorKind::Conflict, message: format!("job {}: {}", job.id, changed.problem) });
+                    }
+                    job = changed;
+                }
+                EventBody::Missed => job = current(&client, job.id).await?,
+                _ => {}
+            },
+            Ok(None) => {
+                return Err(Failure {
+                    kind: ErrorKind::NotRunning,
+                    message: format!("the engine stopped; job {} is kept and goes on at its next start", job.id),
+                });
+            }
+            Err(()) => job = current(&client, job.id).await?,
+        }
+    }
+    if context.json {
+        print_json(&job)?;
+    } else if args.watch && job.state == JobState::Finished {
+        print_result(&client, job.id).await?;
+    }
+    if job.state == JobState::Finished {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("fog: job {} {}: {}", job.id, words.t(&format!("state-{}", job.state.as_str())), job.problem);
+    Ok(ExitCode::FAILURE)
+}
+
+/// Says at once why a job will not start, instead of leaving its user to guess.
+async fn explain_waiting(client: &fog_ipc::Client, words: &Words) {
+    if let Ok(Reply::Verdict(verdict)) = client.call(Command::Why { with: Vec::new() }).await
+        && verdict.duty == 0
+    {
+        eprintln!("{}", words.headline(&verdict, true, now_ms()));
+    }
+}
+
+async fn current(client: &fog_ipc::Client, id: JobId) -> Result<JobSummary, Failure> {
+    match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
+        Reply::Job(detail) => Ok(detail.summary),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn from_file(file: &Path) -> Result<Command, Failure> {
+    let file = absolute(file)?;
+    let folder = file.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    if file.extension().is_some_and(|extension| extension == "wasm") {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        // A TOML string, so that any file name is read back as it is.
+        let quoted = serde_json::to_string(&name).map_err(|e| Failure::bug(e.to_string()))?;
+        return Ok(Command::Submit { job_file: format!("version = 1\nmodule = {quoted}\n"), folder });
+    }
+    let size = std::fs::metadata(&file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?.len();
+    if size > fog_types::job::MAX_FILE_BYTES as u64 {
+        return Err(Failure::input(format!("{} is too large for a job file", file.display())));
+    }
+    let job_file = std::fs::read_to_string(&file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+    Ok(Command::Submit { job_file, folder })
+}
+
+/// `fog jobs`.
+pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure> {
+    let state = |word: &String| {
+        JobState::from_word(word).ok_or_else(|| Failure::input(format!("'{word}' is not a state; queued, running, paused, finished, failed and cancelled are")))
+    };
+    let states = args.state.iter().map(state).collect::<Result<_, _>>()?;
+    let query = JobQuery { states, name: args.name, before: args.before, limit: args.limit };
+    let list = match context.call(Command::Jobs(query)).await? {
+        Reply::Jobs(list) => list,
+        other => return Err(unexpected(&other)),
+    };
+    if context.json {
+        print_json(&list)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let words = context.words(None);
+    if list.is_empty() {
+        print_text(&words.t("empty-jobs"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = now_ms();
+    let mut rows = vec![["id", "state", "tasks", "submitted", "name"].map(str::to_owned).to_vec()];
+    for job in list {
+        let state = words.t(&format!("state-{}", job.state.as_str()));
+        rows.push(vec![job.id.to_string(), state, format!("{}/{}", job.tasks_finished, job.tasks_total), words.ago(job.created_ms, now), job.name]);
+    }
+    print_table(&rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `fog job …`.
+pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let change = |id, action| (id, Command::ChangeJob { id, action });
+    let (id, command) = match verb {
+        JobVerb::Show { id } => return show(context, &client, id).await,
+        JobVerb::Logs { id, task, stderr } => {
+            match client.call(Command::Log { id, index: task, stderr }).await? {
+                Reply::Text(text) if context.json => print_json(&text)?,
+                // As the program wrote it, without a line end of ours.
+                Reply::Text(text) => drop(std::io::stdout().write_all(text.as_bytes())),
+                other => return Err(unexpected(&other)),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        JobVerb::Result { id, output: Some(folder) } => {
+            let folder = absolute(&folder)?.to_string_lossy().into_owned();
+            match client.call(Command::Export { id, folder: folder.clone() }).await? {
+                Reply::Exported { files } if context.json => print_json(&files)?,
+                Reply::Exported { files } => {
+                    print_text(&context.words(None).with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())]))
+                }
+                other => return Err(unexpected(&other)),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        JobVerb::Result { id, output: None } => {
+            print_result(&client, id).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        JobVerb::Pause { id } => change(id, JobAction::Pause),
+        JobVerb::Resume { id } => change(id, JobAction::Resume),
+        JobVerb::Cancel { id } => change(id, JobAction::Cancel),
+        JobVerb::Remove { id } => {
+            client.call(Command::ChangeJob { id, action: JobAction::Remove }).await?;
+            if context.json {
+                print_json(&serde_json::json!({ "removed": id }))?
+            } else {
+                print_text(&format!("Job {id} and its results are removed."))
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    client.call(command).await?;
+    let job = current(&client, id).await?;
+    if context.json {
+        print_json(&job)?
+    } else {
+        print_text(&format!("Job {id}: {}", context.words(None).t(&format!("state-{}", job.state.as_str()))))
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the assembled result, or the output of the only task, to standard output.
+async fn print_result(client: &fog_ipc::Client, id: JobId) -> Result<(), Failure> {
+    let bytes = match client.call(Command::Output { id, index: None, path: String::new() }).await {
+        Ok(Reply::Bytes { base64, .. }) => decode(&base64)?,
+        Ok(other) => return Err(unexpected(&other)),
+        Err(_) => match client.call(Command::Log { id, index: 0, stderr: false }).await? {
+            Reply::Text(text) => text.into_bytes(),
+            other => return Err(unexpected(&other)),
+        },
+    };
+    let is_picture = bytes.starts_with(b"\x89PNG");
+    if is_picture && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        print_text(&format!("The result is a picture; `fog job result {id} -o FOLDER` saves it."));
+        return Ok(());
+    }
+    // A reader that went away is not an error.
+    let _ = std::io::stdout().write_all(&bytes);
+    Ok(())
+}
+
+fn decode(base64: &str) -> Result<Vec<u8>, Failure> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(base64).map_err(|e| Failure::bug(e.to_string()))
+}
+
+async fn show(context: &Context, client: &fog_ipc::Client, id: JobId) -> Result<ExitCode, Failure> {
+    let detail = match client.call(Command::Job { id, tasks_from: 0 }).await? {
+        Reply::Job(detail) => detail,
+        other => return Err(unexpected(&other)),
+    };
+    if context.json {
+        print_json(&detail)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (words, now, job) = (context.words_of(client).await, now_ms(), &detail.summary);
+    print_text(&format!("Job {}: {}", job.id, job.name));
+    print_text(&format!(
+        "  {}, {}",
+        words.t(&format!("state-{}", job.state.as_str())),
+        words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
+    ));
+    if !job.problem.is_empty() {
+        print_text(&format!("  {}", job.problem));
+    }
+    print_text(&format!("  {}", words.with("job-submitted", &[("ago", words.ago(job.created_ms, now).into())])));
+    print_text(&format!("  {}", words.units(job.units)));
+    print_text(&format!("  module {}", detail.module));
+    let mut rows = vec![["task", "state", "units", "time", "exit", "tries", "note"].map(str::to_owned).to_vec()];
+    for task in detail.tasks.iter().take(50) {
+        let exit = task.exit_code.map_or_else(String::new, |code| code.to_string());
+        let state = words.t(&format!("state-{}", task.state.as_str()));
+        rows.push(vec![
+            task.index.to_string(),
+            state,
+            words.units(task.units),
+            format!("{} ms", task.active_ms),
+            exit,
+            task.attempts.len().to_string(),
+            task.problem.clone(),
+        ]);
+    }
+    print_table(&rows);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,80 @@
+//! The `fog` command: `fog daemon` runs the engine without a window; every other verb talks to the
+//! engine that runs, or does its work alone (`run`, `why --trace`).
+
+mod args;
+mod connect;
+mod daemon;
+mod jobs;
+mod output;
+mod run;
+mod settings;
+mod status;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use fog_types::ErrorKind;
+
+use crate::args::{Cli, Verb};
+use crate::output::Failure;
+
+fn main() -> ExitCode {
+    // A worker is this same program; it must not read arguments, settings or the environment.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == fog_runtime::WORKER_ARGUMENT) {
+        return fog_runtime::worker_main();
+    }
+    let cli = Cli::parse();
+    let json = cli.json;
+    match execute(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print(json);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    let context = connect::Context::new(cli.data_dir.as_deref(), cli.json);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure { kind: ErrorKind::Bug, message: format!("the asynchronous runtime does not start: {e}") })?;
+    runtime.block_on(async {
+        match cli.verb {
+            Verb::Daemon(args) => daemon::daemon(&context, &args).await,
+            Verb::Status(args) => status::status(&context, args.watch).await,
+            Verb::Why(args) => why::why(&context, args).await,
+            Verb::On => status::switch(&context, true).await,
+            Verb::Off(args) => status::off(&context, args.finish).await,
+            Verb::Snooze(args) => status::snooze(&context, args.minutes).await,
+            Verb::Settings(verb) => settings::settings(&context, verb).await,
+            Verb::Run(args) => run::run(&context, *args).await,
+            Verb::Submit(args) => jobs::submit(&context, args).await,
+            Verb::Jobs(args) => jobs::list(&context, args).await,
+            Verb::Job(verb) => jobs::job(&context, verb).await,
+            Verb::History(args) => status::history(&context, args.hours).await,
+            Verb::Doctor => status::doctor(&context).await,
+            Verb::Shutdown => status::shutdown(&context).await,
+            Verb::Completions { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "fog", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent_and_every_verb_has_an_example() {
+        Cli::command().debug_assert();
+        for verb in Cli::command().get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("fog "), "{} has no example", verb.get_name());
+        }
+    }
+}

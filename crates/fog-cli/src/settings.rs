@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use fog_api::settings::{ALL, EXPORT_VERSION, ExportFile, Kind, find, parse_export};
+use fog_api::{Command, Reply};
+use serde_json::Value;
+
+use crate::args::SettingsVerb;
+use crate::connect::{Context, unexpected};
+use crate::output::{Failure, print_json, print_table, print_text};
+
+/// `fog settings …`.
+pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        SettingsVerb::List => list(context, &values(context).await?)?,
+        SettingsVerb::Get { key } => {
+            let value = values(context).await?.remove(&key).ok_or_else(|| unknown(&key))?;
+            if context.json { print_json(&value)? } else { print_text(&plain(&value)) }
+        }
+        SettingsVerb::Set { changes } => {
+            let changes = changes.iter().map(|change| parse(change)).collect::<Result<_, _>>()?;
+            store(context, changes).await?;
+        }
+        SettingsVerb::Export { output } => {
+            let file = ExportFile { fog_settings: EXPORT_VERSION, settings: values(context).await? };
+            match output {
+                None => print_json(&file)?,
+                Some(path) => {
+                    let text = serde_json::to_string_pretty(&file).map_err(|e| Failure::bug(e.to_string()))?;
+                    std::fs::write(&path, text + "\n").map_err(|e| Failure::storage(&path, &e))?;
+                }
+            }
+        }
+        SettingsVerb::Import { file } => {
+            let text = std::fs::read_to_string(&file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+            let (known, unknown) = parse_export(&text).map_err(|e| Failure::input(format!("{e}. Nothing was changed")))?;
+            store(context, known).await?;
+            for key in unknown {
+                eprintln!("fog: this release has no setting '{key}'; it was left out");
+            }
+        }
+        SettingsVerb::Reset => {
+            context.call(Command::ResetSettings).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn values(context: &Context) -> Result<BTreeMap<String, Value>, Failure> {
+    match context.call(Command::Settings).await? {
+        Reply::Settings(values) => Ok(values),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<(), Failure> {
+    context.call(Command::SetSettings { changes }).await.map(drop)
+}
+
+fn unknown(key: &str) -> Failure {
+    Failure { kind: fog_types::ErrorKind::NotFound, message: format!("there is no setting '{key}'; `fog settings list` shows them all") }
+}
+
+fn parse(change: &str) -> Result<(String, Value), Failure> {
+    let (key, text) = change.split_once('=').ok_or_else(|| Failure::input(format!("'{change}' is not KEY=VALUE")))?;
+    let setting = find(key).ok_or_else(|| unknown(key))?;
+    let is_text = matches!(setting.kind, Kind::Text(_) | Kind::List);
+    let value = if text.is_empty() && !is_text { Value::Null } else { setting.parse(text).map_err(Failure::input)? };
+    Ok((key.to_owned(), value))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+fn list(context: &Context, values: &BTreeMap<String, Value>) -> Result<(), Failure> {
+    if context.json {
+        return print_json(values);
+    }
+    let mut rows = vec![["setting", "value", "default", "allowed"].map(str::to_owned).to_vec()];
+    for setting in ALL {
+        let allowed = match setting.kind {
+            Kind::Flag(_) => "on, off".to_owned(),
+            Kind::Number { min, max, unit, .. } => format!("{min} to {max} {unit}"),
+            Kind::Choice(words) => words.join(", "),
+            Kind::Text(_) => "text".to_owned(),
+            Kind::List => "names, separated by commas".to_owned(),
+            Kind::Week => "168 × 0 off, 1 full, 2 quiet".to_owned(),
+        };
+        // The week plan would push the table off the screen.
+        let short = |value: &Value| {
+            let text = plain(value);
+            if text.len() > 30 { format!("{}…", &text[..24]) } else { text }
+        };
+        rows.push(vec![
+            setting.key.to_owned(),
+            values.get(setting.key).map(&short).unwrap_or_default(),
+            short(&setting.default()),
+            allowed.trim_end().to_owned(),
+        ]);
+    }
+    print_table(&rows);
+    Ok(())
+}

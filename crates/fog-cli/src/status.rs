@@ -1,0 +1,173 @@
+use std::process::ExitCode;
+
+use fog_api::{CheckState, Command, EventBody, Reply, Snapshot, Status, apply};
+use fog_words::Words;
+
+use crate::connect::{Context, now_ms, unexpected};
+use crate::output::{Failure, print_json, print_table, print_text};
+
+/// `fog status`.
+pub async fn status(context: &Context, watch: bool) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let mut events = client.subscribe().await;
+    let mut snapshot = fetch(&client).await?;
+    let words = context.words_of(&client).await;
+    show(context, &words, &snapshot)?;
+    while watch {
+        let event = match events.next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Err(Failure { kind: fog_types::ErrorKind::NotRunning, message: "the engine stopped".to_owned() }),
+            Err(()) => fog_api::Event { revision: 0, body: EventBody::Missed },
+        };
+        match apply(&mut snapshot, &event) {
+            fog_api::Applied::Gap => snapshot = fetch(&client).await?,
+            fog_api::Applied::Old => continue,
+            fog_api::Applied::Current => {}
+        }
+        show(context, &words, &snapshot)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fetch(client: &fog_ipc::Client) -> Result<Snapshot, Failure> {
+    match client.call(Command::Snapshot).await? {
+        Reply::Snapshot(snapshot) => Ok(*snapshot),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn show(context: &Context, words: &Words, snapshot: &Snapshot) -> Result<(), Failure> {
+    if context.json {
+        return print_json(&snapshot.status);
+    }
+    for line in lines(words, &snapshot.status) {
+        print_text(&line);
+    }
+    Ok(())
+}
+
+fn lines(words: &Words, status: &Status) -> Vec<String> {
+    let now = now_ms();
+    let has_work = !status.active.is_empty() || status.next.is_some();
+    let mut list = vec![words.headline(&status.verdict, has_work, now)];
+    for task in &status.active {
+        let progress = task.permille.map_or_else(String::new, |p| format!(" · {} %", p / 10));
+        let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));
+        let frozen = if task.frozen { format!(" · {}", words.t("kept-frozen")) } else { String::new() };
+        list.push(format!("  {}: {} {}/{}{progress}{left}{frozen}", words.t("now"), task.name, task.index + 1, task.tasks_total));
+    }
+    if let Some(next) = &status.next {
+        list.push(format!("  {}: {next}", words.t("next")));
+    }
+    let today = [
+        ("span", words.span(status.today.worked_ms / 1000).into()),
+        ("units", words.units(status.today.units).into()),
+        ("results", (status.today.results as f64).into()),
+    ];
+    list.push(format!("  {}: {}", words.t("today"), words.with("today-line", &today)));
+    list
+}
+
+/// `fog on` and `fog off`.
+pub async fn switch(context: &Context, on: bool) -> Result<ExitCode, Failure> {
+    context.call(Command::SetContributing { on }).await?;
+    done(context).await
+}
+
+/// `fog off`.
+pub async fn off(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
+    if !finish {
+        return switch(context, false).await;
+    }
+    context.call(Command::FinishThenStop).await?;
+    done(context).await
+}
+
+/// `fog snooze`.
+pub async fn snooze(context: &Context, minutes: u32) -> Result<ExitCode, Failure> {
+    context.call(Command::Snooze { minutes }).await?;
+    done(context).await
+}
+
+/// Shows what came of a change.
+async fn done(context: &Context) -> Result<ExitCode, Failure> {
+    status(context, false).await
+}
+
+/// `fog history`.
+pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure> {
+    let points = match context.call(Command::History { hours, points: hours.clamp(1, 48) * if hours <= 48 { 1 } else { 30 } }).await? {
+        Reply::History(points) => points,
+        other => return Err(unexpected(&other)),
+    };
+    if context.json {
+        print_json(&points)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let words = context.words(None);
+    if points.is_empty() {
+        print_text(&words.t("history-empty"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = now_ms();
+    let number = |value: Option<f64>, unit: &str| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.0} {unit}"));
+    let mut rows = vec![["when", "worked", "duty", "units", "cpu", "battery", "reason"].map(str::to_owned).to_vec()];
+    for p in &points {
+        rows.push(vec![
+            words.ago(p.at_ms, now),
+            words.span(p.worked_ms / 1000),
+            format!("{} %", p.duty),
+            words.units(p.units),
+            number(p.cpu_temp, "°C"),
+            number(p.battery, "%"),
+            p.reason.clone(),
+        ]);
+    }
+    print_table(&rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `fog doctor`: 1 when something that should work does not.
+pub async fn doctor(context: &Context) -> Result<ExitCode, Failure> {
+    let engine = match context.client().await {
+        Ok(client) => Ok(client),
+        Err(failure) if failure.kind == fog_types::ErrorKind::NotRunning => Err(failure),
+        Err(failure) => return Err(failure),
+    };
+    let mut checks = match engine {
+        Ok(client) => {
+            let found = match client.call(Command::Doctor).await? {
+                Reply::Checks(checks) => checks,
+                other => return Err(unexpected(&other)),
+            };
+            let running = fog_api::Check { name: "engine".to_owned(), state: CheckState::Good, detail: format!("release {} answers", client.version) };
+            std::iter::once(running).chain(found).collect::<Vec<_>>()
+        }
+        Err(failure) => vec![fog_api::Check { name: "engine".to_owned(), state: CheckState::Bad, detail: failure.message }],
+    };
+    checks.push(fog_api::Check { name: "this program".to_owned(), state: CheckState::Good, detail: format!("fog {}", env!("CARGO_PKG_VERSION")) });
+    if context.json {
+        print_json(&checks)?;
+    } else {
+        for check in &checks {
+            let mark = match check.state {
+                CheckState::Good => "ok ",
+                CheckState::Missing => "-- ",
+                CheckState::Bad => "BAD",
+            };
+            print_text(&format!("{mark}  {}: {}", check.name, check.detail));
+        }
+    }
+    Ok(ExitCode::from(u8::from(checks.iter().any(|check| check.state == CheckState::Bad))))
+}
+
+/// `fog shutdown`.
+pub async fn shutdown(context: &Context) -> Result<ExitCode, Failure> {
+    context.call(Command::Shutdown).await?;
+    if context.json {
+        print_json(&serde_json::json!({ "stopped": true }))?
+    } else {
+        print_text("The engine stops; unfinished tasks wait for its next start.")
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,106 @@
+use std::process::ExitCode;
+
+use fog_api::{Command, Reply, VerdictView};
+use fog_eligibility::{Eligibility, Filter, Readings};
+use fog_engine::{Clock, policy_from, verdict_view};
+use fog_words::Words;
+
+use crate::args::WhyArgs;
+use crate::connect::{Context, now_ms, unexpected};
+use crate::output::{Failure, print_json, print_text};
+
+/// `fog why`: 0 when the device may work, 1 when it may not.
+pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> {
+    if let Some(path) = &args.trace {
+        return trace(context, path).await;
+    }
+    let with = pairs(&args.with)?;
+    let client = match context.client().await {
+        Ok(client) => client,
+        // A dry run needs no engine: the rules at their defaults answer.
+        Err(failure) if failure.kind == fog_types::ErrorKind::NotRunning && !with.is_empty() => return alone(context, &with),
+        Err(failure) => return Err(failure),
+    };
+    let words = context.words_of(&client).await;
+    match client.call(Command::Why { with }).await? {
+        Reply::Verdict(verdict) => show(context, &words, &verdict),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn pairs(list: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let split = |pair: &String| {
+        pair.split_once('=')
+            .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
+            .ok_or_else(|| Failure::input(format!("'{pair}' is not name=value, such as battery=35")))
+    };
+    list.iter().map(split).collect()
+}
+
+fn alone(context: &Context, with: &[(String, String)]) -> Result<ExitCode, Failure> {
+    let mut readings = Readings { idle: Some(86_400.0), ..Readings::default() };
+    for (key, value) in with {
+        readings.set(key, value).map_err(|e| Failure::input(e.to_string()))?;
+    }
+    let clock = Clock::new();
+    let mut policy = policy_from(&std::collections::BTreeMap::new(), None, false);
+    policy.contributing = true;
+    let verdict = Eligibility::dry_run(policy, &readings, clock.moment());
+    eprintln!("fog: no engine is running; these are the default settings, switched on");
+    show(context, &context.words(None), &verdict_view(&verdict, &clock))
+}
+
+fn show(context: &Context, words: &Words, verdict: &VerdictView) -> Result<ExitCode, Failure> {
+    let now = now_ms();
+    if context.json {
+        let reasons: Vec<String> = verdict.reasons.iter().map(|reason| words.reason(reason, now)).collect();
+        print_json(&serde_json::json!({ "verdict": verdict, "sentence": words.headline(verdict, true, now), "sentences": reasons }))?;
+    } else {
+        print_text(&words.headline(verdict, true, now));
+        let first_stop = verdict.reasons.iter().position(|reason| reason.effect == fog_api::EffectView::Stops);
+        for (index, reason) in verdict.reasons.iter().enumerate().filter(|(index, _)| Some(*index) != first_stop) {
+            let _ = index;
+            print_text(&format!("  {}: {}", words.t("other-reasons"), words.reason(reason, now)));
+        }
+    }
+    Ok(ExitCode::from(u8::from(verdict.duty == 0)))
+}
+
+/// Replays a recording through the filter and the rules, with the running engine's settings if
+/// there is one; prints every change of the duty or of its reasons.
+async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    let samples = fog_probes::parse_trace(&text).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    let settings = match context.call(Command::Settings).await {
+        Ok(Reply::Settings(values)) => values,
+        _ => std::collections::BTreeMap::new(),
+    };
+    let mut policy = policy_from(&settings, None, false);
+    policy.contributing = true;
+    let (mut filter, mut rules, clock, words) = (Filter::default(), Eligibility::new(policy), Clock::new(), context.words(None));
+    let (mut last, mut changes) = (None, Vec::new());
+    for (at, raw) in samples {
+        rules.handle_readings(filter.accept(raw, at), at);
+        let verdict = rules.verdict();
+        let key = (verdict.duty, verdict.reasons.iter().map(|reason| (reason.rule, reason.effect)).collect::<Vec<_>>());
+        if last.as_ref() != Some(&key) {
+            last = Some(key);
+            let view = verdict_view(verdict, &clock);
+            // Moments of the recording are shown against its own clock.
+            let now = clock.to_unix(at).0;
+            let sentences: Vec<String> = view.reasons.iter().map(|reason| words.reason(reason, now)).collect();
+            changes.push(serde_json::json!({ "t_ms": at.0, "duty": view.duty, "reasons": view.reasons.iter().map(|r| r.rule.clone()).collect::<Vec<_>>(), "sentences": sentences }));
+        }
+    }
+    if context.json {
+        print_json(&changes)?;
+    } else {
+        for change in &changes {
+            let seconds = change["t_ms"].as_f64().unwrap_or(0.0) / 1000.0;
+            let sentences: Vec<&str> = change["sentences"].as_array().into_iter().flatten().filter_map(|s| s.as_str()).collect();
+            print_text(&format!("{seconds:>10.1} s  {:>3} %  {}", change["duty"], sentences.join(" ")));
+        }
+        print_text(&format!("{} changes; {} impossible readings rejected", changes.len(), filter.rejected()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

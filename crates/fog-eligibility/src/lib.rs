@@ -1,0 +1,23 @@
+//! May this device work now, and how hard? Readings, settings and time go in; a verdict with every
+//! reason comes out.
+//!
+//! No I/O: it reads no clock and no sensor. `fog-probes` takes the readings, `fog-engine` feeds
+//! them in, `fog-words` turns reasons into sentences.
+//!
+//! A reading passes the [`Filter`] (impossible and stale values), then [`Eligibility`] holds one
+//! [gate](gate) per rule with a gap between its two thresholds and minimum times in each state.
+
+mod filter;
+mod gate;
+mod machine;
+mod policy;
+mod reading;
+mod rules;
+mod verdict;
+
+pub use filter::Filter;
+pub use machine::Eligibility;
+pub use policy::{HOURS_IN_WEEK, OFF_CELL, Policy, Profile, Unknown};
+pub use reading::{Moment, ReadingError, Readings, ThermalPressure};
+pub use rules::Rule;
+pub use verdict::{Effect, Reason, Resume, Value, Verdict};

@@ -1,0 +1,242 @@
+use serde::{Deserialize, Serialize};
+
+/// A point on a clock that only moves forward: milliseconds since a start the caller chose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Milliseconds from `earlier` to here; 0 when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `millis` later.
+    #[must_use]
+    pub fn plus(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+/// What the operating system says about heat, in the words Android, iOS and macOS share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThermalPressure {
+    /// No measures needed.
+    Nominal,
+    /// Slightly raised; fans may run.
+    Fair,
+    /// High; the system slows itself.
+    Serious,
+    /// The system asks for everything to stop.
+    Critical,
+}
+
+/// One pass over the sensors. `None` means the sensor is missing or did not answer: unknown.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Readings {
+    /// Whether the device has a battery at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery_present: Option<bool>,
+    /// Running from external power (charging, or full and plugged in).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charging: Option<bool>,
+    /// Battery charge, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery: Option<f32>,
+    /// Battery temperature, °C.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery_temp: Option<f32>,
+    /// Hottest processor sensor, °C.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_temp: Option<f32>,
+    /// The system's own judgement of heat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thermal: Option<ThermalPressure>,
+    /// Seconds since the last key, pointer or touch input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<f32>,
+    /// A program asks the system not to go idle (a video, a call, a presentation).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inhibited: Option<bool>,
+    /// A program covers the whole screen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fullscreen: Option<bool>,
+    /// Processor use of all other programs, percent of the whole machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_cpu: Option<f32>,
+    /// Which of the named exclusive programs run now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclusive: Option<Vec<String>>,
+    /// The network in use is metered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metered: Option<bool>,
+    /// Free bytes on the disk that holds the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_free: Option<u64>,
+    /// Memory available to new programs, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ram_available: Option<u64>,
+    /// The value of the configured energy source, in its own unit (a price, or grams of CO₂ per kWh).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<f32>,
+    /// Fastest fan, revolutions per minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fan_rpm: Option<u32>,
+    /// Local time as minutes since Monday 00:00, 0 to 10079.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minute_of_week: Option<u16>,
+}
+
+/// A key or value of a `--with` list is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadingError {
+    /// No reading has this name.
+    #[error("'{key}' is not a reading; known are {}", Readings::KEYS.join(", "))]
+    UnknownKey {
+        /// What was given.
+        key: String,
+    },
+    /// The value does not fit the reading.
+    #[error("'{value}' is not a value for {key}; expected {expected}")]
+    BadValue {
+        /// Which reading.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What would be valid.
+        expected: &'static str,
+    },
+}
+
+impl Readings {
+    /// The names accepted by [`set`](Self::set), which are also the field names in traces.
+    pub const KEYS: [&'static str; 17] = [
+        "battery_present",
+        "charging",
+        "battery",
+        "battery_temp",
+        "cpu_temp",
+        "thermal",
+        "idle",
+        "inhibited",
+        "fullscreen",
+        "other_cpu",
+        "exclusive",
+        "metered",
+        "disk_free",
+        "ram_available",
+        "energy",
+        "fan_rpm",
+        "time",
+    ];
+
+    /// Sets one reading from text, as in `--with battery=35,charging=false`. `unknown` removes it.
+    ///
+    /// Setting `battery` or `charging` also says that there is a battery.
+    ///
+    /// # Errors
+    /// [`ReadingError`] names what is wrong; nothing is changed then.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ReadingError> {
+        let given = (value != "unknown").then_some(value);
+        let bad = |expected| ReadingError::BadValue { key: key.to_owned(), value: value.chars().take(40).collect(), expected };
+        let number = || given.map(|v| v.parse::<f32>().map_err(|_| bad("a number"))).transpose();
+        let whole = || given.map(|v| v.parse::<fog_types::ByteCount>().map(|b| b.0).map_err(|_| bad("a size, such as 5GiB"))).transpose();
+        let truth = || {
+            given
+                .map(|v| match v {
+                    "true" | "yes" | "on" | "1" => Ok(true),
+                    "false" | "no" | "off" | "0" => Ok(false),
+                    _ => Err(bad("true or false")),
+                })
+                .transpose()
+        };
+        match key {
+            "battery_present" => self.battery_present = truth()?,
+            "charging" => {
+                self.charging = truth()?;
+                self.battery_present = self.battery_present.or(Some(true));
+            }
+            "battery" => {
+                self.battery = number()?;
+                self.battery_present = Some(true);
+            }
+            "battery_temp" => self.battery_temp = number()?,
+            "cpu_temp" => self.cpu_temp = number()?,
+            "thermal" => {
+                self.thermal = given
+                    .map(|v| match v {
+                        "nominal" => Ok(ThermalPressure::Nominal),
+                        "fair" => Ok(ThermalPressure::Fair),
+                        "serious" => Ok(ThermalPressure::Serious),
+                        "critical" => Ok(ThermalPressure::Critical),
+                        _ => Err(bad("nominal, fair, serious or critical")),
+                    })
+                    .transpose()?;
+            }
+            "idle" => self.idle = number()?,
+            "inhibited" => self.inhibited = truth()?,
+            "fullscreen" => self.fullscreen = truth()?,
+            "other_cpu" => self.other_cpu = number()?,
+            "exclusive" => {
+                self.exclusive = given.map(|v| v.split('+').filter(|name| !name.is_empty() && *name != "none").map(str::to_owned).collect());
+            }
+            "metered" => self.metered = truth()?,
+            "disk_free" => self.disk_free = whole()?,
+            "ram_available" => self.ram_available = whole()?,
+            "energy" => self.energy = number()?,
+            "fan_rpm" => self.fan_rpm = given.map(|v| v.parse().map_err(|_| bad("a whole number"))).transpose()?,
+            "time" => self.minute_of_week = given.map(|v| parse_week_time(v).ok_or_else(|| bad("a time of the week, such as mon-22:30"))).transpose()?,
+            _ => return Err(ReadingError::UnknownKey { key: key.chars().take(40).collect() }),
+        }
+        Ok(())
+    }
+}
+
+fn parse_week_time(text: &str) -> Option<u16> {
+    let (day, clock) = text.split_once(['-', ' '])?;
+    let (hour, minute) = clock.split_once(':')?;
+    let day = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().position(|d| day.eq_ignore_ascii_case(d))?;
+    let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+    (hour < 24 && minute < 60).then_some(day as u16 * 1440 + hour * 60 + minute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_can_be_set_and_removed() {
+        let sample = |key: &str| match key {
+            "thermal" => "fair",
+            "time" => "tue-07:05",
+            "exclusive" => "game+call",
+            "battery_present" | "charging" | "inhibited" | "fullscreen" | "metered" => "true",
+            _ => "35",
+        };
+        let mut readings = Readings::default();
+        for key in Readings::KEYS {
+            readings.set(key, sample(key)).unwrap();
+        }
+        assert_eq!(readings.minute_of_week, Some(1440 + 425));
+        assert_eq!(readings.exclusive.as_deref(), Some(["game".to_owned(), "call".to_owned()].as_slice()));
+        let full = readings.clone();
+        for key in Readings::KEYS {
+            readings.set(key, "unknown").unwrap();
+        }
+        assert_ne!(readings, full);
+        assert_eq!(readings.cpu_temp, None);
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_named() {
+        let mut readings = Readings::default();
+        assert!(readings.set("batery", "3").unwrap_err().to_string().contains("batery"));
+        assert!(readings.set("charging", "perhaps").unwrap_err().to_string().contains("perhaps"));
+        assert!(readings.set("time", "mon-25:00").is_err());
+        assert_eq!(readings, Readings::default());
+    }
+}

@@ -1,0 +1,112 @@
+/// The rules, in the order in which reasons are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// The big switch is off.
+    Off,
+    /// Paused by hand for a while.
+    Snoozed,
+    /// Running from the battery.
+    OnBattery,
+    /// Battery charge too low.
+    BatteryLevel,
+    /// Battery too warm.
+    BatteryTemp,
+    /// Processor too warm.
+    CpuTemp,
+    /// The system reports heat.
+    Thermal,
+    /// Somebody uses the device.
+    InUse,
+    /// A program keeps the system awake.
+    Inhibited,
+    /// A program covers the screen.
+    Fullscreen,
+    /// A named program runs.
+    Exclusive,
+    /// Other programs need the processor.
+    OtherCpu,
+    /// The network is metered.
+    Metered,
+    /// Little disk space is left.
+    DiskFree,
+    /// Little memory is left.
+    RamAvailable,
+    /// The week grid says no, or names a profile that is slower than full.
+    Schedule,
+    /// Energy is too dear or too dirty.
+    Energy,
+    /// A fan is too loud for the profile.
+    Fan,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 18] = [
+        Self::Off,
+        Self::Snoozed,
+        Self::OnBattery,
+        Self::BatteryLevel,
+        Self::BatteryTemp,
+        Self::CpuTemp,
+        Self::Thermal,
+        Self::InUse,
+        Self::Inhibited,
+        Self::Fullscreen,
+        Self::Exclusive,
+        Self::OtherCpu,
+        Self::Metered,
+        Self::DiskFree,
+        Self::RamAvailable,
+        Self::Schedule,
+        Self::Energy,
+        Self::Fan,
+    ];
+
+    /// The word used in JSON and as the key of its sentence.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Snoozed => "snoozed",
+            Self::OnBattery => "on-battery",
+            Self::BatteryLevel => "battery-level",
+            Self::BatteryTemp => "battery-temp",
+            Self::CpuTemp => "cpu-temp",
+            Self::Thermal => "thermal",
+            Self::InUse => "in-use",
+            Self::Inhibited => "inhibited",
+            Self::Fullscreen => "fullscreen",
+            Self::Exclusive => "exclusive",
+            Self::OtherCpu => "other-cpu",
+            Self::Metered => "metered",
+            Self::DiskFree => "disk-free",
+            Self::RamAvailable => "ram-available",
+            Self::Schedule => "schedule",
+            Self::Energy => "energy",
+            Self::Fan => "fan",
+        }
+    }
+
+    /// Shortest time in milliseconds that the rule stays closed once it stopped the device.
+    ///
+    /// 60 s where BOINC's 20 s flapped; 300 s for the charge is BOINC's `ANDROID_BATTERY_BACKOFF`.
+    #[must_use]
+    pub fn hold_closed(self) -> u64 {
+        match self {
+            Self::Off | Self::Snoozed => 0,
+            Self::BatteryLevel | Self::BatteryTemp | Self::Energy => 300_000,
+            Self::Exclusive => 15_000,
+            Self::Fan => 120_000,
+            _ => 60_000,
+        }
+    }
+
+    /// Shortest time in milliseconds that the rule stays open before it may stop the device again.
+    ///
+    /// Zero for everything that protects the person or the device; the load rule can wait.
+    #[must_use]
+    pub fn hold_open(self) -> u64 {
+        if self == Self::OtherCpu { 60_000 } else { 0 }
+    }
+}

@@ -1,0 +1,59 @@
+//! What `fog doctor` and the About page look at.
+
+use fog_api::{Check, CheckState};
+use fog_eligibility::Readings;
+
+/// Checks the sensors from the newest readings, the folder and the examples.
+pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_examples: bool, rejected: u64) -> Vec<Check> {
+    let mut list = Vec::new();
+    let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
+    let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
+    let probe = data_folder.join("incoming");
+    match std::fs::create_dir_all(&probe).and_then(|()| tempfile::NamedTempFile::new_in(&probe)) {
+        Ok(_) => add("data folder", CheckState::Good, data_folder.display().to_string()),
+        Err(e) => add("data folder", CheckState::Bad, format!("{} cannot be written: {e}", data_folder.display())),
+    }
+    let r = readings;
+    let known = |value: Option<String>, missing: &str| value.unwrap_or_else(|| missing.to_owned());
+    add(
+        "battery",
+        sensor(r.battery_present.is_some()),
+        match (r.battery_present, r.battery) {
+            (Some(false), _) => "this device has none".to_owned(),
+            (Some(true), Some(charge)) => format!("{charge:.0} %"),
+            _ => "no answer; battery rules follow 'unknown_battery'".to_owned(),
+        },
+    );
+    add(
+        "processor temperature",
+        sensor(r.cpu_temp.is_some()),
+        known(r.cpu_temp.map(|t| format!("{t:.0} °C")), "no sensor; the heat rule follows 'unknown_cpu_temp'"),
+    );
+    let idle_state = if r.idle.is_some() { CheckState::Good } else { CheckState::Bad };
+    add(
+        "input idle time",
+        idle_state,
+        known(r.idle.map(|t| format!("{t:.0} s since the last input")), "cannot be read, so the device counts as in use; 'unknown_idle' = allow changes that"),
+    );
+    add("other programs' load", sensor(r.other_cpu.is_some()), known(r.other_cpu.map(|t| format!("{t:.0} %")), "not known yet"));
+    add(
+        "idle inhibitors",
+        sensor(r.inhibited.is_some()),
+        known(r.inhibited.map(|on| if on { "a program keeps the system awake" } else { "none" }.to_owned()), "the system does not tell"),
+    );
+    add(
+        "full-screen programs",
+        sensor(r.fullscreen.is_some()),
+        known(r.fullscreen.map(|on| if on { "one covers the screen" } else { "none" }.to_owned()), "the system does not tell"),
+    );
+    add(
+        "network cost",
+        sensor(r.metered.is_some()),
+        known(r.metered.map(|on| if on { "metered" } else { "not metered" }.to_owned()), "the system does not tell"),
+    );
+    add("free disk", sensor(r.disk_free.is_some()), known(r.disk_free.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
+    add("available memory", sensor(r.ram_available.is_some()), known(r.ram_available.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
+    add("example jobs", sensor(has_examples), if has_examples { "found" } else { "not installed beside the program" }.to_owned());
+    add("impossible readings", CheckState::Good, format!("{rejected} rejected since the start"));
+    list
+}

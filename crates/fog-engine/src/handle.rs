@@ -1,0 +1,123 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fog_api::{ApiError, Command, Event, EventBody, Reply};
+use fog_runtime::WorkerProgram;
+use fog_store::Store;
+use fog_types::ErrorKind;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::core::{Core, Message};
+use crate::views::Clock;
+
+/// Commands that may wait for the loop; more wait at their sender.
+const COMMAND_QUEUE: usize = 64;
+/// Events a slow listener may be behind before some are dropped and it is told so.
+const EVENT_QUEUE: usize = 256;
+
+/// What an engine needs to know at its start.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Its data folder; made when missing, used by one engine at a time.
+    pub data_folder: PathBuf,
+    /// How it starts workers.
+    pub worker: WorkerProgram,
+    /// The jobs that come with the program.
+    pub examples: Option<PathBuf>,
+}
+
+/// A running engine. Cloning shares it; the engine stops on [`Command::Shutdown`].
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    messages: mpsc::Sender<Message>,
+    events: broadcast::Sender<Event>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// Events of an engine.
+#[derive(Debug)]
+pub struct EventSubscription(broadcast::Receiver<Event>);
+
+/// Opens the data folder and starts the engine on a thread of its own.
+///
+/// # Errors
+/// When the folder is in use, written by a newer release, or cannot be used.
+pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
+    let store = Store::open(&config.data_folder)?;
+    let (messages, inbox) = mpsc::channel(COMMAND_QUEUE);
+    let (events, _) = broadcast::channel(EVENT_QUEUE);
+    let (stop, stopped) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().context("the engine's loop cannot start")?;
+    let core = Core::new(config, store, Clock::new(), messages.clone(), events.clone())?;
+    std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            runtime.block_on(core.run(inbox));
+            let _ = stop.send(true);
+        })
+        .context("the engine's thread cannot start")?;
+    Ok(EngineHandle { messages, events, stopped })
+}
+
+impl EngineHandle {
+    /// Carries out a command. Dropping the future does not undo it.
+    ///
+    /// # Errors
+    /// [`ApiError`] says what happened and what to do.
+    pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine has stopped; start the app or `fog daemon` again".to_owned() };
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Call(Box::new(command), answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Everything that happens from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> EventSubscription {
+        EventSubscription(self.events.subscribe())
+    }
+
+    /// Waits until the engine has stopped.
+    pub async fn stopped(&self) {
+        let mut stopped = self.stopped.clone();
+        // An error means the loop is gone, which is what was waited for.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl EventSubscription {
+    /// The next event; [`EventBody::Missed`] after some were dropped; `None` at the end.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Event { revision: 0, body: EventBody::Missed }),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+impl fog_ipc::Service for EngineHandle {
+    async fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        Self::call(self, command).await
+    }
+
+    fn events(&self) -> impl fog_ipc::EventStream {
+        self.subscribe()
+    }
+}
+
+impl fog_ipc::EventStream for EventSubscription {
+    async fn next(&mut self) -> Option<Event> {
+        Self::next(self).await
+    }
+}
+
+/// Serves an engine to other processes of this user until it stops.
+///
+/// # Errors
+/// When the endpoint cannot be taken.
+pub async fn serve(handle: EngineHandle, data_folder: &std::path::Path) -> std::io::Result<()> {
+    let stopping = handle.clone();
+    fog_ipc::serve(&fog_ipc::endpoint(data_folder), Arc::new(handle), async move { stopping.stopped().await }).await
+}

@@ -1,0 +1,45 @@
+//! The engine: owns the store, the rules, the sensors and the workers; one event loop turns what
+//! one of them says into what another must do.
+//!
+//! Front ends hold an [`EngineHandle`] and speak `fog-api`. Below here nothing knows that contract.
+
+mod assemble;
+mod core;
+mod doctor;
+mod examples;
+mod handle;
+mod policy;
+mod query;
+mod sensing;
+mod submit;
+mod tasks;
+mod views;
+
+pub use fog_store::StoreError;
+
+pub use examples::{examples_folder, list_examples};
+pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
+pub use policy::policy_from;
+pub use views::{Clock, verdict_view};
+
+/// What the attempts of this build are recorded under.
+pub const ENGINE_NAME: &str = concat!("wasmtime-48 fuel, fog ", env!("CARGO_PKG_VERSION"));
+
+/// Where this program keeps its data when nothing else is said.
+///
+/// `FOG_DATA_DIR`, else the system's place for application data, else `.fog` in the working folder.
+#[must_use]
+pub fn default_data_folder() -> std::path::PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
+    if let Some(folder) = from("FOG_DATA_DIR") {
+        return folder;
+    }
+    let base = if cfg!(windows) {
+        from("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        from("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")))
+    };
+    base.map_or_else(|| ".fog".into(), |base| base.join("fog-compute"))
+}

@@ -1,0 +1,54 @@
+//! The sensors' thread: samples at a pace the engine sets, and passes input on at once.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use fog_eligibility::Readings;
+use fog_probes::{SensorConfig, Sensors};
+use tokio::sync::mpsc;
+
+use crate::core::Message;
+
+/// What the engine tells the thread.
+pub(crate) enum SensorOrder {
+    Configure(SensorConfig),
+    /// Time between samples, and the processes whose load is ours.
+    Pace(Duration, Vec<u32>),
+    /// One sample now.
+    Now,
+}
+
+/// Starts the thread; it ends when the returned sender is dropped.
+pub(crate) fn start(config: SensorConfig, to: mpsc::Sender<Message>) -> std::io::Result<SyncSender<SensorOrder>> {
+    let (orders, received) = sync_channel(32);
+    let wake = to.clone();
+    // A full queue holds work for the loop already, and the sample that follows says the same.
+    let on_input = Arc::new(move || drop(wake.try_send(Message::Input)));
+    let run = move || sense(Sensors::new(config, on_input), &received, &to);
+    std::thread::Builder::new().name("sensors".to_owned()).stack_size(512 << 10).spawn(run)?;
+    Ok(orders)
+}
+
+fn sense(mut sensors: Sensors, orders: &Receiver<SensorOrder>, to: &mpsc::Sender<Message>) {
+    let mut pace = Duration::from_secs(1);
+    let mut own = Vec::new();
+    loop {
+        let readings: Readings = sensors.sample(&own);
+        if to.blocking_send(Message::Sample(Box::new(readings))).is_err() {
+            return;
+        }
+        let mut order = orders.recv_timeout(pace);
+        // Take every order that waits before sampling again.
+        loop {
+            match order {
+                Ok(SensorOrder::Configure(config)) => sensors.configure(config),
+                Ok(SensorOrder::Pace(span, pids)) => (pace, own) = (span, pids),
+                Ok(SensorOrder::Now) => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            order = orders.try_recv().map_err(|_| RecvTimeoutError::Timeout);
+        }
+    }
+}

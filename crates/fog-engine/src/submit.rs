@@ -1,0 +1,85 @@
+//! From a job file and the files it names to blobs on disk. Runs outside the loop: copying and
+//! hashing may take long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use fog_api::ApiError;
+use fog_store::{BlobFile, Blobs};
+use fog_types::job::{self, JobFile, Map};
+use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
+
+/// A job whose files are copied and hashed, ready to be accepted.
+pub(crate) struct Prepared {
+    pub(crate) file: JobFile,
+    pub(crate) blobs: Blobs,
+    pub(crate) copied: Vec<BlobFile>,
+}
+
+/// Reads the job file and copies what it names below `data_folder`.
+pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCount) -> Result<Prepared, ApiError> {
+    let file = job::parse(text).map_err(|e| refuse(e.kind(), e.to_string()))?;
+    let mut copier = Copier { folder, data_folder, cap, copied: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
+    let module_path = copier.resolve(&file.module);
+    let module_size = std::fs::metadata(&module_path).map_err(|e| unreadable(&module_path, &e))?.len();
+    if module_size > file.limits.module.0 {
+        let message = format!("{} is {}; the job's limit for a module is {}", module_path.display(), ByteCount(module_size), file.limits.module);
+        return Err(refuse(ErrorKind::LimitReached, message));
+    }
+    let mut magic = [0; 4];
+    let has_magic = File::open(&module_path).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut magic)).is_ok() && magic == *b"\0asm";
+    if !has_magic {
+        return Err(refuse(ErrorKind::BadInput, format!("{} is not a WebAssembly module; build the program for wasm32-wasip1", module_path.display())));
+    }
+    let module = copier.copy(&file.module)?;
+    let stdin = file.stdin.as_deref().map(|path| copier.copy(path)).transpose()?;
+    let inputs = file.inputs.iter().map(|(name, path)| Ok((name.clone(), copier.copy(path)?))).collect::<Result<_, ApiError>>()?;
+    let items = match &file.map {
+        Map::Inputs(list) => list.iter().map(|path| copier.copy(path)).collect::<Result<_, _>>()?,
+        Map::One | Map::Range { .. } => Vec::new(),
+    };
+    let blobs = Blobs { module, stdin, inputs, items };
+    Ok(Prepared { file, blobs, copied: copier.copied })
+}
+
+struct Copier<'a> {
+    folder: &'a Path,
+    data_folder: &'a Path,
+    cap: ByteCount,
+    copied: Vec<BlobFile>,
+    seen: BTreeMap<PathBuf, BlobId>,
+    stored: BTreeSet<BlobId>,
+}
+
+impl Copier<'_> {
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    fn copy(&mut self, path: &str) -> Result<BlobId, ApiError> {
+        let path = self.resolve(path);
+        if let Some(id) = self.seen.get(&path) {
+            return Ok(*id);
+        }
+        let file = File::open(&path).map_err(|e| unreadable(&path, &e))?;
+        if !file.metadata().is_ok_and(|m| m.is_file()) {
+            return Err(refuse(ErrorKind::BadInput, format!("{} is not a file", path.display())));
+        }
+        let blob = BlobFile::copy(self.data_folder, file, self.cap).map_err(|e| refuse(e.kind(), format!("{}: {e}", path.display())))?;
+        let id = blob.id();
+        self.seen.insert(path, id);
+        if self.stored.insert(id) {
+            self.copied.push(blob);
+        }
+        Ok(id)
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
+    refuse(ErrorKind::BadInput, format!("{} cannot be read: {error}. Nothing was submitted", path.display()))
+}
+
+fn refuse(kind: ErrorKind, message: String) -> ApiError {
+    ApiError { kind, message }
+}

@@ -1,0 +1,235 @@
+//! One running task: from the claim to what the worker left. Runs beside the loop and reports to it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use fog_runtime::{FromWorker, LimitKind, Mount, Outcome, Report, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash};
+use fog_store::{BlobFile, BlobWriter, Claim, JobRow, StoreError};
+use fog_types::job::Map;
+use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
+use tokio::sync::{mpsc, watch};
+
+use crate::core::Message;
+
+/// Everything a task needs from the store, looked up before it starts.
+pub(crate) struct Launch {
+    pub(crate) claim: Claim,
+    pub(crate) program: WorkerProgram,
+    pub(crate) data_folder: PathBuf,
+    pub(crate) module: PathBuf,
+    pub(crate) artifact: PathBuf,
+    pub(crate) spec: TaskSpec,
+}
+
+/// What a task says to the loop.
+#[derive(Debug)]
+pub(crate) enum TaskNews {
+    /// Its worker runs as this process.
+    Started { pid: Option<u32> },
+    /// Units so far and the job's own progress.
+    Progress { units: u64, permille: Option<u16> },
+    /// It stands still, or goes on.
+    Frozen(bool),
+    /// It ended.
+    Ended(Box<TaskEnd>),
+}
+
+/// How a task ended, with its files on disk but not yet in the store.
+#[derive(Debug)]
+pub(crate) enum TaskEnd {
+    /// With a result.
+    Result { report: Report, stdout: BlobFile, stderr: BlobFile, files: Vec<(String, BlobFile)>, hash: String },
+    /// In a way another attempt cannot change.
+    Hopeless { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
+    /// In a way another attempt may change.
+    Unlucky { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
+}
+
+/// Builds the spec of one task of a job; blobs have been found on disk.
+pub(crate) fn spec_of(
+    job: &JobRow,
+    index: u32,
+    path_of: impl Fn(BlobId) -> Result<PathBuf, StoreError>,
+    artifact: PathBuf,
+    duty: Percent,
+) -> Result<TaskSpec, StoreError> {
+    let mut inputs: Vec<Mount> =
+        job.blobs.inputs.iter().map(|(name, id)| Ok(Mount { name: name.clone(), path: path_of(*id)? })).collect::<Result<_, StoreError>>()?;
+    if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(index as usize)) {
+        inputs.push(Mount { name: "item".to_owned(), path: path_of(*id)? });
+    }
+    Ok(TaskSpec {
+        artifact,
+        program: job.file.name.clone(),
+        args: job.file.args_of(index),
+        env: job.file.env_of(index),
+        stdin: job.blobs.stdin.map(path_of).transpose()?,
+        inputs,
+        limits: job.file.limits.clone(),
+        // Tasks of one job draw different numbers, the same ones every time.
+        seed: job.file.seed.wrapping_add(u64::from(index)),
+        duty,
+    })
+}
+
+/// Runs a task to its end and reports on the way. Dropping the future kills the worker.
+pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, to: mpsc::Sender<Message>) {
+    let attempt = launch.claim.attempt;
+    let end = match attempt_once(&launch, &mut duty, &to).await {
+        Ok(end) => end,
+        Err(error @ WorkerError::Module { .. }) => TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None },
+        Err(error) => TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None },
+    };
+    // The loop being gone means the engine stopped; the task is put back at the next start.
+    let _ = to.send(Message::Task(attempt, TaskNews::Ended(Box::new(end)))).await;
+}
+
+async fn attempt_once(launch: &Launch, duty: &mut watch::Receiver<Percent>, to: &mpsc::Sender<Message>) -> Result<TaskEnd, WorkerError> {
+    for is_last_try in [false, true] {
+        prepare(&launch.program, &launch.module, &launch.artifact).await?;
+        let mut spec = launch.spec.clone();
+        spec.duty = *duty.borrow_and_update();
+        let worker = Worker::spawn(&launch.program, spec)?;
+        let mut collector = Collector::new(launch)?;
+        match watch_worker(worker, &mut collector, launch.claim.attempt, duty, to).await? {
+            Some(report) => return collector.finish(report),
+            None if is_last_try => break,
+            None => {
+                // Compiled by another build, or damaged: once more from the module.
+                let _ = tokio::fs::remove_file(&launch.artifact).await;
+            }
+        }
+    }
+    Err(WorkerError::Nonsense { message: "the compiled module cannot be loaded".to_owned() })
+}
+
+/// Follows a worker to its end; `None` when its compiled module was stale.
+async fn watch_worker(
+    mut worker: Worker,
+    collector: &mut Collector,
+    attempt: u64,
+    duty: &mut watch::Receiver<Percent>,
+    to: &mpsc::Sender<Message>,
+) -> Result<Option<Report>, WorkerError> {
+    let tell = async |news| drop(to.send(Message::Task(attempt, news)).await);
+    tell(TaskNews::Started { pid: worker.pid() }).await;
+    loop {
+        tokio::select! {
+            biased;
+            changed = duty.changed() => {
+                if changed.is_err() {
+                    // The loop dropped this task.
+                    std::future::pending::<()>().await;
+                }
+                let duty = *duty.borrow_and_update();
+                worker.set_duty(duty);
+            }
+            event = worker.events.recv() => match event {
+                Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
+                Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
+                Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
+                Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => tell(TaskNews::Progress { units, permille }).await,
+                Some(WorkerEvent::Message(message)) => collector.take(message)?,
+                Some(WorkerEvent::Frozen(frozen)) => tell(TaskNews::Frozen(frozen)).await,
+                Some(WorkerEvent::Gone(error)) => return Err(error),
+                None => return Err(WorkerError::Died { status: "no word".to_owned() }),
+            },
+        }
+    }
+}
+
+/// Keeps what a worker sends, within the job's limits whatever the worker claims.
+struct Collector {
+    data_folder: PathBuf,
+    stdout: BlobWriter,
+    stderr: BlobWriter,
+    stdout_bytes: Vec<u8>,
+    files: BTreeMap<String, BlobWriter>,
+    disk_left: u64,
+}
+
+const MAX_FILES: usize = 10_000;
+
+impl Collector {
+    fn new(launch: &Launch) -> Result<Self, WorkerError> {
+        let log = launch.spec.limits.log;
+        let writer = || BlobWriter::create(&launch.data_folder, log).map_err(storage);
+        Ok(Self {
+            data_folder: launch.data_folder.clone(),
+            stdout: writer()?,
+            stderr: writer()?,
+            stdout_bytes: Vec::new(),
+            files: BTreeMap::new(),
+            disk_left: launch.spec.limits.disk.0,
+        })
+    }
+
+    fn take(&mut self, message: FromWorker) -> Result<(), WorkerError> {
+        match message {
+            FromWorker::Stdout(bytes) => {
+                self.stdout.write(&bytes).map_err(storage)?;
+                self.stdout_bytes.extend_from_slice(&bytes);
+            }
+            FromWorker::Stderr(bytes) => self.stderr.write(&bytes).map_err(storage)?,
+            FromWorker::File { path, chunk } => {
+                fog_types::job::check_inside_path(&path).map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
+                self.disk_left = self
+                    .disk_left
+                    .checked_sub(chunk.len() as u64)
+                    .ok_or_else(|| WorkerError::Nonsense { message: "more output than its disk limit".to_owned() })?;
+                if !self.files.contains_key(&path) {
+                    if self.files.len() >= MAX_FILES {
+                        return Err(WorkerError::Nonsense { message: format!("more than {MAX_FILES} output files") });
+                    }
+                    self.files.insert(path.clone(), BlobWriter::create(&self.data_folder, ByteCount(u64::MAX)).map_err(storage)?);
+                }
+                if let Some(writer) = self.files.get_mut(&path) {
+                    writer.write(&chunk).map_err(storage)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self, report: Report) -> Result<TaskEnd, WorkerError> {
+        let stdout = self.stdout.finish().map_err(storage)?;
+        let stderr = self.stderr.finish().map_err(storage)?;
+        let limit = |what: &str| format!("it reached its limit of {what}");
+        let problem = match &report.outcome {
+            Outcome::Exited(0) => {
+                let mut files = Vec::new();
+                for (path, writer) in self.files {
+                    files.push((path, writer.finish().map_err(storage)?));
+                }
+                let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
+                let hash = result_hash(0, report.units, &self.stdout_bytes, listed).to_hex().to_string();
+                return Ok(TaskEnd::Result { report, stdout, stderr, files, hash });
+            }
+            Outcome::Limit(LimitKind::WallTime) => {
+                let problem = limit("running time");
+                return Ok(TaskEnd::Unlucky { problem, report: Some(report), logs: Some((stdout, stderr)) });
+            }
+            Outcome::Exited(code) => format!("the program ended with code {code}"),
+            Outcome::Trapped(what) => format!("the program broke off: {what}"),
+            Outcome::Limit(LimitKind::Units) => limit("work units"),
+            Outcome::Limit(LimitKind::Stack) => limit("stack"),
+            Outcome::Refused(why) => format!("the module cannot run: {why}"),
+        };
+        Ok(TaskEnd::Hopeless { problem, report: Some(report), logs: Some((stdout, stderr)) })
+    }
+}
+
+fn storage(error: StoreError) -> WorkerError {
+    WorkerError::Nonsense { message: format!("{error} ({:?})", error.kind()) }
+}
+
+impl TaskEnd {
+    /// Units used, as far as they are known.
+    pub(crate) fn units(&self) -> WorkUnits {
+        match self {
+            Self::Result { report, .. } => report.units,
+            Self::Hopeless { report, .. } | Self::Unlucky { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Domain values in the words of the contract.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, ReasonView, ResumeView, ValueView, VerdictView};
+use fog_eligibility::{Effect, Moment, Reason, Resume, ThermalPressure, Value, Verdict};
+use fog_store::{JobRow, Sample};
+use fog_types::job::Assemble;
+use fog_types::{JobState, UnixMillis};
+
+/// Ties the monotonic clock of the rules to the calendar.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+    /// Moments begin above zero, so that one before the start can be named.
+    offset_millis: u64,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a default that differs on every call surprises")]
+    pub fn new() -> Self {
+        Self { start: Instant::now(), offset_millis: 86_400_000 }
+    }
+
+    /// Now, for the rules.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment(self.offset_millis + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Now, for people.
+    #[must_use]
+    pub fn unix(&self) -> UnixMillis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// A moment as a time of day.
+    #[must_use]
+    pub fn to_unix(&self, moment: Moment) -> UnixMillis {
+        let ahead = i64::try_from(moment.0).unwrap_or(i64::MAX).saturating_sub(i64::try_from(self.moment().0).unwrap_or(i64::MAX));
+        UnixMillis(self.unix().0.saturating_add(ahead))
+    }
+
+    /// A time of day as a moment.
+    #[must_use]
+    pub fn to_moment(&self, unix: UnixMillis) -> Moment {
+        let ahead = unix.0.saturating_sub(self.unix().0);
+        Moment(self.moment().0.saturating_add_signed(ahead))
+    }
+}
+
+/// A verdict in the contract's words.
+#[must_use]
+pub fn verdict_view(verdict: &Verdict, clock: &Clock) -> VerdictView {
+    VerdictView {
+        duty: verdict.duty.get(),
+        finishing: verdict.finishing,
+        profile: verdict.profile.clone(),
+        in_use: verdict.in_use,
+        reasons: verdict.reasons.iter().map(|reason| reason_view(reason, clock)).collect(),
+    }
+}
+
+fn reason_view(reason: &Reason, clock: &Clock) -> ReasonView {
+    ReasonView {
+        rule: reason.rule.word().to_owned(),
+        effect: match reason.effect {
+            Effect::Stops => EffectView::Stops,
+            Effect::Limits(duty) => EffectView::Limits(duty.get()),
+        },
+        now: value_view(&reason.now),
+        limit: value_view(&reason.limit),
+        resumes: match &reason.resumes {
+            Resume::UserActs => ResumeView::UserActs,
+            Resume::ConditionEnds => ResumeView::ConditionEnds,
+            Resume::At(moment) => ResumeView::AtMs(clock.to_unix(*moment).0),
+            Resume::Above(value) => ResumeView::Above(value_view(value)),
+            Resume::Below(value) => ResumeView::Below(value_view(value)),
+        },
+        held_until_ms: reason.held_until.map(|moment| clock.to_unix(moment).0),
+    }
+}
+
+fn value_view(value: &Value) -> ValueView {
+    match value {
+        Value::Unknown => ValueView::Unknown,
+        Value::Nothing => ValueView::Nothing,
+        Value::Flag(flag) => ValueView::Flag(*flag),
+        Value::Percent(n) => ValueView::Percent(*n),
+        Value::Celsius(n) => ValueView::Celsius(*n),
+        Value::Seconds(n) => ValueView::Seconds(*n),
+        Value::Bytes(n) => ValueView::Bytes(*n),
+        Value::Rpm(n) => ValueView::Rpm(*n),
+        Value::Energy(n) => ValueView::Energy(*n),
+        Value::Pressure(pressure) => ValueView::Pressure(
+            match pressure {
+                ThermalPressure::Nominal => "nominal",
+                ThermalPressure::Fair => "fair",
+                ThermalPressure::Serious => "serious",
+                ThermalPressure::Critical => "critical",
+            }
+            .to_owned(),
+        ),
+        Value::Text(text) => ValueView::Text(text.clone()),
+    }
+}
+
+pub(crate) fn job_summary(row: &JobRow) -> JobSummary {
+    JobSummary {
+        id: row.id,
+        name: row.file.name.clone(),
+        owner: row.owner.clone(),
+        state: row.state,
+        priority: row.file.priority,
+        tasks_total: row.tasks_total,
+        tasks_finished: row.tasks_finished,
+        units: row.units.0,
+        created_ms: row.created.0,
+        deadline_ms: row.deadline.0,
+        finished_ms: row.finished.map(|at| at.0),
+        problem: row.problem.clone(),
+        is_picture: matches!(row.file.assemble, Assemble::Tiles { .. }),
+    }
+}
+
+pub(crate) fn counts(list: &[(JobState, u64)]) -> JobCounts {
+    let of = |state| list.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n);
+    JobCounts {
+        queued: of(JobState::Queued),
+        running: of(JobState::Running),
+        paused: of(JobState::Paused),
+        finished: of(JobState::Finished),
+        failed: of(JobState::Failed),
+        cancelled: of(JobState::Cancelled),
+    }
+}
+
+pub(crate) fn history_point(sample: Sample) -> HistoryPoint {
+    HistoryPoint {
+        at_ms: sample.at.0,
+        span_ms: sample.span_millis,
+        duty: sample.duty.get(),
+        worked_ms: sample.worked_millis,
+        units: sample.units.0,
+        cpu_temp: sample.cpu_temp,
+        battery: sample.battery,
+        other_cpu: sample.other_cpu,
+        reason: sample.reason,
+    }
+}

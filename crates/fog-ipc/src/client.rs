@@ -1,0 +1,156 @@
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fog_api::{ApiError, Command, Event, PROTOCOL_VERSION, Reply, Request, ServerMessage};
+use fog_types::{ErrorKind, HasKind};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::frame;
+use crate::listener::connect;
+
+const EVENT_QUEUE: usize = 256;
+
+/// A connection to an engine. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    requests: mpsc::Sender<Request>,
+    waiting: Waiting,
+    next_id: Arc<AtomicU64>,
+    /// The strong end is with the reader, so that events end with the connection.
+    events: broadcast::WeakSender<Event>,
+    /// Release of the engine.
+    pub version: String,
+}
+
+type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Reply, ApiError>>>>>>;
+
+/// Events of a connection.
+#[derive(Debug)]
+pub struct Events(Option<broadcast::Receiver<Event>>);
+
+/// No connection, or it broke.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody answers there.
+    #[error("no Fog Compute engine is running here; start the app, or run `fog daemon`")]
+    NotRunning(#[source] io::Error),
+    /// The engine speaks another version.
+    #[error("the running engine is release {version} and speaks protocol {protocol}, this program {PROTOCOL_VERSION}; restart the older one")]
+    Incompatible {
+        /// What it speaks.
+        protocol: u32,
+        /// Its release.
+        version: String,
+    },
+    /// The other end does not speak this protocol.
+    #[error("what answers there is not a Fog Compute engine")]
+    Stranger,
+}
+
+impl HasKind for ClientError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotRunning(_) => ErrorKind::NotRunning,
+            Self::Incompatible { .. } | Self::Stranger => ErrorKind::Incompatible,
+        }
+    }
+}
+
+impl Client {
+    /// Connects and checks that both sides speak the same version.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn connect(endpoint: &Path) -> Result<Self, ClientError> {
+        let stream = connect(endpoint).await.map_err(ClientError::NotRunning)?;
+        let (mut from, mut to) = tokio::io::split(stream);
+        let hello = tokio::time::timeout(Duration::from_secs(5), frame::read(&mut from)).await;
+        let version = match hello {
+            Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version }))) => version,
+            Ok(Ok(Some(ServerMessage::Hello { protocol, version }))) => return Err(ClientError::Incompatible { protocol, version }),
+            _ => return Err(ClientError::Stranger),
+        };
+        let (requests, mut outgoing) = mpsc::channel::<Request>(64);
+        tokio::spawn(async move {
+            while let Some(request) = outgoing.recv().await {
+                if frame::write(&mut to, &request).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let (events, _) = broadcast::channel::<Event>(EVENT_QUEUE);
+        let (answered, announced) = (Arc::clone(&waiting), events);
+        let events = announced.downgrade();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = frame::read::<ServerMessage>(&mut from).await {
+                match message {
+                    ServerMessage::Response(response) => {
+                        let waiter = answered.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|map| map.remove(&response.id));
+                        if let Some(waiter) = waiter {
+                            let _ = waiter.send(response.result);
+                        }
+                    }
+                    ServerMessage::Event(event) => {
+                        let _ = announced.send(*event);
+                    }
+                    ServerMessage::Hello { .. } => {}
+                }
+            }
+            // Dropping the senders tells every caller that no answer will come.
+            answered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        });
+        Ok(Self { requests, waiting, next_id: Arc::new(AtomicU64::new(1)), events, version })
+    }
+
+    /// Sends a command and waits for its answer. Dropping the future does not undo the command.
+    ///
+    /// # Errors
+    /// What the engine says, or [`ErrorKind::NotRunning`] when the connection broke.
+    pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine stopped before it answered; what it had accepted is kept".to_owned() };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(waiting) => waiting.insert(id, answer),
+            None => return Err(gone()),
+        };
+        self.requests.send(Request::Call { id, command }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Asks for events and returns them from now on.
+    pub async fn subscribe(&self) -> Events {
+        let events = Events(self.events.upgrade().map(|events| events.subscribe()));
+        // A broken connection shows as the end of the events.
+        let _ = self.requests.send(Request::Subscribe).await;
+        events
+    }
+
+    /// Whether the connection is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl Events {
+    /// The next event. `Err(())` means some were missed: ask for a snapshot. `Ok(None)` is the end.
+    ///
+    /// # Errors
+    /// When this listener was too slow.
+    #[expect(clippy::result_unit_err, reason = "there is nothing to say but that events are missing")]
+    pub async fn next(&mut self) -> Result<Option<Event>, ()> {
+        let Some(events) = &mut self.0 else { return Ok(None) };
+        match events.recv().await {
+            Ok(event) => Ok(Some(event)),
+            Err(broadcast::error::RecvError::Closed) => Ok(None),
+            Err(broadcast::error::RecvError::Lagged(_)) => Err(()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Where the socket is, and who may use it.
+
+use std::path::{Path, PathBuf};
+
+#[cfg(unix)]
+pub(crate) use unix::{Listener, Stream, connect};
+#[cfg(windows)]
+pub(crate) use windows::{Listener, Stream, connect};
+
+/// The endpoint of the engine that works in `data_folder`.
+///
+/// On Unix a socket in that folder, or in the run-time folder when the path would be too long for
+/// a socket (107 bytes on Linux, 103 on macOS). On Windows a pipe named after the folder.
+#[must_use]
+pub fn endpoint(data_folder: &Path) -> PathBuf {
+    let folder = std::path::absolute(data_folder).unwrap_or_else(|_| data_folder.to_owned());
+    let hash = folder.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    if cfg!(windows) {
+        return PathBuf::from(format!(r"\\.\pipe\fog-compute-{hash:016x}"));
+    }
+    let direct = folder.join("fog.sock");
+    if direct.as_os_str().len() < 100 {
+        return direct;
+    }
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from).join(format!("fog-{hash:016x}.sock"))
+}
+
+/// Whether an engine answers there now.
+pub async fn is_served(endpoint: &Path) -> bool {
+    connect(endpoint).await.is_ok()
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::io;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::{Path, PathBuf};
+
+    pub(crate) type Stream = tokio::net::UnixStream;
+
+    pub(crate) struct Listener {
+        socket: tokio::net::UnixListener,
+        path: PathBuf,
+    }
+
+    impl Listener {
+        /// Takes over a socket that nobody serves any more.
+        pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
+            if super::is_served(path).await {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another engine answers there"));
+            }
+            match std::fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            let socket = tokio::net::UnixListener::bind(path)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            Ok(Self { socket, path: path.to_owned() })
+        }
+
+        /// The next connection of the same user; others are closed without a word.
+        pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+            loop {
+                let (stream, _) = self.socket.accept().await?;
+                let owner = std::fs::metadata(&self.path)?.uid();
+                if stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0) {
+                    return Ok(stream);
+                }
+                tracing::warn!("a connection of another user was refused");
+            }
+        }
+    }
+
+    impl Drop for Listener {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
+        Stream::connect(path).await
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
+
+    /// Pipes refuse remote clients, and their default rights admit the owner and administrators
+    /// for writing: <https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights>
+    pub(crate) struct Listener {
+        next: NamedPipeServer,
+        path: PathBuf,
+    }
+
+    impl Listener {
+        pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
+            let next = ServerOptions::new().first_pipe_instance(true).reject_remote_clients(true).create(path)?;
+            Ok(Self { next, path: path.to_owned() })
+        }
+
+        pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+            self.next.connect().await?;
+            let next = ServerOptions::new().reject_remote_clients(true).create(&self.path)?;
+            Ok(Stream::Server(std::mem::replace(&mut self.next, next)))
+        }
+    }
+
+    pub(crate) enum Stream {
+        Server(NamedPipeServer),
+        Client(NamedPipeClient),
+    }
+
+    pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
+        const ERROR_PIPE_BUSY: i32 = 231;
+        loop {
+            match ClientOptions::new().open(path) {
+                Err(e) if e.raw_os_error() == Some(ERROR_PIPE_BUSY) => tokio::time::sleep(Duration::from_millis(20)).await,
+                other => return other.map(Stream::Client),
+            }
+        }
+    }
+
+    impl AsyncRead for Stream {
+        fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            match self.get_mut() {
+                Self::Server(pipe) => Pin::new(pipe).poll_read(cx, buf),
+                Self::Client(pipe) => Pin::new(pipe).poll_read(cx, buf),
+            }
+        }
+    }
+
+    impl AsyncWrite for Stream {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            match self.get_mut() {
+                Self::Server(pipe) => Pin::new(pipe).poll_write(cx, buf),
+                Self::Client(pipe) => Pin::new(pipe).poll_write(cx, buf),
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match self.get_mut() {
+                Self::Server(pipe) => Pin::new(pipe).poll_flush(cx),
+                Self::Client(pipe) => Pin::new(pipe).poll_flush(cx),
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match self.get_mut() {
+                Self::Server(pipe) => Pin::new(pipe).poll_shutdown(cx),
+                Self::Client(pipe) => Pin::new(pipe).poll_shutdown(cx),
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{InputSource, OnInput, Shared, terminals, wayland, x11};
+
+/// Wayland first, then X11 (also as Xwayland), then terminals when there is no display at all.
+///
+/// A display that tells nothing leaves the idle time unknown: its user must not be disturbed.
+pub(crate) fn start(shared: &Arc<Shared>, on_input: OnInput) -> InputSource {
+    let has = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let (has_wayland, has_x11) = (has("WAYLAND_DISPLAY"), has("DISPLAY"));
+    if has_wayland && wayland::start(shared, &on_input) {
+        return InputSource::Wayland;
+    }
+    // Xwayland sees input to X programs only, so it cannot stand in for Wayland.
+    if !has_wayland && has_x11 && x11::start(shared, &on_input) {
+        return InputSource::X11;
+    }
+    if !has_wayland && !has_x11 {
+        terminals::start(shared, on_input);
+        return InputSource::Terminals;
+    }
+    InputSource::None
+}
+
+pub(crate) fn idle_now() -> Option<Duration> {
+    None
+}

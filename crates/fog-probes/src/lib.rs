@@ -1,0 +1,17 @@
+//! The readings of this device, one file per operating system and kind, and a trace player.
+//!
+//! Nothing is made up: a sensor that is missing or silent gives `None`. Judging readings is the
+//! business of `fog-eligibility`.
+
+mod energy;
+mod input;
+mod load;
+mod os;
+mod power;
+mod sensors;
+mod trace;
+
+pub use energy::parse_number;
+pub use input::InputSource;
+pub use sensors::{SensorConfig, Sensors};
+pub use trace::{TraceError, TraceLine, parse_trace};

@@ -1,0 +1,55 @@
+use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
+
+/// Words in the labels of sensors that sit in or on the processor.
+const CPU_LABELS: [&str; 9] = ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
+
+/// Processor and memory use, temperatures and process names, through `sysinfo`.
+pub(crate) struct Load {
+    system: System,
+    components: Components,
+    has_baseline: bool,
+}
+
+impl Load {
+    pub(crate) fn new() -> Self {
+        let kind = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage());
+        Self { system: System::new_with_specifics(kind), components: Components::new(), has_baseline: false }
+    }
+
+    /// Use by all programs but ours since the last call, percent of the machine.
+    pub(crate) fn others_percent(&mut self, own: &[u32]) -> Option<f32> {
+        let mut pids: Vec<Pid> = own.iter().map(|pid| Pid::from_u32(*pid)).collect();
+        pids.push(Pid::from_u32(std::process::id()));
+        self.system.refresh_cpu_usage();
+        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, ProcessRefreshKind::nothing().with_cpu());
+        let cores = self.system.cpus().len().max(1) as f32;
+        let ours: f32 = pids.iter().filter_map(|pid| self.system.process(*pid)).map(sysinfo::Process::cpu_usage).sum();
+        let all = self.system.global_cpu_usage();
+        // The first call has nothing to compare with.
+        let known = std::mem::replace(&mut self.has_baseline, true);
+        known.then(|| (all - ours / cores).clamp(0.0, 100.0))
+    }
+
+    pub(crate) fn ram_available(&mut self) -> Option<u64> {
+        self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        Some(self.system.available_memory()).filter(|bytes| *bytes > 0)
+    }
+
+    /// The hottest sensor in or on the processor.
+    pub(crate) fn cpu_celsius(&mut self) -> Option<f32> {
+        self.components.refresh(true);
+        let hottest = |relevant: &dyn Fn(&str) -> bool| {
+            self.components.iter().filter(|c| relevant(&c.label().to_lowercase())).filter_map(sysinfo::Component::temperature).reduce(f32::max)
+        };
+        // Boards without such a label have a zone of the firmware at best.
+        hottest(&|label| CPU_LABELS.iter().any(|word| label.contains(word))).or_else(|| hottest(&|label| label.contains("acpitz") || label.contains("thermal")))
+    }
+
+    /// Which of `names` run now; `.exe` and upper case make no difference.
+    pub(crate) fn running(&mut self, names: &[String]) -> Vec<String> {
+        self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
+        let plain = |name: &str| name.to_lowercase().trim_end_matches(".exe").to_owned();
+        let running: std::collections::BTreeSet<String> = self.system.processes().values().map(|p| plain(&p.name().to_string_lossy())).collect();
+        names.iter().filter(|name| running.contains(&plain(name))).cloned().collect()
+    }
+}

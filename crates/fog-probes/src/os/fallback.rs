@@ -1,0 +1,34 @@
+use fog_eligibility::ThermalPressure;
+
+use crate::os::SlowReadings;
+
+/// Unknown on this system.
+pub(crate) struct Slow;
+
+impl Slow {
+    pub(crate) fn start() -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the same shape on every system")]
+    pub(crate) fn latest(&self) -> SlowReadings {
+        SlowReadings::default()
+    }
+}
+
+pub(crate) fn thermal_pressure() -> Option<ThermalPressure> {
+    None
+}
+
+pub(crate) fn fan_rpm() -> Option<u32> {
+    None
+}
+
+pub(crate) fn fullscreen() -> Option<bool> {
+    None
+}
+
+#[allow(dead_code, reason = "asked for where batteries are read, which is not everywhere")]
+pub(crate) fn on_battery() -> Option<bool> {
+    None
+}

@@ -1,0 +1,8 @@
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+#[path = "power/desktop.rs"]
+mod system;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+#[path = "power/fallback.rs"]
+mod system;
+
+pub(crate) use system::Power;

@@ -1,0 +1,13 @@
+use fog_eligibility::Readings;
+
+/// Phones report their battery through the plugin; here it is unknown.
+pub(crate) struct Power;
+
+impl Power {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the same shape on every system")]
+    pub(crate) fn read(&mut self, _readings: &mut Readings) {}
+}

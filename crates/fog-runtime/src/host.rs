@@ -1,0 +1,371 @@
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use fog_types::{ErrorKind, HasKind, Percent};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::protocol::{FromWorker, MAX_FRAME_BYTES, ToWorker, decode_frame, encode_frame};
+use crate::task::TaskSpec;
+use crate::worker::WORKER_ARGUMENT;
+
+/// A worker that does not freeze by itself within this time is stopped by the system.
+const FREEZE_GRACE: Duration = Duration::from_millis(40);
+/// Longest a module may take to compile.
+const COMPILE_LIMIT: Duration = Duration::from_secs(300);
+const EVENT_QUEUE: usize = 32;
+
+/// How to start a worker: this program, or another of ours.
+#[derive(Debug, Clone)]
+pub struct WorkerProgram {
+    /// The executable.
+    pub path: PathBuf,
+    /// Its arguments; [`WORKER_ARGUMENT`] among them.
+    pub args: Vec<OsString>,
+}
+
+impl WorkerProgram {
+    /// The program that is running now.
+    ///
+    /// # Errors
+    /// When the system does not tell where it is.
+    pub fn this() -> std::io::Result<Self> {
+        Ok(Self { path: std::env::current_exe()?, args: vec![WORKER_ARGUMENT.into()] })
+    }
+
+    fn start(&self) -> Result<Child, WorkerError> {
+        Command::new(&self.path)
+            .args(&self.args)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| WorkerError::Start { program: self.path.clone(), source })
+    }
+}
+
+/// A worker could not do its part.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// The process did not start.
+    #[error("{program} cannot be started as a worker: {source}")]
+    Start {
+        /// What was to be started.
+        program: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The process ended without a word: a crash, or somebody killed it.
+    #[error("the worker process ended unexpectedly ({status})")]
+    Died {
+        /// Exit status as the system words it.
+        status: String,
+    },
+    /// The process said something it must not say.
+    #[error("the worker process sent nonsense: {message}")]
+    Nonsense {
+        /// What was wrong.
+        message: String,
+    },
+    /// The module cannot be compiled. Trying again would not help.
+    #[error("the module cannot run: {message}")]
+    Module {
+        /// The compiler's words.
+        message: String,
+    },
+    /// A file of ours cannot be used.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Compiling took longer than five minutes.
+    #[error("compiling the module took longer than {} s", COMPILE_LIMIT.as_secs())]
+    CompileTime,
+}
+
+impl HasKind for WorkerError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Module { .. } => ErrorKind::BadInput,
+            Self::File { .. } => ErrorKind::Storage,
+            Self::CompileTime => ErrorKind::LimitReached,
+            Self::Start { .. } | Self::Died { .. } | Self::Nonsense { .. } => ErrorKind::Bug,
+        }
+    }
+}
+
+/// What a running worker tells its parent.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// Something from the protocol.
+    Message(FromWorker),
+    /// The task is frozen (true) or runs again (false), by its own doing or the system's.
+    Frozen(bool),
+    /// The process is gone. The last event.
+    Gone(WorkerError),
+}
+
+/// One running task in its own process. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Worker {
+    duty: mpsc::Sender<Percent>,
+    /// Events in order. Slow readers slow the worker; nothing is dropped.
+    pub events: mpsc::Receiver<WorkerEvent>,
+    pid: Option<u32>,
+    guard: tokio::task::AbortHandle,
+}
+
+impl Worker {
+    /// Starts a worker on a task.
+    ///
+    /// # Errors
+    /// [`WorkerError::Start`] when there is no process.
+    pub fn spawn(program: &WorkerProgram, spec: TaskSpec) -> Result<Self, WorkerError> {
+        let mut child = program.start()?;
+        let pid = child.id();
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
+        };
+        let (duty, duty_changes) = mpsc::channel(16);
+        let (sink, events) = mpsc::channel(EVENT_QUEUE);
+        let session = Session { child, stdin, sink, duty: duty_changes, freeze_by: None, is_stopped: false };
+        let guard = tokio::spawn(session.serve(spec, stdout)).abort_handle();
+        Ok(Self { duty, events, pid, guard })
+    }
+
+    /// Sets the share of processor time; 0 freezes the task within 100 ms, whatever it does.
+    pub fn set_duty(&self, duty: Percent) {
+        // A full queue holds newer wishes than the worker has read; it drains in microseconds.
+        let _ = self.duty.try_send(duty);
+    }
+
+    /// The process id, for measuring its load.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.guard.abort();
+    }
+}
+
+struct Session {
+    child: Child,
+    stdin: ChildStdin,
+    sink: mpsc::Sender<WorkerEvent>,
+    duty: mpsc::Receiver<Percent>,
+    freeze_by: Option<Instant>,
+    is_stopped: bool,
+}
+
+impl Session {
+    async fn serve(mut self, spec: TaskSpec, stdout: ChildStdout) {
+        let error = match self.converse(spec, stdout).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        let _ = self.child.start_kill();
+        let _ = self.sink.send(WorkerEvent::Gone(error)).await;
+    }
+
+    async fn converse(&mut self, spec: TaskSpec, stdout: ChildStdout) -> Result<(), WorkerError> {
+        self.say(&ToWorker::Start(Box::new(spec))).await?;
+        // Frames are read by a task of their own: reading half a frame must not be cancelled.
+        let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
+        let reader = tokio::spawn(read_frames(stdout, frames_in));
+        let _stop_reading = AbortOnDrop(reader.abort_handle());
+        loop {
+            let freeze_by = self.freeze_by;
+            tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(Ok(message)) => {
+                        if self.hear(message).await? {
+                            return Ok(());
+                        }
+                    }
+                    Some(Err(message)) => return Err(WorkerError::Nonsense { message }),
+                    None => return Err(self.died().await),
+                },
+                duty = self.duty.recv() => match duty {
+                    Some(duty) => self.change_duty(duty).await?,
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep_until(freeze_by.unwrap_or_else(Instant::now)), if freeze_by.is_some() => {
+                    self.freeze_by = None;
+                    self.is_stopped = signal(&self.child, true);
+                    self.tell(WorkerEvent::Frozen(true)).await;
+                }
+            }
+        }
+    }
+
+    /// Returns true when the task is done.
+    async fn hear(&mut self, message: FromWorker) -> Result<bool, WorkerError> {
+        let is_last = matches!(message, FromWorker::Done(_) | FromWorker::Failed { .. });
+        match message {
+            FromWorker::Frozen => {
+                self.freeze_by = None;
+                self.tell(WorkerEvent::Frozen(true)).await;
+            }
+            FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)).await,
+            FromWorker::Compiled | FromWorker::CannotCompile(_) => {
+                return Err(WorkerError::Nonsense { message: "an answer to a question not asked".to_owned() });
+            }
+            other => self.tell(WorkerEvent::Message(other)).await,
+        }
+        Ok(is_last)
+    }
+
+    async fn tell(&self, event: WorkerEvent) {
+        // Nobody listening means the worker is being dropped.
+        let _ = self.sink.send(event).await;
+    }
+
+    async fn change_duty(&mut self, duty: Percent) -> Result<(), WorkerError> {
+        self.freeze_by = (duty == Percent::ZERO && !self.is_stopped).then(|| Instant::now() + FREEZE_GRACE);
+        if duty > Percent::ZERO && self.is_stopped {
+            self.is_stopped = false;
+            signal(&self.child, false);
+            self.tell(WorkerEvent::Frozen(false)).await;
+        }
+        if self.is_stopped { Ok(()) } else { self.say(&ToWorker::Duty(duty)).await }
+    }
+
+    async fn say(&mut self, message: &ToWorker) -> Result<(), WorkerError> {
+        let sent = match encode_frame(message) {
+            Ok(frame) => self.stdin.write_all(&frame).await,
+            Err(error) => return Err(WorkerError::Nonsense { message: error.to_string() }),
+        };
+        match sent {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.died().await),
+        }
+    }
+
+    async fn died(&mut self) -> WorkerError {
+        let status = match tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            _ => "it closed its output".to_owned(),
+        };
+        WorkerError::Died { status }
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn read_frames(mut from: ChildStdout, to: mpsc::Sender<Result<FromWorker, String>>) {
+    loop {
+        let frame = read_frame(&mut from).await;
+        let Some(frame) = frame else { return };
+        let is_bad = frame.is_err();
+        if to.send(frame).await.is_err() || is_bad {
+            return;
+        }
+    }
+}
+
+/// `None` at the end of the stream.
+async fn read_frame(from: &mut ChildStdout) -> Option<Result<FromWorker, String>> {
+    let length = from.read_u32_le().await.ok()? as usize;
+    if length > MAX_FRAME_BYTES {
+        return Some(Err(format!("a frame of {length} bytes")));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).await.ok()?;
+    Some(decode_frame(&body).map_err(|e| e.to_string()))
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, stop: bool) -> bool {
+    use rustix::process::{Pid, Signal, kill_process};
+    let signal = if stop { Signal::STOP } else { Signal::CONT };
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed())).is_some_and(|pid| kill_process(pid, signal).is_ok())
+}
+
+/// Without such signals a task between two safe points runs on for the few milliseconds it needs.
+#[cfg(not(unix))]
+fn signal(_child: &Child, _stop: bool) -> bool {
+    false
+}
+
+/// Compiles `module` into `artifact` in a worker of its own, unless it is there already.
+///
+/// Returns whether it was there. The artifact appears whole or not at all.
+///
+/// # Errors
+/// [`WorkerError::Module`] when the module is at fault; others may go away on another try.
+pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) -> Result<bool, WorkerError> {
+    if tokio::fs::try_exists(artifact).await.unwrap_or(false) {
+        return Ok(true);
+    }
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| WorkerError::File { path, source }
+    };
+    if let Some(folder) = artifact.parent() {
+        tokio::fs::create_dir_all(folder).await.map_err(at(folder))?;
+    }
+    let mut partial = artifact.as_os_str().to_owned();
+    partial.push(format!(".{}.partial", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let _ = tokio::fs::remove_file(&partial).await;
+    let mut child = program.start()?;
+    let result = tokio::time::timeout(COMPILE_LIMIT, ask_to_compile(&mut child, module, &partial)).await;
+    let _ = child.start_kill();
+    let answer = match result {
+        Ok(Ok(Some(answer))) => answer,
+        Ok(Ok(None)) => {
+            let status = child.wait().await.map_or_else(|e| e.to_string(), |status| status.to_string());
+            let _ = tokio::fs::remove_file(&partial).await;
+            return Err(WorkerError::Died { status });
+        }
+        Ok(Err(error)) => return Err(error),
+        Err(_) => {
+            let _ = tokio::fs::remove_file(&partial).await;
+            return Err(WorkerError::CompileTime);
+        }
+    };
+    match answer {
+        FromWorker::Compiled => {
+            tokio::fs::rename(&partial, artifact).await.map_err(at(artifact))?;
+            Ok(false)
+        }
+        FromWorker::CannotCompile(message) => {
+            let _ = tokio::fs::remove_file(&partial).await;
+            Err(WorkerError::Module { message })
+        }
+        _ => Err(WorkerError::Nonsense { message: "not an answer to compiling".to_owned() }),
+    }
+}
+
+async fn ask_to_compile(child: &mut Child, module: &Path, artifact: &Path) -> Result<Option<FromWorker>, WorkerError> {
+    let nonsense = |message: String| WorkerError::Nonsense { message };
+    let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(nonsense("no pipes".to_owned()));
+    };
+    let message = ToWorker::Compile { module: module.to_owned(), artifact: artifact.to_owned() };
+    let frame = encode_frame(&message).map_err(|e| nonsense(e.to_string()))?;
+    if stdin.write_all(&frame).await.is_err() {
+        return Ok(None);
+    }
+    read_frame(&mut stdout).await.transpose().map_err(nonsense)
+}

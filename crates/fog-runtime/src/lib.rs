@@ -1,0 +1,25 @@
+//! Runs one task: a WASI preview 1 command module, unmodified, in a worker process of its own,
+//! deterministically and within limits.
+//!
+//! Not here: which task runs when (`fog-engine`), where modules and results are stored
+//! (`fog-store`). The parent's half is [`Worker`]; the child's half is [`worker_main`], which the
+//! program must call first thing when started as a worker.
+
+mod compile;
+mod host;
+mod outcome;
+mod protocol;
+mod run;
+mod sandbox;
+mod task;
+mod vfs;
+mod wasi;
+mod worker;
+
+pub use compile::{CompileError, compile, validate};
+pub use host::{Worker, WorkerError, WorkerEvent, WorkerProgram, prepare};
+pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
+pub use protocol::{FromWorker, MAX_FRAME_BYTES, ProtocolError, ToWorker, decode_frame};
+pub use run::{Control, Observer, RunError, run};
+pub use task::{Mount, TaskSpec};
+pub use worker::{WORKER_ARGUMENT, worker_main};

@@ -1,0 +1,73 @@
+use fog_types::{ByteCount, WorkUnits};
+use serde::{Deserialize, Serialize};
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The program ended by itself. 0 means success.
+    Exited(u32),
+    /// The program did something Wasm forbids. The text is the engine's name for it.
+    Trapped(String),
+    /// A limit ended the program.
+    Limit(LimitKind),
+    /// The module cannot run here at all: not a command module, or it asks for imports or memory
+    /// that are not given. Another attempt would end the same way.
+    Refused(String),
+}
+
+/// Which limit ended a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitKind {
+    /// Work units.
+    Units,
+    /// Running time.
+    WallTime,
+    /// Stack.
+    Stack,
+}
+
+/// What one execution did and used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Work units used; the same for the same spec everywhere.
+    pub units: WorkUnits,
+    /// Largest linear memory.
+    pub memory: ByteCount,
+    /// Most bytes held in writable folders.
+    pub disk: ByteCount,
+    /// Milliseconds of running time, pauses and throttling not counted.
+    pub active_millis: u64,
+    /// Bytes of stdout dropped past the log limit.
+    pub stdout_dropped: u64,
+    /// Bytes of stderr dropped past the log limit.
+    pub stderr_dropped: u64,
+}
+
+/// One file a task left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputFile {
+    /// Relative path from the root the job saw.
+    pub path: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// The identity of a result: exit code, work units, standard output and every file, in order.
+///
+/// BLAKE3 over length-prefixed fields, so no two different results share an encoding.
+#[must_use]
+pub fn result_hash<'a>(exit_code: u32, units: WorkUnits, stdout: &[u8], files: impl Iterator<Item = (&'a str, blake3::Hash)>) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("fog-compute result v1");
+    hasher.update(&exit_code.to_le_bytes());
+    hasher.update(&units.0.to_le_bytes());
+    hasher.update(&(stdout.len() as u64).to_le_bytes());
+    hasher.update(stdout);
+    for (path, content) in files {
+        hasher.update(&(path.len() as u64).to_le_bytes());
+        hasher.update(path.as_bytes());
+        hasher.update(content.as_bytes());
+    }
+    hasher.finalize()
+}

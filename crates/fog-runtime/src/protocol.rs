@@ -1,0 +1,127 @@
+//! What parent and worker say to each other: postcard frames behind a length of four bytes,
+//! little-endian. The parent treats the worker as hostile: a job may have taken it over.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use fog_types::Percent;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::Report;
+use crate::task::TaskSpec;
+
+/// Longest frame either side accepts.
+pub const MAX_FRAME_BYTES: usize = 8 << 20;
+/// Files travel in pieces of this size.
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+
+/// Parent to worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Compile `module` and write the result to `artifact`. The only message then.
+    Compile {
+        /// The Wasm file.
+        module: PathBuf,
+        /// Where the compiled form goes; must not exist.
+        artifact: PathBuf,
+    },
+    /// Run a task. The first message of a running worker.
+    Start(Box<TaskSpec>),
+    /// Use this share of processor time from now on; 0 freezes the task where it is.
+    Duty(Percent),
+}
+
+/// Worker to parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The module is compiled.
+    Compiled,
+    /// The module cannot be compiled; the text says why.
+    CannotCompile(String),
+    /// The program's first instruction is about to run.
+    Started,
+    /// Bytes of standard output.
+    Stdout(Vec<u8>),
+    /// Bytes of standard error.
+    Stderr(Vec<u8>),
+    /// Work units so far and the job's own progress, if it tells.
+    Progress {
+        /// Work units so far.
+        units: u64,
+        /// What the job wrote to `/dev/progress`, in tenths of a percent.
+        permille: Option<u16>,
+    },
+    /// Frozen as asked.
+    Frozen,
+    /// Running again.
+    Thawed,
+    /// A piece of an output file. Files come one after the other, pieces in order.
+    File {
+        /// Relative path.
+        path: String,
+        /// The next bytes of it.
+        chunk: Vec<u8>,
+    },
+    /// The task ended; nothing follows.
+    Done(Report),
+    /// The worker could not begin: an input or the compiled module cannot be used.
+    Failed {
+        /// The compiled module is the cause: compile again.
+        stale: bool,
+        /// What happened.
+        message: String,
+    },
+}
+
+/// A frame is not what the protocol allows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// Longer than [`MAX_FRAME_BYTES`].
+    #[error("a frame of {length} bytes exceeds the limit of {MAX_FRAME_BYTES}")]
+    TooLong {
+        /// What its header said.
+        length: usize,
+    },
+    /// Not a message.
+    #[error("a frame does not hold a message: {0}")]
+    Malformed(postcard::Error),
+}
+
+/// Decodes one frame's body.
+///
+/// # Errors
+/// [`ProtocolError`] when it is too long or not exactly one message.
+pub fn decode_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProtocolError> {
+    if body.len() > MAX_FRAME_BYTES {
+        return Err(ProtocolError::TooLong { length: body.len() });
+    }
+    let (message, rest) = postcard::take_from_bytes(body).map_err(ProtocolError::Malformed)?;
+    if rest.is_empty() { Ok(message) } else { Err(ProtocolError::Malformed(postcard::Error::DeserializeBadEncoding)) }
+}
+
+pub(crate) fn encode_frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    let mut frame = length.to_le_bytes().to_vec();
+    frame.extend_from_slice(&body);
+    Ok(frame)
+}
+
+pub(crate) fn write_frame<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
+    to.write_all(&encode_frame(message)?)?;
+    to.flush()
+}
+
+pub(crate) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+    let mut header = [0; 4];
+    from.read_exact(&mut header)?;
+    let length = u32::from_le_bytes(header) as usize;
+    if length > MAX_FRAME_BYTES {
+        return Err(io::Error::other(ProtocolError::TooLong { length }));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    decode_frame(&body).map_err(io::Error::other)
+}

@@ -1,0 +1,234 @@
+use std::fmt;
+use std::io;
+
+use wasmtime::{Memory, ResourceLimiter};
+
+use super::{Call, Errno, GuestMemory};
+use crate::run::Observer;
+use crate::task::TaskSpec;
+use crate::vfs::{Kind, NodeId, ROOT, Vfs};
+
+/// The job's clock starts here: 2020-01-01 00:00 UTC, for every job.
+pub(super) const CLOCK_START_NANOS: u64 = 1_577_836_800 * 1_000_000_000;
+const MAX_FDS: usize = 1024;
+
+/// `proc_exit` was called.
+#[derive(Debug)]
+pub(crate) struct Exit(pub(crate) u32);
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exited with code {}", self.0)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// What the calls of one job share.
+pub(crate) struct Context {
+    pub(crate) vfs: Vfs,
+    pub(super) fds: Vec<Option<Fd>>,
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<String>,
+    pub(super) random: blake3::OutputReader,
+    pub(super) slept_nanos: u64,
+    pub(crate) units: u64,
+    pub(crate) units_limit: u64,
+    /// Bytes moved by the call under way.
+    pub(super) moved: u64,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) memory_limit: usize,
+    pub(crate) memory_peak: usize,
+    table_limit: usize,
+    tables: usize,
+    log_limit: u64,
+    /// Bytes seen on stdout and stderr, kept or not.
+    pub(crate) log_seen: [u64; 2],
+    pub(crate) observer: Box<dyn Observer>,
+}
+
+/// An open file of the job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fd {
+    pub(super) target: Target,
+    pub(super) position: u64,
+    pub(super) append: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Stdout,
+    Stderr,
+    Node(NodeId),
+}
+
+impl Context {
+    pub(crate) fn new(spec: &TaskSpec, observer: Box<dyn Observer>) -> io::Result<Self> {
+        let mut vfs = Vfs::new(spec.limits.disk.0);
+        for mount in &spec.inputs {
+            vfs.add_input(&mount.name, std::fs::File::open(&mount.path)?)?;
+        }
+        let stdin = match &spec.stdin {
+            // Input names cannot hold a backslash, so this one is free.
+            Some(path) => {
+                vfs.add_input("\\stdin", std::fs::File::open(path)?)?;
+                vfs.lookup(ROOT, "in/\\stdin")
+            }
+            None => vfs.lookup(ROOT, "dev/null"),
+        }
+        .map_err(|_| io::ErrorKind::NotFound)?;
+        let fd = |target, readable, writable| Some(Fd { target, position: 0, append: false, readable, writable });
+        let mut hasher = blake3::Hasher::new_derive_key("fog-compute job randomness v1");
+        hasher.update(&spec.seed.to_le_bytes());
+        Ok(Self {
+            vfs,
+            fds: vec![
+                fd(Target::Node(stdin), true, false),
+                fd(Target::Stdout, false, true),
+                fd(Target::Stderr, false, true),
+                fd(Target::Node(ROOT), true, true),
+            ],
+            args: std::iter::once(spec.program.clone()).chain(spec.args.iter().cloned()).collect(),
+            env: spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+            random: hasher.finalize_xof(),
+            slept_nanos: 0,
+            units: 0,
+            units_limit: spec.limits.units.0,
+            moved: 0,
+            memory: None,
+            memory_limit: usize::try_from(spec.limits.memory.0).unwrap_or(usize::MAX),
+            memory_peak: 0,
+            table_limit: usize::try_from(spec.limits.table_elements).unwrap_or(usize::MAX),
+            tables: 0,
+            log_limit: spec.limits.log.0,
+            log_seen: [0; 2],
+            observer,
+        })
+    }
+
+    /// Nanoseconds on the job's own clock.
+    pub(super) fn now(&self) -> u64 {
+        self.units.saturating_add(self.slept_nanos)
+    }
+
+    pub(super) fn fd(&self, fd: u32) -> Result<&Fd, Errno> {
+        self.fds.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::BadF)
+    }
+
+    pub(super) fn fd_mut(&mut self, fd: u32) -> Result<&mut Fd, Errno> {
+        self.fds.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BadF)
+    }
+
+    /// The folder behind a descriptor.
+    pub(super) fn dir(&self, fd: u32) -> Result<NodeId, Errno> {
+        match self.fd(fd)?.target {
+            Target::Node(id) if self.vfs.is_dir(id) => Ok(id),
+            _ => Err(Errno::NotDir),
+        }
+    }
+
+    pub(super) fn node_of(&self, fd: u32) -> Result<NodeId, Errno> {
+        match self.fd(fd)?.target {
+            Target::Node(id) => Ok(id),
+            Target::Stdout | Target::Stderr => Err(Errno::SPipe),
+        }
+    }
+
+    /// Opens `node` on the lowest free number.
+    pub(super) fn open(&mut self, node: NodeId, readable: bool, writable: bool, append: bool) -> Result<u32, Errno> {
+        let entry = Fd { target: Target::Node(node), position: 0, append, readable, writable };
+        let free = self.fds.iter().position(Option::is_none).unwrap_or(self.fds.len());
+        if free >= MAX_FDS {
+            return Err(Errno::MFile);
+        }
+        if free == self.fds.len() {
+            self.fds.push(None);
+        }
+        self.fds[free] = Some(entry);
+        self.vfs.opened(node);
+        u32::try_from(free).map_err(|_| Errno::MFile)
+    }
+
+    pub(super) fn close(&mut self, fd: u32) -> Call {
+        let entry = self.fds.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::BadF)?;
+        if let Target::Node(id) = entry.target {
+            self.vfs.closed(id);
+        }
+        Ok(())
+    }
+
+    /// Passes job output on, up to the log limit; the rest is counted and dropped.
+    pub(super) fn log(&mut self, stderr: bool, bytes: &[u8]) {
+        let seen = &mut self.log_seen[usize::from(stderr)];
+        let room = usize::try_from(self.log_limit.saturating_sub(*seen)).unwrap_or(usize::MAX);
+        *seen = seen.saturating_add(bytes.len() as u64);
+        let kept = &bytes[..bytes.len().min(room)];
+        if !kept.is_empty() {
+            self.observer.output(stderr, kept);
+        }
+    }
+
+    /// Bytes dropped from stdout and stderr.
+    pub(crate) fn dropped(&self) -> [u64; 2] {
+        self.log_seen.map(|seen| seen.saturating_sub(self.log_limit))
+    }
+
+    /// Notes what was written to `/dev/progress`: the last number in it, in percent.
+    pub(super) fn progress(&mut self, bytes: &[u8]) {
+        let text = std::str::from_utf8(&bytes[bytes.len().saturating_sub(64)..]).unwrap_or("");
+        let number = text.split_whitespace().next_back().and_then(|word| word.trim_end_matches('%').parse::<f64>().ok());
+        if let Some(percent) = number.filter(|percent| (0.0..=100.0).contains(percent)) {
+            self.observer.progress((percent * 10.0) as u16);
+        }
+    }
+
+    pub(super) fn is_progress(&self, id: NodeId) -> bool {
+        matches!(self.vfs.node(id).kind, Kind::Progress)
+    }
+
+    /// Writes `count` strings, NUL-ended, and their addresses.
+    pub(super) fn put_strings(memory: &mut GuestMemory<'_>, strings: &[String], mut list: u32, mut at: u32) -> Call {
+        for text in strings {
+            memory.put_u32(list, at)?;
+            memory.put(at, text.as_bytes())?;
+            let end = super::memory::offset(at, u32::try_from(text.len()).map_err(|_| Errno::Fault)?)?;
+            memory.put(end, &[0])?;
+            at = super::memory::offset(end, 1)?;
+            list = super::memory::offset(list, 4)?;
+        }
+        Ok(())
+    }
+}
+
+impl ResourceLimiter for Context {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.memory_limit;
+        if fits {
+            self.memory_peak = self.memory_peak.max(desired);
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.tables.saturating_add(desired.saturating_sub(current));
+        let fits = total <= self.table_limit;
+        if fits {
+            self.tables = total;
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn tables(&self) -> usize {
+        64
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+}

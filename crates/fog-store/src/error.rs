@@ -1,0 +1,64 @@
+use std::path::PathBuf;
+
+use fog_types::{BlobId, ErrorKind, HasKind, JobId};
+
+/// The store could not do what was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process works in this folder.
+    #[error("another Fog Compute already uses {folder}; close it or choose another --data-dir")]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
+    },
+    /// Written by a newer release.
+    #[error("the data was written by a newer release (schema {found}, this one reads up to {supported}); install that release again")]
+    TooNew {
+        /// Schema version in the file.
+        found: u32,
+        /// Newest version this build reads.
+        supported: u32,
+    },
+    /// No such job, or no such task in it.
+    #[error("there is no job {0}")]
+    NoJob(JobId),
+    /// The blob was cleaned up or never stored.
+    #[error("the stored file {0} is missing")]
+    NoBlob(BlobId),
+    /// The store is full and everything in it is needed.
+    #[error("storing {wanted} would exceed the storage limit of {cap}; raise the limit or remove finished jobs")]
+    Full {
+        /// Bytes to be stored.
+        wanted: fog_types::ByteCount,
+        /// The limit.
+        cap: fog_types::ByteCount,
+    },
+    /// A file could not be used.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A row does not hold what it must: damage, or a bug.
+    #[error("the database holds something unexpected: {0}")]
+    Damaged(String),
+    /// SQLite refused.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl HasKind for StoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } => ErrorKind::Conflict,
+            Self::TooNew { .. } => ErrorKind::Incompatible,
+            Self::NoJob(_) | Self::NoBlob(_) => ErrorKind::NotFound,
+            Self::Full { .. } => ErrorKind::LimitReached,
+            Self::File { .. } | Self::Sqlite(_) => ErrorKind::Storage,
+            Self::Damaged(_) => ErrorKind::Bug,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+use fog_types::{Percent, UnixMillis, WorkUnits};
+use rusqlite::params;
+
+use crate::{Store, StoreError};
+
+/// What a stretch of time looked like. Written about once a minute.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Its end.
+    pub at: UnixMillis,
+    /// Its length in milliseconds.
+    pub span_millis: u64,
+    /// Mean duty.
+    pub duty: Percent,
+    /// Milliseconds in which at least one task ran.
+    pub worked_millis: u64,
+    /// Work units done.
+    pub units: WorkUnits,
+    /// Processor temperature at the end, °C.
+    pub cpu_temp: Option<f64>,
+    /// Battery charge at the end, percent.
+    pub battery: Option<f64>,
+    /// Load of other programs at the end, percent.
+    pub other_cpu: Option<f64>,
+    /// The first reason at the end, as its rule's word; `idle` when nothing waited, else empty.
+    pub reason: String,
+}
+
+impl Store {
+    /// Adds a sample and forgets those older than `keep_from`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn add_sample(&mut self, sample: &Sample, keep_from: UnixMillis) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        transaction.execute(
+            "INSERT OR REPLACE INTO samples (at_ms, span_ms, duty, worked_ms, units, cpu_temp, battery, other_cpu, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                sample.at.0, sample.span_millis.cast_signed(), sample.duty.get(), sample.worked_millis.cast_signed(), i64::try_from(sample.units.0).unwrap_or(i64::MAX),
+                sample.cpu_temp, sample.battery, sample.other_cpu, sample.reason
+            ],
+        )?;
+        transaction.execute("DELETE FROM samples WHERE at_ms < ?1", [keep_from.0])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Samples that ended after `since`, oldest first, put together into at most `points`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn samples(&self, since: UnixMillis, now: UnixMillis, points: u32) -> Result<Vec<Sample>, StoreError> {
+        let bucket = ((now.0 - since.0) / i64::from(points.max(1))).max(1);
+        let mut query = self.db.prepare_cached(
+            "SELECT max(at_ms), sum(span_ms), CAST(sum(duty * span_ms) / max(1, sum(span_ms)) AS INTEGER), sum(worked_ms), sum(units),
+                    avg(cpu_temp), avg(battery), avg(other_cpu), reason
+             FROM samples WHERE at_ms > ?1 GROUP BY (at_ms - ?1) / ?2 ORDER BY 1",
+        )?;
+        let rows = query.query_map(params![since.0, bucket], |row| {
+            Ok(Sample {
+                at: UnixMillis(row.get(0)?),
+                span_millis: row.get(1)?,
+                duty: Percent::new(row.get(2)?),
+                worked_millis: row.get(3)?,
+                units: WorkUnits(row.get(4)?),
+                cpu_temp: row.get(5)?,
+                battery: row.get(6)?,
+                other_cpu: row.get(7)?,
+                reason: row.get(8)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Time worked in milliseconds, units, and results since a moment.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn totals_since(&self, since: UnixMillis) -> Result<(u64, WorkUnits, u64), StoreError> {
+        let (worked, units) = self
+            .db
+            .prepare_cached("SELECT coalesce(sum(worked_ms), 0), coalesce(sum(units), 0) FROM samples WHERE at_ms > ?1")?
+            .query_row([since.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let results = self.db.prepare_cached("SELECT count(*) FROM journal WHERE kind = 'result' AND at_ms > ?1")?.query_row([since.0], |row| row.get(0))?;
+        Ok((worked, WorkUnits(units), results))
+    }
+}

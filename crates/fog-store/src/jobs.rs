@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+
+use fog_types::job::JobFile;
+use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
+use rusqlite::{OptionalExtension, Row, named_params, params};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{JournalKind, note};
+use crate::{Store, StoreError};
+
+/// Which stored bytes a job's files are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blobs {
+    /// The Wasm module.
+    pub module: BlobId,
+    /// Standard input, if any.
+    pub stdin: Option<BlobId>,
+    /// Inputs by their name below `/in`.
+    pub inputs: BTreeMap<String, BlobId>,
+    /// For a job mapped over files: one for each task.
+    pub items: Vec<BlobId>,
+}
+
+/// A job about to be accepted; its blobs are stored already.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// The checked job file.
+    pub file: JobFile,
+    /// Its files.
+    pub blobs: Blobs,
+    /// Who submitted it, in words.
+    pub owner: String,
+    /// Now.
+    pub now: UnixMillis,
+}
+
+/// One stored job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRow {
+    /// Its number.
+    pub id: JobId,
+    /// Who submitted it.
+    pub owner: String,
+    /// The job file.
+    pub file: JobFile,
+    /// Its files.
+    pub blobs: Blobs,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// When it was accepted.
+    pub created: UnixMillis,
+    /// When it is given up.
+    pub deadline: UnixMillis,
+    /// When it reached its final state.
+    pub finished: Option<UnixMillis>,
+    /// Tasks in all.
+    pub tasks_total: u32,
+    /// Tasks with a result.
+    pub tasks_finished: u32,
+    /// Units of all finished tasks.
+    pub units: WorkUnits,
+    /// Failed attempts since the last success.
+    pub failures_in_row: u32,
+    /// Why it failed or was stopped; empty if it was not.
+    pub problem: String,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only these states; empty means all.
+    pub states: Vec<JobState>,
+    /// Only names that contain this, ignoring case.
+    pub name: String,
+    /// Only numbers below this: the page after one that ended here.
+    pub before: Option<JobId>,
+    /// At most this many, newest first.
+    pub limit: u32,
+}
+
+const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, deadline_ms, finished_ms, tasks_total, tasks_finished, units, failures_in_row, problem";
+
+impl Store {
+    /// Accepts a job: its row, its tasks and its claim on its blobs, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is stored then.
+    pub fn insert_job(&mut self, job: &NewJob) -> Result<JobId, StoreError> {
+        let transaction = self.db.transaction()?;
+        let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
+        transaction.execute(
+            "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total)
+             VALUES (:name, :owner, :spec, :blobs, 'queued', :priority, :created, :deadline, :total)",
+            named_params! {
+                ":name": job.file.name, ":owner": job.owner, ":spec": to_json(&job.file)?, ":blobs": to_json(&job.blobs)?,
+                ":priority": job.file.priority, ":created": job.now.0, ":deadline": deadline, ":total": job.file.task_count(),
+            },
+        )?;
+        let id = JobId(transaction.last_insert_rowid().unsigned_abs());
+        {
+            let mut insert = transaction.prepare("INSERT INTO tasks (job_id, idx, state) VALUES (?1, ?2, 'queued')")?;
+            for index in 0..job.file.task_count() {
+                insert.execute(params![id.0, index])?;
+            }
+            let mut claim = transaction.prepare("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?;
+            let Blobs { module, stdin, inputs, items } = &job.blobs;
+            for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
+                claim.execute(params![id.0, blob.to_string()])?;
+            }
+        }
+        note(&transaction, job.now, JournalKind::Accepted, Some(id), None, &job.file.name)?;
+        transaction.commit()?;
+        Ok(id)
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`] when there is none with this number.
+    pub fn job(&self, id: JobId) -> Result<JobRow, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1"))?;
+        query.query_row([id.0], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id))?
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
+        let states: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
+        let states = if states.is_empty() { "1".to_owned() } else { format!("state IN ({})", states.join(",")) };
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM jobs WHERE {states} AND id < ?1 AND (?2 = '' OR instr(lower(name), lower(?2)) > 0) ORDER BY id DESC LIMIT ?3"
+        ))?;
+        let before = filter.before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
+        let rows = query.query_map(params![before, filter.name, filter.limit], |row| Ok(read(row)))?;
+        rows.map(|row| row?).collect()
+    }
+
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn job_counts(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
+        rows.map(|row| {
+            let (word, count) = row?;
+            Ok((state_from(&word)?, count))
+        })
+        .collect()
+    }
+
+    /// Moves a job to a state the user asked for; final states are never left.
+    ///
+    /// Cancelling also cancels every task that has no result. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`] when there is none with this number.
+    pub fn set_job_state(&mut self, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let from = self.job(id)?.state;
+        if from == to || from.is_final() {
+            return Ok(false);
+        }
+        let transaction = self.db.transaction()?;
+        let finished = to.is_final().then_some(now.0);
+        transaction.execute(
+            "UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4, failures_in_row = CASE ?2 WHEN 'queued' THEN 0 ELSE failures_in_row END WHERE id = ?1",
+            params![id.0, to.as_str(), problem, finished],
+        )?;
+        if to.is_final() {
+            transaction
+                .execute("UPDATE tasks SET state = 'cancelled', finished_ms = ?2 WHERE job_id = ?1 AND state IN ('queued', 'running')", params![id.0, now.0])?;
+            transaction.execute("UPDATE attempts SET outcome = 'cancelled', ended_ms = ?2 WHERE job_id = ?1 AND outcome = 'running'", params![id.0, now.0])?;
+        }
+        let kind = match to {
+            JobState::Paused => JournalKind::Paused,
+            JobState::Queued | JobState::Running => JournalKind::Resumed,
+            JobState::Cancelled => JournalKind::Cancelled,
+            JobState::Failed => JournalKind::Failed,
+            JobState::Finished => JournalKind::Finished,
+        };
+        note(&transaction, now, kind, Some(id), None, problem)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Gives up every job past its deadline; returns them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn expire_jobs(&mut self, now: UnixMillis) -> Result<Vec<JobId>, StoreError> {
+        let late: Vec<u64> = {
+            let mut query = self.db.prepare_cached("SELECT id FROM jobs WHERE state IN ('queued', 'running', 'paused') AND deadline_ms <= ?1")?;
+            query.query_map([now.0], |row| row.get(0))?.collect::<Result<_, _>>()?
+        };
+        for id in &late {
+            self.set_job_state(JobId(*id), JobState::Failed, "the deadline passed", now)?;
+        }
+        Ok(late.into_iter().map(JobId).collect())
+    }
+
+    /// Forgets final jobs that ended before `before`, or one of them by number.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn remove_jobs(&mut self, before: UnixMillis, only: Option<JobId>) -> Result<usize, StoreError> {
+        Ok(self.db.execute(
+            "DELETE FROM jobs WHERE state IN ('finished', 'failed', 'cancelled') AND finished_ms < ?1 AND (?2 IS NULL OR id = ?2)",
+            params![before.0, only.map(|id| id.0)],
+        )?)
+    }
+}
+
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::Damaged(e.to_string()))
+}
+
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|e| StoreError::Damaged(e.to_string()))
+}
+
+pub(crate) fn state_from(word: &str) -> Result<JobState, StoreError> {
+    JobState::from_word(word).ok_or_else(|| StoreError::Damaged(format!("job state '{word}'")))
+}
+
+fn read(row: &Row<'_>) -> Result<JobRow, StoreError> {
+    Ok(JobRow {
+        id: JobId(row.get(0)?),
+        owner: row.get(1)?,
+        file: from_json(&row.get::<_, String>(2)?)?,
+        blobs: from_json(&row.get::<_, String>(3)?)?,
+        state: state_from(&row.get::<_, String>(4)?)?,
+        created: UnixMillis(row.get(5)?),
+        deadline: UnixMillis(row.get(6)?),
+        finished: row.get::<_, Option<i64>>(7)?.map(UnixMillis),
+        tasks_total: row.get(8)?,
+        tasks_finished: row.get(9)?,
+        units: WorkUnits(row.get(10)?),
+        failures_in_row: row.get(11)?,
+        problem: row.get(12)?,
+    })
+}

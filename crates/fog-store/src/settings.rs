@@ -1,0 +1,41 @@
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use crate::jobs::from_json;
+use crate::{Store, StoreError};
+
+impl Store {
+    /// Every stored setting. Settings at their default are not stored.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn settings(&self) -> Result<BTreeMap<String, serde_json::Value>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT key, value FROM settings")?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        rows.map(|row| {
+            let (key, value) = row?;
+            Ok((key, from_json(&value)?))
+        })
+        .collect()
+    }
+
+    /// Stores several settings at once; `None` returns one to its default.
+    ///
+    /// # Errors
+    /// [`StoreError`]; none is changed then.
+    pub fn set_settings(&mut self, changes: &[(String, Option<serde_json::Value>)]) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        for (key, value) in changes {
+            match value {
+                Some(value) => transaction.execute(
+                    "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                    params![key, value.to_string()],
+                )?,
+                None => transaction.execute("DELETE FROM settings WHERE key = ?1", [key])?,
+            };
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,426 @@
+use fog_types::{BlobId, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits};
+use rusqlite::{OptionalExtension, Row, Transaction, named_params, params};
+
+use crate::journal::{JournalKind, note};
+use crate::{Store, StoreError};
+
+/// One stored task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRow {
+    /// Which task.
+    pub id: TaskId,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Not tried again before this moment.
+    pub not_before: UnixMillis,
+    /// Progress in tenths of a percent.
+    pub permille: u16,
+    /// Exit code of the result.
+    pub exit_code: Option<u32>,
+    /// Work units of the result.
+    pub units: WorkUnits,
+    /// Running time of the result in milliseconds.
+    pub active_millis: u64,
+    /// Largest memory of the result in bytes.
+    pub memory: u64,
+    /// Identity of the result.
+    pub result_hash: Option<String>,
+    /// Standard output.
+    pub stdout: Option<BlobId>,
+    /// Standard error.
+    pub stderr: Option<BlobId>,
+    /// Bytes of stdout not kept.
+    pub stdout_dropped: u64,
+    /// Bytes of stderr not kept.
+    pub stderr_dropped: u64,
+    /// What the last failed attempt said.
+    pub problem: String,
+    /// First start of the attempt that counts.
+    pub started: Option<UnixMillis>,
+    /// End.
+    pub finished: Option<UnixMillis>,
+}
+
+/// One try at a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Its number.
+    pub id: u64,
+    /// Start.
+    pub started: UnixMillis,
+    /// End, unless it runs.
+    pub ended: Option<UnixMillis>,
+    /// `running`, `finished`, `failed`, `interrupted` or `cancelled`.
+    pub outcome: String,
+    /// Why.
+    pub detail: String,
+    /// Units it used.
+    pub units: WorkUnits,
+}
+
+/// A task handed to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Which task.
+    pub task: TaskId,
+    /// The attempt this claim began; results are accepted for it alone.
+    pub attempt: u64,
+}
+
+/// One file of a result; the blob is stored already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Relative path.
+    pub path: String,
+    /// Its bytes.
+    pub blob: BlobId,
+    /// How many.
+    pub size: u64,
+}
+
+/// A result to be recorded.
+#[derive(Debug, Clone)]
+pub struct TaskResult {
+    /// Exit code.
+    pub exit_code: u32,
+    /// Work units.
+    pub units: WorkUnits,
+    /// Running time in milliseconds.
+    pub active_millis: u64,
+    /// Largest memory in bytes.
+    pub memory: u64,
+    /// Identity of the result.
+    pub result_hash: String,
+    /// Standard output.
+    pub stdout: BlobId,
+    /// Standard error.
+    pub stderr: BlobId,
+    /// Bytes of stdout not kept.
+    pub stdout_dropped: u64,
+    /// Bytes of stderr not kept.
+    pub stderr_dropped: u64,
+    /// Files.
+    pub outputs: Vec<Output>,
+}
+
+/// A failed attempt to be recorded.
+#[derive(Debug, Clone)]
+pub struct FailedAttempt {
+    /// What happened, in words.
+    pub problem: String,
+    /// Work units it used.
+    pub units: WorkUnits,
+    /// Exit code, when the program ended by itself.
+    pub exit_code: Option<u32>,
+    /// Its standard output and error, stored already.
+    pub logs: Option<(BlobId, BlobId)>,
+}
+
+/// What to do after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Try again, not before this moment.
+    Retry(UnixMillis),
+    /// The task fails, and its job with it.
+    Final,
+}
+
+const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms";
+
+impl Store {
+    /// Puts every task that was running back in the queue: the worker died with the last engine.
+    /// Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn recover(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
+        let transaction = self.db.transaction()?;
+        transaction.execute("UPDATE attempts SET outcome = 'interrupted', detail = 'the engine stopped', ended_ms = ?1 WHERE outcome = 'running'", [now.0])?;
+        let count = transaction.execute("UPDATE tasks SET state = 'queued', permille = 0 WHERE state = 'running'", [])?;
+        transaction.commit()?;
+        Ok(count)
+    }
+
+    /// The next task that may run: highest priority first, then oldest job, then lowest index.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn next_task(&self, now: UnixMillis) -> Result<Option<TaskId>, StoreError> {
+        let found = self
+            .db
+            .prepare_cached(
+                "SELECT tasks.job_id, tasks.idx FROM jobs JOIN tasks ON tasks.job_id = jobs.id AND tasks.state = 'queued'
+                 WHERE jobs.state IN ('queued', 'running') AND tasks.not_before_ms <= ?1
+                 ORDER BY jobs.priority DESC, jobs.id, tasks.idx LIMIT 1",
+            )?
+            .query_row([now.0], |row| Ok(TaskId { job: JobId(row.get(0)?), index: row.get(1)? }))
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Hands the next task to a worker.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn claim_task(&mut self, engine: &str, now: UnixMillis) -> Result<Option<Claim>, StoreError> {
+        let Some(TaskId { job: JobId(job), index }) = self.next_task(now)? else { return Ok(None) };
+        let transaction = self.db.transaction()?;
+        transaction.execute("UPDATE tasks SET state = 'running', started_ms = ?3, permille = 0 WHERE job_id = ?1 AND idx = ?2", params![job, index, now.0])?;
+        transaction.execute("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'", [job])?;
+        transaction.execute("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)", params![job, index, now.0, engine])?;
+        let attempt = transaction.last_insert_rowid().unsigned_abs();
+        transaction.commit()?;
+        Ok(Some(Claim { task: TaskId { job: JobId(job), index }, attempt }))
+    }
+
+    /// When the next queued task that waits for a back-off may run.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn next_retry(&self, now: UnixMillis) -> Result<Option<UnixMillis>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT min(tasks.not_before_ms) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+             WHERE tasks.state = 'queued' AND tasks.not_before_ms > ?1 AND jobs.state IN ('queued', 'running')",
+        )?;
+        Ok(query.query_row([now.0], |row| row.get::<_, Option<i64>>(0))?.map(UnixMillis))
+    }
+
+    /// Puts a claimed task back without counting a failure.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn release_task(&mut self, claim: Claim, why: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        if end_attempt(&transaction, claim, "interrupted", why, WorkUnits(0), now)? {
+            transaction.execute(
+                "UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'",
+                params![claim.task.job.0, claim.task.index],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Records the one result of a task. A claim that was released, cancelled or answered before
+    /// changes nothing and returns `None`; otherwise the job's new state.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn finish_task(&mut self, claim: Claim, result: &TaskResult, now: UnixMillis) -> Result<Option<JobState>, StoreError> {
+        let transaction = self.db.transaction()?;
+        if !end_attempt(&transaction, claim, "finished", "", result.units, now)? {
+            return Ok(None);
+        }
+        let TaskId { job, index } = claim.task;
+        transaction.execute(
+            "UPDATE tasks SET state = 'finished', permille = 1000, exit_code = :exit, units = :units, active_ms = :active, memory = :memory,
+             result_hash = :hash, stdout = :stdout, stderr = :stderr, stdout_dropped = :out_dropped, stderr_dropped = :err_dropped,
+             finished_ms = :now WHERE job_id = :job AND idx = :idx",
+            named_params! {
+                ":exit": result.exit_code, ":units": to_sql(result.units.0), ":active": to_sql(result.active_millis), ":memory": to_sql(result.memory),
+                ":hash": result.result_hash, ":stdout": result.stdout.to_string(), ":stderr": result.stderr.to_string(),
+                ":out_dropped": to_sql(result.stdout_dropped), ":err_dropped": to_sql(result.stderr_dropped), ":now": now.0, ":job": job.0, ":idx": index,
+            },
+        )?;
+        {
+            let mut insert = transaction.prepare_cached("INSERT INTO outputs (job_id, idx, path, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut hold = transaction.prepare_cached("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?;
+            for output in &result.outputs {
+                insert.execute(params![job.0, index, output.path, output.blob.to_string(), to_sql(output.size)])?;
+                hold.execute(params![job.0, output.blob.to_string()])?;
+            }
+            for log in [result.stdout, result.stderr] {
+                hold.execute(params![job.0, log.to_string()])?;
+            }
+        }
+        transaction.execute(
+            "UPDATE jobs SET tasks_finished = tasks_finished + 1, units = units + ?2, failures_in_row = 0 WHERE id = ?1",
+            params![job.0, to_sql(result.units.0)],
+        )?;
+        note(&transaction, now, JournalKind::Result, Some(job), Some(index), &result.result_hash)?;
+        settle(&transaction, job, now)?;
+        let state: String = transaction.query_row("SELECT state FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;
+        transaction.commit()?;
+        crate::jobs::state_from(&state).map(Some)
+    }
+
+    /// Records a failed attempt and what follows. `None` when the claim no longer counts; otherwise
+    /// the failures in a row of its job.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn fail_task(&mut self, claim: Claim, failed: &FailedAttempt, then: Failure, now: UnixMillis) -> Result<Option<u32>, StoreError> {
+        let transaction = self.db.transaction()?;
+        if !end_attempt(&transaction, claim, "failed", &failed.problem, failed.units, now)? {
+            return Ok(None);
+        }
+        let TaskId { job, index } = claim.task;
+        let (state, not_before, ended) = match then {
+            Failure::Retry(at) => (TaskState::Queued, at.0, None),
+            Failure::Final => (TaskState::Failed, 0, Some(now.0)),
+        };
+        let (stdout, stderr) = (failed.logs.map(|l| l.0.to_string()), failed.logs.map(|l| l.1.to_string()));
+        transaction.execute(
+            "UPDATE tasks SET state = ?3, attempts = attempts + 1, not_before_ms = ?4, problem = ?5, permille = 0, exit_code = ?6,
+             stdout = ?7, stderr = ?8, finished_ms = ?9 WHERE job_id = ?1 AND idx = ?2",
+            params![job.0, index, state.as_str(), not_before, failed.problem, failed.exit_code, stdout, stderr, ended],
+        )?;
+        for log in [stdout, stderr].into_iter().flatten() {
+            transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, log])?;
+        }
+        transaction.execute("UPDATE jobs SET failures_in_row = failures_in_row + 1 WHERE id = ?1", [job.0])?;
+        note(&transaction, now, JournalKind::AttemptFailed, Some(job), Some(index), &failed.problem)?;
+        settle(&transaction, job, now)?;
+        let row = transaction.query_row("SELECT failures_in_row FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;
+        transaction.commit()?;
+        Ok(Some(row))
+    }
+
+    /// Keeps a running task's progress.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn set_progress(&mut self, task: TaskId, permille: u16) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached("UPDATE tasks SET permille = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'")?
+            .execute(params![task.job.0, task.index, permille])?;
+        Ok(())
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`] when there is none.
+    pub fn task(&self, id: TaskId) -> Result<TaskRow, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx = ?2"))?;
+        query.query_row(params![id.job.0, id.index], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id.job))?
+    }
+
+    /// Tasks of a job in order, from index `from`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn tasks(&self, job: JobId, from: u32, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3"))?;
+        let rows = query.query_map(params![job.0, from, limit], |row| Ok(read(row)))?;
+        rows.map(|row| row?).collect()
+    }
+
+    /// Mean units of the finished tasks of a job, to estimate progress and cost of the others.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn mean_units(&self, job: JobId) -> Result<Option<WorkUnits>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT avg(units) FROM tasks WHERE job_id = ?1 AND state = 'finished'")?;
+        let mean: Option<f64> = query.query_row([job.0], |row| row.get(0))?;
+        Ok(mean.map(|mean| WorkUnits(mean as u64)))
+    }
+
+    /// The tries at a task, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn attempts(&self, task: TaskId) -> Result<Vec<AttemptRow>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT id, started_ms, ended_ms, outcome, detail, units FROM attempts WHERE job_id = ?1 AND idx = ?2 ORDER BY id DESC LIMIT 50")?;
+        let rows = query.query_map(params![task.job.0, task.index], |row| {
+            Ok(AttemptRow {
+                id: row.get(0)?,
+                started: UnixMillis(row.get(1)?),
+                ended: row.get::<_, Option<i64>>(2)?.map(UnixMillis),
+                outcome: row.get(3)?,
+                detail: row.get(4)?,
+                units: WorkUnits(row.get(5)?),
+            })
+        })?;
+        let mut list: Vec<AttemptRow> = rows.collect::<Result<_, _>>()?;
+        list.reverse();
+        Ok(list)
+    }
+
+    /// Files of a task's result in path order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn outputs(&self, task: TaskId) -> Result<Vec<Output>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT path, blob, size FROM outputs WHERE job_id = ?1 AND idx = ?2 ORDER BY path")?;
+        let rows = query.query_map(params![task.job.0, task.index], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+        rows.map(|row| {
+            let (path, blob, size) = row?;
+            Ok(Output { path, blob: blob_from(&blob)?, size })
+        })
+        .collect()
+    }
+}
+
+/// Ends a job whose tasks are all done: finished when each has a result, else failed.
+fn settle(transaction: &Transaction<'_>, job: JobId, now: UnixMillis) -> Result<(), StoreError> {
+    let open: u64 = transaction
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running') LIMIT 1)")?
+        .query_row([job.0], |row| row.get(0))?;
+    if open > 0 {
+        return Ok(());
+    }
+    let failed: u64 = transaction.query_row("SELECT count(*) FROM tasks WHERE job_id = ?1 AND state = 'failed'", [job.0], |row| row.get(0))?;
+    let (state, kind, problem) = if failed == 0 {
+        (JobState::Finished, JournalKind::Finished, String::new())
+    } else {
+        let last: String =
+            transaction
+                .query_row("SELECT problem FROM tasks WHERE job_id = ?1 AND state = 'failed' ORDER BY finished_ms DESC LIMIT 1", [job.0], |row| row.get(0))?;
+        (JobState::Failed, JournalKind::Failed, if failed == 1 { last } else { format!("{failed} tasks failed; the last: {last}") })
+    };
+    let changed = transaction.execute(
+        "UPDATE jobs SET state = ?2, finished_ms = ?3, problem = ?4 WHERE id = ?1 AND state IN ('queued', 'running', 'paused')",
+        params![job.0, state.as_str(), now.0, problem],
+    )?;
+    if changed > 0 {
+        note(transaction, now, kind, Some(job), None, &problem)?;
+    }
+    Ok(())
+}
+
+/// SQLite has signed numbers only.
+fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Ends the attempt of a claim if it still runs; false when it was ended before.
+fn end_attempt(transaction: &Transaction<'_>, claim: Claim, outcome: &str, detail: &str, units: WorkUnits, now: UnixMillis) -> Result<bool, StoreError> {
+    let changed = transaction.execute(
+        "UPDATE attempts SET outcome = ?2, detail = ?3, units = ?4, ended_ms = ?5 WHERE id = ?1 AND outcome = 'running'",
+        params![claim.attempt, outcome, detail, to_sql(units.0), now.0],
+    )?;
+    Ok(changed == 1)
+}
+
+fn blob_from(text: &str) -> Result<BlobId, StoreError> {
+    text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
+}
+
+fn read(row: &Row<'_>) -> Result<TaskRow, StoreError> {
+    let state: String = row.get(2)?;
+    let blob = |index| row.get::<_, Option<String>>(index).map_err(StoreError::from)?.as_deref().map(blob_from).transpose();
+    Ok(TaskRow {
+        id: TaskId { job: JobId(row.get(0)?), index: row.get(1)? },
+        state: TaskState::from_word(&state).ok_or_else(|| StoreError::Damaged(format!("task state '{state}'")))?,
+        attempts: row.get(3)?,
+        not_before: UnixMillis(row.get(4)?),
+        permille: row.get(5)?,
+        exit_code: row.get(6)?,
+        units: WorkUnits(row.get(7)?),
+        active_millis: row.get(8)?,
+        memory: row.get(9)?,
+        result_hash: row.get(10)?,
+        stdout: blob(11)?,
+        stderr: blob(12)?,
+        stdout_dropped: row.get(13)?,
+        stderr_dropped: row.get(14)?,
+        problem: row.get(15)?,
+        started: row.get::<_, Option<i64>>(16)?.map(UnixMillis),
+        finished: row.get::<_, Option<i64>>(17)?.map(UnixMillis),
+    })
+}

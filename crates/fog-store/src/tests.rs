@@ -1,0 +1,210 @@
+use fog_types::job::{JobFile, Map};
+use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis, WorkUnits};
+
+use super::*;
+
+const CAP: ByteCount = ByteCount::mib(1);
+
+fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+fn blob(store: &mut Store, bytes: &[u8], at: i64) -> Result<BlobId, StoreError> {
+    let file = BlobFile::copy(&store.folder, bytes, CAP)?;
+    store.add_blob(file, CAP, UnixMillis(at))
+}
+
+fn job(store: &mut Store, tasks: i64, priority: i8) -> JobId {
+    let module = blob(store, b"module", 0).unwrap();
+    let file = JobFile { map: Map::Range { from: 0, to: tasks }, priority, ..JobFile::for_module("test", "m.wasm") };
+    let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
+    store.insert_job(&NewJob { file, blobs, owner: "me".to_owned(), now: UnixMillis(0) }).unwrap()
+}
+
+fn result(store: &mut Store) -> TaskResult {
+    let log = blob(store, b"log", 0).unwrap();
+    TaskResult {
+        exit_code: 0,
+        units: WorkUnits(10),
+        active_millis: 5,
+        memory: 1,
+        result_hash: "hash".to_owned(),
+        stdout: log,
+        stderr: log,
+        stdout_dropped: 0,
+        stderr_dropped: 0,
+        outputs: vec![Output { path: "a".to_owned(), blob: log, size: 3 }],
+    }
+}
+
+fn results_noted(store: &Store, id: JobId) -> usize {
+    store.journal(id, 100).unwrap().iter().filter(|row| row.kind == JournalKind::Result).count()
+}
+
+#[test]
+fn a_second_program_is_kept_out_and_the_first_one_leaves_no_trace() {
+    let (folder, store) = store();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse { .. })));
+    drop(store);
+    assert!(Store::open(folder.path()).is_ok());
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let (folder, store) = store();
+    store.db.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::TooNew { found: 99, .. })));
+}
+
+#[test]
+fn tasks_are_claimed_by_priority_then_age_and_a_job_ends_with_its_last_result() {
+    let (_folder, mut store) = store();
+    let low = job(&mut store, 1, 0);
+    let high = job(&mut store, 2, 5);
+    let now = UnixMillis(1);
+    let mut order = Vec::new();
+    while let Some(claim) = store.claim_task("test", now).unwrap() {
+        order.push((claim.task.job, claim.task.index));
+        let done = result(&mut store);
+        store.finish_task(claim, &done, now).unwrap().unwrap();
+    }
+    assert_eq!(order, [(high, 0), (high, 1), (low, 0)]);
+    assert_eq!(store.job(high).unwrap().state, JobState::Finished);
+    assert_eq!(store.job(high).unwrap().units, WorkUnits(20));
+    assert_eq!(store.outputs(TaskRow::clone(&store.tasks(high, 0, 1).unwrap()[0]).id).unwrap().len(), 1);
+}
+
+#[test]
+fn a_result_counts_once() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    let done = result(&mut store);
+    assert_eq!(store.finish_task(claim, &done, UnixMillis(2)).unwrap(), Some(JobState::Finished));
+    assert_eq!(store.finish_task(claim, &done, UnixMillis(3)).unwrap(), None);
+    assert_eq!(results_noted(&store, id), 1);
+}
+
+#[test]
+fn a_crash_puts_running_tasks_back_and_old_claims_are_worthless() {
+    let (folder, mut first) = store();
+    let id = job(&mut first, 1, 0);
+    let old = first.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    drop(first);
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.recover(UnixMillis(2)).unwrap(), 1);
+    let done = result(&mut store);
+    assert_eq!(store.finish_task(old, &done, UnixMillis(3)).unwrap(), None);
+    let new = store.claim_task("test", UnixMillis(4)).unwrap().unwrap();
+    assert!(store.finish_task(new, &done, UnixMillis(5)).unwrap().is_some());
+    assert_eq!(results_noted(&store, id), 1);
+    let outcomes: Vec<String> = store.attempts(new.task).unwrap().into_iter().map(|a| a.outcome).collect();
+    assert_eq!(outcomes, ["interrupted", "finished"]);
+}
+
+#[test]
+fn a_failed_attempt_waits_for_its_back_off() {
+    let (_folder, mut store) = store();
+    job(&mut store, 1, 0);
+    let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    assert_eq!(store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(100)), UnixMillis(2)).unwrap(), Some(1));
+    assert_eq!(store.claim_task("test", UnixMillis(99)).unwrap(), None);
+    assert_eq!(store.next_retry(UnixMillis(99)).unwrap(), Some(UnixMillis(100)));
+    assert!(store.claim_task("test", UnixMillis(100)).unwrap().is_some());
+}
+
+fn broke() -> FailedAttempt {
+    FailedAttempt { problem: "it broke".to_owned(), units: WorkUnits(1), exit_code: None, logs: None }
+}
+
+#[test]
+fn a_job_with_a_failed_task_runs_the_others_and_then_fails() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 2, 0);
+    let first = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    store.fail_task(first, &broke(), Failure::Final, UnixMillis(2)).unwrap();
+    assert_eq!(store.job(id).unwrap().state, JobState::Running);
+    let second = store.claim_task("test", UnixMillis(3)).unwrap().unwrap();
+    let done = result(&mut store);
+    assert_eq!(store.finish_task(second, &done, UnixMillis(4)).unwrap(), Some(JobState::Failed));
+    assert_eq!(store.job(id).unwrap().problem, "it broke");
+}
+
+#[test]
+fn cancelling_keeps_results_and_drops_the_rest() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 3, 0);
+    let first = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    let done = result(&mut store);
+    store.finish_task(first, &done, UnixMillis(2)).unwrap();
+    let second = store.claim_task("test", UnixMillis(3)).unwrap().unwrap();
+    assert!(store.set_job_state(id, JobState::Cancelled, "", UnixMillis(4)).unwrap());
+    assert_eq!(store.finish_task(second, &done, UnixMillis(5)).unwrap(), None);
+    let states: Vec<TaskState> = store.tasks(id, 0, 10).unwrap().into_iter().map(|t| t.state).collect();
+    assert_eq!(states, [TaskState::Finished, TaskState::Cancelled, TaskState::Cancelled]);
+    assert!(!store.set_job_state(id, JobState::Queued, "", UnixMillis(6)).unwrap(), "final is final");
+}
+
+#[test]
+fn deadlines_end_jobs() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    assert_eq!(store.expire_jobs(UnixMillis(1)).unwrap(), []);
+    assert_eq!(store.expire_jobs(UnixMillis(8 * 86_400_000)).unwrap(), [id]);
+    assert_eq!(store.job(id).unwrap().state, JobState::Failed);
+}
+
+#[test]
+fn the_cap_evicts_the_longest_unused_blob_but_never_one_a_job_needs() {
+    let (_folder, mut store) = store();
+    job(&mut store, 1, 0);
+    let part = |n: u8| vec![n; 400 << 10];
+    let a = blob(&mut store, &part(1), 10).unwrap();
+    let b = blob(&mut store, &part(2), 20).unwrap();
+    blob(&mut store, &part(1), 30).unwrap();
+    let c = blob(&mut store, &part(3), 40).unwrap();
+    assert!(store.blob(a).is_ok() && store.blob(c).is_ok());
+    assert!(matches!(store.blob(b), Err(StoreError::NoBlob(_))), "b was used longest ago");
+    assert!(store.blob_bytes().unwrap() <= CAP);
+    let module = store.jobs(&JobFilter { limit: 1, ..JobFilter::default() }).unwrap()[0].blobs.module;
+    assert!(store.make_room(CAP.0, CAP).is_err(), "the module is needed");
+    assert!(store.blob(module).is_ok());
+}
+
+#[test]
+fn a_blob_changed_on_disk_is_noticed() {
+    let (_folder, mut store) = store();
+    let id = blob(&mut store, b"hello", 0).unwrap();
+    assert_eq!(store.read_blob(id, 100).unwrap(), b"hello");
+    std::fs::write(store.blob(id).unwrap(), b"hellO").unwrap();
+    assert!(matches!(store.read_blob(id, 100), Err(StoreError::Damaged(_))));
+}
+
+#[test]
+fn settings_and_samples_round_trip() {
+    let (_folder, mut store) = store();
+    store.set_settings(&[("a".to_owned(), Some(1.into())), ("b".to_owned(), Some("x".into()))]).unwrap();
+    store.set_settings(&[("a".to_owned(), None)]).unwrap();
+    assert_eq!(store.settings().unwrap().into_keys().collect::<Vec<_>>(), ["b"]);
+    for minute in 1..=60 {
+        let sample = Sample {
+            at: UnixMillis(minute * 60_000),
+            span_millis: 60_000,
+            duty: fog_types::Percent::new(50),
+            worked_millis: 30_000,
+            units: WorkUnits(1),
+            cpu_temp: Some(50.0),
+            battery: None,
+            other_cpu: None,
+            reason: String::new(),
+        };
+        store.add_sample(&sample, UnixMillis(0)).unwrap();
+    }
+    let points = store.samples(UnixMillis(0), UnixMillis(3_600_000), 10).unwrap();
+    assert!(points.len() <= 11, "{}", points.len());
+    assert_eq!(points.iter().map(|p| p.units.0).sum::<u64>(), 60);
+    assert_eq!(store.totals_since(UnixMillis(0)).unwrap().0, 1_800_000);
+}

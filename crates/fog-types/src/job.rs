@@ -1,0 +1,522 @@
+//! The job file: TOML, version 1. The user's page about it is `docs/job-file.md`.
+//!
+//! Parsing checks everything that can be checked without touching the disk: [`JobFile`] values are
+//! valid, bounded, and their paths stay below the folders they belong to.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteCount, ErrorKind, HasKind, Limits, WorkUnits};
+
+/// The version of the job file that this build reads and writes.
+pub const VERSION: u32 = 1;
+/// Longest job file accepted, in bytes.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+/// Most tasks one job may have.
+pub const MAX_TASKS: u32 = 100_000;
+const MAX_LIST: usize = 4096;
+const MAX_TEXT: usize = 64 << 10;
+
+/// A job as its author describes it; paths are relative to the job file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFile {
+    /// What people see. 1 to 120 characters.
+    pub name: String,
+    /// Path of the Wasm module.
+    pub module: String,
+    /// Arguments after the program name. `{index}`, `{count}`, `{value}` and `{item}` are replaced
+    /// for each task.
+    pub args: Vec<String>,
+    /// Environment, with the same replacements.
+    pub env: BTreeMap<String, String>,
+    /// Path of the file fed to standard input.
+    pub stdin: Option<String>,
+    /// Read-only files: name below `/in` inside the job → path.
+    pub inputs: BTreeMap<String, String>,
+    /// What each task may use.
+    pub limits: Limits,
+    /// -10 (last) to 10 (first). Default 0.
+    pub priority: i8,
+    /// Seconds from submission after which the job is given up. Default 7 days (BOINC's bound).
+    pub deadline_seconds: u64,
+    /// Times a task is tried before it fails. Default 5 (Folding@home stops after 5 as well).
+    pub attempts: u32,
+    /// Seed of everything random inside the job. Default 0.
+    pub seed: u64,
+    /// How the job splits into tasks.
+    pub map: Map,
+    /// How results of the tasks become one.
+    pub assemble: Assemble,
+}
+
+/// How a job splits into tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Map {
+    /// One task.
+    One,
+    /// One task for each whole number from `from` up to, not including, `to`.
+    Range {
+        /// First number.
+        from: i64,
+        /// One past the last number.
+        to: i64,
+    },
+    /// One task for each file, seen by its task as `/in/item`.
+    Inputs(Vec<String>),
+}
+
+/// How the results of the tasks become the result of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Assemble {
+    /// Every task keeps its own files and output.
+    #[default]
+    Separate,
+    /// Standard output of all tasks, in task order.
+    Concat,
+    /// Each task leaves one PNG `tile.png`; they are put together row by row.
+    Tiles {
+        /// Tiles in a row.
+        columns: u32,
+    },
+}
+
+/// Why a job file was refused. Nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobFileError {
+    /// Not TOML, or a field that does not exist or has the wrong type.
+    #[error("the job file cannot be read: {message}")]
+    Syntax {
+        /// The parser's words, with line and column.
+        message: String,
+    },
+    /// Written for a newer release.
+    #[error("the job file has version {found}; this release reads version {VERSION}")]
+    Version {
+        /// What the file says.
+        found: u32,
+    },
+    /// A value that makes no sense.
+    #[error("job file: {message}")]
+    Value {
+        /// Which field, and what would be valid.
+        message: String,
+    },
+}
+
+impl HasKind for JobFileError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Version { .. } => ErrorKind::Incompatible,
+            _ => ErrorKind::BadInput,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawJob {
+    version: u32,
+    name: Option<String>,
+    module: String,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    stdin: Option<String>,
+    #[serde(default)]
+    inputs: BTreeMap<String, String>,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
+    priority: i8,
+    deadline: Option<Span>,
+    attempts: Option<u32>,
+    #[serde(default)]
+    seed: u64,
+    map: Option<RawMap>,
+    result: Option<RawResult>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    memory: Option<Size>,
+    disk: Option<Size>,
+    units: Option<u64>,
+    wall: Option<Span>,
+    stack: Option<Size>,
+    table_elements: Option<u64>,
+    log: Option<Size>,
+    module: Option<Size>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMap {
+    range: Option<[i64; 2]>,
+    inputs: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawResult {
+    assemble: String,
+    columns: Option<u32>,
+}
+
+/// A size in bytes: a number, or text with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u64),
+    Text(String),
+}
+
+/// A span of time: a number of seconds, or text such as `90s`, `15min`, `2h`, `7d`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Span {
+    Seconds(u64),
+    Text(String),
+}
+
+impl Size {
+    fn bytes(&self) -> Result<ByteCount, JobFileError> {
+        match self {
+            Self::Bytes(n) => Ok(ByteCount(*n)),
+            Self::Text(text) => text.parse().map_err(|message| JobFileError::Value { message }),
+        }
+    }
+}
+
+impl Span {
+    fn seconds(&self) -> Result<u64, JobFileError> {
+        match self {
+            Self::Seconds(n) => Ok(*n),
+            Self::Text(text) => parse_span(text).map_err(|message| JobFileError::Value { message }),
+        }
+    }
+}
+
+/// Reads a span of time such as `90s`, `15min`, `2h`, `7d`, or a plain number of seconds.
+///
+/// # Errors
+/// A sentence that says what would be valid.
+pub fn parse_span(text: &str) -> Result<u64, String> {
+    let bad = || {
+        let shown: String = text.chars().take(40).collect();
+        format!("'{shown}' is not a span of time, such as 90s, 15min, 2h or 7d")
+    };
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..split].parse().map_err(|_| bad())?;
+    let factor = match text[split..].trim() {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(factor).ok_or_else(bad)
+}
+
+/// Reads and checks a job file.
+///
+/// # Errors
+/// [`JobFileError`], whose message names the field and what would be valid.
+pub fn parse(text: &str) -> Result<JobFile, JobFileError> {
+    if text.len() > MAX_FILE_BYTES {
+        return Err(value(format!("it is {} long; at most {} is read", ByteCount(text.len() as u64), ByteCount(MAX_FILE_BYTES as u64))));
+    }
+    #[derive(Deserialize)]
+    struct OnlyVersion {
+        version: Option<u32>,
+    }
+    let syntax = |e: toml::de::Error| JobFileError::Syntax { message: e.to_string().trim_end().to_owned() };
+    let OnlyVersion { version } = toml::from_str(text).map_err(syntax)?;
+    match version {
+        Some(VERSION) => {}
+        Some(found) => return Err(JobFileError::Version { found }),
+        None => return Err(value("the line 'version = 1' is missing".to_owned())),
+    }
+    let raw: RawJob = toml::from_str(text).map_err(syntax)?;
+    debug_assert_eq!(raw.version, VERSION);
+    raw.check()
+}
+
+impl JobFile {
+    /// A job of one task with every default, for a bare module.
+    #[must_use]
+    pub fn for_module(name: &str, module: &str) -> Self {
+        Self {
+            name: name.chars().take(120).collect(),
+            module: module.to_owned(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            stdin: None,
+            inputs: BTreeMap::new(),
+            limits: Limits::default(),
+            priority: 0,
+            deadline_seconds: 7 * 86_400,
+            attempts: 5,
+            seed: 0,
+            map: Map::One,
+            assemble: Assemble::Separate,
+        }
+    }
+
+    /// How many tasks the job has.
+    #[must_use]
+    pub fn task_count(&self) -> u32 {
+        match &self.map {
+            Map::One => 1,
+            Map::Range { from, to } => u32::try_from(to.saturating_sub(*from)).unwrap_or(0),
+            Map::Inputs(list) => u32::try_from(list.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The arguments of task `index`, replacements made.
+    #[must_use]
+    pub fn args_of(&self, index: u32) -> Vec<String> {
+        self.args.iter().map(|arg| self.fill(arg, index)).collect()
+    }
+
+    /// The environment of task `index`, replacements made.
+    #[must_use]
+    pub fn env_of(&self, index: u32) -> Vec<(String, String)> {
+        self.env.iter().map(|(key, text)| (key.clone(), self.fill(text, index))).collect()
+    }
+
+    fn fill(&self, text: &str, index: u32) -> String {
+        if !text.contains('{') {
+            return text.to_owned();
+        }
+        let value = match &self.map {
+            Map::Range { from, .. } => from.saturating_add(i64::from(index)).to_string(),
+            Map::One | Map::Inputs(_) => index.to_string(),
+        };
+        text.replace("{index}", &index.to_string()).replace("{count}", &self.task_count().to_string()).replace("{value}", &value).replace("{item}", "/in/item")
+    }
+
+    /// Checks a job that was built rather than parsed.
+    ///
+    /// # Errors
+    /// [`JobFileError::Value`] for the first field that makes no sense.
+    pub fn check(&self) -> Result<(), JobFileError> {
+        let name_length = self.name.chars().count();
+        if name_length == 0 || name_length > 120 || self.name.chars().any(char::is_control) {
+            return Err(value("'name' must have 1 to 120 printable characters".to_owned()));
+        }
+        if self.module.is_empty() {
+            return Err(value("'module' must name a .wasm file".to_owned()));
+        }
+        for (what, length) in [("args", self.args.len()), ("env", self.env.len()), ("inputs", self.inputs.len())] {
+            if length > MAX_LIST {
+                return Err(value(format!("'{what}' has {length} entries; at most {MAX_LIST} are allowed")));
+            }
+        }
+        for text in self.args.iter().chain(self.env.values()) {
+            if text.len() > MAX_TEXT || text.contains('\0') {
+                return Err(value(format!("an argument or variable is longer than {MAX_TEXT} bytes or holds a NUL")));
+            }
+        }
+        for key in self.env.keys() {
+            if key.is_empty() || key.contains(['=', '\0']) || key.len() > 255 {
+                return Err(value(format!("'{key}' cannot be the name of an environment variable")));
+            }
+        }
+        for name in self.inputs.keys() {
+            check_inside_path(name)?;
+            if matches!(self.map, Map::Inputs(_)) && (name == "item" || name.starts_with("item/")) {
+                return Err(value("the input name 'item' is taken by [map] inputs".to_owned()));
+            }
+        }
+        for (name, deeper) in self.inputs.keys().zip(self.inputs.keys().skip(1)) {
+            if deeper.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+                return Err(value(format!("input '{name}' is a file, so '{deeper}' cannot lie below it")));
+            }
+        }
+        if !(-10..=10).contains(&self.priority) {
+            return Err(value(format!("'priority' is {}; it must lie between -10 and 10", self.priority)));
+        }
+        if self.deadline_seconds == 0 || self.deadline_seconds > 366 * 86_400 {
+            return Err(value("'deadline' must lie between 1 second and 366 days".to_owned()));
+        }
+        if !(1..=100).contains(&self.attempts) {
+            return Err(value(format!("'attempts' is {}; it must lie between 1 and 100", self.attempts)));
+        }
+        if let Map::Range { from, to } = self.map
+            && (to <= from || to.checked_sub(from).is_none_or(|n| n > i64::from(MAX_TASKS)))
+        {
+            return Err(value(format!("[map] range must rise and hold at most {MAX_TASKS} numbers")));
+        }
+        if let Map::Inputs(list) = &self.map
+            && (list.is_empty() || list.len() > MAX_TASKS as usize)
+        {
+            return Err(value(format!("[map] inputs must list 1 to {MAX_TASKS} files")));
+        }
+        if let Assemble::Tiles { columns } = self.assemble
+            && (columns == 0 || columns > 1024 || !self.task_count().is_multiple_of(columns))
+        {
+            return Err(value(format!("[result] columns is {columns}; it must divide the {} tasks", self.task_count())));
+        }
+        self.limits.problem().map_or(Ok(()), |message| Err(value(message)))
+    }
+}
+
+impl RawJob {
+    fn check(self) -> Result<JobFile, JobFileError> {
+        let map = match self.map {
+            None => Map::One,
+            Some(RawMap { range: Some([from, to]), inputs: None }) => Map::Range { from, to },
+            Some(RawMap { range: None, inputs: Some(list) }) => Map::Inputs(list),
+            Some(_) => return Err(value("[map] needs either 'range' or 'inputs'".to_owned())),
+        };
+        let assemble = match self.result {
+            None => Assemble::Separate,
+            Some(RawResult { assemble, columns }) => match (assemble.as_str(), columns) {
+                ("separate", None) => Assemble::Separate,
+                ("concat", None) => Assemble::Concat,
+                ("tiles", Some(columns)) => Assemble::Tiles { columns },
+                ("tiles", None) => return Err(value("[result] assemble = \"tiles\" needs 'columns'".to_owned())),
+                _ => return Err(value("[result] assemble must be \"separate\", \"concat\" or \"tiles\" (only \"tiles\" takes 'columns')".to_owned())),
+            },
+        };
+        let name = self.name.unwrap_or_else(|| {
+            let file = self.module.rsplit(['/', '\\']).next().unwrap_or(&self.module);
+            file.strip_suffix(".wasm").unwrap_or(file).to_owned()
+        });
+        let defaults = JobFile::for_module("", "");
+        let job = JobFile {
+            name,
+            module: self.module,
+            args: self.args,
+            env: self.env,
+            stdin: self.stdin,
+            inputs: self.inputs,
+            limits: self.limits.fill()?,
+            priority: self.priority,
+            deadline_seconds: self.deadline.map_or(Ok(defaults.deadline_seconds), |span| span.seconds())?,
+            attempts: self.attempts.unwrap_or(defaults.attempts),
+            seed: self.seed,
+            map,
+            assemble,
+        };
+        job.check()?;
+        Ok(job)
+    }
+}
+
+impl RawLimits {
+    fn fill(self) -> Result<Limits, JobFileError> {
+        let base = Limits::default();
+        let size = |raw: Option<Size>, default| raw.map_or(Ok(default), |size| size.bytes());
+        Ok(Limits {
+            memory: size(self.memory, base.memory)?,
+            disk: size(self.disk, base.disk)?,
+            units: self.units.map_or(base.units, WorkUnits),
+            wall_seconds: self.wall.map_or(Ok(base.wall_seconds), |span| span.seconds())?,
+            stack: size(self.stack, base.stack)?,
+            table_elements: self.table_elements.unwrap_or(base.table_elements),
+            log: size(self.log, base.log)?,
+            module: size(self.module, base.module)?,
+        })
+    }
+}
+
+/// A name below a folder inside the job: relative, without `.` or `..` or empty parts.
+///
+/// # Errors
+/// [`JobFileError::Value`] that names the path.
+pub fn check_inside_path(path: &str) -> Result<(), JobFileError> {
+    let fine = !path.is_empty()
+        && path.len() <= 1024
+        && !path.contains(['\0', '\\'])
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255);
+    if fine {
+        Ok(())
+    } else {
+        let shown: String = path.chars().take(80).collect();
+        Err(value(format!("'{shown}' is not a plain relative path, such as data/query.fasta")))
+    }
+}
+
+fn value(message: String) -> JobFileError {
+    JobFileError::Value { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FULL: &str = r#"
+        version = 1
+        name = "Protein search"
+        module = "protein-search.wasm"
+        args = ["--part", "{value}/{count}"]
+        priority = 3
+        deadline = "2h"
+        [inputs]
+        "db/all.fasta" = "proteins.fasta"
+        [limits]
+        memory = "64MiB"
+        wall = "5min"
+        [map]
+        range = [1, 5]
+        [result]
+        assemble = "concat"
+    "#;
+
+    #[test]
+    fn a_full_file_is_read_and_its_tasks_get_their_arguments() {
+        let job = parse(FULL).unwrap();
+        assert_eq!(job.task_count(), 4);
+        assert_eq!(job.args_of(3), ["--part", "4/4"]);
+        assert_eq!(job.limits.memory, ByteCount::mib(64));
+        assert_eq!(job.limits.wall_seconds, 300);
+        assert_eq!(job.deadline_seconds, 7200);
+        assert_eq!(job.assemble, Assemble::Concat);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let wrong = |from: &str, to: &str| parse(&FULL.replace(from, to)).unwrap_err().to_string();
+        assert!(wrong("version = 1", "version = 9").contains("version 9"));
+        assert!(wrong("version = 1", "").contains("version = 1"));
+        assert!(wrong("priority", "prority").contains("prority"));
+        assert!(wrong("db/all.fasta", "../all.fasta").contains("../all.fasta"));
+        assert!(wrong("[1, 5]", "[5, 1]").contains("range"));
+        assert!(wrong("64MiB", "64 bananas").contains("bananas"));
+        assert!(wrong("64MiB", "9999GiB").contains("memory"));
+        assert!(wrong("\"concat\"", "\"tiles\"\ncolumns = 3").contains("divide"));
+    }
+
+    #[test]
+    fn an_input_cannot_be_a_file_and_a_folder() {
+        let text = FULL.replace("[limits]", "db = \"x\"\n[limits]");
+        assert!(parse(&text).unwrap_err().to_string().contains("below"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\PC|\n){0,300}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_makes_it_panic(at in 0usize..400, with in "\\PC{0,3}") {
+            let mut text = FULL.to_owned();
+            if text.is_char_boundary(at.min(text.len())) {
+                text.insert_str(at.min(text.len()), &with);
+            }
+            if let Ok(job) = parse(&text) {
+                prop_assert!(job.check().is_ok());
+            }
+        }
+    }
+}

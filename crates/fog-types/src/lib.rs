@@ -1,0 +1,17 @@
+//! The words every other crate shares: ids, units as newtypes, limits, the job file, error kinds.
+//!
+//! No I/O and no clock; builds for wasm32. It is not the contract with front ends (`fog-api`) and
+//! holds no behaviour beyond parsing and checking its own values.
+
+mod error;
+mod id;
+pub mod job;
+mod limits;
+mod state;
+mod unit;
+
+pub use error::{ErrorKind, HasKind};
+pub use id::{BlobId, JobId, ParseIdError, TaskId};
+pub use limits::Limits;
+pub use state::{JobState, TaskState};
+pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits};

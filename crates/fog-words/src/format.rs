@@ -1,0 +1,52 @@
+use crate::Words;
+
+/// Quantities as people say them.
+impl Words {
+    /// A span of time in its largest sensible unit: `12 s`, `4 min`, `3 h 12 min`, `2 days`.
+    #[must_use]
+    pub fn span(&self, seconds: u64) -> String {
+        let n = |value: u64| (value as f64).into();
+        match seconds {
+            0..=99 => self.with("span-seconds", &[("n", n(seconds))]),
+            100..=3_599 => self.with("span-minutes", &[("n", n((seconds + 30) / 60))]),
+            3_600..=172_799 => {
+                let (hours, minutes) = (seconds / 3600, seconds % 3600 / 60);
+                if minutes == 0 { self.with("span-hours", &[("n", n(hours))]) } else { self.with("span-hours-minutes", &[("h", n(hours)), ("m", n(minutes))]) }
+            }
+            _ => self.with("span-days", &[("n", n(seconds / 86_400))]),
+        }
+    }
+
+    /// A moment before `now_ms`: `12 s ago`.
+    #[must_use]
+    pub fn ago(&self, at_ms: i64, now_ms: i64) -> String {
+        let seconds = u64::try_from((now_ms - at_ms) / 1000).unwrap_or(0);
+        self.with("ago", &[("span", self.span(seconds).into())])
+    }
+
+    /// Work units, short: `4.1 G units`.
+    #[must_use]
+    pub fn units(&self, units: u64) -> String {
+        let value = units as f64;
+        let short = match units {
+            0..=9_999 => format!("{units}"),
+            10_000..=9_999_999 => format!("{:.0} k", value / 1e3),
+            10_000_000..=9_999_999_999 => format!("{:.1} M", value / 1e6),
+            10_000_000_000..=9_999_999_999_999 => format!("{:.1} G", value / 1e9),
+            _ => format!("{:.1} T", value / 1e12),
+        };
+        self.with("units", &[("n", self.decimal(&short).into())])
+    }
+
+    /// Bytes in powers of 1024.
+    #[must_use]
+    pub fn bytes(&self, bytes: u64) -> String {
+        self.decimal(&fog_types::ByteCount(bytes).to_string())
+    }
+
+    /// A number with the language's decimal mark.
+    #[must_use]
+    pub fn decimal(&self, text: &str) -> String {
+        if self.language() == "de" { text.replace('.', ",") } else { text.to_owned() }
+    }
+}

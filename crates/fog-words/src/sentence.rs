@@ -1,0 +1,102 @@
+use fog_api::{EffectView, ReasonView, ResumeView, Status, ValueView, VerdictView};
+
+use crate::Words;
+
+/// Verdicts as sentences.
+impl Words {
+    /// Whether the device works, and if not why not, in one sentence.
+    #[must_use]
+    pub fn headline(&self, verdict: &VerdictView, has_work: bool, now_ms: i64) -> String {
+        if let Some(reason) = verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
+            return self.reason(reason, now_ms);
+        }
+        let duty = ("duty", f64::from(verdict.duty).into());
+        if verdict.finishing {
+            return self.t("headline-finishing");
+        }
+        if !has_work {
+            return self.t("headline-nothing-to-do");
+        }
+        let key = match (verdict.duty, verdict.in_use) {
+            (100, false) => "headline-working-full",
+            (_, false) => "headline-working",
+            (_, true) => "headline-working-in-use",
+        };
+        self.with(key, &[duty])
+    }
+
+    /// A dot's worth: three words for the pill on every page.
+    #[must_use]
+    pub fn pill(&self, status: &Status) -> String {
+        if !status.contributing {
+            return self.t("pill-off");
+        }
+        if let Some(until) = status.snoozed_until_ms {
+            let seconds = u64::try_from((until - status.at_ms) / 1000).unwrap_or(0);
+            return self.with("pill-paused", &[("span", self.span(seconds).into())]);
+        }
+        match status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
+            Some(reason) => self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())]),
+            None if status.active.is_empty() => self.t("pill-ready"),
+            None => self.with("pill-working", &[("n", (status.active.len() as f64).into())]),
+        }
+    }
+
+    /// One reason: what, value, limit, and when it ends.
+    #[must_use]
+    pub fn reason(&self, reason: &ReasonView, now_ms: i64) -> String {
+        let is_unknown = reason.now == ValueView::Unknown;
+        let limits = matches!(reason.effect, EffectView::Limits(_));
+        let base = format!("why-{}", reason.rule);
+        let key = [(is_unknown, "unknown"), (limits, "limits")]
+            .into_iter()
+            .filter(|(applies, _)| *applies)
+            .map(|(_, suffix)| format!("{base}-{suffix}"))
+            .find(|key| self.has(key))
+            .unwrap_or(base);
+        let duty = if let EffectView::Limits(duty) = reason.effect { f64::from(duty) } else { 0.0 };
+        let what = self.with(&key, &[("now", self.value(&reason.now).into()), ("limit", self.value(&reason.limit).into()), ("duty", duty.into())]);
+        match self.resumes(reason, now_ms) {
+            Some(end) => format!("{what} {end}"),
+            None => what,
+        }
+    }
+
+    /// When a reason ends, as a sentence of its own.
+    #[must_use]
+    pub fn resumes(&self, reason: &ReasonView, now_ms: i64) -> Option<String> {
+        let from_now = |at: i64| self.span(u64::try_from((at - now_ms + 999) / 1000).unwrap_or(0));
+        let limits = matches!(reason.effect, EffectView::Limits(_));
+        let held = reason.held_until_ms.filter(|at| *at > now_ms);
+        let end = match (&reason.resumes, held) {
+            _ if limits => return None,
+            (ResumeView::AtMs(at), held) => self.with("resumes-in", &[("span", from_now(held.map_or(*at, |held| held.max(*at))).into())]),
+            (ResumeView::Above(value), None) => self.with("resumes-above", &[("value", self.value(value).into())]),
+            (ResumeView::Below(value), None) => self.with("resumes-below", &[("value", self.value(value).into())]),
+            (ResumeView::Above(value), Some(at)) => self.with("resumes-above-held", &[("value", self.value(value).into()), ("span", from_now(at).into())]),
+            (ResumeView::Below(value), Some(at)) => self.with("resumes-below-held", &[("value", self.value(value).into()), ("span", from_now(at).into())]),
+            (ResumeView::ConditionEnds | ResumeView::UserActs, Some(at)) => self.with("resumes-not-before", &[("span", from_now(at).into())]),
+            _ => return None,
+        };
+        Some(end)
+    }
+
+    /// A reading with its unit.
+    #[must_use]
+    pub fn value(&self, value: &ValueView) -> String {
+        match value {
+            ValueView::Unknown => self.t("value-unknown"),
+            ValueView::Flag(on) => self.t(if *on { "value-yes" } else { "value-no" }),
+            ValueView::Percent(n) => format!("{n:.0} %"),
+            ValueView::Celsius(n) => format!("{n:.0} °C"),
+            ValueView::Seconds(n) => self.span(n.max(0.0) as u64),
+            ValueView::Bytes(n) => self.bytes(*n),
+            ValueView::Rpm(n) => format!("{n} rpm"),
+            ValueView::Energy(n) => self.decimal(&format!("{n}")),
+            ValueView::Pressure(word) => self.t(&format!("pressure-{word}")),
+            ValueView::Text(text) if self.has(&format!("profile-{text}")) => self.t(&format!("profile-{text}")),
+            ValueView::Text(text) => text.clone(),
+            _ => String::new(),
+        }
+    }
+}

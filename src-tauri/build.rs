@@ -1,1 +1,11 @@
-fn main() {}
+//! Embeds the configuration and generates one permission for each command.
+
+fn main() {
+    let commands = ["call", "submit_path", "pick_file", "pick_folder", "export_settings", "import_settings"];
+    let attributes = tauri_build::Attributes::new()
+        .capabilities_path_pattern("./src-tauri/capabilities/**/*")
+        .app_manifest(tauri_build::AppManifest::new().commands(Box::leak(Box::new(commands))));
+    if let Err(error) = tauri_build::try_build(attributes) {
+        panic!("tauri-build: {error:#}");
+    }
+}

@@ -1,1 +1,99 @@
+//! The desktop and phone app: one window on an engine, hosted here or attached to a daemon.
+//!
+//! The only crate besides the plugin that knows Tauri. Commands pass `fog-api` through; what the
+//! engine wants from the desktop (tray, notifications, autostart) is in `integration` and `tray`.
 
+mod backend;
+mod commands;
+mod integration;
+#[cfg(mobile)]
+mod mobile;
+#[cfg(desktop)]
+mod tray;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tauri::webview::PageLoadEvent;
+use tauri::{Manager, RunEvent, WebviewUrl, WebviewWindowBuilder};
+use tracing_subscriber::EnvFilter;
+
+use crate::backend::Backend;
+
+/// Runs the app until it is quit.
+///
+/// # Errors
+/// When no engine can be reached or started, or the window system refuses.
+pub fn run() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("FOG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A second call on a phone finds the log running already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let hidden = std::env::args().any(|arg| arg == "--hidden");
+    let app = builder()
+        .setup(move |app| {
+            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)))?);
+            app.manage(Arc::clone(&backend));
+            integration::start(app.handle().clone(), backend);
+            #[cfg(desktop)]
+            tray::install(app.handle())?;
+            open_window(app.handle(), hidden)?;
+            Ok(())
+        })
+        .build(tauri::generate_context!())
+        .context("the app cannot start")?;
+    app.run(|app, event| match event {
+        // Closing the window leaves the engine in the tray.
+        RunEvent::ExitRequested { api, code: None, .. } => api.prevent_exit(),
+        RunEvent::Exit => tauri::async_runtime::block_on(app.state::<Arc<Backend>>().close()),
+        _ => {}
+    });
+    Ok(())
+}
+
+fn builder() -> tauri::Builder<tauri::Wry> {
+    let builder = tauri::Builder::default();
+    // First of all plugins, as it asks for: a second start shows the window of the first.
+    #[cfg(desktop)]
+    let builder = if integration::can_be_single() { builder.plugin(tauri_plugin_single_instance::init(|app, _, _| tray::show_window(app))) } else { builder };
+    #[cfg(desktop)]
+    let builder = builder
+        .plugin(tauri_plugin_autostart::init(tauri_plugin_autostart::MacosLauncher::LaunchAgent, Some(vec!["--hidden"])))
+        .plugin(tauri_plugin_window_state::Builder::default().build());
+    builder.plugin(tauri_plugin_dialog::init()).plugin(tauri_plugin_notification::init()).plugin(tauri_plugin_fog::init()).invoke_handler(
+        tauri::generate_handler![
+            commands::call,
+            commands::submit_path,
+            commands::pick_file,
+            commands::pick_folder,
+            commands::export_settings,
+            commands::import_settings
+        ],
+    )
+}
+
+/// Makes the window; it is shown once the page is there, so that nothing flashes.
+pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool) -> tauri::Result<()> {
+    let window = WebviewWindowBuilder::new(app, "main", WebviewUrl::default());
+    #[cfg(desktop)]
+    let window = window.title("Fog Compute").inner_size(1080.0, 760.0).min_inner_size(340.0, 480.0).visible(false);
+    window
+        .on_page_load(move |window, payload| {
+            if payload.event() == PageLoadEvent::Finished && !hidden {
+                #[cfg(desktop)]
+                let _ = window.show();
+                let _ = &window;
+            }
+        })
+        .build()
+        .map(drop)
+}
+
+#[cfg(desktop)]
+fn data_folder(_app: &tauri::App) -> std::path::PathBuf {
+    fog_engine::default_data_folder()
+}
+
+#[cfg(mobile)]
+fn data_folder(app: &tauri::App) -> std::path::PathBuf {
+    app.path().app_data_dir().unwrap_or_else(|_| fog_engine::default_data_folder())
+}

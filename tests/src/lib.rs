@@ -1,1 +1,206 @@
-//! Suites that cross crates; see `tests/`.
+//! What the suites that cross crates share: real programs in folders of their own. The suites are
+//! in `tests/`, the benchmarks in `benches/`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// The `fog` command under test: `FOG_BIN`, else what `cargo build` left in the target folder.
+#[must_use]
+pub fn fog_binary() -> PathBuf {
+    program("FOG_BIN", "fog")
+}
+
+/// The app under test: `FOG_APP`, else what `cargo build` left in the target folder.
+#[must_use]
+pub fn app_binary() -> PathBuf {
+    program("FOG_APP", "fog-compute")
+}
+
+fn program(variable: &str, name: &str) -> PathBuf {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    // The test itself is in target/<profile>/deps.
+    let beside = || std::env::current_exe().ok().and_then(|exe| Some(exe.ancestors().nth(2)?.join(name)));
+    named.or_else(beside).unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// Whether the long forms were asked for (`cargo xtask test --full`).
+#[must_use]
+pub fn is_full() -> bool {
+    std::env::var_os("FOG_TEST_FULL").is_some()
+}
+
+/// A folder for pictures and logs that CI keeps.
+#[must_use]
+pub fn artefacts() -> PathBuf {
+    let folder = std::env::var_os("FOG_ARTEFACTS").map_or_else(|| std::env::temp_dir().join("fog-artefacts"), PathBuf::from);
+    // A test that cannot write there says so itself.
+    let _ = std::fs::create_dir_all(&folder);
+    folder
+}
+
+/// A data folder of its own, with an engine in it while a test wants one.
+pub struct Bench {
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Bench {
+    /// An empty folder.
+    ///
+    /// # Errors
+    /// When there is no place for it.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { folder: tempfile::tempdir()?, daemon: None })
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder for other files.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `fog` with these arguments, ready to start.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(fog_binary());
+        command
+            .args(args)
+            .env("FOG_DATA_DIR", self.data())
+            .env("LANG", "C")
+            .env_remove("LC_ALL")
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .current_dir(self.scratch());
+        command
+    }
+
+    /// Runs `fog` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn fog(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.command(args).stdin(Stdio::null()).output().context("fog cannot be started; build it with `cargo build -p fog-cli`")
+    }
+
+    /// Runs `fog --json …`, which must succeed, and reads its answer.
+    ///
+    /// # Errors
+    /// When it fails or prints no JSON.
+    pub fn json(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let output = self.fog(&[&["--json"], args].concat())?;
+        if !output.status.success() {
+            bail!("fog {args:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Starts the daemon and waits until it answers; returns how long that took.
+    ///
+    /// # Errors
+    /// When it does not answer within 20 s.
+    pub fn start(&mut self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let log = std::fs::File::options().create(true).append(true).open(self.scratch().join("daemon.log"))?;
+        let daemon = self.command(&["daemon"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        self.daemon = Some(daemon);
+        let endpoint = fog_ipc::endpoint(&self.data());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        while begun.elapsed() < Duration::from_secs(20) {
+            let answered = runtime.block_on(async { fog_ipc::Client::connect(&endpoint).await.ok()?.call(fog_api::Command::Snapshot).await.ok() });
+            if answered.is_some() {
+                return Ok(begun.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        bail!("the daemon does not answer: {}", self.log());
+    }
+
+    /// Settings under which the machine of a test works whatever its sensors say.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn work_always(&self) -> anyhow::Result<()> {
+        self.json(&["on"]).ok();
+        let output = self.fog(&[
+            "settings",
+            "set",
+            "contributing=on",
+            "run_while_in_use=on",
+            "duty_in_use=100",
+            "unknown_idle=allow",
+            "other_cpu_stop=100",
+            "cpu_temp_stop=105",
+            "disk_free_min=0.1",
+            "ram_available_min=64",
+            "cores=2",
+        ])?;
+        if !output.status.success() {
+            bail!("settings: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// `kill -9`, as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // Already gone is fine.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+
+    /// The daemon's process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
+    /// What the daemon wrote.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.scratch().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Writes a module from its text form and returns its path.
+    ///
+    /// # Errors
+    /// When the text is wrong.
+    pub fn module(&self, name: &str, wat: &str) -> anyhow::Result<PathBuf> {
+        let path = self.scratch().join(name);
+        std::fs::write(&path, wat::parse_str(wat)?)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until `done` says so.
+///
+/// # Errors
+/// When it does not within `limit`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return Ok(value);
+        }
+        if begun.elapsed() > limit {
+            bail!("{what} did not happen within {limit:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,1 +1,20 @@
+//! The window: Leptos, client-side rendering. Knows the contract (`fog-api`) and its words
+//! (`fog-words`), and nothing of the engine.
+//!
+//! `bridge` is the only module that touches JavaScript values; `state` holds the one snapshot that
+//! every page reads; pages and components own no truth.
 
+mod bridge;
+mod components;
+mod pages;
+mod state;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// Starts the window; called once by the page.
+#[wasm_bindgen(start)]
+pub fn start() {
+    console_error_panic_hook::set_once();
+    state::install();
+    leptos::mount::mount_to_body(components::shell::Shell);
+}

@@ -63,6 +63,7 @@ pub(crate) struct Core {
     last_status: Status,
     span: Span,
     last_chores: Option<Instant>,
+    told_sensors: (Duration, Vec<u32>),
     is_stopping: bool,
 }
 
@@ -125,6 +126,7 @@ impl Core {
             last_status: Status::default(),
             span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
             last_chores: None,
+            told_sensors: (Duration::ZERO, Vec::new()),
             is_stopping: false,
         })
     }
@@ -185,9 +187,12 @@ impl Core {
         }
         let has_work = !self.active.is_empty() || self.last_status.counts.queued + self.last_status.counts.running > 0;
         let pace = if self.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
-        let pids = self.active.values().filter_map(|active| active.pid).collect();
-        // The sensors' queue is only full while they are sampling; the next change sets the pace.
-        let _ = self.sensors.try_send(SensorOrder::Pace(pace, pids));
+        let pids: Vec<u32> = self.active.values().filter_map(|active| active.pid).collect();
+        let order = (pace, pids);
+        // The sensors' queue is only full while they are sampling; the next change tries again.
+        if order != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(order.0, order.1.clone())).is_ok() {
+            self.told_sensors = order;
+        }
         self.announce_status();
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fog_eligibility::Readings;
 use fog_probes::{SensorConfig, Sensors};
@@ -34,21 +34,22 @@ fn sense(mut sensors: Sensors, orders: &Receiver<SensorOrder>, to: &mpsc::Sender
     let mut pace = Duration::from_secs(1);
     let mut own = Vec::new();
     loop {
+        let begun = Instant::now();
         let readings: Readings = sensors.sample(&own);
         if to.blocking_send(Message::Sample(Box::new(readings))).is_err() {
             return;
         }
-        let mut order = orders.recv_timeout(pace);
-        // Take every order that waits before sampling again.
+        // A new pace counts from the last sample: being told it must not cause another one.
         loop {
-            match order {
-                Ok(SensorOrder::Configure(config)) => sensors.configure(config),
+            match orders.recv_timeout(pace.saturating_sub(begun.elapsed())) {
                 Ok(SensorOrder::Pace(span, pids)) => (pace, own) = (span, pids),
-                Ok(SensorOrder::Now) => {}
-                Err(RecvTimeoutError::Timeout) => break,
+                Ok(SensorOrder::Configure(config)) => {
+                    sensors.configure(config);
+                    break;
+                }
+                Ok(SensorOrder::Now) | Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            order = orders.try_recv().map_err(|_| RecvTimeoutError::Timeout);
         }
     }
 }

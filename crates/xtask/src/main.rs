@@ -1,1 +1,68 @@
-fn main() {}
+//! Repository chores. `cargo xtask run` and `cargo xtask test` are the two that everybody needs.
+
+mod bench;
+mod examples;
+mod run;
+mod setup;
+mod shell;
+mod targets;
+mod test;
+mod ui;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what the other chores need: system packages (Debian, Ubuntu) and Rust targets
+    Setup,
+    /// Set up, build and start the app; without a display the daemon and an example job
+    Run {
+        /// As on a machine without a display
+        #[arg(long)]
+        headless: bool,
+        /// Optimised
+        #[arg(long)]
+        release: bool,
+    },
+    /// Set up and run every check that CI runs
+    Test {
+        /// The long forms of the long suites as well
+        #[arg(long)]
+        full: bool,
+        /// Only the window tests
+        #[arg(long)]
+        only_window: bool,
+    },
+    /// Measure, beside peers where there are any
+    Bench,
+    /// Build the window's files into dist/
+    Ui {
+        /// Optimised
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build the example jobs beside the programs
+    Examples,
+    /// Type-check every crate that ships for the other systems
+    CheckTargets,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().chore {
+        Chore::Setup => setup::setup(),
+        Chore::Run { headless, release } => run::run(headless, release),
+        Chore::Test { full, only_window } => test::test(full, only_window),
+        Chore::Bench => bench::bench(),
+        Chore::Ui { release } => ui::build(release),
+        Chore::Examples => examples::build("debug"),
+        Chore::CheckTargets => targets::check(),
+    }
+}

@@ -1,0 +1,63 @@
+package network.fog.plugin
+
+import android.app.Activity
+import android.content.Context
+import android.content.Intent
+import android.content.IntentFilter
+import android.net.ConnectivityManager
+import android.os.BatteryManager
+import android.os.Build
+import android.os.PowerManager
+import app.tauri.annotation.Command
+import app.tauri.annotation.InvokeArg
+import app.tauri.annotation.TauriPlugin
+import app.tauri.plugin.Invoke
+import app.tauri.plugin.JSObject
+import app.tauri.plugin.Plugin
+
+@InvokeArg
+class ForegroundArgs {
+    var text: String = ""
+}
+
+/** Readings of an Android phone, and the service that keeps the app alive while it works. */
+@TauriPlugin
+class FogPlugin(private val activity: Activity) : Plugin(activity) {
+    @Command
+    fun readings(invoke: Invoke) {
+        val out = JSObject()
+        val battery = activity.registerReceiver(null, IntentFilter(Intent.ACTION_BATTERY_CHANGED))
+        if (battery != null) {
+            val level = battery.getIntExtra(BatteryManager.EXTRA_LEVEL, -1)
+            val scale = battery.getIntExtra(BatteryManager.EXTRA_SCALE, -1)
+            if (level >= 0 && scale > 0) out.put("battery", 100.0 * level / scale)
+            out.put("charging", battery.getIntExtra(BatteryManager.EXTRA_PLUGGED, 0) != 0)
+            val tenths = battery.getIntExtra(BatteryManager.EXTRA_TEMPERATURE, Int.MIN_VALUE)
+            if (tenths != Int.MIN_VALUE) out.put("batteryTemp", tenths / 10.0)
+        }
+        val power = activity.getSystemService(Context.POWER_SERVICE) as PowerManager
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
+            out.put(
+                "thermal",
+                when (power.currentThermalStatus) {
+                    PowerManager.THERMAL_STATUS_NONE -> 0
+                    PowerManager.THERMAL_STATUS_LIGHT -> 1
+                    PowerManager.THERMAL_STATUS_MODERATE, PowerManager.THERMAL_STATUS_SEVERE -> 2
+                    else -> 3
+                },
+            )
+        }
+        if (power.isInteractive) out.put("idleMs", 0)
+        val network = activity.getSystemService(Context.CONNECTIVITY_SERVICE) as ConnectivityManager
+        out.put("metered", network.isActiveNetworkMetered)
+        invoke.resolve(out)
+    }
+
+    @Command
+    fun foreground(invoke: Invoke) {
+        val text = invoke.parseArgs(ForegroundArgs::class.java).text
+        val intent = Intent(activity, WorkService::class.java).putExtra(WorkService.TEXT, text)
+        if (text.isEmpty()) activity.stopService(intent) else activity.startForegroundService(intent)
+        invoke.resolve()
+    }
+}

@@ -1,0 +1,41 @@
+import Network
+import Tauri
+import UIKit
+import WebKit
+
+/// Readings of an iPhone or iPad. iOS has no foreground service: work ends with the app's time in front.
+class FogPlugin: Plugin {
+    private let monitor = NWPathMonitor()
+    private var expensive: Bool?
+
+    override func load(webview: WKWebView) {
+        UIDevice.current.isBatteryMonitoringEnabled = true
+        monitor.pathUpdateHandler = { [weak self] path in self?.expensive = path.isExpensive }
+        monitor.start(queue: DispatchQueue.global(qos: .utility))
+    }
+
+    @objc public func readings(_ invoke: Invoke) {
+        DispatchQueue.main.async {
+            var out: [String: Any] = [:]
+            let device = UIDevice.current
+            if device.batteryLevel >= 0 { out["battery"] = Double(device.batteryLevel) * 100 }
+            if device.batteryState != .unknown { out["charging"] = device.batteryState != .unplugged }
+            switch ProcessInfo.processInfo.thermalState {
+            case .nominal: out["thermal"] = 0
+            case .fair: out["thermal"] = 1
+            case .serious: out["thermal"] = 2
+            case .critical: out["thermal"] = 3
+            @unknown default: break
+            }
+            if let expensive = self.expensive { out["metered"] = expensive }
+            invoke.resolve(out)
+        }
+    }
+
+    @objc public func foreground(_ invoke: Invoke) {
+        invoke.resolve()
+    }
+}
+
+@_cdecl("init_plugin_fog")
+func initPlugin() -> Plugin { FogPlugin() }

@@ -1,0 +1,13 @@
+use crate::shell::{command, finish, sh, target};
+use crate::{examples, setup};
+
+/// Builds optimised and runs `tests/benches`, which prints the table.
+pub fn bench() -> anyhow::Result<()> {
+    setup::packages(&["boinc-client", "xvfb"])?;
+    crate::ui::build_app(true)?;
+    examples::build("release")?;
+    let mut bench = command("cargo", &["bench", "-p", "fog-tests"]);
+    bench.env("FOG_BIN", target().join("release/fog")).env("FOG_APP", target().join("release/fog-compute"));
+    finish(bench)?;
+    sh("ls", &["-l", &target().join("release/fog").to_string_lossy(), &target().join("release/fog-compute").to_string_lossy()])
+}

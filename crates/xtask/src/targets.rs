@@ -1,0 +1,66 @@
+use std::fs;
+
+use anyhow::Context;
+
+use crate::setup;
+use crate::shell::{command, finish, target};
+
+/// What ships beside the desktop app: the phones' app is type-checked with it.
+const ENGINE: &[&str] = &[
+    "-p",
+    "fog-types",
+    "-p",
+    "fog-api",
+    "-p",
+    "fog-words",
+    "-p",
+    "fog-eligibility",
+    "-p",
+    "fog-probes",
+    "-p",
+    "fog-runtime",
+    "-p",
+    "fog-store",
+    "-p",
+    "fog-engine",
+    "-p",
+    "fog-ipc",
+];
+const COMMAND: &[&str] = &["-p", "fog-cli"];
+
+/// Type-checks for Android, iOS and macOS with stand-in C compilers, and builds for Windows.
+pub fn check() -> anyhow::Result<()> {
+    let rust = ["aarch64-linux-android", "aarch64-apple-ios", "aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
+    setup::rust_targets(&rust)?;
+    setup::packages(&["gcc-mingw-w64-x86-64", "g++-mingw-w64-x86-64", "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu"])?;
+    let mut windows = command("cargo", &[&["build", "--quiet", "--target", "x86_64-pc-windows-gnu"], ENGINE, COMMAND].concat());
+    windows.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    finish(windows)?;
+
+    let mut android = command("cargo", &[&["check", "--quiet", "--target", "aarch64-linux-android"], ENGINE].concat());
+    for (tool, program) in [("CC", "aarch64-linux-gnu-gcc"), ("CXX", "aarch64-linux-gnu-g++"), ("AR", "aarch64-linux-gnu-ar")] {
+        android.env(format!("{tool}_aarch64_linux_android"), program);
+    }
+    android.env("CFLAGS_aarch64_linux_android", "-D_GNU_SOURCE");
+    finish(android)?;
+
+    let stand_in = apple_stand_in()?;
+    for (name, packages) in [("aarch64-apple-ios", ENGINE.to_vec()), ("aarch64-apple-darwin", [ENGINE, COMMAND].concat())] {
+        let mut apple = command("cargo", &[&["check", "--quiet", "--target", name], packages.as_slice()].concat());
+        let underscored = name.replace('-', "_");
+        apple.env(format!("CC_{underscored}"), &stand_in).env(format!("CXX_{underscored}"), &stand_in).env("SDKROOT", target());
+        finish(apple)?;
+    }
+    println!("Windows builds; Android, iOS and macOS type-check. None of them was run on hardware.");
+    Ok(())
+}
+
+/// A compiler that drops what only Apple's understands. Enough to type-check; nothing links.
+fn apple_stand_in() -> anyhow::Result<std::path::PathBuf> {
+    let path = target().join("apple-cc");
+    let script = "#!/bin/sh\nargs=\nskip=\nfor a; do\n  if [ -n \"$skip\" ]; then skip=; continue; fi\n  case \"$a\" in\n    -arch|-isysroot|-target) skip=1 ;;\n    --target=*|-m*-version-min=*|-W*) ;;\n    *) args=\"$args '$a'\" ;;\n  esac\ndone\neval exec aarch64-linux-gnu-gcc -w -D_GNU_SOURCE $args\n";
+    fs::write(&path, script)?;
+    #[cfg(unix)]
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("the stand-in compiler")?;
+    Ok(path)
+}

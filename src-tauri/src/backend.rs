@@ -1,0 +1,120 @@
+//! The engine behind the window: a daemon's if one runs, else our own.
+
+use std::path::PathBuf;
+
+use fog_api::{ApiError, Command, Event, Reply};
+use fog_engine::{EngineConfig, EngineHandle, EventSubscription};
+use fog_ipc::{Client, Events};
+use fog_runtime::WorkerProgram;
+use fog_types::ErrorKind;
+use tokio::sync::RwLock;
+
+pub(crate) struct Backend {
+    data_folder: PathBuf,
+    link: RwLock<Link>,
+}
+
+#[derive(Clone)]
+enum Link {
+    Hosted(EngineHandle),
+    Attached(Client),
+}
+
+/// Events of whichever engine it is.
+pub(crate) enum Subscription {
+    Hosted(EventSubscription),
+    Attached(Events),
+}
+
+impl Backend {
+    pub(crate) async fn open(data_folder: PathBuf) -> anyhow::Result<Self> {
+        let link = link(&data_folder).await?;
+        Ok(Self { data_folder, link: RwLock::new(link) })
+    }
+
+    /// Carries out a command. When the daemon has gone, once more on an engine of our own.
+    pub(crate) async fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        let link = self.link.read().await.clone();
+        match link.call(command.clone()).await {
+            Err(error) if error.kind == ErrorKind::NotRunning => {
+                self.reopen().await.map_err(|e| ApiError { kind: ErrorKind::NotRunning, message: format!("{e:#}") })?;
+                self.link.read().await.clone().call(command).await
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) async fn subscribe(&self) -> Subscription {
+        match &*self.link.read().await {
+            Link::Hosted(engine) => Subscription::Hosted(engine.subscribe()),
+            Link::Attached(client) => Subscription::Attached(client.subscribe().await),
+        }
+    }
+
+    pub(crate) async fn reopen(&self) -> anyhow::Result<()> {
+        let mut held = self.link.write().await;
+        if matches!(&*held, Link::Attached(client) if !client.is_closed()) {
+            return Ok(());
+        }
+        *held = link(&self.data_folder).await?;
+        Ok(())
+    }
+
+    /// Stops our own engine; a daemon goes on.
+    pub(crate) async fn close(&self) {
+        if let Link::Hosted(engine) = &*self.link.read().await {
+            // An engine that is gone already has stopped.
+            let _ = engine.call(Command::Shutdown).await;
+            engine.stopped().await;
+        }
+    }
+
+    pub(crate) async fn is_attached(&self) -> bool {
+        matches!(&*self.link.read().await, Link::Attached(_))
+    }
+}
+
+async fn link(data_folder: &std::path::Path) -> anyhow::Result<Link> {
+    match Client::connect(&fog_ipc::endpoint(data_folder)).await {
+        Ok(client) => return Ok(Link::Attached(client)),
+        Err(fog_ipc::ClientError::NotRunning(_)) => {}
+        Err(other) => return Err(other.into()),
+    }
+    let config = EngineConfig { data_folder: data_folder.to_owned(), worker: WorkerProgram::this()?, examples: fog_engine::examples_folder() };
+    let engine = fog_engine::start(config)?;
+    let (served, folder) = (engine.clone(), data_folder.to_owned());
+    // `fog` works beside the window as well; without the socket only the window does.
+    tokio::spawn(async move {
+        if let Err(error) = fog_engine::serve(served, &folder).await {
+            tracing::warn!(%error, "the fog command cannot reach this app");
+        }
+    });
+    Ok(Link::Hosted(engine))
+}
+
+impl Link {
+    async fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        match self {
+            Self::Hosted(engine) => engine.call(command).await,
+            Self::Attached(client) => client.call(command).await,
+        }
+    }
+}
+
+impl Subscription {
+    /// The next event; `None` when the engine is gone.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        match self {
+            Self::Hosted(events) => events.next().await,
+            Self::Attached(events) => match events.next().await {
+                Ok(event) => event,
+                Err(()) => Some(missed()),
+            },
+        }
+    }
+}
+
+/// Tells the window to read everything anew.
+pub(crate) fn missed() -> Event {
+    Event { revision: 0, body: fog_api::EventBody::Missed }
+}

@@ -1,0 +1,92 @@
+//! What the window may ask the app. Everything else goes through `call`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fog_api::settings::{EXPORT_VERSION, ExportFile, parse_export};
+use fog_api::{ApiError, Command, Reply};
+use fog_types::ErrorKind;
+use tauri::{AppHandle, State};
+use tauri_plugin_dialog::DialogExt;
+
+use crate::backend::Backend;
+
+type Engine<'a> = State<'a, Arc<Backend>>;
+
+#[tauri::command]
+pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, ApiError> {
+    let mut reply = engine.call(command).await?;
+    if let Reply::Snapshot(snapshot) = &mut reply {
+        snapshot.attached = engine.is_attached().await;
+    }
+    Ok(reply)
+}
+
+#[tauri::command]
+pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
+    let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    let job_file = if path.extension().is_some_and(|extension| extension == "wasm") {
+        let name = serde_json::to_string(&path.file_name().unwrap_or_default().to_string_lossy()).map_err(|e| bad(&path, &e))?;
+        format!("version = 1\nmodule = {name}\n")
+    } else {
+        read_small(&path)?
+    };
+    engine.call(Command::Submit { job_file, folder }).await
+}
+
+#[tauri::command]
+pub(crate) async fn pick_file(app: AppHandle, kind: String) -> Result<Option<String>, ApiError> {
+    let extensions: &[&str] = if kind == "job" { &["wasm", "toml"] } else { &["json"] };
+    let dialog = app.dialog().file().add_filter(kind, extensions);
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    dialog.pick_file(move |path| drop(answer.send(path)));
+    Ok(answered.await.ok().flatten().map(|path| path.to_string()))
+}
+
+#[tauri::command]
+pub(crate) async fn pick_folder(app: AppHandle) -> Result<Option<String>, ApiError> {
+    #[cfg(desktop)]
+    {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        app.dialog().file().pick_folder(move |path| drop(answer.send(path)));
+        Ok(answered.await.ok().flatten().map(|path| path.to_string()))
+    }
+    #[cfg(mobile)]
+    {
+        use tauri::Manager;
+        Ok(app.path().document_dir().ok().map(|path| path.to_string_lossy().into_owned()))
+    }
+}
+
+#[tauri::command]
+pub(crate) async fn export_settings(app: AppHandle, engine: Engine<'_>) -> Result<Option<String>, ApiError> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    app.dialog().file().set_file_name("fog-settings.json").save_file(move |path| drop(answer.send(path)));
+    let Some(path) = answered.await.ok().flatten().and_then(|path| path.into_path().ok()) else { return Ok(None) };
+    let Reply::Settings(settings) = engine.call(Command::Settings).await? else { return Ok(None) };
+    let text = serde_json::to_string_pretty(&ExportFile { fog_settings: EXPORT_VERSION, settings }).map_err(|e| bad(&path, &e))?;
+    std::fs::write(&path, text + "\n").map_err(|e| bad(&path, &e))?;
+    Ok(Some(path.display().to_string()))
+}
+
+#[tauri::command]
+pub(crate) async fn import_settings(app: AppHandle, engine: Engine<'_>) -> Result<bool, ApiError> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    app.dialog().file().add_filter("json", &["json"]).pick_file(move |path| drop(answer.send(path)));
+    let Some(path) = answered.await.ok().flatten().and_then(|path| path.into_path().ok()) else { return Ok(false) };
+    let (changes, _) = parse_export(&read_small(&path)?).map_err(|e| bad(&path, &e))?;
+    engine.call(Command::SetSettings { changes }).await.map(|_| true)
+}
+
+/// A text file that a person chose; job and settings files are small.
+fn read_small(path: &Path) -> Result<String, ApiError> {
+    let size = std::fs::metadata(path).map_err(|e| bad(path, &e))?.len();
+    if size > fog_types::job::MAX_FILE_BYTES as u64 {
+        return Err(bad(path, &"too large for a job or settings file"));
+    }
+    std::fs::read_to_string(path).map_err(|e| bad(path, &e))
+}
+
+fn bad(path: &Path, error: &dyn std::fmt::Display) -> ApiError {
+    ApiError { kind: ErrorKind::BadInput, message: format!("{}: {error}. Nothing was changed", path.display()) }
+}

@@ -1,0 +1,107 @@
+//! What the engine's events mean on the desktop: the window hears them, the tray shows the state,
+//! bad news becomes a notification, a setting becomes autostart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fog_api::{Command, EventBody, Notice, Reply, Snapshot};
+use fog_words::Words;
+use serde_json::Value;
+use tauri::{AppHandle, Emitter, Manager};
+use tauri_plugin_notification::NotificationExt;
+
+use crate::backend::{Backend, missed};
+
+/// Follows the engine's events for the life of the app.
+pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
+    tauri::async_runtime::spawn(async move {
+        loop {
+            let mut events = backend.subscribe().await;
+            if let Ok(Reply::Snapshot(snapshot)) = backend.call(Command::Snapshot).await {
+                settle(&app, &snapshot);
+            }
+            while let Some(event) = events.next().await {
+                react(&app, &backend, &event.body).await;
+                // A window that is closed hears nothing and asks for a snapshot when it opens.
+                let _ = app.emit("fog", &event);
+            }
+            let _ = app.emit("fog", missed());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if let Err(error) = backend.reopen().await {
+                tracing::warn!(error = %format!("{error:#}"), "no engine can be reached");
+            }
+        }
+    });
+}
+
+fn settle(app: &AppHandle, snapshot: &Snapshot) {
+    autostart(app, snapshot.settings.get("autostart").and_then(Value::as_bool).unwrap_or(false));
+    #[cfg(desktop)]
+    crate::tray::show_state(app, &snapshot.status, &words(snapshot.settings.get("language")));
+}
+
+async fn react(app: &AppHandle, backend: &Backend, body: &EventBody) {
+    match body {
+        EventBody::Settings(settings) => autostart(app, settings.get("autostart").and_then(Value::as_bool).unwrap_or(false)),
+        EventBody::Notice(notice) => {
+            let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await else { return };
+            let wanted = settings.get("notifications").and_then(Value::as_bool).unwrap_or(true);
+            let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
+            if wanted && !is_seen {
+                notify(app, notice, &words(settings.get("language")));
+            }
+        }
+        #[cfg(desktop)]
+        EventBody::Status(status) => {
+            let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await else { return };
+            crate::tray::show_state(app, status, &words(settings.get("language")));
+        }
+        _ => {}
+    }
+}
+
+fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
+    let text = match notice {
+        Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
+        Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        _ => return,
+    };
+    if let Err(error) = app.notification().builder().title("Fog Compute").body(text).show() {
+        tracing::debug!(%error, "the system shows no notifications");
+    }
+}
+
+/// The words of a `language` setting.
+pub(crate) fn words(setting: Option<&Value>) -> Words {
+    let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty())).unwrap_or_default();
+    match setting.and_then(Value::as_str) {
+        Some(code) if code != "system" => Words::new(code),
+        _ => Words::new(&environment()),
+    }
+}
+
+#[cfg(desktop)]
+fn autostart(app: &AppHandle, wanted: bool) {
+    use tauri_plugin_autostart::ManagerExt;
+    let launcher = app.autolaunch();
+    if launcher.is_enabled().unwrap_or(false) != wanted {
+        let result = if wanted { launcher.enable() } else { launcher.disable() };
+        if let Err(error) = result {
+            tracing::warn!(%error, "starting with the system cannot be changed");
+        }
+    }
+}
+
+#[cfg(mobile)]
+fn autostart(_app: &AppHandle, _wanted: bool) {}
+
+/// On Linux a single instance is told apart over the session bus; without one there is none.
+#[cfg(desktop)]
+pub(crate) fn can_be_single() -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let has_runtime_bus = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists());
+    std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() || has_runtime_bus
+}

@@ -1,0 +1,190 @@
+//! JavaScript values stop here: calls into the app, its events, and the browser's storage.
+
+use fog_api::{ApiError, Command, Event, Reply};
+use fog_types::ErrorKind;
+use js_sys::{Function, Promise, Reflect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+/// Sends a command to the engine.
+///
+/// # Errors
+/// What the engine says, or that it cannot be reached.
+pub async fn call(command: Command) -> Result<Reply, ApiError> {
+    invoke("call", &serde_json::json!({ "command": command })).await
+}
+
+/// A job file or module by its path on this device.
+///
+/// # Errors
+/// As [`call`].
+pub async fn submit_path(path: &str) -> Result<Reply, ApiError> {
+    invoke("submit_path", &serde_json::json!({ "path": path })).await
+}
+
+/// Lets the user choose a file; `None` when they did not.
+///
+/// # Errors
+/// When the app cannot be reached.
+pub async fn pick_file(kind: &str) -> Result<Option<String>, ApiError> {
+    invoke("pick_file", &serde_json::json!({ "kind": kind })).await
+}
+
+/// Lets the user choose a folder; `None` when they did not.
+///
+/// # Errors
+/// When the app cannot be reached.
+pub async fn pick_folder() -> Result<Option<String>, ApiError> {
+    invoke("pick_folder", &serde_json::json!({})).await
+}
+
+/// Saves all settings to a file the user chooses; its path, or `None` when they did not.
+///
+/// # Errors
+/// When the file cannot be written.
+pub async fn export_settings() -> Result<Option<String>, ApiError> {
+    invoke("export_settings", &serde_json::json!({})).await
+}
+
+/// Takes settings from a file the user chooses; false when they did not.
+///
+/// # Errors
+/// When the file is not valid; nothing is changed then.
+pub async fn import_settings() -> Result<bool, ApiError> {
+    invoke("import_settings", &serde_json::json!({})).await
+}
+
+async fn invoke<T: DeserializeOwned>(name: &str, args: &impl Serialize) -> Result<T, ApiError> {
+    let broken = |message: &str| ApiError { kind: ErrorKind::Bug, message: message.to_owned() };
+    let text = serde_json::to_string(args).map_err(|e| broken(&e.to_string()))?;
+    let args = js_sys::JSON::parse(&text).map_err(|_| broken("arguments"))?;
+    let invoke: Function = tauri(&["core", "invoke"]).ok_or_else(|| broken("the page does not run inside the app"))?;
+    let promise = invoke.call2(&JsValue::NULL, &name.into(), &args).map_err(|_| broken("the app refused the call"))?;
+    let promise: Promise = promise.dyn_into().map_err(|_| broken("the app gave no promise"))?;
+    match JsFuture::from(promise).await {
+        Ok(value) => from_js(&value).ok_or_else(|| broken("the app's answer cannot be read")),
+        Err(error) => Err(from_js(&error).unwrap_or_else(|| broken(&error.as_string().unwrap_or_default()))),
+    }
+}
+
+/// Calls `handler` for every event of the engine.
+pub fn on_event(handler: impl Fn(Event) + 'static) {
+    listen("fog", move |payload| {
+        if let Some(event) = from_js(&payload) {
+            handler(event);
+        }
+    });
+}
+
+/// Calls `handler` with the paths of files dropped on the window, and with none while they hover
+/// (true) or leave (false).
+pub fn on_drop(handler: impl Fn(Result<Vec<String>, bool>) + Clone + 'static) {
+    let (over, leave) = (handler.clone(), handler.clone());
+    listen("tauri://drag-enter", move |_| over(Err(true)));
+    listen("tauri://drag-leave", move |_| leave(Err(false)));
+    listen("tauri://drag-drop", move |payload| {
+        let paths = Reflect::get(&payload, &"paths".into()).ok().and_then(|paths| from_js(&paths));
+        handler(Ok(paths.unwrap_or_default()));
+    });
+}
+
+fn listen(name: &str, handler: impl Fn(JsValue) + 'static) {
+    let Some(listen) = tauri(&["event", "listen"]) else { return };
+    let closure = Closure::<dyn Fn(JsValue)>::new(move |event: JsValue| {
+        handler(Reflect::get(&event, &"payload".into()).unwrap_or(JsValue::UNDEFINED));
+    });
+    // A listener lives as long as the page.
+    let _ = listen.call2(&JsValue::NULL, &name.into(), closure.as_ref());
+    closure.forget();
+}
+
+fn tauri(path: &[&str]) -> Option<Function> {
+    let mut at: JsValue = Reflect::get(&js_sys::global(), &"__TAURI__".into()).ok()?;
+    for part in path {
+        at = Reflect::get(&at, &(*part).into()).ok()?;
+    }
+    at.dyn_into().ok()
+}
+
+fn from_js<T: DeserializeOwned>(value: &JsValue) -> Option<T> {
+    let text = if value.is_undefined() { "null".to_owned() } else { js_sys::JSON::stringify(value).ok()?.as_string()? };
+    serde_json::from_str(&text).ok()
+}
+
+/// Reads what an earlier window kept.
+pub fn recall(key: &str) -> Option<String> {
+    web_sys::window()?.local_storage().ok()??.get_item(key).ok()?
+}
+
+/// Keeps something for the next window.
+pub fn remember(key: &str, value: &str) {
+    if let Some(Ok(Some(storage))) = web_sys::window().map(|window| window.local_storage()) {
+        // A full or forbidden storage only costs the memory of a choice.
+        let _ = storage.set_item(key, value);
+    }
+}
+
+/// Sets the colours and the language of the page.
+pub fn dress(theme: &str, language: &str) {
+    let Some(root) = web_sys::window().and_then(|window| window.document()).and_then(|document| document.document_element()) else { return };
+    let _ = if theme == "system" { root.remove_attribute("data-theme") } else { root.set_attribute("data-theme", theme) };
+    let _ = root.set_attribute("lang", language);
+    remember("theme", theme);
+}
+
+/// The language the system asks for.
+pub fn system_language() -> String {
+    web_sys::window().and_then(|window| window.navigator().language()).unwrap_or_default()
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    js_sys::Date::now() as i64
+}
+
+/// Minutes until 7:00 tomorrow.
+pub fn minutes_until_tomorrow() -> u32 {
+    let now = js_sys::Date::new_0();
+    (24 + 7) * 60 - (now.get_hours() * 60 + now.get_minutes())
+}
+
+/// Puts the keyboard into an element.
+pub fn focus(id: &str) {
+    if let Some(element) = web_sys::window().and_then(|window| window.document()).and_then(|document| document.get_element_by_id(id)) {
+        let _ = element.unchecked_into::<web_sys::HtmlElement>().focus();
+    }
+}
+
+/// Calls `handler` about every `millis` while the page lives.
+pub fn every(millis: i32, handler: impl Fn() + 'static) {
+    let closure = Closure::<dyn Fn()>::new(handler);
+    if let Some(window) = web_sys::window() {
+        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(closure.as_ref().unchecked_ref(), millis);
+    }
+    closure.forget();
+}
+
+/// Whether an element that takes text has the keyboard.
+pub fn is_typing(event: &web_sys::KeyboardEvent) -> bool {
+    let target: Option<web_sys::Element> = event.target().and_then(|target| target.dyn_into().ok());
+    target.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"))
+}
+
+/// Calls `handler` for every key pressed anywhere.
+pub fn on_key(handler: impl Fn(web_sys::KeyboardEvent) + 'static) {
+    let closure = Closure::<dyn Fn(web_sys::KeyboardEvent)>::new(handler);
+    if let Some(window) = web_sys::window() {
+        let _ = window.add_event_listener_with_callback("keydown", closure.as_ref().unchecked_ref());
+    }
+    closure.forget();
+}
+
+/// Text from base64; what is not UTF-8 is replaced.
+pub fn from_base64(base64: &str) -> String {
+    let binary = web_sys::window().and_then(|window| window.atob(base64).ok()).unwrap_or_default();
+    let bytes: Vec<u8> = binary.chars().map(|c| c as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

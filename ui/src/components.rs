@@ -1,0 +1,8 @@
+//! Pieces that more than one page shows.
+
+pub mod ask;
+pub mod palette;
+pub mod ring;
+pub mod shell;
+pub mod week;
+pub mod welcome;

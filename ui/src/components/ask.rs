@@ -1,0 +1,32 @@
+use leptos::prelude::*;
+
+use crate::state::t;
+
+/// A button that asks once, with the consequence in words, before it does something that hurts.
+#[component]
+pub fn Ask(label: &'static str, sure: &'static str, yes: &'static str, #[prop(into)] on_yes: Callback<()>) -> impl IntoView {
+    let dialog: NodeRef<leptos::html::Dialog> = NodeRef::new();
+    let close = move || {
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
+        }
+    };
+    let open = move |_| {
+        if let Some(dialog) = dialog.get_untracked() {
+            // It is only refused when it is open already.
+            let _ = dialog.show_modal();
+        }
+    };
+    view! {
+        <button class="danger" on:click=open>{move || t(label)}</button>
+        <dialog node_ref=dialog aria-label=move || t(label)>
+            <div class="stack">
+                <p>{move || t(sure)}</p>
+                <div class="row">
+                    <button on:click=move |_| close()>{move || t("job-keep")}</button>
+                    <button class="danger" on:click=move |_| { close(); on_yes.run(()); }>{move || t(yes)}</button>
+                </div>
+            </div>
+        </dialog>
+    }
+}

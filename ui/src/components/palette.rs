@@ -1,0 +1,120 @@
+use fog_api::{Command, Example, Reply};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use crate::bridge;
+use crate::state::{Page, act, go, refresh, submitted, t, ui, words};
+
+/// What lies over the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlay {
+    None,
+    Palette,
+    Shortcuts,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Action {
+    Go(Page),
+    Do(Command),
+    Example(String),
+    Refresh,
+}
+
+/// Commands by name: Ctrl or ⌘ with K.
+#[component]
+pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
+    let typed = RwSignal::new(String::new());
+    let chosen = RwSignal::new(0usize);
+    let examples = RwSignal::new(Vec::<Example>::new());
+    spawn_local(async move {
+        if let Ok(Reply::Examples(list)) = bridge::call(Command::Examples).await {
+            examples.set(list);
+        }
+    });
+    Effect::new(move |_| bridge::focus("palette-input"));
+    let all = move || {
+        let words = words();
+        let on = ui().snapshot.with(|s| s.as_ref().is_some_and(|s| s.status.contributing));
+        let mut list: Vec<(String, Action)> =
+            Page::ALL.into_iter().map(|page| (words.with("go-to", &[("page", words.t(page.key()).into())]), Action::Go(page))).collect();
+        list.push((words.t(if on { "switch-off" } else { "switch-on" }), Action::Do(Command::SetContributing { on: !on })));
+        let pause = |span: &str| format!("{}: {}", words.t("pause"), words.t(span));
+        list.push((pause("pause-30"), Action::Do(Command::Snooze { minutes: 30 })));
+        list.push((pause("pause-60"), Action::Do(Command::Snooze { minutes: 60 })));
+        list.push((words.t("end-pause"), Action::Do(Command::Snooze { minutes: 0 })));
+        list.push((words.t("finish-then-stop"), Action::Do(Command::FinishThenStop)));
+        list.extend(examples.get().into_iter().map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))));
+        list.push((words.t("retry"), Action::Refresh));
+        list
+    };
+    let shown = Memo::new(move |_| {
+        let wanted = typed.get().to_lowercase();
+        all().into_iter().filter(|(label, _)| label.to_lowercase().contains(&wanted)).collect::<Vec<_>>()
+    });
+    let perform = move |action: Action| {
+        overlay.set(Overlay::None);
+        match action {
+            Action::Go(page) => go(page),
+            Action::Do(command) => act(command),
+            Action::Example(name) => spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name }).await) }),
+            Action::Refresh => refresh(),
+        }
+    };
+    let key = move |event: web_sys::KeyboardEvent| {
+        let count = shown.with(Vec::len);
+        match event.key().as_str() {
+            "ArrowDown" => chosen.update(|n| *n = (*n + 1).min(count.saturating_sub(1))),
+            "ArrowUp" => chosen.update(|n| *n = n.saturating_sub(1)),
+            "Enter" => {
+                if let Some((_, action)) = shown.with(|list| list.get(chosen.get_untracked()).cloned()) {
+                    perform(action);
+                }
+            }
+            _ => return,
+        }
+        event.prevent_default();
+    };
+    let rows = move || {
+        shown
+            .get()
+            .into_iter()
+            .enumerate()
+            .map(|(index, (label, action))| {
+                view! {
+                    <li role="option" aria-selected=move || (chosen.get() == index).to_string()>
+                        <button aria-current=move || (chosen.get() == index).to_string() on:click=move |_| perform(action.clone())>{label}</button>
+                    </li>
+                }
+            })
+            .collect_view()
+    };
+    view! {
+        <div class="veil" on:click=move |_| overlay.set(Overlay::None)>
+            <div class="card stack" role="dialog" aria-modal="true" aria-label=move || t("palette") on:click=|event| event.stop_propagation()>
+                <input id="palette-input" type="text" placeholder=move || t("palette-hint") aria-label=move || t("palette-hint") prop:value=typed
+                    on:input=move |event| { typed.set(event_target_value(&event)); chosen.set(0); } on:keydown=key />
+                <ul class="list" role="listbox">{rows}</ul>
+            </div>
+        </div>
+    }
+}
+
+/// The list of keys: `?`.
+#[component]
+pub fn Shortcuts(overlay: RwSignal<Overlay>) -> impl IntoView {
+    let row = |keys: &'static str, what: &'static str| view! { <li class="row spread"><span>{move || t(what)}</span><kbd>{keys}</kbd></li> };
+    view! {
+        <div class="veil" on:click=move |_| overlay.set(Overlay::None)>
+            <div class="card stack" role="dialog" aria-modal="true" aria-label=move || t("shortcuts")>
+                <h2>{move || t("shortcuts")}</h2>
+                <ul class="stack">
+                    {row("Ctrl K · ⌘ K", "shortcut-palette")}
+                    {row("1 2 3 4", "shortcut-pages")}
+                    {row("?", "shortcut-help")}
+                    {row("Esc", "shortcut-close")}
+                </ul>
+            </div>
+        </div>
+    }
+}

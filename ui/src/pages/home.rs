@@ -1,0 +1,164 @@
+use fog_api::{ActiveTask, Command, EffectView, Example, HistoryPoint, Reply};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use crate::bridge;
+use crate::components::ring::Ring;
+use crate::pages::history::Sparkline;
+use crate::state::{Page, act, go, open_job, submitted, t, ui, words};
+
+/// Am I working, for whom, and if not, why not: in one glance.
+#[component]
+pub fn Home() -> impl IntoView {
+    let status = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.status.clone()).unwrap_or_default()));
+    let is_running = move || status.with(|s| s.active.iter().any(|task| !task.frozen));
+    let duty = Signal::derive(move || if is_running() { status.with(|s| s.verdict.duty) } else { 0 });
+    let has_work = move || status.with(|s| !s.active.is_empty() || s.next.is_some());
+    let headline = move || status.with(|s| words().headline(&s.verdict, has_work(), ui().now.get()));
+    let other_reasons = move || {
+        status.with(|s| {
+            let shown_above = s.verdict.reasons.iter().position(|r| r.effect == EffectView::Stops);
+            let words = words();
+            let rest = s.verdict.reasons.iter().enumerate().filter(|(i, _)| Some(*i) != shown_above);
+            rest.map(|(_, r)| words.reason(r, ui().now.get())).collect::<Vec<_>>()
+        })
+    };
+    let is_on = move || status.with(|s| s.contributing);
+    let is_snoozed = move || status.with(|s| s.snoozed_until_ms.is_some());
+    let snooze = |minutes: u32| act(Command::Snooze { minutes });
+    view! {
+        <section class="card hero" aria-label=move || t("page-home")>
+            <Ring duty />
+            <div class="grow stack">
+                <h1 id="headline" aria-live="polite">{headline}</h1>
+                <ul class="stack">
+                    {move || other_reasons().into_iter().map(|text| view! {
+                        <li class="row spread meta"><span>{text}</span>
+                            <button class="plain" on:click=move |_| go(Page::Settings)>{move || t("change")}</button></li>
+                    }).collect_view()}
+                </ul>
+                <div class="row">
+                    <Show when=move || is_on() && !is_snoozed()>
+                        <span class="meta">{move || t("pause")}</span>
+                        <button on:click=move |_| snooze(30)>{move || t("pause-30")}</button>
+                        <button on:click=move |_| snooze(60)>{move || t("pause-60")}</button>
+                        <button on:click=move |_| snooze(bridge::minutes_until_tomorrow())>{move || t("pause-tomorrow")}</button>
+                        <Show when=has_work><button class="plain" on:click=move |_| act(Command::FinishThenStop)>{move || t("finish-then-stop")}</button></Show>
+                    </Show>
+                    <Show when=is_snoozed><button class="primary" on:click=move |_| snooze(0)>{move || t("end-pause")}</button></Show>
+                </div>
+            </div>
+            <div class="row">
+                <span id="switch-label">{move || t("switch-contributing")}</span>
+                <button id="switch" class="switch" role="switch" aria-labelledby="switch-label" aria-checked=move || is_on().to_string()
+                    on:click=move |_| act(Command::SetContributing { on: !is_on() }) />
+            </div>
+        </section>
+        <Show when=has_work fallback=Invitation>
+            <section class="card" aria-label=move || t("now")>
+                <h2>{move || t("now")}</h2>
+                <ul id="now">
+                    <For each=move || status.with(|s| s.active.clone()) key=|task| (task.job, task.index, task.permille, task.frozen, task.seconds_left) let:task>
+                        <Running task />
+                    </For>
+                </ul>
+                <Show when=move || status.with(|s| s.active.is_empty())><p class="meta">{move || t("nothing-running")}</p></Show>
+                {move || status.with(|s| s.next.clone()).map(|next| view! { <p class="meta">{move || t("next")} " · " {next.clone()}</p> })}
+            </section>
+        </Show>
+        <section class="card" aria-label=move || t("today")>
+            <div class="row spread">
+                <h2>{move || t("today")}</h2>
+                <p>{move || status.with(|s| {
+                    let words = words();
+                    words.with("today-line", &[("span", words.span(s.today.worked_ms / 1000).into()), ("units", words.units(s.today.units).into()), ("results", (s.today.results as f64).into())])
+                })}</p>
+            </div>
+            <DayLine />
+        </section>
+    }
+}
+
+#[component]
+fn Running(task: ActiveTask) -> impl IntoView {
+    let place = format!("{}/{}", task.index + 1, task.tasks_total);
+    let detail = {
+        let task = task.clone();
+        move || {
+            let words = words();
+            let mut parts = vec![words.with("for-owner", &[("owner", task.owner.as_str().into())])];
+            if task.tasks_total > 1 {
+                parts.push(place.clone());
+            }
+            if task.frozen {
+                parts.push(words.t("kept-frozen"));
+            } else if let Some(seconds) = task.seconds_left {
+                parts.push(words.with("left", &[("span", words.span(seconds).into())]));
+            }
+            parts.join(" · ")
+        }
+    };
+    let job = task.job.0;
+    view! {
+        <li class="task">
+            <div class="grow"><strong>{task.name.clone()}</strong><p class="meta">{detail}</p></div>
+            {task.permille.map(|p| view! { <progress class="bar" max="1000" value=p.to_string() aria-label=task.name.clone()></progress> })}
+            <button class="plain" on:click=move |_| open_job(job)>{task.permille.map(|p| format!("{} % ", p / 10))}{move || t("show")}</button>
+        </li>
+    }
+}
+
+/// With nothing to do: an example, or a file.
+#[component]
+pub fn Invitation() -> impl IntoView {
+    let examples = RwSignal::new(Vec::<Example>::new());
+    spawn_local(async move {
+        if let Ok(Reply::Examples(list)) = bridge::call(Command::Examples).await {
+            examples.set(list);
+        }
+    });
+    let choose = move |_| {
+        spawn_local(async move {
+            if let Ok(Some(path)) = bridge::pick_file("job").await {
+                submitted(bridge::submit_path(&path).await);
+            }
+        });
+    };
+    let run = |name: String| spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name }).await) });
+    view! {
+        <section class="card stack" aria-label=move || t("try-example")>
+            <Show when=move || !examples.with(Vec::is_empty)>
+                <h2>{move || t("try-example")}</h2>
+                <p class="meta">{move || t("try-example-why")}</p>
+                <div class="row">
+                    <For each=move || examples.get() key=|e| e.name.clone() let:example>
+                        <button id=format!("example-{}", example.name) on:click={ let name = example.name.clone(); move |_| run(name.clone()) }>{example.title.clone()}</button>
+                    </For>
+                </div>
+            </Show>
+            <div class="drop" class:over=move || ui().drop_over.get()>
+                <p>{move || t("drop-here")}</p>
+                <button on:click=choose>{move || t("choose-file")}</button>
+            </div>
+        </section>
+    }
+}
+
+#[component]
+fn DayLine() -> impl IntoView {
+    let points = RwSignal::new(Vec::<HistoryPoint>::new());
+    let results = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.status.today.results)));
+    Effect::new(move |_| {
+        results.track();
+        spawn_local(async move {
+            if let Ok(Reply::History(list)) = bridge::call(Command::History { hours: 24, points: 96 }).await {
+                points.set(list);
+            }
+        });
+    });
+    view! {
+        <Show when=move || points.with(|p| p.len() > 1) fallback=|| view! { <p class="meta">{move || t("history-empty")}</p> }>
+            <Sparkline points />
+        </Show>
+    }
+}

@@ -1,0 +1,162 @@
+use fog_api::{Command, JobAction, JobDetail, JournalLine, Reply, TaskView};
+use fog_types::{JobId, JobState, TaskState};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use crate::bridge;
+use crate::components::ask::Ask;
+use crate::pages::jobs::State;
+use crate::state::{act, say, t, ui, words};
+
+/// One job: state, picture, tasks with logs and files, history.
+#[component]
+pub fn Job(id: u64) -> impl IntoView {
+    let detail = RwSignal::new(None::<JobDetail>);
+    let picture = RwSignal::new(None::<String>);
+    Effect::new(move |_| {
+        ui().job_changed.track();
+        spawn_local(async move {
+            match bridge::call(Command::Job { id: JobId(id), tasks_from: 0 }).await {
+                Ok(Reply::Job(found)) => {
+                    let has_picture = found.summary.is_picture && found.summary.tasks_finished > 0;
+                    detail.set(Some(*found));
+                    if has_picture
+                        && let Ok(Reply::Bytes { mime, base64 }) = bridge::call(Command::Output { id: JobId(id), index: None, path: String::new() }).await
+                    {
+                        picture.set(Some(format!("data:{mime};base64,{base64}")));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    say(true, error.message);
+                    ui().job.set(None);
+                }
+            }
+        });
+    });
+    view! {
+        <section class="stack" aria-label=move || t("page-jobs")>
+            <div class="row"><button class="plain" on:click=move |_| ui().job.set(None)>"‹ " {move || t("back")}</button></div>
+            {move || detail.get().map(|detail| view! { <Detail detail picture /> })}
+        </section>
+    }
+}
+
+#[component]
+fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>) -> impl IntoView {
+    let job = detail.summary.clone();
+    let id = job.id;
+    let change = move |action| act(Command::ChangeJob { id, action });
+    let save = move |_| {
+        spawn_local(async move {
+            let Ok(Some(folder)) = bridge::pick_folder().await else { return };
+            match bridge::call(Command::Export { id, folder: folder.clone() }).await {
+                Ok(Reply::Exported { files }) => say(false, words().with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())])),
+                Ok(_) => {}
+                Err(error) => say(true, error.message),
+            }
+        });
+    };
+    let (done, total, created, units) = (job.tasks_finished, job.tasks_total, job.created_ms, job.units);
+    let line = move || {
+        let words = words();
+        let tasks = words.with("job-tasks", &[("done", f64::from(done).into()), ("total", f64::from(total).into())]);
+        let ago = words.ago(created, ui().now.get());
+        format!("{tasks} · {} · {}", words.units(units), words.with("job-submitted", &[("ago", ago.into())]))
+    };
+    let concat = detail.spec.get("assemble").and_then(|a| a.as_str()) == Some("concat");
+    view! {
+        <div class="card stack">
+            <div class="row spread"><h1>{job.name.clone()}</h1> <State state=job.state /></div>
+            <p class="meta" id="job-line">{line}</p>
+            {(!job.problem.is_empty()).then(|| view! { <p class="bad" role="alert">{job.problem.clone()}</p> })}
+            <progress class="bar" max=total.to_string() value=done.to_string() aria-label=job.name.clone()></progress>
+            <div class="row">
+                {matches!(job.state, JobState::Queued | JobState::Running).then(|| view! { <button on:click=move |_| change(JobAction::Pause)>{move || t("job-pause")}</button> })}
+                {(job.state == JobState::Paused).then(|| view! { <button class="primary" on:click=move |_| change(JobAction::Resume)>{move || t("job-resume")}</button> })}
+                {(done > 0).then(|| view! { <button on:click=save>{move || t("job-save")}</button> })}
+                {(!job.state.is_final()).then(|| view! { <Ask label="job-cancel" sure="job-cancel-sure" yes="job-cancel-yes" on_yes=move |()| change(JobAction::Cancel) /> })}
+                {job.state.is_final().then(|| view! { <Ask label="job-remove" sure="job-remove-sure" yes="job-remove" on_yes=move |()| { ui().job.set(None); change(JobAction::Remove); } /> })}
+            </div>
+        </div>
+        {move || picture.get().map(|source| view! {
+            <div class="card"><h2>{move || t("job-result-picture")}</h2><img class="picture" id="picture" src=source alt=move || t("job-result-picture") /></div>
+        })}
+        {(concat && done > 0).then(|| view! { <Assembled id done /> })}
+        <div class="card scroll">
+            <h2>{move || t("job-task-list")}</h2>
+            <table>
+                <tbody>{detail.tasks.into_iter().map(|task| view! { <Task id task /> }).collect_view()}</tbody>
+            </table>
+        </div>
+        <div class="card"><h2>{move || t("job-log")}</h2><ul class="stack">{detail.journal.into_iter().rev().take(50).map(|line| view! { <Happened line /> }).collect_view()}</ul></div>
+    }
+}
+
+#[component]
+fn Assembled(id: JobId, done: u32) -> impl IntoView {
+    let text = RwSignal::new(String::new());
+    let _ = done;
+    spawn_local(async move {
+        if let Ok(Reply::Bytes { base64, .. }) = bridge::call(Command::Output { id, index: None, path: String::new() }).await {
+            text.set(bridge::from_base64(&base64));
+        }
+    });
+    view! { <div class="card"><h2>{move || t("job-output")}</h2><pre id="result">{move || text.get()}</pre></div> }
+}
+
+#[component]
+fn Task(id: JobId, task: TaskView) -> impl IntoView {
+    let output = RwSignal::new(None::<(bool, String)>);
+    let index = task.index;
+    let show = move |stderr: bool| {
+        if output.get_untracked().is_some_and(|(shown, _)| shown == stderr) {
+            output.set(None);
+            return;
+        }
+        spawn_local(async move {
+            match bridge::call(Command::Log { id, index, stderr }).await {
+                Ok(Reply::Text(text)) => output.set(Some((stderr, text))),
+                Ok(_) => {}
+                Err(error) => say(true, error.message),
+            }
+        });
+    };
+    let ended = matches!(task.state, TaskState::Finished | TaskState::Failed);
+    let (units, active_ms, tries, state) = (task.units, task.active_ms, task.attempts.len(), task.state.as_str());
+    let files = task.outputs.iter().map(|o| format!("{} ({})", o.path, words().bytes(o.size))).collect::<Vec<_>>().join(", ");
+    view! {
+        <tr>
+            <td>{index + 1}</td>
+            <td>
+                {move || t(&format!("state-{state}"))}
+                {(task.state == TaskState::Running).then(|| format!(" {} %", task.permille / 10))}
+                {(tries > 1).then(|| format!(" ×{tries}"))}
+                {(!task.problem.is_empty()).then(|| view! { <p class="bad">{task.problem.clone()}</p> })}
+                {(!files.is_empty()).then(|| view! { <p class="meta">{files.clone()}</p> })}
+            </td>
+            <td class="meta">{move || if ended { format!("{} · {:.1} s", words().units(units), active_ms as f64 / 1000.0) } else { String::new() }}</td>
+            <td>
+                {ended.then(|| view! {
+                    <button class="plain" aria-pressed=move || output.get().is_some_and(|o| !o.0).to_string() on:click=move |_| show(false)>{move || t("job-output")}</button>
+                    <button class="plain" aria-pressed=move || output.get().is_some_and(|o| o.0).to_string() on:click=move |_| show(true)>{move || t("job-errors")}</button>
+                })}
+            </td>
+        </tr>
+        {move || output.get().map(|(_, text)| view! {
+            <tr><td colspan="4"><pre>{if text.is_empty() { t("job-no-output") } else { text }}</pre></td></tr>
+        })}
+    }
+}
+
+#[component]
+fn Happened(line: JournalLine) -> impl IntoView {
+    let text = {
+        let line = line.clone();
+        move || {
+            let task = line.index.map_or_else(String::new, |i| (i + 1).to_string());
+            words().with(&format!("log-{}", line.kind), &[("task", task.into()), ("detail", line.detail.clone().into())])
+        }
+    };
+    view! { <li class="row spread"><span class="grow">{text}</span><span class="meta">{move || words().ago(line.at_ms, ui().now.get())}</span></li> }
+}

@@ -1,0 +1,226 @@
+//! What every page reads: one snapshot kept current by events, and what the user has open.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use fog_api::{ApiError, Applied, Command, Event, EventBody, Notice, Reply, Snapshot, apply};
+use fog_words::Words;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use serde_json::Value;
+
+use crate::bridge;
+
+/// The pages, in the order of the rail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    Home,
+    Jobs,
+    History,
+    Settings,
+}
+
+impl Page {
+    pub const ALL: [Self; 4] = [Self::Home, Self::Jobs, Self::History, Self::Settings];
+
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Home => "page-home",
+            Self::Jobs => "page-jobs",
+            Self::History => "page-history",
+            Self::Settings => "page-settings",
+        }
+    }
+}
+
+/// Something said in passing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Toast {
+    pub is_error: bool,
+    pub text: String,
+}
+
+/// Signals shared by the whole window.
+#[derive(Debug, Clone, Copy)]
+pub struct Ui {
+    pub snapshot: RwSignal<Option<Snapshot>>,
+    /// Why the snapshot may be stale.
+    pub lost: RwSignal<Option<ApiError>>,
+    pub page: RwSignal<Page>,
+    /// The job whose detail is open.
+    pub job: RwSignal<Option<u64>>,
+    /// Rises when the open job should be read again.
+    pub job_changed: RwSignal<u64>,
+    pub toast: RwSignal<Option<Toast>>,
+    pub language: RwSignal<String>,
+    /// The time, about once a second, for what is said relative to it.
+    pub now: RwSignal<i64>,
+    pub drop_over: RwSignal<bool>,
+}
+
+thread_local! {
+    static UI: OnceCell<Ui> = const { OnceCell::new() };
+    static WORDS: RefCell<HashMap<String, Rc<Words>>> = RefCell::new(HashMap::new());
+}
+
+/// The shared signals. [`install`] has run before anything is shown.
+pub fn ui() -> Ui {
+    UI.with(|cell| *cell.get().expect("install runs first"))
+}
+
+/// The words of the chosen language; reading them follows the choice.
+pub fn words() -> Rc<Words> {
+    let language = ui().language.get();
+    WORDS.with(|cache| Rc::clone(cache.borrow_mut().entry(language.clone()).or_insert_with(|| Rc::new(Words::new(&language)))))
+}
+
+/// One text.
+pub fn t(key: &str) -> String {
+    words().t(key)
+}
+
+/// Makes the signals and starts listening.
+pub fn install() {
+    let page = bridge::recall("page").and_then(|key| Page::ALL.into_iter().find(|page| page.key() == key)).unwrap_or(Page::Home);
+    let ui = Ui {
+        snapshot: RwSignal::new(None),
+        lost: RwSignal::new(None),
+        page: RwSignal::new(page),
+        job: RwSignal::new(None),
+        job_changed: RwSignal::new(0),
+        toast: RwSignal::new(None),
+        language: RwSignal::new(bridge::system_language()),
+        now: RwSignal::new(bridge::now_ms()),
+        drop_over: RwSignal::new(false),
+    };
+    UI.with(|cell| assert!(cell.set(ui).is_ok(), "install runs once"));
+    bridge::on_event(receive);
+    bridge::every(1000, move || ui.now.set(bridge::now_ms()));
+    bridge::on_drop(dropped);
+    refresh();
+}
+
+/// Reads the whole state anew.
+pub fn refresh() {
+    spawn_local(async {
+        match bridge::call(Command::Snapshot).await {
+            Ok(Reply::Snapshot(snapshot)) => {
+                dress(&snapshot);
+                ui().lost.set(None);
+                ui().snapshot.set(Some(*snapshot));
+                ui().job_changed.update(|n| *n += 1);
+            }
+            Ok(_) => {}
+            Err(error) => ui().lost.set(Some(error)),
+        }
+    });
+}
+
+fn receive(event: Event) {
+    let ui = ui();
+    let mut applied = Applied::Gap;
+    ui.snapshot.update(|snapshot| {
+        if let Some(snapshot) = snapshot {
+            applied = apply(snapshot, &event);
+        }
+    });
+    if applied == Applied::Gap {
+        refresh();
+        return;
+    }
+    match &event.body {
+        EventBody::Settings(_) => ui.snapshot.with_untracked(|snapshot| snapshot.as_ref().map_or((), dress)),
+        EventBody::Job(job) if ui.job.get_untracked() == Some(job.id.0) => ui.job_changed.update(|n| *n += 1),
+        EventBody::TaskFinished { job, .. } if ui.job.get_untracked() == Some(job.0) => ui.job_changed.update(|n| *n += 1),
+        EventBody::Notice(notice) => say(is_bad(notice), notice_text(notice)),
+        _ => {}
+    }
+}
+
+fn is_bad(notice: &Notice) -> bool {
+    !matches!(notice, Notice::JobFinished { .. })
+}
+
+fn notice_text(notice: &Notice) -> String {
+    let words = words();
+    match notice {
+        Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
+        Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        _ => String::new(),
+    }
+}
+
+fn dress(snapshot: &Snapshot) {
+    let text = |key: &str| snapshot.settings.get(key).and_then(Value::as_str).unwrap_or("system").to_owned();
+    let language = Some(text("language")).filter(|code| code != "system").unwrap_or_else(bridge::system_language);
+    bridge::dress(&text("theme"), Words::new(&language).language());
+    if ui().language.get_untracked() != language {
+        ui().language.set(language);
+    }
+}
+
+/// Says something in passing.
+pub fn say(is_error: bool, text: String) {
+    ui().toast.set(Some(Toast { is_error, text }));
+}
+
+/// Carries out a command whose answer does not matter beyond its errors.
+pub fn act(command: Command) {
+    spawn_local(async move {
+        if let Err(error) = bridge::call(command).await {
+            say(true, error.message);
+        }
+    });
+}
+
+/// Changes one setting.
+pub fn set(key: &str, value: Value) {
+    act(Command::SetSettings { changes: [(key.to_owned(), value)].into() });
+}
+
+/// Shows a page and remembers it.
+pub fn go(page: Page) {
+    bridge::remember("page", page.key());
+    ui().job.set(None);
+    ui().page.set(page);
+}
+
+/// Shows a job.
+pub fn open_job(id: u64) {
+    bridge::remember("page", Page::Jobs.key());
+    ui().page.set(Page::Jobs);
+    ui().job.set(Some(id));
+}
+
+/// Takes the answer to a submission.
+pub fn submitted(reply: Result<Reply, ApiError>) {
+    match reply {
+        Ok(Reply::Submitted { job }) => {
+            say(false, words().with("submitted", &[("name", job.name.as_str().into())]));
+            open_job(job.id.0);
+        }
+        Ok(_) => {}
+        Err(error) => say(true, error.message),
+    }
+}
+
+fn dropped(files: Result<Vec<String>, bool>) {
+    match files {
+        Err(over) => ui().drop_over.set(over),
+        Ok(paths) => {
+            ui().drop_over.set(false);
+            spawn_local(async move {
+                for path in paths {
+                    submitted(bridge::submit_path(&path).await);
+                }
+            });
+        }
+    }
+}
+
+/// A setting's value now.
+pub fn setting(key: &str) -> Value {
+    ui().snapshot.with(|snapshot| snapshot.as_ref().and_then(|s| s.settings.get(key).cloned())).unwrap_or(Value::Null)
+}

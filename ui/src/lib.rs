@@ -15,6 +15,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
-    state::install();
-    leptos::mount::mount_to_body(components::shell::Shell);
+    // Mounting starts the executor that the first calls need.
+    leptos::mount::mount_to_body(|| {
+        state::install();
+        components::shell::Shell()
+    });
 }

@@ -139,7 +139,11 @@ impl Core {
                     Some(message) => self.handle(message),
                     None => break,
                 },
-                () = tokio::time::sleep(timeout) => self.rules.handle_timeout(self.clock.moment()),
+                () = tokio::time::sleep(timeout) => {
+                    self.rules.handle_timeout(self.clock.moment());
+                    // What was waited for is seen by looking, not by the passing of time.
+                    let _ = self.sensors.try_send(SensorOrder::Now);
+                }
             }
             self.after_change();
         }
@@ -640,7 +644,9 @@ impl Core {
     fn announce_status(&mut self) {
         match self.status() {
             Ok(status) => {
-                let same = Status { at_ms: self.last_status.at_ms, ..status.clone() } == self.last_status;
+                // The time worked moves all the time; it is sent with whatever else changes.
+                let today = Today { results: status.today.results, ..self.last_status.today };
+                let same = Status { at_ms: self.last_status.at_ms, today, ..status.clone() } == self.last_status;
                 if !same {
                     self.last_status = status.clone();
                     self.announce(EventBody::Status(Box::new(status)));
@@ -668,7 +674,7 @@ impl Core {
             active: self.active.values().map(|active| active.view.clone()).collect(),
             next,
             counts: views::counts(&self.store.job_counts()?),
-            today: Today { worked_ms: worked + self.span.worked.as_millis() as u64 / 60_000 * 60_000, units: units.0, results },
+            today: Today { worked_ms: worked + self.span.worked.as_millis() as u64, units: units.0 + self.span.units, results },
             at_ms: now.0,
         })
     }

@@ -163,7 +163,19 @@ fn dress(snapshot: &Snapshot) {
 
 /// Says something in passing.
 pub fn say(is_error: bool, text: String) {
-    ui().toast.set(Some(Toast { is_error, text }));
+    let toast = Toast { is_error, text };
+    ui().toast.set(Some(toast.clone()));
+    // Good news leaves by itself; an error stays until it is closed.
+    if !is_error {
+        set_timeout(
+            move || {
+                if ui().toast.get_untracked() == Some(toast) {
+                    ui().toast.set(None);
+                }
+            },
+            std::time::Duration::from_secs(6),
+        );
+    }
 }
 
 /// Carries out a command whose answer does not matter beyond its errors.

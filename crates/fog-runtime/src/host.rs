@@ -1,7 +1,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_types::{ErrorKind, HasKind, Percent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -221,7 +222,7 @@ impl Session {
                 self.tell(WorkerEvent::Frozen(true)).await;
             }
             FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)).await,
-            FromWorker::Compiled | FromWorker::CannotCompile(_) => {
+            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) => {
                 return Err(WorkerError::Nonsense { message: "an answer to a question not asked".to_owned() });
             }
             other => self.tell(WorkerEvent::Message(other)).await,
@@ -325,9 +326,11 @@ pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) ->
         tokio::fs::create_dir_all(folder).await.map_err(at(folder))?;
     }
     let mut partial = artifact.as_os_str().to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
+    // Two tasks of one job may compile at once; the later name replaces the earlier, both whole.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    partial.push(format!(".{}-{since}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
     let partial = PathBuf::from(partial);
-    let _ = tokio::fs::remove_file(&partial).await;
     let mut child = program.start()?;
     let result = tokio::time::timeout(COMPILE_LIMIT, ask_to_compile(&mut child, module, &partial)).await;
     let _ = child.start_kill();
@@ -352,6 +355,10 @@ pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) ->
         FromWorker::CannotCompile(message) => {
             let _ = tokio::fs::remove_file(&partial).await;
             Err(WorkerError::Module { message })
+        }
+        FromWorker::CannotWrite(message) => {
+            let _ = tokio::fs::remove_file(&partial).await;
+            Err(WorkerError::File { path: partial, source: std::io::Error::other(message) })
         }
         _ => Err(WorkerError::Nonsense { message: "not an answer to compiling".to_owned() }),
     }

@@ -39,6 +39,8 @@ pub enum FromWorker {
     Compiled,
     /// The module cannot be compiled; the text says why.
     CannotCompile(String),
+    /// A file of ours stood in the way; the module is not at fault.
+    CannotWrite(String),
     /// The program's first instruction is about to run.
     Started,
     /// Bytes of standard output.

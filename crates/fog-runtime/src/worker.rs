@@ -30,7 +30,7 @@ pub fn worker_main() -> ExitCode {
             drop(stdin);
             let message = match compile_file(&module, &artifact) {
                 Ok(()) => FromWorker::Compiled,
-                Err(message) => FromWorker::CannotCompile(message),
+                Err(message) => message,
             };
             exit_with(&message)
         }
@@ -49,13 +49,17 @@ fn exit_with(message: &FromWorker) -> ExitCode {
     }
 }
 
-fn compile_file(module: &std::path::Path, artifact: &std::path::Path) -> Result<(), String> {
-    let bytes = std::fs::read(module).map_err(|e| format!("the module cannot be read: {e}"))?;
-    let mut out = std::fs::File::create_new(artifact).map_err(|e| format!("the compiled module cannot be written: {e}"))?;
+fn compile_file(module: &std::path::Path, artifact: &std::path::Path) -> Result<(), FromWorker> {
+    let file = |what: &str| {
+        let what = what.to_owned();
+        move |e: io::Error| FromWorker::CannotWrite(format!("the {what}: {e}"))
+    };
+    let bytes = std::fs::read(module).map_err(file("module"))?;
+    let mut out = std::fs::File::create_new(artifact).map_err(file("compiled module"))?;
     // The module is foreign from here on; the compiler needs nothing but memory.
     sandbox::restrict();
-    let compiled = compile::compile(&bytes).map_err(|e| e.to_string())?;
-    out.write_all(&compiled).map_err(|e| format!("the compiled module cannot be written: {e}"))
+    let compiled = compile::compile(&bytes).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;
+    out.write_all(&compiled).map_err(file("compiled module"))
 }
 
 fn execute(spec: &TaskSpec) -> ExitCode {

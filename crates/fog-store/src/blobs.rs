@@ -178,12 +178,16 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what a crash may have left: half-copied files and blobs without a row.
+    /// Removes what a crash may have left: half-copied and half-compiled files, blobs without a row.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn sweep_blobs(&mut self) -> Result<(), StoreError> {
         let _ = std::fs::remove_dir_all(self.folder.join("incoming"));
+        let compiled = std::fs::read_dir(self.folder.join("compiled")).into_iter().flatten().flatten();
+        for half in compiled.filter(|entry| entry.path().extension().is_some_and(|e| e == "partial")) {
+            let _ = std::fs::remove_file(half.path());
+        }
         let folders = std::fs::read_dir(self.folder.join("blobs")).into_iter().flatten().flatten();
         for entry in folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
             let name = entry.file_name();

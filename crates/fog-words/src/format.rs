@@ -30,9 +30,9 @@ impl Words {
         let value = units as f64;
         let short = match units {
             0..=9_999 => format!("{units}"),
-            10_000..=9_999_999 => format!("{:.0} k", value / 1e3),
-            10_000_000..=9_999_999_999 => format!("{:.1} M", value / 1e6),
-            10_000_000_000..=9_999_999_999_999 => format!("{:.1} G", value / 1e9),
+            10_000..=999_999 => format!("{:.0} k", value / 1e3),
+            1_000_000..=999_999_999 => format!("{:.1} M", value / 1e6),
+            1_000_000_000..=999_999_999_999 => format!("{:.1} G", value / 1e9),
             _ => format!("{:.1} T", value / 1e12),
         };
         self.with("units", &[("n", self.decimal(&short).into())])

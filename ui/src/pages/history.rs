@@ -30,7 +30,7 @@ pub fn History() -> impl IntoView {
     let shown = Signal::derive(move || points.get().unwrap_or_default());
     let has = move |pick: fn(&HistoryPoint) -> Option<f64>| shown.with(|list| list.iter().any(|p| pick(p).is_some()));
     view! {
-        <div class="row" role="group">{span(24, "history-day")} {span(720, "history-month")}</div>
+        <div class="row spans" role="group">{span(24, "history-day")} {span(720, "history-month")}</div>
         <Show when=move || points.with(|p| p.as_ref().is_some_and(|p| p.len() > 1)) fallback=|| view! { <p class="card meta">{move || t("history-empty")}</p> }>
             <Plot title="history-duty" points=shown pick=worked_share colour="#0f9a93" />
             <Plot title="history-units" points=shown pick=|p| Some(p.units as f64) colour="#7a6ff0" />

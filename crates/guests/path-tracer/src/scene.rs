@@ -8,7 +8,9 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // Neighbouring seeds must not give shifted copies of one sequence: mixed once first.
+        let mut mixer = Self(seed);
+        Self((mixer.next() * (1u64 << 53) as f64) as u64 ^ seed << 32)
     }
 
     /// Evenly from 0 to 1.

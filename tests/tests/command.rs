@@ -1,4 +1,5 @@
 //! The `fog` command and its engine as a person meets them.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::io::Write;
 use std::path::PathBuf;

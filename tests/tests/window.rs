@@ -2,6 +2,7 @@
 //!
 //! Needs `Xvfb`, `WebKitWebDriver`, `xdotool`, `openbox` and `dbus-run-session`; `cargo xtask setup`
 //! installs them. Without them the test says so and fails: it never passes untried.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
 use std::path::Path;

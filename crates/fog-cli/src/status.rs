@@ -13,7 +13,10 @@ pub async fn status(context: &Context, watch: bool) -> Result<ExitCode, Failure>
     let mut snapshot = fetch(&client).await?;
     let words = context.words_of(&client).await;
     show(context, &words, &snapshot)?;
-    while watch {
+    if !watch {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         let event = match events.next().await {
             Ok(Some(event)) => event,
             Ok(None) => return Err(Failure { kind: fog_types::ErrorKind::NotRunning, message: "the engine stopped".to_owned() }),
@@ -26,7 +29,6 @@ pub async fn status(context: &Context, watch: bool) -> Result<ExitCode, Failure>
         }
         show(context, &words, &snapshot)?;
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn fetch(client: &fog_ipc::Client) -> Result<Snapshot, Failure> {

@@ -225,7 +225,7 @@ impl Core {
             match self.launch(claim, &job) {
                 Ok(launch) => self.start_task(launch, &job, now)?,
                 Err(error) => {
-                    self.record_failure(claim, &FailedAttempt { problem: error.to_string(), units: WorkUnits(0), exit_code: None, logs: None }, true)?
+                    self.record_failure(claim, &FailedAttempt { problem: error.to_string(), units: WorkUnits(0), exit_code: None, logs: None }, true)?;
                 }
             }
             self.announce_job(claim.task.job);

@@ -144,7 +144,6 @@ impl Events {
     ///
     /// # Errors
     /// When this listener was too slow.
-    #[expect(clippy::result_unit_err, reason = "there is nothing to say but that events are missing")]
     pub async fn next(&mut self) -> Result<Option<Event>, ()> {
         let Some(events) = &mut self.0 else { return Ok(None) };
         match events.recv().await {

@@ -1,5 +1,6 @@
 //! Hostile modules against every limit, in this process; `crates/fog-cli/tests` repeats the ones
 //! that need a worker process.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,9 @@ use fog_runtime::{Control, LimitKind, Mount, Observer, Outcome, OutputFile, Repo
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<(Vec<u8>, Vec<u8>, Option<u16>)>>);
+struct Log(Arc<Mutex<Seen>>);
+
+type Seen = (Vec<u8>, Vec<u8>, Option<u16>);
 
 impl Observer for Log {
     fn output(&mut self, stderr: bool, bytes: &[u8]) {

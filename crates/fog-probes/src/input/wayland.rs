@@ -58,10 +58,10 @@ fn wait(queue: &mut EventQueue<State>, state: &mut State) -> Option<()> {
         return Some(());
     }
     let guard = queue.prepare_read()?;
-    let fd = guard.connection_fd();
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let ready = poll(&mut fds, Some(&QUIET.try_into().ok()?));
-    drop(fds);
+    let ready = {
+        let fd = guard.connection_fd();
+        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&QUIET.try_into().ok()?))
+    };
     match ready {
         Ok(n) if n > 0 => {
             guard.read().ok()?;

@@ -44,9 +44,9 @@ mod tests {
 
     #[test]
     fn the_matrix_is_symmetric() {
-        for i in 0..24 {
-            for j in 0..24 {
-                assert_eq!(SCORES[i][j], SCORES[j][i]);
+        for (i, row) in SCORES.iter().enumerate() {
+            for (j, score) in row.iter().enumerate() {
+                assert_eq!(*score, SCORES[j][i]);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! them in, `fog-words` turns reasons into sentences.
 //!
 //! A reading passes the [`Filter`] (impossible and stale values), then [`Eligibility`] holds one
-//! [gate](gate) per rule with a gap between its two thresholds and minimum times in each state.
+//! gate per rule with a gap between its two thresholds and minimum times in each state.
 
 mod filter;
 mod gate;

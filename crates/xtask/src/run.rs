@@ -38,7 +38,12 @@ fn without_display(profile: &str) -> anyhow::Result<()> {
     let fog_does = |args: &[&str]| command(&fog, args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     let mut ours = None;
     if !fog_does(&["status"]) {
-        ours = Some(command(&fog, &["daemon"]).spawn().context("the daemon does not start")?);
+        // A log of its own: whoever reads this command's output must not have to wait for the daemon.
+        let log = target().join("daemon.log");
+        println!("The daemon's log: {}", log.display());
+        let mut daemon = command(&fog, &["daemon", "--log-file", &log.to_string_lossy()]);
+        daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        ours = Some(daemon.spawn().context("the daemon does not start")?);
         let limit = Instant::now() + Duration::from_secs(20);
         while !fog_does(&["status"]) {
             if Instant::now() > limit {

@@ -13,7 +13,9 @@ mod system;
 #[path = "os/fallback.rs"]
 mod system;
 
-pub(crate) use system::{Slow, fan_rpm, fullscreen, on_battery, thermal_pressure};
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+pub(crate) use system::on_battery;
+pub(crate) use system::{Slow, fan_rpm, fullscreen, thermal_pressure};
 
 /// Readings whose source may hang.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -58,7 +58,7 @@ pub fn check() -> anyhow::Result<()> {
 /// A compiler that drops what only Apple's understands. Enough to type-check; nothing links.
 fn apple_stand_in() -> anyhow::Result<std::path::PathBuf> {
     let path = target().join("apple-cc");
-    let script = "#!/bin/sh\nargs=\nskip=\nfor a; do\n  if [ -n \"$skip\" ]; then skip=; continue; fi\n  case \"$a\" in\n    -arch|-isysroot|-target) skip=1 ;;\n    --target=*|-m*-version-min=*|-W*) ;;\n    *) args=\"$args '$a'\" ;;\n  esac\ndone\neval exec aarch64-linux-gnu-gcc -w -D_GNU_SOURCE $args\n";
+    let script = "#!/bin/sh\nargs=\nskip=\nfor a; do\n  if [ -n \"$skip\" ]; then skip=; continue; fi\n  case \"$a\" in\n    -arch|-isysroot|-target) skip=1 ;;\n    --target=*|-m*-version-min=*|-W*|-g*) ;;\n    *) args=\"$args '$a'\" ;;\n  esac\ndone\neval exec aarch64-linux-gnu-gcc -w -D_GNU_SOURCE $args\n";
     fs::write(&path, script)?;
     #[cfg(unix)]
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("the stand-in compiler")?;

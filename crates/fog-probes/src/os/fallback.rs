@@ -1,3 +1,5 @@
+#![allow(dead_code, reason = "other systems replace some of these with readings of their own")]
+
 use fog_eligibility::ThermalPressure;
 
 use crate::os::SlowReadings;
@@ -28,7 +30,6 @@ pub(crate) fn fullscreen() -> Option<bool> {
     None
 }
 
-#[allow(dead_code, reason = "asked for where batteries are read, which is not everywhere")]
 pub(crate) fn on_battery() -> Option<bool> {
     None
 }

@@ -46,6 +46,10 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 fn main() {
+    // `cargo bench -- pauses` measures that alone.
+    if std::env::args().any(|arg| arg == "pauses") {
+        return pauses();
+    }
     let span = Duration::from_secs(60);
     line("", "Fog Compute".to_owned(), "target", "BOINC client".to_owned());
     let mut bench = Bench::new().unwrap();
@@ -140,6 +144,8 @@ fn pauses() {
     bench.fog(&["settings", "set", "idle_after=2", "other_cpu_stop=100", "cpu_temp_stop=105", "disk_free_min=0.1", "contributing=on"]).unwrap();
     let module = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
+    // The first child compiles; the one that runs is there once units are counted.
+    wait_for("counted work", Duration::from_secs(60), || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)).unwrap();
     let worker = wait_for("a worker", Duration::from_secs(30), || {
         let list = std::fs::read_dir(format!("/proc/{}/task", daemon.0.id())).ok()?;
         list.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok()).find_map(|c| c.split_whitespace().next()?.parse::<u32>().ok())
@@ -149,7 +155,7 @@ fn pauses() {
         std::fs::read_to_string(format!("/proc/{worker}/stat")).is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('R')))
     };
     let mut samples = Vec::new();
-    for _ in 0..30 {
+    for _ in 0..20 {
         if wait_for("work", Duration::from_secs(20), || is_running().then_some(())).is_err() {
             break;
         }

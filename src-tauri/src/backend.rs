@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fog_api::{ApiError, Command, Event, Reply};
-use fog_engine::{EngineConfig, EngineHandle, EventSubscription};
+use fog_engine::{DeviceReadings, EngineConfig, EngineHandle, EventSubscription};
 use fog_ipc::{Client, Events};
 use fog_runtime::WorkerProgram;
 use fog_types::ErrorKind;
@@ -11,6 +11,7 @@ use tokio::sync::RwLock;
 
 pub(crate) struct Backend {
     data_folder: PathBuf,
+    device: Option<DeviceReadings>,
     link: RwLock<Link>,
 }
 
@@ -27,9 +28,10 @@ pub(crate) enum Subscription {
 }
 
 impl Backend {
-    pub(crate) async fn open(data_folder: PathBuf) -> anyhow::Result<Self> {
-        let link = link(&data_folder).await?;
-        Ok(Self { data_folder, link: RwLock::new(link) })
+    /// `device` is what the app itself knows about the device it runs on.
+    pub(crate) async fn open(data_folder: PathBuf, device: Option<DeviceReadings>) -> anyhow::Result<Self> {
+        let link = link(&data_folder, device.clone()).await?;
+        Ok(Self { data_folder, device, link: RwLock::new(link) })
     }
 
     /// Carries out a command. When the daemon has gone, once more on an engine of our own.
@@ -56,7 +58,7 @@ impl Backend {
         if matches!(&*held, Link::Attached(client) if !client.is_closed()) {
             return Ok(());
         }
-        *held = link(&self.data_folder).await?;
+        *held = link(&self.data_folder, self.device.clone()).await?;
         Ok(())
     }
 
@@ -74,13 +76,15 @@ impl Backend {
     }
 }
 
-async fn link(data_folder: &std::path::Path) -> anyhow::Result<Link> {
+async fn link(data_folder: &std::path::Path, device: Option<DeviceReadings>) -> anyhow::Result<Link> {
     match Client::connect(&fog_ipc::endpoint(data_folder)).await {
         Ok(client) => return Ok(Link::Attached(client)),
         Err(fog_ipc::ClientError::NotRunning(_)) => {}
         Err(other) => return Err(other.into()),
     }
-    let config = EngineConfig { data_folder: data_folder.to_owned(), worker: WorkerProgram::this()?, examples: fog_engine::examples_folder() };
+    // A phone starts no second program of ours; its tasks run in threads.
+    let worker = if cfg!(mobile) { WorkerProgram::Thread } else { WorkerProgram::this()? };
+    let config = EngineConfig { data_folder: data_folder.to_owned(), worker, examples: fog_engine::examples_folder(), device };
     let engine = fog_engine::start(config)?;
     let (served, folder) = (engine.clone(), data_folder.to_owned());
     // `fog` works beside the window as well; without the socket only the window does.

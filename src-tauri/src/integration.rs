@@ -11,6 +11,10 @@ use tauri::{AppHandle, Emitter, Manager};
 use tauri_plugin_notification::NotificationExt;
 
 use crate::backend::{Backend, missed};
+#[cfg(mobile)]
+use crate::mobile::show_state;
+#[cfg(desktop)]
+use crate::tray::show_state;
 
 /// Follows the engine's events for the life of the app.
 pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
@@ -36,8 +40,7 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
 
 fn settle(app: &AppHandle, snapshot: &Snapshot) {
     autostart(app, snapshot.settings.get("autostart").and_then(Value::as_bool).unwrap_or(false));
-    #[cfg(desktop)]
-    crate::tray::show_state(app, &snapshot.status, &words(snapshot.settings.get("language")));
+    show_state(app, &snapshot.status, &words(snapshot.settings.get("language")));
 }
 
 async fn react(app: &AppHandle, backend: &Backend, body: &EventBody) {
@@ -51,10 +54,9 @@ async fn react(app: &AppHandle, backend: &Backend, body: &EventBody) {
                 notify(app, notice, &words(settings.get("language")));
             }
         }
-        #[cfg(desktop)]
         EventBody::Status(status) => {
             let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await else { return };
-            crate::tray::show_state(app, status, &words(settings.get("language")));
+            show_state(app, status, &words(settings.get("language")));
         }
         _ => {}
     }

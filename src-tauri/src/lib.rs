@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
         .setup(move |app| {
-            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)))?);
+            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app), device(app)))?);
             app.manage(Arc::clone(&backend));
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]
@@ -86,6 +86,17 @@ pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool) -> tauri::Result
         })
         .build()
         .map(drop)
+}
+
+/// What `fog-probes` cannot read by itself.
+#[cfg(desktop)]
+fn device(_app: &tauri::App) -> Option<fog_engine::DeviceReadings> {
+    None
+}
+
+#[cfg(mobile)]
+fn device(app: &tauri::App) -> Option<fog_engine::DeviceReadings> {
+    Some(mobile::readings(app.handle().clone()))
 }
 
 #[cfg(desktop)]

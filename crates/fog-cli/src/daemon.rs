@@ -14,7 +14,7 @@ use crate::output::Failure;
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
     start_log(args)?;
     let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
-    let config = EngineConfig { data_folder: context.data_folder.clone(), worker, examples: fog_engine::examples_folder() };
+    let config = EngineConfig { data_folder: context.data_folder.clone(), worker, examples: fog_engine::examples_folder(), device: None };
     let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
         Some(known) => Failure::of(known),
         None => Failure { kind: ErrorKind::Storage, message: format!("{error:#}") },

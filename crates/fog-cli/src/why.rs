@@ -58,8 +58,7 @@ fn show(context: &Context, words: &Words, verdict: &VerdictView) -> Result<ExitC
     } else {
         print_text(&words.headline(verdict, true, now));
         let first_stop = verdict.reasons.iter().position(|reason| reason.effect == fog_api::EffectView::Stops);
-        for (index, reason) in verdict.reasons.iter().enumerate().filter(|(index, _)| Some(*index) != first_stop) {
-            let _ = index;
+        for (_, reason) in verdict.reasons.iter().enumerate().filter(|(index, _)| Some(*index) != first_stop) {
             print_text(&format!("  {}: {}", words.t("other-reasons"), words.reason(reason, now)));
         }
     }

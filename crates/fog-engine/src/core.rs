@@ -9,6 +9,7 @@ use base64::Engine as _;
 use fog_api::{ActiveTask, ApiError, Command, Event, EventBody, JobAction, Notice, Reply, Snapshot, Status, Today};
 use fog_eligibility::{Eligibility, Filter, Readings};
 use fog_probes::SensorConfig;
+use fog_runtime::Walls;
 use fog_store::{Claim, FailedAttempt, Failure, JobFilter, Output, Sample, Store, StoreError, TaskResult};
 use fog_types::{ErrorKind, JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
@@ -42,6 +43,8 @@ pub(crate) enum Message {
     Sample(Box<Readings>),
     Input,
     Task(u64, TaskNews),
+    /// Which walls stand around workers here; `None` when no worker answers.
+    Walls(Option<Walls>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
 }
 
@@ -64,6 +67,7 @@ pub(crate) struct Core {
     span: Span,
     last_chores: Option<Instant>,
     told_sensors: (Duration, Vec<u32>),
+    walls: Option<Walls>,
     is_stopping: bool,
 }
 
@@ -105,7 +109,7 @@ impl Core {
         let stored = store.settings()?;
         let settings = Settings::new(&stored);
         let snoozed_until = stored.get(SNOOZE_KEY).and_then(Value::as_i64).map(UnixMillis).filter(|until| *until > now);
-        let sensors = sensing::start(sensor_config(&settings, &config), to_self.clone())?;
+        let sensors = sensing::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), false);
         let (duty, _) = watch::channel(Percent::ZERO);
         Ok(Self {
@@ -127,11 +131,18 @@ impl Core {
             span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
             last_chores: None,
             told_sensors: (Duration::ZERO, Vec::new()),
+            walls: None,
             is_stopping: false,
         })
     }
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        let (program, to) = (self.config.worker.clone(), self.to_self.clone());
+        tokio::spawn(async move {
+            let walls = fog_runtime::check_walls(&program).await.inspect_err(|error| tracing::warn!(%error, "no worker answers"));
+            // The loop being gone needs no answer.
+            let _ = to.send(Message::Walls(walls.ok())).await;
+        });
         while !self.is_stopping {
             let timeout = self.next_timeout();
             tokio::select! {
@@ -152,6 +163,7 @@ impl Core {
 
     fn handle(&mut self, message: Message) {
         match message {
+            Message::Walls(walls) => self.walls = walls,
             Message::Input => self.rules.handle_input(self.clock.moment()),
             Message::Sample(raw) => {
                 let now = self.clock.moment();
@@ -508,9 +520,13 @@ impl Core {
                 let samples = self.store.samples(since, now, points.clamp(1, 2000)).map_err(to_api)?;
                 Ok(Reply::History(samples.into_iter().map(views::history_point).collect()))
             }
-            Command::Doctor => {
-                Ok(Reply::Checks(doctor::checks(self.rules.readings(), self.store.folder(), self.config.examples.is_some(), self.filter.rejected())))
-            }
+            Command::Doctor => Ok(Reply::Checks(doctor::checks(
+                self.rules.readings(),
+                self.store.folder(),
+                self.config.examples.is_some(),
+                self.filter.rejected(),
+                self.walls,
+            ))),
             Command::Shutdown => {
                 self.is_stopping = true;
                 Ok(Reply::Done)

@@ -2,9 +2,10 @@
 
 use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
+use fog_runtime::Walls;
 
 /// Checks the sensors from the newest readings, the folder and the examples.
-pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_examples: bool, rejected: u64) -> Vec<Check> {
+pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_examples: bool, rejected: u64, walls: Option<Walls>) -> Vec<Check> {
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
@@ -53,6 +54,14 @@ pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_exa
     );
     add("free disk", sensor(r.disk_free.is_some()), known(r.disk_free.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     add("available memory", sensor(r.ram_available.is_some()), known(r.ram_available.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
+    match walls {
+        Some(Walls { files: true, calls: true }) => {
+            add("walls around jobs", CheckState::Good, "no files, no network, no other programs (Landlock, seccomp)".to_owned())
+        }
+        Some(Walls { calls: true, .. }) => add("walls around jobs", CheckState::Missing, "system calls are limited; this kernel has no Landlock".to_owned()),
+        Some(_) => add("walls around jobs", CheckState::Missing, "WebAssembly's own only; this system adds none yet".to_owned()),
+        None => add("walls around jobs", CheckState::Bad, "no worker process answers; jobs cannot run".to_owned()),
+    }
     add("example jobs", sensor(has_examples), if has_examples { "found" } else { "not installed beside the program" }.to_owned());
     add("impossible readings", CheckState::Good, format!("{rejected} rejected since the start"));
     list

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fog_api::{ApiError, Command, Event, EventBody, Reply};
+use fog_probes::DeviceReadings;
 use fog_runtime::WorkerProgram;
 use fog_store::Store;
 use fog_types::ErrorKind;
@@ -25,6 +26,8 @@ pub struct EngineConfig {
     pub worker: WorkerProgram,
     /// The jobs that come with the program.
     pub examples: Option<PathBuf>,
+    /// What the shell around the engine knows about the device; a phone's battery, for one.
+    pub device: Option<DeviceReadings>,
 }
 
 /// A running engine. Cloning shares it; the engine stops on [`Command::Shutdown`].

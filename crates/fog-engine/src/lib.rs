@@ -15,6 +15,8 @@ mod submit;
 mod tasks;
 mod views;
 
+pub use fog_eligibility::{Readings, ThermalPressure};
+pub use fog_probes::DeviceReadings;
 pub use fog_store::StoreError;
 
 pub use examples::{examples_folder, list_examples};

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use fog_eligibility::Readings;
-use fog_probes::{SensorConfig, Sensors};
+use fog_probes::{DeviceReadings, SensorConfig, Sensors};
 use tokio::sync::mpsc;
 
 use crate::core::Message;
@@ -20,12 +20,12 @@ pub(crate) enum SensorOrder {
 }
 
 /// Starts the thread; it ends when the returned sender is dropped.
-pub(crate) fn start(config: SensorConfig, to: mpsc::Sender<Message>) -> std::io::Result<SyncSender<SensorOrder>> {
+pub(crate) fn start(config: SensorConfig, device: Option<DeviceReadings>, to: mpsc::Sender<Message>) -> std::io::Result<SyncSender<SensorOrder>> {
     let (orders, received) = sync_channel(32);
     let wake = to.clone();
     // A full queue holds work for the loop already, and the sample that follows says the same.
     let on_input = Arc::new(move || drop(wake.try_send(Message::Input)));
-    let run = move || sense(Sensors::new(config, on_input), &received, &to);
+    let run = move || sense(Sensors::new(config, device, on_input), &received, &to);
     std::thread::Builder::new().name("sensors".to_owned()).stack_size(512 << 10).spawn(run)?;
     Ok(orders)
 }

@@ -130,3 +130,5 @@ fn poll_for_input(on_input: OnInput, idle_now: fn() -> Option<Duration>) {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+#[cfg(all(test, target_os = "linux"))]
+mod wayland_tests;

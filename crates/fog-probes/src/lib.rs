@@ -3,6 +3,7 @@
 //! Nothing is made up: a sensor that is missing or silent gives `None`. Judging readings is the
 //! business of `fog-eligibility`.
 
+mod device;
 mod energy;
 mod input;
 mod load;
@@ -11,6 +12,7 @@ mod power;
 mod sensors;
 mod trace;
 
+pub use device::DeviceReadings;
 pub use energy::parse_number;
 pub use input::InputSource;
 pub use sensors::{SensorConfig, Sensors};

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fog_eligibility::Readings;
 
+use crate::device::DeviceReadings;
 use crate::energy::EnergySource;
 use crate::input::{InputMonitor, InputSource};
 use crate::load::Load;
@@ -25,6 +26,7 @@ pub struct SensorConfig {
 /// display server) is read by threads of its own, and their last word expires.
 pub struct Sensors {
     config: SensorConfig,
+    device: Option<DeviceReadings>,
     power: Power,
     load: Load,
     input: InputMonitor,
@@ -40,12 +42,13 @@ const PROGRAMS_EVERY: Duration = Duration::from_secs(10);
 const HEAT_EVERY: Duration = Duration::from_secs(2);
 
 impl Sensors {
-    /// Opens the sensors. `on_input` is called from another thread as soon as somebody touches the
+    /// Opens the sensors; `device` adds what the shell around the engine knows. `on_input` is called from another thread as soon as somebody touches the
     /// device after a second of quiet.
     #[must_use]
-    pub fn new(config: SensorConfig, on_input: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub fn new(config: SensorConfig, device: Option<DeviceReadings>, on_input: Arc<dyn Fn() + Send + Sync>) -> Self {
         let energy = EnergySource::start(&config.energy_source);
-        Self { power: Power::new(), load: Load::new(), input: InputMonitor::start(on_input), slow: Slow::start(), energy, programs: None, heat: None, config }
+        let (power, load, input, slow) = (Power::new(), Load::new(), InputMonitor::start(on_input), Slow::start());
+        Self { config, device, power, load, input, slow, energy, programs: None, heat: None }
     }
 
     /// Takes new settings; only what changed is opened again.
@@ -87,6 +90,9 @@ impl Sensors {
         readings.disk_free = fs4::available_space(&self.config.data_folder).ok();
         readings.energy = self.energy.as_ref().and_then(EnergySource::latest);
         readings.minute_of_week = Some(minute_of_week());
+        if let Some(device) = &self.device {
+            device.overlay(&mut readings);
+        }
         readings
     }
 

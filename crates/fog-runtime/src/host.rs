@@ -1,55 +1,22 @@
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_types::{ErrorKind, HasKind, Percent};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::program::{Seat, WorkerProgram};
 use crate::protocol::{FromWorker, MAX_FRAME_BYTES, ToWorker, decode_frame, encode_frame};
+use crate::sandbox::Walls;
 use crate::task::TaskSpec;
-use crate::worker::WORKER_ARGUMENT;
 
 /// A worker that does not freeze by itself within this time is stopped by the system.
 const FREEZE_GRACE: Duration = Duration::from_millis(40);
 /// Longest a module may take to compile.
 const COMPILE_LIMIT: Duration = Duration::from_secs(300);
 const EVENT_QUEUE: usize = 32;
-
-/// How to start a worker: this program, or another of ours.
-#[derive(Debug, Clone)]
-pub struct WorkerProgram {
-    /// The executable.
-    pub path: PathBuf,
-    /// Its arguments; [`WORKER_ARGUMENT`] among them.
-    pub args: Vec<OsString>,
-}
-
-impl WorkerProgram {
-    /// The program that is running now.
-    ///
-    /// # Errors
-    /// When the system does not tell where it is.
-    pub fn this() -> std::io::Result<Self> {
-        Ok(Self { path: std::env::current_exe()?, args: vec![WORKER_ARGUMENT.into()] })
-    }
-
-    fn start(&self) -> Result<Child, WorkerError> {
-        Command::new(&self.path)
-            .args(&self.args)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| WorkerError::Start { program: self.path.clone(), source })
-    }
-}
 
 /// A worker could not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +83,7 @@ pub enum WorkerEvent {
     Gone(WorkerError),
 }
 
-/// One running task in its own process. Dropping it kills the process.
+/// One running task in its own process, or thread. Dropping it ends the task.
 #[derive(Debug)]
 pub struct Worker {
     duty: mpsc::Sender<Percent>,
@@ -132,15 +99,15 @@ impl Worker {
     /// # Errors
     /// [`WorkerError::Start`] when there is no process.
     pub fn spawn(program: &WorkerProgram, spec: TaskSpec) -> Result<Self, WorkerError> {
-        let mut child = program.start()?;
-        let pid = child.id();
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        let mut seat = program.start()?;
+        let pid = seat.pid();
+        let (Some(input), Some(output)) = (seat.input.take(), seat.output.take()) else {
             return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
         };
         let (duty, duty_changes) = mpsc::channel(16);
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
-        let session = Session { child, stdin, sink, duty: duty_changes, freeze_by: None, is_stopped: false };
-        let guard = tokio::spawn(session.serve(spec, stdout)).abort_handle();
+        let session = Session { seat, input, sink, duty: duty_changes, freeze_by: None, is_stopped: false };
+        let guard = tokio::spawn(session.serve(spec, output)).abort_handle();
         Ok(Self { duty, events, pid, guard })
     }
 
@@ -150,7 +117,7 @@ impl Worker {
         let _ = self.duty.try_send(duty);
     }
 
-    /// The process id, for measuring its load.
+    /// The process id, for measuring its load; none when it is a thread of this process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.pid
@@ -164,8 +131,8 @@ impl Drop for Worker {
 }
 
 struct Session {
-    child: Child,
-    stdin: ChildStdin,
+    seat: Seat,
+    input: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     sink: mpsc::Sender<WorkerEvent>,
     duty: mpsc::Receiver<Percent>,
     freeze_by: Option<Instant>,
@@ -173,20 +140,20 @@ struct Session {
 }
 
 impl Session {
-    async fn serve(mut self, spec: TaskSpec, stdout: ChildStdout) {
-        let error = match self.converse(spec, stdout).await {
+    async fn serve(mut self, spec: TaskSpec, output: Box<dyn AsyncRead + Send + Sync + Unpin>) {
+        let error = match self.converse(spec, output).await {
             Ok(()) => return,
             Err(error) => error,
         };
-        let _ = self.child.start_kill();
+        self.seat.end();
         let _ = self.sink.send(WorkerEvent::Gone(error)).await;
     }
 
-    async fn converse(&mut self, spec: TaskSpec, stdout: ChildStdout) -> Result<(), WorkerError> {
+    async fn converse(&mut self, spec: TaskSpec, output: Box<dyn AsyncRead + Send + Sync + Unpin>) -> Result<(), WorkerError> {
         self.say(&ToWorker::Start(Box::new(spec))).await?;
         // Frames are read by a task of their own: reading half a frame must not be cancelled.
         let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
-        let reader = tokio::spawn(read_frames(stdout, frames_in));
+        let reader = tokio::spawn(read_frames(output, frames_in));
         let _stop_reading = AbortOnDrop(reader.abort_handle());
         loop {
             let freeze_by = self.freeze_by;
@@ -206,8 +173,10 @@ impl Session {
                 },
                 () = tokio::time::sleep_until(freeze_by.unwrap_or_else(Instant::now)), if freeze_by.is_some() => {
                     self.freeze_by = None;
-                    self.is_stopped = signal(&self.child, true);
-                    self.tell(WorkerEvent::Frozen(true)).await;
+                    self.is_stopped = self.seat.hold(true);
+                    if self.is_stopped {
+                        self.tell(WorkerEvent::Frozen(true)).await;
+                    }
                 }
             }
         }
@@ -222,7 +191,7 @@ impl Session {
                 self.tell(WorkerEvent::Frozen(true)).await;
             }
             FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)).await,
-            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) => {
+            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) | FromWorker::Walls(_) => {
                 return Err(WorkerError::Nonsense { message: "an answer to a question not asked".to_owned() });
             }
             other => self.tell(WorkerEvent::Message(other)).await,
@@ -239,7 +208,7 @@ impl Session {
         self.freeze_by = (duty == Percent::ZERO && !self.is_stopped).then(|| Instant::now() + FREEZE_GRACE);
         if duty > Percent::ZERO && self.is_stopped {
             self.is_stopped = false;
-            signal(&self.child, false);
+            self.seat.hold(false);
             self.tell(WorkerEvent::Frozen(false)).await;
         }
         if self.is_stopped { Ok(()) } else { self.say(&ToWorker::Duty(duty)).await }
@@ -247,7 +216,7 @@ impl Session {
 
     async fn say(&mut self, message: &ToWorker) -> Result<(), WorkerError> {
         let sent = match encode_frame(message) {
-            Ok(frame) => self.stdin.write_all(&frame).await,
+            Ok(frame) => self.input.write_all(&frame).await,
             Err(error) => return Err(WorkerError::Nonsense { message: error.to_string() }),
         };
         match sent {
@@ -257,11 +226,7 @@ impl Session {
     }
 
     async fn died(&mut self) -> WorkerError {
-        let status = match tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await {
-            Ok(Ok(status)) => status.to_string(),
-            _ => "it closed its output".to_owned(),
-        };
-        WorkerError::Died { status }
+        WorkerError::Died { status: self.seat.status().await }
     }
 }
 
@@ -273,7 +238,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn read_frames(mut from: ChildStdout, to: mpsc::Sender<Result<FromWorker, String>>) {
+async fn read_frames(mut from: Box<dyn AsyncRead + Send + Sync + Unpin>, to: mpsc::Sender<Result<FromWorker, String>>) {
     loop {
         let frame = read_frame(&mut from).await;
         let Some(frame) = frame else { return };
@@ -285,7 +250,7 @@ async fn read_frames(mut from: ChildStdout, to: mpsc::Sender<Result<FromWorker, 
 }
 
 /// `None` at the end of the stream.
-async fn read_frame(from: &mut ChildStdout) -> Option<Result<FromWorker, String>> {
+async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Result<FromWorker, String>> {
     let length = from.read_u32_le().await.ok()? as usize;
     if length > MAX_FRAME_BYTES {
         return Some(Err(format!("a frame of {length} bytes")));
@@ -293,19 +258,6 @@ async fn read_frame(from: &mut ChildStdout) -> Option<Result<FromWorker, String>
     let mut body = vec![0; length];
     from.read_exact(&mut body).await.ok()?;
     Some(decode_frame(&body).map_err(|e| e.to_string()))
-}
-
-#[cfg(unix)]
-fn signal(child: &Child, stop: bool) -> bool {
-    use rustix::process::{Pid, Signal, kill_process};
-    let signal = if stop { Signal::STOP } else { Signal::CONT };
-    child.id().and_then(|id| Pid::from_raw(id.cast_signed())).is_some_and(|pid| kill_process(pid, signal).is_ok())
-}
-
-/// Without such signals a task between two safe points runs on for the few milliseconds it needs.
-#[cfg(not(unix))]
-fn signal(_child: &Child, _stop: bool) -> bool {
-    false
 }
 
 /// Compiles `module` into `artifact` in a worker of its own, unless it is there already.
@@ -331,13 +283,14 @@ pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) ->
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     partial.push(format!(".{}-{since}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
     let partial = PathBuf::from(partial);
-    let mut child = program.start()?;
-    let result = tokio::time::timeout(COMPILE_LIMIT, ask_to_compile(&mut child, module, &partial)).await;
-    let _ = child.start_kill();
+    let mut seat = program.start()?;
+    let message = ToWorker::Compile { module: module.to_owned(), artifact: partial.clone() };
+    let result = tokio::time::timeout(COMPILE_LIMIT, ask(&mut seat, &message)).await;
+    seat.end();
     let answer = match result {
         Ok(Ok(Some(answer))) => answer,
         Ok(Ok(None)) => {
-            let status = child.wait().await.map_or_else(|e| e.to_string(), |status| status.to_string());
+            let status = seat.status().await;
             let _ = tokio::fs::remove_file(&partial).await;
             return Err(WorkerError::Died { status });
         }
@@ -364,15 +317,28 @@ pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) ->
     }
 }
 
-async fn ask_to_compile(child: &mut Child, module: &Path, artifact: &Path) -> Result<Option<FromWorker>, WorkerError> {
+/// Starts a worker, has it put up its walls, and returns which stand on this system.
+///
+/// # Errors
+/// When no worker can be started or it does not answer.
+pub async fn check_walls(program: &WorkerProgram) -> Result<Walls, WorkerError> {
+    let mut seat = program.start()?;
+    match ask(&mut seat, &ToWorker::Walls).await? {
+        Some(FromWorker::Walls(walls)) => Ok(walls),
+        Some(_) => Err(WorkerError::Nonsense { message: "not an answer about its walls".to_owned() }),
+        None => Err(WorkerError::Died { status: seat.status().await }),
+    }
+}
+
+/// One question to a worker, and its answer; `None` when it died over it.
+async fn ask(seat: &mut Seat, message: &ToWorker) -> Result<Option<FromWorker>, WorkerError> {
     let nonsense = |message: String| WorkerError::Nonsense { message };
-    let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
+    let (Some(mut input), Some(mut output)) = (seat.input.take(), seat.output.take()) else {
         return Err(nonsense("no pipes".to_owned()));
     };
-    let message = ToWorker::Compile { module: module.to_owned(), artifact: artifact.to_owned() };
-    let frame = encode_frame(&message).map_err(|e| nonsense(e.to_string()))?;
-    if stdin.write_all(&frame).await.is_err() {
+    let frame = encode_frame(message).map_err(|e| nonsense(e.to_string()))?;
+    if input.write_all(&frame).await.is_err() {
         return Ok(None);
     }
-    read_frame(&mut stdout).await.transpose().map_err(nonsense)
+    read_frame(&mut output).await.transpose().map_err(nonsense)
 }

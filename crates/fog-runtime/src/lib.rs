@@ -8,6 +8,7 @@
 mod compile;
 mod host;
 mod outcome;
+mod program;
 mod protocol;
 mod run;
 mod sandbox;
@@ -17,9 +18,11 @@ mod wasi;
 mod worker;
 
 pub use compile::{CompileError, compile, validate};
-pub use host::{Worker, WorkerError, WorkerEvent, WorkerProgram, prepare};
+pub use host::{Worker, WorkerError, WorkerEvent, check_walls, prepare};
 pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
+pub use program::WorkerProgram;
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, ProtocolError, ToWorker, decode_frame};
 pub use run::{Control, Observer, RunError, run};
+pub use sandbox::Walls;
 pub use task::{Mount, TaskSpec};
 pub use worker::{WORKER_ARGUMENT, worker_main};

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Report;
+use crate::sandbox::Walls;
 use crate::task::TaskSpec;
 
 /// Longest frame either side accepts.
@@ -30,6 +31,8 @@ pub enum ToWorker {
     Start(Box<TaskSpec>),
     /// Use this share of processor time from now on; 0 freezes the task where it is.
     Duty(Percent),
+    /// Put up the walls and say which stand. The only message then.
+    Walls,
 }
 
 /// Worker to parent.
@@ -74,6 +77,8 @@ pub enum FromWorker {
         /// What happened.
         message: String,
     },
+    /// Which walls of the system stand around it.
+    Walls(Walls),
 }
 
 /// A frame is not what the protocol allows.

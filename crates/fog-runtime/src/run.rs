@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -27,8 +28,9 @@ pub trait Observer: Send {
 /// Who decides how fast a task may run.
 pub trait Control: Send {
     /// Called at every safe point with the time worked since the last call and the work units used
-    /// so far, to the last full slice. May block, to throttle or freeze the task.
-    fn safe_point(&mut self, worked: Duration, units: u64);
+    /// so far, to the last full slice. May block, to throttle or freeze the task. `Break` gives the
+    /// task up: [`RunError::Abandoned`].
+    fn safe_point(&mut self, worked: Duration, units: u64) -> ControlFlow<()>;
 }
 
 /// The task could not begin.
@@ -44,6 +46,9 @@ pub enum RunError {
     /// The engine failed in a way no module should cause.
     #[error("the engine failed: {0}")]
     Engine(String),
+    /// The control gave the task up.
+    #[error("the task was given up")]
+    Abandoned,
 }
 
 /// Runs a task to its end in this thread.
@@ -75,7 +80,7 @@ pub fn run(
 
     before_start();
     let mut meter = Meter { active: Duration::ZERO, since: Instant::now(), wall_limit: Duration::from_secs(spec.limits.wall_seconds), slices: 0 };
-    let outcome = drive(&mut store, &linker, &module, control, &mut meter);
+    let outcome = drive(&mut store, &linker, &module, control, &mut meter)?;
     let units = spec.limits.units.0.saturating_sub(store.get_fuel().map_err(engine_error)?);
     let context = store.into_data();
     let [stdout_dropped, stderr_dropped] = context.dropped();
@@ -100,32 +105,51 @@ struct Meter {
 }
 
 /// Polls the job until it ends, stopping at each safe point for the control.
-fn drive(store: &mut Store<Context>, linker: &Linker<Context>, module: &Module, control: &mut dyn Control, meter: &mut Meter) -> Outcome {
+fn drive(store: &mut Store<Context>, linker: &Linker<Context>, module: &Module, control: &mut dyn Control, meter: &mut Meter) -> Result<Outcome, RunError> {
     if let Some(problem) = not_a_command(module) {
-        return Outcome::Refused(problem);
+        return Ok(Outcome::Refused(problem));
     }
     store.data_mut().observer.started();
     // A start section runs code, so instantiation is polled as well.
     let instance = match poll(&mut *store, |store| linker.instantiate_async(store, module), control, meter) {
         Ok(instance) => instance,
-        Err(outcome) => return outcome.unwrap_or_else(|e| ended_before_start(&e)),
+        Err(end) => return end.outcome(ended_before_start),
     };
     let Ok(start) = instance.get_typed_func::<(), ()>(&mut *store, "_start") else {
-        return Outcome::Refused("its '_start' is not a function without parameters and results".to_owned());
+        return Ok(Outcome::Refused("its '_start' is not a function without parameters and results".to_owned()));
     };
     match poll(store, |store| start.call_async(store, ()), control, meter) {
-        Ok(()) => Outcome::Exited(0),
-        Err(outcome) => outcome.unwrap_or_else(|e| ended(&e)),
+        Ok(()) => Ok(Outcome::Exited(0)),
+        Err(end) => end.outcome(ended),
     }
 }
 
-/// `Err(Ok(outcome))` when a limit of ours ended it, `Err(Err(error))` when the engine did.
+/// Why a job stopped being polled before it returned.
+enum End {
+    /// The engine ended it.
+    Engine(wasmtime::Error),
+    /// Its running time is used up.
+    WallTime,
+    /// The control gave it up.
+    Abandoned,
+}
+
+impl End {
+    fn outcome(self, of_engine: fn(&wasmtime::Error) -> Outcome) -> Result<Outcome, RunError> {
+        match self {
+            Self::Engine(error) => Ok(of_engine(&error)),
+            Self::WallTime => Ok(Outcome::Limit(LimitKind::WallTime)),
+            Self::Abandoned => Err(RunError::Abandoned),
+        }
+    }
+}
+
 fn poll<'s, T, F>(
     store: &'s mut Store<Context>,
     begin: impl FnOnce(&'s mut Store<Context>) -> F,
     control: &mut dyn Control,
     meter: &mut Meter,
-) -> Result<T, Result<Outcome, wasmtime::Error>>
+) -> Result<T, End>
 where
     F: Future<Output = wasmtime::Result<T>>,
 {
@@ -137,11 +161,13 @@ where
         let worked = meter.since.elapsed();
         meter.active += worked;
         match result {
-            Poll::Ready(result) => return result.map_err(Err),
-            Poll::Pending if meter.active > meter.wall_limit => return Err(Ok(Outcome::Limit(LimitKind::WallTime))),
+            Poll::Ready(result) => return result.map_err(End::Engine),
+            Poll::Pending if meter.active > meter.wall_limit => return Err(End::WallTime),
             Poll::Pending => {
                 meter.slices += 1;
-                control.safe_point(worked, meter.slices.saturating_mul(SLICE_UNITS));
+                if control.safe_point(worked, meter.slices.saturating_mul(SLICE_UNITS)).is_break() {
+                    return Err(End::Abandoned);
+                }
                 meter.since = Instant::now();
             }
         }

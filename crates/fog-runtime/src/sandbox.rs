@@ -7,4 +7,15 @@ mod os;
 #[path = "sandbox/fallback.rs"]
 mod os;
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use os::{lower_priority, restrict};
+
+/// Which walls of the system stand around a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walls {
+    /// It can open no file and no connection (Linux: Landlock).
+    pub files: bool,
+    /// It can make no system call but the few it needs (Linux: seccomp).
+    pub calls: bool,
+}

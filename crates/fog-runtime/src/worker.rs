@@ -1,6 +1,9 @@
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
+use std::ops::ControlFlow;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fog_types::Percent;
@@ -8,7 +11,7 @@ use fog_types::Percent;
 use crate::compile;
 use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker, read_frame, write_frame};
 use crate::run::{Control, Observer, RunError, run};
-use crate::sandbox;
+use crate::sandbox::{self, Walls};
 use crate::task::TaskSpec;
 
 /// The argument that makes a program of ours a worker. Not for people.
@@ -24,32 +27,57 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 #[must_use]
 pub fn worker_main() -> ExitCode {
     sandbox::lower_priority();
-    let mut stdin = io::stdin().lock();
-    match read_frame(&mut stdin) {
+    // The standard handle buffers whole frames; the control thread reads on with its own.
+    work(io::stdin(), io::stdout(), Place::Process);
+    ExitCode::SUCCESS
+}
+
+/// The same in a thread of the engine's process.
+#[cfg(unix)]
+pub(crate) fn worker_thread(orders: UnixStream, news: UnixStream) {
+    work(orders, news, Place::Thread);
+}
+
+/// Where a worker lives decides how it ends and what it may lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Process,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "other systems run processes only"))]
+    Thread,
+}
+
+impl Place {
+    /// Gives up files, network and new programs, unless others live in this process.
+    fn restrict(self) -> Walls {
+        if self == Self::Process { sandbox::restrict() } else { Walls::default() }
+    }
+
+    fn leave(self) {
+        if self == Self::Process {
+            std::process::exit(3);
+        }
+    }
+}
+
+fn work(mut orders: impl Read + Send + 'static, mut news: impl Write + Send + 'static, place: Place) {
+    match read_frame(&mut orders) {
         Ok(ToWorker::Compile { module, artifact }) => {
-            drop(stdin);
-            let message = match compile_file(&module, &artifact) {
+            let message = match compile_file(&module, &artifact, place) {
                 Ok(()) => FromWorker::Compiled,
                 Err(message) => message,
             };
-            exit_with(&message)
+            // A parent that has gone needs no answer.
+            let _ = write_frame(&mut news, &message);
         }
-        Ok(ToWorker::Start(spec)) => {
-            drop(stdin);
-            execute(&spec)
+        Ok(ToWorker::Start(spec)) => execute(&spec, orders, Box::new(news), place),
+        Ok(ToWorker::Walls) => {
+            let _ = write_frame(&mut news, &FromWorker::Walls(place.restrict()));
         }
-        Ok(ToWorker::Duty(_)) | Err(_) => ExitCode::from(2),
+        Ok(ToWorker::Duty(_)) | Err(_) => {}
     }
 }
 
-fn exit_with(message: &FromWorker) -> ExitCode {
-    match write_frame(&mut io::stdout().lock(), message) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(2),
-    }
-}
-
-fn compile_file(module: &std::path::Path, artifact: &std::path::Path) -> Result<(), FromWorker> {
+fn compile_file(module: &std::path::Path, artifact: &std::path::Path, place: Place) -> Result<(), FromWorker> {
     let file = |what: &str| {
         let what = what.to_owned();
         move |e: io::Error| FromWorker::CannotWrite(format!("the {what}: {e}"))
@@ -57,25 +85,25 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path) -> Result<
     let bytes = std::fs::read(module).map_err(file("module"))?;
     let mut out = std::fs::File::create_new(artifact).map_err(file("compiled module"))?;
     // The module is foreign from here on; the compiler needs nothing but memory.
-    sandbox::restrict();
+    place.restrict();
     let compiled = compile::compile(&bytes).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;
     out.write_all(&compiled).map_err(file("compiled module"))
 }
 
-fn execute(spec: &TaskSpec) -> ExitCode {
+fn execute(spec: &TaskSpec, orders: impl Read + Send + 'static, news: Box<dyn Write + Send>, place: Place) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State { duty: spec.duty, permille: None }),
+        place,
+        state: Mutex::new(State { duty: spec.duty, permille: None, is_abandoned: false }),
         changed: Condvar::new(),
-        out: Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout())),
+        out: Mutex::new(BufWriter::with_capacity(64 << 10, news)),
     });
     let listener = Arc::clone(&shared);
-    let listening = std::thread::Builder::new().name("control".to_owned()).stack_size(256 << 10).spawn(move || listener.listen());
-    if listening.is_err() {
-        return ExitCode::from(2);
+    if std::thread::Builder::new().name("control".to_owned()).stack_size(256 << 10).spawn(move || listener.listen(orders)).is_err() {
+        return;
     }
     let observer = Box::new(Announcer { shared: Arc::clone(&shared) });
     let mut control = Throttle { shared: Arc::clone(&shared), debt: Duration::ZERO, last_progress: Instant::now() };
-    let message = match run(spec, observer, &mut control, sandbox::restrict) {
+    let message = match run(spec, observer, &mut control, || _ = place.restrict()) {
         Ok((report, files)) => {
             for file in files {
                 let mut chunks = file.data.chunks(CHUNK_BYTES);
@@ -87,42 +115,54 @@ fn execute(spec: &TaskSpec) -> ExitCode {
             }
             FromWorker::Done(report)
         }
+        Err(RunError::Abandoned) => return,
         Err(error) => FromWorker::Failed { stale: matches!(error, RunError::Stale(_)), message: error.to_string() },
     };
     shared.send(&message);
-    ExitCode::SUCCESS
 }
 
 struct Shared {
+    place: Place,
     state: Mutex<State>,
     changed: Condvar,
-    out: Mutex<BufWriter<io::Stdout>>,
+    out: Mutex<BufWriter<Box<dyn Write + Send>>>,
 }
 
 struct State {
     duty: Percent,
     permille: Option<u16>,
+    is_abandoned: bool,
 }
 
 impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn send(&self, message: &FromWorker) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         if write_frame(&mut *out, message).is_err() {
-            // Nobody listens any more.
-            std::process::exit(3);
+            drop(out);
+            self.abandon();
         }
     }
 
-    fn listen(&self) {
-        let mut stdin = io::stdin().lock();
+    /// Nobody listens any more: a process ends here, a thread at its next safe point.
+    fn abandon(&self) {
+        self.place.leave();
+        self.state().is_abandoned = true;
+        self.changed.notify_all();
+    }
+
+    fn listen(&self, mut orders: impl Read) {
         loop {
-            match read_frame(&mut stdin) {
+            match read_frame(&mut orders) {
                 Ok(ToWorker::Duty(duty)) => {
-                    self.state.lock().unwrap_or_else(PoisonError::into_inner).duty = duty;
+                    self.state().duty = duty;
                     self.changed.notify_all();
                 }
-                Ok(ToWorker::Start(_) | ToWorker::Compile { .. }) => {}
-                Err(_) => std::process::exit(3),
+                Ok(ToWorker::Start(_) | ToWorker::Compile { .. } | ToWorker::Walls) => {}
+                Err(_) => return self.abandon(),
             }
         }
     }
@@ -141,7 +181,7 @@ impl Observer for Announcer {
     }
 
     fn progress(&mut self, permille: u16) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).permille = Some(permille);
+        self.shared.state().permille = Some(permille);
     }
 
     fn started(&mut self) {
@@ -157,18 +197,27 @@ struct Throttle {
 }
 
 impl Control for Throttle {
-    fn safe_point(&mut self, worked: Duration, units: u64) {
-        let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+    fn safe_point(&mut self, worked: Duration, units: u64) -> ControlFlow<()> {
+        let permille = self.shared.state().permille;
         if self.last_progress.elapsed() >= PROGRESS_EVERY {
             self.last_progress = Instant::now();
-            self.shared.send(&FromWorker::Progress { units, permille: state.permille });
+            self.shared.send(&FromWorker::Progress { units, permille });
         }
-        if state.duty == Percent::ZERO {
+        let mut state = self.shared.state();
+        if state.duty == Percent::ZERO && !state.is_abandoned {
+            drop(state);
             self.shared.send(&FromWorker::Frozen);
-            drop(self.shared.changed.wait_while(state, |state| state.duty == Percent::ZERO).unwrap_or_else(PoisonError::into_inner));
-            self.shared.send(&FromWorker::Thawed);
+            let is_held = |state: &mut State| state.duty == Percent::ZERO && !state.is_abandoned;
+            state = self.shared.changed.wait_while(self.shared.state(), is_held).unwrap_or_else(PoisonError::into_inner);
             self.debt = Duration::ZERO;
-            return;
+            if !state.is_abandoned {
+                drop(state);
+                self.shared.send(&FromWorker::Thawed);
+                return ControlFlow::Continue(());
+            }
+        }
+        if state.is_abandoned {
+            return ControlFlow::Break(());
         }
         let duty = u32::from(state.duty.get());
         self.debt += worked * (100 - duty) / duty;
@@ -176,8 +225,10 @@ impl Control for Throttle {
             let begun = Instant::now();
             let duty_now = state.duty;
             let sleep = self.debt.min(LONGEST_SLEEP);
-            let _ = self.shared.changed.wait_timeout_while(state, sleep, |state| state.duty == duty_now);
+            let is_same = |state: &mut State| state.duty == duty_now && !state.is_abandoned;
+            let _ = self.shared.changed.wait_timeout_while(state, sleep, is_same);
             self.debt = self.debt.saturating_sub(begun.elapsed());
         }
+        ControlFlow::Continue(())
     }
 }

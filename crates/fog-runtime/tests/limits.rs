@@ -2,6 +2,7 @@
 //! that need a worker process.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,8 +31,9 @@ struct FullSpeed {
 }
 
 impl Control for FullSpeed {
-    fn safe_point(&mut self, _worked: Duration, _units: u64) {
+    fn safe_point(&mut self, _worked: Duration, _units: u64) -> ControlFlow<()> {
         self.slices += 1;
+        ControlFlow::Continue(())
     }
 }
 

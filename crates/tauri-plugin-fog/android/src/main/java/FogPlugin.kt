@@ -1,6 +1,7 @@
 package network.fog.plugin
 
 import android.app.Activity
+import android.content.BroadcastReceiver
 import android.content.Context
 import android.content.Intent
 import android.content.IntentFilter
@@ -8,6 +9,8 @@ import android.net.ConnectivityManager
 import android.os.BatteryManager
 import android.os.Build
 import android.os.PowerManager
+import android.os.SystemClock
+import android.webkit.WebView
 import app.tauri.annotation.Command
 import app.tauri.annotation.InvokeArg
 import app.tauri.annotation.TauriPlugin
@@ -23,6 +26,20 @@ class ForegroundArgs {
 /** Readings of an Android phone, and the service that keeps the app alive while it works. */
 @TauriPlugin
 class FogPlugin(private val activity: Activity) : Plugin(activity) {
+    /** When the screen went dark, milliseconds since the phone started; null while it is on or nobody saw it. */
+    private var darkSince: Long? = null
+
+    override fun load(webView: WebView) {
+        val watcher = object : BroadcastReceiver() {
+            override fun onReceive(context: Context, intent: Intent) {
+                darkSince = if (intent.action == Intent.ACTION_SCREEN_OFF) SystemClock.elapsedRealtime() else null
+            }
+        }
+        val changes = IntentFilter(Intent.ACTION_SCREEN_OFF)
+        changes.addAction(Intent.ACTION_SCREEN_ON)
+        activity.applicationContext.registerReceiver(watcher, changes)
+    }
+
     @Command
     fun readings(invoke: Invoke) {
         val out = JSObject()
@@ -47,7 +64,8 @@ class FogPlugin(private val activity: Activity) : Plugin(activity) {
                 },
             )
         }
-        if (power.isInteractive) out.put("idleMs", 0)
+        val dark = darkSince
+        if (power.isInteractive) out.put("idleMs", 0) else if (dark != null) out.put("idleMs", SystemClock.elapsedRealtime() - dark)
         val network = activity.getSystemService(Context.CONNECTIVITY_SERVICE) as ConnectivityManager
         out.put("metered", network.isActiveNetworkMetered)
         invoke.resolve(out)

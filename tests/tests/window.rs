@@ -49,6 +49,32 @@ impl Driver {
         self.post("execute/sync", json!({ "script": code, "args": [] }))
     }
 
+    /// The same for code that ends by calling `done(value)`.
+    fn script_later(&self, code: &str) -> anyhow::Result<Value> {
+        self.post("execute/async", json!({ "script": format!("const done = arguments[arguments.length - 1]; {code}"), "args": [] }))
+    }
+
+    /// What axe-core finds wrong on the page as it is; nothing when axe-core was not fetched.
+    fn assert_accessible(&self, page: &str) {
+        let Some(axe) = std::env::var_os("FOG_AXE").and_then(|path| std::fs::read_to_string(path).ok()) else {
+            println!("{page}: axe-core is not here, not checked with it");
+            return;
+        };
+        self.script(&format!("if (!window.axe) {{ {axe} }}")).unwrap();
+        let found = "axe.run(document).then(r => done([r.passes.length, r.violations.map(v => v.id + ' at ' + v.nodes.map(n => n.target.join(' ')).join(', '))]), e => done([0, [String(e)]]))";
+        let found = self.script_later(found).unwrap();
+        println!("{page}: axe-core passes {} rules", found[0]);
+        assert!(found[0].as_u64() > Some(10), "{page}: {found}");
+        assert_eq!(found[1], json!([]), "{page}");
+    }
+
+    /// Real key events to the window that has the focus.
+    fn keys(&self, args: &[&str]) {
+        let id = self.window_id();
+        let act = |args: &[&str]| Command::new("xdotool").args(args).env("DISPLAY", &self.display).status().is_ok_and(|status| status.success());
+        assert!(act(&["windowfocus", "--sync", &id]) && act(args), "xdotool {args:?}");
+    }
+
     /// The text of the first element that a selector finds; `None` when there is none.
     fn text(&self, selector: &str) -> Option<String> {
         let value = self.script(&format!("const e = document.querySelector({selector:?}); return e ? e.innerText : null;")).ok()?;
@@ -189,6 +215,27 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     window.wait_text("#headline", "using this device", 5);
     window.wait_text("#pill", "Working", 30);
 
+    // Everything by keyboard: the palette leads to a page, arrows and space change the week plan.
+    window.assert_accessible("home");
+    window.keys(&["key", "ctrl+k"]);
+    wait_for("the palette", Duration::from_secs(5), || window.text("#palette-input")).unwrap();
+    window.assert_accessible("palette");
+    window.keys(&["type", "settings"]);
+    window.keys(&["key", "Return"]);
+    wait_for("the settings", Duration::from_secs(5), || window.text("#hour-0")).unwrap();
+    window.assert_accessible("settings");
+    window.script("document.querySelector('#hour-0').focus()").unwrap();
+    let week = || bench.json(&["settings", "get", "week"]).unwrap().to_string();
+    let before = week();
+    window.keys(&["key", "Right", "Down", "space"]);
+    wait_for("the changed plan", Duration::from_secs(5), || (week() != before).then_some(())).unwrap();
+    assert_eq!(window.script("return document.activeElement.id").unwrap(), json!("hour-25"), "Tuesday, one o'clock");
+    bench.fog(&["settings", "set", "week="]).unwrap();
+    window.keys(&["key", "Escape"]);
+    window.keys(&["key", "2"]);
+    wait_for("the jobs", Duration::from_secs(5), || window.text("#jobs")).unwrap();
+    window.assert_accessible("jobs");
+
     // Desktop and phone, light and dark.
     window.script("window.__TAURI__.core.invoke('call', { command: { set_settings: { changes: { theme: 'light' } } } });").unwrap();
     std::thread::sleep(Duration::from_millis(500));
@@ -229,6 +276,23 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     let list = again.wait_text("#jobs", "Protein search", 10);
     assert!(list.contains("Picture of five balls"), "{list}");
     assert!(again.text("h1").is_some_and(|text| !text.contains("idle time")), "the first screen does not come back");
+
+    // Many jobs: only the rows in sight are in the page, and the end of the list can be reached.
+    bench.fog(&["off"]).unwrap();
+    let module = bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    let many = 650;
+    for _ in 0..many {
+        assert!(bench.fog(&["submit", &module.to_string_lossy()]).unwrap().status.success());
+    }
+    let last = wait_for("the last row", Duration::from_secs(60), || {
+        again.script("document.querySelector('.list.rows').scrollTop = 1e7").ok()?;
+        let ends = "const rows = document.querySelectorAll('#jobs li'), last = rows[rows.length - 1]; return [rows.length, +last.ariaPosInSet || +last.getAttribute('aria-posinset'), +last.getAttribute('aria-setsize'), last.innerText]";
+        let ends = again.script(ends).ok()?;
+        (ends[2].as_u64() >= Some(many + 2) && ends[1] == ends[2]).then_some(ends)
+    });
+    let last = last.unwrap();
+    assert!(last[0].as_u64() < Some(60), "{last}");
+    assert!(last[3].as_str().is_some_and(|text| text.contains("Protein search")), "the first job is the last row: {last}");
     again.close();
 }
 

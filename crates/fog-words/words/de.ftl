@@ -169,7 +169,6 @@ log-paused = Angehalten. { $detail }
 log-resumed = Weiter
 log-cancelled = Abgebrochen
 submitted = „{ $name }“ eingereicht
-more = Mehr zeigen
 
 # History
 history-day = Letzter Tag

@@ -169,7 +169,6 @@ log-paused = Paused. { $detail }
 log-resumed = Resumed
 log-cancelled = Cancelled
 submitted = Submitted “{ $name }”
-more = Show more
 
 # History
 history-day = Last day

@@ -6,7 +6,10 @@ pub fn bench() -> anyhow::Result<()> {
     setup::packages(&["boinc-client", "xvfb"])?;
     crate::ui::build_app(true)?;
     examples::build("release")?;
+    sh("cargo", &["build", "--quiet", "--release", "-p", "kernels"])?;
+    sh("cargo", &["build", "--quiet", "--target", "wasm32-wasip1", "--profile", "guest", "-p", "kernels"])?;
     let mut bench = command("cargo", &["bench", "-p", "fog-tests"]);
+    bench.env("FOG_KERNELS_NATIVE", target().join("release/kernels")).env("FOG_KERNELS_WASM", target().join("wasm32-wasip1/guest/kernels.wasm"));
     bench.env("FOG_BIN", target().join("release/fog")).env("FOG_APP", target().join("release/fog-compute"));
     finish(bench)?;
     sh("ls", &["-l", &target().join("release/fog").to_string_lossy(), &target().join("release/fog-compute").to_string_lossy()])

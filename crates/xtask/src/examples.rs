@@ -5,7 +5,7 @@ use anyhow::{Context, ensure};
 use crate::shell::{capture, root, sh, target, works};
 
 /// The example jobs: package of the program and folder.
-const EXAMPLES: [&str; 3] = ["protein-search", "path-tracer", "lucas-lehmer"];
+pub const EXAMPLES: [&str; 3] = ["protein-search", "path-tracer", "lucas-lehmer"];
 /// The query of the protein search, as the set names it.
 const QUERY: &str = "HBB_ORNAN";
 

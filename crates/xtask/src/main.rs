@@ -2,6 +2,7 @@
 
 mod bench;
 mod examples;
+mod fuzz;
 mod run;
 mod setup;
 mod shell;
@@ -43,6 +44,14 @@ enum Chore {
     },
     /// Measure, beside peers where there are any
     Bench,
+    /// Run the coverage-guided fuzz targets of tests/fuzz
+    Fuzz {
+        /// Inputs for each target
+        #[arg(long, default_value_t = 1_000_000)]
+        runs: u64,
+        /// Only this one: job_file, ipc_frame, worker_frame or module
+        target: Option<String>,
+    },
     /// Build the window's files into dist/
     Ui {
         /// Optimised
@@ -61,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Run { headless, release } => run::run(headless, release),
         Chore::Test { full, only_window } => test::test(full, only_window),
         Chore::Bench => bench::bench(),
+        Chore::Fuzz { runs, target } => fuzz::fuzz(runs, target.as_deref()),
         Chore::Ui { release } => ui::build(release),
         Chore::Examples => examples::build("debug"),
         Chore::CheckTargets => targets::check(),

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::shell::{command, finish, sh, target};
+use crate::shell::{capture, command, sh, target};
 use crate::{examples, setup, ui};
 
 /// Sets up, builds and starts.
@@ -29,47 +29,96 @@ pub fn run(headless: bool, release: bool) -> anyhow::Result<()> {
     ui::build_app(release)?;
     examples::build(profile)?;
     println!("[3/3] Starting after {:.0} s", begun.elapsed().as_secs_f32());
-    finish(command(&target().join(profile).join("fog-compute").to_string_lossy(), &[]))
+    with_window(profile)
+}
+
+/// The app; on the first start with the protein search running in it.
+fn with_window(profile: &str) -> anyhow::Result<()> {
+    let fog = Fog::of(profile);
+    let mut app = command(&target().join(profile).join("fog-compute").to_string_lossy(), &[]).spawn().context("the app does not start")?;
+    if fog.wait(&mut app)? && fog.is_new() {
+        println!("\nA first start: an example job is queued, and working beside you is switched on to let you see it run.");
+        println!("Both are in the window's settings, or: {} settings set run_while_in_use=off contributing=off\n", fog.program);
+        // The window is open and useful whatever comes of the example.
+        if let Err(error) = fog.example(&["first_run_done=true"]) {
+            println!("The example did not finish: {error:#}");
+        }
+        println!("\nThe job is done; the window shows it. Closing the window leaves the app in the tray.");
+    }
+    app.wait()?;
+    Ok(())
 }
 
 /// The daemon, and the protein search to its printed result.
 fn without_display(profile: &str) -> anyhow::Result<()> {
-    let fog = target().join(profile).join("fog").to_string_lossy().into_owned();
-    let fog_does = |args: &[&str]| command(&fog, args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let fog = Fog::of(profile);
     let mut ours = None;
-    if !fog_does(&["status"]) {
+    if !fog.does(&["status"]) {
         // A log of its own: whoever reads this command's output must not have to wait for the daemon.
         let log = target().join("daemon.log");
         println!("The daemon's log: {}", log.display());
-        let mut daemon = command(&fog, &["daemon", "--log-file", &log.to_string_lossy()]);
+        let mut daemon = command(&fog.program, &["daemon", "--log-file", &log.to_string_lossy()]);
         daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        ours = Some(daemon.spawn().context("the daemon does not start")?);
-        let limit = Instant::now() + Duration::from_secs(20);
-        while !fog_does(&["status"]) {
-            if Instant::now() > limit {
-                stop(ours);
-                bail!("the daemon does not answer");
-            }
-            std::thread::sleep(Duration::from_millis(100));
+        let mut daemon = daemon.spawn().context("the daemon does not start")?;
+        if !fog.wait(&mut daemon)? {
+            stop(Some(daemon));
+            bail!("the daemon does not answer");
         }
+        ours = Some(daemon);
     }
     println!("\nThis machine has no display and you are at its terminal, so working beside you is switched on for it:");
-    let result = sh(&fog, &["settings", "set", "contributing=on", "run_while_in_use=on", "unknown_idle=allow"])
-        .and_then(|()| sh(&fog, &["submit", "--example", "protein-search", "--watch"]));
-    if let Err(error) = result {
+    if let Err(error) = fog.example(&[]) {
         stop(ours);
         return Err(error);
     }
     println!("\nThe job is done. The daemon keeps running; in another terminal try:\n");
     for line in ["status", "why", "submit --example path-tracer --watch > picture.png", "jobs", "settings list", "--help"] {
-        println!("  {fog} {line}");
+        println!("  {} {line}", fog.program);
     }
-    println!("\nStop it with Ctrl-C, or: {fog} shutdown");
+    println!("\nStop it with Ctrl-C, or: {} shutdown", fog.program);
     // A script that gave no terminal wants to go on; the daemon is stopped by `fog shutdown`.
     if let Some(mut daemon) = ours.filter(|_| std::io::IsTerminal::is_terminal(&std::io::stdin())) {
         daemon.wait()?;
     }
     Ok(())
+}
+
+/// The `fog` command that was just built.
+struct Fog {
+    program: String,
+}
+
+impl Fog {
+    fn of(profile: &str) -> Self {
+        Self { program: target().join(profile).join("fog").to_string_lossy().into_owned() }
+    }
+
+    fn does(&self, args: &[&str]) -> bool {
+        command(&self.program, args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Waits until an engine answers; false when there is none after 20 s or its process ended.
+    fn wait(&self, process: &mut Child) -> anyhow::Result<bool> {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !self.does(&["status"]) {
+            if Instant::now() > limit || process.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(true)
+    }
+
+    /// Nobody has used this data folder: nothing was ever submitted or decided.
+    fn is_new(&self) -> bool {
+        let says = |args: &[&str], wanted: &str| capture(&self.program, args).split_whitespace().collect::<String>().contains(wanted);
+        says(&["settings", "get", "first_run_done", "--json"], "false") && says(&["jobs", "--json"], "\"jobs\":[]")
+    }
+
+    fn example(&self, more: &[&str]) -> anyhow::Result<()> {
+        sh(&self.program, &[&["settings", "set", "contributing=on", "run_while_in_use=on", "unknown_idle=allow"], more].concat())?;
+        sh(&self.program, &["submit", "--example", "protein-search", "--watch"])
+    }
 }
 
 fn stop(daemon: Option<Child>) {

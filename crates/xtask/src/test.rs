@@ -33,6 +33,9 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
         let mut tests = command("cargo", &args);
         tests.env("FOG_BIN", target().join("debug/fog")).env("FOG_APP", target().join("debug/fog-compute"));
         tests.env("FOG_ARTEFACTS", root().join("target/artefacts"));
+        if let Some(axe) = axe() {
+            tests.env("FOG_AXE", axe);
+        }
         if full {
             tests.env("FOG_TEST_FULL", "1");
         }
@@ -52,6 +55,16 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
 fn step(name: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     println!("\n\x1b[1;36m== {name}\x1b[0m");
     body()
+}
+
+/// The accessibility checker for the window tests; `None`, and said so, where npm has it not.
+fn axe() -> Option<std::path::PathBuf> {
+    let place = target().join("tools/axe");
+    let script = place.join("node_modules/axe-core/axe.min.js");
+    if !script.exists() && sh("npm", &["install", "--silent", "--no-save", "--prefix", &place.to_string_lossy(), "axe-core@4"]).is_err() {
+        println!("axe-core cannot be fetched; the window test goes without it");
+    }
+    script.exists().then_some(script)
 }
 
 /// `cargo deny`, from the system or from a prebuilt package. Its advisory database cannot be had

@@ -82,9 +82,8 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
             .enumerate()
             .map(|(index, (label, action))| {
                 view! {
-                    <li role="option" aria-selected=move || (chosen.get() == index).to_string()>
-                        <button aria-current=move || (chosen.get() == index).to_string() on:click=move |_| perform(action.clone())>{label}</button>
-                    </li>
+                    <li role="option" id=format!("choice-{index}") aria-selected=move || (chosen.get() == index).to_string()
+                        on:click=move |_| perform(action.clone())>{label}</li>
                 }
             })
             .collect_view()
@@ -93,8 +92,9 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
         <div class="veil" on:click=move |_| overlay.set(Overlay::None)>
             <div class="card stack" role="dialog" aria-modal="true" aria-label=move || t("palette") on:click=|event| event.stop_propagation()>
                 <input id="palette-input" type="text" placeholder=move || t("palette-hint") aria-label=move || t("palette-hint") prop:value=typed
+                    role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=move || format!("choice-{}", chosen.get())
                     on:input=move |event| { typed.set(event_target_value(&event)); chosen.set(0); } on:keydown=key />
-                <ul class="list" role="listbox">{rows}</ul>
+                <ul class="list" role="listbox" id="palette-list" aria-label=move || t("palette")>{rows}</ul>
             </div>
         </div>
     }

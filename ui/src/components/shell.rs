@@ -74,13 +74,13 @@ fn Rail() -> impl IntoView {
         view! {
             <a href="#" id=page.key() aria-current=move || if ui().page.get() == page { Some("page") } else { None }
                 on:click=move |event| { event.prevent_default(); go(page); }>
-                <Icon icon=icon width="18" height="18" /> {move || t(page.key())}
+                <Icon icon=icon width="18" height="18" attr:aria-hidden="true" /> {move || t(page.key())}
             </a>
         }
     };
     view! {
         <nav class="rail" aria-label=move || t("navigation")>
-            <div class="brand"><Icon icon=lu::LuCloudFog width="22" height="22" /> "Fog Compute"</div>
+            <div class="brand"><Icon icon=lu::LuCloudFog width="22" height="22" attr:aria-hidden="true" /> "Fog Compute"</div>
             {Page::ALL.map(link).collect_view()}
         </nav>
     }
@@ -137,7 +137,7 @@ fn Toasts() -> impl IntoView {
                     {toast.is_error.then(|| view! { <h2>{move || t("error-title")}</h2> })}
                     <p id="toast-text">{toast.text}</p>
                 </div>
-                <button class="plain" aria-label=move || t("close") on:click=move |_| ui().toast.set(None)><Icon icon=lu::LuX /></button>
+                <button class="plain" aria-label=move || t("close") on:click=move |_| ui().toast.set(None)><Icon icon=lu::LuX attr:aria-hidden="true" /></button>
             </div>
         })}
     }

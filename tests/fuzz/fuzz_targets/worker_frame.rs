@@ -1,0 +1,7 @@
+//! What a worker that a job took over may say.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|frame: &[u8]| {
+    drop(fog_runtime::decode_frame::<fog_runtime::FromWorker>(frame));
+    drop(fog_runtime::decode_frame::<fog_runtime::ToWorker>(frame));
+});

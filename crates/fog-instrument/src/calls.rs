@@ -1,0 +1,142 @@
+//! Who calls whom: which functions can reach a safe point, and which need one at their entry because
+//! they may call themselves, directly or not.
+
+use std::collections::BTreeSet;
+
+use wasmparser::Operator;
+
+use crate::plan::Callees;
+
+/// What one defined function does, as far as calls go.
+#[derive(Debug, Default)]
+pub(crate) struct Behaviour {
+    callees: BTreeSet<u32>,
+    is_indirect: bool,
+    has_loop: bool,
+}
+
+impl Behaviour {
+    pub(crate) fn note(&mut self, operator: &Operator<'_>, taken: &mut BTreeSet<u32>) {
+        match operator {
+            Operator::Call { function_index } | Operator::ReturnCall { function_index } => _ = self.callees.insert(*function_index),
+            Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => self.is_indirect = true,
+            Operator::Loop { .. } => self.has_loop = true,
+            Operator::RefFunc { function_index } => _ = taken.insert(*function_index),
+            _ => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct CallGraph {
+    imports: u32,
+    can_unwind: Vec<bool>,
+    recurses: Vec<bool>,
+}
+
+impl CallGraph {
+    /// `taken` are the functions whose reference goes anywhere; an indirect call may reach them all,
+    /// and with `is_open`, when others fill its tables, what cannot be known.
+    pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool) -> Self {
+        // One node more stands for "whatever an indirect call reaches".
+        let anything = functions.len();
+        let defined = |callees: &BTreeSet<u32>| -> Vec<usize> { callees.iter().filter_map(|callee| callee.checked_sub(imports)).map(|n| n as usize).collect() };
+        let mut edges: Vec<Vec<usize>> = functions.iter().map(|function| defined(&function.callees)).collect();
+        for (edges, function) in edges.iter_mut().zip(functions) {
+            if function.is_indirect {
+                edges.push(anything);
+            }
+        }
+        edges.push(defined(taken));
+        let recurses = cyclic(&edges);
+        let mut can_unwind: Vec<bool> = functions.iter().zip(&recurses).map(|(f, recurses)| f.has_loop || *recurses).collect();
+        can_unwind.push(is_open || recurses[anything]);
+        let mut callers = vec![Vec::new(); edges.len()];
+        for (caller, callees) in edges.iter().enumerate() {
+            callees.iter().for_each(|callee| callers[*callee].push(caller));
+        }
+        let mut queue: Vec<usize> = (0..edges.len()).filter(|function| can_unwind[*function]).collect();
+        while let Some(function) = queue.pop() {
+            for caller in &callers[function] {
+                if !std::mem::replace(&mut can_unwind[*caller], true) {
+                    queue.push(*caller);
+                }
+            }
+        }
+        Self { imports, can_unwind, recurses }
+    }
+
+    /// Whether the `n`th defined function may come to be on the stack twice.
+    pub(crate) fn recurses(&self, n: usize) -> bool {
+        self.recurses[n]
+    }
+}
+
+impl Callees for CallGraph {
+    fn can_unwind(&self, function: u32) -> bool {
+        function.checked_sub(self.imports).is_some_and(|n| self.can_unwind[n as usize])
+    }
+
+    fn indirect_can_unwind(&self) -> bool {
+        self.can_unwind.last().copied().unwrap_or(false)
+    }
+}
+
+/// Which nodes lie on a cycle: Tarjan's strongly connected components (1972), without recursion.
+fn cyclic(edges: &[Vec<usize>]) -> Vec<bool> {
+    const UNSEEN: usize = usize::MAX;
+    let mut order = vec![UNSEEN; edges.len()];
+    let mut low = vec![0; edges.len()];
+    let mut on_stack = vec![false; edges.len()];
+    let mut result = vec![false; edges.len()];
+    let (mut stack, mut next) = (Vec::new(), 0);
+    for root in 0..edges.len() {
+        if order[root] != UNSEEN {
+            continue;
+        }
+        let mut work = vec![(root, 0)];
+        while let Some((node, edge)) = work.pop() {
+            if edge == 0 {
+                (order[node], low[node]) = (next, next);
+                next += 1;
+                stack.push(node);
+                on_stack[node] = true;
+            }
+            if let Some(target) = edges[node].get(edge).copied() {
+                work.push((node, edge + 1));
+                if order[target] == UNSEEN {
+                    work.push((target, 0));
+                } else if on_stack[target] {
+                    low[node] = low[node].min(order[target]);
+                }
+                continue;
+            }
+            if let Some((parent, _)) = work.last() {
+                low[*parent] = low[*parent].min(low[node]);
+            }
+            if low[node] == order[node] {
+                let begin = stack.iter().rposition(|n| *n == node).unwrap_or(0);
+                let is_cycle = stack.len() - begin > 1 || edges[node].contains(&node);
+                for member in stack.drain(begin..) {
+                    on_stack[member] = false;
+                    result[member] = is_cycle;
+                }
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_are_found() {
+        // 0 → 1 → 2 → 1, 3 → 3, 4 → 0
+        assert_eq!(cyclic(&[vec![1], vec![2], vec![1], vec![3], vec![0]]), [false, true, true, true, false]);
+        assert_eq!(cyclic(&[]), Vec::<bool>::new());
+        let long: Vec<Vec<usize>> = (0..100_000).map(|n| vec![(n + 1) % 100_000]).collect();
+        assert!(cyclic(&long).into_iter().all(|on| on));
+    }
+}

@@ -1,0 +1,44 @@
+use wasmparser::Operator;
+
+/// Version of the table below. A change of any number is a new version: the same program then costs
+/// other units, and checkpoints of the old version cannot be continued.
+pub const COST_VERSION: u32 = 1;
+
+/// Work units of one instruction.
+///
+/// One for whatever a processor does in about a cycle; more for divisions and roots (10 to 40 cycles
+/// in the optimisation manuals of the usual processors) and for calls. What only shapes the control
+/// flow is free. Instructions over a span of memory cost [`SPAN_BYTES_PER_UNIT`] on top.
+pub(crate) fn of(operator: &Operator<'_>) -> u64 {
+    use Operator as O;
+    match operator {
+        O::Block { .. } | O::Loop { .. } | O::Else | O::End | O::Nop | O::Drop | O::LocalGet { .. } | O::I32Const { .. } | O::I64Const { .. } => 0,
+        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU | O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => 8,
+        O::F32Div | O::F64Div | O::F32x4Div | O::F64x2Div | O::F32Sqrt | O::F64Sqrt | O::F32x4Sqrt | O::F64x2Sqrt => 8,
+        O::Call { .. } | O::ReturnCall { .. } => 4,
+        O::CallIndirect { .. } | O::ReturnCallIndirect { .. } => 8,
+        O::MemoryGrow { .. } | O::TableGrow { .. } => 1000,
+        _ => 1,
+    }
+}
+
+/// Bytes or table entries that one unit pays for in bulk instructions, as a power of two.
+pub(crate) const SPAN_SHIFT: i64 = 4;
+
+/// Bytes (or table entries) of `memory.copy`, `memory.fill` and their kin for one unit.
+pub const SPAN_BYTES_PER_UNIT: u64 = 1 << SPAN_SHIFT;
+
+/// Whether the top of the stack is a length that is paid for.
+pub(crate) fn is_span(operator: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        operator,
+        O::MemoryCopy { .. }
+            | O::MemoryFill { .. }
+            | O::MemoryInit { .. }
+            | O::TableCopy { .. }
+            | O::TableFill { .. }
+            | O::TableInit { .. }
+            | O::TableGrow { .. }
+    )
+}

@@ -1,0 +1,81 @@
+//! Rewrites a Wasm module once, before it is compiled, so that it counts its work, can stop at any
+//! safe point with everything it holds in plain memory, and can continue from there: on another
+//! engine, system or processor.
+//!
+//! Pure: bytes in, bytes out. `docs/checkpoint.md` has the whole method and its format.
+//!
+//! - **Counting.** Each stretch of straight-line code takes its cost (see [`COST_VERSION`]) off a
+//!   count; loop heads and the entries of functions that recurse look whether it is used up, and ask
+//!   the host then.
+//! - **Stopping.** The host's answer may be to stop. The function that asked saves its frame and
+//!   returns; behind each call that can stop, the caller looks at the count, which says so, and does
+//!   the same.
+//! - **Continuing.** A second copy of each function restores its frame and jumps to where it was.
+//!   Whatever it calls from then on is the first copy, which knows nothing of this.
+
+mod calls;
+mod cost;
+mod function;
+mod liveness;
+mod module;
+mod nans;
+mod plan;
+
+pub use cost::{COST_VERSION, SPAN_BYTES_PER_UNIT};
+pub use module::{Error, instrument};
+
+/// What a rewritten module is to be able to do, beside counting its work. Everything by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// Stop with everything it holds in plain memory, and continue.
+    pub stop: bool,
+    /// Show the same NaNs on every processor.
+    pub canonical_nans: bool,
+}
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self { stop: true, canonical_nans: true }
+    }
+}
+
+/// A rewritten module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instrumented {
+    /// The module; needs the multi-memory proposal to run.
+    pub module: Vec<u8>,
+    /// Why it can be counted but not stopped and continued; `None` when it can.
+    pub obstacle: Option<&'static str>,
+}
+
+/// Names between a rewritten module and its host.
+pub mod names {
+    /// No module may export a name that begins so.
+    pub const PREFIX: &str = "fog:";
+    /// Module of the one import that is added.
+    pub const MODULE: &str = "fog:host";
+    /// `(i64) -> i64`: the count, at most zero, in; more units, or [`STOP`], out.
+    pub const CHECK: &str = "check";
+    /// The answer that stops: the program returns to the host with its frames saved.
+    pub const STOP: i64 = i64::MIN;
+    /// `() -> ()`: the whole program, start function included.
+    pub const MAIN: &str = "fog:main";
+    /// `() -> ()`: the same, continued from the saved frames.
+    pub const RESUME: &str = "fog:resume";
+    /// Global, `i64`: units left.
+    pub const LEFT: &str = "fog:left";
+    /// Global, `i32`: bytes of saved frames.
+    pub const TOP: &str = "fog:top";
+    /// Memory: the saved frames.
+    pub const FRAMES: &str = "fog:frames";
+    /// Most pages of saved frames: 64 MiB.
+    pub const FRAME_PAGES: u64 = 1024;
+    /// Table that is added: its size is the number of functions.
+    pub const BY_NUMBER: &str = "fog:by-number";
+    /// An export that begins so says why the module cannot be stopped and continued.
+    pub const OBSTACLE: &str = "fog:obstacle:";
+    /// Mutable globals of the original, followed by their number.
+    pub const GLOBAL: &str = "fog:global:";
+    /// Memories of the original, followed by their number.
+    pub const MEMORY: &str = "fog:memory:";
+}

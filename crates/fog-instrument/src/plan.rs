@@ -1,0 +1,223 @@
+//! The first pass over a function: where its safe points and calls are, what each stretch of it
+//! costs, and which locals matter where. Reads only the order of the instructions, no types.
+
+use std::collections::BTreeMap;
+
+use wasmparser::Operator;
+
+use crate::cost;
+use crate::liveness::Liveness;
+use crate::nans::Nans;
+
+/// What the whole module says about one callee.
+pub(crate) trait Callees {
+    /// Whether a call to this function (index of the original module) can reach a safe point.
+    fn can_unwind(&self, function: u32) -> bool;
+    /// Whether a call through a table can.
+    fn indirect_can_unwind(&self) -> bool;
+}
+
+/// For modules that are counted only: nothing unwinds.
+pub(crate) struct Nowhere;
+
+impl Callees for Nowhere {
+    fn can_unwind(&self, _function: u32) -> bool {
+        false
+    }
+
+    fn indirect_can_unwind(&self) -> bool {
+        false
+    }
+}
+
+/// What is found in a function while it is read, whatever is done with it.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) nans: Nans,
+    /// Instructions that can never run; they are left out.
+    pub(crate) dead: Vec<bool>,
+}
+
+/// A block, loop or `if` with all that lies inside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Span {
+    /// Sites inside: `first..last`; those of the arm before `else` end at `middle`.
+    pub(crate) first: u32,
+    pub(crate) middle: u32,
+    pub(crate) last: u32,
+    /// A branch leads to its end.
+    is_target: bool,
+    /// Place of its `end`.
+    end: usize,
+}
+
+impl Span {
+    pub(crate) fn has_sites(self) -> bool {
+        self.last > self.first
+    }
+
+    /// Whether a loop has no site but its own.
+    pub(crate) fn is_leaf(self) -> bool {
+        self.last == self.first + 1
+    }
+
+    /// Instructions between the one at `place`, which opens it, and its `end`.
+    pub(crate) fn length(self, place: usize) -> usize {
+        self.end.saturating_sub(place + 1)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Site number of a call, by its place.
+    pub(crate) calls: BTreeMap<usize, u32>,
+    /// Site number of a loop's safe point, by the loop's place.
+    pub(crate) loops: BTreeMap<usize, u32>,
+    /// The safe point at the function's entry is site 1.
+    pub(crate) has_entry_check: bool,
+    /// Number of sites plus one; sites are numbered from 1.
+    pub(crate) sites: u32,
+    /// By the place of the instruction that opens it.
+    pub(crate) spans: BTreeMap<usize, Span>,
+    /// Units to charge right after the instruction at this place.
+    pub(crate) charges: BTreeMap<usize, u64>,
+    /// Units to charge at the entry.
+    pub(crate) entry_charge: u64,
+    liveness: Liveness,
+}
+
+struct Open {
+    place: usize,
+    is_loop: bool,
+    is_if: bool,
+    has_else: bool,
+    is_dead_inside: bool,
+}
+
+fn never_goes_on(operator: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(operator, O::Br { .. } | O::BrTable { .. } | O::Return | O::Unreachable | O::ReturnCall { .. } | O::ReturnCallIndirect { .. })
+}
+
+/// Instructions that can never run; they are left out.
+pub(crate) fn dead(operators: &[Operator<'_>]) -> Vec<bool> {
+    use Operator as O;
+    // Blocks that opened in dead code are dropped whole.
+    let (mut is_dead, mut dead_depth) = (false, 0_u32);
+    let mut dead = Vec::with_capacity(operators.len());
+    for operator in operators {
+        if is_dead {
+            match operator {
+                O::Block { .. } | O::Loop { .. } | O::If { .. } => dead_depth += 1,
+                O::End if dead_depth > 0 => {
+                    dead_depth -= 1;
+                    dead.push(true);
+                    continue;
+                }
+                O::End | O::Else if dead_depth == 0 => is_dead = false,
+                _ => {}
+            }
+        }
+        dead.push(is_dead);
+        is_dead |= never_goes_on(operator);
+    }
+    dead
+}
+
+impl Plan {
+    /// `dead` is what [`dead`] says of the operators.
+    pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, has_entry_check: bool, callees: &impl Callees) -> Self {
+        let mut plan = Self { has_entry_check, sites: 1 + u32::from(has_entry_check), ..Self::default() };
+        let mut open: Vec<Open> = Vec::new();
+        let mut region: Option<usize> = None;
+        for (place, operator) in operators.iter().enumerate() {
+            use Operator as O;
+            if dead[place] {
+                continue;
+            }
+            plan.charge(region, cost::of(operator));
+            match operator {
+                O::Block { .. } | O::If { .. } | O::Loop { .. } => {
+                    let is_loop = matches!(operator, O::Loop { .. });
+                    plan.spans.insert(place, Span { first: plan.sites, middle: plan.sites, last: plan.sites, is_target: false, end: place });
+                    if is_loop {
+                        plan.loops.insert(place, plan.sites);
+                        plan.sites += 1;
+                    }
+                    let is_if = matches!(operator, O::If { .. });
+                    open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false });
+                    if is_loop || is_if {
+                        region = Some(place);
+                    }
+                }
+                O::Else => {
+                    if let Some(frame) = open.last_mut() {
+                        (frame.has_else, frame.is_dead_inside) = (true, false);
+                        if let Some(span) = plan.spans.get_mut(&frame.place) {
+                            span.middle = plan.sites;
+                        }
+                    }
+                    region = Some(place);
+                }
+                O::End => {
+                    let Some(frame) = open.pop() else { break };
+                    let is_join = plan.close(&frame, place);
+                    if is_join || frame.is_dead_inside {
+                        region = Some(place);
+                    }
+                }
+                O::Br { relative_depth } | O::BrIf { relative_depth } => plan.target(&open, *relative_depth),
+                O::BrTable { targets } => {
+                    targets.targets().flatten().chain([targets.default()]).for_each(|depth| plan.target(&open, depth));
+                }
+                O::Call { function_index } if callees.can_unwind(*function_index) => plan.call(place),
+                O::CallIndirect { .. } if callees.indirect_can_unwind() => plan.call(place),
+                _ => {}
+            }
+            if never_goes_on(operator)
+                && let Some(frame) = open.last_mut()
+            {
+                frame.is_dead_inside = true;
+            }
+        }
+        plan.liveness = Liveness::of(operators, dead, locals, |place| plan.calls.contains_key(&place));
+        plan
+    }
+
+    fn charge(&mut self, region: Option<usize>, units: u64) {
+        if units > 0 {
+            *region.map_or(&mut self.entry_charge, |place| self.charges.entry(place).or_default()) += units;
+        }
+    }
+
+    fn call(&mut self, place: usize) {
+        self.calls.insert(place, self.sites);
+        self.sites += 1;
+    }
+
+    fn target(&mut self, open: &[Open], depth: u32) {
+        // A branch to the function's own block leads nowhere that would have to be charged.
+        if let Some(frame) = open.len().checked_sub(1 + depth as usize).and_then(|at| open.get(at))
+            && !frame.is_loop
+            && let Some(span) = self.spans.get_mut(&frame.place)
+        {
+            span.is_target = true;
+        }
+    }
+
+    /// Returns whether several ways meet after the `end` at `place`.
+    fn close(&mut self, frame: &Open, place: usize) -> bool {
+        let sites = self.sites;
+        let Some(span) = self.spans.get_mut(&frame.place) else { return true };
+        (span.last, span.end) = (sites, place);
+        if !frame.has_else {
+            span.middle = sites;
+        }
+        span.is_target || frame.is_if || frame.is_loop
+    }
+
+    /// Whether the value of a local may be read after the safe point of a loop, a call, or the entry.
+    pub(crate) fn is_live(&self, local: u32, place: Option<usize>) -> bool {
+        self.liveness.is_live(local, place)
+    }
+}

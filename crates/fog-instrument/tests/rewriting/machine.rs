@@ -1,0 +1,243 @@
+//! A host for rewritten modules: runs one, stops it where the test says, and continues it in a new
+//! instance with nothing but plain bytes carried over.
+
+use fog_instrument::{Abilities, instrument, names};
+use wasmparser::WasmFeatures;
+use wasmtime::{Config, Engine, Extern, Instance, Linker, Module, Store, Val, WasmFeatures as Engine1};
+
+/// The proposals jobs may use.
+pub fn features() -> WasmFeatures {
+    WasmFeatures::WASM1
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::GC_TYPES
+}
+
+pub fn engine(target: Option<&str>) -> Engine {
+    engine_with(target, false)
+}
+
+/// What runs modules as they are: it has to make NaNs canonical by itself.
+pub fn plain_engine() -> Engine {
+    engine_with(None, true)
+}
+
+fn engine_with(target: Option<&str>, canonical: bool) -> Engine {
+    let mut config = Config::new();
+    config.wasm_features(Engine1::MULTI_MEMORY | Engine1::TAIL_CALL, true).cranelift_nan_canonicalization(canonical);
+    config.wasm_branch_hinting(true);
+    if let Some(target) = target {
+        config.target(target).unwrap();
+    }
+    Engine::new(&config).unwrap()
+}
+
+#[derive(Default)]
+struct Host {
+    out: Vec<i64>,
+    slice: i64,
+    granted: i64,
+    checks: u64,
+    stop_at: Option<u64>,
+    is_stopping: bool,
+    left: i64,
+}
+
+/// What a run left: everything it reported, its units and how it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ran {
+    pub out: Vec<i64>,
+    pub units: i64,
+    pub end: Result<(), String>,
+    /// Safe points at which it asked for more.
+    pub checks: u64,
+    pub globals: Vec<String>,
+    pub memory: Vec<u8>,
+    /// What the module itself exports.
+    pub exports: Exports,
+}
+
+/// Globals and memory that a module exports, by name.
+pub type Exports = Vec<(String, Vec<u8>)>;
+
+/// A task between two instances.
+struct Saved {
+    memories: Vec<Vec<u8>>,
+    globals: Vec<(String, Val)>,
+    frames: Vec<u8>,
+    left: i64,
+    host: Host,
+}
+
+pub struct Machine {
+    engine: Engine,
+    module: Module,
+    pub can_stop: bool,
+}
+
+impl Machine {
+    pub fn new(engine: &Engine, wasm: &[u8]) -> Self {
+        let instrumented = instrument(wasm, features(), Abilities::default()).unwrap();
+        let module = Module::new(engine, &instrumented.module).unwrap_or_else(|error| panic!("{error:?}"));
+        Self { engine: engine.clone(), module, can_stop: instrumented.obstacle.is_none() }
+    }
+
+    fn instance(&self, host: Host) -> (Store<Host>, Result<Instance, wasmtime::Error>) {
+        let mut store = Store::new(&self.engine, host);
+        let mut linker = Linker::new(&self.engine);
+        linker.func_wrap("test", "out", |mut caller: wasmtime::Caller<'_, Host>, value: i64| caller.data_mut().out.push(value)).unwrap();
+        linker
+            .func_wrap(names::MODULE, names::CHECK, |mut caller: wasmtime::Caller<'_, Host>, left: i64| -> i64 {
+                let host = caller.data_mut();
+                host.checks += 1;
+                assert!(left < 0, "asked with {left} units left");
+                if host.stop_at == Some(host.checks) {
+                    host.is_stopping = true;
+                    host.left = left;
+                    return names::STOP;
+                }
+                host.granted += host.slice;
+                left + host.slice
+            })
+            .unwrap();
+        linker.define_unknown_imports_as_default_values(&mut store, &self.module).unwrap();
+        let instance = linker.instantiate(&mut store, &self.module);
+        (store, instance)
+    }
+
+    /// Runs to the end, stopping at the checks whose numbers are given.
+    pub fn run(&self, slice: i64, stops: &[u64]) -> Ran {
+        let host = Host { slice, stop_at: stops.first().copied(), ..Host::default() };
+        let mut stops = stops.iter().skip(1).copied();
+        let (mut store, instance) = self.instance(host);
+        let mut instance = match instance {
+            Ok(instance) => instance,
+            Err(error) => return Ran { out: vec![], units: 0, end: Err(cause(&error)), checks: 0, globals: vec![], memory: vec![], exports: vec![] },
+        };
+        let mut entry = names::MAIN;
+        loop {
+            let main = instance.get_typed_func::<(), ()>(&mut store, entry).unwrap();
+            let result = main.call(&mut store, ());
+            if store.data().is_stopping {
+                result.unwrap();
+                let saved = save(&mut store, instance, stops.next());
+                (store, instance) = self.restore(saved);
+                entry = names::RESUME;
+                continue;
+            }
+            let (memories, globals) = state(&mut store, instance);
+            let left = get(&mut store, instance, names::LEFT).unwrap_i64();
+            if self.can_stop {
+                assert!(get(&mut store, instance, names::TOP).unwrap_i32() == 0 || result.is_err(), "frames are left over");
+            }
+            let exports = exports(&mut store, instance);
+            let host = store.into_data();
+            return Ran {
+                exports,
+                out: host.out,
+                units: host.granted - left,
+                end: result.map_err(|error| cause(&error)),
+                checks: host.checks,
+                globals: globals.into_iter().map(|(name, value)| format!("{name} {value:?}")).collect(),
+                memory: memories.concat(),
+            };
+        }
+    }
+
+    fn restore(&self, saved: Saved) -> (Store<Host>, Instance) {
+        let (mut store, instance) = self.instance(saved.host);
+        let instance = instance.unwrap();
+        for (index, bytes) in saved.memories.iter().enumerate() {
+            fill(&mut store, instance, &format!("{}{index}", names::MEMORY), bytes);
+        }
+        for (name, value) in saved.globals {
+            set(&mut store, instance, &name, value);
+        }
+        fill(&mut store, instance, names::FRAMES, &saved.frames);
+        set(&mut store, instance, names::TOP, Val::I32(saved.frames.len() as i32));
+        set(&mut store, instance, names::LEFT, Val::I64(saved.left));
+        (store, instance)
+    }
+}
+
+/// A module as it is.
+pub struct Plain {
+    pub end: Result<(), String>,
+    pub exports: Exports,
+}
+
+impl Plain {
+    /// `None` when it cannot be instantiated, or only with what no job is given.
+    pub fn run(engine: &Engine, wasm: &[u8]) -> Option<Self> {
+        let module = Module::new(engine, wasm).ok()?;
+        let mut store = Store::new(engine, Host::default());
+        let mut linker = Linker::new(engine);
+        linker.define_unknown_imports_as_default_values(&mut store, &module).ok()?;
+        let instance = linker.instantiate(&mut store, &module).ok()?;
+        let start = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap();
+        let end = start.call(&mut store, ()).map_err(|error| cause(&error));
+        Some(Self { end, exports: exports(&mut store, instance) })
+    }
+}
+
+fn exports(store: &mut Store<Host>, instance: Instance) -> Exports {
+    let all: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
+    let mut seen = Exports::new();
+    for (name, export) in all.into_iter().filter(|(name, _)| !name.starts_with(names::PREFIX)) {
+        match export {
+            Extern::Memory(memory) => seen.push((name, memory.data(&*store).to_vec())),
+            Extern::Global(global) => seen.push((name, format!("{:?}", global.get(&mut *store)).into_bytes())),
+            _ => {}
+        }
+    }
+    seen
+}
+
+fn cause(error: &wasmtime::Error) -> String {
+    error.downcast_ref::<wasmtime::Trap>().map_or_else(|| format!("{error:?}"), ToString::to_string)
+}
+
+fn get(store: &mut Store<Host>, instance: Instance, name: &str) -> Val {
+    instance.get_global(&mut *store, name).unwrap().get(store)
+}
+
+fn set(store: &mut Store<Host>, instance: Instance, name: &str, value: Val) {
+    instance.get_global(&mut *store, name).unwrap().set(store, value).unwrap();
+}
+
+fn fill(store: &mut Store<Host>, instance: Instance, name: &str, bytes: &[u8]) {
+    let memory = instance.get_memory(&mut *store, name).unwrap();
+    let missing = bytes.len().saturating_sub(memory.data_size(&*store)).div_ceil(65536);
+    memory.grow(&mut *store, missing as u64).unwrap();
+    memory.data_mut(&mut *store)[..bytes.len()].copy_from_slice(bytes);
+}
+
+fn state(store: &mut Store<Host>, instance: Instance) -> (Vec<Vec<u8>>, Vec<(String, Val)>) {
+    let exports: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
+    let (mut memories, mut globals) = (Vec::new(), Vec::new());
+    for (name, export) in exports {
+        match export {
+            Extern::Memory(memory) if name.starts_with(names::MEMORY) => memories.push(memory.data(&*store).to_vec()),
+            Extern::Global(global) if name.starts_with(names::GLOBAL) => globals.push((name, global.get(&mut *store))),
+            _ => {}
+        }
+    }
+    (memories, globals)
+}
+
+fn save(store: &mut Store<Host>, instance: Instance, next_stop: Option<u64>) -> Saved {
+    let (memories, globals) = state(store, instance);
+    let top = get(store, instance, names::TOP).unwrap_i32();
+    let frames = instance.get_memory(&mut *store, names::FRAMES).unwrap().data(&*store)[..top as usize].to_vec();
+    let host = std::mem::take(store.data_mut());
+    // A stop changes nothing: the next slice ends where it would have ended.
+    let host = Host { granted: host.granted + host.slice, stop_at: next_stop, is_stopping: false, ..host };
+    Saved { memories, globals, frames, left: host.left + host.slice, host }
+}

@@ -1,0 +1,84 @@
+//! Modules made at random: rewritten they do what they do as they are, compiled and interpreted, and
+//! the small ones also when stopped at every place where they can be.
+
+use arbitrary::Unstructured;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wasm_smith::{Config, Module};
+
+use crate::machine::{Machine, Plain, engine, plain_engine};
+
+/// What every module exports beside what it does with it: the state that is compared.
+const SHAPE: &str = r#"(module (func (export "_start")) (memory (export "m") 1 4)
+    (global (export "a") (mut i32) (i32.const 0)) (global (export "b") (mut i64) (i64.const 0))
+    (global (export "c") (mut f64) (f64.const 0)) (global (export "d") (mut v128) (v128.const i32x4 0 0 0 0)))"#;
+
+/// Every other module is of what compilers write: nothing that moves references about, and no traps.
+fn config(seed: u64) -> Config {
+    let is_usual = seed.is_multiple_of(2);
+    Config {
+        reference_types_enabled: !is_usual,
+        bulk_memory_enabled: !is_usual,
+        disallow_traps: is_usual,
+        max_imports: if is_usual { 0 } else { 4 },
+        exports: Some(wat::parse_str(SHAPE).unwrap()),
+        exceptions_enabled: false,
+        gc_enabled: false,
+        relaxed_simd_enabled: false,
+        threads_enabled: false,
+        memory64_enabled: false,
+        max_funcs: 12,
+        max_instructions: 400,
+        max_memories: 0,
+        max_tables: 2,
+        max_table_elements: 100,
+        table_max_size_required: true,
+        memory_max_size_required: true,
+        max_memory32_bytes: 4 << 16,
+        min_funcs: 3,
+        ..Config::default()
+    }
+}
+
+/// Runs `count` modules from `seed` on; returns how many were run and how many of those were stopped.
+fn modules(seed: u64, count: u64) -> (u64, u64) {
+    let (plain, compiled, interpreted) = (plain_engine(), engine(None), engine(Some("pulley64")));
+    let (mut ran, mut stopped) = (0, 0);
+    for seed in seed..seed + count {
+        let mut bytes = vec![0; 1 << 13];
+        StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+        let Ok(mut module) = Module::new(config(seed), &mut Unstructured::new(&bytes)) else { continue };
+        // Some thousand turns of loops and calls, then a trap.
+        if module.ensure_termination(2000).is_err() {
+            continue;
+        }
+        let wasm = module.to_bytes();
+        let Some(as_it_is) = Plain::run(&plain, &wasm) else { continue };
+        let machine = Machine::new(&compiled, &wasm);
+        let whole = machine.run(1, &[]);
+        assert_eq!(as_it_is.end, whole.end, "seed {seed}");
+        assert_eq!(as_it_is.exports, whole.exports, "seed {seed}");
+        ran += 1;
+        if !machine.can_stop || whole.checks == 0 {
+            continue;
+        }
+        stopped += 1;
+        for stop in 1..=whole.checks.min(40) {
+            assert_eq!(machine.run(1, &[stop]), whole, "seed {seed}, stopped at {stop} of {}", whole.checks);
+        }
+        let all: Vec<u64> = (1..=whole.checks.min(300)).collect();
+        assert_eq!(machine.run(1, &all), whole, "seed {seed}, stopped at every check");
+        if seed.is_multiple_of(8) {
+            assert_eq!(Machine::new(&interpreted, &wasm).run(1, &all), whole, "seed {seed}, interpreted");
+        }
+    }
+    (ran, stopped)
+}
+
+#[test]
+fn random_modules_do_the_same_rewritten_and_stopped() {
+    let count = if std::env::var_os("FOG_TEST_FULL").is_some() { 20_000 } else { 600 };
+    let (ran, stopped) = modules(1, count);
+    println!("{ran} modules, {stopped} of them stopped and continued");
+    assert!(ran > count / 2 && stopped > count / 10, "{ran} ran, {stopped} stopped");
+}

@@ -1,0 +1,133 @@
+//! Stopped at every possible safe point and continued in a new instance, a program does the same,
+//! for the same units.
+
+use crate::machine::{Machine, engine};
+
+/// Runs a program plainly, then stops it at each safe point alone, then at each one after the other.
+fn stops_everywhere(wat: &str) {
+    let wasm = wat::parse_str(wat).unwrap();
+    let compiled = Machine::new(&engine(None), &wasm);
+    let interpreted = Machine::new(&engine(Some("pulley64")), &wasm);
+    // A slice of one unit asks at every safe point.
+    let whole = compiled.run(1, &[]);
+    assert!(whole.checks > 3, "{whole:?}");
+    let large = compiled.run(1_000_000, &[]);
+    assert_eq!((&large.out, &large.end), (&whole.out, &whole.end));
+    // A trap leaves the count of the last time it was put down, which depends on the slices.
+    assert!(large.end.is_err() || large.units == whole.units, "{} {}", large.units, whole.units);
+    for machine in [&compiled, &interpreted] {
+        assert_eq!(machine.run(1, &[]), whole);
+        for stop in 1..=whole.checks.min(300) {
+            assert_eq!(machine.run(1, &[stop]), whole, "stopped at check {stop}");
+        }
+        let all: Vec<u64> = (1..=whole.checks.min(2000)).collect();
+        assert_eq!(machine.run(1, &all), whole, "stopped at every check");
+    }
+}
+
+#[test]
+fn recursion() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64)))
+            (func $fib (param i32) (result i64)
+                (if (result i64) (i32.lt_u (local.get 0) (i32.const 2))
+                    (then (i64.extend_i32_u (local.get 0)))
+                    (else (i64.add (call $fib (i32.sub (local.get 0) (i32.const 1))) (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
+            (func (export "_start") (call $out (call $fib (i32.const 9)))))"#,
+    );
+}
+
+#[test]
+fn loops_operands_and_all_types() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64))) (memory (export "memory") 1) (global $g (mut f32) (f32.const 1.5))
+            (func $step (param f64 i32) (result f64 i32) (local i32)
+                (loop $l (local.set 2 (i32.add (local.get 2) (i32.const 1)))
+                    (i32.store8 (local.get 2) (local.get 1))
+                    (br_if $l (i32.lt_u (local.get 2) (i32.const 3))))
+                (f64.mul (local.get 0) (f64.const 1.25)) (i32.add (local.get 1) (local.get 2)))
+            (func (export "_start") (local $v v128) (local $i i64) (local $f f64) (local $n i32)
+                (local.set $v (v128.const i32x4 1 2 3 4)) (local.set $f (f64.const 2))
+                (loop $outer
+                    (i64.const 1000)
+                    (block $b (result i32)
+                        (call $step (local.get $f) (local.get $n))
+                        (local.set $n) (local.set $f)
+                        (i32.const 7)
+                        (br_if $b (i32.and (local.get $n) (i32.const 1)))
+                        (drop) (call $step (f64.const 3) (i32.const 4)) (drop) (drop) (i32.const 9))
+                    (i64.extend_i32_s) (i64.add) (call $out)
+                    (local.set $v (i32x4.add (local.get $v) (local.get $v)))
+                    (global.set $g (f32.add (global.get $g) (f32.const 0.25)))
+                    (local.set $i (i64.add (local.get $i) (i64.const 1)))
+                    (br_if $outer (i64.lt_u (local.get $i) (i64.const 6))))
+                (call $out (i64x2.extract_lane 1 (local.get $v)))
+                (call $out (i64.reinterpret_f64 (local.get $f)))
+                (call $out (i64.extend_i32_u (local.get $n)))))"#,
+    );
+}
+
+#[test]
+fn branches_tables_and_indirect_calls() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64))) (type $op (func (param i64 i64) (result i64)))
+            (table 3 funcref) (elem (i32.const 0) $add $mul $slow)
+            (func $add (type $op) (i64.add (local.get 0) (local.get 1)))
+            (func $mul (type $op) (i64.mul (local.get 0) (local.get 1)))
+            (func $slow (type $op) (local i64)
+                (loop $l (local.set 2 (i64.add (local.get 2) (local.get 0)))
+                    (br_if $l (i64.lt_s (local.get 2) (local.get 1)))) (local.get 2))
+            (func $pick (param i32) (result i32)
+                (block $d (block $c (block $b (block $a (br_table $a $b $c $d (local.get 0)))
+                    (return (i32.const 2))) (return (i32.const 1))) (return (i32.const 0))) (i32.const 2))
+            (func $tail (param i32 i64) (result i64)
+                (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+                (return_call $tail (i32.sub (local.get 0) (i32.const 1)) (i64.add (local.get 1) (i64.const 3))))
+            (func (export "_start") (local $i i32) (local $x i64)
+                (local.set $x (i64.const 5))
+                (loop $l
+                    (local.set $x (i64.and (i64.const 0xffff) (call_indirect (type $op) (local.get $x) (i64.const 77) (call $pick (i32.rem_u (local.get $i) (i32.const 5))))))
+                    (if (i32.and (local.get $i) (i32.const 1))
+                        (then (call $out (call $tail (local.get $i) (local.get $x))))
+                        (else (call $out (call $mul (local.get $x) (i64.const 2)))))
+                    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                    (br_if $l (i32.lt_u (local.get $i) (i32.const 12))))))"#,
+    );
+}
+
+/// What lies on the stack when it stops is not what was called.
+#[test]
+fn tail_calls_to_others() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64))) (type $one (func (param i64) (result i64)))
+            (table 2 funcref) (elem (i32.const 0) $spin $count)
+            (func $spin (type $one) (local i64)
+                (loop $l (local.set 1 (i64.add (local.get 1) (i64.const 3))) (br_if $l (i64.lt_u (local.get 1) (local.get 0)))) (local.get 1))
+            (func $count (type $one) (return_call $two (local.get 0) (i32.const 4)))
+            (func $two (param i64 i32) (result i64)
+                (if (i32.eqz (local.get 1)) (then (return_call_indirect (type $one) (local.get 0) (i32.const 0))))
+                (return_call $two (i64.add (local.get 0) (i64.const 5)) (i32.sub (local.get 1) (i32.const 1))))
+            (func (export "_start")
+                (call $out (i64.add (i64.const 1) (call $count (i64.const 9))))
+                (call $out (call_indirect (type $one) (i64.const 20) (i32.const 1)))))"#,
+    );
+}
+
+#[test]
+fn block_parameters_start_function_and_traps() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64))) (memory 1 4) (global $n (mut i32) (i32.const 0))
+            (func $begin (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1))) (br_if $l (i32.lt_u (global.get $n) (i32.const 4)))))
+            (start $begin)
+            (func $pair (param i32) (result i32 i64) (local.get 0)
+                (loop $l (param i32) (result i32 i64) (i32.const 1) (i32.sub)
+                    (if (param) (result i64) (global.get $n) (then (loop $z (br_if $z (i32.const 0))) (i64.const 4)) (else (i64.const 5)))))
+            (func (export "_start") (local i32)
+                (call $out (i64.extend_i32_u (memory.grow (i32.const 1))))
+                (memory.fill (i32.const 0) (i32.const 7) (i32.const 1000))
+                (call $pair (i32.const 40)) (call $out) (call $out (i64.extend_i32_s))
+                (loop $l (local.set 0 (i32.add (local.get 0) (i32.const 65530)))
+                    (call $out (i64.load8_u (local.get 0)))
+                    (br $l))))"#,
+    );
+}

@@ -89,6 +89,20 @@ pub enum Command {
         /// Where to; made when missing.
         folder: String,
     },
+    /// Take a checkpoint of every running task of a job now → [`Reply::Checkpoints`].
+    Checkpoint {
+        /// Which.
+        id: JobId,
+    },
+    /// Write a checkpoint of a task with its program and inputs to a file → [`Reply::Checkpoints`].
+    ExportCheckpoint {
+        /// Which job.
+        id: JobId,
+        /// Which task; `None` for the first that has a checkpoint.
+        index: Option<u32>,
+        /// Where to; an existing file is replaced.
+        path: String,
+    },
     /// The settings in force → [`Reply::Settings`].
     Settings,
     /// Change settings, all or none; null returns one to its default → [`Reply::Done`].
@@ -123,6 +137,17 @@ pub struct JobQuery {
     pub before: Option<JobId>,
     /// At most this many, 1 to 500; 0 means 100.
     pub limit: u32,
+}
+
+/// A checkpoint that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointView {
+    /// Of which task of the job.
+    pub index: u32,
+    /// Work units used then.
+    pub units: u64,
+    /// Milliseconds since 1970.
+    pub taken_ms: i64,
 }
 
 /// A change to one job.
@@ -173,6 +198,8 @@ pub enum Reply {
         /// Paths, complete.
         files: Vec<String>,
     },
+    /// To [`Command::Checkpoint`] and [`Command::ExportCheckpoint`].
+    Checkpoints(Vec<CheckpointView>),
     /// To [`Command::Settings`]: every key with its value.
     Settings(BTreeMap<String, serde_json::Value>),
     /// To [`Command::History`].

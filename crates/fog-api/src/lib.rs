@@ -11,7 +11,7 @@ mod state;
 mod verdict;
 mod view;
 
-pub use command::{ApiError, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
+pub use command::{ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use event::{Event, EventBody, Notice};
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};

@@ -103,6 +103,7 @@ pub const ALL: &[Setting] = &[
     s("unknown_idle", Expert, Kind::Choice(&["stop", "allow"])),
     s("unknown_energy", Expert, Kind::Choice(&["stop", "allow"])),
     s("keep_finished_days", Expert, number(30.0, 1.0, 3650.0, "days")),
+    s("checkpoint_every", Expert, number(60.0, 1.0, 3600.0, "s")),
     s("first_run_done", Expert, Kind::Flag(false)),
 ];
 

@@ -68,6 +68,9 @@ pub struct ActiveTask {
     pub started_ms: i64,
     /// Work units so far.
     pub units: u64,
+    /// When its newest checkpoint was taken; `None` while there is none.
+    #[serde(default)]
+    pub saved_ms: Option<i64>,
 }
 
 /// Jobs by state.

@@ -58,9 +58,12 @@ pub enum Verb {
     Settings(SettingsVerb),
     /// Run a WASI program here and now, without the engine or a network
     #[command(
-        after_help = "Examples:\n  fog run hello.wasm\n  fog run sort.wasm --stdin words.txt > sorted.txt\n  fog run tool.wasm --input data.csv=./data.csv --out results -- --fast /in/data.csv"
+        after_help = "Examples:\n  fog run hello.wasm\n  fog run sort.wasm --stdin words.txt > sorted.txt\n  fog run tool.wasm --input data.csv=./data.csv --out results -- --fast /in/data.csv\n  fog run long.wasm --checkpoint long.fog --every 10\n  fog run --from long.fog"
     )]
     Run(Box<RunArgs>),
+    /// Look into checkpoints
+    #[command(subcommand, after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
+    Checkpoint(CheckpointVerb),
     /// Give the engine a job
     #[command(
         after_help = "Examples:\n  fog submit job.toml\n  fog submit program.wasm --wait\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
@@ -70,7 +73,10 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  fog jobs\n  fog jobs --state running --state queued\n  fog jobs --json | jq '.[].id'")]
     Jobs(JobsArgs),
     /// Look at one job or change it
-    #[command(subcommand, after_help = "Examples:\n  fog job show 12\n  fog job logs 12 --task 3\n  fog job result 12 -o results\n  fog job cancel 12")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fog job show 12\n  fog job logs 12 --task 3\n  fog job result 12 -o results\n  fog job cancel 12\n  fog job export-checkpoint 12 -o half.fog"
+    )]
     Job(JobVerb),
     /// What the device did
     #[command(after_help = "Examples:\n  fog history\n  fog history --hours 720 --json")]
@@ -160,7 +166,21 @@ pub enum SettingsVerb {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The program: a WebAssembly command for WASI preview 1
-    pub module: PathBuf,
+    #[arg(required_unless_present = "from")]
+    pub module: Option<PathBuf>,
+    /// Continue from this checkpoint: program, arguments and inputs are in it. What was printed
+    /// before is printed again, so that the output is whole
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "arg", "env", "stdin", "input", "memory", "units", "wall", "disk", "seed", "rest"])]
+    pub from: Option<PathBuf>,
+    /// Write checkpoints here while it runs, and when it is interrupted (SIGTERM, Ctrl-C)
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Time between two checkpoints, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, requires = "checkpoint", value_parser = positive)]
+    pub every: f64,
+    /// What runs it; results and work units are the same
+    #[arg(long, value_enum, default_value_t = EngineChoice::Compiled)]
+    pub engine: EngineChoice,
     /// One argument for the program; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
     pub arg: Vec<String>,
@@ -197,6 +217,28 @@ pub struct RunArgs {
     /// Arguments for the program, as they are
     #[arg(last = true, value_name = "ARGS")]
     pub rest: Vec<String>,
+}
+
+/// What runs a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineChoice {
+    /// Machine code of this processor
+    Compiled,
+    /// The interpreter: slower, on every processor
+    Interpreted,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|n: &f64| *n > 0.0 && *n <= 1e9).ok_or_else(|| "a number of seconds above 0".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CheckpointVerb {
+    /// What a checkpoint is of, and how far it is
+    Inspect {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -271,6 +313,25 @@ pub enum JobVerb {
     Remove {
         /// Its number
         id: JobId,
+    },
+    /// Take a checkpoint of its running tasks now
+    Checkpoint {
+        /// Its number
+        id: JobId,
+        /// Also write one task's checkpoint, with its program and inputs, to this file
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write a task's checkpoint, with its program and inputs, to a file that `fog run --from` continues anywhere
+    ExportCheckpoint {
+        /// Its number
+        id: JobId,
+        /// Which task; the first that has a checkpoint when not given
+        #[arg(long)]
+        task: Option<u32>,
+        /// The file
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
     },
     /// Write its results to a folder, or print the assembled result
     Result {

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fog_api::{Command, EventBody, JobAction, JobQuery, JobSummary, Reply};
+use fog_ipc::Client;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
@@ -180,6 +181,9 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
             print_result(&client, id).await?;
             return Ok(ExitCode::SUCCESS);
         }
+        JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Checkpoint { id }).await,
+        JobVerb::Checkpoint { id, output: Some(output) } => return export_checkpoint(context, &client, id, None, &output).await,
+        JobVerb::ExportCheckpoint { id, task, output } => return export_checkpoint(context, &client, id, task, &output).await,
         JobVerb::Pause { id } => change(id, JobAction::Pause),
         JobVerb::Resume { id } => change(id, JobAction::Resume),
         JobVerb::Cancel { id } => change(id, JobAction::Cancel),
@@ -265,5 +269,23 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId) -> Result<
         ]);
     }
     print_table(&rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export_checkpoint(context: &Context, client: &Client, id: JobId, index: Option<u32>, output: &Path) -> Result<ExitCode, Failure> {
+    let path = absolute(output)?.to_string_lossy().into_owned();
+    checkpoints(context, client, Command::ExportCheckpoint { id, index, path }).await
+}
+
+async fn checkpoints(context: &Context, client: &Client, command: Command) -> Result<ExitCode, Failure> {
+    match client.call(command).await? {
+        Reply::Checkpoints(taken) if context.json => print_json(&taken)?,
+        Reply::Checkpoints(taken) => {
+            for one in taken {
+                print_text(&format!("task {}: saved at {}", one.index, fog_types::WorkUnits(one.units)));
+            }
+        }
+        other => return Err(unexpected(&other)),
+    }
     Ok(ExitCode::SUCCESS)
 }

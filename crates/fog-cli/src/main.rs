@@ -2,11 +2,13 @@
 //! engine that runs, or does its work alone (`run`, `why --trace`).
 
 mod args;
+mod checkpoint;
 mod connect;
 mod daemon;
 mod jobs;
 mod output;
 mod run;
+mod screen;
 mod settings;
 mod status;
 mod why;
@@ -51,6 +53,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Snooze(args) => status::snooze(&context, args.minutes).await,
             Verb::Settings(verb) => settings::settings(&context, verb).await,
             Verb::Run(args) => run::run(&context, *args).await,
+            Verb::Checkpoint(args::CheckpointVerb::Inspect { file }) => checkpoint::inspect(&context, &file),
             Verb::Submit(args) => jobs::submit(&context, args).await,
             Verb::Jobs(args) => jobs::list(&context, args).await,
             Verb::Job(verb) => jobs::job(&context, verb).await,

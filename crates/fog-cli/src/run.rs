@@ -1,35 +1,49 @@
-use std::io::{IsTerminal, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{FromWorker, LimitKind, Mount, Outcome, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{EngineKind, FromWorker, Mount, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
 use fog_types::job::{check_inside_path, parse_span};
 use fog_types::{ByteCount, ErrorKind, Limits, Percent, WorkUnits};
 
-use crate::args::RunArgs;
+use crate::args::{EngineChoice, RunArgs};
+use crate::checkpoint::{self, Keeper};
 use crate::connect::Context;
 use crate::output::Failure;
-
-/// A limit ended the program; what `timeout` of coreutils uses.
-const LIMIT_REACHED: u8 = 124;
-/// The program cannot run; what shells use.
-const CANNOT_RUN: u8 = 126;
+use crate::screen::{CANNOT_RUN, Screen};
 
 /// `fog run`: in the foreground, without the engine; output goes to standard output as it comes.
 pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
-    let limits = limits(&args)?;
-    let module = std::fs::read(&args.module).map_err(|e| Failure::input(format!("{}: {e}", args.module.display())))?;
-    if module.len() as u64 > limits.module.0 {
-        return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", args.module.display(), limits.module) });
+    let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
+    let mut screen = Screen::new(args.out.clone(), context.json);
+    let engine = match args.engine {
+        EngineChoice::Compiled => EngineKind::Compiled,
+        EngineChoice::Interpreted => EngineKind::Interpreted,
+    };
+    let (module, mut spec, state) = match (&args.from, &args.module) {
+        (Some(from), _) => {
+            let continued = checkpoint::unpack(from, scratch.path())?;
+            screen.take(FromWorker::Stdout(continued.stdout))?;
+            screen.take(FromWorker::Stderr(continued.stderr))?;
+            (continued.module, continued.spec, Some(continued.state))
+        }
+        (None, Some(module)) => (module.clone(), spec(&args, module, scratch.path())?, None),
+        (None, None) => return Err(Failure::input("a program, or --from with a checkpoint, is needed")),
+    };
+    let bytes = std::fs::read(&module).map_err(|e| Failure::input(format!("{}: {e}", module.display())))?;
+    if bytes.len() as u64 > spec.limits.module.0 {
+        return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", module.display(), spec.limits.module) });
     }
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
-    let artifact = context.data_folder.join("compiled").join(format!("{}-{}.cwasm", blake3::hash(&module), env!("CARGO_PKG_VERSION")));
-    let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
-    let spec = spec(&args, limits, artifact.clone(), scratch.path())?;
-    let mut screen = Screen::new(args.out.clone(), context.json);
+    let artifact = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
+    (spec.artifact, spec.engine, spec.duty) = (artifact.clone(), engine, Percent::new(args.duty));
+    let mut keeper = match &args.checkpoint {
+        Some(path) => Some(Keeper::new(path, std::time::Duration::from_secs_f64(args.every), &spec, bytes)?),
+        None => None,
+    };
     for is_last_try in [false, true] {
         screen.note("compiling");
-        match prepare(&program, &args.module, &artifact).await {
+        match prepare(&program, &module, &artifact, engine).await {
             Ok(_) => {}
             Err(fog_runtime::WorkerError::Module { message }) => {
                 screen.end(None, Some(&message))?;
@@ -37,11 +51,15 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
             }
             Err(error) => return Err(Failure::of(&error)),
         }
-        match follow(&program, spec.clone(), &mut screen).await? {
-            Some(report) => return screen.finish(&report),
-            None if is_last_try => break,
+        match follow(&program, spec.clone(), state.clone(), &mut screen, keeper.as_mut()).await? {
+            Followed::Ended(report) => return screen.finish(&report),
+            Followed::Interrupted(code) => {
+                screen.clear();
+                return Ok(ExitCode::from(code));
+            }
+            Followed::Stale if is_last_try => break,
             // Compiled by another build, or damaged: once more from the module.
-            None => drop(std::fs::remove_file(&artifact)),
+            Followed::Stale => drop(std::fs::remove_file(&artifact)),
         }
     }
     Err(Failure::bug("the compiled module cannot be loaded"))
@@ -61,7 +79,8 @@ fn limits(args: &RunArgs) -> Result<Limits, Failure> {
     limits.problem().map_or(Ok(limits), |problem| Err(Failure::input(problem)))
 }
 
-fn spec(args: &RunArgs, limits: Limits, artifact: PathBuf, scratch: &Path) -> Result<TaskSpec, Failure> {
+fn spec(args: &RunArgs, module: &Path, scratch: &Path) -> Result<TaskSpec, Failure> {
+    let limits = limits(args)?;
     let split = |text: &str, what: &str| {
         text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).ok_or_else(|| Failure::input(format!("'{text}' is not {what}")))
     };
@@ -85,8 +104,9 @@ fn spec(args: &RunArgs, limits: Limits, artifact: PathBuf, scratch: &Path) -> Re
         None => None,
     };
     Ok(TaskSpec {
-        artifact,
-        program: args.module.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        artifact: PathBuf::new(),
+        engine: EngineKind::Compiled,
+        program: module.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         args: args.arg.iter().chain(&args.rest).cloned().collect(),
         env,
         stdin,
@@ -94,6 +114,7 @@ fn spec(args: &RunArgs, limits: Limits, artifact: PathBuf, scratch: &Path) -> Re
         limits,
         seed: args.seed,
         duty: Percent::new(args.duty),
+        segments: None,
     })
 }
 
@@ -102,129 +123,48 @@ fn readable(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::storage(path, &e))
 }
 
-/// `None` when the compiled module was stale.
-async fn follow(program: &WorkerProgram, spec: TaskSpec, screen: &mut Screen) -> Result<Option<Report>, Failure> {
-    let mut worker = Worker::spawn(program, spec).map_err(|e| Failure::of(&e))?;
+/// How far a worker was followed.
+enum Followed {
+    Ended(Report),
+    /// The compiled module was stale.
+    Stale,
+    /// A signal; this process ends with this code.
+    Interrupted(u8),
+}
+
+async fn follow(
+    program: &WorkerProgram,
+    spec: TaskSpec,
+    state: Option<Vec<u8>>,
+    screen: &mut Screen,
+    mut keeper: Option<&mut Keeper>,
+) -> Result<Followed, Failure> {
+    let mut worker = Worker::spawn(program, spec, state).map_err(|e| Failure::of(&e))?;
     loop {
-        match worker.events.recv().await {
-            Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
-            Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
-            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(Failure::bug(message)),
+        let event = match &mut keeper {
+            None => worker.events.recv().await,
+            Some(keeper) => tokio::select! {
+                event = worker.events.recv() => event,
+                () = keeper.due() => {
+                    keeper.ask(&worker);
+                    continue;
+                }
+            },
+        };
+        match event {
+            Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Followed::Ended(report)),
+            Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(Followed::Stale),
+            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(Failure::input(message)),
+            Some(WorkerEvent::Message(FromWorker::State(piece))) => keeper.iter_mut().for_each(|keeper| keeper.take(&piece)),
+            Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
+                if let Some(code) = keeper.as_mut().map_or(Ok(None), |keeper| keeper.keep(saved, screen))? {
+                    return Ok(Followed::Interrupted(code));
+                }
+            }
             Some(WorkerEvent::Message(message)) => screen.take(message)?,
             Some(WorkerEvent::Frozen(_)) => {}
             Some(WorkerEvent::Gone(error)) => return Err(Failure::of(&error)),
             None => return Err(Failure::bug("the worker said nothing")),
         }
-    }
-}
-
-/// Where a run's words go: output to standard output, progress to a terminal on standard error.
-struct Screen {
-    out: Option<PathBuf>,
-    json: bool,
-    shows_progress: bool,
-    has_line: bool,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    files: Vec<String>,
-}
-
-impl Screen {
-    fn new(out: Option<PathBuf>, json: bool) -> Self {
-        Self { out, json, shows_progress: std::io::stderr().is_terminal() && !json, has_line: false, stdout: Vec::new(), stderr: Vec::new(), files: Vec::new() }
-    }
-
-    fn note(&mut self, text: &str) {
-        if self.shows_progress {
-            eprint!("\r\x1b[K{text}");
-            self.has_line = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.has_line) {
-            eprint!("\r\x1b[K");
-        }
-    }
-
-    fn take(&mut self, message: FromWorker) -> Result<(), Failure> {
-        match message {
-            FromWorker::Started => self.clear(),
-            FromWorker::Stdout(bytes) if self.json => self.stdout.extend(bytes),
-            FromWorker::Stderr(bytes) if self.json => self.stderr.extend(bytes),
-            FromWorker::Stdout(bytes) => {
-                self.clear();
-                let mut stdout = std::io::stdout().lock();
-                // A reader that went away is not an error of the program that runs.
-                let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
-            }
-            FromWorker::Stderr(bytes) => {
-                self.clear();
-                let _ = std::io::stderr().lock().write_all(&bytes);
-            }
-            FromWorker::Progress { units, permille } => {
-                let done = permille.map_or_else(String::new, |p| format!("{} %, ", p / 10));
-                self.note(&format!("{done}{}", WorkUnits(units)));
-            }
-            FromWorker::File { path, chunk } => self.write(&path, &chunk)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, path: &str, chunk: &[u8]) -> Result<(), Failure> {
-        check_inside_path(path).map_err(|e| Failure::bug(e.to_string()))?;
-        let is_new = self.files.last().is_none_or(|last| last != path);
-        if is_new {
-            self.files.push(path.to_owned());
-        }
-        let Some(folder) = &self.out else { return Ok(()) };
-        let target = folder.join(path);
-        let failed = |e: std::io::Error| Failure::storage(&target, &e);
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let mut options = std::fs::File::options();
-        let options = if is_new { options.create(true).write(true).truncate(true) } else { options.append(true) };
-        options.open(&target).and_then(|mut file| file.write_all(chunk)).map_err(failed)
-    }
-
-    fn finish(mut self, report: &Report) -> Result<ExitCode, Failure> {
-        let (code, problem) = match &report.outcome {
-            // Exit codes have a byte on most systems; anything else must not look like success.
-            Outcome::Exited(code) => (u8::try_from(*code).unwrap_or(255), None),
-            Outcome::Trapped(what) => (134, Some(format!("the program broke off: {what}"))),
-            Outcome::Limit(LimitKind::Units) => (LIMIT_REACHED, Some("the limit of work units was reached; --units raises it".to_owned())),
-            Outcome::Limit(LimitKind::WallTime) => (LIMIT_REACHED, Some("the limit of running time was reached; --wall raises it".to_owned())),
-            Outcome::Limit(LimitKind::Stack) => (LIMIT_REACHED, Some("the stack overflowed".to_owned())),
-            Outcome::Refused(why) => (CANNOT_RUN, Some(format!("the module cannot run: {why}"))),
-        };
-        if self.out.is_none() && !self.files.is_empty() && !self.json {
-            eprintln!("fog: the program left {} files; --out DIR keeps them", self.files.len());
-        }
-        self.end(Some(report), problem.as_deref())?;
-        Ok(ExitCode::from(code))
-    }
-
-    fn end(&mut self, report: Option<&Report>, problem: Option<&str>) -> Result<(), Failure> {
-        self.clear();
-        if self.json {
-            let exit_code = report.and_then(|report| if let Outcome::Exited(code) = report.outcome { Some(code) } else { None });
-            return crate::output::print_json(&serde_json::json!({
-                "exit_code": exit_code,
-                "problem": problem,
-                "units": report.map(|report| report.units),
-                "memory": report.map(|report| report.memory),
-                "disk": report.map(|report| report.disk),
-                "active_ms": report.map(|report| report.active_millis),
-                "stdout": String::from_utf8_lossy(&self.stdout),
-                "stderr": String::from_utf8_lossy(&self.stderr),
-                "files": self.files,
-            }));
-        }
-        if let Some(problem) = problem {
-            eprintln!("fog: {problem}");
-        }
-        Ok(())
     }
 }

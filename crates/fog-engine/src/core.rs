@@ -6,16 +6,17 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use fog_api::{ActiveTask, ApiError, Command, Event, EventBody, JobAction, Notice, Reply, Snapshot, Status, Today};
+use fog_api::{ActiveTask, ApiError, CheckpointView, Command, Event, EventBody, JobAction, Notice, Reply, Snapshot, Status, Today};
 use fog_eligibility::{Eligibility, Filter, Readings};
 use fog_probes::SensorConfig;
-use fog_runtime::Walls;
+use fog_runtime::{EngineKind, Key, Walls};
 use fog_store::{Claim, FailedAttempt, Failure, JobFilter, Output, Sample, Store, StoreError, TaskResult};
 use fog_types::{ErrorKind, JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::checkpoints::{self, CheckpointPlace, Parts, SaveWish, artifact_path, checkpoint_key, checkpoint_path};
 use crate::handle::EngineConfig;
 use crate::policy::{Settings, policy_from};
 use crate::query::{self, to_api};
@@ -35,6 +36,10 @@ const QUIET_PACE: Duration = Duration::from_secs(10);
 /// Length of one point of history, and how long points are kept.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
 const HISTORY_KEPT_MILLIS: i64 = 400 * 86_400_000;
+/// Longest somebody who asked for a checkpoint waits.
+const SAVE_PATIENCE: Duration = Duration::from_secs(15);
+/// Longest a worker that must go may take for a last checkpoint.
+const LAST_SAVE: Duration = Duration::from_secs(2);
 /// Key of a pause by hand among the stored settings.
 const SNOOZE_KEY: &str = "_snoozed_until_ms";
 
@@ -67,7 +72,10 @@ pub(crate) struct Core {
     span: Span,
     last_chores: Option<Instant>,
     told_sensors: (Duration, Vec<u32>),
+    /// Workers that take a last checkpoint before they go.
+    leaving: JoinSet<()>,
     walls: Option<Walls>,
+    key: Option<Key>,
     is_stopping: bool,
 }
 
@@ -81,6 +89,7 @@ struct Active {
     worked: Duration,
     mean_units: Option<WorkUnits>,
     job_task: AbortHandle,
+    wishes: mpsc::Sender<SaveWish>,
 }
 
 /// The point of history under way.
@@ -112,6 +121,8 @@ impl Core {
         let sensors = sensing::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), false);
         let (duty, _) = watch::channel(Percent::ZERO);
+        // Without a key checkpoints would lie open; then there are none, and the log says so.
+        let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had")).ok().flatten();
         Ok(Self {
             config,
             store,
@@ -131,7 +142,9 @@ impl Core {
             span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
             last_chores: None,
             told_sensors: (Duration::ZERO, Vec::new()),
+            leaving: JoinSet::new(),
             walls: None,
+            key,
             is_stopping: false,
         })
     }
@@ -159,6 +172,7 @@ impl Core {
             self.after_change();
         }
         self.shutdown();
+        while self.leaving.join_next().await.is_some() {}
     }
 
     fn handle(&mut self, message: Message) {
@@ -253,9 +267,11 @@ impl Core {
     }
 
     fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
-        let artifact = self.store.folder().join("compiled").join(format!("{}-{}.cwasm", job.blobs.module, env!("CARGO_PKG_VERSION")));
+        let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
         let spec = tasks::spec_of(job, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
+        let place = self.place_of(job, claim.task);
         Ok(Launch {
+            place,
             claim,
             program: self.config.worker.clone(),
             data_folder: self.store.folder().to_owned(),
@@ -263,6 +279,22 @@ impl Core {
             artifact,
             spec,
         })
+    }
+
+    fn place_of(&self, job: &fog_store::JobRow, task: TaskId) -> CheckpointPlace {
+        let mut inputs: Vec<(String, String)> = job.blobs.inputs.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        if let (fog_types::job::Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
+            inputs.push(("item".to_owned(), id.to_string()));
+        }
+        CheckpointPlace {
+            path: checkpoint_path(self.store.folder(), task),
+            key: self.key,
+            module: blake3::Hash::from_bytes(job.blobs.module.0),
+            inputs,
+            stdin: job.blobs.stdin.map(|id| id.to_string()),
+            every: Duration::from_secs_f64(self.settings.number("checkpoint_every").max(1.0)),
+            cap: if self.key.is_some() { self.settings.storage_cap().0 / 2 } else { 0 },
+        }
     }
 
     fn start_task(&mut self, launch: Launch, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
@@ -278,9 +310,11 @@ impl Core {
             frozen: false,
             started_ms: now.0,
             units: 0,
+            saved_ms: None,
         };
         let mean_units = self.store.mean_units(claim.task.job)?;
-        let task = tokio::spawn(tasks::run(launch, self.duty.subscribe(), self.to_self.clone()));
+        let (wishes, wished) = mpsc::channel(4);
+        let task = tokio::spawn(tasks::run(launch, self.duty.subscribe(), wished, self.to_self.clone()));
         let active = Active {
             claim,
             view,
@@ -290,6 +324,7 @@ impl Core {
             worked: Duration::ZERO,
             mean_units,
             job_task: task.abort_handle(),
+            wishes,
         };
         self.active.insert(claim.attempt, active);
         Ok(())
@@ -321,6 +356,12 @@ impl Core {
                 }
                 self.announce(EventBody::Progress(view));
             }
+            TaskNews::Saved { units } => {
+                active.view.saved_ms = Some(self.clock.unix().0);
+                active.view.units = active.view.units.max(units);
+                let view = active.view.clone();
+                self.announce(EventBody::Progress(view));
+            }
             TaskNews::Ended(end) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += end.units().0.saturating_sub(active.view.units);
@@ -333,6 +374,14 @@ impl Core {
     fn task_ended(&mut self, claim: Claim, end: TaskEnd) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let cap = self.settings.storage_cap();
+        // A limit of time is part of the checkpoint; continuing from it would reach the limit again.
+        let is_over = match &end {
+            TaskEnd::Result { .. } | TaskEnd::Hopeless { .. } => true,
+            TaskEnd::Unlucky { report, .. } => report.is_some(),
+        };
+        if is_over {
+            fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
+        }
         match end {
             TaskEnd::Result { report, stdout, stderr, files, hash } => {
                 let mut outputs = Vec::new();
@@ -428,7 +477,16 @@ impl Core {
         let now = self.clock.unix();
         let ended: Vec<u64> = self.active.iter().filter(|(_, active)| active.claim.task.job == job).map(|(attempt, _)| *attempt).collect();
         for active in ended.iter().filter_map(|attempt| self.active.remove(attempt)) {
-            active.job_task.abort();
+            // One last checkpoint, if it comes soon; then the worker goes.
+            let (wish, saved) = oneshot::channel();
+            let Active { job_task, wishes, .. } = active;
+            let asked = wishes.try_send(wish).is_ok();
+            self.leaving.spawn(async move {
+                if asked {
+                    let _ = tokio::time::timeout(LAST_SAVE, saved).await;
+                }
+                job_task.abort();
+            });
             if let Err(error) = self.store.release_task(active.claim, why, now) {
                 tracing::error!(%error, "a task could not be put back; it is at the next start");
             }
@@ -461,6 +519,8 @@ impl Core {
                 }
                 Err(error) => Err(error),
             },
+            Command::Checkpoint { id } => return self.checkpoint(id, answer),
+            Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
             Command::Export { id, folder } => {
                 let folder = PathBuf::from(folder);
                 match query::export_list(&self.store, id, &folder) {
@@ -584,6 +644,77 @@ impl Core {
         }
         self.announce_job(id);
         Ok(Reply::Done)
+    }
+
+    /// Asks the running tasks of a job for a checkpoint: what each answers.
+    fn ask_to_save(&self, id: JobId, index: Option<u32>) -> Vec<(u32, oneshot::Receiver<Result<u64, String>>)> {
+        let of_job = self.active.values().filter(|active| active.claim.task.job == id && index.is_none_or(|index| active.claim.task.index == index));
+        of_job
+            .filter_map(|active| {
+                let (wish, saved) = oneshot::channel();
+                active.wishes.try_send(wish).ok().map(|()| (active.claim.task.index, saved))
+            })
+            .collect()
+    }
+
+    fn checkpoint(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let asked = match self.store.job(id) {
+            Ok(_) => self.ask_to_save(id, None),
+            Err(error) => return drop(answer.send(Err(to_api(error)))),
+        };
+        if asked.is_empty() {
+            let message = format!("no task of job {id} runs now; what was saved when it stopped is kept");
+            return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+        }
+        let taken_ms = self.clock.unix().0;
+        tokio::spawn(async move {
+            let mut taken = Vec::new();
+            for (index, saved) in asked {
+                match tokio::time::timeout(SAVE_PATIENCE, saved).await {
+                    Ok(Ok(Ok(units))) => taken.push(CheckpointView { index, units, taken_ms }),
+                    Ok(Ok(Err(problem))) => {
+                        let message = format!("no checkpoint of task {index}: {problem}");
+                        return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+                    }
+                    // The task ended meanwhile, or meets no safe point.
+                    _ => {}
+                }
+            }
+            let none = || ApiError { kind: ErrorKind::Conflict, message: format!("no task of job {id} could be saved; try again") };
+            let _ = answer.send(if taken.is_empty() { Err(none()) } else { Ok(Reply::Checkpoints(taken)) });
+        });
+    }
+
+    fn export_checkpoint(&self, id: JobId, index: Option<u32>, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let prepared = || -> Result<_, ApiError> {
+            let job = self.store.job(id).map_err(to_api)?;
+            let running = self.active.values().find(|active| active.claim.task.job == id).map(|active| active.claim.task.index);
+            let kept = || (0..job.tasks_total).find(|index| checkpoint_path(self.store.folder(), TaskId { job: id, index: *index }).exists());
+            let none = || ApiError { kind: ErrorKind::NotFound, message: format!("no task of job {id} has a checkpoint; it has not begun, or has ended") };
+            let index = index.or(running).or_else(kept).ok_or_else(none)?;
+            let task = TaskId { job: id, index };
+            let place = self.place_of(&job, task);
+            let spec = tasks::spec_of(&job, index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
+            let parts = Parts {
+                module: self.store.blob(job.blobs.module).map_err(to_api)?,
+                inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),
+                stdin: spec.stdin,
+            };
+            Ok((index, place, parts, self.ask_to_save(id, Some(index))))
+        };
+        let (index, place, parts, asked) = match prepared() {
+            Ok(prepared) => prepared,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        tokio::spawn(async move {
+            for (_, saved) in asked {
+                // Without a new one the one on disk is exported.
+                let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
+            }
+            let exported = tokio::task::spawn_blocking(move || checkpoints::export(&place, &parts, &path)).await;
+            let exported = exported.unwrap_or_else(|e| Err(ApiError { kind: ErrorKind::Bug, message: e.to_string() }));
+            let _ = answer.send(exported.map(|(units, taken_ms)| Reply::Checkpoints(vec![CheckpointView { index, units, taken_ms }])));
+        });
     }
 
     fn why(&self, with: &[(String, String)]) -> Result<Reply, ApiError> {

@@ -4,6 +4,7 @@
 //! Front ends hold an [`EngineHandle`] and speak `fog-api`. Below here nothing knows that contract.
 
 mod assemble;
+mod checkpoints;
 mod core;
 mod doctor;
 mod examples;
@@ -19,13 +20,14 @@ pub use fog_eligibility::{Readings, ThermalPressure};
 pub use fog_probes::DeviceReadings;
 pub use fog_store::StoreError;
 
+pub use checkpoints::{artifact_path, checkpoint_key};
 pub use examples::{examples_folder, list_examples};
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use policy::policy_from;
 pub use views::{Clock, verdict_view};
 
 /// What the attempts of this build are recorded under.
-pub const ENGINE_NAME: &str = concat!("wasmtime-48 fuel, fog ", env!("CARGO_PKG_VERSION"));
+pub const ENGINE_NAME: &str = concat!("wasmtime-48, fog ", env!("CARGO_PKG_VERSION"));
 
 /// Where this program keeps its data when nothing else is said.
 ///

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use fog_runtime::{FromWorker, LimitKind, Mount, Outcome, Report, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash};
+use fog_runtime::{EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash};
 use fog_store::{BlobFile, BlobWriter, Claim, JobRow, StoreError};
 use fog_types::job::Map;
 use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
 use tokio::sync::{mpsc, watch};
 
+use crate::checkpoints::{CheckpointPlace, SaveWish, Saver};
 use crate::core::Message;
 
 /// Everything a task needs from the store, looked up before it starts.
@@ -19,6 +20,7 @@ pub(crate) struct Launch {
     pub(crate) module: PathBuf,
     pub(crate) artifact: PathBuf,
     pub(crate) spec: TaskSpec,
+    pub(crate) place: CheckpointPlace,
 }
 
 /// What a task says to the loop.
@@ -30,6 +32,8 @@ pub(crate) enum TaskNews {
     Progress { units: u64, permille: Option<u16> },
     /// It stands still, or goes on.
     Frozen(bool),
+    /// A checkpoint is on disk.
+    Saved { units: u64 },
     /// It ended.
     Ended(Box<TaskEnd>),
 }
@@ -60,6 +64,7 @@ pub(crate) fn spec_of(
     }
     Ok(TaskSpec {
         artifact,
+        engine: EngineKind::Compiled,
         program: job.file.name.clone(),
         args: job.file.args_of(index),
         env: job.file.env_of(index),
@@ -69,13 +74,14 @@ pub(crate) fn spec_of(
         // Tasks of one job draw different numbers, the same ones every time.
         seed: job.file.seed.wrapping_add(u64::from(index)),
         duty,
+        segments: None,
     })
 }
 
 /// Runs a task to its end and reports on the way. Dropping the future kills the worker.
-pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, to: mpsc::Sender<Message>) {
+pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut wishes: mpsc::Receiver<SaveWish>, to: mpsc::Sender<Message>) {
     let attempt = launch.claim.attempt;
-    let end = match attempt_once(&launch, &mut duty, &to).await {
+    let end = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
         Ok(end) => end,
         Err(error @ WorkerError::Module { .. }) => TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None },
         Err(error) => TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None },
@@ -84,14 +90,32 @@ pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, to: 
     let _ = to.send(Message::Task(attempt, TaskNews::Ended(Box::new(end)))).await;
 }
 
-async fn attempt_once(launch: &Launch, duty: &mut watch::Receiver<Percent>, to: &mpsc::Sender<Message>) -> Result<TaskEnd, WorkerError> {
+async fn attempt_once(
+    launch: &Launch,
+    duty: &mut watch::Receiver<Percent>,
+    wishes: &mut mpsc::Receiver<SaveWish>,
+    to: &mpsc::Sender<Message>,
+) -> Result<TaskEnd, WorkerError> {
+    // A checkpoint that is damaged or of something else is left alone; the task begins anew.
+    let saved = launch.place.load(&launch.spec).await;
     for is_last_try in [false, true] {
-        prepare(&launch.program, &launch.module, &launch.artifact).await?;
+        prepare(&launch.program, &launch.module, &launch.artifact, launch.spec.engine).await?;
         let mut spec = launch.spec.clone();
         spec.duty = *duty.borrow_and_update();
-        let worker = Worker::spawn(&launch.program, spec)?;
         let mut collector = Collector::new(launch)?;
-        match watch_worker(worker, &mut collector, launch.claim.attempt, duty, to).await? {
+        let mut saver = Saver::new(&launch.place, &launch.spec);
+        let state = match &saved {
+            Some(saved) => {
+                collector.take(FromWorker::Stdout(saved.stdout.clone()))?;
+                collector.take(FromWorker::Stderr(saved.stderr.clone()))?;
+                saver.units = saved.header.units;
+                Some(saved.snapshot.encode().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?)
+            }
+            None => None,
+        };
+        let worker = Worker::spawn(&launch.program, spec, state)?;
+        let mut links = Links { attempt: launch.claim.attempt, duty, wishes, to };
+        match watch_worker(worker, &mut collector, &mut saver, &mut links).await? {
             Some(report) => return collector.finish(report),
             None if is_last_try => break,
             None => {
@@ -104,15 +128,16 @@ async fn attempt_once(launch: &Launch, duty: &mut watch::Receiver<Percent>, to: 
 }
 
 /// Follows a worker to its end; `None` when its compiled module was stale.
-async fn watch_worker(
-    mut worker: Worker,
-    collector: &mut Collector,
-    attempt: u64,
-    duty: &mut watch::Receiver<Percent>,
-    to: &mpsc::Sender<Message>,
-) -> Result<Option<Report>, WorkerError> {
+async fn watch_worker(mut worker: Worker, collector: &mut Collector, saver: &mut Saver<'_>, links: &mut Links<'_>) -> Result<Option<Report>, WorkerError> {
+    let (attempt, to, duty) = (links.attempt, links.to, &mut links.duty);
     let tell = async |news| drop(to.send(Message::Task(attempt, news)).await);
     tell(TaskNews::Started { pid: worker.pid() }).await;
+    if saver.units > 0 {
+        tell(TaskNews::Saved { units: saver.units }).await;
+    }
+    let mut clock = tokio::time::interval(saver.every());
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    clock.reset();
     loop {
         tokio::select! {
             biased;
@@ -124,13 +149,32 @@ async fn watch_worker(
                 let duty = *duty.borrow_and_update();
                 worker.set_duty(duty);
             }
+            Some(wish) = links.wishes.recv() => {
+                saver.waiting.push(wish);
+                saver.ask(&worker);
+            }
+            // A task that stands still has been saved when it stopped.
+            _ = clock.tick(), if !saver.is_frozen => saver.ask(&worker),
             event = worker.events.recv() => match event {
+                Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(&piece)?,
+                Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
+                    if let Some(units) = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await {
+                        tell(TaskNews::Saved { units }).await;
+                    }
+                }
                 Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
                 Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
                 Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
                 Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => tell(TaskNews::Progress { units, permille }).await,
                 Some(WorkerEvent::Message(message)) => collector.take(message)?,
-                Some(WorkerEvent::Frozen(frozen)) => tell(TaskNews::Frozen(frozen)).await,
+                Some(WorkerEvent::Frozen(frozen)) => {
+                    saver.is_frozen = frozen;
+                    if frozen {
+                        // Pausing may become the end of this process; nothing is lost then.
+                        saver.ask(&worker);
+                    }
+                    tell(TaskNews::Frozen(frozen)).await;
+                }
                 Some(WorkerEvent::Gone(error)) => return Err(error),
                 None => return Err(WorkerError::Died { status: "no word".to_owned() }),
             },
@@ -138,12 +182,21 @@ async fn watch_worker(
     }
 }
 
+/// What a followed task is connected to.
+struct Links<'a> {
+    attempt: u64,
+    duty: &'a mut watch::Receiver<Percent>,
+    wishes: &'a mut mpsc::Receiver<SaveWish>,
+    to: &'a mpsc::Sender<Message>,
+}
+
 /// Keeps what a worker sends, within the job's limits whatever the worker claims.
-struct Collector {
+pub(crate) struct Collector {
     data_folder: PathBuf,
     stdout: BlobWriter,
     stderr: BlobWriter,
-    stdout_bytes: Vec<u8>,
+    pub(crate) stdout_bytes: Vec<u8>,
+    pub(crate) stderr_bytes: Vec<u8>,
     files: BTreeMap<String, BlobWriter>,
     disk_left: u64,
 }
@@ -159,6 +212,7 @@ impl Collector {
             stdout: writer()?,
             stderr: writer()?,
             stdout_bytes: Vec::new(),
+            stderr_bytes: Vec::new(),
             files: BTreeMap::new(),
             disk_left: launch.spec.limits.disk.0,
         })
@@ -170,7 +224,10 @@ impl Collector {
                 self.stdout.write(&bytes).map_err(storage)?;
                 self.stdout_bytes.extend_from_slice(&bytes);
             }
-            FromWorker::Stderr(bytes) => self.stderr.write(&bytes).map_err(storage)?,
+            FromWorker::Stderr(bytes) => {
+                self.stderr.write(&bytes).map_err(storage)?;
+                self.stderr_bytes.extend_from_slice(&bytes);
+            }
             FromWorker::File { path, chunk } => {
                 fog_types::job::check_inside_path(&path).map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
                 self.disk_left = self

@@ -1,4 +1,7 @@
-use wasmtime::{Config, Engine, OptLevel, WasmFeatures};
+use fog_instrument::{Abilities, instrument};
+use serde::{Deserialize, Serialize};
+use wasmparser::WasmFeatures;
+use wasmtime::{Config, Engine, OptLevel};
 
 /// A module cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -18,29 +21,59 @@ pub enum CompileError {
     },
 }
 
+/// What runs a module. Results and work units are the same on all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum EngineKind {
+    /// Machine code of this processor; where the system forbids making code (iOS), the interpreter.
+    #[default]
+    Compiled,
+    /// Wasmtime's Pulley interpreter: slower, on every processor.
+    Interpreted,
+}
+
+impl EngineKind {
+    /// A word for file names and people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compiled => "compiled",
+            Self::Interpreted => "interpreted",
+        }
+    }
+}
+
 /// The one configuration: what is deterministic on every machine, and nothing else.
 ///
-/// Threads, relaxed SIMD and garbage collection are off; NaNs are canonical; fuel counts work.
-pub(crate) fn engine(stack_bytes: usize) -> Result<Engine, CompileError> {
+/// Threads, relaxed SIMD and garbage-collected types are off; NaNs are canonical. Exceptions and
+/// several memories are on for what the rewriting adds; the modules of jobs may not use them.
+pub(crate) fn engine(kind: EngineKind, stack_bytes: usize) -> Result<Engine, CompileError> {
     let mut config = Config::new();
+    let failed = |e: wasmtime::Error| CompileError::Engine { message: format!("{e:#}") };
     config
-        .wasm_features(WasmFeatures::all(), false)
-        .wasm_features(WasmFeatures::WASM1, true)
-        .wasm_features(accepted(), true)
-        .consume_fuel(true)
-        .cranelift_nan_canonicalization(true)
+        .wasm_features(wasmtime::WasmFeatures::all(), false)
+        .wasm_features(wasmtime::WasmFeatures::from_bits_truncate(accepted().bits()), true)
+        .wasm_features(wasmtime::WasmFeatures::MULTI_MEMORY, true)
         .cranelift_opt_level(OptLevel::Speed)
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false)
+        .wasm_branch_hinting(true)
         .concurrency_support(false)
         .max_wasm_stack(stack_bytes)
         .async_stack_size(stack_bytes + (512 << 10));
-    Engine::new(&config).map_err(|e| CompileError::Engine { message: format!("{e:#}") })
+    if kind == EngineKind::Interpreted || cfg!(target_os = "ios") {
+        let width = if cfg!(target_pointer_width = "64") { "pulley64" } else { "pulley32" };
+        config.target(width).map_err(failed)?;
+    }
+    Engine::new(&config).map_err(failed)
 }
 
-fn accepted() -> WasmFeatures {
-    WasmFeatures::MUTABLE_GLOBAL
+/// The proposals a job may use: version 2 of the standard, tail calls, extended constant expressions.
+#[must_use]
+pub fn accepted() -> WasmFeatures {
+    WasmFeatures::WASM1
+        | WasmFeatures::GC_TYPES
+        | WasmFeatures::MUTABLE_GLOBAL
         | WasmFeatures::SATURATING_FLOAT_TO_INT
         | WasmFeatures::SIGN_EXTENSION
         | WasmFeatures::REFERENCE_TYPES
@@ -57,24 +90,22 @@ fn accepted() -> WasmFeatures {
 /// [`CompileError::Invalid`] with the validator's reason.
 pub fn validate(module: &[u8]) -> Result<(), CompileError> {
     require_binary(module)?;
-    let engine = engine(1 << 20)?;
-    wasmtime::Module::validate(&engine, module).map_err(invalid)
+    let invalid = |e: wasmparser::BinaryReaderError| CompileError::Invalid { message: e.to_string() };
+    wasmparser::Validator::new_with_features(accepted()).validate_all(module).map(drop).map_err(invalid)
 }
 
-/// Compiles `module` to this machine's code. Runs the compiler in this process: call it from a
-/// worker.
+/// Rewrites `module` for counting and stopping and compiles it for this machine. Runs the compiler
+/// in this process: call it from a worker.
 ///
 /// # Errors
 /// [`CompileError`]; the module is refused whole.
-pub fn compile(module: &[u8]) -> Result<Vec<u8>, CompileError> {
+pub fn compile(module: &[u8], kind: EngineKind) -> Result<Vec<u8>, CompileError> {
     require_binary(module)?;
-    engine(1 << 20)?.precompile_module(module).map_err(invalid)
+    let instrumented = instrument(module, accepted(), Abilities::default()).map_err(|e| CompileError::Invalid { message: e.to_string() })?;
+    let engine = engine(kind, 1 << 20)?;
+    engine.precompile_module(&instrumented.module).map_err(|e| CompileError::Invalid { message: format!("{e:#}") })
 }
 
 fn require_binary(module: &[u8]) -> Result<(), CompileError> {
     if module.starts_with(b"\0asm") { Ok(()) } else { Err(CompileError::Invalid { message: "it does not begin with the bytes of a .wasm file".to_owned() }) }
-}
-
-fn invalid(error: wasmtime::Error) -> CompileError {
-    CompileError::Invalid { message: format!("{error:#}") }
 }

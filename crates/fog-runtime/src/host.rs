@@ -7,8 +7,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::compile::EngineKind;
 use crate::program::{Seat, WorkerProgram};
-use crate::protocol::{FromWorker, MAX_FRAME_BYTES, ToWorker, decode_frame, encode_frame};
+use crate::protocol::{CHUNK_BYTES, FromWorker, MAX_FRAME_BYTES, ToWorker, decode_frame, encode_frame};
 use crate::sandbox::Walls;
 use crate::task::TaskSpec;
 
@@ -86,7 +87,7 @@ pub enum WorkerEvent {
 /// One running task in its own process, or thread. Dropping it ends the task.
 #[derive(Debug)]
 pub struct Worker {
-    duty: mpsc::Sender<Percent>,
+    wishes: mpsc::Sender<Wish>,
     /// Events in order. Slow readers slow the worker; nothing is dropped.
     pub events: mpsc::Receiver<WorkerEvent>,
     pid: Option<u32>,
@@ -94,27 +95,35 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker on a task.
+    /// Starts a worker on a task, from its beginning or from the state of a checkpoint.
     ///
     /// # Errors
     /// [`WorkerError::Start`] when there is no process.
-    pub fn spawn(program: &WorkerProgram, spec: TaskSpec) -> Result<Self, WorkerError> {
+    pub fn spawn(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>) -> Result<Self, WorkerError> {
         let mut seat = program.start()?;
         let pid = seat.pid();
         let (Some(input), Some(output)) = (seat.input.take(), seat.output.take()) else {
             return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
         };
-        let (duty, duty_changes) = mpsc::channel(16);
+        let (wishes, wished) = mpsc::channel(16);
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
-        let session = Session { seat, input, sink, duty: duty_changes, freeze_by: None, is_stopped: false };
-        let guard = tokio::spawn(session.serve(spec, output)).abort_handle();
-        Ok(Self { duty, events, pid, guard })
+        let session = Session { seat, input, sink, wishes: wished, freeze_by: None, is_stopped: false };
+        let guard = tokio::spawn(session.serve(spec, state, output)).abort_handle();
+        Ok(Self { wishes, events, pid, guard })
     }
 
     /// Sets the share of processor time; 0 freezes the task within 100 ms, whatever it does.
     pub fn set_duty(&self, duty: Percent) {
         // A full queue holds newer wishes than the worker has read; it drains in microseconds.
-        let _ = self.duty.try_send(duty);
+        let _ = self.wishes.try_send(Wish::Duty(duty));
+    }
+
+    /// Asks for a checkpoint at the next safe point, within milliseconds; its pieces and
+    /// [`FromWorker::Saved`] come as events. A task stopped by the system answers once it goes on.
+    ///
+    /// With `whole` it stands alone; otherwise it may hold only what changed since the last one.
+    pub fn save(&self, whole: bool) {
+        let _ = self.wishes.try_send(Wish::Save { whole });
     }
 
     /// The process id, for measuring its load; none when it is a thread of this process.
@@ -130,18 +139,25 @@ impl Drop for Worker {
     }
 }
 
+/// What the holder of a worker wants of it.
+#[derive(Debug, Clone, Copy)]
+enum Wish {
+    Duty(Percent),
+    Save { whole: bool },
+}
+
 struct Session {
     seat: Seat,
     input: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     sink: mpsc::Sender<WorkerEvent>,
-    duty: mpsc::Receiver<Percent>,
+    wishes: mpsc::Receiver<Wish>,
     freeze_by: Option<Instant>,
     is_stopped: bool,
 }
 
 impl Session {
-    async fn serve(mut self, spec: TaskSpec, output: Box<dyn AsyncRead + Send + Sync + Unpin>) {
-        let error = match self.converse(spec, output).await {
+    async fn serve(mut self, spec: TaskSpec, state: Option<Vec<u8>>, output: Box<dyn AsyncRead + Send + Sync + Unpin>) {
+        let error = match self.converse(spec, state.unwrap_or_default(), output).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -149,8 +165,12 @@ impl Session {
         let _ = self.sink.send(WorkerEvent::Gone(error)).await;
     }
 
-    async fn converse(&mut self, spec: TaskSpec, output: Box<dyn AsyncRead + Send + Sync + Unpin>) -> Result<(), WorkerError> {
-        self.say(&ToWorker::Start(Box::new(spec))).await?;
+    async fn converse(&mut self, spec: TaskSpec, state: Vec<u8>, output: Box<dyn AsyncRead + Send + Sync + Unpin>) -> Result<(), WorkerError> {
+        self.say(&ToWorker::Start { spec: Box::new(spec), state_bytes: state.len() as u64 }).await?;
+        for piece in state.chunks(CHUNK_BYTES) {
+            self.say(&ToWorker::State(piece.to_vec())).await?;
+        }
+        drop(state);
         // Frames are read by a task of their own: reading half a frame must not be cancelled.
         let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
         let reader = tokio::spawn(read_frames(output, frames_in));
@@ -167,8 +187,9 @@ impl Session {
                     Some(Err(message)) => return Err(WorkerError::Nonsense { message }),
                     None => return Err(self.died().await),
                 },
-                duty = self.duty.recv() => match duty {
-                    Some(duty) => self.change_duty(duty).await?,
+                wish = self.wishes.recv() => match wish {
+                    Some(Wish::Duty(duty)) => self.change_duty(duty).await?,
+                    Some(Wish::Save { whole }) => self.say(&ToWorker::Save { whole }).await?,
                     None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(freeze_by.unwrap_or_else(Instant::now)), if freeze_by.is_some() => {
@@ -266,7 +287,7 @@ async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Result<FromWo
 ///
 /// # Errors
 /// [`WorkerError::Module`] when the module is at fault; others may go away on another try.
-pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) -> Result<bool, WorkerError> {
+pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path, engine: EngineKind) -> Result<bool, WorkerError> {
     if tokio::fs::try_exists(artifact).await.unwrap_or(false) {
         return Ok(true);
     }
@@ -284,7 +305,7 @@ pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path) ->
     partial.push(format!(".{}-{since}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
     let partial = PathBuf::from(partial);
     let mut seat = program.start()?;
-    let message = ToWorker::Compile { module: module.to_owned(), artifact: partial.clone() };
+    let message = ToWorker::Compile { module: module.to_owned(), artifact: partial.clone(), engine };
     let result = tokio::time::timeout(COMPILE_LIMIT, ask(&mut seat, &message)).await;
     seat.end();
     let answer = match result {

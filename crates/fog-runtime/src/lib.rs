@@ -5,6 +5,7 @@
 //! (`fog-store`). The parent's half is [`Worker`]; the child's half is [`worker_main`], which the
 //! program must call first thing when started as a worker.
 
+mod checkpoint;
 mod compile;
 mod host;
 mod outcome;
@@ -12,17 +13,22 @@ mod program;
 mod protocol;
 mod run;
 mod sandbox;
+mod seal;
+mod snapshot;
 mod task;
 mod vfs;
 mod wasi;
 mod worker;
 
-pub use compile::{CompileError, compile, validate};
+pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
+pub use compile::{CompileError, EngineKind, accepted, compile, validate};
 pub use host::{Worker, WorkerError, WorkerEvent, check_walls, prepare};
 pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
 pub use program::WorkerProgram;
-pub use protocol::{FromWorker, MAX_FRAME_BYTES, ProtocolError, ToWorker, decode_frame};
-pub use run::{Control, Observer, RunError, run};
+pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};
+pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};
 pub use sandbox::Walls;
-pub use task::{Mount, TaskSpec};
+pub use seal::{Key, new_key};
+pub use snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
+pub use task::{Mount, Segments, TaskSpec};
 pub use worker::{WORKER_ARGUMENT, worker_main};

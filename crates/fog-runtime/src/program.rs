@@ -52,8 +52,11 @@ pub(crate) struct Seat {
 
 impl Seat {
     fn of_process(path: &std::path::Path, args: &[OsString]) -> std::io::Result<Self> {
-        let mut child =
-            Command::new(path).args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+        let mut command = Command::new(path);
+        // Ctrl-C in a terminal is for the parent, which wants a checkpoint of its worker first.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
         let input = child.stdin.take().map(|pipe| Box::new(pipe) as _);
         let output = child.stdout.take().map(|pipe| Box::new(pipe) as _);
         Ok(Self { input, output, child: Some(child) })

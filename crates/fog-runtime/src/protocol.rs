@@ -8,6 +8,7 @@ use fog_types::Percent;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::compile::EngineKind;
 use crate::outcome::Report;
 use crate::sandbox::Walls;
 use crate::task::TaskSpec;
@@ -26,11 +27,25 @@ pub enum ToWorker {
         module: PathBuf,
         /// Where the compiled form goes; must not exist.
         artifact: PathBuf,
+        /// What will run it.
+        engine: EngineKind,
     },
     /// Run a task. The first message of a running worker.
-    Start(Box<TaskSpec>),
+    Start {
+        /// Which.
+        spec: Box<TaskSpec>,
+        /// Bytes of the checkpoint to continue from, which follow in pieces; 0 to begin.
+        state_bytes: u64,
+    },
     /// Use this share of processor time from now on; 0 freezes the task where it is.
     Duty(Percent),
+    /// The next piece of the checkpoint to continue from.
+    State(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Take a checkpoint at the next safe point and send it; frozen or not.
+    Save {
+        /// A whole one, not what changed since the last.
+        whole: bool,
+    },
     /// Put up the walls and say which stand. The only message then.
     Walls,
 }
@@ -47,9 +62,9 @@ pub enum FromWorker {
     /// The program's first instruction is about to run.
     Started,
     /// Bytes of standard output.
-    Stdout(Vec<u8>),
+    Stdout(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Bytes of standard error.
-    Stderr(Vec<u8>),
+    Stderr(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Work units so far and the job's own progress, if it tells.
     Progress {
         /// Work units so far.
@@ -66,6 +81,7 @@ pub enum FromWorker {
         /// Relative path.
         path: String,
         /// The next bytes of it.
+        #[serde(with = "serde_bytes")]
         chunk: Vec<u8>,
     },
     /// The task ended; nothing follows.
@@ -79,6 +95,37 @@ pub enum FromWorker {
     },
     /// Which walls of the system stand around it.
     Walls(Walls),
+    /// The next piece of a checkpoint. Pieces come in order.
+    State(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The checkpoint is complete, or there is none and why.
+    Saved(Result<SavedState, String>),
+    /// The task came to a mark; its pieces and [`FromWorker::Saved`] follow where they are kept.
+    Mark(Mark),
+}
+
+/// What a worker says of a checkpoint it has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// Its size.
+    pub bytes: u64,
+    /// Work units used when it was taken.
+    pub units: u64,
+    /// Bytes of linear memory.
+    pub memory: u64,
+    /// It can be continued without the one before it.
+    pub whole: bool,
+}
+
+/// A place every honest run of a task comes to with the same state: the first safe point behind a
+/// multiple of the segment's length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Segments so far.
+    pub number: u64,
+    /// Work units used.
+    pub units: u64,
+    /// BLAKE3 of the state, in hexadecimal.
+    pub state: String,
 }
 
 /// A frame is not what the protocol allows.

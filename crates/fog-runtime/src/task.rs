@@ -3,11 +3,16 @@ use std::path::PathBuf;
 use fog_types::{Limits, Percent};
 use serde::{Deserialize, Serialize};
 
+use crate::compile::EngineKind;
+use crate::run::SLICE_UNITS;
+
 /// Everything one execution needs. The same spec gives the same result on every machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// The compiled module on this machine, as [`crate::prepare`] left it.
     pub artifact: PathBuf,
+    /// What runs it; the artifact was made for it.
+    pub engine: EngineKind,
     /// `argv[0]` inside the job.
     pub program: String,
     /// The arguments after it.
@@ -24,6 +29,25 @@ pub struct TaskSpec {
     pub seed: u64,
     /// Share of processor time to begin with.
     pub duty: Percent,
+    /// Marks to announce on the way; none by default.
+    pub segments: Option<Segments>,
+}
+
+/// The marks of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segments {
+    /// Work units between two marks: a multiple of [`SLICE_UNITS`], above 0.
+    pub units: u64,
+    /// A whole checkpoint goes with each mark.
+    pub keep: bool,
+}
+
+impl Segments {
+    /// Of about this many units: the next multiple of a slice.
+    #[must_use]
+    pub fn of(units: u64, keep: bool) -> Self {
+        Self { units: units.div_ceil(SLICE_UNITS).max(1).saturating_mul(SLICE_UNITS), keep }
+    }
 }
 
 /// One read-only input.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use crate::wasi::Errno;
 
 pub(crate) type NodeId = usize;
@@ -48,7 +50,100 @@ pub(crate) enum Kind {
     Progress,
 }
 
+/// The tree as a checkpoint keeps it. Inputs are kept by their place; their bytes are the job's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VfsState {
+    nodes: Vec<NodeState>,
+    free: Vec<u32>,
+    used: u64,
+    peak: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct NodeState {
+    kind: KindState,
+    writable: bool,
+    parent: u32,
+    modified: u64,
+    links: u32,
+    opens: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum KindState {
+    Dir(Vec<(String, u32)>),
+    Memory(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// An input of this length.
+    Host(u64),
+    Null,
+    Progress,
+}
+
 impl Vfs {
+    pub(crate) fn state(&self) -> VfsState {
+        let small = |id: &NodeId| *id as u32;
+        let node = |node: &Node| NodeState {
+            kind: match &node.kind {
+                Kind::Dir(children) => KindState::Dir(children.iter().map(|(name, id)| (name.clone(), small(id))).collect()),
+                Kind::Memory(data) => KindState::Memory(data.clone()),
+                Kind::Host { len, .. } => KindState::Host(*len),
+                Kind::Null => KindState::Null,
+                Kind::Progress => KindState::Progress,
+            },
+            writable: node.writable,
+            parent: small(&node.parent),
+            modified: node.modified,
+            links: node.links,
+            opens: node.opens,
+        };
+        VfsState { nodes: self.nodes.iter().map(node).collect(), free: self.free.iter().map(small).collect(), used: self.used, peak: self.peak }
+    }
+
+    /// Takes the state of a checkpoint over a fresh tree with the same inputs.
+    ///
+    /// The state may come from anywhere: every number in it is checked.
+    pub(crate) fn restore(&mut self, state: VfsState) -> Result<(), String> {
+        let count = state.nodes.len();
+        if count < self.nodes.len() || count > MAX_NODES || state.used > self.quota {
+            return Err("its files do not fit this task".to_owned());
+        }
+        let place = |id: u32| usize::try_from(id).ok().filter(|id| *id < count).ok_or_else(|| "a file has no place".to_owned());
+        let mut fresh: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        for (id, node) in state.nodes.into_iter().enumerate() {
+            let kind = match node.kind {
+                KindState::Dir(children) => Kind::Dir(children.into_iter().map(|(name, id)| Ok((name, place(id)?))).collect::<Result<_, String>>()?),
+                KindState::Memory(data) => Kind::Memory(data),
+                KindState::Host(len) => match fresh.get_mut(id).and_then(Option::take).map(|node| node.kind) {
+                    Some(Kind::Host { file, len: here }) if here == len => Kind::Host { file, len },
+                    _ => return Err("an input is not the one it was taken with".to_owned()),
+                },
+                KindState::Null => Kind::Null,
+                KindState::Progress => Kind::Progress,
+            };
+            let (writable, modified, links, opens) = (node.writable, node.modified, node.links, node.opens);
+            self.nodes.push(Node { kind, writable, parent: place(node.parent)?, modified, links, opens });
+        }
+        if !self.is_dir(ROOT) || self.has_cycle() {
+            return Err("its folders do not form a tree".to_owned());
+        }
+        self.free = state.free.into_iter().map(place).collect::<Result<_, String>>()?;
+        (self.used, self.peak) = (state.used, state.peak);
+        Ok(())
+    }
+
+    /// Whether some folder cannot reach the root by its parents.
+    fn has_cycle(&self) -> bool {
+        (0..self.nodes.len()).any(|id| {
+            let mut at = id;
+            let mut steps = 0;
+            while at != ROOT && steps <= 4096 {
+                at = self.nodes[at].parent;
+                steps += 1;
+            }
+            at != ROOT
+        })
+    }
+
     pub(crate) fn new(quota: u64) -> Self {
         let root = Node { kind: Kind::Dir(BTreeMap::new()), writable: true, parent: ROOT, modified: 0, links: 1, opens: 1 };
         let mut vfs = Self { nodes: vec![root], free: Vec::new(), quota, used: 0, peak: 0 };
@@ -95,6 +190,10 @@ impl Vfs {
         id
     }
 
+    pub(crate) fn has(&self, id: NodeId) -> bool {
+        id < self.nodes.len()
+    }
+
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]
     }
@@ -104,6 +203,11 @@ impl Vfs {
             Kind::Dir(children) => children.get(name).copied(),
             _ => None,
         }
+    }
+
+    /// Most bytes its state can take, names and all.
+    pub(crate) fn state_limit(&self) -> u64 {
+        self.quota.saturating_mul(2).saturating_add(16 << 20)
     }
 
     pub(crate) fn peak(&self) -> u64 {

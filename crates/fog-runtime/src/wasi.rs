@@ -9,7 +9,7 @@ mod memory;
 mod path_calls;
 mod system_calls;
 
-pub(crate) use context::{Context, Exit};
+pub(crate) use context::{Context, Exit, WasiState};
 pub(crate) use memory::GuestMemory;
 
 use wasmtime::{Caller, Linker};
@@ -47,7 +47,8 @@ type Call = Result<(), Errno>;
 
 /// Runs one call: charges it, gives it the clock, turns its error into a number.
 fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Call) -> wasmtime::Result<i32> {
-    let fuel = caller.get_fuel()?;
+    let Some(left) = caller.data().left else { return Ok(Errno::Fault as i32) };
+    let count = left.get(&mut *caller).i64().unwrap_or(0);
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => {
@@ -59,11 +60,11 @@ fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut G
         }
     };
     let (bytes, context) = memory.data_and_store_mut(&mut *caller);
-    context.units = context.units_limit.saturating_sub(fuel);
+    context.units = context.meter.used(count);
     context.moved = 0;
     let result = body(context, &mut GuestMemory::new(bytes));
     let cost = CALL_UNITS + context.moved / BYTES_PER_UNIT;
-    caller.set_fuel(fuel.saturating_sub(cost))?;
+    left.set(&mut *caller, wasmtime::Val::I64(count.saturating_sub(cost.cast_signed())))?;
     Ok(result.map_or_else(|errno| errno as i32, |()| 0))
 }
 

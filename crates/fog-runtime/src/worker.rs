@@ -1,5 +1,4 @@
 use std::io::{self, BufWriter, Read, Write};
-use std::ops::ControlFlow;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -8,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use fog_types::Percent;
 
-use crate::compile;
-use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker, read_frame, write_frame};
-use crate::run::{Control, Observer, RunError, run};
+use crate::compile::{self, EngineKind};
+use crate::protocol::{CHUNK_BYTES, FromWorker, Mark, SavedState, ToWorker, read_frame, write_frame};
+use crate::run::{Control, Observer, Order, RunError, run};
 use crate::sandbox::{self, Walls};
+use crate::snapshot::Snapshot;
 use crate::task::TaskSpec;
 
 /// The argument that makes a program of ours a worker. Not for people.
@@ -61,23 +61,39 @@ impl Place {
 
 fn work(mut orders: impl Read + Send + 'static, mut news: impl Write + Send + 'static, place: Place) {
     match read_frame(&mut orders) {
-        Ok(ToWorker::Compile { module, artifact }) => {
-            let message = match compile_file(&module, &artifact, place) {
+        Ok(ToWorker::Compile { module, artifact, engine }) => {
+            let message = match compile_file(&module, &artifact, engine, place) {
                 Ok(()) => FromWorker::Compiled,
                 Err(message) => message,
             };
             // A parent that has gone needs no answer.
             let _ = write_frame(&mut news, &message);
         }
-        Ok(ToWorker::Start(spec)) => execute(&spec, orders, Box::new(news), place),
+        Ok(ToWorker::Start { spec, state_bytes }) => {
+            // A parent that stops in the middle has gone.
+            if let Ok(state) = read_state(&mut orders, state_bytes) {
+                execute(&spec, &state, orders, Box::new(news), place);
+            }
+        }
         Ok(ToWorker::Walls) => {
             let _ = write_frame(&mut news, &FromWorker::Walls(place.restrict()));
         }
-        Ok(ToWorker::Duty(_)) | Err(_) => {}
+        Ok(ToWorker::Duty(_) | ToWorker::State(_) | ToWorker::Save { .. }) | Err(_) => {}
     }
 }
 
-fn compile_file(module: &std::path::Path, artifact: &std::path::Path, place: Place) -> Result<(), FromWorker> {
+fn read_state(orders: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut state = Vec::new();
+    while (state.len() as u64) < bytes {
+        match read_frame(orders)? {
+            ToWorker::State(piece) if !piece.is_empty() => state.extend(piece),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+    Ok(state)
+}
+
+fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: EngineKind, place: Place) -> Result<(), FromWorker> {
     let file = |what: &str| {
         let what = what.to_owned();
         move |e: io::Error| FromWorker::CannotWrite(format!("the {what}: {e}"))
@@ -86,14 +102,14 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, place: Pla
     let mut out = std::fs::File::create_new(artifact).map_err(file("compiled module"))?;
     // The module is foreign from here on; the compiler needs nothing but memory.
     place.restrict();
-    let compiled = compile::compile(&bytes).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;
+    let compiled = compile::compile(&bytes, engine).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;
     out.write_all(&compiled).map_err(file("compiled module"))
 }
 
-fn execute(spec: &TaskSpec, orders: impl Read + Send + 'static, news: Box<dyn Write + Send>, place: Place) {
+fn execute(spec: &TaskSpec, state: &[u8], orders: impl Read + Send + 'static, news: Box<dyn Write + Send>, place: Place) {
     let shared = Arc::new(Shared {
         place,
-        state: Mutex::new(State { duty: spec.duty, permille: None, is_abandoned: false }),
+        state: Mutex::new(State { duty: spec.duty, permille: None, is_abandoned: false, wants_save: None }),
         changed: Condvar::new(),
         out: Mutex::new(BufWriter::with_capacity(64 << 10, news)),
     });
@@ -102,8 +118,10 @@ fn execute(spec: &TaskSpec, orders: impl Read + Send + 'static, news: Box<dyn Wr
         return;
     }
     let observer = Box::new(Announcer { shared: Arc::clone(&shared) });
-    let mut control = Throttle { shared: Arc::clone(&shared), debt: Duration::ZERO, last_progress: Instant::now() };
-    let message = match run(spec, observer, &mut control, || _ = place.restrict()) {
+    let control = Box::new(Throttle { shared: Arc::clone(&shared), debt: Duration::ZERO, last_progress: Instant::now(), is_frozen: false });
+    let snapshot = if state.is_empty() { Ok(None) } else { Snapshot::decode(state).map(Some) };
+    let result = snapshot.map_err(|e| RunError::Checkpoint(e.to_string())).and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
+    let message = match result {
         Ok((report, files)) => {
             for file in files {
                 let mut chunks = file.data.chunks(CHUNK_BYTES);
@@ -132,6 +150,8 @@ struct State {
     duty: Percent,
     permille: Option<u16>,
     is_abandoned: bool,
+    /// A checkpoint is asked for; whether a whole one.
+    wants_save: Option<bool>,
 }
 
 impl Shared {
@@ -161,7 +181,13 @@ impl Shared {
                     self.state().duty = duty;
                     self.changed.notify_all();
                 }
-                Ok(ToWorker::Start(_) | ToWorker::Compile { .. } | ToWorker::Walls) => {}
+                Ok(ToWorker::Save { whole }) => {
+                    let mut state = self.state();
+                    state.wants_save = Some(whole || state.wants_save == Some(true));
+                    drop(state);
+                    self.changed.notify_all();
+                }
+                Ok(ToWorker::Start { .. } | ToWorker::Compile { .. } | ToWorker::State(_) | ToWorker::Walls) => {}
                 Err(_) => return self.abandon(),
             }
         }
@@ -194,10 +220,12 @@ struct Throttle {
     shared: Arc<Shared>,
     debt: Duration,
     last_progress: Instant,
+    /// The parent was told so.
+    is_frozen: bool,
 }
 
 impl Control for Throttle {
-    fn safe_point(&mut self, worked: Duration, units: u64) -> ControlFlow<()> {
+    fn safe_point(&mut self, worked: Duration, units: u64) -> Order {
         let permille = self.shared.state().permille;
         if self.last_progress.elapsed() >= PROGRESS_EVERY {
             self.last_progress = Instant::now();
@@ -205,19 +233,25 @@ impl Control for Throttle {
         }
         let mut state = self.shared.state();
         if state.duty == Percent::ZERO && !state.is_abandoned {
-            drop(state);
-            self.shared.send(&FromWorker::Frozen);
-            let is_held = |state: &mut State| state.duty == Percent::ZERO && !state.is_abandoned;
-            state = self.shared.changed.wait_while(self.shared.state(), is_held).unwrap_or_else(PoisonError::into_inner);
-            self.debt = Duration::ZERO;
-            if !state.is_abandoned {
+            if !std::mem::replace(&mut self.is_frozen, true) {
                 drop(state);
-                self.shared.send(&FromWorker::Thawed);
-                return ControlFlow::Continue(());
+                self.shared.send(&FromWorker::Frozen);
+                state = self.shared.state();
             }
+            let is_held = |state: &mut State| state.duty == Percent::ZERO && !state.is_abandoned && state.wants_save.is_none();
+            state = self.shared.changed.wait_while(state, is_held).unwrap_or_else(PoisonError::into_inner);
+            self.debt = Duration::ZERO;
         }
         if state.is_abandoned {
-            return ControlFlow::Break(());
+            return Order::Abandon;
+        }
+        if let Some(whole) = state.wants_save.take() {
+            return Order::Save { whole };
+        }
+        if std::mem::take(&mut self.is_frozen) {
+            drop(state);
+            self.shared.send(&FromWorker::Thawed);
+            return Order::Go;
         }
         let duty = u32::from(state.duty.get());
         self.debt += worked * (100 - duty) / duty;
@@ -225,10 +259,26 @@ impl Control for Throttle {
             let begun = Instant::now();
             let duty_now = state.duty;
             let sleep = self.debt.min(LONGEST_SLEEP);
-            let is_same = |state: &mut State| state.duty == duty_now && !state.is_abandoned;
+            let is_same = |state: &mut State| state.duty == duty_now && !state.is_abandoned && state.wants_save.is_none();
             let _ = self.shared.changed.wait_timeout_while(state, sleep, is_same);
             self.debt = self.debt.saturating_sub(begun.elapsed());
         }
-        ControlFlow::Continue(())
+        Order::Go
+    }
+
+    fn save(&mut self, snapshot: Result<Snapshot, String>) {
+        let saved = snapshot.and_then(|snapshot| {
+            let bytes = snapshot.encode().map_err(|e| e.to_string())?;
+            for piece in bytes.chunks(CHUNK_BYTES) {
+                self.shared.send(&FromWorker::State(piece.to_vec()));
+            }
+            let (units, memory) = (snapshot.units().0, snapshot.memory_bytes());
+            Ok(SavedState { bytes: bytes.len() as u64, units, memory, whole: snapshot.is_whole() })
+        });
+        self.shared.send(&FromWorker::Saved(saved));
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.shared.send(&FromWorker::Mark(mark));
     }
 }

@@ -2,11 +2,11 @@
 //! that need a worker process.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fog_runtime::{Control, LimitKind, Mount, Observer, Outcome, OutputFile, Report, TaskSpec, compile, run, validate};
+use fog_runtime::{Control, EngineKind, LimitKind, Mount, Observer, Order, Outcome, OutputFile, Report, Snapshot, TaskSpec, compile, run, validate};
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
 
 #[derive(Clone, Default)]
@@ -25,15 +25,19 @@ impl Observer for Log {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct FullSpeed {
-    slices: u64,
+    slices: Arc<AtomicU64>,
 }
 
 impl Control for FullSpeed {
-    fn safe_point(&mut self, _worked: Duration, _units: u64) -> ControlFlow<()> {
-        self.slices += 1;
-        ControlFlow::Continue(())
+    fn safe_point(&mut self, _worked: Duration, _units: u64) -> Order {
+        self.slices.fetch_add(1, Ordering::Relaxed);
+        Order::Go
+    }
+
+    fn save(&mut self, _snapshot: Result<Snapshot, String>) {
+        unreachable!("nobody asked for a checkpoint");
     }
 }
 
@@ -47,9 +51,10 @@ struct Ran {
 
 fn spec(folder: &tempfile::TempDir, wat: &str, limits: Limits) -> TaskSpec {
     let artifact = folder.path().join("module.cwasm");
-    std::fs::write(&artifact, compile(&wat::parse_str(wat).unwrap()).unwrap()).unwrap();
+    std::fs::write(&artifact, compile(&wat::parse_str(wat).unwrap(), EngineKind::Compiled).unwrap()).unwrap();
     TaskSpec {
         artifact,
+        engine: EngineKind::Compiled,
         program: "test".to_owned(),
         args: vec!["one".to_owned()],
         env: vec![("KEY".to_owned(), "value".to_owned())],
@@ -58,14 +63,15 @@ fn spec(folder: &tempfile::TempDir, wat: &str, limits: Limits) -> TaskSpec {
         limits,
         seed: 0,
         duty: Percent::FULL,
+        segments: None,
     }
 }
 
 fn execute(spec: &TaskSpec) -> Ran {
-    let (log, mut control) = (Log::default(), FullSpeed::default());
-    let (report, files) = run(spec, Box::new(log.clone()), &mut control, || {}).unwrap();
+    let (log, control) = (Log::default(), FullSpeed::default());
+    let (report, files) = run(spec, None, Box::new(log.clone()), Box::new(control.clone()), || {}).unwrap();
     let (stdout, _, permille) = log.0.lock().unwrap().clone();
-    Ran { report, files, stdout, permille, slices: control.slices }
+    Ran { report, files, stdout, permille, slices: control.slices.load(Ordering::Relaxed) }
 }
 
 fn ran(wat: &str, limits: Limits) -> Ran {

@@ -4,16 +4,28 @@
 
 use std::time::Duration;
 
-use fog_runtime::{FromWorker, Outcome, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{EngineKind, FromWorker, Outcome, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
 use fog_types::{Limits, Percent};
 
 async fn spec(folder: &tempfile::TempDir, wat: &str) -> TaskSpec {
     let (module, artifact) = (folder.path().join("m.wasm"), folder.path().join("m.cwasm"));
     std::fs::write(&module, wat::parse_str(wat).unwrap()).unwrap();
-    assert!(!prepare(&WorkerProgram::Thread, &module, &artifact).await.unwrap());
-    assert!(prepare(&WorkerProgram::Thread, &module, &artifact).await.unwrap());
+    assert!(!prepare(&WorkerProgram::Thread, &module, &artifact, EngineKind::Compiled).await.unwrap());
+    assert!(prepare(&WorkerProgram::Thread, &module, &artifact, EngineKind::Compiled).await.unwrap());
     let limits = Limits::default();
-    TaskSpec { artifact, program: "m".to_owned(), args: vec![], env: vec![], stdin: None, inputs: vec![], limits, seed: 0, duty: Percent::FULL }
+    TaskSpec {
+        artifact,
+        engine: EngineKind::Compiled,
+        program: "m".to_owned(),
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        limits,
+        seed: 0,
+        duty: Percent::FULL,
+        segments: None,
+    }
 }
 
 /// Everything the worker says until its report.
@@ -40,7 +52,7 @@ async fn a_thread_gives_what_a_process_gives() {
             (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 6))
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
     let spec = spec(&folder, wat).await;
-    let mut worker = Worker::spawn(&WorkerProgram::Thread, spec).unwrap();
+    let mut worker = Worker::spawn(&WorkerProgram::Thread, spec, None).unwrap();
     assert_eq!(worker.pid(), None);
     let (stdout, report) = finish(&mut worker).await;
     assert_eq!((stdout.as_slice(), report.outcome), (b"hello\n".as_slice(), Outcome::Exited(0)));
@@ -56,7 +68,7 @@ fn worker_threads() -> usize {
 async fn a_thread_freezes_goes_on_and_ends_with_its_worker() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(&folder, r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).await;
-    let mut worker = Worker::spawn(&WorkerProgram::Thread, spec).unwrap();
+    let mut worker = Worker::spawn(&WorkerProgram::Thread, spec, None).unwrap();
     let frozen = async |worker: &mut Worker, wanted: bool| {
         let wait = async {
             loop {

@@ -86,6 +86,7 @@ span-days = { $n ->
 }
 ago = vor { $span }
 units = { $n } Einheiten
+saved-ago = gesichert { $ago }
 left = noch { $span }
 
 # Pages
@@ -280,6 +281,8 @@ setting-unknown_idle = Keine Zeit seit der letzten Eingabe
 setting-unknown_idle-why = Was gilt, wenn nicht zu erkennen ist, ob jemand da ist.
 setting-unknown_energy = Kein Energiewert
 setting-unknown_energy-why = Was gilt, wenn die Quelle nicht antwortet.
+setting-checkpoint_every = Sicherungspunkt alle
+setting-checkpoint_every-why = Eine abgebrochene Aufgabe verliert höchstens so viel Arbeit. Auch Pausen sichern.
 setting-keep_finished_days = Beendete Aufträge behalten
 setting-keep_finished_days-why = Danach werden sie mit ihren Ergebnissen entfernt.
 setting-first_run_done = Erster Bildschirm gesehen

@@ -86,6 +86,7 @@ span-days = { $n ->
 }
 ago = { $span } ago
 units = { $n } units
+saved-ago = saved { $ago }
 left = { $span } left
 
 # Pages
@@ -280,6 +281,8 @@ setting-unknown_idle = No input idle time
 setting-unknown_idle-why = What to do when it cannot be told whether somebody is there.
 setting-unknown_energy = No energy value
 setting-unknown_energy-why = What to do when the source does not answer.
+setting-checkpoint_every = Checkpoint every
+setting-checkpoint_every-why = A task that is killed loses at most this much work. Pauses save as well.
 setting-keep_finished_days = Keep ended jobs
 setting-keep_finished_days-why = Then they and their results are removed.
 setting-first_run_done = First screen seen

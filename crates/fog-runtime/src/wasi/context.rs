@@ -1,12 +1,13 @@
 use std::fmt;
 use std::io;
 
-use wasmtime::{Memory, ResourceLimiter};
+use serde::{Deserialize, Serialize};
+use wasmtime::{Global, Memory, ResourceLimiter};
 
 use super::{Call, Errno, GuestMemory};
-use crate::run::Observer;
+use crate::run::{Control, Meter, Observer};
 use crate::task::TaskSpec;
-use crate::vfs::{Kind, NodeId, ROOT, Vfs};
+use crate::vfs::{Kind, NodeId, ROOT, Vfs, VfsState};
 
 /// The job's clock starts here: 2020-01-01 00:00 UTC, for every job.
 pub(super) const CLOCK_START_NANOS: u64 = 1_577_836_800 * 1_000_000_000;
@@ -33,22 +34,33 @@ pub(crate) struct Context {
     pub(super) random: blake3::OutputReader,
     pub(super) slept_nanos: u64,
     pub(crate) units: u64,
-    pub(crate) units_limit: u64,
+    /// The count that the module charges.
+    pub(crate) left: Option<Global>,
+    pub(crate) meter: Meter,
+    pub(crate) control: Box<dyn Control>,
+    /// The stack is being unwound: what grows now is ours.
+    pub(crate) is_stopping: bool,
+    /// A checkpoint is to be taken then; whether a whole one.
+    pub(crate) wants_save: Option<bool>,
+    /// Why this module cannot be stopped.
+    pub(crate) obstacle: Option<String>,
     /// Bytes moved by the call under way.
     pub(super) moved: u64,
     pub(crate) memory: Option<Memory>,
     pub(crate) memory_limit: usize,
     pub(crate) memory_peak: usize,
-    table_limit: usize,
+    pub(crate) table_limit: usize,
     tables: usize,
     log_limit: u64,
     /// Bytes seen on stdout and stderr, kept or not.
     pub(crate) log_seen: [u64; 2],
+    /// Of each write to them, with the one before.
+    log_digests: [[u8; 32]; 2],
     pub(crate) observer: Box<dyn Observer>,
 }
 
 /// An open file of the job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fd {
     pub(super) target: Target,
     pub(super) position: u64,
@@ -57,15 +69,53 @@ pub(super) struct Fd {
     pub(super) writable: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Target {
     Stdout,
     Stderr,
     Node(NodeId),
 }
 
+/// What a checkpoint keeps of a job's world.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WasiState {
+    files: VfsState,
+    fds: Vec<Option<Fd>>,
+    random_position: u64,
+    slept_nanos: u64,
+    memory_peak: u64,
+    log_seen: [u64; 2],
+    log_digests: [[u8; 32]; 2],
+}
+
 impl Context {
-    pub(crate) fn new(spec: &TaskSpec, observer: Box<dyn Observer>) -> io::Result<Self> {
+    pub(crate) fn state(&self) -> WasiState {
+        WasiState {
+            files: self.vfs.state(),
+            fds: self.fds.clone(),
+            random_position: self.random.position(),
+            slept_nanos: self.slept_nanos,
+            memory_peak: self.memory_peak as u64,
+            log_seen: self.log_seen,
+            log_digests: self.log_digests,
+        }
+    }
+
+    /// Takes over what a checkpoint kept; the words say what does not fit.
+    pub(crate) fn restore(&mut self, state: WasiState) -> Result<(), String> {
+        self.vfs.restore(state.files)?;
+        let is_there = |fd: &Option<Fd>| fd.is_none_or(|fd| !matches!(fd.target, Target::Node(id) if !self.vfs.has(id)));
+        if state.fds.len() > MAX_FDS || !state.fds.iter().all(is_there) {
+            return Err("an open file is none of its files".to_owned());
+        }
+        self.fds = state.fds;
+        self.random.set_position(state.random_position);
+        (self.slept_nanos, self.log_seen, self.log_digests) = (state.slept_nanos, state.log_seen, state.log_digests);
+        self.memory_peak = usize::try_from(state.memory_peak).unwrap_or(usize::MAX);
+        Ok(())
+    }
+
+    pub(crate) fn new(spec: &TaskSpec, observer: Box<dyn Observer>, control: Box<dyn Control>) -> io::Result<Self> {
         let mut vfs = Vfs::new(spec.limits.disk.0);
         for mount in &spec.inputs {
             vfs.add_input(&mount.name, std::fs::File::open(&mount.path)?)?;
@@ -95,7 +145,12 @@ impl Context {
             random: hasher.finalize_xof(),
             slept_nanos: 0,
             units: 0,
-            units_limit: spec.limits.units.0,
+            left: None,
+            meter: Meter::new(&spec.limits, spec.segments),
+            control,
+            is_stopping: false,
+            wants_save: None,
+            obstacle: None,
             moved: 0,
             memory: None,
             memory_limit: usize::try_from(spec.limits.memory.0).unwrap_or(usize::MAX),
@@ -104,6 +159,7 @@ impl Context {
             tables: 0,
             log_limit: spec.limits.log.0,
             log_seen: [0; 2],
+            log_digests: [[0; 32]; 2],
             observer,
         })
     }
@@ -164,6 +220,8 @@ impl Context {
         let seen = &mut self.log_seen[usize::from(stderr)];
         let room = usize::try_from(self.log_limit.saturating_sub(*seen)).unwrap_or(usize::MAX);
         *seen = seen.saturating_add(bytes.len() as u64);
+        let digest = &mut self.log_digests[usize::from(stderr)];
+        *digest = *blake3::Hasher::new_keyed(digest).update(bytes).finalize().as_bytes();
         let kept = &bytes[..bytes.len().min(room)];
         if !kept.is_empty() {
             self.observer.output(stderr, kept);
@@ -204,6 +262,9 @@ impl Context {
 
 impl ResourceLimiter for Context {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if self.is_stopping {
+            return Ok(true);
+        }
         let fits = desired <= self.memory_limit;
         if fits {
             self.memory_peak = self.memory_peak.max(desired);
@@ -229,6 +290,7 @@ impl ResourceLimiter for Context {
     }
 
     fn memories(&self) -> usize {
-        1
+        // The job's, the frames' and the heap of exceptions.
+        3
     }
 }

@@ -10,7 +10,7 @@ pub extern "C" fn kernel_matmul(rounds: u32) -> u64 {
     const N: usize = 400;
     let entry = |i: usize| ((i * 7919) % 1000) as f64 / 1000.0;
     let (a, b): (Vec<f64>, Vec<f64>) = ((0..N * N).map(entry).collect(), (0..N * N).map(|i| entry(i + 13)).collect());
-    let mut check = 0;
+    let mut check = 0_u64;
     for _ in 0..rounds {
         let mut c = vec![0.0; N * N];
         for (a_row, c_row) in black_box(&a).chunks_exact(N).zip(c.chunks_exact_mut(N)) {
@@ -20,7 +20,7 @@ pub extern "C" fn kernel_matmul(rounds: u32) -> u64 {
                 }
             }
         }
-        check ^= c[N + 1].to_bits().rotate_left(7) ^ c[N * N - 1].to_bits();
+        check = check.rotate_left(9) ^ c[N + 1].to_bits().rotate_left(7) ^ c[N * N - 1].to_bits();
     }
     check
 }
@@ -66,7 +66,8 @@ pub extern "C" fn kernel_sieve(rounds: u32) -> u64 {
         for n in 2..=LIMIT {
             if !composite[n] {
                 found += 1;
-                for multiple in (n * n..=LIMIT).step_by(n) {
+                // The square of a large number does not fit a 32-bit address.
+                for multiple in (n.saturating_mul(n)..=LIMIT).step_by(n) {
                     composite[multiple] = true;
                 }
             }
@@ -121,6 +122,155 @@ pub extern "C" fn kernel_fib(rounds: u32) -> u64 {
     (0..rounds).map(|_| fib(black_box(38))).sum()
 }
 
+/// `y += a·x` over vectors that stay in the first cache: the shortest vector loop there is.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_saxpy(rounds: u32) -> u64 {
+    const N: usize = 4096;
+    let x: Vec<f32> = (0..N).map(|i| (i % 97) as f32 / 97.0).collect();
+    let mut y = vec![0.0_f32; N];
+    for round in 0..rounds.wrapping_mul(60_000) {
+        let a = 1.0 / (round % 7 + 1) as f32;
+        for (y, x) in y.iter_mut().zip(black_box(&x)) {
+            *y = *y * 0.5 + a * x;
+        }
+    }
+    u64::from(y[1].to_bits()) << 32 | u64::from(y[N - 1].to_bits())
+}
+
+/// Adler-32 (RFC 1950) over 64 KiB: two dependent additions for each byte.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_adler(rounds: u32) -> u64 {
+    let bytes: Vec<u8> = (0..65_536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let (mut a, mut b) = (1_u32, 0_u32);
+    for _ in 0..rounds.wrapping_mul(1_200) {
+        // 5552 bytes are the most that cannot overflow.
+        for part in black_box(&bytes).chunks(5552) {
+            for byte in part {
+                a += u32::from(*byte);
+                b += a;
+            }
+            (a, b) = (a % 65_521, b % 65_521);
+        }
+    }
+    u64::from(b) << 16 | u64::from(a)
+}
+
+/// Five-point stencil on a 512 × 512 grid, as PolyBench's jacobi-2d.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_jacobi(rounds: u32) -> u64 {
+    const N: usize = 512;
+    let mut from: Vec<f64> = (0..N * N).map(|i| ((i * 31) % 1009) as f64).collect();
+    let mut to = from.clone();
+    for _ in 0..rounds.wrapping_mul(100) {
+        for row in 1..N - 1 {
+            let (above, here, below) = (&from[(row - 1) * N..row * N], &from[row * N..(row + 1) * N], &from[(row + 1) * N..(row + 2) * N]);
+            let out = &mut to[row * N..(row + 1) * N];
+            for column in 1..N - 1 {
+                out[column] = 0.2 * (here[column] + here[column - 1] + here[column + 1] + above[column] + below[column]);
+            }
+        }
+        std::mem::swap(&mut from, &mut to);
+    }
+    from[N + 1].to_bits() ^ from[N * N / 2 + 7].to_bits().rotate_left(11)
+}
+
+/// LU decomposition of a 300 × 300 matrix without pivoting, as PolyBench's lu.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_lu(rounds: u32) -> u64 {
+    const N: usize = 300;
+    let mut check = 0_u64;
+    for round in 0..rounds.wrapping_mul(8) {
+        let mut a: Vec<f64> = (0..N * N).map(|i| ((i * 7 + round as usize) % 113) as f64 / 113.0 + if i / N == i % N { N as f64 } else { 0.0 }).collect();
+        for k in 0..N {
+            for i in k + 1..N {
+                let (top, rest) = a.split_at_mut(i * N);
+                let (pivot, row) = (&top[k * N..(k + 1) * N], &mut rest[..N]);
+                row[k] /= pivot[k];
+                let factor = row[k];
+                for (value, above) in row[k + 1..].iter_mut().zip(&pivot[k + 1..]) {
+                    *value -= factor * above;
+                }
+            }
+        }
+        check = check.rotate_left(5) ^ a[N * N - 1].to_bits();
+    }
+    check
+}
+
+/// All shortest paths of a graph with 300 nodes (Floyd, Warshall), as PolyBench's floyd-warshall.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_floyd(rounds: u32) -> u64 {
+    const N: usize = 300;
+    let mut check = 0_u64;
+    for round in 0..rounds.wrapping_mul(8) {
+        let mut paths: Vec<u32> = (0..N * N).map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(round) >> 12) % 1000 + 1).collect();
+        for k in 0..N {
+            let through = paths[k * N..(k + 1) * N].to_vec();
+            for i in 0..N {
+                let row = &mut paths[i * N..(i + 1) * N];
+                let first = row[k];
+                for (path, second) in row.iter_mut().zip(&through) {
+                    *path = (*path).min(first + second);
+                }
+            }
+        }
+        check = check.wrapping_mul(31).wrapping_add(paths.iter().map(|path| u64::from(*path)).sum::<u64>());
+    }
+    check
+}
+
+/// Five bodies under gravity: roots, divisions and a call for each step.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_bodies(rounds: u32) -> u64 {
+    fn step(bodies: &mut [[f64; 7]; 5]) {
+        const DT: f64 = 0.01;
+        for i in 0..5 {
+            for j in i + 1..5 {
+                let d = [0, 1, 2].map(|axis| bodies[i][axis] - bodies[j][axis]);
+                let square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+                let pull = DT / (square * square.sqrt());
+                let (mine, other) = (bodies[i][6] * pull, bodies[j][6] * pull);
+                for axis in 0..3 {
+                    bodies[i][axis + 3] -= d[axis] * other;
+                    bodies[j][axis + 3] += d[axis] * mine;
+                }
+            }
+        }
+        for body in bodies {
+            for axis in 0..3 {
+                body[axis] += DT * body[axis + 3];
+            }
+        }
+    }
+    let mut bodies = [0, 1, 2, 3, 4].map(|n| {
+        let n = f64::from(n);
+        [n * 3.1, 1.0 + n * 1.7, n * 0.3 - 0.5, 0.1 * n, 0.3 - 0.05 * n, 0.02, if n == 0.0 { 39.0 } else { 0.01 * n }]
+    });
+    for _ in 0..rounds.wrapping_mul(400_000) {
+        step(black_box(&mut bodies));
+    }
+    bodies.iter().flatten().fold(0, |check, value| check.rotate_left(7) ^ value.to_bits())
+}
+
+/// The length of a text that ends with a zero byte, byte by byte: a loop of one load.
+#[unsafe(no_mangle)]
+pub extern "C" fn kernel_scan(rounds: u32) -> u64 {
+    let mut text = vec![b'x'; 100_000];
+    text.push(0);
+    let mut total = 0;
+    for _ in 0..rounds.wrapping_mul(3_000) {
+        let mut length = 0_u64;
+        for byte in black_box(&text) {
+            if *byte == 0 {
+                break;
+            }
+            length += 1;
+        }
+        total += length;
+    }
+    total
+}
+
 fn main() -> std::process::ExitCode {
     let mut args = std::env::args().skip(1);
     let kernel: extern "C" fn(u32) -> u64 = match args.next().as_deref() {
@@ -130,8 +280,15 @@ fn main() -> std::process::ExitCode {
         Some("collatz") => kernel_collatz,
         Some("sort") => kernel_sort,
         Some("fib") => kernel_fib,
+        Some("saxpy") => kernel_saxpy,
+        Some("adler") => kernel_adler,
+        Some("jacobi") => kernel_jacobi,
+        Some("lu") => kernel_lu,
+        Some("floyd") => kernel_floyd,
+        Some("bodies") => kernel_bodies,
+        Some("scan") => kernel_scan,
         _ => {
-            eprintln!("usage: kernels matmul|hash|sieve|collatz|sort|fib [ROUNDS]");
+            eprintln!("usage: kernels matmul|hash|sieve|collatz|sort|fib|saxpy|adler|jacobi|lu|floyd|bodies|scan [ROUNDS]");
             return std::process::ExitCode::from(2);
         }
     };

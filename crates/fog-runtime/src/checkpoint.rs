@@ -1,0 +1,325 @@
+//! A checkpoint on disk: the state of a task with what it was started from. `docs/checkpoint.md`
+//! has the format byte by byte.
+
+mod format;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fog_types::{ErrorKind, HasKind, Limits};
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::SavedState;
+use crate::seal::Key;
+use crate::snapshot::{SNAPSHOT_VERSION, Snapshot};
+
+pub use format::Generation;
+pub use writer::CheckpointWriter;
+
+/// Version of the container.
+pub const CHECKPOINT_FORMAT: u32 = 1;
+
+/// What a checkpoint is of, and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointHeader {
+    /// [`CHECKPOINT_FORMAT`].
+    pub format: u32,
+    /// Version of the state inside.
+    pub state_version: u32,
+    /// Version of the cost table the units were counted with.
+    pub cost_version: u32,
+    /// BLAKE3 of the original module, in hexadecimal.
+    pub module: String,
+    /// `argv[0]`.
+    pub program: String,
+    /// The arguments after it.
+    pub args: Vec<String>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// Inputs by name, with the BLAKE3 of their bytes.
+    pub inputs: Vec<(String, String)>,
+    /// BLAKE3 of standard input, when there is one.
+    pub stdin: Option<String>,
+    /// What the task may use.
+    pub limits: Limits,
+    /// Seed of everything random inside.
+    pub seed: u64,
+    /// Work units used so far.
+    pub units: u64,
+    /// Bytes of linear memory.
+    pub memory: u64,
+    /// When it was taken, milliseconds since 1970.
+    pub taken_ms: i64,
+}
+
+impl CheckpointHeader {
+    /// Of a task with the given module and inputs, and what its worker says it has saved.
+    #[must_use]
+    pub fn new(spec: &crate::TaskSpec, module: blake3::Hash, inputs: Vec<(String, String)>, stdin: Option<String>, saved: &SavedState, now_ms: i64) -> Self {
+        Self {
+            format: CHECKPOINT_FORMAT,
+            state_version: SNAPSHOT_VERSION,
+            cost_version: fog_instrument::COST_VERSION,
+            module: module.to_hex().to_string(),
+            program: spec.program.clone(),
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            inputs,
+            stdin,
+            limits: spec.limits.clone(),
+            seed: spec.seed,
+            units: saved.units,
+            memory: saved.memory,
+            taken_ms: now_ms,
+        }
+    }
+}
+
+/// A checkpoint that was read, with everything that travels with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// What and how far.
+    pub header: CheckpointHeader,
+    /// What the job wrote so far.
+    pub stdout: Vec<u8>,
+    /// The same for standard error.
+    pub stderr: Vec<u8>,
+    /// The state; its parts put together.
+    pub snapshot: Snapshot,
+    /// The module and its inputs, when they travel with it.
+    pub files: Option<CheckpointFiles>,
+    /// How many times what changed was added to a whole state.
+    pub added: u32,
+    /// Bytes the state takes in the file.
+    pub state_bytes: u64,
+}
+
+/// What a checkpoint needs to be continued on a machine that has nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointFiles {
+    /// The original module.
+    pub module: Vec<u8>,
+    /// In the header's order.
+    pub inputs: Vec<Vec<u8>>,
+    /// Standard input.
+    pub stdin: Option<Vec<u8>>,
+}
+
+/// A checkpoint cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file cannot be used.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Not a checkpoint, cut off, or changed.
+    #[error("{path} is not a whole checkpoint: {problem}")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Sealed with another key.
+    #[error("{path} is sealed for another device, or changed; export it there with `fog job export-checkpoint`")]
+    Sealed {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+impl HasKind for CheckpointError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File { .. } => ErrorKind::Storage,
+            Self::Damaged { .. } | Self::Sealed { .. } => ErrorKind::BadInput,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Reads the newest checkpoint at `path` that is whole: the last one in it, the one before that
+    /// when the last is torn or changed, or the one in the file before it. When it is not the last,
+    /// the problem comes with it.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] of the newer file when there is none that can be used.
+    pub fn read(path: &Path, key: Option<&Key>) -> Result<(Self, Option<CheckpointError>), CheckpointError> {
+        writer::read(path, key)
+    }
+
+    /// Reads bytes that may come from anywhere; the words say what is wrong.
+    ///
+    /// # Errors
+    /// When they hold no whole checkpoint.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        Self::decode(bytes).map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// The same as one whole generation, to be written elsewhere with the given files.
+    ///
+    /// # Errors
+    /// Never in practice: the encoder has no limits of its own.
+    pub fn into_generation(self, files: Option<CheckpointFiles>) -> Result<Generation, String> {
+        let state = self.snapshot.settled().encode().map_err(|e| e.to_string())?;
+        Ok(Generation { header: self.header, stdout: self.stdout, stderr: self.stderr, state, files })
+    }
+
+    /// Removes the checkpoint at `path` and the one before it. Missing ones are fine.
+    pub fn remove(path: &Path) {
+        writer::remove(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::snapshot::{Rest, Tracker};
+    use crate::wasi::WasiState;
+
+    /// Three checkpoints of one run, each with a little more.
+    fn sample() -> [Generation; 3] {
+        let files = CheckpointFiles { module: b"module".to_vec(), inputs: vec![b"one".to_vec()], stdin: Some(vec![]) };
+        let id = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+        let mut tracker = Tracker::new();
+        let mut memory = vec![0; 65536];
+        [1, 2, 3].map(|round: u8| {
+            memory[usize::from(round) * 5000] = round;
+            let rest = Rest { globals: vec![], frames: vec![round], left: -i64::from(round), granted: 100, active_millis: 1 };
+            let snapshot = tracker.take(&[&memory], &WasiState::default(), rest, false).unwrap();
+            let header = CheckpointHeader {
+                format: CHECKPOINT_FORMAT,
+                state_version: SNAPSHOT_VERSION,
+                cost_version: 1,
+                module: id(b"module"),
+                program: "p".to_owned(),
+                args: vec!["a".to_owned()],
+                env: vec![],
+                inputs: vec![("n".to_owned(), id(b"one"))],
+                stdin: Some(id(b"")),
+                limits: Limits::default(),
+                seed: 3,
+                units: snapshot.units().0,
+                memory: 65536,
+                taken_ms: i64::from(round),
+            };
+            let stdout = vec![b'o'; usize::from(round) * 10];
+            Generation { header, stdout, stderr: vec![], state: snapshot.encode().unwrap(), files: Some(files.clone()) }
+        })
+    }
+
+    fn bytes_of(generations: &[Generation]) -> Vec<Vec<u8>> {
+        let mut chain = format::Chain::default();
+        let mut logs = [0, 0];
+        let encode = |generation: &Generation| {
+            let bytes = generation.encode(&mut chain, logs);
+            logs = [generation.stdout.len(), generation.stderr.len()];
+            bytes
+        };
+        generations.iter().map(encode).collect()
+    }
+
+    #[test]
+    fn any_change_or_cut_is_seen_and_what_lies_before_it_stands() {
+        let generations = sample();
+        let parts = bytes_of(&generations);
+        let ends: Vec<usize> = parts.iter().scan(0, |end, part| Some(std::mem::replace(end, *end + part.len()) + part.len())).collect();
+        let bytes = parts.concat();
+        let whole = Checkpoint::parse(&bytes).unwrap();
+        assert_eq!((whole.added, whole.header.units, whole.stdout.len()), (2, 103, 30));
+        assert_eq!(whole.files, generations[0].files);
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x20;
+            let before = ends.iter().filter(|end| **end <= at).count();
+            for (what, damaged) in [("changed", &changed[..]), ("cut", &bytes[..at])] {
+                let found = Checkpoint::decode(damaged);
+                match before {
+                    0 => assert!(found.is_err(), "{what} at {at}"),
+                    _ => {
+                        let (found, problem) = found.unwrap();
+                        assert_eq!(found.header.units, 100 + before as u64, "{what} at {at}");
+                        assert!(problem.is_some() || at == ends[before - 1] && what == "cut", "{what} at {at}");
+                    }
+                }
+            }
+        }
+        // Out of order, twice, or of another run.
+        let [first, second, third] = [&parts[0], &parts[1], &parts[2]];
+        for wrong in [[first, third].as_slice(), &[first, second, second], &[second], &[]] {
+            let bytes: Vec<u8> = wrong.iter().flat_map(|part| part.iter().copied()).collect();
+            assert!(Checkpoint::decode(&bytes).map_or(true, |(_, problem)| problem.is_some()));
+        }
+    }
+
+    #[test]
+    fn the_one_before_is_used_when_the_last_is_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        let key = Key::from([7; 32]);
+        let [first, second, third] = sample();
+        let mut writer = CheckpointWriter::new(path.clone(), Some(key));
+        assert!(writer.write(&second, false).is_err(), "nothing to add to");
+        assert!(writer.wants_whole());
+        writer.write(&first, true).unwrap();
+        assert!(!writer.wants_whole());
+        writer.write(&second, false).unwrap();
+        writer.write(&third, false).unwrap();
+        let read = || Checkpoint::read(&path, Some(&key)).unwrap();
+        assert_eq!((read().0.header.units, read().0.stdout.len(), read().1.is_none()), (103, 30, true));
+        assert!(matches!(Checkpoint::read(&path, Some(&Key::from([8; 32]))), Err(CheckpointError::Sealed { .. })));
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"module"), "nothing can be read without the key");
+        // The tail is torn: what lies before it stands.
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(read().0.header.units, 102);
+        assert!(read().1.is_some());
+        assert!(writer.write(&third, false).is_err(), "somebody else has changed it");
+        // A whole one moves the last file out of the way.
+        std::fs::write(&path, &bytes).unwrap();
+        let mut writer = CheckpointWriter::new(path.clone(), Some(key));
+        writer.write(&first, true).unwrap();
+        assert_eq!(read().0.header.units, 101);
+        let bytes = std::fs::read(&path).unwrap();
+        for torn in [&bytes[..bytes.len() / 2], &bytes[..3], &[]] {
+            std::fs::write(&path, torn).unwrap();
+            assert_eq!(read().0.header.units, 103);
+            assert!(read().1.is_some());
+        }
+        Checkpoint::remove(&path);
+        assert!(matches!(Checkpoint::read(&path, Some(&key)), Err(CheckpointError::File { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_exported_checkpoint_is_one_whole_generation() {
+        let generations = sample();
+        let read = Checkpoint::parse(&bytes_of(&generations).concat()).unwrap();
+        let files = read.files.clone();
+        let again = read.clone().into_generation(files).unwrap();
+        let again = Checkpoint::parse(&bytes_of(&[again])[0]).unwrap();
+        assert_eq!((again.added, &again.header, &again.stdout), (0, &read.header, &read.stdout));
+        let filled = |checkpoint: &Checkpoint| {
+            let mut memory = vec![1; 65536];
+            checkpoint.snapshot.fill(0, &mut memory).unwrap();
+            memory
+        };
+        assert_eq!(filled(&again), filled(&read));
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Checkpoint::decode(&[b"FOGCKPT1".as_slice(), &bytes].concat()).is_err());
+            prop_assert!(Snapshot::decode(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Encryption at rest: ChaCha20-Poly1305 (RFC 8439) over pieces of a mebibyte. The number of a piece
+//! is in its nonce and whether it is the last in its additional data (the STREAM construction,
+//! Hoang et al. 2015), so pieces cannot be left out, swapped or cut off.
+
+use std::io;
+
+use chacha20poly1305::aead::{Aead, KeyInit, OsRng, Payload, rand_core::RngCore};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+
+/// A key for checkpoints at rest.
+pub type Key = chacha20poly1305::Key;
+
+const PIECE: usize = 1 << 20;
+const TAG: usize = 16;
+const PREFIX: usize = 8;
+
+/// A new random key.
+#[must_use]
+pub fn new_key() -> Key {
+    ChaCha20Poly1305::generate_key(&mut OsRng)
+}
+
+fn nonce(prefix: &[u8], number: u32) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce[..PREFIX].copy_from_slice(prefix);
+    nonce[PREFIX..].copy_from_slice(&number.to_le_bytes());
+    nonce
+}
+
+/// A random prefix, then each piece with its tag.
+pub(crate) fn seal(key: &Key, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let cipher = ChaCha20Poly1305::new(key);
+    let mut out = vec![0; PREFIX];
+    OsRng.fill_bytes(&mut out);
+    let prefix = out.clone();
+    // An empty text is one empty piece.
+    let count = bytes.len().div_ceil(PIECE).max(1);
+    for number in 0..count {
+        let piece = &bytes[number * PIECE..bytes.len().min((number + 1) * PIECE)];
+        let counter = u32::try_from(number).map_err(io::Error::other)?;
+        let is_last = [u8::from(number + 1 == count)];
+        let sealed = cipher.encrypt(&nonce(&prefix, counter), Payload { msg: piece, aad: &is_last });
+        out.extend(sealed.map_err(|_| io::Error::other("the checkpoint cannot be sealed"))?);
+    }
+    Ok(out)
+}
+
+/// `None` when the key is another or a byte is changed.
+pub(crate) fn open(key: &Key, sealed: &[u8]) -> Option<Vec<u8>> {
+    let cipher = ChaCha20Poly1305::new(key);
+    let (prefix, pieces) = sealed.split_at_checked(PREFIX)?;
+    let count = pieces.len().div_ceil(PIECE + TAG);
+    let mut out = Vec::with_capacity(pieces.len());
+    for (number, piece) in pieces.chunks(PIECE + TAG).enumerate() {
+        let is_last = [u8::from(number + 1 == count)];
+        out.extend(cipher.decrypt(&nonce(prefix, u32::try_from(number).ok()?), Payload { msg: piece, aad: &is_last }).ok()?);
+    }
+    (count > 0).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cannot_be_changed_cut_or_swapped() {
+        let key = new_key();
+        for size in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let text: Vec<u8> = (0..size).map(|n| n as u8).collect();
+            let sealed = seal(&key, &text).unwrap();
+            assert_eq!(open(&key, &sealed), Some(text.clone()), "{size}");
+            assert_eq!(open(&new_key(), &sealed), None);
+            assert_eq!(open(&key, &sealed[..sealed.len() - 1]), None);
+            if size > PIECE {
+                assert_eq!(open(&key, &sealed[..PREFIX + PIECE + TAG]), None, "a whole piece cut off");
+            }
+            if size == 3 * PIECE {
+                let mut swapped = sealed.clone();
+                let piece = PIECE + TAG;
+                swapped[PREFIX..PREFIX + 2 * piece].rotate_left(piece);
+                assert_eq!(open(&key, &swapped), None);
+            }
+        }
+        assert_eq!(open(&key, &[]), None);
+    }
+}

@@ -1,0 +1,365 @@
+//! The state of a stopped task, apart from what it was started with: whole, or what changed since
+//! the one before. `docs/checkpoint.md` has the format.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use fog_types::WorkUnits;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use twox_hash::XxHash3_128;
+
+use crate::wasi::WasiState;
+
+/// Version of the bytes below. Another version, or another cost table, cannot be continued.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// What changed is found page by page; pages of nothing but zeros are left out.
+const PAGE: usize = 4 << 10;
+/// Pages that lie side by side are compressed together, up to this size.
+const RUN: usize = 64 << 10;
+
+/// Everything a task holds between two of its instructions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    version: u32,
+    cost_version: u32,
+    /// Which row of snapshots it belongs to.
+    series: u64,
+    /// 0 is whole; a later one holds what changed since the one before it.
+    number: u32,
+    /// The linear memories, then the files and everything else that WASI keeps.
+    images: Vec<Image>,
+    /// Mutable globals by number.
+    pub(crate) globals: Vec<(u32, Number)>,
+    /// The saved frames of all functions under way.
+    #[serde(with = "serde_bytes")]
+    pub(crate) frames: Vec<u8>,
+    /// Units left of the slice, at most zero.
+    pub(crate) left: i64,
+    /// Units of all slices so far.
+    pub(crate) granted: u64,
+    /// Milliseconds of running time so far.
+    pub(crate) active_millis: u64,
+}
+
+/// A global's value, by its bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Number {
+    I32(i32),
+    I64(i64),
+    F32(u32),
+    F64(u64),
+    V128(u128),
+}
+
+/// Bytes, as stretches to be written one after the other over zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Image {
+    bytes: u64,
+    runs: Vec<Run>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Run {
+    /// First page.
+    page: u32,
+    /// Length before compression, at most [`RUN`].
+    length: u32,
+    /// LZ4; empty for zeros.
+    content: ByteBuf,
+}
+
+/// A snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// Not the bytes of a snapshot, or damaged.
+    #[error("the checkpoint's state is damaged: {0}")]
+    Damaged(String),
+    /// Of another version of the format or of the cost table.
+    #[error(
+        "the checkpoint has format {version} with cost table {cost_version}; this program continues format {SNAPSHOT_VERSION} with cost table {}",
+        fog_instrument::COST_VERSION
+    )]
+    Version {
+        /// Its format.
+        version: u32,
+        /// Its cost table.
+        cost_version: u32,
+    },
+}
+
+fn damaged(what: &str) -> SnapshotError {
+    SnapshotError::Damaged(what.to_owned())
+}
+
+/// What a machine holds besides its memories.
+pub(crate) struct Rest {
+    pub(crate) globals: Vec<(u32, Number)>,
+    pub(crate) frames: Vec<u8>,
+    pub(crate) left: i64,
+    pub(crate) granted: u64,
+    pub(crate) active_millis: u64,
+}
+
+impl Snapshot {
+    /// Work units used when it was taken.
+    #[must_use]
+    pub fn units(&self) -> WorkUnits {
+        WorkUnits(self.granted.saturating_add_signed(self.left.saturating_neg()))
+    }
+
+    /// Whether it can be continued without another one.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.number == 0
+    }
+
+    /// Bytes of linear memory, all memories together.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_sizes().sum()
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Damaged`] never in practice: the encoder has no limits of its own.
+    pub fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
+        postcard::to_stdvec(self).map_err(|e| SnapshotError::Damaged(e.to_string()))
+    }
+
+    /// Reads bytes that may come from anywhere.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; nothing is allocated beyond the size of `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let failed = |e: postcard::Error| SnapshotError::Damaged(e.to_string());
+        let ((version, cost_version), _) = postcard::take_from_bytes::<(u32, u32)>(bytes).map_err(failed)?;
+        if (version, cost_version) != (SNAPSHOT_VERSION, fog_instrument::COST_VERSION) {
+            return Err(SnapshotError::Version { version, cost_version });
+        }
+        let (snapshot, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(failed)?;
+        if snapshot.images.is_empty() {
+            return Err(damaged("it has no files"));
+        }
+        if rest.is_empty() { Ok(snapshot) } else { Err(SnapshotError::Damaged(format!("{} bytes too many", rest.len()))) }
+    }
+
+    /// Takes over what changed since this one.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Damaged`] when `next` does not follow it.
+    pub fn advance(&mut self, next: Self) -> Result<(), SnapshotError> {
+        if next.series != self.series || self.number.checked_add(1) != Some(next.number) || next.images.len() != self.images.len() {
+            return Err(damaged("a part of it does not follow the one before"));
+        }
+        for (image, changed) in self.images.iter_mut().zip(next.images) {
+            image.bytes = changed.bytes;
+            image.runs.extend(changed.runs);
+        }
+        let Self { number, globals, frames, left, granted, active_millis, .. } = next;
+        (self.number, self.globals, self.frames) = (number, globals, frames);
+        (self.left, self.granted, self.active_millis) = (left, granted, active_millis);
+        Ok(())
+    }
+
+    /// The same as one whole snapshot.
+    pub(crate) fn settled(mut self) -> Self {
+        self.number = 0;
+        self
+    }
+
+    pub(crate) fn memory_sizes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.images.iter().rev().skip(1).rev().map(|image| image.bytes)
+    }
+
+    /// Writes the content of memory `index`, which is as large as the snapshot says or larger.
+    pub(crate) fn fill(&self, index: usize, memory: &mut [u8]) -> Result<(), SnapshotError> {
+        self.images.get(index).ok_or_else(|| damaged("a memory is missing"))?.fill(memory)
+    }
+
+    /// Files and the rest; at most `limit` bytes.
+    pub(crate) fn wasi(&self, limit: u64) -> Result<WasiState, SnapshotError> {
+        let image = self.images.last().ok_or_else(|| damaged("it has no files"))?;
+        if image.bytes > limit {
+            return Err(damaged("its files are larger than the task's"));
+        }
+        let mut bytes = vec![0; usize::try_from(image.bytes).unwrap_or(usize::MAX)];
+        image.fill(&mut bytes)?;
+        let (state, rest) = postcard::take_from_bytes(&bytes).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+        if rest.is_empty() { Ok(state) } else { Err(damaged("its files are followed by something")) }
+    }
+}
+
+impl Image {
+    fn fill(&self, target: &mut [u8]) -> Result<(), SnapshotError> {
+        // What was there before, such as a module's own initial content, must not shine through.
+        target.fill(0);
+        let mut buffer = vec![0; RUN];
+        for run in &self.runs {
+            let at = run.page as usize * PAGE;
+            let length = run.length as usize;
+            let piece = buffer.get_mut(..length).ok_or_else(|| damaged("a stretch is too long"))?;
+            if run.content.is_empty() {
+                piece.fill(0);
+            } else {
+                let written = lz4_flex::block::decompress_into(&run.content, piece).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+                if written != length {
+                    return Err(damaged("a stretch is too short"));
+                }
+            }
+            // Files may have become shorter since.
+            let end = (at + length).min(target.len());
+            if at < end {
+                target[at..end].copy_from_slice(&piece[..end - at]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds what changed between two snapshots of one machine.
+///
+/// Pages are told apart by XXH3 with a secret seed of this process, so a job cannot make two pages
+/// that look the same; whoever made one by luck (2^-128) would only be hurt by itself.
+pub(crate) struct Tracker {
+    seed: u64,
+    series: u64,
+    next: u32,
+    /// Of each image, the hash of each page.
+    known: Vec<Vec<u128>>,
+    zeros: u128,
+}
+
+impl Tracker {
+    /// Draws its seeds: to be made before the walls are up.
+    pub(crate) fn new() -> Self {
+        let random = || RandomState::new().build_hasher().finish();
+        let seed = random();
+        Self { seed, series: random(), next: 0, known: Vec::new(), zeros: XxHash3_128::oneshot_with_seed(seed, &[0; PAGE]) }
+    }
+
+    /// A snapshot: whole when asked for or the first, otherwise what changed since the last.
+    pub(crate) fn take(&mut self, memories: &[&[u8]], wasi: &WasiState, rest: Rest, whole: bool) -> Result<Snapshot, String> {
+        let wasi = postcard::to_stdvec(wasi).map_err(|e| e.to_string())?;
+        if whole || self.next == 0 {
+            (self.next, self.series) = (0, self.series.wrapping_add(1));
+            self.known = vec![Vec::new(); memories.len() + 1];
+        }
+        let zeros = self.zeros;
+        let images =
+            memories.iter().copied().chain([wasi.as_slice()]).zip(&mut self.known).map(|(bytes, known)| changes(bytes, known, self.seed, zeros)).collect();
+        let number = self.next;
+        // A row that long is never written; beginning anew is always right.
+        self.next = self.next.checked_add(1).unwrap_or(0);
+        let Rest { globals, frames, left, granted, active_millis } = rest;
+        let cost_version = fog_instrument::COST_VERSION;
+        Ok(Snapshot { version: SNAPSHOT_VERSION, cost_version, series: self.series, number, images, globals, frames, left, granted, active_millis })
+    }
+}
+
+fn changes(bytes: &[u8], known: &mut Vec<u128>, seed: u64, zeros: u128) -> Image {
+    // A page that was not there counts as zeros, so a first look leaves zeros out.
+    known.resize(bytes.len().div_ceil(PAGE), zeros);
+    let mut runs: Vec<Run> = Vec::new();
+    let mut pending: Option<(usize, usize)> = None;
+    let close = |pending: &mut Option<(usize, usize)>, runs: &mut Vec<Run>| {
+        if let Some((first, end)) = pending.take() {
+            runs.push(run(first, &bytes[first * PAGE..(end * PAGE).min(bytes.len())]));
+        }
+    };
+    for (number, (page, known)) in bytes.chunks(PAGE).zip(known.iter_mut()).enumerate() {
+        let hash = XxHash3_128::oneshot_with_seed(seed, page);
+        if std::mem::replace(known, hash) == hash {
+            close(&mut pending, &mut runs);
+            continue;
+        }
+        match &mut pending {
+            Some((first, end)) if (number - *first) * PAGE < RUN => *end = number + 1,
+            _ => {
+                close(&mut pending, &mut runs);
+                pending = Some((number, number + 1));
+            }
+        }
+    }
+    close(&mut pending, &mut runs);
+    Image { bytes: bytes.len() as u64, runs }
+}
+
+fn run(page: usize, bytes: &[u8]) -> Run {
+    let content = if bytes.iter().all(|byte| *byte == 0) { Vec::new() } else { lz4_flex::block::compress(bytes) };
+    Run { page: page as u32, length: bytes.len() as u32, content: content.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rest() -> Rest {
+        Rest { globals: vec![(3, Number::F64(7))], frames: vec![1, 2, 3], left: -4, granted: 10, active_millis: 5 }
+    }
+
+    fn filled(snapshot: &Snapshot, bytes: usize) -> Vec<u8> {
+        let mut memory = vec![0xff; bytes];
+        snapshot.fill(0, &mut memory).unwrap();
+        memory
+    }
+
+    proptest! {
+        /// Whatever is written between snapshots, the row of them gives the last memory back.
+        #[test]
+        fn a_row_of_snapshots_is_the_memory(writes in proptest::collection::vec(proptest::collection::vec((0_usize..300_000, 0_usize..9_000, any::<u8>()), 0..4), 1..6)) {
+            let mut memory = vec![0_u8; 262_144];
+            let mut tracker = Tracker::new();
+            let mut row: Option<Snapshot> = None;
+            for round in writes {
+                for (at, length, value) in round {
+                    if at >= 290_000 {
+                        // Linear memory grows by pages of 64 KiB.
+                        memory.resize((memory.len() + 65_536).min(1 << 20), 0);
+                    }
+                    let end = (at + length).min(memory.len());
+                    if at < end {
+                        memory[at..end].fill(value);
+                    }
+                }
+                let snapshot = tracker.take(&[&memory], &WasiState::default(), rest(), false).unwrap();
+                let snapshot = Snapshot::decode(&snapshot.encode().unwrap()).unwrap();
+                match &mut row {
+                    None => row = Some(snapshot),
+                    Some(row) => row.advance(snapshot).unwrap(),
+                }
+            }
+            let row = row.unwrap();
+            prop_assert_eq!(row.memory_bytes(), memory.len() as u64);
+            prop_assert_eq!(filled(&row, memory.len()), memory);
+            prop_assert_eq!(row.wasi(1 << 20).unwrap(), WasiState::default());
+            prop_assert_eq!(row.units(), WorkUnits(14));
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_kept_and_nothing_out_of_turn_is_taken() {
+        let mut memory: Vec<u8> = (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut tracker = Tracker::new();
+        let mut take = |memory: &[u8], whole| tracker.take(&[memory], &WasiState::default(), rest(), whole).unwrap();
+        let first = take(&memory, false);
+        memory[1_000_000] ^= 1;
+        let second = take(&memory, false);
+        memory[2_000_000] ^= 1;
+        let third = take(&memory, false);
+        assert!(first.is_whole() && !second.is_whole());
+        assert!(second.encode().unwrap().len() < 2 * PAGE, "{}", second.encode().unwrap().len());
+        assert!(first.clone().advance(third.clone()).is_err(), "one is left out");
+        let whole = take(&memory, true);
+        assert!(whole.is_whole() && first.clone().advance(whole).is_err());
+        let mut row = first;
+        row.advance(second.clone()).unwrap();
+        assert!(row.advance(second).is_err(), "twice the same");
+        row.advance(third).unwrap();
+        assert_eq!(filled(&row, memory.len()), memory);
+    }
+}

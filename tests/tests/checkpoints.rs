@@ -1,0 +1,197 @@
+//! Work that is stopped, killed, moved and continued gives the same result for the same units.
+//!
+//! `FOG_TEST_FULL` makes it a thousand kills instead of twenty.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use fog_tests::{Bench, fog_binary, is_full, wait_for};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+
+/// A module of the examples, which `cargo xtask examples` puts beside the programs.
+fn example(name: &str) -> String {
+    let path: PathBuf = fog_binary().parent().unwrap().join("fog-examples").join(name).join(format!("{name}.wasm"));
+    assert!(path.is_file(), "{} is missing; `cargo xtask examples` builds it", path.display());
+    path.to_string_lossy().into_owned()
+}
+
+fn identity(output: &Output) -> (String, u64) {
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(value["exit_code"], 0, "{value}");
+    (value["result_hash"].as_str().unwrap().to_owned(), value["units"].as_u64().unwrap())
+}
+
+/// Starts `fog run … --checkpoint`, interrupts it after a while; false when it ended before.
+#[cfg(unix)]
+fn interrupted(bench: &Bench, args: &[&str], after: Duration) -> bool {
+    let child = bench.command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(after);
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    match output.status.code() {
+        Some(143) => true,
+        Some(0) => false,
+        other => panic!("{other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_moves_between_engines_with_its_result_and_its_bill() {
+    let bench = Bench::new().unwrap();
+    let module = example("lucas-lehmer");
+    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "200"]).unwrap());
+    let file = bench.scratch().join("moving.fog").to_string_lossy().into_owned();
+    let mut engines = ["compiled", "interpreted"].into_iter().cycle();
+    let mut moves = 0;
+    let mut args = vec!["run", &module, "--checkpoint", &file, "--", "13", "200"];
+    while moves < 4 && interrupted(&bench, &args, Duration::from_millis(250)) {
+        moves += 1;
+        let seen = bench.json(&["checkpoint", "inspect", &file]).unwrap();
+        assert!(seen["units"].as_u64() > Some(0) && seen["units"].as_u64() < Some(plain.1), "{seen}");
+        args = vec!["run", "--from", &file, "--checkpoint", &file, "--engine", engines.next().unwrap()];
+    }
+    assert!(moves >= 2, "it ended before it could be moved twice");
+    assert_eq!(identity(&bench.fog(&["--json", "run", "--from", &file]).unwrap()), plain);
+    // Torn: the one before it is continued, and the person is told.
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+    let again = bench.fog(&["--json", "run", "--from", &file]).unwrap();
+    assert!(String::from_utf8_lossy(&again.stderr).contains("not a whole checkpoint"));
+    assert_eq!(identity(&again), plain);
+    assert_eq!(bench.fog(&["run", "--from", &module]).unwrap().status.code(), Some(65));
+}
+
+#[test]
+fn files_randomness_and_time_go_on_where_they_were() {
+    let bench = Bench::new().unwrap();
+    // Writes a random number and the time into a file, a line each, with work in between.
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+        (memory (export "memory") 2) (data (i32.const 0) "log.bin")
+        (func $work (param i32) (loop $l (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br_if $l (local.get 0))))
+        (func (export "_start") (local $round i32)
+            (drop (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 7) (i32.const 1) (i64.const 66) (i64.const 66) (i32.const 0) (i32.const 200)))
+            (i32.store (i32.const 100) (i32.const 1000)) (i32.store (i32.const 104) (i32.const 16))
+            (loop $l
+                (call $work (i32.const 20000000))
+                (drop (call $random (i32.const 1000) (i32.const 8)))
+                (drop (call $clock (i32.const 1) (i64.const 0) (i32.const 1008)))
+                (drop (call $write (i32.load (i32.const 200)) (i32.const 100) (i32.const 1) (i32.const 108)))
+                (drop (call $write (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 108)))
+                (br_if $l (i32.lt_u (local.tee $round (i32.add (local.get $round) (i32.const 1))) (i32.const 60))))))"#;
+    let module = bench.module("state.wasm", wat).unwrap().to_string_lossy().into_owned();
+    let run = |args: &[&str], out: &str| {
+        let output = bench.fog(&[&["--json", "run"], args, &["--out", out]].concat()).unwrap();
+        (identity(&output), std::fs::read(bench.scratch().join(out).join("log.bin")).unwrap())
+    };
+    let (plain, bytes) = run(&[&module, "--seed", "5"], "plain");
+    assert_eq!(bytes.len(), 60 * 16);
+    let checkpointed = run(&[&module, "--seed", "5", "--checkpoint", "state.fog", "--every", "0.05"], "often");
+    assert_eq!(checkpointed, (plain.clone(), bytes.clone()), "taking checkpoints changes nothing");
+    let seen = bench.json(&["checkpoint", "inspect", "state.fog"]).unwrap();
+    assert!(seen["units"].as_u64() > Some(0), "{seen}");
+    assert_eq!(run(&["--from", "state.fog"], "continued"), (plain, bytes));
+}
+
+/// The one job of a data folder, once it has ended.
+fn ended(bench: &Bench, id: &str) -> Option<Value> {
+    let job = bench.json(&["job", "show", id]).ok()?;
+    let is_over = matches!(job["job"]["state"].as_str().or(job["state"].as_str()), Some("finished" | "failed"));
+    is_over.then_some(job)
+}
+
+#[cfg(unix)]
+#[test]
+fn kills_at_random_lose_no_more_than_the_interval() {
+    let mut bench = Bench::new().unwrap();
+    let module = example("lucas-lehmer");
+    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "17", "200"]).unwrap());
+    bench.start().unwrap();
+    bench.work_always().unwrap();
+    assert!(bench.fog(&["settings", "set", "checkpoint_every=1", "cores=1"]).unwrap().status.success());
+    std::fs::copy(&module, bench.scratch().join("ll.wasm")).unwrap();
+    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"17\", \"200\"]\nattempts = 20\n")
+        .unwrap();
+    let mut random = StdRng::seed_from_u64(7);
+    let wanted = if is_full() { 1000 } else { 20 };
+    let mut kills = 0;
+    let mut jobs = 0;
+    while kills < wanted {
+        jobs += 1;
+        bench.json(&["submit", "job.toml"]).unwrap();
+        let id = jobs.to_string();
+        let begun = Instant::now();
+        loop {
+            std::thread::sleep(Duration::from_millis(random.random_range(100..1600)));
+            if let Some(job) = ended(&bench, &id) {
+                let task = &job["tasks"][0];
+                assert_eq!((task["result_hash"].as_str(), task["units"].as_u64()), (Some(plain.0.as_str()), Some(plain.1)), "{job}");
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(600), "the job does not end: {}", bench.log());
+            if kills >= wanted {
+                continue;
+            }
+            kills += 1;
+            if random.random_bool(0.5) {
+                // The worker alone. It may be between two attempts.
+                let _ = Command::new("pkill").args(["-9", "-P", &bench.pid().unwrap().to_string()]).status();
+            } else {
+                bench.kill();
+                bench.start().unwrap();
+            }
+        }
+    }
+    println!("{kills} kills over {jobs} jobs: every result and bill as without");
+}
+
+#[test]
+fn a_job_is_saved_exported_and_continued_elsewhere() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    bench.work_always().unwrap();
+    let module = example("lucas-lehmer");
+    std::fs::copy(&module, bench.scratch().join("ll.wasm")).unwrap();
+    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"17\", \"200\"]\n").unwrap();
+    bench.json(&["submit", "job.toml"]).unwrap();
+    let units = || bench.json(&["status"]).ok().and_then(|status| status["active"][0]["units"].as_u64());
+    wait_for("work", Duration::from_secs(60), || units().filter(|units| *units > 0)).unwrap();
+    let saved = bench.json(&["job", "checkpoint", "1"]).unwrap();
+    assert!(saved[0]["units"].as_u64() > Some(0), "{saved}");
+    assert!(bench.json(&["status"]).unwrap()["active"][0]["saved_ms"].is_i64(), "the window can tell its age");
+    bench.json(&["job", "export-checkpoint", "1", "-o", "half.fog"]).unwrap();
+    let exported = bench.json(&["checkpoint", "inspect", "half.fog"]).unwrap();
+    assert!(exported["units"].as_u64() >= saved[0]["units"].as_u64() && exported["has_files"] == true, "{exported}");
+
+    // What the engine keeps for itself is sealed.
+    let kept = std::fs::read(bench.data().join("checkpoints/1-0.fog")).unwrap();
+    assert!(kept.starts_with(b"FOGSEAL1"));
+    assert_eq!(bench.fog(&["run", "--from", &bench.data().join("checkpoints/1-0.fog").to_string_lossy()]).unwrap().status.code(), Some(65));
+
+    // Paused by hand, the worker goes; resumed, the work goes on.
+    bench.json(&["job", "pause", "1"]).unwrap();
+    let at_pause = wait_for("the last checkpoint", Duration::from_secs(10), || {
+        bench.fog(&["job", "export-checkpoint", "1", "-o", "pause.fog"]).ok()?;
+        bench.json(&["checkpoint", "inspect", "pause.fog"]).ok()?["units"].as_u64()
+    })
+    .unwrap();
+    assert!(at_pause >= exported["units"].as_u64().unwrap());
+    bench.json(&["job", "resume", "1"]).unwrap();
+    let first = wait_for("the work going on", Duration::from_secs(20), || units().filter(|units| *units > 0)).unwrap();
+    assert!(first >= at_pause, "{first} units after {at_pause}");
+
+    let elsewhere = Bench::new().unwrap();
+    let half = bench.scratch().join("half.fog").to_string_lossy().into_owned();
+    let continued = identity(&elsewhere.fog(&["--json", "run", "--from", &half]).unwrap());
+    let job = wait_for("the end", Duration::from_secs(120), || ended(&bench, "1")).unwrap();
+    assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
+    assert!(!bench.data().join("checkpoints/1-0.fog").exists(), "an ended task needs none");
+}

@@ -60,6 +60,7 @@ fn laptop(class: &Path) {
 fn unplugging_and_heat_stop_a_task() {
     let allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !allowed {
+        assert!(!fog_tests::is_full(), "no mount namespace may be made here, so the sensors cannot be tried");
         println!("skipped: no mount namespace may be made here");
         return;
     }

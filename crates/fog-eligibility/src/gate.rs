@@ -49,6 +49,11 @@ impl Gate {
         state.open
     }
 
+    /// Nothing has been decided yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.state.is_none()
+    }
+
     /// When the hold of a closed gate ends; `None` while open.
     pub(crate) fn held_until(&self, hold_closed: u64) -> Option<Moment> {
         self.state.filter(|state| !state.open).map(|state| state.since.plus(hold_closed))

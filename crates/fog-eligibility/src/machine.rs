@@ -225,7 +225,8 @@ impl Eligibility {
         let hold = Rule::InUse.hold_closed().min((after * 1000.0) as u64);
         let allowed = self.policy.run_while_in_use;
         let gate = self.gates.entry(Rule::InUse).or_default();
-        let free = gate.update(standing, now, hold, Rule::InUse.hold_open());
+        // Before the first reading nobody has been seen, so there is nothing to wait out afterwards.
+        let free = if idle.is_none() && gate.is_new() { standing != Standing::Stop } else { gate.update(standing, now, hold, Rule::InUse.hold_open()) };
         let held_until = gate.held_until(hold);
         if !free && !allowed {
             // Input may come at any time, so the end of the wait is where it would be without more.

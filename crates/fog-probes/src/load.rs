@@ -3,6 +3,12 @@ use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefresh
 /// Words in the labels of sensors that sit in or on the processor.
 const CPU_LABELS: [&str; 9] = ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
 
+/// What the system keeps of a program's name: Linux the first 15 bytes.
+fn kept_name(name: &str) -> &str {
+    let kept = if cfg!(target_os = "linux") { name.floor_char_boundary(15) } else { name.len() };
+    &name[..kept]
+}
+
 /// Processor and memory use, temperatures and process names, through `sysinfo`.
 pub(crate) struct Load {
     system: System,
@@ -50,6 +56,25 @@ impl Load {
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
         let plain = |name: &str| name.to_lowercase().trim_end_matches(".exe").to_owned();
         let running: std::collections::BTreeSet<String> = self.system.processes().values().map(|p| plain(&p.name().to_string_lossy())).collect();
-        names.iter().filter(|name| running.contains(&plain(name))).cloned().collect()
+        names.iter().filter(|name| running.contains(kept_name(&plain(name)))).cloned().collect()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_with_long_names_are_found() {
+        let folder = std::env::temp_dir().join(format!("fog-load-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("a-game-with-a-long-name");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut game = std::process::Command::new(&program).arg("20").spawn().unwrap();
+        let found = Load::new().running(&["A-Game-With-A-Long-Name.exe".to_owned(), "no-such-program".to_owned()]);
+        game.kill().unwrap();
+        game.wait().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found, ["A-Game-With-A-Long-Name.exe"]);
     }
 }

@@ -157,6 +157,7 @@ job-log = Was geschah
 job-task-list = Aufgaben
 job-result-picture = Das Bild bisher
 job-no-output = Nichts wurde ausgegeben.
+job-module = Programm { $id }…
 job-hash = Ergebnis-Hash
 back = Zurück
 close = Schließen

@@ -157,6 +157,7 @@ job-log = What happened
 job-task-list = Tasks
 job-result-picture = The picture so far
 job-no-output = Nothing was printed.
+job-module = program { $id }…
 job-hash = Result hash
 back = Back
 close = Close

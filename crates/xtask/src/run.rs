@@ -112,7 +112,7 @@ impl Fog {
     /// Nobody has used this data folder: nothing was ever submitted or decided.
     fn is_new(&self) -> bool {
         let says = |args: &[&str], wanted: &str| capture(&self.program, args).split_whitespace().collect::<String>().contains(wanted);
-        says(&["settings", "get", "first_run_done", "--json"], "false") && says(&["jobs", "--json"], "\"jobs\":[]")
+        says(&["settings", "get", "first_run_done", "--json"], "false") && capture(&self.program, &["jobs", "--json"]).trim() == "[]"
     }
 
     fn example(&self, more: &[&str]) -> anyhow::Result<()> {

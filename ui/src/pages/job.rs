@@ -64,11 +64,18 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>) -> impl IntoView
         let ago = words.ago(created, ui().now.get());
         format!("{tasks} · {} · {}", words.units(units), words.with("job-submitted", &[("ago", ago.into())]))
     };
+    let (owner, module) = (job.owner.clone(), detail.module.clone());
+    let from = move || {
+        let words = words();
+        let module = words.with("job-module", &[("id", module.chars().take(16).collect::<String>().into())]);
+        format!("{} · {module}", words.with("for-owner", &[("owner", owner.clone().into())]))
+    };
     let concat = detail.spec.get("assemble").and_then(|a| a.as_str()) == Some("concat");
     view! {
         <div class="card stack">
             <div class="row spread"><h1>{job.name.clone()}</h1> <State state=job.state /></div>
             <p class="meta" id="job-line">{line}</p>
+            <p class="meta">{from}</p>
             {(!job.problem.is_empty()).then(|| view! { <p class="bad" role="alert">{job.problem.clone()}</p> })}
             <progress class="bar" max=total.to_string() value=done.to_string() aria-label=job.name.clone()></progress>
             <div class="row">

@@ -10,6 +10,10 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The kernel keeps it as the access time of the terminal's device. With no terminal at all
 /// nobody can be at the machine, and it counts as idle since it was started.
 pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) {
+    // The first sample comes before the thread's first look.
+    if let Some(idle) = newest_access(&["/dev/pts", "/dev"]).or_else(uptime) {
+        shared.publish(idle, Some(false));
+    }
     let weak = Arc::downgrade(shared);
     let run = move || {
         let mut last = Duration::ZERO;

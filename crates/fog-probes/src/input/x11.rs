@@ -21,6 +21,10 @@ const QUIET_MILLIS: u32 = 1_000;
 pub(super) fn start(shared: &Arc<Shared>, on_input: &OnInput) -> bool {
     let Ok((server, screen)) = x11rb::connect(None) else { return false };
     let Some(watch) = Watch::new(server, screen) else { return false };
+    // The first sample comes before the thread's first look.
+    if let Some(idle) = watch.idle() {
+        shared.publish(idle, watch.fullscreen());
+    }
     let (weak, on_input) = (Arc::downgrade(shared), Arc::clone(on_input));
     let run = move || {
         while let Some(shared) = weak.upgrade().filter(|shared| !shared.should_stop()) {

@@ -39,7 +39,7 @@ impl Power {
                 State::Discharging | State::Empty => readings.charging = Some(false),
                 State::Charging | State::Full => readings.charging = readings.charging.or(Some(true)),
                 // A controller that holds the charge reports neither; it does so on external power.
-                _ => readings.charging = readings.charging.or_else(|| Some(!crate::os::on_battery().unwrap_or(false))),
+                _ => readings.charging = readings.charging.or_else(|| crate::os::on_battery().map(|on_battery| !on_battery)),
             }
             let warmth = battery.temperature().map(|t| t.get::<degree_celsius>());
             readings.battery_temp = readings.battery_temp.into_iter().chain(warmth).reduce(f32::max);

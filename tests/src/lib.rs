@@ -77,6 +77,7 @@ impl Bench {
             .args(args)
             .env("FOG_DATA_DIR", self.data())
             .env("LANG", "C")
+            .env("FOG_KEYCHAIN", "off")
             .env_remove("LC_ALL")
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")

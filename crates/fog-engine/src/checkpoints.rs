@@ -1,6 +1,5 @@
-//! Where compiled modules and checkpoints of tasks lie, and the key they are sealed with.
+//! Where compiled modules and checkpoints of tasks lie, and how they get there.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,33 +17,6 @@ pub fn artifact_path(data_folder: &Path, module: &str, engine: EngineKind) -> Pa
 /// Where the checkpoint of a task lies.
 pub(crate) fn checkpoint_path(data_folder: &Path, task: TaskId) -> PathBuf {
     data_folder.join("checkpoints").join(format!("{}-{}.fog", task.job.0, task.index))
-}
-
-/// The key of this data folder's checkpoints, made if `create` says so.
-///
-/// # Errors
-/// When the folder cannot be used or the file holds no key.
-pub fn checkpoint_key(data_folder: &Path, create: bool) -> io::Result<Option<Key>> {
-    let path = data_folder.join("checkpoint.key");
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let bytes: [u8; 32] = bytes.try_into().map_err(|_| io::Error::other(format!("{} does not hold a key", path.display())))?;
-            Ok(Some(bytes.into()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
-            let key = fog_runtime::new_key();
-            let mut options = std::fs::File::options();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&path)?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            Ok(Some(key))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Somebody who waits for a checkpoint: its units, or why there is none.

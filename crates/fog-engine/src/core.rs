@@ -16,8 +16,9 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::checkpoints::{self, CheckpointPlace, Parts, SaveWish, artifact_path, checkpoint_key, checkpoint_path};
+use crate::checkpoints::{self, CheckpointPlace, Parts, SaveWish, artifact_path, checkpoint_path};
 use crate::handle::EngineConfig;
+use crate::keychain::checkpoint_key;
 use crate::policy::{Settings, policy_from};
 use crate::query::{self, to_api};
 use crate::sensing::{self, SensorOrder};
@@ -48,6 +49,8 @@ pub(crate) enum Message {
     Sample(Box<Readings>),
     Input,
     Task(u64, TaskNews),
+    /// The system goes to sleep; it waits for the answer.
+    Sleep(SyncSender<()>),
     /// Which walls stand around workers here; `None` when no worker answers.
     Walls(Option<Walls>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
@@ -156,6 +159,9 @@ impl Core {
             // The loop being gone needs no answer.
             let _ = to.send(Message::Walls(walls.ok())).await;
         });
+        if let Err(error) = crate::sleep::watch(self.to_self.clone()) {
+            tracing::warn!(%error, "nothing is saved when the system goes to sleep");
+        }
         while !self.is_stopping {
             let timeout = self.next_timeout();
             tokio::select! {
@@ -178,6 +184,7 @@ impl Core {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Walls(walls) => self.walls = walls,
+            Message::Sleep(done) => self.save_all(done),
             Message::Input => self.rules.handle_input(self.clock.moment()),
             Message::Sample(raw) => {
                 let now = self.clock.moment();
@@ -644,6 +651,25 @@ impl Core {
         }
         self.announce_job(id);
         Ok(Reply::Done)
+    }
+
+    /// Saves every running task, then says so.
+    fn save_all(&self, done: SyncSender<()>) {
+        let asked: Vec<_> = self
+            .active
+            .values()
+            .filter_map(|active| {
+                let (wish, saved) = oneshot::channel();
+                active.wishes.try_send(wish).ok().map(|()| saved)
+            })
+            .collect();
+        tokio::spawn(async move {
+            for saved in asked {
+                let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
+            }
+            // Who waits may have given up.
+            let _ = done.try_send(());
+        });
     }
 
     /// Asks the running tasks of a job for a checkpoint: what each answers.

@@ -9,9 +9,11 @@ mod core;
 mod doctor;
 mod examples;
 mod handle;
+mod keychain;
 mod policy;
 mod query;
 mod sensing;
+mod sleep;
 mod submit;
 mod tasks;
 mod views;
@@ -20,9 +22,10 @@ pub use fog_eligibility::{Readings, ThermalPressure};
 pub use fog_probes::DeviceReadings;
 pub use fog_store::StoreError;
 
-pub use checkpoints::{artifact_path, checkpoint_key};
+pub use checkpoints::artifact_path;
 pub use examples::{examples_folder, list_examples};
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
+pub use keychain::checkpoint_key;
 pub use policy::policy_from;
 pub use views::{Clock, verdict_view};
 

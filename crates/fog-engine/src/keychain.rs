@@ -1,0 +1,115 @@
+//! The key that checkpoints are sealed with: in the system's keychain, or in a file of the data
+//! folder where there is none.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use fog_runtime::Key;
+
+/// What the file says when the key lies in the keychain.
+const ELSEWHERE: &[u8] = b"in the keychain of this system\n";
+/// `off` leaves the keychain alone: for machines that nobody logs in to, and for tests.
+const SWITCH: &str = "FOG_KEYCHAIN";
+/// A keychain that asks somebody for a password answers late or never; the engine does not wait.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The key of this data folder, made if `create` says so.
+///
+/// # Errors
+/// When the folder cannot be used, the file holds no key, or the keychain that holds it does not
+/// open now.
+pub fn checkpoint_key(data_folder: &Path, create: bool) -> io::Result<Option<Key>> {
+    let path = data_folder.join("checkpoint.key");
+    match std::fs::read(&path) {
+        Ok(text) if text == ELSEWHERE => match ask(account(data_folder), None)? {
+            Some(key) => Ok(Some(key)),
+            None => Err(io::Error::other("the keychain no longer holds the key of this folder's checkpoints")),
+        },
+        Ok(bytes) => {
+            let bytes: [u8; 32] = bytes.try_into().map_err(|_| io::Error::other(format!("{} does not hold a key", path.display())))?;
+            Ok(Some(bytes.into()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
+            let key = fog_runtime::new_key();
+            match ask(account(data_folder), Some(key)) {
+                Ok(Some(key)) => {
+                    write(&path, ELSEWHERE)?;
+                    return Ok(Some(key));
+                }
+                Ok(None) => {}
+                Err(error) => tracing::info!(%error, "no keychain answers; the key of the checkpoints goes to a file"),
+            }
+            write(&path, &key)?;
+            Ok(Some(key))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Each data folder has a key of its own.
+fn account(data_folder: &Path) -> String {
+    let folder = data_folder.canonicalize().unwrap_or_else(|_| data_folder.to_owned());
+    format!("checkpoints {}", &blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex()[..16])
+}
+
+/// Puts `new` into the keychain, or gets what is there. `None` when there is no keychain to ask.
+fn ask(account: String, new: Option<Key>) -> io::Result<Option<Key>> {
+    if std::env::var_os(SWITCH).is_some_and(|value| value == "off") || !is_there() {
+        return if new.is_some() { Ok(None) } else { Err(io::Error::other("no keychain can be reached")) };
+    }
+    let (answer, answered) = mpsc::sync_channel(1);
+    // On a thread of its own: it may wait for a person, and it may be called from anywhere.
+    std::thread::Builder::new().name("keychain".to_owned()).spawn(move || drop(answer.send(system::ask(&account, new))))?;
+    answered.recv_timeout(PATIENCE).map_err(|_| io::Error::other("the keychain does not answer"))?.map(Some)
+}
+
+/// Whether asking makes sense: on Linux the keychain is a program on the session's bus.
+fn is_there() -> bool {
+    let has_bus = || {
+        std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some_and(|address| !address.is_empty())
+            || std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).join("bus").exists())
+    };
+    !cfg!(target_os = "linux") || has_bus()
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+mod system {
+    use std::io;
+
+    use fog_runtime::Key;
+
+    pub(super) fn ask(account: &str, new: Option<Key>) -> io::Result<Key> {
+        let entry = keyring::Entry::new("fog-compute", account).map_err(io::Error::other)?;
+        if let Some(key) = new {
+            entry.set_secret(&key).map_err(io::Error::other)?;
+        }
+        // Read back: a key that cannot be had again is none.
+        let bytes: [u8; 32] =
+            entry.get_secret().map_err(io::Error::other)?.try_into().map_err(|_| io::Error::other("the keychain holds something else under our name"))?;
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+mod system {
+    use std::io;
+
+    use fog_runtime::Key;
+
+    pub(super) fn ask(_account: &str, _new: Option<Key>) -> io::Result<Key> {
+        Err(io::Error::other("not built for this system's keychain yet"))
+    }
+}

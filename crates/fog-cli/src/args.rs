@@ -13,7 +13,8 @@ Exit codes:
   76  other version 78 not supported here
 `fog run` passes on the exit code of the program it ran; 124 a limit ended it, 126 it cannot run.
 
-Environment: FOG_DATA_DIR, FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug), LANG.";
+Environment: FOG_DATA_DIR, FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug), FOG_KEYCHAIN
+(off: the key of the checkpoints goes to a file), LANG.";
 
 /// Lend your device's idle time, and run jobs on it
 #[derive(Debug, Parser)]
@@ -64,6 +65,12 @@ pub enum Verb {
     /// Look into checkpoints
     #[command(subcommand, after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
     Checkpoint(CheckpointVerb),
+    /// Check work that somebody else did, by doing a part of it again
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fog run long.wasm --history long.history --segment 5000000000\n  fog verify segment long.history --segment 3\n  fog verify segment long.history --segment 3 --engine interpreted --json"
+    )]
+    Verify(VerifyVerb),
     /// Give the engine a job
     #[command(
         after_help = "Examples:\n  fog submit job.toml\n  fog submit program.wasm --wait\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
@@ -178,6 +185,13 @@ pub struct RunArgs {
     /// Time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, requires = "checkpoint", value_parser = positive)]
     pub every: f64,
+    /// Keep a checkpoint and the identity of the state at each mark in this folder, for
+    /// `fog verify segment`
+    #[arg(long, value_name = "DIR", conflicts_with = "from")]
+    pub history: Option<PathBuf>,
+    /// Work units between two marks, rounded up to a multiple of 5 million
+    #[arg(long, value_name = "UNITS", default_value_t = 1_000_000_000, requires = "history", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000_000))]
+    pub segment: u64,
     /// What runs it; results and work units are the same
     #[arg(long, value_enum, default_value_t = EngineChoice::Compiled)]
     pub engine: EngineChoice,
@@ -226,6 +240,34 @@ pub enum EngineChoice {
     Compiled,
     /// The interpreter: slower, on every processor
     Interpreted,
+}
+
+impl From<EngineChoice> for fog_runtime::EngineKind {
+    fn from(choice: EngineChoice) -> Self {
+        match choice {
+            EngineChoice::Compiled => Self::Compiled,
+            EngineChoice::Interpreted => Self::Interpreted,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum VerifyVerb {
+    /// Run one segment of a history again and compare; exit code 1 if it is wrong
+    Segment(SegmentArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SegmentArgs {
+    /// The folder that `fog run --history` wrote
+    #[arg(value_name = "DIR")]
+    pub history: PathBuf,
+    /// Which segment, from 0
+    #[arg(long, value_name = "K")]
+    pub segment: usize,
+    /// What runs it
+    #[arg(long, value_enum, default_value_t = EngineChoice::Compiled)]
+    pub engine: EngineChoice,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

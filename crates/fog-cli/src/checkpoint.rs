@@ -65,18 +65,47 @@ pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
     Ok(Continued { module, spec, state, stdout: checkpoint.stdout, stderr: checkpoint.stderr })
 }
 
+/// What a program in the foreground was started from: goes into each checkpoint of it.
+pub struct Origin {
+    pub spec: TaskSpec,
+    pub module: blake3::Hash,
+    files: CheckpointFiles,
+    inputs: Vec<(String, String)>,
+    stdin: Option<String>,
+}
+
+impl Origin {
+    pub fn new(spec: &TaskSpec, module: Vec<u8>) -> Result<Self, Failure> {
+        let read = |path: &Path| std::fs::read(path).map_err(|e| Failure::storage(path, &e));
+        let files = CheckpointFiles {
+            module,
+            inputs: spec.inputs.iter().map(|mount| read(&mount.path)).collect::<Result<_, _>>()?,
+            stdin: spec.stdin.as_deref().map(read).transpose()?,
+        };
+        let id = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+        Ok(Self {
+            spec: spec.clone(),
+            module: blake3::hash(&files.module),
+            inputs: spec.inputs.iter().zip(&files.inputs).map(|(mount, bytes)| (mount.name.clone(), id(bytes))).collect(),
+            stdin: files.stdin.as_deref().map(id),
+            files,
+        })
+    }
+
+    /// A checkpoint of it, as a worker has just sent it.
+    pub fn generation(&self, saved: &SavedState, state: Vec<u8>, screen: &Screen) -> Generation {
+        let header = CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone(), saved, now_ms());
+        let files = saved.whole.then(|| self.files.clone());
+        Generation { header, stdout: screen.stdout.clone(), stderr: screen.stderr.clone(), state, files }
+    }
+}
+
 /// Writes checkpoints of a program that runs in the foreground.
 pub struct Keeper {
     path: PathBuf,
     writer: CheckpointWriter,
     every: Duration,
     next: Instant,
-    spec: TaskSpec,
-    files: CheckpointFiles,
-    module: blake3::Hash,
-    inputs: Vec<(String, String)>,
-    stdin: Option<String>,
-    pieces: Vec<u8>,
     signals: Signals,
     /// The exit code of an interruption, once there was one.
     interrupted: Option<(u8, Instant)>,
@@ -84,32 +113,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(path: &Path, every: Duration, spec: &TaskSpec, module: Vec<u8>) -> Result<Self, Failure> {
-        let read = |path: &Path| std::fs::read(path).map_err(|e| Failure::storage(path, &e));
-        let inputs = spec.inputs.iter().map(|mount| read(&mount.path)).collect::<Result<_, _>>()?;
-        let stdin = spec.stdin.as_deref().map(read).transpose()?;
+    pub fn new(path: &Path, every: Duration) -> Result<Self, Failure> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         if !folder.is_dir() || path.is_dir() {
             return Err(Failure::input(format!("no checkpoint can be written to {}", path.display())));
         }
-        let id = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
-        let files = CheckpointFiles { module, inputs, stdin };
         let signals = Signals::new().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
-        Ok(Self {
-            path: path.to_owned(),
-            writer: CheckpointWriter::new(path.to_owned(), None),
-            every,
-            next: Instant::now() + every,
-            spec: spec.clone(),
-            module: blake3::hash(&files.module),
-            inputs: spec.inputs.iter().zip(&files.inputs).map(|(mount, bytes)| (mount.name.clone(), id(bytes))).collect(),
-            stdin: files.stdin.as_deref().map(id),
-            files,
-            pieces: Vec::new(),
-            signals,
-            interrupted: None,
-            has_warned: false,
-        })
+        let writer = CheckpointWriter::new(path.to_owned(), None);
+        Ok(Self { path: path.to_owned(), writer, every, next: Instant::now() + every, signals, interrupted: None, has_warned: false })
     }
 
     /// Returns when a checkpoint should be taken: the interval is over or somebody interrupts.
@@ -138,15 +149,10 @@ impl Keeper {
         worker.save(self.writer.wants_whole());
     }
 
-    pub fn take(&mut self, piece: &[u8]) {
-        self.pieces.extend_from_slice(piece);
-    }
-
     /// A checkpoint is complete; the exit code when the program was interrupted.
-    pub fn keep(&mut self, saved: Result<SavedState, String>, screen: &mut Screen) -> Result<Option<u8>, Failure> {
-        let state = std::mem::take(&mut self.pieces);
+    pub fn keep(&mut self, saved: Result<(&Origin, SavedState, Vec<u8>), String>, screen: &mut Screen) -> Result<Option<u8>, Failure> {
         let code = self.interrupted.map(|(code, _)| code);
-        let saved = match saved {
+        let (origin, saved, state) = match saved {
             Ok(saved) => saved,
             Err(reason) => {
                 if !std::mem::replace(&mut self.has_warned, true) {
@@ -156,9 +162,7 @@ impl Keeper {
                 return Ok(code);
             }
         };
-        let header = CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone(), &saved, now_ms());
-        let files = saved.whole.then(|| self.files.clone());
-        let generation = Generation { header, stdout: screen.stdout.clone(), stderr: screen.stderr.clone(), state, files };
+        let generation = origin.generation(&saved, state, screen);
         self.writer.write(&generation, saved.whole).map_err(|e| Failure::of(&e))?;
         if code.is_some() {
             screen.clear();

@@ -5,6 +5,7 @@ mod args;
 mod checkpoint;
 mod connect;
 mod daemon;
+mod history;
 mod jobs;
 mod output;
 mod run;
@@ -54,6 +55,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Settings(verb) => settings::settings(&context, verb).await,
             Verb::Run(args) => run::run(&context, *args).await,
             Verb::Checkpoint(args::CheckpointVerb::Inspect { file }) => checkpoint::inspect(&context, &file),
+            Verb::Verify(args::VerifyVerb::Segment(args)) => history::verify(&context, &args).await,
             Verb::Submit(args) => jobs::submit(&context, args).await,
             Verb::Jobs(args) => jobs::list(&context, args).await,
             Verb::Job(verb) => jobs::job(&context, verb).await,
@@ -61,7 +63,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Doctor => status::doctor(&context).await,
             Verb::Shutdown => status::shutdown(&context).await,
             Verb::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "fog", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "fog", &mut script);
+                output::print_text(String::from_utf8_lossy(&script).trim_end());
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -2,13 +2,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{EngineKind, FromWorker, Mount, Report, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{EngineKind, FromWorker, Mount, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
 use fog_types::job::{check_inside_path, parse_span};
 use fog_types::{ByteCount, ErrorKind, Limits, Percent, WorkUnits};
 
-use crate::args::{EngineChoice, RunArgs};
-use crate::checkpoint::{self, Keeper};
+use crate::args::RunArgs;
+use crate::checkpoint::{self, Keeper, Origin};
 use crate::connect::Context;
+use crate::history::Historian;
 use crate::output::Failure;
 use crate::screen::{CANNOT_RUN, Screen};
 
@@ -16,10 +17,7 @@ use crate::screen::{CANNOT_RUN, Screen};
 pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     let mut screen = Screen::new(args.out.clone(), context.json);
-    let engine = match args.engine {
-        EngineChoice::Compiled => EngineKind::Compiled,
-        EngineChoice::Interpreted => EngineKind::Interpreted,
-    };
+    let engine = args.engine.into();
     let (module, mut spec, state) = match (&args.from, &args.module) {
         (Some(from), _) => {
             let continued = checkpoint::unpack(from, scratch.path())?;
@@ -37,10 +35,14 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let artifact = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
     (spec.artifact, spec.engine, spec.duty) = (artifact.clone(), engine, Percent::new(args.duty));
-    let mut keeper = match &args.checkpoint {
-        Some(path) => Some(Keeper::new(path, std::time::Duration::from_secs_f64(args.every), &spec, bytes)?),
-        None => None,
+    spec.segments = args.history.as_ref().map(|_| Segments::of(args.segment, true));
+    let keeper = args.checkpoint.as_ref().map(|path| Keeper::new(path, std::time::Duration::from_secs_f64(args.every))).transpose()?;
+    let origin = if args.checkpoint.is_some() || args.history.is_some() { Some(Origin::new(&spec, bytes)?) } else { None };
+    let historian = match (&args.history, spec.segments, &origin) {
+        (Some(folder), Some(segments), Some(origin)) => Some(Historian::new(folder, segments, origin.module)?),
+        _ => None,
     };
+    let mut record = Record { origin, keeper, historian };
     for is_last_try in [false, true] {
         screen.note("compiling");
         match prepare(&program, &module, &artifact, engine).await {
@@ -51,8 +53,13 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
             }
             Err(error) => return Err(Failure::of(&error)),
         }
-        match follow(&program, spec.clone(), state.clone(), &mut screen, keeper.as_mut()).await? {
-            Followed::Ended(report) => return screen.finish(&report),
+        match follow(&program, spec.clone(), state.clone(), &mut screen, &mut record).await? {
+            Followed::Ended(report) => {
+                if let Some(historian) = &mut record.historian {
+                    historian.end(&report, &screen)?;
+                }
+                return screen.finish(&report);
+            }
             Followed::Interrupted(code) => {
                 screen.clear();
                 return Ok(ExitCode::from(code));
@@ -123,6 +130,14 @@ fn readable(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::storage(path, &e))
 }
 
+/// What is kept of a run while it goes.
+struct Record {
+    /// There when one of the others is.
+    origin: Option<Origin>,
+    keeper: Option<Keeper>,
+    historian: Option<Historian>,
+}
+
 /// How far a worker was followed.
 enum Followed {
     Ended(Report),
@@ -132,16 +147,11 @@ enum Followed {
     Interrupted(u8),
 }
 
-async fn follow(
-    program: &WorkerProgram,
-    spec: TaskSpec,
-    state: Option<Vec<u8>>,
-    screen: &mut Screen,
-    mut keeper: Option<&mut Keeper>,
-) -> Result<Followed, Failure> {
+async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>, screen: &mut Screen, record: &mut Record) -> Result<Followed, Failure> {
+    let mut pieces = Vec::new();
     let mut worker = Worker::spawn(program, spec, state).map_err(|e| Failure::of(&e))?;
     loop {
-        let event = match &mut keeper {
+        let event = match &mut record.keeper {
             None => worker.events.recv().await,
             Some(keeper) => tokio::select! {
                 event = worker.events.recv() => event,
@@ -155,9 +165,17 @@ async fn follow(
             Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Followed::Ended(report)),
             Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(Followed::Stale),
             Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(Failure::input(message)),
-            Some(WorkerEvent::Message(FromWorker::State(piece))) => keeper.iter_mut().for_each(|keeper| keeper.take(&piece)),
+            Some(WorkerEvent::Message(FromWorker::State(piece))) => pieces.extend(piece),
+            Some(WorkerEvent::Message(FromWorker::Mark(mark))) => record.historian.iter_mut().for_each(|historian| historian.mark(mark.clone())),
             Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
-                if let Some(code) = keeper.as_mut().map_or(Ok(None), |keeper| keeper.keep(saved, screen))? {
+                let Some(origin) = &record.origin else { continue };
+                let state = std::mem::take(&mut pieces);
+                if let (Some(historian), Ok(saved)) = (&mut record.historian, &saved) {
+                    historian.keep(origin, saved, &state, screen)?;
+                }
+                if let Some(keeper) = &mut record.keeper
+                    && let Some(code) = keeper.keep(saved.map(|saved| (origin, saved, state)), screen)?
+                {
                     return Ok(Followed::Interrupted(code));
                 }
             }

@@ -109,12 +109,18 @@ impl Screen {
         Ok(ExitCode::from(code))
     }
 
+    /// The identity of the result; none when the program did not end by itself.
+    pub fn result_hash(&self, report: &Report) -> Option<String> {
+        let Outcome::Exited(code) = report.outcome else { return None };
+        let files = self.files.iter().map(|(path, hasher)| (path.as_str(), hasher.finalize()));
+        Some(result_hash(code, report.units, &self.stdout, files).to_hex().to_string())
+    }
+
     pub fn end(&mut self, report: Option<&Report>, problem: Option<&str>) -> Result<(), Failure> {
         self.clear();
         if self.json {
             let exit_code = report.and_then(|report| if let Outcome::Exited(code) = report.outcome { Some(code) } else { None });
-            let files = || self.files.iter().map(|(path, hasher)| (path.as_str(), hasher.finalize()));
-            let hash = report.zip(exit_code).map(|(report, code)| result_hash(code, report.units, &self.stdout, files()).to_hex().to_string());
+            let hash = report.and_then(|report| self.result_hash(report));
             return crate::output::print_json(&serde_json::json!({
                 "exit_code": exit_code,
                 "result_hash": hash,

@@ -2,6 +2,7 @@
 //!
 //! `FOG_TEST_FULL` makes it a thousand kills instead of twenty.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![allow(missing_docs, reason = "what a macro adds has none")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -104,7 +105,7 @@ fn files_randomness_and_time_go_on_where_they_were() {
 /// The one job of a data folder, once it has ended.
 fn ended(bench: &Bench, id: &str) -> Option<Value> {
     let job = bench.json(&["job", "show", id]).ok()?;
-    let is_over = matches!(job["job"]["state"].as_str().or(job["state"].as_str()), Some("finished" | "failed"));
+    let is_over = matches!(job["summary"]["state"].as_str(), Some("finished" | "failed"));
     is_over.then_some(job)
 }
 
@@ -113,13 +114,16 @@ fn ended(bench: &Bench, id: &str) -> Option<Value> {
 fn kills_at_random_lose_no_more_than_the_interval() {
     let mut bench = Bench::new().unwrap();
     let module = example("lucas-lehmer");
-    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "17", "200"]).unwrap());
+    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "400"]).unwrap());
     bench.start().unwrap();
     bench.work_always().unwrap();
     assert!(bench.fog(&["settings", "set", "checkpoint_every=1", "cores=1"]).unwrap().status.success());
     std::fs::copy(&module, bench.scratch().join("ll.wasm")).unwrap();
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"17\", \"200\"]\nattempts = 20\n")
-        .unwrap();
+    std::fs::write(
+        bench.scratch().join("job.toml"),
+        "version = 1\nname = \"lucas-lehmer.wasm\"\nmodule = \"ll.wasm\"\nargs = [\"13\", \"400\"]\nattempts = 20\n",
+    )
+    .unwrap();
     let mut random = StdRng::seed_from_u64(7);
     let wanted = if is_full() { 1000 } else { 20 };
     let mut kills = 0;
@@ -160,7 +164,7 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     bench.work_always().unwrap();
     let module = example("lucas-lehmer");
     std::fs::copy(&module, bench.scratch().join("ll.wasm")).unwrap();
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"17\", \"200\"]\n").unwrap();
+    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nname = \"primes\"\nmodule = \"ll.wasm\"\nargs = [\"13\", \"400\"]\n").unwrap();
     bench.json(&["submit", "job.toml"]).unwrap();
     let units = || bench.json(&["status"]).ok().and_then(|status| status["active"][0]["units"].as_u64());
     wait_for("work", Duration::from_secs(60), || units().filter(|units| *units > 0)).unwrap();
@@ -194,4 +198,192 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     let job = wait_for("the end", Duration::from_secs(120), || ended(&bench, "1")).unwrap();
     assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
     assert!(!bench.data().join("checkpoints/1-0.fog").exists(), "an ended task needs none");
+}
+
+#[test]
+fn any_segment_of_a_history_can_be_run_again() {
+    let bench = Bench::new().unwrap();
+    let module = example("lucas-lehmer");
+    let whole = identity(&bench.fog(&["--json", "run", &module, "--history", "past", "--segment", "500000000", "--", "13", "130"]).unwrap());
+    let index = bench.scratch().join("past/history.json");
+    let history: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    let marks = history["marks"].as_array().unwrap().len();
+    assert!(marks >= 2, "{history}");
+    assert_eq!((history["end"]["result_hash"].as_str(), history["end"]["units"].as_u64()), (Some(whole.0.as_str()), Some(whole.1)));
+    for segment in 0..=marks {
+        let engine = if segment == 1 { "interpreted" } else { "compiled" };
+        let again = bench.fog(&["verify", "segment", "past", "--segment", &segment.to_string(), "--engine", engine]).unwrap();
+        assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
+    }
+    // A mark somebody made up.
+    let text = std::fs::read_to_string(&index).unwrap();
+    let claimed = history["marks"][1]["state"].as_str().unwrap();
+    std::fs::write(&index, text.replace(claimed, &claimed.chars().rev().collect::<String>())).unwrap();
+    assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "1"]).unwrap().status.code(), Some(1));
+    assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "99"]).unwrap().status.code(), Some(66));
+}
+
+/// `FOG_ARM64` names the arm64 build, which the kernel runs with qemu-user: `cargo xtask test --full`
+/// sees to both.
+#[cfg(unix)]
+#[test]
+fn a_program_moves_to_another_processor_and_back() {
+    let Some(arm) = std::env::var_os("FOG_ARM64") else {
+        assert!(!is_full(), "FOG_ARM64 is not set");
+        println!("skipped: no arm64 build");
+        return;
+    };
+    let bench = Bench::new().unwrap();
+    let file = bench.scratch().join("moving.fog").to_string_lossy().into_owned();
+    let jobs: [(&str, &[&str]); 3] =
+        [("lucas-lehmer", &["--", "13", "130"]), ("path-tracer", &["--out", "picture", "--", "13", "8", "6", "64", "4000"]), ("floats", &["--memory", "256"])];
+    for (name, args) in jobs {
+        let module = if name == "floats" { bench.module("floats.wasm", FLOATS).unwrap().to_string_lossy().into_owned() } else { example(name) };
+        let plain = identity(&bench.fog(&[&["--json", "run", &module], args].concat()).unwrap());
+        let arm_data = bench.scratch().join("arm");
+        let mut moves = 0;
+        let mut run: Vec<String> = [&["run", &module, "--checkpoint", &file], args].concat().iter().map(ToString::to_string).collect();
+        // Three moves: to arm64, to the interpreter, to arm64's interpreter; the end is compiled here.
+        for (place, engine) in [("here", "compiled"), ("arm", "compiled"), ("here", "interpreted"), ("arm", "interpreted")] {
+            let mut command = if place == "arm" {
+                let mut command = Command::new(&arm);
+                command.env("FOG_DATA_DIR", &arm_data).current_dir(bench.scratch());
+                command
+            } else {
+                bench.command(&[])
+            };
+            let child = command.args(&run).args(["--engine", engine]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(if place == "arm" { 6000 } else { 400 }));
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let output = child.wait_with_output().unwrap();
+            match output.status.code() {
+                Some(143) => moves += 1,
+                Some(0) => break,
+                other => panic!("{name} {place} {engine} {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+            }
+            run = ["run", "--from", &file, "--checkpoint", &file].map(str::to_owned).to_vec();
+        }
+        println!("{name}: {moves} moves");
+        assert!(moves >= 1, "{name} ended before it could be moved");
+        assert_eq!(identity(&bench.fog(&["--json", "run", "--from", &file]).unwrap()), plain, "{name}");
+    }
+}
+
+/// Sums, products and quotients of floats whose NaNs differ between processors, stored and printed.
+const FLOATS: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func $step (param f64 f64) (result f64) (local f64 f64)
+        (local.set 2 (f64.div (local.get 0) (local.get 1)))
+        (local.set 3 (f64.sub (local.get 2) (f64.sqrt (f64.sub (local.get 1) (local.get 0)))))
+        (f64.add (local.get 3) (f64.mul (local.get 2) (local.get 3))))
+    (func (export "_start") (local $n i32) (local $x f64)
+        (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 16))
+        (loop $l
+            (local.set $x (call $step (f64.convert_i32_u (i32.rem_u (local.get $n) (i32.const 7))) (f64.convert_i32_u (i32.rem_u (local.get $n) (i32.const 3)))))
+            (i64.store (i32.const 64) (i64.add (i64.mul (i64.load (i32.const 64)) (i64.const 31)) (i64.reinterpret_f64 (local.get $x))))
+            (f64.store (i32.const 72) (f64.add (f64.load (i32.const 72)) (local.get $x)))
+            (if (i32.eqz (i32.rem_u (local.get $n) (i32.const 20000000))) (then (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
+            (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 300000000))))))"#;
+
+/// A real Secret Service on a bus of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_key_lies_in_the_keychain_and_is_found_again() {
+    let there = ["gnome-keyring-daemon", "dbus-run-session"].iter().all(|program| Command::new(program).arg("--version").output().is_ok());
+    if !there {
+        assert!(!is_full(), "gnome-keyring and dbus are not installed");
+        println!("skipped: no keychain here");
+        return;
+    }
+    let bench = Bench::new().unwrap();
+    let home = bench.scratch().join("home");
+    std::fs::create_dir_all(home.join("run")).unwrap();
+    let start = || {
+        let script = format!("printf secret | gnome-keyring-daemon --unlock --components=secrets >/dev/null; exec '{}' daemon", fog_binary().display());
+        let mut session = Command::new("dbus-run-session");
+        session.args(["--", "sh", "-c", &script]).env("FOG_DATA_DIR", bench.data()).env("HOME", &home).env("XDG_RUNTIME_DIR", home.join("run"));
+        session.env_remove("FOG_KEYCHAIN").env_remove("XDG_DATA_HOME").env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+        let session = session.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("the daemon", Duration::from_secs(30), || bench.json(&["status"]).ok()).unwrap();
+        session
+    };
+    let stop = |mut session: std::process::Child| {
+        assert!(bench.fog(&["shutdown"]).unwrap().status.success());
+        session.wait().unwrap();
+    };
+    let session = start();
+    let key = std::fs::read(bench.data().join("checkpoint.key")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&key), "in the keychain of this system\n");
+    bench.work_always().unwrap();
+    let module = bench.module("floats.wasm", FLOATS).unwrap();
+    bench.json(&["submit", &module.to_string_lossy()]).unwrap();
+    let units = || bench.json(&["status"]).ok().and_then(|status| status["active"][0]["units"].as_u64()).filter(|units| *units > 0);
+    wait_for("work", Duration::from_secs(60), units).unwrap();
+    let saved = bench.json(&["job", "checkpoint", "1"]).unwrap()[0]["units"].as_u64().unwrap();
+    let file = bench.data().join("checkpoints/1-0.fog").to_string_lossy().into_owned();
+    assert_eq!(bench.fog(&["checkpoint", "inspect", &file]).unwrap().status.code(), Some(65), "nobody reads it without the keychain");
+    stop(session);
+    let session = start();
+    let first = wait_for("the work going on", Duration::from_secs(60), units).unwrap();
+    assert!(first >= saved, "{first} units after {saved}");
+    stop(session);
+}
+
+/// A login manager on a bus of its own, as far as going to sleep is concerned.
+#[cfg(target_os = "linux")]
+struct Logind {
+    delays: std::sync::Arc<std::sync::Mutex<Vec<std::os::unix::net::UnixStream>>>,
+}
+
+#[cfg(target_os = "linux")]
+#[zbus::interface(name = "org.freedesktop.login1.Manager")]
+impl Logind {
+    fn inhibit(&self, what: &str, _who: &str, _why: &str, mode: &str) -> zbus::zvariant::OwnedFd {
+        assert_eq!((what, mode), ("sleep", "delay"));
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        self.delays.lock().unwrap().push(ours);
+        std::os::fd::OwnedFd::from(theirs).into()
+    }
+
+    #[zbus(signal)]
+    async fn prepare_for_sleep(emitter: &zbus::object_server::SignalEmitter<'_>, start: bool) -> zbus::Result<()>;
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn sleep_waits_until_the_work_is_saved() {
+    use std::io::{BufRead, BufReader, Read};
+    let bus = Command::new("dbus-daemon").args(["--session", "--nofork", "--print-address"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut bus = bus.expect("dbus-daemon, which `cargo xtask setup` installs");
+    let mut address = String::new();
+    BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    let delays = std::sync::Arc::default();
+    let logind = Logind { delays: std::sync::Arc::clone(&delays) };
+    let connection = zbus::blocking::connection::Builder::address(address.trim()).unwrap().name("org.freedesktop.login1").unwrap();
+    let connection = connection.serve_at("/org/freedesktop/login1", logind).unwrap().build().unwrap();
+    let bench = Bench::new().unwrap();
+    let mut daemon = bench.command(&["daemon"]);
+    daemon.env("DBUS_SYSTEM_BUS_ADDRESS", address.trim()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut daemon = daemon.spawn().unwrap();
+    let held = || delays.lock().unwrap().pop();
+    let mut first = wait_for("a hold on sleep", Duration::from_secs(30), held).unwrap();
+    bench.work_always().unwrap();
+    let module = bench.module("floats.wasm", FLOATS).unwrap();
+    bench.json(&["submit", &module.to_string_lossy()]).unwrap();
+    let active = || bench.json(&["status"]).ok().map(|status| status["active"][0].clone());
+    wait_for("work", Duration::from_secs(60), || active().filter(|task| task["units"].as_u64() > Some(0))).unwrap();
+    assert!(active().unwrap()["saved_ms"].is_null(), "nothing is due before a minute");
+    let interface = connection.object_server().interface::<_, Logind>("/org/freedesktop/login1").unwrap();
+    let signal = |start| zbus::block_on(Logind::prepare_for_sleep(interface.signal_emitter(), start)).unwrap();
+    signal(true);
+    // The hold is let go, and what was asked for has happened by then.
+    first.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(first.read(&mut [0]).unwrap(), 0);
+    assert!(bench.data().join("checkpoints/1-0.fog").is_file() && active().unwrap()["saved_ms"].is_i64());
+    signal(false);
+    wait_for("a new hold after sleep", Duration::from_secs(10), held).unwrap();
+    assert!(bench.fog(&["shutdown"]).unwrap().status.success());
+    daemon.wait().unwrap();
+    bus.kill().unwrap();
+    bus.wait().unwrap();
 }

@@ -4,7 +4,8 @@
 //! million for each decoder.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-use fog_runtime::{FromWorker, ToWorker, decode_frame, validate};
+use fog_instrument::{Abilities, instrument};
+use fog_runtime::{Checkpoint, FromWorker, ToWorker, accepted, decode_frame, validate};
 use fog_tests::is_full;
 
 /// SplitMix64 (Steele et al. 2014).
@@ -96,5 +97,31 @@ fn modules() {
         (global (mut i64) (i64.const 1)) (data (i32.const 0) "abc") (elem (i32.const 0) 1)
         (func (export "_start") (local i32) (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#;
     let seeds = [wat::parse_str(wat).unwrap()];
-    attack(&seeds, |bytes| drop(validate(bytes)));
+    attack(&seeds, |bytes| {
+        drop(validate(bytes));
+        let rewritten = instrument(bytes, accepted(), Abilities::default());
+        // What can be rewritten is what is valid.
+        assert_eq!(rewritten.is_ok(), validate(bytes).is_ok());
+    });
+}
+
+#[test]
+fn checkpoints() {
+    let seed = std::fs::read(format!("{}/fuzz/seeds/checkpoint.fog", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let whole = Checkpoint::parse(&seed).unwrap();
+    let mut taken = 0;
+    let mut random = Random(2);
+    let rounds = if is_full() { 1_000_000 } else { 20_000 };
+    for _ in 0..rounds {
+        let bytes = damage(&seed, &mut random);
+        if let Ok(found) = Checkpoint::parse(&bytes) {
+            taken += 1;
+            // An earlier generation of the same, untouched; never something that was altered.
+            assert!(found.added <= whole.added && found.header.units <= whole.header.units, "{:?}", found.header);
+            assert_eq!((&found.header.module, &found.files), (&whole.header.module, &whole.files));
+            let begins = bytes.iter().zip(&seed).take_while(|(a, b)| a == b).count();
+            assert!(begins == seed.len() || found.added < whole.added || bytes.len() > seed.len(), "an altered file was taken whole");
+        }
+    }
+    println!("{taken} of {rounds} fell back to what lies before the damage");
 }

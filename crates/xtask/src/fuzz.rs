@@ -16,11 +16,13 @@ struct Target {
     seeds: fn(&Path) -> anyhow::Result<()>,
 }
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 6] = [
     Target { name: "job_file", max_bytes: 4096, seeds: job_files },
     Target { name: "ipc_frame", max_bytes: 2048, seeds: no_seeds },
     Target { name: "worker_frame", max_bytes: 2048, seeds: no_seeds },
     Target { name: "module", max_bytes: 4096, seeds: modules },
+    Target { name: "instrument", max_bytes: 4096, seeds: modules },
+    Target { name: "checkpoint", max_bytes: 16384, seeds: checkpoints },
 ];
 
 /// Runs every target, or the one named, for `runs` inputs. What it finds stays in target/fuzz.
@@ -64,6 +66,11 @@ fn modules(corpus: &Path) -> anyhow::Result<()> {
         b'x',
     ];
     Ok(std::fs::write(corpus.join("every-section"), module)?)
+}
+
+fn checkpoints(corpus: &Path) -> anyhow::Result<()> {
+    std::fs::copy(root().join("tests/fuzz/seeds/checkpoint.fog"), corpus.join("whole"))?;
+    Ok(())
 }
 
 fn no_seeds(_corpus: &Path) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ const TEST: &[&str] = &[
     "openbox",
     "dbus",
     "dbus-x11",
+    "gnome-keyring",
     "clang",
     "lld",
     "wasi-libc",

@@ -5,7 +5,7 @@ use anyhow::Context;
 use crate::setup;
 use crate::shell::{command, finish, target};
 
-/// What ships beside the desktop app: the phones' app is type-checked with it.
+/// What every app and the command are made of.
 const ENGINE: &[&str] = &[
     "-p",
     "fog-types",
@@ -18,6 +18,8 @@ const ENGINE: &[&str] = &[
     "-p",
     "fog-probes",
     "-p",
+    "fog-instrument",
+    "-p",
     "fog-runtime",
     "-p",
     "fog-store",
@@ -27,17 +29,18 @@ const ENGINE: &[&str] = &[
     "fog-ipc",
 ];
 const COMMAND: &[&str] = &["-p", "fog-cli"];
+const APP: &[&str] = &["-p", "fog-compute", "-p", "tauri-plugin-fog"];
 
 /// Type-checks for Android, iOS and macOS with stand-in C compilers, and builds for Windows.
 pub fn check() -> anyhow::Result<()> {
     let rust = ["aarch64-linux-android", "aarch64-apple-ios", "aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
     setup::rust_targets(&rust)?;
     setup::packages(&["gcc-mingw-w64-x86-64", "g++-mingw-w64-x86-64", "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu"])?;
-    let mut windows = command("cargo", &[&["build", "--quiet", "--target", "x86_64-pc-windows-gnu"], ENGINE, COMMAND].concat());
+    let mut windows = command("cargo", &[&["build", "--quiet", "--target", "x86_64-pc-windows-gnu"], ENGINE, COMMAND, APP].concat());
     windows.env("CARGO_PROFILE_DEV_DEBUG", "0");
     finish(windows)?;
 
-    let mut android = command("cargo", &[&["check", "--quiet", "--target", "aarch64-linux-android"], ENGINE].concat());
+    let mut android = command("cargo", &[&["check", "--quiet", "--target", "aarch64-linux-android"], ENGINE, APP].concat());
     for (tool, program) in [("CC", "aarch64-linux-gnu-gcc"), ("CXX", "aarch64-linux-gnu-g++"), ("AR", "aarch64-linux-gnu-ar")] {
         android.env(format!("{tool}_aarch64_linux_android"), program);
     }
@@ -45,7 +48,7 @@ pub fn check() -> anyhow::Result<()> {
     finish(android)?;
 
     let stand_in = apple_stand_in()?;
-    for (name, packages) in [("aarch64-apple-ios", ENGINE.to_vec()), ("aarch64-apple-darwin", [ENGINE, COMMAND].concat())] {
+    for (name, packages) in [("aarch64-apple-ios", [ENGINE, APP].concat()), ("aarch64-apple-darwin", [ENGINE, COMMAND, APP].concat())] {
         let mut apple = command("cargo", &[&["check", "--quiet", "--target", name], packages.as_slice()].concat());
         let underscored = name.replace('-', "_");
         apple.env(format!("CC_{underscored}"), &stand_in).env(format!("CXX_{underscored}"), &stand_in).env("SDKROOT", target());

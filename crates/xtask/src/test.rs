@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::shell::{command, finish, root, sh, target, works};
-use crate::{examples, setup, ui};
+use crate::{examples, setup, shell, ui};
 
 /// Everything CI runs, in an order that finds mistakes early.
 pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
@@ -37,7 +37,7 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
             tests.env("FOG_AXE", axe);
         }
         if full {
-            tests.env("FOG_TEST_FULL", "1");
+            tests.env("FOG_TEST_FULL", "1").env("FOG_ARM64", arm64()?);
         }
         finish(tests)
     })?;
@@ -55,6 +55,29 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
 fn step(name: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     println!("\n\x1b[1;36m== {name}\x1b[0m");
     body()
+}
+
+/// The command built for arm64; the kernel is told to run it with qemu-user.
+fn arm64() -> anyhow::Result<std::path::PathBuf> {
+    let target = "aarch64-unknown-linux-gnu";
+    setup::rust_targets(&[target])?;
+    setup::packages(&["qemu-user", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])?;
+    let mut build = command("cargo", &["build", "--quiet", "--locked", "--target", target, "-p", "fog-cli", "--bin", "fog"]);
+    build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc").env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
+    // Static: workers start with an empty environment, which could not tell where arm64's libraries lie.
+    build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    finish(build)?;
+    let folder = "/proc/sys/fs/binfmt_misc";
+    if !Path::new(folder).join("register").exists() {
+        sh("mount", &["-t", "binfmt_misc", "none", folder])?;
+    }
+    if !Path::new(folder).join("qemu-aarch64").exists() {
+        // The first bytes of an arm64 program (ELF, machine 183), and which of them count.
+        let magic = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00";
+        let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
+        std::fs::write(Path::new(folder).join("register"), format!(":qemu-aarch64:M::{magic}:{mask}:/usr/bin/qemu-aarch64:F"))?;
+    }
+    Ok(shell::target().join(target).join("debug/fog"))
 }
 
 /// The accessibility checker for the window tests; `None`, and said so, where npm has it not.

@@ -1,0 +1,116 @@
+//! `cargo xtask bench`: what a checkpoint costs a task of 64 MiB: whole, with a hundredth changed, and
+//! continued; through a real worker process and the file it ends in.
+#![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fog_runtime::{
+    Checkpoint, CheckpointHeader, CheckpointWriter, EngineKind, FromWorker, Generation, Key, SavedState, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare,
+};
+use fog_tests::fog_binary;
+use fog_types::{ByteCount, Limits, Percent, WorkUnits};
+
+/// Fills 64 MiB with numbers that compress to about half, then writes into one page of a hundred,
+/// over and over.
+const PROGRAM: &str = r#"(module (memory (export "memory") 1024)
+    (func (export "_start") (local $at i32) (local $x i32)
+        (loop $fill
+            (local.set $x (i32.add (i32.mul (local.get $x) (i32.const 1664525)) (i32.const 1013904223)))
+            (i32.store16 (local.get $at) (local.get $x))
+            (br_if $fill (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const 67108864))))
+        (loop $for_ever
+            (local.set $at (i32.const 0))
+            (loop $change
+                (i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (i32.const 1)))
+                (br_if $change (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 409600))) (i32.const 67108864))))
+            (br $for_ever))))"#;
+
+fn spec(artifact: &Path) -> TaskSpec {
+    TaskSpec {
+        artifact: artifact.to_owned(),
+        engine: EngineKind::Compiled,
+        program: "pages".to_owned(),
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        limits: Limits { memory: ByteCount(128 << 20), units: WorkUnits(1 << 60), wall_seconds: 600, ..Limits::default() },
+        seed: 0,
+        duty: Percent::FULL,
+        segments: None,
+    }
+}
+
+/// One checkpoint: how long the task stood still or was busy with it, and until it was on disk.
+async fn save(worker: &mut Worker, writer: &mut CheckpointWriter, whole: bool) -> (Duration, Duration, u64) {
+    let begun = Instant::now();
+    worker.save(whole);
+    let mut state = Vec::new();
+    let saved: SavedState = loop {
+        match worker.events.recv().await.unwrap() {
+            WorkerEvent::Message(FromWorker::State(piece)) => state.extend(piece),
+            WorkerEvent::Message(FromWorker::Saved(saved)) => break saved.unwrap(),
+            WorkerEvent::Gone(error) => panic!("{error}"),
+            _ => {}
+        }
+    };
+    let worked = begun.elapsed();
+    assert_eq!((saved.bytes, saved.memory, saved.whole), (state.len() as u64, 64 << 20, whole));
+    let header = CheckpointHeader::new(&spec(Path::new("")), blake3::hash(b""), vec![], None, &saved, 0);
+    writer.write(&Generation { header, stdout: vec![], stderr: vec![], state, files: None }, whole).unwrap();
+    (worked, begun.elapsed(), saved.bytes)
+}
+
+fn line(what: &str, mut times: Vec<Duration>, target: &str, more: &str) {
+    times.sort();
+    println!("{what:<52} {:>8.0} ms {target:>12} {more}", times[times.len() / 2].as_secs_f64() * 1e3);
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let (module, artifact, file) = (folder.path().join("pages.wasm"), folder.path().join("pages.cwasm"), folder.path().join("pages.fog"));
+    std::fs::write(&module, wat::parse_str(PROGRAM).unwrap()).unwrap();
+    let program = WorkerProgram::Process { path: fog_binary(), args: vec![fog_runtime::WORKER_ARGUMENT.into()] };
+    prepare(&program, &module, &artifact, EngineKind::Compiled).await.unwrap();
+    let key = Key::from([7; 32]);
+    let mut writer = CheckpointWriter::new(file.clone(), Some(key));
+    let mut worker = Worker::spawn(&program, spec(&artifact), None).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    println!("\nA checkpoint of 64 MiB, median of 5: until the task goes on, and until it is sealed and synced.");
+    let (mut worked, mut written, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..5 {
+        let (a, b, n) = save(&mut worker, &mut writer, true).await;
+        (bytes, _) = (n, (worked.push(a), written.push(b)));
+    }
+    let size = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
+    line("whole, until the task goes on", worked, "", &size(bytes));
+    line("whole, until it is on disk", written, "150 ms", "");
+    let (mut worked, mut written) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (a, b, n) = save(&mut worker, &mut writer, false).await;
+        (bytes, _) = (n, (worked.push(a), written.push(b)));
+    }
+    line("a hundredth changed, until the task goes on", worked, "", &size(bytes));
+    line("a hundredth changed, until it is on disk", written, "20 ms", "");
+    drop(worker);
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let (checkpoint, problem) = Checkpoint::read(&file, Some(&key)).unwrap();
+        assert!(problem.is_none() && checkpoint.added == 5);
+        let state = checkpoint.snapshot.encode().unwrap();
+        let mut worker = Worker::spawn(&program, spec(&artifact), Some(state)).unwrap();
+        loop {
+            match worker.events.recv().await.unwrap() {
+                WorkerEvent::Message(FromWorker::Started) => break,
+                WorkerEvent::Gone(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+        times.push(begun.elapsed());
+    }
+    line("continued: file to the first instruction", times, "", "");
+}

@@ -1,6 +1,8 @@
 //! Embeds the configuration and generates one permission for each command.
 
 fn main() {
+    // The window's files are inside the program.
+    println!("cargo:rerun-if-changed=dist");
     let commands = ["call", "submit_path", "pick_file", "pick_folder", "export_settings", "import_settings"];
     let attributes = tauri_build::Attributes::new()
         .capabilities_path_pattern("./src-tauri/capabilities/**/*")

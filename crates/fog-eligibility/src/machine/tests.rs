@@ -217,8 +217,10 @@ proptest! {
         let mut machine = Eligibility::new(Policy { week: std::array::from_fn(|i| if i % 3 == 0 { OFF_CELL } else { (i % 2) as u8 }), ..on() });
         let mut now = Moment(0);
         let mut changed: BTreeMap<Rule, (bool, Moment)> = BTreeMap::new();
+        let mut has_seen_idle = false;
         for (readings, wait) in trace {
             now = now.plus(wait);
+            has_seen_idle |= readings.idle.is_some();
             machine.handle_readings(readings, now);
             let stopped: Vec<Rule> = machine.verdict().reasons.iter().filter(|r| r.effect == Effect::Stops).map(|r| r.rule).collect();
             prop_assert_eq!(stopped.is_empty(), machine.verdict().duty > Percent::ZERO);
@@ -226,6 +228,10 @@ proptest! {
                 let closed = stopped.contains(&rule);
                 // The fan rule belongs to a profile and the thermal rule steps; both are checked elsewhere.
                 if matches!(rule, Rule::Thermal | Rule::Fan | Rule::BatteryLevel | Rule::BatteryTemp | Rule::OnBattery) {
+                    continue;
+                }
+                // Before anybody can have been seen there is nothing to hold.
+                if rule == Rule::InUse && !has_seen_idle {
                     continue;
                 }
                 match changed.get(&rule).copied() {
@@ -262,4 +268,14 @@ proptest! {
             }
         }
     }
+}
+
+/// A start without a reading of input is over with the first one, not a minute later.
+#[test]
+fn a_start_holds_nobody_up() {
+    let mut machine = Eligibility::new(Policy { unknown_idle: Unknown::Stop, ..on() });
+    machine.handle_readings(Readings { idle: None, ..Readings::default() }, Moment(1));
+    assert_eq!(machine.verdict().duty, Percent::ZERO);
+    machine.handle_readings(Readings { idle: Some(1e6), ..Readings::default() }, Moment(1000));
+    assert_eq!(machine.verdict().duty, Percent::FULL);
 }

@@ -175,6 +175,7 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
         ("WAYLAND_DISPLAY", ""),
         ("WEBKIT_DISABLE_COMPOSITING_MODE", "1"),
         ("NO_AT_BRIDGE", "1"),
+        ("FOG_KEYCHAIN", "off"),
     ];
     let _driver = spawn("dbus-run-session", &["--", "WebKitWebDriver", &format!("--port={port}")], &environment);
     wait_for("the driver", Duration::from_secs(10), || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).unwrap();

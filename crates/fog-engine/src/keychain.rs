@@ -92,6 +92,9 @@ mod system {
     use fog_runtime::Key;
 
     pub(super) fn ask(account: &str, new: Option<Key>) -> io::Result<Key> {
+        if !is_open() {
+            return Err(io::Error::other("the keychain is locked, or there is none yet"));
+        }
         let entry = keyring::Entry::new("fog-compute", account).map_err(io::Error::other)?;
         if let Some(key) = new {
             entry.set_secret(&key).map_err(io::Error::other)?;
@@ -100,6 +103,26 @@ mod system {
         let bytes: [u8; 32] =
             entry.get_secret().map_err(io::Error::other)?.try_into().map_err(|_| io::Error::other("the keychain holds something else under our name"))?;
         Ok(bytes.into())
+    }
+
+    /// Whether the default collection can be used without asking a person for a password: a program
+    /// that starts with the session must not greet anybody with a dialogue.
+    #[cfg(target_os = "linux")]
+    fn is_open() -> bool {
+        let locked = || -> zbus::Result<bool> {
+            let bus = zbus::blocking::Connection::session()?;
+            let name = "org.freedesktop.secrets";
+            let service = zbus::blocking::Proxy::new(&bus, name, "/org/freedesktop/secrets", "org.freedesktop.Secret.Service")?;
+            let path: zbus::zvariant::OwnedObjectPath = service.call("ReadAlias", &("default",))?;
+            zbus::blocking::Proxy::new(&bus, name, path, "org.freedesktop.Secret.Collection")?.get_property("Locked")
+        };
+        locked().is_ok_and(|locked| !locked)
+    }
+
+    /// macOS and Windows open it with the session.
+    #[cfg(not(target_os = "linux"))]
+    fn is_open() -> bool {
+        true
     }
 }
 

@@ -69,7 +69,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("fog-load-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let program = folder.join("a-game-with-a-long-name");
-        std::fs::copy("/bin/sleep", &program).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
         let mut game = std::process::Command::new(&program).arg("20").spawn().unwrap();
         let found = Load::new().running(&["A-Game-With-A-Long-Name.exe".to_owned(), "no-such-program".to_owned()]);
         game.kill().unwrap();

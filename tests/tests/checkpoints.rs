@@ -236,13 +236,13 @@ fn a_program_moves_to_another_processor_and_back() {
     let bench = Bench::new().unwrap();
     let file = bench.scratch().join("moving.fog").to_string_lossy().into_owned();
     let jobs: [(&str, &[&str]); 3] =
-        [("lucas-lehmer", &["--", "13", "130"]), ("path-tracer", &["--out", "picture", "--", "13", "8", "6", "64", "4000"]), ("floats", &["--memory", "256"])];
+        [("lucas-lehmer", &["--", "13", "400"]), ("path-tracer", &["--out", "picture", "--", "13", "8", "6", "64", "4000"]), ("floats", &["--memory", "256"])];
     for (name, args) in jobs {
         let module = if name == "floats" { bench.module("floats.wasm", FLOATS).unwrap().to_string_lossy().into_owned() } else { example(name) };
         let plain = identity(&bench.fog(&[&["--json", "run", &module], args].concat()).unwrap());
         let arm_data = bench.scratch().join("arm");
         let mut moves = 0;
-        let mut run: Vec<String> = [&["run", &module, "--checkpoint", &file], args].concat().iter().map(ToString::to_string).collect();
+        let mut run: Vec<String> = [&[module.as_str(), "--checkpoint", &file], args].concat().iter().map(ToString::to_string).collect();
         // Three moves: to arm64, to the interpreter, to arm64's interpreter; the end is compiled here.
         for (place, engine) in [("here", "compiled"), ("arm", "compiled"), ("here", "interpreted"), ("arm", "interpreted")] {
             let mut command = if place == "arm" {
@@ -252,8 +252,8 @@ fn a_program_moves_to_another_processor_and_back() {
             } else {
                 bench.command(&[])
             };
-            let child = command.args(&run).args(["--engine", engine]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(if place == "arm" { 6000 } else { 400 }));
+            let child = command.args(["run", "--engine", engine]).args(&run).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(if place == "arm" { 6000 } else { 300 }));
             let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
             let output = child.wait_with_output().unwrap();
             match output.status.code() {
@@ -261,7 +261,7 @@ fn a_program_moves_to_another_processor_and_back() {
                 Some(0) => break,
                 other => panic!("{name} {place} {engine} {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
             }
-            run = ["run", "--from", &file, "--checkpoint", &file].map(str::to_owned).to_vec();
+            run = ["--from", &file, "--checkpoint", &file].map(str::to_owned).to_vec();
         }
         println!("{name}: {moves} moves");
         assert!(moves >= 1, "{name} ended before it could be moved");

@@ -111,7 +111,7 @@ fn ended(bench: &Bench, id: &str) -> Option<Value> {
 
 #[cfg(unix)]
 #[test]
-fn kills_at_random_lose_no_more_than_the_interval() {
+fn kills_at_random_change_no_result_and_no_bill() {
     let mut bench = Bench::new().unwrap();
     let module = example("lucas-lehmer");
     let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "400"]).unwrap());

@@ -44,8 +44,8 @@ impl EngineKind {
 
 /// The one configuration: what is deterministic on every machine, and nothing else.
 ///
-/// Threads, relaxed SIMD and garbage-collected types are off; NaNs are canonical. Exceptions and
-/// several memories are on for what the rewriting adds; the modules of jobs may not use them.
+/// Threads, relaxed SIMD and garbage-collected types are off; canonical NaNs are the rewriting's
+/// part. Several memories are on for what it adds; the modules of jobs may not use them.
 pub(crate) fn engine(kind: EngineKind, stack_bytes: usize) -> Result<Engine, CompileError> {
     let mut config = Config::new();
     let failed = |e: wasmtime::Error| CompileError::Engine { message: format!("{e:#}") };

@@ -2,7 +2,7 @@
 //! notification the system wants while work goes on.
 
 use fog_api::Status;
-use fog_engine::{DeviceReadings, Readings, ThermalPressure};
+use fog_engine::{Charger, DeviceReadings, Readings, ThermalPressure};
 use tauri::{AppHandle, Manager, Wry};
 use tauri_plugin_fog::Device;
 
@@ -25,6 +25,7 @@ pub(crate) fn readings(app: AppHandle) -> DeviceReadings {
             battery_present: told.battery.map(|_| true),
             battery: told.battery,
             charging: told.charging,
+            charger: told.charger.as_deref().and_then(|kind| [Charger::Mains, Charger::Usb, Charger::Wireless].into_iter().find(|known| known.word() == kind)),
             battery_temp: told.battery_temp,
             thermal: told.thermal.map(|level| match level {
                 0 => ThermalPressure::Nominal,

@@ -1,6 +1,9 @@
 //! What the suites that cross crates share: real programs in folders of their own. The suites are
 //! in `tests/`, the benchmarks in `benches/`.
 
+#[cfg(target_os = "linux")]
+pub mod bus;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -329,43 +329,16 @@ fn the_key_lies_in_the_keychain_and_is_found_again() {
     stop(session);
 }
 
-/// A login manager on a bus of its own, as far as going to sleep is concerned.
-#[cfg(target_os = "linux")]
-struct Logind {
-    delays: std::sync::Arc<std::sync::Mutex<Vec<std::os::unix::net::UnixStream>>>,
-}
-
-#[cfg(target_os = "linux")]
-#[zbus::interface(name = "org.freedesktop.login1.Manager")]
-impl Logind {
-    fn inhibit(&self, what: &str, _who: &str, _why: &str, mode: &str) -> zbus::zvariant::OwnedFd {
-        assert_eq!((what, mode), ("sleep", "delay"));
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        self.delays.lock().unwrap().push(ours);
-        std::os::fd::OwnedFd::from(theirs).into()
-    }
-
-    #[zbus(signal)]
-    async fn prepare_for_sleep(emitter: &zbus::object_server::SignalEmitter<'_>, start: bool) -> zbus::Result<()>;
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn sleep_waits_until_the_work_is_saved() {
-    use std::io::{BufRead, BufReader, Read};
-    let bus = Command::new("dbus-daemon").args(["--session", "--nofork", "--print-address"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut bus = bus.expect("dbus-daemon, which `cargo xtask setup` installs");
-    let mut address = String::new();
-    BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
-    let delays = std::sync::Arc::default();
-    let logind = Logind { delays: std::sync::Arc::clone(&delays) };
-    let connection = zbus::blocking::connection::Builder::address(address.trim()).unwrap().name("org.freedesktop.login1").unwrap();
-    let connection = connection.serve_at("/org/freedesktop/login1", logind).unwrap().build().unwrap();
+    use std::io::Read;
+    let managers = fog_tests::bus::Managers::start().unwrap();
     let bench = Bench::new().unwrap();
     let mut daemon = bench.command(&["daemon"]);
-    daemon.env("DBUS_SYSTEM_BUS_ADDRESS", address.trim()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    daemon.env("DBUS_SYSTEM_BUS_ADDRESS", &managers.bus.address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut daemon = daemon.spawn().unwrap();
-    let held = || delays.lock().unwrap().pop();
+    let held = || managers.take_hold("sleep", "delay");
     let mut first = wait_for("a hold on sleep", Duration::from_secs(30), held).unwrap();
     bench.work_always().unwrap();
     let module = bench.module("floats.wasm", FLOATS).unwrap();
@@ -373,17 +346,13 @@ fn sleep_waits_until_the_work_is_saved() {
     let active = || bench.json(&["status"]).ok().map(|status| status["active"][0].clone());
     wait_for("work", Duration::from_secs(60), || active().filter(|task| task["units"].as_u64() > Some(0))).unwrap();
     assert!(active().unwrap()["saved_ms"].is_null(), "nothing is due before a minute");
-    let interface = connection.object_server().interface::<_, Logind>("/org/freedesktop/login1").unwrap();
-    let signal = |start| zbus::block_on(Logind::prepare_for_sleep(interface.signal_emitter(), start)).unwrap();
-    signal(true);
+    managers.sleep(true).unwrap();
     // The hold is let go, and what was asked for has happened by then.
     first.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(first.read(&mut [0]).unwrap(), 0);
     assert!(bench.data().join("checkpoints/1-0.fog").is_file() && active().unwrap()["saved_ms"].is_i64());
-    signal(false);
+    managers.sleep(false).unwrap();
     wait_for("a new hold after sleep", Duration::from_secs(10), held).unwrap();
     assert!(bench.fog(&["shutdown"]).unwrap().status.success());
     daemon.wait().unwrap();
-    bus.kill().unwrap();
-    bus.wait().unwrap();
 }

@@ -140,6 +140,12 @@ pub fn system_language() -> String {
     web_sys::window().and_then(|window| window.navigator().language()).unwrap_or_default()
 }
 
+/// Whether the window is that of a phone or tablet, whatever its width.
+pub fn is_phone() -> bool {
+    let agent = web_sys::window().and_then(|window| window.navigator().user_agent().ok()).unwrap_or_default();
+    ["Android", "iPhone", "iPad"].iter().any(|device| agent.contains(device))
+}
+
 /// Milliseconds since 1970.
 pub fn now_ms() -> i64 {
     js_sys::Date::now() as i64

@@ -17,7 +17,7 @@ pub enum Group {
     HowMuch,
     /// Language, colours, notifications.
     Appearance,
-    /// Not in the window; `fog settings` only.
+    /// Not among the window's settings; `fog settings` shows them.
     Expert,
 }
 
@@ -47,6 +47,17 @@ pub enum Kind {
     Week,
 }
 
+/// Which devices' windows show a setting. `fog settings` has them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// Every device.
+    All,
+    /// Computers.
+    Desktop,
+    /// Phones and tablets.
+    Phone,
+}
+
 /// One setting.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Setting {
@@ -54,6 +65,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Where it is shown.
     pub group: Group,
+    /// Where its row makes sense.
+    pub devices: Devices,
     /// What it may hold.
     pub kind: Kind,
 }
@@ -63,15 +76,19 @@ const fn number(default: f64, min: f64, max: f64, unit: &'static str) -> Kind {
 }
 
 const fn s(key: &'static str, group: Group, kind: Kind) -> Setting {
-    Setting { key, group, kind }
+    Setting { key, group, devices: Devices::All, kind }
+}
+
+const fn on(devices: Devices, setting: Setting) -> Setting {
+    Setting { devices, ..setting }
 }
 
 use Group::{Appearance, Expert, HowMuch, When};
 
-/// Every setting, in the order in which they are shown. At most 25 are visible (a test counts).
+/// Every setting, in the order in which they are shown. At most 25 are visible on a device (a test counts).
 pub const ALL: &[Setting] = &[
-    s("contributing", When, Kind::Flag(false)),
     s("run_on_battery", When, Kind::Flag(false)),
+    on(Devices::Phone, s("chargers", When, Kind::Choice(&["any", "wired", "mains"]))),
     s("battery_stop", When, number(40.0, 5.0, 95.0, "%")),
     s("battery_resume", When, number(60.0, 5.0, 100.0, "%")),
     s("run_while_in_use", When, Kind::Flag(false)),
@@ -83,6 +100,7 @@ pub const ALL: &[Setting] = &[
     s("energy_source", When, Kind::Text("")),
     s("energy_max", When, number(0.0, -10_000.0, 10_000.0, "")),
     s("week", When, Kind::Week),
+    on(Devices::Desktop, s("keep_awake", When, Kind::Flag(false))),
     s("cores", HowMuch, number(0.0, 0.0, 256.0, "")),
     s("memory_share", HowMuch, number(50.0, 5.0, 90.0, "%")),
     s("duty_idle", HowMuch, number(100.0, 5.0, 100.0, "%")),
@@ -94,7 +112,9 @@ pub const ALL: &[Setting] = &[
     s("language", Appearance, Kind::Choice(&["system", "en", "de"])),
     s("theme", Appearance, Kind::Choice(&["system", "light", "dark"])),
     s("notifications", Appearance, Kind::Flag(true)),
-    s("autostart", Appearance, Kind::Flag(false)),
+    on(Devices::Desktop, s("autostart", Appearance, Kind::Flag(false))),
+    s("contributing", Expert, Kind::Flag(false)),
+    s("hold", Expert, number(60.0, 0.0, 3600.0, "s")),
     s("quiet_duty", Expert, number(40.0, 5.0, 100.0, "%")),
     s("quiet_fan_rpm", Expert, number(2500.0, 0.0, 20_000.0, "rpm")),
     s("ram_available_min", Expert, number(512.0, 64.0, 1_048_576.0, "MiB")),
@@ -120,6 +140,17 @@ pub fn defaults() -> BTreeMap<String, Value> {
 }
 
 impl Setting {
+    /// Whether the window of such a device shows it.
+    #[must_use]
+    pub fn is_shown(&self, is_phone: bool) -> bool {
+        let fits = match self.devices {
+            Devices::All => true,
+            Devices::Desktop => !is_phone,
+            Devices::Phone => is_phone,
+        };
+        fits && self.group != Group::Expert
+    }
+
     /// Its default.
     #[must_use]
     pub fn default(&self) -> Value {
@@ -227,7 +258,9 @@ mod tests {
 
     #[test]
     fn at_most_25_settings_are_visible_and_keys_are_unique() {
-        assert!(ALL.iter().filter(|s| s.group != Group::Expert).count() <= 25);
+        for is_phone in [false, true] {
+            assert!(ALL.iter().filter(|s| s.is_shown(is_phone)).count() <= 25);
+        }
         assert_eq!(defaults().len(), ALL.len());
     }
 

@@ -67,6 +67,8 @@ pub enum ValueView {
     Energy(f32),
     /// `nominal`, `fair`, `serious`, `critical`.
     Pressure(String),
+    /// `mains`, `usb`, `wireless`.
+    Charger(String),
     /// Names.
     Text(String),
 }

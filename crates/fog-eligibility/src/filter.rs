@@ -11,6 +11,7 @@ const BATTERY_JUMP: f32 = 20.0;
 pub struct Filter {
     battery_present: Held<bool>,
     charging: Held<bool>,
+    charger: Held<crate::Charger>,
     battery: Held<f32>,
     battery_temp: Held<f32>,
     cpu_temp: Held<f32>,
@@ -65,6 +66,7 @@ impl Filter {
         Readings {
             battery_present: self.battery_present.take(raw.battery_present, now, |_| true, n),
             charging: self.charging.take(raw.charging, now, |_| true, n),
+            charger: self.charger.take(raw.charger, now, |_| true, n),
             battery: self.battery.take(raw.battery, now, charge_possible, n),
             battery_temp: self.battery_temp.take(raw.battery_temp, now, in_range(-30.0, 90.0), n),
             cpu_temp: self.cpu_temp.take(raw.cpu_temp, now, in_range(-30.0, 125.0), n),

@@ -18,6 +18,6 @@ mod verdict;
 pub use filter::Filter;
 pub use machine::Eligibility;
 pub use policy::{HOURS_IN_WEEK, OFF_CELL, Policy, Profile, Unknown};
-pub use reading::{Moment, ReadingError, Readings, ThermalPressure};
+pub use reading::{Charger, Moment, ReadingError, Readings, ThermalPressure};
 pub use rules::Rule;
 pub use verdict::{Effect, Reason, Resume, Value, Verdict};

@@ -171,10 +171,13 @@ impl Eligibility {
         let missing = if self.last.battery_present == Some(true) { p.unknown_battery } else { Unknown::Allow };
         let (charging, charge, warmth) = (self.last.charging, self.last.battery, self.last.battery_temp);
         let (low, high, hot) = (p.battery_stop, p.battery_resume.max(p.battery_stop), p.battery_temp_stop);
+        let (charger, weakest) = (self.last.charger.filter(|_| charging == Some(true)), p.weakest_charger);
         if !p.run_on_battery {
             let standing = flag(charging.map(|c| !c), missing);
             self.gate(Rule::OnBattery, standing, now, out, Value::Flag(charging == Some(false)), Value::Flag(false), Resume::UserActs);
         }
+        let standing = flag(charger.map(|kind| kind > weakest), Unknown::Allow);
+        self.gate(Rule::Charger, standing, now, out, charger.map_or(Value::Unknown, Value::Charger), Value::Charger(weakest), Resume::UserActs);
         let standing = range(charge, missing, |c| c < low, |c| c >= high);
         self.gate(
             Rule::BatteryLevel,
@@ -222,11 +225,15 @@ impl Eligibility {
     fn people(&mut self, now: Moment, out: &mut Vec<Reason>) -> bool {
         let (idle, after) = (self.last.idle, self.policy.idle_after_seconds);
         let standing = range(idle, self.policy.unknown_idle, |i| i < after, |i| i >= after);
-        let hold = Rule::InUse.hold_closed().min((after * 1000.0) as u64);
+        let hold = Rule::InUse.hold_closed(self.policy.hold).min((after * 1000.0) as u64);
         let allowed = self.policy.run_while_in_use;
         let gate = self.gates.entry(Rule::InUse).or_default();
         // Before the first reading nobody has been seen, so there is nothing to wait out afterwards.
-        let free = if idle.is_none() && gate.is_new() { standing != Standing::Stop } else { gate.update(standing, now, hold, Rule::InUse.hold_open()) };
+        let free = if idle.is_none() && gate.is_new() {
+            standing != Standing::Stop
+        } else {
+            gate.update(standing, now, hold, Rule::InUse.hold_open(self.policy.hold))
+        };
         let held_until = gate.held_until(hold);
         if !free && !allowed {
             // Input may come at any time, so the end of the wait is where it would be without more.
@@ -323,10 +330,11 @@ impl Eligibility {
     /// Runs one rule's gate and notes the reason when it is closed. Returns whether it is open.
     #[expect(clippy::too_many_arguments, reason = "one flat call per rule reads better than a builder")]
     fn gate(&mut self, rule: Rule, standing: Standing, now: Moment, out: &mut Vec<Reason>, value: Value, limit: Value, resumes: Resume) -> bool {
+        let (closed, opened) = (rule.hold_closed(self.policy.hold), rule.hold_open(self.policy.hold));
         let gate = self.gates.entry(rule).or_default();
-        let open = gate.update(standing, now, rule.hold_closed(), rule.hold_open());
+        let open = gate.update(standing, now, closed, opened);
         if !open {
-            let held_until = gate.held_until(rule.hold_closed()).filter(|until| *until > now);
+            let held_until = gate.held_until(closed).filter(|until| *until > now);
             out.push(Reason { held_until, ..stop(rule, value, limit, resumes) });
         }
         open

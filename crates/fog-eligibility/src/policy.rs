@@ -1,6 +1,6 @@
 use fog_types::Percent;
 
-use crate::reading::Moment;
+use crate::reading::{Charger, Moment};
 
 /// Hours in a week: the cells of the schedule grid, Monday 00:00 first.
 pub const HOURS_IN_WEEK: usize = 168;
@@ -41,6 +41,10 @@ pub struct Policy {
     pub finishing: bool,
     /// Work without external power. Default false (BOINC `run_on_batteries`).
     pub run_on_battery: bool,
+    /// Weakest kind of charger that counts as external power. Default wireless: any will do.
+    pub weakest_charger: Charger,
+    /// Shortest time in each state of a rule that names no span of its own, milliseconds. Default 60,000.
+    pub hold: u64,
     /// Stop below this charge, percent. Default 40.
     pub battery_stop: f32,
     /// Resume at this charge. Default 60.
@@ -93,6 +97,8 @@ impl Default for Policy {
             snoozed_until: None,
             finishing: false,
             run_on_battery: false,
+            weakest_charger: Charger::Wireless,
+            hold: 60_000,
             battery_stop: 40.0,
             battery_resume: 60.0,
             battery_temp_stop: 40.0,

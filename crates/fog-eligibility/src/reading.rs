@@ -33,6 +33,30 @@ pub enum ThermalPressure {
     Critical,
 }
 
+/// What kind of external power there is, the quickest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charger {
+    /// A mains adapter, or a dock.
+    Mains,
+    /// A USB port.
+    Usb,
+    /// A charging pad.
+    Wireless,
+}
+
+impl Charger {
+    /// The word used in JSON, traces and `--with`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Mains => "mains",
+            Self::Usb => "usb",
+            Self::Wireless => "wireless",
+        }
+    }
+}
+
 /// One pass over the sensors. `None` means the sensor is missing or did not answer: unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +67,9 @@ pub struct Readings {
     /// Running from external power (charging, or full and plugged in).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charging: Option<bool>,
+    /// What external power comes from, while there is some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charger: Option<Charger>,
     /// Battery charge, percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub battery: Option<f32>,
@@ -114,9 +141,10 @@ pub enum ReadingError {
 
 impl Readings {
     /// The names accepted by [`set`](Self::set), which are also the field names in traces.
-    pub const KEYS: [&'static str; 17] = [
+    pub const KEYS: [&'static str; 18] = [
         "battery_present",
         "charging",
+        "charger",
         "battery",
         "battery_temp",
         "cpu_temp",
@@ -159,6 +187,16 @@ impl Readings {
             "charging" => {
                 self.charging = truth()?;
                 self.battery_present = self.battery_present.or(Some(true));
+            }
+            "charger" => {
+                self.charger = given
+                    .map(|v| match v {
+                        "mains" => Ok(Charger::Mains),
+                        "usb" => Ok(Charger::Usb),
+                        "wireless" => Ok(Charger::Wireless),
+                        _ => Err(bad("mains, usb or wireless")),
+                    })
+                    .transpose()?;
             }
             "battery" => {
                 self.battery = number()?;
@@ -212,6 +250,7 @@ mod tests {
     fn every_key_can_be_set_and_removed() {
         let sample = |key: &str| match key {
             "thermal" => "fair",
+            "charger" => "usb",
             "time" => "tue-07:05",
             "exclusive" => "game+call",
             "battery_present" | "charging" | "inhibited" | "fullscreen" | "metered" => "true",

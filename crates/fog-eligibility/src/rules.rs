@@ -8,6 +8,8 @@ pub enum Rule {
     Snoozed,
     /// Running from the battery.
     OnBattery,
+    /// On a charger of a kind that the settings leave out.
+    Charger,
     /// Battery charge too low.
     BatteryLevel,
     /// Battery too warm.
@@ -42,10 +44,11 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Off,
         Self::Snoozed,
         Self::OnBattery,
+        Self::Charger,
         Self::BatteryLevel,
         Self::BatteryTemp,
         Self::CpuTemp,
@@ -70,6 +73,7 @@ impl Rule {
             Self::Off => "off",
             Self::Snoozed => "snoozed",
             Self::OnBattery => "on-battery",
+            Self::Charger => "charger",
             Self::BatteryLevel => "battery-level",
             Self::BatteryTemp => "battery-temp",
             Self::CpuTemp => "cpu-temp",
@@ -90,15 +94,16 @@ impl Rule {
 
     /// Shortest time in milliseconds that the rule stays closed once it stopped the device.
     ///
-    /// 60 s where BOINC's 20 s flapped; 300 s for the charge is BOINC's `ANDROID_BATTERY_BACKOFF`.
+    /// `usual` is the user's choice, 60 s unless changed, where BOINC's 20 s flapped. Slow quantities
+    /// have spans of their own: 300 s for the charge is BOINC's `ANDROID_BATTERY_BACKOFF`.
     #[must_use]
-    pub fn hold_closed(self) -> u64 {
+    pub fn hold_closed(self, usual: u64) -> u64 {
         match self {
             Self::Off | Self::Snoozed => 0,
             Self::BatteryLevel | Self::BatteryTemp | Self::Energy => 300_000,
             Self::Exclusive => 15_000,
             Self::Fan => 120_000,
-            _ => 60_000,
+            _ => usual,
         }
     }
 
@@ -106,7 +111,7 @@ impl Rule {
     ///
     /// Zero for everything that protects the person or the device; the load rule can wait.
     #[must_use]
-    pub fn hold_open(self) -> u64 {
-        if self == Self::OtherCpu { 60_000 } else { 0 }
+    pub fn hold_open(self, usual: u64) -> u64 {
+        if self == Self::OtherCpu { usual } else { 0 }
     }
 }

@@ -1,6 +1,6 @@
 use fog_types::Percent;
 
-use crate::reading::{Moment, ThermalPressure};
+use crate::reading::{Charger, Moment, ThermalPressure};
 use crate::rules::Rule;
 
 /// May the device work, how hard, and every reason why not (or not more).
@@ -67,6 +67,8 @@ pub enum Value {
     Energy(f32),
     /// The system's judgement of heat.
     Pressure(ThermalPressure),
+    /// What external power comes from.
+    Charger(Charger),
     /// Names of programs, or of a profile.
     Text(String),
 }

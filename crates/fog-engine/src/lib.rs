@@ -4,6 +4,7 @@
 //! Front ends hold an [`EngineHandle`] and speak `fog-api`. Below here nothing knows that contract.
 
 mod assemble;
+mod awake;
 mod checkpoints;
 mod core;
 mod doctor;
@@ -18,7 +19,7 @@ mod submit;
 mod tasks;
 mod views;
 
-pub use fog_eligibility::{Readings, ThermalPressure};
+pub use fog_eligibility::{Charger, Readings, ThermalPressure};
 pub use fog_probes::DeviceReadings;
 pub use fog_store::StoreError;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fog_api::settings;
-use fog_eligibility::{HOURS_IN_WEEK, Moment, OFF_CELL, Policy, Profile, Unknown};
+use fog_eligibility::{Charger, HOURS_IN_WEEK, Moment, OFF_CELL, Policy, Profile, Unknown};
 use fog_types::{ByteCount, Percent};
 use serde_json::Value;
 
@@ -81,6 +81,12 @@ pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Momen
         snoozed_until,
         finishing,
         run_on_battery: s.flag("run_on_battery"),
+        weakest_charger: match s.text("chargers") {
+            "mains" => Charger::Mains,
+            "wired" => Charger::Usb,
+            _ => Charger::Wireless,
+        },
+        hold: (s.number("hold") * 1000.0) as u64,
         battery_stop: s.number("battery_stop") as f32,
         battery_resume: s.number("battery_resume") as f32,
         battery_temp_stop: s.number("battery_temp_stop") as f32,

@@ -104,6 +104,7 @@ fn value_view(value: &Value) -> ValueView {
             }
             .to_owned(),
         ),
+        Value::Charger(kind) => ValueView::Charger(kind.word().to_owned()),
         Value::Text(text) => ValueView::Text(text.clone()),
     }
 }

@@ -22,6 +22,7 @@ impl DeviceReadings {
         over(&mut readings.idle, told.idle);
         readings.battery_present = told.battery_present.or(readings.battery_present);
         readings.charging = told.charging.or(readings.charging);
+        readings.charger = told.charger.or(readings.charger);
         readings.thermal = told.thermal.or(readings.thermal);
         readings.metered = told.metered.or(readings.metered);
     }

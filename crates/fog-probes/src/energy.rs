@@ -1,8 +1,11 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Prices change by the quarter hour at most.
 const EVERY: Duration = Duration::from_secs(60);
+/// While the network may not be used, whether it may is looked up this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EXPIRES: Duration = Duration::from_secs(1800);
 
 /// A number from a file or an address, read in the background.
@@ -11,15 +14,20 @@ pub(crate) struct EnergySource {
 }
 
 impl EnergySource {
-    /// `None` for an empty source.
-    pub(crate) fn start(source: &str) -> Option<Self> {
+    /// `None` for an empty source. An address is read only while `may_download` holds.
+    pub(crate) fn start(source: &str, may_download: &Arc<AtomicBool>) -> Option<Self> {
         if source.is_empty() {
             return None;
         }
         let latest = Arc::new(Mutex::new(None));
-        let (source, shared) = (source.to_owned(), Arc::downgrade(&latest));
+        let (source, shared, may_download) = (source.to_owned(), Arc::downgrade(&latest), Arc::clone(may_download));
         let run = move || {
             while let Some(latest) = shared.upgrade() {
+                if is_address(&source) && !may_download.load(Ordering::Relaxed) {
+                    drop(latest);
+                    std::thread::sleep(LOOK_EVERY);
+                    continue;
+                }
                 if let Some(value) = fetch(&source) {
                     *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), value));
                 }
@@ -37,8 +45,12 @@ impl EnergySource {
     }
 }
 
+fn is_address(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
 fn fetch(source: &str) -> Option<f32> {
-    let text = if source.starts_with("http://") || source.starts_with("https://") {
+    let text = if is_address(source) {
         download(source)?
     } else {
         use std::io::Read;

@@ -14,6 +14,8 @@ mod system;
 mod system;
 
 #[cfg(target_os = "linux")]
+mod logind;
+#[cfg(target_os = "linux")]
 mod terminals;
 #[cfg(target_os = "linux")]
 mod wayland;
@@ -34,6 +36,8 @@ pub enum InputSource {
     X11,
     /// The compositor, through `ext-idle-notify`.
     Wayland,
+    /// The login manager's idle hint, where a compositor tells only that one.
+    Logind,
     /// The last key on any terminal: a machine without a display.
     Terminals,
     /// The window system of macOS or Windows.

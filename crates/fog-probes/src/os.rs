@@ -13,9 +13,9 @@ mod system;
 #[path = "os/fallback.rs"]
 mod system;
 
-#[cfg(any(target_os = "linux", target_os = "macos", windows))]
-pub(crate) use system::on_battery;
 pub(crate) use system::{Slow, fan_rpm, fullscreen, thermal_pressure};
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+pub(crate) use system::{charger, on_battery};
 
 /// Readings whose source may hang.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

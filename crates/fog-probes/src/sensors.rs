@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fog_eligibility::Readings;
@@ -18,6 +19,8 @@ pub struct SensorConfig {
     pub exclusive_programs: Vec<String>,
     /// A file or an `http(s)` address that holds a number; empty for none.
     pub energy_source: String,
+    /// Use no network while it is metered.
+    pub unmetered_only: bool,
     /// The folder whose disk is watched.
     pub data_folder: PathBuf,
 }
@@ -32,6 +35,8 @@ pub struct Sensors {
     input: InputMonitor,
     slow: Slow,
     energy: Option<EnergySource>,
+    /// Whether the network may be used now.
+    may_download: Arc<AtomicBool>,
     programs: Option<(Instant, Vec<String>)>,
     heat: Option<(Instant, Option<f32>, Option<u32>)>,
 }
@@ -46,15 +51,20 @@ impl Sensors {
     /// device after a second of quiet.
     #[must_use]
     pub fn new(config: SensorConfig, device: Option<DeviceReadings>, on_input: Arc<dyn Fn() + Send + Sync>) -> Self {
-        let energy = EnergySource::start(&config.energy_source);
+        // Until the first sample it is not known whether the network is metered.
+        let may_download = Arc::new(AtomicBool::new(!config.unmetered_only));
+        let energy = EnergySource::start(&config.energy_source, &may_download);
         let (power, load, input, slow) = (Power::new(), Load::new(), InputMonitor::start(on_input), Slow::start());
-        Self { config, device, power, load, input, slow, energy, programs: None, heat: None }
+        Self { config, device, power, load, input, slow, energy, may_download, programs: None, heat: None }
     }
 
     /// Takes new settings; only what changed is opened again.
     pub fn configure(&mut self, config: SensorConfig) {
+        if config.unmetered_only && !self.config.unmetered_only {
+            self.may_download.store(false, Ordering::Relaxed);
+        }
         if config.energy_source != self.config.energy_source {
-            self.energy = EnergySource::start(&config.energy_source);
+            self.energy = EnergySource::start(&config.energy_source, &self.may_download);
         }
         if config.exclusive_programs != self.config.exclusive_programs {
             self.programs = None;
@@ -93,6 +103,8 @@ impl Sensors {
         if let Some(device) = &self.device {
             device.overlay(&mut readings);
         }
+        let is_free = readings.metered != Some(true) && self.slow.has_looked();
+        self.may_download.store(!self.config.unmetered_only || is_free, Ordering::Relaxed);
         readings
     }
 

@@ -94,6 +94,7 @@ impl Words {
             ValueView::Rpm(n) => format!("{n} rpm"),
             ValueView::Energy(n) => self.decimal(&format!("{n}")),
             ValueView::Pressure(word) => self.t(&format!("pressure-{word}")),
+            ValueView::Charger(word) => self.t(&format!("charger-{word}")),
             ValueView::Text(text) if self.has(&format!("profile-{text}")) => self.t(&format!("profile-{text}")),
             ValueView::Text(text) => text.clone(),
             _ => String::new(),

@@ -47,6 +47,7 @@ fn every_setting_and_rule_has_its_words() {
         "off",
         "snoozed",
         "on-battery",
+        "charger",
         "battery-level",
         "battery-temp",
         "cpu-temp",

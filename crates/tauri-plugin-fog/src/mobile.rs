@@ -13,6 +13,8 @@ pub struct PhoneReadings {
     pub battery: Option<f32>,
     /// On external power.
     pub charging: Option<bool>,
+    /// `mains`, `usb` or `wireless`, while on external power. Android only.
+    pub charger: Option<String>,
     /// Battery temperature, °C. Android only.
     pub battery_temp: Option<f32>,
     /// 0 nominal, 1 fair, 2 serious, 3 critical.

@@ -13,7 +13,7 @@ use crate::state::{act, say, set, setting, t, ui, words};
 #[component]
 pub fn Settings() -> impl IntoView {
     let group = |group: Group, title: &'static str| {
-        let rows = ALL.iter().filter(|s| s.group == group).map(|s| view! { <Row setting=*s /> }).collect_view();
+        let rows = ALL.iter().filter(|s| s.group == group && s.is_shown(bridge::is_phone())).map(|s| view! { <Row setting=*s /> }).collect_view();
         view! { <section class="card"><h2>{move || t(title)}</h2>{rows}</section> }
     };
     let export = move |_| {

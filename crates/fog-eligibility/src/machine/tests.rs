@@ -40,6 +40,7 @@ fn every_failing_rule_is_named_with_value_limit_and_end() {
     for (key, value) in [
         ("battery", "35"),
         ("charging", "false"),
+        ("charger", "usb"),
         ("battery_temp", "44"),
         ("cpu_temp", "91"),
         ("thermal", "critical"),
@@ -61,9 +62,9 @@ fn every_failing_rule_is_named_with_value_limit_and_end() {
     let verdict = Eligibility::dry_run(policy.clone(), &readings, Moment(100_000));
     assert_eq!(verdict.duty, Percent::ZERO);
     let mut seen = rules(&verdict);
-    seen.push(Rule::Schedule);
+    seen.extend([Rule::Charger, Rule::Schedule]);
     seen.sort_unstable();
-    assert_eq!(seen, Rule::ALL, "every rule but the schedule, which cannot fail together with the fan");
+    assert_eq!(seen, Rule::ALL, "every rule but the schedule and the charger, which cannot fail together with the fan and the battery");
     policy.week = [OFF_CELL; 168];
     let verdict = Eligibility::dry_run(policy, &readings, Moment(100_000));
     assert!(rules(&verdict).contains(&Rule::Schedule));
@@ -237,7 +238,7 @@ proptest! {
                 match changed.get(&rule).copied() {
                     None => { changed.insert(rule, (closed, now)); }
                     Some((before, since)) if before != closed => {
-                        let hold = if before { rule.hold_closed() } else { rule.hold_open() };
+                        let hold = if before { rule.hold_closed(60_000) } else { rule.hold_open(60_000) };
                         prop_assert!(now.since(since) >= hold, "{:?} changed after {} ms", rule, now.since(since));
                         changed.insert(rule, (closed, now));
                     }
@@ -260,7 +261,7 @@ proptest! {
                 match (closed, closed_since.get(&rule).copied()) {
                     (true, None) => { closed_since.insert(rule, now); }
                     (false, Some(since)) => {
-                        prop_assert!(now.since(since) >= rule.hold_closed());
+                        prop_assert!(now.since(since) >= rule.hold_closed(60_000));
                         closed_since.remove(&rule);
                     }
                     _ => {}

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{InputSource, OnInput, Shared, terminals, wayland, x11};
+use super::{InputSource, OnInput, Shared, logind, terminals, wayland, x11};
 
-/// Wayland first, then X11 (also as Xwayland), then terminals when there is no display at all.
+/// Wayland first, else X11, else the login manager; terminals when there is no display at all.
 ///
 /// A display that tells nothing leaves the idle time unknown: its user must not be disturbed.
 pub(crate) fn start(shared: &Arc<Shared>, on_input: OnInput) -> InputSource {
@@ -20,7 +20,7 @@ pub(crate) fn start(shared: &Arc<Shared>, on_input: OnInput) -> InputSource {
         terminals::start(shared, on_input);
         return InputSource::Terminals;
     }
-    InputSource::None
+    if logind::start(shared, on_input) { InputSource::Logind } else { InputSource::None }
 }
 
 pub(crate) fn idle_now() -> Option<Duration> {

@@ -1,6 +1,6 @@
 #![allow(dead_code, reason = "other systems replace some of these with readings of their own")]
 
-use fog_eligibility::ThermalPressure;
+use fog_eligibility::{Charger, ThermalPressure};
 
 use crate::os::SlowReadings;
 
@@ -10,6 +10,11 @@ pub(crate) struct Slow;
 impl Slow {
     pub(crate) fn start() -> Self {
         Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the same shape on every system")]
+    pub(crate) fn has_looked(&self) -> bool {
+        true
     }
 
     #[expect(clippy::unused_self, reason = "the same shape on every system")]
@@ -27,6 +32,10 @@ pub(crate) fn fan_rpm() -> Option<u32> {
 }
 
 pub(crate) fn fullscreen() -> Option<bool> {
+    None
+}
+
+pub(crate) fn charger() -> Option<Charger> {
     None
 }
 

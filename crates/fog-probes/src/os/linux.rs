@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fog_eligibility::ThermalPressure;
+use fog_eligibility::{Charger, ThermalPressure};
 use zbus::blocking::Connection;
 use zbus::zvariant::OwnedValue;
 
@@ -26,10 +26,9 @@ impl Slow {
             let mut bus = None;
             while let Some(latest) = shared.upgrade() {
                 bus = bus.or_else(|| Connection::system().ok());
-                if let Some(connection) = &bus {
-                    let readings = SlowReadings { inhibited: inhibited(connection), metered: metered(connection) };
-                    *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), readings));
-                }
+                let ask = |connection| SlowReadings { inhibited: inhibited(connection), metered: metered(connection) };
+                let readings = bus.as_ref().map(ask).unwrap_or_default();
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), readings));
                 drop(latest);
                 std::thread::sleep(if bus.is_some() { EVERY } else { EXPIRES });
             }
@@ -39,18 +38,24 @@ impl Slow {
         Self { latest }
     }
 
+    /// Whether the bus has been asked once, with or without an answer.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(crate) fn latest(&self) -> SlowReadings {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.filter(|(at, _)| at.elapsed() < EXPIRES).map(|(_, readings)| readings).unwrap_or_default()
     }
 }
 
-/// <https://www.freedesktop.org/wiki/Software/systemd/inhibit/>: somebody blocks `idle`.
+/// <https://www.freedesktop.org/wiki/Software/systemd/inhibit/>: somebody but us blocks `idle`.
 fn inhibited(bus: &Connection) -> Option<bool> {
     let reply =
         bus.call_method(Some("org.freedesktop.login1"), "/org/freedesktop/login1", Some("org.freedesktop.login1.Manager"), "ListInhibitors", &()).ok()?;
     let list: Vec<Inhibitor> = reply.body().deserialize().ok()?;
-    Some(list.iter().any(|(what, _, _, mode, _, _)| mode == "block" && what.split(':').any(|w| w == "idle")))
+    let own = std::process::id();
+    Some(list.iter().any(|(what, _, _, mode, _, pid)| *pid != own && mode == "block" && what.split(':').any(|w| w == "idle")))
 }
 
 /// <https://networkmanager.dev/docs/api/latest/nm-dbus-types.html#NMMetered>: 1 yes, 3 probably.
@@ -82,20 +87,37 @@ pub(crate) fn fullscreen() -> Option<bool> {
     None
 }
 
-/// Any mains adapter that says it is off line, and none that is on.
+/// Every kind of external power that says it is off line, and none that is on.
 pub(crate) fn on_battery() -> Option<bool> {
-    let supplies = std::fs::read_dir("/sys/class/power_supply").ok()?;
+    let supplies = supplies();
+    (!supplies.is_empty()).then(|| supplies.iter().all(|(_, online)| !online))
+}
+
+/// The best of what is plugged in.
+pub(crate) fn charger() -> Option<Charger> {
+    supplies().into_iter().filter(|(_, online)| *online).map(|(kind, _)| kind).min()
+}
+
+/// External power and whether it is on, of
+/// <https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-class-power>.
+fn supplies() -> Vec<(Charger, bool)> {
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let mut known = None;
-    for supply in supplies.flatten().map(|entry| entry.path()) {
-        let is_mains = read(supply.join("type")).is_some_and(|kind| kind == "Mains" || kind == "USB");
-        match read(supply.join("online")).as_deref() {
-            Some("1") if is_mains => return Some(false),
-            Some("0") if is_mains => known = Some(true),
-            _ => {}
+    let entries = std::fs::read_dir("/sys/class/power_supply").into_iter().flatten().flatten();
+    let supply = |folder: std::path::PathBuf| {
+        let kind = match read(folder.join("type"))?.as_str() {
+            "Mains" => Charger::Mains,
+            "USB" => Charger::Usb,
+            "Wireless" => Charger::Wireless,
+            _ => return None,
+        };
+        // 2 is a port with a programmable supply behind it.
+        match read(folder.join("online"))?.as_str() {
+            "0" => Some((kind, false)),
+            "1" | "2" => Some((kind, true)),
+            _ => None,
         }
-    }
-    known
+    };
+    entries.filter_map(|entry| supply(entry.path())).collect()
 }
 
 /// The fastest fan of <https://docs.kernel.org/hwmon/sysfs-interface.html>.

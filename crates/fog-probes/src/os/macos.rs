@@ -7,7 +7,7 @@ use fog_eligibility::ThermalPressure;
 #[path = "fallback.rs"]
 mod fallback;
 
-pub(crate) use fallback::{Slow, fan_rpm, fullscreen, on_battery};
+pub(crate) use fallback::{Slow, charger, fan_rpm, fullscreen, on_battery};
 
 unsafe extern "C" {
     fn notify_register_check(name: *const c_char, token: *mut i32) -> u32;

@@ -5,7 +5,7 @@ use windows_sys::Win32::UI::Shell::{QUNS_BUSY, QUNS_PRESENTATION_MODE, QUNS_RUNN
 #[path = "fallback.rs"]
 mod fallback;
 
-pub(crate) use fallback::{Slow, fan_rpm, on_battery, thermal_pressure};
+pub(crate) use fallback::{Slow, charger, fan_rpm, on_battery, thermal_pressure};
 
 /// Whether Windows holds notifications back because something covers the screen.
 pub(crate) fn fullscreen() -> Option<bool> {

@@ -44,6 +44,9 @@ impl Power {
             let warmth = battery.temperature().map(|t| t.get::<degree_celsius>());
             readings.battery_temp = readings.battery_temp.into_iter().chain(warmth).reduce(f32::max);
         }
+        if readings.charging == Some(true) {
+            readings.charger = crate::os::charger();
+        }
         if charge.1 > 0.0 {
             readings.battery = Some(charge.0 / charge.1);
         }

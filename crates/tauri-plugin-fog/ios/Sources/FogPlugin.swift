@@ -1,15 +1,21 @@
 import Network
 import Tauri
 import UIKit
+import UIKit.UIGestureRecognizerSubclass
 import WebKit
 
 /// Readings of an iPhone or iPad. iOS has no foreground service: work ends with the app's time in front.
 class FogPlugin: Plugin {
     private let monitor = NWPathMonitor()
     private var expensive: Bool?
+    private var touchedAt = Date()
 
     override func load(webview: WKWebView) {
         UIDevice.current.isBatteryMonitoringEnabled = true
+        // Another app in front suspends this one, so a touch that matters is a touch here.
+        let recogniser = TouchRecogniser { [weak self] in self?.touchedAt = Date() }
+        recogniser.cancelsTouchesInView = false
+        webview.addGestureRecognizer(recogniser)
         monitor.pathUpdateHandler = { [weak self] path in self?.expensive = path.isExpensive }
         monitor.start(queue: DispatchQueue.global(qos: .utility))
     }
@@ -28,12 +34,28 @@ class FogPlugin: Plugin {
             @unknown default: break
             }
             if let expensive = self.expensive { out["metered"] = expensive }
+            out["idleMs"] = Int(Date().timeIntervalSince(self.touchedAt) * 1000)
             invoke.resolve(out)
         }
     }
 
     @objc public func foreground(_ invoke: Invoke) {
         invoke.resolve()
+    }
+}
+
+/// Sees every touch and takes none.
+private final class TouchRecogniser: UIGestureRecognizer {
+    private let touched: () -> Void
+
+    init(_ touched: @escaping () -> Void) {
+        self.touched = touched
+        super.init(target: nil, action: nil)
+    }
+
+    override func touchesBegan(_ touches: Set<UITouch>, with event: UIEvent) {
+        touched()
+        state = .failed
     }
 }
 

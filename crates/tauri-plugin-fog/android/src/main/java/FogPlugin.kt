@@ -48,7 +48,13 @@ class FogPlugin(private val activity: Activity) : Plugin(activity) {
             val level = battery.getIntExtra(BatteryManager.EXTRA_LEVEL, -1)
             val scale = battery.getIntExtra(BatteryManager.EXTRA_SCALE, -1)
             if (level >= 0 && scale > 0) out.put("battery", 100.0 * level / scale)
-            out.put("charging", battery.getIntExtra(BatteryManager.EXTRA_PLUGGED, 0) != 0)
+            val plugged = battery.getIntExtra(BatteryManager.EXTRA_PLUGGED, 0)
+            out.put("charging", plugged != 0)
+            when (plugged) {
+                BatteryManager.BATTERY_PLUGGED_AC, BatteryManager.BATTERY_PLUGGED_DOCK -> out.put("charger", "mains")
+                BatteryManager.BATTERY_PLUGGED_USB -> out.put("charger", "usb")
+                BatteryManager.BATTERY_PLUGGED_WIRELESS -> out.put("charger", "wireless")
+            }
             val tenths = battery.getIntExtra(BatteryManager.EXTRA_TEMPERATURE, Int.MIN_VALUE)
             if (tenths != Int.MIN_VALUE) out.put("batteryTemp", tenths / 10.0)
         }

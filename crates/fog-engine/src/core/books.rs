@@ -1,0 +1,149 @@
+//! What is told and kept: events, status, points of history, chores.
+
+use std::time::{Duration, Instant};
+
+use fog_api::{ApiError, Event, EventBody, Snapshot, Status, Today};
+use fog_store::{JobFilter, Sample, StoreError};
+use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
+
+use super::{Core, QUIET_PACE, Span};
+use crate::query::to_api;
+use crate::views::{self};
+
+/// Length of one point of history, and how long points are kept.
+const HISTORY_SPAN: Duration = Duration::from_secs(60);
+
+const HISTORY_KEPT_MILLIS: i64 = 400 * 86_400_000;
+
+impl Core {
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, ApiError> {
+        self.announce_status();
+        let rows = self.store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).map_err(to_api)?;
+        Ok(Snapshot {
+            revision: self.revision,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            status: self.last_status.clone(),
+            jobs: rows.iter().map(views::job_summary).collect(),
+            settings: self.settings.values().clone(),
+            data_folder: self.store.folder().display().to_string(),
+            attached: false,
+        })
+    }
+
+    pub(super) fn announce(&mut self, body: EventBody) {
+        self.revision += 1;
+        // No listener is fine: the next one asks for a snapshot.
+        let _ = self.events.send(Event { revision: self.revision, body });
+    }
+
+    pub(super) fn announce_job(&mut self, id: JobId) {
+        if let Ok(row) = self.store.job(id) {
+            self.announce(EventBody::Job(views::job_summary(&row)));
+        }
+    }
+
+    /// Sends the status when anything in it but the time has changed.
+    pub(super) fn announce_status(&mut self) {
+        match self.status() {
+            Ok(status) => {
+                // The time worked moves all the time; it is sent with whatever else changes.
+                let today = Today { results: status.today.results, ..self.last_status.today };
+                let same = Status { at_ms: self.last_status.at_ms, today, ..status.clone() } == self.last_status;
+                if !same {
+                    self.last_status = status.clone();
+                    self.announce(EventBody::Status(Box::new(status)));
+                }
+            }
+            Err(error) => tracing::error!(%error, "the status cannot be read"),
+        }
+    }
+
+    pub(super) fn status(&self) -> Result<Status, StoreError> {
+        let now = self.clock.unix();
+        let midnight = jiff::Zoned::now().start_of_day().map_or(now.0, |day| day.timestamp().as_millisecond());
+        let (worked, units, results) = self.store.totals_since(UnixMillis(midnight))?;
+        let next = match self.store.next_task(now)? {
+            Some(task) => {
+                let job = self.store.job(task.job)?;
+                Some(if job.tasks_total == 1 { job.file.name } else { format!("{} {}/{}", job.file.name, task.index + 1, job.tasks_total) })
+            }
+            None => None,
+        };
+        Ok(Status {
+            contributing: self.settings.flag("contributing"),
+            snoozed_until_ms: self.snoozed_until.filter(|until| *until > now).map(|until| until.0),
+            verdict: views::verdict_view(self.rules.verdict(), &self.clock),
+            active: self.active.values().map(|active| active.view.clone()).collect(),
+            next,
+            counts: views::counts(&self.store.job_counts()?),
+            today: Today { worked_ms: worked + self.span.worked.as_millis() as u64, units: units.0 + self.span.units, results },
+            at_ms: now.0,
+        })
+    }
+
+    /// Adds the time since the last change to the point of history under way.
+    pub(super) fn account(&mut self) {
+        let elapsed = self.span.last.elapsed();
+        self.span.last = Instant::now();
+        let runs = self.active.values().any(|active| !active.view.frozen);
+        if runs {
+            self.span.worked += elapsed;
+            self.span.duty_millis += elapsed.as_secs_f64() * 1000.0 * f64::from(self.duty.borrow().get());
+        }
+        if self.span.begun.elapsed() >= HISTORY_SPAN {
+            self.close_span();
+        }
+    }
+
+    pub(super) fn close_span(&mut self) {
+        let span = std::mem::replace(&mut self.span, Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 });
+        let millis = span.begun.elapsed().as_millis().max(1) as u64;
+        let readings = self.rules.readings();
+        let reason = match self.rules.verdict().stopped_by() {
+            Some(reason) => reason.rule.word(),
+            None if span.worked.is_zero() => "idle",
+            None => "",
+        };
+        let now = self.clock.unix();
+        let sample = Sample {
+            at: now,
+            span_millis: millis,
+            duty: Percent::new((span.duty_millis / millis as f64) as u8),
+            worked_millis: span.worked.as_millis() as u64,
+            units: WorkUnits(span.units),
+            cpu_temp: readings.cpu_temp.map(f64::from),
+            battery: readings.battery.map(f64::from),
+            other_cpu: readings.other_cpu.map(f64::from),
+            reason: reason.to_owned(),
+        };
+        if let Err(error) = self.store.add_sample(&sample, UnixMillis(now.0 - HISTORY_KEPT_MILLIS)) {
+            tracing::error!(%error, "history cannot be written");
+        }
+    }
+
+    /// Deadlines and old jobs, once in ten seconds at most.
+    pub(super) fn chores(&mut self) {
+        if self.last_chores.is_some_and(|at| at.elapsed() < QUIET_PACE) {
+            return;
+        }
+        self.last_chores = Some(Instant::now());
+        let now = self.clock.unix();
+        match self.store.expire_jobs(now) {
+            Ok(late) => {
+                for id in late {
+                    self.drop_tasks_of(id, "the deadline passed");
+                    self.announce_job(id);
+                    let _ = self.announce_end(id, Some(JobState::Failed));
+                }
+            }
+            Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
+        }
+        let keep_from = UnixMillis(now.0 - (self.settings.number("keep_finished_days") * 86_400_000.0) as i64);
+        if let Err(error) = self.store.remove_jobs(keep_from, None) {
+            tracing::error!(%error, "old jobs cannot be removed");
+        }
+        if self.snoozed_until.is_some_and(|until| until <= now) {
+            let _ = self.set_snooze(None);
+        }
+    }
+}

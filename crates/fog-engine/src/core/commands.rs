@@ -1,0 +1,218 @@
+//! What front ends ask for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use fog_api::{ApiError, Command, EventBody, JobAction, Reply};
+use fog_eligibility::Eligibility;
+use fog_types::{ErrorKind, JobId, JobState, TaskId, UnixMillis};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{Core, Message, SNOOZE_KEY, sensor_config};
+use crate::doctor;
+use crate::policy::{Settings, policy_from};
+use crate::query::{self, to_api};
+use crate::sensing::SensorOrder;
+use crate::submit::{self, Prepared};
+use crate::views::{self};
+
+impl Core {
+    pub(super) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let reply = match command {
+            Command::Submit { job_file, folder } => return self.submit(job_file, folder.into(), answer),
+            Command::SubmitExample { name } => {
+                let found = self.config.examples.as_ref().map(|folder| folder.join(&name)).filter(|_| !name.contains(['/', '\\', '.']));
+                match found.and_then(|folder| Some((std::fs::read_to_string(folder.join("job.toml")).ok()?, folder))) {
+                    Some((text, folder)) => return self.submit(text, folder, answer),
+                    None => Err(ApiError {
+                        kind: ErrorKind::NotFound,
+                        message: format!("there is no example named '{name}'; `fog submit --list-examples` shows them"),
+                    }),
+                }
+            }
+            Command::Output { id, index, path } => match query::output(&self.store, id, index, &path) {
+                Ok(found) => {
+                    tokio::task::spawn_blocking(move || {
+                        let reply = found.into_bytes().map(|bytes| Reply::Bytes {
+                            mime: crate::assemble::mime_of(&bytes).to_owned(),
+                            base64: base64::engine::general_purpose::STANDARD.encode(bytes),
+                        });
+                        let _ = answer.send(reply);
+                    });
+                    return;
+                }
+                Err(error) => Err(error),
+            },
+            Command::Checkpoint { id } => return self.checkpoint(id, answer),
+            Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
+            Command::Export { id, folder } => {
+                let folder = PathBuf::from(folder);
+                match query::export_list(&self.store, id, &folder) {
+                    Ok(items) => {
+                        let whole = query::output(&self.store, id, None, "").ok();
+                        let whole =
+                            whole.map(|found| (folder.join(if matches!(found, query::Found::Tiles { .. }) { "result.png" } else { "result.txt" }), found));
+                        tokio::task::spawn_blocking(move || {
+                            let _ = answer.send(query::export(&items, whole));
+                        });
+                        return;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            other => self.answer(other),
+        };
+        // Nobody waiting means the front end went away; the command was carried out.
+        let _ = answer.send(reply);
+    }
+
+    pub(super) fn answer(&mut self, command: Command) -> Result<Reply, ApiError> {
+        match command {
+            Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
+            Command::SetContributing { on } => {
+                self.finishing = false;
+                if on {
+                    self.set_snooze(None)?;
+                }
+                self.change_settings(&[("contributing".to_owned(), Some(on.into()))])
+            }
+            Command::Snooze { minutes } => {
+                let until = (minutes > 0).then(|| UnixMillis(self.clock.unix().0 + i64::from(minutes) * 60_000));
+                self.set_snooze(until)?;
+                Ok(Reply::Done)
+            }
+            Command::FinishThenStop => {
+                self.finishing = self.settings.flag("contributing");
+                self.apply_policy();
+                Ok(Reply::Done)
+            }
+            Command::Why { with } => self.why(&with),
+            Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
+            Command::Jobs(query) => query::jobs(&self.store, &query),
+            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from),
+            Command::ChangeJob { id, action } => self.change_job(id, action),
+            Command::Log { id, index, stderr } => query::log(&self.store, TaskId { job: id, index }, stderr),
+            Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),
+            Command::SetSettings { changes } => self.set_settings(changes),
+            Command::ResetSettings => {
+                let all: Vec<_> = fog_api::settings::ALL.iter().filter(|s| s.key != "first_run_done").map(|s| (s.key.to_owned(), None)).collect();
+                self.change_settings(&all)
+            }
+            Command::History { hours, points } => {
+                let now = self.clock.unix();
+                let since = UnixMillis(now.0 - i64::from(hours.min(24 * 400)) * 3_600_000);
+                let samples = self.store.samples(since, now, points.clamp(1, 2000)).map_err(to_api)?;
+                Ok(Reply::History(samples.into_iter().map(views::history_point).collect()))
+            }
+            Command::Doctor => Ok(Reply::Checks(doctor::checks(
+                self.rules.readings(),
+                self.store.folder(),
+                self.config.examples.is_some(),
+                self.filter.rejected(),
+                self.walls,
+            ))),
+            Command::Shutdown => {
+                self.is_stopping = true;
+                Ok(Reply::Done)
+            }
+            _ => Err(ApiError { kind: ErrorKind::Unsupported, message: "this engine does not know that command".to_owned() }),
+        }
+    }
+
+    pub(super) fn submit(&self, text: String, folder: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
+        tokio::task::spawn_blocking(move || {
+            let prepared = submit::prepare(&text, &folder, &data_folder, cap);
+            let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
+        });
+    }
+
+    /// Names the copied blobs and accepts the job: from here on it is safe.
+    pub(super) fn accept(&mut self, prepared: Prepared) -> Result<Reply, ApiError> {
+        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
+        for blob in prepared.copied {
+            self.store.add_blob(blob, cap, now).map_err(to_api)?;
+        }
+        let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner: "this device".to_owned(), now };
+        let id = self.store.insert_job(&new).map_err(to_api)?;
+        let job = views::job_summary(&self.store.job(id).map_err(to_api)?);
+        self.announce(EventBody::Job(job.clone()));
+        let _ = self.sensors.try_send(SensorOrder::Now);
+        Ok(Reply::Submitted { job })
+    }
+
+    pub(super) fn why(&self, with: &[(String, String)]) -> Result<Reply, ApiError> {
+        if with.is_empty() {
+            return Ok(Reply::Verdict(views::verdict_view(self.rules.verdict(), &self.clock)));
+        }
+        let mut readings = self.rules.readings().clone();
+        for (key, value) in with {
+            readings.set(key, value).map_err(|e| ApiError { kind: ErrorKind::BadInput, message: e.to_string() })?;
+        }
+        let verdict = Eligibility::dry_run(self.rules.policy().clone(), &readings, self.clock.moment());
+        Ok(Reply::Verdict(views::verdict_view(&verdict, &self.clock)))
+    }
+
+    pub(super) fn set_settings(&mut self, changes: BTreeMap<String, Value>) -> Result<Reply, ApiError> {
+        let bad = |message: String| ApiError { kind: ErrorKind::BadInput, message };
+        let mut checked = Vec::new();
+        for (key, value) in changes {
+            let setting = fog_api::settings::find(&key).ok_or_else(|| bad(format!("there is no setting '{key}'; `fog settings list` shows them all")))?;
+            let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(bad)?) };
+            checked.push((key, value));
+        }
+        self.change_settings(&checked)
+    }
+
+    pub(super) fn change_settings(&mut self, changes: &[(String, Option<Value>)]) -> Result<Reply, ApiError> {
+        self.store.set_settings(changes).map_err(to_api)?;
+        self.settings = Settings::new(&self.store.settings().map_err(to_api)?);
+        self.apply_policy();
+        let _ = self.sensors.try_send(SensorOrder::Configure(sensor_config(&self.settings, &self.config)));
+        self.announce(EventBody::Settings(self.settings.values().clone()));
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn set_snooze(&mut self, until: Option<UnixMillis>) -> Result<(), ApiError> {
+        self.store.set_settings(&[(SNOOZE_KEY.to_owned(), until.map(|until| until.0.into()))]).map_err(to_api)?;
+        self.snoozed_until = until;
+        self.apply_policy();
+        Ok(())
+    }
+
+    pub(super) fn apply_policy(&mut self) {
+        let until = self.snoozed_until.map(|until| self.clock.to_moment(until));
+        self.rules.handle_policy(policy_from(self.settings.values(), until, self.finishing), self.clock.moment());
+    }
+
+    pub(super) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
+        let now = self.clock.unix();
+        if action == JobAction::Remove {
+            if !self.store.job(id).map_err(to_api)?.state.is_final() {
+                return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
+            }
+            self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map_err(to_api)?;
+            self.announce(EventBody::JobRemoved(id));
+            return Ok(Reply::Done);
+        }
+        let to = match action {
+            JobAction::Pause => JobState::Paused,
+            JobAction::Resume => JobState::Queued,
+            JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
+        };
+        let before = self.store.job(id).map_err(to_api)?.state;
+        if before == JobState::Running && to == JobState::Queued {
+            return Ok(Reply::Done);
+        }
+        if !self.store.set_job_state(id, to, "", now).map_err(to_api)? && before.is_final() {
+            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has already ended ({})", before.as_str()) });
+        }
+        if to != JobState::Queued {
+            self.drop_tasks_of(id, "the job was paused or cancelled");
+        }
+        self.announce_job(id);
+        Ok(Reply::Done)
+    }
+}

@@ -1,0 +1,109 @@
+//! Checkpoints on request: of running tasks, before sleep, for another device.
+
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use fog_api::{ApiError, CheckpointView, Reply};
+use fog_types::{ErrorKind, JobId, Percent, TaskId};
+use tokio::sync::oneshot;
+
+use super::Core;
+use crate::checkpoints::{self, Parts, checkpoint_path};
+use crate::query::to_api;
+use crate::tasks::{self};
+
+/// Longest somebody who asked for a checkpoint waits.
+const SAVE_PATIENCE: Duration = Duration::from_secs(15);
+
+impl Core {
+    /// Saves every running task, then says so.
+    pub(super) fn save_all(&self, done: SyncSender<()>) {
+        let asked: Vec<_> = self
+            .active
+            .values()
+            .filter_map(|active| {
+                let (wish, saved) = oneshot::channel();
+                active.wishes.try_send(wish).ok().map(|()| saved)
+            })
+            .collect();
+        tokio::spawn(async move {
+            for saved in asked {
+                let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
+            }
+            // Who waits may have given up.
+            let _ = done.try_send(());
+        });
+    }
+
+    /// Asks the running tasks of a job for a checkpoint: what each answers.
+    pub(super) fn ask_to_save(&self, id: JobId, index: Option<u32>) -> Vec<(u32, oneshot::Receiver<Result<u64, String>>)> {
+        let of_job = self.active.values().filter(|active| active.claim.task.job == id && index.is_none_or(|index| active.claim.task.index == index));
+        of_job
+            .filter_map(|active| {
+                let (wish, saved) = oneshot::channel();
+                active.wishes.try_send(wish).ok().map(|()| (active.claim.task.index, saved))
+            })
+            .collect()
+    }
+
+    pub(super) fn checkpoint(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let asked = match self.store.job(id) {
+            Ok(_) => self.ask_to_save(id, None),
+            Err(error) => return drop(answer.send(Err(to_api(error)))),
+        };
+        if asked.is_empty() {
+            let message = format!("no task of job {id} runs now; what was saved when it stopped is kept");
+            return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+        }
+        let taken_ms = self.clock.unix().0;
+        tokio::spawn(async move {
+            let mut taken = Vec::new();
+            for (index, saved) in asked {
+                match tokio::time::timeout(SAVE_PATIENCE, saved).await {
+                    Ok(Ok(Ok(units))) => taken.push(CheckpointView { index, units, taken_ms }),
+                    Ok(Ok(Err(problem))) => {
+                        let message = format!("no checkpoint of task {index}: {problem}");
+                        return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+                    }
+                    // The task ended meanwhile, or meets no safe point.
+                    _ => {}
+                }
+            }
+            let none = || ApiError { kind: ErrorKind::Conflict, message: format!("no task of job {id} could be saved; try again") };
+            let _ = answer.send(if taken.is_empty() { Err(none()) } else { Ok(Reply::Checkpoints(taken)) });
+        });
+    }
+
+    pub(super) fn export_checkpoint(&self, id: JobId, index: Option<u32>, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let prepared = || -> Result<_, ApiError> {
+            let job = self.store.job(id).map_err(to_api)?;
+            let running = self.active.values().find(|active| active.claim.task.job == id).map(|active| active.claim.task.index);
+            let kept = || (0..job.tasks_total).find(|index| checkpoint_path(self.store.folder(), TaskId { job: id, index: *index }).exists());
+            let none = || ApiError { kind: ErrorKind::NotFound, message: format!("no task of job {id} has a checkpoint; it has not begun, or has ended") };
+            let index = index.or(running).or_else(kept).ok_or_else(none)?;
+            let task = TaskId { job: id, index };
+            let place = self.place_of(&job, task);
+            let spec = tasks::spec_of(&job, index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
+            let parts = Parts {
+                module: self.store.blob(job.blobs.module).map_err(to_api)?,
+                inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),
+                stdin: spec.stdin,
+            };
+            Ok((index, place, parts, self.ask_to_save(id, Some(index))))
+        };
+        let (index, place, parts, asked) = match prepared() {
+            Ok(prepared) => prepared,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        tokio::spawn(async move {
+            for (_, saved) in asked {
+                // Without a new one the one on disk is exported.
+                let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
+            }
+            let exported = tokio::task::spawn_blocking(move || checkpoints::export(&place, &parts, &path)).await;
+            let exported = exported.unwrap_or_else(|e| Err(ApiError { kind: ErrorKind::Bug, message: e.to_string() }));
+            let _ = answer.send(exported.map(|(units, taken_ms)| Reply::Checkpoints(vec![CheckpointView { index, units, taken_ms }])));
+        });
+    }
+}

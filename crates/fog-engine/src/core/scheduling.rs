@@ -1,0 +1,312 @@
+//! Tasks: which starts when, what their workers say, what becomes of each.
+
+use std::time::{Duration, Instant};
+
+use fog_api::{ActiveTask, EventBody, Notice};
+use fog_runtime::EngineKind;
+use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
+use fog_types::{JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Active, Core};
+use crate::ENGINE_NAME;
+use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
+use crate::tasks::{self, Launch, TaskEnd, TaskNews};
+
+/// Stop a job after this many failures in a row and tell the user (Folding@home `lostWUs`).
+const MAX_FAILURES_IN_ROW: u32 = 5;
+
+/// Longest wait before another attempt (Folding@home's upload back-off: 2^n s, cap 512 s).
+const MAX_BACK_OFF: Duration = Duration::from_secs(512);
+
+/// Longest a worker that must go may take for a last checkpoint.
+const LAST_SAVE: Duration = Duration::from_secs(2);
+
+impl Core {
+    /// Starts tasks while the verdict, the slots and the memory allow it.
+    pub(super) fn fill(&mut self) -> Result<(), StoreError> {
+        let duty = self.rules.verdict().duty;
+        if duty == Percent::ZERO || self.finishing || self.is_stopping {
+            return Ok(());
+        }
+        let now = self.clock.unix();
+        let memory_budget = self.memory_budget();
+        while self.active.len() < self.settings.slots() {
+            let Some(next) = self.store.next_task(now)? else { return Ok(()) };
+            let job = self.store.job(next.job)?;
+            let used: u64 = self.active.values().map(|active| active.memory).sum();
+            let wanted = job.file.limits.memory.0;
+            if used.saturating_add(wanted) > memory_budget && !self.active.is_empty() {
+                return Ok(());
+            }
+            let Some(claim) = self.store.claim_task(ENGINE_NAME, now)? else { return Ok(()) };
+            if wanted > memory_budget {
+                let problem = format!("the job may use {}, this device lends {}", job.file.limits.memory, fog_types::ByteCount(memory_budget));
+                self.record_failure(claim, &FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None }, true)?;
+                continue;
+            }
+            match self.launch(claim, &job) {
+                Ok(launch) => self.start_task(launch, &job, now)?,
+                Err(error) => {
+                    self.record_failure(claim, &FailedAttempt { problem: error.to_string(), units: WorkUnits(0), exit_code: None, logs: None }, true)?;
+                }
+            }
+            self.announce_job(claim.task.job);
+        }
+        Ok(())
+    }
+
+    pub(super) fn memory_budget(&self) -> u64 {
+        // Until the first sample the share is of a small machine.
+        let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
+        let lent: u64 = self.active.values().map(|active| active.memory).sum();
+        ((available.saturating_add(lent / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
+    }
+
+    pub(super) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
+        let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
+        let spec = tasks::spec_of(job, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
+        let place = self.place_of(job, claim.task);
+        Ok(Launch {
+            place,
+            claim,
+            program: self.config.worker.clone(),
+            data_folder: self.store.folder().to_owned(),
+            module: self.store.blob(job.blobs.module)?,
+            artifact,
+            spec,
+        })
+    }
+
+    pub(super) fn place_of(&self, job: &fog_store::JobRow, task: TaskId) -> CheckpointPlace {
+        let mut inputs: Vec<(String, String)> = job.blobs.inputs.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        if let (fog_types::job::Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
+            inputs.push(("item".to_owned(), id.to_string()));
+        }
+        CheckpointPlace {
+            path: checkpoint_path(self.store.folder(), task),
+            key: self.key,
+            module: blake3::Hash::from_bytes(job.blobs.module.0),
+            inputs,
+            stdin: job.blobs.stdin.map(|id| id.to_string()),
+            every: Duration::from_secs_f64(self.settings.number("checkpoint_every").max(1.0)),
+            cap: if self.key.is_some() { self.settings.storage_cap().0 / 2 } else { 0 },
+        }
+    }
+
+    pub(super) fn start_task(&mut self, launch: Launch, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+        let claim = launch.claim;
+        let view = ActiveTask {
+            job: claim.task.job,
+            index: claim.task.index,
+            name: job.file.name.clone(),
+            owner: job.owner.clone(),
+            tasks_total: job.tasks_total,
+            permille: None,
+            seconds_left: None,
+            frozen: false,
+            started_ms: now.0,
+            units: 0,
+            saved_ms: None,
+        };
+        let mean_units = self.store.mean_units(claim.task.job)?;
+        let (wishes, wished) = mpsc::channel(4);
+        let task = tokio::spawn(tasks::run(launch, self.duty.subscribe(), wished, self.to_self.clone()));
+        let active = Active {
+            claim,
+            view,
+            memory: job.file.limits.memory.0,
+            pid: None,
+            running_since: None,
+            worked: Duration::ZERO,
+            mean_units,
+            job_task: task.abort_handle(),
+            wishes,
+        };
+        self.active.insert(claim.attempt, active);
+        Ok(())
+    }
+
+    pub(super) fn task_news(&mut self, attempt: u64, news: TaskNews) -> Result<(), StoreError> {
+        let Some(active) = self.active.get_mut(&attempt) else { return Ok(()) };
+        match news {
+            TaskNews::Started { pid } => {
+                active.pid = pid;
+                active.running_since = Some(Instant::now());
+            }
+            TaskNews::Frozen(frozen) => {
+                active.view.frozen = frozen;
+                active.worked += active.running_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                active.running_since = (!frozen).then(Instant::now);
+            }
+            TaskNews::Progress { units, permille } => {
+                self.span.units += units.saturating_sub(active.view.units);
+                active.view.units = units;
+                // Without a word from the job, its finished siblings tell how far it is.
+                let estimate = || active.mean_units.filter(|mean| mean.0 > 0).map(|mean| (units.saturating_mul(1000) / mean.0).min(990) as u16);
+                active.view.permille = permille.or_else(estimate);
+                let worked = active.worked + active.running_since.map_or(Duration::ZERO, |since| since.elapsed());
+                active.view.seconds_left = active.view.permille.filter(|p| *p > 0).map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
+                let (task, view) = (active.claim.task, active.view.clone());
+                if let Some(permille) = view.permille {
+                    self.store.set_progress(task, permille)?;
+                }
+                self.announce(EventBody::Progress(view));
+            }
+            TaskNews::Saved { units } => {
+                active.view.saved_ms = Some(self.clock.unix().0);
+                active.view.units = active.view.units.max(units);
+                let view = active.view.clone();
+                self.announce(EventBody::Progress(view));
+            }
+            TaskNews::Ended(end) => {
+                let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
+                self.span.units += end.units().0.saturating_sub(active.view.units);
+                self.task_ended(active.claim, *end)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn task_ended(&mut self, claim: Claim, end: TaskEnd) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        let cap = self.settings.storage_cap();
+        // A limit of time is part of the checkpoint; continuing from it would reach the limit again.
+        let is_over = match &end {
+            TaskEnd::Result { .. } | TaskEnd::Hopeless { .. } => true,
+            TaskEnd::Unlucky { report, .. } => report.is_some(),
+        };
+        if is_over {
+            fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
+        }
+        match end {
+            TaskEnd::Result { report, stdout, stderr, files, hash } => {
+                let mut outputs = Vec::new();
+                let store_all = || -> Result<_, StoreError> {
+                    for (path, file) in files {
+                        let size = file.size();
+                        outputs.push(Output { path, blob: self.store.add_blob(file, cap, now)?, size });
+                    }
+                    Ok((self.store.add_blob(stdout, cap, now)?, self.store.add_blob(stderr, cap, now)?))
+                };
+                let (stdout, stderr) = match store_all() {
+                    Ok(logs) => logs,
+                    Err(error) => {
+                        let failed =
+                            FailedAttempt { problem: format!("its result could not be stored: {error}"), units: report.units, exit_code: None, logs: None };
+                        return self.record_failure(claim, &failed, false);
+                    }
+                };
+                let result = TaskResult {
+                    exit_code: 0,
+                    units: report.units,
+                    active_millis: report.active_millis,
+                    memory: report.memory.0,
+                    result_hash: hash,
+                    stdout,
+                    stderr,
+                    stdout_dropped: report.stdout_dropped,
+                    stderr_dropped: report.stderr_dropped,
+                    outputs,
+                };
+                let state = self.store.finish_task(claim, &result, now)?;
+                if state.is_some() {
+                    self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
+                    self.announce_job(claim.task.job);
+                }
+                self.announce_end(claim.task.job, state)
+            }
+            TaskEnd::Hopeless { problem, report, logs } => {
+                let failed = self.failed_attempt(problem, report, logs);
+                self.record_failure(claim, &failed, true)
+            }
+            TaskEnd::Unlucky { problem, report, logs } => {
+                let failed = self.failed_attempt(problem, report, logs);
+                self.record_failure(claim, &failed, false)
+            }
+        }
+    }
+
+    pub(super) fn failed_attempt(
+        &mut self,
+        problem: String,
+        report: Option<fog_runtime::Report>,
+        logs: Option<(fog_store::BlobFile, fog_store::BlobFile)>,
+    ) -> FailedAttempt {
+        let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
+        let logs = logs.and_then(|(out, err)| Some((self.store.add_blob(out, cap, now).ok()?, self.store.add_blob(err, cap, now).ok()?)));
+        let exit_code = match report.as_ref().map(|report| &report.outcome) {
+            Some(fog_runtime::Outcome::Exited(code)) => Some(*code),
+            _ => None,
+        };
+        FailedAttempt { problem, units: report.map_or(WorkUnits(0), |report| report.units), exit_code, logs }
+    }
+
+    pub(super) fn record_failure(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        let job = self.store.job(claim.task.job)?;
+        let tried = self.store.task(claim.task)?.attempts + 1;
+        let then = if is_hopeless || tried >= job.file.attempts { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
+        let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
+        let state = self.store.job(claim.task.job)?.state;
+        if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW {
+            let problem = format!("paused after {in_row} failures in a row; the last: {}", failed.problem);
+            self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
+            self.drop_tasks_of(claim.task.job, "the job was paused");
+            self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+        }
+        self.announce_job(claim.task.job);
+        self.announce_end(claim.task.job, Some(state))
+    }
+
+    pub(super) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
+        let row = self.store.job(id)?;
+        match state {
+            Some(JobState::Finished) => self.announce(EventBody::Notice(Notice::JobFinished { id, name: row.file.name })),
+            Some(JobState::Failed) => self.announce(EventBody::Notice(Notice::JobFailed { id, name: row.file.name, problem: row.problem })),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the workers of a job and puts their tasks back.
+    pub(super) fn drop_tasks_of(&mut self, job: JobId, why: &str) {
+        let now = self.clock.unix();
+        let ended: Vec<u64> = self.active.iter().filter(|(_, active)| active.claim.task.job == job).map(|(attempt, _)| *attempt).collect();
+        for active in ended.iter().filter_map(|attempt| self.active.remove(attempt)) {
+            // One last checkpoint, if it comes soon; then the worker goes.
+            let (wish, saved) = oneshot::channel();
+            let Active { job_task, wishes, .. } = active;
+            let asked = wishes.try_send(wish).is_ok();
+            self.leaving.spawn(async move {
+                if asked {
+                    let _ = tokio::time::timeout(LAST_SAVE, saved).await;
+                }
+                job_task.abort();
+            });
+            if let Err(error) = self.store.release_task(active.claim, why, now) {
+                tracing::error!(%error, "a task could not be put back; it is at the next start");
+            }
+        }
+    }
+}
+
+/// 2^n seconds up to the cap, a quarter more or less so that tasks do not return together.
+fn back_off(tried: u32) -> i64 {
+    let seconds = 2f64.powi(tried.min(16) as i32).min(MAX_BACK_OFF.as_secs_f64());
+    let jitter = 0.75 + f64::from(rand::random::<u16>()) / f64::from(u16::MAX) * 0.5;
+    (seconds * jitter * 1000.0) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_with_jitter_up_to_its_cap() {
+        for (tried, seconds) in [(1, 2.0), (3, 8.0), (9, 512.0), (40, 512.0)] {
+            let millis = back_off(tried) as f64;
+            assert!((seconds * 740.0..=seconds * 1260.0).contains(&millis), "{tried}: {millis}");
+        }
+    }
+}

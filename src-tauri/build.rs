@@ -3,7 +3,12 @@
 fn main() {
     // The window's files are inside the program.
     println!("cargo:rerun-if-changed=dist");
-    let commands = ["call", "submit_path", "pick_file", "pick_folder", "export_settings", "import_settings"];
+    // The library exports nothing on the desktop, and GNU ld then exports everything, which is too much.
+    let target = std::env::var("TARGET").unwrap_or_default();
+    if target.ends_with("windows-gnu") {
+        println!("cargo:rustc-link-arg-cdylib=-Wl,--exclude-all-symbols");
+    }
+    let commands = ["call", "submit_path", "estimate_path", "pick_file", "pick_folder", "export_settings", "import_settings"];
     let attributes = tauri_build::Attributes::new()
         .capabilities_path_pattern("./src-tauri/capabilities/**/*")
         .app_manifest(tauri_build::AppManifest::new().commands(Box::leak(Box::new(commands))));

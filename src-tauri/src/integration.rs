@@ -1,10 +1,11 @@
 //! What the engine's events mean on the desktop: the window hears them, the tray shows the state,
 //! bad news becomes a notification, a setting becomes autostart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fog_api::{Command, EventBody, Notice, Reply, Snapshot};
+use fog_api::{Command, EventBody, Notice, Reply};
 use fog_words::Words;
 use serde_json::Value;
 use tauri::{AppHandle, Emitter, Manager};
@@ -19,13 +20,16 @@ use crate::tray::show_state;
 /// Follows the engine's events for the life of the app.
 pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
     tauri::async_runtime::spawn(async move {
+        let mut known = Known::default();
         loop {
             let mut events = backend.subscribe().await;
             if let Ok(Reply::Snapshot(snapshot)) = backend.call(Command::Snapshot).await {
-                settle(&app, &snapshot);
+                known.settings = snapshot.settings;
+                autostart(&app, known.flag("autostart", false));
+                show_state(&app, &snapshot.status, &words(known.settings.get("language")));
             }
             while let Some(event) = events.next().await {
-                react(&app, &backend, &event.body).await;
+                react(&app, &backend, &mut known, &event.body).await;
                 // A window that is closed hears nothing and asks for a snapshot when it opens.
                 let _ = app.emit("fog", &event);
             }
@@ -38,26 +42,37 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
     });
 }
 
-fn settle(app: &AppHandle, snapshot: &Snapshot) {
-    autostart(app, snapshot.settings.get("autostart").and_then(Value::as_bool).unwrap_or(false));
-    show_state(app, &snapshot.status, &words(snapshot.settings.get("language")));
+/// The settings, as the last event had them.
+#[derive(Default)]
+struct Known {
+    settings: BTreeMap<String, Value>,
 }
 
-async fn react(app: &AppHandle, backend: &Backend, body: &EventBody) {
+impl Known {
+    fn flag(&self, key: &str, default: bool) -> bool {
+        self.settings.get(key).and_then(Value::as_bool).unwrap_or(default)
+    }
+}
+
+async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &EventBody) {
     match body {
-        EventBody::Settings(settings) => autostart(app, settings.get("autostart").and_then(Value::as_bool).unwrap_or(false)),
-        EventBody::Notice(notice) => {
-            let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await else { return };
-            let wanted = settings.get("notifications").and_then(Value::as_bool).unwrap_or(true);
-            let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
-            if wanted && !is_seen {
-                notify(app, notice, &words(settings.get("language")));
+        EventBody::Settings(settings) => {
+            known.settings.clone_from(settings);
+            autostart(app, known.flag("autostart", false));
+        }
+        EventBody::Missed => {
+            if let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await {
+                known.settings = settings;
+                autostart(app, known.flag("autostart", false));
             }
         }
-        EventBody::Status(status) => {
-            let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await else { return };
-            show_state(app, status, &words(settings.get("language")));
+        EventBody::Notice(notice) => {
+            let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
+            if known.flag("notifications", true) && !is_seen {
+                notify(app, notice, &words(known.settings.get("language")));
+            }
         }
+        EventBody::Status(status) => show_state(app, status, &words(known.settings.get("language"))),
         _ => {}
     }
 }

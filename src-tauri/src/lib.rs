@@ -63,6 +63,7 @@ fn builder() -> tauri::Builder<tauri::Wry> {
         tauri::generate_handler![
             commands::call,
             commands::submit_path,
+            commands::estimate_path,
             commands::pick_file,
             commands::pick_folder,
             commands::export_settings,

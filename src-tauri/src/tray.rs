@@ -1,6 +1,6 @@
 //! The tray: state at a glance, pause, finish, quit.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fog_api::{Command, Status};
 use fog_words::Words;
@@ -66,6 +66,9 @@ pub(crate) fn show_window(app: &AppHandle) {
     }
 }
 
+/// What the tray shows: each change is a round through the window system, so there are no idle ones.
+static SHOWN: Mutex<(&str, String)> = Mutex::new(("", String::new()));
+
 /// Icon and tooltip follow the state.
 pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &Words) {
     let Some(tray) = app.tray_by_id(ID) else { return };
@@ -74,7 +77,15 @@ pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &Words) {
         s if s.verdict.duty == 0 => "waiting",
         _ => "working",
     };
-    let shown = icon(name).and_then(|icon| tray.set_icon(Some(icon))).and_then(|()| tray.set_tooltip(Some(format!("Fog Compute · {}", words.pill(status)))));
+    let wanted = (name, words.pill(status));
+    let before = std::mem::replace(&mut *SHOWN.lock().unwrap_or_else(PoisonError::into_inner), wanted.clone());
+    let mut shown = Ok(());
+    if before.0 != wanted.0 {
+        shown = icon(name).and_then(|icon| tray.set_icon(Some(icon)));
+    }
+    if before.1 != wanted.1 {
+        shown = shown.and_then(|()| tray.set_tooltip(Some(format!("Fog Compute · {}", wanted.1))));
+    }
     if let Err(error) = shown {
         tracing::debug!(%error, "the tray shows no state");
     }

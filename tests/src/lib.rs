@@ -3,6 +3,10 @@
 
 #[cfg(target_os = "linux")]
 pub mod bus;
+#[cfg(target_os = "linux")]
+pub mod drag;
+#[cfg(target_os = "linux")]
+pub mod window;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

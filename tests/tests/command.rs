@@ -315,3 +315,28 @@ fn ten_thousand_stored_jobs_do_not_slow_the_start_to_a_crawl() {
     println!("restart to first answer: {took:?}");
     assert_eq!(bench.json(&["jobs", "--limit", "10"]).unwrap().as_array().unwrap().len(), 10);
 }
+
+/// Asking changes nothing, so nobody is told of a change: a front end that asks at every event
+/// would go round in circles.
+#[test]
+fn asking_makes_no_events() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    bench.json(&["on"]).unwrap();
+    bench.json(&["snooze", "30"]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let heard = runtime.block_on(async {
+        let client = fog_ipc::Client::connect(&fog_ipc::endpoint(&bench.data())).await.unwrap();
+        let mut events = client.subscribe().await;
+        for _ in 0..500 {
+            client.call(fog_api::Command::Settings).await.unwrap();
+        }
+        let mut heard = 0;
+        while tokio::time::timeout(Duration::from_millis(200), events.next()).await.is_ok() {
+            heard += 1;
+        }
+        heard
+    });
+    // A sample of the sensors may fall into the time.
+    assert!(heard <= 5, "{heard} events");
+}

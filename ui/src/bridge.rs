@@ -25,6 +25,14 @@ pub async fn submit_path(path: &str) -> Result<Reply, ApiError> {
     invoke("submit_path", &serde_json::json!({ "path": path })).await
 }
 
+/// What the job at a path would cost here; takes up to ten seconds.
+///
+/// # Errors
+/// As [`call`].
+pub async fn estimate_path(path: &str) -> Result<Reply, ApiError> {
+    invoke("estimate_path", &serde_json::json!({ "path": path })).await
+}
+
 /// Lets the user choose a file; `None` when they did not.
 ///
 /// # Errors
@@ -186,6 +194,20 @@ pub fn on_key(handler: impl Fn(web_sys::KeyboardEvent) + 'static) {
         let _ = window.add_event_listener_with_callback("keydown", closure.as_ref().unchecked_ref());
     }
     closure.forget();
+}
+
+/// Calls `handler` whenever a button or finger goes down anywhere.
+pub fn on_pointer(handler: impl Fn(web_sys::Event) + 'static) {
+    let closure = Closure::<dyn Fn(web_sys::Event)>::new(handler);
+    if let Some(window) = web_sys::window() {
+        let _ = window.add_event_listener_with_callback("pointerdown", closure.as_ref().unchecked_ref());
+    }
+    closure.forget();
+}
+
+/// Where in the page an event happened.
+pub fn target_node(event: &web_sys::Event) -> Option<web_sys::Node> {
+    event.target().and_then(|target| target.dyn_into().ok())
 }
 
 /// Text from base64; what is not UTF-8 is replaced.

@@ -2,6 +2,8 @@
 
 pub mod ask;
 pub mod palette;
+pub mod pill;
+pub mod reasons;
 pub mod ring;
 pub mod shell;
 pub mod week;

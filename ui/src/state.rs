@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use fog_api::{ApiError, Applied, Command, Event, EventBody, Notice, Reply, Snapshot, apply};
+use fog_api::{ApiError, Applied, Check, Command, Event, EventBody, Notice, Reply, Snapshot, apply};
 use fog_words::Words;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -57,6 +57,10 @@ pub struct Ui {
     /// The time, about once a second, for what is said relative to it.
     pub now: RwSignal<i64>,
     pub drop_over: RwSignal<bool>,
+    /// The status pill shows its reasons.
+    pub pill_open: RwSignal<bool>,
+    /// What the last look at this device found.
+    pub checks: RwSignal<Vec<Check>>,
 }
 
 thread_local! {
@@ -93,6 +97,8 @@ pub fn install() {
         language: RwSignal::new(bridge::system_language()),
         now: RwSignal::new(bridge::now_ms()),
         drop_over: RwSignal::new(false),
+        pill_open: RwSignal::new(false),
+        checks: RwSignal::new(Vec::new()),
     };
     UI.with(|cell| assert!(cell.set(ui).is_ok(), "install runs once"));
     bridge::on_event(receive);
@@ -197,6 +203,85 @@ pub fn go(page: Page) {
     bridge::remember("page", page.key());
     ui().job.set(None);
     ui().page.set(page);
+}
+
+/// Shows a setting, with the keyboard in it.
+pub fn change_setting(key: &'static str) {
+    go(Page::Settings);
+    focus_soon(if key == "week" { "hour-0".to_owned() } else { format!("set-{key}") });
+}
+
+/// Puts the keyboard into an element of a page that is about to be shown.
+fn focus_soon(id: String) {
+    set_timeout(move || bridge::focus(&id), std::time::Duration::from_millis(60));
+}
+
+/// Looks at this device and shows what was found.
+pub fn check_device() {
+    spawn_local(async {
+        match bridge::call(Command::Doctor).await {
+            Ok(Reply::Checks(list)) => ui().checks.set(list),
+            Ok(_) => {}
+            Err(error) => say(true, error.message),
+        }
+    });
+}
+
+/// The same from anywhere.
+pub fn show_checks() {
+    go(Page::Settings);
+    check_device();
+    focus_soon("check-device".to_owned());
+}
+
+/// Lets the user choose a job and submits it.
+pub fn submit_file() {
+    spawn_local(async {
+        match bridge::pick_file("job").await {
+            Ok(Some(path)) => submitted(bridge::submit_path(&path).await),
+            Ok(None) => {}
+            Err(error) => say(true, error.message),
+        }
+    });
+}
+
+/// Lets the user choose a job and says what it would cost.
+pub fn estimate_file() {
+    spawn_local(async {
+        let path = match bridge::pick_file("job").await {
+            Ok(Some(path)) => path,
+            Ok(None) => return,
+            Err(error) => return say(true, error.message),
+        };
+        say(false, t("estimating"));
+        match bridge::estimate_path(&path).await {
+            Ok(Reply::Estimate(estimate)) => ui().toast.set(Some(Toast { is_error: false, text: words().estimate(&estimate) })),
+            Ok(_) => {}
+            Err(error) => say(true, error.message),
+        }
+    });
+}
+
+/// Saves every setting to a file the user chooses.
+pub fn export_settings() {
+    spawn_local(async {
+        match bridge::export_settings().await {
+            Ok(Some(path)) => say(false, words().with("exported", &[("path", path.into())])),
+            Ok(None) => {}
+            Err(error) => say(true, error.message),
+        }
+    });
+}
+
+/// Takes settings from a file the user chooses.
+pub fn import_settings() {
+    spawn_local(async {
+        match bridge::import_settings().await {
+            Ok(true) => say(false, t("imported")),
+            Ok(false) => {}
+            Err(error) => say(true, error.message),
+        }
+    });
 }
 
 /// Shows a job.

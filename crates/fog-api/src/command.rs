@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::verdict::VerdictView;
-use crate::view::{Check, Example, HistoryPoint, JobDetail, JobSummary, Snapshot};
+use crate::view::{Check, EstimateView, Example, HistoryPoint, JobDetail, JobSummary, Snapshot};
 
 /// Raised when an older front end could misread an answer.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -45,6 +45,15 @@ pub enum Command {
     SubmitExample {
         /// Its name.
         name: String,
+    },
+    /// What a job would cost here, from running the beginning of its first task → [`Reply::Estimate`].
+    Estimate {
+        /// The job file's text.
+        job_file: String,
+        /// The folder its paths are relative to.
+        folder: String,
+        /// How long to run it, 1 to 600.
+        seconds: u32,
     },
     /// The jobs that come with the program → [`Reply::Examples`].
     Examples,
@@ -180,6 +189,8 @@ pub enum Reply {
         /// The new job.
         job: JobSummary,
     },
+    /// To [`Command::Estimate`].
+    Estimate(EstimateView),
     /// To [`Command::Jobs`].
     Jobs(Vec<JobSummary>),
     /// To [`Command::Job`].

@@ -133,6 +133,27 @@ pub fn find(key: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.key == key)
 }
 
+/// The setting that decides about a rule, by the rule's word; `None` when none does.
+#[must_use]
+pub fn of_rule(rule: &str) -> Option<&'static str> {
+    Some(match rule {
+        "on-battery" => "run_on_battery",
+        "charger" => "chargers",
+        "battery-level" => "battery_stop",
+        "battery-temp" => "battery_temp_stop",
+        "cpu-temp" => "cpu_temp_stop",
+        "in-use" => "idle_after",
+        "inhibited" | "fullscreen" => "respect_media",
+        "exclusive" => "exclusive_programs",
+        "other-cpu" => "other_cpu_stop",
+        "metered" => "stop_when_metered",
+        "disk-free" => "disk_free_min",
+        "schedule" | "fan" => "week",
+        "energy" => "energy_max",
+        _ => return None,
+    })
+}
+
 /// Every setting at its default.
 #[must_use]
 pub fn defaults() -> BTreeMap<String, Value> {
@@ -262,6 +283,16 @@ mod tests {
             assert!(ALL.iter().filter(|s| s.is_shown(is_phone)).count() <= 25);
         }
         assert_eq!(defaults().len(), ALL.len());
+    }
+
+    #[test]
+    fn rules_point_at_settings_that_exist() {
+        for rule in
+            ["on-battery", "charger", "battery-level", "battery-temp", "cpu-temp", "in-use", "inhibited", "exclusive", "other-cpu", "metered", "disk-free"]
+        {
+            assert!(of_rule(rule).and_then(find).is_some(), "{rule}");
+        }
+        assert_eq!((of_rule("fan"), of_rule("energy"), of_rule("off")), (Some("week"), Some("energy_max"), None));
     }
 
     #[test]

@@ -24,6 +24,27 @@ pub struct Snapshot {
     pub attached: bool,
 }
 
+/// What a job would cost on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EstimateView {
+    /// Tasks it has.
+    pub tasks: u32,
+    /// Tasks that would run at once.
+    pub at_once: u32,
+    /// Work units of the sample.
+    pub sample_units: u64,
+    /// Running time of the sample.
+    pub sample_ms: u64,
+    /// The sample is the whole first task.
+    pub is_whole: bool,
+    /// Work units of the whole job; `None` when the program does not tell how far it is.
+    pub units: Option<u64>,
+    /// Seconds of the whole job at full duty; `None` as for the units.
+    pub seconds: Option<u64>,
+    /// Bytes of memory a task takes: as seen, or the job's limit when the sample was not whole.
+    pub memory: u64,
+}
+
 /// Working or not, and on what.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {

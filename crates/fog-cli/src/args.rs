@@ -294,6 +294,12 @@ pub struct SubmitArgs {
     /// List the jobs that come with the program
     #[arg(long, conflicts_with_all = ["file", "example"])]
     pub list_examples: bool,
+    /// Submit nothing; run the beginning of the first task and say what the job would cost here
+    #[arg(long, conflicts_with_all = ["example", "list_examples", "wait", "watch"])]
+    pub estimate: bool,
+    /// Longest the sample of --estimate may run, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "estimate", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub sample: u32,
     /// Wait for the end; exit code 0 only if it finished
     #[arg(long)]
     pub wait: bool,

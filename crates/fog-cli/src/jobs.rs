@@ -25,6 +25,10 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         }
         return Ok(ExitCode::SUCCESS);
     }
+    if args.estimate {
+        let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
+        return estimate(context, &client, from_file(file)?, args.sample).await;
+    }
     let command = match (&args.example, &args.file) {
         (Some(name), _) => Command::SubmitExample { name: name.clone() },
         (None, Some(file)) => from_file(file)?,
@@ -86,6 +90,20 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     }
     eprintln!("fog: job {} {}: {}", job.id, words.t(&format!("state-{}", job.state.as_str())), job.problem);
     Ok(ExitCode::FAILURE)
+}
+
+async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32) -> Result<ExitCode, Failure> {
+    let Command::Submit { job_file, folder } = submission else { return Err(Failure::bug("nothing to estimate")) };
+    let estimate = match client.call(Command::Estimate { job_file, folder, seconds }).await? {
+        Reply::Estimate(estimate) => estimate,
+        other => return Err(unexpected(&other)),
+    };
+    if context.json {
+        print_json(&estimate)?;
+    } else {
+        print_text(&context.words_of(client).await.estimate(&estimate));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says at once why a job will not start, instead of leaving its user to guess.

@@ -41,6 +41,7 @@ pub(crate) enum Message {
     Input,
     Task(u64, TaskNews),
     /// The system goes to sleep; it waits for the answer.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "other systems are not listened to yet"))]
     Sleep(SyncSender<()>),
     /// Which walls stand around workers here; `None` when no worker answers.
     Walls(Option<Walls>),

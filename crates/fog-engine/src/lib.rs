@@ -8,6 +8,7 @@ mod awake;
 mod checkpoints;
 mod core;
 mod doctor;
+mod estimate;
 mod examples;
 mod handle;
 mod keychain;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash};
-use fog_store::{BlobFile, BlobWriter, Claim, JobRow, StoreError};
-use fog_types::job::Map;
+use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
+use fog_types::job::{JobFile, Map};
 use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
 use tokio::sync::{mpsc, watch};
 
@@ -50,29 +50,29 @@ pub(crate) enum TaskEnd {
 }
 
 /// Builds the spec of one task of a job; blobs have been found on disk.
-pub(crate) fn spec_of(
-    job: &JobRow,
+pub(crate) fn spec_of<E>(
+    file: &JobFile,
+    blobs: &Blobs,
     index: u32,
-    path_of: impl Fn(BlobId) -> Result<PathBuf, StoreError>,
+    path_of: impl Fn(BlobId) -> Result<PathBuf, E>,
     artifact: PathBuf,
     duty: Percent,
-) -> Result<TaskSpec, StoreError> {
-    let mut inputs: Vec<Mount> =
-        job.blobs.inputs.iter().map(|(name, id)| Ok(Mount { name: name.clone(), path: path_of(*id)? })).collect::<Result<_, StoreError>>()?;
-    if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(index as usize)) {
+) -> Result<TaskSpec, E> {
+    let mut inputs: Vec<Mount> = blobs.inputs.iter().map(|(name, id)| Ok(Mount { name: name.clone(), path: path_of(*id)? })).collect::<Result<_, E>>()?;
+    if let (Map::Inputs(_), Some(id)) = (&file.map, blobs.items.get(index as usize)) {
         inputs.push(Mount { name: "item".to_owned(), path: path_of(*id)? });
     }
     Ok(TaskSpec {
         artifact,
         engine: EngineKind::Compiled,
-        program: job.file.name.clone(),
-        args: job.file.args_of(index),
-        env: job.file.env_of(index),
-        stdin: job.blobs.stdin.map(path_of).transpose()?,
+        program: file.name.clone(),
+        args: file.args_of(index),
+        env: file.env_of(index),
+        stdin: blobs.stdin.map(path_of).transpose()?,
         inputs,
-        limits: job.file.limits.clone(),
+        limits: file.limits.clone(),
         // Tasks of one job draw different numbers, the same ones every time.
-        seed: job.file.seed.wrapping_add(u64::from(index)),
+        seed: file.seed.wrapping_add(u64::from(index)),
         duty,
         segments: None,
     })

@@ -41,6 +41,12 @@ impl BlobFile {
         self.id
     }
 
+    /// Where it lies until it is named.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Its length in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -1,3 +1,5 @@
+use fog_api::EstimateView;
+
 use crate::Words;
 
 /// Quantities as people say them.
@@ -36,6 +38,28 @@ impl Words {
             _ => format!("{:.1} T", value / 1e12),
         };
         self.with("units", &[("n", self.decimal(&short).into())])
+    }
+
+    /// What a job would cost, in two sentences.
+    #[must_use]
+    pub fn estimate(&self, estimate: &EstimateView) -> String {
+        let (tasks, at_once) = (f64::from(estimate.tasks), f64::from(estimate.at_once));
+        let sample =
+            self.with("estimate-sample", &[("units", self.units(estimate.sample_units).into()), ("span", self.span(estimate.sample_ms.div_ceil(1000)).into())]);
+        let whole = match (estimate.units, estimate.seconds) {
+            (Some(units), Some(seconds)) => self.with(
+                "estimate-whole",
+                &[
+                    ("tasks", tasks.into()),
+                    ("units", self.units(units).into()),
+                    ("span", self.span(seconds).into()),
+                    ("atonce", at_once.into()),
+                    ("memory", self.bytes(estimate.memory).into()),
+                ],
+            ),
+            _ => self.with("estimate-unknown", &[("tasks", tasks.into()), ("memory", self.bytes(estimate.memory).into())]),
+        };
+        format!("{whole} {sample}")
     }
 
     /// Bytes in powers of 1024.

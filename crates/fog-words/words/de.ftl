@@ -93,6 +93,15 @@ span-days = { $n ->
 ago = vor { $span }
 units = { $n } Einheiten
 saved-ago = gesichert { $ago }
+estimate-whole = Etwa { $units } in { $span } auf diesem Gerät bei voller Kraft: { $tasks ->
+    [one] eine Aufgabe
+   *[other] { $tasks } Aufgaben, { $atonce } gleichzeitig
+}, je { $memory } Speicher.
+estimate-unknown = Das Programm sagt nicht, wie weit es ist; sein Ende lässt sich nicht absehen: { $tasks ->
+    [one] eine Aufgabe
+   *[other] { $tasks } Aufgaben
+}, je höchstens { $memory } Speicher.
+estimate-sample = Die erste Aufgabe lief { $span } lang und verbrauchte { $units }.
 left = noch { $span }
 
 # Pages
@@ -324,6 +333,13 @@ notice-stopped = „{ $name }“ wurde nach mehreren Fehlern angehalten: { $prob
 # Tray and palette
 tray-open = Fog Compute öffnen
 tray-quit = Beenden
+pill-panel = Gründe und Pause
+submit-file = Auftragsdatei oder Programm einreichen
+estimate-file = Aufwand schätzen
+estimating = Die erste Aufgabe läuft bis zu 10 s, um den Aufwand des Auftrags zu sehen…
+export-settings = Einstellungen exportieren
+import-settings = Einstellungen importieren
+read-anew = Alles neu lesen
 palette = Befehle
 palette-hint = Einen Befehl tippen
 shortcuts = Tastenkürzel

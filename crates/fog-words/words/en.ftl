@@ -94,6 +94,15 @@ ago = { $span } ago
 units = { $n } units
 saved-ago = saved { $ago }
 left = { $span } left
+estimate-whole = About { $units } in { $span } on this device at full speed: { $tasks ->
+    [one] one task
+   *[other] { $tasks } tasks, { $atonce } at once
+}, { $memory } of memory each.
+estimate-unknown = The program does not tell how far it is, so its end cannot be foreseen: { $tasks ->
+    [one] one task
+   *[other] { $tasks } tasks
+}, up to { $memory } of memory each.
+estimate-sample = The first task was run for { $span } and used { $units }.
 
 # Pages
 page-home = Home
@@ -324,6 +333,13 @@ notice-stopped = “{ $name }” was paused after failures in a row: { $problem 
 # Tray and palette
 tray-open = Open Fog Compute
 tray-quit = Quit
+pill-panel = Why, and pausing
+submit-file = Submit a job file or program
+estimate-file = Estimate the cost of one
+estimating = Running the first task for up to 10 s to see what the job would cost…
+export-settings = Export settings
+import-settings = Import settings
+read-anew = Read everything anew
 palette = Commands
 palette-hint = Type a command
 shortcuts = Keyboard shortcuts

@@ -2,8 +2,8 @@ use std::fs;
 
 use anyhow::Context;
 
-use crate::setup;
 use crate::shell::{command, finish, target};
+use crate::{setup, ui};
 
 /// What every app and the command are made of.
 const ENGINE: &[&str] = &[
@@ -36,6 +36,9 @@ pub fn check() -> anyhow::Result<()> {
     let rust = ["aarch64-linux-android", "aarch64-apple-ios", "aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
     setup::rust_targets(&rust)?;
     setup::packages(&["gcc-mingw-w64-x86-64", "g++-mingw-w64-x86-64", "gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu"])?;
+    // The app's build embeds the window's files.
+    setup::rust_targets(&["wasm32-unknown-unknown"])?;
+    ui::build(false)?;
     let mut windows = command("cargo", &[&["build", "--quiet", "--target", "x86_64-pc-windows-gnu"], ENGINE, COMMAND, APP].concat());
     windows.env("CARGO_PROFILE_DEV_DEBUG", "0");
     finish(windows)?;
@@ -58,10 +61,10 @@ pub fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A compiler that drops what only Apple's understands. Enough to type-check; nothing links.
+/// A compiler that drops what only Apple's understands, Objective-C with it. Enough to type-check; nothing links.
 fn apple_stand_in() -> anyhow::Result<std::path::PathBuf> {
     let path = target().join("apple-cc");
-    let script = "#!/bin/sh\nargs=\nskip=\nfor a; do\n  if [ -n \"$skip\" ]; then skip=; continue; fi\n  case \"$a\" in\n    -arch|-isysroot|-target) skip=1 ;;\n    --target=*|-m*-version-min=*|-W*|-g*) ;;\n    *) args=\"$args '$a'\" ;;\n  esac\ndone\neval exec aarch64-linux-gnu-gcc -w -D_GNU_SOURCE $args\n";
+    let script = "#!/bin/sh\nargs=\nskip=\nfor a; do\n  if [ -n \"$skip\" ]; then skip=; continue; fi\n  case \"$a\" in\n    -arch|-isysroot|-target) skip=1 ;;\n    --target=*|-m*-version-min=*|-W*|-g*|-f*exceptions|-fobjc*) ;;\n    *.m|*.mm) args=\"$args -x c /dev/null\" ;;\n    *) args=\"$args '$a'\" ;;\n  esac\ndone\neval exec aarch64-linux-gnu-gcc -w -D_GNU_SOURCE $args\n";
     fs::write(&path, script)?;
     #[cfg(unix)]
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("the stand-in compiler")?;

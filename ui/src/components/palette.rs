@@ -3,7 +3,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::bridge;
-use crate::state::{Page, act, go, refresh, submitted, t, ui, words};
+use crate::state::{Page, act, estimate_file, export_settings, go, import_settings, refresh, show_checks, submit_file, submitted, t, ui, words};
 
 /// What lies over the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,12 +13,12 @@ pub enum Overlay {
     Shortcuts,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum Action {
     Go(Page),
     Do(Command),
     Example(String),
-    Refresh,
+    Run(fn()),
 }
 
 /// Commands by name: Ctrl or ⌘ with K.
@@ -42,13 +42,19 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
         let pause = |span: &str| format!("{}: {}", words.t("pause"), words.t(span));
         list.push((pause("pause-30"), Action::Do(Command::Snooze { minutes: 30 })));
         list.push((pause("pause-60"), Action::Do(Command::Snooze { minutes: 60 })));
+        list.push((pause("pause-tomorrow"), Action::Do(Command::Snooze { minutes: bridge::minutes_until_tomorrow() })));
         list.push((words.t("end-pause"), Action::Do(Command::Snooze { minutes: 0 })));
         list.push((words.t("finish-then-stop"), Action::Do(Command::FinishThenStop)));
         list.extend(examples.get().into_iter().map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))));
-        list.push((words.t("retry"), Action::Refresh));
+        list.push((words.t("submit-file"), Action::Run(submit_file)));
+        list.push((words.t("estimate-file"), Action::Run(estimate_file)));
+        list.push((words.t("export-settings"), Action::Run(export_settings)));
+        list.push((words.t("import-settings"), Action::Run(import_settings)));
+        list.push((words.t("about-checks"), Action::Run(show_checks)));
+        list.push((words.t("read-anew"), Action::Run(refresh)));
         list
     };
-    let shown = Memo::new(move |_| {
+    let shown = Signal::derive(move || {
         let wanted = typed.get().to_lowercase();
         all().into_iter().filter(|(label, _)| label.to_lowercase().contains(&wanted)).collect::<Vec<_>>()
     });
@@ -58,7 +64,7 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
             Action::Go(page) => go(page),
             Action::Do(command) => act(command),
             Action::Example(name) => spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name }).await) }),
-            Action::Refresh => refresh(),
+            Action::Run(run) => run(),
         }
     };
     let key = move |event: web_sys::KeyboardEvent| {

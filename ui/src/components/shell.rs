@@ -4,6 +4,7 @@ use leptos_icons::Icon;
 
 use crate::bridge;
 use crate::components::palette::{Overlay, Palette, Shortcuts};
+use crate::components::pill::Pill;
 use crate::components::welcome::Welcome;
 use crate::pages::{history::History, home::Home, jobs::Jobs, settings::Settings};
 use crate::state::{Page, go, refresh, setting, t, ui, words};
@@ -18,6 +19,11 @@ pub fn Shell() -> impl IntoView {
             event.prevent_default();
             overlay.update(|o| *o = if *o == Overlay::Palette { Overlay::None } else { Overlay::Palette });
         } else if key == "Escape" {
+            if ui().pill_open.get_untracked() {
+                ui().pill_open.set(false);
+                bridge::focus("pill");
+                return;
+            }
             if overlay.get_untracked() == Overlay::None {
                 ui().job.set(None);
             }
@@ -83,24 +89,6 @@ fn Rail() -> impl IntoView {
             <div class="brand"><Icon icon=lu::LuCloudFog width="22" height="22" attr:aria-hidden="true" /> "Fog Compute"</div>
             {Page::ALL.map(link).collect_view()}
         </nav>
-    }
-}
-
-/// A dot and three words, on every page.
-#[component]
-fn Pill() -> impl IntoView {
-    let text = move || ui().snapshot.with(|s| s.as_ref().map(|s| words().pill(&s.status)).unwrap_or_default());
-    let class = move || {
-        ui().snapshot.with(|s| match s.as_ref().map(|s| &s.status) {
-            Some(status) if !status.contributing => "dot",
-            Some(status) if status.verdict.duty == 0 => "dot wait",
-            _ => "dot good",
-        })
-    };
-    view! {
-        <button class="pill" id="pill" aria-live="polite" on:click=move |_| go(Page::Home)>
-            <span class=class></span> {text}
-        </button>
     }
 }
 

@@ -1,11 +1,13 @@
-use fog_api::{ActiveTask, Command, EffectView, Example, HistoryPoint, Reply};
+use fog_api::{ActiveTask, Command, Example, HistoryPoint, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::bridge;
+use crate::components::pill::Pause;
+use crate::components::reasons::Reasons;
 use crate::components::ring::Ring;
 use crate::pages::history::Sparkline;
-use crate::state::{Page, act, go, open_job, submitted, t, ui, words};
+use crate::state::{act, estimate_file, open_job, submit_file, submitted, t, ui, words};
 
 /// Am I working, for whom, and if not, why not: in one glance.
 #[component]
@@ -15,38 +17,14 @@ pub fn Home() -> impl IntoView {
     let duty = Signal::derive(move || if is_running() { status.with(|s| s.verdict.duty) } else { 0 });
     let has_work = move || status.with(|s| !s.active.is_empty() || s.next.is_some());
     let headline = move || status.with(|s| words().headline(&s.verdict, has_work(), ui().now.get()));
-    let other_reasons = move || {
-        status.with(|s| {
-            let shown_above = s.verdict.reasons.iter().position(|r| r.effect == EffectView::Stops);
-            let words = words();
-            let rest = s.verdict.reasons.iter().enumerate().filter(|(i, _)| Some(*i) != shown_above);
-            rest.map(|(_, r)| words.reason(r, ui().now.get())).collect::<Vec<_>>()
-        })
-    };
     let is_on = move || status.with(|s| s.contributing);
-    let is_snoozed = move || status.with(|s| s.snoozed_until_ms.is_some());
-    let snooze = |minutes: u32| act(Command::Snooze { minutes });
     view! {
         <section class="card hero" aria-label=move || t("page-home")>
             <Ring duty />
             <div class="grow stack">
                 <h1 id="headline" aria-live="polite">{headline}</h1>
-                <ul class="stack">
-                    {move || other_reasons().into_iter().map(|text| view! {
-                        <li class="row spread meta"><span>{text}</span>
-                            <button class="plain" on:click=move |_| go(Page::Settings)>{move || t("change")}</button></li>
-                    }).collect_view()}
-                </ul>
-                <div class="row">
-                    <Show when=move || is_on() && !is_snoozed()>
-                        <span class="meta">{move || t("pause")}</span>
-                        <button on:click=move |_| snooze(30)>{move || t("pause-30")}</button>
-                        <button on:click=move |_| snooze(60)>{move || t("pause-60")}</button>
-                        <button on:click=move |_| snooze(bridge::minutes_until_tomorrow())>{move || t("pause-tomorrow")}</button>
-                        <Show when=has_work><button class="plain" on:click=move |_| act(Command::FinishThenStop)>{move || t("finish-then-stop")}</button></Show>
-                    </Show>
-                    <Show when=is_snoozed><button class="primary" on:click=move |_| snooze(0)>{move || t("end-pause")}</button></Show>
-                </div>
+                <Reasons but_first_stop=true />
+                <Show when=is_on><Pause /></Show>
             </div>
             <div class="row">
                 <span id="switch-label">{move || t("switch-contributing")}</span>
@@ -120,13 +98,6 @@ pub fn Invitation() -> impl IntoView {
             examples.set(list);
         }
     });
-    let choose = move |_| {
-        spawn_local(async move {
-            if let Ok(Some(path)) = bridge::pick_file("job").await {
-                submitted(bridge::submit_path(&path).await);
-            }
-        });
-    };
     let run = |name: String| spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name }).await) });
     view! {
         <section class="card stack" aria-label=move || t("try-example")>
@@ -141,7 +112,10 @@ pub fn Invitation() -> impl IntoView {
             </Show>
             <div class="drop" class:over=move || ui().drop_over.get()>
                 <p>{move || t("drop-here")}</p>
-                <button on:click=choose>{move || t("choose-file")}</button>
+                <p class="row">
+                    <button id="choose-file" on:click=move |_| submit_file()>{move || t("choose-file")}</button>
+                    <button class="plain" id="estimate-file" on:click=move |_| estimate_file()>{move || t("estimate-file")}</button>
+                </p>
             </div>
         </section>
     }

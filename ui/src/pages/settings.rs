@@ -1,13 +1,12 @@
 use fog_api::settings::{ALL, Group, Kind, Setting};
-use fog_api::{Check, CheckState, Command, Reply};
+use fog_api::{CheckState, Command};
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use serde_json::Value;
 
 use crate::bridge;
 use crate::components::ask::Ask;
 use crate::components::week::Week;
-use crate::state::{act, say, set, setting, t, ui, words};
+use crate::state::{act, check_device, export_settings, import_settings, say, set, setting, t, ui, words};
 
 /// Every visible setting, from the one schema.
 #[component]
@@ -15,24 +14,6 @@ pub fn Settings() -> impl IntoView {
     let group = |group: Group, title: &'static str| {
         let rows = ALL.iter().filter(|s| s.group == group && s.is_shown(bridge::is_phone())).map(|s| view! { <Row setting=*s /> }).collect_view();
         view! { <section class="card"><h2>{move || t(title)}</h2>{rows}</section> }
-    };
-    let export = move |_| {
-        spawn_local(async {
-            match bridge::export_settings().await {
-                Ok(Some(path)) => say(false, words().with("exported", &[("path", path.into())])),
-                Ok(None) => {}
-                Err(error) => say(true, error.message),
-            }
-        });
-    };
-    let import = move |_| {
-        spawn_local(async {
-            match bridge::import_settings().await {
-                Ok(true) => say(false, t("imported")),
-                Ok(false) => {}
-                Err(error) => say(true, error.message),
-            }
-        });
     };
     view! {
         {group(Group::When, "group-when")}
@@ -42,8 +23,8 @@ pub fn Settings() -> impl IntoView {
             <h2>{move || t("group-about")}</h2>
             <About />
             <div class="row">
-                <button on:click=export>{move || t("export")}</button>
-                <button on:click=import>{move || t("import")}</button>
+                <button on:click=move |_| export_settings()>{move || t("export")}</button>
+                <button on:click=move |_| import_settings()>{move || t("import")}</button>
                 <Ask label="reset-all" sure="reset-sure" yes="reset-yes" on_yes=move |()| act(Command::ResetSettings) />
             </div>
         </section>
@@ -119,16 +100,6 @@ fn plain(value: &Value) -> String {
 
 #[component]
 fn About() -> impl IntoView {
-    let checks = RwSignal::new(Vec::<Check>::new());
-    let look = move |_| {
-        spawn_local(async move {
-            match bridge::call(Command::Doctor).await {
-                Ok(Reply::Checks(list)) => checks.set(list),
-                Ok(_) => {}
-                Err(error) => say(true, error.message),
-            }
-        });
-    };
     let facts = move || {
         ui().snapshot.with(|s| {
             s.as_ref().map(|s| {
@@ -151,8 +122,8 @@ fn About() -> impl IntoView {
     };
     view! {
         {facts}
-        <div class="row"><button on:click=look>{move || t("about-checks")}</button></div>
-        <ul>{move || checks.get().into_iter().map(|check| {
+        <div class="row"><button id="check-device" on:click=move |_| check_device()>{move || t("about-checks")}</button></div>
+        <ul>{move || ui().checks.get().into_iter().map(|check| {
             let (class, sign) = mark(check.state);
             view! { <li class="row"><span class=class>{sign}</span> <strong>{check.name}</strong> <span class="meta">{check.detail}</span></li> }
         }).collect_view()}</ul>

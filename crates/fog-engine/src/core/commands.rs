@@ -22,6 +22,7 @@ impl Core {
     pub(super) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let reply = match command {
             Command::Submit { job_file, folder } => return self.submit(job_file, folder.into(), answer),
+            Command::Estimate { job_file, folder, seconds } => return self.estimate(job_file, folder.into(), seconds, answer),
             Command::SubmitExample { name } => {
                 let found = self.config.examples.as_ref().map(|folder| folder.join(&name)).filter(|_| !name.contains(['/', '\\', '.']));
                 match found.and_then(|folder| Some((std::fs::read_to_string(folder.join("job.toml")).ok()?, folder))) {
@@ -126,6 +127,22 @@ impl Core {
         tokio::task::spawn_blocking(move || {
             let prepared = submit::prepare(&text, &folder, &data_folder, cap);
             let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
+        });
+    }
+
+    fn estimate(&self, text: String, folder: PathBuf, seconds: u32, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let (data_folder, cap, slots) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.settings.slots());
+        let program = self.config.worker.clone();
+        tokio::spawn(async move {
+            let copying = data_folder.clone();
+            let prepared = tokio::task::spawn_blocking(move || submit::prepare(&text, &folder, &copying, cap)).await;
+            let estimated = match prepared {
+                Ok(Ok(prepared)) => crate::estimate::estimate(prepared, program, data_folder, seconds.clamp(1, 600), slots).await,
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(ApiError { kind: ErrorKind::Bug, message: error.to_string() }),
+            };
+            // Nobody waiting means the front end went away.
+            let _ = answer.send(estimated.map(Reply::Estimate));
         });
     }
 

@@ -84,7 +84,7 @@ impl Core {
             let index = index.or(running).or_else(kept).ok_or_else(none)?;
             let task = TaskId { job: id, index };
             let place = self.place_of(&job, task);
-            let spec = tasks::spec_of(&job, index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
+            let spec = tasks::spec_of(&job.file, &job.blobs, index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
             let parts = Parts {
                 module: self.store.blob(job.blobs.module).map_err(to_api)?,
                 inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),

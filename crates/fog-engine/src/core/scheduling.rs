@@ -65,7 +65,7 @@ impl Core {
 
     pub(super) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
         let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
-        let spec = tasks::spec_of(job, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
+        let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
         let place = self.place_of(job, claim.task);
         Ok(Launch {
             place,

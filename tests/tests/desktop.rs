@@ -1,0 +1,305 @@
+//! What the desktop around the window gives and takes: tray, notifications, autostart, a second
+//! start, files dropped, a daemon that runs already; and every page as it is read and used.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![cfg(target_os = "linux")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use fog_tests::window::{Desk, Guarded};
+use fog_tests::{drag, wait_for};
+use serde_json::json;
+use zbus::blocking::{Connection, Proxy, connection};
+use zbus::zvariant::{OwnedValue, Value};
+
+/// Two windows at once would slow each other on a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What a desktop's shell was told.
+#[derive(Default)]
+struct Told {
+    tray: Vec<(String, String)>,
+    notifications: Vec<String>,
+}
+
+struct Watcher(Arc<Mutex<Told>>);
+
+#[zbus::interface(name = "org.kde.StatusNotifierWatcher")]
+impl Watcher {
+    fn register_status_notifier_item(&self, #[zbus(header)] header: zbus::message::Header<'_>, service: String) {
+        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
+        self.0.lock().unwrap().tray.push((sender, service));
+    }
+
+    #[zbus(property)]
+    fn is_status_notifier_host_registered(&self) -> bool {
+        true
+    }
+}
+
+struct Notifications(Arc<Mutex<Told>>);
+
+#[zbus::interface(name = "org.freedesktop.Notifications")]
+impl Notifications {
+    #[expect(clippy::too_many_arguments, reason = "as the specification has it")]
+    fn notify(
+        &self,
+        _app: &str,
+        _replaces: u32,
+        _icon: &str,
+        summary: &str,
+        body: &str,
+        _actions: Vec<String>,
+        _hints: HashMap<String, OwnedValue>,
+        _ms: i32,
+    ) -> u32 {
+        self.0.lock().unwrap().notifications.push(format!("{summary}: {body}"));
+        1
+    }
+
+    fn get_capabilities(&self) -> Vec<String> {
+        vec!["body".to_owned()]
+    }
+
+    fn get_server_information(&self) -> (String, String, String, String) {
+        ("test".to_owned(), "test".to_owned(), "1".to_owned(), "1.2".to_owned())
+    }
+}
+
+fn shell(desk: &Desk) -> (Connection, Arc<Mutex<Told>>) {
+    let told = Arc::<Mutex<Told>>::default();
+    let connection = connection::Builder::address(desk.bus.address.as_str())
+        .unwrap()
+        .name("org.kde.StatusNotifierWatcher")
+        .unwrap()
+        .name("org.freedesktop.Notifications")
+        .unwrap()
+        .serve_at("/StatusNotifierWatcher", Watcher(Arc::clone(&told)))
+        .unwrap()
+        .serve_at("/org/freedesktop/Notifications", Notifications(Arc::clone(&told)))
+        .unwrap()
+        .build()
+        .unwrap();
+    (connection, told)
+}
+
+type Layout = (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>);
+
+/// The entries of the tray's menu: number and label.
+fn menu(menu: &Proxy<'_>) -> Vec<(i32, String)> {
+    let (_, (_, _, entries)): (u32, Layout) = menu.call("GetLayout", &(0, -1, Vec::<String>::new())).unwrap();
+    let entry = |value: OwnedValue| -> Option<(i32, String)> {
+        let (id, properties, _) = Layout::try_from(value).ok()?;
+        let label = properties.get("label")?.downcast_ref::<&str>().ok()?.to_owned();
+        Some((id, label))
+    };
+    entries.into_iter().filter_map(entry).collect()
+}
+
+#[test]
+fn tray_notifications_autostart_drop_and_a_second_start() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let desk = Desk::set_up().unwrap();
+    let (bus, told) = shell(&desk);
+    let bench = &desk.bench;
+    let window = desk.open().unwrap();
+    window.click("#welcome-start");
+    window.wait_text("#pill", "Waiting", 20);
+
+    // Tray: the state in its tooltip's place, pause from its menu.
+    let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || told.lock().unwrap().tray.first().cloned()).unwrap();
+    let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
+    let menu_path: zbus::zvariant::OwnedObjectPath = item.get_property("Menu").unwrap();
+    let entries = Proxy::new(&bus, owner.as_str(), menu_path.as_str(), "com.canonical.dbusmenu").unwrap();
+    let list = menu(&entries);
+    println!("tray: {list:?}");
+    let choose = |part: &str| {
+        let (id, _) = menu(&entries).into_iter().find(|(_, label)| label.contains(part)).unwrap_or_else(|| panic!("no '{part}' in {list:?}"));
+        let _: () = entries.call("Event", &(id, "clicked", Value::from(""), 0_u32)).unwrap();
+    };
+    choose("30 min");
+    window.wait_text("#pill", "Paused", 10);
+    assert!(bench.json(&["status"]).unwrap()["snoozed_until_ms"].is_i64());
+    choose("End the pause");
+    window.wait_text("#pill", "Waiting", 10);
+
+    // Starting with the system is a choice, and can be taken back.
+    let entry = || std::fs::read_dir(bench.scratch().join(".config/autostart")).into_iter().flatten().flatten().next().map(|entry| entry.path());
+    assert_eq!(entry(), None, "off unless asked for");
+    bench.fog(&["settings", "set", "autostart=on"]).unwrap();
+    let file = wait_for("an entry of autostart", Duration::from_secs(5), entry).unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains("fog-compute") && text.contains("--hidden"), "{text}");
+    bench.fog(&["settings", "set", "autostart=off"]).unwrap();
+    wait_for("the entry to go", Duration::from_secs(5), || entry().is_none().then_some(())).unwrap();
+
+    // A file dropped on the window is a job; one that breaks off is told of, unless somebody looks.
+    bench.work_always().unwrap();
+    let broken = bench.module("broken.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))").unwrap();
+    window.click("#page-jobs");
+    wait_for("the invitation", Duration::from_secs(5), || window.text(".drop")).unwrap();
+    let id: u32 = window.window_id().parse().unwrap();
+    drag::drop_file(&desk.display, id, &broken).unwrap();
+    window.wait_text("#job-line", "of 1", 20);
+    assert_eq!(bench.json(&["jobs"]).unwrap()[0]["name"], "broken");
+    std::process::Command::new("xdotool").args(["windowminimize", &id.to_string()]).env("DISPLAY", &desk.display).status().unwrap();
+    bench.fog(&["submit", &broken.to_string_lossy()]).unwrap();
+    let note = || told.lock().unwrap().notifications.iter().find(|note| note.contains("broken")).cloned();
+    println!("notification: {}", wait_for("a notification", Duration::from_secs(20), note).unwrap());
+    bench.fog(&["settings", "set", "notifications=off"]).unwrap();
+    let before = told.lock().unwrap().notifications.len();
+    bench.json(&["submit", "--wait", &broken.to_string_lossy()]).unwrap_err();
+    assert_eq!(told.lock().unwrap().notifications.len(), before, "silenced");
+
+    // Closing the window leaves the app in the tray; a second start shows the window of the first.
+    let shown = || {
+        let found = std::process::Command::new("xdotool").args(["search", "--onlyvisible", "--name", "Fog Compute"]).env("DISPLAY", &desk.display).output();
+        found.is_ok_and(|found| !found.stdout.is_empty())
+    };
+    assert!(!shown(), "minimised");
+    let mut second = Guarded(desk.app().spawn().unwrap());
+    let status = wait_for("the second to leave", Duration::from_secs(20), || second.0.try_wait().unwrap()).unwrap();
+    assert!(status.success(), "{status}");
+    wait_for("the window of the first", Duration::from_secs(10), || shown().then_some(())).unwrap();
+    choose("Quit");
+    wait_for("the end", Duration::from_secs(15), || bench.fog(&["status"]).ok().filter(|status| !status.status.success())).unwrap();
+}
+
+#[test]
+fn a_window_on_a_running_daemon_and_every_page_of_it() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut desk = Desk::set_up().unwrap();
+    let many = 10_000_u64;
+    {
+        let mut store = fog_store::Store::open(&desk.bench.data()).unwrap();
+        let blob = fog_store::BlobFile::copy(&desk.bench.data(), &b"\0asm\x01\0\0\0"[..], fog_types::ByteCount::mib(1)).unwrap();
+        let module = store.add_blob(blob, fog_types::ByteCount::mib(100), fog_types::UnixMillis(0)).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+        for n in 0..many {
+            let file = fog_types::job::JobFile::for_module(&format!("job {n}"), "m.wasm");
+            let blobs = fog_store::Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
+            store.insert_job(&fog_store::NewJob { file, blobs, owner: "me".to_owned(), now: fog_types::UnixMillis(now) }).unwrap();
+        }
+    }
+    desk.bench.start().unwrap();
+    let daemon = desk.bench.pid();
+    let bench = &desk.bench;
+    let window = desk.open().unwrap();
+
+    // Whatever the page complains of from here on fails the test.
+    let listen = "window.complaints = []; const say = console.error; console.error = (...all) => { complaints.push(all.join(' ')); say(...all); }; \
+        addEventListener('error', e => complaints.push(e.message)); \
+        document.addEventListener('securitypolicyviolation', e => complaints.push(e.violatedDirective + ' ' + e.sample + ' ' + e.sourceFile))";
+    window.script(listen).unwrap();
+    let assert_no_complaints = || assert_eq!(window.script("return complaints").unwrap(), json!([]));
+
+    // First screen, in both colours.
+    for theme in ["theme=dark", "theme=light"] {
+        bench.fog(&["settings", "set", theme]).unwrap();
+        window.wait_text("h1", "idle time", 20);
+        std::thread::sleep(Duration::from_millis(300));
+        window.assert_accessible("welcome");
+        window.assert_contrast();
+    }
+    window.screenshot("welcome-desktop-light.png");
+    window.click("#welcome-later");
+    window.click("#page-settings");
+    window.wait_text("main", "Attached to", 15);
+
+    // The pill tells why and pauses; "change" leads to the setting.
+    window.click("#switch-contributing, #page-home");
+    bench.fog(&["settings", "set", "contributing=on", "disk_free_min=2000"]).unwrap();
+    window.wait_text("#pill", "Waiting", 10);
+    window.click("#pill");
+    window.wait_text("#pill-panel", "of disk is free", 5);
+    window.assert_accessible("the pill's panel");
+    window.screenshot("pill-desktop-light.png");
+    window.click("#pill-panel li button");
+    wait_for("the setting", Duration::from_secs(5), || (window.script("return document.activeElement.id").ok()? == "set-disk_free_min").then_some(())).unwrap();
+    window.click("#pill");
+    window.click("#pill-panel > .row button");
+    window.wait_text("#pill", "Paused", 10);
+    window.keys(&["key", "Escape"]);
+    wait_for("the panel to close", Duration::from_secs(5), || {
+        (window.script("return document.querySelector('#pill-panel').hidden").ok()? == true).then_some(())
+    })
+    .unwrap();
+
+    // The palette carries out what the command line can.
+    let palette = |what: &str| {
+        window.keys(&["key", "ctrl+k"]);
+        wait_for("the palette", Duration::from_secs(5), || window.text("#palette-input")).unwrap();
+        window.keys(&["type", what]);
+        window.keys(&["key", "Return"]);
+    };
+    palette("end the pause");
+    window.wait_text("#pill", "Waiting", 10);
+    palette("until tomorrow");
+    window.wait_text("#pill", "Paused", 10);
+    palette("end the pause");
+    palette("check this device");
+    window.wait_text("main", "walls around jobs", 10);
+
+    // Every page in both colours, at both widths.
+    bench.fog(&["submit", "--example", "protein-search"]).unwrap();
+    for (theme, width) in [("dark", 1080), ("light", 390), ("dark", 390), ("light", 1080)] {
+        bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap();
+        window.resize(width, 844);
+        for page in ["page-home", "page-history", "page-settings", "page-jobs", "job"] {
+            if page == "job" {
+                wait_for("a row", Duration::from_secs(10), || window.text("#jobs li button")).unwrap();
+                window.script("document.querySelector('#jobs li button').click()").unwrap();
+                wait_for("the job", Duration::from_secs(10), || window.text("#job-line")).unwrap();
+            } else {
+                window.script(&format!("document.querySelector('#{page}').click()")).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(250));
+            assert_no_complaints();
+            window.assert_accessible(&format!("{page} {theme} {width}"));
+            window.assert_contrast();
+            let overflow = window.script("return document.documentElement.scrollWidth - window.innerWidth").unwrap();
+            assert!(overflow.as_i64() <= Some(0), "{page} {theme} {width}: {overflow}");
+            window.screenshot(&format!("{page}-{width}-{theme}.png"));
+        }
+    }
+
+    assert_no_complaints();
+
+    // Ten thousand rows: only those in sight are in the page, and the end can be reached.
+    window.script("document.querySelector('#page-jobs').click()").unwrap();
+    wait_for("the list", Duration::from_secs(10), || window.text("#jobs li")).unwrap();
+    let begun = Instant::now();
+    let last = wait_for("the last row", Duration::from_secs(60), || {
+        window.script("document.querySelector('.list.rows').scrollTop = 1e7").ok()?;
+        let ends = "const rows = document.querySelectorAll('#jobs li'), last = rows[rows.length - 1]; return [rows.length, +last.getAttribute('aria-posinset'), +last.getAttribute('aria-setsize'), last.innerText]";
+        let ends = window.script(ends).ok()?;
+        (ends[2].as_u64() == Some(many + 1) && ends[1] == ends[2]).then_some(ends)
+    });
+    let last = last.unwrap();
+    println!("to the last of 10,001 rows: {:?}", begun.elapsed());
+    assert!(last[0].as_u64() < Some(60), "{last}");
+    assert!(last[3].as_str().is_some_and(|text| text.contains("job 0")), "{last}");
+    let frames = "const list = document.querySelector('.list.rows'); const times = []; let last = performance.now(), n = 0; \
+        const step = now => { times.push(now - last); last = now; list.scrollTop = (n * 9973) % list.scrollHeight; if (++n < 60) requestAnimationFrame(step); else done(times.sort((a, b) => a - b)); }; requestAnimationFrame(step);";
+    let times = window.script_later(frames).unwrap();
+    println!("frames while jumping through them: median {:.0} ms, longest {:.0} ms", times[30].as_f64().unwrap(), times[59].as_f64().unwrap());
+    let rows = window.script("return document.querySelectorAll('#jobs li').length").unwrap();
+    assert!(rows.as_u64() < Some(60) && rows != json!(0), "{rows}");
+
+    // The window is a guest: the daemon stays.
+    window.close();
+    assert!(bench.fog(&["status"]).unwrap().status.success());
+    assert_eq!(bench.pid(), daemon);
+    // And when the daemon goes while a window is open, the window goes on with an engine of its own.
+    let window = desk.open().unwrap();
+    window.wait_text("#pill", "", 20);
+    desk.bench.kill();
+    wait_for("an engine in the window", Duration::from_secs(20), || desk.bench.json(&["status"]).ok()).unwrap();
+    window.script("document.querySelector('#page-settings').click()").unwrap();
+    wait_for("the window no longer attached", Duration::from_secs(20), || {
+        window.text("main").filter(|text| text.contains("Import") && !text.contains("Attached to"))
+    })
+    .unwrap();
+    window.close();
+}

@@ -1,0 +1,39 @@
+use fog_api::settings;
+use leptos::prelude::*;
+
+use crate::bridge;
+use crate::components::pill::is_headline;
+use crate::state::{change_setting, t, ui, words};
+
+/// What stops or slows the device: each reason with the setting that changes it.
+#[component]
+pub fn Reasons(
+    /// Leave out the reason that stands in the headline.
+    but_first_stop: bool,
+) -> impl IntoView {
+    let list = move || {
+        let now = ui().now.get();
+        ui().snapshot.with(|s| {
+            let reasons = s.as_ref().map(|s| s.status.verdict.reasons.clone()).unwrap_or_default();
+            let shown = reasons.iter().enumerate().filter(|(at, _)| !(but_first_stop && is_headline(&reasons, *at)));
+            shown
+                .map(|(_, reason)| {
+                    (
+                        words().reason(reason, now),
+                        settings::of_rule(&reason.rule).filter(|key| settings::find(key).is_some_and(|s| s.is_shown(bridge::is_phone()))),
+                    )
+                })
+                .collect::<Vec<_>>()
+        })
+    };
+    view! {
+        <ul class="stack">
+            {move || list().into_iter().map(|(text, setting)| view! {
+                <li class="row spread meta">
+                    <span>{text}</span>
+                    {setting.map(|key| view! { <button class="plain" on:click=move |_| change_setting(key)>{move || t("change")}</button> })}
+                </li>
+            }).collect_view()}
+        </ul>
+    }
+}

@@ -6,6 +6,8 @@ pub mod bus;
 #[cfg(target_os = "linux")]
 pub mod drag;
 #[cfg(target_os = "linux")]
+pub mod foreign;
+#[cfg(target_os = "linux")]
 pub mod window;
 
 use std::path::{Path, PathBuf};

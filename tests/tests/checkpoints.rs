@@ -1,16 +1,12 @@
 //! Work that is stopped, killed, moved and continued gives the same result for the same units.
-//!
-//! `FOG_TEST_FULL` makes it a thousand kills instead of twenty.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(missing_docs, reason = "what a macro adds has none")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_tests::{Bench, fog_binary, is_full, wait_for};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 /// A module of the examples, which `cargo xtask examples` puts beside the programs.
@@ -107,54 +103,6 @@ fn ended(bench: &Bench, id: &str) -> Option<Value> {
     let job = bench.json(&["job", "show", id]).ok()?;
     let is_over = matches!(job["summary"]["state"].as_str(), Some("finished" | "failed"));
     is_over.then_some(job)
-}
-
-#[cfg(unix)]
-#[test]
-fn kills_at_random_change_no_result_and_no_bill() {
-    let mut bench = Bench::new().unwrap();
-    let module = example("lucas-lehmer");
-    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "400"]).unwrap());
-    bench.start().unwrap();
-    bench.work_always().unwrap();
-    assert!(bench.fog(&["settings", "set", "checkpoint_every=1", "cores=1"]).unwrap().status.success());
-    std::fs::copy(&module, bench.scratch().join("ll.wasm")).unwrap();
-    std::fs::write(
-        bench.scratch().join("job.toml"),
-        "version = 1\nname = \"lucas-lehmer.wasm\"\nmodule = \"ll.wasm\"\nargs = [\"13\", \"400\"]\nattempts = 20\n",
-    )
-    .unwrap();
-    let mut random = StdRng::seed_from_u64(7);
-    let wanted = if is_full() { 1000 } else { 20 };
-    let mut kills = 0;
-    let mut jobs = 0;
-    while kills < wanted {
-        jobs += 1;
-        bench.json(&["submit", "job.toml"]).unwrap();
-        let id = jobs.to_string();
-        let begun = Instant::now();
-        loop {
-            std::thread::sleep(Duration::from_millis(random.random_range(100..1600)));
-            if let Some(job) = ended(&bench, &id) {
-                let task = &job["tasks"][0];
-                assert_eq!((task["result_hash"].as_str(), task["units"].as_u64()), (Some(plain.0.as_str()), Some(plain.1)), "{job}");
-                break;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(600), "the job does not end: {}", bench.log());
-            if kills >= wanted {
-                continue;
-            }
-            kills += 1;
-            if random.random_bool(0.5) {
-                // The worker alone. It may be between two attempts.
-                let _ = Command::new("pkill").args(["-9", "-P", &bench.pid().unwrap().to_string()]).status();
-            } else {
-                bench.kill();
-                bench.start().unwrap();
-            }
-        }
-    }
-    println!("{kills} kills over {jobs} jobs: every result and bill as without");
 }
 
 #[test]

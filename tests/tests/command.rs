@@ -340,3 +340,36 @@ fn asking_makes_no_events() {
     // A sample of the sensors may fall into the time.
     assert!(heard <= 5, "{heard} events");
 }
+
+/// The socket answers its owner alone, also where somebody opened the way to it.
+#[cfg(unix)]
+#[test]
+fn another_user_is_not_answered() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    let endpoint = fog_ipc::endpoint(&bench.data());
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let socket = std::path::PathBuf::from(&endpoint);
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    if !is_root {
+        println!("not root: nobody else can be asked to try");
+        return;
+    }
+    for path in [bench.scratch(), &bench.data(), socket.parent().unwrap(), &socket] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let binary = bench.scratch().join("fog");
+    std::fs::copy(fog_tests::fog_binary(), &binary).unwrap();
+    let ask = |user: u32| {
+        let mut command = std::process::Command::new(&binary);
+        command.args(["status", "--json"]).env_clear().env("FOG_DATA_DIR", bench.data()).uid(user).gid(user).current_dir("/");
+        command.output().unwrap()
+    };
+    assert!(ask(0).status.success());
+    let refused = ask(65_534);
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{}", String::from_utf8_lossy(&refused.stdout));
+    println!("{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(bench.json(&["status"]).is_ok(), "and the owner is answered after that");
+}

@@ -84,6 +84,8 @@ struct Active {
     running_since: Option<Instant>,
     worked: Duration,
     mean_units: Option<WorkUnits>,
+    /// A checkpoint was taken since it started.
+    has_advanced: bool,
     job_task: AbortHandle,
     wishes: mpsc::Sender<SaveWish>,
 }

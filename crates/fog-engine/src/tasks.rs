@@ -26,8 +26,8 @@ pub(crate) struct Launch {
 /// What a task says to the loop.
 #[derive(Debug)]
 pub(crate) enum TaskNews {
-    /// Its worker runs as this process.
-    Started { pid: Option<u32> },
+    /// Its worker runs as this process, from a checkpoint with these units, or 0.
+    Started { pid: Option<u32>, units: u64 },
     /// Units so far and the job's own progress.
     Progress { units: u64, permille: Option<u16> },
     /// It stands still, or goes on.
@@ -131,10 +131,7 @@ async fn attempt_once(
 async fn watch_worker(mut worker: Worker, collector: &mut Collector, saver: &mut Saver<'_>, links: &mut Links<'_>) -> Result<Option<Report>, WorkerError> {
     let (attempt, to, duty) = (links.attempt, links.to, &mut links.duty);
     let tell = async |news| drop(to.send(Message::Task(attempt, news)).await);
-    tell(TaskNews::Started { pid: worker.pid() }).await;
-    if saver.units > 0 {
-        tell(TaskNews::Saved { units: saver.units }).await;
-    }
+    tell(TaskNews::Started { pid: worker.pid(), units: saver.units }).await;
     let mut clock = tokio::time::interval(saver.every());
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     clock.reset();

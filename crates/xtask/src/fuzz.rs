@@ -16,8 +16,9 @@ struct Target {
     seeds: fn(&Path) -> anyhow::Result<()>,
 }
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target { name: "job_file", max_bytes: 4096, seeds: job_files },
+    Target { name: "settings_file", max_bytes: 4096, seeds: settings },
     Target { name: "ipc_frame", max_bytes: 2048, seeds: no_seeds },
     Target { name: "worker_frame", max_bytes: 2048, seeds: no_seeds },
     Target { name: "module", max_bytes: 4096, seeds: modules },
@@ -56,6 +57,11 @@ fn job_files(corpus: &Path) -> anyhow::Result<()> {
         std::fs::copy(root().join("examples").join(example).join("job.toml"), corpus.join(example))?;
     }
     Ok(())
+}
+
+fn settings(corpus: &Path) -> anyhow::Result<()> {
+    let some = "{\"fog_settings\": 1, \"settings\": {\"battery_stop\": 45, \"theme\": \"dark\", \"exclusive_programs\": [\"game\"], \"autostart\": true, \"later\": 1}}";
+    Ok(std::fs::write(corpus.join("some"), some)?)
 }
 
 /// The example programs' smaller parts would be cut; a module by hand has one of each section.

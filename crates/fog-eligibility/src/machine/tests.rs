@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::reading::Charger;
 
 fn on() -> Policy {
     Policy { contributing: true, ..Policy::default() }
@@ -102,6 +103,34 @@ fn heat_slows_in_steps_before_it_stops_and_recovers_in_steps() {
     assert_eq!(duty_at(70.0, 70_000), 75);
     assert_eq!(duty_at(70.0, 99_999), 75);
     assert_eq!(duty_at(70.0, 100_000), 100);
+}
+
+#[test]
+fn the_systems_judgement_of_heat_slows_in_its_steps() {
+    let mut machine = Eligibility::new(on());
+    let mut duty_at = |thermal: ThermalPressure, millis: u64| {
+        machine.handle_readings(Readings { thermal: Some(thermal), ..quiet_desktop() }, Moment(millis));
+        machine.verdict().duty.get()
+    };
+    use ThermalPressure::{Critical, Fair, Nominal, Serious};
+    assert_eq!([Nominal, Fair, Serious, Critical].map(|pressure| duty_at(pressure, pressure as u64)), [100, 50, 10, 0]);
+    assert_eq!(duty_at(Nominal, 30_002), 0, "30 s in each step on the way back");
+    assert_eq!([30_003, 60_003, 90_002, 90_003].map(|millis| duty_at(Nominal, millis)), [10, 50, 50, 100]);
+}
+
+#[test]
+fn a_charger_of_another_kind_is_as_none_and_the_hold_is_the_users() {
+    let policy = Policy { weakest_charger: Charger::Usb, hold: 5_000, ..on() };
+    let on_charger = |charger| Readings { battery_present: Some(true), charging: Some(true), battery: Some(90.0), charger, ..quiet_desktop() };
+    let mut machine = Eligibility::new(policy);
+    machine.handle_readings(on_charger(Some(Charger::Usb)), Moment(0));
+    assert_eq!(machine.verdict().duty, Percent::FULL);
+    machine.handle_readings(on_charger(Some(Charger::Wireless)), Moment(1));
+    assert_eq!(rules(machine.verdict()), [Rule::Charger]);
+    machine.handle_readings(on_charger(Some(Charger::Mains)), Moment(5_000));
+    assert_eq!(machine.verdict().duty, Percent::ZERO);
+    machine.handle_readings(on_charger(None), Moment(5_001));
+    assert_eq!(machine.verdict().duty, Percent::FULL, "a kind that cannot be told is not held against it");
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Core {
             running_since: None,
             worked: Duration::ZERO,
             mean_units,
+            has_advanced: false,
             job_task: task.abort_handle(),
             wishes,
         };
@@ -130,8 +131,10 @@ impl Core {
     pub(super) fn task_news(&mut self, attempt: u64, news: TaskNews) -> Result<(), StoreError> {
         let Some(active) = self.active.get_mut(&attempt) else { return Ok(()) };
         match news {
-            TaskNews::Started { pid } => {
+            TaskNews::Started { pid, units } => {
                 active.pid = pid;
+                active.view.units = units;
+                active.view.saved_ms = (units > 0).then(|| self.clock.unix().0);
                 active.running_since = Some(Instant::now());
             }
             TaskNews::Frozen(frozen) => {
@@ -156,19 +159,20 @@ impl Core {
             TaskNews::Saved { units } => {
                 active.view.saved_ms = Some(self.clock.unix().0);
                 active.view.units = active.view.units.max(units);
+                active.has_advanced = true;
                 let view = active.view.clone();
                 self.announce(EventBody::Progress(view));
             }
             TaskNews::Ended(end) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += end.units().0.saturating_sub(active.view.units);
-                self.task_ended(active.claim, *end)?;
+                self.task_ended(active.claim, active.has_advanced, *end)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn task_ended(&mut self, claim: Claim, end: TaskEnd) -> Result<(), StoreError> {
+    pub(super) fn task_ended(&mut self, claim: Claim, has_advanced: bool, end: TaskEnd) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let cap = self.settings.storage_cap();
         // A limit of time is part of the checkpoint; continuing from it would reach the limit again.
@@ -215,6 +219,13 @@ impl Core {
                     self.announce_job(claim.task.job);
                 }
                 self.announce_end(claim.task.job, state)
+            }
+            // Killed or crashed on its way, with more saved than before: it goes on from there and nobody
+            // waits. A crash that comes again at the same place saves nothing new and counts below.
+            TaskEnd::Unlucky { problem, report: None, .. } if has_advanced => {
+                self.store.release_task(claim, &problem, now)?;
+                self.announce_job(claim.task.job);
+                Ok(())
             }
             TaskEnd::Hopeless { problem, report, logs } => {
                 let failed = self.failed_attempt(problem, report, logs);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fog_instrument::{Abilities, instrument, names};
-use fog_runtime::{Control, EngineKind, Observer, Order, Snapshot, TaskSpec, compile};
+use fog_runtime::{Control, EngineKind, Observer, Order, Taken, TaskSpec, compile};
 use fog_types::{Limits, Percent, WorkUnits};
 use wasmtime::{Config, Engine, Linker, Module, OptLevel, Store, WasmFeatures};
 
@@ -228,8 +228,8 @@ impl Control for Once {
         Order::Save { whole: true }
     }
 
-    fn save(&mut self, snapshot: Result<Snapshot, String>) {
-        snapshot.unwrap();
+    fn save(&mut self, snapshot: Result<Taken<'_>, String>) {
+        snapshot.unwrap().snapshot().unwrap();
         *self.since.lock().unwrap() = Some(Instant::now());
     }
 }

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fog_runtime::{
-    Checkpoint, CheckpointHeader, CheckpointWriter, EngineKind, FromWorker, Generation, Key, SavedState, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare,
+    Checkpoint, CheckpointHeader, CheckpointWriter, EngineKind, FromWorker, Generation, Key, SavedState, Snapshot, TaskSpec, Worker, WorkerEvent,
+    WorkerProgram, prepare,
 };
 use fog_tests::fog_binary;
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
 
-/// Fills 64 MiB with numbers that compress to about half, then writes into one page of a hundred,
+/// Fills 64 MiB with numbers that LZ4 cannot compress, which is the worst case, then writes into one page of a hundred,
 /// over and over.
 const PROGRAM: &str = r#"(module (memory (export "memory") 1024)
     (func (export "_start") (local $at i32) (local $x i32)
@@ -42,24 +43,40 @@ fn spec(artifact: &Path) -> TaskSpec {
     }
 }
 
-/// One checkpoint: how long the task stood still or was busy with it, and until it was on disk.
-async fn save(worker: &mut Worker, writer: &mut CheckpointWriter, whole: bool) -> (Duration, Duration, u64) {
+/// One checkpoint, as the engine does it: a thread seals and writes while the worker sends. How long
+/// the task stood still, and until it was on disk.
+async fn save(worker: &mut Worker, mut writer: CheckpointWriter, whole: bool) -> (Duration, Duration, u64, CheckpointWriter) {
     let begun = Instant::now();
     worker.save(whole);
-    let mut state = Vec::new();
+    let (pieces, received) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
+    let mut thread = None;
+    let mut received = Some(received);
     let saved: SavedState = loop {
         match worker.events.recv().await.unwrap() {
-            WorkerEvent::Message(FromWorker::State(piece)) => state.extend(piece),
+            WorkerEvent::Message(FromWorker::State(piece)) => {
+                if let Some(received) = received.take() {
+                    assert_eq!(Snapshot::begins_whole(&piece), Some(whole));
+                    let mut writer = std::mem::replace(&mut writer, CheckpointWriter::new(Default::default(), None));
+                    thread = Some(std::thread::spawn(move || {
+                        writer.start(whole).unwrap();
+                        received.iter().for_each(|piece| writer.piece(&piece).unwrap());
+                        writer
+                    }));
+                }
+                pieces.send(piece).unwrap();
+            }
             WorkerEvent::Message(FromWorker::Saved(saved)) => break saved.unwrap(),
             WorkerEvent::Gone(error) => panic!("{error}"),
             _ => {}
         }
     };
     let worked = begun.elapsed();
-    assert_eq!((saved.bytes, saved.memory, saved.whole), (state.len() as u64, 64 << 20, whole));
+    drop(pieces);
+    let mut writer = thread.unwrap().join().unwrap();
+    assert_eq!((saved.memory, saved.whole), (64 << 20, whole));
     let header = CheckpointHeader::new(&spec(Path::new("")), blake3::hash(b""), vec![], None, &saved, 0);
-    writer.write(&Generation { header, stdout: vec![], stderr: vec![], state, files: None }, whole).unwrap();
-    (worked, begun.elapsed(), saved.bytes)
+    writer.finish(&Generation { header, stdout: vec![], stderr: vec![], state: vec![], files: None }).unwrap();
+    (worked, begun.elapsed(), saved.bytes, writer)
 }
 
 fn line(what: &str, mut times: Vec<Duration>, target: &str, more: &str) {
@@ -81,8 +98,9 @@ async fn main() {
     println!("\nA checkpoint of 64 MiB, median of 5: until the task goes on, and until it is sealed and synced.");
     let (mut worked, mut written, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..5 {
-        let (a, b, n) = save(&mut worker, &mut writer, true).await;
-        (bytes, _) = (n, (worked.push(a), written.push(b)));
+        let (a, b, n, back) = save(&mut worker, writer, true).await;
+        (bytes, writer) = (n, back);
+        (worked.push(a), written.push(b));
     }
     let size = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
     line("whole, until the task goes on", worked, "", &size(bytes));
@@ -90,8 +108,9 @@ async fn main() {
     let (mut worked, mut written) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let (a, b, n) = save(&mut worker, &mut writer, false).await;
-        (bytes, _) = (n, (worked.push(a), written.push(b)));
+        let (a, b, n, back) = save(&mut worker, writer, false).await;
+        (bytes, writer) = (n, back);
+        (worked.push(a), written.push(b));
     }
     line("a hundredth changed, until the task goes on", worked, "", &size(bytes));
     line("a hundredth changed, until it is on disk", written, "20 ms", "");

@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_api::ApiError;
-use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, SavedState, TaskSpec, Worker, WorkerError};
+use fog_runtime::{
+    Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, SavedState, Snapshot, TaskSpec, Worker, WorkerError,
+};
 use fog_types::{ErrorKind, HasKind, TaskId};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+const TOO_LARGE: &str = "it would take more room than the storage setting allows";
 
 /// Where a compiled module is cached: by the hash of the original, the build and the engine.
 #[must_use]
@@ -61,23 +66,58 @@ impl CheckpointPlace {
     }
 }
 
-/// Writes the checkpoints of a running task.
+/// Writes the checkpoints of a running task, piece by piece as its worker sends them.
 pub(crate) struct Saver<'a> {
     place: &'a CheckpointPlace,
     spec: &'a TaskSpec,
-    /// Away while it writes.
-    writer: Option<CheckpointWriter>,
-    pieces: Vec<u8>,
+    writing: Writing,
     pub(crate) waiting: Vec<SaveWish>,
     /// Units of the newest checkpoint.
     pub(crate) units: u64,
     pub(crate) is_frozen: bool,
 }
 
+enum Writing {
+    /// No checkpoint is coming in.
+    Idle(CheckpointWriter),
+    /// A thread writes what it is sent.
+    Busy { to: mpsc::Sender<Piece>, thread: JoinHandle<Written>, bytes: u64 },
+    /// What is coming in is dropped, and why.
+    Refused(CheckpointWriter, String),
+    /// The thread that wrote is gone.
+    Broken,
+}
+
+enum Piece {
+    State(Vec<u8>),
+    Last(Box<Generation>),
+}
+
+type Written = (CheckpointWriter, Result<(), String>);
+
+fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Receiver<Piece>, folder: Option<PathBuf>) -> Written {
+    let write = || {
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;
+        }
+        writer.start(whole).map_err(|e| e.to_string())?;
+        while let Some(piece) = pieces.blocking_recv() {
+            match piece {
+                Piece::State(state) => writer.piece(&state).map_err(|e| e.to_string())?,
+                Piece::Last(generation) => return writer.finish(&generation).map_err(|e| e.to_string()),
+            }
+        }
+        Err("the worker did not send all of it".to_owned())
+    };
+    let result = write();
+    writer.abandon();
+    (writer, result)
+}
+
 impl<'a> Saver<'a> {
     pub(crate) fn new(place: &'a CheckpointPlace, spec: &'a TaskSpec) -> Self {
-        let writer = Some(CheckpointWriter::new(place.path.clone(), place.key));
-        Self { place, spec, writer, pieces: Vec::new(), waiting: Vec::new(), units: 0, is_frozen: false }
+        let writing = Writing::Idle(CheckpointWriter::new(place.path.clone(), place.key));
+        Self { place, spec, writing, waiting: Vec::new(), units: 0, is_frozen: false }
     }
 
     pub(crate) fn every(&self) -> Duration {
@@ -86,28 +126,62 @@ impl<'a> Saver<'a> {
 
     /// Asks the worker for a checkpoint.
     pub(crate) fn ask(&self, worker: &Worker) {
-        worker.save(self.writer.as_ref().is_none_or(CheckpointWriter::wants_whole));
+        let whole = match &self.writing {
+            Writing::Idle(writer) => writer.wants_whole(),
+            _ => true,
+        };
+        worker.save(whole);
     }
 
     /// A piece of a checkpoint from a worker that may have been taken over.
-    pub(crate) fn take(&mut self, piece: &[u8]) -> Result<(), WorkerError> {
-        let limits = &self.spec.limits;
-        // Compressed memory and files, with room for frames and what does not compress.
-        let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
-        if (self.pieces.len() + piece.len()) as u64 > most {
-            return Err(WorkerError::Nonsense { message: "a checkpoint larger than all it may hold".to_owned() });
+    pub(crate) async fn take(&mut self, piece: Vec<u8>) -> Result<(), WorkerError> {
+        self.writing = match std::mem::replace(&mut self.writing, Writing::Broken) {
+            Writing::Idle(writer) => self.begin(writer, piece).await?,
+            Writing::Busy { to, thread, bytes } => {
+                let bytes = bytes + piece.len() as u64;
+                // Compressed memory and files, with room for frames and what does not compress.
+                let most = (self.spec.limits.memory.0 + self.spec.limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
+                if bytes > most {
+                    return Err(WorkerError::Nonsense { message: "a checkpoint larger than all it may hold".to_owned() });
+                }
+                if bytes > self.place.cap {
+                    drop(to);
+                    return self.refuse(thread).await;
+                }
+                // A thread that has stopped says why when it is asked for the result.
+                let _ = to.send(Piece::State(piece)).await;
+                Writing::Busy { to, thread, bytes }
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    async fn begin(&self, writer: CheckpointWriter, piece: Vec<u8>) -> Result<Writing, WorkerError> {
+        let Some(whole) = Snapshot::begins_whole(&piece) else {
+            return Err(WorkerError::Nonsense { message: "what it sent is no checkpoint".to_owned() });
+        };
+        let bytes = piece.len() as u64 + if whole { 0 } else { writer.length() };
+        if bytes > self.place.cap {
+            return Ok(Writing::Refused(writer, TOO_LARGE.to_owned()));
         }
-        self.pieces.extend_from_slice(piece);
+        let (to, pieces) = mpsc::channel(4);
+        let folder = self.place.path.parent().map(Path::to_owned);
+        let thread = tokio::task::spawn_blocking(move || write_pieces(writer, whole, pieces, folder));
+        let _ = to.send(Piece::State(piece)).await;
+        Ok(Writing::Busy { to, thread, bytes })
+    }
+
+    /// What is there stays; the next one begins a file of its own.
+    async fn refuse(&mut self, thread: JoinHandle<Written>) -> Result<(), WorkerError> {
+        let _ = thread.await;
+        self.writing = Writing::Refused(CheckpointWriter::new(self.place.path.clone(), self.place.key), TOO_LARGE.to_owned());
         Ok(())
     }
 
     /// A checkpoint is complete; its units once it is on disk.
     pub(crate) async fn keep(&mut self, saved: Result<SavedState, String>, stdout: &[u8], stderr: &[u8]) -> Option<u64> {
-        let state = std::mem::take(&mut self.pieces);
-        let result = match saved {
-            Ok(saved) => self.write(saved, state, stdout.to_vec(), stderr.to_vec()).await,
-            Err(reason) => Err(reason),
-        };
+        let result = self.finish(saved, stdout, stderr).await;
         if let Err(problem) = &result {
             tracing::debug!(%problem, "no checkpoint");
         }
@@ -119,28 +193,46 @@ impl<'a> Saver<'a> {
         Some(self.units)
     }
 
-    async fn write(&mut self, saved: SavedState, state: Vec<u8>, stdout: Vec<u8>, stderr: Vec<u8>) -> Result<u64, String> {
-        let Some(mut writer) = self.writer.take() else { return Err("the last checkpoint was not written to its end".to_owned()) };
-        let before = if saved.whole { 0 } else { writer.length() };
-        if before + state.len() as u64 > self.place.cap {
-            // What is there stays; the next one begins a file of its own.
-            self.writer = Some(CheckpointWriter::new(self.place.path.clone(), self.place.key));
-            return Err("it would take more room than the storage setting allows".to_owned());
+    /// Waits for the thread of a checkpoint that will not be completed: what it gives up must be out of
+    /// the way of the next one.
+    pub(crate) async fn settle(self) {
+        if let Writing::Busy { to, thread, .. } = self.writing {
+            drop(to);
+            let _ = thread.await;
         }
+    }
+
+    async fn finish(&mut self, saved: Result<SavedState, String>, stdout: &[u8], stderr: &[u8]) -> Result<u64, String> {
+        match std::mem::replace(&mut self.writing, Writing::Broken) {
+            Writing::Busy { to, thread, .. } => {
+                let last = saved.map(|saved| (saved.units, Piece::Last(Box::new(self.rest(&saved, stdout, stderr)))));
+                let units = last.as_ref().map(|(units, _)| *units).map_err(Clone::clone);
+                if let Ok((_, last)) = last {
+                    // A thread that has stopped says why below.
+                    let _ = to.send(last).await;
+                }
+                drop(to);
+                let (writer, result) = thread.await.map_err(|e| e.to_string())?;
+                self.writing = Writing::Idle(writer);
+                units.and_then(|units| result.map(|()| units))
+            }
+            Writing::Idle(writer) => {
+                self.writing = Writing::Idle(writer);
+                Err(saved.err().unwrap_or_else(|| "the worker sent nothing".to_owned()))
+            }
+            Writing::Refused(writer, why) => {
+                self.writing = Writing::Idle(writer);
+                Err(why)
+            }
+            Writing::Broken => Err("the last checkpoint was not written to its end".to_owned()),
+        }
+    }
+
+    fn rest(&self, saved: &SavedState, stdout: &[u8], stderr: &[u8]) -> Generation {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let place = self.place.clone();
-        let header = CheckpointHeader::new(self.spec, place.module, place.inputs, place.stdin, &saved, i64::try_from(now).unwrap_or(i64::MAX));
-        let generation = Generation { header, stdout, stderr, state, files: None };
-        let write = move || {
-            let result = match place.path.parent().map(std::fs::create_dir_all) {
-                Some(Err(error)) => Err(error.to_string()),
-                _ => writer.write(&generation, saved.whole).map_err(|e| e.to_string()),
-            };
-            (writer, result)
-        };
-        let (writer, result) = tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())?;
-        self.writer = Some(writer);
-        result.map(|()| saved.units)
+        let header = CheckpointHeader::new(self.spec, place.module, place.inputs, place.stdin, saved, i64::try_from(now).unwrap_or(i64::MAX));
+        Generation { header, stdout: stdout.to_vec(), stderr: stderr.to_vec(), state: Vec::new(), files: None }
     }
 }
 

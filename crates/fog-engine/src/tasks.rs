@@ -115,7 +115,9 @@ async fn attempt_once(
         };
         let worker = Worker::spawn(&launch.program, spec, state)?;
         let mut links = Links { attempt: launch.claim.attempt, duty, wishes, to };
-        match watch_worker(worker, &mut collector, &mut saver, &mut links).await? {
+        let watched = watch_worker(worker, &mut collector, &mut saver, &mut links).await;
+        saver.settle().await;
+        match watched? {
             Some(report) => return collector.finish(report),
             None if is_last_try => break,
             None => {
@@ -153,7 +155,7 @@ async fn watch_worker(mut worker: Worker, collector: &mut Collector, saver: &mut
             // A task that stands still has been saved when it stopped.
             _ = clock.tick(), if !saver.is_frozen => saver.ask(&worker),
             event = worker.events.recv() => match event {
-                Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(&piece)?,
+                Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(piece).await?,
                 Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
                     if let Some(units) = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await {
                         tell(TaskNews::Saved { units }).await;

@@ -194,7 +194,7 @@ mod tests {
         [1, 2, 3].map(|round: u8| {
             memory[usize::from(round) * 5000] = round;
             let rest = Rest { globals: vec![], frames: vec![round], left: -i64::from(round), granted: 100, active_millis: 1 };
-            let snapshot = tracker.take(&[&memory], &WasiState::default(), rest, false).unwrap();
+            let snapshot = tracker.take(&[&memory], &WasiState::default(), rest, false).unwrap().snapshot().unwrap();
             let header = CheckpointHeader {
                 format: CHECKPOINT_FORMAT,
                 state_version: SNAPSHOT_VERSION,
@@ -219,8 +219,12 @@ mod tests {
     fn bytes_of(generations: &[Generation]) -> Vec<Vec<u8>> {
         let mut chain = format::Chain::default();
         let mut logs = [0, 0];
+        let mut beginning = format::Chain::beginning().to_vec();
         let encode = |generation: &Generation| {
-            let bytes = generation.encode(&mut chain, logs);
+            let is_first = !beginning.is_empty();
+            let mut bytes = std::mem::take(&mut beginning);
+            generation.state.chunks(100).for_each(|piece| bytes.extend(chain.state(piece)));
+            bytes.extend(chain.rest(generation, generation.files.as_ref().filter(|_| is_first), logs));
             logs = [generation.stdout.len(), generation.stderr.len()];
             bytes
         };
@@ -283,6 +287,23 @@ mod tests {
         assert_eq!(read().0.header.units, 102);
         assert!(read().1.is_some());
         assert!(writer.write(&third, false).is_err(), "somebody else has changed it");
+        // Given up half-way, what was there stays, for an addition as for a whole one.
+        std::fs::write(&path, &bytes).unwrap();
+        let mut writer = CheckpointWriter::new(path.clone(), Some(key));
+        writer.start(true).unwrap();
+        writer.piece(b"half").unwrap();
+        assert_eq!(read().0.header.units, 103);
+        writer.abandon();
+        assert_eq!((read().0.header.units, std::fs::read_dir(folder.path()).unwrap().count()), (103, 1));
+        writer.write(&first, true).unwrap();
+        let length = std::fs::metadata(&path).unwrap().len();
+        writer.start(false).unwrap();
+        writer.piece(b"half").unwrap();
+        assert!(read().1.is_some() && read().0.header.units == 101);
+        writer.start(true).unwrap();
+        assert_eq!((std::fs::metadata(&path).unwrap().len(), read().1.is_none()), (length, true));
+        writer.abandon();
+        Checkpoint::remove(&path);
         // A whole one moves the last file out of the way.
         std::fs::write(&path, &bytes).unwrap();
         let mut writer = CheckpointWriter::new(path.clone(), Some(key));

@@ -29,6 +29,6 @@ pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState,
 pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};
 pub use sandbox::Walls;
 pub use seal::{Key, new_key};
-pub use snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError};
+pub use snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError, Taken};
 pub use task::{Mount, Segments, TaskSpec};
 pub use worker::{WORKER_ARGUMENT, worker_main};

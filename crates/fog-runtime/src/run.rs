@@ -7,7 +7,7 @@ use wasmtime::{Caller, Extern, Global, Instance, Linker, Memory, Module, Store, 
 use crate::compile;
 use crate::outcome::{LimitKind, Outcome, OutputFile, Report};
 use crate::protocol::Mark;
-use crate::snapshot::{Number, Rest, Snapshot, Tracker};
+use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker};
 use crate::task::{Segments, TaskSpec};
 use crate::wasi::{self, Context, Exit};
 
@@ -48,7 +48,7 @@ pub trait Control: Send {
     fn safe_point(&mut self, worked: Duration, units: u64) -> Order;
 
     /// Takes a checkpoint, or the reason why this task cannot have one.
-    fn save(&mut self, snapshot: Result<Snapshot, String>);
+    fn save(&mut self, taken: Result<Taken<'_>, String>);
 
     /// The task came to a mark; where checkpoints go with marks, [`Control::save`] follows.
     fn mark(&mut self, _mark: Mark) {}
@@ -299,8 +299,10 @@ fn drive(
         }
         loop {
             if let Some(whole) = wants_save.take() {
-                let snapshot = state::save(store, instance, tracker, whole);
-                store.data_mut().control.save(snapshot);
+                // The checkpoint shows the task's memory, which lies beside who takes it.
+                let mut control = std::mem::replace(&mut store.data_mut().control, Box::new(Away));
+                control.save(state::save(store, instance, tracker, whole));
+                store.data_mut().control = control;
             }
             match store.data_mut().control.safe_point(Duration::ZERO, used) {
                 Order::Go => break,
@@ -315,14 +317,26 @@ fn drive(
     }
 }
 
+/// Stands in while the real one is busy; the task stands still then.
+struct Away;
+
+impl Control for Away {
+    fn safe_point(&mut self, _worked: Duration, _units: u64) -> Order {
+        Order::Abandon
+    }
+
+    fn save(&mut self, _taken: Result<Taken<'_>, String>) {}
+}
+
 /// A machine's state in and out.
 mod state {
     use super::*;
 
     /// Everything the stopped machine holds.
-    pub(super) fn save(store: &mut Store<Context>, instance: Instance, tracker: &mut Tracker, whole: bool) -> Result<Snapshot, String> {
+    pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracker: &mut Tracker, whole: bool) -> Result<Taken<'a>, String> {
         let (memories, rest) = parts(store, instance)?;
-        let memories: Vec<&[u8]> = memories.iter().map(|memory| memory.data(&*store)).collect();
+        let store = &*store;
+        let memories: Vec<&[u8]> = memories.iter().map(|memory| memory.data(store)).collect();
         tracker.take(&memories, &store.data().state(), rest, whole)
     }
 

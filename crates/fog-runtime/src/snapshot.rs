@@ -1,7 +1,10 @@
 //! The state of a stopped task, apart from what it was started with: whole, or what changed since
 //! the one before. `docs/checkpoint.md` has the format.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::ops::Range;
 
 use fog_types::WorkUnits;
 use serde::{Deserialize, Serialize};
@@ -106,7 +109,7 @@ impl Snapshot {
     /// Work units used when it was taken.
     #[must_use]
     pub fn units(&self) -> WorkUnits {
-        WorkUnits(self.granted.saturating_add_signed(self.left.saturating_neg()))
+        units(self.granted, self.left)
     }
 
     /// Whether it can be continued without another one.
@@ -119,6 +122,13 @@ impl Snapshot {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_sizes().sum()
+    }
+
+    /// Whether bytes that begin like this are those of a whole one; `None` when they cannot be.
+    #[must_use]
+    pub fn begins_whole(bytes: &[u8]) -> Option<bool> {
+        let (_, _, _, number) = postcard::take_from_bytes::<(u32, u32, u64, u32)>(bytes).ok()?.0;
+        Some(number == 0)
     }
 
     /// Its bytes.
@@ -241,32 +251,103 @@ impl Tracker {
     }
 
     /// A snapshot: whole when asked for or the first, otherwise what changed since the last.
-    pub(crate) fn take(&mut self, memories: &[&[u8]], wasi: &WasiState, rest: Rest, whole: bool) -> Result<Snapshot, String> {
+    pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], wasi: &WasiState, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
         let wasi = postcard::to_stdvec(wasi).map_err(|e| e.to_string())?;
         if whole || self.next == 0 {
             (self.next, self.series) = (0, self.series.wrapping_add(1));
             self.known = vec![Vec::new(); memories.len() + 1];
         }
         let zeros = self.zeros;
-        let images =
-            memories.iter().copied().chain([wasi.as_slice()]).zip(&mut self.known).map(|(bytes, known)| changes(bytes, known, self.seed, zeros)).collect();
+        let all = memories.iter().map(|memory| Cow::Borrowed(*memory)).chain([Cow::Owned(wasi)]);
+        let image = |(bytes, known): (Cow<'a, [u8]>, &mut Vec<u128>)| (changes(&bytes, known, self.seed, zeros), bytes);
+        let images = all.zip(&mut self.known).map(image).collect();
         let number = self.next;
         // A row that long is never written; beginning anew is always right.
         self.next = self.next.checked_add(1).unwrap_or(0);
-        let Rest { globals, frames, left, granted, active_millis } = rest;
-        let cost_version = fog_instrument::COST_VERSION;
-        Ok(Snapshot { version: SNAPSHOT_VERSION, cost_version, series: self.series, number, images, globals, frames, left, granted, active_millis })
+        Ok(Taken { series: self.series, number, images, rest })
     }
 }
 
-fn changes(bytes: &[u8], known: &mut Vec<u128>, seed: u64, zeros: u128) -> Image {
+/// A snapshot of a task that stands still, not yet compressed: the memory it shows is the task's own.
+pub struct Taken<'a> {
+    series: u64,
+    number: u32,
+    /// Which bytes are part of it, and all there are.
+    images: Vec<(Vec<Range<usize>>, Cow<'a, [u8]>)>,
+    rest: Rest,
+}
+
+/// What follows the images in the bytes of a [`Snapshot`].
+#[derive(Serialize)]
+struct Tail<'a> {
+    globals: &'a [(u32, Number)],
+    #[serde(with = "serde_bytes")]
+    frames: &'a [u8],
+    left: i64,
+    granted: u64,
+    active_millis: u64,
+}
+
+impl Taken<'_> {
+    /// As [`Snapshot::units`].
+    #[must_use]
+    pub fn units(&self) -> WorkUnits {
+        units(self.rest.granted, self.rest.left)
+    }
+
+    /// As [`Snapshot::is_whole`].
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.number == 0
+    }
+
+    /// As [`Snapshot::memory_bytes`].
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.images.iter().rev().skip(1).map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    /// Writes the bytes of the [`Snapshot`] as it compresses them, so that who reads need not wait.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write(&self, mut out: impl io::Write) -> io::Result<()> {
+        let mut put = |encoded: postcard::Result<Vec<u8>>| out.write_all(&encoded.map_err(io::Error::other)?);
+        put(postcard::to_stdvec(&(SNAPSHOT_VERSION, fog_instrument::COST_VERSION, self.series, self.number, self.images.len())))?;
+        for (ranges, bytes) in &self.images {
+            put(postcard::to_stdvec(&(bytes.len() as u64, ranges.len())))?;
+            for range in ranges {
+                put(postcard::to_stdvec(&run(range.start / PAGE, &bytes[range.clone()])))?;
+            }
+        }
+        let Rest { globals, frames, left, granted, active_millis } = &self.rest;
+        put(postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis }))
+    }
+
+    /// The same, compressed and on its own.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+        Snapshot::decode(&bytes)
+    }
+}
+
+fn units(granted: u64, left: i64) -> WorkUnits {
+    WorkUnits(granted.saturating_add_signed(left.saturating_neg()))
+}
+
+/// The ranges of bytes that are not what they were.
+fn changes(bytes: &[u8], known: &mut Vec<u128>, seed: u64, zeros: u128) -> Vec<Range<usize>> {
     // A page that was not there counts as zeros, so a first look leaves zeros out.
     known.resize(bytes.len().div_ceil(PAGE), zeros);
-    let mut runs: Vec<Run> = Vec::new();
+    let mut runs: Vec<Range<usize>> = Vec::new();
     let mut pending: Option<(usize, usize)> = None;
-    let close = |pending: &mut Option<(usize, usize)>, runs: &mut Vec<Run>| {
+    let close = |pending: &mut Option<(usize, usize)>, runs: &mut Vec<Range<usize>>| {
         if let Some((first, end)) = pending.take() {
-            runs.push(run(first, &bytes[first * PAGE..(end * PAGE).min(bytes.len())]));
+            runs.push(first * PAGE..(end * PAGE).min(bytes.len()));
         }
     };
     for (number, (page, known)) in bytes.chunks(PAGE).zip(known.iter_mut()).enumerate() {
@@ -284,7 +365,7 @@ fn changes(bytes: &[u8], known: &mut Vec<u128>, seed: u64, zeros: u128) -> Image
         }
     }
     close(&mut pending, &mut runs);
-    Image { bytes: bytes.len() as u64, runs }
+    runs
 }
 
 fn run(page: usize, bytes: &[u8]) -> Run {
@@ -327,7 +408,11 @@ mod tests {
                     }
                 }
                 let snapshot = tracker.take(&[&memory], &WasiState::default(), rest(), false).unwrap();
-                let snapshot = Snapshot::decode(&snapshot.encode().unwrap()).unwrap();
+                let (whole, mut bytes) = (snapshot.is_whole(), Vec::new());
+                snapshot.write(&mut bytes).unwrap();
+                prop_assert_eq!(Snapshot::begins_whole(&bytes), Some(whole));
+                let snapshot = Snapshot::decode(&bytes).unwrap();
+                prop_assert_eq!(snapshot.encode().unwrap(), bytes);
                 match &mut row {
                     None => row = Some(snapshot),
                     Some(row) => row.advance(snapshot).unwrap(),
@@ -345,7 +430,7 @@ mod tests {
     fn only_what_changed_is_kept_and_nothing_out_of_turn_is_taken() {
         let mut memory: Vec<u8> = (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut tracker = Tracker::new();
-        let mut take = |memory: &[u8], whole| tracker.take(&[memory], &WasiState::default(), rest(), whole).unwrap();
+        let mut take = |memory: &[u8], whole| tracker.take(&[memory], &WasiState::default(), rest(), whole).unwrap().snapshot().unwrap();
         let first = take(&memory, false);
         memory[1_000_000] ^= 1;
         let second = take(&memory, false);

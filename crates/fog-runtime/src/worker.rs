@@ -11,7 +11,7 @@ use crate::compile::{self, EngineKind};
 use crate::protocol::{CHUNK_BYTES, FromWorker, Mark, SavedState, ToWorker, read_frame, write_frame};
 use crate::run::{Control, Observer, Order, RunError, run};
 use crate::sandbox::{self, Walls};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Taken};
 use crate::task::TaskSpec;
 
 /// The argument that makes a program of ours a worker. Not for people.
@@ -215,6 +215,38 @@ impl Observer for Announcer {
     }
 }
 
+/// Bytes of a checkpoint on their way to the parent, which works on them meanwhile.
+struct Pieces<'a> {
+    shared: &'a Shared,
+    piece: Vec<u8>,
+    bytes: u64,
+}
+
+impl Pieces<'_> {
+    fn send(&mut self) {
+        self.bytes += self.piece.len() as u64;
+        if !self.piece.is_empty() {
+            self.shared.send(&FromWorker::State(std::mem::replace(&mut self.piece, Vec::with_capacity(CHUNK_BYTES))));
+        }
+    }
+}
+
+impl std::io::Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let taken = bytes.len().min(CHUNK_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == CHUNK_BYTES {
+            self.send();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.send();
+        Ok(())
+    }
+}
+
 /// Sleeps in proportion to the time worked, and freezes at duty 0.
 struct Throttle {
     shared: Arc<Shared>,
@@ -266,14 +298,12 @@ impl Control for Throttle {
         Order::Go
     }
 
-    fn save(&mut self, snapshot: Result<Snapshot, String>) {
-        let saved = snapshot.and_then(|snapshot| {
-            let bytes = snapshot.encode().map_err(|e| e.to_string())?;
-            for piece in bytes.chunks(CHUNK_BYTES) {
-                self.shared.send(&FromWorker::State(piece.to_vec()));
-            }
-            let (units, memory) = (snapshot.units().0, snapshot.memory_bytes());
-            Ok(SavedState { bytes: bytes.len() as u64, units, memory, whole: snapshot.is_whole() })
+    fn save(&mut self, taken: Result<Taken<'_>, String>) {
+        let saved = taken.and_then(|taken| {
+            let mut pieces = Pieces { shared: &self.shared, piece: Vec::with_capacity(CHUNK_BYTES), bytes: 0 };
+            taken.write(&mut pieces).map_err(|e| e.to_string())?;
+            pieces.send();
+            Ok(SavedState { bytes: pieces.bytes, units: taken.units().0, memory: taken.memory_bytes(), whole: taken.is_whole() })
         });
         self.shared.send(&FromWorker::Saved(saved));
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fog_runtime::{Control, EngineKind, LimitKind, Mount, Observer, Order, Outcome, OutputFile, Report, Snapshot, TaskSpec, compile, run, validate};
+use fog_runtime::{Control, EngineKind, LimitKind, Mount, Observer, Order, Outcome, OutputFile, Report, Taken, TaskSpec, compile, run, validate};
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
 
 #[derive(Clone, Default)]
@@ -36,7 +36,7 @@ impl Control for FullSpeed {
         Order::Go
     }
 
-    fn save(&mut self, _snapshot: Result<Snapshot, String>) {
+    fn save(&mut self, _snapshot: Result<Taken<'_>, String>) {
         unreachable!("nobody asked for a checkpoint");
     }
 }

@@ -1,6 +1,8 @@
 //! The bytes of a checkpoint file: parts, each with its length and checksum, and after those of one
 //! generation a checksum over all so far.
 
+use std::borrow::Cow;
+
 use serde_json::{from_slice, to_vec};
 
 use super::{CHECKPOINT_FORMAT, Checkpoint, CheckpointFiles, CheckpointHeader};
@@ -30,7 +32,7 @@ pub struct Generation {
     pub stdout: Vec<u8>,
     /// The same for standard error.
     pub stderr: Vec<u8>,
-    /// The encoded [`Snapshot`].
+    /// The encoded [`Snapshot`], or what of it was not written before.
     pub state: Vec<u8>,
     /// The original module, its inputs in the header's order, and its standard input; none when
     /// they are kept elsewhere under their hashes.
@@ -39,37 +41,45 @@ pub struct Generation {
 
 /// What the parts so far add up to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Chain(blake3::Hasher, bool);
+pub(super) struct Chain(blake3::Hasher);
 
-impl Generation {
-    /// Its bytes behind those that `chain` has seen; of the logs, what is new.
-    pub(super) fn encode(&self, chain: &mut Chain, known_logs: [usize; 2]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.state.len() + 4096);
-        let is_first = !std::mem::replace(&mut chain.1, true);
-        if is_first {
-            out.extend_from_slice(MAGIC);
-        }
-        let mut put = |part: Part, bytes: &[u8]| {
-            let sum = checksum(part as u8, bytes);
-            chain.0.update(sum.as_bytes());
-            out.push(part as u8);
-            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            out.extend_from_slice(sum.as_bytes());
-            out.extend_from_slice(bytes);
-        };
-        put(Part::Header, &to_vec(&self.header).unwrap_or_default());
-        if let Some(files) = self.files.as_ref().filter(|_| is_first) {
-            put(Part::Module, &files.module);
-            files.inputs.iter().for_each(|input| put(Part::Input, input));
-            files.stdin.iter().for_each(|stdin| put(Part::Stdin, stdin));
-        }
-        put(Part::Stdout, self.stdout.get(known_logs[0]..).unwrap_or_default());
-        put(Part::Stderr, self.stderr.get(known_logs[1]..).unwrap_or_default());
-        put(Part::State, &self.state);
-        let end = chain.0.finalize();
-        out.push(Part::End as u8);
-        out.extend_from_slice(end.as_bytes());
+impl Chain {
+    /// What every file begins with.
+    pub(super) fn beginning() -> &'static [u8] {
+        MAGIC
+    }
+
+    /// A piece of the state, as it comes.
+    pub(super) fn state(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(piece.len() + 64);
+        self.put(&mut out, Part::State, piece);
         out
+    }
+
+    /// What follows the state: everything else, and the end. `files` only where they are kept; of the
+    /// logs, what is new.
+    pub(super) fn rest(&mut self, generation: &Generation, files: Option<&CheckpointFiles>, known_logs: [usize; 2]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out, Part::Header, &to_vec(&generation.header).unwrap_or_default());
+        if let Some(files) = files {
+            self.put(&mut out, Part::Module, &files.module);
+            files.inputs.iter().for_each(|input| self.put(&mut out, Part::Input, input));
+            files.stdin.iter().for_each(|stdin| self.put(&mut out, Part::Stdin, stdin));
+        }
+        self.put(&mut out, Part::Stdout, generation.stdout.get(known_logs[0]..).unwrap_or_default());
+        self.put(&mut out, Part::Stderr, generation.stderr.get(known_logs[1]..).unwrap_or_default());
+        out.push(Part::End as u8);
+        out.extend_from_slice(self.0.finalize().as_bytes());
+        out
+    }
+
+    fn put(&mut self, out: &mut Vec<u8>, part: Part, bytes: &[u8]) {
+        let sum = checksum(part as u8, bytes);
+        self.0.update(sum.as_bytes());
+        out.push(part as u8);
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        out.extend_from_slice(sum.as_bytes());
+        out.extend_from_slice(bytes);
     }
 }
 
@@ -116,7 +126,7 @@ impl Checkpoint {
             return Err("its files are not those of its header".to_owned());
         }
         let (stdout, stderr) = (parts.need(Part::Stdout)?.to_vec(), parts.need(Part::Stderr)?.to_vec());
-        let state_bytes = parts.need(Part::State)?.len() as u64;
+        let state_bytes = parts.state()?.len() as u64;
         Ok(Self { header, stdout, stderr, snapshot, files, added: 0, state_bytes })
     }
 
@@ -127,7 +137,7 @@ impl Checkpoint {
         if header != (CheckpointHeader { units, memory, taken_ms, ..self.header.clone() }) {
             return Err("a part of it belongs to another task".to_owned());
         }
-        let (stdout, stderr, state) = (parts.need(Part::Stdout)?, parts.need(Part::Stderr)?, parts.need(Part::State)?);
+        let (stdout, stderr, state) = (parts.need(Part::Stdout)?, parts.need(Part::Stderr)?, parts.state()?);
         self.snapshot.advance(parts.snapshot(&header)?).map_err(|e| e.to_string())?;
         self.header = header;
         self.stdout.extend_from_slice(stdout);
@@ -163,6 +173,15 @@ impl<'a> Parts<'a> {
         self.one(part).ok_or_else(|| format!("its {part:?} is missing"))
     }
 
+    /// The state, whose pieces are parts of their own.
+    fn state(&self) -> Result<Cow<'a, [u8]>, String> {
+        let mut pieces = self.0.iter().filter(|(kind, _)| *kind == Part::State as u8).map(|(_, content)| *content);
+        let first = pieces.next().ok_or_else(|| format!("its {:?} is missing", Part::State))?;
+        let mut all = Cow::Borrowed(first);
+        pieces.for_each(|piece| all.to_mut().extend_from_slice(piece));
+        Ok(all)
+    }
+
     fn header(&self) -> Result<CheckpointHeader, String> {
         let header: CheckpointHeader = from_slice(self.need(Part::Header)?).map_err(|e| format!("its header cannot be read: {e}"))?;
         if header.format != CHECKPOINT_FORMAT {
@@ -172,7 +191,7 @@ impl<'a> Parts<'a> {
     }
 
     fn snapshot(&self, header: &CheckpointHeader) -> Result<Snapshot, String> {
-        let snapshot = Snapshot::decode(self.need(Part::State)?).map_err(|e| e.to_string())?;
+        let snapshot = Snapshot::decode(&self.state()?).map_err(|e| e.to_string())?;
         if (snapshot.units().0, snapshot.memory_bytes()) != (header.units, header.memory) {
             return Err("its header does not tell what it holds".to_owned());
         }

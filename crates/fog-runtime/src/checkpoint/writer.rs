@@ -2,13 +2,15 @@
 //! torn or changed takes those behind it along; what lies before it stands.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::{Chain, Generation};
 use super::{Checkpoint, CheckpointError};
 use crate::seal::{self, Key};
 
+/// Pieces of the state are parts of this size.
+const PIECE: usize = 1 << 20;
 const SEALED: &[u8; 8] = b"FOGSEAL1";
 /// A file is written anew when what was added is this many times the whole.
 const ADDED_PART: u64 = 2;
@@ -25,6 +27,7 @@ pub struct CheckpointWriter {
     key: Option<Key>,
     /// The file as it stands, once this writer began it.
     written: Option<Written>,
+    open: Option<Open>,
 }
 
 #[derive(Debug)]
@@ -36,11 +39,21 @@ struct Written {
     logs: [usize; 2],
 }
 
+/// A checkpoint that is being written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    chain: Chain,
+    /// What it is added to; none for a whole one, which goes to a file of its own.
+    base: Option<Written>,
+    bytes: u64,
+}
+
 impl CheckpointWriter {
     /// For the file at `path`; sealed when there is a key.
     #[must_use]
     pub fn new(path: PathBuf, key: Option<Key>) -> Self {
-        Self { path, key, written: None }
+        Self { path, key, written: None, open: None }
     }
 
     /// Whether the next snapshot has to be a whole one.
@@ -65,63 +78,132 @@ impl CheckpointWriter {
     /// # Errors
     /// [`CheckpointError::File`]; what was there stays, and a whole one is wanted next.
     pub fn write(&mut self, generation: &Generation, whole: bool) -> Result<(), CheckpointError> {
-        let result = if whole {
-            self.begin(generation)
-        } else {
-            match self.written.take() {
-                Some(written) => self.add(written, generation),
-                None => Err(io::Error::other("there is nothing to add to")),
-            }
-        };
-        result.map_err(|source| CheckpointError::File { path: self.path.clone(), source })
+        self.start(whole)?;
+        self.finish(generation)
     }
 
-    fn begin(&mut self, generation: &Generation) -> io::Result<()> {
+    /// Begins a checkpoint whose state comes in pieces: [`piece`](Self::piece) takes them as they
+    /// come, [`finish`](Self::finish) the rest. Until then what was there stays.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn start(&mut self, whole: bool) -> Result<(), CheckpointError> {
+        self.abandon();
+        let opened = if whole { self.begin() } else { self.append() };
+        self.open = Some(opened.map_err(|source| self.problem(source))?);
+        Ok(())
+    }
+
+    /// The next piece of the state.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); the checkpoint is given up then.
+    pub fn piece(&mut self, state: &[u8]) -> Result<(), CheckpointError> {
+        let written = self.put(|chain| chain.state(state));
+        written.map_err(|source| {
+            self.abandon();
+            self.problem(source)
+        })
+    }
+
+    /// The rest of the state and everything else; then it is durable.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); the checkpoint is given up then.
+    pub fn finish(&mut self, generation: &Generation) -> Result<(), CheckpointError> {
+        self.close(generation).map_err(|source| {
+            self.abandon();
+            self.problem(source)
+        })
+    }
+
+    /// Gives up the checkpoint that was begun; the ones before it stay.
+    pub fn abandon(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        match open.base {
+            // A full disk may keep this from working; what lies before is readable either way.
+            Some(base) => drop(open.file.set_len(base.length)),
+            None => drop(std::fs::remove_file(with_end(&self.path, "partial"))),
+        }
+    }
+
+    fn problem(&self, source: io::Error) -> CheckpointError {
+        CheckpointError::File { path: self.path.clone(), source }
+    }
+
+    fn begin(&mut self) -> io::Result<Open> {
         self.written = None;
-        let mut chain = Chain::default();
-        let bytes = self.seal(generation.encode(&mut chain, [0, 0]), Some(SEALED))?;
-        let partial = with_end(&self.path, "partial");
-        let mut file = private(&partial)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all())?;
-        drop(file);
+        let mut file = private(&with_end(&self.path, "partial"))?;
+        if self.key.is_some() {
+            file.write_all(SEALED)?;
+        }
+        let bytes = self.seal(Chain::beginning().to_vec())?;
+        file.write_all(&bytes)?;
+        let bytes = file.stream_position()?;
+        Ok(Open { file, chain: Chain::default(), base: None, bytes })
+    }
+
+    fn append(&mut self) -> io::Result<Open> {
+        let base = self.written.take().ok_or_else(|| io::Error::other("there is nothing to add to"))?;
+        let file = File::options().append(true).open(&self.path)?;
+        if file.metadata()?.len() != base.length {
+            return Err(io::Error::other("somebody else has changed it"));
+        }
+        Ok(Open { file, chain: base.chain.clone(), bytes: base.length, base: Some(base) })
+    }
+
+    fn put(&mut self, encode: impl FnOnce(&mut Chain) -> Vec<u8>) -> io::Result<()> {
+        let none = || io::Error::other("no checkpoint was begun");
+        let bytes = encode(&mut self.open.as_mut().ok_or_else(none)?.chain);
+        let bytes = self.seal(bytes)?;
+        let open = self.open.as_mut().ok_or_else(none)?;
+        open.file.write_all(&bytes)?;
+        open.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn close(&mut self, generation: &Generation) -> io::Result<()> {
+        for piece in generation.state.chunks(PIECE) {
+            self.put(|chain| chain.state(piece))?;
+        }
+        let (is_first, known_logs) = match self.open.as_ref().and_then(|open| open.base.as_ref()) {
+            Some(base) => (false, base.logs),
+            None => (true, [0, 0]),
+        };
+        self.put(|chain| chain.rest(generation, generation.files.as_ref().filter(|_| is_first), known_logs))?;
+        let logs = [generation.stdout.len(), generation.stderr.len()];
+        let Some(open) = &self.open else { return Ok(()) };
+        if !is_first {
+            open.file.sync_data()?;
+        } else {
+            open.file.sync_all()?;
+            self.rename()?;
+        }
+        self.written = self.open.take().map(|open| match open.base {
+            Some(base) => Written { chain: open.chain, length: open.bytes, added: base.added + 1, logs, ..base },
+            None => Written { chain: open.chain, whole: open.bytes, length: open.bytes, added: 0, logs },
+        });
+        Ok(())
+    }
+
+    fn rename(&self) -> io::Result<()> {
         match std::fs::rename(&self.path, previous(&self.path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        std::fs::rename(&partial, &self.path)?;
+        std::fs::rename(with_end(&self.path, "partial"), &self.path)?;
         // The names are safe once the folder is; systems that cannot sync one need no such thing.
         if let Some(Ok(folder)) = self.path.parent().map(|folder| File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })) {
             let _ = folder.sync_all();
         }
-        let length = bytes.len() as u64;
-        let logs = [generation.stdout.len(), generation.stderr.len()];
-        self.written = Some(Written { chain, whole: length, length, added: 0, logs });
         Ok(())
     }
 
-    fn add(&mut self, mut written: Written, generation: &Generation) -> io::Result<()> {
-        let bytes = self.seal(generation.encode(&mut written.chain, written.logs), None)?;
-        let mut file = File::options().append(true).open(&self.path)?;
-        if file.metadata()?.len() != written.length {
-            return Err(io::Error::other("somebody else has changed it"));
-        }
-        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
-            // A full disk leaves half of it; what was there stays readable either way.
-            let _ = file.set_len(written.length);
-            return Err(error);
-        }
-        written.length += bytes.len() as u64;
-        written.added += 1;
-        written.logs = [generation.stdout.len(), generation.stderr.len()];
-        self.written = Some(written);
-        Ok(())
-    }
-
-    fn seal(&self, bytes: Vec<u8>, magic: Option<&[u8]>) -> io::Result<Vec<u8>> {
+    /// A part as it lies in the file: its length and itself, sealed, where there is a key.
+    fn seal(&self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let Some(key) = &self.key else { return Ok(bytes) };
         let sealed = seal::seal(key, &bytes)?;
-        let mut out = Vec::with_capacity(sealed.len() + 16);
-        out.extend_from_slice(magic.unwrap_or(&[]));
+        let mut out = Vec::with_capacity(sealed.len() + 8);
         out.extend_from_slice(&(sealed.len() as u64).to_le_bytes());
         out.extend_from_slice(&sealed);
         Ok(out)

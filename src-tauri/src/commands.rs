@@ -7,7 +7,7 @@ use fog_api::settings::{EXPORT_VERSION, ExportFile, parse_export};
 use fog_api::{ApiError, Command, Reply};
 use fog_types::ErrorKind;
 use tauri::{AppHandle, State};
-use tauri_plugin_dialog::DialogExt;
+use tauri_plugin_dialog::{DialogExt, FilePath};
 
 use crate::backend::Backend;
 
@@ -52,7 +52,8 @@ pub(crate) async fn pick_file(app: AppHandle, kind: String) -> Result<Option<Str
     let dialog = app.dialog().file().add_filter(kind, extensions);
     let (answer, answered) = tokio::sync::oneshot::channel();
     dialog.pick_file(move |path| drop(answer.send(path)));
-    Ok(answered.await.ok().flatten().map(|path| path.to_string()))
+    let Some(path) = answered.await.ok().flatten() else { return Ok(None) };
+    picked(&app, path).map(|path| Some(path.to_string_lossy().into_owned()))
 }
 
 #[tauri::command]
@@ -74,20 +75,66 @@ pub(crate) async fn pick_folder(app: AppHandle) -> Result<Option<String>, ApiErr
 pub(crate) async fn export_settings(app: AppHandle, engine: Engine<'_>) -> Result<Option<String>, ApiError> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     app.dialog().file().set_file_name("fog-settings.json").save_file(move |path| drop(answer.send(path)));
-    let Some(path) = answered.await.ok().flatten().and_then(|path| path.into_path().ok()) else { return Ok(None) };
+    let Some(path) = answered.await.ok().flatten() else { return Ok(None) };
     let Reply::Settings(settings) = engine.call(Command::Settings).await? else { return Ok(None) };
-    let text = serde_json::to_string_pretty(&ExportFile { fog_settings: EXPORT_VERSION, settings }).map_err(|e| bad(&path, &e))?;
-    std::fs::write(&path, text + "\n").map_err(|e| bad(&path, &e))?;
-    Ok(Some(path.display().to_string()))
+    let name = path.to_string();
+    let text = serde_json::to_string_pretty(&ExportFile { fog_settings: EXPORT_VERSION, settings }).map_err(|e| bad(Path::new(&name), &e))?;
+    save(&app, path, &(text + "\n")).map_err(|e| bad(Path::new(&name), &e))?;
+    Ok(Some(name))
 }
 
 #[tauri::command]
 pub(crate) async fn import_settings(app: AppHandle, engine: Engine<'_>) -> Result<bool, ApiError> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     app.dialog().file().add_filter("json", &["json"]).pick_file(move |path| drop(answer.send(path)));
-    let Some(path) = answered.await.ok().flatten().and_then(|path| path.into_path().ok()) else { return Ok(false) };
+    let Some(path) = answered.await.ok().flatten() else { return Ok(false) };
+    let path = picked(&app, path)?;
     let (changes, _) = parse_export(&read_small(&path)?).map_err(|e| bad(&path, &e))?;
     engine.call(Command::SetSettings { changes }).await.map(|_| true)
+}
+
+/// A file that a person chose, as a path.
+#[cfg(desktop)]
+fn picked(_app: &AppHandle, path: FilePath) -> Result<PathBuf, ApiError> {
+    let name = path.to_string();
+    path.into_path().map_err(|e| bad(Path::new(&name), &e))
+}
+
+#[cfg(desktop)]
+fn save(_app: &AppHandle, path: FilePath, text: &str) -> std::io::Result<()> {
+    std::fs::write(path.into_path().map_err(std::io::Error::other)?, text)
+}
+
+/// A file that a person chose, as a path. Android gives an address that its own file access opens;
+/// such a file is copied, and named after what it holds.
+#[cfg(mobile)]
+fn picked(app: &AppHandle, path: FilePath) -> Result<PathBuf, ApiError> {
+    use tauri::Manager;
+    use tauri_plugin_fs::FsExt;
+    let path = match path {
+        FilePath::Path(path) => return Ok(path),
+        address => address,
+    };
+    let name = path.to_string();
+    let error = |e: &dyn std::fmt::Display| bad(Path::new(&name), e);
+    let bytes = app.fs().read(path).map_err(|e| error(&e))?;
+    let folder = app.path().app_cache_dir().map_err(|e| error(&e))?;
+    let copy = folder.join(match bytes.first_chunk::<4>() {
+        Some(b"\0asm") => "picked.wasm",
+        _ if bytes.starts_with(b"{") => "picked.json",
+        _ => "picked.toml",
+    });
+    std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&copy, bytes)).map_err(|e| error(&e))?;
+    Ok(copy)
+}
+
+#[cfg(mobile)]
+fn save(app: &AppHandle, path: FilePath, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use tauri_plugin_fs::{FsExt, OpenOptions};
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    app.fs().open(path, options)?.write_all(text.as_bytes())
 }
 
 /// A text file that a person chose; job and settings files are small.

@@ -59,6 +59,8 @@ fn builder() -> tauri::Builder<tauri::Wry> {
     let builder = builder
         .plugin(tauri_plugin_autostart::init(tauri_plugin_autostart::MacosLauncher::LaunchAgent, Some(vec!["--hidden"])))
         .plugin(tauri_plugin_window_state::Builder::default().build());
+    #[cfg(mobile)]
+    let builder = builder.plugin(tauri_plugin_fs::init());
     builder.plugin(tauri_plugin_dialog::init()).plugin(tauri_plugin_notification::init()).plugin(tauri_plugin_fog::init()).invoke_handler(
         tauri::generate_handler![
             commands::call,

@@ -223,8 +223,8 @@ mod tests {
         let encode = |generation: &Generation| {
             let is_first = !beginning.is_empty();
             let mut bytes = std::mem::take(&mut beginning);
-            generation.state.chunks(100).for_each(|piece| bytes.extend(chain.state(piece)));
-            bytes.extend(chain.rest(generation, generation.files.as_ref().filter(|_| is_first), logs));
+            generation.state.chunks(100).for_each(|piece| chain.state(piece, &mut bytes));
+            chain.rest(generation, generation.files.as_ref().filter(|_| is_first), logs, &mut bytes);
             logs = [generation.stdout.len(), generation.stderr.len()];
             bytes
         };

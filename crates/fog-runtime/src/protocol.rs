@@ -15,8 +15,9 @@ use crate::task::TaskSpec;
 
 /// Longest frame either side accepts.
 pub const MAX_FRAME_BYTES: usize = 8 << 20;
-/// Files travel in pieces of this size.
-pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+/// Files and checkpoints travel in pieces of this size. Above 128 KiB an allocator asks the system for
+/// each anew, which took most of the time of a checkpoint; much below, waking the reader does.
+pub(crate) const CHUNK_BYTES: usize = 96 << 10;
 
 /// Parent to worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,16 +157,35 @@ pub fn decode_frame<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProtocolError
 }
 
 pub(crate) fn encode_frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
-    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    let mut frame = length.to_le_bytes().to_vec();
-    frame.extend_from_slice(&body);
+    encode_into(message, Vec::new())
+}
+
+/// Encodes into a buffer that is used again: large pieces would cost a page fault for every 4 KiB.
+fn encode_into<T: Serialize>(message: &T, mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
+    frame.clear();
+    frame.extend_from_slice(&[0; 4]);
+    let mut frame = postcard::to_extend(message, frame).map_err(io::Error::other)?;
+    let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
     Ok(frame)
 }
 
-pub(crate) fn write_frame<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
-    to.write_all(&encode_frame(message)?)?;
-    to.flush()
+/// Writes frames, through one buffer.
+pub(crate) struct FrameWriter<W> {
+    to: W,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> FrameWriter<W> {
+    pub(crate) fn new(to: W) -> Self {
+        Self { to, buffer: Vec::new() }
+    }
+
+    pub(crate) fn write<T: Serialize>(&mut self, message: &T) -> io::Result<()> {
+        self.buffer = encode_into(message, std::mem::take(&mut self.buffer))?;
+        self.to.write_all(&self.buffer)?;
+        self.to.flush()
+    }
 }
 
 pub(crate) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {

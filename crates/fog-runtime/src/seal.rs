@@ -4,7 +4,7 @@
 
 use std::io;
 
-use chacha20poly1305::aead::{Aead, KeyInit, OsRng, Payload, rand_core::RngCore};
+use chacha20poly1305::aead::{Aead, AeadInPlace, KeyInit, OsRng, Payload, rand_core::RngCore};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 
 /// A key for checkpoints at rest.
@@ -28,21 +28,31 @@ fn nonce(prefix: &[u8], number: u32) -> Nonce {
 }
 
 /// A random prefix, then each piece with its tag.
+#[cfg(test)]
 pub(crate) fn seal(key: &Key, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    seal_into(key, bytes, &mut out)?;
+    Ok(out)
+}
+
+/// The same behind what is in `out`, in a buffer that can be used again.
+pub(crate) fn seal_into(key: &Key, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let cipher = ChaCha20Poly1305::new(key);
-    let mut out = vec![0; PREFIX];
-    OsRng.fill_bytes(&mut out);
-    let prefix = out.clone();
+    let mut prefix = [0; PREFIX];
+    OsRng.fill_bytes(&mut prefix);
+    out.extend_from_slice(&prefix);
     // An empty text is one empty piece.
     let count = bytes.len().div_ceil(PIECE).max(1);
     for number in 0..count {
         let piece = &bytes[number * PIECE..bytes.len().min((number + 1) * PIECE)];
         let counter = u32::try_from(number).map_err(io::Error::other)?;
         let is_last = [u8::from(number + 1 == count)];
-        let sealed = cipher.encrypt(&nonce(&prefix, counter), Payload { msg: piece, aad: &is_last });
-        out.extend(sealed.map_err(|_| io::Error::other("the checkpoint cannot be sealed"))?);
+        let start = out.len();
+        out.extend_from_slice(piece);
+        let tag = cipher.encrypt_in_place_detached(&nonce(&prefix, counter), &is_last, &mut out[start..]);
+        out.extend_from_slice(&tag.map_err(|_| io::Error::other("the checkpoint cannot be sealed"))?);
     }
-    Ok(out)
+    Ok(())
 }
 
 /// `None` when the key is another or a byte is changed.

@@ -312,16 +312,22 @@ impl Taken<'_> {
     /// # Errors
     /// What `out` says.
     pub fn write(&self, mut out: impl io::Write) -> io::Result<()> {
-        let mut put = |encoded: postcard::Result<Vec<u8>>| out.write_all(&encoded.map_err(io::Error::other)?);
-        put(postcard::to_stdvec(&(SNAPSHOT_VERSION, fog_instrument::COST_VERSION, self.series, self.number, self.images.len())))?;
+        let put = |out: &mut dyn io::Write, encoded: postcard::Result<Vec<u8>>| out.write_all(&encoded.map_err(io::Error::other)?);
+        // Used again: memory that is new costs a page fault for every 4 KiB.
+        let mut content = vec![0; lz4_flex::block::get_maximum_output_size(RUN)];
+        put(&mut out, postcard::to_stdvec(&(SNAPSHOT_VERSION, fog_instrument::COST_VERSION, self.series, self.number, self.images.len())))?;
         for (ranges, bytes) in &self.images {
-            put(postcard::to_stdvec(&(bytes.len() as u64, ranges.len())))?;
+            put(&mut out, postcard::to_stdvec(&(bytes.len() as u64, ranges.len())))?;
             for range in ranges {
-                put(postcard::to_stdvec(&run(range.start / PAGE, &bytes[range.clone()])))?;
+                let bytes = &bytes[range.clone()];
+                let length = compress(bytes, &mut content)?;
+                // A `Run`, whose content is not copied once more.
+                put(&mut out, postcard::to_stdvec(&((range.start / PAGE) as u32, bytes.len() as u32, length)))?;
+                out.write_all(&content[..length])?;
             }
         }
         let Rest { globals, frames, left, granted, active_millis } = &self.rest;
-        put(postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis }))
+        put(&mut out, postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis }))
     }
 
     /// The same, compressed and on its own.
@@ -368,9 +374,9 @@ fn changes(bytes: &[u8], known: &mut Vec<u128>, seed: u64, zeros: u128) -> Vec<R
     runs
 }
 
-fn run(page: usize, bytes: &[u8]) -> Run {
-    let content = if bytes.iter().all(|byte| *byte == 0) { Vec::new() } else { lz4_flex::block::compress(bytes) };
-    Run { page: page as u32, length: bytes.len() as u32, content: content.into() }
+/// Compresses a run into `content`, which is large enough: its length then, 0 for zeros.
+fn compress(bytes: &[u8], content: &mut [u8]) -> io::Result<usize> {
+    if bytes.iter().all(|byte| *byte == 0) { Ok(0) } else { lz4_flex::block::compress_into(bytes, content).map_err(io::Error::other) }
 }
 
 #[cfg(test)]

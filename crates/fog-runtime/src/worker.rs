@@ -1,4 +1,4 @@
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fog_types::Percent;
 
 use crate::compile::{self, EngineKind};
-use crate::protocol::{CHUNK_BYTES, FromWorker, Mark, SavedState, ToWorker, read_frame, write_frame};
+use crate::protocol::{CHUNK_BYTES, FrameWriter, FromWorker, Mark, SavedState, ToWorker, read_frame};
 use crate::run::{Control, Observer, Order, RunError, run};
 use crate::sandbox::{self, Walls};
 use crate::snapshot::{Snapshot, Taken};
@@ -27,8 +27,15 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 #[must_use]
 pub fn worker_main() -> ExitCode {
     sandbox::lower_priority();
-    // The standard handle buffers whole frames; the control thread reads on with its own.
-    work(io::stdin(), io::stdout(), Place::Process);
+    // The standard handle reads ahead into a buffer of its own, which the control thread shares; that of
+    // standard output would look for line ends.
+    #[cfg(unix)]
+    let news = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned().map(std::fs::File::from);
+    #[cfg(not(unix))]
+    let news = io::Result::Ok(io::stdout());
+    if let Ok(news) = news {
+        work(io::stdin(), news, Place::Process);
+    }
     ExitCode::SUCCESS
 }
 
@@ -59,7 +66,8 @@ impl Place {
     }
 }
 
-fn work(mut orders: impl Read + Send + 'static, mut news: impl Write + Send + 'static, place: Place) {
+fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'static, place: Place) {
+    let mut news = FrameWriter::new(Box::new(news) as Box<dyn Write + Send>);
     match read_frame(&mut orders) {
         Ok(ToWorker::Compile { module, artifact, engine }) => {
             let message = match compile_file(&module, &artifact, engine, place) {
@@ -67,16 +75,16 @@ fn work(mut orders: impl Read + Send + 'static, mut news: impl Write + Send + 's
                 Err(message) => message,
             };
             // A parent that has gone needs no answer.
-            let _ = write_frame(&mut news, &message);
+            let _ = news.write(&message);
         }
         Ok(ToWorker::Start { spec, state_bytes }) => {
             // A parent that stops in the middle has gone.
             if let Ok(state) = read_state(&mut orders, state_bytes) {
-                execute(&spec, &state, orders, Box::new(news), place);
+                execute(&spec, &state, orders, news, place);
             }
         }
         Ok(ToWorker::Walls) => {
-            let _ = write_frame(&mut news, &FromWorker::Walls(place.restrict()));
+            let _ = news.write(&FromWorker::Walls(place.restrict()));
         }
         Ok(ToWorker::Duty(_) | ToWorker::State(_) | ToWorker::Save { .. }) | Err(_) => {}
     }
@@ -106,12 +114,12 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: En
     out.write_all(&compiled).map_err(file("compiled module"))
 }
 
-fn execute(spec: &TaskSpec, state: &[u8], orders: impl Read + Send + 'static, news: Box<dyn Write + Send>, place: Place) {
+fn execute(spec: &TaskSpec, state: &[u8], orders: impl Read + Send + 'static, news: FrameWriter<Box<dyn Write + Send>>, place: Place) {
     let shared = Arc::new(Shared {
         place,
         state: Mutex::new(State { duty: spec.duty, permille: None, is_abandoned: false, wants_save: None }),
         changed: Condvar::new(),
-        out: Mutex::new(BufWriter::with_capacity(64 << 10, news)),
+        out: Mutex::new(news),
     });
     let listener = Arc::clone(&shared);
     if std::thread::Builder::new().name("control".to_owned()).stack_size(256 << 10).spawn(move || listener.listen(orders)).is_err() {
@@ -143,7 +151,7 @@ struct Shared {
     place: Place,
     state: Mutex<State>,
     changed: Condvar,
-    out: Mutex<BufWriter<Box<dyn Write + Send>>>,
+    out: Mutex<FrameWriter<Box<dyn Write + Send>>>,
 }
 
 struct State {
@@ -161,7 +169,7 @@ impl Shared {
 
     fn send(&self, message: &FromWorker) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if write_frame(&mut *out, message).is_err() {
+        if out.write(message).is_err() {
             drop(out);
             self.abandon();
         }
@@ -226,7 +234,12 @@ impl Pieces<'_> {
     fn send(&mut self) {
         self.bytes += self.piece.len() as u64;
         if !self.piece.is_empty() {
-            self.shared.send(&FromWorker::State(std::mem::replace(&mut self.piece, Vec::with_capacity(CHUNK_BYTES))));
+            let message = FromWorker::State(std::mem::take(&mut self.piece));
+            self.shared.send(&message);
+            if let FromWorker::State(piece) = message {
+                self.piece = piece;
+                self.piece.clear();
+            }
         }
     }
 }

@@ -50,27 +50,23 @@ impl Chain {
     }
 
     /// A piece of the state, as it comes.
-    pub(super) fn state(&mut self, piece: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(piece.len() + 64);
-        self.put(&mut out, Part::State, piece);
-        out
+    pub(super) fn state(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.put(out, Part::State, piece);
     }
 
     /// What follows the state: everything else, and the end. `files` only where they are kept; of the
     /// logs, what is new.
-    pub(super) fn rest(&mut self, generation: &Generation, files: Option<&CheckpointFiles>, known_logs: [usize; 2]) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.put(&mut out, Part::Header, &to_vec(&generation.header).unwrap_or_default());
+    pub(super) fn rest(&mut self, generation: &Generation, files: Option<&CheckpointFiles>, known_logs: [usize; 2], out: &mut Vec<u8>) {
+        self.put(out, Part::Header, &to_vec(&generation.header).unwrap_or_default());
         if let Some(files) = files {
-            self.put(&mut out, Part::Module, &files.module);
-            files.inputs.iter().for_each(|input| self.put(&mut out, Part::Input, input));
-            files.stdin.iter().for_each(|stdin| self.put(&mut out, Part::Stdin, stdin));
+            self.put(out, Part::Module, &files.module);
+            files.inputs.iter().for_each(|input| self.put(out, Part::Input, input));
+            files.stdin.iter().for_each(|stdin| self.put(out, Part::Stdin, stdin));
         }
-        self.put(&mut out, Part::Stdout, generation.stdout.get(known_logs[0]..).unwrap_or_default());
-        self.put(&mut out, Part::Stderr, generation.stderr.get(known_logs[1]..).unwrap_or_default());
+        self.put(out, Part::Stdout, generation.stdout.get(known_logs[0]..).unwrap_or_default());
+        self.put(out, Part::Stderr, generation.stderr.get(known_logs[1]..).unwrap_or_default());
         out.push(Part::End as u8);
         out.extend_from_slice(self.0.finalize().as_bytes());
-        out
     }
 
     fn put(&mut self, out: &mut Vec<u8>, part: Part, bytes: &[u8]) {

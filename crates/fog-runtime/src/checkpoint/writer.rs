@@ -28,6 +28,9 @@ pub struct CheckpointWriter {
     /// The file as it stands, once this writer began it.
     written: Option<Written>,
     open: Option<Open>,
+    /// Used again for every part: new memory costs a page fault for every 4 KiB.
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl CheckpointWriter {
     /// For the file at `path`; sealed when there is a key.
     #[must_use]
     pub fn new(path: PathBuf, key: Option<Key>) -> Self {
-        Self { path, key, written: None, open: None }
+        Self { path, key, written: None, open: None, plain: Vec::new(), sealed: Vec::new() }
     }
 
     /// Whether the next snapshot has to be a whole one.
@@ -99,7 +102,7 @@ impl CheckpointWriter {
     /// # Errors
     /// As [`write`](Self::write); the checkpoint is given up then.
     pub fn piece(&mut self, state: &[u8]) -> Result<(), CheckpointError> {
-        let written = self.put(|chain| chain.state(state));
+        let written = self.put(|chain, out| chain.state(state, out));
         written.map_err(|source| {
             self.abandon();
             self.problem(source)
@@ -137,8 +140,10 @@ impl CheckpointWriter {
         if self.key.is_some() {
             file.write_all(SEALED)?;
         }
-        let bytes = self.seal(Chain::beginning().to_vec())?;
-        file.write_all(&bytes)?;
+        self.plain.clear();
+        self.plain.extend_from_slice(Chain::beginning());
+        let part = seal_part(self.key.as_ref(), &self.plain, &mut self.sealed)?;
+        file.write_all(part)?;
         let bytes = file.stream_position()?;
         Ok(Open { file, chain: Chain::default(), base: None, bytes })
     }
@@ -152,25 +157,25 @@ impl CheckpointWriter {
         Ok(Open { file, chain: base.chain.clone(), bytes: base.length, base: Some(base) })
     }
 
-    fn put(&mut self, encode: impl FnOnce(&mut Chain) -> Vec<u8>) -> io::Result<()> {
-        let none = || io::Error::other("no checkpoint was begun");
-        let bytes = encode(&mut self.open.as_mut().ok_or_else(none)?.chain);
-        let bytes = self.seal(bytes)?;
-        let open = self.open.as_mut().ok_or_else(none)?;
-        open.file.write_all(&bytes)?;
-        open.bytes += bytes.len() as u64;
+    fn put(&mut self, encode: impl FnOnce(&mut Chain, &mut Vec<u8>)) -> io::Result<()> {
+        let open = self.open.as_mut().ok_or_else(|| io::Error::other("no checkpoint was begun"))?;
+        self.plain.clear();
+        encode(&mut open.chain, &mut self.plain);
+        let part = seal_part(self.key.as_ref(), &self.plain, &mut self.sealed)?;
+        open.file.write_all(part)?;
+        open.bytes += part.len() as u64;
         Ok(())
     }
 
     fn close(&mut self, generation: &Generation) -> io::Result<()> {
         for piece in generation.state.chunks(PIECE) {
-            self.put(|chain| chain.state(piece))?;
+            self.put(|chain, out| chain.state(piece, out))?;
         }
         let (is_first, known_logs) = match self.open.as_ref().and_then(|open| open.base.as_ref()) {
             Some(base) => (false, base.logs),
             None => (true, [0, 0]),
         };
-        self.put(|chain| chain.rest(generation, generation.files.as_ref().filter(|_| is_first), known_logs))?;
+        self.put(|chain, out| chain.rest(generation, generation.files.as_ref().filter(|_| is_first), known_logs, out))?;
         let logs = [generation.stdout.len(), generation.stderr.len()];
         let Some(open) = &self.open else { return Ok(()) };
         if !is_first {
@@ -198,16 +203,17 @@ impl CheckpointWriter {
         }
         Ok(())
     }
+}
 
-    /// A part as it lies in the file: its length and itself, sealed, where there is a key.
-    fn seal(&self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-        let Some(key) = &self.key else { return Ok(bytes) };
-        let sealed = seal::seal(key, &bytes)?;
-        let mut out = Vec::with_capacity(sealed.len() + 8);
-        out.extend_from_slice(&(sealed.len() as u64).to_le_bytes());
-        out.extend_from_slice(&sealed);
-        Ok(out)
-    }
+/// A part as it lies in the file: its length and itself, sealed, where there is a key.
+fn seal_part<'a>(key: Option<&Key>, plain: &'a [u8], sealed: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    let Some(key) = key else { return Ok(plain) };
+    sealed.clear();
+    sealed.extend_from_slice(&[0; 8]);
+    seal::seal_into(key, plain, sealed)?;
+    let length = (sealed.len() - 8) as u64;
+    sealed[..8].copy_from_slice(&length.to_le_bytes());
+    Ok(sealed)
 }
 
 /// Reads the newest checkpoint at `path` that is whole, or from the file before it; in those cases

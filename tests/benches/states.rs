@@ -100,7 +100,8 @@ async fn main() {
     for _ in 0..5 {
         let (a, b, n, back) = save(&mut worker, writer, true).await;
         (bytes, writer) = (n, back);
-        (worked.push(a), written.push(b));
+        worked.push(a);
+        written.push(b);
     }
     let size = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
     line("whole, until the task goes on", worked, "", &size(bytes));
@@ -110,7 +111,8 @@ async fn main() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let (a, b, n, back) = save(&mut worker, writer, false).await;
         (bytes, writer) = (n, back);
-        (worked.push(a), written.push(b));
+        worked.push(a);
+        written.push(b);
     }
     line("a hundredth changed, until the task goes on", worked, "", &size(bytes));
     line("a hundredth changed, until it is on disk", written, "20 ms", "");

@@ -272,10 +272,12 @@ impl Tracker {
 pub struct Taken<'a> {
     series: u64,
     number: u32,
-    /// Which bytes are part of it, and all there are.
-    images: Vec<(Vec<Range<usize>>, Cow<'a, [u8]>)>,
+    images: Vec<Shown<'a>>,
     rest: Rest,
 }
+
+/// An image: which bytes are part of the snapshot, and all there are.
+type Shown<'a> = (Vec<Range<usize>>, Cow<'a, [u8]>);
 
 /// What follows the images in the bytes of a [`Snapshot`].
 #[derive(Serialize)]

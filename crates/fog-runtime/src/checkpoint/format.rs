@@ -41,7 +41,7 @@ pub struct Generation {
 
 /// What the parts so far add up to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Chain(blake3::Hasher);
+pub(super) struct Chain(Box<blake3::Hasher>);
 
 impl Chain {
     /// What every file begins with.

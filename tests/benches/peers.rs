@@ -93,6 +93,7 @@ fn main() {
     bench.kill();
     pauses();
     cached_start();
+    first_paint();
     for (name, path) in [("size of fog", fog_binary()), ("size of the app", app_binary())] {
         let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
         line(name, format!("{:.1} MiB", bytes as f64 / 1_048_576.0), "", String::new());
@@ -177,6 +178,33 @@ fn pauses() {
     }
     let both = format!("{:.0} / {:.0} ms", percentile(&samples, 50).as_secs_f64() * 1e3, percentile(&samples, 99).as_secs_f64() * 1e3);
     line(&format!("pause after input, p50 / p99 of {} (with xdotool's start)", samples.len()), both, "100 ms", String::new());
+}
+
+/// From the start of the app to the first content in its window, which shows the engine's state.
+fn first_paint() {
+    #[cfg(target_os = "linux")]
+    {
+        let desk = match fog_tests::window::Desk::set_up() {
+            Ok(desk) => desk,
+            Err(error) => return line("window start to first paint", "not measured".to_owned(), "1,000 ms", error.to_string()),
+        };
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+            let window = desk.open().unwrap();
+            let painted = wait_for("paint", Duration::from_secs(30), || {
+                let code =
+                    "const paint = performance.getEntriesByName('first-contentful-paint')[0]; return paint ? performance.timeOrigin + paint.startTime : null;";
+                window.script(code).ok()?.as_f64()
+            });
+            times.push(Duration::from_secs_f64((painted.unwrap() - begun).max(0.0) / 1e3));
+            window.close();
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        times.sort();
+        let text = format!("{:.0} ms (slowest {:.0})", percentile(&times, 50).as_secs_f64() * 1e3, times.last().map_or(0.0, |t| t.as_secs_f64() * 1e3));
+        line("window start to first paint, median of 5", text, "1,000 ms", String::new());
+    }
 }
 
 /// The whole command on a compiled module of a megabyte: process, worker, load, run, end.

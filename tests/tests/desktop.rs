@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::HashMap;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -164,6 +165,36 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     wait_for("the window of the first", Duration::from_secs(10), || shown().then_some(())).unwrap();
     choose("Quit");
     wait_for("the end", Duration::from_secs(15), || bench.fog(&["status"]).ok().filter(|status| !status.status.success())).unwrap();
+}
+
+/// A real window manager's word for it that a program covers the screen.
+#[test]
+fn a_program_over_the_whole_screen_stops_the_work() {
+    use x11rb::connection::Connection as _;
+    use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, CreateWindowAux, PropMode, WindowClass};
+    use x11rb::wrapper::ConnectionExt as _;
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let desk = Desk::set_up().unwrap();
+    let mut daemon = desk.bench.command(&["daemon"]);
+    daemon.env("DISPLAY", &desk.display).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _daemon = Guarded(daemon.spawn().unwrap());
+    wait_for("the daemon", Duration::from_secs(20), || desk.bench.json(&["status"]).ok()).unwrap();
+    let settings = ["contributing=on", "run_while_in_use=on", "hold=1", "other_cpu_stop=100", "disk_free_min=0.1", "ram_available_min=64"];
+    assert!(desk.bench.fog(&[&["settings", "set"], settings.as_slice()].concat()).unwrap().status.success());
+    let stops = || desk.bench.fog(&["--json", "why"]).ok().map(|why| String::from_utf8_lossy(&why.stdout).contains("\"fullscreen\""));
+    assert_eq!(stops(), Some(false));
+
+    let (server, screen) = x11rb::connect(Some(&desk.display)).unwrap();
+    let root = server.setup().roots[screen].root;
+    let window = server.generate_id().unwrap();
+    server.create_window(0, window, root, 0, 0, 300, 200, 0, WindowClass::INPUT_OUTPUT, 0, &CreateWindowAux::new()).unwrap();
+    let atom = |name: &str| server.intern_atom(false, name.as_bytes()).unwrap().reply().unwrap().atom;
+    let (state, covering) = (atom("_NET_WM_STATE"), atom("_NET_WM_STATE_FULLSCREEN"));
+    server.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[covering]).unwrap();
+    server.map_window(window).unwrap().check().unwrap();
+    wait_for("a pause for it", Duration::from_secs(40), || stops().filter(|stops| *stops)).unwrap();
+    server.destroy_window(window).unwrap().check().unwrap();
+    wait_for("its end", Duration::from_secs(40), || stops().filter(|stops| !stops)).unwrap();
 }
 
 #[test]

@@ -84,8 +84,11 @@ impl Watch {
     /// Whether the active window covers the screen, as window managers say it (EWMH).
     fn fullscreen(&self) -> Option<bool> {
         let property = |window, name, kind: AtomEnum| self.server.get_property(false, window, name, kind, 0, 32).ok()?.reply().ok();
-        let active = property(self.root, self.active_window, AtomEnum::WINDOW)?.value32()?.next().filter(|window| *window != 0)?;
-        let states = property(active, self.wm_state, AtomEnum::ATOM)?;
+        // Without a window manager nobody tells; with one, no active window covers nothing.
+        let active = property(self.root, self.active_window, AtomEnum::WINDOW).filter(|reply| reply.type_ != x11rb::NONE)?;
+        let Some(active) = active.value32().and_then(|mut list| list.next()).filter(|window| *window != 0) else { return Some(false) };
+        // A window that has just gone covers nothing either.
+        let Some(states) = property(active, self.wm_state, AtomEnum::ATOM) else { return Some(false) };
         Some(states.value32().is_some_and(|mut list| list.any(|state| state == self.state_fullscreen)))
     }
 

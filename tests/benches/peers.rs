@@ -152,8 +152,11 @@ fn pauses() {
         list.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok()).find_map(|c| c.split_whitespace().next()?.parse::<u32>().ok())
     })
     .unwrap();
+    // The job has a thread of its own in the worker.
     let is_running = || {
-        std::fs::read_to_string(format!("/proc/{worker}/stat")).is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('R')))
+        let threads = std::fs::read_dir(format!("/proc/{worker}/task")).into_iter().flatten().flatten();
+        let state = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).ok();
+        threads.filter_map(state).any(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('R')))
     };
     let mut samples = Vec::new();
     for _ in 0..20 {

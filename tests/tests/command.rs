@@ -373,3 +373,26 @@ fn another_user_is_not_answered() {
     println!("{}", String::from_utf8_lossy(&refused.stderr));
     assert!(bench.json(&["status"]).is_ok(), "and the owner is answered after that");
 }
+
+/// What a job would cost is said before it is submitted, and comes true.
+#[test]
+fn an_estimate_comes_true_and_submits_nothing() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    bench.work_always().unwrap();
+    let job = fog_tests::fog_binary().parent().unwrap().join("fog-examples/protein-search/job.toml");
+    let job = job.to_string_lossy();
+    let estimate = bench.json(&["submit", &job, "--estimate"]).unwrap();
+    assert_eq!((&estimate["tasks"], &estimate["is_whole"], &estimate["at_once"]), (&8.into(), &true.into(), &2.into()), "{estimate}");
+    assert_eq!(bench.json(&["jobs"]).unwrap().as_array().unwrap().len(), 0);
+    let done = bench.json(&["submit", &job, "--wait"]).unwrap();
+    let (expected, units) = (estimate["units"].as_f64().unwrap(), done["units"].as_f64().unwrap());
+    assert!((0.7..1.4).contains(&(units / expected)), "{expected} units foreseen, {units} used");
+
+    let endless = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
+    let estimate = bench.json(&["submit", &endless.to_string_lossy(), "--estimate", "--sample", "2"]).unwrap();
+    assert!(estimate["units"].is_null() && estimate["sample_units"].as_u64() > Some(0) && estimate["is_whole"] == false, "{estimate}");
+    let broken = bench.module("broken.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))").unwrap();
+    let refused = bench.fog(&["submit", &broken.to_string_lossy(), "--estimate"]).unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("Nothing was submitted"));
+}

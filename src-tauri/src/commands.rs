@@ -24,26 +24,14 @@ pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, 
 
 #[tauri::command]
 pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
-    let (job_file, folder) = job_at(&path)?;
+    let (job_file, folder) = fog_engine::submission(&path)?;
     engine.call(Command::Submit { job_file, folder }).await
 }
 
 #[tauri::command]
 pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
-    let (job_file, folder) = job_at(&path)?;
+    let (job_file, folder) = fog_engine::submission(&path)?;
     engine.call(Command::Estimate { job_file, folder, seconds: 10 }).await
-}
-
-/// A job file's text, or one made for a module, with the folder its paths are relative to.
-fn job_at(path: &Path) -> Result<(String, String), ApiError> {
-    let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
-    let job_file = if path.extension().is_some_and(|extension| extension == "wasm") {
-        let name = serde_json::to_string(&path.file_name().unwrap_or_default().to_string_lossy()).map_err(|e| bad(path, &e))?;
-        format!("version = 1\nmodule = {name}\n")
-    } else {
-        read_small(path)?
-    };
-    Ok((job_file, folder))
 }
 
 #[tauri::command]

@@ -25,7 +25,7 @@ pub(crate) fn readings(app: AppHandle) -> DeviceReadings {
             battery_present: told.battery.map(|_| true),
             battery: told.battery,
             charging: told.charging,
-            charger: told.charger.as_deref().and_then(|kind| [Charger::Mains, Charger::Usb, Charger::Wireless].into_iter().find(|known| known.word() == kind)),
+            charger: told.charger.as_deref().and_then(Charger::from_word),
             battery_temp: told.battery_temp,
             thermal: told.thermal.map(|level| match level {
                 0 => ThermalPressure::Nominal,

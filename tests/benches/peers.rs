@@ -3,19 +3,10 @@
 //! Every line is a measurement of this run on this machine; nothing is carried over.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fog_tests::{Bench, app_binary, fog_binary, wait_for};
-
-struct Guarded(Child);
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use fog_tests::{Bench, Guarded, app_binary, fog_binary, wait_for};
 
 fn resident_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -198,6 +198,16 @@ impl Drop for Bench {
     }
 }
 
+/// A process that ends with the test.
+pub struct Guarded(pub Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits until `done` says so.
 ///
 /// # Errors

@@ -5,14 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::bus::Bus;
-use crate::{Bench, app_binary, artefacts, wait_for};
+use crate::{Bench, Guarded, app_binary, artefacts, wait_for};
 
 /// A display of its own with a window manager, a session bus and a driver for the app.
 pub struct Desk {
@@ -83,16 +83,6 @@ impl Desk {
         let mut command = Command::new(app_binary());
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
-    }
-}
-
-/// A process that ends with the test.
-pub struct Guarded(pub Child);
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

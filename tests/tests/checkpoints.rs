@@ -105,6 +105,32 @@ fn ended(bench: &Bench, id: &str) -> Option<Value> {
     is_over.then_some(job)
 }
 
+/// A worker that dies behind a checkpoint costs what came after it: no failure is counted and nothing
+/// waits. One that dies before its first is a failed attempt.
+#[cfg(unix)]
+#[test]
+fn a_worker_that_dies_behind_a_checkpoint_is_no_failure() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    bench.work_always().unwrap();
+    let module = bench.module("floats.wasm", FLOATS).unwrap();
+    bench.json(&["submit", &module.to_string_lossy()]).unwrap();
+    let active = || bench.json(&["status"]).ok().map(|status| status["active"][0].clone()).filter(|task| task["units"].as_u64() > Some(0));
+    let kill = || Command::new("pkill").args(["-9", "-P", &bench.pid().unwrap().to_string()]).status().unwrap();
+    let attempts = || bench.json(&["job", "show", "1"]).unwrap()["tasks"][0]["attempts"].clone();
+    let outcome = |count: usize| {
+        wait_for("another attempt", Duration::from_secs(30), || attempts().as_array().filter(|list| list.len() > count).map(|list| list[count - 1].clone()))
+            .unwrap()
+    };
+    wait_for("work", Duration::from_secs(60), active).unwrap();
+    let saved = bench.json(&["job", "checkpoint", "1"]).unwrap()[0]["units"].as_u64().unwrap();
+    kill();
+    let first = wait_for("work from there", Duration::from_secs(30), || active().filter(|task| task["units"].as_u64() >= Some(saved))).unwrap();
+    assert_eq!(outcome(1)["outcome"], "interrupted", "{first}");
+    kill();
+    assert_eq!(outcome(2)["outcome"], "failed");
+}
+
 #[test]
 fn a_job_is_saved_exported_and_continued_elsewhere() {
     let mut bench = Bench::new().unwrap();

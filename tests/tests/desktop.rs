@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use fog_tests::window::{Desk, Guarded};
-use fog_tests::{drag, wait_for};
+use fog_tests::window::Desk;
+use fog_tests::{Guarded, drag, wait_for};
 use serde_json::json;
 use zbus::blocking::{Connection, Proxy, connection};
 use zbus::zvariant::{OwnedValue, Value};

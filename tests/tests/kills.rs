@@ -81,7 +81,7 @@ fn submit(bench: &Bench, file: &Path) -> u64 {
     bench.json(&["submit", &file.to_string_lossy()]).unwrap()["id"].as_u64().unwrap()
 }
 
-/// The results of a job that has ended; the units and the time its tasks took are printed once.
+/// The results of a job that has finished, each with its units.
 fn results(bench: &Bench, id: u64) -> Option<Vec<(String, u64)>> {
     let job = bench.json(&["job", "show", &id.to_string()]).ok()?;
     match job["summary"]["state"].as_str()? {
@@ -150,7 +150,7 @@ fn kills_at_random_change_no_result_and_no_bill() {
     let mut random = StdRng::seed_from_u64(7);
     let asked = std::env::var("FOG_KILLS").ok().and_then(|text| text.parse().ok());
     let wanted = asked.unwrap_or(if is_full() { 1000 } else { 30 });
-    let (mut kinds, mut done, mut lost) = (BTreeMap::<&str, usize>::new(), BTreeMap::<usize, usize>::new(), Vec::new());
+    let (mut kinds, mut done, mut lost) = (BTreeMap::<String, usize>::new(), BTreeMap::<usize, usize>::new(), Vec::new());
     let mut next = 0;
     let mut open: Vec<(usize, u64)> = Vec::new();
     let mut kills = 0;
@@ -193,11 +193,7 @@ fn kills_at_random_change_no_result_and_no_bill() {
             }
         };
         kills += 1;
-        let kind = if in_the_middle {
-            ["worker while saving", "engine while saving", "both while saving"][["worker", "engine", "both"].iter().position(|k| *k == kind).unwrap()]
-        } else {
-            kind
-        };
+        let kind = format!("{kind}{}", if in_the_middle { " while saving" } else { "" });
         *kinds.entry(kind).or_default() += 1;
         // What is on disk now is what work goes on from. A task that ended meanwhile has none.
         let killed_at = now_ms();

@@ -8,21 +8,11 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use fog_tests::bus::Managers;
-use fog_tests::{Bench, fog_binary, wait_for};
-
-/// A daemon that is killed with the test.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use fog_tests::{Bench, Guarded, fog_binary, wait_for};
 
 /// A file of sysfs.
 fn put(class: &Path, file: &str, text: &str) {
@@ -74,7 +64,7 @@ fn unplugging_and_heat_stop_a_task() {
     let environment: Vec<_> = daemon.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
     daemon = Command::new("unshare");
     daemon.args(["-m", "sh", "-c", &script]).envs(environment).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
-    let _daemon = Daemon(daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let _daemon = Guarded(daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_for("the daemon", Duration::from_secs(20), || bench.json(&["status"]).ok()).unwrap();
 
     let settings =
@@ -128,10 +118,10 @@ fn unplugging_and_heat_stop_a_task() {
 }
 
 /// A daemon in a Wayland session whose compositor says nothing about input.
-fn daemon_beside(bench: &Bench, managers: &Managers) -> Daemon {
+fn daemon_beside(bench: &Bench, managers: &Managers) -> Guarded {
     let mut daemon = bench.command(&["daemon"]);
     daemon.env("DBUS_SYSTEM_BUS_ADDRESS", &managers.bus.address).env("WAYLAND_DISPLAY", "not-there");
-    let daemon = Daemon(daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let daemon = Guarded(daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_for("the daemon", Duration::from_secs(20), || bench.json(&["status"]).ok()).unwrap();
     daemon
 }

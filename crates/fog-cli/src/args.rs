@@ -73,7 +73,7 @@ pub enum Verb {
     Verify(VerifyVerb),
     /// Give the engine a job
     #[command(
-        after_help = "Examples:\n  fog submit job.toml\n  fog submit program.wasm --wait\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
+        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
     )]
     Submit(SubmitArgs),
     /// List jobs, newest first

@@ -123,19 +123,7 @@ async fn current(client: &fog_ipc::Client, id: JobId) -> Result<JobSummary, Fail
 }
 
 fn from_file(file: &Path) -> Result<Command, Failure> {
-    let file = absolute(file)?;
-    let folder = file.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
-    if file.extension().is_some_and(|extension| extension == "wasm") {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        // A TOML string, so that any file name is read back as it is.
-        let quoted = serde_json::to_string(&name).map_err(|e| Failure::bug(e.to_string()))?;
-        return Ok(Command::Submit { job_file: format!("version = 1\nmodule = {quoted}\n"), folder });
-    }
-    let size = std::fs::metadata(&file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?.len();
-    if size > fog_types::job::MAX_FILE_BYTES as u64 {
-        return Err(Failure::input(format!("{} is too large for a job file", file.display())));
-    }
-    let job_file = std::fs::read_to_string(&file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+    let (job_file, folder) = fog_engine::submission(&absolute(file)?)?;
     Ok(Command::Submit { job_file, folder })
 }
 

@@ -46,6 +46,15 @@ pub enum Charger {
 }
 
 impl Charger {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Mains, Self::Usb, Self::Wireless];
+
+    /// The kind with this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// The word used in JSON, traces and `--with`.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -189,14 +198,7 @@ impl Readings {
                 self.battery_present = self.battery_present.or(Some(true));
             }
             "charger" => {
-                self.charger = given
-                    .map(|v| match v {
-                        "mains" => Ok(Charger::Mains),
-                        "usb" => Ok(Charger::Usb),
-                        "wireless" => Ok(Charger::Wireless),
-                        _ => Err(bad("mains, usb or wireless")),
-                    })
-                    .transpose()?;
+                self.charger = given.map(|v| Charger::from_word(v).ok_or_else(|| bad("mains, usb or wireless"))).transpose()?;
             }
             "battery" => {
                 self.battery = number()?;

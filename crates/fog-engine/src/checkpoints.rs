@@ -128,6 +128,7 @@ impl<'a> Saver<'a> {
     pub(crate) fn ask(&self, worker: &Worker) {
         let whole = match &self.writing {
             Writing::Idle(writer) => writer.wants_whole(),
+            // Should the one that is coming in fail, only a whole one can follow it.
             _ => true,
         };
         worker.save(whole);
@@ -142,11 +143,15 @@ impl<'a> Saver<'a> {
                 // Compressed memory and files, with room for frames and what does not compress.
                 let most = (self.spec.limits.memory.0 + self.spec.limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
                 if bytes > most {
+                    drop(to);
+                    let _ = thread.await;
                     return Err(WorkerError::Nonsense { message: "a checkpoint larger than all it may hold".to_owned() });
                 }
                 if bytes > self.place.cap {
                     drop(to);
-                    return self.refuse(thread).await;
+                    let _ = thread.await;
+                    self.writing = self.refused();
+                    return Ok(());
                 }
                 // A thread that has stopped says why when it is asked for the result.
                 let _ = to.send(Piece::State(piece)).await;
@@ -163,7 +168,7 @@ impl<'a> Saver<'a> {
         };
         let bytes = piece.len() as u64 + if whole { 0 } else { writer.length() };
         if bytes > self.place.cap {
-            return Ok(Writing::Refused(writer, TOO_LARGE.to_owned()));
+            return Ok(self.refused());
         }
         let (to, pieces) = mpsc::channel(4);
         let folder = self.place.path.parent().map(Path::to_owned);
@@ -172,11 +177,9 @@ impl<'a> Saver<'a> {
         Ok(Writing::Busy { to, thread, bytes })
     }
 
-    /// What is there stays; the next one begins a file of its own.
-    async fn refuse(&mut self, thread: JoinHandle<Written>) -> Result<(), WorkerError> {
-        let _ = thread.await;
-        self.writing = Writing::Refused(CheckpointWriter::new(self.place.path.clone(), self.place.key), TOO_LARGE.to_owned());
-        Ok(())
+    /// What is there stays. What follows would lack the part that is refused, so the next one is whole.
+    fn refused(&self) -> Writing {
+        Writing::Refused(CheckpointWriter::new(self.place.path.clone(), self.place.key), TOO_LARGE.to_owned())
     }
 
     /// A checkpoint is complete; its units once it is on disk.

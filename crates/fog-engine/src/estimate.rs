@@ -26,15 +26,26 @@ pub(crate) async fn estimate(prepared: Prepared, program: WorkerProgram, data_fo
     let module = path_of(prepared.blobs.module)?;
     let artifact = artifact_path(&data_folder, &prepared.blobs.module.to_string(), EngineKind::Compiled);
     let spec = spec_of(&prepared.file, &prepared.blobs, 0, path_of, artifact.clone(), Percent::FULL)?;
-    prepare(&program, &module, &artifact, EngineKind::Compiled).await.map_err(worker)?;
-    let sample = sample(Worker::spawn(&program, spec, None).map_err(worker)?, Duration::from_secs(u64::from(seconds))).await.map_err(worker)?;
+    let limit = Duration::from_secs(u64::from(seconds));
+    let mut found = None;
+    // Once more from the module when what was compiled is of another build, or damaged.
+    for _ in 0..2 {
+        prepare(&program, &module, &artifact, EngineKind::Compiled).await.map_err(worker)?;
+        found = sample(Worker::spawn(&program, spec.clone(), None).map_err(worker)?, limit).await.map_err(worker)?;
+        if found.is_some() {
+            break;
+        }
+        let _ = tokio::fs::remove_file(&artifact).await;
+    }
+    let sample = found.ok_or_else(|| bug("the compiled module cannot be loaded"))?;
     if let Some(problem) = sample.report.as_ref().and_then(|report| problem(&report.outcome)) {
         return Err(ApiError { kind: ErrorKind::BadInput, message: format!("the first task ended with an error: {problem}. Nothing was submitted") });
     }
     Ok(extrapolate(&sample, prepared.file.task_count(), slots, prepared.file.limits.memory))
 }
 
-async fn sample(mut worker: Worker, limit: Duration) -> Result<Sample, WorkerError> {
+/// Follows a worker for a while; `None` when its compiled module was stale.
+async fn sample(mut worker: Worker, limit: Duration) -> Result<Option<Sample>, WorkerError> {
     let begun = Instant::now();
     let mut sample = Sample { units: 0, permille: None, millis: 0, report: None };
     while let Ok(event) = timeout_at(begun + limit, worker.events.recv()).await {
@@ -48,13 +59,14 @@ async fn sample(mut worker: Worker, limit: Duration) -> Result<Sample, WorkerErr
                 sample.report = Some(report);
                 break;
             }
+            Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
             Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
             Some(WorkerEvent::Gone(error)) => return Err(error),
             None => return Err(WorkerError::Died { status: "no word".to_owned() }),
             Some(_) => {}
         }
     }
-    Ok(sample)
+    Ok(Some(sample))
 }
 
 /// The first task stands for all; as many run at once as there are slots.

@@ -29,6 +29,7 @@ pub use examples::{examples_folder, list_examples};
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use keychain::checkpoint_key;
 pub use policy::policy_from;
+pub use submit::submission;
 pub use views::{Clock, verdict_view};
 
 /// What the attempts of this build are recorded under.

@@ -43,6 +43,25 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
     Ok(Prepared { file, blobs, copied: copier.copied })
 }
 
+/// What submitting the file at `path` means: the text of a job file, made up for a module, and the
+/// folder its paths are relative to.
+///
+/// # Errors
+/// When the file is too large for a job file or cannot be read.
+pub fn submission(path: &Path) -> Result<(String, String), ApiError> {
+    let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    if path.extension().is_some_and(|extension| extension == "wasm") {
+        // A TOML string, so that any file name is read back as it is.
+        let name = toml::Value::from(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        return Ok((format!("version = 1\nmodule = {name}\n"), folder));
+    }
+    let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
+    if size > job::MAX_FILE_BYTES as u64 {
+        return Err(refuse(ErrorKind::BadInput, format!("{} is too large for a job file. Nothing was submitted", path.display())));
+    }
+    Ok((std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?, folder))
+}
+
 struct Copier<'a> {
     folder: &'a Path,
     data_folder: &'a Path,

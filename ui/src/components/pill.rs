@@ -1,9 +1,9 @@
-use fog_api::{Command, EffectView};
+use fog_api::Command;
 use leptos::html::Div;
 use leptos::prelude::*;
 
 use crate::bridge;
-use crate::components::reasons::Reasons;
+use crate::components::reasons::{Reasons, headline};
 use crate::state::{act, t, ui, words};
 
 /// A dot and three words, on every page. Opens the reasons and a pause.
@@ -49,11 +49,6 @@ pub fn Pill() -> impl IntoView {
 #[component]
 fn Now() -> impl IntoView {
     let has_none = move || ui().snapshot.with(|s| s.as_ref().is_none_or(|s| s.status.verdict.reasons.is_empty()));
-    let headline = move || {
-        ui().snapshot.with(|s| {
-            s.as_ref().map(|s| words().headline(&s.status.verdict, !s.status.active.is_empty() || s.status.next.is_some(), ui().now.get())).unwrap_or_default()
-        })
-    };
     view! {
         <Show when=has_none><p>{headline}</p></Show>
         <Reasons but_first_stop=false />
@@ -80,9 +75,4 @@ pub fn Pause() -> impl IntoView {
             <Show when=move || status(|s| !s.contributing)><button class="primary" on:click=move |_| act(Command::SetContributing { on: true })>{move || t("switch-on")}</button></Show>
         </div>
     }
-}
-
-/// Whether a reason is the one that the headline names.
-pub fn is_headline(reasons: &[fog_api::ReasonView], at: usize) -> bool {
-    reasons.iter().position(|r| r.effect == EffectView::Stops) == Some(at)
 }

@@ -1,9 +1,16 @@
-use fog_api::settings;
+use fog_api::{EffectView, settings};
 use leptos::prelude::*;
 
 use crate::bridge;
-use crate::components::pill::is_headline;
 use crate::state::{change_setting, t, ui, words};
+
+/// Whether the device works, and if not why not, in one sentence.
+pub fn headline() -> String {
+    ui().snapshot.with(|s| {
+        let sentence = |s: &fog_api::Snapshot| words().headline(&s.status.verdict, !s.status.active.is_empty() || s.status.next.is_some(), ui().now.get());
+        s.as_ref().map(sentence).unwrap_or_default()
+    })
+}
 
 /// What stops or slows the device: each reason with the setting that changes it.
 #[component]
@@ -15,7 +22,8 @@ pub fn Reasons(
         let now = ui().now.get();
         ui().snapshot.with(|s| {
             let reasons = s.as_ref().map(|s| s.status.verdict.reasons.clone()).unwrap_or_default();
-            let shown = reasons.iter().enumerate().filter(|(at, _)| !(but_first_stop && is_headline(&reasons, *at)));
+            let first_stop = reasons.iter().position(|reason| reason.effect == EffectView::Stops);
+            let shown = reasons.iter().enumerate().filter(|(at, _)| !(but_first_stop && first_stop == Some(*at)));
             shown
                 .map(|(_, reason)| {
                     (

@@ -4,7 +4,7 @@ use leptos::task::spawn_local;
 
 use crate::bridge;
 use crate::components::pill::Pause;
-use crate::components::reasons::Reasons;
+use crate::components::reasons::{Reasons, headline};
 use crate::components::ring::Ring;
 use crate::pages::history::Sparkline;
 use crate::state::{act, estimate_file, open_job, submit_file, submitted, t, ui, words};
@@ -16,7 +16,6 @@ pub fn Home() -> impl IntoView {
     let is_running = move || status.with(|s| s.active.iter().any(|task| !task.frozen));
     let duty = Signal::derive(move || if is_running() { status.with(|s| s.verdict.duty) } else { 0 });
     let has_work = move || status.with(|s| !s.active.is_empty() || s.next.is_some());
-    let headline = move || status.with(|s| words().headline(&s.verdict, has_work(), ui().now.get()));
     let is_on = move || status.with(|s| s.contributing);
     view! {
         <section class="card hero" aria-label=move || t("page-home")>

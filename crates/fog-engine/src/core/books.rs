@@ -8,11 +8,11 @@ use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
 use super::{Core, QUIET_PACE, Span};
 use crate::query::to_api;
-use crate::views::{self};
+use crate::views;
 
-/// Length of one point of history, and how long points are kept.
+/// Length of one point of history.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
-
+/// How long points are kept.
 const HISTORY_KEPT_MILLIS: i64 = 400 * 86_400_000;
 
 impl Core {

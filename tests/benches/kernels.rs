@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fog_instrument::{Abilities, instrument, names};
+use fog_instrument::{Abilities, accepted, instrument, names};
 use fog_runtime::{Control, EngineKind, Observer, Order, Taken, TaskSpec, compile};
 use fog_types::{Limits, Percent, WorkUnits};
 use wasmtime::{Config, Engine, Linker, Module, OptLevel, Store, WasmFeatures};
@@ -61,7 +61,7 @@ fn main() {
     };
     let only = std::env::args().nth(1).filter(|name| !name.starts_with('-'));
     let bytes = std::fs::read(&module).unwrap();
-    let rewritten = |stop, canonical_nans| instrument(&bytes, features(), Abilities { stop, canonical_nans }).unwrap().module;
+    let rewritten = |stop, canonical_nans| instrument(&bytes, accepted(), Abilities { stop, canonical_nans }).unwrap().module;
     let (counting, stopping, all) = (rewritten(false, false), rewritten(true, false), rewritten(true, true));
     let plain = Engines::new(&bytes, false);
     let canonical = Engines::new(&bytes, true);
@@ -134,10 +134,6 @@ fn main() {
         size(&counted.compiled()),
         size(&everything.compiled())
     );
-}
-
-fn features() -> wasmparser::WasmFeatures {
-    fog_runtime::accepted()
 }
 
 fn run_native(program: &Path, name: &str, rounds: u32) -> (Duration, String) {

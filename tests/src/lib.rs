@@ -7,6 +7,7 @@ pub mod bus;
 pub mod drag;
 #[cfg(target_os = "linux")]
 pub mod foreign;
+pub mod jobs;
 #[cfg(target_os = "linux")]
 pub mod window;
 

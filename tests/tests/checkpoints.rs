@@ -2,25 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![allow(missing_docs, reason = "what a macro adds has none")]
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use fog_tests::jobs::{FLOATS, example, identity};
 use fog_tests::{Bench, fog_binary, is_full, wait_for};
 use serde_json::Value;
-
-/// A module of the examples, which `cargo xtask examples` puts beside the programs.
-fn example(name: &str) -> String {
-    let path: PathBuf = fog_binary().parent().unwrap().join("fog-examples").join(name).join(format!("{name}.wasm"));
-    assert!(path.is_file(), "{} is missing; `cargo xtask examples` builds it", path.display());
-    path.to_string_lossy().into_owned()
-}
-
-fn identity(output: &Output) -> (String, u64) {
-    let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(value["exit_code"], 0, "{value}");
-    (value["result_hash"].as_str().unwrap().to_owned(), value["units"].as_u64().unwrap())
-}
 
 /// Starts `fog run … --checkpoint`, interrupts it after a while; false when it ended before.
 #[cfg(unix)]
@@ -36,25 +23,16 @@ fn interrupted(bench: &Bench, args: &[&str], after: Duration) -> bool {
     }
 }
 
+/// Torn, the generation before it is continued, and the person is told.
 #[cfg(unix)]
 #[test]
-fn a_program_moves_between_engines_with_its_result_and_its_bill() {
+fn a_torn_checkpoint_costs_its_last_generation_only() {
     let bench = Bench::new().unwrap();
     let module = example("lucas-lehmer");
     let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "200"]).unwrap());
-    let file = bench.scratch().join("moving.fog").to_string_lossy().into_owned();
-    let mut engines = ["compiled", "interpreted"].into_iter().cycle();
-    let mut moves = 0;
-    let mut args = vec!["run", &module, "--checkpoint", &file, "--", "13", "200"];
-    while moves < 4 && interrupted(&bench, &args, Duration::from_millis(250)) {
-        moves += 1;
-        let seen = bench.json(&["checkpoint", "inspect", &file]).unwrap();
-        assert!(seen["units"].as_u64() > Some(0) && seen["units"].as_u64() < Some(plain.1), "{seen}");
-        args = vec!["run", "--from", &file, "--checkpoint", &file, "--engine", engines.next().unwrap()];
-    }
-    assert!(moves >= 2, "it ended before it could be moved twice");
-    assert_eq!(identity(&bench.fog(&["--json", "run", "--from", &file]).unwrap()), plain);
-    // Torn: the one before it is continued, and the person is told.
+    let file = bench.scratch().join("torn.fog").to_string_lossy().into_owned();
+    let args = ["run", &module, "--checkpoint", &file, "--every", "0.05", "--", "13", "200"];
+    assert!(interrupted(&bench, &args, Duration::from_millis(600)), "it ended before it could be stopped");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
     let again = bench.fog(&["--json", "run", "--from", &file]).unwrap();
@@ -196,68 +174,6 @@ fn any_segment_of_a_history_can_be_run_again() {
     assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "1"]).unwrap().status.code(), Some(1));
     assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "99"]).unwrap().status.code(), Some(66));
 }
-
-/// `FOG_ARM64` names the arm64 build, which the kernel runs with qemu-user: `cargo xtask test --full`
-/// sees to both.
-#[cfg(unix)]
-#[test]
-fn a_program_moves_to_another_processor_and_back() {
-    let Some(arm) = std::env::var_os("FOG_ARM64") else {
-        assert!(!is_full(), "FOG_ARM64 is not set");
-        println!("skipped: no arm64 build");
-        return;
-    };
-    let bench = Bench::new().unwrap();
-    let file = bench.scratch().join("moving.fog").to_string_lossy().into_owned();
-    let jobs: [(&str, &[&str]); 3] =
-        [("lucas-lehmer", &["--", "13", "400"]), ("path-tracer", &["--out", "picture", "--", "13", "8", "6", "64", "4000"]), ("floats", &["--memory", "256"])];
-    for (name, args) in jobs {
-        let module = if name == "floats" { bench.module("floats.wasm", FLOATS).unwrap().to_string_lossy().into_owned() } else { example(name) };
-        let plain = identity(&bench.fog(&[&["--json", "run", &module], args].concat()).unwrap());
-        let arm_data = bench.scratch().join("arm");
-        let mut moves = 0;
-        let mut run: Vec<String> = [&[module.as_str(), "--checkpoint", &file], args].concat().iter().map(ToString::to_string).collect();
-        // Three moves: to arm64, to the interpreter, to arm64's interpreter; the end is compiled here.
-        for (place, engine) in [("here", "compiled"), ("arm", "compiled"), ("here", "interpreted"), ("arm", "interpreted")] {
-            let mut command = if place == "arm" {
-                let mut command = Command::new(&arm);
-                command.env("FOG_DATA_DIR", &arm_data).current_dir(bench.scratch());
-                command
-            } else {
-                bench.command(&[])
-            };
-            let child = command.args(["run", "--engine", engine]).args(&run).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(if place == "arm" { 6000 } else { 300 }));
-            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            let output = child.wait_with_output().unwrap();
-            match output.status.code() {
-                Some(143) => moves += 1,
-                Some(0) => break,
-                other => panic!("{name} {place} {engine} {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
-            }
-            run = ["--from", &file, "--checkpoint", &file].map(str::to_owned).to_vec();
-        }
-        println!("{name}: {moves} moves");
-        assert!(moves >= 1, "{name} ended before it could be moved");
-        assert_eq!(identity(&bench.fog(&["--json", "run", "--from", &file]).unwrap()), plain, "{name}");
-    }
-}
-
-/// Sums, products and quotients of floats whose NaNs differ between processors, stored and printed.
-const FLOATS: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-    (memory (export "memory") 1)
-    (func $step (param f64 f64) (result f64) (local f64 f64)
-        (local.set 2 (f64.div (local.get 0) (local.get 1)))
-        (local.set 3 (f64.sub (local.get 2) (f64.sqrt (f64.sub (local.get 1) (local.get 0)))))
-        (f64.add (local.get 3) (f64.mul (local.get 2) (local.get 3))))
-    (func (export "_start") (local $n i32) (local $x f64)
-        (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 16))
-        (loop $l
-            (local.set $x (call $step (f64.convert_i32_u (i32.rem_u (local.get $n) (i32.const 7))) (f64.convert_i32_u (i32.rem_u (local.get $n) (i32.const 3)))))
-            (i64.store (i32.const 64) (i64.add (i64.mul (i64.load (i32.const 64)) (i64.const 31)) (i64.reinterpret_f64 (local.get $x))))
-            (f64.store (i32.const 72) (f64.add (f64.load (i32.const 72)) (local.get $x)))
-            (if (i32.eqz (i32.rem_u (local.get $n) (i32.const 20000000))) (then (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
-            (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 300000000))))))"#;
 
 /// A real Secret Service on a bus of its own.
 #[cfg(target_os = "linux")]

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_api::ApiError;
 use fog_runtime::{
-    Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, SavedState, Snapshot, TaskSpec, Worker, WorkerError,
+    Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, REWRITING_VERSION, SavedState, Snapshot, TaskSpec, Worker,
+    WorkerError,
 };
 use fog_types::{ErrorKind, HasKind, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +17,7 @@ const TOO_LARGE: &str = "it would take more room than the storage setting allows
 /// Where a compiled module is cached: by the hash of the original, the build and the engine.
 #[must_use]
 pub fn artifact_path(data_folder: &Path, module: &str, engine: EngineKind) -> PathBuf {
-    data_folder.join("compiled").join(format!("{module}-{}-{}.cwasm", env!("CARGO_PKG_VERSION"), engine.as_str()))
+    data_folder.join("compiled").join(format!("{module}-{}-{REWRITING_VERSION}-{}.cwasm", env!("CARGO_PKG_VERSION"), engine.as_str()))
 }
 
 /// Where the checkpoint of a task lies.

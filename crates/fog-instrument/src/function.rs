@@ -95,8 +95,8 @@ pub(crate) struct Writer<'a, T> {
     /// The running count is kept in a local, because the function has loops.
     counts_locally: bool,
     saved: BTreeMap<u32, Saved>,
-    /// A site holds references, which no checkpoint can keep.
-    holds_references: bool,
+    /// A site holds references, and the module was not prepared for that.
+    lacks_references: bool,
 }
 
 /// A function that is written.
@@ -104,7 +104,8 @@ pub(crate) struct Written {
     pub(crate) function: Function,
     /// Branches whose way is known.
     pub(crate) hints: Vec<BranchHint>,
-    pub(crate) holds_references: bool,
+    /// It holds references where it may stop, and the module was not prepared for that.
+    pub(crate) lacks_references: bool,
 }
 
 const REWIND: &str = "site being rewound to";
@@ -118,10 +119,10 @@ fn at(offset: u64, memory_index: u32) -> MemArg {
 
 fn size_of(value: ValType) -> u64 {
     match value {
-        ValType::I32 | ValType::F32 => 4,
+        // A reference is saved as a number.
+        ValType::I32 | ValType::F32 | ValType::Ref(_) => 4,
         ValType::I64 | ValType::F64 => 8,
         ValType::V128 => 16,
-        ValType::Ref(_) => 0,
     }
 }
 
@@ -163,7 +164,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
             named: BTreeMap::new(),
             counts_locally: !plan.loops.is_empty(),
             saved: BTreeMap::new(),
-            holds_references: false,
+            lacks_references: false,
         }
     }
 
@@ -217,7 +218,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         let hint = |(at, taken): &(usize, bool)| BranchHint { branch_func_offset: (before + at) as u32, branch_hint_value: u32::from(*taken) };
         let hints = self.hints.iter().map(hint).collect();
         function.raw(self.code);
-        Ok(Written { function, hints, holds_references: self.holds_references })
+        Ok(Written { function, hints, lacks_references: self.lacks_references })
     }
 
     fn put(&mut self, instruction: &I<'_>) {

@@ -23,6 +23,27 @@ mod plan;
 
 pub use cost::{COST_VERSION, SPAN_BYTES_PER_UNIT};
 pub use module::{Error, instrument};
+use wasmparser::WasmFeatures;
+
+/// The proposals a job may use: version 2 of the standard, tail calls, extended constant expressions.
+#[must_use]
+pub fn accepted() -> WasmFeatures {
+    WasmFeatures::WASM1
+        | WasmFeatures::GC_TYPES
+        | WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXTENDED_CONST
+}
+
+/// Version of what is written: modules that were rewritten and compiled by another are made anew.
+/// Where the frames change too, so does the version of the state in checkpoints.
+pub const REWRITING_VERSION: u32 = 2;
 
 /// What a rewritten module is to be able to do, beside counting its work. Everything by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +65,8 @@ impl Default for Abilities {
 pub struct Instrumented {
     /// The module; needs the multi-memory proposal to run.
     pub module: Vec<u8>,
-    /// Why it can be counted but not stopped and continued; `None` when it can.
-    pub obstacle: Option<&'static str>,
+    /// Whether it can be stopped and continued.
+    pub can_stop: bool,
 }
 
 /// Names between a rewritten module and its host.
@@ -72,8 +93,16 @@ pub mod names {
     pub const FRAME_PAGES: u64 = 1024;
     /// Table that is added: its size is the number of functions.
     pub const BY_NUMBER: &str = "fog:by-number";
-    /// An export that begins so says why the module cannot be stopped and continued.
-    pub const OBSTACLE: &str = "fog:obstacle:";
+    /// Import of modules that hold references where they may stop: `(funcref) -> i32`, its place in
+    /// [`FUNCTIONS`].
+    pub const REFERENCE: &str = "reference";
+    /// Table: every function that a reference can lead to, behind one null. Modules that move
+    /// references about have it.
+    pub const FUNCTIONS: &str = "fog:functions";
+    /// Tables of the original, followed by their number, when they are part of the state.
+    pub const TABLE: &str = "fog:table:";
+    /// `() -> ()`: to be called when the globals have been restored. Modules that drop segments have it.
+    pub const RESTORED: &str = "fog:restored";
     /// Mutable globals of the original, followed by their number.
     pub const GLOBAL: &str = "fog:global:";
     /// Memories of the original, followed by their number.

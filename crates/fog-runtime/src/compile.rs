@@ -1,6 +1,5 @@
-use fog_instrument::{Abilities, instrument};
+use fog_instrument::{Abilities, accepted, instrument};
 use serde::{Deserialize, Serialize};
-use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine, OptLevel};
 
 /// A module cannot be compiled.
@@ -68,22 +67,6 @@ pub(crate) fn engine(kind: EngineKind, stack_bytes: usize) -> Result<Engine, Com
     Engine::new(&config).map_err(failed)
 }
 
-/// The proposals a job may use: version 2 of the standard, tail calls, extended constant expressions.
-#[must_use]
-pub fn accepted() -> WasmFeatures {
-    WasmFeatures::WASM1
-        | WasmFeatures::GC_TYPES
-        | WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::SATURATING_FLOAT_TO_INT
-        | WasmFeatures::SIGN_EXTENSION
-        | WasmFeatures::REFERENCE_TYPES
-        | WasmFeatures::MULTI_VALUE
-        | WasmFeatures::BULK_MEMORY
-        | WasmFeatures::SIMD
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::EXTENDED_CONST
-}
-
 /// Checks that `module` is binary WebAssembly of the accepted proposals. Never panics.
 ///
 /// # Errors
@@ -108,4 +91,26 @@ pub fn compile(module: &[u8], kind: EngineKind) -> Result<Vec<u8>, CompileError>
 
 fn require_binary(module: &[u8]) -> Result<(), CompileError> {
     if module.starts_with(b"\0asm") { Ok(()) } else { Err(CompileError::Invalid { message: "it does not begin with the bytes of a .wasm file".to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use fog_instrument::{COST_VERSION, REWRITING_VERSION};
+
+    use super::*;
+
+    /// Compiled modules are kept, and checkpoints continued, by these versions: what is written may not
+    /// change without one of them.
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+    fn another_rewriting_is_another_version() {
+        let wat = r#"(module (memory 1) (type $op (func (param i32) (result i32))) (table 2 funcref) (elem (i32.const 0) $a $b)
+            (func $a (type $op) (loop $l (br_if $l (local.get 0))) (f64.store (i32.const 8) (f64.sqrt (f64.load (i32.const 8)))) (local.get 0))
+            (func $b (type $op) (i32.add (call $a (local.get 0)) (i32.const 1)))
+            (func (export "_start") (local funcref)
+                (local.set 0 (table.get (i32.const 1))) (drop (call_indirect (type $op) (i32.const 0) (i32.const 1))) (table.set (i32.const 0) (local.get 0))))"#;
+        let rewritten = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap().module;
+        let seen = blake3::hash(&rewritten).to_hex();
+        assert_eq!((COST_VERSION, REWRITING_VERSION, &seen.as_str()[..16]), (1, 2, "4b38263fd404c013"));
+    }
 }

@@ -1,13 +1,17 @@
+mod references;
+mod state;
+
 use std::time::{Duration, Instant};
 
 use fog_instrument::names;
 use fog_types::{ByteCount, Limits, WorkUnits};
-use wasmtime::{Caller, Extern, Global, Instance, Linker, Memory, Module, Store, Trap, Val};
+use wasmtime::{Caller, Linker, Module, Store, Trap, Val};
 
+pub(crate) use self::references::Numbers;
 use crate::compile;
 use crate::outcome::{LimitKind, Outcome, OutputFile, Report};
 use crate::protocol::Mark;
-use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker};
+use crate::snapshot::{Snapshot, Taken, Tracker};
 use crate::task::{Segments, TaskSpec};
 use crate::wasi::{self, Context, Exit};
 
@@ -167,11 +171,8 @@ fn run_here(
     let module = unsafe { Module::deserialize_file(&engine, &spec.artifact) }.map_err(|e| RunError::Stale(format!("{e:#}")))?;
     let mut context = Context::new(spec, observer, control).map_err(RunError::Input)?;
     for export in module.exports() {
-        if let Some(obstacle) = export.name().strip_prefix(names::OBSTACLE) {
-            context.obstacle = Some(obstacle.to_owned());
-        }
-        // The table that the rewriting adds does not count against the job's.
-        if let (names::BY_NUMBER, Some(table)) = (export.name(), export.ty().table()) {
+        // The tables that the rewriting adds do not count against the job's.
+        if let (names::BY_NUMBER | names::FUNCTIONS, Some(table)) = (export.name(), export.ty().table()) {
             context.table_limit = context.table_limit.saturating_add(usize::try_from(table.minimum()).unwrap_or(0));
         }
     }
@@ -181,6 +182,7 @@ fn run_here(
     let mut linker = Linker::new(&engine);
     wasi::link(&mut linker).map_err(engine_error)?;
     linker.func_wrap(names::MODULE, names::CHECK, check).map_err(engine_error)?;
+    linker.func_wrap(names::MODULE, names::REFERENCE, references::number).map_err(engine_error)?;
 
     let mut tracker = Tracker::new();
     before_start();
@@ -213,15 +215,11 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
     if meter.active > meter.wall_limit {
         return Err(Reached(LimitKind::WallTime).into());
     }
-    let mut order = context.control.safe_point(worked, used);
-    if order == Order::Go && context.meter.marks_at(used) > context.meter.marks && context.obstacle.is_none() {
+    let order = context.control.safe_point(worked, used);
+    if order == Order::Go && context.meter.marks_at(used) > context.meter.marks {
         context.is_stopping = true;
         context.meter.stopped_with = left;
         return Ok(names::STOP);
-    }
-    while let (Order::Save { .. }, Some(obstacle)) = (order, &context.obstacle) {
-        context.control.save(Err(obstacle.clone()));
-        order = context.control.safe_point(Duration::ZERO, used);
     }
     match order {
         Order::Go => {
@@ -326,130 +324,6 @@ impl Control for Away {
     }
 
     fn save(&mut self, _taken: Result<Taken<'_>, String>) {}
-}
-
-/// A machine's state in and out.
-mod state {
-    use super::*;
-
-    /// Everything the stopped machine holds.
-    pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracker: &mut Tracker, whole: bool) -> Result<Taken<'a>, String> {
-        let (memories, rest) = parts(store, instance)?;
-        let store = &*store;
-        let memories: Vec<&[u8]> = memories.iter().map(|memory| memory.data(store)).collect();
-        tracker.take(&memories, &store.data().state(), rest, whole)
-    }
-
-    /// BLAKE3 of all of it but the running time: the same wherever the task comes here.
-    pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result<String, String> {
-        let (memories, rest) = parts(store, instance)?;
-        let mut hasher = blake3::Hasher::new_derive_key("fog-compute task state v1");
-        let mut put = |bytes: &[u8]| _ = hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-        memories.iter().for_each(|memory| put(memory.data(&*store)));
-        let plain = |e: postcard::Error| e.to_string();
-        put(&postcard::to_stdvec(&store.data().state()).map_err(plain)?);
-        put(&postcard::to_stdvec(&(rest.globals, rest.left, rest.granted)).map_err(plain)?);
-        put(&rest.frames);
-        Ok(hasher.finalize().to_hex().to_string())
-    }
-
-    fn parts(store: &mut Store<Context>, instance: Instance) -> Result<(Vec<Memory>, Rest), String> {
-        let mut globals = Vec::new();
-        let mut memories = Vec::new();
-        let exports: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
-        for (name, export) in exports {
-            let number = |prefix: &str| name.strip_prefix(prefix).and_then(|number| number.parse::<u32>().ok());
-            match export {
-                Extern::Global(global) => {
-                    if let Some(index) = number(names::GLOBAL) {
-                        globals.push((index, number_of(&global.get(&mut *store)).ok_or("a global holds a reference")?));
-                    }
-                }
-                Extern::Memory(memory) if number(names::MEMORY).is_some() => memories.push(memory),
-                _ => {}
-            }
-        }
-        let top = top(store, instance)?.get(&mut *store).i32().unwrap_or(0);
-        let frames = memory(store, instance, names::FRAMES)?;
-        // What was saved is in the snapshot; continuing here pops the same frames.
-        let frames = usize::try_from(top).ok().and_then(|top| frames.data(&*store).get(..top)).ok_or("its frames are damaged")?.to_vec();
-        let meter = &store.data().meter;
-        let active_millis = u64::try_from(meter.active.as_millis()).unwrap_or(u64::MAX);
-        let rest = Rest { globals, frames, left: meter.stopped_with, granted: meter.granted, active_millis };
-        Ok((memories, rest))
-    }
-
-    /// Puts a fresh instance where the snapshot was taken. The snapshot may come from anywhere.
-    pub(super) fn restore(store: &mut Store<Context>, instance: Instance, snapshot: Snapshot) -> Result<(), String> {
-        let failed = |e: wasmtime::Error| format!("{e:#}");
-        let sizes: Vec<u64> = snapshot.memory_sizes().collect();
-        for (index, bytes) in sizes.iter().enumerate() {
-            let memory = memory(store, instance, &format!("{}{index}", names::MEMORY))?;
-            grow(store, memory, *bytes)?;
-            snapshot.fill(index, memory.data_mut(&mut *store)).map_err(|e| e.to_string())?;
-        }
-        if instance.get_export(&mut *store, &format!("{}{}", names::MEMORY, sizes.len())).is_some() {
-            return Err("it has fewer memories than the module".to_owned());
-        }
-        for (index, value) in &snapshot.globals {
-            let global = instance.get_global(&mut *store, &format!("{}{index}", names::GLOBAL)).ok_or("it has a global that the module has not")?;
-            global.set(&mut *store, value_of(*value)).map_err(failed)?;
-        }
-        let frames = memory(store, instance, names::FRAMES)?;
-        store.data_mut().is_stopping = true;
-        let grown = grow(store, frames, snapshot.frames.len() as u64);
-        store.data_mut().is_stopping = false;
-        grown?;
-        frames.data_mut(&mut *store)[..snapshot.frames.len()].copy_from_slice(&snapshot.frames);
-        let size = i32::try_from(snapshot.frames.len()).map_err(|_| "its frames are too large")?;
-        top(store, instance)?.set(&mut *store, Val::I32(size)).map_err(failed)?;
-        let wasi = snapshot.wasi(store.data().vfs.state_limit()).map_err(|e| e.to_string())?;
-        let context = store.data_mut();
-        context.restore(wasi)?;
-        context.meter.marks = context.meter.marks_at(snapshot.units().0);
-        context.meter.granted = snapshot.granted;
-        context.meter.active = Duration::from_millis(snapshot.active_millis);
-        let count = grant(&mut context.meter, snapshot.left);
-        let left = context.left.ok_or("the module has no count")?;
-        left.set(&mut *store, Val::I64(count)).map_err(failed)
-    }
-
-    fn memory(store: &mut Store<Context>, instance: Instance, name: &str) -> Result<Memory, String> {
-        instance.get_memory(&mut *store, name).ok_or_else(|| "it has more memories than the module".to_owned())
-    }
-
-    fn top(store: &mut Store<Context>, instance: Instance) -> Result<Global, String> {
-        instance.get_global(&mut *store, names::TOP).ok_or_else(|| "the module has no frames".to_owned())
-    }
-
-    fn grow(store: &mut Store<Context>, memory: Memory, bytes: u64) -> Result<(), String> {
-        let missing = bytes.saturating_sub(memory.data_size(&*store) as u64).div_ceil(65536);
-        if missing > 0 {
-            memory.grow(&mut *store, missing).map_err(|_| "it needs more memory than the task may use".to_owned())?;
-        }
-        Ok(())
-    }
-
-    fn number_of(value: &Val) -> Option<Number> {
-        Some(match value {
-            Val::I32(n) => Number::I32(*n),
-            Val::I64(n) => Number::I64(*n),
-            Val::F32(bits) => Number::F32(*bits),
-            Val::F64(bits) => Number::F64(*bits),
-            Val::V128(bits) => Number::V128(bits.as_u128()),
-            _ => return None,
-        })
-    }
-
-    fn value_of(number: Number) -> Val {
-        match number {
-            Number::I32(n) => Val::I32(n),
-            Number::I64(n) => Val::I64(n),
-            Number::F32(bits) => Val::F32(bits),
-            Number::F64(bits) => Val::F64(bits),
-            Number::V128(bits) => Val::V128(bits.into()),
-        }
-    }
 }
 
 fn not_a_command(module: &Module) -> Option<String> {

@@ -13,8 +13,11 @@ use twox_hash::XxHash3_128;
 
 use crate::wasi::WasiState;
 
-/// Version of the bytes below. Another version, or another cost table, cannot be continued.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// Version of the bytes below, saved frames included. A later version, or another cost table, cannot
+/// be continued.
+pub const SNAPSHOT_VERSION: u32 = 2;
+/// Before there were tables: the same without them.
+const WITHOUT_TABLES: u32 = 1;
 
 /// What changed is found page by page; pages of nothing but zeros are left out.
 const PAGE: usize = 4 << 10;
@@ -43,6 +46,8 @@ pub struct Snapshot {
     pub(crate) granted: u64,
     /// Milliseconds of running time so far.
     pub(crate) active_millis: u64,
+    /// Tables of modules that change theirs: the number of each entry's function, 0 for none.
+    pub(crate) tables: Vec<Vec<u32>>,
 }
 
 /// A global's value, by its bits.
@@ -53,6 +58,10 @@ pub(crate) enum Number {
     F32(u32),
     F64(u64),
     V128(u128),
+    /// A function's number among those that references lead to; 0 for none.
+    Function(u32),
+    /// A reference to nothing.
+    Null,
 }
 
 /// Bytes, as stretches to be written one after the other over zeros.
@@ -103,6 +112,7 @@ pub(crate) struct Rest {
     pub(crate) left: i64,
     pub(crate) granted: u64,
     pub(crate) active_millis: u64,
+    pub(crate) tables: Vec<Vec<u32>>,
 }
 
 impl Snapshot {
@@ -146,10 +156,18 @@ impl Snapshot {
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let failed = |e: postcard::Error| SnapshotError::Damaged(e.to_string());
         let ((version, cost_version), _) = postcard::take_from_bytes::<(u32, u32)>(bytes).map_err(failed)?;
-        if (version, cost_version) != (SNAPSHOT_VERSION, fog_instrument::COST_VERSION) {
+        if !matches!(version, WITHOUT_TABLES | SNAPSHOT_VERSION) || cost_version != fog_instrument::COST_VERSION {
             return Err(SnapshotError::Version { version, cost_version });
         }
-        let (snapshot, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(failed)?;
+        let with_none;
+        let bytes = if version == WITHOUT_TABLES {
+            with_none = [bytes, &[0]].concat();
+            &with_none
+        } else {
+            bytes
+        };
+        let (mut snapshot, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(failed)?;
+        snapshot.version = SNAPSHOT_VERSION;
         if snapshot.images.is_empty() {
             return Err(damaged("it has no files"));
         }
@@ -168,8 +186,8 @@ impl Snapshot {
             image.bytes = changed.bytes;
             image.runs.extend(changed.runs);
         }
-        let Self { number, globals, frames, left, granted, active_millis, .. } = next;
-        (self.number, self.globals, self.frames) = (number, globals, frames);
+        let Self { number, globals, frames, left, granted, active_millis, tables, .. } = next;
+        (self.number, self.globals, self.frames, self.tables) = (number, globals, frames, tables);
         (self.left, self.granted, self.active_millis) = (left, granted, active_millis);
         Ok(())
     }
@@ -288,6 +306,7 @@ struct Tail<'a> {
     left: i64,
     granted: u64,
     active_millis: u64,
+    tables: &'a [Vec<u32>],
 }
 
 impl Taken<'_> {
@@ -328,8 +347,8 @@ impl Taken<'_> {
                 out.write_all(&content[..length])?;
             }
         }
-        let Rest { globals, frames, left, granted, active_millis } = &self.rest;
-        put(&mut out, postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis }))
+        let Rest { globals, frames, left, granted, active_millis, tables } = &self.rest;
+        put(&mut out, postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis, tables }))
     }
 
     /// The same, compressed and on its own.
@@ -388,7 +407,7 @@ mod tests {
     use super::*;
 
     fn rest() -> Rest {
-        Rest { globals: vec![(3, Number::F64(7))], frames: vec![1, 2, 3], left: -4, granted: 10, active_millis: 5 }
+        Rest { globals: vec![(3, Number::F64(7))], frames: vec![1, 2, 3], left: -4, granted: 10, active_millis: 5, tables: vec![vec![0, 7], vec![]] }
     }
 
     fn filled(snapshot: &Snapshot, bytes: usize) -> Vec<u8> {
@@ -454,5 +473,19 @@ mod tests {
         assert!(row.advance(second).is_err(), "twice the same");
         row.advance(third).unwrap();
         assert_eq!(filled(&row, memory.len()), memory);
+    }
+
+    #[test]
+    fn the_version_without_tables_is_read() {
+        let rest = Rest { tables: vec![], ..rest() };
+        let whole = Tracker::new().take(&[&[7; 10_000]], &WasiState::default(), rest, false).unwrap().snapshot().unwrap();
+        let mut old = whole.encode().unwrap();
+        assert_eq!((old[0], old.pop()), (2, Some(0)), "the version, and no tables");
+        old[0] = 1;
+        let read = Snapshot::decode(&old).unwrap();
+        assert_eq!(read, whole);
+        assert_eq!(Snapshot::decode(&read.encode().unwrap()).unwrap(), whole);
+        old[0] = 3;
+        assert!(matches!(Snapshot::decode(&old), Err(SnapshotError::Version { version: 3, .. })));
     }
 }

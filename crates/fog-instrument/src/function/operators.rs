@@ -6,7 +6,7 @@ use wasmparser::{Operator, WasmModuleResources};
 
 use super::{COUNT, Copy, FRAME_TAIL, Frame, Kind, LENGTH, Leaf, REWIND, Writer, at};
 use crate::cost;
-use crate::module::Error;
+use crate::module::{Error, Segment};
 
 /// Instructions that the copies of a leaf loop may take together.
 const UNROLLED: usize = 192;
@@ -104,6 +104,9 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                     self.flush();
                 }
                 self.put(&instruction);
+                if let Some(flag) = Segment::dropped_by(other).and_then(|segment| self.shape.dropped.get(&segment)) {
+                    self.puts(&[I::I32Const(1), I::GlobalSet(*flag)]);
+                }
                 if let Some(lanes) = self.facts.nans.canonical.get(&place) {
                     self.canonical(*lanes);
                 }

@@ -129,8 +129,10 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 saved.push((slot, self.encoded(ty)?));
             }
         }
-        if saved.iter().any(|(_, ty)| matches!(ty, ValType::Ref(_))) {
-            self.holds_references = true;
+        // No host gives a job anything that an externref could hold: it is null.
+        saved.retain(|(_, ty)| *ty != ValType::EXTERNREF);
+        if self.shape.references.is_none() && saved.iter().any(|(_, ty)| matches!(ty, ValType::Ref(_))) {
+            self.lacks_references = true;
             saved.retain(|(_, ty)| !matches!(ty, ValType::Ref(_)));
         }
         let size = saved.iter().map(|(_, ty)| size_of(*ty)).sum::<u64>() + FRAME_TAIL;
@@ -146,12 +148,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             if let Some(lanes) = self.facts.nans.locals.get(local) {
                 self.canonical(*lanes);
             }
+            if let (ValType::Ref(_), Some(references)) = (ty, &self.shape.references) {
+                self.put(&I::Call(references.number));
+            }
             self.put(&match ty {
-                ValType::I32 => I::I32Store(place),
+                ValType::I32 | ValType::Ref(_) => I::I32Store(place),
                 ValType::I64 => I::I64Store(place),
                 ValType::F32 => I::F32Store(place),
                 ValType::F64 => I::F64Store(place),
-                ValType::V128 | ValType::Ref(_) => I::V128Store(place),
+                ValType::V128 => I::V128Store(place),
             });
             offset += size_of(*ty);
         }
@@ -191,12 +196,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 let place = at(offset, memory);
                 self.put(&I::LocalGet(frame));
                 self.put(&match ty {
-                    ValType::I32 => I::I32Load(place),
+                    ValType::I32 | ValType::Ref(_) => I::I32Load(place),
                     ValType::I64 => I::I64Load(place),
                     ValType::F32 => I::F32Load(place),
                     ValType::F64 => I::F64Load(place),
-                    ValType::V128 | ValType::Ref(_) => I::V128Load(place),
+                    ValType::V128 => I::V128Load(place),
                 });
+                if let (ValType::Ref(_), Some(references)) = (ty, &self.shape.references) {
+                    self.put(&I::TableGet(references.functions));
+                }
                 self.put(&I::LocalSet(*local));
                 offset += size_of(*ty);
             }

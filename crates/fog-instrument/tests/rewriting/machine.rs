@@ -1,24 +1,8 @@
 //! A host for rewritten modules: runs one, stops it where the test says, and continues it in a new
 //! instance with nothing but plain bytes carried over.
 
-use fog_instrument::{Abilities, instrument, names};
-use wasmparser::WasmFeatures;
-use wasmtime::{Config, Engine, Extern, Instance, Linker, Module, Store, Val, WasmFeatures as Engine1};
-
-/// The proposals jobs may use.
-pub fn features() -> WasmFeatures {
-    WasmFeatures::WASM1
-        | WasmFeatures::SIGN_EXTENSION
-        | WasmFeatures::SATURATING_FLOAT_TO_INT
-        | WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::REFERENCE_TYPES
-        | WasmFeatures::MULTI_VALUE
-        | WasmFeatures::BULK_MEMORY
-        | WasmFeatures::SIMD
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::EXTENDED_CONST
-        | WasmFeatures::GC_TYPES
-}
+use fog_instrument::{Abilities, accepted, instrument, names};
+use wasmtime::{AsContextMut, Config, Engine, Extern, Func, Instance, Linker, Module, Ref, Store, Table, Val, WasmFeatures};
 
 pub fn engine(target: Option<&str>) -> Engine {
     engine_with(target, false)
@@ -31,7 +15,7 @@ pub fn plain_engine() -> Engine {
 
 fn engine_with(target: Option<&str>, canonical: bool) -> Engine {
     let mut config = Config::new();
-    config.wasm_features(Engine1::MULTI_MEMORY | Engine1::TAIL_CALL, true).cranelift_nan_canonicalization(canonical);
+    config.wasm_features(WasmFeatures::MULTI_MEMORY | WasmFeatures::TAIL_CALL, true).cranelift_nan_canonicalization(canonical);
     config.wasm_branch_hinting(true);
     if let Some(target) = target {
         config.target(target).unwrap();
@@ -59,6 +43,7 @@ pub struct Ran {
     /// Safe points at which it asked for more.
     pub checks: u64,
     pub globals: Vec<String>,
+    pub tables: Vec<(String, Vec<u32>)>,
     pub memory: Vec<u8>,
     /// What the module itself exports.
     pub exports: Exports,
@@ -70,7 +55,8 @@ pub type Exports = Vec<(String, Vec<u8>)>;
 /// A task between two instances.
 struct Saved {
     memories: Vec<Vec<u8>>,
-    globals: Vec<(String, Val)>,
+    globals: Vec<(String, Held)>,
+    tables: Vec<(String, Vec<u32>)>,
     frames: Vec<u8>,
     left: i64,
     host: Host,
@@ -84,9 +70,9 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(engine: &Engine, wasm: &[u8]) -> Self {
-        let instrumented = instrument(wasm, features(), Abilities::default()).unwrap();
+        let instrumented = instrument(wasm, accepted(), Abilities::default()).unwrap();
         let module = Module::new(engine, &instrumented.module).unwrap_or_else(|error| panic!("{error:?}"));
-        Self { engine: engine.clone(), module, can_stop: instrumented.obstacle.is_none() }
+        Self { engine: engine.clone(), module, can_stop: instrumented.can_stop }
     }
 
     fn instance(&self, host: Host) -> (Store<Host>, Result<Instance, wasmtime::Error>) {
@@ -107,6 +93,12 @@ impl Machine {
                 left + host.slice
             })
             .unwrap();
+        linker
+            .func_wrap(names::MODULE, names::REFERENCE, |mut caller: wasmtime::Caller<'_, Host>, function: Option<Func>| -> u32 {
+                let table = caller.get_export(names::FUNCTIONS).and_then(Extern::into_table);
+                number(&mut caller, table, function)
+            })
+            .unwrap();
         linker.define_unknown_imports_as_default_values(&mut store, &self.module).unwrap();
         let instance = linker.instantiate(&mut store, &self.module);
         (store, instance)
@@ -119,7 +111,9 @@ impl Machine {
         let (mut store, instance) = self.instance(host);
         let mut instance = match instance {
             Ok(instance) => instance,
-            Err(error) => return Ran { out: vec![], units: 0, end: Err(cause(&error)), checks: 0, globals: vec![], memory: vec![], exports: vec![] },
+            Err(error) => {
+                return Ran { out: vec![], units: 0, end: Err(cause(&error)), checks: 0, globals: vec![], tables: vec![], memory: vec![], exports: vec![] };
+            }
         };
         let mut entry = names::MAIN;
         loop {
@@ -132,7 +126,7 @@ impl Machine {
                 entry = names::RESUME;
                 continue;
             }
-            let (memories, globals) = state(&mut store, instance);
+            let (memories, globals, tables) = state(&mut store, instance);
             let left = get(&mut store, instance, names::LEFT).unwrap_i64();
             if self.can_stop {
                 assert!(get(&mut store, instance, names::TOP).unwrap_i32() == 0 || result.is_err(), "frames are left over");
@@ -146,6 +140,7 @@ impl Machine {
                 end: result.map_err(|error| cause(&error)),
                 checks: host.checks,
                 globals: globals.into_iter().map(|(name, value)| format!("{name} {value:?}")).collect(),
+                tables,
                 memory: memories.concat(),
             };
         }
@@ -158,7 +153,24 @@ impl Machine {
             fill(&mut store, instance, &format!("{}{index}", names::MEMORY), bytes);
         }
         for (name, value) in saved.globals {
+            let value = match value {
+                Held::Number(value) => value,
+                Held::Function(number) => Val::FuncRef(function(&mut store, instance, number)),
+            };
             set(&mut store, instance, &name, value);
+        }
+        for (name, entries) in saved.tables {
+            let table = instance.get_table(&mut store, &name).unwrap();
+            let null = if matches!(table.ty(&store).element().heap_type(), wasmtime::HeapType::Func) { Ref::Func(None) } else { Ref::Extern(None) };
+            let missing = entries.len() as u64 - table.size(&store);
+            table.grow(&mut store, missing, null.clone()).unwrap();
+            for (place, number) in (0..).zip(entries) {
+                let entry = if number == 0 { null.clone() } else { Ref::Func(function(&mut store, instance, number)) };
+                table.set(&mut store, place, entry).unwrap();
+            }
+        }
+        if let Ok(restored) = instance.get_typed_func::<(), ()>(&mut store, names::RESTORED) {
+            restored.call(&mut store, ()).unwrap();
         }
         fill(&mut store, instance, names::FRAMES, &saved.frames);
         set(&mut store, instance, names::TOP, Val::I32(saved.frames.len() as i32));
@@ -219,25 +231,68 @@ fn fill(store: &mut Store<Host>, instance: Instance, name: &str, bytes: &[u8]) {
     memory.data_mut(&mut *store)[..bytes.len()].copy_from_slice(bytes);
 }
 
-fn state(store: &mut Store<Host>, instance: Instance) -> (Vec<Vec<u8>>, Vec<(String, Val)>) {
+/// A global's value, as it can be carried to another instance.
+#[derive(Debug, Clone)]
+enum Held {
+    Number(Val),
+    Function(u32),
+}
+
+/// The place of a function in the table of those that references lead to.
+fn number(mut store: impl AsContextMut, table: Option<Table>, wanted: Option<Func>) -> u32 {
+    let Some(wanted) = wanted.map(|function| function.to_raw(&mut store)) else { return 0 };
+    let table = table.unwrap();
+    let found = (1..table.size(&store)).find(|place| match table.get(&mut store, *place) {
+        Some(Ref::Func(Some(function))) => function.to_raw(&mut store) == wanted,
+        _ => false,
+    });
+    found.unwrap() as u32
+}
+
+fn function(store: &mut Store<Host>, instance: Instance, number: u32) -> Option<Func> {
+    let table = instance.get_table(&mut *store, names::FUNCTIONS).unwrap();
+    table.get(store, number.into()).unwrap().unwrap_func().copied()
+}
+
+type State = (Vec<Vec<u8>>, Vec<(String, Held)>, Vec<(String, Vec<u32>)>);
+
+fn state(store: &mut Store<Host>, instance: Instance) -> State {
     let exports: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
-    let (mut memories, mut globals) = (Vec::new(), Vec::new());
+    let functions = instance.get_table(&mut *store, names::FUNCTIONS);
+    let (mut memories, mut globals, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     for (name, export) in exports {
         match export {
             Extern::Memory(memory) if name.starts_with(names::MEMORY) => memories.push(memory.data(&*store).to_vec()),
-            Extern::Global(global) if name.starts_with(names::GLOBAL) => globals.push((name, global.get(&mut *store))),
+            Extern::Global(global) if name.starts_with(names::GLOBAL) => {
+                let held = match global.get(&mut *store) {
+                    Val::FuncRef(function) => Held::Function(number(&mut *store, functions, function)),
+                    other => Held::Number(other),
+                };
+                globals.push((name, held));
+            }
+            Extern::Table(table) if name.starts_with(names::TABLE) => {
+                let size = table.size(&*store);
+                let entry = |place| match table.get(&mut *store, place).unwrap() {
+                    Ref::Func(function) => number(&mut *store, functions, function),
+                    other => {
+                        assert!(other.is_null(), "somebody made an externref");
+                        0
+                    }
+                };
+                tables.push((name, (0..size).map(entry).collect()));
+            }
             _ => {}
         }
     }
-    (memories, globals)
+    (memories, globals, tables)
 }
 
 fn save(store: &mut Store<Host>, instance: Instance, next_stop: Option<u64>) -> Saved {
-    let (memories, globals) = state(store, instance);
+    let (memories, globals, tables) = state(store, instance);
     let top = get(store, instance, names::TOP).unwrap_i32();
     let frames = instance.get_memory(&mut *store, names::FRAMES).unwrap().data(&*store)[..top as usize].to_vec();
     let host = std::mem::take(store.data_mut());
     // A stop changes nothing: the next slice ends where it would have ended.
     let host = Host { granted: host.granted + host.slice, stop_at: next_stop, is_stopping: false, ..host };
-    Saved { memories, globals, frames, left: host.left + host.slice, host }
+    Saved { memories, globals, tables, frames, left: host.left + host.slice, host }
 }

@@ -131,3 +131,45 @@ fn block_parameters_start_function_and_traps() {
                     (br $l))))"#,
     );
 }
+
+/// References in locals, operands, globals and tables; segments that are dropped.
+#[test]
+fn references_and_segments() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64))) (type $op (func (param i64) (result i64))) (memory 1)
+            (table $t 2 20 funcref) (table $x 3 9 externref) (global $g (mut funcref) (ref.func $three)) (global $e (mut externref) (ref.null extern))
+            (elem (table $t) (i32.const 0) func $one $two) (elem $later func $three $one $two $three) (data $words "abcdefgh")
+            (func $one (type $op) (i64.add (local.get 0) (i64.const 1)))
+            (func $two (type $op) (local i64)
+                (loop $l (local.set 1 (i64.add (local.get 1) (i64.const 2))) (br_if $l (i64.lt_u (local.get 1) (i64.const 7)))) (i64.add (local.get 0) (local.get 1)))
+            (func $three (type $op) (i64.mul (local.get 0) (i64.const 3)))
+            (func $same (param funcref) (result funcref) (loop $l (br_if $l (i32.const 0))) (local.get 0))
+            (func $use (param i32) (call $out (call_indirect $t (type $op) (i64.const 10) (local.get 0))))
+            (func (export "_start") (local $f funcref) (local $x externref) (local $i i32)
+                (local.set $f (table.get $t (i32.const 1)))
+                (call $use (i32.const 0)) (call $use (i32.const 1))
+                (loop $l
+                    (table.set $t (i32.const 0) (local.get $f))
+                    (ref.func $three) (call $same (ref.null func)) (drop) (global.set $g)
+                    (local.set $f (call $same (global.get $g)))
+                    (call $use (i32.const 0))
+                    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                    (br_if $l (i32.lt_u (local.get $i) (i32.const 3))))
+                (call $out (i64.extend_i32_s (table.grow $t (ref.func $two) (i32.const 4))))
+                (call $out (i64.extend_i32_s (table.grow $x (ref.null extern) (i32.const 2))))
+                (table.init $t $later (i32.const 2) (i32.const 0) (i32.const 4))
+                (elem.drop $later)
+                (memory.init $words (i32.const 8) (i32.const 0) (i32.const 8))
+                (data.drop $words)
+                (local.set $i (i32.const 0))
+                (loop $all (call $use (local.get $i)) (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                    (br_if $all (i32.lt_u (local.get $i) (i32.const 6))))
+                (table.copy $t $t (i32.const 0) (i32.const 3) (i32.const 2))
+                (table.fill $t (i32.const 5) (ref.null func) (i32.const 1))
+                (call $use (i32.const 0))
+                (call $out (i64.extend_i32_u (i32.add (i32.mul (i32.const 2) (ref.is_null (table.get $t (i32.const 5)))) (ref.is_null (local.get $x)))))
+                (loop $l (br_if $l (i32.const 0)))
+                (memory.init $words (i32.const 0) (i32.const 0) (i32.const 0))
+                (table.init $t $later (i32.const 0) (i32.const 0) (i32.const 1))))"#,
+    );
+}

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::{Global, Memory, ResourceLimiter};
 
 use super::{Call, Errno, GuestMemory};
-use crate::run::{Control, Meter, Observer};
+use crate::run::{Control, Meter, Numbers, Observer};
 use crate::task::TaskSpec;
 use crate::vfs::{Kind, NodeId, ROOT, Vfs, VfsState};
 
@@ -42,8 +42,8 @@ pub(crate) struct Context {
     pub(crate) is_stopping: bool,
     /// A checkpoint is to be taken then; whether a whole one.
     pub(crate) wants_save: Option<bool>,
-    /// Why this module cannot be stopped.
-    pub(crate) obstacle: Option<String>,
+    /// Of modules that save references in their frames, once they have.
+    pub(crate) references: Option<Numbers>,
     /// Bytes moved by the call under way.
     pub(super) moved: u64,
     pub(crate) memory: Option<Memory>,
@@ -150,7 +150,7 @@ impl Context {
             control,
             is_stopping: false,
             wants_save: None,
-            obstacle: None,
+            references: None,
             moved: 0,
             memory: None,
             memory_limit: usize::try_from(spec.limits.memory.0).unwrap_or(usize::MAX),

@@ -1,0 +1,233 @@
+//! What is read of a module, and validated, before anything is written.
+
+use std::collections::BTreeSet;
+
+use wasmparser::{
+    CompositeInnerType, FuncToValidate, FuncValidatorAllocations, Operator, Parser, Payload, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+};
+
+use super::{Error, Segment, Signature};
+use crate::names;
+use crate::nans::{Nans, Watch};
+use crate::plan::{self, Facts};
+
+/// What a pass over the module found.
+#[derive(Default)]
+pub(super) struct Input<'a> {
+    pub(super) types: Vec<Option<Signature>>,
+    pub(super) functions: Vec<u32>,
+    pub(super) imported_functions: u32,
+    pub(super) tables: u32,
+    /// Others may fill its tables.
+    pub(super) shares_tables: bool,
+    pub(super) memories: u32,
+    pub(super) globals: Vec<wasmparser::GlobalType>,
+    pub(super) exports: Vec<wasmparser::Export<'a>>,
+    pub(super) start: Option<u32>,
+    pub(super) taken: BTreeSet<u32>,
+    pub(super) data_count: Option<u32>,
+    pub(super) bodies: Vec<Body<'a>>,
+    pub(super) sections: Vec<Section<'a>>,
+}
+
+pub(super) struct Body<'a> {
+    pub(super) types: FuncToValidate<ValidatorResources>,
+    pub(super) operators: Vec<(Operator<'a>, usize)>,
+    pub(super) locals: Vec<(u32, wasmparser::ValType)>,
+    /// Parameters and locals.
+    pub(super) local_count: u32,
+    pub(super) facts: Facts,
+}
+
+impl<'a> Body<'a> {
+    /// Validates it: all that follows relies on that.
+    fn read(types: FuncToValidate<ValidatorResources>, body: &wasmparser::FunctionBody<'a>) -> Result<Self, Error> {
+        let mut check = same(&types).into_validator(FuncValidatorAllocations::default());
+        let mut watch = Watch::new(check.len_locals());
+        check.validate(body).map_err(Error::invalid)?;
+        let local_count = check.len_locals();
+        let mut check = same(&types).into_validator(FuncValidatorAllocations::default());
+        let mut locals = Vec::new();
+        for local in body.get_locals_reader().map_err(Error::invalid)? {
+            let (count, ty) = local.map_err(Error::invalid)?;
+            check.define_locals(0, count, ty).map_err(Error::invalid)?;
+            locals.push((count, ty));
+        }
+        let mut operators = Vec::new();
+        for operator in body.get_operators_reader().map_err(Error::invalid)?.into_iter_with_offsets() {
+            let (operator, offset) = operator.map_err(Error::invalid)?;
+            watch.see(operators.len(), &operator, &check);
+            check.op(offset, &operator).map_err(Error::invalid)?;
+            operators.push((operator, offset));
+        }
+        let dead = plan::dead(&operators.iter().map(|(operator, _)| operator.clone()).collect::<Vec<_>>());
+        Ok(Self { types, operators, locals, local_count, facts: Facts { nans: watch.finish(), dead } })
+    }
+}
+
+pub(super) enum Section<'a> {
+    Types(wasmparser::TypeSectionReader<'a>),
+    Imports(wasmparser::ImportSectionReader<'a>),
+    Tables(wasmparser::TableSectionReader<'a>),
+    Memories(wasmparser::MemorySectionReader<'a>),
+    Globals(wasmparser::GlobalSectionReader<'a>),
+    Elements(wasmparser::ElementSectionReader<'a>),
+    Data(wasmparser::DataSectionReader<'a>),
+}
+
+pub(super) fn read(module: &[u8], features: WasmFeatures) -> Result<Input<'_>, Error> {
+    let mut input = Input::default();
+    let mut validator = Validator::new_with_features(features);
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload.map_err(Error::invalid)?;
+        let validated = validator.payload(&payload).map_err(Error::invalid)?;
+        if let ValidPayload::Func(types, body) = validated {
+            input.bodies.push(Body::read(types, &body)?);
+            continue;
+        }
+        input.section(payload)?;
+    }
+    Ok(input)
+}
+
+/// What is validated once can be validated again.
+pub(super) fn same(types: &FuncToValidate<ValidatorResources>) -> FuncToValidate<ValidatorResources> {
+    let FuncToValidate { resources, index, ty, features } = types;
+    FuncToValidate { resources: resources.clone(), index: *index, ty: *ty, features: *features }
+}
+
+impl<'a> Input<'a> {
+    fn section(&mut self, payload: Payload<'a>) -> Result<(), Error> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for group in section.clone() {
+                    for ty in group.map_err(Error::invalid)?.into_types() {
+                        self.types.push(match ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => Some((ty.params().to_vec(), ty.results().to_vec())),
+                            _ => None,
+                        });
+                    }
+                }
+                self.sections.push(Section::Types(section));
+            }
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    match import.map_err(Error::invalid)?.ty {
+                        wasmparser::TypeRef::Func(ty) | wasmparser::TypeRef::FuncExact(ty) => {
+                            self.functions.push(ty);
+                            self.imported_functions += 1;
+                        }
+                        wasmparser::TypeRef::Table(_) => {
+                            self.tables += 1;
+                            self.shares_tables = true;
+                        }
+                        wasmparser::TypeRef::Memory(_) => self.memories += 1,
+                        wasmparser::TypeRef::Global(ty) => self.globals.push(ty),
+                        wasmparser::TypeRef::Tag(_) => {}
+                    }
+                }
+                self.sections.push(Section::Imports(section));
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section {
+                    self.functions.push(ty.map_err(Error::invalid)?);
+                }
+            }
+            Payload::TableSection(section) => {
+                self.tables += section.count();
+                self.sections.push(Section::Tables(section));
+            }
+            Payload::MemorySection(section) => {
+                self.memories += section.count();
+                self.sections.push(Section::Memories(section));
+            }
+            Payload::GlobalSection(section) => {
+                for global in section.clone() {
+                    let global = global.map_err(Error::invalid)?;
+                    self.globals.push(global.ty);
+                    self.references(&global.init_expr)?;
+                }
+                self.sections.push(Section::Globals(section));
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export.map_err(Error::invalid)?;
+                    if export.name.starts_with(names::PREFIX) {
+                        return Err(Error::Reserved(export.name.chars().take(60).collect()));
+                    }
+                    self.shares_tables |= export.kind == wasmparser::ExternalKind::Table;
+                    self.exports.push(export);
+                }
+            }
+            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::ElementSection(section) => {
+                for element in section.clone() {
+                    match element.map_err(Error::invalid)?.items {
+                        wasmparser::ElementItems::Functions(functions) => {
+                            for function in functions {
+                                self.taken.insert(function.map_err(Error::invalid)?);
+                            }
+                        }
+                        wasmparser::ElementItems::Expressions(_, expressions) => {
+                            for expression in expressions {
+                                self.references(&expression.map_err(Error::invalid)?)?;
+                            }
+                        }
+                    }
+                }
+                self.sections.push(Section::Elements(section));
+            }
+            Payload::DataCountSection { count, .. } => self.data_count = Some(count),
+            Payload::DataSection(section) => self.sections.push(Section::Data(section)),
+            // Names and producers say nothing about what runs.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn references(&mut self, expression: &wasmparser::ConstExpr<'_>) -> Result<(), Error> {
+        for operator in expression.get_operators_reader() {
+            if let Operator::RefFunc { function_index } = operator.map_err(Error::invalid)? {
+                self.taken.insert(function_index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A command's `main`: the start function, if any, then `_start`. Its number among the defined
+/// functions; a library has none and keeps its start section.
+pub(super) fn add_main(input: &mut Input<'_>) -> Result<Option<u32>, Error> {
+    let entry = input.exports.iter().find(|export| export.name == "_start" && export.kind == wasmparser::ExternalKind::Func).map(|export| export.index);
+    let Some((entry, sample)) = entry.zip(input.bodies.first().map(|body| body.types.resources.clone())) else { return Ok(None) };
+    let ty = input.functions[entry as usize];
+    if input.types.get(ty as usize).and_then(Option::as_ref) != Some(&(vec![], vec![])) {
+        return Ok(None);
+    }
+    let calls = input.start.take().into_iter().chain([entry]).map(|function_index| Operator::Call { function_index });
+    let operators = calls.chain([Operator::End]).map(|operator| (operator, 1)).collect();
+    let index = input.functions.len() as u32;
+    let features = input.bodies[0].types.features;
+    input.functions.push(ty);
+    let types = FuncToValidate { resources: sample, index, ty, features };
+    input.bodies.push(Body { types, operators, locals: vec![], local_count: 0, facts: Facts { nans: Nans::default(), dead: vec![false; 3] } });
+    Ok(Some(index - input.imported_functions))
+}
+
+impl Input<'_> {
+    pub(super) fn any(&self, is: impl Fn(&Operator<'_>) -> bool) -> bool {
+        self.bodies.iter().any(|body| body.operators.iter().any(|(operator, _)| is(operator)))
+    }
+
+    /// Whether references are part of what changes while it runs, beside those in frames.
+    pub(super) fn moves_references(&self) -> bool {
+        use Operator as O;
+        self.globals.iter().any(|global| global.mutable && matches!(global.content_type, wasmparser::ValType::Ref(_)))
+            || self
+                .any(|operator| matches!(operator, O::TableSet { .. } | O::TableGrow { .. } | O::TableFill { .. } | O::TableCopy { .. } | O::TableInit { .. }))
+    }
+
+    pub(super) fn dropped(&self) -> BTreeSet<Segment> {
+        self.bodies.iter().flat_map(|body| &body.operators).filter_map(|(operator, _)| Segment::dropped_by(operator)).collect()
+    }
+}

@@ -173,6 +173,50 @@ fn any_segment_of_a_history_can_be_run_again() {
     std::fs::write(&index, text.replace(claimed, &claimed.chars().rev().collect::<String>())).unwrap();
     assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "1"]).unwrap().status.code(), Some(1));
     assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "99"]).unwrap().status.code(), Some(66));
+    // A right segment from a checkpoint that is not the one of its mark.
+    std::fs::write(&index, text).unwrap();
+    std::fs::copy(bench.scratch().join("past/2.fog"), bench.scratch().join("past/1.fog")).unwrap();
+    let other = bench.fog(&["verify", "segment", "past", "--segment", "1"]).unwrap();
+    assert_eq!(other.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("mark 1 is not what the history says"), "{}", String::from_utf8_lossy(&other.stderr));
+}
+
+/// The engine keeps the history of a job that asks for one, through the death of a worker.
+#[cfg(unix)]
+#[test]
+fn a_job_of_the_engine_keeps_its_history() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    bench.work_always().unwrap();
+    let text = format!(
+        "version = 1\nname = \"primes\"\nmodule = \"{}\"\nargs = [\"13\", \"300\"]\nsegment = 500_000_000\n[limits]\nunits = 1_000_000_000_000\n",
+        example("lucas-lehmer")
+    );
+    let file = bench.scratch().join("job.toml");
+    std::fs::write(&file, &text).unwrap();
+    bench.json(&["submit", "job.toml"]).unwrap();
+    let marks = || bench.json(&["job", "show", "1"]).ok()?["tasks"][0]["marks"].as_u64();
+    wait_for("two marks", Duration::from_secs(60), || marks().filter(|marks| *marks >= 2)).unwrap();
+    assert!(Command::new("pkill").args(["-9", "-P", &bench.pid().unwrap().to_string()]).status().unwrap().success());
+    let job = wait_for("the end", Duration::from_secs(120), || ended(&bench, "1")).unwrap();
+    assert!(job["tasks"][0]["attempts"].as_array().unwrap().len() >= 2, "{job}");
+    let written = bench.json(&["job", "export-history", "1", "-o", "past"]).unwrap();
+    let count = written["marks"].as_u64().unwrap();
+    assert!(count >= 4 && written["checkpoints"] == count && written["ended"] == true, "{written}");
+    for segment in 0..=count {
+        let engine = if segment == 2 { "interpreted" } else { "compiled" };
+        let again = bench.fog(&["verify", "segment", "past", "--segment", &segment.to_string(), "--engine", engine]).unwrap();
+        assert_eq!(again.status.code(), Some(0), "{segment}: {} {}", String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
+    }
+    assert_eq!(bench.fog(&["job", "export-history", "1", "-o", "past"]).unwrap().status.code(), Some(65), "nothing is written over");
+    assert_eq!(bench.fog(&["job", "export-history", "1", "--task", "7", "-o", "other"]).unwrap().status.code(), Some(66));
+    std::fs::write(bench.scratch().join("short.toml"), text.replace("500_000_000", "5")).unwrap();
+    let refused = bench.fog(&["submit", "short.toml"]).unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("at least 100000000"), "{}", String::from_utf8_lossy(&refused.stderr));
+    // Gone with the job.
+    assert!(bench.data().join("histories/1-0").is_dir());
+    assert!(bench.fog(&["job", "remove", "1"]).unwrap().status.success());
+    wait_for("the history to go", Duration::from_secs(30), || (!bench.data().join("histories/1-0").exists()).then_some(())).unwrap();
 }
 
 /// A real Secret Service on a bus of its own.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::verdict::VerdictView;
-use crate::view::{Check, EstimateView, Example, HistoryPoint, JobDetail, JobSummary, Snapshot};
+use crate::view::{Check, EstimateView, Example, HistoryPoint, HistoryView, JobDetail, JobSummary, Snapshot};
 
 /// Raised when an older front end could misread an answer.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -112,6 +112,15 @@ pub enum Command {
         /// Where to; an existing file is replaced.
         path: String,
     },
+    /// Write the history of a task with its program and inputs to a folder → [`Reply::TaskHistory`].
+    ExportHistory {
+        /// Which job.
+        id: JobId,
+        /// Which task.
+        index: u32,
+        /// Where to; made when missing.
+        folder: String,
+    },
     /// The settings in force → [`Reply::Settings`].
     Settings,
     /// Change settings, all or none; null returns one to its default → [`Reply::Done`].
@@ -211,6 +220,8 @@ pub enum Reply {
     },
     /// To [`Command::Checkpoint`] and [`Command::ExportCheckpoint`].
     Checkpoints(Vec<CheckpointView>),
+    /// To [`Command::ExportHistory`].
+    TaskHistory(HistoryView),
     /// To [`Command::Settings`]: every key with its value.
     Settings(BTreeMap<String, serde_json::Value>),
     /// To [`Command::History`].

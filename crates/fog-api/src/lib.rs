@@ -16,6 +16,6 @@ pub use event::{Event, EventBody, Notice};
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{
-    ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, JobCounts, JobDetail, JobSummary, JournalLine, OutputView, Snapshot,
-    Status, TaskView, Today,
+    ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, HistoryView, JobCounts, JobDetail, JobSummary, JournalLine, OutputView,
+    Snapshot, Status, TaskView, Today,
 };

@@ -198,6 +198,24 @@ pub struct TaskView {
     pub outputs: Vec<OutputView>,
     /// Its tries.
     pub attempts: Vec<AttemptView>,
+    /// Marks its history holds.
+    #[serde(default)]
+    pub marks: u32,
+}
+
+/// The history of a task, as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryView {
+    /// Which task.
+    pub index: u32,
+    /// Units between two marks.
+    pub segment: u64,
+    /// Marks so far.
+    pub marks: u32,
+    /// Checkpoints that go with them.
+    pub checkpoints: u32,
+    /// The last segment is there too.
+    pub ended: bool,
 }
 
 /// One file of a result.

@@ -381,6 +381,19 @@ pub enum JobVerb {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Write a task's history to a folder: its checkpoint and hash at every mark, with its program and inputs
+    ///
+    /// The job file's 'segment' says how far the marks lie apart. Check one stretch with `fog verify segment`.
+    ExportHistory {
+        /// Its number
+        id: JobId,
+        /// Which task
+        #[arg(long, default_value_t = 0)]
+        task: u32,
+        /// The folder
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
     /// Write its results to a folder, or print the assembled result
     Result {
         /// Its number

@@ -190,6 +190,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Checkpoint { id }).await,
         JobVerb::Checkpoint { id, output: Some(output) } => return export_checkpoint(context, &client, id, None, &output).await,
         JobVerb::ExportCheckpoint { id, task, output } => return export_checkpoint(context, &client, id, task, &output).await,
+        JobVerb::ExportHistory { id, task, output } => return export_history(context, &client, id, task, &output).await,
         JobVerb::Pause { id } => change(id, JobAction::Pause),
         JobVerb::Resume { id } => change(id, JobAction::Resume),
         JobVerb::Cancel { id } => change(id, JobAction::Cancel),
@@ -275,12 +276,31 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId) -> Result<
         ]);
     }
     print_table(&rows);
+    for task in detail.tasks.iter().filter(|task| task.marks > 0) {
+        print_text(&format!("task {}: {}", task.index, words.with("task-marks", &[("n", f64::from(task.marks).into())])));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn export_checkpoint(context: &Context, client: &Client, id: JobId, index: Option<u32>, output: &Path) -> Result<ExitCode, Failure> {
     let path = absolute(output)?.to_string_lossy().into_owned();
     checkpoints(context, client, Command::ExportCheckpoint { id, index, path }).await
+}
+
+async fn export_history(context: &Context, client: &Client, id: JobId, index: u32, output: &Path) -> Result<ExitCode, Failure> {
+    let folder = absolute(output)?;
+    match client.call(Command::ExportHistory { id, index, folder: folder.to_string_lossy().into_owned() }).await? {
+        Reply::TaskHistory(written) if context.json => print_json(&written)?,
+        Reply::TaskHistory(written) => {
+            let segments = written.marks + u32::from(written.ended);
+            print_text(&format!("{} with {segments} segments, {} checkpoints", folder.display(), written.checkpoints));
+            if segments > 0 {
+                print_text(&format!("Check one: fog verify segment {} --segment {}", folder.display(), segments / 2));
+            }
+        }
+        other => return Err(unexpected(&other)),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn checkpoints(context: &Context, client: &Client, command: Command) -> Result<ExitCode, Failure> {

@@ -121,6 +121,10 @@ impl<'a> Saver<'a> {
         Self { place, spec, writing, waiting: Vec::new(), units: 0, is_frozen: false }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.place.path
+    }
+
     pub(crate) fn every(&self) -> Duration {
         self.place.every
     }
@@ -247,6 +251,17 @@ pub(crate) struct Parts {
     pub(crate) stdin: Option<PathBuf>,
 }
 
+impl Parts {
+    pub(crate) fn read(&self) -> Result<CheckpointFiles, ApiError> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| ApiError { kind: ErrorKind::Storage, message: format!("{}: {e}", path.display()) });
+        Ok(CheckpointFiles {
+            module: read(&self.module)?,
+            inputs: self.inputs.iter().map(read).collect::<Result<_, _>>()?,
+            stdin: self.stdin.as_ref().map(read).transpose()?,
+        })
+    }
+}
+
 /// Writes the checkpoint at `place` with its program and inputs, unsealed, to `path`.
 pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Result<(u64, i64), ApiError> {
     let api = |kind, message: String| ApiError { kind, message };
@@ -254,13 +269,7 @@ pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Res
         return Err(api(ErrorKind::NotFound, "the task has no checkpoint yet".to_owned()));
     }
     let (checkpoint, _) = Checkpoint::read(&place.path, place.key.as_ref()).map_err(|e| api(e.kind(), e.to_string()))?;
-    let read = |path: &PathBuf| std::fs::read(path).map_err(|e| api(ErrorKind::Storage, format!("{}: {e}", path.display())));
-    let files = CheckpointFiles {
-        module: read(&parts.module)?,
-        inputs: parts.inputs.iter().map(read).collect::<Result<_, _>>()?,
-        stdin: parts.stdin.as_ref().map(read).transpose()?,
-    };
-    let generation = checkpoint.into_generation(Some(files)).map_err(|e| api(ErrorKind::Bug, e))?;
+    let generation = checkpoint.into_generation(Some(parts.read()?)).map_err(|e| api(ErrorKind::Bug, e))?;
     CheckpointWriter::new(path.to_owned(), None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
     Ok((generation.header.units, generation.header.taken_ms))
 }

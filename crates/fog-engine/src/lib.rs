@@ -11,6 +11,7 @@ mod doctor;
 mod estimate;
 mod examples;
 mod handle;
+mod histories;
 mod keychain;
 mod policy;
 mod query;

@@ -8,6 +8,7 @@ use fog_types::job::Assemble;
 use fog_types::{ErrorKind, HasKind, JobId, TaskId, TaskState};
 
 use crate::assemble;
+use crate::histories;
 use crate::views::job_summary;
 
 /// Tasks on one page of a job's detail.
@@ -56,6 +57,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
                 .into_iter()
                 .map(|a| AttemptView { started_ms: a.started.0, ended_ms: a.ended.map(|at| at.0), outcome: a.outcome, detail: a.detail })
                 .collect(),
+            marks: if row.file.segment.is_some() { histories::marks(store.folder(), task.id) } else { 0 },
         });
     }
     let journal = store.journal(id, 200)?;

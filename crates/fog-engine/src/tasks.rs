@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use fog_runtime::{EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash};
+use fog_runtime::{
+    EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash,
+};
 use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
 use fog_types::job::{JobFile, Map};
 use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
@@ -11,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::checkpoints::{CheckpointPlace, SaveWish, Saver};
 use crate::core::Message;
+use crate::histories::Historian;
 
 /// Everything a task needs from the store, looked up before it starts.
 pub(crate) struct Launch {
@@ -21,6 +24,16 @@ pub(crate) struct Launch {
     pub(crate) artifact: PathBuf,
     pub(crate) spec: TaskSpec,
     pub(crate) place: CheckpointPlace,
+    /// Most bytes that histories may take.
+    pub(crate) history_cap: u64,
+}
+
+impl Launch {
+    /// Of a task whose job wants one.
+    fn historian(&self) -> Result<Option<Historian>, WorkerError> {
+        let open = |segments: Segments| Historian::open(&self.data_folder, self.claim.task, &self.place.module.to_hex(), segments.units, self.history_cap);
+        self.spec.segments.map(open).transpose()
+    }
 }
 
 /// What a task says to the loop.
@@ -74,7 +87,7 @@ pub(crate) fn spec_of<E>(
         // Tasks of one job draw different numbers, the same ones every time.
         seed: file.seed.wrapping_add(u64::from(index)),
         duty,
-        segments: None,
+        segments: file.segment.map(|segment| Segments::of(segment.0, true)),
     })
 }
 
@@ -104,6 +117,7 @@ async fn attempt_once(
         spec.duty = *duty.borrow_and_update();
         let mut collector = Collector::new(launch)?;
         let mut saver = Saver::new(&launch.place, &launch.spec);
+        let mut historian = launch.historian()?;
         let state = match &saved {
             Some(saved) => {
                 collector.take(FromWorker::Stdout(saved.stdout.clone()))?;
@@ -115,10 +129,16 @@ async fn attempt_once(
         };
         let worker = Worker::spawn(&launch.program, spec, state)?;
         let mut links = Links { attempt: launch.claim.attempt, duty, wishes, to };
-        let watched = watch_worker(worker, &mut collector, &mut saver, &mut links).await;
+        let watched = watch_worker(worker, &mut collector, &mut saver, historian.as_mut(), &mut links).await;
         saver.settle().await;
         match watched? {
-            Some(report) => return collector.finish(report),
+            Some(report) => {
+                let end = collector.finish(report)?;
+                if let (Some(historian), TaskEnd::Result { report, hash, .. }) = (historian, &end) {
+                    historian.end(report.units.0, hash);
+                }
+                return Ok(end);
+            }
             None if is_last_try => break,
             None => {
                 // Compiled by another build, or damaged: once more from the module.
@@ -130,7 +150,13 @@ async fn attempt_once(
 }
 
 /// Follows a worker to its end; `None` when its compiled module was stale.
-async fn watch_worker(mut worker: Worker, collector: &mut Collector, saver: &mut Saver<'_>, links: &mut Links<'_>) -> Result<Option<Report>, WorkerError> {
+async fn watch_worker(
+    mut worker: Worker,
+    collector: &mut Collector,
+    saver: &mut Saver<'_>,
+    mut historian: Option<&mut Historian>,
+    links: &mut Links<'_>,
+) -> Result<Option<Report>, WorkerError> {
     let (attempt, to, duty) = (links.attempt, links.to, &mut links.duty);
     let tell = async |news| drop(to.send(Message::Task(attempt, news)).await);
     tell(TaskNews::Started { pid: worker.pid(), units: saver.units }).await;
@@ -157,10 +183,15 @@ async fn watch_worker(mut worker: Worker, collector: &mut Collector, saver: &mut
             event = worker.events.recv() => match event {
                 Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(piece).await?,
                 Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
-                    if let Some(units) = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await {
+                    let kept = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await;
+                    if let Some(historian) = &mut historian {
+                        historian.keep(saver.path(), kept.is_some()).await?;
+                    }
+                    if let Some(units) = kept {
                         tell(TaskNews::Saved { units }).await;
                     }
                 }
+                Some(WorkerEvent::Message(FromWorker::Mark(mark))) => historian.as_mut().map_or(Ok(()), |historian| historian.mark(mark))?,
                 Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
                 Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
                 Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog_instrument::names;
 use fog_types::{ByteCount, Limits, WorkUnits};
-use wasmtime::{Caller, Linker, Module, Store, Trap, Val};
+use wasmtime::{Caller, Global, Linker, Module, Store, Trap, Val};
 
 pub(crate) use self::references::Numbers;
 use crate::compile;
@@ -266,6 +266,14 @@ fn drive(
     let is_continued = snapshot.is_some();
     if let Some(snapshot) = snapshot {
         state::restore(store, instance, snapshot).map_err(RunError::Checkpoint)?;
+        if store.data().meter.segments.is_some_and(|segments| !segments.keep) {
+            // Who compares has to know where it really begins.
+            let state = state::identity(store, instance).map_err(RunError::Engine)?;
+            let meter = &store.data().meter;
+            let mark = Mark { number: meter.marks, units: meter.used(meter.stopped_with), state };
+            store.data_mut().control.mark(mark);
+        }
+        go_on(store, left)?;
     }
     store.data_mut().observer.started();
     let mut entry = if is_continued { names::RESUME } else { names::MAIN };
@@ -308,11 +316,16 @@ fn drive(
                 Order::Abandon => return Err(RunError::Abandoned),
             }
         }
-        let meter = &mut store.data_mut().meter;
-        let count = grant(meter, meter.stopped_with);
-        left.set(&mut *store, Val::I64(count)).map_err(|e| RunError::Engine(format!("{e:#}")))?;
+        go_on(store, left)?;
         entry = names::RESUME;
     }
+}
+
+/// Grants the stopped machine what it needs to go on.
+fn go_on(store: &mut Store<Context>, left: Global) -> Result<(), RunError> {
+    let meter = &mut store.data_mut().meter;
+    let count = grant(meter, meter.stopped_with);
+    left.set(&mut *store, Val::I64(count)).map_err(|e| RunError::Engine(format!("{e:#}")))
 }
 
 /// Stands in while the real one is busy; the task stands still then.

@@ -38,7 +38,8 @@ pub struct TaskSpec {
 pub struct Segments {
     /// Work units between two marks: a multiple of [`SLICE_UNITS`], above 0.
     pub units: u64,
-    /// A whole checkpoint goes with each mark.
+    /// A whole checkpoint goes with each mark. Without, a run that is continued first announces the mark
+    /// it begins at, with what its state really is.
     pub keep: bool,
 }
 

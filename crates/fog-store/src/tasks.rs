@@ -187,17 +187,23 @@ impl Store {
         Ok(query.query_row([now.0], |row| row.get::<_, Option<i64>>(0))?.map(UnixMillis))
     }
 
-    /// Puts a claimed task back without counting a failure.
+    /// Puts a claimed task back without counting a failure. One that has saved more than before is
+    /// not in a row of failures any more.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn release_task(&mut self, claim: Claim, why: &str, now: UnixMillis) -> Result<(), StoreError> {
+    pub fn release_task(&mut self, claim: Claim, why: &str, has_advanced: bool, now: UnixMillis) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         if end_attempt(&transaction, claim, "interrupted", why, WorkUnits(0), now)? {
             transaction.execute(
                 "UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'",
                 params![claim.task.job.0, claim.task.index],
             )?;
+            if has_advanced {
+                let TaskId { job, index } = claim.task;
+                transaction.execute("UPDATE tasks SET attempts = 0, problem = '' WHERE job_id = ?1 AND idx = ?2", params![job.0, index])?;
+                transaction.execute("UPDATE jobs SET failures_in_row = 0 WHERE id = ?1", [job.0])?;
+            }
         }
         transaction.commit()?;
         Ok(())

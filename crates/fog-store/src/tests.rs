@@ -116,6 +116,29 @@ fn a_failed_attempt_waits_for_its_back_off() {
     assert!(store.claim_task("test", UnixMillis(100)).unwrap().is_some());
 }
 
+#[test]
+fn failures_before_an_advance_are_not_in_a_row_with_those_behind_it() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    let mut at = 0;
+    let mut claim = |store: &mut Store| {
+        at += 10;
+        store.claim_task("test", UnixMillis(at)).unwrap().unwrap()
+    };
+    for in_a_row in 1..=2 {
+        let failed = claim(&mut store);
+        assert_eq!(store.fail_task(failed, &broke(), Failure::Retry(UnixMillis(0)), UnixMillis(1)).unwrap(), Some(in_a_row));
+    }
+    let advanced = claim(&mut store);
+    store.release_task(advanced, "killed", true, UnixMillis(1)).unwrap();
+    assert_eq!((store.task(advanced.task).unwrap().attempts, store.job(id).unwrap().failures_in_row), (0, 0));
+    let stuck = claim(&mut store);
+    assert_eq!(store.fail_task(stuck, &broke(), Failure::Retry(UnixMillis(0)), UnixMillis(1)).unwrap(), Some(1));
+    let released = claim(&mut store);
+    store.release_task(released, "shut down", false, UnixMillis(1)).unwrap();
+    assert_eq!(store.task(released.task).unwrap().attempts, 1);
+}
+
 fn broke() -> FailedAttempt {
     FailedAttempt { problem: "it broke".to_owned(), units: WorkUnits(1), exit_code: None, logs: None }
 }

@@ -15,6 +15,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Most tasks one job may have.
 pub const MAX_TASKS: u32 = 100_000;
+/// Most marks one task may come to.
+pub const MAX_MARKS: u64 = 10_000;
 const MAX_LIST: usize = 4096;
 const MAX_TEXT: usize = 64 << 10;
 
@@ -48,6 +50,10 @@ pub struct JobFile {
     pub map: Map,
     /// How results of the tasks become one.
     pub assemble: Assemble,
+    /// Units between two marks at which each task keeps its checkpoint and the hash of its state, so
+    /// that any segment can be run again; `None` keeps none.
+    #[serde(default)]
+    pub segment: Option<WorkUnits>,
 }
 
 /// How a job splits into tasks.
@@ -137,6 +143,7 @@ struct RawJob {
     attempts: Option<u32>,
     #[serde(default)]
     seed: u64,
+    segment: Option<u64>,
     map: Option<RawMap>,
     result: Option<RawResult>,
 }
@@ -266,6 +273,7 @@ impl JobFile {
             seed: 0,
             map: Map::One,
             assemble: Assemble::Separate,
+            segment: None,
         }
     }
 
@@ -349,6 +357,12 @@ impl JobFile {
         if !(1..=100).contains(&self.attempts) {
             return Err(value(format!("'attempts' is {}; it must lie between 1 and 100", self.attempts)));
         }
+        if let Some(segment) = self.segment
+            && (segment.0 == 0 || self.limits.units.0 / segment.0 > MAX_MARKS)
+        {
+            let least = (self.limits.units.0 / MAX_MARKS).max(1);
+            return Err(value(format!("'segment' is {}; with this limit of units it must be at least {least} (at most {MAX_MARKS} marks)", segment.0)));
+        }
         if let Map::Range { from, to } = self.map
             && (to <= from || to.checked_sub(from).is_none_or(|n| n > i64::from(MAX_TASKS)))
         {
@@ -405,6 +419,7 @@ impl RawJob {
             seed: self.seed,
             map,
             assemble,
+            segment: self.segment.map(WorkUnits),
         };
         job.check()?;
         Ok(job)

@@ -172,6 +172,10 @@ job-log = Was geschah
 job-task-list = Aufgaben
 job-result-picture = Das Bild bisher
 job-no-output = Nichts wurde ausgegeben.
+task-marks = { $n ->
+    [one] ein Abschnitt aufbewahrt, der sich nachprüfen lässt
+   *[other] { $n } Abschnitte aufbewahrt, die sich nachprüfen lassen
+}
 job-module = Programm { $id }…
 job-hash = Ergebnis-Hash
 back = Zurück

@@ -172,6 +172,10 @@ job-log = What happened
 job-task-list = Tasks
 job-result-picture = The picture so far
 job-no-output = Nothing was printed.
+task-marks = { $n ->
+    [one] one segment kept that can be checked
+   *[other] { $n } segments kept that can be checked
+}
 job-module = program { $id }…
 job-hash = Result hash
 back = Back

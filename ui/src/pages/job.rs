@@ -140,6 +140,7 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
                 {(task.state == TaskState::Running).then(|| format!(" {} %", task.permille / 10))}
                 {(tries > 1).then(|| format!(" ×{tries}"))}
                 {(!task.problem.is_empty()).then(|| view! { <p class="bad">{task.problem.clone()}</p> })}
+                {(task.marks > 0).then(|| view! { <p class="meta">{move || words().with("task-marks", &[("n", f64::from(task.marks).into())])}</p> })}
                 {(!files.is_empty()).then(|| view! { <p class="meta">{files.clone()}</p> })}
             </td>
             <td class="meta">{move || if ended { format!("{} · {:.1} s", words().units(units), active_ms as f64 / 1000.0) } else { String::new() }}</td>

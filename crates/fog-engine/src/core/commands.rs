@@ -47,6 +47,7 @@ impl Core {
                 Err(error) => Err(error),
             },
             Command::Checkpoint { id } => return self.checkpoint(id, answer),
+            Command::ExportHistory { id, index, folder } => return self.export_history(id, index, folder.into(), answer),
             Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
             Command::Export { id, folder } => {
                 let folder = PathBuf::from(folder);

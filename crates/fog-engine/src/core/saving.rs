@@ -5,11 +5,13 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use fog_api::{ApiError, CheckpointView, Reply};
+use fog_store::JobRow;
 use fog_types::{ErrorKind, JobId, Percent, TaskId};
 use tokio::sync::oneshot;
 
 use super::Core;
-use crate::checkpoints::{self, Parts, checkpoint_path};
+use crate::checkpoints::{self, CheckpointPlace, Parts, checkpoint_path};
+use crate::histories;
 use crate::query::to_api;
 use crate::tasks::{self};
 
@@ -75,6 +77,34 @@ impl Core {
         });
     }
 
+    /// Where the checkpoint of a task lies, and what travels with it.
+    fn parts_of(&self, job: &JobRow, task: TaskId) -> Result<(CheckpointPlace, Parts), ApiError> {
+        let spec = tasks::spec_of(&job.file, &job.blobs, task.index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
+        let parts = Parts {
+            module: self.store.blob(job.blobs.module).map_err(to_api)?,
+            inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),
+            stdin: spec.stdin,
+        };
+        Ok((self.place_of(job, task), parts))
+    }
+
+    pub(super) fn export_history(&self, id: JobId, index: u32, folder: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let task = TaskId { job: id, index };
+        let prepared = self.store.job(id).map_err(to_api).and_then(|job| {
+            if index >= job.tasks_total {
+                let message = format!("job {id} has {} tasks, numbered from 0", job.tasks_total);
+                return Err(ApiError { kind: ErrorKind::NotFound, message });
+            }
+            self.parts_of(&job, task)
+        });
+        let (place, parts) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let data_folder = self.store.folder().to_owned();
+        tokio::task::spawn_blocking(move || drop(answer.send(histories::export(&data_folder, task, &place, &parts, &folder).map(Reply::TaskHistory))));
+    }
+
     pub(super) fn export_checkpoint(&self, id: JobId, index: Option<u32>, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let prepared = || -> Result<_, ApiError> {
             let job = self.store.job(id).map_err(to_api)?;
@@ -82,14 +112,7 @@ impl Core {
             let kept = || (0..job.tasks_total).find(|index| checkpoint_path(self.store.folder(), TaskId { job: id, index: *index }).exists());
             let none = || ApiError { kind: ErrorKind::NotFound, message: format!("no task of job {id} has a checkpoint; it has not begun, or has ended") };
             let index = index.or(running).or_else(kept).ok_or_else(none)?;
-            let task = TaskId { job: id, index };
-            let place = self.place_of(&job, task);
-            let spec = tasks::spec_of(&job.file, &job.blobs, index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
-            let parts = Parts {
-                module: self.store.blob(job.blobs.module).map_err(to_api)?,
-                inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),
-                stdin: spec.stdin,
-            };
+            let (place, parts) = self.parts_of(&job, TaskId { job: id, index })?;
             Ok((index, place, parts, self.ask_to_save(id, Some(index))))
         };
         let (index, place, parts, asked) = match prepared() {

@@ -69,6 +69,7 @@ impl Core {
         let place = self.place_of(job, claim.task);
         Ok(Launch {
             place,
+            history_cap: self.settings.storage_cap().0 / 2,
             claim,
             program: self.config.worker.clone(),
             data_folder: self.store.folder().to_owned(),
@@ -223,7 +224,7 @@ impl Core {
             // Killed or crashed on its way, with more saved than before: it goes on from there and nobody
             // waits. A crash that comes again at the same place saves nothing new and counts below.
             TaskEnd::Unlucky { problem, report: None, .. } if has_advanced => {
-                self.store.release_task(claim, &problem, now)?;
+                self.store.release_task(claim, &problem, true, now)?;
                 self.announce_job(claim.task.job);
                 Ok(())
             }
@@ -295,7 +296,7 @@ impl Core {
                 }
                 job_task.abort();
             });
-            if let Err(error) = self.store.release_task(active.claim, why, now) {
+            if let Err(error) = self.store.release_task(active.claim, why, active.has_advanced, now) {
                 tracing::error!(%error, "a task could not be put back; it is at the next start");
             }
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use fog_instrument::names;
 use wasmtime::{Extern, Global, Instance, Memory, Ref, Store, Table, Val};
 
-use super::grant;
 use super::references::References;
 use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker};
 use crate::wasi::Context;
@@ -62,7 +61,8 @@ fn parts(store: &mut Store<Context>, instance: Instance) -> Result<(Vec<Memory>,
     Ok((memories, rest))
 }
 
-/// Puts a fresh instance where the snapshot was taken. The snapshot may come from anywhere.
+/// Puts a fresh instance where the snapshot was taken: stopped, with nothing granted yet. The snapshot
+/// may come from anywhere.
 pub(super) fn restore(store: &mut Store<Context>, instance: Instance, snapshot: Snapshot) -> Result<(), String> {
     let failed = |e: wasmtime::Error| format!("{e:#}");
     let sizes: Vec<u64> = snapshot.memory_sizes().collect();
@@ -101,12 +101,11 @@ pub(super) fn restore(store: &mut Store<Context>, instance: Instance, snapshot: 
     let wasi = snapshot.wasi(store.data().vfs.state_limit()).map_err(|e| e.to_string())?;
     let context = store.data_mut();
     context.restore(wasi)?;
-    context.meter.marks = context.meter.marks_at(snapshot.units().0);
-    context.meter.granted = snapshot.granted;
-    context.meter.active = Duration::from_millis(snapshot.active_millis);
-    let count = grant(&mut context.meter, snapshot.left);
-    let left = context.left.ok_or("the module has no count")?;
-    left.set(&mut *store, Val::I64(count)).map_err(failed)
+    let meter = &mut context.meter;
+    meter.marks = meter.marks_at(snapshot.units().0);
+    (meter.granted, meter.stopped_with) = (snapshot.granted, snapshot.left);
+    meter.active = Duration::from_millis(snapshot.active_millis);
+    Ok(())
 }
 
 fn memory(store: &mut Store<Context>, instance: Instance, name: &str) -> Result<Memory, String> {

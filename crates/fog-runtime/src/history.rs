@@ -1,0 +1,192 @@
+//! The history of a run: a folder with a checkpoint and the identity of the state at each mark, so that
+//! anybody can run one segment of it again. `docs/checkpoint.md` describes the folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fog_types::{ErrorKind, HasKind};
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::Mark;
+use crate::run::SLICE_UNITS;
+
+/// Version of the folder.
+pub const HISTORY_FORMAT: u32 = 1;
+const INDEX: &str = "history.json";
+/// Longest index that is read: ten thousand marks take about 1.5 MB.
+const MAX_INDEX_BYTES: u64 = 16 << 20;
+
+/// What is written about a run, in `history.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    format: u32,
+    /// BLAKE3 of the module, in hexadecimal.
+    pub module: String,
+    /// Units between two marks.
+    pub segment: u64,
+    /// In order.
+    pub marks: Vec<Mark>,
+    /// How it ended, once it has.
+    pub end: Option<HistoryEnd>,
+}
+
+/// The last segment ends here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEnd {
+    /// Work units of the whole run.
+    pub units: u64,
+    /// Identity of its result; `None` when it ended without one.
+    pub result_hash: Option<String>,
+}
+
+/// A history cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Not an index, or one that makes no sense.
+    #[error("{path} is not a history: {problem}")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The worker sent a mark that cannot come next.
+    #[error("mark {number} cannot follow mark {before}")]
+    OutOfTurn {
+        /// Its number.
+        number: u64,
+        /// The last one.
+        before: u64,
+    },
+}
+
+impl HasKind for HistoryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File { .. } => ErrorKind::Storage,
+            Self::Damaged { .. } | Self::OutOfTurn { .. } => ErrorKind::BadInput,
+        }
+    }
+}
+
+impl History {
+    /// Of a run that begins; nothing is written yet.
+    #[must_use]
+    pub fn new(module: &str, segment: u64) -> Self {
+        Self { format: HISTORY_FORMAT, module: module.to_owned(), segment, marks: Vec::new(), end: None }
+    }
+
+    /// Whether a folder holds one.
+    #[must_use]
+    pub fn exists(folder: &Path) -> bool {
+        folder.join(INDEX).exists()
+    }
+
+    /// Reads the index of a folder, which may come from anywhere.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when there is none, or it is damaged.
+    pub fn read(folder: &Path) -> Result<Self, HistoryError> {
+        let path = folder.join(INDEX);
+        let file = |source| HistoryError::File { path: path.clone(), source };
+        let damaged = |problem: String| HistoryError::Damaged { path: path.clone(), problem };
+        if std::fs::metadata(&path).map_err(file)?.len() > MAX_INDEX_BYTES {
+            return Err(damaged("it is too long".to_owned()));
+        }
+        let history: Self = serde_json::from_slice(&std::fs::read(&path).map_err(file)?).map_err(|e| damaged(e.to_string()))?;
+        if history.format != HISTORY_FORMAT {
+            return Err(damaged(format!("it has format {}, this program reads {HISTORY_FORMAT}", history.format)));
+        }
+        let rises = history.marks.windows(2).all(|pair| pair[0].number < pair[1].number && pair[0].units < pair[1].units);
+        if !rises || history.segment == 0 || !history.segment.is_multiple_of(SLICE_UNITS) {
+            return Err(damaged("its marks make no sense".to_owned()));
+        }
+        Ok(history)
+    }
+
+    /// Writes the index; a kill leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// [`HistoryError::File`].
+    pub fn write(&self, folder: &Path) -> Result<(), HistoryError> {
+        let (path, partial) = (folder.join(INDEX), folder.join("history.json.partial"));
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
+        let written = text.and_then(|text| std::fs::write(&partial, text)).and_then(|()| std::fs::rename(&partial, &path));
+        written.map_err(|source| HistoryError::File { path, source })
+    }
+
+    /// Adds the next mark. One that is there already, because the run went on from before it, must be
+    /// the same; whether it is.
+    ///
+    /// # Errors
+    /// [`HistoryError::OutOfTurn`] when it lies before the last one and is none of them.
+    pub fn add(&mut self, mark: Mark) -> Result<bool, HistoryError> {
+        if let Some(known) = self.marks.iter().find(|known| known.number == mark.number) {
+            return Ok(*known == mark);
+        }
+        let before = self.marks.last().map_or(0, |last| last.number);
+        if mark.number <= before {
+            return Err(HistoryError::OutOfTurn { number: mark.number, before });
+        }
+        self.marks.push(mark);
+        Ok(true)
+    }
+
+    /// Segments so far: one to each mark, and the last to the end.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.marks.len() + usize::from(self.end.is_some())
+    }
+
+    /// Where the checkpoint of a mark lies.
+    #[must_use]
+    pub fn checkpoint(folder: &Path, number: u64) -> PathBuf {
+        folder.join(format!("{number}.fog"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+
+    fn mark(number: u64, state: &str) -> Mark {
+        Mark { number, units: number * 1000, state: state.to_owned() }
+    }
+
+    #[test]
+    fn marks_come_in_order_and_again_as_they_were() {
+        let mut history = History::new("aa", SLICE_UNITS);
+        assert!(history.add(mark(1, "x")).unwrap() && history.add(mark(3, "y")).unwrap());
+        assert!(history.add(mark(1, "x")).unwrap(), "the run went on from before it");
+        assert!(!history.add(mark(3, "z")).unwrap(), "another state at the same mark");
+        assert!(matches!(history.add(mark(2, "x")), Err(HistoryError::OutOfTurn { number: 2, before: 3 })));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!History::exists(folder.path()));
+        history.write(folder.path()).unwrap();
+        assert_eq!((History::read(folder.path()).unwrap(), history.segments()), (history, 2));
+    }
+
+    #[test]
+    fn an_index_from_anywhere_is_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History::new("aa", SLICE_UNITS);
+        history.marks = vec![mark(2, "x"), mark(1, "x")];
+        history.write(folder.path()).unwrap();
+        assert!(matches!(History::read(folder.path()), Err(HistoryError::Damaged { .. })));
+        for text in ["", "{}", "[1]"] {
+            std::fs::write(folder.path().join(INDEX), text).unwrap();
+            assert!(matches!(History::read(folder.path()), Err(HistoryError::Damaged { .. })), "{text}");
+        }
+    }
+}

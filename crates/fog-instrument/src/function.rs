@@ -352,12 +352,12 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         Ok(())
     }
 
-    /// Takes units off the count. Leaves the operand stack alone.
-    fn charge(&mut self, units: u64) {
+    /// Takes units off the count, or gives some back. Leaves the operand stack alone.
+    fn charge(&mut self, units: i64) {
         if units == 0 {
             return;
         }
-        let units = I::I64Const(units.cast_signed());
+        let units = I::I64Const(units);
         if self.counts_locally {
             let count = self.local(COUNT, ValType::I64);
             self.puts(&[I::LocalGet(count), units, I::I64Sub, I::LocalSet(count)]);
@@ -392,7 +392,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
     fn charge_after(&mut self, place: usize) -> Result<(), Error> {
         if let Some(units) = self.plan.charges.get(&place).copied() {
             self.open()?;
-            self.charge(units);
+            self.charge(units.cast_signed());
         }
         Ok(())
     }
@@ -400,7 +400,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
     fn entry(&mut self) -> Result<(), Error> {
         if self.plan.entry_charge > 0 {
             self.open()?;
-            self.charge(self.plan.entry_charge);
+            self.charge(self.plan.entry_charge.cast_signed());
         }
         if self.plan.has_entry_check {
             self.close()?;

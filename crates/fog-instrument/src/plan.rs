@@ -45,8 +45,8 @@ pub(crate) struct Span {
     pub(crate) first: u32,
     pub(crate) middle: u32,
     pub(crate) last: u32,
-    /// A branch leads to its end.
-    is_target: bool,
+    /// Branches that lead to its end.
+    branches: u32,
     /// Place of its `end`.
     end: usize,
 }
@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) spans: BTreeMap<usize, Span>,
     /// Units to charge right after the instruction at this place.
     pub(crate) charges: BTreeMap<usize, u64>,
+    /// Units to give back behind a branch that was not taken.
+    pub(crate) refunds: BTreeMap<usize, u64>,
     /// Units to charge at the entry.
     pub(crate) entry_charge: u64,
     liveness: Liveness,
@@ -92,6 +94,17 @@ struct Open {
     is_if: bool,
     has_else: bool,
     is_dead_inside: bool,
+    /// The `br_if` to its end that comes first in its stretch, and that stretch.
+    way_out: Option<(usize, Option<usize>)>,
+}
+
+/// A stretch that is reached by one `br_if` only: charged before that branch, in the stretch which
+/// leads there, one charge does for both; who does not take the branch gets it back.
+struct Early {
+    /// Place of the `end` behind which it begins.
+    end: usize,
+    branch: usize,
+    stretch: Option<usize>,
 }
 
 fn never_goes_on(operator: &Operator<'_>) -> bool {
@@ -130,6 +143,9 @@ impl Plan {
         let mut plan = Self { has_entry_check, sites: 1 + u32::from(has_entry_check), ..Self::default() };
         let mut open: Vec<Open> = Vec::new();
         let mut region: Option<usize> = None;
+        let mut early: Vec<Early> = Vec::new();
+        // Nothing has left the stretch so far, or looked at the count.
+        let mut is_straight = true;
         for (place, operator) in operators.iter().enumerate() {
             use Operator as O;
             if dead[place] {
@@ -139,15 +155,15 @@ impl Plan {
             match operator {
                 O::Block { .. } | O::If { .. } | O::Loop { .. } => {
                     let is_loop = matches!(operator, O::Loop { .. });
-                    plan.spans.insert(place, Span { first: plan.sites, middle: plan.sites, last: plan.sites, is_target: false, end: place });
+                    plan.spans.insert(place, Span { first: plan.sites, middle: plan.sites, last: plan.sites, branches: 0, end: place });
                     if is_loop {
                         plan.loops.insert(place, plan.sites);
                         plan.sites += 1;
                     }
                     let is_if = matches!(operator, O::If { .. });
-                    open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false });
+                    open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false, way_out: None });
                     if is_loop || is_if {
-                        region = Some(place);
+                        (region, is_straight) = (Some(place), true);
                     }
                 }
                 O::Else => {
@@ -157,27 +173,57 @@ impl Plan {
                             span.middle = plan.sites;
                         }
                     }
-                    region = Some(place);
+                    (region, is_straight) = (Some(place), true);
                 }
                 O::End => {
                     let Some(frame) = open.pop() else { break };
+                    let branches = plan.spans.get(&frame.place).map_or(0, |span| span.branches);
+                    if let (1, true, Some((branch, stretch))) = (branches, frame.is_dead_inside, frame.way_out) {
+                        early.push(Early { end: place, branch, stretch });
+                    }
                     let is_join = plan.close(&frame, place);
                     if is_join || frame.is_dead_inside {
-                        region = Some(place);
+                        (region, is_straight) = (Some(place), true);
                     }
                 }
-                O::Br { relative_depth } | O::BrIf { relative_depth } => plan.target(&open, *relative_depth),
+                O::BrIf { relative_depth } => {
+                    plan.target(&open, *relative_depth);
+                    if let (0, true, Some(frame)) = (relative_depth, is_straight, open.last_mut())
+                        && !frame.is_loop
+                        && !frame.is_if
+                    {
+                        frame.way_out = Some((place, region));
+                    }
+                    is_straight = false;
+                }
+                O::Br { relative_depth } => plan.target(&open, *relative_depth),
                 O::BrTable { targets } => {
                     targets.targets().flatten().chain([targets.default()]).for_each(|depth| plan.target(&open, depth));
                 }
-                O::Call { function_index } if callees.can_unwind(*function_index) => plan.call(place),
-                O::CallIndirect { .. } if callees.indirect_can_unwind() => plan.call(place),
+                // Whoever is called may look at the count, or end the program with it.
+                O::Call { .. } | O::CallIndirect { .. } => {
+                    is_straight = false;
+                    let can_unwind = match operator {
+                        O::Call { function_index } => callees.can_unwind(*function_index),
+                        _ => callees.indirect_can_unwind(),
+                    };
+                    if can_unwind {
+                        plan.call(place);
+                    }
+                }
                 _ => {}
             }
             if never_goes_on(operator)
                 && let Some(frame) = open.last_mut()
             {
                 frame.is_dead_inside = true;
+            }
+        }
+        // The last first: what it moves may move on.
+        for Early { end, branch, stretch } in early.into_iter().rev() {
+            if let Some(units) = plan.charges.remove(&end) {
+                plan.charge(stretch, units);
+                plan.refunds.insert(branch, units);
             }
         }
         plan.liveness = Liveness::of(operators, dead, locals, |place| plan.calls.contains_key(&place));
@@ -201,7 +247,7 @@ impl Plan {
             && !frame.is_loop
             && let Some(span) = self.spans.get_mut(&frame.place)
         {
-            span.is_target = true;
+            span.branches += 1;
         }
     }
 
@@ -213,7 +259,7 @@ impl Plan {
         if !frame.has_else {
             span.middle = sites;
         }
-        span.is_target || frame.is_if || frame.is_loop
+        span.branches > 0 || frame.is_if || frame.is_loop
     }
 
     /// Whether the value of a local may be read after the safe point of a loop, a call, or the entry.

@@ -131,6 +131,19 @@ fn work_ends_at_the_same_instruction_every_time() {
     assert_eq!(ran(&wat, limits).report.units, first.report.units);
 }
 
+/// By hand, from the table in `docs/checkpoint.md`: each turn is 3 to the end of its first stretch
+/// (`lt_u`, `br_if`, `return`), and 3 more where it goes on (`add`, `local.set`, `br`); the last turn
+/// does not. Nine turns and the last, and 4 for the call of `_start`.
+#[test]
+fn units_are_those_of_the_table() {
+    let body = "(func (export \"_start\") (local $i i32)
+        (loop $turn
+            (block $on (br_if $on (i32.lt_u (local.get $i) (i32.const 9))) (return))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br $turn)))";
+    assert_eq!(ran(&module(body), Limits::default()).report.units, WorkUnits(9 * 6 + 3 + 4));
+}
+
 #[test]
 fn running_time_ends_a_loop() {
     let wat = module("(func (export \"_start\") (loop $l (br $l)))");

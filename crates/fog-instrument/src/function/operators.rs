@@ -74,6 +74,9 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 } else {
                     self.put(&I::BrIf(label));
                 }
+                if let Some(units) = self.plan.refunds.get(&place) {
+                    self.charge(units.cast_signed().saturating_neg());
+                }
                 false
             }
             Operator::BrTable { targets } => {

@@ -77,7 +77,8 @@ pub mod names {
     pub const MODULE: &str = "fog:host";
     /// `(i64) -> i64`: the count, at most zero, in; more units, or [`STOP`], out.
     pub const CHECK: &str = "check";
-    /// The answer that stops: the program returns to the host with its frames saved.
+    /// The answer that stops: the program returns to the host with its frames saved; one that cannot
+    /// do that traps.
     pub const STOP: i64 = i64::MIN;
     /// `() -> ()`: the whole program, start function included.
     pub const MAIN: &str = "fog:main";

@@ -44,9 +44,13 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             self.puts(&[I::LocalGet(count), I::GlobalSet(self.shape.left)]);
         }
         self.put(&I::Call(self.shape.check));
+        self.put(&I::I32Eqz);
         if self.shape.can_stop {
-            self.put(&I::I32Eqz);
             self.unless_stopping(site, place, self.height())?;
+        } else {
+            // With a way out in sight the compiler keeps what the call would spill out of the loop.
+            self.hints.push((self.code.len(), true));
+            self.puts(&[I::If(BlockType::Empty), I::Else, I::Unreachable, I::End]);
         }
         self.reload();
         Ok(())

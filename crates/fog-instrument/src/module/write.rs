@@ -18,7 +18,7 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
     let mut renumber = Renumber { imports: input.imported_functions, added: 1 + u32::from(shape.references.is_some()) };
     let (ask, check) = (types.len(), types.len() + 1);
     types.ty().function([ValType::I64], [ValType::I64]);
-    types.ty().function([], if shape.can_stop { &[ValType::I32][..] } else { &[] }.iter().copied());
+    types.ty().function([], [ValType::I32]);
 
     let (mut imports, mut tables, mut memories) = (ImportSection::new(), TableSection::new(), MemorySection::new());
     let (mut globals, mut elements, mut data) = (GlobalSection::new(), ElementSection::new(), DataSection::new());
@@ -183,7 +183,8 @@ fn check_function(shape: &Shape, ask: u32) -> Function {
     let is_stop = [I::GlobalGet(shape.left), I::I64Const(names::STOP), I::I64Eq];
     let frames = shape.frames;
     let grow = [I::I32Const(names::FRAME_PAGES as i32), I::MemorySize(frames), I::I32Sub, I::MemoryGrow(frames), I::Drop];
-    let tells = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(&grow).chain(&[I::End]).chain(&is_stop).cloned().collect::<Vec<_>>();
-    asks.iter().chain(if shape.can_stop { &tells[..] } else { &[] }).chain([&I::End]).for_each(|instruction| _ = function.instruction(instruction));
+    let makes_room = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(&grow).chain(&[I::End]).cloned().collect::<Vec<_>>();
+    let makes_room = if shape.can_stop { &makes_room[..] } else { &[] };
+    asks.iter().chain(makes_room).chain(&is_stop).chain([&I::End]).for_each(|instruction| _ = function.instruction(instruction));
     function
 }

@@ -84,6 +84,21 @@ fn line(what: &str, mut times: Vec<Duration>, target: &str, more: &str) {
     println!("{what:<52} {:>8.0} ms {target:>12} {more}", times[times.len() / 2].as_secs_f64() * 1e3);
 }
 
+async fn wait_until_frozen(worker: &mut Worker, wanted: bool) {
+    loop {
+        match worker.events.recv().await.unwrap() {
+            WorkerEvent::Frozen(frozen) if frozen == wanted => return,
+            WorkerEvent::Gone(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+fn most(times: &[Duration]) -> String {
+    let most = times.iter().max().copied().unwrap_or_default();
+    format!("slowest of {}: {:.0} ms", times.len(), most.as_secs_f64() * 1e3)
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,12 +131,27 @@ async fn main() {
     }
     line("a hundredth changed, until the task goes on", worked, "", &size(bytes));
     line("a hundredth changed, until it is on disk", written, "20 ms", "");
+    // As the engine does it: stand still first, for the person at the machine; then nothing is lost.
+    let (mut stood, mut saved) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let begun = Instant::now();
+        worker.set_duty(Percent::new(0));
+        wait_until_frozen(&mut worker, true).await;
+        stood.push(begun.elapsed());
+        writer = save(&mut worker, writer, false).await.3;
+        saved.push(begun.elapsed());
+        worker.set_duty(Percent::FULL);
+        wait_until_frozen(&mut worker, false).await;
+    }
+    line("paused, until it stands still", stood.clone(), "100 ms", &most(&stood));
+    line("paused, until it is saved as well", saved.clone(), "1000 ms", &most(&saved));
     drop(worker);
     let mut times = Vec::new();
     for _ in 0..5 {
         let begun = Instant::now();
         let (checkpoint, problem) = Checkpoint::read(&file, Some(&key)).unwrap();
-        assert!(problem.is_none() && checkpoint.added == 5);
+        assert!(problem.is_none() && checkpoint.added == 25);
         let state = checkpoint.snapshot.encode().unwrap();
         let mut worker = Worker::spawn(&program, spec(&artifact), Some(state)).unwrap();
         loop {

@@ -24,19 +24,20 @@ pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, 
 
 #[tauri::command]
 pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
-    let (job_file, folder) = fog_engine::submission(&path)?;
-    engine.call(Command::Submit { job_file, folder }).await
+    engine.call(fog_engine::submission(&path)?).await
 }
 
 #[tauri::command]
 pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
-    let (job_file, folder) = fog_engine::submission(&path)?;
-    engine.call(Command::Estimate { job_file, folder, seconds: 10 }).await
+    match fog_engine::submission(&path)? {
+        Command::Submit { job_file, folder } => engine.call(Command::Estimate { job_file, folder, seconds: 10 }).await,
+        _ => Err(ApiError { kind: ErrorKind::BadInput, message: "a checkpoint is not estimated: it goes on from where it is".to_owned() }),
+    }
 }
 
 #[tauri::command]
 pub(crate) async fn pick_file(app: AppHandle, kind: String) -> Result<Option<String>, ApiError> {
-    let extensions: &[&str] = if kind == "job" { &["wasm", "toml"] } else { &["json"] };
+    let extensions: &[&str] = if kind == "job" { &["wasm", "toml", "fog"] } else { &["json"] };
     let dialog = app.dialog().file().add_filter(kind, extensions);
     let (answer, answered) = tokio::sync::oneshot::channel();
     dialog.pick_file(move |path| drop(answer.send(path)));

@@ -144,12 +144,35 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     let first = wait_for("the work going on", Duration::from_secs(20), || units().filter(|units| *units > 0)).unwrap();
     assert!(first >= at_pause, "{first} units after {at_pause}");
 
-    let elsewhere = Bench::new().unwrap();
+    let mut elsewhere = Bench::new().unwrap();
     let half = bench.scratch().join("half.fog").to_string_lossy().into_owned();
     let continued = identity(&elsewhere.fog(&["--json", "run", "--from", &half]).unwrap());
     let job = wait_for("the end", Duration::from_secs(120), || ended(&bench, "1")).unwrap();
     assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
     assert!(!bench.data().join("checkpoints/1-0.fog").exists(), "an ended task needs none");
+
+    // Another engine takes it as a job of its own, and goes on from there.
+    elsewhere.start().unwrap();
+    elsewhere.work_always().unwrap();
+    let moved = elsewhere.json(&["submit", &half]).unwrap();
+    assert_eq!((moved["name"].as_str(), moved["tasks_total"].as_u64()), (Some("primes"), Some(1)), "{moved}");
+    let begun = || elsewhere.json(&["status"]).ok()?["active"][0]["units"].as_u64().filter(|units| *units > 0);
+    let first = wait_for("the work going on", Duration::from_secs(60), begun).unwrap();
+    assert!(first >= exported["units"].as_u64().unwrap(), "{first} units, {exported}");
+    let job = wait_for("its end", Duration::from_secs(120), || ended(&elsewhere, "1")).unwrap();
+    assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
+    let mut bytes = std::fs::read(&half).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(elsewhere.scratch().join("changed.fog"), bytes).unwrap();
+    std::fs::write(elsewhere.scratch().join("sealed.fog"), kept).unwrap();
+    for (file, why) in [("changed.fog", "not a whole checkpoint"), ("sealed.fog", "export-checkpoint")] {
+        let refused = elsewhere.fog(&["submit", file]).unwrap();
+        assert_eq!(refused.status.code(), Some(65), "{file}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{}", String::from_utf8_lossy(&refused.stderr));
+    }
+    assert_eq!(elsewhere.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1);
+    assert_eq!(std::fs::read_dir(elsewhere.data().join("checkpoints")).unwrap().count(), 0, "nothing is left lying about");
 }
 
 #[test]

@@ -41,6 +41,12 @@ pub enum Command {
         /// The folder its paths are relative to.
         folder: String,
     },
+    /// Accept a checkpoint that travels, with its program and inputs, as a job that goes on from it →
+    /// [`Reply::Submitted`].
+    SubmitCheckpoint {
+        /// The file.
+        path: String,
+    },
     /// Accept one of the jobs that come with the program → [`Reply::Submitted`].
     SubmitExample {
         /// Its name.

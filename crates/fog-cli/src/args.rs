@@ -73,7 +73,7 @@ pub enum Verb {
     Verify(VerifyVerb),
     /// Give the engine a job
     #[command(
-        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
+        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit moved.fog\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
     )]
     Submit(SubmitArgs),
     /// List jobs, newest first
@@ -285,8 +285,8 @@ pub enum CheckpointVerb {
 
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// A job file (.toml) or a program (.wasm)
-    #[arg(value_name = "JOB.toml|MODULE.wasm", required_unless_present_any = ["example", "list_examples"])]
+    /// A job file (.toml), a program (.wasm), or a checkpoint that travels (.fog), which goes on here
+    #[arg(value_name = "JOB.toml|MODULE.wasm|CHECKPOINT.fog", required_unless_present_any = ["example", "list_examples"])]
     pub file: Option<PathBuf>,
     /// One of the jobs that come with the program
     #[arg(long, value_name = "NAME", conflicts_with = "file")]

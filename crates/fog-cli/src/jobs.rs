@@ -93,7 +93,9 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
 }
 
 async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32) -> Result<ExitCode, Failure> {
-    let Command::Submit { job_file, folder } = submission else { return Err(Failure::bug("nothing to estimate")) };
+    let Command::Submit { job_file, folder } = submission else {
+        return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
+    };
     let estimate = match client.call(Command::Estimate { job_file, folder, seconds }).await? {
         Reply::Estimate(estimate) => estimate,
         other => return Err(unexpected(&other)),
@@ -123,8 +125,7 @@ async fn current(client: &fog_ipc::Client, id: JobId) -> Result<JobSummary, Fail
 }
 
 fn from_file(file: &Path) -> Result<Command, Failure> {
-    let (job_file, folder) = fog_engine::submission(&absolute(file)?)?;
-    Ok(Command::Submit { job_file, folder })
+    Ok(fog_engine::submission(&absolute(file)?)?)
 }
 
 /// `fog jobs`.

@@ -3,6 +3,7 @@
 //!
 //! Front ends hold an [`EngineHandle`] and speak `fog-api`. Below here nothing knows that contract.
 
+mod arrival;
 mod assemble;
 mod awake;
 mod checkpoints;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use fog_api::ApiError;
+use fog_api::{ApiError, Command};
+use fog_runtime::Checkpoint;
 use fog_store::{BlobFile, Blobs};
 use fog_types::job::{self, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
@@ -15,6 +16,8 @@ pub(crate) struct Prepared {
     pub(crate) file: JobFile,
     pub(crate) blobs: Blobs,
     pub(crate) copied: Vec<BlobFile>,
+    /// A sealed checkpoint that its one task goes on from.
+    pub(crate) checkpoint: Option<tempfile::TempPath>,
 }
 
 /// Reads the job file and copies what it names below `data_folder`.
@@ -40,26 +43,30 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
         Map::One | Map::Range { .. } => Vec::new(),
     };
     let blobs = Blobs { module, stdin, inputs, items };
-    Ok(Prepared { file, blobs, copied: copier.copied })
+    Ok(Prepared { file, blobs, copied: copier.copied, checkpoint: None })
 }
 
-/// What submitting the file at `path` means: the text of a job file, made up for a module, and the
-/// folder its paths are relative to.
+/// What submitting the file at `path` means: the text of a job file, made up for a module, with the
+/// folder its paths are relative to; or a checkpoint that goes on here.
 ///
 /// # Errors
 /// When the file is too large for a job file or cannot be read.
-pub fn submission(path: &Path) -> Result<(String, String), ApiError> {
+pub fn submission(path: &Path) -> Result<Command, ApiError> {
+    let job = |job_file, folder| Ok(Command::Submit { job_file, folder });
     let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
     if path.extension().is_some_and(|extension| extension == "wasm") {
         // A TOML string, so that any file name is read back as it is.
         let name = toml::Value::from(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-        return Ok((format!("version = 1\nmodule = {name}\n"), folder));
+        return job(format!("version = 1\nmodule = {name}\n"), folder);
+    }
+    if Checkpoint::is_at(path) {
+        return Ok(Command::SubmitCheckpoint { path: path.to_string_lossy().into_owned() });
     }
     let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
     if size > job::MAX_FILE_BYTES as u64 {
         return Err(refuse(ErrorKind::BadInput, format!("{} is too large for a job file. Nothing was submitted", path.display())));
     }
-    Ok((std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?, folder))
+    job(std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?, folder)
 }
 
 struct Copier<'a> {

@@ -154,6 +154,12 @@ impl Checkpoint {
         writer::read(path, key)
     }
 
+    /// Whether the file at `path` begins as a checkpoint does, sealed or not.
+    #[must_use]
+    pub fn is_at(path: &Path) -> bool {
+        writer::is_checkpoint(path)
+    }
+
     /// Reads bytes that may come from anywhere; the words say what is wrong.
     ///
     /// # Errors

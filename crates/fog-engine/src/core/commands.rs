@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Core, Message, SNOOZE_KEY, sensor_config};
+use crate::arrival;
+use crate::checkpoints::checkpoint_path;
 use crate::doctor;
 use crate::policy::{Settings, policy_from};
 use crate::query::{self, to_api};
@@ -21,6 +23,7 @@ use crate::views::{self};
 impl Core {
     pub(super) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let reply = match command {
+            Command::SubmitCheckpoint { path } => return self.submit_checkpoint(path.into(), answer),
             Command::Submit { job_file, folder } => return self.submit(job_file, folder.into(), answer),
             Command::Estimate { job_file, folder, seconds } => return self.estimate(job_file, folder.into(), seconds, answer),
             Command::SubmitExample { name } => {
@@ -131,6 +134,14 @@ impl Core {
         });
     }
 
+    fn submit_checkpoint(&self, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let (data_folder, cap, key, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.key, self.to_self.clone());
+        tokio::task::spawn_blocking(move || {
+            let prepared = arrival::prepare(&path, &data_folder, key, cap);
+            let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
+        });
+    }
+
     fn estimate(&self, text: String, folder: PathBuf, seconds: u32, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (data_folder, cap, slots) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.settings.slots());
         let program = self.config.worker.clone();
@@ -155,6 +166,12 @@ impl Core {
         }
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner: "this device".to_owned(), now };
         let id = self.store.insert_job(&new).map_err(to_api)?;
+        if let Some(checkpoint) = prepared.checkpoint
+            && let Err(error) = checkpoint.persist(checkpoint_path(self.store.folder(), TaskId { job: id, index: 0 }))
+        {
+            // Without it the job is right as well, and begins anew.
+            tracing::error!(%error, "the state of a job that moved here is lost");
+        }
         let job = views::job_summary(&self.store.job(id).map_err(to_api)?);
         self.announce(EventBody::Job(job.clone()));
         let _ = self.sensors.try_send(SensorOrder::Now);

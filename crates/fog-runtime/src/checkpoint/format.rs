@@ -8,7 +8,7 @@ use serde_json::{from_slice, to_vec};
 use super::{CHECKPOINT_FORMAT, Checkpoint, CheckpointFiles, CheckpointHeader};
 use crate::snapshot::Snapshot;
 
-const MAGIC: &[u8; 8] = b"FOGCKPT1";
+pub(super) const MAGIC: &[u8; 8] = b"FOGCKPT1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -2,10 +2,10 @@
 //! torn or changed takes those behind it along; what lies before it stands.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::format::{Chain, Generation};
+use super::format::{Chain, Generation, MAGIC};
 use super::{Checkpoint, CheckpointError};
 use crate::seal::{self, Key};
 
@@ -50,6 +50,11 @@ struct Open {
     /// What it is added to; none for a whole one, which goes to a file of its own.
     base: Option<Written>,
     bytes: u64,
+}
+
+pub(super) fn is_checkpoint(path: &Path) -> bool {
+    let mut begins = [0; 8];
+    File::open(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok() && [MAGIC, SEALED].contains(&&begins)
 }
 
 impl CheckpointWriter {

@@ -1,0 +1,81 @@
+//! A checkpoint that was begun elsewhere becomes a job of this engine and goes on from where it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fog_api::ApiError;
+use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, Key};
+use fog_store::{BlobFile, BlobWriter, Blobs};
+use fog_types::job::JobFile;
+use fog_types::{ByteCount, ErrorKind, HasKind};
+
+use crate::submit::Prepared;
+
+fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
+    ApiError { kind, message: message.to_string() }
+}
+
+/// Reads the checkpoint at `path`, which may come from anywhere: its program and inputs become blobs,
+/// its state a sealed checkpoint.
+pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: ByteCount) -> Result<Prepared, ApiError> {
+    let Some(key) = key else {
+        return Err(refuse(ErrorKind::Storage, "checkpoints cannot be kept here, because their key cannot be had; `fog doctor` says why"));
+    };
+    // A damaged end costs its last generation only, as everywhere.
+    let (mut checkpoint, _) = Checkpoint::read(path, None).map_err(|e| refuse(e.kind(), e))?;
+    let none = || {
+        let message = format!("{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`", path.display());
+        refuse(ErrorKind::BadInput, message)
+    };
+    let files = checkpoint.files.take().ok_or_else(none)?;
+    let file = job_of(&checkpoint.header)?;
+    let (blobs, copied) = store(&checkpoint.header, files, data_folder, cap)?;
+    let folder = data_folder.join("checkpoints");
+    let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(at)?;
+    let sealed = tempfile::Builder::new().prefix("arrived-").tempfile_in(&folder).map_err(at)?.into_temp_path();
+    // The name is ours; a file there would be kept as the checkpoint before this one.
+    std::fs::remove_file(&sealed).map_err(at)?;
+    let generation = checkpoint.into_generation(None).map_err(|e| refuse(ErrorKind::Bug, e))?;
+    CheckpointWriter::new(sealed.to_path_buf(), Some(key)).write(&generation, true).map_err(|e| refuse(e.kind(), e))?;
+    Ok(Prepared { file, blobs, copied, checkpoint: Some(sealed) })
+}
+
+/// The job whose one task has this header.
+fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
+    let file = JobFile {
+        args: header.args.clone(),
+        env: header.env.iter().cloned().collect(),
+        inputs: header.inputs.iter().cloned().collect(),
+        stdin: header.stdin.clone(),
+        limits: header.limits.clone(),
+        seed: header.seed,
+        ..JobFile::for_module(&header.program, "module.wasm")
+    };
+    file.check().map_err(|e| refuse(e.kind(), e))?;
+    let is_same = file.args_of(0) == header.args && file.env_of(0) == header.env && file.inputs.len() == header.inputs.len();
+    // A job replaces {index} and its like, and sorts its environment.
+    if is_same { Ok(file) } else { Err(refuse(ErrorKind::BadInput, "its arguments or environment are none a job can have; continue it with `fog run --from`")) }
+}
+
+fn store(header: &CheckpointHeader, files: CheckpointFiles, data_folder: &Path, cap: ByteCount) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
+    let mut copied = BTreeMap::new();
+    let mut put = |bytes: &[u8], claimed: &str| {
+        let mut writer = BlobWriter::create(data_folder, cap).map_err(|e| refuse(e.kind(), e))?;
+        writer.write(bytes).map_err(|e| refuse(e.kind(), e))?;
+        let blob = writer.finish().map_err(|e| refuse(e.kind(), e))?;
+        let id = blob.id();
+        if id.to_string() != claimed {
+            return Err(refuse(ErrorKind::BadInput, "a file in the checkpoint is not the one it names"));
+        }
+        copied.insert(id, blob);
+        Ok(id)
+    };
+    let module = put(&files.module, &header.module)?;
+    if files.inputs.len() != header.inputs.len() || files.stdin.is_some() != header.stdin.is_some() {
+        return Err(refuse(ErrorKind::BadInput, "the checkpoint lacks a file it names"));
+    }
+    let inputs = header.inputs.iter().zip(&files.inputs).map(|((name, id), bytes)| Ok((name.clone(), put(bytes, id)?))).collect::<Result<_, ApiError>>()?;
+    let stdin = files.stdin.as_deref().zip(header.stdin.as_deref()).map(|(bytes, id)| put(bytes, id)).transpose()?;
+    Ok((Blobs { module, stdin, inputs, items: Vec::new() }, copied.into_values().collect()))
+}

@@ -242,7 +242,7 @@ fn a_second_engine_is_kept_out() {
 fn nonsense_on_the_socket_harms_nobody() {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
-    let endpoint = fog_ipc::endpoint(&bench.data());
+    let endpoint = fog_ipc::endpoint(&bench.data()).address;
     for bytes in [&[0xff; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[4, 0, 0, 0, b'n', b'u', b'l', b'l'], &[0, 0, 0, 1]] {
         let mut socket = std::os::unix::net::UnixStream::connect(&endpoint).unwrap();
         // The engine may hang up before everything is written.
@@ -251,6 +251,56 @@ fn nonsense_on_the_socket_harms_nobody() {
     assert!(bench.json(&["status"]).is_ok());
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&endpoint).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Who cannot read the token is not answered; who answers in the engine's place is not believed.
+#[cfg(unix)]
+#[test]
+fn both_ends_of_the_socket_prove_themselves() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    let endpoint = fog_ipc::endpoint(&bench.data());
+    let token = std::fs::read(&endpoint.token).unwrap();
+    for wrong in [&[7; 32][..], b"short"] {
+        std::fs::write(&endpoint.token, wrong).unwrap();
+        let refused = bench.fog(&["status"]).unwrap();
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{}", text(&refused.stdout));
+    }
+    std::fs::remove_file(&endpoint.token).unwrap();
+    let refused = bench.fog(&["status"]).unwrap();
+    assert!(text(&refused.stderr).contains("fog.token"), "{}", text(&refused.stderr));
+    std::fs::write(&endpoint.token, &token).unwrap();
+    assert!(bench.json(&["status"]).is_ok());
+    // A command before the proof, as a program of protocol 1 sends it.
+    let mut socket = std::os::unix::net::UnixStream::connect(&endpoint.address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.write_all(&fog_ipc::encode(&fog_api::Request::Call { id: 1, command: fog_api::Command::Shutdown }).unwrap()).unwrap();
+    let mut said = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut socket, &mut said);
+    let (hello, rest) = fog_ipc::decode::<fog_api::ServerMessage>(&said).unwrap().unwrap();
+    assert!(matches!(hello, fog_api::ServerMessage::Hello { .. }) && rest.is_empty(), "nothing but its greeting");
+    assert!(bench.json(&["status"]).is_ok(), "and it was not shut down");
+
+    bench.kill();
+    std::fs::remove_file(&endpoint.address).unwrap();
+    let impostor = std::os::unix::net::UnixListener::bind(&endpoint.address).unwrap();
+    let answers = std::thread::spawn(move || {
+        let (mut stream, _) = impostor.accept().unwrap();
+        let hello = fog_api::ServerMessage::Hello { protocol: fog_api::PROTOCOL_VERSION, version: "1".to_owned(), nonce: "00".repeat(32) };
+        let welcome = fog_api::ServerMessage::Welcome { proof: "00".repeat(32) };
+        for message in [hello, welcome] {
+            stream.write_all(&fog_ipc::encode(&message).unwrap()).unwrap();
+        }
+        let mut heard = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut heard);
+        heard
+    });
+    let deceived = bench.fog(&["settings", "set", "contributing=on"]).unwrap();
+    assert_eq!(deceived.status.code(), Some(76), "{}", text(&deceived.stderr));
+    let heard = answers.join().unwrap();
+    let (only, rest) = fog_ipc::decode::<fog_api::Request>(&heard).unwrap().unwrap();
+    assert!(matches!(only, fog_api::Request::Prove { .. }) && rest.is_empty(), "no command reaches it");
+    assert!(!heard.windows(32).any(|window| window == token), "nor the token");
 }
 
 /// `kill -9` of the engine at random moments loses no accepted job and reports no result twice.
@@ -349,7 +399,7 @@ fn another_user_is_not_answered() {
     use std::os::unix::process::CommandExt;
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
-    let endpoint = fog_ipc::endpoint(&bench.data());
+    let endpoint = fog_ipc::endpoint(&bench.data()).address;
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let socket = std::path::PathBuf::from(&endpoint);
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);

@@ -8,7 +8,7 @@ use crate::verdict::VerdictView;
 use crate::view::{Check, EstimateView, Example, HistoryPoint, HistoryView, JobDetail, JobSummary, Snapshot};
 
 /// Raised when an older front end could misread an answer.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Everything a front end can ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -268,6 +268,13 @@ pub enum Request {
     },
     /// Send events from now on.
     Subscribe,
+    /// The first request of every connection: knows the token of the data folder.
+    Prove {
+        /// Over the server's nonce.
+        proof: String,
+        /// Drawn for this connection, in hexadecimal; the server proves itself over it.
+        nonce: String,
+    },
 }
 
 /// An answer on the wire.
@@ -289,6 +296,14 @@ pub enum ServerMessage {
         protocol: u32,
         /// Its release.
         version: String,
+        /// Drawn for this connection, in hexadecimal; the client proves itself over it. Empty in protocol 1.
+        #[serde(default)]
+        nonce: String,
+    },
+    /// The client is who it should be; so is the server.
+    Welcome {
+        /// Over the client's nonce.
+        proof: String,
     },
     /// An answer.
     Response(Box<Response>),

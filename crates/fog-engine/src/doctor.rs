@@ -55,10 +55,17 @@ pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_exa
     add("free disk", sensor(r.disk_free.is_some()), known(r.disk_free.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     add("available memory", sensor(r.ram_available.is_some()), known(r.ram_available.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     match walls {
-        Some(Walls { files: true, calls: true }) => {
+        Some(Walls { files: true, calls: true, .. }) => {
             add("walls around jobs", CheckState::Good, "no files, no network, no other programs (Landlock, seccomp)".to_owned())
         }
         Some(Walls { calls: true, .. }) => add("walls around jobs", CheckState::Missing, "system calls are limited; this kernel has no Landlock".to_owned()),
+        Some(Walls { files: true, programs: true, .. }) => {
+            add("walls around jobs", CheckState::Good, "no files, no network, no other programs (sandbox profile)".to_owned())
+        }
+        Some(Walls { programs: true, changes: true, .. }) => {
+            let detail = "no other programs, no changes to your files (job object, lowest integrity); readable files can be read";
+            add("walls around jobs", CheckState::Good, detail.to_owned());
+        }
         Some(_) => add("walls around jobs", CheckState::Missing, "WebAssembly's own only; this system adds none yet".to_owned()),
         None => add("walls around jobs", CheckState::Bad, "no worker process answers; jobs cannot run".to_owned()),
     }

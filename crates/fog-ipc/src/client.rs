@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use fog_types::{ErrorKind, HasKind};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::frame;
-use crate::listener::connect;
+use crate::listener::{Endpoint, connect};
+use crate::token::{self, Side, Token};
 
 const EVENT_QUEUE: usize = 256;
 
@@ -47,8 +48,16 @@ pub enum ClientError {
         /// Its release.
         version: String,
     },
-    /// The other end does not speak this protocol.
-    #[error("what answers there is not a Fog Compute engine")]
+    /// The token of the data folder cannot be read.
+    #[error("this engine answers only who can read {path}: {source}")]
+    NoToken {
+        /// Where it is.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The other end does not speak this protocol, or does not know the token.
+    #[error("what answers there is not the Fog Compute engine of this data folder")]
     Stranger,
 }
 
@@ -56,6 +65,7 @@ impl HasKind for ClientError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotRunning(_) => ErrorKind::NotRunning,
+            Self::NoToken { .. } => ErrorKind::Storage,
             Self::Incompatible { .. } | Self::Stranger => ErrorKind::Incompatible,
         }
     }
@@ -66,15 +76,23 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn connect(endpoint: &Path) -> Result<Self, ClientError> {
-        let stream = connect(endpoint).await.map_err(ClientError::NotRunning)?;
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let stream = connect(&endpoint.address).await.map_err(ClientError::NotRunning)?;
         let (mut from, mut to) = tokio::io::split(stream);
         let hello = tokio::time::timeout(Duration::from_secs(5), frame::read(&mut from)).await;
-        let version = match hello {
-            Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version }))) => version,
-            Ok(Ok(Some(ServerMessage::Hello { protocol, version }))) => return Err(ClientError::Incompatible { protocol, version }),
+        let (version, drawn) = match hello {
+            Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version, nonce }))) => (version, nonce),
+            Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => return Err(ClientError::Incompatible { protocol, version }),
             _ => return Err(ClientError::Stranger),
         };
+        let token = Token::read(&endpoint.token).map_err(|source| ClientError::NoToken { path: endpoint.token.clone(), source })?;
+        let nonce = token::nonce();
+        let prove = Request::Prove { proof: token.proof(Side::Client, &drawn), nonce: nonce.clone() };
+        frame::write(&mut to, &prove).await.map_err(|_| ClientError::Stranger)?;
+        match tokio::time::timeout(Duration::from_secs(5), frame::read(&mut from)).await {
+            Ok(Ok(Some(ServerMessage::Welcome { proof }))) if token.accepts(Side::Server, &nonce, &proof) => {}
+            _ => return Err(ClientError::Stranger),
+        }
         let (requests, mut outgoing) = mpsc::channel::<Request>(64);
         tokio::spawn(async move {
             while let Some(request) = outgoing.recv().await {
@@ -99,7 +117,7 @@ impl Client {
                     ServerMessage::Event(event) => {
                         let _ = announced.send(*event);
                     }
-                    ServerMessage::Hello { .. } => {}
+                    ServerMessage::Hello { .. } | ServerMessage::Welcome { .. } => {}
                 }
             }
             // Dropping the senders tells every caller that no answer will come.

@@ -7,12 +7,25 @@ pub(crate) use unix::{Listener, Stream, connect};
 #[cfg(windows)]
 pub(crate) use windows::{Listener, Stream, connect};
 
+/// Where the engine of one data folder answers, and what a front end must know there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The socket, or the name of the pipe.
+    pub address: PathBuf,
+    /// The file with the token of the engine that runs.
+    pub token: PathBuf,
+}
+
 /// The endpoint of the engine that works in `data_folder`.
 ///
 /// On Unix a socket in that folder, or in the run-time folder when the path would be too long for
 /// a socket (107 bytes on Linux, 103 on macOS). On Windows a pipe named after the folder.
 #[must_use]
-pub fn endpoint(data_folder: &Path) -> PathBuf {
+pub fn endpoint(data_folder: &Path) -> Endpoint {
+    Endpoint { address: address(data_folder), token: data_folder.join("fog.token") }
+}
+
+fn address(data_folder: &Path) -> PathBuf {
     let folder = std::path::absolute(data_folder).unwrap_or_else(|_| data_folder.to_owned());
     let hash = folder.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     if cfg!(windows) {
@@ -26,8 +39,8 @@ pub fn endpoint(data_folder: &Path) -> PathBuf {
 }
 
 /// Whether an engine answers there now.
-pub async fn is_served(endpoint: &Path) -> bool {
-    connect(endpoint).await.is_ok()
+pub async fn is_served(address: &Path) -> bool {
+    connect(address).await.is_ok()
 }
 
 #[cfg(unix)]

@@ -1,20 +1,24 @@
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fog_api::{ApiError, Command, Event, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::frame;
-use crate::listener::{Listener, Stream};
+use crate::listener::{Endpoint, Listener, Stream};
+use crate::token::{self, Side, Token};
 
 /// Connections served at once; more wait.
 const MAX_CONNECTIONS: usize = 32;
 /// Commands of one connection under way at once.
 const MAX_CALLS: usize = 16;
+/// Longest a connection may take to say who it is.
+const GREETING: Duration = Duration::from_secs(5);
 
 /// What stands behind the socket.
 pub trait Service: Send + Sync + 'static {
@@ -34,8 +38,10 @@ pub trait EventStream: Send + 'static {
 ///
 /// # Errors
 /// When the endpoint cannot be taken, for example because another engine answers there.
-pub async fn serve<S: Service>(endpoint: &Path, service: Arc<S>, stop: impl Future<Output = ()>) -> io::Result<()> {
-    let mut listener = Listener::bind(endpoint).await?;
+pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let mut listener = Listener::bind(&endpoint.address).await?;
+    // Written before anybody is answered: who connects meanwhile waits.
+    let token = Arc::new(Token::create(&endpoint.token)?);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -45,10 +51,10 @@ pub async fn serve<S: Service>(endpoint: &Path, service: Arc<S>, stop: impl Futu
             () = &mut stop => return Ok(()),
             accepted = listener.accept() => {
                 let stream = accepted?;
-                let service = Arc::clone(&service);
+                let (service, token) = (Arc::clone(&service), Arc::clone(&token));
                 connections.spawn(async move {
                     let _permit = permit;
-                    if let Err(error) = converse(stream, service).await {
+                    if let Err(error) = converse(stream, service, &token).await {
                         tracing::debug!(%error, "a front end's connection ended");
                     }
                 });
@@ -58,10 +64,29 @@ pub async fn serve<S: Service>(endpoint: &Path, service: Arc<S>, stop: impl Futu
     }
 }
 
-async fn converse<S: Service>(stream: Stream, service: Arc<S>) -> Result<(), frame::FrameError> {
+/// Both sides prove that they know the token; false when the client does not.
+async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), token: &Token) -> Result<bool, frame::FrameError> {
+    let nonce = token::nonce();
+    let hello = ServerMessage::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce.clone() };
+    frame::write(to, &hello).await?;
+    match tokio::time::timeout(GREETING, frame::read::<Request>(from)).await {
+        Ok(request) => match request? {
+            Some(Request::Prove { proof, nonce: theirs }) if token.accepts(Side::Client, &nonce, &proof) => {
+                frame::write(to, &ServerMessage::Welcome { proof: token.proof(Side::Server, &theirs) }).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        },
+        Err(_) => Ok(false),
+    }
+}
+
+async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token) -> Result<(), frame::FrameError> {
     let (mut from, mut to) = tokio::io::split(stream);
-    let hello = ServerMessage::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() };
-    frame::write(&mut to, &hello).await?;
+    if !greet(&mut from, &mut to, token).await? {
+        tracing::warn!("a front end that does not know the token was refused");
+        return Ok(());
+    }
     let (answers, mut outgoing) = mpsc::channel::<ServerMessage>(MAX_CALLS * 4);
     let writer = tokio::spawn(async move {
         while let Some(message) = outgoing.recv().await {
@@ -85,6 +110,8 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>) -> Result<(), fra
                     let _ = answers.send(ServerMessage::Response(Box::new(response))).await;
                 });
             }
+            // Once is enough.
+            Request::Prove { .. } => break,
             Request::Subscribe => {
                 let (mut events, answers) = (service.events(), answers.clone());
                 tasks.spawn(async move {

@@ -10,10 +10,12 @@ mod load;
 mod os;
 mod power;
 mod sensors;
+mod sleep;
 mod trace;
 
 pub use device::DeviceReadings;
 pub use energy::parse_number;
 pub use input::InputSource;
 pub use sensors::{SensorConfig, Sensors};
+pub use sleep::{BeforeSleep, watch_sleep};
 pub use trace::{TraceError, TraceLine, parse_trace};

@@ -13,13 +13,55 @@ mod system;
 #[path = "os/fallback.rs"]
 mod system;
 
-pub(crate) use system::{Slow, fan_rpm, fullscreen, thermal_pressure};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 pub(crate) use system::{charger, on_battery};
+pub(crate) use system::{fan_rpm, fullscreen, thermal_pressure};
+
+const EVERY: Duration = Duration::from_secs(5);
+/// A source that has not answered for this long says nothing any more.
+const EXPIRES: Duration = Duration::from_secs(30);
 
 /// Readings whose source may hang.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SlowReadings {
+    /// Somebody but us keeps the screen or the session awake.
     pub(crate) inhibited: Option<bool>,
     pub(crate) metered: Option<bool>,
+}
+
+/// Those, asked for in a thread of its own.
+pub(crate) struct Slow {
+    latest: Arc<Mutex<Option<(Instant, SlowReadings)>>>,
+}
+
+impl Slow {
+    pub(crate) fn start() -> Self {
+        let latest = Arc::new(Mutex::new(None));
+        let shared = Arc::downgrade(&latest);
+        let run = move || {
+            let mut source = system::Source::default();
+            while let Some(latest) = shared.upgrade() {
+                let readings = source.ask();
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), readings.unwrap_or_default()));
+                drop(latest);
+                std::thread::sleep(if readings.is_some() { EVERY } else { EXPIRES });
+            }
+        };
+        // Without the thread these readings stay unknown.
+        let _ = std::thread::Builder::new().name("slow".to_owned()).spawn(run);
+        Self { latest }
+    }
+
+    /// Whether the source has been asked once, with or without an answer.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(crate) fn latest(&self) -> SlowReadings {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.filter(|(at, _)| at.elapsed() < EXPIRES).map(|(_, readings)| readings).unwrap_or_default()
+    }
 }

@@ -3,7 +3,13 @@
 #[cfg(target_os = "linux")]
 #[path = "sandbox/linux.rs"]
 mod os;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+#[path = "sandbox/macos.rs"]
+mod os;
+#[cfg(windows)]
+#[path = "sandbox/windows.rs"]
+mod os;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 #[path = "sandbox/fallback.rs"]
 mod os;
 
@@ -14,8 +20,12 @@ pub(crate) use os::{lower_priority, restrict};
 /// Which walls of the system stand around a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walls {
-    /// It can open no file and no connection (Linux: Landlock).
+    /// It can open no file and no connection (Linux: Landlock; macOS: sandbox profile).
     pub files: bool,
     /// It can make no system call but the few it needs (Linux: seccomp).
     pub calls: bool,
+    /// It can start no program (Linux: seccomp; macOS: sandbox profile; Windows: job object).
+    pub programs: bool,
+    /// It can change nothing that is not open already (all of the above; Windows: lowest integrity).
+    pub changes: bool,
 }

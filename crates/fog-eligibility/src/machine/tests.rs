@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::HOURS_IN_WEEK;
 use crate::reading::Charger;
 
 fn on() -> Policy {
@@ -256,7 +257,7 @@ proptest! {
             prop_assert_eq!(stopped.is_empty(), machine.verdict().duty > Percent::ZERO);
             for rule in Rule::ALL {
                 let closed = stopped.contains(&rule);
-                // The fan rule belongs to a profile and the thermal rule steps; both are checked elsewhere.
+                // The fan rule belongs to a profile and the thermal rule steps; both are checked below.
                 if matches!(rule, Rule::Thermal | Rule::Fan | Rule::BatteryLevel | Rule::BatteryTemp | Rule::OnBattery) {
                     continue;
                 }
@@ -295,6 +296,41 @@ proptest! {
                     }
                     _ => {}
                 }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Heat slows the device at once; the steps fall again one at a time, each after its hold, and a
+    /// fan that was too loud keeps the quiet profile stopped for its hold.
+    #[test]
+    fn steps_and_fans_hold_whatever_the_trace(trace in proptest::collection::vec((any_readings(), 1u64..60_000), 1..200)) {
+        let mut machine = Eligibility::new(Policy { week: [1; HOURS_IN_WEEK], ..on() });
+        let (mut now, mut step, mut stepped) = (Moment(0), 0, Moment(0));
+        let mut loud_since: Option<Moment> = None;
+        for (readings, wait) in trace {
+            now = now.plus(wait);
+            machine.handle_readings(readings, now);
+            let reasons = &machine.verdict().reasons;
+            let seen = reasons.iter().find(|r| r.rule == Rule::Thermal).map_or(0, |reason| match reason.effect {
+                Effect::Limits(duty) if duty.get() == 50 => 1,
+                Effect::Limits(_) => 2,
+                _ => 3,
+            });
+            if seen < step {
+                prop_assert!(seen == step - 1 && now.since(stepped) >= STEP_HOLD_MILLIS, "{step} to {seen} after {} ms", now.since(stepped));
+            }
+            if seen != step {
+                (step, stepped) = (seen, now);
+            }
+            match (reasons.iter().any(|r| r.rule == Rule::Fan), loud_since) {
+                (true, None) => loud_since = Some(now),
+                (false, Some(since)) => {
+                    prop_assert!(now.since(since) >= Rule::Fan.hold_closed(60_000));
+                    loud_since = None;
+                }
+                _ => {}
             }
         }
     }

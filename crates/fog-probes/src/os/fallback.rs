@@ -4,22 +4,14 @@ use fog_eligibility::{Charger, ThermalPressure};
 
 use crate::os::SlowReadings;
 
-/// Unknown on this system.
-pub(crate) struct Slow;
+/// Nobody to ask on this system.
+#[derive(Default)]
+pub(crate) struct Source;
 
-impl Slow {
-    pub(crate) fn start() -> Self {
-        Self
-    }
-
+impl Source {
     #[expect(clippy::unused_self, reason = "the same shape on every system")]
-    pub(crate) fn has_looked(&self) -> bool {
-        true
-    }
-
-    #[expect(clippy::unused_self, reason = "the same shape on every system")]
-    pub(crate) fn latest(&self) -> SlowReadings {
-        SlowReadings::default()
+    pub(crate) fn ask(&mut self) -> Option<SlowReadings> {
+        None
     }
 }
 

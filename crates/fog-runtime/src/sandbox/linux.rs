@@ -22,7 +22,9 @@ pub(crate) fn lower_priority() {
 pub(crate) fn restrict() -> Walls {
     let _ = rustix::thread::set_no_new_privs(true);
     let _ = rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) });
-    Walls { files: forbid_paths().is_ok_and(|is_whole| is_whole), calls: allow_calls().is_ok() }
+    let files = forbid_paths().is_ok_and(|is_whole| is_whole);
+    let calls = allow_calls().is_ok();
+    Walls { files, calls, programs: calls, changes: files || calls }
 }
 
 /// True when the kernel enforces all that was asked for.

@@ -1,0 +1,80 @@
+#![expect(unsafe_code, reason = "calls of the Windows API")]
+
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{CloseHandle, HANDLE};
+use windows_sys::Win32::Security::{
+    CreateWellKnownSid, SECURITY_MAX_SID_SIZE, SID_AND_ATTRIBUTES, SetTokenInformation, TOKEN_ADJUST_DEFAULT, TOKEN_MANDATORY_LABEL, TOKEN_QUERY,
+    TokenIntegrityLevel, WinUntrustedLabelSid,
+};
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_ACTIVE_PROCESS, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_UILIMIT_DESKTOP,
+    JOB_OBJECT_UILIMIT_DISPLAYSETTINGS, JOB_OBJECT_UILIMIT_EXITWINDOWS, JOB_OBJECT_UILIMIT_GLOBALATOMS, JOB_OBJECT_UILIMIT_HANDLES,
+    JOB_OBJECT_UILIMIT_READCLIPBOARD, JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS, JOB_OBJECT_UILIMIT_WRITECLIPBOARD, JOBOBJECT_BASIC_LIMIT_INFORMATION,
+    JOBOBJECT_BASIC_UI_RESTRICTIONS, JobObjectBasicLimitInformation, JobObjectBasicUIRestrictions, SetInformationJobObject,
+};
+use windows_sys::Win32::System::SystemServices::SE_GROUP_INTEGRITY;
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcessToken, SetPriorityClass};
+
+use super::Walls;
+
+/// Asks the system to prefer every other program.
+pub(crate) fn lower_priority() {
+    // SAFETY: the handle stands for this process and is never closed. Refused, the worker still works.
+    unsafe { SetPriorityClass(GetCurrentProcess(), IDLE_PRIORITY_CLASS) };
+}
+
+/// Gives up new programs, the desktop, and changes to anything of the user's, for the rest of this
+/// process's life. Files that others may read can still be read.
+pub(crate) fn restrict() -> Walls {
+    Walls { programs: confine(), changes: distrust(), ..Walls::default() }
+}
+
+/// A job object of its own: one process, and nothing of the user interface.
+/// <https://learn.microsoft.com/windows/win32/procthread/job-objects>
+fn confine() -> bool {
+    let limits = JOBOBJECT_BASIC_LIMIT_INFORMATION {
+        LimitFlags: JOB_OBJECT_LIMIT_ACTIVE_PROCESS | JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION,
+        ActiveProcessLimit: 1,
+        ..Default::default()
+    };
+    let screen = JOBOBJECT_BASIC_UI_RESTRICTIONS {
+        UIRestrictionsClass: JOB_OBJECT_UILIMIT_DESKTOP
+            | JOB_OBJECT_UILIMIT_DISPLAYSETTINGS
+            | JOB_OBJECT_UILIMIT_EXITWINDOWS
+            | JOB_OBJECT_UILIMIT_GLOBALATOMS
+            | JOB_OBJECT_UILIMIT_HANDLES
+            | JOB_OBJECT_UILIMIT_READCLIPBOARD
+            | JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS
+            | JOB_OBJECT_UILIMIT_WRITECLIPBOARD,
+    };
+    // SAFETY: each structure is live and its own size is told. The handle of the job stays open, as long
+    // as the process lives in it.
+    unsafe {
+        let job = CreateJobObjectW(ptr::null(), ptr::null());
+        !job.is_null()
+            && SetInformationJobObject(job, JobObjectBasicLimitInformation, (&raw const limits).cast(), size_of_val(&limits) as u32) != 0
+            && SetInformationJobObject(job, JobObjectBasicUIRestrictions, (&raw const screen).cast(), size_of_val(&screen) as u32) != 0
+            && AssignProcessToJobObject(job, GetCurrentProcess()) != 0
+    }
+}
+
+/// The lowest integrity: what it opens from now on it may not change.
+/// <https://learn.microsoft.com/windows/win32/secauthz/mandatory-integrity-control>
+fn distrust() -> bool {
+    let mut sid = [0_u32; SECURITY_MAX_SID_SIZE as usize / 4];
+    let mut length = SECURITY_MAX_SID_SIZE;
+    let mut token: HANDLE = ptr::null_mut();
+    // SAFETY: the buffer is as long as told and aligned for a SID; the token is closed once.
+    unsafe {
+        if CreateWellKnownSid(WinUntrustedLabelSid, ptr::null_mut(), sid.as_mut_ptr().cast(), &raw mut length) == 0
+            || OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_DEFAULT | TOKEN_QUERY, &raw mut token) == 0
+        {
+            return false;
+        }
+        let label = TOKEN_MANDATORY_LABEL { Label: SID_AND_ATTRIBUTES { Sid: sid.as_mut_ptr().cast(), Attributes: SE_GROUP_INTEGRITY as u32 } };
+        let lowered = SetTokenInformation(token, TokenIntegrityLevel, (&raw const label).cast(), size_of_val(&label) as u32 + length) != 0;
+        CloseHandle(token);
+        lowered
+    }
+}

@@ -204,6 +204,34 @@ fn any_segment_of_a_history_can_be_run_again() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("mark 1 is not what the history says"), "{}", String::from_utf8_lossy(&other.stderr));
 }
 
+/// Segments that are each right, of two runs, make no run.
+#[test]
+fn a_history_is_of_one_run() {
+    let bench = Bench::new().unwrap();
+    let module = example("lucas-lehmer");
+    for (folder, last) in [("one", "130"), ("two", "131")] {
+        let ran = bench.fog(&["--json", "run", &module, "--history", folder, "--segment", "500000000", "--", "13", last]).unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+    let verify = || bench.fog(&["verify", "segment", "one", "--segment", "2"]).unwrap();
+    assert_eq!(verify().status.code(), Some(0));
+    let (place, own) = (bench.scratch().join("one/2.fog"), bench.scratch().join("own.fog"));
+    std::fs::rename(&place, &own).unwrap();
+    std::fs::copy(bench.scratch().join("two/2.fog"), &place).unwrap();
+    let other = verify();
+    assert_eq!(other.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("another run"), "{}", String::from_utf8_lossy(&other.stderr));
+    // The same run, with something put into what it has written so far.
+    let (checkpoint, _) = fog_runtime::Checkpoint::read(&own, None).unwrap();
+    let files = checkpoint.files.clone();
+    let mut generation = checkpoint.into_generation(files).unwrap();
+    generation.stdout.extend_from_slice(b"M127 is prime\n");
+    fog_runtime::CheckpointWriter::new(place, None).write(&generation, true).unwrap();
+    let altered = verify();
+    assert_eq!(altered.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&altered.stderr).contains("other output"), "{}", String::from_utf8_lossy(&altered.stderr));
+}
+
 /// The engine keeps the history of a job that asks for one, through the death of a worker.
 #[cfg(unix)]
 #[test]
@@ -236,6 +264,11 @@ fn a_job_of_the_engine_keeps_its_history() {
     std::fs::write(bench.scratch().join("short.toml"), text.replace("500_000_000", "5")).unwrap();
     let refused = bench.fog(&["submit", "short.toml"]).unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("at least 100000000"), "{}", String::from_utf8_lossy(&refused.stderr));
+    // A job that is cancelled leaves no checkpoint behind.
+    bench.json(&["submit", "job.toml"]).unwrap();
+    wait_for("its checkpoint", Duration::from_secs(60), || bench.data().join("checkpoints/2-0.fog").exists().then_some(())).unwrap();
+    assert!(bench.fog(&["job", "cancel", "2"]).unwrap().status.success());
+    wait_for("it to go", Duration::from_secs(40), || (!bench.data().join("checkpoints/2-0.fog").exists()).then_some(())).unwrap();
     // Gone with the job.
     assert!(bench.data().join("histories/1-0").is_dir());
     assert!(bench.fog(&["job", "remove", "1"]).unwrap().status.success());

@@ -190,6 +190,10 @@ fn a_program_over_the_whole_screen_stops_the_work() {
     server.create_window(0, window, root, 0, 0, 300, 200, 0, WindowClass::INPUT_OUTPUT, 0, &CreateWindowAux::new()).unwrap();
     let atom = |name: &str| server.intern_atom(false, name.as_bytes()).unwrap().reply().unwrap().atom;
     let (state, covering) = (atom("_NET_WM_STATE"), atom("_NET_WM_STATE_FULLSCREEN"));
+    // A window that is there before its manager is not brought to the front by it.
+    let check = atom("_NET_SUPPORTING_WM_CHECK");
+    let is_managed = || server.get_property(false, root, check, AtomEnum::WINDOW, 0, 1).ok()?.reply().ok().filter(|reply| reply.value_len > 0);
+    wait_for("the window manager", Duration::from_secs(20), is_managed).unwrap();
     server.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[covering]).unwrap();
     server.map_window(window).unwrap().check().unwrap();
     wait_for("a pause for it", Duration::from_secs(40), || stops().filter(|stops| *stops)).unwrap();

@@ -216,6 +216,8 @@ pub struct HistoryView {
     pub checkpoints: u32,
     /// The last segment is there too.
     pub ended: bool,
+    /// A segment that can be checked with what was written; `None` when there is none.
+    pub checked: Option<u32>,
 }
 
 /// One file of a result.

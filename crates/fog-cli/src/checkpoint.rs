@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A program to continue, with its files where a worker can open them.
 pub struct Continued {
     pub module: PathBuf,
+    /// Identity of the task, whatever its state.
+    pub task: String,
     pub spec: TaskSpec,
     pub state: Vec<u8>,
     pub stdout: Vec<u8>,
@@ -33,6 +35,7 @@ pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
     let files = checkpoint.files.ok_or_else(|| {
         Failure::input(format!("{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`", path.display()))
     })?;
+    let task = checkpoint.header.task_identity();
     let put = |name: String, bytes: &[u8]| {
         let target = scratch.join(name);
         std::fs::write(&target, bytes).map(|()| target.clone()).map_err(|e| Failure::storage(&target, &e))
@@ -62,7 +65,7 @@ pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
         segments: None,
     };
     let state = checkpoint.snapshot.encode().map_err(|e| Failure::bug(e.to_string()))?;
-    Ok(Continued { module, spec, state, stdout: checkpoint.stdout, stderr: checkpoint.stderr })
+    Ok(Continued { module, task, spec, state, stdout: checkpoint.stdout, stderr: checkpoint.stderr })
 }
 
 /// What a program in the foreground was started from: goes into each checkpoint of it.
@@ -92,9 +95,18 @@ impl Origin {
         })
     }
 
+    /// Identity of the task, whatever its state.
+    pub fn task_identity(&self) -> String {
+        self.header(&SavedState { bytes: 0, units: 0, memory: 0, whole: true }).task_identity()
+    }
+
+    fn header(&self, saved: &SavedState) -> CheckpointHeader {
+        CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone(), saved, now_ms())
+    }
+
     /// A checkpoint of it, as a worker has just sent it.
     pub fn generation(&self, saved: &SavedState, state: Vec<u8>, screen: &Screen) -> Generation {
-        let header = CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone(), saved, now_ms());
+        let header = self.header(saved);
         let files = saved.whole.then(|| self.files.clone());
         Generation { header, stdout: screen.stdout.clone(), stderr: screen.stderr.clone(), state, files }
     }

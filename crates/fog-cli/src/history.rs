@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{CheckpointWriter, FromWorker, History, HistoryEnd, Mark, Report, SavedState, Segments, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{
+    CheckpointWriter, FromWorker, History, HistoryEnd, HistoryMark, Mark, Report, SavedState, Segments, Worker, WorkerEvent, WorkerProgram, prepare,
+};
 use fog_types::{ErrorKind, WorkUnits};
 use serde::Serialize;
 
@@ -27,12 +29,13 @@ pub struct Historian {
 }
 
 impl Historian {
-    pub fn new(folder: &Path, segments: Segments, module: blake3::Hash) -> Result<Self, Failure> {
+    pub fn new(folder: &Path, segments: Segments, origin: &Origin) -> Result<Self, Failure> {
         std::fs::create_dir_all(folder).map_err(|e| Failure::storage(folder, &e))?;
         if History::exists(folder) {
             return Err(Failure::input(format!("{} already holds a history; choose another folder", folder.display())));
         }
-        let historian = Self { folder: folder.to_owned(), history: History::new(&module.to_hex(), segments.units), pending: None };
+        let historian =
+            Self { folder: folder.to_owned(), history: History::new(&origin.module.to_hex(), &origin.task_identity(), segments.units), pending: None };
         historian.write()?;
         Ok(historian)
     }
@@ -46,7 +49,7 @@ impl Historian {
         let Some(mark) = self.pending.take() else { return Ok(()) };
         let generation = origin.generation(saved, state.to_vec(), screen);
         CheckpointWriter::new(History::checkpoint(&self.folder, mark.number), None).write(&generation, true).map_err(|e| Failure::of(&e))?;
-        self.history.add(mark).map_err(|e| Failure::of(&e))?;
+        self.history.add(HistoryMark::new(mark, &screen.stdout)).map_err(|e| Failure::of(&e))?;
         self.write()
     }
 
@@ -66,6 +69,18 @@ struct Reached {
     units: u64,
     /// Identity of the state at the mark, or of the result at the end.
     identity: Option<String>,
+    /// BLAKE3 of standard output so far; the result at the end covers it.
+    stdout: Option<String>,
+}
+
+impl Reached {
+    fn mark(mark: &HistoryMark) -> Self {
+        Self { units: mark.mark.units, identity: Some(mark.mark.state.clone()), stdout: Some(mark.stdout.clone()) }
+    }
+
+    fn end(end: &HistoryEnd) -> Self {
+        Self { units: end.units, identity: end.result_hash.clone(), stdout: None }
+    }
 }
 
 /// `fog verify segment`: runs one segment of a history again and compares.
@@ -75,16 +90,23 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     let (Some(first), true) = (history.marks.first(), args.segment < count) else {
         return Err(Failure { kind: ErrorKind::NotFound, message: format!("this history has {count} segments, numbered from 0") });
     };
-    let expected = match history.marks.get(args.segment) {
-        Some(mark) => Reached { units: mark.units, identity: Some(mark.state.clone()) },
-        None => history.end.as_ref().map_or(Reached { units: 0, identity: None }, |end| Reached { units: end.units, identity: end.result_hash.clone() }),
+    let expected = match (history.marks.get(args.segment), &history.end) {
+        (Some(mark), _) => Reached::mark(mark),
+        (None, Some(end)) => Reached::end(end),
+        (None, None) => return Err(Failure::bug("a segment without an end")),
     };
     let begins = args.segment.checked_sub(1).and_then(|before| history.marks.get(before));
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
-    let mut from = checkpoint::unpack(&History::checkpoint(&args.history, begins.unwrap_or(first).number), scratch.path())?;
+    let mut from = checkpoint::unpack(&History::checkpoint(&args.history, begins.unwrap_or(first).mark.number), scratch.path())?;
     let module = std::fs::read(&from.module).map_err(|e| Failure::storage(&from.module, &e))?;
     if blake3::hash(&module).to_hex().as_str() != history.module {
         return Err(Failure::input("the checkpoint is of another program than the history"));
+    }
+    if from.task != history.task {
+        return Err(Failure::input("the checkpoint is of another run than the history: its arguments, inputs, limits or seed differ"));
+    }
+    if begins.is_some_and(|begins| begins.stdout != blake3::hash(&from.stdout).to_hex().as_str()) {
+        return Err(Failure::input("the checkpoint holds other output than the history says was written so far"));
     }
     // The first segment begins at the beginning.
     let (state, stdout) = if begins.is_some() { (Some(from.state), from.stdout) } else { (None, Vec::new()) };
@@ -96,7 +118,7 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     (from.spec.artifact, from.spec.engine) = (artifact, engine);
     let mut screen = Screen::new(None, true);
     screen.take(FromWorker::Stdout(stdout))?;
-    let found = reach(&program, from.spec, state, begins, &mut screen).await?;
+    let found = reach(&program, from.spec, state, begins.map(|begins| &begins.mark), &mut screen).await?;
     let ok = found == expected;
     if context.json {
         print_json(&serde_json::json!({ "segment": args.segment, "ok": ok, "expected": expected, "found": found }))?;
@@ -133,11 +155,10 @@ async fn reach(
                     );
                     return Err(Failure::input(message));
                 }
-                None => return Ok(Reached { units: mark.units, identity: Some(mark.state) }),
+                None => return Ok(Reached::mark(&HistoryMark::new(mark, &screen.stdout))),
             },
             WorkerEvent::Message(FromWorker::Done(report)) => {
-                let HistoryEnd { units, result_hash } = end_of(&report, screen);
-                return Ok(Reached { units, identity: result_hash });
+                return Ok(Reached::end(&end_of(&report, screen)));
             }
             WorkerEvent::Message(FromWorker::Failed { message, .. }) => return Err(Failure::input(message)),
             WorkerEvent::Message(message) => screen.take(message)?,

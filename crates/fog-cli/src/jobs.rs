@@ -295,8 +295,8 @@ async fn export_history(context: &Context, client: &Client, id: JobId, index: u3
         Reply::TaskHistory(written) => {
             let segments = written.marks + u32::from(written.ended);
             print_text(&format!("{} with {segments} segments, {} checkpoints", folder.display(), written.checkpoints));
-            if segments > 0 {
-                print_text(&format!("Check one: fog verify segment {} --segment {}", folder.display(), segments / 2));
+            if let Some(segment) = written.checked {
+                print_text(&format!("Check one: fog verify segment {} --segment {segment}", folder.display()));
             }
         }
         other => return Err(unexpected(&other)),

@@ -39,7 +39,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let keeper = args.checkpoint.as_ref().map(|path| Keeper::new(path, std::time::Duration::from_secs_f64(args.every))).transpose()?;
     let origin = if args.checkpoint.is_some() || args.history.is_some() { Some(Origin::new(&spec, bytes)?) } else { None };
     let historian = match (&args.history, spec.segments, &origin) {
-        (Some(folder), Some(segments), Some(origin)) => Some(Historian::new(folder, segments, origin.module)?),
+        (Some(folder), Some(segments), Some(origin)) => Some(Historian::new(folder, segments, origin)?),
         _ => None,
     };
     let mut record = Record { origin, keeper, historian };

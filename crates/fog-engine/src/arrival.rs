@@ -9,6 +9,7 @@ use fog_store::{BlobFile, BlobWriter, Blobs};
 use fog_types::job::JobFile;
 use fog_types::{ByteCount, ErrorKind, HasKind};
 
+use crate::checkpoints::ARRIVED;
 use crate::submit::Prepared;
 
 fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
@@ -21,6 +22,14 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     let Some(key) = key else {
         return Err(refuse(ErrorKind::Storage, "checkpoints cannot be kept here, because their key cannot be had; `fog doctor` says why"));
     };
+    let about = std::fs::metadata(path).map_err(|e| refuse(ErrorKind::BadInput, format!("{} cannot be read: {e}", path.display())))?;
+    if !about.is_file() {
+        return Err(refuse(ErrorKind::BadInput, format!("{} is not a file", path.display())));
+    }
+    if about.len() > cap.0 / 2 {
+        let message = format!("{} is {}; the storage setting allows a checkpoint of {}", path.display(), ByteCount(about.len()), ByteCount(cap.0 / 2));
+        return Err(refuse(ErrorKind::LimitReached, message));
+    }
     // A damaged end costs its last generation only, as everywhere.
     let (mut checkpoint, _) = Checkpoint::read(path, None).map_err(|e| refuse(e.kind(), e))?;
     let none = || {
@@ -29,11 +38,14 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     };
     let files = checkpoint.files.take().ok_or_else(none)?;
     let file = job_of(&checkpoint.header)?;
+    if files.module.len() as u64 > file.limits.module.0 {
+        return Err(refuse(ErrorKind::LimitReached, "its program is larger than its own limit for one"));
+    }
     let (blobs, copied) = store(&checkpoint.header, files, data_folder, cap)?;
     let folder = data_folder.join("checkpoints");
     let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(at)?;
-    let sealed = tempfile::Builder::new().prefix("arrived-").tempfile_in(&folder).map_err(at)?.into_temp_path();
+    let sealed = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
     // The name is ours; a file there would be kept as the checkpoint before this one.
     std::fs::remove_file(&sealed).map_err(at)?;
     let generation = checkpoint.into_generation(None).map_err(|e| refuse(ErrorKind::Bug, e))?;
@@ -53,29 +65,29 @@ fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
         ..JobFile::for_module(&header.program, "module.wasm")
     };
     file.check().map_err(|e| refuse(e.kind(), e))?;
-    let is_same = file.args_of(0) == header.args && file.env_of(0) == header.env && file.inputs.len() == header.inputs.len();
-    // A job replaces {index} and its like, and sorts its environment.
-    if is_same { Ok(file) } else { Err(refuse(ErrorKind::BadInput, "its arguments or environment are none a job can have; continue it with `fog run --from`")) }
+    // A job replaces {index} and its like, sorts its environment and its inputs, and has a shorter name.
+    let is_sorted = header.inputs.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let is_same = file.name == header.program && file.args_of(0) == header.args && file.env_of(0) == header.env && is_sorted;
+    if is_same {
+        Ok(file)
+    } else {
+        let message = "its name, arguments, environment or order of inputs are none that a job can have; continue it with `fog run --from`";
+        Err(refuse(ErrorKind::BadInput, message))
+    }
 }
 
 fn store(header: &CheckpointHeader, files: CheckpointFiles, data_folder: &Path, cap: ByteCount) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
     let mut copied = BTreeMap::new();
-    let mut put = |bytes: &[u8], claimed: &str| {
+    let mut put = |bytes: &[u8]| {
         let mut writer = BlobWriter::create(data_folder, cap).map_err(|e| refuse(e.kind(), e))?;
         writer.write(bytes).map_err(|e| refuse(e.kind(), e))?;
         let blob = writer.finish().map_err(|e| refuse(e.kind(), e))?;
         let id = blob.id();
-        if id.to_string() != claimed {
-            return Err(refuse(ErrorKind::BadInput, "a file in the checkpoint is not the one it names"));
-        }
         copied.insert(id, blob);
-        Ok(id)
+        Ok::<_, ApiError>(id)
     };
-    let module = put(&files.module, &header.module)?;
-    if files.inputs.len() != header.inputs.len() || files.stdin.is_some() != header.stdin.is_some() {
-        return Err(refuse(ErrorKind::BadInput, "the checkpoint lacks a file it names"));
-    }
-    let inputs = header.inputs.iter().zip(&files.inputs).map(|((name, id), bytes)| Ok((name.clone(), put(bytes, id)?))).collect::<Result<_, ApiError>>()?;
-    let stdin = files.stdin.as_deref().zip(header.stdin.as_deref()).map(|(bytes, id)| put(bytes, id)).transpose()?;
+    let module = put(&files.module)?;
+    let inputs = header.inputs.iter().zip(&files.inputs).map(|((name, _), bytes)| Ok((name.clone(), put(bytes)?))).collect::<Result<_, ApiError>>()?;
+    let stdin = files.stdin.as_deref().map(put).transpose()?;
     Ok((Blobs { module, stdin, inputs, items: Vec::new() }, copied.into_values().collect()))
 }

@@ -14,13 +14,13 @@ use fog_eligibility::{Eligibility, Filter, Readings};
 use fog_probes::SensorConfig;
 use fog_runtime::{Key, Walls};
 use fog_store::{Claim, Store};
-use fog_types::{JobId, Percent, UnixMillis, WorkUnits};
+use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::awake::Awake;
-use crate::checkpoints::SaveWish;
+use crate::checkpoints::{self, SaveWish};
 use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
 use crate::policy::{Settings, policy_from};
@@ -41,7 +41,6 @@ pub(crate) enum Message {
     Input,
     Task(u64, TaskNews),
     /// The system goes to sleep; it waits for the answer.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "other systems are not listened to yet"))]
     Sleep(SyncSender<()>),
     /// Which walls stand around workers here; `None` when no worker answers.
     Walls(Option<Walls>),
@@ -69,7 +68,7 @@ pub(crate) struct Core {
     last_chores: Option<Instant>,
     told_sensors: (Duration, Vec<u32>),
     /// Workers that take a last checkpoint before they go.
-    leaving: JoinSet<()>,
+    leaving: BTreeMap<TaskId, JoinHandle<()>>,
     walls: Option<Walls>,
     key: Option<Key>,
     is_stopping: bool,
@@ -110,6 +109,7 @@ impl Core {
         let now = clock.unix();
         let recovered = store.recover(now)?;
         store.sweep_blobs()?;
+        checkpoints::sweep_arrivals(store.folder());
         if recovered > 0 {
             tracing::info!(recovered, "tasks of the last run go back to the queue");
         }
@@ -141,7 +141,7 @@ impl Core {
             span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
             last_chores: None,
             told_sensors: (Duration::ZERO, Vec::new()),
-            leaving: JoinSet::new(),
+            leaving: BTreeMap::new(),
             walls: None,
             key,
             is_stopping: false,
@@ -174,7 +174,10 @@ impl Core {
             self.after_change();
         }
         self.shutdown();
-        while self.leaving.join_next().await.is_some() {}
+        for (_, leaving) in std::mem::take(&mut self.leaving) {
+            // It cannot fail but by being dropped.
+            let _ = leaving.await;
+        }
     }
 
     fn handle(&mut self, message: Message) {

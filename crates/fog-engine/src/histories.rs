@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use fog_api::{ApiError, HistoryView};
-use fog_runtime::{Checkpoint, CheckpointWriter, History, HistoryEnd, Mark, WorkerError};
+use fog_runtime::{Checkpoint, CheckpointHeader, CheckpointWriter, History, HistoryEnd, HistoryMark, Mark};
 use fog_types::job::MAX_MARKS;
 use fog_types::{ErrorKind, HasKind, JobId, TaskId};
 
@@ -52,58 +52,75 @@ pub(crate) struct Historian {
     /// Most bytes that all histories may take.
     cap: u64,
     history: History,
-    /// A mark whose checkpoint is on its way.
-    pending: Option<Mark>,
+    /// The mark whose checkpoint is on its way.
+    pending: Option<u64>,
 }
 
 impl Historian {
-    /// Goes on with what is there of this task.
-    pub(crate) fn open(data_folder: &Path, task: TaskId, module: &str, segment: u64, cap: u64) -> Result<Self, WorkerError> {
+    /// Goes on with what is there of this task. None when that is damaged: it is left as it is, and the
+    /// work is worth more than its history.
+    pub(crate) fn open(data_folder: &Path, task: TaskId, header: &CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
         let folder = history_path(data_folder, task);
-        let failed = |error: &dyn std::fmt::Display| WorkerError::Nonsense { message: format!("its history cannot be kept: {error}") };
-        std::fs::create_dir_all(&folder).map_err(|e| failed(&e))?;
-        let known = History::read(&folder).ok().filter(|history| (history.module.as_str(), history.segment) == (module, segment));
-        let history = known.unwrap_or_else(|| History::new(module, segment));
-        history.write(&folder).map_err(|e| failed(&e))?;
-        Ok(Self { data_folder: data_folder.to_owned(), folder, cap, history, pending: None })
+        let opened = || -> Result<History, Box<dyn std::error::Error>> {
+            std::fs::create_dir_all(&folder)?;
+            if !History::exists(&folder) {
+                let history = History::new(&header.module, &header.task_identity(), segment);
+                history.write(&folder)?;
+                return Ok(history);
+            }
+            let history = History::read(&folder)?;
+            let is_same = history.task == header.task_identity() && history.segment == segment;
+            if is_same { Ok(history) } else { Err("it is of another task".into()) }
+        };
+        match opened() {
+            Ok(history) => Some(Self { data_folder: data_folder.to_owned(), folder, cap, history, pending: None }),
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "the history of a task is not kept");
+                None
+            }
+        }
     }
 
-    /// The worker, which may have been taken over, came to a mark; its checkpoint follows.
-    pub(crate) fn mark(&mut self, mark: Mark) -> Result<(), WorkerError> {
+    /// The worker, which may have been taken over, came to a mark; its checkpoint follows. Noted before
+    /// that, so that no checkpoint on disk lies behind a mark that is not.
+    pub(crate) fn mark(&mut self, mark: Mark, stdout: &[u8]) -> Result<(), HistoryProblem> {
         let is_hash = mark.state.len() == 64 && mark.state.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hash || mark.number == 0 || mark.number > MAX_MARKS {
-            return Err(WorkerError::Nonsense { message: "what it sent is no mark".to_owned() });
+            return Err(HistoryProblem::Nonsense("what it sent is no mark".to_owned()));
         }
-        self.pending = Some(mark);
+        let number = mark.number;
+        let known = self.history.marks.len();
+        let is_as_before = self.history.add(HistoryMark::new(mark, stdout)).map_err(|e| HistoryProblem::Nonsense(e.to_string()))?;
+        if !is_as_before {
+            return Err(HistoryProblem::Differs(number));
+        }
+        if self.history.marks.len() > known
+            && let Err(error) = self.history.write(&self.folder)
+        {
+            tracing::warn!(%error, "a mark could not be written");
+        }
+        self.pending = Some(number);
         Ok(())
     }
 
-    /// A checkpoint is complete, and on disk if `saved`: the mark that waits for it is added.
-    pub(crate) async fn keep(&mut self, checkpoint: &Path, saved: bool) -> Result<(), WorkerError> {
-        let Some(mark) = self.pending.take() else { return Ok(()) };
-        let number = mark.number;
-        let nonsense = |message: String| WorkerError::Nonsense { message };
-        if !self.history.add(mark).map_err(|e| nonsense(e.to_string()))? {
-            // The same program from the same state came elsewhere: this device cannot be trusted with it.
-            return Err(nonsense(format!("at mark {number} its state is not what it was before; the memory of this device may be faulty")));
-        }
+    /// A checkpoint is on disk; the one of a mark is kept while there is room.
+    pub(crate) async fn keep(&mut self, checkpoint: &Path) {
+        let Some(number) = self.pending.take() else { return };
         let (from, to) = (checkpoint.to_owned(), History::checkpoint(&self.folder, number));
-        let (data_folder, folder, cap, history) = (self.data_folder.clone(), self.folder.clone(), self.cap, self.history.clone());
-        let written = tokio::task::spawn_blocking(move || {
+        let (data_folder, cap) = (self.data_folder.clone(), self.cap);
+        let copied = tokio::task::spawn_blocking(move || {
             let fits = std::fs::metadata(&from).is_ok_and(|file| taken(&data_folder).saturating_add(file.len()) <= cap);
-            if saved && fits && !to.exists() {
-                let partial = to.with_extension("partial");
-                std::fs::copy(&from, &partial).and_then(|_| std::fs::rename(&partial, &to)).map_err(|e| e.to_string())?;
+            if !fits || to.exists() {
+                return Ok(());
             }
-            history.write(&folder).map_err(|e| e.to_string())
+            let partial = to.with_extension("partial");
+            std::fs::copy(&from, &partial).and_then(|_| std::fs::rename(&partial, &to))
         });
-        match written.await {
+        match copied.await {
             Ok(Ok(())) => {}
-            // The work is worth more than its history.
-            Ok(Err(problem)) => tracing::warn!(%problem, "a mark could not be written"),
-            Err(error) => tracing::error!(%error, "a mark could not be written"),
+            Ok(Err(error)) => tracing::warn!(%error, "the checkpoint of a mark could not be kept"),
+            Err(error) => tracing::error!(%error, "the checkpoint of a mark could not be kept"),
         }
-        Ok(())
     }
 
     /// The task has its result.
@@ -113,6 +130,17 @@ impl Historian {
             tracing::warn!(%error, "the end of a history could not be written");
         }
     }
+}
+
+/// A mark that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HistoryProblem {
+    /// The worker sent what no honest one sends.
+    #[error("{0}")]
+    Nonsense(String),
+    /// The same program from the same beginning came elsewhere: what was saved since is not to be trusted.
+    #[error("at mark {0} its state is not what it was before; the memory of this device may be faulty")]
+    Differs(u64),
 }
 
 /// Writes a history to `to` with its program and inputs, unsealed.
@@ -130,7 +158,8 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
     std::fs::create_dir_all(to).map_err(|e| api(ErrorKind::Storage, format!("{}: {e}", to.display())))?;
     let files = parts.read()?;
     let mut checkpoints = 0;
-    for mark in &history.marks {
+    let mut checked = None;
+    for (segment, HistoryMark { mark, .. }) in history.marks.iter().enumerate() {
         let from = History::checkpoint(&folder, mark.number);
         if !from.exists() {
             continue;
@@ -140,8 +169,10 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
         let path = History::checkpoint(to, mark.number);
         CheckpointWriter::new(path, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
         checkpoints += 1;
+        // The segment behind a mark begins with its checkpoint.
+        checked = (segment + 1 < history.segments()).then_some(segment as u32 + 1).or(checked);
     }
     history.write(to).map_err(|e| api(e.kind(), e.to_string()))?;
     let ended = history.end.is_some();
-    Ok(HistoryView { index: task.index, segment: history.segment, marks: history.marks.len() as u32, checkpoints, ended })
+    Ok(HistoryView { index: task.index, segment: history.segment, marks: history.marks.len() as u32, checkpoints, ended, checked })
 }

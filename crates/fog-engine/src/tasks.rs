@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{
-    EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare, result_hash,
+    Checkpoint, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, SavedState, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram,
+    prepare, result_hash,
 };
 use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
 use fog_types::job::{JobFile, Map};
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::checkpoints::{CheckpointPlace, SaveWish, Saver};
 use crate::core::Message;
-use crate::histories::Historian;
+use crate::histories::{Historian, HistoryProblem};
 
 /// Everything a task needs from the store, looked up before it starts.
 pub(crate) struct Launch {
@@ -30,9 +31,11 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// Of a task whose job wants one.
-    fn historian(&self) -> Result<Option<Historian>, WorkerError> {
-        let open = |segments: Segments| Historian::open(&self.data_folder, self.claim.task, &self.place.module.to_hex(), segments.units, self.history_cap);
-        self.spec.segments.map(open).transpose()
+    fn historian(&self) -> Option<Historian> {
+        let segments = self.spec.segments?;
+        let nothing = SavedState { bytes: 0, units: 0, memory: 0, whole: true };
+        let header = self.place.header(&self.spec, &nothing, 0);
+        Historian::open(&self.data_folder, self.claim.task, &header, segments.units, self.history_cap)
     }
 }
 
@@ -117,7 +120,7 @@ async fn attempt_once(
         spec.duty = *duty.borrow_and_update();
         let mut collector = Collector::new(launch)?;
         let mut saver = Saver::new(&launch.place, &launch.spec);
-        let mut historian = launch.historian()?;
+        let mut historian = launch.historian();
         let state = match &saved {
             Some(saved) => {
                 collector.take(FromWorker::Stdout(saved.stdout.clone()))?;
@@ -183,15 +186,23 @@ async fn watch_worker(
             event = worker.events.recv() => match event {
                 Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(piece).await?,
                 Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
-                    let kept = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await;
-                    if let Some(historian) = &mut historian {
-                        historian.keep(saver.path(), kept.is_some()).await?;
-                    }
-                    if let Some(units) = kept {
+                    if let Some(units) = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await {
+                        if let Some(historian) = &mut historian {
+                            historian.keep(saver.path()).await;
+                        }
                         tell(TaskNews::Saved { units }).await;
                     }
                 }
-                Some(WorkerEvent::Message(FromWorker::Mark(mark))) => historian.as_mut().map_or(Ok(()), |historian| historian.mark(mark))?,
+                Some(WorkerEvent::Message(FromWorker::Mark(mark))) => {
+                    let marked = historian.as_mut().map_or(Ok(()), |historian| historian.mark(mark, &collector.stdout_bytes));
+                    if let Err(problem) = marked {
+                        if matches!(problem, HistoryProblem::Differs(_)) {
+                            // One of the two is wrong, and nobody can tell which: it begins anew.
+                            Checkpoint::remove(saver.path());
+                        }
+                        return Err(WorkerError::Nonsense { message: problem.to_string() });
+                    }
+                }
                 Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
                 Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
                 Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),

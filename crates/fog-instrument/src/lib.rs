@@ -43,7 +43,7 @@ pub fn accepted() -> WasmFeatures {
 
 /// Version of what is written: modules that were rewritten and compiled by another are made anew.
 /// Where the frames change too, so does the version of the state in checkpoints.
-pub const REWRITING_VERSION: u32 = 3;
+pub const REWRITING_VERSION: u32 = 4;
 
 /// What a rewritten module is to be able to do, beside counting its work. Everything by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Instrumented {
 
 /// Names between a rewritten module and its host.
 pub mod names {
-    /// No module may export a name that begins so.
+    /// No module may export a name that begins so, or import from a module whose name does.
     pub const PREFIX: &str = "fog:";
     /// Module of the one import that is added.
     pub const MODULE: &str = "fog:host";

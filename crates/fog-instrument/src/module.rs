@@ -27,8 +27,8 @@ pub enum Error {
     /// It uses something that has no place in the output.
     #[error("it uses something this program does not know: {0}")]
     Unknown(String),
-    /// It already has a name that the rewriting adds.
-    #[error("the export '{0}' is a name this program adds")]
+    /// It exports a name that the rewriting adds, or imports from where only the rewriting does.
+    #[error("'{0}' is a name this program adds")]
     Reserved(String),
     /// Blocks do not nest; the validator should have seen it.
     #[error("its blocks do not nest")]
@@ -214,8 +214,14 @@ fn plan(input: &Input<'_>, can_stop: bool, has_references: bool) -> Result<(Shap
         }
     }
     let mut blocks = BTreeMap::new();
-    for (n, _) in plans.iter().enumerate() {
-        let results = input.types[input.functions[input.imported_functions as usize + n] as usize].clone().unwrap_or_default().1;
+    // Of every function, and of what is called through tables, which no function need have.
+    let called = input.bodies.iter().flat_map(|body| &body.operators).filter_map(|(operator, _)| match operator {
+        Operator::CallIndirect { type_index, .. } => Some(*type_index),
+        _ => None,
+    });
+    let defined = &input.functions[input.imported_functions as usize..];
+    for ty in defined.iter().copied().chain(called) {
+        let results = input.types[ty as usize].clone().unwrap_or_default().1;
         if let Entry::Vacant(place) = blocks.entry(results) {
             let encoded: Result<Vec<ValType>, _> = place.key().iter().map(|ty| renumber.val_type(*ty)).collect();
             place.insert(types.len());

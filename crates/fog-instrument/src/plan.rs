@@ -221,6 +221,10 @@ impl Plan {
         }
         // The last first: what it moves may move on.
         for Early { end, branch, stretch } in early.into_iter().rev() {
+            // The look at the entry comes behind its charge, and would see what may never run.
+            if has_entry_check && stretch.is_none() {
+                continue;
+            }
             if let Some(units) = plan.charges.remove(&end) {
                 plan.charge(stretch, units);
                 plan.refunds.insert(branch, units);

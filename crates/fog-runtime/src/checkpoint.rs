@@ -74,6 +74,15 @@ impl CheckpointHeader {
             taken_ms: now_ms,
         }
     }
+
+    /// BLAKE3 of everything that decides what the task does: module, arguments, environment, inputs,
+    /// limits, seed. Two checkpoints of one run have the same.
+    #[must_use]
+    pub fn task_identity(&self) -> String {
+        let Self { cost_version, module, program, args, env, inputs, stdin, limits, seed, .. } = self;
+        let all = postcard::to_stdvec(&(cost_version, module, program, args, env, inputs, stdin, limits, seed)).unwrap_or_default();
+        blake3::Hasher::new_derive_key("fog-compute task identity v1").update(&all).finalize().to_hex().to_string()
+    }
 }
 
 /// A checkpoint that was read, with everything that travels with it.

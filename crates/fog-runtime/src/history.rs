@@ -1,7 +1,7 @@
 //! The history of a run: a folder with a checkpoint and the identity of the state at each mark, so that
 //! anybody can run one segment of it again. `docs/checkpoint.md` describes the folder.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fog_types::{ErrorKind, HasKind};
@@ -11,7 +11,7 @@ use crate::protocol::Mark;
 use crate::run::SLICE_UNITS;
 
 /// Version of the folder.
-pub const HISTORY_FORMAT: u32 = 1;
+pub const HISTORY_FORMAT: u32 = 2;
 const INDEX: &str = "history.json";
 /// Longest index that is read: ten thousand marks take about 1.5 MB.
 const MAX_INDEX_BYTES: u64 = 16 << 20;
@@ -22,12 +22,32 @@ pub struct History {
     format: u32,
     /// BLAKE3 of the module, in hexadecimal.
     pub module: String,
+    /// What was run with what: [`CheckpointHeader::task_identity`](crate::CheckpointHeader::task_identity).
+    pub task: String,
     /// Units between two marks.
     pub segment: u64,
     /// In order.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<HistoryMark>,
     /// How it ended, once it has.
     pub end: Option<HistoryEnd>,
+}
+
+/// A mark, with what no state holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryMark {
+    /// The mark.
+    #[serde(flatten)]
+    pub mark: Mark,
+    /// BLAKE3 of standard output so far, in hexadecimal: part of the result, and beside the state.
+    pub stdout: String,
+}
+
+impl HistoryMark {
+    /// As a run comes to it that has written this so far.
+    #[must_use]
+    pub fn new(mark: Mark, stdout: &[u8]) -> Self {
+        Self { mark, stdout: blake3::hash(stdout).to_hex().to_string() }
+    }
 }
 
 /// The last segment ends here.
@@ -81,8 +101,8 @@ impl HasKind for HistoryError {
 impl History {
     /// Of a run that begins; nothing is written yet.
     #[must_use]
-    pub fn new(module: &str, segment: u64) -> Self {
-        Self { format: HISTORY_FORMAT, module: module.to_owned(), segment, marks: Vec::new(), end: None }
+    pub fn new(module: &str, task: &str, segment: u64) -> Self {
+        Self { format: HISTORY_FORMAT, module: module.to_owned(), task: task.to_owned(), segment, marks: Vec::new(), end: None }
     }
 
     /// Whether a folder holds one.
@@ -106,21 +126,27 @@ impl History {
         if history.format != HISTORY_FORMAT {
             return Err(damaged(format!("it has format {}, this program reads {HISTORY_FORMAT}", history.format)));
         }
-        let rises = history.marks.windows(2).all(|pair| pair[0].number < pair[1].number && pair[0].units < pair[1].units);
+        let rises = history.marks.windows(2).all(|pair| follows(&pair[0].mark, &pair[1].mark));
         if !rises || history.segment == 0 || !history.segment.is_multiple_of(SLICE_UNITS) {
             return Err(damaged("its marks make no sense".to_owned()));
         }
         Ok(history)
     }
 
-    /// Writes the index; a kill leaves the old one or the new one.
+    /// Writes the index; a kill or a power cut leaves the old one or the new one.
     ///
     /// # Errors
     /// [`HistoryError::File`].
     pub fn write(&self, folder: &Path) -> Result<(), HistoryError> {
         let (path, partial) = (folder.join(INDEX), folder.join("history.json.partial"));
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
-        let written = text.and_then(|text| std::fs::write(&partial, text)).and_then(|()| std::fs::rename(&partial, &path));
+        let write = |text: Vec<u8>| {
+            let mut file = std::fs::File::create(&partial)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&partial, &path)
+        };
+        let written = text.and_then(write);
         written.map_err(|source| HistoryError::File { path, source })
     }
 
@@ -129,15 +155,16 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::OutOfTurn`] when it lies before the last one and is none of them.
-    pub fn add(&mut self, mark: Mark) -> Result<bool, HistoryError> {
-        if let Some(known) = self.marks.iter().find(|known| known.number == mark.number) {
-            return Ok(*known == mark);
+    pub fn add(&mut self, new: HistoryMark) -> Result<bool, HistoryError> {
+        if let Some(known) = self.marks.iter().find(|known| known.mark.number == new.mark.number) {
+            return Ok(*known == new);
         }
-        let before = self.marks.last().map_or(0, |last| last.number);
-        if mark.number <= before {
-            return Err(HistoryError::OutOfTurn { number: mark.number, before });
+        if let Some(last) = self.marks.last()
+            && !follows(&last.mark, &new.mark)
+        {
+            return Err(HistoryError::OutOfTurn { number: new.mark.number, before: last.mark.number });
         }
-        self.marks.push(mark);
+        self.marks.push(new);
         Ok(true)
     }
 
@@ -154,19 +181,23 @@ impl History {
     }
 }
 
+fn follows(before: &Mark, next: &Mark) -> bool {
+    before.number < next.number && before.units < next.units
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
     use super::*;
 
-    fn mark(number: u64, state: &str) -> Mark {
-        Mark { number, units: number * 1000, state: state.to_owned() }
+    fn mark(number: u64, state: &str) -> HistoryMark {
+        HistoryMark::new(Mark { number, units: number * 1000, state: state.to_owned() }, b"so far")
     }
 
     #[test]
     fn marks_come_in_order_and_again_as_they_were() {
-        let mut history = History::new("aa", SLICE_UNITS);
+        let mut history = History::new("aa", "bb", SLICE_UNITS);
         assert!(history.add(mark(1, "x")).unwrap() && history.add(mark(3, "y")).unwrap());
         assert!(history.add(mark(1, "x")).unwrap(), "the run went on from before it");
         assert!(!history.add(mark(3, "z")).unwrap(), "another state at the same mark");
@@ -180,7 +211,7 @@ mod tests {
     #[test]
     fn an_index_from_anywhere_is_checked() {
         let folder = tempfile::tempdir().unwrap();
-        let mut history = History::new("aa", SLICE_UNITS);
+        let mut history = History::new("aa", "bb", SLICE_UNITS);
         history.marks = vec![mark(2, "x"), mark(1, "x")];
         history.write(folder.path()).unwrap();
         assert!(matches!(History::read(folder.path()), Err(HistoryError::Damaged { .. })));

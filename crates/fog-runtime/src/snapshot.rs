@@ -13,11 +13,11 @@ use twox_hash::XxHash3_128;
 
 use crate::wasi::WasiState;
 
-/// Version of the bytes below, saved frames included. A later version, or another cost table, cannot
-/// be continued.
+/// Version of the bytes below, of the saved frames, and of where a program is charged between them.
+/// Another version, or another cost table, cannot be continued.
 pub const SNAPSHOT_VERSION: u32 = 2;
-/// Before there were tables: the same without them.
-const WITHOUT_TABLES: u32 = 1;
+/// Most tables of a module: what the engine accepts.
+const MOST_TABLES: usize = 100;
 
 /// What changed is found page by page; pages of nothing but zeros are left out.
 const PAGE: usize = 4 << 10;
@@ -131,7 +131,7 @@ impl Snapshot {
     /// Bytes of linear memory, all memories together.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.memory_sizes().sum()
+        self.memory_sizes().fold(0, u64::saturating_add)
     }
 
     /// Whether bytes that begin like this are those of a whole one; `None` when they cannot be.
@@ -152,22 +152,17 @@ impl Snapshot {
     /// Reads bytes that may come from anywhere.
     ///
     /// # Errors
-    /// [`SnapshotError`]; nothing is allocated beyond the size of `bytes`.
+    /// [`SnapshotError`]; what is allocated is at most some tens of times the size of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let failed = |e: postcard::Error| SnapshotError::Damaged(e.to_string());
         let ((version, cost_version), _) = postcard::take_from_bytes::<(u32, u32)>(bytes).map_err(failed)?;
-        if !matches!(version, WITHOUT_TABLES | SNAPSHOT_VERSION) || cost_version != fog_instrument::COST_VERSION {
+        if (version, cost_version) != (SNAPSHOT_VERSION, fog_instrument::COST_VERSION) {
             return Err(SnapshotError::Version { version, cost_version });
         }
-        let with_none;
-        let bytes = if version == WITHOUT_TABLES {
-            with_none = [bytes, &[0]].concat();
-            &with_none
-        } else {
-            bytes
-        };
-        let (mut snapshot, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(failed)?;
-        snapshot.version = SNAPSHOT_VERSION;
+        let (snapshot, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(failed)?;
+        if snapshot.tables.len() > MOST_TABLES {
+            return Err(damaged("it has too many tables"));
+        }
         if snapshot.images.is_empty() {
             return Err(damaged("it has no files"));
         }
@@ -476,16 +471,15 @@ mod tests {
     }
 
     #[test]
-    fn the_version_without_tables_is_read() {
-        let rest = Rest { tables: vec![], ..rest() };
-        let whole = Tracker::new().take(&[&[7; 10_000]], &WasiState::default(), rest, false).unwrap().snapshot().unwrap();
-        let mut old = whole.encode().unwrap();
-        assert_eq!((old[0], old.pop()), (2, Some(0)), "the version, and no tables");
-        old[0] = 1;
-        let read = Snapshot::decode(&old).unwrap();
-        assert_eq!(read, whole);
-        assert_eq!(Snapshot::decode(&read.encode().unwrap()).unwrap(), whole);
-        old[0] = 3;
-        assert!(matches!(Snapshot::decode(&old), Err(SnapshotError::Version { version: 3, .. })));
+    fn sizes_and_tables_from_anywhere_are_bounded() {
+        let mut whole = Tracker::new().take(&[&[7; 10_000]], &WasiState::default(), rest(), false).unwrap().snapshot().unwrap();
+        let image = whole.images[0].clone();
+        whole.images.insert(0, Image { bytes: u64::MAX, ..image });
+        assert_eq!(Snapshot::decode(&whole.encode().unwrap()).unwrap().memory_bytes(), u64::MAX);
+        whole.tables = vec![vec![]; MOST_TABLES + 1];
+        assert!(matches!(Snapshot::decode(&whole.encode().unwrap()), Err(SnapshotError::Damaged(_))));
+        let mut other = whole.encode().unwrap();
+        other[0] = 1;
+        assert!(matches!(Snapshot::decode(&other), Err(SnapshotError::Version { version: 1, .. })));
     }
 }

@@ -131,6 +131,38 @@ fn work_ends_at_the_same_instruction_every_time() {
     assert_eq!(ran(&wat, limits).report.units, first.report.units);
 }
 
+/// What asks the host about limits is the rewriting's; a job that called it could lie about them.
+#[test]
+fn a_job_cannot_speak_for_the_rewriting() {
+    for import in ["(func (param i64) (result i64))", "(memory 1)"] {
+        let wat = format!("(module (import \"fog:host\" \"check\" {import}) (func (export \"_start\")))");
+        let refused = compile(&wat::parse_str(wat).unwrap(), EngineKind::Compiled).unwrap_err().to_string();
+        assert!(refused.contains("fog:host"), "{refused}");
+    }
+}
+
+/// A look at the count sees what has run, not what is charged ahead: the units a program takes are
+/// enough for it.
+#[test]
+fn a_program_that_takes_so_many_units_ends_within_them() {
+    let body = "(func $slow (local $n i32) (loop $l (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3)))))
+        (func $deep (param $n i32)
+            (block $on (br_if $on (i32.lt_u (local.get $n) (i32.const 50))) (return))
+            (call $deep (i32.add (local.get $n) (i32.const 1)))
+            (drop (i32.mul (i32.mul (i32.mul (local.get $n) (local.get $n)) (local.get $n)) (local.get $n))))
+        (func (export \"_start\") (local $i i32)
+            (call $deep (i32.const 0))
+            (loop $turn
+                (block $on (br_if $on (i32.lt_u (local.get $i) (i32.const 9))) (return))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (call $slow)
+                (br $turn)))";
+    let free = ran(&module(body), Limits::default()).report;
+    assert_eq!(free.outcome, Outcome::Exited(0));
+    let exact = ran(&module(body), Limits { units: free.units, ..Limits::default() }).report;
+    assert_eq!((exact.outcome, exact.units), (Outcome::Exited(0), free.units));
+}
+
 /// By hand, from the table in `docs/checkpoint.md`: each turn is 3 to the end of its first stretch
 /// (`lt_u`, `br_if`, `return`), and 3 more where it goes on (`add`, `local.set`, `br`); the last turn
 /// does not. Nine turns and the last, and 4 for the call of `_start`.

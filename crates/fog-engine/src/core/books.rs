@@ -8,7 +8,7 @@ use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
 use super::{Core, QUIET_PACE, Span};
 use crate::query::to_api;
-use crate::{histories, views};
+use crate::{checkpoints, histories, views};
 
 /// Length of one point of history.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
@@ -142,7 +142,11 @@ impl Core {
         if let Err(error) = self.store.remove_jobs(keep_from, None) {
             tracing::error!(%error, "old jobs cannot be removed");
         }
-        // Where it cannot be told whether a job is there, its history stays.
+        // Where it cannot be told how a job is, its files stay.
+        checkpoints::sweep(self.store.folder(), |id| match self.store.job(id) {
+            Ok(job) => !job.state.is_final(),
+            Err(error) => !matches!(error, StoreError::NoJob(_)),
+        });
         histories::sweep(self.store.folder(), |id| !matches!(self.store.job(id), Err(StoreError::NoJob(_))));
         if self.snoozed_until.is_some_and(|until| until <= now) {
             let _ = self.set_snooze(None);

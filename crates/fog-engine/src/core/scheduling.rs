@@ -112,7 +112,16 @@ impl Core {
         };
         let mean_units = self.store.mean_units(claim.task.job)?;
         let (wishes, wished) = mpsc::channel(4);
-        let task = tokio::spawn(tasks::run(launch, self.duty.subscribe(), wished, self.to_self.clone()));
+        let running = tasks::run(launch, self.duty.subscribe(), wished, self.to_self.clone());
+        // Two workers of one task would write the same files.
+        let before = self.leaving.remove(&claim.task);
+        self.leaving.retain(|_, leaving| !leaving.is_finished());
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            running.await;
+        });
         let active = Active {
             claim,
             view,
@@ -290,12 +299,13 @@ impl Core {
             let (wish, saved) = oneshot::channel();
             let Active { job_task, wishes, .. } = active;
             let asked = wishes.try_send(wish).is_ok();
-            self.leaving.spawn(async move {
+            let leaving = tokio::spawn(async move {
                 if asked {
                     let _ = tokio::time::timeout(LAST_SAVE, saved).await;
                 }
                 job_task.abort();
             });
+            self.leaving.insert(active.claim.task, leaving);
             if let Err(error) = self.store.release_task(active.claim, why, active.has_advanced, now) {
                 tracing::error!(%error, "a task could not be put back; it is at the next start");
             }

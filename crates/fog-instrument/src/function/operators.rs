@@ -181,14 +181,12 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             return self.charge_after(place);
         }
         self.store_types(base, &params)?;
-        match self.plan.loops.get(&place) {
-            Some(site) => {
-                self.charge_after(place)?;
-                self.close()?;
-                self.safe_point(*site, Some(place))
-            }
-            None => self.charge_after(place),
+        // A loop looks before it charges, as leaf loops do: how the stretch behind it is charged changes
+        // nothing there.
+        if let Some(site) = self.plan.loops.get(&place) {
+            self.safe_point(*site, Some(place))?;
         }
+        self.charge_after(place)
     }
 
     /// A loop that holds no other safe point and calls nothing that stops: the hot ones.

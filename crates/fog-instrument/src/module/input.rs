@@ -112,7 +112,12 @@ impl<'a> Input<'a> {
             }
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
-                    match import.map_err(Error::invalid)?.ty {
+                    let import = import.map_err(Error::invalid)?;
+                    // What is added talks to the host about limits; nobody else does.
+                    if import.module.starts_with(names::PREFIX) {
+                        return Err(Error::Reserved(import.module.chars().take(60).collect()));
+                    }
+                    match import.ty {
                         wasmparser::TypeRef::Func(ty) | wasmparser::TypeRef::FuncExact(ty) => {
                             self.functions.push(ty);
                             self.imported_functions += 1;

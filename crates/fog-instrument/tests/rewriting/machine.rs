@@ -69,10 +69,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(engine: &Engine, wasm: &[u8]) -> Self {
-        let instrumented = instrument(wasm, accepted(), Abilities::default()).unwrap();
-        let module = Module::new(engine, &instrumented.module).unwrap_or_else(|error| panic!("{error:?}"));
-        Self { engine: engine.clone(), module, can_stop: instrumented.can_stop }
+    pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, String> {
+        let instrumented = instrument(wasm, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
+        let module = Module::new(engine, &instrumented.module).map_err(|error| format!("{error:?}"))?;
+        Ok(Self { engine: engine.clone(), module, can_stop: instrumented.can_stop })
     }
 
     fn instance(&self, host: Host) -> (Store<Host>, Result<Instance, wasmtime::Error>) {

@@ -54,7 +54,7 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
         }
         let wasm = module.to_bytes();
         let Some(as_it_is) = Plain::run(&plain, &wasm) else { continue };
-        let machine = Machine::new(&compiled, &wasm);
+        let machine = Machine::new(&compiled, &wasm).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let whole = machine.run(1, &[]);
         assert_eq!(as_it_is.end, whole.end, "seed {seed}");
         assert_eq!(as_it_is.exports, whole.exports, "seed {seed}");
@@ -69,7 +69,7 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
         let all: Vec<u64> = (1..=whole.checks.min(300)).collect();
         assert_eq!(machine.run(1, &all), whole, "seed {seed}, stopped at every check");
         if seed.is_multiple_of(8) {
-            assert_eq!(Machine::new(&interpreted, &wasm).run(1, &all), whole, "seed {seed}, interpreted");
+            assert_eq!(Machine::new(&interpreted, &wasm).unwrap().run(1, &all), whole, "seed {seed}, interpreted");
         }
     }
     (ran, stopped)
@@ -78,7 +78,14 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
 #[test]
 fn random_modules_do_the_same_rewritten_and_stopped() {
     let count = if std::env::var_os("FOG_TEST_FULL").is_some() { 20_000 } else { 600 };
-    let (ran, stopped) = modules(1, count);
+    // Each thread takes every so manieth hundred.
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let share =
+        |n: u64| (0..count / 100).filter(|block| block % threads == n).map(|block| modules(1 + block * 100, 100)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let (ran, stopped) = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..threads).map(|n| scope.spawn(move || share(n))).collect();
+        shares.into_iter().map(|share| share.join().unwrap()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    });
     println!("{ran} modules, {stopped} of them stopped and continued");
     assert!(ran > count / 2 && stopped > count / 10, "{ran} ran, {stopped} stopped");
 }

@@ -6,8 +6,8 @@ use crate::machine::{Machine, engine};
 /// Runs a program plainly, then stops it at each safe point alone, then at each one after the other.
 fn stops_everywhere(wat: &str) {
     let wasm = wat::parse_str(wat).unwrap();
-    let compiled = Machine::new(&engine(None), &wasm);
-    let interpreted = Machine::new(&engine(Some("pulley64")), &wasm);
+    let compiled = Machine::new(&engine(None), &wasm).unwrap();
+    let interpreted = Machine::new(&engine(Some("pulley64")), &wasm).unwrap();
     // A slice of one unit asks at every safe point.
     let whole = compiled.run(1, &[]);
     assert!(whole.checks > 3, "{whole:?}");
@@ -92,6 +92,19 @@ fn branches_tables_and_indirect_calls() {
                         (else (call $out (call $mul (local.get $x) (i64.const 2)))))
                     (local.set $i (i32.add (local.get $i) (i32.const 1)))
                     (br_if $l (i32.lt_u (local.get $i) (i32.const 12))))))"#,
+    );
+}
+
+/// A call through a table may be of a type that no function has; it traps.
+#[test]
+fn calls_of_types_that_nothing_has() {
+    stops_everywhere(
+        r#"(module (import "test" "out" (func $out (param i64))) (type $none (func (param f32) (result v128 f32)))
+            (table 1 funcref) (elem (i32.const 0) $spin)
+            (func $spin (local i64) (loop $l (local.set 0 (i64.add (local.get 0) (i64.const 1))) (br_if $l (i64.lt_u (local.get 0) (i64.const 50)))))
+            (func (export "_start")
+                (call $spin) (call $out (i64.const 1))
+                (call_indirect (type $none) (f32.const 1) (i32.const 0)) (drop) (drop)))"#,
     );
 }
 

@@ -275,6 +275,42 @@ fn a_job_of_the_engine_keeps_its_history() {
     wait_for("the history to go", Duration::from_secs(30), || (!bench.data().join("histories/1-0").exists()).then_some(())).unwrap();
 }
 
+/// A mark that comes out otherwise than before: nothing is built on either, and the end is right.
+#[cfg(unix)]
+#[test]
+fn a_state_that_is_not_what_it_was_is_not_built_on() {
+    let mut bench = Bench::new().unwrap();
+    bench.start().unwrap();
+    bench.work_always().unwrap();
+    let module = example("lucas-lehmer");
+    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "300"]).unwrap());
+    let text = format!("version = 1\nname = \"lucas-lehmer.wasm\"\nmodule = \"{module}\"\nargs = [\"13\", \"300\"]\nsegment = 1_000_000_000\n");
+    std::fs::write(bench.scratch().join("job.toml"), text).unwrap();
+    bench.json(&["submit", "job.toml"]).unwrap();
+    let marks = || bench.json(&["job", "show", "1"]).ok()?["tasks"][0]["marks"].as_u64();
+    wait_for("a mark", Duration::from_secs(60), || marks().filter(|marks| *marks >= 1)).unwrap();
+    bench.json(&["job", "pause", "1"]).unwrap();
+    let index = bench.data().join("histories/1-0/history.json");
+    let is_still = || bench.json(&["status"]).ok()?["active"].as_array()?.is_empty().then_some(());
+    wait_for("the pause", Duration::from_secs(20), is_still).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let mut history: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    let mut made_up = history["marks"].as_array().unwrap().last().unwrap().clone();
+    made_up["number"] = (made_up["number"].as_u64().unwrap() + 1).into();
+    made_up["units"] = (made_up["units"].as_u64().unwrap() + 1_000_000_000).into();
+    made_up["state"] = "ab".repeat(32).into();
+    history["marks"].as_array_mut().unwrap().push(made_up);
+    std::fs::write(&index, serde_json::to_vec(&history).unwrap()).unwrap();
+    bench.json(&["job", "resume", "1"]).unwrap();
+    let job = wait_for("the end", Duration::from_secs(120), || ended(&bench, "1")).unwrap();
+    let task = &job["tasks"][0];
+    assert!(task["attempts"].to_string().contains("not what it was before"), "{task}");
+    assert_eq!((task["result_hash"].as_str(), task["units"].as_u64()), (Some(plain.0.as_str()), Some(plain.1)), "{task}");
+    let written = bench.json(&["job", "export-history", "1", "-o", "past"]).unwrap();
+    let checked = written["checked"].as_u64().unwrap().to_string();
+    assert!(bench.fog(&["verify", "segment", "past", "--segment", &checked]).unwrap().status.success());
+}
+
 /// A real Secret Service on a bus of its own.
 #[cfg(target_os = "linux")]
 #[test]

@@ -103,9 +103,10 @@ impl Historian {
         Ok(())
     }
 
-    /// A checkpoint is on disk; the one of a mark is kept while there is room.
-    pub(crate) async fn keep(&mut self, checkpoint: &Path) {
-        let Some(number) = self.pending.take() else { return };
+    /// A checkpoint is on disk, or could not be written; the one of a mark is kept while there is room.
+    pub(crate) async fn keep(&mut self, checkpoint: Option<&Path>) {
+        // What comes after one that failed is another state.
+        let (Some(number), Some(checkpoint)) = (self.pending.take(), checkpoint) else { return };
         let (from, to) = (checkpoint.to_owned(), History::checkpoint(&self.folder, number));
         let (data_folder, cap) = (self.data_folder.clone(), self.cap);
         let copied = tokio::task::spawn_blocking(move || {
@@ -120,6 +121,13 @@ impl Historian {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the checkpoint of a mark could not be kept"),
             Err(error) => tracing::error!(%error, "the checkpoint of a mark could not be kept"),
+        }
+    }
+
+    /// Nothing of it is to be trusted.
+    pub(crate) fn forget(&self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            tracing::warn!(%error, folder = %self.folder.display(), "a history cannot be removed");
         }
     }
 

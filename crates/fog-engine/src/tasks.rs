@@ -186,19 +186,22 @@ async fn watch_worker(
             event = worker.events.recv() => match event {
                 Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(piece).await?,
                 Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
-                    if let Some(units) = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await {
-                        if let Some(historian) = &mut historian {
-                            historian.keep(saver.path()).await;
-                        }
+                    let kept = saver.keep(saved, &collector.stdout_bytes, &collector.stderr_bytes).await;
+                    if let Some(historian) = &mut historian {
+                        historian.keep(kept.map(|_| saver.path())).await;
+                    }
+                    if let Some(units) = kept {
                         tell(TaskNews::Saved { units }).await;
                     }
                 }
                 Some(WorkerEvent::Message(FromWorker::Mark(mark))) => {
-                    let marked = historian.as_mut().map_or(Ok(()), |historian| historian.mark(mark, &collector.stdout_bytes));
-                    if let Err(problem) = marked {
+                    if let Some(historian) = &mut historian
+                        && let Err(problem) = historian.mark(mark, &collector.stdout_bytes)
+                    {
                         if matches!(problem, HistoryProblem::Differs(_)) {
-                            // One of the two is wrong, and nobody can tell which: it begins anew.
+                            // One of the two is wrong, and nobody can tell which: it begins anew, history and all.
                             Checkpoint::remove(saver.path());
+                            historian.forget();
                         }
                         return Err(WorkerError::Nonsense { message: problem.to_string() });
                     }

@@ -171,7 +171,7 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
 #[test]
 fn a_program_over_the_whole_screen_stops_the_work() {
     use x11rb::connection::Connection as _;
-    use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, CreateWindowAux, PropMode, WindowClass};
+    use x11rb::protocol::xproto::{AtomEnum, ClientMessageEvent, ConnectionExt as _, CreateWindowAux, EventMask, PropMode, WindowClass};
     use x11rb::wrapper::ConnectionExt as _;
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let desk = Desk::set_up().unwrap();
@@ -196,7 +196,13 @@ fn a_program_over_the_whole_screen_stops_the_work() {
     wait_for("the window manager", Duration::from_secs(20), is_managed).unwrap();
     server.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[covering]).unwrap();
     server.map_window(window).unwrap().check().unwrap();
-    wait_for("a pause for it", Duration::from_secs(40), || stops().filter(|stops| *stops)).unwrap();
+    // Managers do not bring a window that nobody asked for to the front; a pager's wish counts.
+    let front = atom("_NET_ACTIVE_WINDOW");
+    let to_front = || {
+        let wish = ClientMessageEvent::new(32, window, front, [2, 0, 0, 0, 0]);
+        server.send_event(false, root, EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY, wish).ok()?.check().ok()
+    };
+    wait_for("a pause for it", Duration::from_secs(40), || to_front().and_then(|()| stops()).filter(|stops| *stops)).unwrap();
     server.destroy_window(window).unwrap().check().unwrap();
     wait_for("its end", Duration::from_secs(40), || stops().filter(|stops| !stops)).unwrap();
 }

@@ -21,7 +21,7 @@ fn programs(bench: &Bench) -> Vec<Program> {
     let module = |name: &str, wat: &str| bench.module(name, wat).unwrap().to_string_lossy().into_owned();
     let search = std::path::PathBuf::from(example("protein-search")).parent().unwrap().to_owned();
     let many = bench.scratch().join("many.fasta");
-    std::fs::write(&many, std::fs::read_to_string(search.join("database.fasta")).unwrap().repeat(150)).unwrap();
+    std::fs::write(&many, std::fs::read_to_string(search.join("database.fasta")).unwrap().repeat(400)).unwrap();
     let query = search.join("query.fasta");
     let inputs = format!("--input q={} --input db={} -- --query /in/q --db /in/db --top 3", query.display(), many.display());
     vec![

@@ -89,6 +89,111 @@ pub enum Assemble {
     },
 }
 
+/// What matters most when a task can go to several devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prefer {
+    /// A bit of everything.
+    #[default]
+    Balanced,
+    /// The result as soon as possible.
+    Fast,
+    /// The lowest price.
+    Cheap,
+    /// The least energy and wear of batteries.
+    Green,
+    /// The least risk of having to do it again.
+    Safe,
+}
+
+/// A class of service: what is promised about a job, and its price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// One device for each task.
+    #[default]
+    Bronze,
+    /// Two, whose results must be equal.
+    Silver,
+    /// Three, of which two must agree.
+    Gold,
+}
+
+impl Service {
+    /// Devices that run each task.
+    #[must_use]
+    pub fn replicas(self) -> u32 {
+        match self {
+            Self::Bronze => 1,
+            Self::Silver => 2,
+            Self::Gold => 3,
+        }
+    }
+
+    /// The price of a work unit in tenths of the usual one.
+    #[must_use]
+    pub fn price_tenths(self) -> u16 {
+        match self {
+            Self::Bronze => 10,
+            Self::Silver => 25,
+            Self::Gold => 50,
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bronze => "bronze",
+            Self::Silver => "silver",
+            Self::Gold => "gold",
+        }
+    }
+}
+
+/// That other devices may run a job, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GridWish {
+    /// Devices that run each task, 1 to 16; their results are compared. The class of service may ask for
+    /// more.
+    pub replicas: u32,
+    /// What matters.
+    pub prefer: Prefer,
+    /// Believe a result when the odds against it are below 1 in so many, 2 to 1,000,000, instead of
+    /// counting equal ones.
+    pub trust: Option<u32>,
+    /// Compare two results of a device that is not known well, and of one that is known well one time in
+    /// as many as it has given right in a row.
+    pub adaptive: bool,
+    /// What is promised.
+    pub service: Service,
+    /// Pay early results more, up to twice.
+    pub bonus: bool,
+    /// Of a hundred tasks so many are given out a second time although their result is known, 0 to 50.
+    pub spot_checks: u8,
+}
+
+impl GridWish {
+    /// Devices for each task, the class of service counted in.
+    #[must_use]
+    pub fn devices(&self) -> u32 {
+        self.replicas.max(self.service.replicas()).clamp(1, 16)
+    }
+
+    /// Whether its numbers lie within their bounds.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        (1..=16).contains(&self.replicas) && self.trust.is_none_or(|trust| (2..=1_000_000).contains(&trust)) && self.spot_checks <= 50
+    }
+}
+
+impl Default for GridWish {
+    fn default() -> Self {
+        Self { replicas: 1, prefer: Prefer::default(), trust: None, adaptive: false, service: Service::default(), bonus: false, spot_checks: 0 }
+    }
+}
+
 /// Why a job file was refused. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

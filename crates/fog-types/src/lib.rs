@@ -7,11 +7,13 @@ mod error;
 mod id;
 pub mod job;
 mod limits;
+mod node;
 mod state;
 mod unit;
 
 pub use error::{ErrorKind, HasKind};
 pub use id::{BlobId, JobId, ParseIdError, TaskId};
 pub use limits::Limits;
+pub use node::NodeId;
 pub use state::{JobState, TaskState};
 pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits};

@@ -1,0 +1,112 @@
+//! What an address is, and names resolved by the system.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use fog_transport::Route;
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+/// Most addresses that are kept of a node.
+pub(crate) const MAX_ADDRESSES: usize = 16;
+
+pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    })
+}
+
+/// Of this machine or its local network: RFC 1918, 4193, 3927, 4291.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified(),
+        IpAddr::V6(ip) => {
+            ip.to_ipv4_mapped().map_or(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(), |v4| is_local(v4.into()))
+        }
+    }
+}
+
+/// Can mean this node to somebody anywhere: not local, not behind a carrier's translation (RFC 6598).
+pub(crate) fn is_public(address: &Multiaddr) -> bool {
+    let is_shared = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64);
+    !is_relayed(address) && ip_of(address).is_some_and(|ip| !is_local(ip) && !is_shared(ip) && !ip.is_multicast())
+}
+
+pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+}
+
+pub(crate) fn transport_of(address: &Multiaddr) -> &'static str {
+    let has = |wanted: fn(&Protocol<'_>) -> bool| address.iter().any(|part| wanted(&part));
+    if has(|part| matches!(part, Protocol::QuicV1)) {
+        "quic"
+    } else if has(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_))) {
+        "websocket"
+    } else {
+        "tcp"
+    }
+}
+
+pub(crate) fn route_of(address: &Multiaddr, is_relayed: bool) -> Route {
+    Route { transport: transport_of(address), is_relayed, is_local: !is_relayed && ip_of(address).is_some_and(is_local), address: address.to_string() }
+}
+
+/// Addresses somebody gave, those that can be read, at most [`MAX_ADDRESSES`].
+pub(crate) fn parse_all(texts: &[String]) -> Vec<Multiaddr> {
+    texts.iter().take(MAX_ADDRESSES).filter_map(|text| Multiaddr::from_str(text).ok()).collect()
+}
+
+/// Names turned into addresses by the system's resolver: libp2p's own one finds no configuration on
+/// phones.
+pub(crate) async fn resolve(address: Multiaddr) -> Vec<Multiaddr> {
+    let name = address.iter().enumerate().find_map(|(at, part)| match part {
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => Some((at, name.into_owned())),
+        _ => None,
+    });
+    let Some((at, name)) = name else { return vec![address] };
+    let Ok(found) = tokio::net::lookup_host((name.as_str(), 0)).await else { return Vec::new() };
+    let replaced = found.take(4).filter_map(|socket| {
+        address.replace(at, |part| match (part, socket.ip()) {
+            (Protocol::Dns(_) | Protocol::Dns4(_), IpAddr::V4(ip)) => Some(Protocol::Ip4(ip)),
+            (Protocol::Dns(_) | Protocol::Dns6(_), IpAddr::V6(ip)) => Some(Protocol::Ip6(ip)),
+            _ => None,
+        })
+    });
+    replaced.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_and_public_are_told_apart() {
+        for (text, local, public) in [
+            ("/ip4/192.168.1.4/udp/4/quic-v1", true, false),
+            ("/ip4/127.0.0.1/tcp/4", true, false),
+            ("/ip4/100.64.0.1/tcp/4", false, false),
+            ("/ip4/198.51.100.7/tcp/4", false, true),
+            ("/ip6/fe80::1/tcp/4", true, false),
+            ("/ip6/2001:db8::1/tcp/4", false, true),
+            ("/ip4/198.51.100.7/tcp/4/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit", false, false),
+        ] {
+            let address: Multiaddr = text.parse().unwrap();
+            assert_eq!((is_local(ip_of(&address).unwrap()), is_public(&address)), (local, public), "{text}");
+        }
+    }
+
+    #[test]
+    fn transports_have_names() {
+        for (text, name) in [("/ip4/1.2.3.4/udp/4/quic-v1", "quic"), ("/ip4/1.2.3.4/tcp/4/ws", "websocket"), ("/ip4/1.2.3.4/tcp/4", "tcp")] {
+            assert_eq!(transport_of(&text.parse().unwrap()), name);
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_by_the_system() {
+        let found = resolve("/dns4/localhost/tcp/4".parse().unwrap()).await;
+        assert!(found.contains(&"/ip4/127.0.0.1/tcp/4".parse().unwrap()), "{found:?}");
+    }
+}

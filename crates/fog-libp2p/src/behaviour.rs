@@ -1,0 +1,112 @@
+//! The parts of libp2p in use, each with the settings whose defaults do not fit.
+
+use std::time::Duration;
+
+use fog_transport::MAX_GOSSIP;
+use libp2p::gossipsub::{self, MessageAuthenticity, PeerScoreParams, PeerScoreThresholds, ValidationMode};
+use libp2p::kad::{self, store::MemoryStore};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, mdns, memory_connection_limits, ping, relay, upnp};
+
+use crate::Config;
+
+/// Our own, so that other networks' nodes stay out of the routing table.
+pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
+/// What identifies a node that relays.
+pub(crate) const RELAY_HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
+const IDENTIFY: &str = "/fog/1";
+
+#[derive(NetworkBehaviour)]
+pub(crate) struct Parts {
+    limits: connection_limits::Behaviour,
+    memory: memory_connection_limits::Behaviour,
+    pub(crate) identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(crate) kad: kad::Behaviour<MemoryStore>,
+    pub(crate) gossip: gossipsub::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+    autonat: Toggle<autonat::v2::client::Behaviour>,
+    autonat_server: Toggle<autonat::v2::server::Behaviour>,
+    relay_client: relay::client::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    dcutr: dcutr::Behaviour,
+    upnp: Toggle<upnp::tokio::Behaviour>,
+    pub(crate) streams: libp2p_stream::Behaviour,
+}
+
+impl Parts {
+    pub(crate) fn new(key: &Keypair, relay_client: relay::client::Behaviour, config: &Config) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let me = key.public().to_peer_id();
+        // One home's worth of links, and room for those who only look something up.
+        let limits = connection_limits::ConnectionLimits::default()
+            .with_max_pending_incoming(Some(64))
+            .with_max_pending_outgoing(Some(64))
+            .with_max_established_incoming(Some(256))
+            .with_max_established_outgoing(Some(256))
+            // A relayed one, a direct one each way, and one that is on its way out.
+            .with_max_established_per_peer(Some(4));
+        let mut kad_config = kad::Config::new(KAD);
+        kad_config
+            .set_kbucket_inserts(kad::BucketInserts::Manual)
+            .set_record_filtering(kad::StoreInserts::FilterBoth)
+            .set_periodic_bootstrap_interval(Some(Duration::from_secs(900)))
+            .set_provider_record_ttl(Some(Duration::from_secs(3600)))
+            .set_provider_publication_interval(Some(Duration::from_secs(1200)))
+            .disjoint_query_paths(true);
+        let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), kad_config);
+        // A node without a confirmed address is a client; on a local network everybody can be reached.
+        kad.set_mode((config.lan || config.relay || config.loopback).then_some(kad::Mode::Server));
+        let gossip_config = gossipsub::ConfigBuilder::default()
+            .heartbeat_interval(Duration::from_secs(5))
+            .validation_mode(ValidationMode::Strict)
+            .validate_messages()
+            .max_transmit_size(MAX_GOSSIP + 1024)
+            .build()?;
+        let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), gossip_config)?;
+        gossip.with_peer_score(PeerScoreParams::default(), PeerScoreThresholds::default())?;
+        // Asked again soon: over Wi-Fi a multicast is easily lost, and after the first answer nothing is probed.
+        let mdns_config = mdns::Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6: false };
+        let mdns = if config.lan && !config.loopback { Some(mdns::tokio::Behaviour::new(mdns_config, me)?) } else { None };
+        let relay_config = relay::Config {
+            // The defaults end a circuit after 128 KiB: too little for one input file.
+            max_reservations: 256,
+            max_reservations_per_peer: 2,
+            reservation_duration: Duration::from_secs(3600),
+            max_circuits: 128,
+            max_circuits_per_peer: 16,
+            max_circuit_duration: Duration::from_secs(3600),
+            max_circuit_bytes: 1 << 30,
+            ..relay::Config::default()
+        };
+        let relay = config.relay.then(|| {
+            let mut relay = relay::Behaviour::new(me, relay_config);
+            relay.set_status(Some(relay::Status::Enable));
+            relay
+        });
+        Ok(Self {
+            limits: connection_limits::Behaviour::new(limits),
+            memory: memory_connection_limits::Behaviour::with_max_bytes(1 << 30),
+            identify: identify::Behaviour::new(
+                identify::Config::new(IDENTIFY.to_owned(), key.public())
+                    .with_agent_version(format!("fog-compute/{}", env!("CARGO_PKG_VERSION")))
+                    .with_push_listen_addr_updates(true),
+            ),
+            // QUIC notices silence by itself; this is for TCP, and for the time of a round trip.
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(15)).with_timeout(Duration::from_secs(10))),
+            kad,
+            gossip,
+            mdns: mdns.into(),
+            autonat: (!config.loopback).then(autonat::v2::client::Behaviour::default).into(),
+            autonat_server: (!config.loopback).then(autonat::v2::server::Behaviour::default).into(),
+            relay_client,
+            relay: relay.into(),
+            dcutr: dcutr::Behaviour::new(me),
+            upnp: (config.open && !config.loopback).then(upnp::tokio::Behaviour::default).into(),
+            streams: libp2p_stream::Behaviour::new(),
+        })
+    }
+}
+
+/// How many providers of a meeting place are dialled at once.
+pub(crate) const MEET_AT_MOST: usize = 16;

@@ -1,0 +1,538 @@
+//! The loop that drives libp2p and says what happened.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use fog_transport::{MAX_GOSSIP, NetEvent, Reach, Route};
+use futures::StreamExt as _;
+use libp2p::core::transport::ListenerId;
+use libp2p::core::upgrade::Version;
+use libp2p::core::{ConnectedPoint, Transport as _};
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId};
+use libp2p::identity::Keypair;
+use libp2p::metrics::Registry;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, autonat, identify, kad, mdns, noise, ping, relay, tcp, websocket, yamux};
+use tokio::sync::mpsc;
+
+use crate::address::{self, MAX_ADDRESSES, is_public, is_relayed};
+use crate::behaviour::{KAD, MEET_AT_MOST, Parts, PartsEvent, RELAY_HOP};
+use crate::{Config, StartError, node_of};
+
+/// How long opening a stream may take, a new connection through a relay included.
+pub(crate) const OPEN_PATIENCE: Duration = Duration::from_secs(15);
+/// A link between jobs lasts this long without a stream.
+const IDLE: Duration = Duration::from_secs(300);
+/// Housekeeping: relays, meetings, relayed links that have become needless.
+const TICK: Duration = Duration::from_secs(5);
+/// How often nodes of a meeting place are looked for.
+const MEET_EVERY: Duration = Duration::from_secs(60);
+/// A direct link has carried something by then; the relayed one beside it goes.
+const SETTLED: Duration = Duration::from_secs(10);
+/// How long leaving may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// Relays that are asked for a place.
+const RELAYS: usize = 2;
+/// How often a node that is gone is called: for about six minutes.
+const TRIES: u32 = 11;
+/// Nodes found on the local network that are dialled.
+const MAX_NEIGHBOURS: usize = 64;
+
+pub(crate) enum Order {
+    Dial(PeerId, Vec<Multiaddr>),
+    HangUp(PeerId),
+    Meet([u8; 32]),
+    Join(String),
+    Leave(String),
+    Publish(String, Vec<u8>),
+    Judge(Vec<u8>, PeerId, bool),
+}
+
+struct Connection {
+    id: ConnectionId,
+    route: Route,
+    ip: Option<IpAddr>,
+    is_dialer: bool,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Peer {
+    connections: Vec<Connection>,
+    told: Option<Route>,
+    addresses: Vec<Multiaddr>,
+    /// Where it was reached, newest last.
+    dialled: Vec<Multiaddr>,
+    is_relay: bool,
+}
+
+/// A node that was connected and is not.
+struct Again {
+    addresses: Vec<Multiaddr>,
+    at: Instant,
+    tries: u32,
+}
+
+pub(crate) struct Swarm {
+    swarm: libp2p::Swarm<Parts>,
+    events: mpsc::Sender<NetEvent>,
+    config: Config,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Where a place was asked for, and the listener that stands for it.
+    relays: BTreeMap<PeerId, ListenerId>,
+    places: BTreeMap<[u8; 32], Option<Instant>>,
+    reach: Reach,
+    listening: Vec<Multiaddr>,
+    /// Whom to call again, because the connection broke.
+    again: BTreeMap<PeerId, Again>,
+}
+
+impl Swarm {
+    pub(crate) fn new(key: Keypair, config: &Config, registry: &mut Registry, events: mpsc::Sender<NetEvent>) -> Result<Self, StartError> {
+        let setup = |error: &dyn std::fmt::Display| StartError::Setup(error.to_string());
+        let tcp_config = || tcp::Config::new().nodelay(true);
+        let swarm = SwarmBuilder::with_existing_identity(key)
+            .with_tokio()
+            .with_tcp(tcp_config(), noise::Config::new, yamux::Config::default)
+            .map_err(|e| setup(&e))?
+            .with_quic_config(|mut quic| {
+                quic.max_idle_timeout = 20_000;
+                quic.keep_alive_interval = Duration::from_secs(8);
+                quic
+            })
+            // By hand: the ready-made one brings a resolver that finds no configuration on phones.
+            .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+                let noise = noise::Config::new(key)?;
+                let sockets = websocket::Config::new(tcp::tokio::Transport::new(tcp_config()));
+                Ok(sockets.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default()))
+            })
+            .map_err(|e| setup(&e))?
+            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .map_err(|e| setup(&e))?
+            .with_bandwidth_metrics(registry)
+            .with_behaviour(|key, relay_client| Parts::new(key, relay_client, config))
+            .map_err(|e| setup(&e))?
+            .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE).with_smart_dial())
+            .build();
+        let mut this = Self {
+            swarm,
+            events,
+            config: config.clone(),
+            peers: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            places: BTreeMap::new(),
+            reach: Reach::Unknown,
+            listening: Vec::new(),
+            again: BTreeMap::new(),
+        };
+        this.listen()?;
+        for address in config.known.iter().filter_map(|text| text.parse::<Multiaddr>().ok()) {
+            if let Some(Protocol::P2p(peer)) = address.iter().last() {
+                this.dial(peer, vec![address]);
+            }
+        }
+        Ok(this)
+    }
+
+    pub(crate) fn streams(&self) -> libp2p_stream::Control {
+        self.swarm.behaviour().streams.new_control()
+    }
+
+    fn listen(&mut self) -> Result<(), StartError> {
+        let ips: &[IpAddr] =
+            if self.config.loopback { &[IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] };
+        let mut problem = String::new();
+        let mut count = 0;
+        for ip in ips {
+            let mut host = Multiaddr::empty();
+            host.push(match ip {
+                IpAddr::V4(ip) => Protocol::Ip4(*ip),
+                IpAddr::V6(ip) => Protocol::Ip6(*ip),
+            });
+            let port = self.config.port;
+            for (what, port) in [("quic", port), ("tcp", port), ("ws", if port == 0 { 0 } else { port.saturating_add(1) })] {
+                let with = |port| {
+                    let host = host.clone();
+                    match what {
+                        "quic" => host.with(Protocol::Udp(port)).with(Protocol::QuicV1),
+                        "tcp" => host.with(Protocol::Tcp(port)),
+                        _ => host.with(Protocol::Tcp(port)).with(Protocol::Ws("/".into())),
+                    }
+                };
+                match self.swarm.listen_on(with(port)).or_else(|_| self.swarm.listen_on(with(0))) {
+                    Ok(_) => count += 1,
+                    Err(error) => problem = error.to_string(),
+                }
+            }
+        }
+        if count == 0 { Err(StartError::Listen(problem)) } else { Ok(()) }
+    }
+
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let redial = self.again.values().map(|again| again.at).min();
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => self.handle(event).await,
+                _ = tick.tick() => self.tick(),
+                () = tokio::time::sleep_until(redial.unwrap_or_else(Instant::now).into()), if redial.is_some() => self.call_again(),
+            }
+        }
+        Box::pin(self.leave()).await;
+    }
+
+    /// Says goodbye, so that nobody waits for a node that is gone. Links that are still held end too.
+    async fn leave(mut self) {
+        for peer in std::mem::take(&mut self.peers).into_keys() {
+            // It may have gone by itself.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let goodbye = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        // Whoever does not take it notices the silence.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Dial(peer, addresses) => self.dial(peer, addresses),
+            Order::HangUp(peer) => {
+                self.again.remove(&peer);
+                // Not connected is what was asked for.
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+            Order::Meet(place) => {
+                self.places.insert(place, None);
+                self.meet();
+            }
+            Order::Join(topic) => {
+                if let Err(error) = self.swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic)) {
+                    tracing::warn!(%error, "a topic could not be joined");
+                }
+            }
+            Order::Leave(topic) => {
+                self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic));
+            }
+            Order::Publish(topic, data) => {
+                // Nobody there to hear it is no error: it is said again later.
+                if let Err(error) = self.swarm.behaviour_mut().gossip.publish(IdentTopic::new(topic), data) {
+                    tracing::debug!(%error, "nothing was published");
+                }
+            }
+            Order::Judge(id, from, is_valid) => {
+                let verdict = if is_valid { MessageAcceptance::Accept } else { MessageAcceptance::Reject };
+                self.swarm.behaviour_mut().gossip.report_message_validation_result(&MessageId::new(&id), &from, verdict);
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer) {
+            return;
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing);
+        let options = if addresses.is_empty() { options.build() } else { options.addresses(addresses).extend_addresses_through_behaviour().build() };
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%error, "not dialled");
+        }
+    }
+
+    async fn say(&mut self, event: NetEvent) {
+        // The engine has left; the order to stop is on its way.
+        let _ = self.events.send(event).await;
+    }
+
+    async fn handle(&mut self, event: SwarmEvent<PartsEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.handle_part(event).await,
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => self.connected(peer_id, connection_id, &endpoint).await,
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.closed(peer_id, connection_id).await,
+            SwarmEvent::NewListenAddr { address, .. } => {
+                if self.config.relay && is_public(&address) {
+                    // Whoever starts a relay says that it can be reached.
+                    self.swarm.add_external_address(address.clone());
+                }
+                self.listening.push(address);
+                self.say_listening().await;
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listening.retain(|known| *known != address);
+                self.say_listening().await;
+                if !is_relayed(&address) {
+                    self.network_changed();
+                }
+            }
+            SwarmEvent::ListenerClosed { listener_id, addresses, .. } => {
+                self.relays.retain(|_, id| *id != listener_id);
+                self.listening.retain(|known| !addresses.contains(known));
+                self.say_listening().await;
+            }
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                // Whoever answers a probe may be on this very network; that is no way in for the world.
+                if !is_public(&address) && !is_relayed(&address) {
+                    self.swarm.remove_external_address(&address);
+                }
+                self.look_at_reach().await;
+            }
+            SwarmEvent::ExternalAddrExpired { .. } => self.look_at_reach().await,
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => tracing::debug!(?peer_id, %error, "no connection"),
+            _ => {}
+        }
+    }
+
+    async fn handle_part(&mut self, event: PartsEvent) {
+        match event {
+            PartsEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, info).await,
+            PartsEvent::Ping(ping::Event { peer, result: Ok(time), .. }) => {
+                if let Some(node) = node_of(&peer) {
+                    self.say(NetEvent::RoundTrip { node, millis: u32::try_from(time.as_millis()).unwrap_or(u32::MAX) }).await;
+                }
+            }
+            // libp2p goes on with a link that does not answer; over TCP nothing else would notice for a long time.
+            PartsEvent::Ping(ping::Event { peer, connection, result: Err(error) }) if !matches!(error, ping::Failure::Unsupported) => {
+                tracing::debug!(%peer, %error, "a connection does not answer");
+                self.swarm.close_connection(connection);
+            }
+            PartsEvent::Mdns(mdns::Event::Discovered(found)) => {
+                let mut addresses: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+                for (peer, address) in found {
+                    addresses.entry(peer).or_default().push(address);
+                }
+                let room = MAX_NEIGHBOURS.saturating_sub(self.peers.len());
+                for (peer, addresses) in addresses.into_iter().filter(|(peer, _)| !self.peers.contains_key(peer)).take(room).collect::<Vec<_>>() {
+                    self.dial(peer, addresses);
+                }
+            }
+            PartsEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
+                let author = message.source.as_ref().and_then(node_of);
+                let (Some(from), Some(author)) = (node_of(&propagation_source), author) else { return };
+                if message.data.len() > MAX_GOSSIP {
+                    self.obey(Order::Judge(message_id.0, propagation_source, false));
+                    return;
+                }
+                self.say(NetEvent::Gossip { id: message_id.0, from, author, topic: message.topic.into_string(), data: message.data }).await;
+            }
+            PartsEvent::Kad(event) => self.handle_kad(event),
+            PartsEvent::Autonat(autonat::v2::client::Event { tested_addr, server, result, .. }) => {
+                tracing::debug!(%tested_addr, %server, ?result, "an address was tested from outside");
+            }
+            PartsEvent::RelayClient(relay::client::Event::ReservationReqAccepted { .. }) => self.look_at_reach().await,
+            PartsEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
+            _ => {}
+        }
+    }
+
+    fn handle_kad(&mut self, event: kad::Event) {
+        match event {
+            // Meeting places only, and only of nodes that say it of themselves over their own link.
+            kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } }
+                if record.key.as_ref().len() == 32 && self.swarm.is_connected(&record.provider) =>
+            {
+                use kad::store::RecordStore as _;
+                // A full store refuses; the node asks others too.
+                let _ = self.swarm.behaviour_mut().kad.store_mut().add_provider(record);
+            }
+            kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })), ..
+            } => {
+                for peer in providers.into_iter().take(MEET_AT_MOST) {
+                    self.dial(peer, Vec::new());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn identified(&mut self, peer: PeerId, info: identify::Info) {
+        let Some(node) = node_of(&peer) else { return };
+        let is_relay = info.protocols.contains(&RELAY_HOP);
+        let from_here = self.peers.get(&peer).is_some_and(|p| p.connections.iter().any(|c| c.route.is_local));
+        // What cannot be meant for us is not kept: local addresses of somebody far away, loopback from elsewhere.
+        let is_loopback = |address: &Multiaddr| address::ip_of(address).is_some_and(|ip| ip.is_loopback());
+        let mut addresses: Vec<Multiaddr> =
+            info.listen_addrs.into_iter().filter(|a| is_relayed(a) || is_public(a) || (from_here && is_loopback(a) == self.config.loopback)).collect();
+        addresses.sort_by_key(|address| (is_relayed(address), address::transport_of(address) != "quic"));
+        addresses.dedup();
+        addresses.truncate(MAX_ADDRESSES);
+        if info.protocols.contains(&KAD) {
+            for address in &addresses {
+                self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+            }
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.is_relay = is_relay;
+            known.addresses.clone_from(&addresses);
+        }
+        self.say(NetEvent::Addresses { node, addresses: addresses.iter().map(ToString::to_string).collect(), is_relay }).await;
+        if is_relay {
+            self.reserve();
+        }
+    }
+
+    async fn connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let address = endpoint.get_remote_address();
+        let route = address::route_of(address, endpoint.is_relayed());
+        let ip = address::ip_of(address);
+        let new = Connection { id, ip, is_dialer: endpoint.is_dialer(), since: Instant::now(), route };
+        let known = self.peers.entry(peer).or_default();
+        // A node that comes from another address has changed networks; its old way leads nowhere.
+        if !new.is_dialer && !new.route.is_relayed {
+            let is_elsewhere = |old: &&Connection| old.ip.zip(new.ip).is_some_and(|(old, new)| old != new && old.is_ipv4() == new.is_ipv4());
+            for old in known.connections.iter().filter(|old| !old.route.is_relayed).filter(is_elsewhere) {
+                self.swarm.close_connection(old.id);
+            }
+        }
+        if new.is_dialer && !new.route.is_relayed {
+            known.dialled.retain(|before| before != address);
+            known.dialled.push(address.clone());
+            let too_many = known.dialled.len().saturating_sub(4);
+            known.dialled.drain(..too_many);
+        }
+        known.connections.push(new);
+        self.again.remove(&peer);
+        self.tell_route(peer).await;
+    }
+
+    async fn closed(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.connections.retain(|connection| connection.id != id);
+        if known.connections.is_empty() {
+            let addresses: Vec<Multiaddr> = known.addresses.iter().chain(&known.dialled).cloned().collect();
+            self.peers.remove(&peer);
+            if !addresses.is_empty() && self.again.len() < MAX_NEIGHBOURS {
+                self.again.insert(peer, Again { addresses, at: Instant::now() + Duration::from_secs(1), tries: 0 });
+            }
+            if let Some(node) = node_of(&peer) {
+                self.say(NetEvent::Disconnected { node }).await;
+            }
+        } else {
+            self.tell_route(peer).await;
+        }
+    }
+
+    /// Says the best route to a node when it is new or another.
+    async fn tell_route(&mut self, peer: PeerId) {
+        let Some(node) = node_of(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let rank = |c: &&Connection| (c.route.is_relayed, c.route.transport != "quic", c.since);
+        let Some(best) = known.connections.iter().min_by_key(rank).map(|c| c.route.clone()) else { return };
+        if known.told.as_ref() != Some(&best) {
+            known.told = Some(best.clone());
+            self.say(NetEvent::Connected { node, route: best }).await;
+        }
+    }
+
+    async fn say_listening(&mut self) {
+        let me = *self.swarm.local_peer_id();
+        let all = self.listening.iter().filter(|a| self.config.loopback || address::ip_of(a).is_none_or(|ip| !ip.is_loopback()));
+        let named = all.map(|address| if is_relayed(address) { address.to_string() } else { address.clone().with(Protocol::P2p(me)).to_string() });
+        let named = named.collect();
+        self.say(NetEvent::Listening(named)).await;
+    }
+
+    async fn look_at_reach(&mut self) {
+        let mut reach = Reach::Unknown;
+        for address in self.swarm.external_addresses() {
+            if is_public(address) {
+                reach = Reach::Public;
+                break;
+            }
+            if is_relayed(address) {
+                reach = Reach::Relayed;
+            }
+        }
+        if reach != self.reach {
+            self.reach = reach;
+            self.say(NetEvent::Reach(reach)).await;
+        }
+    }
+
+    fn tick(&mut self) {
+        self.reserve();
+        self.meet();
+        let needless: Vec<ConnectionId> = self
+            .peers
+            .values()
+            .filter(|peer| peer.connections.iter().any(|c| !c.route.is_relayed && c.since.elapsed() > SETTLED))
+            .flat_map(|peer| peer.connections.iter().filter(|c| c.route.is_relayed).map(|c| c.id))
+            .collect();
+        for id in needless {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    /// Asks relays for a place while nobody can reach this node directly.
+    fn reserve(&mut self) {
+        if self.config.loopback || self.config.relay || self.reach == Reach::Public || self.relays.len() >= RELAYS {
+            return;
+        }
+        let free = self.peers.iter().filter(|(peer, known)| known.is_relay && !self.relays.contains_key(peer));
+        let wanted: Vec<(PeerId, Multiaddr)> = free
+            .filter_map(|(peer, known)| {
+                let direct = known.addresses.iter().find(|address| !is_relayed(address))?;
+                let direct =
+                    if direct.iter().any(|part| matches!(part, Protocol::P2p(_))) { direct.clone() } else { direct.clone().with(Protocol::P2p(*peer)) };
+                Some((*peer, direct.with(Protocol::P2pCircuit)))
+            })
+            .take(RELAYS - self.relays.len())
+            .collect();
+        for (peer, address) in wanted {
+            match self.swarm.listen_on(address) {
+                Ok(listener) => drop(self.relays.insert(peer, listener)),
+                Err(error) => tracing::debug!(%error, "no place at a relay"),
+            }
+        }
+    }
+
+    /// Says where it can be met, and looks who else is there.
+    fn meet(&mut self) {
+        if self.peers.is_empty() {
+            return;
+        }
+        let due: Vec<[u8; 32]> = self.places.iter().filter(|(_, last)| last.is_none_or(|at| at.elapsed() > MEET_EVERY)).map(|(place, _)| *place).collect();
+        for place in due {
+            let key = kad::RecordKey::new(&place);
+            let kad = &mut self.swarm.behaviour_mut().kad;
+            if let Err(error) = kad.start_providing(key.clone()) {
+                tracing::debug!(%error, "not announced");
+            }
+            kad.get_providers(key);
+            self.places.insert(place, Some(Instant::now()));
+        }
+    }
+
+    /// An address of this device is gone: what ran over it is dead, and nobody says so for seconds.
+    fn network_changed(&mut self) {
+        let closing: Vec<ConnectionId> = self.peers.values().flat_map(|known| known.connections.iter().map(|c| c.id)).collect();
+        for id in closing {
+            self.swarm.close_connection(id);
+        }
+        self.relays.clear();
+    }
+
+    /// Calls those that are due, less and less often, and gives up after some minutes.
+    fn call_again(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (peer, again) in self.again.iter_mut().filter(|(_, again)| again.at <= now) {
+            again.tries += 1;
+            again.at = now + Duration::from_secs(1 << again.tries.min(6));
+            due.push((*peer, again.addresses.clone()));
+        }
+        self.again.retain(|_, again| again.tries < TRIES);
+        for (peer, addresses) in due {
+            self.dial(peer, addresses);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Real nodes over real sockets of this machine.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::time::Duration;
+
+use fog_libp2p::{Config, LibP2p};
+use fog_transport::{Channel, NetEvent, Transport as _, read_frame, write_frame};
+use fog_types::NodeId;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+struct Node {
+    net: LibP2p,
+    events: mpsc::Receiver<NetEvent>,
+    addresses: Vec<String>,
+}
+
+async fn node(seed: u8, config: Config) -> Node {
+    let (net, events) = LibP2p::start(&[seed; 32], &Config { loopback: true, ..config }).unwrap();
+    let mut node = Node { net, events, addresses: Vec::new() };
+    while node.addresses.len() < 3 {
+        if let NetEvent::Listening(all) = node.next().await {
+            node.addresses = all;
+        }
+    }
+    node
+}
+
+impl Node {
+    async fn next(&mut self) -> NetEvent {
+        timeout(Duration::from_secs(30), self.events.recv()).await.expect("nothing happens").unwrap()
+    }
+
+    fn on(&self, part: &str) -> Vec<String> {
+        self.addresses.iter().filter(|address| address.contains(part)).cloned().collect()
+    }
+
+    async fn until<T>(&mut self, mut pick: impl FnMut(NetEvent) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = pick(self.next().await) {
+                return found;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn links_over_quic_tcp_and_websocket() {
+    let mut server = node(1, Config::default()).await;
+    for (seed, part, name) in [(2, "quic-v1", "quic"), (3, "/tcp/", "tcp"), (4, "/ws", "websocket")] {
+        let mut client = node(seed, Config::default()).await;
+        let only: Vec<String> = server.on(part).into_iter().filter(|a| name != "tcp" || !a.contains("/ws")).collect();
+        client.net.dial(server.net.local(), only);
+        let route = client.until(|event| if let NetEvent::Connected { route, .. } = event { Some(route) } else { None }).await;
+        assert_eq!((route.transport, route.is_relayed, route.is_local), (name, false, true));
+        let mut link = client.net.open(server.net.local(), Channel::Control).await.unwrap();
+        write_frame(&mut link.pipe, name.as_bytes()).await.unwrap();
+        let mut theirs = server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+        assert_eq!((theirs.node, theirs.channel), (client.net.local(), Channel::Control));
+        assert_eq!(read_frame(&mut theirs.pipe, 100).await.unwrap(), name.as_bytes());
+        let (received, sent) = client.net.traffic();
+        assert!(received > 100 && sent > 100, "{received} {sent}");
+        drop(client);
+        let gone = server.until(|event| if let NetEvent::Disconnected { node } = event { Some(node) } else { None }).await;
+        assert_eq!(gone, theirs.node);
+    }
+}
+
+#[tokio::test]
+async fn nodes_of_a_meeting_place_find_each_other_through_a_third() {
+    let middle = node(11, Config::default()).await;
+    let known = middle.on("quic-v1");
+    let mut a = node(12, Config { known: known.clone(), ..Config::default() }).await;
+    let b = node(13, Config { known, ..Config::default() }).await;
+    b.net.meet(&[7; 32]);
+    a.net.meet(&[7; 32]);
+    let wanted = b.net.local();
+    timeout(Duration::from_secs(90), a.until(|event| matches!(event, NetEvent::Connected { node, .. } if node == wanted).then_some(()))).await.unwrap();
+}
+
+#[tokio::test]
+async fn gossip_reaches_who_is_not_connected_once_it_was_judged_fit() {
+    let mut middle = node(21, Config::default()).await;
+    let known = middle.on("quic-v1");
+    let a = node(22, Config { known: known.clone(), ..Config::default() }).await;
+    let mut c = node(23, Config { known, ..Config::default() }).await;
+    for node in [&middle.net, &a.net, &c.net] {
+        node.join_topic("t");
+    }
+    let author = a.net.local();
+    let judging = tokio::spawn(async move {
+        loop {
+            let (id, from) = middle.until(|event| if let NetEvent::Gossip { id, from, .. } = event { Some((id, from)) } else { None }).await;
+            middle.net.judge(id, from, true);
+        }
+    });
+    let hearing =
+        tokio::spawn(async move { c.until(|event| if let NetEvent::Gossip { author, data, .. } = event { Some((author, data)) } else { None }).await });
+    for n in 0..60u8 {
+        if hearing.is_finished() {
+            break;
+        }
+        a.net.publish("t", vec![n; 8]);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let (who, data) = hearing.await.unwrap();
+    assert_eq!((who, data.len()), (author, 8));
+    judging.abort();
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_not_reached() {
+    let a = node(31, Config::default()).await;
+    assert!(a.net.open(NodeId([9; 32]), Channel::Content).await.is_err());
+}

@@ -1,0 +1,303 @@
+//! NSGA-II (Deb, Pratap, Agarwal, Meyarivan: A fast and elitist multiobjective genetic algorithm, IEEE
+//! Transactions on Evolutionary Computation 6(2), 2002): fast non-dominated sorting, crowding distance,
+//! elitism, and constraints handled by dominance, with no weights.
+
+use rand::{Rng, RngExt as _};
+
+/// What an individual is worth: every objective is to be small; `violation` is 0 when it is allowed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation<const M: usize> {
+    /// To be made small.
+    pub objectives: [f64; M],
+    /// How much it breaks constraints; 0 when it breaks none.
+    pub violation: f64,
+}
+
+impl<const M: usize> Evaluation<M> {
+    /// Constrained dominance (definition 1 of the paper): allowed before not allowed, less violation
+    /// before more, and among the allowed no worse in anything and better in something.
+    #[must_use]
+    pub fn dominates(&self, other: &Self) -> bool {
+        if self.violation > 0.0 || other.violation > 0.0 {
+            return self.violation < other.violation;
+        }
+        let mut is_better = false;
+        for (a, b) in self.objectives.iter().zip(&other.objectives) {
+            if a > b {
+                return false;
+            }
+            is_better |= a < b;
+        }
+        is_better
+    }
+}
+
+/// What is to be solved.
+pub trait Problem<const M: usize> {
+    /// A candidate.
+    type Genome: Clone;
+    /// One drawn at random.
+    fn random(&self, rng: &mut impl Rng) -> Self::Genome;
+    /// What it is worth.
+    fn evaluate(&self, genome: &Self::Genome) -> Evaluation<M>;
+    /// Two children of two parents.
+    fn cross(&self, a: &Self::Genome, b: &Self::Genome, rng: &mut impl Rng) -> (Self::Genome, Self::Genome);
+    /// Changes one a little.
+    fn mutate(&self, genome: &mut Self::Genome, rng: &mut impl Rng);
+}
+
+/// How long and how wide it searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Individuals that survive each generation; even.
+    pub population: usize,
+    /// Generations after the first.
+    pub generations: usize,
+}
+
+/// A candidate with what it is worth.
+#[derive(Debug, Clone)]
+pub struct Individual<G, const M: usize> {
+    /// The candidate.
+    pub genome: G,
+    /// What it is worth.
+    pub worth: Evaluation<M>,
+    rank: usize,
+    crowding: f64,
+}
+
+/// The search.
+#[derive(Debug)]
+pub struct Nsga2<G, const M: usize> {
+    population: Vec<Individual<G, M>>,
+}
+
+impl<G: Clone, const M: usize> Nsga2<G, M> {
+    /// Searches; `seeds` are candidates to begin with, the rest is drawn.
+    pub fn run<P: Problem<M, Genome = G>>(problem: &P, settings: Settings, seeds: Vec<G>, rng: &mut impl Rng) -> Self {
+        let size = settings.population.max(2).next_multiple_of(2);
+        let mut genomes = seeds;
+        genomes.truncate(size);
+        while genomes.len() < size {
+            genomes.push(problem.random(rng));
+        }
+        let mut this = Self { population: Vec::with_capacity(size * 2) };
+        this.population.extend(genomes.into_iter().map(|genome| Individual { worth: problem.evaluate(&genome), genome, rank: 0, crowding: 0.0 }));
+        this.survive(size);
+        for _ in 0..settings.generations {
+            let parents = this.mating(size, rng);
+            for pair in parents.chunks_exact(2) {
+                let (mut a, mut b) = problem.cross(&this.population[pair[0]].genome, &this.population[pair[1]].genome, rng);
+                for child in [&mut a, &mut b] {
+                    problem.mutate(child, rng);
+                }
+                for genome in [a, b] {
+                    this.population.push(Individual { worth: problem.evaluate(&genome), genome, rank: 0, crowding: 0.0 });
+                }
+            }
+            this.survive(size);
+        }
+        this
+    }
+
+    /// Binary tournaments by rank, then crowding: each individual takes part in two of them.
+    fn mating(&self, size: usize, rng: &mut impl Rng) -> Vec<usize> {
+        let mut chosen = Vec::with_capacity(size);
+        let mut order: Vec<usize> = (0..size).collect();
+        for _ in 0..2 {
+            for at in (1..size).rev() {
+                order.swap(at, rng.random_range(0..=at));
+            }
+            for pair in order.chunks_exact(2) {
+                let (a, b) = (&self.population[pair[0]], &self.population[pair[1]]);
+                let is_first = (a.rank, -a.crowding) < (b.rank, -b.crowding);
+                chosen.push(if is_first { pair[0] } else { pair[1] });
+            }
+        }
+        chosen
+    }
+
+    /// Keeps the best `size`: whole fronts, and of the last one the least crowded.
+    fn survive(&mut self, size: usize) {
+        let worths: Vec<&Evaluation<M>> = self.population.iter().map(|one| &one.worth).collect();
+        let fronts = non_dominated_sort(&worths);
+        let mut keep: Vec<(usize, usize, f64)> = Vec::with_capacity(size);
+        for (rank, front) in fronts.iter().enumerate() {
+            if keep.len() >= size {
+                break;
+            }
+            let crowding = crowding_distance(&worths, front);
+            let mut ranked: Vec<(usize, usize, f64)> = front.iter().zip(crowding).map(|(at, crowding)| (*at, rank, crowding)).collect();
+            let room = size - keep.len();
+            if ranked.len() > room {
+                ranked.sort_by(|a, b| b.2.total_cmp(&a.2));
+                ranked.truncate(room);
+            }
+            keep.extend(ranked);
+        }
+        let mut old: Vec<Option<Individual<G, M>>> = std::mem::take(&mut self.population).into_iter().map(Some).collect();
+        self.population.extend(keep.into_iter().filter_map(|(at, rank, crowding)| old[at].take().map(|one| Individual { rank, crowding, ..one })));
+    }
+
+    /// The allowed individuals that none dominates.
+    #[must_use]
+    pub fn front(&self) -> Vec<&Individual<G, M>> {
+        self.population.iter().filter(|one| one.rank == 0 && one.worth.violation <= 0.0).collect()
+    }
+}
+
+/// Fronts of indices: the first is dominated by nobody, the next only by the first, and so on.
+///
+/// With two objectives and no constraint broken in O(n log n) by sorting (Jensen 2003), else in O(m n²) as
+/// in the paper.
+#[must_use]
+pub fn non_dominated_sort<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
+    if M == 2 && worths.iter().all(|worth| worth.violation <= 0.0) {
+        return sort_two(worths);
+    }
+    let count = worths.len();
+    let mut dominated_by = vec![0usize; count];
+    let mut dominates: Vec<Vec<usize>> = vec![Vec::new(); count];
+    for a in 0..count {
+        for b in a + 1..count {
+            if worths[a].dominates(worths[b]) {
+                dominates[a].push(b);
+                dominated_by[b] += 1;
+            } else if worths[b].dominates(worths[a]) {
+                dominates[b].push(a);
+                dominated_by[a] += 1;
+            }
+        }
+    }
+    let mut fronts = Vec::new();
+    let mut front: Vec<usize> = (0..count).filter(|at| dominated_by[*at] == 0).collect();
+    while !front.is_empty() {
+        let mut next = Vec::new();
+        for at in &front {
+            for beaten in &dominates[*at] {
+                dominated_by[*beaten] -= 1;
+                if dominated_by[*beaten] == 0 {
+                    next.push(*beaten);
+                }
+            }
+        }
+        fronts.push(std::mem::replace(&mut front, next));
+    }
+    fronts
+}
+
+/// In order of the first objective each goes to the first front whose last one does not dominate it.
+fn sort_two<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
+    let key = |at: usize| (worths[at].objectives[0], worths[at].objectives[M - 1]);
+    let mut order: Vec<usize> = (0..worths.len()).collect();
+    order.sort_by(|a, b| {
+        let ((a0, a1), (b0, b1)) = (key(*a), key(*b));
+        a0.total_cmp(&b0).then(a1.total_cmp(&b1))
+    });
+    let mut fronts: Vec<Vec<usize>> = Vec::new();
+    for at in order {
+        // The last of a front has the smallest second objective of it; fronts are sorted by that.
+        let beats = |front: &Vec<usize>| front.last().is_some_and(|last| worths[*last].dominates(worths[at]));
+        let place = fronts.partition_point(beats);
+        match fronts.get_mut(place) {
+            Some(front) => front.push(at),
+            None => fronts.push(vec![at]),
+        }
+    }
+    fronts
+}
+
+/// How far the neighbours of each one in a front are, over all objectives; the ends are infinitely far.
+#[must_use]
+pub fn crowding_distance<const M: usize>(worths: &[&Evaluation<M>], front: &[usize]) -> Vec<f64> {
+    let mut distance = vec![0.0; front.len()];
+    if front.len() <= 2 {
+        return vec![f64::INFINITY; front.len()];
+    }
+    let mut order: Vec<usize> = (0..front.len()).collect();
+    for objective in 0..M {
+        let value = |at: usize| worths[front[at]].objectives[objective];
+        order.sort_by(|a, b| value(*a).total_cmp(&value(*b)));
+        let (first, last) = (order[0], order[order.len() - 1]);
+        let span = value(last) - value(first);
+        distance[first] = f64::INFINITY;
+        distance[last] = f64::INFINITY;
+        if span > 0.0 {
+            for three in order.windows(3) {
+                distance[three[1]] += (value(three[2]) - value(three[0])) / span;
+            }
+        }
+    }
+    distance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    fn worth<const M: usize>(objectives: [f64; M]) -> Evaluation<M> {
+        Evaluation { objectives, violation: 0.0 }
+    }
+
+    proptest! {
+        /// Both ways of sorting agree with the definition.
+        #[test]
+        fn fronts_are_as_defined(points in prop::collection::vec((0u8..12, 0u8..12, 0u8..3), 1..60)) {
+            let two: Vec<Evaluation<2>> = points.iter().map(|(a, b, _)| worth([f64::from(*a), f64::from(*b)])).collect();
+            let broken: Vec<Evaluation<2>> =
+                points.iter().map(|(a, b, v)| Evaluation { objectives: [f64::from(*a), f64::from(*b)], violation: f64::from(*v) }).collect();
+            for worths in [two, broken] {
+                let worths: Vec<&Evaluation<2>> = worths.iter().collect();
+                let fronts = non_dominated_sort(&worths);
+                prop_assert_eq!(fronts.iter().map(Vec::len).sum::<usize>(), worths.len());
+                for (rank, front) in fronts.iter().enumerate() {
+                    for at in front {
+                        prop_assert!(!front.iter().any(|other| worths[*other].dominates(worths[*at])));
+                        prop_assert!(rank == 0 || fronts[rank - 1].iter().any(|other| worths[*other].dominates(worths[*at])));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_front_are_never_crowded() {
+        let worths: Vec<Evaluation<2>> = [[0.0, 4.0], [1.0, 2.0], [1.5, 1.9], [4.0, 0.0]].map(worth).into();
+        let worths: Vec<&Evaluation<2>> = worths.iter().collect();
+        let distance = crowding_distance(&worths, &[0, 1, 2, 3]);
+        assert!(distance[0].is_infinite() && distance[3].is_infinite());
+        assert!((distance[1] - (1.5 / 4.0 + 2.1 / 4.0)).abs() < 1e-12);
+    }
+
+    /// Minimise x² and (x − 2)² (Schaffer's first problem), allowed from 1 on.
+    struct Schaffer;
+    impl Problem<2> for Schaffer {
+        type Genome = f64;
+        fn random(&self, rng: &mut impl Rng) -> f64 {
+            rng.random_range(-100.0..100.0)
+        }
+        fn evaluate(&self, x: &f64) -> Evaluation<2> {
+            Evaluation { objectives: [x * x, (x - 2.0) * (x - 2.0)], violation: (1.0 - x).max(0.0) }
+        }
+        fn cross(&self, a: &f64, b: &f64, rng: &mut impl Rng) -> (f64, f64) {
+            let t = rng.random_range(-0.2..1.2);
+            (a + (b - a) * t, b + (a - b) * t)
+        }
+        fn mutate(&self, x: &mut f64, rng: &mut impl Rng) {
+            *x += rng.random_range(-0.1..0.1);
+        }
+    }
+
+    #[test]
+    fn the_front_of_a_known_problem_is_found_within_its_constraint() {
+        let found = Nsga2::run(&Schaffer, Settings { population: 40, generations: 100 }, Vec::new(), &mut StdRng::seed_from_u64(1));
+        let front = found.front();
+        assert!(front.len() >= 30);
+        assert!(front.iter().all(|one| (1.0..=2.01).contains(&one.genome)), "{:?}", front.iter().map(|o| o.genome).collect::<Vec<_>>());
+        let least = front.iter().map(|one| one.genome).fold(f64::MAX, f64::min);
+        assert!(least < 1.05, "{least}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What a requester keeps of each try, and what it wants done.
+
+use fog_types::{NodeId, TaskId};
+
+use crate::content::Content;
+use crate::message::{LeaseId, Standing, TaskResult};
+use crate::trust::Choice;
+
+/// What a task needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Workers at once, 1 to 16.
+    pub replicas: u32,
+    /// When a result is believed.
+    pub choice: Choice,
+}
+
+/// Where a lease is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LeaseState {
+    /// Offered, not answered.
+    Offered,
+    /// The worker has it.
+    Held(Standing),
+    /// Its result is being fetched.
+    Fetching,
+    /// Its result is here and was checked.
+    Done(String),
+    /// The worker is silent or gone. What it may still hand in is welcome.
+    Lost,
+}
+
+/// One try of one worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    /// Of which task.
+    pub task: TaskId,
+    /// Who.
+    pub node: NodeId,
+    /// Where it is.
+    pub state: LeaseState,
+    /// Work units, as the worker says.
+    pub units: u64,
+    /// Of the whole, in thousandths.
+    pub permille: Option<u16>,
+    pub(crate) since: u64,
+    pub(crate) heard: u64,
+    /// Since when its worker cannot be reached.
+    pub(crate) away: Option<u64>,
+    /// It has stood still for so long that somebody else is asked too.
+    pub(crate) is_stuck: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(task: TaskId, node: NodeId, state: LeaseState, now: u64) -> Self {
+        Self { task, node, state, units: 0, permille: None, since: now, heard: now, away: None, is_stuck: false }
+    }
+
+    /// It may bring a result without anything more being done.
+    pub(crate) fn is_live(&self) -> bool {
+        match self.state {
+            LeaseState::Offered | LeaseState::Fetching | LeaseState::Held(_) => !self.is_stuck,
+            LeaseState::Done(_) | LeaseState::Lost => false,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Tell a worker that its lease is over.
+    Release {
+        /// Whom.
+        node: NodeId,
+        /// Which.
+        lease: LeaseId,
+        /// Why.
+        why: &'static str,
+    },
+    /// Fetch the files of a result, check it, and say so with [`handle_checked`](crate::Requester::handle_checked).
+    Check {
+        /// Which.
+        lease: LeaseId,
+        /// From whom, and from whoever else has it.
+        node: NodeId,
+        /// What was handed in.
+        result: Box<TaskResult>,
+    },
+    /// Fetch a checkpoint, so that it outlives its worker.
+    Keep {
+        /// Which.
+        lease: LeaseId,
+        /// Of which task.
+        task: TaskId,
+        /// From whom.
+        node: NodeId,
+        /// Units it holds.
+        units: u64,
+        /// What.
+        content: Content,
+    },
+    /// A task has its result: that of the first of these leases; all of them gave it.
+    Accept {
+        /// Which task.
+        task: TaskId,
+        /// Who gave it.
+        leases: Vec<LeaseId>,
+        /// Who gave another one.
+        wrong: Vec<LeaseId>,
+    },
+    /// No worker can do it.
+    Fail {
+        /// Which task.
+        task: TaskId,
+        /// Why.
+        problem: String,
+    },
+    /// A lease is over without a result; the task waits for another one.
+    Over {
+        /// Which.
+        lease: LeaseId,
+        /// Of which task.
+        task: TaskId,
+        /// Whose.
+        node: NodeId,
+        /// Why, in words.
+        why: String,
+        /// The worker did not keep its word.
+        is_lost: bool,
+    },
+}

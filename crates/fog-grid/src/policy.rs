@@ -1,0 +1,129 @@
+//! Whose jobs this node takes.
+
+use fog_types::NodeId;
+
+use crate::message::{Capacity, Decline, TaskOffer};
+
+/// How this node knows another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Relation {
+    /// Only by its address.
+    Stranger,
+    /// Both joined the open network.
+    Open,
+    /// Both joined the same local network.
+    Lan,
+    /// Both are members of a group of this name.
+    Group(String),
+}
+
+/// What the owner of this device set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostPolicy {
+    /// Take jobs from the open network too, not only from trusted groups and the local network.
+    pub from_anyone: bool,
+    /// Requesters, tags and modules whose jobs are taken whatever else is set.
+    pub allow: Vec<String>,
+    /// Requesters, tags and modules whose jobs are never taken.
+    pub deny: Vec<String>,
+}
+
+impl HostPolicy {
+    fn names(list: &[String], offer: &TaskOffer) -> bool {
+        let (requester, module) = (offer.requester.to_string(), offer.module.blob.to_string());
+        list.iter().any(|word| *word == requester || *word == module || offer.tags.contains(word))
+    }
+
+    /// Whether an offer that is signed right is taken by this node now.
+    ///
+    /// # Errors
+    /// The answer to it.
+    pub fn consider(&self, offer: &TaskOffer, relation: &Relation, me: NodeId, lends: &Capacity, now_ms: i64) -> Result<(), Decline> {
+        if offer.worker != me || offer.check().is_err() || offer.deadline_ms <= now_ms {
+            return Err(Decline::Malformed);
+        }
+        let is_welcome = match relation {
+            Relation::Group(_) | Relation::Lan => true,
+            Relation::Open => self.from_anyone || Self::names(&self.allow, offer),
+            Relation::Stranger => false,
+        };
+        if !is_welcome || Self::names(&self.deny, offer) {
+            return Err(Decline::NotWelcome);
+        }
+        if lends.duty == 0 {
+            return Err(Decline::Resting);
+        }
+        let files: u64 = offer.contents().map(|content| content.size).sum();
+        let needs = files.saturating_add(offer.file.limits.disk.0);
+        if lends.free == 0 || offer.file.limits.memory.0 > lends.memory || needs > lends.disk {
+            return Err(Decline::Full);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Content, ContentId, ContentKey};
+    use crate::message::LeaseId;
+    use fog_types::BlobId;
+    use fog_types::job::JobFile;
+
+    const ME: NodeId = NodeId([2; 32]);
+
+    fn offer() -> TaskOffer {
+        TaskOffer {
+            lease: LeaseId([9; 16]),
+            requester: NodeId([1; 32]),
+            worker: ME,
+            file: JobFile::for_module("primes", "module.wasm"),
+            module: Content { id: ContentId([1; 32]), blob: BlobId([5; 32]), size: 3, key: ContentKey([4; 32]) },
+            stdin: None,
+            inputs: Vec::new(),
+            checkpoint: None,
+            deadline_ms: 100,
+            tags: vec!["maths".to_owned()],
+            holders: Vec::new(),
+            price_tenths: 10,
+            has_bonus: false,
+        }
+    }
+
+    fn lends() -> Capacity {
+        Capacity { slots: 2, free: 1, memory: 4 << 30, disk: 8 << 30, duty: 100, ..Capacity::default() }
+    }
+
+    #[test]
+    fn trusted_groups_and_the_local_network_only_unless_the_owner_says_otherwise() {
+        let policy = HostPolicy::default();
+        let ask = |policy: &HostPolicy, relation| policy.consider(&offer(), &relation, ME, &lends(), 0);
+        assert_eq!(ask(&policy, Relation::Group("home".to_owned())), Ok(()));
+        assert_eq!(ask(&policy, Relation::Lan), Ok(()));
+        assert_eq!(ask(&policy, Relation::Open), Err(Decline::NotWelcome));
+        let open = HostPolicy { from_anyone: true, ..HostPolicy::default() };
+        assert_eq!(ask(&open, Relation::Open), Ok(()));
+        assert_eq!(ask(&open, Relation::Stranger), Err(Decline::NotWelcome));
+        for word in ["maths".to_owned(), offer().requester.to_string(), offer().module.blob.to_string()] {
+            let allowing = HostPolicy { allow: vec![word.clone()], ..HostPolicy::default() };
+            assert_eq!(ask(&allowing, Relation::Open), Ok(()));
+            let denying = HostPolicy { from_anyone: true, allow: vec![word.clone()], deny: vec![word] };
+            assert_eq!(ask(&denying, Relation::Lan), Err(Decline::NotWelcome));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_declined() {
+        let policy = HostPolicy::default();
+        for (lends, why) in [
+            (Capacity { free: 0, ..lends() }, Decline::Full),
+            (Capacity { duty: 0, ..lends() }, Decline::Resting),
+            (Capacity { memory: 1, ..lends() }, Decline::Full),
+            (Capacity { disk: 1, ..lends() }, Decline::Full),
+        ] {
+            assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends, 0), Err(why));
+        }
+        assert_eq!(policy.consider(&offer(), &Relation::Lan, NodeId([3; 32]), &lends(), 0), Err(Decline::Malformed));
+        assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends(), 100), Err(Decline::Malformed));
+    }
+}

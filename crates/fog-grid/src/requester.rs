@@ -1,0 +1,484 @@
+//! The requester's side: which leases there are of which task, and what follows from what workers say.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+
+use fog_types::{NodeId, TaskId};
+
+use crate::content::Content;
+use crate::lease::{Effect, Lease, LeaseState, Need};
+use crate::message::{Answer, Decline, LeaseId, Standing, TaskResult};
+use crate::trust::{Choice, Evidence, Verdict, judge};
+
+/// An offer that is not answered by then is taken back, in milliseconds.
+const ANSWER: u64 = 10_000;
+/// A worker that says nothing for this long has lost its lease (Bacalhau's dead-node time), in milliseconds.
+const SILENCE: u64 = 60_000;
+/// A worker that cannot be reached for this long has.
+const ABSENCE: u64 = 10_000;
+/// A task that stands still this long is given to somebody else too.
+const STILL: u64 = 120_000;
+/// A worker that declined or failed is not asked again about the same task for this long.
+const SULK: u64 = 60_000;
+/// One that was full or resting may have room soon.
+const MOMENT: u64 = 2_000;
+/// Leases of one task that are remembered.
+const MAX_LEASES: usize = 32;
+
+struct Task {
+    need: Need,
+    leases: BTreeSet<LeaseId>,
+    results: Vec<Given>,
+    checkpoint: Option<(u64, NodeId, Content)>,
+    sulking: BTreeMap<NodeId, u64>,
+    /// Not offered before, after a failure.
+    not_before: u64,
+}
+
+/// A result that was checked, with how much its giver's word counted then.
+struct Given {
+    node: NodeId,
+    hash: String,
+    lease: LeaseId,
+    evidence: Evidence,
+}
+
+impl Task {
+    fn verdict(&self) -> Verdict {
+        let given: Vec<(NodeId, String)> = self.results.iter().map(|given| (given.node, given.hash.clone())).collect();
+        let evidence = |node| self.results.iter().find(|given| given.node == node).map(|given| given.evidence).unwrap_or_default();
+        judge(&given, self.need.choice, evidence)
+    }
+}
+
+/// Everything a requester knows about its tasks at other nodes.
+#[derive(Default)]
+pub struct Requester {
+    tasks: BTreeMap<TaskId, Task>,
+    leases: BTreeMap<LeaseId, Lease>,
+    by_node: BTreeMap<NodeId, BTreeSet<LeaseId>>,
+    /// Tasks that want a worker.
+    open: BTreeSet<TaskId>,
+    /// Where the last look at them ended.
+    looked: Option<TaskId>,
+    /// Until when a node is not asked about anything: it was full, at rest or silent.
+    resting: BTreeMap<NodeId, u64>,
+    effects: VecDeque<Effect>,
+}
+
+impl Requester {
+    /// A task that other nodes shall run.
+    pub fn add(&mut self, task: TaskId, need: Need) {
+        let new = Task { need, leases: BTreeSet::new(), results: Vec::new(), checkpoint: None, sulking: BTreeMap::new(), not_before: 0 };
+        self.tasks.entry(task).or_insert(new);
+        self.reconsider(task);
+    }
+
+    /// Whether a task is known.
+    #[must_use]
+    pub fn has(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
+    /// A task is not wanted any more.
+    pub fn remove(&mut self, task: TaskId, why: &'static str) {
+        for (id, lease) in self.take_out(task) {
+            self.effects.push_back(Effect::Release { node: lease.node, lease: id, why });
+        }
+    }
+
+    /// A task has its result: whoever gave one knows already, everybody else is released.
+    pub fn settle(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
+        for (id, lease) in self.take_out(task) {
+            if !right.contains(&id) && !wrong.contains(&id) {
+                self.release(lease.node, id);
+            }
+        }
+    }
+
+    fn take_out(&mut self, task: TaskId) -> Vec<(LeaseId, Lease)> {
+        self.open.remove(&task);
+        let gone = self.tasks.remove(&task).map(|gone| gone.leases).unwrap_or_default();
+        gone.into_iter().filter_map(|id| Some((id, self.forget(id)?))).collect()
+    }
+
+    fn remember(&mut self, id: LeaseId, lease: Lease) {
+        self.by_node.entry(lease.node).or_default().insert(id);
+        self.leases.insert(id, lease);
+    }
+
+    fn forget(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.leases.remove(&id)?;
+        if let Some(ids) = self.by_node.get_mut(&lease.node) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_node.remove(&lease.node);
+            }
+        }
+        Some(lease)
+    }
+
+    /// A lease as it was stored before a restart.
+    pub fn restore(&mut self, id: LeaseId, task: TaskId, node: NodeId, now: u64) {
+        if let Some(known) = self.tasks.get_mut(&task) {
+            known.leases.insert(id);
+            self.remember(id, Lease::new(task, node, LeaseState::Held(Standing::Waiting), now));
+            self.reconsider(task);
+        }
+    }
+
+    /// A checkpoint of a task that is here.
+    pub fn has_checkpoint(&mut self, task: TaskId, units: u64, from: NodeId, content: Content) {
+        if let Some(known) = self.tasks.get_mut(&task)
+            && known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units)
+        {
+            known.checkpoint = Some((units, from, content));
+        }
+    }
+
+    /// A state of a task to go on from, here, with its units and who made it. A replica that shall be
+    /// compared with others begins from the beginning: its state would be theirs.
+    #[must_use]
+    pub fn checkpoint(&self, task: TaskId) -> Option<(u64, Content)> {
+        let known = self.tasks.get(&task)?;
+        let is_compared = known.need.replicas > 1 || !known.results.is_empty() || known.need.choice != Choice::Quorum(1);
+        if is_compared {
+            return None;
+        }
+        known.checkpoint.as_ref().map(|(units, _, content)| (*units, *content))
+    }
+
+    /// Tasks that want a worker, how many, and who is not to be asked; at most `limit`, and others the next
+    /// time when there are more.
+    #[must_use]
+    pub fn wanting(&mut self, limit: usize, now: u64) -> Vec<(TaskId, u32, BTreeSet<NodeId>)> {
+        let from = self.looked.take().filter(|_| self.open.len() > limit);
+        let rest = self.open.range((from.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        let before = from.map(|from| self.open.range(..=from)).into_iter().flatten();
+        let look_at = |id: &TaskId| {
+            let task = self.tasks.get(id).filter(|task| task.not_before <= now)?;
+            let held = task.leases.iter().filter_map(|lease| self.leases.get(lease));
+            let working = held.filter(|lease| lease.state != LeaseState::Lost).map(|lease| lease.node);
+            let sulking = task.sulking.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node);
+            let avoid = working.chain(sulking).chain(task.results.iter().map(|given| given.node)).collect();
+            Some((*id, self.wants(task), avoid))
+        };
+        let found: Vec<_> = rest.chain(before).filter_map(look_at).take(limit).collect();
+        self.looked = found.last().map(|(id, _, _)| *id);
+        found
+    }
+
+    fn wants(&self, task: &Task) -> u32 {
+        let live = task.leases.iter().filter_map(|id| self.leases.get(id)).filter(|lease| lease.is_live()).count() as u32;
+        let more = match task.verdict() {
+            Verdict::Accept(_) => 0,
+            Verdict::More(more) => more,
+        };
+        let replicas = task.need.replicas.saturating_sub(task.results.len() as u32);
+        replicas.max(more).saturating_sub(live)
+    }
+
+    /// After everything that may change whether a task wants a worker.
+    fn reconsider(&mut self, id: TaskId) {
+        let is_open = self.tasks.get(&id).is_some_and(|task| self.wants(task) > 0);
+        if is_open {
+            self.open.insert(id);
+        } else {
+            self.open.remove(&id);
+        }
+    }
+
+    /// A task failed and is not offered to anybody before this time.
+    pub fn hold(&mut self, task: TaskId, until: u64) {
+        if let Some(known) = self.tasks.get_mut(&task) {
+            known.not_before = until;
+        }
+    }
+
+    /// Whether a node is left alone for now.
+    #[must_use]
+    pub fn is_resting(&self, node: NodeId, now: u64) -> bool {
+        self.resting.get(&node).is_some_and(|until| *until > now)
+    }
+
+    /// A task was offered to a worker.
+    pub fn offered(&mut self, id: LeaseId, task: TaskId, node: NodeId, now: u64) {
+        let Some(known) = self.tasks.get_mut(&task) else { return };
+        // A node that was lost and is asked again has one lease, the new one.
+        let mut gone: Vec<LeaseId> = known.leases.iter().filter(|id| self.leases.get(id).is_some_and(|lease| lease.node == node)).copied().collect();
+        if known.leases.len() >= MAX_LEASES {
+            // The oldest that leads nowhere makes room.
+            gone.extend(known.leases.iter().find(|id| self.leases.get(id).is_none_or(|lease| lease.state == LeaseState::Lost)));
+        }
+        for old in &gone {
+            known.leases.remove(old);
+        }
+        known.leases.insert(id);
+        for old in gone {
+            self.forget(old);
+        }
+        self.remember(id, Lease::new(task, node, LeaseState::Offered, now));
+        self.reconsider(task);
+    }
+
+    /// The leases of a task.
+    pub fn leases_of(&self, task: TaskId) -> impl Iterator<Item = (LeaseId, &Lease)> {
+        self.tasks.get(&task).into_iter().flat_map(|known| &known.leases).filter_map(|id| Some((*id, self.leases.get(id)?)))
+    }
+
+    /// The leases of a node.
+    pub fn leases_at(&self, node: NodeId) -> impl Iterator<Item = &Lease> {
+        self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.leases.get(id))
+    }
+
+    /// Every lease.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.values()
+    }
+
+    /// A lease, if `node` has it.
+    #[must_use]
+    pub fn lease(&self, id: LeaseId, node: NodeId) -> Option<&Lease> {
+        self.leases.get(&id).filter(|lease| lease.node == node)
+    }
+
+    /// Tasks known here.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.keys().copied()
+    }
+
+    /// Tasks that want a worker.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    fn hear(&mut self, id: LeaseId, node: NodeId, now: u64) -> Option<&mut Lease> {
+        let lease = self.leases.get_mut(&id).filter(|lease| lease.node == node)?;
+        lease.heard = now;
+        lease.away = None;
+        Some(lease)
+    }
+
+    /// The lease is over; its worker is not asked about this task for so long.
+    fn end(&mut self, id: LeaseId, why: String, is_lost: bool, sulk_until: u64) {
+        let Some(lease) = self.forget(id) else { return };
+        if let Some(task) = self.tasks.get_mut(&lease.task) {
+            task.leases.remove(&id);
+            task.sulking.insert(lease.node, sulk_until);
+        }
+        self.reconsider(lease.task);
+        self.effects.push_back(Effect::Over { lease: id, task: lease.task, node: lease.node, why, is_lost });
+    }
+
+    /// A worker answered.
+    pub fn handle_answer(&mut self, id: LeaseId, node: NodeId, answer: Answer, now: u64) {
+        match (answer, self.hear(id, node, now)) {
+            (Answer::Accepted, Some(lease)) if lease.state == LeaseState::Offered => {
+                lease.state = LeaseState::Held(Standing::Fetching);
+                lease.since = now;
+            }
+            (Answer::Declined(why), Some(lease)) if lease.state == LeaseState::Offered => {
+                let is_momentary = matches!(why, Decline::Full | Decline::Resting);
+                if is_momentary {
+                    self.resting.insert(node, now + MOMENT);
+                }
+                self.end(id, format!("declined: {why:?}"), false, if is_momentary { now } else { now + SULK });
+            }
+            (Answer::Accepted, None) => self.release(node, id),
+            _ => {}
+        }
+    }
+
+    fn release(&mut self, node: NodeId, lease: LeaseId) {
+        self.effects.push_back(Effect::Release { node, lease, why: "it is not needed any more" });
+    }
+
+    /// A worker is at it. `None` when it has no such lease: it is told so.
+    pub fn handle_heartbeat(&mut self, id: LeaseId, node: NodeId, standing: Standing, units: u64, permille: Option<u16>, now: u64) -> Option<TaskId> {
+        let Some(lease) = self.hear(id, node, now) else {
+            self.release(node, id);
+            return None;
+        };
+        match lease.state {
+            LeaseState::Offered | LeaseState::Held(_) | LeaseState::Lost => {
+                let has_changed = lease.state != LeaseState::Held(standing);
+                if has_changed {
+                    lease.state = LeaseState::Held(standing);
+                    lease.since = now;
+                    lease.is_stuck = false;
+                }
+                lease.units = lease.units.max(units);
+                lease.permille = permille.or(lease.permille);
+                let task = lease.task;
+                if has_changed {
+                    self.reconsider(task);
+                }
+                Some(task)
+            }
+            LeaseState::Fetching | LeaseState::Done(_) => None,
+        }
+    }
+
+    /// A worker saved a state.
+    pub fn handle_saved(&mut self, id: LeaseId, node: NodeId, units: u64, content: Content, now: u64) {
+        let Some(lease) = self.hear(id, node, now) else { return };
+        let task = lease.task;
+        let is_newer = self.tasks.get(&task).is_some_and(|known| known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units));
+        if is_newer {
+            self.effects.push_back(Effect::Keep { lease: id, task, node, units, content });
+        }
+    }
+
+    /// A worker hands in a result whose signature was checked.
+    pub fn handle_result(&mut self, node: NodeId, result: TaskResult, now: u64) {
+        let id = result.lease;
+        let Some(lease) = self.hear(id, node, now) else {
+            self.release(node, id);
+            return;
+        };
+        match lease.state {
+            LeaseState::Fetching | LeaseState::Done(_) => {}
+            LeaseState::Offered | LeaseState::Held(_) | LeaseState::Lost => {
+                lease.state = LeaseState::Fetching;
+                lease.units = result.units.0;
+                lease.is_stuck = false;
+                let task = lease.task;
+                self.effects.push_back(Effect::Check { lease: id, node, result: Box::new(result) });
+                self.reconsider(task);
+            }
+        }
+    }
+
+    /// The files of a result could not be fetched now; the worker says it again.
+    pub fn handle_not_fetched(&mut self, id: LeaseId, now: u64) {
+        if let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) {
+            lease.state = LeaseState::Held(Standing::Waiting);
+            lease.since = now;
+            lease.heard = now;
+        }
+    }
+
+    /// A node says that it has room: who was turned away a moment ago may ask again. Gives the number of
+    /// offers it has not answered, which it did not count.
+    pub fn handle_room(&mut self, node: NodeId) -> usize {
+        self.resting.remove(&node);
+        self.leases_at(node).filter(|lease| lease.state == LeaseState::Offered).count()
+    }
+
+    /// Of which task a lease is.
+    #[must_use]
+    pub fn task_of(&self, id: LeaseId) -> Option<TaskId> {
+        self.leases.get(&id).map(|lease| lease.task)
+    }
+
+    /// Who has a lease.
+    #[must_use]
+    pub fn node_of(&self, id: LeaseId) -> Option<NodeId> {
+        self.leases.get(&id).map(|lease| lease.node)
+    }
+
+    /// The files of a result were fetched and hash to this identity, or not.
+    pub fn handle_checked(&mut self, id: LeaseId, checked: Result<String, String>, evidence: impl Fn(NodeId) -> Evidence, now: u64) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        match checked {
+            Err(problem) => self.end(id, problem, true, now + SULK),
+            Ok(hash) => {
+                lease.state = LeaseState::Done(hash.clone());
+                let (id_of_task, node) = (lease.task, lease.node);
+                let Some(task) = self.tasks.get_mut(&id_of_task) else { return };
+                task.results.push(Given { node, hash, lease: id, evidence: evidence(node) });
+                if let Verdict::Accept(right) = task.verdict() {
+                    let (leases, wrong): (Vec<&Given>, Vec<&Given>) = task.results.iter().partition(|given| given.hash == right);
+                    let ids = |list: Vec<&Given>| list.into_iter().map(|given| given.lease).collect();
+                    self.effects.push_back(Effect::Accept { task: id_of_task, leases: ids(leases), wrong: ids(wrong) });
+                }
+                self.reconsider(id_of_task);
+            }
+        }
+    }
+
+    /// A worker gives up.
+    pub fn handle_failed(&mut self, id: LeaseId, node: NodeId, problem: String, is_hopeless: bool, now: u64) {
+        let Some(lease) = self.hear(id, node, now) else { return };
+        let task = lease.task;
+        // One worker's word that nobody could do it is not enough where several were asked.
+        let is_believed = is_hopeless && self.tasks.get(&task).is_some_and(|known| known.need.replicas == 1);
+        self.end(id, problem.clone(), false, now + SULK);
+        if is_believed {
+            self.effects.push_back(Effect::Fail { task, problem });
+        }
+    }
+
+    /// A worker can be reached, or not any more.
+    pub fn handle_reach(&mut self, node: NodeId, is_there: bool, now: u64) {
+        for id in self.by_node.get(&node).into_iter().flatten() {
+            if let Some(lease) = self.leases.get_mut(id) {
+                lease.away = if is_there { None } else { lease.away.or(Some(now)) };
+            }
+        }
+    }
+
+    /// Time passed; milliseconds of a clock that only goes forward.
+    pub fn handle_timeout(&mut self, now: u64) {
+        self.resting.retain(|_, until| *until > now);
+        let (mut unanswered, mut lost, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, lease) in &mut self.leases {
+            let is_away = lease.away.is_some_and(|since| now.saturating_sub(since) >= ABSENCE);
+            match lease.state {
+                LeaseState::Offered if is_away || now.saturating_sub(lease.since) >= ANSWER => unanswered.push(*id),
+                LeaseState::Held(_) if is_away || now.saturating_sub(lease.heard) >= SILENCE => lost.push(*id),
+                LeaseState::Held(Standing::Paused) if !lease.is_stuck && now.saturating_sub(lease.since) >= STILL => {
+                    lease.is_stuck = true;
+                    stuck.push(lease.task);
+                }
+                _ => {}
+            }
+        }
+        for id in unanswered {
+            if let Some(node) = self.node_of(id) {
+                self.effects.push_back(Effect::Release { node, lease: id, why: "the offer was not answered in time" });
+                // A lost message is no reason to avoid a device for long.
+                self.resting.insert(node, now + MOMENT);
+            }
+            self.end(id, "no answer to the offer".to_owned(), false, now);
+        }
+        for id in lost {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            lease.state = LeaseState::Lost;
+            let (task, node) = (lease.task, lease.node);
+            if let Some(known) = self.tasks.get_mut(&task) {
+                known.sulking.insert(node, now + SULK);
+            }
+            self.reconsider(task);
+            self.effects.push_back(Effect::Over { lease: id, task, node, why: "the device is gone".to_owned(), is_lost: true });
+        }
+        for task in stuck {
+            self.reconsider(task);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do at the earliest, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let at = |lease: &Lease| {
+            let away = lease.away.map_or(u64::MAX, |since| since + ABSENCE);
+            match lease.state {
+                LeaseState::Offered => Some(away.min(lease.since + ANSWER)),
+                LeaseState::Held(Standing::Paused) if !lease.is_stuck => Some(away.min(lease.heard + SILENCE).min(lease.since + STILL)),
+                LeaseState::Held(_) => Some(away.min(lease.heard + SILENCE)),
+                _ => None,
+            }
+        };
+        self.leases.values().filter_map(at).min()
+    }
+
+    /// What is to be done next.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+}
+
+#[cfg(test)]
+#[path = "requester_tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+use fog_types::{BlobId, JobId, WorkUnits};
+use proptest::prelude::*;
+
+use super::*;
+use crate::content::{ContentId, ContentKey};
+
+fn task(index: u32) -> TaskId {
+    TaskId { job: JobId(1), index }
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId([n; 32])
+}
+
+fn lease(n: u8) -> LeaseId {
+    LeaseId([n; 16])
+}
+
+fn content() -> Content {
+    Content { id: ContentId([1; 32]), blob: BlobId([2; 32]), size: 3, key: ContentKey([4; 32]) }
+}
+
+fn result(id: LeaseId, by: NodeId) -> TaskResult {
+    TaskResult {
+        lease: id,
+        worker: by,
+        offer: [0; 32],
+        units: WorkUnits(9),
+        active_ms: 1,
+        memory: 1,
+        hash: "a".repeat(64),
+        stdout: (content(), 0),
+        stderr: (content(), 0),
+        outputs: Vec::new(),
+        history: None,
+    }
+}
+
+const ONE: Need = Need { replicas: 1, choice: Choice::Quorum(1) };
+
+fn effects(requester: &mut Requester) -> Vec<Effect> {
+    std::iter::from_fn(|| requester.poll_effect()).collect()
+}
+
+#[test]
+fn a_task_goes_from_offer_to_acceptance() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    assert_eq!(r.wanting(9, 0), vec![(task(0), 1, BTreeSet::new())]);
+    r.offered(lease(1), task(0), node(1), 0);
+    assert!(r.wanting(9, 0).is_empty());
+    r.handle_answer(lease(1), node(1), Answer::Accepted, 5);
+    assert_eq!(r.handle_heartbeat(lease(1), node(1), Standing::Running, 5, Some(10), 9), Some(task(0)));
+    r.handle_result(node(1), result(lease(1), node(1)), 20);
+    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+    r.handle_checked(lease(1), Ok("a".to_owned()), |_| Evidence::default(), 30);
+    assert_eq!(effects(&mut r), vec![Effect::Accept { task: task(0), leases: vec![lease(1)], wrong: vec![] }]);
+}
+
+#[test]
+fn a_silent_worker_loses_its_lease_and_its_result_is_welcome_still() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
+    r.handle_saved(lease(1), node(1), 50, content(), 10);
+    assert!(matches!(effects(&mut r)[..], [Effect::Keep { units: 50, .. }]));
+    r.has_checkpoint(task(0), 50, node(1), content());
+    r.handle_reach(node(1), false, 100);
+    assert_eq!(r.poll_timeout(), Some(100 + ABSENCE));
+    r.handle_timeout(100 + ABSENCE);
+    assert!(matches!(effects(&mut r)[..], [Effect::Over { is_lost: true, .. }]));
+    assert_eq!(r.wanting(9, 100 + ABSENCE), vec![(task(0), 1, BTreeSet::from([node(1)]))]);
+    assert_eq!(r.checkpoint(task(0)), Some((50, content())));
+    r.offered(lease(2), task(0), node(2), 200 + ABSENCE);
+    r.handle_result(node(1), result(lease(1), node(1)), 300 + ABSENCE);
+    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+}
+
+#[test]
+fn replicas_go_to_different_nodes_and_a_liar_is_outvoted() {
+    let mut r = Requester::default();
+    r.add(task(0), Need { replicas: 2, choice: Choice::Quorum(2) });
+    assert_eq!(r.wanting(9, 0)[0].1, 2);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.offered(lease(2), task(0), node(2), 0);
+    for (n, hash) in [(1, "a"), (2, "b")] {
+        r.handle_answer(lease(n), node(n), Answer::Accepted, 0);
+        r.handle_result(node(n), result(lease(n), node(n)), 5);
+        r.handle_checked(lease(n), Ok(hash.to_owned()), |_| Evidence::default(), 6);
+    }
+    let wanting = r.wanting(9, 7);
+    assert_eq!((wanting[0].1, &wanting[0].2), (1, &BTreeSet::from([node(1), node(2)])));
+    r.offered(lease(3), task(0), node(3), 8);
+    r.handle_result(node(3), result(lease(3), node(3)), 9);
+    effects(&mut r);
+    r.handle_checked(lease(3), Ok("a".to_owned()), |_| Evidence::default(), 10);
+    assert_eq!(effects(&mut r), vec![Effect::Accept { task: task(0), leases: vec![lease(1), lease(3)], wrong: vec![lease(2)] }]);
+    assert_eq!(r.checkpoint(task(0)), None);
+}
+
+#[test]
+fn somebody_else_cannot_speak_for_a_lease() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_answer(lease(1), node(2), Answer::Accepted, 0);
+    r.handle_result(node(2), result(lease(1), node(2)), 0);
+    r.handle_failed(lease(1), node(2), "no".to_owned(), true, 0);
+    let said = effects(&mut r);
+    assert!(said.iter().all(|effect| matches!(effect, Effect::Release { node: n, .. } if *n == node(2))), "{said:?}");
+}
+
+#[test]
+fn a_task_that_failed_waits_and_many_tasks_are_looked_at_in_turn() {
+    let mut r = Requester::default();
+    for index in 0..10 {
+        r.add(task(index), ONE);
+    }
+    let ids = |wanting: Vec<(TaskId, u32, BTreeSet<NodeId>)>| wanting.into_iter().map(|(id, _, _)| id.index).collect::<Vec<_>>();
+    assert_eq!(ids(r.wanting(4, 0)), [0, 1, 2, 3]);
+    assert_eq!(ids(r.wanting(4, 0)), [4, 5, 6, 7]);
+    assert_eq!(ids(r.wanting(4, 0)), [8, 9, 0, 1]);
+    r.offered(lease(1), task(2), node(1), 0);
+    r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
+    r.handle_failed(lease(1), node(1), "no".to_owned(), false, 5);
+    r.hold(task(2), 1000);
+    assert!(!ids(r.wanting(20, 999)).contains(&2));
+    assert_eq!(ids(r.wanting(20, 1000)).len(), 10);
+    // A node that is full is left alone until it says that it has room.
+    r.offered(lease(2), task(3), node(1), 1000);
+    r.handle_answer(lease(2), node(1), Answer::Declined(Decline::Full), 1000);
+    assert!(r.is_resting(node(1), 1001));
+    r.handle_room(node(1));
+    assert!(!r.is_resting(node(1), 1001));
+}
+
+/// One that stands still for long is not waited for; when it goes on, it is.
+#[test]
+fn a_worker_that_stands_still_is_not_the_only_one_for_long() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_heartbeat(lease(1), node(1), Standing::Paused, 1, None, 10);
+    for at in [50_000, 100_000] {
+        r.handle_heartbeat(lease(1), node(1), Standing::Paused, 1, None, at);
+    }
+    r.handle_timeout(STILL + 9);
+    assert_eq!(r.open(), 0);
+    assert_eq!(r.poll_timeout(), Some(STILL + 10));
+    r.handle_timeout(STILL + 10);
+    assert_eq!(r.open(), 1);
+    r.handle_heartbeat(lease(1), node(1), Standing::Running, 2, None, STILL + 20);
+    assert_eq!(r.open(), 0);
+}
+
+#[test]
+fn a_lease_of_before_a_restart_goes_on() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.restore(lease(1), task(0), node(1), 0);
+    assert!(r.wanting(9, 1).is_empty());
+    r.handle_result(node(1), result(lease(1), node(1)), 5);
+    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Place,
+    Answer(u8, bool),
+    Beat(u8, bool),
+    Result(u8),
+    Checked(u8, bool),
+    Failed(u8),
+    Reach(u8, bool),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Place),
+        2 => (0u8..20, any::<bool>()).prop_map(|(n, yes)| Step::Answer(n, yes)),
+        2 => (0u8..20, any::<bool>()).prop_map(|(n, yes)| Step::Beat(n, yes)),
+        2 => (0u8..20).prop_map(Step::Result),
+        2 => (0u8..20, any::<bool>()).prop_map(|(n, yes)| Step::Checked(n, yes)),
+        1 => (0u8..20).prop_map(Step::Failed),
+        1 => (0u8..6, any::<bool>()).prop_map(|(n, yes)| Step::Reach(n, yes)),
+        1 => (1u64..90_000).prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    /// Whatever workers say in whatever order: no task is accepted twice, none has two leases of one node,
+    /// and a task that is not accepted is wanted, leased or being checked.
+    #[test]
+    fn no_order_of_messages_breaks_it(steps in prop::collection::vec(step(), 0..150), replicas in 1u32..4) {
+        let mut r = Requester::default();
+        let choice = Choice::Quorum(replicas);
+        for index in 0..3 {
+            r.add(task(index), Need { replicas, choice });
+        }
+        let (mut now, mut next, mut accepted) = (0, 0u8, BTreeSet::new());
+        let owner = |n: u8| node(n % 6);
+        for step in steps {
+            match step {
+                Step::Place => {
+                    for (task, wants, avoid) in r.wanting(9, now) {
+                        let free = (0..6).map(node).filter(|n| !avoid.contains(n)).take(wants as usize).collect::<Vec<_>>();
+                        for worker in free {
+                            // The lease's number says whose it is.
+                            while owner(next) != worker { next = next.wrapping_add(1); }
+                            if r.leases.contains_key(&lease(next)) { break; }
+                            r.offered(lease(next), task, worker, now);
+                            next = next.wrapping_add(1);
+                        }
+                    }
+                }
+                Step::Answer(n, yes) => r.handle_answer(lease(n), owner(n), if yes { Answer::Accepted } else { Answer::Declined(crate::Decline::Full) }, now),
+                Step::Beat(n, runs) => { r.handle_heartbeat(lease(n), owner(n), if runs { Standing::Running } else { Standing::Paused }, 1, None, now); }
+                Step::Result(n) => r.handle_result(owner(n), result(lease(n), owner(n)), now),
+                Step::Checked(n, fine) => {
+                    if r.leases.get(&lease(n)).is_some_and(|l| l.state == LeaseState::Fetching) {
+                        r.handle_checked(lease(n), if fine { Ok("a".to_owned()) } else { Err("bad".to_owned()) }, |_| Evidence::default(), now);
+                    }
+                }
+                Step::Failed(n) => r.handle_failed(lease(n), owner(n), "x".to_owned(), false, now),
+                Step::Reach(n, there) => r.handle_reach(node(n), there, now),
+                Step::Pass(millis) => { now += millis; r.handle_timeout(now); }
+            }
+            while let Some(effect) = r.poll_effect() {
+                if let Effect::Accept { task, leases, .. } = effect {
+                    prop_assert!(leases.len() as u32 >= replicas);
+                    prop_assert!(accepted.insert(task), "accepted twice");
+                    r.remove(task, "done");
+                }
+            }
+            for (id, known) in &r.tasks {
+                let nodes: Vec<NodeId> = known.leases.iter().filter_map(|l| r.leases.get(l)).filter(|l| l.state != LeaseState::Lost).map(|l| l.node).collect();
+                let distinct: BTreeSet<NodeId> = nodes.iter().copied().collect();
+                prop_assert_eq!(nodes.len(), distinct.len(), "two leases of one node for {}", id);
+            }
+            prop_assert!(r.leases.values().all(|l| r.tasks.contains_key(&l.task)));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! How much a node's word counts, and when results are believed.
+
+use std::collections::BTreeMap;
+
+use fog_types::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Evidence halves in this time, in milliseconds: 7 days (the half-life of BOINC's credit).
+const HALF_LIFE: f64 = 7.0 * 86_400_000.0;
+/// After so many valid results in a row a worker is checked with probability 1/n only (BOINC
+/// `CONS_VALID_UNREPLICATED`).
+const TRUSTED_AFTER: u32 = 10;
+
+/// What a result counts that nobody compared. With one for each of them, and a longer row, a device that
+/// makes everything up would be believed the more the longer nobody looks.
+const UNCHECKED: f64 = 0.25;
+
+/// What this node saw another one do. Local, decaying, never a number that travels.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Results that held, decayed.
+    pub valid: f64,
+    /// Results that did not hold, decayed.
+    pub invalid: f64,
+    /// Leases that ended without a result, decayed.
+    pub lost: f64,
+    /// Valid results since the last invalid one.
+    pub in_row: u32,
+    /// Results this node did for it and it receipted, decayed.
+    pub receipted: f64,
+    /// Results this node did for it and it did not take, decayed.
+    pub unpaid: f64,
+    /// When this was last brought up to date, milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+impl Evidence {
+    fn decay(&mut self, now_ms: i64) {
+        let age = (now_ms - self.at_ms).max(0) as f64;
+        let factor = 0.5f64.powf(age / HALF_LIFE);
+        for value in [&mut self.valid, &mut self.invalid, &mut self.lost, &mut self.receipted, &mut self.unpaid] {
+            *value *= factor;
+        }
+        self.at_ms = now_ms;
+    }
+
+    /// A result of its held.
+    pub fn saw_valid(&mut self, now_ms: i64) {
+        self.decay(now_ms);
+        self.valid += 1.0;
+        self.in_row = self.in_row.saturating_add(1);
+    }
+
+    /// A result of its was taken without anybody comparing it: it kept its word, and more is not known.
+    pub fn saw_unchecked(&mut self, now_ms: i64) {
+        self.decay(now_ms);
+        self.valid += UNCHECKED;
+    }
+
+    /// A result of its did not hold: a third of its standing goes (iExec PoCo), and its row begins anew.
+    pub fn saw_invalid(&mut self, now_ms: i64) {
+        self.decay(now_ms);
+        self.valid *= 2.0 / 3.0;
+        self.invalid += 1.0;
+        self.in_row = 0;
+    }
+
+    /// It took a task and gave nothing back.
+    pub fn saw_lost(&mut self, now_ms: i64) {
+        self.decay(now_ms);
+        self.lost += 1.0;
+    }
+
+    /// As a requester: it took a result.
+    pub fn saw_receipt(&mut self, now_ms: i64) {
+        self.decay(now_ms);
+        self.receipted += 1.0;
+    }
+
+    /// As a requester: it did not take a result that was right.
+    pub fn saw_unpaid(&mut self, now_ms: i64) {
+        self.decay(now_ms);
+        self.unpaid += 1.0;
+    }
+
+    /// The chance that a task given to it comes back right, 0 to 1; one success and one failure are
+    /// assumed of somebody unknown (Laplace's rule).
+    #[must_use]
+    pub fn reliability(&self) -> f64 {
+        (self.valid + 1.0) / (self.valid + self.invalid * 3.0 + self.lost + 2.0)
+    }
+
+    /// Its weight in a vote: at least 2, more with its valid results (iExec PoCo: max(score / 3, 3) − 1).
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        (self.valid / 3.0).max(3.0) - 1.0
+    }
+}
+
+/// When a requester believes a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Choice {
+    /// So many workers gave the same.
+    Quorum(u32),
+    /// The odds against it are below 1/trust (iExec PoCo): the weight of those who gave it, over 1 and
+    /// the weight of everybody.
+    Confidence(u32),
+    /// One is enough from a worker with [`Evidence::in_row`] of ten or more, but for one time in as many;
+    /// otherwise two. The number is drawn once for each task.
+    Adaptive(u32),
+}
+
+/// What follows from the results so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// This one is right.
+    Accept(String),
+    /// Undecided; so many more would do if they agree.
+    More(u32),
+}
+
+/// Weighs results of one task, at most one of each worker.
+#[must_use]
+pub fn judge(results: &[(NodeId, String)], choice: Choice, evidence: impl Fn(NodeId) -> Evidence) -> Verdict {
+    let mut groups: BTreeMap<&str, Vec<Evidence>> = BTreeMap::new();
+    for (node, hash) in results {
+        groups.entry(hash).or_default().push(evidence(*node));
+    }
+    let Some((best, backers)) = groups.iter().max_by(|a, b| weight(a.1).total_cmp(&weight(b.1))) else {
+        return Verdict::More(match choice {
+            Choice::Quorum(k) => k.max(1),
+            Choice::Confidence(_) | Choice::Adaptive(_) => 1,
+        });
+    };
+    let is_alone = groups.len() == 1;
+    match choice {
+        Choice::Quorum(k) => accept_or(best, (k.max(1) as usize).saturating_sub(backers.len()) as u32),
+        Choice::Adaptive(draw) => {
+            let row = backers.iter().map(|e| e.in_row).max().unwrap_or(0);
+            let is_checked = row < TRUSTED_AFTER || draw.is_multiple_of(row);
+            let enough = if is_alone && !is_checked { 1 } else { 2 };
+            accept_or(best, enough - (backers.len() as u32).min(enough))
+        }
+        Choice::Confidence(trust) => {
+            let needed = 1.0 - 1.0 / f64::from(trust.max(1));
+            let others: f64 = groups.iter().filter(|(hash, _)| *hash != best).map(|(_, g)| weight(g)).sum();
+            let mut ours = weight(backers);
+            let mut more = 0;
+            while ours / (1.0 + others + ours) < needed && more < 64 {
+                // A newcomer who agrees counts twice.
+                ours *= 2.0;
+                more += 1;
+            }
+            accept_or(best, more)
+        }
+    }
+}
+
+fn weight(backers: &[Evidence]) -> f64 {
+    backers.iter().map(Evidence::weight).product()
+}
+
+fn accept_or(hash: &str, more: u32) -> Verdict {
+    if more == 0 { Verdict::Accept(hash.to_owned()) } else { Verdict::More(more) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn results(hashes: &[&str]) -> Vec<(NodeId, String)> {
+        hashes.iter().enumerate().map(|(n, hash)| (NodeId([n as u8; 32]), (*hash).to_owned())).collect()
+    }
+
+    fn of(valid: f64, in_row: u32) -> Evidence {
+        Evidence { valid, in_row, ..Evidence::default() }
+    }
+
+    #[test]
+    fn a_quorum_is_of_equal_results() {
+        let none = |_| Evidence::default();
+        assert_eq!(judge(&[], Choice::Quorum(2), none), Verdict::More(2));
+        assert_eq!(judge(&results(&["a"]), Choice::Quorum(2), none), Verdict::More(1));
+        assert_eq!(judge(&results(&["a", "b"]), Choice::Quorum(2), none), Verdict::More(1));
+        assert_eq!(judge(&results(&["a", "b", "a"]), Choice::Quorum(2), none), Verdict::Accept("a".to_owned()));
+    }
+
+    #[test]
+    fn a_worker_with_ten_in_a_row_is_checked_one_time_in_as_many() {
+        let one = results(&["a"]);
+        assert_eq!(judge(&one, Choice::Adaptive(7), |_| of(9.0, 9)), Verdict::More(1));
+        let checked = (0..1000u32).filter(|draw| judge(&one, Choice::Adaptive(*draw), |_| of(20.0, 20)) == Verdict::More(1)).count();
+        assert_eq!(checked, 50);
+        assert_eq!(judge(&results(&["a", "b"]), Choice::Adaptive(7), |_| of(20.0, 20)), Verdict::More(1));
+    }
+
+    #[test]
+    fn confidence_asks_more_of_newcomers() {
+        // 2^7 / (1 + 2^7) is the first above 0.99.
+        for (count, more) in [(1, 6), (6, 1)] {
+            assert_eq!(judge(&results(&vec!["a"; count]), Choice::Confidence(100), |_| Evidence::default()), Verdict::More(more));
+        }
+        assert_eq!(judge(&results(&["a"; 7]), Choice::Confidence(100), |_| Evidence::default()), Verdict::Accept("a".to_owned()));
+        assert_eq!(judge(&results(&["a"]), Choice::Confidence(100), |_| of(300.0, 300)), Verdict::Accept("a".to_owned()));
+    }
+
+    #[test]
+    fn evidence_fades_and_one_lie_costs_a_third() {
+        let mut evidence = Evidence::default();
+        for _ in 0..12 {
+            evidence.saw_valid(0);
+        }
+        let before = evidence.valid;
+        evidence.saw_invalid(0);
+        assert!((evidence.valid - before * 2.0 / 3.0).abs() < 1e-9 && evidence.in_row == 0);
+        evidence.saw_unchecked(0);
+        assert!((evidence.valid - before * 2.0 / 3.0 - UNCHECKED).abs() < 1e-9 && evidence.in_row == 0);
+        evidence.valid -= UNCHECKED;
+        evidence.saw_lost(7 * 86_400_000);
+        assert!((evidence.valid - before / 3.0).abs() < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_was_given_by_somebody(hashes in prop::collection::vec("[ab]", 0..9), trust in 1u32..1000, k in 1u32..5) {
+            let given: Vec<&str> = hashes.iter().map(String::as_str).collect();
+            for choice in [Choice::Quorum(k), Choice::Confidence(trust), Choice::Adaptive(trust)] {
+                match judge(&results(&given), choice, |_| Evidence::default()) {
+                    Verdict::Accept(hash) => prop_assert!(hashes.contains(&hash)),
+                    Verdict::More(more) => prop_assert!(more > 0),
+                }
+            }
+        }
+
+        #[test]
+        fn reliability_is_a_chance(valid in 0.0f64..1e6, invalid in 0.0f64..1e6, lost in 0.0f64..1e6) {
+            let chance = Evidence { valid, invalid, lost, ..Evidence::default() }.reliability();
+            prop_assert!((0.0..=1.0).contains(&chance));
+        }
+    }
+}

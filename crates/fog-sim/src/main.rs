@@ -1,0 +1,85 @@
+//! Runs the simulations and prints their figures.
+
+use clap::Parser;
+use fog_grid::Choice;
+use fog_sim::{Liars, Report, Scenario, Strategy, run};
+
+/// Many devices in virtual time: what the exchange and the scheduling do with them.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:\n  fog-sim\n  fog-sim --nodes 1000 --tasks 50000\n  fog-sim --only liars --json")]
+struct Args {
+    /// Devices that lend
+    #[arg(long, default_value_t = 10_000)]
+    nodes: usize,
+    /// Tasks
+    #[arg(long, default_value_t = 1_000_000)]
+    tasks: u64,
+    /// Of the random numbers
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// `honest` or `liars`; both without
+    #[arg(long)]
+    only: Option<String>,
+    /// Print JSON, one run a line
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() {
+    let args = Args::parse();
+    let base = Scenario {
+        nodes: args.nodes,
+        tasks: args.tasks,
+        requesters: (args.nodes / 100).max(2),
+        neighbours: 250,
+        minutes: 20.0,
+        choice: Choice::Quorum(1),
+        replicas: 1,
+        liars: None,
+        days: 60.0,
+        seed: args.seed,
+    };
+    let wants = |what: &str| args.only.as_deref().is_none_or(|only| only == what);
+    if wants("honest") {
+        print("honest devices, one result each", &run(&base), args.json);
+    }
+    if !wants("liars") {
+        return;
+    }
+    // A tenth of the size for each, so that the table takes no longer than the one above.
+    let small = Scenario { nodes: args.nodes / 5, tasks: args.tasks / 20, requesters: (args.nodes / 500).max(2), ..base };
+    for (name, replicas, choice) in [
+        ("two of two or three", 2, Choice::Quorum(2)),
+        ("adaptive", 1, Choice::Adaptive(0)),
+        ("trust 100", 1, Choice::Confidence(100)),
+        ("trust 1000", 1, Choice::Confidence(1000)),
+    ] {
+        for strategy in [Strategy::Always, Strategy::Patient, Strategy::Sleeper] {
+            for group in [1, 20, small.nodes / 5] {
+                let liars = Some(Liars { share: 0.2, group, strategy });
+                let report = run(&Scenario { choice, replicas, liars, ..small.clone() });
+                let title = format!("{name}, liars {strategy:?} in groups of {group}");
+                if args.json {
+                    print(&title, &report, true);
+                } else {
+                    println!(
+                        "{title:52} wrong {:8.4} %  comparing {:6.1} %  again {:5.1} %  {} of {}",
+                        report.wrong_share() * 100.0,
+                        report.cost_of_checking() * 100.0,
+                        report.redone() * 100.0,
+                        report.accepted,
+                        report.tasks
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn print(title: &str, report: &Report, json: bool) {
+    if json {
+        println!("{}", serde_json::json!({ "title": title, "report": report }));
+    } else {
+        println!("{title}\n{report}\n");
+    }
+}

@@ -1,0 +1,315 @@
+//! What is said inside a Noise session: a type of one byte and what belongs to it.
+
+use crate::announce::Capabilities;
+use crate::bytes::{Reader, WireError, fixed, put8, text};
+use crate::file::FilePacket;
+use crate::identity::{Identity, verify};
+use crate::voice::VoiceFrame;
+
+const TEXT: u8 = 0x01;
+const READ: u8 = 0x02;
+const DELIVERED: u8 = 0x03;
+const GROUP_INVITE: u8 = 0x06;
+const GROUP_UPDATE: u8 = 0x07;
+const VOICE: u8 = 0x08;
+const OLD_FILE: u8 = 0x09;
+const CHALLENGE: u8 = 0x10;
+const RESPONSE: u8 = 0x11;
+const VOUCHES: u8 = 0x12;
+const FILE: u8 = 0x20;
+const STATE: u8 = 0x21;
+
+/// Longest text and longest id of a private message, in bytes.
+pub(crate) const MAX_TEXT: usize = 255;
+
+/// One thing said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inner {
+    /// A text.
+    Text(MessageText),
+    /// The message of this id was seen.
+    Read(String),
+    /// The message of this id arrived.
+    Delivered(String),
+    /// What the other side is, bound to its Noise key by the session.
+    State(PeerState),
+    /// A file.
+    File(FilePacket),
+    /// Live voice.
+    Voice(VoiceFrame),
+    /// Prove that you hold the key that was scanned.
+    Challenge(Verification),
+    /// The proof.
+    Response(Verification, [u8; 64]),
+    /// Into a group; read by what knows groups.
+    GroupInvite(Vec<u8>),
+    /// A group's new key.
+    GroupUpdate(Vec<u8>),
+    /// Whom the other side verified.
+    Vouches(Vec<u8>),
+    /// Something newer than this.
+    Unknown(u8),
+}
+
+/// A private text with its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageText {
+    /// Opaque; a UUID from the apps.
+    pub id: String,
+    /// At most 255 bytes.
+    pub text: String,
+}
+
+/// Capabilities and signing key of the other side, as itself says inside the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerState {
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Its Ed25519 key.
+    pub signing: [u8; 32],
+}
+
+/// A question whether somebody holds a Noise key, and its nonce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// The key in question.
+    pub noise: [u8; 32],
+    /// From who asks.
+    pub nonce: Vec<u8>,
+}
+
+impl MessageText {
+    /// # Errors
+    /// [`WireError::TooLong`] above 255 bytes.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut out = Vec::with_capacity(self.id.len() + self.text.len() + 4);
+        put8(&mut out, 0x00, self.id.as_bytes())?;
+        put8(&mut out, 0x01, self.text.as_bytes())?;
+        Ok(out)
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let (mut id, mut content) = (None, None);
+        let mut reader = Reader(body);
+        while !reader.is_empty() {
+            match reader.field8()? {
+                (kind @ 0x00, value) => id = Some(text(kind, value)?),
+                (kind @ 0x01, value) => content = Some(text(kind, value)?),
+                (kind, _) => return Err(WireError::Unexpected(kind)),
+            }
+        }
+        Ok(Self { id: id.ok_or(WireError::Missing(0x00))?, text: content.ok_or(WireError::Missing(0x01))? })
+    }
+}
+
+impl PeerState {
+    fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut out = vec![1];
+        put8(&mut out, 0x01, &self.capabilities.to_bytes())?;
+        put8(&mut out, 0x02, &self.signing)?;
+        Ok(out)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader(body);
+        let version = reader.u8()?;
+        if version != 1 {
+            return Err(WireError::Invalid(version));
+        }
+        let (mut capabilities, mut signing) = (None, None);
+        while !reader.is_empty() {
+            let (kind, value) = reader.field8()?;
+            match kind {
+                0x01 => {
+                    let bits = Capabilities::from_bytes(value);
+                    if value.len() > 8 || bits.to_bytes() != value {
+                        return Err(WireError::Invalid(kind));
+                    }
+                    if capabilities.replace(bits).is_some() {
+                        return Err(WireError::Unexpected(kind));
+                    }
+                }
+                0x02 => {
+                    let key = fixed(kind, value)?;
+                    if signing.replace(key).is_some() {
+                        return Err(WireError::Unexpected(kind));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { capabilities: capabilities.ok_or(WireError::Missing(0x01))?, signing: signing.ok_or(WireError::Missing(0x02))? })
+    }
+}
+
+impl Verification {
+    fn to_sign(&self) -> Vec<u8> {
+        let hex = data_encoding::HEXLOWER.encode(&self.noise);
+        let mut out = b"bitchat-verify-resp-v1".to_vec();
+        out.push(hex.len() as u8);
+        out.extend(hex.bytes());
+        out.extend_from_slice(&self.nonce);
+        out
+    }
+
+    /// The answer; none about another's key.
+    #[must_use]
+    pub fn answer(&self, identity: &Identity) -> Option<Inner> {
+        (identity.keys().noise == self.noise).then(|| Inner::Response(self.clone(), identity.sign(&self.to_sign())))
+    }
+
+    /// Whether an answer is right: to this question, by that key.
+    #[must_use]
+    pub fn is_answered_by(&self, answer: &Self, signature: &[u8; 64], signing: &[u8; 32]) -> bool {
+        self == answer && verify(signing, &self.to_sign(), signature)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut out = Vec::with_capacity(100);
+        put8(&mut out, 0x01, data_encoding::HEXLOWER.encode(&self.noise).as_bytes())?;
+        put8(&mut out, 0x02, &self.nonce)?;
+        Ok(out)
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let mut field = |wanted: u8| match reader.field8()? {
+            (kind, value) if kind == wanted => Ok(value),
+            (kind, _) => Err(WireError::Unexpected(kind)),
+        };
+        let noise = data_encoding::HEXLOWER_PERMISSIVE.decode(field(0x01)?).ok().and_then(|key| key.try_into().ok());
+        Ok(Self { noise: noise.ok_or(WireError::Invalid(0x01))?, nonce: field(0x02)?.to_vec() })
+    }
+}
+
+impl Inner {
+    /// For a session.
+    ///
+    /// # Errors
+    /// [`WireError::TooLong`].
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let (kind, body) = match self {
+            Self::Text(message) => (TEXT, message.encode()?),
+            Self::Read(id) => (READ, id.clone().into_bytes()),
+            Self::Delivered(id) => (DELIVERED, id.clone().into_bytes()),
+            Self::State(state) => (STATE, state.encode()?),
+            Self::File(file) => (FILE, file.encode()?),
+            Self::Voice(voice) => (VOICE, voice.encode()?),
+            Self::Challenge(question) => (CHALLENGE, question.encode()?),
+            Self::Response(question, signature) => {
+                let mut body = question.encode()?;
+                put8(&mut body, 0x03, signature)?;
+                (RESPONSE, body)
+            }
+            Self::GroupInvite(body) => (GROUP_INVITE, body.clone()),
+            Self::GroupUpdate(body) => (GROUP_UPDATE, body.clone()),
+            Self::Vouches(body) => (VOUCHES, body.clone()),
+            Self::Unknown(kind) => (*kind, Vec::new()),
+        };
+        let mut out = Vec::with_capacity(body.len() + 1);
+        out.push(kind);
+        out.extend(body);
+        Ok(out)
+    }
+
+    /// From a session.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let (kind, body) = bytes.split_first().ok_or(WireError::Short)?;
+        let id = || match body.len() {
+            1..=MAX_TEXT => text(*kind, body),
+            _ => Err(WireError::Invalid(*kind)),
+        };
+        Ok(match *kind {
+            TEXT => Self::Text(MessageText::decode(body)?),
+            READ => Self::Read(id()?),
+            DELIVERED => Self::Delivered(id()?),
+            STATE => Self::State(PeerState::decode(body)?),
+            FILE | OLD_FILE => Self::File(FilePacket::decode(body)?),
+            VOICE => Self::Voice(VoiceFrame::decode(body)?),
+            CHALLENGE => Self::Challenge(Verification::decode(&mut Reader(body))?),
+            RESPONSE => {
+                let mut reader = Reader(body);
+                let question = Verification::decode(&mut reader)?;
+                match reader.field8()? {
+                    (kind @ 0x03, value) => Self::Response(question, fixed(kind, value)?),
+                    (kind, _) => return Err(WireError::Unexpected(kind)),
+                }
+            }
+            GROUP_INVITE => Self::GroupInvite(body.to_vec()),
+            GROUP_UPDATE => Self::GroupUpdate(body.to_vec()),
+            VOUCHES => Self::Vouches(body.to_vec()),
+            other => Self::Unknown(other),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::tests::alice;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_text_has_the_bytes_of_the_vector() {
+        let text = Inner::Text(MessageText { id: "m1".to_owned(), text: "hi".to_owned() });
+        assert_eq!(text.encode().unwrap(), unhex("0100026d3101026869"));
+        assert_eq!(Inner::decode(&unhex("0100026d3101026869")), Ok(text));
+        assert_eq!(MessageText::decode(&unhex("00026d31")), Err(WireError::Missing(1)));
+        assert_eq!(MessageText::decode(&unhex("00026d3101036869")), Err(WireError::Short));
+        assert_eq!(MessageText::decode(&unhex("00026d31010268690500")), Err(WireError::Unexpected(5)));
+        assert_eq!(MessageText { id: String::new(), text: "x".repeat(256) }.encode(), Err(WireError::TooLong));
+    }
+
+    #[test]
+    fn a_state_has_the_bytes_of_the_vector_and_is_taken_in_no_other_form() {
+        let signing = std::array::from_fn(|n| n as u8);
+        let state = Inner::State(PeerState { capabilities: Capabilities::PRIVATE_MEDIA, signing });
+        let key = data_encoding::HEXLOWER.encode(&signing);
+        assert_eq!(state.encode().unwrap(), unhex(&format!("2101010200010220{key}")));
+        assert_eq!(Inner::decode(&unhex(&format!("21010220{key}7f010001020001"))), Ok(state));
+        for wrong in [
+            "2101020100000220KEY",
+            "21010102000101020001 0220KEY",
+            "2102010200010220KEY",
+            "21010220KEY",
+            "2101010200010220KEY0220KEY",
+            "21010103000100 0220KEY",
+        ] {
+            assert!(Inner::decode(&unhex(&wrong.replace("KEY", &key).replace(' ', ""))).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_old_code_is_a_file() {
+        let bytes = unhex("20010005612e7478740200040000000303000a746578742f706c61696e0400000003010203");
+        let file = Inner::decode(&bytes).unwrap();
+        assert_eq!(file.encode().unwrap(), bytes);
+        let mut old = bytes;
+        old[0] = 0x09;
+        assert_eq!(Inner::decode(&old), Ok(file));
+    }
+
+    #[test]
+    fn a_proof_is_of_one_key_and_one_question() {
+        let question = Verification { noise: alice().keys().noise, nonce: vec![7; 16] };
+        let Some(answer) = question.answer(&alice()) else { panic!("her own key") };
+        let read = Inner::decode(&answer.encode().unwrap()).unwrap();
+        let Inner::Response(said, signature) = read else { panic!("{read:?}") };
+        let signing = alice().keys().signing;
+        assert!(question.is_answered_by(&said, &signature, &signing));
+        let other = Verification { nonce: vec![8; 16], ..question.clone() };
+        assert!(!other.is_answered_by(&said, &signature, &signing));
+        assert_eq!(Verification { noise: [9; 32], ..question }.answer(&alice()), None);
+    }
+
+    #[test]
+    fn what_is_newer_is_known_as_such() {
+        assert_eq!(Inner::decode(&[0x77, 1, 2]), Ok(Inner::Unknown(0x77)));
+        assert_eq!(Inner::decode(&[]), Err(WireError::Short));
+    }
+}

@@ -1,0 +1,47 @@
+//! The BitChat protocol as the two shipping apps speak it over Bluetooth LE.
+//!
+//! Frames, padding, compression, identities, announces, fragments, set reconciliation, Noise sessions and what
+//! is said inside them, relaying. Everything here is arithmetic on values: time, randomness and bytes come in
+//! as arguments, what is to be done goes out as values. It knows no radio, no clock and no storage.
+//!
+//! The rule of what is sent and what is taken: everything that either app sends is accepted, and only what
+//! both verify is sent. What a peer says is bounded everywhere.
+
+mod announce;
+mod bytes;
+mod command;
+mod compress;
+mod courier;
+mod dedup;
+mod file;
+mod fragment;
+mod frame;
+mod group;
+mod identity;
+mod inner;
+mod node;
+mod padding;
+mod qr;
+mod relay;
+mod session;
+mod sync;
+mod transport;
+mod voice;
+
+pub use announce::{Announce, Capabilities};
+pub use bytes::WireError;
+pub use command::{COMMANDS, Command, CommandError, GroupVerb, hug, slap};
+pub use courier::{Letter, Opened, Prekeys};
+pub use dedup::Dedup;
+pub use file::FilePacket;
+pub use fragment::{Assembler, Fragment, MAX_FRAGMENT_DATA, split};
+pub use frame::{Frame, FrameError, Kind, MAX_PAYLOAD, MAX_TTL, Raw};
+pub use group::{Group, GroupText, Member, member};
+pub use identity::{Identity, PeerId, PeerKeys, fingerprint_text};
+pub use inner::{Inner, MessageText, PeerState, Verification};
+pub use node::{Config, Delivery, Event, LinkId, Node, Person, SayError};
+pub use qr::{Card, CardError, card};
+pub use relay::{Load, Relay, choose_links, decide};
+pub use session::{SessionError, SessionEvent, Sessions};
+pub use sync::{Filter, SyncRequest, packet_id};
+pub use voice::{VoiceFrame, VoiceKind};

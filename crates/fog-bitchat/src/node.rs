@@ -1,0 +1,254 @@
+//! One node of the mesh: what it hears on its links, what it says, whom it knows.
+//!
+//! Bytes and time come in through `handle_*`, what is to be sent and what happened come out of `poll_*`. Times
+//! are milliseconds; those on packets count from 1970.
+
+mod links;
+mod people;
+mod private;
+mod receive;
+mod room;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use crate::announce::Capabilities;
+use crate::dedup::Dedup;
+use crate::file::FilePacket;
+use crate::fragment::Assembler;
+use crate::frame::{Frame, Kind};
+use crate::identity::{Identity, PeerId};
+use crate::session::Sessions;
+
+pub use links::LinkId;
+pub use people::Person;
+pub use private::SayError;
+
+use links::Link;
+use private::Outgoing;
+use receive::Waiting;
+use room::Kept;
+
+/// Milliseconds between announces while somebody is linked, and how much they vary.
+const ANNOUNCE_EVERY: (u64, u64) = (11_000, 19_000);
+/// Milliseconds between questions what is missing.
+const SYNC_EVERY: u64 = 15_000;
+const HOUSEKEEPING: u64 = 1_000;
+
+/// What the node says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// At most 24 bytes of it are sent.
+    pub nickname: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+/// How far a private message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delivery {
+    /// It waits for its recipient.
+    Queued,
+    /// It is on the air.
+    Sent,
+    /// It arrived.
+    Delivered,
+    /// It was seen.
+    Read,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody was seen, changed, or lost.
+    Person(Person),
+    /// Somebody is gone.
+    Gone(PeerId),
+    /// A text in the room of everybody.
+    Room {
+        /// Who says it; the signature is theirs.
+        from: PeerId,
+        /// What.
+        text: String,
+        /// When, by their clock.
+        at: u64,
+        /// The same on every node.
+        id: [u8; 16],
+    },
+    /// A text to this node alone.
+    Private {
+        /// Who says it; the session is theirs.
+        from: PeerId,
+        /// Their id of it.
+        id: String,
+        /// What.
+        text: String,
+        /// When, by their clock.
+        at: u64,
+    },
+    /// A file.
+    File {
+        /// Who sends it.
+        from: PeerId,
+        /// Inside a session, or in public.
+        is_private: bool,
+        /// What.
+        file: FilePacket,
+        /// When, by their clock.
+        at: u64,
+    },
+    /// A private message got further.
+    Delivery {
+        /// Whom it is for.
+        to: PeerId,
+        /// Which.
+        id: String,
+        /// How far.
+        state: Delivery,
+    },
+    /// Somebody proved the key that was scanned.
+    Verified(PeerId),
+    /// This clock is off by so many milliseconds from those of the others: iPhones ignore what is more than two
+    /// minutes off.
+    ClockOff(i64),
+}
+
+/// One node.
+pub struct Node {
+    config: Config,
+    identity: Identity,
+    me: PeerId,
+    random: StdRng,
+    sessions: Sessions,
+    seen: Dedup,
+    assembler: Assembler,
+    links: BTreeMap<LinkId, Link>,
+    people: BTreeMap<PeerId, people::Known>,
+    waiting: Vec<Waiting>,
+    kept: Kept,
+    outbox: BTreeMap<PeerId, VecDeque<Outgoing>>,
+    questions: BTreeMap<PeerId, crate::Verification>,
+    events: VecDeque<Event>,
+    last_timestamp: u64,
+    next_announce: u64,
+    next_sync: u64,
+    next_housekeeping: u64,
+    clock: people::ClockCheck,
+}
+
+impl Node {
+    /// A node without links. `seed` is 32 random bytes, not used before.
+    #[must_use]
+    pub fn new(identity: Identity, config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            me: identity.peer(),
+            sessions: Sessions::new(identity.clone()),
+            identity,
+            config,
+            random: StdRng::from_seed(seed),
+            seen: Dedup::default(),
+            assembler: Assembler::default(),
+            links: BTreeMap::new(),
+            people: BTreeMap::new(),
+            waiting: Vec::new(),
+            kept: Kept::default(),
+            outbox: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            events: VecDeque::new(),
+            last_timestamp: 0,
+            next_announce: 0,
+            next_sync: 0,
+            next_housekeeping: 0,
+            clock: people::ClockCheck::default(),
+        }
+    }
+
+    /// Its name in the mesh.
+    #[must_use]
+    pub fn me(&self) -> PeerId {
+        self.me
+    }
+
+    /// Another name from now on.
+    pub fn rename(&mut self, nickname: String, now: u64) {
+        self.config.nickname = nickname;
+        self.announce(now);
+    }
+
+    /// What happened next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> u64 {
+        let relays = self.waiting.iter().map(|waiting| waiting.at);
+        let links = self.links.values().filter_map(Link::next_at);
+        relays.chain(links).chain([self.next_housekeeping]).min().unwrap_or(self.next_housekeeping)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: u64) {
+        self.pass_on(now);
+        if now < self.next_housekeeping {
+            return;
+        }
+        self.next_housekeeping = now + HOUSEKEEPING;
+        self.assembler.handle_timeout(now);
+        for event in self.sessions.handle_timeout(now) {
+            self.session_event(event, now);
+        }
+        self.forget_the_silent(now);
+        self.try_outbox(now);
+        if self.links.is_empty() {
+            return;
+        }
+        if now >= self.next_announce {
+            self.announce(now);
+        }
+        if now >= self.next_sync {
+            self.next_sync = now + SYNC_EVERY;
+            self.ask_what_is_missing(now);
+        }
+        for peer in self.sessions.to_renew(now) {
+            self.begin_session(peer, now);
+        }
+    }
+
+    /// Says goodbye on every link.
+    pub fn leave(&mut self, now: u64) {
+        let frame = self.frame(Kind::LEAVE, Vec::new(), now).signed(&self.identity);
+        self.send_everywhere(&frame, now);
+    }
+
+    /// A packet of this node; no two have the same time.
+    fn frame(&mut self, kind: Kind, payload: Vec<u8>, now: u64) -> Frame {
+        self.last_timestamp = now.max(self.last_timestamp + 1);
+        Frame::new(kind, self.me, self.last_timestamp, payload)
+    }
+
+    fn fresh<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.random.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn between(&mut self, (from, to): (u64, u64)) -> u64 {
+        self.random.random_range(from..to.max(from + 1))
+    }
+
+    fn say(&mut self, event: Event) {
+        // Whoever reads them is slower than the air: the oldest go.
+        if self.events.len() >= 10_000 {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+#[cfg(test)]
+#[path = "node/tests.rs"]
+mod tests;

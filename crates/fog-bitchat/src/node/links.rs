@@ -1,0 +1,149 @@
+//! Links: what waits to be sent on each, in order, and who is at the other end.
+
+use std::collections::VecDeque;
+
+use super::Node;
+use crate::fragment::split;
+use crate::frame::{Frame, Kind};
+use crate::identity::PeerId;
+
+/// Milliseconds between two fragments on a link.
+const FRAGMENT_PAUSE: u64 = 20;
+/// Frames that wait for a link; a long file has 256.
+const MAX_QUEUE: usize = 1024;
+/// A link is bound to somebody else at most so often.
+const REBIND_AFTER: u64 = 60_000;
+
+/// Names a link; given by who has the radio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// One link.
+pub(super) struct Link {
+    /// Longest frame.
+    limit: usize,
+    /// Who is at its other end, once they announced themselves there.
+    pub(super) peer: Option<(PeerId, u64)>,
+    /// Answers given to requests to synchronise, lately.
+    pub(super) answered: Vec<u64>,
+    pub(super) pongs: Vec<u64>,
+    queue: VecDeque<(Vec<u8>, bool)>,
+    free_at: u64,
+}
+
+impl Link {
+    pub(super) fn next_at(&self) -> Option<u64> {
+        (!self.queue.is_empty()).then_some(self.free_at)
+    }
+
+    pub(super) fn is_bound_to(&self, peer: PeerId) -> bool {
+        self.peer.is_some_and(|(bound, _)| bound == peer)
+    }
+
+    /// Whether one more may be done now, of `limit` in `span`.
+    pub(super) fn may(done: &mut Vec<u64>, limit: usize, span: u64, now: u64) -> bool {
+        done.retain(|at| now.saturating_sub(*at) < span);
+        let may = done.len() < limit;
+        if may {
+            done.push(now);
+        }
+        may
+    }
+}
+
+impl Node {
+    /// A link that is open in both directions; `limit` is the longest frame it takes, at most 512 bytes.
+    pub fn handle_link_up(&mut self, link: LinkId, limit: usize, now: u64) {
+        let limit = limit.clamp(64, 512);
+        self.links.insert(link, Link { limit, peer: None, answered: Vec::new(), pongs: Vec::new(), queue: VecDeque::new(), free_at: now });
+        // First of all, or the other side never knows whose link it is.
+        let announce = self.make_announce(now);
+        self.send_on(link, &announce, now);
+        if self.next_announce == 0 {
+            self.next_announce = now + super::ANNOUNCE_EVERY.0;
+        }
+        self.next_sync = self.next_sync.clamp(now + 1_000, now + super::SYNC_EVERY);
+    }
+
+    /// A link that is closed.
+    pub fn handle_link_down(&mut self, link: LinkId, now: u64) {
+        let Some(closed) = self.links.remove(&link) else { return };
+        if let Some((peer, _)) = closed.peer {
+            self.link_changed(peer, now);
+        }
+    }
+
+    /// The next frame for a link, when it is due.
+    pub fn poll_transmit(&mut self, now: u64) -> Option<(LinkId, Vec<u8>)> {
+        let (id, link) = self.links.iter_mut().find(|(_, link)| link.next_at().is_some_and(|at| at <= now))?;
+        let (bytes, is_fragment) = link.queue.pop_front()?;
+        link.free_at = if is_fragment { now + FRAGMENT_PAUSE } else { now };
+        Some((*id, bytes))
+    }
+
+    /// Puts a link down to who announced itself on it.
+    pub(super) fn bind(&mut self, link: LinkId, peer: PeerId, now: u64) {
+        let Some(known) = self.links.get_mut(&link) else { return };
+        let old = known.peer;
+        match old {
+            Some((bound, _)) if bound == peer => return,
+            // Somebody else: not at any time, and nobody who has a link of its own.
+            Some((_, since)) if now.saturating_sub(since) < REBIND_AFTER => return,
+            Some(_) if self.links.values().any(|other| other.is_bound_to(peer)) => return,
+            _ => {}
+        }
+        if let Some(known) = self.links.get_mut(&link) {
+            known.peer = Some((peer, now));
+        }
+        if let Some((before, _)) = old {
+            self.link_changed(before, now);
+        }
+        self.link_changed(peer, now);
+    }
+
+    /// A link to somebody, if there is one.
+    pub(super) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
+        self.links.iter().find(|(_, link)| link.is_bound_to(peer)).map(|(id, _)| *id)
+    }
+
+    pub(super) fn send_everywhere(&mut self, frame: &Frame, now: u64) {
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            self.send_on(link, frame, now);
+        }
+    }
+
+    /// To somebody: on their own link, or through everybody.
+    pub(super) fn send_to(&mut self, peer: PeerId, frame: &Frame, now: u64) {
+        match self.link_to(peer) {
+            Some(link) => self.send_on(link, frame, now),
+            None => self.send_everywhere(frame, now),
+        }
+    }
+
+    /// Cuts a frame to what the link takes and queues it. What is too long for any link is not sent.
+    pub(super) fn send_on(&mut self, link: LinkId, frame: &Frame, now: u64) {
+        let id = self.fresh();
+        let Some(known) = self.links.get(&link) else { return };
+        let Ok(frames) = split(frame, id, known.limit) else { return };
+        let is_fragment = frames.len() > 1 || frame.kind == Kind::FRAGMENT;
+        for one in frames {
+            self.queue(link, one.encode(), is_fragment, now);
+        }
+    }
+
+    /// Queues bytes as they are, if they fit.
+    pub(super) fn queue(&mut self, link: LinkId, bytes: Vec<u8>, is_fragment: bool, now: u64) {
+        let Some(link) = self.links.get_mut(&link) else { return };
+        if bytes.len() > link.limit || link.queue.len() >= MAX_QUEUE {
+            return;
+        }
+        if link.queue.is_empty() {
+            link.free_at = link.free_at.max(now);
+        }
+        link.queue.push_back((bytes, is_fragment));
+    }
+
+    pub(super) fn limit_of(&self, link: LinkId) -> usize {
+        self.links.get(&link).map_or(0, |link| link.limit)
+    }
+}

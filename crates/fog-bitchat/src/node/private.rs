@@ -1,0 +1,270 @@
+//! What is said to one person alone.
+
+use std::collections::VecDeque;
+
+use super::{Delivery, Event, Node};
+use crate::announce::Capabilities;
+use crate::file::FilePacket;
+use crate::frame::{Frame, Kind};
+use crate::identity::PeerId;
+use crate::inner::{Inner, MAX_TEXT, MessageText, PeerState, Verification};
+use crate::session::{SessionError, SessionEvent};
+
+/// Messages that wait for one person; what comes after is refused.
+const MAX_QUEUED: usize = 100;
+/// Milliseconds after which a message that nobody took is given up.
+const LIFE: u64 = 24 * 3_600_000;
+/// Milliseconds between tries to begin a session with somebody messages wait for.
+const TRY_AFTER: [u64; 4] = [5_000, 15_000, 30_000, 60_000];
+/// Milliseconds after which something that was not acknowledged is said again in the session.
+const SAY_AGAIN: u64 = 30_000;
+const MAX_TRIES: u32 = 8;
+
+/// Something that is not known to have arrived.
+pub(super) struct Outgoing {
+    id: String,
+    inner: Inner,
+    queued: u64,
+    sent: Option<u64>,
+    tries: u32,
+}
+
+/// Why something private cannot be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SayError {
+    /// More than 255 bytes.
+    #[error("a private message has at most 255 bytes")]
+    TooLong,
+    /// A hundred wait for this person.
+    #[error("too many messages wait for this person")]
+    Full,
+    /// They take no files inside a session.
+    #[error("this person's app takes no private files")]
+    NoFiles,
+}
+
+impl Node {
+    /// Says something to one person, now or when they are there. `id` comes back with what becomes of it.
+    ///
+    /// # Errors
+    /// [`SayError`].
+    pub fn tell(&mut self, to: PeerId, id: String, text: String, now: u64) -> Result<(), SayError> {
+        if text.len() > MAX_TEXT || id.len() > MAX_TEXT {
+            return Err(SayError::TooLong);
+        }
+        self.enqueue(to, id.clone(), Inner::Text(MessageText { id, text }), now)
+    }
+
+    /// Sends a file to one person who is there.
+    ///
+    /// # Errors
+    /// [`SayError`].
+    pub fn give(&mut self, to: PeerId, id: String, file: FilePacket, now: u64) -> Result<(), SayError> {
+        if self.person(to).is_some_and(|person| !person.capabilities.has(Capabilities::PRIVATE_MEDIA)) {
+            return Err(SayError::NoFiles);
+        }
+        if file.content.len() > 100 << 10 {
+            return Err(SayError::TooLong);
+        }
+        self.enqueue(to, id, Inner::File(file), now)
+    }
+
+    fn enqueue(&mut self, to: PeerId, id: String, inner: Inner, now: u64) -> Result<(), SayError> {
+        let queue = self.outbox.entry(to).or_default();
+        if queue.len() >= MAX_QUEUED {
+            return Err(SayError::Full);
+        }
+        queue.push_back(Outgoing { id: id.clone(), inner, queued: now, sent: None, tries: 0 });
+        self.say(Event::Delivery { to, id, state: Delivery::Queued });
+        self.try_one(to, now);
+        Ok(())
+    }
+
+    /// The user saw a message.
+    pub fn saw(&mut self, from: PeerId, id: String, now: u64) {
+        self.whisper(from, &Inner::Read(id), now);
+    }
+
+    /// Asks somebody to prove a Noise key that was scanned; [`Event::Verified`] comes if they do.
+    pub fn verify(&mut self, peer: PeerId, noise: [u8; 32], now: u64) {
+        let question = Verification { noise, nonce: self.fresh::<16>().to_vec() };
+        self.questions.insert(peer, question.clone());
+        if !self.whisper(peer, &Inner::Challenge(question), now) {
+            self.begin_session(peer, now);
+        }
+    }
+
+    /// Says something in a session, if there is one.
+    fn whisper(&mut self, to: PeerId, inner: &Inner, now: u64) -> bool {
+        let Ok(open) = inner.encode() else { return false };
+        let Ok(sealed) = self.sessions.seal(to, &open, now) else { return false };
+        let mut frame = self.frame(Kind::ENCRYPTED, sealed, now).to(to);
+        if matches!(inner, Inner::File(_)) {
+            frame.version = 2;
+        }
+        self.send_to(to, &frame, now);
+        true
+    }
+
+    pub(super) fn begin_session(&mut self, peer: PeerId, now: u64) {
+        let ephemeral = self.fresh();
+        if let Some(event) = self.sessions.begin(peer, &ephemeral, now) {
+            self.session_event(event, now);
+        }
+    }
+
+    pub(super) fn handshake(&mut self, frame: &Frame, now: u64) {
+        let ephemeral = self.fresh();
+        for event in self.sessions.handle(frame.sender, frame.payload(), &ephemeral, now).unwrap_or_default() {
+            self.session_event(event, now);
+        }
+    }
+
+    pub(super) fn session_event(&mut self, event: SessionEvent, now: u64) {
+        match event {
+            SessionEvent::Send(peer, message) => {
+                let frame = self.frame(Kind::HANDSHAKE, message, now).to(peer);
+                self.send_to(peer, &frame, now);
+            }
+            SessionEvent::Established { peer, early, .. } => {
+                let state = PeerState { capabilities: self.config.capabilities, signing: self.identity.keys().signing };
+                self.whisper(peer, &Inner::State(state), now);
+                self.person_changed(peer);
+                for sealed in early {
+                    self.open(peer, &sealed, now, now);
+                }
+                if let Some(question) = self.questions.get(&peer).cloned() {
+                    self.whisper(peer, &Inner::Challenge(question), now);
+                }
+                // What was said in a session that the other side had lost.
+                for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
+                    waiting.sent = None;
+                }
+                self.try_one(peer, now);
+            }
+            SessionEvent::TimedOut(_) => {}
+        }
+    }
+
+    pub(super) fn encrypted(&mut self, frame: &Frame, now: u64) {
+        self.open(frame.sender, frame.payload(), frame.timestamp, now);
+    }
+
+    fn open(&mut self, peer: PeerId, sealed: &[u8], at: u64, now: u64) {
+        match self.sessions.open(peer, sealed, now) {
+            Ok(open) => {
+                // What is not understood is not held against them.
+                if let Ok(inner) = Inner::decode(&open) {
+                    self.told(peer, inner, at, now);
+                }
+            }
+            // They have one that this side has lost. What a session that is there cannot open proves nothing.
+            Err(SessionError::None) => self.begin_session(peer, now),
+            Err(_) => {}
+        }
+    }
+
+    fn told(&mut self, peer: PeerId, inner: Inner, at: u64, now: u64) {
+        match inner {
+            Inner::Text(MessageText { id, text }) => {
+                self.whisper(peer, &Inner::Delivered(id.clone()), now);
+                self.say(Event::Private { from: peer, id, text, at });
+            }
+            Inner::Delivered(id) => self.acknowledged(peer, id, Delivery::Delivered),
+            Inner::Read(id) => self.acknowledged(peer, id, Delivery::Read),
+            Inner::File(file) if file.is_what_it_says() => {
+                self.whisper(peer, &Inner::Delivered(file.media_id(peer, self.me)), now);
+                self.say(Event::File { from: peer, is_private: true, file, at });
+            }
+            Inner::State(state) => self.stated(peer, state, now),
+            Inner::Challenge(question) => {
+                if let Some(answer) = question.answer(&self.identity) {
+                    self.whisper(peer, &answer, now);
+                }
+            }
+            Inner::Response(answer, signature) => {
+                let is_proof = self.questions.get(&peer).is_some_and(|question| {
+                    let is_theirs = self.sessions.noise_key(peer) == Some(question.noise);
+                    is_theirs && self.people.get(&peer).is_some_and(|known| question.is_answered_by(&answer, &signature, &known.keys.signing))
+                });
+                if is_proof {
+                    self.questions.remove(&peer);
+                    self.say(Event::Verified(peer));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What somebody says of themselves in a session binds their signing key.
+    fn stated(&mut self, peer: PeerId, state: PeerState, now: u64) {
+        let Some(known) = self.people.get_mut(&peer) else { return };
+        let is_first = known.stated.is_none();
+        known.keys.signing = state.signing;
+        known.stated = Some(state.capabilities);
+        if is_first {
+            let state = PeerState { capabilities: self.config.capabilities, signing: self.identity.keys().signing };
+            self.whisper(peer, &Inner::State(state), now);
+        }
+        self.person_changed(peer);
+        self.try_one(peer, now);
+    }
+
+    fn acknowledged(&mut self, peer: PeerId, id: String, state: Delivery) {
+        let me = self.me;
+        let Some(queue) = self.outbox.get_mut(&peer) else {
+            return self.say(Event::Delivery { to: peer, id, state });
+        };
+        // A file is acknowledged by another id than the one it was given here.
+        let is_it = |waiting: &Outgoing| match &waiting.inner {
+            Inner::File(file) => file.media_id(me, peer) == id || waiting.id == id,
+            _ => waiting.id == id,
+        };
+        let found = queue.iter().position(is_it).and_then(|place| queue.remove(place));
+        if queue.is_empty() {
+            self.outbox.remove(&peer);
+        }
+        self.say(Event::Delivery { to: peer, id: found.map_or(id, |found| found.id), state });
+    }
+
+    pub(super) fn try_outbox(&mut self, now: u64) {
+        for queue in self.outbox.values_mut() {
+            queue.retain(|waiting| now.saturating_sub(waiting.queued) < LIFE && waiting.tries <= MAX_TRIES);
+        }
+        self.outbox.retain(|_, queue| !queue.is_empty());
+        for peer in self.outbox.keys().copied().collect::<Vec<_>>() {
+            self.try_one(peer, now);
+        }
+    }
+
+    /// Says what waits for somebody, in order; or begins a session with them.
+    fn try_one(&mut self, peer: PeerId, now: u64) {
+        if !self.people.contains_key(&peer) {
+            return;
+        }
+        if !self.sessions.has(peer) {
+            let Some(first) = self.outbox.get_mut(&peer).and_then(VecDeque::front_mut) else { return };
+            let pause = TRY_AFTER[(first.tries as usize).min(TRY_AFTER.len() - 1)];
+            if first.sent.is_none_or(|at| now.saturating_sub(at) >= pause) {
+                first.tries = (first.tries + 1).min(MAX_TRIES);
+                first.sent = Some(now);
+                self.begin_session(peer, now);
+            }
+            return;
+        }
+        let mut said = Vec::new();
+        for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
+            if waiting.sent.is_none_or(|at| now.saturating_sub(at) >= SAY_AGAIN) {
+                waiting.sent = Some(now);
+                waiting.tries += 1;
+                said.push((waiting.id.clone(), waiting.inner.clone()));
+            }
+        }
+        for (id, inner) in said {
+            if self.whisper(peer, &inner, now) {
+                self.say(Event::Delivery { to: peer, id, state: Delivery::Sent });
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What is heard, and what of it is passed on.
+
+use super::{Event, LinkId, Node};
+use crate::file::FilePacket;
+use crate::fragment::Fragment;
+use crate::frame::{Frame, Kind, Raw};
+use crate::identity::PeerId;
+use crate::relay::{Load, Relay, choose_links, decide};
+use crate::sync::packet_id;
+
+use super::links::Link;
+
+/// Packets that wait to be passed on.
+const MAX_WAITING: usize = 512;
+/// Pongs to one link in ten seconds.
+const PONGS: usize = 5;
+
+/// A packet that will be passed on.
+pub(super) struct Waiting {
+    pub(super) at: u64,
+    raw: Raw,
+    relay: Relay,
+    from: Option<LinkId>,
+}
+
+impl Node {
+    /// Bytes from a link: one frame.
+    pub fn handle_bytes(&mut self, link: LinkId, bytes: &[u8], now: u64) {
+        let Ok(raw) = Raw::decode(bytes) else { return };
+        self.received(raw, Some(link), now);
+    }
+
+    fn received(&mut self, raw: Raw, link: Option<LinkId>, now: u64) {
+        let frame = &raw.frame;
+        if frame.sender == self.me || !self.links.keys().any(|known| link.is_none_or(|link| link == *known)) {
+            return;
+        }
+        if frame.kind == Kind::REQUEST_SYNC {
+            if let Some(link) = link {
+                self.asked_what_is_missing(&raw.frame, link, now);
+            }
+            return;
+        }
+        if self.seen.has(frame) {
+            self.heard_again(&raw, link, now);
+            return;
+        }
+        // What cannot be told to be genuine is neither shown, nor kept, nor remembered as seen.
+        if !self.took(&raw, link, now) {
+            return;
+        }
+        self.seen.add(&raw.frame, now);
+        if let Some(known) = self.people.get_mut(&raw.frame.sender) {
+            known.heard = now;
+        }
+        let load = Load { me: self.me, links: self.links.len() };
+        let Some(relay) = decide(&raw.frame, load, |peer| self.link_to(peer).is_some()) else { return };
+        if self.waiting.len() < MAX_WAITING {
+            let at = now + self.between(relay.delay);
+            self.waiting.push(Waiting { at, raw, relay, from: link });
+        }
+    }
+
+    /// A copy: somebody else passed it on. An announce straight from its author still says whose link it is.
+    fn heard_again(&mut self, raw: &Raw, link: Option<LinkId>, now: u64) {
+        if raw.frame.kind == Kind::ANNOUNCE && raw.frame.ttl == crate::MAX_TTL {
+            self.announced(&raw.frame, link, now);
+        }
+        let id = packet_id(&raw.frame);
+        self.waiting.retain(|waiting| !waiting.relay.may_cancel || packet_id(&waiting.raw.frame) != id);
+    }
+
+    /// Whether a packet may be genuine; what is for this node is taken in.
+    fn took(&mut self, raw: &Raw, link: Option<LinkId>, now: u64) -> bool {
+        let frame = &raw.frame;
+        let is_for_me = frame.recipient == Some(self.me);
+        match frame.kind {
+            Kind::ANNOUNCE => {
+                let is_genuine = self.announced(frame, link, now);
+                if is_genuine {
+                    self.kept.add(raw, now);
+                }
+                is_genuine
+            }
+            Kind::LEAVE => self.left(frame),
+            Kind::MESSAGE => self.said(raw, now),
+            Kind::FILE => self.file(raw, is_for_me, now),
+            Kind::HANDSHAKE if is_for_me => {
+                self.handshake(frame, now);
+                true
+            }
+            Kind::ENCRYPTED if is_for_me => {
+                self.encrypted(frame, now);
+                true
+            }
+            Kind::FRAGMENT => {
+                let Ok(fragment) = Fragment::decode(frame.payload()) else { return false };
+                if is_for_me || frame.is_broadcast() {
+                    self.piece(frame.sender, fragment, link, now);
+                }
+                true
+            }
+            Kind::PING if is_for_me => {
+                self.pinged(frame, link, now);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn piece(&mut self, sender: PeerId, fragment: Fragment, link: Option<LinkId>, now: u64) {
+        let keys = self.people.get(&sender).map(|known| known.keys);
+        let is_private = |frame: &Frame| frame.signature.is_none();
+        let whole = self.assembler.handle(sender, fragment, now, |frame| is_private(frame) || keys.is_some_and(|keys| frame.is_by(&keys)));
+        if let Some(raw) = whole {
+            self.received(raw, link, now);
+        }
+    }
+
+    fn file(&mut self, raw: &Raw, is_for_me: bool, now: u64) -> bool {
+        let frame = &raw.frame;
+        if !self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys)) {
+            return false;
+        }
+        let Ok(file) = FilePacket::decode(frame.payload()) else { return false };
+        if (is_for_me || frame.is_broadcast()) && file.is_what_it_says() {
+            self.say(Event::File { from: frame.sender, is_private: false, file, at: frame.timestamp });
+        }
+        if frame.is_broadcast() {
+            self.kept.add(raw, now);
+        }
+        true
+    }
+
+    fn pinged(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) {
+        let Some(known) = link.and_then(|link| self.links.get_mut(&link)) else { return };
+        if frame.payload().len() != 9 || !Link::may(&mut known.pongs, PONGS, 10_000, now) {
+            return;
+        }
+        let mut payload = frame.payload().to_vec();
+        payload[8] = crate::MAX_TTL;
+        let pong = self.frame(Kind::PONG, payload, now).to(frame.sender);
+        self.send_to(frame.sender, &pong, now);
+    }
+
+    /// Passes on what is due.
+    pub(super) fn pass_on(&mut self, now: u64) {
+        let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.at <= now);
+        self.waiting = waiting;
+        let due: Vec<Waiting> = due;
+        for Waiting { raw, relay, from, .. } in due {
+            let author = raw.frame.sender;
+            let others = self.links.iter().filter(|(id, link)| Some(**id) != from && !link.is_bound_to(author));
+            let others: Vec<LinkId> = others.map(|(id, _)| *id).collect();
+            let chosen = match relay.next.and_then(|next| self.link_to(next)) {
+                Some(link) => vec![link],
+                None if relay.to_some => {
+                    let named = others.into_iter().map(Named::from).collect();
+                    choose_links(&packet_id(&raw.frame), named).into_iter().map(|named| named.link).collect()
+                }
+                None => others,
+            };
+            let bytes = raw.with_ttl(relay.ttl);
+            for link in chosen {
+                if bytes.len() <= self.limit_of(link) {
+                    self.queue(link, bytes.clone(), raw.frame.kind == Kind::FRAGMENT, now);
+                } else {
+                    let mut frame = raw.frame.clone();
+                    frame.ttl = relay.ttl;
+                    self.send_on(link, &frame, now);
+                }
+            }
+        }
+    }
+}
+
+struct Named {
+    link: LinkId,
+    name: String,
+}
+
+impl From<LinkId> for Named {
+    fn from(link: LinkId) -> Self {
+        Self { link, name: link.0.to_string() }
+    }
+}
+
+impl AsRef<str> for Named {
+    fn as_ref(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,171 @@
+//! The room of everybody: what is said there, and what of it others may have missed.
+
+use std::collections::VecDeque;
+
+use super::links::Link;
+use super::{Event, LinkId, Node};
+use crate::frame::{Frame, Kind, Raw};
+use crate::identity::PeerId;
+use crate::sync::{Filter, SyncRequest, packet_id};
+
+/// Packets kept for others.
+const MAX_MESSAGES: usize = 500;
+const MAX_FILES: usize = 8;
+/// Milliseconds they are kept.
+const MESSAGE_LIFE: u64 = 6 * 3_600_000;
+const FILE_LIFE: u64 = 15 * 60_000;
+const ANNOUNCE_LIFE: u64 = 60_000;
+/// A text may be so far ahead of this clock.
+const AHEAD: u64 = 600_000;
+/// Requests of one link that are answered in half a minute.
+const ANSWERS: usize = 8;
+/// Longest text of one packet: what is longer an iPhone does not verify.
+const MAX_PIECE: usize = 99;
+
+/// Packets that others may ask for, newest first.
+#[derive(Default)]
+pub(super) struct Kept {
+    messages: VecDeque<(Raw, [u8; 16])>,
+}
+
+impl Kept {
+    pub(super) fn add(&mut self, raw: &Raw, now: u64) {
+        self.messages.retain(|(kept, _)| is_fresh(&kept.frame, now) && !(raw.frame.kind == Kind::ANNOUNCE && is_announce_of(&kept.frame, raw.frame.sender)));
+        let limit = if raw.frame.kind == Kind::FILE { MAX_FILES } else { MAX_MESSAGES };
+        if self.messages.iter().filter(|(kept, _)| kept.frame.kind == raw.frame.kind).count() >= limit
+            && let Some(oldest) = self.messages.iter().rposition(|(kept, _)| kept.frame.kind == raw.frame.kind)
+        {
+            self.messages.remove(oldest);
+        }
+        let place = self.messages.partition_point(|(kept, _)| kept.frame.timestamp > raw.frame.timestamp);
+        self.messages.insert(place, (raw.clone(), packet_id(&raw.frame)));
+    }
+}
+
+fn is_announce_of(frame: &Frame, peer: PeerId) -> bool {
+    frame.kind == Kind::ANNOUNCE && frame.sender == peer
+}
+
+fn is_fresh(frame: &Frame, now: u64) -> bool {
+    let life = match frame.kind {
+        Kind::ANNOUNCE => ANNOUNCE_LIFE,
+        Kind::FILE => FILE_LIFE,
+        _ => MESSAGE_LIFE,
+    };
+    now.saturating_sub(frame.timestamp) < life
+}
+
+/// Cuts a text into pieces that everybody can verify: at spaces where there are any, never inside a character.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text.trim();
+    while rest.len() > MAX_PIECE {
+        let end = rest.floor_char_boundary(MAX_PIECE);
+        let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > MAX_PIECE / 2).unwrap_or(end);
+        pieces.push(rest[..cut].trim_end());
+        rest = rest[cut..].trim_start();
+    }
+    if !rest.is_empty() {
+        pieces.push(rest);
+    }
+    pieces
+}
+
+impl Node {
+    /// Says something to everybody. Long texts become several packets of less than 100 bytes, because iPhones
+    /// verify no others with certainty. Gives the ids of the packets.
+    pub fn say_to_all(&mut self, text: &str, now: u64) -> Vec<[u8; 16]> {
+        let pieces: Vec<String> = pieces(text).into_iter().map(str::to_owned).collect();
+        let mut ids = Vec::new();
+        for piece in pieces {
+            let frame = self.frame(Kind::MESSAGE, piece.into_bytes(), now).signed(&self.identity);
+            ids.push(packet_id(&frame));
+            if let Ok(raw) = Raw::decode(&frame.encode()) {
+                self.kept.add(&raw, now);
+            }
+            self.send_everywhere(&frame, now);
+        }
+        ids
+    }
+
+    /// A text for everybody, if it is genuine.
+    pub(super) fn said(&mut self, raw: &Raw, now: u64) -> bool {
+        let frame = &raw.frame;
+        let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
+        let is_in_time = is_fresh(frame, now) && frame.timestamp < now + AHEAD;
+        let Ok(text) = std::str::from_utf8(frame.payload()) else { return false };
+        if !is_theirs || !is_in_time || !frame.is_broadcast() {
+            return false;
+        }
+        self.kept.add(raw, now);
+        self.say(Event::Room { from: frame.sender, text: text.to_owned(), at: frame.timestamp, id: packet_id(frame) });
+        true
+    }
+
+    /// Asks each neighbour for what this node has not heard.
+    pub(super) fn ask_what_is_missing(&mut self, now: u64) {
+        let fresh = self.kept.messages.iter().filter(|(raw, _)| raw.frame.kind != Kind::FILE && is_fresh(&raw.frame, now));
+        let ids: Vec<[u8; 16]> = fresh.map(|(_, id)| *id).collect();
+        let request = SyncRequest { filter: Filter::of(&ids), kinds: Some(0b11), since: None, fragments: Vec::new() };
+        let Ok(payload) = request.encode() else { return };
+        let neighbours: Vec<(LinkId, PeerId)> = self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
+        let mut asked = Vec::new();
+        for (link, peer) in neighbours {
+            if asked.contains(&peer) {
+                continue;
+            }
+            asked.push(peer);
+            let mut frame = self.frame(Kind::REQUEST_SYNC, payload.clone(), now).to(peer);
+            frame.ttl = 0;
+            let frame = frame.signed(&self.identity);
+            self.send_on(link, &frame, now);
+        }
+    }
+
+    /// A neighbour says what it has, and is sent the rest. Only a neighbour: what was passed on is not answered.
+    pub(super) fn asked_what_is_missing(&mut self, frame: &Frame, link: LinkId, now: u64) {
+        let is_for_me = frame.is_broadcast() || frame.recipient == Some(self.me);
+        let Some(known) = self.links.get_mut(&link) else { return };
+        if frame.ttl != 0 || !is_for_me || !known.is_bound_to(frame.sender) || !Link::may(&mut known.answered, ANSWERS, 30_000, now) {
+            return;
+        }
+        let Ok(request) = SyncRequest::decode(frame.payload()) else { return };
+        let has = request.filter.lookup();
+        let is_missing = |raw: &Raw, id: &[u8; 16]| {
+            let is_old = request.since.is_some_and(|since| raw.frame.timestamp < since);
+            request.wants(raw.frame.kind) && raw.frame.sender != frame.sender && is_fresh(&raw.frame, now) && !is_old && !has(id)
+        };
+        // Announces first: without them the others cannot be verified.
+        let missing = self.kept.messages.iter().filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
+        let (announces, others): (Vec<Raw>, Vec<Raw>) = missing.partition(|raw| raw.frame.kind == Kind::ANNOUNCE);
+        let limit = self.limit_of(link);
+        for raw in announces.into_iter().chain(others.into_iter().rev()) {
+            let bytes = raw.as_answer();
+            if bytes.len() <= limit {
+                self.queue(link, bytes, false, now);
+            } else {
+                let mut answer = raw.frame;
+                (answer.ttl, answer.is_requested) = (0, true);
+                self.send_on(link, &answer, now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_where_people_would() {
+        let words = "several words that together are a good deal longer than what fits into one packet of this protocol, as it happens, twice";
+        let cut = pieces(words);
+        assert!(cut.len() == 2 && cut.iter().all(|piece| piece.len() <= MAX_PIECE), "{cut:?}");
+        assert_eq!(cut.join(" "), words);
+        let one = "ö".repeat(120);
+        let cut = pieces(&one);
+        assert!(cut.iter().all(|piece| piece.len() <= MAX_PIECE));
+        assert_eq!(cut.concat(), one);
+        assert!(pieces("  ").is_empty());
+    }
+}

@@ -1,0 +1,330 @@
+use super::*;
+use crate::identity::Identity;
+use crate::{Raw, SayError};
+
+const START: u64 = 1_750_000_000_000;
+
+/// Nodes and the links between them; the air loses nothing and takes 5 ms.
+struct Air {
+    nodes: Vec<Node>,
+    wires: Vec<(usize, usize)>,
+    now: u64,
+    events: Vec<Vec<Event>>,
+    /// Frames that were sent, and the longest.
+    sent: usize,
+    longest: usize,
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::new([n + 1; 32], [n + 101; 32])
+}
+
+impl Air {
+    fn new(names: &[&str]) -> Self {
+        let node = |(n, name): (usize, &&str)| {
+            let capabilities = Capabilities::PRIVATE_MEDIA;
+            Node::new(identity(n as u8), Config { nickname: (*name).to_owned(), capabilities }, [n as u8; 32])
+        };
+        let nodes: Vec<Node> = names.iter().enumerate().map(node).collect();
+        let events = nodes.iter().map(|_| Vec::new()).collect();
+        Self { nodes, wires: Vec::new(), now: START, events, sent: 0, longest: 0 }
+    }
+
+    fn wire(&mut self, a: usize, b: usize) {
+        self.wires.push((a, b));
+        self.nodes[a].handle_link_up(LinkId(b as u64), 512, self.now);
+        self.nodes[b].handle_link_up(LinkId(a as u64), 512, self.now);
+    }
+
+    fn cut(&mut self, a: usize, b: usize) {
+        self.wires.retain(|wire| *wire != (a, b));
+        self.nodes[a].handle_link_down(LinkId(b as u64), self.now);
+        self.nodes[b].handle_link_down(LinkId(a as u64), self.now);
+    }
+
+    fn run(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while self.now < end {
+            self.now += 5;
+            for n in 0..self.nodes.len() {
+                if self.nodes[n].poll_timeout() <= self.now {
+                    self.nodes[n].handle_timeout(self.now);
+                }
+            }
+            let mut air = Vec::new();
+            for (n, node) in self.nodes.iter_mut().enumerate() {
+                while let Some((link, bytes)) = node.poll_transmit(self.now) {
+                    self.sent += 1;
+                    self.longest = self.longest.max(bytes.len());
+                    air.push((n, link.0 as usize, bytes));
+                }
+            }
+            for (from, to, bytes) in air {
+                self.nodes[to].handle_bytes(LinkId(from as u64), &bytes, self.now);
+            }
+            for (node, events) in self.nodes.iter_mut().zip(&mut self.events) {
+                events.extend(std::iter::from_fn(|| node.poll_event()));
+            }
+        }
+    }
+
+    fn texts(&self, n: usize) -> Vec<&str> {
+        let text = |event: &'_ Event| if let Event::Room { .. } | Event::Private { .. } = event { Some(()) } else { None };
+        let events = self.events[n].iter().filter(|event| text(event).is_some());
+        events
+            .map(|event| match event {
+                Event::Room { text, .. } | Event::Private { text, .. } => text.as_str(),
+                _ => "",
+            })
+            .collect()
+    }
+
+    fn me(&self, n: usize) -> PeerId {
+        self.nodes[n].me()
+    }
+
+    fn state(&self, n: usize, wanted: &str) -> Option<Delivery> {
+        let states =
+            self.events[n].iter().filter_map(|event| if let Event::Delivery { id, state, .. } = event { (id == wanted).then_some(*state) } else { None });
+        states.max()
+    }
+}
+
+#[test]
+fn two_meet_and_talk_in_the_room_and_alone() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(500);
+    let people = air.nodes[0].people();
+    assert_eq!((people.len(), people[0].nickname.as_str(), people[0].is_linked), (1, "ben", true));
+    let (now, ben, anna) = (air.now, air.me(1), air.me(0));
+    air.nodes[0].say_to_all("hello mesh", now);
+    air.nodes[0].tell(ben, "m1".to_owned(), "x".repeat(255), now).unwrap();
+    assert_eq!(air.nodes[0].tell(ben, "m2".to_owned(), "x".repeat(256), now), Err(SayError::TooLong));
+    air.run(1_000);
+    assert_eq!(air.texts(1), ["hello mesh", &"x".repeat(255)]);
+    assert_eq!(air.state(0, "m1"), Some(Delivery::Delivered));
+    let now = air.now;
+    air.nodes[1].saw(anna, "m1".to_owned(), now);
+    air.run(200);
+    assert_eq!(air.state(0, "m1"), Some(Delivery::Read));
+    assert!(air.nodes[0].person(ben).unwrap().has_session);
+    let now = air.now;
+    air.nodes[1].leave(now);
+    air.run(200);
+    assert!(air.nodes[0].people().is_empty());
+}
+
+#[test]
+fn what_is_said_goes_along_a_line_once() {
+    let mut air = Air::new(&["anna", "ben", "cleo", "dora"]);
+    for n in 0..3 {
+        air.wire(n, n + 1);
+    }
+    air.run(3_000);
+    assert_eq!(air.nodes[0].people().len(), 3, "announces go further");
+    let (now, dora) = (air.now, air.me(3));
+    air.nodes[0].say_to_all("to everybody", now);
+    air.nodes[0].tell(dora, "far".to_owned(), "to dora".to_owned(), now).unwrap();
+    air.run(3_000);
+    assert_eq!(air.texts(3), ["to everybody", "to dora"]);
+    assert_eq!((air.texts(1), air.texts(2)), (vec!["to everybody"], vec!["to everybody"]));
+    assert_eq!(air.state(0, "far"), Some(Delivery::Delivered));
+}
+
+#[test]
+fn who_comes_late_hears_what_was_said() {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    air.wire(0, 1);
+    air.run(1_000);
+    for n in 0..20 {
+        let now = air.now;
+        air.nodes[0].say_to_all(&format!("message {n}"), now);
+        air.run(100);
+    }
+    air.cut(0, 1);
+    air.run(2_000);
+    air.wire(1, 2);
+    air.run(3_000);
+    let expected: Vec<String> = (0..20).map(|n| format!("message {n}")).collect();
+    assert_eq!(air.texts(2), expected);
+    // And nothing twice, whoever is asked again.
+    air.run(60_000);
+    assert_eq!(air.texts(2).len(), 20);
+}
+
+#[test]
+fn a_message_waits_for_its_recipient() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(1_000);
+    air.cut(0, 1);
+    let (now, ben) = (air.now, air.me(1));
+    air.nodes[0].tell(ben, "later".to_owned(), "when you are back".to_owned(), now).unwrap();
+    air.run(120_000);
+    assert!(air.nodes[0].people().is_empty());
+    assert_eq!(air.state(0, "later"), Some(Delivery::Queued));
+    air.wire(0, 1);
+    air.run(5_000);
+    assert_eq!((air.texts(1), air.state(0, "later")), (vec!["when you are back"], Some(Delivery::Delivered)));
+}
+
+#[test]
+fn a_message_is_said_again_to_somebody_who_lost_the_session() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(500);
+    let (now, ben) = (air.now, air.me(1));
+    air.nodes[0].tell(ben, "one".to_owned(), "one".to_owned(), now).unwrap();
+    air.run(1_000);
+    // Ben's device starts anew with the same keys.
+    air.cut(0, 1);
+    air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), capabilities: Capabilities::default() }, [99; 32]);
+    air.wire(0, 1);
+    air.run(1_000);
+    let now = air.now;
+    air.nodes[0].tell(ben, "two".to_owned(), "two".to_owned(), now).unwrap();
+    air.run(40_000);
+    assert_eq!((air.texts(1), air.state(0, "two")), (vec!["one", "two"], Some(Delivery::Delivered)));
+}
+
+#[test]
+fn a_picture_arrives_whole_through_a_relay_in_frames_that_fit() {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    air.wire(0, 1);
+    air.wire(1, 2);
+    air.run(2_000);
+    let mut content = b"\x89PNG\r\n\x1a\n".to_vec();
+    content.extend((0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
+    let file = FilePacket { name: "img.png".to_owned(), mime: "image/png".to_owned(), content };
+    let (now, cleo) = (air.now, air.me(2));
+    air.nodes[0].tell(cleo, "hi".to_owned(), "a picture".to_owned(), now).unwrap();
+    air.run(2_000);
+    let now = air.now;
+    air.nodes[0].give(cleo, "file".to_owned(), file.clone(), now).unwrap();
+    air.run(10_000);
+    let got = air.events[2].iter().find_map(|event| if let Event::File { file, is_private: true, .. } = event { Some(file) } else { None });
+    assert_eq!(got, Some(&file));
+    assert_eq!(air.state(0, "file"), Some(Delivery::Delivered));
+    assert!(air.longest <= 512);
+}
+
+#[test]
+fn somebody_proves_the_key_that_was_scanned() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(500);
+    let (now, ben) = (air.now, air.me(1));
+    air.nodes[0].verify(ben, identity(1).keys().noise, now);
+    air.run(1_000);
+    assert!(air.events[0].contains(&Event::Verified(ben)));
+    let now = air.now;
+    air.nodes[0].verify(ben, [7; 32], now);
+    air.run(1_000);
+    assert_eq!(air.events[0].iter().filter(|event| matches!(event, Event::Verified(_))).count(), 1);
+}
+
+#[test]
+fn forged_and_foreign_packets_change_nothing() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(500);
+    let (now, anna) = (air.now, air.me(0));
+    let before = air.nodes[1].people();
+    let mallory = identity(50);
+    // Anna's name over Mallory's signature; Anna's key in Mallory's announce; a goodbye in Anna's name.
+    let text = Frame::new(Kind::MESSAGE, anna, now, b"give me money".to_vec()).signed(&mallory);
+    let announce = crate::Announce {
+        nickname: "anna".to_owned(),
+        keys: crate::PeerKeys { noise: identity(0).keys().noise, signing: mallory.keys().signing },
+        ..crate::Announce::default()
+    };
+    let announce = Frame::new(Kind::ANNOUNCE, anna, now + 1, announce.encode().unwrap()).signed(&mallory);
+    let goodbye = Frame::new(Kind::LEAVE, anna, now + 2, Vec::new()).signed(&mallory);
+    let unsigned = Frame::new(Kind::MESSAGE, anna, now + 3, b"unsigned".to_vec());
+    for frame in [text, announce, goodbye, unsigned] {
+        air.nodes[1].handle_bytes(LinkId(0), &frame.encode(), now);
+    }
+    air.run(200);
+    assert_eq!(air.nodes[1].people(), before);
+    assert!(air.texts(1).is_empty());
+    // The forged text did not make the genuine one of the same time look old.
+    let genuine = Frame::new(Kind::MESSAGE, anna, now, b"give me money".to_vec()).signed(&identity(0));
+    air.nodes[1].handle_bytes(LinkId(0), &genuine.encode(), air.now);
+    air.run(100);
+    assert_eq!(air.texts(1), ["give me money"]);
+}
+
+#[test]
+fn a_clock_that_is_off_is_told() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.now = START;
+    air.wire(0, 1);
+    air.run(100);
+    assert!(!air.events[0].iter().any(|event| matches!(event, Event::ClockOff(_))));
+    let mut late = Air::new(&["anna", "ben"]);
+    let keys = identity(1);
+    late.wire(0, 1);
+    let announce = crate::Announce { nickname: "ben".to_owned(), keys: keys.keys(), ..crate::Announce::default() };
+    let frame = Frame::new(Kind::ANNOUNCE, keys.peer(), START + 180_000, announce.encode().unwrap()).signed(&keys);
+    late.nodes[0].handle_bytes(LinkId(1), &frame.encode(), START);
+    late.run(50);
+    assert!(late.events[0].contains(&Event::ClockOff(180_000)), "{:?}", late.events[0]);
+}
+
+#[test]
+fn a_flood_of_strangers_keeps_to_its_bounds() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(500);
+    for n in 0..3_000u32 {
+        let mut secret = [5; 32];
+        secret[..4].copy_from_slice(&n.to_be_bytes());
+        let stranger = Identity::new(secret, secret);
+        let announce = crate::Announce { nickname: format!("stranger {n}"), keys: stranger.keys(), ..crate::Announce::default() };
+        let frame = Frame::new(Kind::ANNOUNCE, stranger.peer(), air.now, announce.encode().unwrap()).signed(&stranger);
+        let mut bytes = frame.encode();
+        bytes[2] = 5;
+        air.nodes[0].handle_bytes(LinkId(1), &bytes, air.now);
+    }
+    let node = &air.nodes[0];
+    assert!(node.people.len() <= 500 && node.waiting.len() <= 512, "{} people, {} waiting", node.people.len(), node.waiting.len());
+    assert!(node.people.contains_key(&air.nodes[1].me()), "who is linked stays");
+}
+
+#[test]
+fn a_session_is_asked_for_by_who_cannot_read() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.wire(0, 1);
+    air.run(500);
+    let (now, anna, ben) = (air.now, air.me(0), air.me(1));
+    let garbage = Frame::new(Kind::ENCRYPTED, ben, now, vec![9; 60]).to(anna);
+    air.nodes[0].handle_bytes(LinkId(1), &garbage.encode(), now);
+    air.run(1_000);
+    assert!(air.nodes[0].person(ben).unwrap().has_session);
+}
+
+#[test]
+fn what_is_passed_on_keeps_its_bytes() {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    air.wire(0, 1);
+    air.wire(1, 2);
+    air.run(2_000);
+    let now = air.now;
+    // Compressed by another encoder than ours, of a kind nobody knows.
+    let frame = Frame::new(Kind(0x53), PeerId([9; 8]), now, b"again and again and again and again ".repeat(6)).compressed();
+    let raw = Raw::decode(&frame.encode()).unwrap();
+    air.nodes[1].handle_bytes(LinkId(0), raw.bytes(), now);
+    let mut passed = Vec::new();
+    for step in 0..40 {
+        air.nodes[1].handle_timeout(now + step * 5);
+        while let Some((link, bytes)) = air.nodes[1].poll_transmit(now + step * 5) {
+            if Raw::decode(&bytes).is_ok_and(|raw| raw.frame.kind == Kind(0x53)) {
+                passed.push((link, bytes));
+            }
+        }
+    }
+    assert_eq!(passed.len(), 1);
+    assert_eq!((passed[0].0, passed[0].1[2]), (LinkId(2), 6));
+    assert_eq!(passed[0].1[3..], raw.bytes()[3..]);
+}

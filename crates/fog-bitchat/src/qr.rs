@@ -1,0 +1,147 @@
+//! The picture that one phone shows and another scans, as the address in it.
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+
+use crate::identity::{Identity, PeerKeys, verify};
+
+const SCHEME: &str = "bitchat://verify?";
+/// Seconds a picture is valid, either way.
+const LIFE: u64 = 300;
+
+/// What a picture says: these keys belong to who shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Their keys.
+    pub keys: PeerKeys,
+    /// What they call themselves.
+    pub nickname: String,
+    /// Their Nostr name, if they have one.
+    pub npub: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub made: u64,
+}
+
+/// Why a picture is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CardError {
+    /// Not a BitChat code.
+    #[error("this is not a BitChat code")]
+    Foreign,
+    /// A field is missing or wrong.
+    #[error("the code is damaged")]
+    Damaged,
+    /// Older than five minutes, or from a clock that is ahead.
+    #[error("the code is too old, or one of the two clocks is wrong; show a new one")]
+    Old,
+    /// Not signed by the key in it.
+    #[error("the code is not signed by who it names")]
+    Forged,
+}
+
+fn to_sign(noise: &str, sign: &str, npub: &str, nickname: &str, made: &str, nonce: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    for field in ["bitchat-verify-v1", "1", noise, sign, npub, nickname, made, nonce] {
+        out.push(u8::try_from(field.len()).ok()?);
+        out.extend(field.bytes());
+    }
+    Some(out)
+}
+
+/// The address for a picture. `nonce` is 16 fresh random bytes; a nickname longer than 255 bytes is cut.
+#[must_use]
+pub fn card(identity: &Identity, nickname: &str, now_seconds: u64, nonce: [u8; 16]) -> String {
+    let keys = identity.keys();
+    let nickname = &nickname[..nickname.floor_char_boundary(255)];
+    let (noise, sign, made, nonce) = (HEXLOWER.encode(&keys.noise), HEXLOWER.encode(&keys.signing), now_seconds.to_string(), BASE64URL_NOPAD.encode(&nonce));
+    let message = to_sign(&noise, &sign, "", nickname, &made, &nonce).unwrap_or_default();
+    let signature = HEXLOWER.encode(&identity.sign(&message));
+    format!("{SCHEME}v=1&noise={noise}&sign={sign}&nick={}&ts={made}&nonce={nonce}&sig={signature}", escape(nickname))
+}
+
+impl Card {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// [`CardError`].
+    pub fn read(address: &str, now_seconds: u64) -> Result<Self, CardError> {
+        let query = address.trim().strip_prefix(SCHEME).filter(|query| query.len() < 4096).ok_or(CardError::Foreign)?;
+        let find = |name: &str| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).and_then(|(_, value)| unescape(value));
+        let field = |name: &str| find(name).ok_or(CardError::Damaged);
+        let key = |text: &str| HEXLOWER.decode(text.as_bytes()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok()).ok_or(CardError::Damaged);
+        if field("v")? != "1" {
+            return Err(CardError::Foreign);
+        }
+        let (noise, sign) = (field("noise")?.to_lowercase(), field("sign")?.to_lowercase());
+        let (nickname, ts, nonce, npub) = (field("nick")?, field("ts")?, field("nonce")?, find("npub"));
+        let signature = HEXLOWER.decode(field("sig")?.to_lowercase().as_bytes()).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        let keys = PeerKeys { noise: key(&noise)?, signing: key(&sign)? };
+        let made: u64 = ts.parse().map_err(|_| CardError::Damaged)?;
+        let message = to_sign(&noise, &sign, npub.as_deref().unwrap_or_default(), &nickname, &ts, &nonce).ok_or(CardError::Damaged)?;
+        if !verify(&keys.signing, &message, &signature.ok_or(CardError::Damaged)?) {
+            return Err(CardError::Forged);
+        }
+        if made.abs_diff(now_seconds) > LIFE {
+            return Err(CardError::Old);
+        }
+        Ok(Self { keys, nickname, npub, made })
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                (digit(rest.next()?)? * 16 + digit(rest.next()?)?) as u8
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::tests::alice;
+
+    #[test]
+    fn a_card_is_read_for_five_minutes() {
+        let address = card(&alice(), "Ali & Zoë=?", 1_000_000, [4; 16]);
+        let read = Card::read(&address, 1_000_299).unwrap();
+        assert_eq!((read.keys, read.nickname.as_str(), read.npub), (alice().keys(), "Ali & Zoë=?", None));
+        assert_eq!(Card::read(&address, 1_000_301), Err(CardError::Old));
+        assert_eq!(Card::read(&address, 999_699), Err(CardError::Old));
+    }
+
+    #[test]
+    fn another_name_or_key_is_a_forgery() {
+        let address = card(&alice(), "alice", 1_000_000, [4; 16]);
+        assert_eq!(Card::read(&address.replace("nick=alice", "nick=carol"), 1_000_000), Err(CardError::Forged));
+        let other = HEXLOWER.encode(&Identity::new([1; 32], [1; 32]).keys().noise);
+        let noise = HEXLOWER.encode(&alice().keys().noise);
+        assert_eq!(Card::read(&address.replace(&noise, &other), 1_000_000), Err(CardError::Forged));
+        assert_eq!(Card::read(&format!("{address}&npub=npub1x"), 1_000_000), Err(CardError::Forged));
+    }
+
+    #[test]
+    fn what_is_no_card_says_so() {
+        for (text, error) in [
+            ("https://example.org", CardError::Foreign),
+            ("bitchat://verify?v=2", CardError::Foreign),
+            ("bitchat://verify?v=1&noise=zz", CardError::Damaged),
+            ("bitchat://verify?v=1&nick=%G1", CardError::Damaged),
+        ] {
+            assert_eq!(Card::read(text, 0), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Store, carry, forward: how a message reaches somebody whom no path leads to now.
+//!
+//! [`Table`] learns who meets whom (PRoPHET version 2, RFC 6693), [`Carried`] keeps what is carried within quotas
+//! and says what to give to whom. Arithmetic on values: time comes in as milliseconds, names are of any type that
+//! can be ordered.
+
+mod carried;
+mod prophet;
+
+pub use carried::{Accepted, Carried, Letter, Quotas};
+pub use prophet::{Parameters, Table};
+
+#[cfg(test)]
+mod sim_tests;

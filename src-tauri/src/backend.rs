@@ -23,7 +23,7 @@ enum Link {
 
 /// Events of whichever engine it is.
 pub(crate) enum Subscription {
-    Hosted(EventSubscription),
+    Hosted(EngineHandle, EventSubscription),
     Attached(Events),
 }
 
@@ -48,14 +48,19 @@ impl Backend {
 
     pub(crate) async fn subscribe(&self) -> Subscription {
         match &*self.link.read().await {
-            Link::Hosted(engine) => Subscription::Hosted(engine.subscribe()),
+            Link::Hosted(engine) => Subscription::Hosted(engine.clone(), engine.subscribe()),
             Link::Attached(client) => Subscription::Attached(client.subscribe().await),
         }
     }
 
     pub(crate) async fn reopen(&self) -> anyhow::Result<()> {
         let mut held = self.link.write().await;
-        if matches!(&*held, Link::Attached(client) if !client.is_closed()) {
+        // Two callers may find the old engine gone: the second must not attach to what the first made.
+        let is_alive = match &*held {
+            Link::Attached(client) => !client.is_closed(),
+            Link::Hosted(engine) => !engine.has_stopped(),
+        };
+        if is_alive {
             return Ok(());
         }
         *held = link(&self.data_folder, self.device.clone()).await?;
@@ -84,7 +89,13 @@ async fn link(data_folder: &std::path::Path, device: Option<DeviceReadings>) -> 
     }
     // A phone starts no second program of ours; its tasks run in threads.
     let worker = if cfg!(mobile) { WorkerProgram::Thread } else { WorkerProgram::this()? };
-    let config = EngineConfig { data_folder: data_folder.to_owned(), worker, examples: fog_engine::examples_folder(), device };
+    let config = EngineConfig {
+        data_folder: data_folder.to_owned(),
+        worker,
+        examples: fog_engine::examples_folder(),
+        device,
+        network: fog_engine::NetSettings::default(),
+    };
     let engine = fog_engine::start(config)?;
     let (served, folder) = (engine.clone(), data_folder.to_owned());
     // `fog` works beside the window as well; without the socket only the window does.
@@ -109,7 +120,10 @@ impl Subscription {
     /// The next event; `None` when the engine is gone.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         match self {
-            Self::Hosted(events) => events.next().await,
+            Self::Hosted(engine, events) => tokio::select! {
+                event = events.next() => event,
+                () = engine.stopped() => None,
+            },
             Self::Attached(events) => match events.next().await {
                 Ok(event) => event,
                 Err(()) => Some(missed()),

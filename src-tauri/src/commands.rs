@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fog_api::settings::{EXPORT_VERSION, ExportFile, parse_export};
 use fog_api::{ApiError, Command, Reply};
 use fog_types::ErrorKind;
+use fog_types::job::GridWish;
 use tauri::{AppHandle, State};
 use tauri_plugin_dialog::{DialogExt, FilePath};
 
@@ -23,14 +24,23 @@ pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, 
 }
 
 #[tauri::command]
-pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
-    engine.call(fog_engine::submission(&path)?).await
+pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<GridWish>) -> Result<Reply, ApiError> {
+    let mut command = fog_engine::submission(&path)?;
+    match &mut command {
+        Command::Submit { grid: wish, .. } => *wish = grid,
+        _ if grid.is_some() => {
+            let message = "a checkpoint goes on where it is submitted; choose this device for it".to_owned();
+            return Err(ApiError { kind: ErrorKind::BadInput, message });
+        }
+        _ => {}
+    }
+    engine.call(command).await
 }
 
 #[tauri::command]
 pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
     match fog_engine::submission(&path)? {
-        Command::Submit { job_file, folder } => engine.call(Command::Estimate { job_file, folder, seconds: 10 }).await,
+        Command::Submit { job_file, folder, .. } => engine.call(Command::Estimate { job_file, folder, seconds: 10 }).await,
         _ => Err(ApiError { kind: ErrorKind::BadInput, message: "a checkpoint is not estimated: it goes on from where it is".to_owned() }),
     }
 }

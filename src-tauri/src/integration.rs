@@ -23,6 +23,8 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
         let mut known = Known::default();
         loop {
             let mut events = backend.subscribe().await;
+            // Another engine counts its events anew: what the window knows of the last one is void.
+            let _ = app.emit("fog", missed());
             if let Ok(Reply::Snapshot(snapshot)) = backend.call(Command::Snapshot).await {
                 known.settings = snapshot.settings;
                 autostart(&app, known.flag("autostart", false));

@@ -74,7 +74,7 @@ async fn save(worker: &mut Worker, mut writer: CheckpointWriter, whole: bool) ->
     drop(pieces);
     let mut writer = thread.unwrap().join().unwrap();
     assert_eq!((saved.memory, saved.whole), (64 << 20, whole));
-    let header = CheckpointHeader::new(&spec(Path::new("")), blake3::hash(b""), vec![], None, &saved, 0);
+    let header = CheckpointHeader::new(&spec(Path::new("")), blake3::hash(b""), vec![], None).saved(&saved, 0);
     writer.finish(&Generation { header, stdout: vec![], stderr: vec![], state: vec![], files: None }).unwrap();
     (worked, begun.elapsed(), saved.bytes, writer)
 }

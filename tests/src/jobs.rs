@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::fog_binary;
+use crate::{Bench, fog_binary};
 
 /// A module of the examples, which `cargo xtask examples` puts beside the programs.
 ///
@@ -29,6 +29,14 @@ pub fn identity(output: &Output) -> (String, u64) {
         (Some(0), Some(hash), Some(units)) => (hash.to_owned(), units),
         _ => panic!("{value} {}", String::from_utf8_lossy(&output.stderr)),
     }
+}
+
+/// What `fog job show` says of a job, once it has ended.
+#[must_use]
+pub fn ended(bench: &Bench, id: &str) -> Option<Value> {
+    let job = bench.json(&["job", "show", id]).ok()?;
+    let is_over = matches!(job["summary"]["state"].as_str(), Some("finished" | "failed"));
+    is_over.then_some(job)
 }
 
 /// Sums, products and quotients of floats whose NaNs differ between processors, stored and printed.

@@ -9,6 +9,8 @@ pub mod drag;
 pub mod foreign;
 pub mod jobs;
 #[cfg(target_os = "linux")]
+pub mod net;
+#[cfg(target_os = "linux")]
 pub mod window;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +45,12 @@ pub fn is_full() -> bool {
     std::env::var_os("FOG_TEST_FULL").is_some()
 }
 
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as i64)
+}
+
 /// A folder for pictures and logs that CI keeps.
 #[must_use]
 pub fn artefacts() -> PathBuf {
@@ -56,6 +64,8 @@ pub fn artefacts() -> PathBuf {
 pub struct Bench {
     folder: tempfile::TempDir,
     daemon: Option<Child>,
+    daemon_args: Vec<String>,
+    namespace: Option<String>,
 }
 
 impl Bench {
@@ -64,7 +74,7 @@ impl Bench {
     /// # Errors
     /// When there is no place for it.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()?, daemon: None })
+        Ok(Self { folder: tempfile::tempdir()?, daemon: None, daemon_args: Vec::new(), namespace: None })
     }
 
     /// The data folder.
@@ -122,7 +132,19 @@ impl Bench {
     pub fn start(&mut self) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let log = std::fs::File::options().create(true).append(true).open(self.scratch().join("daemon.log"))?;
-        let daemon = self.command(&["daemon"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let mut command = self.command(&["daemon"]);
+        if let Some(namespace) = &self.namespace {
+            let inside = command;
+            command = Command::new("ip");
+            command.args(["netns", "exec", namespace]).arg(inside.get_program()).args(inside.get_args()).current_dir(self.scratch());
+            for (key, value) in inside.get_envs() {
+                match value {
+                    Some(value) => command.env(key, value),
+                    None => command.env_remove(key),
+                };
+            }
+        }
+        let daemon = command.args(&self.daemon_args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         self.daemon = Some(daemon);
         let endpoint = fog_ipc::endpoint(&self.data());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -134,6 +156,67 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(2));
         }
         bail!("the daemon does not answer: {}", self.log());
+    }
+
+    /// An empty folder with an engine that works whatever the sensors say.
+    ///
+    /// # Errors
+    /// As its parts.
+    pub fn working() -> anyhow::Result<Self> {
+        let mut bench = Self::new()?;
+        bench.start()?;
+        bench.work_always()?;
+        Ok(bench)
+    }
+
+    /// Makes the next start one of a device that talks to others on this machine only.
+    pub fn stay_on_loopback(&mut self) {
+        self.daemon_args = ["--loopback", "--port", "0"].map(str::to_owned).to_vec();
+    }
+
+    /// A device that talks to others on this machine only, works, and is called `name`.
+    ///
+    /// # Errors
+    /// When the daemon does not start.
+    pub fn device(name: &str) -> anyhow::Result<Self> {
+        Self::device_with(name, None, &["--loopback", "--port", "0"])
+    }
+
+    /// A device that works, with the daemon's arguments, in a network namespace of its own.
+    ///
+    /// # Errors
+    /// When the daemon does not start.
+    pub fn device_with(name: &str, namespace: Option<&str>, args: &[&str]) -> anyhow::Result<Self> {
+        let mut bench = Self::new()?;
+        bench.daemon_args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        bench.namespace = namespace.map(str::to_owned);
+        bench.start()?;
+        bench.work_always()?;
+        let output = bench.fog(&["settings", "set", &format!("device_name={name}"), "checkpoint_every=1"])?;
+        if !output.status.success() {
+            bail!("settings: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(bench)
+    }
+
+    /// Lets other devices into a private group with this one, and waits until all of them are here.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn invite(&self, others: &[&Self]) -> anyhow::Result<()> {
+        let invite = self.json(&["network", "invite"])?;
+        let text = invite["invite"].as_str().context("no invitation")?;
+        for other in others {
+            other.json(&["network", "join", text])?;
+        }
+        wait_for("meeting", Duration::from_secs(30), || (self.friends() == others.len()).then_some(()))
+    }
+
+    /// Devices of a shared network that can be reached.
+    #[must_use]
+    pub fn friends(&self) -> usize {
+        let peers = self.json(&["peers"]).unwrap_or_default();
+        peers.as_array().into_iter().flatten().filter(|peer| peer["connected"] == true && peer["network"] != "").count()
     }
 
     /// Settings under which the machine of a test works whatever its sensors say.

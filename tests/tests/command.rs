@@ -97,9 +97,7 @@ fn a_trace_is_replayed_through_the_real_rules() {
 
 #[test]
 fn a_job_is_accepted_run_and_its_result_exported() {
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let bench = Bench::working().unwrap();
     bench.module("hello.wasm", &HELLO.replace("i32.const 7", "i32.const 0")).unwrap();
     std::fs::write(
         bench.scratch().join("job.toml"),
@@ -140,9 +138,7 @@ fn bad_jobs_are_refused_and_nothing_is_stored() {
 
 #[test]
 fn a_failing_program_fails_its_job_with_its_words_kept() {
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let bench = Bench::working().unwrap();
     let module = path(bench.module("fail.wasm", HELLO).unwrap());
     let output = bench.fog(&["submit", &module, "--wait"]).unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -152,9 +148,7 @@ fn a_failing_program_fails_its_job_with_its_words_kept() {
 
 #[test]
 fn a_killed_worker_costs_its_task_one_attempt() {
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let bench = Bench::working().unwrap();
     let module = path(bench.module("loop.wasm", LOOP).unwrap());
     bench.json(&["submit", &module]).unwrap();
     let pid = bench.pid().unwrap();
@@ -175,9 +169,7 @@ fn a_killed_worker_costs_its_task_one_attempt() {
 
 #[test]
 fn a_paused_machine_freezes_a_looping_job_and_uses_no_processor() {
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let bench = Bench::working().unwrap();
     let module = path(bench.module("loop.wasm", LOOP).unwrap());
     bench.json(&["submit", &module]).unwrap();
     wait_for("a running task", Duration::from_secs(30), || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)).unwrap();
@@ -307,9 +299,7 @@ fn both_ends_of_the_socket_prove_themselves() {
 #[test]
 fn a_killed_engine_loses_nothing_and_reports_nothing_twice() {
     let rounds = if is_full() { 200 } else { 15 };
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let mut bench = Bench::working().unwrap();
     bench.module("ok.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (local $i i64) (loop $l (local.set $i (i64.add (local.get $i) (i64.const 1))) (br_if $l (i64.lt_u (local.get $i) (i64.const 20000000))))))").unwrap();
     std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"ok.wasm\"\n[map]\nrange = [0, 3]\n").unwrap();
     let mut seed = 0x1234_5678_u64;
@@ -358,7 +348,7 @@ fn ten_thousand_stored_jobs_do_not_slow_the_start_to_a_crawl() {
         for n in 0..count {
             let file = fog_types::job::JobFile::for_module(&format!("job {n}"), "m.wasm");
             let blobs = fog_store::Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
-            store.insert_job(&fog_store::NewJob { file, blobs, owner: "me".to_owned(), now: fog_types::UnixMillis(i64::MAX / 4) }).unwrap();
+            store.insert_job(&fog_store::NewJob { file, blobs, owner: "me".to_owned(), grid: None, now: fog_types::UnixMillis(i64::MAX / 4) }).unwrap();
         }
     }
     let took = bench.start().unwrap();
@@ -427,9 +417,7 @@ fn another_user_is_not_answered() {
 /// What a job would cost is said before it is submitted, and comes true.
 #[test]
 fn an_estimate_comes_true_and_submits_nothing() {
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let bench = Bench::working().unwrap();
     let job = fog_tests::fog_binary().parent().unwrap().join("fog-examples/protein-search/job.toml");
     let job = job.to_string_lossy();
     let estimate = bench.json(&["submit", &job, "--estimate"]).unwrap();

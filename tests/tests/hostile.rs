@@ -74,11 +74,148 @@ fn frames_of_front_ends() {
     let commands = [
         fog_api::Command::Snapshot,
         fog_api::Command::Why { with: vec![("battery".to_owned(), "3".to_owned())] },
-        fog_api::Command::Submit { job_file: "version = 1".to_owned(), folder: "/".to_owned() },
+        fog_api::Command::Submit { job_file: "version = 1".to_owned(), folder: "/".to_owned(), grid: None, deadline_seconds: None },
         fog_api::Command::Jobs(fog_api::JobQuery::default()),
     ];
     let seeds = commands.map(|command| fog_ipc::encode(&fog_api::Request::Call { id: 1, command }).unwrap());
     attack(&seeds, |bytes| drop(fog_ipc::decode::<fog_api::Request>(bytes)));
+}
+
+#[test]
+fn messages_of_other_devices() {
+    use fog_grid::{Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Standing, TaskOffer};
+    let me = Identity::new(&[1; 32]);
+    let lease = LeaseId([3; 16]);
+    let content = Content { id: ContentId([1; 32]), blob: fog_types::BlobId([2; 32]), size: 5, key: ContentKey([4; 32]) };
+    let offer = TaskOffer {
+        lease,
+        requester: me.node(),
+        worker: me.node(),
+        file: fog_types::job::JobFile::for_module("primes", "m.wasm"),
+        module: content,
+        stdin: None,
+        inputs: Vec::new(),
+        checkpoint: Some((7, content)),
+        deadline_ms: 9,
+        tags: vec!["maths".to_owned()],
+        holders: vec![me.node()],
+        price_tenths: 10,
+        has_bonus: false,
+    };
+    let hello = Hello {
+        version: 1,
+        name: "anna".to_owned(),
+        lan: true,
+        open: false,
+        groups: vec![(GroupId([5; 32]), [6; 32])],
+        capacity: Capacity::default(),
+        has_heard: true,
+    };
+    let seeds = [
+        Message::Hello(hello),
+        Message::Offer(Box::new(me.sign(&offer))),
+        Message::Answer { lease, answer: Answer::Accepted },
+        Message::Heartbeat { lease, standing: Standing::Running, units: 5, permille: Some(3) },
+        Message::Saved { lease, units: 9, content },
+        Message::Failed { lease, problem: "x".to_owned(), is_hopeless: false },
+        Message::Prove { lease, mark: 3 },
+        Message::Proof { lease, mark: 3, state: Some(content) },
+    ]
+    .map(|message| message.encode());
+    attack(&seeds, |bytes| {
+        if let Ok(Message::Offer(signed)) = Message::decode(bytes)
+            && let Ok(found) = signed.open(me.node())
+        {
+            // Nothing that was altered carries the signature.
+            assert_eq!(found, offer);
+        }
+    });
+}
+
+#[test]
+fn adverts_and_what_is_asked_for() {
+    use fog_grid::{Advert, ContentId, ContentReply, ContentRequest, Group, Invite, Manifest};
+    let (author, group) = (fog_types::NodeId([1; 32]), Group { name: "home".to_owned(), secret: [7; 32] });
+    let seeds = [
+        ContentRequest { id: ContentId([3; 32]), from: Some(4), count: 64 }.encode(),
+        ContentReply::Here { size: 100 }.encode(),
+        vec![7; 96],
+        fog_types::NodeId([1; 32]).to_string().into_bytes(),
+    ];
+    attack(&seeds, |bytes| {
+        drop(Advert::decode(bytes, author, None, 0));
+        drop(Advert::decode(bytes, author, Some(&group), 0));
+        drop(ContentRequest::decode(bytes));
+        drop(ContentReply::decode(bytes));
+        drop(Manifest::from_bytes(ContentId([0; 32]), 600_000, bytes));
+        drop(fog_runtime::History::from_bytes(bytes));
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            drop(text.parse::<Invite>());
+            drop(text.parse::<fog_types::NodeId>());
+        }
+    });
+}
+
+/// Packets of people nearby: each decoder by itself, and a node that hears all of it.
+#[test]
+fn packets_of_the_mesh() {
+    use fog_bitchat::{
+        Announce, Capabilities, Config, FilePacket, Filter, Fragment, Frame, Group, Identity, Inner, Kind, Letter, LinkId, MessageText, Node, Prekeys, Raw,
+        SyncRequest, VoiceFrame, VoiceKind, member,
+    };
+    const NOW: u64 = 1_750_000_000_000;
+    let (anna, ben) = (Identity::new([1; 32], [2; 32]), Identity::new([3; 32], [4; 32]));
+    let announce = Announce { nickname: "anna".to_owned(), keys: anna.keys(), capabilities: Some(Capabilities::PRIVATE_MEDIA), ..Announce::default() };
+    let text = MessageText { id: "m1".to_owned(), text: "hello".to_owned() };
+    let file = FilePacket { name: "a.txt".to_owned(), mime: "application/octet-stream".to_owned(), content: vec![7; 300] };
+    let request = SyncRequest { filter: Filter::of(&[[1; 16], [2; 16]]), kinds: Some(3), since: Some(5), fragments: vec![[9; 8]] };
+    let voice = VoiceFrame { burst: [1; 8], sequence: 3, kind: VoiceKind::Audio(vec![vec![1; 20], vec![2; 30]]) };
+    let letter = Letter::seal(&anna, &ben.keys().noise, None, &text, &[5; 32], NOW).unwrap();
+    let group = Group::make(&anna, [7; 16], "hikers", [5; 32], 1, vec![member(&anna, "anna"), member(&ben, "ben")]);
+    let piece = Fragment { id: [1; 8], index: 0, total: 2, inner: Kind::MESSAGE, data: vec![1; 50] };
+    let payloads = [
+        (Kind::ANNOUNCE, announce.encode().unwrap()),
+        (Kind::MESSAGE, b"hello mesh, hello mesh, hello mesh, hello mesh, hello mesh, hello mesh, hello mesh, hello mesh, hello".to_vec()),
+        (Kind::LEAVE, Vec::new()),
+        (Kind::COURIER, letter.encode().unwrap()),
+        (Kind::HANDSHAKE, vec![9; 32]),
+        (Kind::ENCRYPTED, vec![0; 60]),
+        (Kind::FRAGMENT, piece.encode()),
+        (Kind::REQUEST_SYNC, request.encode().unwrap()),
+        (Kind::FILE, file.encode().unwrap()),
+        (Kind::PREKEYS, Prekeys::offer(&anna, vec![(1, ben.keys().noise)], NOW).encode().unwrap()),
+        (Kind::PING, vec![1; 9]),
+        (Kind::VOICE, voice.encode().unwrap()),
+    ];
+    let mut seeds: Vec<Vec<u8>> = payloads.iter().map(|(_, payload)| payload.clone()).filter(|payload| !payload.is_empty()).collect();
+    seeds.extend(payloads.iter().map(|(kind, payload)| Frame::new(*kind, anna.peer(), NOW, payload.clone()).compressed().signed(&anna).encode()));
+    seeds.extend(payloads.iter().map(|(kind, payload)| Frame::new(*kind, anna.peer(), NOW, payload.clone()).to(ben.peer()).encode()));
+    seeds.extend([Inner::Text(text).encode().unwrap(), Inner::File(file).encode().unwrap(), group.encode().unwrap()]);
+    let mut node = Node::new(ben, Config { nickname: "ben".to_owned(), capabilities: Capabilities::default() }, [1; 32]);
+    node.handle_link_up(LinkId(1), 512, NOW);
+    node.handle_bytes(LinkId(1), &Frame::new(Kind::ANNOUNCE, anna.peer(), NOW, payloads[0].1.clone()).signed(&anna).encode(), NOW);
+    let node = std::cell::RefCell::new(node);
+    let step = std::cell::Cell::new(NOW);
+    attack(&seeds, |bytes| {
+        if let Ok(raw) = Raw::decode(bytes) {
+            // What was read is written the same way, and read again.
+            assert_eq!(Frame::decode(&raw.frame.encode()).as_ref(), Ok(&raw.frame));
+        }
+        drop(Announce::decode(bytes));
+        drop(Inner::decode(bytes));
+        drop(FilePacket::decode(bytes));
+        drop(Fragment::decode(bytes));
+        let _ = SyncRequest::decode(bytes).map(|request| request.filter.lookup()(&[1; 16]));
+        drop(VoiceFrame::decode(bytes));
+        drop(Letter::decode(bytes));
+        drop(Prekeys::decode(bytes));
+        drop(Group::decode(bytes, anna.peer()));
+        step.set(step.get() + 1);
+        let (mut node, now) = (node.borrow_mut(), step.get());
+        node.handle_bytes(LinkId(1), bytes, now);
+        node.handle_timeout(now);
+        while node.poll_transmit(now).is_some() || node.poll_event().is_some() {}
+    });
 }
 
 #[test]

@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use fog_runtime::{Checkpoint, Key};
-use fog_tests::{Bench, fog_binary, foreign, is_full, wait_for};
+use fog_tests::{Bench, fog_binary, foreign, is_full, now_ms, wait_for};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
@@ -98,10 +98,6 @@ fn results(bench: &Bench, id: u64) -> Option<Vec<(String, u64)>> {
     Some(job["tasks"].as_array().unwrap().iter().map(task).collect())
 }
 
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64
-}
-
 fn children(pid: u32) -> Vec<u32> {
     let found = Command::new("pgrep").args(["-P", &pid.to_string()]).output().unwrap();
     String::from_utf8_lossy(&found.stdout).lines().filter_map(|line| line.parse().ok()).collect()
@@ -131,9 +127,7 @@ fn settle(bench: &Bench, cases: &[Case], open: &mut Vec<(usize, u64)>, done: &mu
 
 #[test]
 fn kills_at_random_change_no_result_and_no_bill() {
-    let mut bench = Bench::new().unwrap();
-    bench.start().unwrap();
-    bench.work_always().unwrap();
+    let mut bench = Bench::working().unwrap();
     assert!(bench.fog(&["settings", "set", &format!("checkpoint_every={EVERY}"), "cores=2"]).unwrap().status.success());
     let mut cases = Vec::new();
     for file in job_files(bench.scratch()) {

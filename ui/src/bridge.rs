@@ -2,6 +2,7 @@
 
 use fog_api::{ApiError, Command, Event, Reply};
 use fog_types::ErrorKind;
+use fog_types::job::GridWish;
 use js_sys::{Function, Promise, Reflect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,12 +18,12 @@ pub async fn call(command: Command) -> Result<Reply, ApiError> {
     invoke("call", &serde_json::json!({ "command": command })).await
 }
 
-/// A job file or module by its path on this device.
+/// A job file or module by its path on this device; for other devices with `grid`.
 ///
 /// # Errors
 /// As [`call`].
-pub async fn submit_path(path: &str) -> Result<Reply, ApiError> {
-    invoke("submit_path", &serde_json::json!({ "path": path })).await
+pub async fn submit_path(path: &str, grid: Option<GridWish>) -> Result<Reply, ApiError> {
+    invoke("submit_path", &serde_json::json!({ "path": path, "grid": grid })).await
 }
 
 /// What the job at a path would cost here; takes up to ten seconds.

@@ -8,3 +8,4 @@ pub mod ring;
 pub mod shell;
 pub mod week;
 pub mod welcome;
+pub mod wish;

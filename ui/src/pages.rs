@@ -1,7 +1,9 @@
 //! One module a page.
 
+pub mod elsewhere;
 pub mod history;
 pub mod home;
 pub mod job;
 pub mod jobs;
+pub mod network;
 pub mod settings;

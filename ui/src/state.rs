@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use fog_api::{ApiError, Applied, Check, Command, Event, EventBody, Notice, Reply, Snapshot, apply};
+use fog_types::job::GridWish;
 use fog_words::Words;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -17,17 +18,19 @@ use crate::bridge;
 pub enum Page {
     Home,
     Jobs,
+    Network,
     History,
     Settings,
 }
 
 impl Page {
-    pub const ALL: [Self; 4] = [Self::Home, Self::Jobs, Self::History, Self::Settings];
+    pub const ALL: [Self; 5] = [Self::Home, Self::Jobs, Self::Network, Self::History, Self::Settings];
 
     pub fn key(self) -> &'static str {
         match self {
             Self::Home => "page-home",
             Self::Jobs => "page-jobs",
+            Self::Network => "page-network",
             Self::History => "page-history",
             Self::Settings => "page-settings",
         }
@@ -57,6 +60,8 @@ pub struct Ui {
     /// The time, about once a second, for what is said relative to it.
     pub now: RwSignal<i64>,
     pub drop_over: RwSignal<bool>,
+    /// How other devices shall run what is submitted; `None` for this device alone.
+    pub wish: RwSignal<Option<GridWish>>,
     /// The status pill shows its reasons.
     pub pill_open: RwSignal<bool>,
     /// What the last look at this device found.
@@ -97,6 +102,7 @@ pub fn install() {
         language: RwSignal::new(bridge::system_language()),
         now: RwSignal::new(bridge::now_ms()),
         drop_over: RwSignal::new(false),
+        wish: RwSignal::new(None),
         pill_open: RwSignal::new(false),
         checks: RwSignal::new(Vec::new()),
     };
@@ -234,11 +240,22 @@ pub fn show_checks() {
     focus_soon("check-device".to_owned());
 }
 
+/// How other devices shall run what is submitted now; `None` while no network is joined.
+pub fn wish() -> Option<GridWish> {
+    let has_joined = ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty()));
+    ui().wish.get_untracked().filter(|_| has_joined)
+}
+
+/// One of the jobs that come with the program.
+pub fn submit_example(name: String) {
+    spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name, grid: wish(), deadline_seconds: None }).await) });
+}
+
 /// Lets the user choose a job and submits it.
 pub fn submit_file() {
     spawn_local(async {
         match bridge::pick_file("job").await {
-            Ok(Some(path)) => submitted(bridge::submit_path(&path).await),
+            Ok(Some(path)) => submitted(bridge::submit_path(&path, wish()).await),
             Ok(None) => {}
             Err(error) => say(true, error.message),
         }
@@ -310,7 +327,7 @@ fn dropped(files: Result<Vec<String>, bool>) {
             ui().drop_over.set(false);
             spawn_local(async move {
                 for path in paths {
-                    submitted(bridge::submit_path(&path).await);
+                    submitted(bridge::submit_path(&path, wish()).await);
                 }
             });
         }

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
+use fog_types::job::GridWish;
 use fog_types::{ErrorKind, JobId, JobState};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
+use crate::network::{CreditView, NetworkView, PeerView, PlacementView, TaskPlace};
 use crate::verdict::VerdictView;
 use crate::view::{Check, EstimateView, Example, HistoryPoint, HistoryView, JobDetail, JobSummary, Snapshot};
 
@@ -40,6 +42,12 @@ pub enum Command {
         job_file: String,
         /// The folder its paths are relative to.
         folder: String,
+        /// That other devices may run it; `None` keeps it here.
+        #[serde(default)]
+        grid: Option<GridWish>,
+        /// Seconds after which nobody wants the result, instead of what the job file says.
+        #[serde(default)]
+        deadline_seconds: Option<u64>,
     },
     /// Accept a checkpoint that travels, with its program and inputs, as a job that goes on from it →
     /// [`Reply::Submitted`].
@@ -51,6 +59,12 @@ pub enum Command {
     SubmitExample {
         /// Its name.
         name: String,
+        /// That other devices may run it; `None` keeps it here.
+        #[serde(default)]
+        grid: Option<GridWish>,
+        /// Seconds after which nobody wants the result, instead of what the job file says.
+        #[serde(default)]
+        deadline_seconds: Option<u64>,
     },
     /// What a job would cost here, from running the beginning of its first task → [`Reply::Estimate`].
     Estimate {
@@ -143,6 +157,48 @@ pub enum Command {
         /// At most this many points.
         points: u32,
     },
+    /// Which networks this device joined, and who is there → [`Reply::Network`].
+    Network,
+    /// Join one → [`Reply::Network`].
+    JoinNetwork {
+        /// `lan`, `open`, or an invitation.
+        what: String,
+    },
+    /// Leave one → [`Reply::Network`].
+    LeaveNetwork {
+        /// Its name; `None` leaves all of them.
+        name: Option<String>,
+    },
+    /// A text that lets another device into a private group → [`Reply::Invite`].
+    Invite {
+        /// The group; made when there is none of this name. `None` means the first one, or one called `home`.
+        group: Option<String>,
+    },
+    /// Every device that is known → [`Reply::Peers`].
+    Peers,
+    /// Where the tasks of a job are → [`Reply::Places`].
+    Places {
+        /// Which.
+        id: JobId,
+    },
+    /// Where the tasks of a job could go, and at what price; nothing is submitted → [`Reply::Placement`].
+    Plan {
+        /// The job file's text.
+        job_file: String,
+        /// The folder its paths are relative to.
+        folder: String,
+        /// How.
+        grid: GridWish,
+    },
+    /// The same for what is left of a job that was submitted for other devices → [`Reply::Placement`].
+    PlanJob {
+        /// Its number.
+        id: JobId,
+    },
+    /// What was earned, spent and put aside between devices → [`Reply::Credits`].
+    Credits,
+    /// Counters in the Prometheus text format → [`Reply::Text`].
+    Metrics,
     /// Check that everything works → [`Reply::Checks`].
     Doctor,
     /// Stop the engine → [`Reply::Done`].
@@ -234,6 +290,23 @@ pub enum Reply {
     History(Vec<HistoryPoint>),
     /// To [`Command::Examples`].
     Examples(Vec<Example>),
+    /// To [`Command::Network`], [`Command::JoinNetwork`] and [`Command::LeaveNetwork`].
+    Network(Box<NetworkView>),
+    /// To [`Command::Invite`].
+    Invite {
+        /// The group.
+        group: String,
+        /// For [`Command::JoinNetwork`] on the other device.
+        text: String,
+    },
+    /// To [`Command::Peers`].
+    Peers(Vec<PeerView>),
+    /// To [`Command::Places`].
+    Places(Vec<TaskPlace>),
+    /// To [`Command::Plan`].
+    Placement(Box<PlacementView>),
+    /// Sums of credits.
+    Credits(CreditView),
     /// To [`Command::Doctor`].
     Checks(Vec<Check>),
 }

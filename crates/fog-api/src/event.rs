@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use fog_types::JobId;
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkView;
 use crate::view::{ActiveTask, JobSummary, Status};
 
 /// Something that changed, numbered.
@@ -36,6 +37,8 @@ pub enum EventBody {
     },
     /// Settings changed; all of them.
     Settings(BTreeMap<String, serde_json::Value>),
+    /// Networks, or who is there.
+    Network(Box<NetworkView>),
     /// The user should know.
     Notice(Notice),
     /// Events were dropped because this listener was slow: ask for a snapshot.

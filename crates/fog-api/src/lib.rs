@@ -6,6 +6,7 @@
 
 mod command;
 mod event;
+mod network;
 pub mod settings;
 mod state;
 mod verdict;
@@ -13,6 +14,9 @@ mod view;
 
 pub use command::{ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use event::{Event, EventBody, Notice};
+pub use network::{
+    CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView, PlanPoint, PromiseView, ReachView, TaskPlace,
+};
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{

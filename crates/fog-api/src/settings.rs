@@ -124,6 +124,14 @@ pub const ALL: &[Setting] = &[
     s("unknown_energy", Expert, Kind::Choice(&["stop", "allow"])),
     s("keep_finished_days", Expert, number(30.0, 1.0, 3650.0, "days")),
     s("checkpoint_every", Expert, number(60.0, 1.0, 3600.0, "s")),
+    s("device_name", Expert, Kind::Text("")),
+    s("jobs_from_anyone", Expert, Kind::Flag(false)),
+    s("jobs_allow", Expert, Kind::List),
+    s("jobs_deny", Expert, Kind::List),
+    s("data_cap", Expert, number(10.0, 0.0, 100_000.0, "GB")),
+    s("credit_limit", Expert, number(0.0, 0.0, 1_000_000_000.0, "")),
+    s("network_when_metered", Expert, Kind::Flag(false)),
+    s("network_port", Expert, number(4170.0, 0.0, 65_534.0, "")),
     s("first_run_done", Expert, Kind::Flag(false)),
 ];
 

@@ -45,6 +45,7 @@ pub fn apply(state: &mut Snapshot, event: &Event) -> Applied {
         },
         EventBody::JobRemoved(id) => state.jobs.retain(|job| job.id != *id),
         EventBody::Settings(settings) => state.settings.clone_from(settings),
+        EventBody::Network(network) => state.network = (**network).clone(),
         EventBody::TaskFinished { .. } | EventBody::Notice(_) | EventBody::Missed => {}
     }
     Applied::Current
@@ -72,6 +73,7 @@ mod tests {
             finished_ms: None,
             problem: String::new(),
             is_picture: false,
+            is_grid: false,
         }
     }
 

@@ -18,6 +18,9 @@ pub struct Snapshot {
     pub jobs: Vec<JobSummary>,
     /// Every setting.
     pub settings: BTreeMap<String, serde_json::Value>,
+    /// Networks, and who is there.
+    #[serde(default)]
+    pub network: crate::NetworkView,
     /// The data folder.
     pub data_folder: String,
     /// The engine runs in a daemon of its own rather than in this window.
@@ -152,6 +155,9 @@ pub struct JobSummary {
     pub problem: String,
     /// The result is one picture that can be shown as it grows.
     pub is_picture: bool,
+    /// Other devices may run it.
+    #[serde(default)]
+    pub is_grid: bool,
 }
 
 /// One job, complete.
@@ -169,6 +175,9 @@ pub struct JobDetail {
     pub journal: Vec<JournalLine>,
     /// Units its unfinished tasks will take, from the finished ones.
     pub units_left: Option<u64>,
+    /// Of a job for other devices: what was asked, and what became of it.
+    #[serde(default)]
+    pub grid: Option<crate::GridView>,
 }
 
 /// One task.

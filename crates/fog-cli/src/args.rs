@@ -73,7 +73,7 @@ pub enum Verb {
     Verify(VerifyVerb),
     /// Give the engine a job
     #[command(
-        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit moved.fog\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
+        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit moved.fog\n  fog submit job.toml --where grid --replicas 2 --watch\n  fog submit job.toml --where grid --service gold --deadline 2h\n  fog submit job.toml --where grid --adaptive --spot-checks 5\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
     )]
     Submit(SubmitArgs),
     /// List jobs, newest first
@@ -91,6 +91,22 @@ pub enum Verb {
     /// Check sensors, folders and the engine
     #[command(after_help = "Example:\n  fog doctor")]
     Doctor,
+    /// Share work with other devices: the local network, a private group, or anybody
+    #[command(
+        after_help = "Examples:\n  fog network                   # what was joined, and how far this device can be reached\n  fog network join lan          # share with devices on the same network\n  fog network invite            # a text and a QR code for another device\n  fog network join FOG1…        # on the other device\n  fog network leave lan"
+    )]
+    Network(NetworkArgs),
+    /// Start several devices on this machine that share work, to try things out
+    #[command(
+        after_help = "Examples:\n  fog devnet 5\n  fog devnet 3 --folder ./net    # keep their folders\n  fog --data-dir ./net/node-1 submit --example lucas-lehmer --where grid --watch"
+    )]
+    Devnet(DevnetArgs),
+    /// The devices that are known
+    #[command(after_help = "Examples:\n  fog peers\n  fog peers --json | jq '.[] | select(.connected) | .name'")]
+    Peers,
+    /// What was earned, spent and put aside between devices. A credit is a thousand million work units
+    #[command(after_help = "Examples:\n  fog credits\n  fog credits --json | jq .earned\n  fog settings set credit_limit=100")]
+    Credits,
     /// Stop the engine; unfinished tasks wait for its next start
     #[command(after_help = "Example:\n  fog shutdown")]
     Shutdown,
@@ -107,6 +123,71 @@ pub struct DaemonArgs {
     /// Write the log here instead of to standard error
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
+    /// Relay for devices that cannot reach each other: for a machine that is always on
+    #[arg(long)]
+    pub relay: bool,
+    /// UDP and TCP port for other devices; WebSocket has the next one
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// A device to begin with, as /ip4/…/udp/…/quic-v1/p2p/ID; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub bootstrap: Vec<String>,
+    /// Give counters for Prometheus at http://127.0.0.1:PORT/metrics
+    #[arg(long, value_name = "PORT")]
+    pub metrics: Option<u16>,
+    /// Talk to devices on this machine only
+    #[arg(long, hide = true)]
+    pub loopback: bool,
+}
+
+impl DaemonArgs {
+    /// How it takes part in networks.
+    pub fn network(&self) -> fog_engine::NetSettings {
+        fog_engine::NetSettings { loopback: self.loopback, relay: self.relay, port: self.port, known: self.bootstrap.clone() }
+    }
+}
+
+/// `fog devnet N`
+#[derive(Debug, Args)]
+pub struct DevnetArgs {
+    /// How many
+    #[arg(value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=50))]
+    pub count: u16,
+    /// Where their folders are; a new one that is removed at the end when not given
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// `fog network …`
+#[derive(Debug, Args)]
+pub struct NetworkArgs {
+    /// What to do; shows the state when not given
+    #[command(subcommand)]
+    pub verb: Option<NetworkVerb>,
+}
+
+/// A verb of `fog network`.
+#[derive(Debug, Subcommand)]
+pub enum NetworkVerb {
+    /// What was joined, and how far this device can be reached
+    Status,
+    /// Join a network
+    Join {
+        /// lan, open, or an invitation
+        #[arg(value_name = "lan|open|INVITE")]
+        what: String,
+    },
+    /// Show a text and a QR code that let another device into a private group
+    Invite {
+        /// The group; made when there is none of this name
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Leave a network
+    Leave {
+        /// lan, open or the name of a group; all of them when not given
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +375,35 @@ pub struct SubmitArgs {
     /// List the jobs that come with the program
     #[arg(long, conflicts_with_all = ["file", "example"])]
     pub list_examples: bool,
+    /// Where it runs: on this device, or on others that share a network with it
+    #[arg(long = "where", value_enum, default_value_t = Place::Local)]
+    pub place: Place,
+    /// Devices that run each task; most of them must come to the same result
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub replicas: u32,
+    /// Ask devices until the odds against a result are below 1 in TRUST, instead of counting equal ones
+    #[arg(long, value_name = "TRUST", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub trust: Option<u32>,
+    /// Compare two results of a device that is not known well, but believe one that gave ten right in a row,
+    /// except one time in as many
+    #[arg(long, conflicts_with = "trust")]
+    pub adaptive: bool,
+    /// What is promised: one device for each task, two that agree, or two of three; at 1, 2.5 and 5 times
+    /// the price
+    #[arg(long, value_enum, default_value_t = Class::Bronze)]
+    pub service: Class,
+    /// Pay early results more, up to twice
+    #[arg(long)]
+    pub bonus: bool,
+    /// Of a hundred tasks give so many out a second time although their result is known
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=50))]
+    pub spot_checks: u8,
+    /// What matters most when several devices could run a task
+    #[arg(long, value_enum, default_value_t = Preference::Balanced)]
+    pub prefer: Preference,
+    /// Nobody wants the result after this time, such as 30min or 2d
+    #[arg(long, value_name = "SPAN")]
+    pub deadline: Option<String>,
     /// Submit nothing; run the beginning of the first task and say what the job would cost here
     #[arg(long, conflicts_with_all = ["example", "list_examples", "wait", "watch"])]
     pub estimate: bool,
@@ -306,6 +416,81 @@ pub struct SubmitArgs {
     /// Wait, show progress on standard error, print the result
     #[arg(long)]
     pub watch: bool,
+}
+
+/// Where a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Place {
+    /// On this device
+    Local,
+    /// On other devices that share a network with it
+    Grid,
+}
+
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Class {
+    /// One device for each task
+    Bronze,
+    /// Two devices, whose results must be equal
+    Silver,
+    /// Three devices, of which two must agree
+    Gold,
+}
+
+impl From<Class> for fog_types::job::Service {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Bronze => Self::Bronze,
+            Class::Silver => Self::Silver,
+            Class::Gold => Self::Gold,
+        }
+    }
+}
+
+/// What matters most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preference {
+    /// A bit of everything
+    Balanced,
+    /// The result soon
+    Fast,
+    /// A low price
+    Cheap,
+    /// Little energy, no wear of batteries
+    Green,
+    /// Little risk of doing it again
+    Safe,
+}
+
+impl From<Preference> for fog_types::job::Prefer {
+    fn from(preference: Preference) -> Self {
+        match preference {
+            Preference::Balanced => Self::Balanced,
+            Preference::Fast => Self::Fast,
+            Preference::Cheap => Self::Cheap,
+            Preference::Green => Self::Green,
+            Preference::Safe => Self::Safe,
+        }
+    }
+}
+
+impl SubmitArgs {
+    /// That other devices may run it.
+    pub fn grid(&self) -> Option<fog_types::job::GridWish> {
+        let wish = fog_types::job::GridWish {
+            replicas: self.replicas,
+            prefer: self.prefer.into(),
+            trust: self.trust,
+            adaptive: self.adaptive,
+            service: self.service.into(),
+            bonus: self.bonus,
+            spot_checks: self.spot_checks,
+        };
+        // Whoever asks for what only other devices can give means them.
+        let is_meant = self.replicas > 1 || self.trust.is_some() || self.adaptive || self.service != Class::Bronze || self.spot_checks > 0;
+        (self.place == Place::Grid || is_meant).then_some(wish)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -327,9 +512,13 @@ pub struct JobsArgs {
 #[derive(Debug, Subcommand)]
 pub enum JobVerb {
     /// Everything about a job
+    #[command(after_help = "Examples:\n  fog job show 3\n  fog job show 3 --from 200 --json | jq .tasks")]
     Show {
         /// Its number
         id: JobId,
+        /// The first task that is listed; 50 are, with --json 200
+        #[arg(long, default_value_t = 0)]
+        from: u32,
     },
     /// What a task printed
     Logs {
@@ -341,6 +530,24 @@ pub enum JobVerb {
         /// Standard error instead of standard output
         #[arg(long)]
         stderr: bool,
+    },
+    /// Where its tasks could go: the choices of which none is better in everything, and the one taken.
+    /// Nothing is submitted
+    Map {
+        /// A job file
+        #[arg(value_name = "JOB.toml")]
+        file: PathBuf,
+        /// Devices that run each task
+        #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+        replicas: u32,
+        /// What matters most
+        #[arg(long, value_enum, default_value_t = Preference::Balanced)]
+        prefer: Preference,
+    },
+    /// Which devices have its tasks
+    Places {
+        /// Its number
+        id: JobId,
     },
     /// Stop its tasks and start no more
     Pause {

@@ -97,16 +97,16 @@ impl Origin {
 
     /// Identity of the task, whatever its state.
     pub fn task_identity(&self) -> String {
-        self.header(&SavedState { bytes: 0, units: 0, memory: 0, whole: true }).task_identity()
+        self.header().task_identity()
     }
 
-    fn header(&self, saved: &SavedState) -> CheckpointHeader {
-        CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone(), saved, now_ms())
+    fn header(&self) -> CheckpointHeader {
+        CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone())
     }
 
     /// A checkpoint of it, as a worker has just sent it.
     pub fn generation(&self, saved: &SavedState, state: Vec<u8>, screen: &Screen) -> Generation {
-        let header = self.header(saved);
+        let header = self.header().saved(saved, now_ms());
         let files = saved.whole.then(|| self.files.clone());
         Generation { header, stdout: screen.stdout.clone(), stderr: screen.stderr.clone(), state, files }
     }

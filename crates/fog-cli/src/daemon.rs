@@ -14,7 +14,8 @@ use crate::output::Failure;
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
     start_log(args)?;
     let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
-    let config = EngineConfig { data_folder: context.data_folder.clone(), worker, examples: fog_engine::examples_folder(), device: None };
+    let config =
+        EngineConfig { data_folder: context.data_folder.clone(), worker, examples: fog_engine::examples_folder(), device: None, network: args.network() };
     let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
         Some(known) => Failure::of(known),
         None => Failure { kind: ErrorKind::Storage, message: format!("{error:#}") },
@@ -23,6 +24,16 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
         let (handle, folder) = (handle.clone(), context.data_folder.clone());
         tokio::spawn(async move { fog_engine::serve(handle, &folder).await })
     };
+    if let Some(port) = args.metrics {
+        match crate::metrics::listen(port).await {
+            Ok(listener) => drop(tokio::spawn(crate::metrics::serve(listener, handle.clone()))),
+            Err(error) => {
+                let _ = handle.call(Command::Shutdown).await;
+                handle.stopped().await;
+                return Err(Failure { kind: ErrorKind::Conflict, message: format!("port {port} for the counters cannot be had: {error}") });
+            }
+        }
+    }
     tracing::info!(folder = %context.data_folder.display(), "the engine serves");
     tokio::select! {
         () = interrupted() => {

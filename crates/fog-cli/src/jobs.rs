@@ -2,14 +2,18 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fog_api::{Command, EventBody, JobAction, JobQuery, JobSummary, Reply};
+use fog_api::{Command, EventBody, GridView, JobAction, JobQuery, JobSummary, PromiseView, Reply};
 use fog_ipc::Client;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
 use crate::args::{JobVerb, JobsArgs, SubmitArgs};
 use crate::connect::{Context, absolute, now_ms, unexpected};
+use crate::network::in_credits;
 use crate::output::{Failure, print_json, print_table, print_text};
+
+/// Tasks of a job in one table.
+const LISTED: usize = 50;
 
 /// `fog submit`.
 pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Failure> {
@@ -29,9 +33,17 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
         return estimate(context, &client, from_file(file)?, args.sample).await;
     }
+    let grid = args.grid();
+    let deadline_seconds = args.deadline.as_deref().map(fog_types::job::parse_span).transpose().map_err(Failure::input)?;
     let command = match (&args.example, &args.file) {
-        (Some(name), _) => Command::SubmitExample { name: name.clone() },
-        (None, Some(file)) => from_file(file)?,
+        (Some(name), _) => Command::SubmitExample { name: name.clone(), grid, deadline_seconds },
+        (None, Some(file)) => match from_file(file)? {
+            Command::Submit { job_file, folder, .. } => Command::Submit { job_file, folder, grid, deadline_seconds },
+            _ if grid.is_some() || deadline_seconds.is_some() => {
+                return Err(Failure::input("a checkpoint goes on here, with the limits it has; submit its job file instead"));
+            }
+            other => other,
+        },
         (None, None) => return Err(Failure::input("name a job file or a module")),
     };
     let mut events = client.subscribe().await;
@@ -50,7 +62,11 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let words = context.words_of(&client).await;
     if args.watch {
         eprintln!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
-        explain_waiting(&client, &words).await;
+        if grid.is_none() {
+            explain_waiting(&client, &words).await;
+        } else {
+            crate::network::explain_waiting(&client).await;
+        }
     }
     let mut job = current(&client, job.id).await?;
     while !job.state.is_final() {
@@ -93,7 +109,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
 }
 
 async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32) -> Result<ExitCode, Failure> {
-    let Command::Submit { job_file, folder } = submission else {
+    let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
     };
     let estimate = match client.call(Command::Estimate { job_file, folder, seconds }).await? {
@@ -163,7 +179,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     let client = context.client().await?;
     let change = |id, action| (id, Command::ChangeJob { id, action });
     let (id, command) = match verb {
-        JobVerb::Show { id } => return show(context, &client, id).await,
+        JobVerb::Show { id, from } => return show(context, &client, id, from).await,
         JobVerb::Logs { id, task, stderr } => {
             match client.call(Command::Log { id, index: task, stderr }).await? {
                 Reply::Text(text) if context.json => print_json(&text)?,
@@ -192,6 +208,11 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         JobVerb::Checkpoint { id, output: Some(output) } => return export_checkpoint(context, &client, id, None, &output).await,
         JobVerb::ExportCheckpoint { id, task, output } => return export_checkpoint(context, &client, id, task, &output).await,
         JobVerb::ExportHistory { id, task, output } => return export_history(context, &client, id, task, &output).await,
+        JobVerb::Map { file, replicas, prefer } => {
+            let wish = fog_types::job::GridWish { replicas, prefer: prefer.into(), ..Default::default() };
+            return crate::network::map(context, &client, from_file(&file)?, wish).await;
+        }
+        JobVerb::Places { id } => return crate::network::places(context, &client, id).await,
         JobVerb::Pause { id } => change(id, JobAction::Pause),
         JobVerb::Resume { id } => change(id, JobAction::Resume),
         JobVerb::Cancel { id } => change(id, JobAction::Cancel),
@@ -240,8 +261,8 @@ fn decode(base64: &str) -> Result<Vec<u8>, Failure> {
     base64::engine::general_purpose::STANDARD.decode(base64).map_err(|e| Failure::bug(e.to_string()))
 }
 
-async fn show(context: &Context, client: &fog_ipc::Client, id: JobId) -> Result<ExitCode, Failure> {
-    let detail = match client.call(Command::Job { id, tasks_from: 0 }).await? {
+async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32) -> Result<ExitCode, Failure> {
+    let detail = match client.call(Command::Job { id, tasks_from: from }).await? {
         Reply::Job(detail) => detail,
         other => return Err(unexpected(&other)),
     };
@@ -262,8 +283,11 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId) -> Result<
     print_text(&format!("  {}", words.with("job-submitted", &[("ago", words.ago(job.created_ms, now).into())])));
     print_text(&format!("  {}", words.units(job.units)));
     print_text(&format!("  module {}", detail.module));
+    if let Some(grid) = &detail.grid {
+        show_grid(grid);
+    }
     let mut rows = vec![["task", "state", "units", "time", "exit", "tries", "note"].map(str::to_owned).to_vec()];
-    for task in detail.tasks.iter().take(50) {
+    for task in detail.tasks.iter().take(LISTED) {
         let exit = task.exit_code.map_or_else(String::new, |code| code.to_string());
         let state = words.t(&format!("state-{}", task.state.as_str()));
         rows.push(vec![
@@ -277,10 +301,30 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId) -> Result<
         ]);
     }
     print_table(&rows);
-    for task in detail.tasks.iter().filter(|task| task.marks > 0) {
+    let next = from.saturating_add(detail.tasks.len().min(LISTED) as u32);
+    if next < job.tasks_total {
+        print_text(&format!("tasks {next} to {} are not listed; add --from {next}", job.tasks_total - 1));
+    }
+    for task in detail.tasks.iter().take(LISTED).filter(|task| task.marks > 0) {
         print_text(&format!("task {}: {}", task.index, words.with("task-marks", &[("n", f64::from(task.marks).into())])));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_grid(grid: &GridView) {
+    let promise = match grid.promise {
+        PromiseView::Open => "not decided yet".to_owned(),
+        PromiseView::Kept => "kept".to_owned(),
+        PromiseView::Broken => format!("broken: {}", grid.why),
+    };
+    print_text(&format!("  service {}: {promise}", grid.service.as_str()));
+    print_text(&format!("  cost {} credits, {} put aside", in_credits(grid.spent), in_credits(grid.reserved)));
+    if !grid.withheld.is_empty() {
+        print_text(&format!("  waiting: {}", grid.withheld));
+    }
+    if grid.checks.0 > 0 {
+        print_text(&format!("  {} checks of devices, {} found something wrong", grid.checks.0, grid.checks.1));
+    }
 }
 
 async fn export_checkpoint(context: &Context, client: &Client, id: JobId, index: Option<u32>, output: &Path) -> Result<ExitCode, Failure> {

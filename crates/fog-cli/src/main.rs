@@ -5,8 +5,11 @@ mod args;
 mod checkpoint;
 mod connect;
 mod daemon;
+mod devnet;
 mod history;
 mod jobs;
+mod metrics;
+mod network;
 mod output;
 mod run;
 mod screen;
@@ -61,6 +64,10 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Job(verb) => jobs::job(&context, verb).await,
             Verb::History(args) => status::history(&context, args.hours).await,
             Verb::Doctor => status::doctor(&context).await,
+            Verb::Network(args) => network::network(&context, args.verb.unwrap_or(args::NetworkVerb::Status)).await,
+            Verb::Devnet(args) => devnet::devnet(&context, &args).await,
+            Verb::Peers => network::peers(&context).await,
+            Verb::Credits => network::credits(&context).await,
             Verb::Shutdown => status::shutdown(&context).await,
             Verb::Completions { shell } => {
                 let mut script = Vec::new();

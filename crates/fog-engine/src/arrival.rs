@@ -9,7 +9,7 @@ use fog_store::{BlobFile, BlobWriter, Blobs};
 use fog_types::job::JobFile;
 use fog_types::{ByteCount, ErrorKind, HasKind};
 
-use crate::checkpoints::ARRIVED;
+use crate::checkpoints::{self, ARRIVED};
 use crate::submit::Prepared;
 
 fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
@@ -42,7 +42,22 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
         return Err(refuse(ErrorKind::LimitReached, "its program is larger than its own limit for one"));
     }
     let (blobs, copied) = store(&checkpoint.header, files, data_folder, cap)?;
-    let folder = data_folder.join("checkpoints");
+    let sealed = seal_checkpoint(checkpoint, data_folder, key)?;
+    Ok(Prepared { file, blobs, copied, checkpoint: Some(sealed), owner: None, grid: None })
+}
+
+/// A state that came without program and inputs, sealed with this device's key. Whether it is of the
+/// task is seen when that begins.
+///
+/// # Errors
+/// When it is no checkpoint, or cannot be written.
+pub(crate) fn seal_state(path: &Path, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
+    let (checkpoint, _) = Checkpoint::read(path, None).map_err(|e| refuse(e.kind(), e))?;
+    seal_checkpoint(checkpoint, data_folder, key)
+}
+
+fn seal_checkpoint(checkpoint: Checkpoint, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
+    let folder = checkpoints::folder(data_folder);
     let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(at)?;
     let sealed = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
@@ -50,7 +65,7 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     std::fs::remove_file(&sealed).map_err(at)?;
     let generation = checkpoint.into_generation(None).map_err(|e| refuse(ErrorKind::Bug, e))?;
     CheckpointWriter::new(sealed.to_path_buf(), Some(key)).write(&generation, true).map_err(|e| refuse(e.kind(), e))?;
-    Ok(Prepared { file, blobs, copied, checkpoint: Some(sealed) })
+    Ok(sealed)
 }
 
 /// The job whose one task has this header.

@@ -8,7 +8,7 @@ use fog_runtime::{
     Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, REWRITING_VERSION, SavedState, Snapshot, TaskSpec, Worker,
     WorkerError,
 };
-use fog_types::{ErrorKind, HasKind, JobId, TaskId};
+use fog_types::{ErrorKind, HasKind, TaskId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -22,9 +22,14 @@ pub fn artifact_path(data_folder: &Path, module: &str, engine: EngineKind) -> Pa
     data_folder.join("compiled").join(format!("{module}-{}-{REWRITING_VERSION}-{}.cwasm", env!("CARGO_PKG_VERSION"), engine.as_str()))
 }
 
+/// Where all checkpoints lie.
+pub(crate) fn folder(data_folder: &Path) -> PathBuf {
+    data_folder.join("checkpoints")
+}
+
 /// Where the checkpoint of a task lies.
 pub(crate) fn checkpoint_path(data_folder: &Path, task: TaskId) -> PathBuf {
-    data_folder.join("checkpoints").join(format!("{}-{}.fog", task.job.0, task.index))
+    folder(data_folder).join(format!("{}-{}.fog", task.job.0, task.index))
 }
 
 /// Somebody who waits for a checkpoint: its units, or why there is none.
@@ -61,43 +66,16 @@ impl CheckpointPlace {
                 return None;
             }
         };
-        let header = &checkpoint.header;
-        let is_same = header.module == self.module.to_hex().as_str()
-            && (&header.inputs, &header.stdin) == (&self.inputs, &self.stdin)
-            && (&header.args, &header.env, header.seed, &header.limits) == (&spec.args, &spec.env, spec.seed, &spec.limits);
+        let is_same = checkpoint.header.task_identity() == self.header(spec).task_identity();
         if !is_same {
             tracing::warn!(path = %self.path.display(), "a checkpoint that is not of this task is left alone; the task begins anew");
         }
         is_same.then_some(checkpoint)
     }
 
-    pub(crate) fn header(&self, spec: &TaskSpec, saved: &SavedState, now_ms: i64) -> CheckpointHeader {
-        CheckpointHeader::new(spec, self.module, self.inputs.clone(), self.stdin.clone(), saved, now_ms)
+    pub(crate) fn header(&self, spec: &TaskSpec) -> CheckpointHeader {
+        CheckpointHeader::new(spec, self.module, self.inputs.clone(), self.stdin.clone())
     }
-}
-
-/// Removes what belongs to jobs that are over or gone.
-pub(crate) fn sweep(data_folder: &Path, is_open: impl Fn(JobId) -> bool) {
-    for (path, name) in files(data_folder) {
-        let job = name.split_once('-').and_then(|(job, _)| job.parse().ok()).map(JobId);
-        if job.is_some_and(|job| !is_open(job))
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::warn!(%error, path = %path.display(), "a checkpoint that nobody needs cannot be removed");
-        }
-    }
-}
-
-/// Removes what arrived and was never accepted: at the start nothing is arriving.
-pub(crate) fn sweep_arrivals(data_folder: &Path) {
-    for (path, _) in files(data_folder).filter(|(_, name)| name.starts_with(ARRIVED)) {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-fn files(data_folder: &Path) -> impl Iterator<Item = (PathBuf, String)> {
-    let files = std::fs::read_dir(data_folder.join("checkpoints")).into_iter().flatten().flatten();
-    files.filter_map(|file| Some((file.path(), file.file_name().into_string().ok()?)))
 }
 
 /// Writes the checkpoints of a running task, piece by piece as its worker sends them.
@@ -271,7 +249,7 @@ impl<'a> Saver<'a> {
 
     fn rest(&self, saved: &SavedState, stdout: &[u8], stderr: &[u8]) -> Generation {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let header = self.place.header(self.spec, saved, i64::try_from(now).unwrap_or(i64::MAX));
+        let header = self.place.header(self.spec).saved(saved, i64::try_from(now).unwrap_or(i64::MAX));
         Generation { header, stdout: stdout.to_vec(), stderr: stderr.to_vec(), state: Vec::new(), files: None }
     }
 }

@@ -1,9 +1,23 @@
 //! The event loop: the one place where state changes.
 
+mod accepting;
 mod books;
+mod checking;
 mod commands;
+mod gossip;
+mod hosting;
+mod network;
+mod peers;
+mod placing;
+mod proving;
+mod requesting;
 mod saving;
 mod scheduling;
+mod states;
+
+pub(crate) use checking::SpotCheck;
+pub(crate) use gossip::{Far, Told};
+pub(crate) use proving::Proof;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
@@ -21,8 +35,10 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::awake::Awake;
 use crate::checkpoints::{self, SaveWish};
+use crate::grid::{Grid, NetNews};
 use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
+use crate::leftovers;
 use crate::policy::{Settings, policy_from};
 use crate::sensing::{self, SensorOrder};
 use crate::submit::Prepared;
@@ -44,6 +60,8 @@ pub(crate) enum Message {
     Sleep(SyncSender<()>),
     /// Which walls stand around workers here; `None` when no worker answers.
     Walls(Option<Walls>),
+    /// From the network.
+    Net(Box<NetNews>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
 }
 
@@ -71,6 +89,11 @@ pub(crate) struct Core {
     leaving: BTreeMap<TaskId, JoinHandle<()>>,
     walls: Option<Walls>,
     key: Option<Key>,
+    grid: Grid,
+    /// Work units a second of a task at full duty, as last seen; 0 before.
+    speed: u64,
+    /// When it worked, by hours of the week.
+    availability: fog_scheduler::Availability,
     is_stopping: bool,
 }
 
@@ -109,7 +132,7 @@ impl Core {
         let now = clock.unix();
         let recovered = store.recover(now)?;
         store.sweep_blobs()?;
-        checkpoints::sweep_arrivals(store.folder());
+        leftovers::sweep_arrivals(&checkpoints::folder(store.folder()));
         if recovered > 0 {
             tracing::info!(recovered, "tasks of the last run go back to the queue");
         }
@@ -121,7 +144,8 @@ impl Core {
         let (duty, _) = watch::channel(Percent::ZERO);
         // Without a key checkpoints would lie open; then there are none, and the log says so.
         let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had")).ok().flatten();
-        Ok(Self {
+        let grid = Grid::new(key.as_ref());
+        let mut this = Self {
             config,
             store,
             clock,
@@ -144,8 +168,13 @@ impl Core {
             leaving: BTreeMap::new(),
             walls: None,
             key,
+            grid,
+            speed: 0,
+            availability: fog_scheduler::Availability::default(),
             is_stopping: false,
-        })
+        };
+        this.start_grid()?;
+        Ok(this)
     }
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
@@ -196,6 +225,11 @@ impl Core {
                     tracing::error!(%error, "a task's news could not be stored");
                 }
             }
+            Message::Net(news) => {
+                if let Err(error) = self.net_news(*news) {
+                    tracing::error!(%error, "what came over the network could not be stored");
+                }
+            }
             Message::Call(command, answer) => self.command(*command, answer),
             Message::Prepared(prepared, answer) => {
                 let reply = prepared.and_then(|prepared| self.accept(prepared));
@@ -206,7 +240,8 @@ impl Core {
 
     fn next_timeout(&self) -> Duration {
         let rules = self.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.clock.moment())));
-        rules.unwrap_or(QUIET_PACE).clamp(Duration::from_millis(5), QUIET_PACE)
+        let quiet = if self.grid.is_busy() { BUSY_PACE } else { QUIET_PACE };
+        rules.unwrap_or(quiet).clamp(Duration::from_millis(5), quiet)
     }
 
     /// What follows from any change: the duty of the workers, new tasks, one event.
@@ -221,6 +256,11 @@ impl Core {
         if let Err(error) = self.fill() {
             tracing::error!(%error, "no task could be started");
         }
+        self.grid_tick();
+        if let Err(error) = self.lend() {
+            tracing::error!(%error, "tasks could not be given to other devices");
+        }
+        self.say_hello();
         let is_working = self.active.values().any(|active| !active.view.frozen);
         self.awake.want(is_working && self.settings.flag("keep_awake") && self.rules.readings().charging != Some(false));
         let has_work = !self.active.is_empty() || self.last_status.counts.queued + self.last_status.counts.running > 0;
@@ -236,6 +276,7 @@ impl Core {
 
     /// Refuses new work, ends the workers, puts their tasks back, closes the books.
     fn shutdown(&mut self) {
+        self.stop_net();
         let jobs: Vec<JobId> = self.active.values().map(|active| active.claim.task.job).collect();
         for job in jobs {
             self.drop_tasks_of(job, "the engine stopped");

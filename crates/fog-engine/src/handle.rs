@@ -10,6 +10,7 @@ use fog_types::ErrorKind;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::core::{Core, Message};
+use crate::grid::NetSettings;
 use crate::views::Clock;
 
 /// Commands that may wait for the loop; more wait at their sender.
@@ -28,6 +29,8 @@ pub struct EngineConfig {
     pub examples: Option<PathBuf>,
     /// What the shell around the engine knows about the device; a phone's battery, for one.
     pub device: Option<DeviceReadings>,
+    /// How it takes part in networks, beside its settings.
+    pub network: NetSettings,
 }
 
 /// A running engine. Cloning shares it; the engine stops on [`Command::Shutdown`].
@@ -79,6 +82,12 @@ impl EngineHandle {
     #[must_use]
     pub fn subscribe(&self) -> EventSubscription {
         EventSubscription(self.events.subscribe())
+    }
+
+    /// Whether the engine has stopped.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        *self.stopped.borrow() || self.stopped.has_changed().is_err()
     }
 
     /// Waits until the engine has stopped.

@@ -6,37 +6,26 @@ use std::path::{Path, PathBuf};
 use fog_api::{ApiError, HistoryView};
 use fog_runtime::{Checkpoint, CheckpointHeader, CheckpointWriter, History, HistoryEnd, HistoryMark, Mark};
 use fog_types::job::MAX_MARKS;
-use fog_types::{ErrorKind, HasKind, JobId, TaskId};
+use fog_types::{ErrorKind, HasKind, TaskId};
 
 use crate::checkpoints::{CheckpointPlace, Parts};
+use crate::leftovers;
 
 /// Where the history of a task lies.
 pub(crate) fn history_path(data_folder: &Path, task: TaskId) -> PathBuf {
-    all(data_folder).join(format!("{}-{}", task.job.0, task.index))
+    folder(data_folder).join(format!("{}-{}", task.job.0, task.index))
 }
 
-fn all(data_folder: &Path) -> PathBuf {
+/// Where all of them lie.
+pub(crate) fn folder(data_folder: &Path) -> PathBuf {
     data_folder.join("histories")
 }
 
 /// Bytes that all histories take.
 fn taken(data_folder: &Path) -> u64 {
-    let folders = std::fs::read_dir(all(data_folder)).into_iter().flatten().flatten();
+    let folders = std::fs::read_dir(folder(data_folder)).into_iter().flatten().flatten();
     let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
     files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
-}
-
-/// Removes the histories of jobs that are gone.
-pub(crate) fn sweep(data_folder: &Path, is_known: impl Fn(JobId) -> bool) {
-    for folder in std::fs::read_dir(all(data_folder)).into_iter().flatten().flatten() {
-        let name = folder.file_name();
-        let job = name.to_str().and_then(|name| name.split_once('-')).and_then(|(job, _)| job.parse().ok());
-        if job.is_some_and(|job| !is_known(JobId(job)))
-            && let Err(error) = std::fs::remove_dir_all(folder.path())
-        {
-            tracing::warn!(%error, folder = %folder.path().display(), "a history cannot be removed");
-        }
-    }
 }
 
 /// Marks that the history of a task holds; none when there is no history.
@@ -59,31 +48,40 @@ pub(crate) struct Historian {
 impl Historian {
     /// Goes on with what is there of this task. None when that is damaged: it is left as it is, and the
     /// work is worth more than its history.
-    pub(crate) fn open(data_folder: &Path, task: TaskId, header: &CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
-        let folder = history_path(data_folder, task);
-        let opened = || -> Result<History, Box<dyn std::error::Error>> {
-            std::fs::create_dir_all(&folder)?;
-            if !History::exists(&folder) {
+    pub(crate) async fn open(data_folder: PathBuf, task: TaskId, header: CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
+        let folder = history_path(&data_folder, task);
+        let at = folder.clone();
+        let opened = tokio::task::spawn_blocking(move || -> Result<History, String> {
+            std::fs::create_dir_all(&at).map_err(|e| e.to_string())?;
+            if !History::exists(&at) {
                 let history = History::new(&header.module, &header.task_identity(), segment);
-                history.write(&folder)?;
-                return Ok(history);
+                return history.write(&at).map(|()| history).map_err(|e| e.to_string());
             }
-            let history = History::read(&folder)?;
+            let history = History::read(&at).map_err(|e| e.to_string())?;
             let is_same = history.task == header.task_identity() && history.segment == segment;
-            if is_same { Ok(history) } else { Err("it is of another task".into()) }
-        };
-        match opened() {
-            Ok(history) => Some(Self { data_folder: data_folder.to_owned(), folder, cap, history, pending: None }),
-            Err(error) => {
-                tracing::warn!(%error, folder = %folder.display(), "the history of a task is not kept");
+            if is_same { Ok(history) } else { Err("it is of another task".to_owned()) }
+        });
+        match opened.await.unwrap_or_else(|e| Err(e.to_string())) {
+            Ok(history) => Some(Self { data_folder, folder, cap, history, pending: None }),
+            Err(problem) => {
+                tracing::warn!(%problem, folder = %folder.display(), "the history of a task is not kept");
                 None
             }
         }
     }
 
+    /// Writes the index, on a thread that may wait for the disk.
+    async fn write(&self) {
+        let (history, folder) = (self.history.clone(), self.folder.clone());
+        let written = tokio::task::spawn_blocking(move || history.write(&folder).map_err(|e| e.to_string()));
+        if let Err(problem) = written.await.unwrap_or_else(|e| Err(e.to_string())) {
+            tracing::warn!(%problem, "a history could not be written");
+        }
+    }
+
     /// The worker, which may have been taken over, came to a mark; its checkpoint follows. Noted before
     /// that, so that no checkpoint on disk lies behind a mark that is not.
-    pub(crate) fn mark(&mut self, mark: Mark, stdout: &[u8]) -> Result<(), HistoryProblem> {
+    pub(crate) async fn mark(&mut self, mark: Mark, stdout: &[u8]) -> Result<(), HistoryProblem> {
         let is_hash = mark.state.len() == 64 && mark.state.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hash || mark.number == 0 || mark.number > MAX_MARKS {
             return Err(HistoryProblem::Nonsense("what it sent is no mark".to_owned()));
@@ -94,10 +92,8 @@ impl Historian {
         if !is_as_before {
             return Err(HistoryProblem::Differs(number));
         }
-        if self.history.marks.len() > known
-            && let Err(error) = self.history.write(&self.folder)
-        {
-            tracing::warn!(%error, "a mark could not be written");
+        if self.history.marks.len() > known {
+            self.write().await;
         }
         self.pending = Some(number);
         Ok(())
@@ -126,17 +122,13 @@ impl Historian {
 
     /// Nothing of it is to be trusted.
     pub(crate) fn forget(&self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            tracing::warn!(%error, folder = %self.folder.display(), "a history cannot be removed");
-        }
+        leftovers::remove(&self.folder);
     }
 
     /// The task has its result.
-    pub(crate) fn end(mut self, units: u64, result_hash: &str) {
+    pub(crate) async fn end(mut self, units: u64, result_hash: &str) {
         self.history.end = Some(HistoryEnd { units, result_hash: Some(result_hash.to_owned()) });
-        if let Err(error) = self.history.write(&self.folder) {
-            tracing::warn!(%error, "the end of a history could not be written");
-        }
+        self.write().await;
     }
 }
 

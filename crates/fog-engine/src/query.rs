@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fog_api::{ApiError, AttemptView, JobDetail, JournalLine, OutputView, Reply, TaskView};
-use fog_store::{JobFilter, Store, StoreError};
-use fog_types::job::Assemble;
-use fog_types::{ErrorKind, HasKind, JobId, TaskId, TaskState};
+use fog_api::{ApiError, AttemptView, GridView, JobDetail, JournalLine, OutputView, PromiseView, Reply, TaskView};
+use fog_scheduler::{Kept, judge_service};
+use fog_store::{JobFilter, JobRow, Store, StoreError};
+use fog_types::job::{Assemble, GridWish};
+use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
 
 use crate::assemble;
 use crate::histories;
@@ -31,8 +32,13 @@ pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Reply, Ap
     Ok(Reply::Jobs(rows.iter().map(job_summary).collect()))
 }
 
-pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32) -> Result<Reply, ApiError> {
-    detail(store, id, tasks_from).map(|detail| Reply::Job(Box::new(detail))).map_err(to_api)
+/// `withheld` is why its tasks are not lent.
+pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>) -> Result<Reply, ApiError> {
+    let mut detail = detail(store, id, tasks_from).map_err(to_api)?;
+    if let (Some(grid), Some(why), false) = (&mut detail.grid, withheld, detail.summary.state.is_final()) {
+        why.clone_into(&mut grid.withheld);
+    }
+    Ok(Reply::Job(Box::new(detail)))
 }
 
 fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreError> {
@@ -71,8 +77,39 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
             .into_iter()
             .map(|line| JournalLine { at_ms: line.at.0, kind: line.kind.as_str().to_owned(), index: line.index, detail: line.detail })
             .collect(),
+        grid: row.grid.map(|wish| grid_view(store, &row, wish)).transpose()?,
         summary: job_summary(&row),
     })
+}
+
+/// What was asked of other devices for a job, and what became of it.
+fn grid_view(store: &Store, row: &JobRow, wish: GridWish) -> Result<GridView, StoreError> {
+    let agreed = store.least_agreed(row.id)?;
+    let finished = row.finished.filter(|_| row.state == JobState::Finished).map(|at| at.0);
+    let kept = judge_service(wish.service, agreed, finished, row.finished.is_some(), row.deadline.0, unix_now());
+    let (promise, why) = match kept {
+        Kept::Open => (PromiseView::Open, String::new()),
+        Kept::Kept => (PromiseView::Kept, String::new()),
+        Kept::Broken(why) => (PromiseView::Broken, why),
+    };
+    let credits = store.credits_of(row.id)?;
+    let checks = store.checks_of(row.id)?;
+    Ok(GridView {
+        service: wish.service,
+        promise,
+        why,
+        withheld: String::new(),
+        devices: wish.devices(),
+        agreed,
+        spent: credits.spent,
+        reserved: credits.reserved,
+        checks,
+    })
+}
+
+fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn log(store: &Store, id: TaskId, stderr: bool) -> Result<Reply, ApiError> {

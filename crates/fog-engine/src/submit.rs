@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fog_api::{ApiError, Command};
 use fog_runtime::Checkpoint;
 use fog_store::{BlobFile, Blobs};
-use fog_types::job::{self, JobFile, Map};
+use fog_types::job::{self, GridWish, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
 
 /// A job whose files are copied and hashed, ready to be accepted.
@@ -18,6 +18,35 @@ pub(crate) struct Prepared {
     pub(crate) copied: Vec<BlobFile>,
     /// A sealed checkpoint that its one task goes on from.
     pub(crate) checkpoint: Option<tempfile::TempPath>,
+    /// Whose it is, when it came from another device.
+    pub(crate) owner: Option<String>,
+    /// That other devices may run it.
+    pub(crate) grid: Option<GridWish>,
+}
+
+/// What a submission says beside its job file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish {
+    pub(crate) grid: Option<GridWish>,
+    pub(crate) deadline_seconds: Option<u64>,
+}
+
+impl Prepared {
+    /// With what the submission says beside its job file.
+    pub(crate) fn with(mut self, wish: Wish) -> Result<Self, ApiError> {
+        if let Some(grid) = wish.grid
+            && !grid.is_sound()
+        {
+            let message = "replicas must lie between 1 and 16, trust between 2 and 1,000,000, spot checks between 0 and 50 %. Nothing was submitted";
+            return Err(refuse(ErrorKind::BadInput, message.to_owned()));
+        }
+        self.grid = wish.grid;
+        if let Some(seconds) = wish.deadline_seconds {
+            self.file.deadline_seconds = seconds;
+            self.file.check().map_err(|e| refuse(e.kind(), e.to_string()))?;
+        }
+        Ok(self)
+    }
 }
 
 /// Reads the job file and copies what it names below `data_folder`.
@@ -43,7 +72,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
         Map::One | Map::Range { .. } => Vec::new(),
     };
     let blobs = Blobs { module, stdin, inputs, items };
-    Ok(Prepared { file, blobs, copied: copier.copied, checkpoint: None })
+    Ok(Prepared { file, blobs, copied: copier.copied, checkpoint: None, owner: None, grid: None })
 }
 
 /// What submitting the file at `path` means: the text of a job file, made up for a module, with the
@@ -52,7 +81,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
 /// # Errors
 /// When the file is too large for a job file or cannot be read.
 pub fn submission(path: &Path) -> Result<Command, ApiError> {
-    let job = |job_file, folder| Ok(Command::Submit { job_file, folder });
+    let job = |job_file, folder| Ok(Command::Submit { job_file, folder, grid: None, deadline_seconds: None });
     let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
     if path.extension().is_some_and(|extension| extension == "wasm") {
         // A TOML string, so that any file name is read back as it is.

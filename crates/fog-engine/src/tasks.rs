@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{
-    Checkpoint, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, SavedState, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram,
-    prepare, result_hash,
+    Checkpoint, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare,
+    result_hash,
 };
 use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
 use fog_types::job::{JobFile, Map};
@@ -31,11 +31,9 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// Of a task whose job wants one.
-    fn historian(&self) -> Option<Historian> {
+    async fn historian(&self) -> Option<Historian> {
         let segments = self.spec.segments?;
-        let nothing = SavedState { bytes: 0, units: 0, memory: 0, whole: true };
-        let header = self.place.header(&self.spec, &nothing, 0);
-        Historian::open(&self.data_folder, self.claim.task, &header, segments.units, self.history_cap)
+        Historian::open(self.data_folder.clone(), self.claim.task, self.place.header(&self.spec), segments.units, self.history_cap).await
     }
 }
 
@@ -120,7 +118,7 @@ async fn attempt_once(
         spec.duty = *duty.borrow_and_update();
         let mut collector = Collector::new(launch)?;
         let mut saver = Saver::new(&launch.place, &launch.spec);
-        let mut historian = launch.historian();
+        let mut historian = launch.historian().await;
         let state = match &saved {
             Some(saved) => {
                 collector.take(FromWorker::Stdout(saved.stdout.clone()))?;
@@ -138,7 +136,7 @@ async fn attempt_once(
             Some(report) => {
                 let end = collector.finish(report)?;
                 if let (Some(historian), TaskEnd::Result { report, hash, .. }) = (historian, &end) {
-                    historian.end(report.units.0, hash);
+                    historian.end(report.units.0, hash).await;
                 }
                 return Ok(end);
             }
@@ -196,7 +194,7 @@ async fn watch_worker(
                 }
                 Some(WorkerEvent::Message(FromWorker::Mark(mark))) => {
                     if let Some(historian) = &mut historian
-                        && let Err(problem) = historian.mark(mark, &collector.stdout_bytes)
+                        && let Err(problem) = historian.mark(mark, &collector.stdout_bytes).await
                     {
                         if matches!(problem, HistoryProblem::Differs(_)) {
                             // One of the two is wrong, and nobody can tell which: it begins anew, history and all.
@@ -248,7 +246,7 @@ pub(crate) struct Collector {
 const MAX_FILES: usize = 10_000;
 
 impl Collector {
-    fn new(launch: &Launch) -> Result<Self, WorkerError> {
+    pub(crate) fn new(launch: &Launch) -> Result<Self, WorkerError> {
         let log = launch.spec.limits.log;
         let writer = || BlobWriter::create(&launch.data_folder, log).map_err(storage);
         Ok(Self {
@@ -262,7 +260,7 @@ impl Collector {
         })
     }
 
-    fn take(&mut self, message: FromWorker) -> Result<(), WorkerError> {
+    pub(crate) fn take(&mut self, message: FromWorker) -> Result<(), WorkerError> {
         match message {
             FromWorker::Stdout(bytes) => {
                 self.stdout.write(&bytes).map_err(storage)?;
@@ -293,7 +291,7 @@ impl Collector {
         Ok(())
     }
 
-    fn finish(self, report: Report) -> Result<TaskEnd, WorkerError> {
+    pub(crate) fn finish(self, report: Report) -> Result<TaskEnd, WorkerError> {
         let stdout = self.stdout.finish().map_err(storage)?;
         let stderr = self.stderr.finish().map_err(storage)?;
         let limit = |what: &str| format!("it reached its limit of {what}");

@@ -144,6 +144,7 @@ pub(crate) fn job_summary(row: &JobRow) -> JobSummary {
         deadline_ms: row.deadline.0,
         finished_ms: row.finished.map(|at| at.0),
         problem: row.problem.clone(),
+        is_grid: row.grid.is_some(),
         is_picture: matches!(row.file.assemble, Assemble::Tiles { .. }),
     }
 }

@@ -60,15 +60,6 @@ impl Default for Abilities {
     }
 }
 
-/// A rewritten module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instrumented {
-    /// The module; needs the multi-memory proposal to run.
-    pub module: Vec<u8>,
-    /// Whether it can be stopped and continued.
-    pub can_stop: bool,
-}
-
 /// Names between a rewritten module and its host.
 pub mod names {
     /// No module may export a name that begins so, or import from a module whose name does.

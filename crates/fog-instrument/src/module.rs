@@ -12,10 +12,10 @@ use wasmparser::{Operator, WasmFeatures};
 
 use self::input::{Input, Section, add_main, read};
 use self::write::write;
+use crate::Abilities;
 use crate::calls::{Behaviour, CallGraph};
 use crate::nans::Nans;
 use crate::plan::{Nowhere, Plan};
-use crate::{Abilities, Instrumented};
 
 /// A module cannot be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -154,13 +154,14 @@ impl Shape {
     }
 }
 
-/// Rewrites `module`, which must be valid under `features`.
+/// Rewrites `module`, which must be valid under `features`. What comes out needs the multi-memory
+/// proposal to run.
 ///
 /// The host must not give it anything that an `externref` can hold: in a saved frame it is null.
 ///
 /// # Errors
 /// [`Error`] with the reason; never panics on any input.
-pub fn instrument(module: &[u8], features: WasmFeatures, abilities: Abilities) -> Result<Instrumented, Error> {
+pub fn instrument(module: &[u8], features: WasmFeatures, abilities: Abilities) -> Result<Vec<u8>, Error> {
     let mut input = read(module, features)?;
     let main = add_main(&mut input)?;
     if !abilities.canonical_nans {
@@ -169,11 +170,10 @@ pub fn instrument(module: &[u8], features: WasmFeatures, abilities: Abilities) -
     let can_stop = abilities.stop;
     let moves_references = can_stop && input.moves_references();
     // Most modules have no references where they may stop; that is seen when their frames are written.
-    let module = match rewrite(&input, main, can_stop, moves_references)? {
-        Some(module) => module,
-        None => rewrite(&input, main, can_stop, true)?.ok_or(Error::Shape)?,
-    };
-    Ok(Instrumented { module, can_stop })
+    match rewrite(&input, main, can_stop, moves_references)? {
+        Some(module) => Ok(module),
+        None => rewrite(&input, main, can_stop, true)?.ok_or(Error::Shape),
+    }
 }
 
 /// `None` when a function turns out to hold references where it may stop.

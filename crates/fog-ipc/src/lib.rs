@@ -13,5 +13,5 @@ mod token;
 
 pub use client::{Client, ClientError, Events};
 pub use frame::{FrameError, MAX_FRAME_BYTES, decode, encode};
-pub use listener::{Endpoint, endpoint, is_served};
+pub use listener::{Endpoint, endpoint};
 pub use server::{EventStream, Service, serve};

@@ -39,7 +39,7 @@ fn address(data_folder: &Path) -> PathBuf {
 }
 
 /// Whether an engine answers there now.
-pub async fn is_served(address: &Path) -> bool {
+async fn is_served(address: &Path) -> bool {
     connect(address).await.is_ok()
 }
 

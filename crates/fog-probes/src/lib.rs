@@ -19,3 +19,9 @@ pub use input::InputSource;
 pub use sensors::{SensorConfig, Sensors};
 pub use sleep::{BeforeSleep, watch_sleep};
 pub use trace::{TraceError, TraceLine, parse_trace};
+
+/// What this machine calls itself; empty when it does not say.
+#[must_use]
+pub fn host_name() -> String {
+    sysinfo::System::host_name().unwrap_or_default()
+}

@@ -54,9 +54,9 @@ pub struct CheckpointHeader {
 }
 
 impl CheckpointHeader {
-    /// Of a task with the given module and inputs, and what its worker says it has saved.
+    /// Of a task with the given module and inputs that has not begun.
     #[must_use]
-    pub fn new(spec: &crate::TaskSpec, module: blake3::Hash, inputs: Vec<(String, String)>, stdin: Option<String>, saved: &SavedState, now_ms: i64) -> Self {
+    pub fn new(spec: &crate::TaskSpec, module: blake3::Hash, inputs: Vec<(String, String)>, stdin: Option<String>) -> Self {
         Self {
             format: CHECKPOINT_FORMAT,
             state_version: SNAPSHOT_VERSION,
@@ -69,10 +69,16 @@ impl CheckpointHeader {
             stdin,
             limits: spec.limits.clone(),
             seed: spec.seed,
-            units: saved.units,
-            memory: saved.memory,
-            taken_ms: now_ms,
+            units: 0,
+            memory: 0,
+            taken_ms: 0,
         }
+    }
+
+    /// Of what its worker says it has saved.
+    #[must_use]
+    pub fn saved(self, saved: &SavedState, now_ms: i64) -> Self {
+        Self { units: saved.units, memory: saved.memory, taken_ms: now_ms, ..self }
     }
 
     /// BLAKE3 of everything that decides what the task does: module, arguments, environment, inputs,

@@ -84,9 +84,9 @@ pub fn validate(module: &[u8]) -> Result<(), CompileError> {
 /// [`CompileError`]; the module is refused whole.
 pub fn compile(module: &[u8], kind: EngineKind) -> Result<Vec<u8>, CompileError> {
     require_binary(module)?;
-    let instrumented = instrument(module, accepted(), Abilities::default()).map_err(|e| CompileError::Invalid { message: e.to_string() })?;
+    let rewritten = instrument(module, accepted(), Abilities::default()).map_err(|e| CompileError::Invalid { message: e.to_string() })?;
     let engine = engine(kind, 1 << 20)?;
-    engine.precompile_module(&instrumented.module).map_err(|e| CompileError::Invalid { message: format!("{e:#}") })
+    engine.precompile_module(&rewritten).map_err(|e| CompileError::Invalid { message: format!("{e:#}") })
 }
 
 fn require_binary(module: &[u8]) -> Result<(), CompileError> {
@@ -111,7 +111,7 @@ mod tests {
             (func $b (type $op) (i32.add (call $a (local.get 0)) (i32.const 1)))
             (func (export "_start") (local funcref)
                 (local.set 0 (table.get (i32.const 1))) (drop (call_indirect (type $op) (i32.const 0) (i32.const 1))) (table.set (i32.const 0) (local.get 0))))"#;
-        let rewritten = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap().module;
+        let rewritten = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap();
         let seen = blake3::hash(&rewritten).to_hex();
         assert_eq!((COST_VERSION, REWRITING_VERSION, &seen.as_str()[..16]), (1, 4, "2aad3e23d0b01f8b"));
     }

@@ -11,7 +11,7 @@ use crate::protocol::Mark;
 use crate::run::SLICE_UNITS;
 
 /// Version of the folder.
-pub const HISTORY_FORMAT: u32 = 2;
+const HISTORY_FORMAT: u32 = 2;
 const INDEX: &str = "history.json";
 /// Longest index that is read: ten thousand marks take about 1.5 MB.
 const MAX_INDEX_BYTES: u64 = 16 << 20;
@@ -122,13 +122,25 @@ impl History {
         if std::fs::metadata(&path).map_err(file)?.len() > MAX_INDEX_BYTES {
             return Err(damaged("it is too long".to_owned()));
         }
-        let history: Self = serde_json::from_slice(&std::fs::read(&path).map_err(file)?).map_err(|e| damaged(e.to_string()))?;
+        Self::parse(&std::fs::read(&path).map_err(file)?).map_err(damaged)
+    }
+
+    /// From the bytes of an index, which may come from anywhere.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, HistoryError> {
+        Self::parse(bytes).map_err(|problem| HistoryError::Damaged { path: PathBuf::from("what was sent"), problem })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let history: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if history.format != HISTORY_FORMAT {
-            return Err(damaged(format!("it has format {}, this program reads {HISTORY_FORMAT}", history.format)));
+            return Err(format!("it has format {}, this program reads {HISTORY_FORMAT}", history.format));
         }
         let rises = history.marks.windows(2).all(|pair| follows(&pair[0].mark, &pair[1].mark));
         if !rises || history.segment == 0 || !history.segment.is_multiple_of(SLICE_UNITS) {
-            return Err(damaged("its marks make no sense".to_owned()));
+            return Err("its marks make no sense".to_owned());
         }
         Ok(history)
     }

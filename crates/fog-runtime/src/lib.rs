@@ -24,7 +24,7 @@ mod worker;
 pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
 pub use compile::{CompileError, EngineKind, compile, validate};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
-pub use history::{HISTORY_FORMAT, History, HistoryEnd, HistoryError, HistoryMark};
+pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
 pub use host::{Worker, WorkerError, WorkerEvent, check_walls, prepare};
 pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
 pub use program::WorkerProgram;

@@ -1,11 +1,14 @@
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fog_types::{BlobId, ByteCount, UnixMillis};
 use rusqlite::{OptionalExtension, params};
 
 use crate::{Store, StoreError};
+
+/// How much may wait for the disk while more arrives.
+const SYNC_EVERY: u64 = 16 << 20;
 
 /// Bytes on their way into the store: written and hashed, not yet named.
 ///
@@ -51,6 +54,86 @@ impl BlobFile {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+}
+
+/// A blob that arrives over several tries, in a file that outlives them.
+#[derive(Debug)]
+pub struct BlobIntake {
+    path: PathBuf,
+    file: File,
+    hasher: blake3::Hasher,
+    size: u64,
+    synced: u64,
+}
+
+impl BlobIntake {
+    /// Begins at `path`, or goes on with the whole pieces of `piece` bytes that an earlier try left there;
+    /// those are read once. `size` is that of the whole blob.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the file cannot be used.
+    pub fn resume(path: &Path, piece: u64, size: u64) -> Result<Self, StoreError> {
+        let at = |source| StoreError::File { path: path.to_owned(), source };
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(at)?;
+        let found = file.metadata().map_err(at)?.len();
+        let kept = if found == size { found } else { found.min(size) / piece * piece };
+        file.set_len(kept).map_err(at)?;
+        let mut hasher = blake3::Hasher::new();
+        // The file's place is then at its end.
+        let size = io::copy(&mut file, &mut hasher).map_err(at)?;
+        Ok(Self { path: path.to_owned(), file, hasher, size, synced: size })
+    }
+
+    /// Bytes that are there.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when writing fails; nothing of them is there then.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if let Err(source) = self.file.write_all(bytes) {
+            // Should this fail as well, the hash at the end finds it.
+            let _ = self.file.set_len(self.size).and_then(|()| self.file.seek(SeekFrom::Start(self.size)));
+            return Err(StoreError::File { path: self.path.clone(), source });
+        }
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The file, each time many bytes have come: whoever syncs it beside this leaves less for the end.
+    pub fn to_sync(&mut self) -> Option<File> {
+        if self.size - self.synced < SYNC_EVERY {
+            return None;
+        }
+        self.synced = self.size;
+        self.file.try_clone().ok()
+    }
+
+    /// Checks and makes durable what has arrived, and takes its file out of the place it arrived at.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when it is not `id`; it is deleted then, so that the next try begins anew.
+    /// [`StoreError::File`] when the disk refuses.
+    pub fn finish(self, folder: &Path, id: BlobId) -> Result<BlobFile, StoreError> {
+        let at = |source| StoreError::File { path: self.path.clone(), source };
+        if *self.hasher.finalize().as_bytes() != id.0 {
+            std::fs::remove_file(&self.path).map_err(at)?;
+            return Err(StoreError::Damaged(format!("what was fetched is not {id}")));
+        }
+        self.file.sync_all().map_err(at)?;
+        // A name of its own: under the old one another transfer may begin.
+        let incoming = folder.join("incoming");
+        std::fs::create_dir_all(&incoming).map_err(at)?;
+        let mut own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?;
+        std::fs::rename(&self.path, own.path()).map_err(at)?;
+        *own.as_file_mut() = self.file;
+        Ok(BlobFile { file: own, id, size: self.size })
     }
 }
 

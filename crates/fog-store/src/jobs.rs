@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use fog_types::job::JobFile;
+use fog_types::job::{GridWish, JobFile};
 use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct NewJob {
     pub blobs: Blobs,
     /// Who submitted it, in words.
     pub owner: String,
+    /// That other devices may run it; only this one without.
+    pub grid: Option<GridWish>,
     /// Now.
     pub now: UnixMillis,
 }
@@ -63,6 +65,8 @@ pub struct JobRow {
     pub failures_in_row: u32,
     /// Why it failed or was stopped; empty if it was not.
     pub problem: String,
+    /// That other devices may run it.
+    pub grid: Option<GridWish>,
 }
 
 /// Which jobs to list.
@@ -78,7 +82,7 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, deadline_ms, finished_ms, tasks_total, tasks_finished, units, failures_in_row, problem";
+const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, deadline_ms, finished_ms, tasks_total, tasks_finished, units, failures_in_row, problem, grid";
 
 impl Store {
     /// Accepts a job: its row, its tasks and its claim on its blobs, all or nothing.
@@ -89,11 +93,12 @@ impl Store {
         let transaction = self.db.transaction()?;
         let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
         transaction.execute(
-            "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total)
-             VALUES (:name, :owner, :spec, :blobs, 'queued', :priority, :created, :deadline, :total)",
+            "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, grid)
+             VALUES (:name, :owner, :spec, :blobs, 'queued', :priority, :created, :deadline, :total, :grid)",
             named_params! {
                 ":name": job.file.name, ":owner": job.owner, ":spec": to_json(&job.file)?, ":blobs": to_json(&job.blobs)?,
                 ":priority": job.file.priority, ":created": job.now.0, ":deadline": deadline, ":total": job.file.task_count(),
+                ":grid": job.grid.as_ref().map(to_json).transpose()?,
             },
         )?;
         let id = JobId(transaction.last_insert_rowid().unsigned_abs());
@@ -239,5 +244,6 @@ fn read(row: &Row<'_>) -> Result<JobRow, StoreError> {
         units: WorkUnits(row.get(10)?),
         failures_in_row: row.get(11)?,
         problem: row.get(12)?,
+        grid: row.get::<_, Option<String>>(13)?.as_deref().map(from_json).transpose()?,
     })
 }

@@ -22,10 +22,14 @@ pub enum JournalKind {
     Resumed,
     /// The user cancelled a job.
     Cancelled,
+    /// A device was given a task whose result is known, or had to show how it came to one; the detail says
+    /// which device and what came of it.
+    Checked,
 }
 
 impl JournalKind {
-    const ALL: [Self; 8] = [Self::Accepted, Self::Result, Self::AttemptFailed, Self::Finished, Self::Failed, Self::Paused, Self::Resumed, Self::Cancelled];
+    const ALL: [Self; 9] =
+        [Self::Accepted, Self::Result, Self::AttemptFailed, Self::Finished, Self::Failed, Self::Paused, Self::Resumed, Self::Cancelled, Self::Checked];
 
     /// The word used in the database and in JSON.
     #[must_use]
@@ -39,6 +43,7 @@ impl JournalKind {
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::Cancelled => "cancelled",
+            Self::Checked => "checked",
         }
     }
 }
@@ -70,6 +75,14 @@ pub(crate) fn note(db: &Connection, now: UnixMillis, kind: JournalKind, job: Opt
 }
 
 impl Store {
+    /// Notes what changed nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses.
+    pub fn note(&mut self, now: UnixMillis, kind: JournalKind, job: JobId, index: Option<u32>, detail: &str) -> Result<(), StoreError> {
+        note(&self.db, now, kind, Some(job), index, detail)
+    }
+
     /// The newest lines about a job, oldest first.
     ///
     /// # Errors

@@ -5,7 +5,9 @@
 //! No policy lives here; the engine decides what changes.
 
 mod blobs;
+mod credits;
 mod error;
+mod grid;
 mod history;
 mod jobs;
 mod journal;
@@ -13,8 +15,10 @@ mod migrations;
 mod settings;
 mod tasks;
 
-pub use blobs::{BlobFile, BlobWriter};
+pub use blobs::{BlobFile, BlobIntake, BlobWriter};
+pub use credits::CreditRow;
 pub use error::StoreError;
+pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::Sample;
 pub use jobs::{Blobs, JobFilter, JobRow, NewJob};
 pub use journal::{JournalKind, JournalRow};
@@ -22,6 +26,7 @@ pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, TaskResult, T
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -33,6 +38,9 @@ pub struct Store {
     /// Released by the system when the process ends, however it ends.
     _lock: File,
 }
+
+/// Longest wait for a lock that is about to go.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Store {
     /// Opens the data folder, making it when it is new, and brings an older schema up to date.
@@ -48,10 +56,16 @@ impl Store {
         make_private_folder(folder).map_err(at(folder))?;
         let lock_path = folder.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
+        let begun = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A killed engine may leave a worker between its fork and its exec, which holds the lock for
+                // that moment.
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(Duration::from_millis(10)),
+                Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
+                Err(TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
+            }
         }
         let mut db = Connection::open(folder.join("fog.sqlite"))?;
         // FULL: a result that was acknowledged survives a power cut, at one fsync a transaction.

@@ -27,6 +27,8 @@ pub struct TaskRow {
     pub memory: u64,
     /// Identity of the result.
     pub result_hash: Option<String>,
+    /// Devices that came to it.
+    pub agreed: u32,
     /// Standard output.
     pub stdout: Option<BlobId>,
     /// Standard error.
@@ -93,6 +95,8 @@ pub struct TaskResult {
     pub memory: u64,
     /// Identity of the result.
     pub result_hash: String,
+    /// Devices that came to it; 1 when nobody was asked to compare.
+    pub agreed: u32,
     /// Standard output.
     pub stdout: BlobId,
     /// Standard error.
@@ -127,7 +131,7 @@ pub enum Failure {
     Final,
 }
 
-const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms";
+const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms, agreed";
 
 impl Store {
     /// Puts every task that was running back in the queue: the worker died with the last engine.
@@ -137,8 +141,17 @@ impl Store {
     /// [`StoreError`] when the database cannot be changed.
     pub fn recover(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
         let transaction = self.db.transaction()?;
-        transaction.execute("UPDATE attempts SET outcome = 'interrupted', detail = 'the engine stopped', ended_ms = ?1 WHERE outcome = 'running'", [now.0])?;
-        let count = transaction.execute("UPDATE tasks SET state = 'queued', permille = 0 WHERE state = 'running'", [])?;
+        transaction.execute(
+            "UPDATE attempts SET outcome = 'interrupted', detail = 'the engine stopped', ended_ms = ?1 WHERE outcome = 'running'
+             AND id NOT IN (SELECT attempt FROM leases)",
+            [now.0],
+        )?;
+        // What another device has goes on there.
+        let count = transaction.execute(
+            "UPDATE tasks SET state = 'queued', permille = 0 WHERE state = 'running'
+             AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.job_id = tasks.job_id AND leases.idx = tasks.idx)",
+            [],
+        )?;
         transaction.commit()?;
         Ok(count)
     }
@@ -152,7 +165,7 @@ impl Store {
             .db
             .prepare_cached(
                 "SELECT tasks.job_id, tasks.idx FROM jobs JOIN tasks ON tasks.job_id = jobs.id AND tasks.state = 'queued'
-                 WHERE jobs.state IN ('queued', 'running') AND tasks.not_before_ms <= ?1
+                 WHERE jobs.state IN ('queued', 'running') AND jobs.grid IS NULL AND tasks.not_before_ms <= ?1
                  ORDER BY jobs.priority DESC, jobs.id, tasks.idx LIMIT 1",
             )?
             .query_row([now.0], |row| Ok(TaskId { job: JobId(row.get(0)?), index: row.get(1)? }))
@@ -182,7 +195,7 @@ impl Store {
     pub fn next_retry(&self, now: UnixMillis) -> Result<Option<UnixMillis>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT min(tasks.not_before_ms) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
-             WHERE tasks.state = 'queued' AND tasks.not_before_ms > ?1 AND jobs.state IN ('queued', 'running')",
+             WHERE tasks.state = 'queued' AND tasks.not_before_ms > ?1 AND jobs.grid IS NULL AND jobs.state IN ('queued', 'running')",
         )?;
         Ok(query.query_row([now.0], |row| row.get::<_, Option<i64>>(0))?.map(UnixMillis))
     }
@@ -223,11 +236,12 @@ impl Store {
         transaction.execute(
             "UPDATE tasks SET state = 'finished', permille = 1000, exit_code = :exit, units = :units, active_ms = :active, memory = :memory,
              result_hash = :hash, stdout = :stdout, stderr = :stderr, stdout_dropped = :out_dropped, stderr_dropped = :err_dropped,
-             finished_ms = :now WHERE job_id = :job AND idx = :idx",
+             finished_ms = :now, agreed = :agreed WHERE job_id = :job AND idx = :idx",
             named_params! {
                 ":exit": result.exit_code, ":units": to_sql(result.units.0), ":active": to_sql(result.active_millis), ":memory": to_sql(result.memory),
                 ":hash": result.result_hash, ":stdout": result.stdout.to_string(), ":stderr": result.stderr.to_string(),
                 ":out_dropped": to_sql(result.stdout_dropped), ":err_dropped": to_sql(result.stderr_dropped), ":now": now.0, ":job": job.0, ":idx": index,
+                ":agreed": result.agreed,
             },
         )?;
         {
@@ -428,5 +442,6 @@ fn read(row: &Row<'_>) -> Result<TaskRow, StoreError> {
         problem: row.get(15)?,
         started: row.get::<_, Option<i64>>(16)?.map(UnixMillis),
         finished: row.get::<_, Option<i64>>(17)?.map(UnixMillis),
+        agreed: row.get(18)?,
     })
 }

@@ -20,7 +20,7 @@ fn job(store: &mut Store, tasks: i64, priority: i8) -> JobId {
     let module = blob(store, b"module", 0).unwrap();
     let file = JobFile { map: Map::Range { from: 0, to: tasks }, priority, ..JobFile::for_module("test", "m.wasm") };
     let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
-    store.insert_job(&NewJob { file, blobs, owner: "me".to_owned(), now: UnixMillis(0) }).unwrap()
+    store.insert_job(&NewJob { file, blobs, owner: "me".to_owned(), grid: None, now: UnixMillis(0) }).unwrap()
 }
 
 fn result(store: &mut Store) -> TaskResult {
@@ -31,6 +31,7 @@ fn result(store: &mut Store) -> TaskResult {
         active_millis: 5,
         memory: 1,
         result_hash: "hash".to_owned(),
+        agreed: 1,
         stdout: log,
         stderr: log,
         stdout_dropped: 0,
@@ -139,6 +140,19 @@ fn failures_before_an_advance_are_not_in_a_row_with_those_behind_it() {
     assert_eq!(store.task(released.task).unwrap().attempts, 1);
 }
 
+/// What an engine that was killed leaves behind for a moment.
+#[test]
+fn a_lock_that_is_about_to_go_is_waited_for() {
+    let (folder, store) = store();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse { .. })));
+    let going = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(store);
+    });
+    Store::open(folder.path()).unwrap();
+    going.join().unwrap();
+}
+
 fn broke() -> FailedAttempt {
     FailedAttempt { problem: "it broke".to_owned(), units: WorkUnits(1), exit_code: None, logs: None }
 }
@@ -230,4 +244,29 @@ fn settings_and_samples_round_trip() {
     assert!(points.len() <= 11, "{}", points.len());
     assert_eq!(points.iter().map(|p| p.units.0).sum::<u64>(), 60);
     assert_eq!(store.totals_since(UnixMillis(0)).unwrap().0, 1_800_000);
+}
+
+#[test]
+fn a_blob_that_arrives_in_pieces_goes_on_after_its_last_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("part");
+    let bytes: Vec<u8> = (0..1000u32).map(|n| n as u8).collect();
+    let id = BlobId(*blake3::hash(&bytes).as_bytes());
+    let resume = || BlobIntake::resume(&path, 100, 1000).unwrap();
+    let mut intake = resume();
+    intake.write(&bytes[..250]).unwrap();
+    drop(intake);
+    let mut intake = resume();
+    assert_eq!(intake.size(), 200, "a torn piece is fetched again");
+    intake.write(&bytes[200..]).unwrap();
+    drop(intake);
+    // Whole, but the engine stopped before it was taken.
+    let file = resume().finish(folder.path(), id).unwrap();
+    assert_eq!((file.id(), file.size(), std::fs::read(file.path()).unwrap()), (id, 1000, bytes));
+    assert!(!path.exists());
+    // What is not what it should be is not kept for the next try.
+    let mut wrong = resume();
+    wrong.write(&[7; 1000]).unwrap();
+    assert!(matches!(wrong.finish(folder.path(), id), Err(StoreError::Damaged(_))));
+    assert_eq!(resume().size(), 0);
 }

@@ -44,12 +44,21 @@ enum Chore {
     },
     /// Measure, beside peers where there are any
     Bench,
+    /// Simulate thousands of devices in virtual time: completion, waste, fairness, liars. Some minutes
+    Sim {
+        /// Devices
+        #[arg(long, default_value_t = 10_000)]
+        nodes: usize,
+        /// Tasks
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: u64,
+    },
     /// Run the coverage-guided fuzz targets of tests/fuzz
     Fuzz {
         /// Inputs for each target
         #[arg(long, default_value_t = 1_000_000)]
         runs: u64,
-        /// Only this one: job_file, ipc_frame, worker_frame, module, instrument or checkpoint
+        /// Only this one: job_file, ipc_frame, worker_frame, grid_message, mesh_packet, module, instrument or checkpoint
         target: Option<String>,
     },
     /// Build the window's files into dist/
@@ -70,6 +79,10 @@ fn main() -> anyhow::Result<()> {
         Chore::Run { headless, release } => run::run(headless, release),
         Chore::Test { full, only_window } => test::test(full, only_window),
         Chore::Bench => bench::bench(),
+        Chore::Sim { nodes, tasks } => {
+            let (nodes, tasks) = (nodes.to_string(), tasks.to_string());
+            shell::sh("cargo", &["run", "--quiet", "--release", "--locked", "-p", "fog-sim", "--", "--nodes", &nodes, "--tasks", &tasks])
+        }
         Chore::Fuzz { runs, target } => fuzz::fuzz(runs, target.as_deref()),
         Chore::Ui { release } => ui::build(release),
         Chore::Examples => examples::build("debug"),

@@ -22,6 +22,8 @@ const TEST: &[&str] = &[
     "imagemagick",
     "dpkg-dev",
     "fonts-dejavu-core",
+    "iproute2",
+    "nftables",
 ];
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1"];
 

@@ -18,6 +18,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 fn rewrite(wasm: &[u8]) {
     if let Ok(rewritten) = instrument(wasm, accepted(), Abilities::default()) {
         let mut validator = Validator::new_with_features(accepted() | WasmFeatures::MULTI_MEMORY);
-        validator.validate_all(&rewritten.module).expect("a valid module");
+        validator.validate_all(&rewritten).expect("a valid module");
     }
 }

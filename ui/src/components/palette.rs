@@ -3,7 +3,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::bridge;
-use crate::state::{Page, act, estimate_file, export_settings, go, import_settings, refresh, show_checks, submit_file, submitted, t, ui, words};
+use crate::state::{Page, act, estimate_file, export_settings, go, import_settings, refresh, show_checks, submit_example, submit_file, t, ui, words};
 
 /// What lies over the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
         match action {
             Action::Go(page) => go(page),
             Action::Do(command) => act(command),
-            Action::Example(name) => spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name }).await) }),
+            Action::Example(name) => submit_example(name),
             Action::Run(run) => run(),
         }
     };

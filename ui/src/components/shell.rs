@@ -6,7 +6,7 @@ use crate::bridge;
 use crate::components::palette::{Overlay, Palette, Shortcuts};
 use crate::components::pill::Pill;
 use crate::components::welcome::Welcome;
-use crate::pages::{history::History, home::Home, jobs::Jobs, settings::Settings};
+use crate::pages::{history::History, home::Home, jobs::Jobs, network::Network, settings::Settings};
 use crate::state::{Page, go, refresh, setting, t, ui, words};
 
 /// Everything in the window.
@@ -42,6 +42,7 @@ pub fn Shell() -> impl IntoView {
     let body = move || match ui().page.get() {
         Page::Home => view! { <Home /> }.into_any(),
         Page::Jobs => view! { <Jobs /> }.into_any(),
+        Page::Network => view! { <Network /> }.into_any(),
         Page::History => view! { <History /> }.into_any(),
         Page::Settings => view! { <Settings /> }.into_any(),
     };
@@ -74,6 +75,7 @@ fn Rail() -> impl IntoView {
         let icon = match page {
             Page::Home => lu::LuHouse,
             Page::Jobs => lu::LuListChecks,
+            Page::Network => lu::LuNetwork,
             Page::History => lu::LuChartLine,
             Page::Settings => lu::LuSettings,
         };

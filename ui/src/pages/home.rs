@@ -6,8 +6,9 @@ use crate::bridge;
 use crate::components::pill::Pause;
 use crate::components::reasons::{Reasons, headline};
 use crate::components::ring::Ring;
+use crate::components::wish::Where;
 use crate::pages::history::Sparkline;
-use crate::state::{act, estimate_file, open_job, submit_file, submitted, t, ui, words};
+use crate::state::{act, estimate_file, open_job, submit_example, submit_file, t, ui, words};
 
 /// Am I working, for whom, and if not, why not: in one glance.
 #[component]
@@ -97,15 +98,15 @@ pub fn Invitation() -> impl IntoView {
             examples.set(list);
         }
     });
-    let run = |name: String| spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name }).await) });
     view! {
         <section class="card stack" aria-label=move || t("try-example")>
+            <Where />
             <Show when=move || !examples.with(Vec::is_empty)>
                 <h2>{move || t("try-example")}</h2>
                 <p class="meta">{move || t("try-example-why")}</p>
                 <div class="row">
                     <For each=move || examples.get() key=|e| e.name.clone() let:example>
-                        <button id=format!("example-{}", example.name) on:click={ let name = example.name.clone(); move |_| run(name.clone()) }>{example.title.clone()}</button>
+                        <button id=format!("example-{}", example.name) on:click={ let name = example.name.clone(); move |_| submit_example(name.clone()) }>{example.title.clone()}</button>
                     </For>
                 </div>
             </Show>

@@ -5,6 +5,7 @@ use leptos::task::spawn_local;
 
 use crate::bridge;
 use crate::components::ask::Ask;
+use crate::pages::elsewhere::{Elsewhere, Seen};
 use crate::pages::jobs::State;
 use crate::state::{act, say, t, ui, words};
 
@@ -13,6 +14,7 @@ use crate::state::{act, say, t, ui, words};
 pub fn Job(id: u64) -> impl IntoView {
     let detail = RwSignal::new(None::<JobDetail>);
     let picture = RwSignal::new(None::<String>);
+    let seen = Seen::default();
     Effect::new(move |_| {
         ui().job_changed.track();
         spawn_local(async move {
@@ -37,13 +39,13 @@ pub fn Job(id: u64) -> impl IntoView {
     view! {
         <section class="stack" aria-label=move || t("page-jobs")>
             <div class="row"><button class="plain" on:click=move |_| ui().job.set(None)>"‹ " {move || t("back")}</button></div>
-            {move || detail.get().map(|detail| view! { <Detail detail picture /> })}
+            {move || detail.get().map(|detail| view! { <Detail detail picture seen /> })}
         </section>
     }
 }
 
 #[component]
-fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>) -> impl IntoView {
+fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> impl IntoView {
     let job = detail.summary.clone();
     let id = job.id;
     let change = move |action| act(Command::ChangeJob { id, action });
@@ -89,6 +91,7 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>) -> impl IntoView
         {move || picture.get().map(|source| view! {
             <div class="card"><h2>{move || t("job-result-picture")}</h2><img class="picture" id="picture" src=source alt=move || t("job-result-picture") /></div>
         })}
+        {detail.grid.map(|grid| view! { <Elsewhere id grid is_over=job.state.is_final() seen /> })}
         {(concat && done > 0).then(|| view! { <Assembled id done /> })}
         <div class="card scroll">
             <h2>{move || t("job-task-list")}</h2>

@@ -7,13 +7,16 @@ use fog_store::{JobFilter, Sample, StoreError};
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
 use super::{Core, QUIET_PACE, Span};
+use crate::grid::content;
 use crate::query::to_api;
-use crate::{checkpoints, histories, views};
+use crate::{checkpoints, histories, leftovers, views};
 
 /// Length of one point of history.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
 /// How long points are kept.
 const HISTORY_KEPT_MILLIS: i64 = 400 * 86_400_000;
+/// How long the beginning of a file is kept that nobody goes on fetching.
+const TRANSFER_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 impl Core {
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, ApiError> {
@@ -25,6 +28,7 @@ impl Core {
             status: self.last_status.clone(),
             jobs: rows.iter().map(views::job_summary).collect(),
             settings: self.settings.values().clone(),
+            network: self.network_view(),
             data_folder: self.store.folder().display().to_string(),
             attached: false,
         })
@@ -134,6 +138,9 @@ impl Core {
                     self.drop_tasks_of(id, "the deadline passed");
                     self.announce_job(id);
                     let _ = self.announce_end(id, Some(JobState::Failed));
+                    if let Err(error) = self.sync_requester().and_then(|()| self.host_ended(id)) {
+                        tracing::error!(%error, "other devices were not told that a deadline passed");
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
@@ -143,11 +150,14 @@ impl Core {
             tracing::error!(%error, "old jobs cannot be removed");
         }
         // Where it cannot be told how a job is, its files stay.
-        checkpoints::sweep(self.store.folder(), |id| match self.store.job(id) {
-            Ok(job) => !job.state.is_final(),
-            Err(error) => !matches!(error, StoreError::NoJob(_)),
-        });
-        histories::sweep(self.store.folder(), |id| !matches!(self.store.job(id), Err(StoreError::NoJob(_))));
+        let job = |id| match self.store.job(id) {
+            Ok(job) => Some(job.state),
+            Err(StoreError::NoJob(_)) => None,
+            Err(_) => Some(JobState::Running),
+        };
+        leftovers::sweep(&checkpoints::folder(self.store.folder()), |id| job(id).is_some_and(|state| !state.is_final()));
+        leftovers::sweep(&histories::folder(self.store.folder()), |id| job(id).is_some());
+        leftovers::sweep_old(&content::folder(self.store.folder()), TRANSFER_KEPT);
         if self.snoozed_until.is_some_and(|until| until <= now) {
             let _ = self.set_snooze(None);
         }

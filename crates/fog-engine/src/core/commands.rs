@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine as _;
 use fog_api::{ApiError, Command, EventBody, JobAction, Reply};
@@ -17,19 +18,36 @@ use crate::doctor;
 use crate::policy::{Settings, policy_from};
 use crate::query::{self, to_api};
 use crate::sensing::SensorOrder;
-use crate::submit::{self, Prepared};
+use crate::submit::{self, Prepared, Wish};
 use crate::views::{self};
 
 impl Core {
     pub(super) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let reply = match command {
             Command::SubmitCheckpoint { path } => return self.submit_checkpoint(path.into(), answer),
-            Command::Submit { job_file, folder } => return self.submit(job_file, folder.into(), answer),
+            Command::Submit { job_file, folder, grid, deadline_seconds } => {
+                return self.submit(job_file, folder.into(), Wish { grid, deadline_seconds }, answer);
+            }
             Command::Estimate { job_file, folder, seconds } => return self.estimate(job_file, folder.into(), seconds, answer),
-            Command::SubmitExample { name } => {
+            Command::Invite { group } => {
+                let made = self.invite(group.as_deref());
+                if made.is_ok() && self.is_about_to_listen() {
+                    // One without an address leads nowhere.
+                    let to = self.to_self.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        let _ = to.send(Message::Call(Box::new(Command::Invite { group }), answer)).await;
+                    });
+                    return;
+                }
+                made
+            }
+            Command::PlanJob { id } => return self.plan_job(id, answer),
+            Command::Plan { job_file, folder, grid } => return self.plan(&job_file, std::path::Path::new(&folder), grid, answer),
+            Command::SubmitExample { name, grid, deadline_seconds } => {
                 let found = self.config.examples.as_ref().map(|folder| folder.join(&name)).filter(|_| !name.contains(['/', '\\', '.']));
                 match found.and_then(|folder| Some((std::fs::read_to_string(folder.join("job.toml")).ok()?, folder))) {
-                    Some((text, folder)) => return self.submit(text, folder, answer),
+                    Some((text, folder)) => return self.submit(text, folder, Wish { grid, deadline_seconds }, answer),
                     None => Err(ApiError {
                         kind: ErrorKind::NotFound,
                         message: format!("there is no example named '{name}'; `fog submit --list-examples` shows them"),
@@ -96,7 +114,7 @@ impl Core {
             Command::Why { with } => self.why(&with),
             Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
             Command::Jobs(query) => query::jobs(&self.store, &query),
-            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from),
+            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.withheld.get(&id).map(String::as_str)),
             Command::ChangeJob { id, action } => self.change_job(id, action),
             Command::Log { id, index, stderr } => query::log(&self.store, TaskId { job: id, index }, stderr),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),
@@ -118,6 +136,13 @@ impl Core {
                 self.filter.rejected(),
                 self.walls,
             ))),
+            Command::Network => Ok(Reply::Network(Box::new(self.network_view()))),
+            Command::JoinNetwork { what } => self.join_network(&what),
+            Command::LeaveNetwork { name } => self.leave_network(name.as_deref()),
+            Command::Peers => self.peers(),
+            Command::Places { id } => self.places(id),
+            Command::Credits => self.credits(),
+            Command::Metrics => self.metrics(),
             Command::Shutdown => {
                 self.is_stopping = true;
                 Ok(Reply::Done)
@@ -126,10 +151,10 @@ impl Core {
         }
     }
 
-    pub(super) fn submit(&self, text: String, folder: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(super) fn submit(&self, text: String, folder: PathBuf, wish: Wish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
         tokio::task::spawn_blocking(move || {
-            let prepared = submit::prepare(&text, &folder, &data_folder, cap);
+            let prepared = submit::prepare(&text, &folder, &data_folder, cap).and_then(|prepared| prepared.with(wish));
             let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
         });
     }
@@ -164,13 +189,17 @@ impl Core {
         for blob in prepared.copied {
             self.store.add_blob(blob, cap, now).map_err(to_api)?;
         }
-        let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner: "this device".to_owned(), now };
+        let owner = prepared.owner.unwrap_or_else(|| "this device".to_owned());
+        let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
         let id = self.store.insert_job(&new).map_err(to_api)?;
         if let Some(checkpoint) = prepared.checkpoint
             && let Err(error) = checkpoint.persist(checkpoint_path(self.store.folder(), TaskId { job: id, index: 0 }))
         {
             // Without it the job is right as well, and begins anew.
             tracing::error!(%error, "the state of a job that moved here is lost");
+        }
+        if prepared.grid.is_some() {
+            self.sync_requester().map_err(to_api)?;
         }
         let job = views::job_summary(&self.store.job(id).map_err(to_api)?);
         self.announce(EventBody::Job(job.clone()));
@@ -247,6 +276,8 @@ impl Core {
         if to != JobState::Queued {
             self.drop_tasks_of(id, "the job was paused or cancelled");
         }
+        self.sync_requester().map_err(to_api)?;
+        self.host_ended(id).map_err(to_api)?;
         self.announce_job(id);
         Ok(Reply::Done)
     }

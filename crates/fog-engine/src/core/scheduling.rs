@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, EventBody, Notice};
+use fog_grid::Standing;
 use fog_runtime::EngineKind;
 use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
 use fog_types::{JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
@@ -139,6 +140,7 @@ impl Core {
     }
 
     pub(super) fn task_news(&mut self, attempt: u64, news: TaskNews) -> Result<(), StoreError> {
+        self.tell_requester(attempt, &news);
         let Some(active) = self.active.get_mut(&attempt) else { return Ok(()) };
         match news {
             TaskNews::Started { pid, units } => {
@@ -176,10 +178,24 @@ impl Core {
             TaskNews::Ended(end) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += end.units().0.saturating_sub(active.view.units);
+                let job = active.claim.task.job;
                 self.task_ended(active.claim, active.has_advanced, *end)?;
+                self.host_ended(job)?;
             }
         }
         Ok(())
+    }
+
+    /// What another device hears of its task that runs here.
+    fn tell_requester(&mut self, attempt: u64, news: &TaskNews) {
+        let Some(task) = self.active.get(&attempt).map(|active| active.claim.task).filter(|task| self.grid.hosted.contains_key(&task.job)) else { return };
+        match news {
+            TaskNews::Started { units, .. } => self.host_progress(task.job, Some(Standing::Running), *units, None),
+            TaskNews::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { Standing::Paused } else { Standing::Running }), 0, None),
+            TaskNews::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
+            TaskNews::Saved { units } => self.host_saved(task, *units),
+            TaskNews::Ended(_) => {}
+        }
     }
 
     pub(super) fn task_ended(&mut self, claim: Claim, has_advanced: bool, end: TaskEnd) -> Result<(), StoreError> {
@@ -195,6 +211,10 @@ impl Core {
         }
         match end {
             TaskEnd::Result { report, stdout, stderr, files, hash } => {
+                if report.active_millis >= 20 {
+                    let speed = report.units.0.saturating_mul(1000) / report.active_millis;
+                    self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
+                }
                 let mut outputs = Vec::new();
                 let store_all = || -> Result<_, StoreError> {
                     for (path, file) in files {
@@ -217,6 +237,7 @@ impl Core {
                     active_millis: report.active_millis,
                     memory: report.memory.0,
                     result_hash: hash,
+                    agreed: 1,
                     stdout,
                     stderr,
                     stdout_dropped: report.stdout_dropped,
@@ -275,6 +296,9 @@ impl Core {
             self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
             self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+        }
+        if job.grid.is_some() {
+            self.sync_requester()?;
         }
         self.announce_job(claim.task.job);
         self.announce_end(claim.task.job, Some(state))

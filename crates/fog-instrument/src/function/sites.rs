@@ -45,13 +45,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         }
         self.put(&I::Call(self.shape.check));
         self.put(&I::I32Eqz);
-        if self.shape.can_stop {
-            self.unless_stopping(site, place, self.height())?;
-        } else {
-            // With a way out in sight the compiler keeps what the call would spill out of the loop.
-            self.hints.push((self.code.len(), true));
-            self.puts(&[I::If(BlockType::Empty), I::Else, I::Unreachable, I::End]);
-        }
+        self.unless_stopping(site, place, self.height())?;
         self.reload();
         Ok(())
     }
@@ -59,11 +53,15 @@ impl<T: WasmModuleResources> Writer<'_, T> {
     /// Saves the frame and returns, unless the condition on the stack holds.
     ///
     /// The way out lies in the other arm so that compilers come to it last: one that meets a way out
-    /// of a loop first leaves what it could compute once before the loop inside it.
+    /// of a loop first leaves what it could compute once before the loop inside it. A module that cannot
+    /// stop has it too, though it never goes there: with a way out behind the rare call, compilers do not
+    /// spill in the loop what the call would clobber.
     fn unless_stopping(&mut self, site: u32, place: Option<usize>, height: usize) -> Result<(), Error> {
         self.hints.push((self.code.len(), true));
         self.puts(&[I::If(BlockType::Empty), I::Else]);
-        self.save(site, place, height)?;
+        if self.shape.can_stop {
+            self.save(site, place, height)?;
+        }
         let results = self.shape.results_of(self.function);
         for ty in results {
             let ty = self.encoded(ty)?;

@@ -183,8 +183,9 @@ fn check_function(shape: &Shape, ask: u32) -> Function {
     let is_stop = [I::GlobalGet(shape.left), I::I64Const(names::STOP), I::I64Eq];
     let frames = shape.frames;
     let grow = [I::I32Const(names::FRAME_PAGES as i32), I::MemorySize(frames), I::I32Sub, I::MemoryGrow(frames), I::Drop];
-    let makes_room = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(&grow).chain(&[I::End]).cloned().collect::<Vec<_>>();
-    let makes_room = if shape.can_stop { &makes_room[..] } else { &[] };
-    asks.iter().chain(makes_room).chain(&is_stop).chain([&I::End]).for_each(|instruction| _ = function.instruction(instruction));
+    // One that cannot stop ends here.
+    let prepares = if shape.can_stop { &grow[..] } else { &[I::Unreachable] };
+    let stops = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(prepares).chain(&[I::End]).cloned().collect::<Vec<_>>();
+    asks.iter().chain(&stops).chain(&is_stop).chain([&I::End]).for_each(|instruction| _ = function.instruction(instruction));
     function
 }

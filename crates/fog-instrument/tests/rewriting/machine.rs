@@ -65,14 +65,13 @@ struct Saved {
 pub struct Machine {
     engine: Engine,
     module: Module,
-    pub can_stop: bool,
 }
 
 impl Machine {
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, String> {
-        let instrumented = instrument(wasm, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
-        let module = Module::new(engine, &instrumented.module).map_err(|error| format!("{error:?}"))?;
-        Ok(Self { engine: engine.clone(), module, can_stop: instrumented.can_stop })
+        let rewritten = instrument(wasm, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
+        let module = Module::new(engine, &rewritten).map_err(|error| format!("{error:?}"))?;
+        Ok(Self { engine: engine.clone(), module })
     }
 
     fn instance(&self, host: Host) -> (Store<Host>, Result<Instance, wasmtime::Error>) {
@@ -128,9 +127,7 @@ impl Machine {
             }
             let (memories, globals, tables) = state(&mut store, instance);
             let left = get(&mut store, instance, names::LEFT).unwrap_i64();
-            if self.can_stop {
-                assert!(get(&mut store, instance, names::TOP).unwrap_i32() == 0 || result.is_err(), "frames are left over");
-            }
+            assert!(get(&mut store, instance, names::TOP).unwrap_i32() == 0 || result.is_err(), "frames are left over");
             let exports = exports(&mut store, instance);
             let host = store.into_data();
             return Ran {

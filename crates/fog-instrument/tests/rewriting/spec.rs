@@ -199,7 +199,7 @@ impl Script {
     fn define(&mut self, name: Option<&str>, bytes: &[u8]) -> Result<(), String> {
         let rewritten;
         let bytes = if self.is_rewritten {
-            rewritten = instrument(bytes, accepted(), Abilities::default()).map_err(|error| error.to_string())?.module;
+            rewritten = instrument(bytes, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
             &rewritten
         } else {
             bytes

@@ -1,6 +1,9 @@
 //! Stopped at every possible safe point and continued in a new instance, a program does the same,
 //! for the same units.
 
+use fog_instrument::{Abilities, accepted, instrument, names};
+use wasmtime::{Linker, Module, Store, Trap};
+
 use crate::machine::{Machine, engine};
 
 /// Runs a program plainly, then stops it at each safe point alone, then at each one after the other.
@@ -143,6 +146,26 @@ fn block_parameters_start_function_and_traps() {
                     (call $out (i64.load8_u (local.get 0)))
                     (br $l))))"#,
     );
+}
+
+/// One that is only counted ends when it is told to stop, rather than go on with what it has not got.
+#[test]
+fn a_module_that_cannot_stop_traps() {
+    let wat = r#"(module (global (export "seen") (mut i32) (i32.const 0))
+        (func $answer (result i32) (local i32) (loop $l (br_if $l (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 99)))) (i32.const 7))
+        (func (export "_start") (global.set 0 (call $answer))))"#;
+    let abilities = Abilities { stop: false, ..Abilities::default() };
+    let rewritten = instrument(&wat::parse_str(wat).unwrap(), accepted(), abilities).unwrap();
+    let engine = engine(None);
+    let module = Module::new(&engine, &rewritten).unwrap();
+    let mut store = Store::new(&engine, ());
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap(names::MODULE, names::CHECK, |_: i64| names::STOP).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let error = instance.get_typed_func::<(), ()>(&mut store, names::MAIN).unwrap().call(&mut store, ()).unwrap_err();
+    assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::UnreachableCodeReached));
+    let seen = instance.get_global(&mut store, "seen").unwrap();
+    assert_eq!(seen.get(&mut store).unwrap_i32(), 0, "nothing came of it");
 }
 
 /// References in locals, operands, globals and tables; segments that are dropped.

@@ -1,0 +1,198 @@
+//! Results of tasks at other devices: fetched, checked, believed, paid.
+
+use std::collections::BTreeMap;
+
+use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
+use fog_grid::{LeaseId, Message, Receipt, Signed, TaskResult, Terms};
+use fog_store::{JobRow, Output, StoreError};
+use fog_types::{BlobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
+
+use super::placing::USUAL_UNITS;
+use super::{Core, Message as CoreMessage};
+use crate::grid::{Grid, NetNews, NotReturned, Returned, Waiting, content};
+use crate::query::to_api;
+
+/// Standard output that is read to check a result; more than a job may print.
+const MAX_STDOUT: u64 = 1 << 32;
+
+/// How a job pays.
+pub(super) fn terms_of(job: &JobRow) -> Terms {
+    let wish = job.grid.unwrap_or_default();
+    Terms { price_tenths: wish.service.price_tenths(), has_bonus: wish.bonus }
+}
+
+impl Core {
+    pub(super) fn fetch_result(&mut self, lease: LeaseId, node: NodeId, result: TaskResult) {
+        let Some(net) = &self.grid.net else { return };
+        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
+        self.grid.waiting.insert(lease, Waiting { result: result.clone(), signed_hash, files: Vec::new() });
+        net.spawn(async move {
+            let fetch_all = async {
+                let mut files = Vec::new();
+                for content in result.contents() {
+                    let (file, _) = content::fetch(&transport, &fetches, &[node], content, &folder).await.map_err(NotReturned::Unreachable)?;
+                    files.push(file);
+                }
+                let stdout = files.first().map(|file| file.path().to_owned()).unwrap_or_default();
+                let read = tokio::task::spawn_blocking(move || content::read_whole(&stdout, MAX_STDOUT)).await;
+                let bytes = read.map_err(|e| NotReturned::Unreachable(e.to_string()))?.map_err(NotReturned::Unreachable)?;
+                let listed = result.outputs.iter().map(|(path, content)| (path.as_str(), blake3::Hash::from_bytes(content.blob.0)));
+                let hash = fog_runtime::result_hash(0, result.units, &bytes, listed).to_hex().to_string();
+                let is_right = hash == result.hash;
+                if is_right {
+                    Ok(Returned { files, hash })
+                } else {
+                    Err(NotReturned::Wrong("the files do not make the result they are said to make".to_owned()))
+                }
+            };
+            let returned = fetch_all.await;
+            // The loop being gone means the engine stopped; the worker says it again.
+            let _ = to.send(CoreMessage::Net(Box::new(NetNews::Returned(lease, returned)))).await;
+        });
+    }
+
+    pub(super) fn returned(&mut self, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let checked = match returned {
+            Ok(Returned { files, hash }) => {
+                let Some(waiting) = self.grid.waiting.get_mut(&lease) else { return Ok(()) };
+                waiting.files = files;
+                let result = waiting.result.clone();
+                if let Some(node) = self.grid.requester.node_of(lease)
+                    && self.must_prove(lease, node, &result, &hash)?
+                {
+                    return Ok(());
+                }
+                Ok(hash)
+            }
+            Err(NotReturned::Unreachable(problem)) => {
+                tracing::debug!(%lease, problem, "a result could not be fetched yet");
+                self.grid.waiting.remove(&lease);
+                self.grid.requester.handle_not_fetched(lease, now);
+                return Ok(());
+            }
+            Err(NotReturned::Wrong(problem)) => {
+                self.grid.waiting.remove(&lease);
+                if let Some(node) = self.grid.requester.node_of(lease) {
+                    let mut evidence = self.grid.evidence(node);
+                    evidence.saw_invalid(self.clock.unix().0);
+                    self.store_evidence(node, evidence);
+                }
+                Err(problem)
+            }
+        };
+        self.checked(lease, checked);
+        Ok(())
+    }
+
+    /// A result is here and was checked by itself; whether it is believed is decided with the others.
+    pub(super) fn checked(&mut self, lease: LeaseId, checked: Result<String, String>) {
+        let now = self.grid.now();
+        let Grid { requester, evidence, .. } = &mut self.grid;
+        requester.handle_checked(lease, checked, |node| evidence.get(&node).copied().unwrap_or_default(), now);
+    }
+
+    pub(super) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
+        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
+        let Some((winner, waiting)) = right.iter().find_map(|lease| Some((*lease, self.grid.waiting.remove(lease)?))) else { return Ok(()) };
+        let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
+        let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
+        let Some(node) = node_of(&winner) else { return Ok(()) };
+        let result = waiting.result;
+        let claim = match self.store.lease(&winner.to_string())? {
+            Some(row) => row.claim,
+            // It was given up for lost and came back.
+            None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(result.offer).to_string(), now)?,
+        };
+        let mut blobs = Vec::new();
+        for file in waiting.files {
+            let size = file.size();
+            blobs.push((self.store.add_blob(file, cap, now)?, size));
+        }
+        let outputs = result.outputs.iter().zip(blobs.iter().skip(2)).map(|((path, _), (blob, size))| Output { path: path.clone(), blob: *blob, size: *size });
+        let stored = fog_store::TaskResult {
+            exit_code: 0,
+            units: result.units,
+            active_millis: result.active_ms,
+            memory: result.memory,
+            result_hash: result.hash.clone(),
+            agreed: right.len() as u32,
+            stdout: blobs.first().map_or(result.stdout.0.blob, |(blob, _)| *blob),
+            stderr: blobs.get(1).map_or(result.stderr.0.blob, |(blob, _)| *blob),
+            stdout_dropped: result.stdout.1,
+            stderr_dropped: result.stderr.1,
+            outputs: outputs.collect(),
+        };
+        let job = self.store.job(task.job)?;
+        let began: BTreeMap<u64, UnixMillis> = self.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
+        let state = self.store.finish_task(claim, &stored, now)?;
+        for lease in right {
+            let hash = self.grid.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(waiting.signed_hash, Signed::hash);
+            if let (Some(identity), Some(worker)) = (&self.grid.identity, node_of(lease)) {
+                let attempt = if *lease == winner { Some(claim.attempt) } else { self.store.lease(&lease.to_string())?.map(|row| row.claim.attempt) };
+                let took = attempt.and_then(|attempt| began.get(&attempt)).map_or(0, |began| now.0 - began.0);
+                let credit = terms_of(&job).worth(result.units, took, job.deadline.0 - now.0);
+                let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: result.units, credit, at_ms: now.0 };
+                self.grid.say(worker, Message::Receipt(Box::new(identity.sign(&receipt))));
+                self.store.settle_credit(&lease.to_string(), worker, task.job, credit, now)?;
+                let mut evidence = self.grid.evidence(worker);
+                if right.len() > 1 || self.grid.proven.remove(lease) {
+                    evidence.saw_valid(now.0);
+                } else {
+                    evidence.saw_unchecked(now.0);
+                }
+                self.store_evidence(worker, evidence);
+            }
+        }
+        for lease in wrong {
+            if let Some(worker) = node_of(lease) {
+                let mut evidence = self.grid.evidence(worker);
+                evidence.saw_invalid(now.0);
+                self.store_evidence(worker, evidence);
+                self.grid.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+            }
+        }
+        for (lease, _) in &nodes {
+            self.grid.lent.remove(lease);
+            self.grid.waiting.remove(lease);
+        }
+        self.store.end_leases_of(task, "another device was first", now)?;
+        self.grid.requester.settle(task, right, wrong);
+        if state.is_some() {
+            self.announce(EventBody::TaskFinished { job: task.job, index: task.index });
+        }
+        self.announce_job(task.job);
+        self.announce_end(task.job, state.filter(|state| *state != JobState::Running))?;
+        self.perhaps_spot_check(&job)
+    }
+
+    /// Puts aside what a task will be worth, unless that is more than the owner lets this device owe.
+    pub(super) fn reserve(&mut self, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
+        let units = self.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
+        let milli = terms_of(job).base(units);
+        let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
+        if limit > 0 {
+            let sums = self.store.credits()?;
+            if (sums.spent + sums.reserved + milli).saturating_sub(sums.earned) > limit {
+                return Ok(false);
+            }
+        }
+        self.store.reserve_credit(&lease.to_string(), node, job.id, milli, self.clock.unix())?;
+        Ok(true)
+    }
+
+    /// What was earned, spent and put aside.
+    pub(super) fn credits(&self) -> Result<Reply, ApiError> {
+        let sums = self.store.credits().map_err(to_api)?;
+        let peers = self.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
+            id: node.to_string(),
+            name: self.peer_name(node),
+            earned: row.earned,
+            spent: row.spent,
+            reserved: row.reserved,
+        });
+        let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
+        Ok(Reply::Credits(CreditView { earned: sums.earned, spent: sums.spent, reserved: sums.reserved, limit, peers: peers.collect() }))
+    }
+}

@@ -1,0 +1,177 @@
+//! What is said to a whole network, seldom: who has room, who has work. From it a device learns of others
+//! it has no link to, and calls some of them when it needs them.
+
+use std::time::{Duration, Instant};
+
+use fog_grid::{Advert, Group, LeaseState, Relation};
+use fog_transport::Transport as _;
+use fog_types::NodeId;
+
+use super::Core;
+use super::network::{LAN, OPEN};
+
+/// Adverts while nothing changes.
+const SELDOM: Duration = Duration::from_secs(300);
+/// Adverts are this far apart when something changed.
+const GAP: Duration = Duration::from_secs(30);
+/// Devices that are known from adverts alone.
+const MAX_FAR: usize = 1000;
+/// They are forgotten when nothing more is heard of them.
+const FORGET: Duration = Duration::from_secs(1200);
+/// Devices that are called at once, and how often.
+const CALLS: usize = 4;
+const CALL_EVERY: Duration = Duration::from_secs(10);
+const MOST_PATIENT: Duration = Duration::from_secs(600);
+const CALL_AGAIN: Duration = Duration::from_secs(120);
+
+/// A device that was heard of.
+pub(crate) struct Far {
+    pub(crate) advert: Advert,
+    pub(crate) relation: Relation,
+    heard: Instant,
+    called: Option<Instant>,
+}
+
+/// What the last advert said in brief.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    at: Instant,
+    has_room: bool,
+    has_work: bool,
+}
+
+fn topic_of(group: &Group) -> String {
+    // Its members alone can name it.
+    format!("fog/1/{}", blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret)).to_hex())
+}
+
+fn common_topic(name: &str) -> String {
+    format!("fog/1/{name}")
+}
+
+impl Core {
+    /// Takes part in the talk of every network that was joined.
+    pub(super) fn join_topics(&self) {
+        let Some(net) = &self.grid.net else { return };
+        for group in &self.grid.groups {
+            net.transport.join_topic(&topic_of(group));
+        }
+        for (name, is_joined) in [(LAN, self.grid.lan), (OPEN, self.grid.open)] {
+            if is_joined {
+                net.transport.join_topic(&common_topic(name));
+            }
+        }
+    }
+
+    /// Says what there is to say, if it is time.
+    pub(super) fn advertise(&mut self) {
+        if self.grid.advertised.is_some_and(|told| told.at.elapsed() < GAP) {
+            return;
+        }
+        let Some(net) = &self.grid.net else { return };
+        let Some(node) = self.grid.me().filter(|_| !self.grid.peers.is_empty()) else { return };
+        let capacity = self.capacity();
+        let wants = u32::try_from(self.grid.requester.open()).unwrap_or(u32::MAX);
+        let (has_room, has_work) = (capacity.free > 0 && capacity.duty > 0, wants > 0);
+        let is_due = self.grid.advertised.is_none_or(|told| {
+            let is_other = (told.has_room, told.has_work) != (has_room, has_work);
+            is_other || told.at.elapsed() >= SELDOM
+        });
+        if !is_due {
+            return;
+        }
+        let addresses = self.grid.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
+        let advert = Advert { node, at_ms: self.clock.unix().0, name: self.device_name(), capacity, wants, addresses };
+        for group in &self.grid.groups {
+            net.transport.publish(&topic_of(group), advert.encode(Some(group), rand::random()));
+        }
+        for (name, is_joined) in [(LAN, self.grid.lan), (OPEN, self.grid.open)] {
+            if is_joined {
+                net.transport.publish(&common_topic(name), advert.encode(None, rand::random()));
+            }
+        }
+        self.grid.advertised = Some(Told { at: Instant::now(), has_room, has_work });
+    }
+
+    /// Somebody said something to everybody; gives whether it may go on to others.
+    pub(super) fn heard_gossip(&mut self, author: NodeId, topic: &str, data: &[u8]) -> bool {
+        let group = self.grid.groups.iter().find(|group| topic_of(group) == topic);
+        let relation = match group {
+            Some(group) => Relation::Group(group.name.clone()),
+            None if self.grid.lan && topic == common_topic(LAN) => Relation::Lan,
+            None if self.grid.open && topic == common_topic(OPEN) => Relation::Open,
+            None => return false,
+        };
+        let Some(advert) = Advert::decode(data, author, group, self.clock.unix().0) else { return false };
+        let now = self.grid.now();
+        if !self.grid.pace.admits(author, now) {
+            return false;
+        }
+        self.grid.far.retain(|_, far| far.heard.elapsed() < FORGET);
+        if self.grid.far.len() >= MAX_FAR && !self.grid.far.contains_key(&author) {
+            let oldest = self.grid.far.iter().min_by_key(|(_, far)| far.heard).map(|(node, _)| *node);
+            oldest.and_then(|node| self.grid.far.remove(&node));
+        }
+        let called = self.grid.far.get(&author).and_then(|far| far.called);
+        self.grid.adverts += 1;
+        self.grid.far.insert(author, Far { advert, relation, heard: Instant::now(), called });
+        true
+    }
+
+    /// Calls devices of which it is only known that they have what is wanted here: room for tasks that find
+    /// no place, or tasks when there is room here.
+    pub(super) fn call_far(&mut self) {
+        if self.grid.far.is_empty() || self.grid.last_call.is_some_and(|last| last.elapsed() < CALL_EVERY) {
+            return;
+        }
+        let Some(net) = &self.grid.net else { return };
+        let is_near_full = self.grid.peers.values().all(|peer| peer.free() == 0);
+        let needs_room = is_near_full && self.grid.requester.open() > 0;
+        let lends = self.capacity();
+        let has_room = lends.free > 0 && lends.duty > 0 && self.grid.hosted.is_empty();
+        if !needs_room && !has_room {
+            return;
+        }
+        let is_wanted = |far: &Far| (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0);
+        let is_due = |far: &Far| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN);
+        let mut fit: Vec<NodeId> =
+            self.grid.far.iter().filter(|(node, far)| !self.grid.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
+        // Who has brought results before comes first; among equals whoever has most to give.
+        fit.sort_by_key(|node| {
+            let advert = self.grid.far.get(node).map(|far| (far.advert.capacity.free, far.advert.wants));
+            ((self.grid.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
+        });
+        fit.truncate(CALLS);
+        for node in &fit {
+            if let Some(far) = self.grid.far.get_mut(node) {
+                far.called = Some(Instant::now());
+                net.transport.dial(*node, far.advert.addresses.clone());
+            }
+        }
+        if !fit.is_empty() {
+            self.grid.last_call = Some(Instant::now());
+            tracing::debug!(count = fit.len(), "calling devices that were heard of");
+        }
+    }
+
+    /// Calls devices of before that are not here: one may have been off, or not have listened yet, when it was
+    /// called first. Less and less often.
+    pub(super) fn call_known(&mut self) {
+        let Some(net) = &self.grid.net else { return };
+        let now = Instant::now();
+        for (node, known) in self.grid.known.iter_mut().filter(|(_, known)| known.next <= now) {
+            if self.grid.peers.contains_key(node) {
+                (known.tries, known.next) = (0, now + CALL_EVERY);
+                continue;
+            }
+            known.tries += 1;
+            known.next = now + MOST_PATIENT.min(Duration::from_secs(5 << known.tries.min(10)));
+            net.transport.dial(*node, known.addresses.clone());
+        }
+    }
+
+    /// Tasks of this device that a node has now.
+    pub(super) fn lent_to(&self, node: NodeId) -> u32 {
+        self.grid.requester.leases_at(node).filter(|lease| lease.state != LeaseState::Lost).count() as u32
+    }
+}

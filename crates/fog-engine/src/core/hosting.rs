@@ -1,0 +1,458 @@
+//! Jobs of other devices that run here.
+
+use std::time::{Duration, Instant};
+
+use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, TaskResult, Terms};
+use fog_runtime::{Checkpoint, CheckpointWriter, Key};
+use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
+use fog_types::job::Service;
+use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, TaskState};
+use rand::RngExt as _;
+
+use super::{Core, Message as CoreMessage};
+use crate::arrival;
+use crate::checkpoints::checkpoint_path;
+use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Sealing, content};
+use crate::submit::Prepared;
+
+/// How often a worker says that it is at it.
+const BEAT: Duration = Duration::from_secs(5);
+/// How often the end of a task is said again until it is answered; sooner at first.
+const AGAIN: Duration = Duration::from_secs(15);
+/// A state is shipped at most this often while a task runs; always when it stops.
+const SHIP: Duration = Duration::from_secs(20);
+/// Offers of one requester whose files are on their way.
+const MAX_ARRIVING: usize = 64;
+
+impl Core {
+    pub(super) fn restore_hosted(&mut self) -> Result<(), StoreError> {
+        for row in self.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
+            let (Some(lease), Ok(offer)) = (crate::grid::lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+            let hosted = Hosted {
+                lease,
+                requester: row.requester,
+                offer_hash: offer.0,
+                deadline: row.deadline,
+                standing: Standing::Waiting,
+                units: 0,
+                permille: None,
+                message: row.message,
+                last_beat: None,
+                said: 0,
+                last_ship: None,
+                is_sealing: false,
+            };
+            self.grid.hosted.insert(row.job, hosted);
+        }
+        Ok(())
+    }
+
+    fn host_policy(&self) -> HostPolicy {
+        HostPolicy { from_anyone: self.settings.flag("jobs_from_anyone"), allow: self.settings.list("jobs_allow"), deny: self.settings.list("jobs_deny") }
+    }
+
+    /// Everything that is said over a control link.
+    pub(super) fn said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
+        match message {
+            Message::Hello(hello) => self.heard_hello(node, &hello),
+            Message::Offer(signed) => self.offered(node, &signed),
+            Message::Receipt(signed) => self.receipted(node, &signed)?,
+            Message::Release { lease, why } => self.released(node, lease, &why)?,
+            Message::Prove { lease, mark } => self.asked_to_prove(node, lease, mark),
+            Message::Proof { lease, mark, state } => self.shown(node, lease, mark, state)?,
+            // Strangers have no leases; a peer that was not heard to say hello yet has one of before.
+            other => self.worker_said(node, other)?,
+        }
+        Ok(())
+    }
+
+    fn offered(&mut self, node: NodeId, signed: &Signed<TaskOffer>) {
+        let Some(me) = self.grid.me() else { return };
+        let Ok(offer) = signed.open(node) else {
+            tracing::debug!(%node, "an offer in somebody else's name");
+            return;
+        };
+        let lease = offer.lease;
+        let answer = |answer| Message::Answer { lease, answer };
+        if offer.requester != node {
+            return self.grid.say(node, answer(Answer::Declined(Decline::Malformed)));
+        }
+        if self.grid.arriving.contains_key(&lease) || self.grid.hosted_by_lease(lease, node).is_some() {
+            return self.grid.say(node, answer(Answer::Accepted));
+        }
+        let relation = self.related(node);
+        if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity(), self.clock.unix().0) {
+            if matches!(why, Decline::Full | Decline::Resting) {
+                self.grid.turned_away.insert(node);
+            }
+            return self.grid.say(node, answer(Answer::Declined(why)));
+        }
+        if self.grid.arriving.len() >= MAX_ARRIVING {
+            return self.grid.say(node, answer(Answer::Declined(Decline::Full)));
+        }
+        self.grid.arriving.insert(lease, Arriving { node, fetching: Vec::new(), parked: None });
+        self.grid.say(node, answer(Answer::Accepted));
+        self.fetch_offer(offer, signed.hash());
+        self.say_hello();
+    }
+
+    fn fetch_offer(&mut self, offer: TaskOffer, offer_hash: [u8; 32]) {
+        let Some(net) = &self.grid.net else { return };
+        let (transport, folder, to, key) = (net.as_transport(), self.store.folder().to_owned(), self.to_self.clone(), self.key);
+        // What is here already, from another job, is not fetched again.
+        let mut missing: Vec<Content> = Vec::new();
+        for content in std::iter::once(&offer.module).chain(&offer.stdin).chain(offer.inputs.iter().map(|(_, content)| content)) {
+            if self.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
+                missing.push(*content);
+            }
+        }
+        // Two tasks of one job need the same files: the second waits for the first's.
+        let is_coming = |content: &Content| self.grid.arriving.values().any(|other| other.fetching.contains(&content.id));
+        if missing.iter().any(is_coming) {
+            if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
+                arriving.parked = Some(Box::new((offer, offer_hash)));
+            }
+            return;
+        }
+        if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
+            arriving.fetching = missing.iter().map(|content| content.id).collect();
+        }
+        // Those who were lent the same job have its files too; the requester has them for certain, and alone
+        // has the state.
+        let is_here = |node: &NodeId| *node != offer.requester && self.grid.peers.contains_key(node);
+        let mut holders: Vec<NodeId> = offer.holders.iter().copied().filter(is_here).collect();
+        let from = rand::rng().random_range(0..holders.len().max(1));
+        if !holders.is_empty() {
+            holders.rotate_left(from);
+        }
+        holders.push(offer.requester);
+        let fetches = net.fetches();
+        net.spawn(async move {
+            let fetch_all = async {
+                let mut copied = Vec::new();
+                for content in &missing {
+                    copied.push(content::fetch(&transport, &fetches, &holders, content, &folder).await?);
+                }
+                let mut checkpoint = None;
+                if let (Some((_, content)), Some(key)) = (&offer.checkpoint, key) {
+                    let (file, _) = content::fetch(&transport, &fetches, &[offer.requester], content, &folder).await?;
+                    let folder = folder.clone();
+                    let sealed = tokio::task::spawn_blocking(move || arrival::seal_state(file.path(), &folder, key));
+                    match sealed.await.map_err(|e| e.to_string())? {
+                        Ok(path) => checkpoint = Some(path),
+                        // Without it the job is right as well, and begins anew.
+                        Err(error) => tracing::warn!(%error, "the state that came with a job cannot be used"),
+                    }
+                }
+                Ok(Files { copied, checkpoint })
+            };
+            let files = fetch_all.await;
+            let _ = to.send(CoreMessage::Net(Box::new(NetNews::Arrived(Box::new(Arrival { offer, offer_hash, files }))))).await;
+        });
+    }
+
+    pub(super) fn arrived(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+        let arrived = self.take_in(arrival);
+        // Those that waited for its files have them now, or fetch them themselves.
+        let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
+        for parked in parked {
+            let (offer, offer_hash) = *parked;
+            self.fetch_offer(offer, offer_hash);
+        }
+        arrived
+    }
+
+    fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+        let Arrival { offer, offer_hash, files } = arrival;
+        let arriving = self.grid.arriving.remove(&offer.lease);
+        let Some(Arriving { node, .. }) = arriving else { return Ok(()) };
+        let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
+        let files = match files {
+            Ok(files) => files,
+            Err(problem) => {
+                self.grid.say(node, fail(problem));
+                return Ok(());
+            }
+        };
+        let (blobs, rows): (Vec<BlobFile>, Vec<ContentRow>) = files.copied.into_iter().unzip();
+        let prepared = Prepared {
+            blobs: fog_store::Blobs {
+                module: offer.module.blob,
+                stdin: offer.stdin.map(|content| content.blob),
+                inputs: offer.inputs.iter().map(|(name, content)| (name.clone(), content.blob)).collect(),
+                items: Vec::new(),
+            },
+            file: offer.file,
+            copied: blobs,
+            checkpoint: files.checkpoint,
+            owner: Some(self.peer_name(node)),
+            grid: None,
+        };
+        let accepted = match self.accept(prepared) {
+            Ok(fog_api::Reply::Submitted { job }) => Ok(job.id),
+            Ok(_) => Err("the job was not stored".to_owned()),
+            Err(error) => Err(error.message),
+        };
+        let job = match accepted {
+            Ok(job) => job,
+            Err(problem) => {
+                self.grid.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
+                return Ok(());
+            }
+        };
+        let row = HostedRow {
+            job,
+            lease: offer.lease.to_string(),
+            requester: node,
+            offer: BlobId(offer_hash).to_string(),
+            deadline: fog_types::UnixMillis(offer.deadline_ms),
+            message: None,
+            has_receipt: false,
+        };
+        self.store.host(&row)?;
+        for row in rows {
+            self.store.put_content(&row)?;
+        }
+        let hosted = Hosted {
+            lease: offer.lease,
+            requester: node,
+            offer_hash,
+            deadline: row.deadline,
+            standing: Standing::Waiting,
+            units: offer.checkpoint.map_or(0, |(units, _)| units),
+            permille: None,
+            message: None,
+            last_beat: None,
+            said: 0,
+            last_ship: None,
+            is_sealing: false,
+        };
+        self.grid.hosted.insert(job, hosted);
+        self.beat(job);
+        Ok(())
+    }
+
+    fn beat(&mut self, job: JobId) {
+        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+        hosted.last_beat = Some(Instant::now());
+        let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
+        let to = hosted.requester;
+        self.grid.say(to, beat);
+    }
+
+    /// A hosted task moved on.
+    pub(super) fn host_progress(&mut self, job: JobId, standing: Option<Standing>, units: u64, permille: Option<u16>) {
+        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+        hosted.units = hosted.units.max(units);
+        hosted.permille = permille.or(hosted.permille);
+        let has_changed = standing.is_some_and(|standing| hosted.standing != standing);
+        hosted.standing = standing.unwrap_or(hosted.standing);
+        if has_changed || hosted.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
+            self.beat(job);
+        }
+    }
+
+    /// A checkpoint of a hosted task is on disk: the requester gets a copy, so that another device can go
+    /// on should this one go.
+    pub(super) fn host_saved(&mut self, task: TaskId, units: u64) {
+        let (path, key, to) = (checkpoint_path(self.store.folder(), task), self.key, self.to_self.clone());
+        let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
+        let is_due = hosted.standing == Standing::Paused || hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP);
+        let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
+        hosted.last_ship = Some(Instant::now());
+        hosted.is_sealing = true;
+        let (folder, secret) = (self.store.folder().to_owned(), self.grid.secret);
+        net.spawn_blocking(move || {
+            let file = ship(&path, &folder, &key, &secret);
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Shipped { job: task.job, units, file })));
+        });
+    }
+
+    pub(super) fn shipped(&mut self, job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.is_sealing = false;
+        }
+        let (file, row) = match file {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(error, "a state was not shipped");
+                return Ok(());
+            }
+        };
+        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
+        self.store.add_blob(file, cap, now)?;
+        self.store.put_content(&row)?;
+        if let (Some(hosted), Some(content)) = (self.grid.hosted.get(&job), crate::grid::content_of(&row)) {
+            self.grid.say(hosted.requester, Message::Saved { lease: hosted.lease, units, content });
+        }
+        Ok(())
+    }
+
+    /// A hosted job is over, one way or the other.
+    pub(super) fn host_ended(&mut self, job: JobId) -> Result<(), StoreError> {
+        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
+        if hosted.message.is_some() {
+            return Ok(());
+        }
+        let (lease, requester) = (hosted.lease, hosted.requester);
+        let row = self.store.job(job)?;
+        match row.state {
+            JobState::Finished => {
+                let task = self.store.task(TaskId { job, index: 0 })?;
+                let outputs = self.store.outputs(task.id)?;
+                let blobs = task.stdout.into_iter().chain(task.stderr).chain(outputs.iter().map(|output| output.blob)).collect();
+                self.seal_beside(Sealing::Result(job), blobs)
+            }
+            JobState::Failed | JobState::Cancelled => {
+                let task = self.store.task(TaskId { job, index: 0 })?;
+                // Ended before its tries were used up: the next device would see the same.
+                let is_hopeless = row.state == JobState::Failed && task.state == TaskState::Failed && task.attempts < row.file.attempts;
+                let problem = if row.state == JobState::Cancelled { "its owner does not want to run it".to_owned() } else { row.problem };
+                let message = Message::Failed { lease, problem: shorten(&problem), is_hopeless };
+                self.keep_saying(job, requester, &message)
+            }
+            JobState::Queued | JobState::Running | JobState::Paused => Ok(()),
+        }
+    }
+
+    fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
+        let bytes = message.encode();
+        self.store.set_hosted_message(job, &bytes)?;
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.message = Some(bytes);
+            hosted.last_beat = Some(Instant::now());
+        }
+        self.grid.say(requester, message.clone());
+        Ok(())
+    }
+
+    pub(super) fn result_sealed(&mut self, job: JobId) -> Result<(), StoreError> {
+        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
+        let task = self.store.task(TaskId { job, index: 0 })?;
+        let content = |blob: Option<BlobId>| -> Result<Option<Content>, StoreError> { blob.map_or(Ok(None), |blob| self.own_content(blob)) };
+        let (Some(stdout), Some(stderr), Some(hash)) = (content(task.stdout)?, content(task.stderr)?, task.result_hash) else { return Ok(()) };
+        let mut outputs = Vec::new();
+        for output in self.store.outputs(task.id)? {
+            let Some(content) = self.own_content(output.blob)? else { return Ok(()) };
+            outputs.push((output.path, content));
+        }
+        let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
+        let history = self.history_for(task.id)?;
+        let Some(identity) = &self.grid.identity else { return Ok(()) };
+        let result = TaskResult {
+            lease,
+            worker: identity.node(),
+            offer,
+            units: task.units,
+            active_ms: task.active_millis,
+            memory: task.memory,
+            hash,
+            stdout: (stdout, task.stdout_dropped),
+            stderr: (stderr, task.stderr_dropped),
+            outputs,
+            history,
+        };
+        let message = Message::Result(Box::new(identity.sign(&result)));
+        self.keep_saying(job, requester, &message)
+    }
+
+    fn receipted(&mut self, node: NodeId, signed: &Signed<Receipt>) -> Result<(), StoreError> {
+        let Ok(receipt) = signed.open(node) else { return Ok(()) };
+        let Some(job) = self.grid.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
+        if Some(receipt.worker) != self.grid.me() || receipt.requester != node {
+            return Ok(());
+        }
+        // No price is higher, and no bonus more than doubles it: what a receipt claims beyond that is not counted.
+        let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
+        let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
+        self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
+        self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed.clone())).encode())?;
+        self.grid.hosted.remove(&job);
+        let mut evidence: Evidence = self.grid.evidence(node);
+        evidence.saw_receipt(self.clock.unix().0);
+        self.store_evidence(node, evidence);
+        Ok(())
+    }
+
+    fn released(&mut self, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
+        if self.grid.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
+            self.grid.arriving.remove(&lease);
+        }
+        let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
+        if let Some(hosted) = self.grid.hosted.remove(&job)
+            && self.store.job(job)?.state == JobState::Finished
+            && hosted.message.is_some()
+        {
+            // The work was done and is not taken.
+            let mut evidence = self.grid.evidence(node);
+            evidence.saw_unpaid(self.clock.unix().0);
+            self.store_evidence(node, evidence);
+        }
+        self.store.end_hosted(job)?;
+        let now = self.clock.unix();
+        if self.store.set_job_state(job, JobState::Cancelled, why, now)? {
+            self.drop_tasks_of(job, "its requester does not need it any more");
+            self.announce_job(job);
+        }
+        Ok(())
+    }
+
+    /// A related device is there: what it waits for is said at once.
+    pub(super) fn greet(&mut self, node: NodeId) {
+        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
+        for job in jobs {
+            self.say_again(job);
+        }
+    }
+
+    fn say_again(&mut self, job: JobId) {
+        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+        match hosted.message.as_deref().map(Message::decode) {
+            Some(Ok(message)) => {
+                hosted.last_beat = Some(Instant::now());
+                hosted.said += 1;
+                let to = hosted.requester;
+                self.grid.say(to, message);
+            }
+            _ => self.beat(job),
+        }
+    }
+
+    pub(super) fn host_tick(&mut self) {
+        let now = self.clock.unix();
+        let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
+        for job in over {
+            self.grid.hosted.remove(&job);
+            if let Err(error) = self.store.end_hosted(job) {
+                tracing::warn!(%error, "a hosted job is not forgotten");
+            }
+        }
+        let due = |hosted: &Hosted| {
+            let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
+            hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)
+        };
+        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
+        for job in
+            jobs.into_iter().filter(|job| self.grid.hosted.get(job).is_some_and(|hosted| self.grid.peers.contains_key(&hosted.requester))).collect::<Vec<_>>()
+        {
+            self.say_again(job);
+        }
+    }
+}
+
+/// A checkpoint as another device can read it: opened, and sealed for whoever is told its key.
+pub(super) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
+    let (checkpoint, _) = Checkpoint::read(path, Some(key)).map_err(|e| e.to_string())?;
+    let generation = checkpoint.into_generation(None)?;
+    let open = tempfile::Builder::new().prefix("ship-").tempfile_in(folder).map_err(|e| e.to_string())?.into_temp_path();
+    std::fs::remove_file(&open).map_err(|e| e.to_string())?;
+    CheckpointWriter::new(open.to_path_buf(), None).write(&generation, true).map_err(|e| e.to_string())?;
+    let file = std::fs::File::open(&open).map_err(|e| e.to_string())?;
+    let blob = BlobFile::copy(folder, file, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
+    let row = content::seal(blob.path(), blob.id(), fog_grid::ContentKey::derive(secret, blob.id()))?;
+    Ok((blob, row))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}

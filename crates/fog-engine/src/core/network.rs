@@ -1,0 +1,505 @@
+//! Networks: joined and left, who is there, what may go over them.
+
+use std::time::{Duration, Instant};
+
+use fog_api::{ApiError, EventBody, JoinedNetwork, NetworkView, Reply};
+use fog_grid::{Capacity, ContentKey, Evidence, Group, Hello, Invite, Message, Relation, Sealer, VERSION};
+use fog_libp2p::Config;
+use fog_store::{NetworkRow, PeerRow};
+use fog_transport::{NetEvent, Reach, Transport as _};
+use fog_types::{BlobId, ErrorKind, NodeId, Percent};
+
+use super::Core;
+use crate::grid::{Known, Net, NetNews, Peer, Traffic, content};
+use crate::query::to_api;
+
+/// Key of the traffic of this period among the stored settings.
+const TRAFFIC_KEY: &str = "_traffic";
+const PERIOD_MS: i64 = 30 * 86_400_000;
+/// Known devices that are called at the start.
+const CALLED: u32 = 32;
+/// How long a network may take to say where it listens.
+const LISTENING: Duration = Duration::from_secs(3);
+/// Addresses in an invitation; a QR code stays readable.
+const INVITED: usize = 4;
+pub(super) const LAN: &str = "lan";
+pub(super) const OPEN: &str = "open";
+
+fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
+    ApiError { kind, message: message.to_string() }
+}
+
+impl Core {
+    /// Reads what was joined before, and takes part again.
+    pub(super) fn start_grid(&mut self) -> Result<(), fog_store::StoreError> {
+        for row in self.store.networks()? {
+            self.know_network(&row);
+        }
+        for row in self.store.peers(1000)? {
+            if let Ok(evidence) = serde_json::from_str::<Evidence>(&row.evidence) {
+                self.grid.evidence.insert(row.node, evidence);
+            }
+        }
+        if let Some(traffic) = self.store.settings()?.get(TRAFFIC_KEY) {
+            self.grid.traffic = serde_json::from_value(traffic.clone()).unwrap_or_default();
+        }
+        self.look_back()?;
+        self.restore_hosted()?;
+        self.restore_lent()?;
+        Ok(())
+    }
+
+    fn know_network(&mut self, row: &NetworkRow) {
+        let is_group = row.sealed.is_some();
+        match (&row.sealed, row.name.as_str()) {
+            (Some(sealed), _) => match self.open_group(row, sealed) {
+                Some(group) => self.grid.groups.push(group),
+                None => return tracing::error!(name = row.name, "a group cannot be entered: its secret does not open with this device's key"),
+            },
+            (None, LAN) => self.grid.lan = true,
+            (None, _) => self.grid.open = true,
+        }
+        self.grid.joined.push(JoinedNetwork { name: row.name.clone(), is_group, joined_ms: row.joined.0 });
+    }
+
+    /// Each entry has a key of its own, so a fixed place in the cipher's stream is used once.
+    fn group_sealer(&self, name: &str, joined_ms: i64, size: u64) -> Sealer {
+        let about = blake3::hash(format!("{joined_ms} {name}").as_bytes());
+        Sealer::new(&ContentKey::derive(&self.grid.secret, BlobId(*about.as_bytes())), size)
+    }
+
+    fn open_group(&self, row: &NetworkRow, sealed: &[u8]) -> Option<Group> {
+        let open = self.group_sealer(&row.name, row.joined.0, 32).open(0, sealed).ok()?;
+        Some(Group { name: row.name.clone(), secret: open.try_into().ok()? })
+    }
+
+    pub(super) fn join_network(&mut self, what: &str) -> Result<Reply, ApiError> {
+        if self.grid.identity.is_none() {
+            return Err(refuse(ErrorKind::Storage, "no network can be joined, because the key of this device cannot be had; `fog doctor` says why"));
+        }
+        let what = what.trim();
+        if what == LAN || what == OPEN {
+            if !self.grid.joined.iter().any(|known| known.name == what) {
+                self.add_network(what, None)?;
+            }
+        } else {
+            let invite: Invite = what
+                .parse()
+                .map_err(|error| refuse(ErrorKind::BadInput, format!("{error}. `fog network join lan` joins the local network, `open` the open one")))?;
+            if Some(invite.node) == self.grid.me() {
+                return Err(refuse(ErrorKind::Conflict, "this invitation is from this very device; use it on another one"));
+            }
+            if !self.grid.groups.iter().any(|known| known.id() == invite.group.id()) {
+                let mut group = invite.group.clone();
+                let taken = |name: &str| name == LAN || name == OPEN || self.grid.joined.iter().any(|known| known.name == name);
+                if taken(&group.name) {
+                    group.name = (2..).map(|n| format!("{} {n}", invite.group.name)).find(|name| !taken(name)).unwrap_or_default();
+                }
+                self.add_network(&group.name.clone(), Some(&group))?;
+            }
+            self.remember_addresses(invite.node, &invite.addresses);
+        }
+        self.restart_net();
+        Ok(Reply::Network(Box::new(self.network_view())))
+    }
+
+    fn add_network(&mut self, name: &str, group: Option<&Group>) -> Result<(), ApiError> {
+        let joined = self.clock.unix();
+        let sealed = group.map(|group| self.group_sealer(name, joined.0, 32).seal(0, &group.secret)).transpose().map_err(|e| refuse(ErrorKind::Bug, e))?;
+        let row = NetworkRow { name: name.to_owned(), sealed, joined };
+        self.store.add_network(&row).map_err(to_api)?;
+        self.know_network(&row);
+        Ok(())
+    }
+
+    pub(super) fn leave_network(&mut self, name: Option<&str>) -> Result<Reply, ApiError> {
+        let gone = self.store.remove_network(name).map_err(to_api)?;
+        if gone == 0 {
+            let message =
+                name.map_or_else(|| "no network was joined".to_owned(), |name| format!("no network called '{name}' was joined; `fog network` shows them"));
+            return Err(refuse(ErrorKind::NotFound, message));
+        }
+        self.grid.groups.clear();
+        self.grid.joined.clear();
+        (self.grid.lan, self.grid.open) = (false, false);
+        for row in self.store.networks().map_err(to_api)? {
+            self.know_network(&row);
+        }
+        self.restart_net();
+        Ok(Reply::Network(Box::new(self.network_view())))
+    }
+
+    pub(super) fn invite(&mut self, group: Option<&str>) -> Result<Reply, ApiError> {
+        if self.grid.identity.is_none() {
+            return Err(refuse(ErrorKind::Storage, "nobody can be invited, because the key of this device cannot be had; `fog doctor` says why"));
+        }
+        let name = group.map(str::trim).map_or_else(|| self.grid.groups.first().map_or("home", |group| &group.name).to_owned(), str::to_owned);
+        if name == LAN || name == OPEN {
+            return Err(refuse(ErrorKind::BadInput, format!("'{name}' is joined without an invitation: `fog network join {name}`")));
+        }
+        if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
+            return Err(refuse(ErrorKind::BadInput, "a group's name has 1 to 60 characters"));
+        }
+        if !self.grid.groups.iter().any(|known| known.name == name) {
+            let group = Group { name: name.clone(), secret: rand::random() };
+            self.add_network(&name, Some(&group))?;
+            self.restart_net();
+        }
+        let (Some(group), Some(node)) = (self.grid.groups.iter().find(|known| known.name == name), self.grid.me()) else {
+            return Err(refuse(ErrorKind::Bug, "the group that was just made is not there"));
+        };
+        let mut addresses = self.grid.listening.clone();
+        // Relayed ones first: they work from anywhere. Of the others QUIC.
+        addresses.sort_by_key(|address| (!address.contains("p2p-circuit"), !address.contains("quic"), address.contains("/ip6/")));
+        addresses.truncate(INVITED);
+        let text = Invite { group: group.clone(), node, addresses }.to_string();
+        Ok(Reply::Invite { group: name, text })
+    }
+
+    /// The network was started a moment ago and does not know yet where it listens.
+    pub(super) fn is_about_to_listen(&self) -> bool {
+        let is_new = self.grid.net_began.is_some_and(|began| began.elapsed() < LISTENING);
+        self.grid.net.is_some() && self.grid.listening.is_empty() && is_new
+    }
+
+    fn remember_addresses(&mut self, node: NodeId, addresses: &[String]) {
+        let now = self.clock.unix();
+        let known = self.grid.peers.get(&node);
+        let evidence = serde_json::to_string(&self.grid.evidence(node)).unwrap_or_default();
+        let row = PeerRow { node, name: known.map(|peer| peer.name.clone()).unwrap_or_default(), addresses: addresses.to_vec(), evidence, seen: now };
+        if let Err(error) = self.store.put_peer(&row) {
+            tracing::warn!(%error, "a device is not remembered");
+        }
+    }
+
+    pub(super) fn store_evidence(&mut self, node: NodeId, evidence: Evidence) {
+        self.grid.evidence.insert(node, evidence);
+        let addresses = self.grid.peers.get(&node).map(|peer| peer.addresses.clone()).unwrap_or_default();
+        self.remember_addresses(node, &addresses);
+    }
+
+    /// Why nothing goes over the network although one was joined.
+    fn forbidden(&self) -> Option<String> {
+        if !self.settings.flag("network_when_metered") && self.rules.readings().metered == Some(true) {
+            return Some("the connection is metered; nothing is sent until it is not".to_owned());
+        }
+        let cap = self.data_cap();
+        let used = self.grid.traffic.received + self.grid.traffic.sent;
+        (cap > 0 && used >= cap).then(|| format!("the data limit of {} in 30 days is used up", fog_types::ByteCount(cap)))
+    }
+
+    pub(super) fn data_cap(&self) -> u64 {
+        (self.settings.number("data_cap") * 1e9) as u64
+    }
+
+    fn restart_net(&mut self) {
+        self.stop_net();
+        self.look_at_net();
+    }
+
+    pub(super) fn stop_net(&mut self) {
+        self.grid.last_stored = None;
+        self.count_traffic();
+        let now = self.grid.now();
+        self.grid.net = None;
+        for node in std::mem::take(&mut self.grid.peers).into_keys() {
+            self.grid.requester.handle_reach(node, false, now);
+        }
+        self.grid.listening.clear();
+        self.grid.reach = Reach::Unknown;
+        self.grid.last_hello = None;
+        self.grid.advertised = None;
+        self.grid.far.clear();
+    }
+
+    /// Starts or stops taking part, as joined networks and rules have it.
+    pub(super) fn look_at_net(&mut self) {
+        let wanted = !self.grid.joined.is_empty() && !self.is_stopping;
+        let forbidden = if wanted { self.forbidden() } else { None };
+        let should_run = wanted && forbidden.is_none();
+        if should_run == self.grid.net.is_some() {
+            if !should_run {
+                self.grid.problem = forbidden.unwrap_or_default();
+            }
+            return;
+        }
+        if !should_run {
+            self.grid.problem = forbidden.unwrap_or_default();
+            self.stop_net();
+            return;
+        }
+        let Some(secret) = self.key.map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())) else { return };
+        let known = self.store.peers(CALLED).unwrap_or_default();
+        let config = Config {
+            lan: self.grid.lan,
+            open: self.grid.open,
+            loopback: self.config.network.loopback,
+            relay: self.config.network.relay,
+            port: self.config.network.port.unwrap_or(self.settings.number("network_port") as u16),
+            known: self.config.network.known.clone(),
+        };
+        match Net::start(&secret, &config, self.to_self.clone()) {
+            Ok(net) => {
+                self.grid.problem.clear();
+                for group in &self.grid.groups {
+                    net.transport.meet(&group.id().0);
+                }
+                if self.grid.open {
+                    net.transport.meet(blake3::hash(b"fog-compute open network 1").as_bytes());
+                }
+                self.grid.known = known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses))).collect();
+                self.grid.traffic.counted = (0, 0);
+                self.grid.net = Some(net);
+                self.grid.net_began = Some(Instant::now());
+                self.join_topics();
+                self.call_known();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no network");
+                self.grid.problem = error.to_string();
+                // Tried again when a minute has passed, or when somebody joins.
+                self.grid.last_tick = Some(Instant::now());
+            }
+        }
+    }
+
+    fn count_traffic(&mut self) {
+        let Some(net) = &self.grid.net else { return };
+        let (received, sent) = net.transport.traffic();
+        let now = self.clock.unix().0;
+        let known = self.grid.traffic;
+        let is_over = now - known.since_ms >= PERIOD_MS;
+        let base = if is_over { Traffic { since_ms: now, ..Traffic::default() } } else { known };
+        self.grid.traffic = Traffic {
+            received: base.received + received.saturating_sub(known.counted.0),
+            sent: base.sent + sent.saturating_sub(known.counted.1),
+            counted: (received, sent),
+            ..base
+        };
+        // Each is a write that waits for the disk; a crash forgets a minute's bytes at most.
+        if self.grid.last_stored.is_some_and(|last| last.elapsed() < Duration::from_secs(60)) {
+            return;
+        }
+        self.grid.last_stored = Some(Instant::now());
+        if let Ok(value) = serde_json::to_value(self.grid.traffic)
+            && let Err(error) = self.store.set_settings(&[(TRAFFIC_KEY.to_owned(), Some(value))])
+        {
+            tracing::warn!(%error, "the bytes of this period are not remembered");
+        }
+    }
+
+    /// What has to be looked at from time to time.
+    pub(super) fn grid_tick(&mut self) {
+        let pace = if self.grid.is_busy() { Duration::from_secs(1) } else { Duration::from_secs(10) };
+        if self.grid.last_tick.is_some_and(|last| last.elapsed() < pace) {
+            return;
+        }
+        self.grid.last_tick = Some(Instant::now());
+        self.grid.was_busy = self.grid.has_work();
+        self.count_traffic();
+        self.look_at_net();
+        self.grid.requester.handle_timeout(self.grid.now());
+        self.host_tick();
+        if let Err(error) = self.spot_check_tick().and_then(|()| self.proof_tick()) {
+            tracing::warn!(%error, "a check of a device is not decided yet");
+        }
+        self.say_hello();
+        self.advertise();
+        self.call_known();
+        self.call_far();
+        let view = self.network_view();
+        let same = NetworkView { received: self.grid.told.received, sent: self.grid.told.sent, ..view.clone() } == self.grid.told;
+        if !same {
+            self.announce_network(view);
+        }
+    }
+
+    fn announce_network(&mut self, view: NetworkView) {
+        self.grid.told = view.clone();
+        self.announce(EventBody::Network(Box::new(view)));
+    }
+
+    pub(super) fn net_news(&mut self, news: NetNews) -> Result<(), fog_store::StoreError> {
+        match news {
+            NetNews::Event(event) => self.net_event(event),
+            NetNews::Said(node, message) => return self.said(node, *message),
+            NetNews::Asked(link, request) => {
+                let row = self.store.content(&BlobId(request.id.0).to_string())?;
+                let found = row.and_then(|row| Some((self.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
+                if let Some(net) = &self.grid.net {
+                    net.spawn(content::serve(*link, request, found));
+                }
+            }
+            NetNews::Sealed(purpose, rows) => return self.sealed(purpose, rows),
+            NetNews::Arrived(arrival) => return self.arrived(*arrival),
+            NetNews::Returned(lease, returned) => return self.returned(lease, returned),
+            NetNews::State { task, node, units, file } => return self.state_arrived(task, node, units, file),
+            NetNews::Kept { task, node, units, row } => return self.state_sealed(task, node, units, row),
+            NetNews::Drawn(lease, drawn) => return self.drawn(lease, drawn),
+            NetNews::Shown(lease, segment, file) => return self.replay(lease, segment, file),
+            NetNews::Proved(lease, found) => return self.proved(lease, found),
+            NetNews::ToShow { job, lease, mark, file } => return self.state_to_show(job, lease, mark, file),
+            NetNews::Shipped { job, units, file } => return self.shipped(job, units, file),
+        }
+        Ok(())
+    }
+
+    fn net_event(&mut self, event: NetEvent) {
+        let now = self.grid.now();
+        match event {
+            NetEvent::Connected { node, route } => {
+                let is_new = !self.grid.peers.contains_key(&node);
+                let peer = self.grid.peers.entry(node).or_default();
+                let was_local = peer.route.as_ref().is_some_and(|route| route.is_local);
+                let is_local = route.is_local;
+                peer.route = Some(route);
+                self.grid.requester.handle_reach(node, true, now);
+                if is_new || was_local != is_local {
+                    self.hello_to(node);
+                }
+            }
+            NetEvent::Disconnected { node } => {
+                self.grid.peers.remove(&node);
+                if let Some(net) = &self.grid.net {
+                    net.forget(node);
+                }
+                self.grid.requester.handle_reach(node, false, now);
+            }
+            NetEvent::RoundTrip { node, millis } => {
+                if let Some(peer) = self.grid.peers.get_mut(&node) {
+                    peer.round_trip = Some(millis);
+                }
+            }
+            NetEvent::Addresses { node, addresses, .. } => {
+                if let Some(peer) = self.grid.peers.get_mut(&node) {
+                    peer.addresses.clone_from(&addresses);
+                    if peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger) {
+                        self.remember_addresses(node, &addresses);
+                    }
+                }
+            }
+            NetEvent::Listening(addresses) => self.grid.listening = addresses,
+            NetEvent::Reach(reach) => self.grid.reach = reach,
+            NetEvent::Gossip { id, from, author, topic, data } => {
+                let is_fit = self.heard_gossip(author, &topic, &data);
+                if let Some(net) = &self.grid.net {
+                    net.transport.judge(id, from, is_fit);
+                }
+            }
+            NetEvent::Incoming(_) => {}
+        }
+    }
+
+    /// What this device lends now.
+    pub(super) fn capacity(&self) -> Capacity {
+        let duty = if self.finishing || self.is_stopping { Percent::ZERO } else { self.rules.verdict().duty };
+        let slots = self.settings.slots();
+        let waiting = self.grid.arriving.len() + self.grid.hosted.values().filter(|hosted| hosted.message.is_none()).count();
+        let own = self.active.values().filter(|active| !self.grid.hosted.contains_key(&active.claim.task.job)).count();
+        let readings = self.rules.readings();
+        Capacity {
+            slots: slots as u16,
+            free: slots.saturating_sub(waiting + own) as u16,
+            memory: self.memory_budget().saturating_sub(self.active.values().map(|active| active.memory).sum()),
+            disk: self.settings.storage_cap().0.saturating_sub(self.store.blob_bytes().map_or(0, |bytes| bytes.0)),
+            duty: duty.get(),
+            speed: self.speed,
+            battery: (readings.charging == Some(false)).then_some(readings.battery).flatten().map(|level| level as u8),
+            forecast: self.forecast(),
+        }
+    }
+
+    fn hello(&self, to: NodeId, capacity: Capacity) -> Option<Hello> {
+        let me = self.grid.me()?;
+        let groups = self.grid.groups.iter().take(16).map(|group| (group.id(), group.proof(me, to))).collect();
+        Some(Hello {
+            version: VERSION,
+            name: self.device_name(),
+            lan: self.grid.lan,
+            open: self.grid.open,
+            groups,
+            capacity,
+            has_heard: self.related(to) != Relation::Stranger,
+        })
+    }
+
+    pub(super) fn device_name(&self) -> String {
+        let set = self.settings.text("device_name").trim();
+        let name = if set.is_empty() { fog_probes::host_name() } else { set.to_owned() };
+        name.chars().filter(|c| !c.is_control()).take(60).collect()
+    }
+
+    pub(super) fn hello_to(&self, node: NodeId) {
+        if let Some(hello) = self.hello(node, self.capacity()) {
+            self.grid.say(node, Message::Hello(hello));
+        }
+    }
+
+    /// Tells the others when what is lent has changed in a way that matters to them, and each minute.
+    pub(super) fn say_hello(&mut self) {
+        // Asked after every event; what it costs to answer is not.
+        let is_fresh = self.grid.last_hello.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_millis(500));
+        if self.grid.peers.is_empty() || (is_fresh && self.grid.turned_away.is_empty()) {
+            return;
+        }
+        let capacity = self.capacity();
+        if capacity.free > 0 && capacity.duty > 0 {
+            for node in std::mem::take(&mut self.grid.turned_away) {
+                self.hello_to(node);
+            }
+        }
+        let brief = |c: &Capacity| (c.free, c.duty == 0, c.slots, c.battery.is_some());
+        let is_due =
+            self.grid.last_hello.as_ref().is_none_or(|(at, told)| {
+                (brief(told) != brief(&capacity) && at.elapsed() > Duration::from_millis(500)) || at.elapsed() > Duration::from_secs(60)
+            });
+        if !is_due {
+            return;
+        }
+        self.grid.last_hello = Some((Instant::now(), capacity));
+        let related: Vec<NodeId> =
+            self.grid.peers.iter().filter(|(_, peer)| peer.relation.as_ref().is_some_and(|r| *r != Relation::Stranger)).map(|(node, _)| *node).collect();
+        for node in related {
+            self.hello_to(node);
+        }
+    }
+
+    pub(super) fn heard_hello(&mut self, node: NodeId, hello: &Hello) {
+        let Some(me) = self.grid.me() else { return };
+        let is_local = self.grid.peers.get(&node).and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local);
+        let shared = self.grid.groups.iter().find(|group| {
+            let id = group.id();
+            hello.groups.iter().any(|(theirs, proof)| *theirs == id && group.accepts(*proof, node, me))
+        });
+        let relation = match shared {
+            Some(group) => Relation::Group(group.name.clone()),
+            None if self.grid.lan && hello.lan && is_local => Relation::Lan,
+            None if self.grid.open && hello.open => Relation::Open,
+            None => Relation::Stranger,
+        };
+        let is_fitting = hello.version == VERSION && relation != Relation::Stranger;
+        let unanswered = self.grid.requester.handle_room(node) as i32;
+        let peer: &mut Peer = self.grid.peers.entry(node).or_default();
+        let is_new = peer.relation.as_ref() != Some(&relation);
+        peer.name.clone_from(&hello.name);
+        peer.capacity = hello.capacity;
+        peer.promised = unanswered;
+        peer.relation = Some(relation);
+        if is_fitting && (is_new || !hello.has_heard) {
+            let addresses = peer.addresses.clone();
+            self.remember_addresses(node, &addresses);
+            // It may have come before it knew that we are related, and what it waits for.
+            self.hello_to(node);
+            self.greet(node);
+        }
+    }
+
+    pub(super) fn related(&self, node: NodeId) -> Relation {
+        self.grid.peers.get(&node).and_then(|peer| peer.relation.clone()).unwrap_or(Relation::Stranger)
+    }
+
+    pub(super) fn peer_name(&self, node: NodeId) -> String {
+        let name = self.grid.peers.get(&node).map(|peer| peer.name.clone()).unwrap_or_default();
+        if name.is_empty() { node.short() } else { name }
+    }
+}

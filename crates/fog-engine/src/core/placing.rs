@@ -1,0 +1,233 @@
+//! Which device gets which task: what is known of them, put to the scheduler.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use fog_api::{ApiError, PlacementView, PlanPoint, Reply};
+use fog_grid::{LeaseState, Relation};
+use fog_scheduler::{Availability, HOURS, Machine, Settings, Work};
+use fog_store::{JobRow, StoreError};
+use fog_types::job::{GridWish, JobFile, Prefer};
+use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
+use tokio::sync::oneshot;
+
+use super::Core;
+use crate::grid::Peer;
+
+/// Units a second of a device that has not said how fast it is: a slow laptop.
+const USUAL_SPEED: f64 = 5e8;
+/// Units of a task of which nothing is known.
+pub(super) const USUAL_UNITS: f64 = 1e9;
+/// Watts of one busy core on mains, and on a battery with its wear.
+const WATTS: f64 = 15.0;
+const WATTS_ON_BATTERY: f64 = 45.0;
+/// Bytes a second on a local network, elsewhere, and through a relay.
+const BANDWIDTH: [f64; 3] = [5e7, 5e6, 1e6];
+/// How far ahead a device says what it will do.
+const AHEAD_HOURS: f64 = 4.0;
+/// Most tasks that a plan is made of.
+const MAX_PLANNED: u32 = 1000;
+
+/// A task that wants devices.
+pub(super) struct Wanted {
+    pub(super) task: TaskId,
+    pub(super) wants: u32,
+    pub(super) avoid: BTreeSet<NodeId>,
+}
+
+fn machine_of(peer: &Peer, reliability: f64) -> Machine {
+    let c = &peer.capacity;
+    let speed = if c.speed == 0 { USUAL_SPEED } else { c.speed as f64 };
+    let bandwidth = match &peer.route {
+        Some(route) if route.is_relayed => BANDWIDTH[2],
+        Some(route) if route.is_local => BANDWIDTH[0],
+        _ => BANDWIDTH[1],
+    };
+    Machine {
+        slots: peer.free(),
+        memory: c.memory,
+        disk: c.disk,
+        speed: speed * f64::from(c.duty.min(100)) / 100.0,
+        price: 1.0,
+        watts: if c.battery.is_some() { WATTS_ON_BATTERY } else { WATTS },
+        reliability,
+        availability: f64::from(c.forecast.min(1000)) / 1000.0,
+        bandwidth,
+    }
+}
+
+impl Core {
+    /// Devices that may be given work now.
+    pub(super) fn machines(&self) -> (Vec<NodeId>, Vec<Machine>) {
+        let now = self.grid.now();
+        let is_candidate = |node: NodeId, peer: &Peer| {
+            let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
+            is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.grid.requester.is_resting(node, now)
+        };
+        let candidates = self.grid.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
+        candidates.map(|(node, peer)| (*node, machine_of(peer, self.grid.evidence(*node).reliability()))).unzip()
+    }
+
+    fn work_of(job: &JobFile, units: f64, input: u64, deadline: f64, group: u32) -> Work {
+        Work {
+            units,
+            memory: job.limits.memory.0,
+            disk: job.limits.disk.0,
+            input: input as f64,
+            present: Vec::new(),
+            deadline: deadline.max(1.0),
+            group,
+            avoid: Vec::new(),
+        }
+    }
+
+    /// A device for each task that finds one.
+    pub(super) fn place(&self, wanted: &[Wanted], jobs: &BTreeMap<JobId, Option<JobRow>>) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
+        let (nodes, machines) = self.machines();
+        if wanted.is_empty() || machines.iter().all(|machine| machine.slots == 0) {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.unix();
+        let (mut works, mut tasks) = (Vec::new(), Vec::new());
+        let mut prefer = Prefer::Balanced;
+        let mut units: BTreeMap<JobId, f64> = BTreeMap::new();
+        let holders = self.holders();
+        for (group, one) in wanted.iter().enumerate() {
+            let Some(Some(job)) = jobs.get(&one.task.job) else { continue };
+            let mean = match units.get(&job.id) {
+                Some(known) => *known,
+                None => {
+                    let mean = self.store.mean_units(job.id)?.map_or(USUAL_UNITS, |units| units.0 as f64);
+                    units.insert(job.id, mean);
+                    mean
+                }
+            };
+            prefer = job.grid.map_or(prefer, |wish| wish.prefer);
+            let mut work = Self::work_of(&job.file, mean, 1 << 20, (job.deadline.0 - now.0) as f64 / 1000.0, group as u32);
+            work.avoid = nodes.iter().enumerate().filter(|(_, node)| one.avoid.contains(node)).map(|(at, _)| at).collect();
+            let has_it = |node: &NodeId| holders.get(&job.id).is_some_and(|holders| holders.contains(node));
+            work.present = nodes.iter().enumerate().filter(|(_, node)| has_it(node)).map(|(at, _)| at).collect();
+            for _ in 0..one.wants {
+                works.push(work.clone());
+                tasks.push(one.task);
+            }
+        }
+        let placed = fog_scheduler::quick(&machines, &works, prefer);
+        Ok(tasks.into_iter().zip(placed).filter_map(|(task, machine)| Some((task, *nodes.get(machine?)?))).collect())
+    }
+
+    /// Who has the files of which job: whoever was lent a task of it.
+    fn holders(&self) -> BTreeMap<JobId, BTreeSet<NodeId>> {
+        let mut holders: BTreeMap<JobId, BTreeSet<NodeId>> = BTreeMap::new();
+        for lease in self.grid.requester.leases().filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost)) {
+            holders.entry(lease.task.job).or_default().insert(lease.node);
+        }
+        holders
+    }
+
+    /// Where the tasks of a job file could go; nothing is submitted.
+    pub(super) fn plan(&self, text: &str, folder: &Path, wish: GridWish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let job = match fog_types::job::parse(text) {
+            Ok(job) => job,
+            // Nobody waiting means the front end went away.
+            Err(error) => return drop(answer.send(Err(ApiError { kind: error.kind(), message: error.to_string() }))),
+        };
+        let size = |path: &String| std::fs::metadata(folder.join(path)).map_or(0, |about| about.len());
+        let input = size(&job.module) + job.inputs.values().map(size).sum::<u64>() + job.stdin.as_ref().map_or(0, size);
+        self.plan_works(&job, USUAL_UNITS, input, job.task_count(), job.deadline_seconds as f64, wish, answer);
+    }
+
+    /// Where what is left of a submitted job could go.
+    pub(super) fn plan_job(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let found = self.store.job(id).and_then(|job| Ok((self.store.mean_units(id)?, job))).map_err(crate::query::to_api);
+        let (units, job) = match found {
+            Ok((units, job)) => (units.map_or(USUAL_UNITS, |units| units.0 as f64), job),
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let Some(wish) = job.grid else {
+            let message = format!("job {id} runs on this device alone");
+            return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
+        };
+        let blobs = std::iter::once(&job.blobs.module).chain(job.blobs.inputs.values()).chain(&job.blobs.stdin);
+        let input = blobs.filter_map(|blob| std::fs::metadata(self.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
+        let left = (job.deadline.0 - self.clock.unix().0) as f64 / 1000.0;
+        self.plan_works(&job.file, units, input, job.tasks_total - job.tasks_finished, left, wish, answer);
+    }
+
+    /// Searched beside the loop.
+    #[expect(clippy::too_many_arguments, reason = "what a task is like, and how many of it")]
+    fn plan_works(&self, job: &JobFile, units: f64, input: u64, tasks: u32, left: f64, wish: GridWish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let refuse = |kind, message: &str| Err(ApiError { kind, message: message.to_owned() });
+        let (nodes, mut machines) = self.machines();
+        // As if nothing else were under way: what is lent now comes back.
+        for (node, machine) in nodes.iter().zip(&mut machines) {
+            machine.slots = self.grid.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
+        }
+        if nodes.is_empty() {
+            return drop(answer.send(refuse(ErrorKind::NotFound, "no other device is here to place tasks on; `fog peers` shows who is known")));
+        }
+        let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), self.peer_name(*node))).collect();
+        let works: Vec<Work> = (0..tasks.min(MAX_PLANNED))
+            .flat_map(|index| (0..wish.devices()).map(move |_| index))
+            .map(|index| Self::work_of(job, units, input, left, index))
+            .collect();
+        tokio::task::spawn_blocking(move || {
+            let settings = Settings { population: 60, generations: if works.len() > 200 { 40 } else { 120 } };
+            let front = fog_scheduler::plan(&machines, &works, settings, &mut rand::rng());
+            let reply = match fog_scheduler::choose(&front, wish.prefer) {
+                Some((chosen, why)) if !works.is_empty() => {
+                    let waiting = front.get(chosen).map_or(0, |plan| plan.machine.iter().filter(|machine| machine.is_none()).count()) as u32;
+                    let points = front.iter().map(|plan| point(plan, &names)).collect();
+                    let view = PlacementView { tasks: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
+                    Ok(Reply::Placement(Box::new(view)))
+                }
+                _ => refuse(ErrorKind::BadInput, "the job has no tasks to place"),
+            };
+            let _ = answer.send(reply);
+        });
+    }
+
+    /// The habits of this device, from what it remembers of four weeks.
+    pub(super) fn look_back(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        let since = UnixMillis(now.0 - 28 * 86_400_000);
+        let mut hours: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+        for sample in self.store.samples(since, now, 2000)? {
+            let hour = hours.entry(sample.at.0 / 3_600_000).or_default();
+            let span = sample.span_millis as f64;
+            hour.0 += span;
+            hour.1 += if sample.duty == fog_types::Percent::ZERO { 0.0 } else { span };
+        }
+        self.availability = Availability::default();
+        for (hour, (span, worked)) in hours {
+            if span > 0.0 {
+                self.availability.record(hour_of_week(hour * 3_600_000), worked / span);
+            }
+        }
+        Ok(())
+    }
+
+    /// How likely it works during the next hours, in thousandths; it is thought to go on where its past
+    /// says nothing.
+    pub(super) fn forecast(&self) -> u16 {
+        let share = self.availability.forecast(hour_of_week(self.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
+        (share * 1000.0) as u16
+    }
+}
+
+/// Monday 00:00 here is hour 0.
+fn hour_of_week(at_ms: i64) -> usize {
+    let zoned = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
+    let day = usize::from(zoned.weekday().to_monday_zero_offset().unsigned_abs());
+    (day * 24 + usize::from(zoned.hour().unsigned_abs())) % HOURS
+}
+
+fn point(plan: &fog_scheduler::Plan, names: &[(String, String)]) -> PlanPoint {
+    let e = plan.estimate;
+    let mut shares: BTreeMap<usize, u32> = BTreeMap::new();
+    for machine in plan.machine.iter().flatten() {
+        *shares.entry(*machine).or_default() += 1;
+    }
+    let named = shares.into_iter().filter_map(|(machine, count)| names.get(machine).map(|(id, name)| (id.clone(), name.clone(), count)));
+    PlanPoint { seconds: e.seconds, cost: e.cost, energy: e.energy, risk: e.risk, unfairness: e.unfairness, shares: named.collect() }
+}

@@ -1,0 +1,221 @@
+//! Results that must be shown: the device names every state it came through before it is asked about one,
+//! and a segment drawn at random is run again here before its result is believed.
+
+use fog_grid::{Content, LeaseId, Message, TaskResult};
+use fog_runtime::History;
+use fog_store::{BlobFile, ContentRow, JobRow, JournalKind, StoreError};
+use fog_types::{ByteCount, JobId, NodeId, TaskId};
+use rand::RngExt as _;
+
+use super::hosting::ship;
+use super::{Core, Message as CoreMessage};
+use crate::grid::{NetNews, content, content_of};
+use crate::histories::history_path;
+use crate::proving::{self, Segment};
+use crate::tasks::Launch;
+
+/// Largest history that is read.
+const MAX_HISTORY: u64 = 32 << 20;
+/// How long a device may take to show a state, in milliseconds.
+const PATIENCE: u64 = 600_000;
+
+/// A result that is being looked into.
+pub(crate) struct Proof {
+    task: TaskId,
+    node: NodeId,
+    hash: String,
+    /// What was drawn, while the state it begins with is on its way.
+    drawn: Option<(Segment, u64)>,
+    until: u64,
+}
+
+impl Core {
+    /// Whether a result that has arrived must be shown first; begins to look into it.
+    pub(super) fn must_prove(&mut self, lease: LeaseId, node: NodeId, result: &TaskResult, hash: &str) -> Result<bool, StoreError> {
+        let Some(task) = self.grid.requester.task_of(lease) else { return Ok(false) };
+        let job = self.store.job(task.job)?;
+        let percent = job.grid.map_or(0, |wish| wish.spot_checks);
+        if job.file.segment.is_none() || percent == 0 || rand::rng().random_range(0..100) >= percent || self.grid.proofs.contains_key(&lease) {
+            return Ok(false);
+        }
+        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: self.grid.now() + PATIENCE };
+        self.grid.proofs.insert(lease, proof);
+        let Some(history) = result.history.filter(|history| history.size <= MAX_HISTORY) else {
+            self.proved(lease, Err("it shows no history of how it came to its result".to_owned()))?;
+            return Ok(true);
+        };
+        let launch = self.launch_elsewhere(task, &job)?;
+        let (units, hash) = (result.units.0, hash.to_owned());
+        self.fetch_beside(node, history, move |file| {
+            let drawn = std::fs::read(file.path()).map_err(|e| e.to_string()).and_then(|bytes| {
+                let history = History::from_bytes(&bytes).map_err(|e| e.to_string())?;
+                proving::draw(&history, &launch, units, &hash)
+            });
+            NetNews::Drawn(lease, drawn)
+        });
+        Ok(true)
+    }
+
+    /// The task as its worker runs it: a job of one task, its inputs in their order there.
+    fn launch_elsewhere(&self, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
+        let mut launch = self.launch(fog_store::Claim { task, attempt: 0 }, job)?;
+        launch.spec.inputs.sort_by(|a, b| a.name.cmp(&b.name));
+        launch.place.inputs.sort();
+        launch.spec.env.sort();
+        Ok(launch)
+    }
+
+    /// Fetches a file from a device and says to the loop what `then` makes of it.
+    fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetNews + Send + 'static) {
+        let Some(net) = &self.grid.net else { return };
+        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        net.spawn(async move {
+            // What does not come is given up when its time is over.
+            if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
+                && let Ok(news) = tokio::task::spawn_blocking(move || then(file)).await
+            {
+                let _ = to.send(CoreMessage::Net(Box::new(news))).await;
+            }
+        });
+    }
+
+    /// A segment was drawn: the device shows the state it begins with, unless that is the beginning.
+    pub(super) fn drawn(&mut self, lease: LeaseId, drawn: Result<Segment, String>) -> Result<(), StoreError> {
+        let segment = match drawn {
+            Ok(segment) => segment,
+            Err(problem) => return self.proved(lease, Err(problem)),
+        };
+        let Some(proof) = self.grid.proofs.get_mut(&lease) else { return Ok(()) };
+        let mark = segment.begins.as_ref().map(|mark| mark.mark.number);
+        match mark {
+            Some(mark) => {
+                proof.drawn = Some((segment, mark));
+                let node = proof.node;
+                self.grid.say(node, Message::Prove { lease, mark });
+                Ok(())
+            }
+            None => self.replay(lease, segment, None),
+        }
+    }
+
+    /// The state that was asked for, or that the device has it no more.
+    pub(super) fn shown(&mut self, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
+        let Some(proof) = self.grid.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
+        let Some((segment, _)) = proof.drawn.take_if(|(_, wanted)| *wanted == mark) else { return Ok(()) };
+        let limits = &self.store.job(proof.task.job)?.file.limits;
+        let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
+        let Some(state) = state.filter(|state| state.size <= most) else {
+            // States are kept as far as there is room; without one the result counts like any other.
+            return self.unproven(lease, "it has not kept the state that was asked for");
+        };
+        self.fetch_beside(node, state, move |file| NetNews::Shown(lease, segment, Some(file)));
+        Ok(())
+    }
+
+    pub(super) fn replay(&mut self, lease: LeaseId, segment: Segment, state: Option<BlobFile>) -> Result<(), StoreError> {
+        let Some(proof) = self.grid.proofs.get(&lease) else { return Ok(()) };
+        let job = self.store.job(proof.task.job)?;
+        let launch = self.launch_elsewhere(proof.task, &job)?;
+        let to = self.to_self.clone();
+        tokio::spawn(async move {
+            let found = proving::replay(launch, segment, state.as_ref().map(BlobFile::path)).await;
+            let _ = to.send(CoreMessage::Net(Box::new(NetNews::Proved(lease, found)))).await;
+        });
+        Ok(())
+    }
+
+    pub(super) fn proved(&mut self, lease: LeaseId, found: Result<(), String>) -> Result<(), StoreError> {
+        let Some(proof) = self.grid.proofs.remove(&lease) else { return Ok(()) };
+        let name = self.peer_name(proof.node);
+        let (now, verdict) = match &found {
+            Ok(()) => (self.clock.unix(), "right".to_owned()),
+            Err(problem) => (self.clock.unix(), format!("wrong: {problem}")),
+        };
+        self.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
+        if found.is_err() {
+            let mut evidence = self.grid.evidence(proof.node);
+            evidence.saw_invalid(now.0);
+            self.store_evidence(proof.node, evidence);
+            self.grid.waiting.remove(&lease);
+        }
+        if found.is_ok() {
+            self.grid.proven.insert(lease);
+        }
+        self.checked(lease, found.map(|()| proof.hash));
+        Ok(())
+    }
+
+    fn unproven(&mut self, lease: LeaseId, why: &str) -> Result<(), StoreError> {
+        let Some(proof) = self.grid.proofs.remove(&lease) else { return Ok(()) };
+        let name = self.peer_name(proof.node);
+        self.store.note(
+            self.clock.unix(),
+            JournalKind::Checked,
+            proof.task.job,
+            Some(proof.task.index),
+            &format!("a segment of {name}'s run could not be run again: {why}"),
+        )?;
+        self.checked(lease, Ok(proof.hash));
+        Ok(())
+    }
+
+    /// A device that does not show what it was asked for in time has not shown it.
+    pub(super) fn proof_tick(&mut self) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let over: Vec<LeaseId> = self.grid.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
+        for lease in over {
+            self.proved(lease, Err("it did not show how it came to its result".to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// Here as the worker: the history of a hosted task for its requester, sealed.
+    pub(super) fn history_for(&mut self, task: TaskId) -> Result<Option<Content>, StoreError> {
+        let folder = history_path(self.store.folder(), task);
+        let Ok(history) = History::read(&folder) else { return Ok(None) };
+        let Ok(bytes) = serde_json::to_vec(&history) else { return Ok(None) };
+        let blob = BlobFile::copy(self.store.folder(), bytes.as_slice(), ByteCount(MAX_HISTORY))?;
+        let (path, id) = (blob.path().to_owned(), blob.id());
+        let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&self.grid.secret, id)) else { return Ok(None) };
+        self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
+        self.store.put_content(&row)?;
+        Ok(content_of(&row))
+    }
+
+    /// Here as the worker: the requester wants to see a state.
+    pub(super) fn asked_to_prove(&mut self, node: NodeId, lease: LeaseId, mark: u64) {
+        let Some(job) = self.grid.hosted_by_lease(lease, node) else { return };
+        let path = History::checkpoint(&history_path(self.store.folder(), TaskId { job, index: 0 }), mark);
+        let (Some(net), Some(key)) = (&self.grid.net, self.key) else { return };
+        let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        net.spawn_blocking(move || {
+            let file = if path.exists() { ship(&path, &folder, &key, &secret).map(Some) } else { Ok(None) };
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::ToShow { job, lease, mark, file })));
+        });
+    }
+
+    pub(super) fn state_to_show(
+        &mut self,
+        job: JobId,
+        lease: LeaseId,
+        mark: u64,
+        file: Result<Option<(BlobFile, ContentRow)>, String>,
+    ) -> Result<(), StoreError> {
+        let state = match file {
+            Ok(Some((file, row))) => {
+                self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix())?;
+                self.store.put_content(&row)?;
+                content_of(&row)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(error, "a state cannot be shown");
+                None
+            }
+        };
+        if let Some(hosted) = self.grid.hosted.get(&job) {
+            self.grid.say(hosted.requester, Message::Proof { lease, mark, state });
+        }
+        Ok(())
+    }
+}

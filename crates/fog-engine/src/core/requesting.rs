@@ -1,0 +1,409 @@
+//! Tasks of this device's jobs at other devices.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fog_api::{ApiError, Reply, TaskPlace};
+use fog_grid::{
+    Answer, Choice, Content, ContentKey, Decline, Effect, LeaseId, LeaseState, MAX_HOLDERS, Message, Need, Signed, Standing, TaskOffer, TaskResult,
+};
+use fog_store::{ContentRow, FailedAttempt, StoreError};
+use fog_types::job::{GridWish, JobFile, Map};
+use fog_types::{BlobId, ErrorKind, JobId, NodeId, TaskId, WorkUnits};
+
+use super::accepting::terms_of;
+use super::placing::Wanted;
+use super::{Core, Message as CoreMessage};
+use crate::grid::{Lent, NetNews, Sealing, content, content_of, lease_from};
+use crate::query::to_api;
+
+/// Tasks that are looked at in one go.
+const AT_ONCE: usize = 256;
+/// Tasks of a job with spot checks that are done twice, so that there are known results.
+const KNOWN_FIRST: u32 = 2;
+
+/// What believing a result of a task takes.
+fn need_of(task: TaskId, wish: &GridWish) -> Need {
+    let is_known_first = wish.spot_checks > 0 && task.index < KNOWN_FIRST;
+    let replicas = if is_known_first { wish.devices().max(2) } else { wish.devices() };
+    let choice = match wish.trust {
+        Some(trust) => Choice::Confidence(trust),
+        None if wish.adaptive && !is_known_first => Choice::Adaptive(rand::random()),
+        None => Choice::Quorum(replicas / 2 + 1),
+    };
+    Need { replicas, choice }
+}
+
+impl Core {
+    /// Tasks that were lent before a restart are still lent.
+    pub(super) fn restore_lent(&mut self) -> Result<(), StoreError> {
+        self.sync_requester()?;
+        self.store.release_stray_credits()?;
+        let now = self.grid.now();
+        for row in self.store.leases()? {
+            let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+            self.grid.requester.restore(lease, row.claim.task, row.node, now);
+            self.grid.lent.insert(lease, Lent { offer_hash: offer.0, signed_result: None });
+        }
+        Ok(())
+    }
+
+    /// What others shall run, as the store has it.
+    pub(super) fn sync_requester(&mut self) -> Result<(), StoreError> {
+        let wanted: BTreeMap<TaskId, GridWish> = self.store.grid_tasks()?.into_iter().collect();
+        let jobs: BTreeSet<JobId> = wanted.keys().map(|task| task.job).collect();
+        self.grid.sealed.retain(|job| jobs.contains(job));
+        let gone: Vec<TaskId> = self.grid.requester.tasks().filter(|task| !wanted.contains_key(task)).collect();
+        let now = self.clock.unix();
+        for task in gone {
+            self.grid.requester.remove(task, "the job was paused or cancelled");
+            self.store.end_leases_of(task, "the job was paused or cancelled", now)?;
+        }
+        let is_new = wanted.keys().any(|task| !self.grid.requester.has(*task));
+        for (task, wish) in wanted {
+            if !self.grid.requester.has(task) {
+                self.grid.requester.add(task, need_of(task, &wish));
+            }
+        }
+        if is_new {
+            for (task, units, node, blob) in self.store.kept_states()? {
+                if let Some(content) = self.own_content(blob)? {
+                    self.grid.requester.has_checkpoint(task, units, node, content);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn content_key(&self, blob: BlobId) -> ContentKey {
+        ContentKey::derive(&self.grid.secret, blob)
+    }
+
+    /// A stored file as others can fetch it, if it was sealed already.
+    pub(super) fn own_content(&self, blob: BlobId) -> Result<Option<Content>, StoreError> {
+        Ok(self.store.content_of(blob, &self.content_key(blob).0)?.as_ref().and_then(content_of))
+    }
+
+    /// Seals stored files beside the loop.
+    pub(super) fn seal_beside(&self, purpose: Sealing, blobs: Vec<BlobId>) -> Result<(), StoreError> {
+        let mut work = Vec::new();
+        for blob in blobs {
+            work.push((self.store.blob(blob)?, blob, self.content_key(blob)));
+        }
+        let to = self.to_self.clone();
+        if let Some(net) = &self.grid.net {
+            net.spawn_blocking(move || {
+                let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
+                // The loop being gone means the engine stopped.
+                let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(purpose, rows))));
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn sealed(&mut self, purpose: Sealing, rows: Result<Vec<ContentRow>, String>) -> Result<(), StoreError> {
+        match rows {
+            Ok(rows) => {
+                for row in rows {
+                    self.store.put_content(&row)?;
+                }
+            }
+            Err(error) => tracing::error!(error, "files could not be made ready for others"),
+        }
+        match purpose {
+            Sealing::Job(job) => {
+                self.grid.sealing.remove(&job);
+            }
+            Sealing::Result(job) => self.result_sealed(job)?,
+        }
+        Ok(())
+    }
+
+    /// Offers waiting tasks to devices that have room, and does what follows from what they say.
+    pub(super) fn lend(&mut self) -> Result<(), StoreError> {
+        self.do_effects()?;
+        if self.grid.net.is_none() || self.grid.peers.is_empty() || self.is_stopping {
+            return Ok(());
+        }
+        let wanting = self.grid.requester.wanting(AT_ONCE, self.grid.now());
+        let mut jobs: BTreeMap<JobId, Option<fog_store::JobRow>> = BTreeMap::new();
+        let mut wanted = Vec::new();
+        for (task, wants, avoid) in wanting {
+            if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
+                let row = self.store.job(task.job)?;
+                let is_ready = self.is_sealed(&row)?;
+                new.insert(is_ready.then_some(row));
+            }
+            if jobs.get(&task.job).is_some_and(Option::is_some) {
+                wanted.push(Wanted { task, wants, avoid });
+            }
+        }
+        // Who has least time goes first.
+        wanted.sort_by_key(|one| (jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline), one.task));
+        self.grid.withheld.retain(|job, _| jobs.contains_key(job));
+        for (task, node) in self.place(&wanted, &jobs)? {
+            let Some(Some(job)) = jobs.get(&task.job) else { continue };
+            match self.offer(task, job, node)? {
+                Ok(()) => drop(self.grid.withheld.remove(&task.job)),
+                Err(problem) => {
+                    tracing::debug!(%task, problem, "a task cannot be offered");
+                    if self.grid.withheld.insert(task.job, problem.clone()) != Some(problem) {
+                        self.announce_job(task.job);
+                    }
+                }
+            }
+        }
+        self.do_effects()
+    }
+
+    /// Other devices that are here and were lent tasks of a job: they may have its files.
+    fn holders_of(&self, job: JobId, except: NodeId) -> Vec<NodeId> {
+        let held = self.grid.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
+        let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(Standing::Fetching)));
+        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| self.grid.peers.contains_key(node)).collect();
+        nodes.into_iter().take(MAX_HOLDERS).collect()
+    }
+
+    /// Whether every file of a job can be fetched; begins to make it so.
+    fn is_sealed(&mut self, job: &fog_store::JobRow) -> Result<bool, StoreError> {
+        if self.grid.sealed.contains(&job.id) {
+            return Ok(true);
+        }
+        if self.grid.sealing.contains(&job.id) {
+            return Ok(false);
+        }
+        let fog_store::Blobs { module, stdin, inputs, items } = &job.blobs;
+        let mut missing = Vec::new();
+        for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
+            if self.own_content(*blob)?.is_none() {
+                missing.push(*blob);
+            }
+        }
+        if missing.is_empty() {
+            self.grid.sealed.insert(job.id);
+            return Ok(true);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        self.grid.sealing.insert(job.id);
+        self.seal_beside(Sealing::Job(job.id), missing)?;
+        Ok(false)
+    }
+
+    /// The one task as a job of its own, as it is at the other device.
+    fn file_of(job: &fog_store::JobRow, index: u32) -> Result<JobFile, String> {
+        let mut file = job.file.clone();
+        file.args = job.file.args_of(index);
+        file.env = job.file.env_of(index).into_iter().collect();
+        file.seed = job.file.seed.wrapping_add(u64::from(index));
+        if matches!(file.map, Map::Inputs(_)) {
+            file.inputs.insert("item".to_owned(), "item".to_owned());
+        }
+        file.map = Map::One;
+        file.assemble = fog_types::job::Assemble::Separate;
+        let is_same = file.args_of(0) == file.args && file.env_of(0) == job.file.env_of(index);
+        if is_same { Ok(file) } else { Err("an argument has braces that mean something else at another device".to_owned()) }
+    }
+
+    /// The signed offer of one task to one device.
+    pub(super) fn make_offer(
+        &self,
+        task: TaskId,
+        job: &fog_store::JobRow,
+        node: NodeId,
+        checkpoint: Option<(u64, Content)>,
+    ) -> Result<Result<(LeaseId, Signed<TaskOffer>), String>, StoreError> {
+        let Some(identity) = &self.grid.identity else { return Ok(Err("this device has no key".to_owned())) };
+        let file = match Self::file_of(job, task.index) {
+            Ok(file) => file,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let content = |blob: BlobId| -> Result<Content, StoreError> { self.own_content(blob)?.ok_or(StoreError::NoBlob(blob)) };
+        let mut inputs: BTreeMap<String, Content> = BTreeMap::new();
+        for (name, blob) in &job.blobs.inputs {
+            inputs.insert(name.clone(), content(*blob)?);
+        }
+        if let (Map::Inputs(_), Some(blob)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
+            inputs.insert("item".to_owned(), content(*blob)?);
+        }
+        let holders = self.holders_of(job.id, node);
+        let terms = terms_of(job);
+        let lease = LeaseId(rand::random());
+        let offer = TaskOffer {
+            lease,
+            requester: identity.node(),
+            worker: node,
+            file,
+            module: content(job.blobs.module)?,
+            stdin: job.blobs.stdin.map(content).transpose()?,
+            inputs: inputs.into_iter().collect(),
+            checkpoint,
+            deadline_ms: job.deadline.0,
+            tags: Vec::new(),
+            holders,
+            price_tenths: terms.price_tenths,
+            has_bonus: terms.has_bonus,
+        };
+        Ok(Ok((lease, identity.sign(&offer))))
+    }
+
+    /// Gives a task to a device; a sentence when it cannot be given to any.
+    fn offer(&mut self, task: TaskId, job: &fog_store::JobRow, node: NodeId) -> Result<Result<(), String>, StoreError> {
+        let checkpoint = self.grid.requester.checkpoint(task);
+        let (lease, signed) = match self.make_offer(task, job, node, checkpoint)? {
+            Ok(made) => made,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if !self.reserve(lease, node, job)? {
+            return Ok(Err("it would cost more credits than this device may owe; see the setting credit_limit".to_owned()));
+        }
+        let hash = signed.hash();
+        self.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), self.clock.unix())?;
+        self.grid.lent.insert(lease, Lent { offer_hash: hash, signed_result: None });
+        self.grid.requester.offered(lease, task, node, self.grid.now());
+        if let Some(peer) = self.grid.peers.get_mut(&node) {
+            peer.promised += 1;
+        }
+        self.grid.say(node, Message::Offer(Box::new(signed)));
+        self.announce_job(task.job);
+        Ok(Ok(()))
+    }
+
+    /// What a worker says about a lease.
+    pub(super) fn worker_said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let Some(message) = self.spot_check_said(node, message)? else { return Ok(()) };
+        match message {
+            Message::Answer { lease, answer } => {
+                if let (Answer::Declined(Decline::Full | Decline::Resting | Decline::NotWelcome), Some(peer)) = (answer, self.grid.peers.get_mut(&node)) {
+                    // Until it says otherwise.
+                    peer.capacity.free = 0;
+                }
+                if answer == Answer::Declined(Decline::NotWelcome) {
+                    // One that has just started anew does not know who this is.
+                    self.hello_to(node);
+                }
+                self.grid.requester.handle_answer(lease, node, answer, now);
+            }
+            Message::Heartbeat { lease, standing, units, permille } => {
+                if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units, permille, now)
+                    && let Some(permille) = permille
+                {
+                    self.store.set_progress(task, permille.min(1000))?;
+                }
+            }
+            Message::Saved { lease, units, content } => self.grid.requester.handle_saved(lease, node, units, content, now),
+            Message::Result(signed) => self.result_said(node, *signed),
+            Message::Failed { lease, problem, is_hopeless } => {
+                if let (Some(known), Some(row)) = (self.grid.requester.lease(lease, node), self.store.lease(&lease.to_string())?) {
+                    let failed =
+                        FailedAttempt { problem: format!("{}: {problem}", self.peer_name(node)), units: WorkUnits(known.units), exit_code: None, logs: None };
+                    let is_final = is_hopeless && self.store.job(row.claim.task.job)?.grid.is_some_and(|wish| wish.replicas <= 1);
+                    self.record_failure(row.claim, &failed, is_final)?;
+                    // The same waits as after a failure here: longer each time, and not all at once.
+                    let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
+                    self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
+                }
+                self.grid.requester.handle_failed(lease, node, problem, is_hopeless, now);
+                // A worker that is not told has nothing to wait for.
+                self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn result_said(&mut self, node: NodeId, signed: Signed<TaskResult>) {
+        let opened = signed.open(node).map_err(|e| e.to_string()).and_then(|result| result.check().map(|()| result));
+        match opened {
+            Ok(result) if result.worker == node => {
+                let lease = result.lease;
+                match self.grid.lent.get_mut(&lease) {
+                    Some(lent) if lent.offer_hash == result.offer => lent.signed_result = Some(signed),
+                    _ => return self.grid.say(node, Message::Release { lease, why: "there is no such lease".to_owned() }),
+                }
+                if let Err(problem) = self.is_within_limits(&result) {
+                    tracing::debug!(%node, problem, "a result is not fetched");
+                    return self.grid.say(node, Message::Release { lease, why: problem.to_owned() });
+                }
+                self.grid.requester.handle_result(node, result, self.grid.now());
+            }
+            Ok(_) => tracing::debug!(%node, "a result in somebody else's name"),
+            Err(error) => tracing::debug!(%node, error, "a result is not believed"),
+        }
+    }
+
+    /// Whether the files of a result are no larger than the job lets them be: nothing is fetched that is.
+    fn is_within_limits(&self, result: &TaskResult) -> Result<(), &'static str> {
+        let row = self.store.lease(&result.lease.to_string()).ok().flatten();
+        let task = row.map(|row| row.claim.task).or_else(|| self.grid.requester.task_of(result.lease)).ok_or("there is no such lease")?;
+        let limits = self.store.job(task.job).map_err(|_| "the job is gone")?.file.limits;
+        let files: u64 = result.outputs.iter().fold(0, |sum, (_, content)| sum.saturating_add(content.size));
+        let logs = result.stdout.0.size.max(result.stderr.0.size);
+        if files <= limits.disk.0 && logs <= limits.log.0 { Ok(()) } else { Err("its files are larger than the job lets them be") }
+    }
+
+    fn do_effects(&mut self) -> Result<(), StoreError> {
+        while let Some(effect) = self.grid.requester.poll_effect() {
+            match effect {
+                Effect::Release { node, lease, why } => self.grid.say(node, Message::Release { lease, why: why.to_owned() }),
+                Effect::Check { lease, node, result } => {
+                    self.is_free_again(node);
+                    self.fetch_result(lease, node, *result);
+                }
+                Effect::Keep { task, node, units, content, .. } => self.fetch_state(task, node, units, content)?,
+                Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong)?,
+                Effect::Fail { task, problem } => {
+                    tracing::info!(%task, problem, "a task was given up by the device that had it");
+                    self.grid.requester.remove(task, "the task was given up");
+                }
+                Effect::Over { lease, task, node, why, is_lost } => {
+                    self.is_free_again(node);
+                    self.store.end_lease(&lease.to_string(), &why, self.clock.unix())?;
+                    if is_lost {
+                        let mut evidence = self.grid.evidence(node);
+                        evidence.saw_lost(self.clock.unix().0);
+                        self.store_evidence(node, evidence);
+                    }
+                    self.announce_job(task.job);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_free_again(&mut self, node: NodeId) {
+        if let Some(peer) = self.grid.peers.get_mut(&node) {
+            peer.promised -= 1;
+        }
+    }
+
+    /// Where the tasks of a job are.
+    pub(super) fn places(&self, id: JobId) -> Result<Reply, ApiError> {
+        let job = self.store.job(id).map_err(to_api)?;
+        if job.grid.is_none() {
+            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} runs on this device alone") });
+        }
+        let state = |state: &LeaseState| match state {
+            LeaseState::Offered => "offered",
+            LeaseState::Held(Standing::Fetching) => "fetching",
+            LeaseState::Held(Standing::Waiting) => "waiting",
+            LeaseState::Held(Standing::Running) => "running",
+            LeaseState::Held(Standing::Paused) => "paused",
+            LeaseState::Fetching => "checking",
+            LeaseState::Done(_) => "done",
+            LeaseState::Lost => "lost",
+        };
+        let tasks = self.grid.requester.tasks().filter(|task| task.job == id);
+        let places = tasks.flat_map(|task| {
+            self.grid.requester.leases_of(task).map(move |(_, lease)| TaskPlace {
+                index: task.index,
+                node: lease.node.to_string(),
+                name: self.peer_name(lease.node),
+                state: state(&lease.state).to_owned(),
+                units: lease.units,
+                permille: lease.permille,
+            })
+        });
+        Ok(Reply::Places(places.collect()))
+    }
+}

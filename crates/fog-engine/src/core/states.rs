@@ -1,0 +1,69 @@
+//! States of tasks at other devices, kept here so that another one can go on.
+
+use fog_grid::Content;
+use fog_store::{BlobFile, ContentRow, StoreError};
+use fog_types::{NodeId, TaskId};
+
+use super::{Core, Message as CoreMessage};
+use crate::grid::{NetNews, content, content_of};
+
+impl Core {
+    pub(super) fn fetch_state(&mut self, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
+        let Some(net) = &self.grid.net else { return Ok(()) };
+        let limits = &self.store.job(task.job)?.file.limits;
+        let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20).min(self.settings.storage_cap().0 / 2);
+        if content.size > most {
+            tracing::debug!(%node, size = content.size, "a state that is larger than it may be is not fetched");
+            return Ok(());
+        }
+        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        net.spawn(async move {
+            let file = content::fetch(&transport, &fetches, &[node], &content, &folder).await.map(|(file, _)| file);
+            let _ = to.send(CoreMessage::Net(Box::new(NetNews::State { task, node, units, file }))).await;
+        });
+        Ok(())
+    }
+
+    pub(super) fn state_arrived(&mut self, task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String>) -> Result<(), StoreError> {
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::debug!(%task, error, "a state did not arrive");
+                return Ok(());
+            }
+        };
+        if !self.grid.requester.has(task) {
+            return Ok(());
+        }
+        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
+        let blob = self.store.add_blob(file, cap, now)?;
+        self.store.keep_state(task, units, node, blob)?;
+        // Sealed anew: whoever goes on from here gets it from this device.
+        let (path, key, to) = (self.store.blob(blob)?, self.content_key(blob), self.to_self.clone());
+        if let Some(row) = self.store.content_of(blob, &key.0)? {
+            self.know_state(task, units, node, &row);
+            return Ok(());
+        }
+        if let Some(net) = &self.grid.net {
+            net.spawn_blocking(move || {
+                let row = content::seal(&path, blob, key);
+                let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Kept { task, node, units, row })));
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn state_sealed(&mut self, task: TaskId, node: NodeId, units: u64, row: Result<ContentRow, String>) -> Result<(), StoreError> {
+        if let Ok(row) = row {
+            self.store.put_content(&row)?;
+            self.know_state(task, units, node, &row);
+        }
+        Ok(())
+    }
+
+    fn know_state(&mut self, task: TaskId, units: u64, node: NodeId, row: &ContentRow) {
+        if let Some(content) = content_of(row) {
+            self.grid.requester.has_checkpoint(task, units, node, content);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The device among others: which networks it joined, who is there, what it lends and borrows.
+//!
+//! The state lives here; what follows from events is in `core/{network,requesting,hosting}.rs`.
+
+pub(crate) mod content;
+pub(crate) mod link;
+mod net;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use fog_grid::{Capacity, Content, ContentId, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult};
+use fog_runtime::Key;
+use fog_store::{BlobFile, ContentRow};
+use fog_transport::{Link, NetEvent, Reach, Route};
+use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
+
+pub(crate) use crate::core::{Far, Proof, SpotCheck, Told};
+use crate::proving::Segment;
+pub(crate) use net::Net;
+pub use net::NetSettings;
+
+/// What the network says to the loop.
+pub(crate) enum NetNews {
+    /// Something happened.
+    Event(NetEvent),
+    /// A node said something.
+    Said(NodeId, Box<Message>),
+    /// A node asks for content.
+    Asked(Box<Link>, fog_grid::ContentRequest),
+    /// Stored files were sealed for others.
+    Sealed(Sealing, Result<Vec<ContentRow>, String>),
+    /// What an offer needs has arrived, or will not.
+    Arrived(Box<Arrival>),
+    /// The files of a result have arrived, with the identity they make, or will not.
+    Returned(LeaseId, Result<Returned, NotReturned>),
+    /// A state of a task elsewhere has arrived.
+    State { task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String> },
+    /// A state that arrived was sealed for whoever goes on from it.
+    Kept { task: TaskId, node: NodeId, units: u64, row: Result<ContentRow, String> },
+    /// A segment of a claimed run was drawn.
+    Drawn(LeaseId, Result<Segment, String>),
+    /// The state it begins with has arrived.
+    Shown(LeaseId, Segment, Option<BlobFile>),
+    /// It was run again.
+    Proved(LeaseId, Result<(), String>),
+    /// A state of a hosted task that its requester wants to see.
+    ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
+    /// A state of a hosted task is ready to be shipped.
+    Shipped { job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String> },
+}
+
+/// What was sealed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sealing {
+    /// A job of this device that others shall run.
+    Job(JobId),
+    /// The result of a hosted job.
+    Result(JobId),
+}
+
+/// An offer with its files.
+pub(crate) struct Arrival {
+    pub(crate) offer: TaskOffer,
+    pub(crate) offer_hash: [u8; 32],
+    pub(crate) files: Result<Files, String>,
+}
+
+/// Files that were fetched for an offer.
+pub(crate) struct Files {
+    pub(crate) copied: Vec<(BlobFile, ContentRow)>,
+    pub(crate) checkpoint: Option<tempfile::TempPath>,
+}
+
+/// Files that were fetched for a result.
+pub(crate) struct Returned {
+    pub(crate) files: Vec<BlobFile>,
+    pub(crate) hash: String,
+}
+
+/// Why there is no result of a lease yet.
+pub(crate) enum NotReturned {
+    /// The files could not be fetched now.
+    Unreachable(String),
+    /// They are not what they are said to be.
+    Wrong(String),
+}
+
+/// Another device, while it can be reached.
+#[derive(Default)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) route: Option<Route>,
+    pub(crate) round_trip: Option<u32>,
+    pub(crate) relation: Option<Relation>,
+    pub(crate) capacity: Capacity,
+    pub(crate) addresses: Vec<String>,
+    /// Tasks offered less tasks handed in since it last said what is free.
+    pub(crate) promised: i32,
+}
+
+impl Peer {
+    /// Tasks it could take now, as far as this device can tell.
+    pub(crate) fn free(&self) -> u32 {
+        (i32::from(self.capacity.free) - self.promised).clamp(0, i32::from(self.capacity.slots)) as u32
+    }
+}
+
+/// An offer whose files are on their way.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    /// Whose it is.
+    pub(crate) node: NodeId,
+    /// What is fetched for it.
+    pub(crate) fetching: Vec<ContentId>,
+    /// It waits, because another offer fetches what it needs too.
+    pub(crate) parked: Option<Box<(TaskOffer, [u8; 32])>>,
+}
+
+/// A job of another device that is here or on its way.
+pub(crate) struct Hosted {
+    pub(crate) lease: LeaseId,
+    pub(crate) requester: NodeId,
+    pub(crate) offer_hash: [u8; 32],
+    pub(crate) deadline: UnixMillis,
+    pub(crate) standing: Standing,
+    pub(crate) units: u64,
+    pub(crate) permille: Option<u16>,
+    /// What is said about its end until it is answered.
+    pub(crate) message: Option<Vec<u8>>,
+    pub(crate) last_beat: Option<Instant>,
+    /// How often its end was said.
+    pub(crate) said: u32,
+    pub(crate) last_ship: Option<Instant>,
+    pub(crate) is_sealing: bool,
+}
+
+/// A result that was fetched and waits to be believed.
+pub(crate) struct Waiting {
+    pub(crate) result: TaskResult,
+    pub(crate) signed_hash: [u8; 32],
+    pub(crate) files: Vec<BlobFile>,
+}
+
+/// What is known of a lease beside the requester's machine.
+pub(crate) struct Lent {
+    pub(crate) offer_hash: [u8; 32],
+    pub(crate) signed_result: Option<Signed<TaskResult>>,
+}
+
+/// A device of before that may not be there yet.
+pub(crate) struct Known {
+    pub(crate) addresses: Vec<String>,
+    pub(crate) next: Instant,
+    pub(crate) tries: u32,
+}
+
+impl Known {
+    pub(crate) fn new(addresses: Vec<String>) -> Self {
+        Self { addresses, next: Instant::now(), tries: 0 }
+    }
+}
+
+pub(crate) struct Grid {
+    pub(crate) identity: Option<Identity>,
+    /// What keys of content are made of.
+    pub(crate) secret: [u8; 32],
+    pub(crate) groups: Vec<Group>,
+    pub(crate) lan: bool,
+    pub(crate) open: bool,
+    pub(crate) joined: Vec<fog_api::JoinedNetwork>,
+    pub(crate) net: Option<Net>,
+    pub(crate) net_began: Option<Instant>,
+    pub(crate) problem: String,
+    pub(crate) reach: Reach,
+    pub(crate) listening: Vec<String>,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
+    /// Evidence by node, as stored.
+    pub(crate) evidence: BTreeMap<NodeId, Evidence>,
+    pub(crate) requester: Requester,
+    pub(crate) lent: BTreeMap<LeaseId, Lent>,
+    pub(crate) waiting: BTreeMap<LeaseId, Waiting>,
+    pub(crate) checks: BTreeMap<LeaseId, SpotCheck>,
+    pub(crate) proofs: BTreeMap<LeaseId, Proof>,
+    /// Results of which a part was run again and was right.
+    pub(crate) proven: BTreeSet<LeaseId>,
+    pub(crate) hosted: BTreeMap<JobId, Hosted>,
+    /// Offers whose files are on their way.
+    pub(crate) arriving: BTreeMap<LeaseId, Arriving>,
+    /// Jobs whose tasks cannot be lent, and why.
+    pub(crate) withheld: BTreeMap<JobId, String>,
+    pub(crate) sealing: BTreeSet<JobId>,
+    /// Jobs of this device whose files others can fetch.
+    pub(crate) sealed: BTreeSet<JobId>,
+    /// When the bytes of the period were stored.
+    pub(crate) last_stored: Option<Instant>,
+    pub(crate) began: Instant,
+    pub(crate) last_tick: Option<Instant>,
+    /// It was busy at the last tick: its end is shown without delay.
+    pub(crate) was_busy: bool,
+    /// Who was told that there is no room; they hear when there is.
+    pub(crate) turned_away: BTreeSet<NodeId>,
+    /// Devices of before that are called until they answer.
+    pub(crate) known: BTreeMap<NodeId, Known>,
+    /// Devices that are known from what they say to everybody.
+    pub(crate) far: BTreeMap<NodeId, Far>,
+    pub(crate) pace: Pace,
+    pub(crate) advertised: Option<Told>,
+    /// Adverts of others that were heard and passed on.
+    pub(crate) adverts: u64,
+    pub(crate) last_call: Option<Instant>,
+    pub(crate) last_hello: Option<(Instant, Capacity)>,
+    pub(crate) traffic: Traffic,
+    pub(crate) told: fog_api::NetworkView,
+}
+
+/// Bytes of the running period.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Traffic {
+    /// Since when, milliseconds since 1970.
+    pub(crate) since_ms: i64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// What the running network had counted when this was last brought up to date.
+    #[serde(skip)]
+    pub(crate) counted: (u64, u64),
+}
+
+impl Grid {
+    pub(crate) fn new(key: Option<&Key>) -> Self {
+        let derive = |purpose| key.map(|key| blake3::derive_key(purpose, key.as_slice()));
+        Self {
+            identity: derive("fog-compute 2026-11 identity of this device").map(|secret| Identity::new(&secret)),
+            secret: derive("fog-compute 2026-11 content of this device").unwrap_or_default(),
+            groups: Vec::new(),
+            lan: false,
+            open: false,
+            joined: Vec::new(),
+            net: None,
+            net_began: None,
+            problem: String::new(),
+            reach: Reach::Unknown,
+            listening: Vec::new(),
+            peers: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            requester: Requester::default(),
+            lent: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+            proven: BTreeSet::new(),
+            hosted: BTreeMap::new(),
+            arriving: BTreeMap::new(),
+            withheld: BTreeMap::new(),
+            sealing: BTreeSet::new(),
+            sealed: BTreeSet::new(),
+            last_stored: None,
+            began: Instant::now(),
+            last_tick: None,
+            was_busy: false,
+            turned_away: BTreeSet::new(),
+            known: BTreeMap::new(),
+            far: BTreeMap::new(),
+            pace: Pace::default(),
+            advertised: None,
+            adverts: 0,
+            last_call: None,
+            last_hello: None,
+            traffic: Traffic::default(),
+            told: fog_api::NetworkView::default(),
+        }
+    }
+
+    /// Milliseconds of a clock that only goes forward.
+    pub(crate) fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    pub(crate) fn me(&self) -> Option<NodeId> {
+        self.identity.as_ref().map(Identity::node)
+    }
+
+    pub(crate) fn evidence(&self, node: NodeId) -> Evidence {
+        self.evidence.get(&node).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn say(&self, node: NodeId, message: Message) {
+        if let Some(net) = &self.net {
+            net.say(node, message);
+        }
+    }
+
+    pub(crate) fn hosted_by_lease(&self, lease: LeaseId, requester: NodeId) -> Option<JobId> {
+        self.hosted.iter().find(|(_, hosted)| hosted.lease == lease && hosted.requester == requester).map(|(job, _)| *job)
+    }
+
+    /// Something is under way that has to be looked at every second.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.net.is_some() && (self.was_busy || self.has_work())
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.hosted.is_empty() || !self.arriving.is_empty() || self.requester.tasks().next().is_some()
+    }
+}
+
+/// The row under which others find content.
+pub(crate) fn content_of(row: &ContentRow) -> Option<Content> {
+    let id: BlobId = row.id.parse().ok()?;
+    Some(Content { id: fog_grid::ContentId(id.0), blob: row.blob, size: row.size, key: fog_grid::ContentKey(row.key) })
+}
+
+pub(crate) fn lease_from(text: &str) -> Option<LeaseId> {
+    let mut bytes = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(LeaseId(bytes))
+}

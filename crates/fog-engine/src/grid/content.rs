@@ -1,0 +1,270 @@
+//! Files for others and from others: sealed, served, fetched.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fog_grid::{CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Manifest, Sealer};
+use fog_store::{BlobFile, BlobIntake, ContentRow};
+use fog_transport::{Channel, Link, Transport, read_frame, write_frame};
+use fog_types::{BlobId, NodeId};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+/// Chunks asked for at once: 16 MiB.
+const RUN: u32 = 64;
+/// A transfer that does not move for this long is given up; what has arrived is kept.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// One of which nothing has come at all is given up sooner: it holds a place that others could use.
+const FIRST_PATIENCE: Duration = Duration::from_secs(20);
+/// Pieces that may wait for the thread that seals or opens them: 4 MiB.
+const AHEAD: usize = 16;
+/// Largest manifest, and largest sealed chunk.
+const MAX_MANIFEST: u32 = 2 << 20;
+const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
+
+/// Where transfers that broke off go on from.
+pub(crate) fn folder(data_folder: &Path) -> PathBuf {
+    data_folder.join("partial")
+}
+
+/// Seals a stored file: reads it once and hashes its sealed chunks. What is stored stays open.
+pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<ContentRow, String> {
+    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    let size = file.metadata().map_err(|e| e.to_string())?.len();
+    let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
+    let mut chunk = vec![0; CHUNK];
+    let mut left = size;
+    loop {
+        let take = left.min(CHUNK as u64) as usize;
+        file.read_exact(&mut chunk[..take]).map_err(|e| e.to_string())?;
+        let sealed = sealer.seal(manifest.count(), &chunk[..take]).map_err(|e| e.to_string())?;
+        manifest.add(&sealed);
+        left -= take as u64;
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes() })
+}
+
+/// Answers a question; `found` is the content and where its open bytes are.
+pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option<(ContentRow, PathBuf)>) {
+    let served = async {
+        let Some((row, path)) = found else {
+            return write_frame(&mut link.pipe, &ContentReply::Unknown.encode()).await.map_err(|e| e.to_string());
+        };
+        write_frame(&mut link.pipe, &ContentReply::Here { size: row.size }.encode()).await.map_err(|e| e.to_string())?;
+        let Some(from) = request.from else {
+            return write_frame(&mut link.pipe, &row.manifest).await.map_err(|e| e.to_string());
+        };
+        // Sealed on a thread of its own while the last pieces are on their way.
+        let (to, mut pieces) = mpsc::channel(AHEAD);
+        let sealing = spawn_blocking(move || seal_run(&row, &path, from, request.count, &to));
+        while let Some(sealed) = pieces.recv().await {
+            write_frame(&mut link.pipe, &sealed).await.map_err(|e| e.to_string())?;
+        }
+        sealing.await.map_err(|e| e.to_string())?
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(node = %link.node, error, "content was not sent to its end");
+    }
+    // Closed in order, so that the last bytes arrive.
+    let _ = link.pipe.shutdown().await;
+}
+
+fn seal_run(row: &ContentRow, path: &Path, from: u32, count: u32, to: &mpsc::Sender<Vec<u8>>) -> Result<(), String> {
+    let sealer = Sealer::new(&ContentKey(row.key), row.size);
+    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    file.seek(SeekFrom::Start(u64::from(from) * CHUNK as u64)).map_err(|e| e.to_string())?;
+    let end = from.saturating_add(count).min((row.manifest.len() / 32) as u32);
+    for at in from..end {
+        let begin = u64::from(at) * CHUNK as u64;
+        let mut piece = Vec::with_capacity(CHUNK + 16);
+        piece.resize(row.size.saturating_sub(begin).min(CHUNK as u64) as usize, 0);
+        file.read_exact(&mut piece).map_err(|e| e.to_string())?;
+        sealer.seal_in_place(at, &mut piece).map_err(|e| e.to_string())?;
+        // Nobody there: the link broke, which its writer tells.
+        if to.blocking_send(piece).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Content is fetched once at a time: two transfers would write one file.
+#[derive(Clone, Default)]
+pub(crate) struct Fetches(Arc<Mutex<BTreeMap<ContentId, Arc<tokio::sync::Mutex<()>>>>>);
+
+impl Fetches {
+    fn turn(&self, id: ContentId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody waits for any more.
+        known.retain(|_, turn| Arc::strong_count(turn) > 1);
+        known.entry(id).or_default().clone()
+    }
+}
+
+/// Fetches content from any of its holders, goes on where an earlier try stopped, and checks every piece.
+pub(crate) async fn fetch(
+    transport: &Arc<dyn Transport>,
+    fetches: &Fetches,
+    holders: &[NodeId],
+    content: &Content,
+    data_folder: &Path,
+) -> Result<(BlobFile, ContentRow), String> {
+    let turn = fetches.turn(content.id);
+    let _turn = turn.lock().await;
+    let folder = folder(data_folder);
+    tokio::fs::create_dir_all(&folder).await.map_err(|e| e.to_string())?;
+    let path = folder.join(BlobId(content.id.0).to_string());
+    let begun = Instant::now();
+    let mut moved = begun;
+    let mut intake = None;
+    let mut problem = "nobody has it".to_owned();
+    for round in 0u32.. {
+        for holder in holders {
+            let before = length(&path).await;
+            match fetch_from(transport, *holder, content, &mut intake, &path).await {
+                Ok(()) => break,
+                Err(error) => problem = error,
+            }
+            if length(&path).await > before {
+                moved = Instant::now();
+            }
+        }
+        if let Some(done) = intake.take_if(|intake: &mut Intake| intake.is_whole()) {
+            let row = ContentRow {
+                id: BlobId(content.id.0).to_string(),
+                blob: content.blob,
+                size: content.size,
+                key: content.key.0,
+                manifest: done.manifest.to_bytes(),
+            };
+            let (folder, blob, arrived) = (data_folder.to_owned(), content.blob, begun.elapsed());
+            let file = spawn_blocking(move || done.blob.finish(&folder, blob)).await.map_err(|e| e.to_string())?;
+            tracing::debug!(bytes = content.size, ?arrived, stored = ?begun.elapsed(), "content was fetched");
+            return file.map(|file| (file, row)).map_err(|e| e.to_string());
+        }
+        let patience = if intake.is_none() && length(&path).await == 0 { FIRST_PATIENCE } else { PATIENCE };
+        if moved.elapsed() > patience {
+            break;
+        }
+        sleep(Duration::from_millis(200 << round.min(5))).await;
+    }
+    Err(format!("a file could not be fetched: {problem}"))
+}
+
+/// Where the pieces of one content go, in order: checked, opened, hashed, written.
+struct Intake {
+    manifest: Manifest,
+    sealer: Sealer,
+    blob: BlobIntake,
+    at: u32,
+}
+
+impl Intake {
+    /// Goes on where an earlier try stopped; whole pieces count, a torn one at the end is fetched again.
+    fn resume(path: &Path, content: &Content, manifest: Manifest) -> Result<Self, String> {
+        let blob = BlobIntake::resume(path, CHUNK as u64, content.size).map_err(|e| e.to_string())?;
+        let is_whole = blob.size() == content.size && content.size > 0;
+        let at = if is_whole { manifest.count() } else { (blob.size() / CHUNK as u64) as u32 };
+        Ok(Self { sealer: Sealer::new(&content.key, content.size), manifest, blob, at })
+    }
+
+    fn is_whole(&self) -> bool {
+        self.at == self.manifest.count()
+    }
+
+    fn take(&mut self, mut piece: Vec<u8>) -> Result<(), String> {
+        self.manifest.check(self.at, &piece).map_err(|e| e.to_string())?;
+        self.sealer.open_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
+        self.blob.write(&piece).map_err(|e| e.to_string())?;
+        self.at += 1;
+        Ok(())
+    }
+}
+
+async fn length(path: &Path) -> u64 {
+    tokio::fs::metadata(path).await.map_or(0, |about| about.len())
+}
+
+async fn ask(transport: &Arc<dyn Transport>, holder: NodeId, request: ContentRequest, size: u64) -> Result<Link, String> {
+    let mut link = transport.open(holder, Channel::Content).await.map_err(|e| e.to_string())?;
+    write_frame(&mut link.pipe, &request.encode()).await.map_err(|e| e.to_string())?;
+    let reply = read_timely(&mut link, 64).await?;
+    match ContentReply::decode(&reply).map_err(|e| e.to_string())? {
+        ContentReply::Here { size: found } if found == size => Ok(link),
+        ContentReply::Here { .. } => Err("it has another size there".to_owned()),
+        ContentReply::Unknown => Err("it is not there any more".to_owned()),
+        ContentReply::Busy => Err("the other side is busy".to_owned()),
+    }
+}
+
+/// A frame that is due: silence in its place is an error too.
+async fn read_timely(link: &mut Link, limit: u32) -> Result<Vec<u8>, String> {
+    let read = tokio::time::timeout(Duration::from_secs(10), read_frame(&mut link.pipe, limit)).await;
+    read.map_err(|_| "the other side is silent".to_owned())?.map_err(|e| e.to_string())
+}
+
+async fn fetch_from(transport: &Arc<dyn Transport>, holder: NodeId, content: &Content, intake: &mut Option<Intake>, path: &Path) -> Result<(), String> {
+    let mut taking = match intake.take() {
+        Some(known) => known,
+        None => {
+            let mut link = ask(transport, holder, ContentRequest { id: content.id, from: None, count: 0 }, content.size).await?;
+            let bytes = read_timely(&mut link, MAX_MANIFEST).await?;
+            let manifest = Manifest::from_bytes(content.id, content.size, &bytes).map_err(|e| e.to_string())?;
+            let (path, content) = (path.to_owned(), *content);
+            spawn_blocking(move || Intake::resume(&path, &content, manifest)).await.map_err(|e| e.to_string())??
+        }
+    };
+    // Checked and written on a thread of its own while the next pieces are on their way.
+    let (to, mut pieces) = mpsc::channel::<Vec<u8>>(AHEAD);
+    let (mut at, end) = (taking.at, taking.manifest.count());
+    let writing = spawn_blocking(move || {
+        let mut wrong = Ok(());
+        while let Some(piece) = pieces.blocking_recv() {
+            wrong = taking.take(piece);
+            if wrong.is_err() {
+                break;
+            }
+            if let Some(file) = taking.blob.to_sync() {
+                // What the disk says counts at the end, when all of it is synced.
+                drop(spawn_blocking(move || file.sync_data()));
+            }
+        }
+        (taking, wrong)
+    });
+    let reading = async {
+        while at < end {
+            let count = RUN.min(end - at);
+            let mut link = ask(transport, holder, ContentRequest { id: content.id, from: Some(at), count }, content.size).await?;
+            for _ in 0..count {
+                // The writer stopped: it says why.
+                if to.send(read_timely(&mut link, MAX_CHUNK).await?).await.is_err() {
+                    return Ok(());
+                }
+                at += 1;
+            }
+        }
+        Ok::<(), String>(())
+    };
+    let read = reading.await;
+    drop(to);
+    let (taken, wrong) = writing.await.map_err(|e| e.to_string())?;
+    *intake = Some(taken);
+    wrong.and(read)
+}
+
+/// Reads the first bytes of a stored file; for hashing standard output.
+pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    Ok(bytes)
+}

@@ -1,0 +1,77 @@
+//! Files that outlive what they were for: checkpoints and histories lie by the number of their job.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fog_types::JobId;
+
+use crate::checkpoints::ARRIVED;
+
+/// Removes from `folder` what belongs to jobs that need it no more; each job is asked for once.
+pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) {
+    let mut of_jobs: BTreeMap<JobId, Vec<PathBuf>> = BTreeMap::new();
+    for (path, name) in entries(folder) {
+        if let Some(job) = name.split_once('-').and_then(|(job, _)| job.parse().ok()) {
+            of_jobs.entry(JobId(job)).or_default().push(path);
+        }
+    }
+    of_jobs.into_iter().filter(|(job, _)| !needs_it(*job)).flat_map(|(_, paths)| paths).for_each(|path| remove(&path));
+}
+
+/// Removes what arrived and was never accepted: at the start nothing is arriving.
+pub(crate) fn sweep_arrivals(folder: &Path) {
+    entries(folder).filter(|(_, name)| name.starts_with(ARRIVED)).for_each(|(path, _)| remove(&path));
+}
+
+/// Removes what nothing was added to for so long: transfers that broke off and that nobody took up again.
+pub(crate) fn sweep_old(folder: &Path, age: Duration) {
+    let is_old = |path: &Path| path.metadata().and_then(|about| about.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age));
+    entries(folder).filter(|(path, _)| is_old(path)).for_each(|(path, _)| remove(&path));
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+    // A folder that is not there has nothing to remove.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)))
+}
+
+pub(crate) fn remove(path: &Path) {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    if let Err(error) = removed {
+        tracing::warn!(%error, path = %path.display(), "what nobody needs cannot be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+
+    #[test]
+    fn what_others_need_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["7-0.fog", "7-1.fog.previous", "12-0.fog", "arrived-x1", "arrived-x1.partial", "notes"] {
+            std::fs::write(folder.path().join(name), b"").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("7-3")).unwrap();
+        let left = || entries(folder.path()).map(|(_, name)| name).collect::<std::collections::BTreeSet<_>>();
+        sweep(folder.path(), |job| job == JobId(12));
+        assert_eq!(left(), ["12-0.fog", "arrived-x1", "arrived-x1.partial", "notes"].map(str::to_owned).into());
+        sweep_arrivals(folder.path());
+        assert_eq!(left(), ["12-0.fog", "notes"].map(str::to_owned).into());
+        sweep(&folder.path().join("missing"), |_| false);
+    }
+
+    #[test]
+    fn a_transfer_that_nobody_takes_up_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, days) in [("old", 8), ("young", 6)] {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+        }
+        sweep_old(folder.path(), Duration::from_secs(7 * 86_400));
+        assert_eq!(entries(folder.path()).map(|(_, name)| name).collect::<Vec<_>>(), ["young"]);
+    }
+}

@@ -1,0 +1,370 @@
+//! What the exchange with other devices must remember.
+
+use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
+use rusqlite::{OptionalExtension, params};
+
+use crate::jobs::from_json;
+use crate::{Claim, Store, StoreError};
+
+/// A network this device joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkRow {
+    /// `lan`, `open`, or what a group is called.
+    pub name: String,
+    /// A group's secret, sealed.
+    pub sealed: Option<Vec<u8>>,
+    /// When.
+    pub joined: UnixMillis,
+}
+
+/// Another device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerRow {
+    /// Who.
+    pub node: NodeId,
+    /// What its owner calls it.
+    pub name: String,
+    /// Where it was found.
+    pub addresses: Vec<String>,
+    /// What was seen of it, as JSON.
+    pub evidence: String,
+    /// When it was last heard of.
+    pub seen: UnixMillis,
+}
+
+/// A task another device has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// In hexadecimal.
+    pub lease: String,
+    /// Which task, and the attempt that stands for it.
+    pub claim: Claim,
+    /// Who has it.
+    pub node: NodeId,
+    /// Hash of the signed offer, in hexadecimal.
+    pub offer: String,
+}
+
+/// A job of another device that runs here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostedRow {
+    /// As which job.
+    pub job: JobId,
+    /// In hexadecimal.
+    pub lease: String,
+    /// Whose it is.
+    pub requester: NodeId,
+    /// Hash of the signed offer, in hexadecimal.
+    pub offer: String,
+    /// Nobody wants the result after this.
+    pub deadline: UnixMillis,
+    /// What is to be said about its end.
+    pub message: Option<Vec<u8>>,
+    /// The requester's acceptance.
+    pub has_receipt: bool,
+}
+
+/// A stored file that others may fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentRow {
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// The file.
+    pub blob: BlobId,
+    /// Its bytes.
+    pub size: u64,
+    /// What it is sealed with.
+    pub key: [u8; 32],
+    /// The hashes of its sealed pieces.
+    pub manifest: Vec<u8>,
+}
+
+fn node_from(text: &str) -> Result<NodeId, StoreError> {
+    text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
+}
+
+fn blob_from(text: &str) -> Result<BlobId, StoreError> {
+    text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
+}
+
+/// Methods about networks and other devices. Each returns [`StoreError`] when the database refuses.
+#[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
+impl Store {
+    /// The networks that were joined.
+    pub fn networks(&self) -> Result<Vec<NetworkRow>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT name, sealed, joined_ms FROM networks ORDER BY joined_ms")?;
+        let rows = query.query_map([], |row| Ok(NetworkRow { name: row.get(0)?, sealed: row.get(1)?, joined: UnixMillis(row.get(2)?) }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Remembers that one was joined.
+    pub fn add_network(&mut self, row: &NetworkRow) -> Result<(), StoreError> {
+        self.db.execute("INSERT OR REPLACE INTO networks (name, sealed, joined_ms) VALUES (?1, ?2, ?3)", params![row.name, row.sealed, row.joined.0])?;
+        Ok(())
+    }
+
+    /// Forgets one; all of them without a name.
+    pub fn remove_network(&mut self, name: Option<&str>) -> Result<usize, StoreError> {
+        Ok(self.db.execute("DELETE FROM networks WHERE ?1 IS NULL OR name = ?1", [name])?)
+    }
+
+    /// Every device that is remembered, the last heard of first.
+    pub fn peers(&self, limit: u32) -> Result<Vec<PeerRow>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT node, name, addresses, evidence, seen_ms FROM peers ORDER BY seen_ms DESC LIMIT ?1")?;
+        let rows = query.query_map([limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, row.get(4)?)))?;
+        rows.map(|row| {
+            let (node, name, addresses, evidence, seen) = row?;
+            Ok(PeerRow { node: node_from(&node)?, name, addresses: from_json(&addresses)?, evidence, seen: UnixMillis(seen) })
+        })
+        .collect()
+    }
+
+    /// Remembers a device; of more than 1,000 the one that was not heard of for longest goes.
+    pub fn put_peer(&mut self, row: &PeerRow) -> Result<(), StoreError> {
+        let addresses = crate::jobs::to_json(&row.addresses)?;
+        let transaction = self.db.transaction()?;
+        transaction.execute(
+            "INSERT OR REPLACE INTO peers (node, name, addresses, evidence, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![row.node.to_string(), row.name, addresses, row.evidence, row.seen.0],
+        )?;
+        transaction.execute("DELETE FROM peers WHERE node IN (SELECT node FROM peers ORDER BY seen_ms DESC LIMIT -1 OFFSET 1000)", [])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Gives a task to another device: the attempt begins.
+    pub fn begin_lease(&mut self, task: TaskId, lease: &str, node: NodeId, offer: &str, now: UnixMillis) -> Result<Claim, StoreError> {
+        let transaction = self.db.transaction()?;
+        let (job, index) = (task.job.0, task.index);
+        transaction.execute(
+            "UPDATE tasks SET started_ms = CASE state WHEN 'running' THEN started_ms ELSE ?3 END, state = 'running' WHERE job_id = ?1 AND idx = ?2 AND state IN ('queued', 'running')",
+            params![job, index, now.0],
+        )?;
+        transaction.execute("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'", [job])?;
+        transaction.execute("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)", params![job, index, now.0, node.to_string()])?;
+        let attempt = transaction.last_insert_rowid().unsigned_abs();
+        transaction.execute(
+            "INSERT INTO leases (lease, job_id, idx, node, attempt, offer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![lease, job, index, node.to_string(), attempt, offer],
+        )?;
+        transaction.commit()?;
+        Ok(Claim { task, attempt })
+    }
+
+    /// A lease is over; its task goes back to the queue when no other device has it.
+    pub fn end_lease(&mut self, lease: &str, why: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        let found: Option<(u64, u32, u64)> = transaction
+            .query_row("SELECT job_id, idx, attempt FROM leases WHERE lease = ?1", [lease], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        if let Some((job, index, attempt)) = found {
+            transaction.execute(
+                "UPDATE attempts SET outcome = 'interrupted', detail = ?2, ended_ms = ?3 WHERE id = ?1 AND outcome = 'running'",
+                params![attempt, why, now.0],
+            )?;
+            transaction.execute("DELETE FROM leases WHERE lease = ?1", [lease])?;
+            transaction.execute("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL", [lease])?;
+            transaction.execute(
+                "UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'
+                 AND NOT EXISTS (SELECT 1 FROM leases WHERE job_id = ?1 AND idx = ?2)",
+                params![job, index],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets every lease of a task; their attempts are closed, and a task without a result waits again.
+    pub fn end_leases_of(&mut self, task: TaskId, why: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        transaction.execute(
+            "UPDATE attempts SET outcome = 'interrupted', detail = ?3, ended_ms = ?4
+             WHERE outcome = 'running' AND id IN (SELECT attempt FROM leases WHERE job_id = ?1 AND idx = ?2)",
+            params![task.job.0, task.index, why, now.0],
+        )?;
+        transaction.execute(
+            "DELETE FROM credits WHERE settled IS NULL AND lease IN (SELECT lease FROM leases WHERE job_id = ?1 AND idx = ?2)",
+            params![task.job.0, task.index],
+        )?;
+        transaction.execute("DELETE FROM leases WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index])?;
+        transaction
+            .execute("UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'", params![task.job.0, task.index])?;
+        transaction.execute(
+            "DELETE FROM kept WHERE job_id = ?1 AND idx = ?2
+             AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = ?1 AND tasks.idx = ?2 AND state = 'queued')",
+            params![task.job.0, task.index],
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// One lease.
+    pub fn lease(&self, lease: &str) -> Result<Option<LeaseRow>, StoreError> {
+        Ok(self.leases_where("lease = ?1", Some(lease))?.pop())
+    }
+
+    /// Every lease.
+    pub fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
+        self.leases_where("?1 IS NULL", None)
+    }
+
+    fn leases_where(&self, condition: &str, value: Option<&str>) -> Result<Vec<LeaseRow>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("SELECT lease, job_id, idx, attempt, node, offer FROM leases WHERE {condition}"))?;
+        let rows = query.query_map([value], |row| {
+            let task = TaskId { job: JobId(row.get(1)?), index: row.get(2)? };
+            Ok((row.get(0)?, Claim { task, attempt: row.get(3)? }, row.get::<_, String>(4)?, row.get(5)?))
+        })?;
+        rows.map(|row| {
+            let (lease, claim, node, offer) = row?;
+            Ok(LeaseRow { lease, claim, node: node_from(&node)?, offer })
+        })
+        .collect()
+    }
+
+    /// Devices that were given a task, by its tries.
+    pub fn tried_by(&self, task: TaskId) -> Result<Vec<NodeId>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT DISTINCT engine FROM attempts WHERE job_id = ?1 AND idx = ?2")?;
+        let rows = query.query_map(params![task.job.0, task.index], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        // A try of this device has the name of an engine there.
+        Ok(rows.iter().filter_map(|engine| engine.parse().ok()).collect())
+    }
+
+    /// Finished tasks whose result several devices came to, the newest first.
+    pub fn known_answers(&self, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT job_id, idx, result_hash FROM tasks WHERE state = 'finished' AND agreed >= 2 AND result_hash IS NOT NULL ORDER BY finished_ms DESC LIMIT ?1",
+        )?;
+        let rows = query.query_map([limit], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Checks of devices by tasks of a job, and those that found something wrong.
+    pub fn checks_of(&self, job: JobId) -> Result<(u32, u32), StoreError> {
+        Ok(self.db.query_row(
+            "SELECT count(*), coalesce(sum(detail LIKE '%: wrong%'), 0) FROM journal WHERE job_id = ?1 AND kind = 'checked'",
+            [job.0],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?)
+    }
+
+    /// The least number of devices that came to the result of any task of a job.
+    pub fn least_agreed(&self, job: JobId) -> Result<u32, StoreError> {
+        Ok(self.db.query_row("SELECT coalesce(min(agreed), 0) FROM tasks WHERE job_id = ?1 AND state = 'finished'", [job.0], |row| row.get(0))?)
+    }
+
+    /// Tasks of jobs for other devices that have no result yet, with their job's wish.
+    pub fn grid_tasks(&self) -> Result<Vec<(TaskId, fog_types::job::GridWish)>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT tasks.job_id, tasks.idx, jobs.grid FROM jobs JOIN tasks ON tasks.job_id = jobs.id AND tasks.state IN ('queued', 'running')
+             WHERE jobs.grid IS NOT NULL AND jobs.state IN ('queued', 'running')",
+        )?;
+        let rows = query.query_map([], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get::<_, String>(2)?)))?;
+        rows.map(|row| {
+            let (task, wish) = row?;
+            Ok((task, from_json(&wish)?))
+        })
+        .collect()
+    }
+
+    /// Keeps the state of a task, if it is further than the one that is kept.
+    pub fn keep_state(&mut self, task: TaskId, units: u64, node: NodeId, blob: BlobId) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        let before: Option<(u64, String)> = transaction
+            .query_row("SELECT units, blob FROM kept WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if before.as_ref().is_some_and(|(known, _)| *known >= units) {
+            return Ok(());
+        }
+        if let Some((_, old)) = before {
+            // Nothing else of a job is a state.
+            transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, old])?;
+        }
+        transaction.execute(
+            "INSERT OR REPLACE INTO kept (job_id, idx, units, node, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![task.job.0, task.index, units.cast_signed(), node.to_string(), blob.to_string()],
+        )?;
+        transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![task.job.0, blob.to_string()])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The states that are kept.
+    pub fn kept_states(&self) -> Result<Vec<(TaskId, u64, NodeId, BlobId)>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT job_id, idx, units, node, blob FROM kept")?;
+        let rows = query.query_map([], |row| {
+            Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get::<_, u64>(2)?, row.get::<_, String>(3)?, row.get::<_, String>(4)?))
+        })?;
+        rows.map(|row| {
+            let (task, units, node, blob) = row?;
+            Ok((task, units, node_from(&node)?, blob_from(&blob)?))
+        })
+        .collect()
+    }
+
+    /// A job of another device was accepted as one of this engine.
+    pub fn host(&mut self, row: &HostedRow) -> Result<(), StoreError> {
+        self.db.execute(
+            "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![row.job.0, row.lease, row.requester.to_string(), row.offer, row.deadline.0],
+        )?;
+        Ok(())
+    }
+
+    /// Every hosted job.
+    pub fn hosted(&self) -> Result<Vec<HostedRow>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT job_id, lease, requester, offer, deadline_ms, message, receipt IS NOT NULL FROM hosted")?;
+        let rows = query.query_map([], |row| {
+            Ok((JobId(row.get(0)?), row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, UnixMillis(row.get(4)?), row.get(5)?, row.get(6)?))
+        })?;
+        rows.map(|row| {
+            let (job, lease, requester, offer, deadline, message, has_receipt) = row?;
+            Ok(HostedRow { job, lease, requester: node_from(&requester)?, offer, deadline, message, has_receipt })
+        })
+        .collect()
+    }
+
+    /// What is to be said about the end of a hosted job, until it is answered.
+    pub fn set_hosted_message(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
+        self.db.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
+        Ok(())
+    }
+
+    /// The requester accepted.
+    pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
+        self.db.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
+        Ok(())
+    }
+
+    /// Nobody wants to hear about it any more; the job stays in the list.
+    pub fn end_hosted(&mut self, job: JobId) -> Result<(), StoreError> {
+        self.db.execute("DELETE FROM hosted WHERE job_id = ?1", [job.0])?;
+        Ok(())
+    }
+
+    /// Lets others fetch a stored file.
+    pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
+        self.db.execute(
+            "INSERT OR REPLACE INTO contents (id, blob, size, key, manifest) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![row.id, row.blob.to_string(), row.size.cast_signed(), row.key, row.manifest],
+        )?;
+        Ok(())
+    }
+
+    /// By its id.
+    pub fn content(&self, id: &str) -> Result<Option<ContentRow>, StoreError> {
+        self.content_where("id", id, None)
+    }
+
+    /// The sealed form of a stored file, if there is one.
+    pub fn content_of(&self, blob: BlobId, key: &[u8; 32]) -> Result<Option<ContentRow>, StoreError> {
+        self.content_where("blob", &blob.to_string(), Some(key))
+    }
+
+    fn content_where(&self, column: &str, value: &str, key: Option<&[u8; 32]>) -> Result<Option<ContentRow>, StoreError> {
+        let mut query =
+            self.db.prepare_cached(&format!("SELECT id, blob, size, key, manifest FROM contents WHERE {column} = ?1 AND (?2 IS NULL OR key = ?2)"))?;
+        let found =
+            query.query_row(params![value, key], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))).optional()?;
+        found.map(|(id, blob, size, key, manifest)| Ok(ContentRow { id, blob: blob_from(&blob)?, size, key, manifest })).transpose()
+    }
+}

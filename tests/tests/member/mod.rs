@@ -1,0 +1,63 @@
+//! A member of a group with a program of its own, which may do what ours never does.
+#![allow(dead_code, reason = "each suite uses what it needs")]
+
+use std::time::Duration;
+
+use fog_grid::{Capacity, Hello, Identity, Invite, MAX_MESSAGE, Message, TaskOffer, VERSION};
+use fog_libp2p::{Config, LibP2p};
+use fog_transport::{Channel, Link, NetEvent, Transport as _, read_frame, write_frame};
+use fog_types::NodeId;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// A member with a program of its own.
+pub struct Member {
+    pub net: LibP2p,
+    pub events: mpsc::Receiver<NetEvent>,
+    pub me: Identity,
+    pub victim: NodeId,
+}
+
+impl Member {
+    pub async fn join(invite: &Invite) -> Self {
+        let secret: [u8; 32] = rand::random();
+        let (net, events) = LibP2p::start(&secret, &Config { loopback: true, ..Config::default() }).unwrap();
+        let mut this = Self { net, events, me: Identity::new(&secret), victim: invite.node };
+        this.net.dial(invite.node, invite.addresses.clone());
+        this.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+        let proof = invite.group.proof(this.me.node(), invite.node);
+        let capacity = Capacity { slots: 64, free: 64, memory: 1 << 40, disk: 1 << 40, duty: 100, speed: 1 << 40, battery: None, forecast: 1000 };
+        let groups = vec![(invite.group.id(), proof)];
+        let hello = Hello { version: VERSION, name: "mallory".to_owned(), lan: false, open: false, groups, capacity, has_heard: false };
+        let mut link = this.control().await;
+        write_frame(&mut link.pipe, &Message::Hello(hello).encode()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        this
+    }
+
+    pub async fn until<T>(&mut self, mut pick: impl FnMut(NetEvent) -> Option<T>) -> T {
+        loop {
+            let event = timeout(Duration::from_secs(30), self.events.recv()).await.expect("nothing happens").unwrap();
+            if let Some(found) = pick(event) {
+                return found;
+            }
+        }
+    }
+
+    pub async fn control(&self) -> Link {
+        self.net.open(self.victim, Channel::Control).await.unwrap()
+    }
+
+    /// Waits for an offer, as the fastest device there ever was gets one.
+    pub async fn offered(&mut self) -> TaskOffer {
+        let author = self.victim;
+        loop {
+            let mut link = self.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+            while let Ok(Ok(bytes)) = timeout(Duration::from_secs(20), read_frame(&mut link.pipe, MAX_MESSAGE)).await {
+                if let Ok(Message::Offer(signed)) = Message::decode(&bytes) {
+                    return signed.open(author).unwrap();
+                }
+            }
+        }
+    }
+}

@@ -95,6 +95,7 @@ async fn link(data_folder: &std::path::Path, device: Option<DeviceReadings>) -> 
         examples: fog_engine::examples_folder(),
         device,
         network: fog_engine::NetSettings::default(),
+        chat: fog_engine::ChatSettings::default(),
     };
     let engine = fog_engine::start(config)?;
     let (served, folder) = (engine.clone(), data_folder.to_owned());

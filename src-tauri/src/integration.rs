@@ -54,6 +54,13 @@ impl Known {
     fn flag(&self, key: &str, default: bool) -> bool {
         self.settings.get(key).and_then(Value::as_bool).unwrap_or(default)
     }
+
+    /// Whether messages of people make no noise at this hour. The same hour twice means never.
+    fn is_quiet(&self, hour: i8) -> bool {
+        let at = |key| self.settings.get(key).and_then(Value::as_f64).unwrap_or(0.0) as i8;
+        let (from, to) = (at("chat_quiet_from"), at("chat_quiet_to"));
+        if from <= to { (from..to).contains(&hour) } else { hour >= from || hour < to }
+    }
 }
 
 async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &EventBody) {
@@ -70,7 +77,8 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
         }
         EventBody::Notice(notice) => {
             let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
-            if known.flag("notifications", true) && !is_seen {
+            let is_quiet = matches!(notice, Notice::ChatMessage { .. }) && known.is_quiet(jiff::Zoned::now().hour());
+            if known.flag("notifications", true) && !is_seen && !is_quiet {
                 notify(app, notice, &words(known.settings.get("language")));
             }
         }
@@ -83,6 +91,7 @@ fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
     let text = match notice {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
         Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
         Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         _ => return,
     };
@@ -123,4 +132,19 @@ pub(crate) fn can_be_single() -> bool {
     }
     let has_runtime_bus = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists());
     std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() || has_runtime_bus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_hours_may_go_over_midnight() {
+        let known =
+            |from: f64, to: f64| Known { settings: BTreeMap::from([("chat_quiet_from".to_owned(), from.into()), ("chat_quiet_to".to_owned(), to.into())]) };
+        let night = known(22.0, 7.0);
+        assert_eq!([21, 22, 0, 6, 7].map(|hour| night.is_quiet(hour)), [false, true, true, true, false]);
+        assert_eq!([11, 12, 13].map(|hour| known(12.0, 13.0).is_quiet(hour)), [false, true, false]);
+        assert!(!(0..24).any(|hour| known(0.0, 0.0).is_quiet(hour)));
+    }
 }

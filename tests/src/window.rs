@@ -176,10 +176,20 @@ impl Driver {
 
     /// Clicks as the pointer would, through WebDriver's own element click.
     pub fn click(&self, selector: &str) {
+        let id = self.element(selector);
+        self.post(&format!("element/{id}/click"), json!({})).unwrap();
+    }
+
+    /// Types into what a selector finds, a line break as Enter.
+    pub fn type_into(&self, selector: &str, text: &str) {
+        let id = self.element(selector);
+        self.post(&format!("element/{id}/value"), json!({ "text": text.replace('\n', "\u{e007}") })).unwrap();
+    }
+
+    fn element(&self, selector: &str) -> String {
         let element = wait_for(selector, Duration::from_secs(15), || self.post("element", json!({ "using": "css selector", "value": selector })).ok());
         let element = element.unwrap_or_else(|error| panic!("{error}; it says {:?}", self.text("body")));
-        let id = element.as_object().and_then(|o| o.values().next()).and_then(Value::as_str).unwrap().to_owned();
-        self.post(&format!("element/{id}/click"), json!({})).unwrap();
+        element.as_object().and_then(|o| o.values().next()).and_then(Value::as_str).unwrap().to_owned()
     }
 
     /// What the screen really shows of the window.

@@ -1,5 +1,7 @@
 //! JavaScript values stop here: calls into the app, its events, and the browser's storage.
 
+pub mod media;
+
 use fog_api::{ApiError, Command, Event, Reply};
 use fog_types::ErrorKind;
 use fog_types::job::GridWish;
@@ -136,6 +138,14 @@ pub fn remember(key: &str, value: &str) {
     }
 }
 
+/// Drops something that was kept.
+pub fn forget(key: &str) {
+    if let Some(Ok(Some(storage))) = web_sys::window().map(|window| window.local_storage()) {
+        // As in [`remember`].
+        let _ = storage.remove_item(key);
+    }
+}
+
 /// Sets the colours and the language of the page.
 pub fn dress(theme: &str, language: &str) {
     let Some(root) = web_sys::window().and_then(|window| window.document()).and_then(|document| document.document_element()) else { return };
@@ -153,6 +163,31 @@ pub fn system_language() -> String {
 pub fn is_phone() -> bool {
     let agent = web_sys::window().and_then(|window| window.navigator().user_agent().ok()).unwrap_or_default();
     ["Android", "iPhone", "iPad"].iter().any(|device| agent.contains(device))
+}
+
+/// Whether the window is as narrow as a phone's, where one thing is shown at a time; the same width is in the style sheet.
+pub fn is_narrow() -> bool {
+    web_sys::window().and_then(|window| window.inner_width().ok()?.as_f64()).is_some_and(|width| width <= 640.0)
+}
+
+/// Whether the window can be seen at all.
+pub fn is_visible() -> bool {
+    web_sys::window().and_then(|window| window.document()).is_some_and(|document| !document.hidden())
+}
+
+/// Minutes that the local time of a moment is ahead of UTC.
+pub fn minutes_ahead(at_ms: i64) -> i64 {
+    -js_sys::Date::new(&JsValue::from_f64(at_ms as f64)).get_timezone_offset() as i64
+}
+
+/// The day of a moment in words: `Mon, 3 March`.
+pub fn date_words(at_ms: i64, language: &str) -> String {
+    let options = js_sys::Object::new();
+    for (field, form) in [("weekday", "short"), ("day", "numeric"), ("month", "long")] {
+        // Setting a field of a fresh object does not fail.
+        let _ = Reflect::set(&options, &field.into(), &form.into());
+    }
+    js_sys::Date::new(&JsValue::from_f64(at_ms as f64)).to_locale_date_string(language, &options).into()
 }
 
 /// Milliseconds since 1970.
@@ -186,6 +221,39 @@ pub fn every(millis: i32, handler: impl Fn() + 'static) {
 pub fn is_typing(event: &web_sys::KeyboardEvent) -> bool {
     let target: Option<web_sys::Element> = event.target().and_then(|target| target.dyn_into().ok());
     target.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"))
+}
+
+/// Whether something asks and waits for an answer; `Escape` belongs to it then.
+pub fn is_asking() -> bool {
+    let document = web_sys::window().and_then(|window| window.document());
+    document.is_some_and(|document| document.query_selector("dialog[open]").ok().flatten().is_some())
+}
+
+/// Makes a field as high as its text, up to what the style sheet allows.
+pub fn grow(field: &web_sys::HtmlTextAreaElement) {
+    let style = field.style();
+    // A value the browser refuses leaves the height as it was.
+    let _ = style.set_property("height", "auto");
+    let _ = style.set_property("height", &format!("{}px", field.scroll_height() + 2));
+}
+
+/// Calls `handler` once, when an element is in sight or nearly.
+pub fn when_in_sight(element: &web_sys::Element, handler: impl FnOnce() + 'static) {
+    let mut handler = Some(handler);
+    let closure =
+        Closure::<dyn FnMut(js_sys::Array, web_sys::IntersectionObserver)>::new(move |entries: js_sys::Array, observer: web_sys::IntersectionObserver| {
+            let is_in = entries.iter().any(|entry| entry.dyn_into::<web_sys::IntersectionObserverEntry>().is_ok_and(|entry| entry.is_intersecting()));
+            if is_in {
+                observer.disconnect();
+                if let Some(handler) = handler.take() {
+                    handler();
+                }
+            }
+        });
+    // Given to the browser, which frees it with the observer.
+    if let Ok(observer) = web_sys::IntersectionObserver::new(closure.into_js_value().unchecked_ref()) {
+        observer.observe(element);
+    }
 }
 
 /// Calls `handler` for every key pressed anywhere.

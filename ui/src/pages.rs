@@ -1,5 +1,6 @@
 //! One module a page.
 
+pub mod chat;
 pub mod elsewhere;
 pub mod history;
 pub mod home;

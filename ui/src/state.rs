@@ -1,5 +1,7 @@
 //! What every page reads: one snapshot kept current by events, and what the user has open.
 
+pub mod chat;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,24 +14,30 @@ use leptos::task::spawn_local;
 use serde_json::Value;
 
 use crate::bridge;
+use crate::state::chat::Talk;
 
 /// The pages, in the order of the rail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
     Home,
     Jobs,
+    Chat,
     Network,
     History,
     Settings,
 }
 
 impl Page {
-    pub const ALL: [Self; 5] = [Self::Home, Self::Jobs, Self::Network, Self::History, Self::Settings];
+    pub const ALL: [Self; 6] = [Self::Home, Self::Jobs, Self::Chat, Self::Network, Self::History, Self::Settings];
+
+    /// How many have a place of their own in the bar of a phone; the rest is under More.
+    pub const IN_BAR: usize = 4;
 
     pub fn key(self) -> &'static str {
         match self {
             Self::Home => "page-home",
             Self::Jobs => "page-jobs",
+            Self::Chat => "page-chat",
             Self::Network => "page-network",
             Self::History => "page-history",
             Self::Settings => "page-settings",
@@ -66,6 +74,8 @@ pub struct Ui {
     pub pill_open: RwSignal<bool>,
     /// What the last look at this device found.
     pub checks: RwSignal<Vec<Check>>,
+    /// What is open of chat.
+    pub talk: Talk,
 }
 
 thread_local! {
@@ -105,6 +115,7 @@ pub fn install() {
         wish: RwSignal::new(None),
         pill_open: RwSignal::new(false),
         checks: RwSignal::new(Vec::new()),
+        talk: Talk::new(),
     };
     UI.with(|cell| assert!(cell.set(ui).is_ok(), "install runs once"));
     bridge::on_event(receive);
@@ -122,6 +133,7 @@ pub fn refresh() {
                 ui().lost.set(None);
                 ui().snapshot.set(Some(*snapshot));
                 ui().job_changed.update(|n| *n += 1);
+                ui().talk.changed.update(|n| *n += 1);
             }
             Ok(_) => {}
             Err(error) => ui().lost.set(Some(error)),
@@ -145,13 +157,23 @@ fn receive(event: Event) {
         EventBody::Settings(_) => ui.snapshot.with_untracked(|snapshot| snapshot.as_ref().map_or((), dress)),
         EventBody::Job(job) if ui.job.get_untracked() == Some(job.id.0) => ui.job_changed.update(|n| *n += 1),
         EventBody::TaskFinished { job, .. } if ui.job.get_untracked() == Some(job.0) => ui.job_changed.update(|n| *n += 1),
+        // Threads may have been cleared, or begun anew as somebody else.
+        EventBody::Chat(_) => ui.talk.changed.update(|n| *n += 1),
+        EventBody::ChatMessage(message) => chat::heard(message),
+        EventBody::Notice(Notice::ChatMessage { with, .. }) if is_seen(with) => {}
         EventBody::Notice(notice) => say(is_bad(notice), notice_text(notice)),
         _ => {}
     }
 }
 
+/// Whether a thread is in front of somebody now.
+fn is_seen(with: &str) -> bool {
+    let ui = ui();
+    ui.page.get_untracked() == Page::Chat && chat::is_open(with) && bridge::is_visible()
+}
+
 fn is_bad(notice: &Notice) -> bool {
-    !matches!(notice, Notice::JobFinished { .. })
+    !matches!(notice, Notice::JobFinished { .. } | Notice::ChatMessage { .. })
 }
 
 fn notice_text(notice: &Notice) -> String {
@@ -160,6 +182,7 @@ fn notice_text(notice: &Notice) -> String {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
         Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
+        Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
         _ => String::new(),
     }
 }
@@ -218,7 +241,7 @@ pub fn change_setting(key: &'static str) {
 }
 
 /// Puts the keyboard into an element of a page that is about to be shown.
-fn focus_soon(id: String) {
+pub fn focus_soon(id: String) {
     set_timeout(move || bridge::focus(&id), std::time::Duration::from_millis(60));
 }
 
@@ -325,6 +348,10 @@ fn dropped(files: Result<Vec<String>, bool>) {
         Err(over) => ui().drop_over.set(over),
         Ok(paths) => {
             ui().drop_over.set(false);
+            // Here they would become jobs.
+            if ui().page.get_untracked() == Page::Chat {
+                return say(true, t("chat-drop"));
+            }
             spawn_local(async move {
                 for path in paths {
                     submitted(bridge::submit_path(&path, wish()).await);

@@ -4,6 +4,7 @@ use fog_types::job::GridWish;
 use fog_types::{ErrorKind, JobId, JobState};
 use serde::{Deserialize, Serialize};
 
+use crate::chat::{ChatMessage, ChatView, PersonChange};
 use crate::event::Event;
 use crate::network::{CreditView, NetworkView, PeerView, PlacementView, TaskPlace};
 use crate::verdict::VerdictView;
@@ -197,6 +198,87 @@ pub enum Command {
     },
     /// What was earned, spent and put aside between devices → [`Reply::Credits`].
     Credits,
+    /// Who is near, and what was said → [`Reply::Chat`].
+    Chat,
+    /// Messages of one thread, the newest first → [`Reply::ChatMessages`].
+    ChatThread {
+        /// The person: id, nickname, or `nickname#` and the first digits of the id; empty for the room.
+        with: String,
+        /// Only messages with lower numbers.
+        #[serde(default)]
+        before: Option<i64>,
+        /// At most this many, 1 to 500.
+        limit: u32,
+        /// Only messages that contain this; empty for all.
+        #[serde(default)]
+        search: String,
+    },
+    /// Says something; a line that begins with a slash is a command as in the apps → [`Reply::ChatSaid`].
+    ChatSay {
+        /// To whom; empty for everybody in the room.
+        to: String,
+        /// What.
+        text: String,
+    },
+    /// Sends a file to one person, at most 100 KiB → [`Reply::ChatSaid`].
+    ChatGive {
+        /// To whom.
+        to: String,
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        base64: String,
+    },
+    /// The bytes of a file that came or went → [`Reply::Bytes`].
+    ChatFile {
+        /// The message's number.
+        row: i64,
+    },
+    /// Writes a file that came or went into a folder; nothing is overwritten → [`Reply::Exported`].
+    ChatSave {
+        /// The message's number.
+        row: i64,
+        /// The folder.
+        folder: String,
+    },
+    /// What is in a thread was seen → [`Reply::Done`].
+    ChatSeen {
+        /// The person's id; empty for the room.
+        with: String,
+    },
+    /// Sends a message again that was given up → [`Reply::Done`].
+    ChatAgain {
+        /// Its number.
+        row: i64,
+    },
+    /// Changes what is remembered of somebody → [`Reply::Done`].
+    ChatPerson {
+        /// Whom.
+        who: String,
+        /// How.
+        change: PersonChange,
+    },
+    /// The text of a QR code that proves this device's keys to who scans it within five minutes → [`Reply::Text`].
+    ChatCard,
+    /// A code that was scanned: its owner is asked to prove the keys in it → [`Reply::Text`], who that is.
+    ChatScan {
+        /// What the code says.
+        card: String,
+    },
+    /// Writes a thread to a file → [`Reply::Exported`].
+    ChatExport {
+        /// The person; empty for the room.
+        with: String,
+        /// Where to: `.json` for all there is, else text.
+        path: String,
+    },
+    /// Deletes the messages of a thread on this device → [`Reply::Done`].
+    ChatClear {
+        /// The person; empty for the room.
+        with: String,
+    },
+    /// Deletes keys, messages and everything known of people, keys first; then begins as somebody new → [`Reply::Done`].
+    ChatWipe,
     /// Counters in the Prometheus text format → [`Reply::Text`].
     Metrics,
     /// Check that everything works → [`Reply::Checks`].
@@ -307,6 +389,17 @@ pub enum Reply {
     Placement(Box<PlacementView>),
     /// Sums of credits.
     Credits(CreditView),
+    /// To [`Command::Chat`].
+    Chat(Box<ChatView>),
+    /// To [`Command::ChatThread`], the newest first.
+    ChatMessages(Vec<ChatMessage>),
+    /// To [`Command::ChatSay`] and [`Command::ChatGive`].
+    ChatSaid {
+        /// What was stored and goes out; a long text becomes several.
+        messages: Vec<ChatMessage>,
+        /// The answer to a command; empty for a text.
+        note: String,
+    },
     /// To [`Command::Doctor`].
     Checks(Vec<Check>),
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use fog_types::JobId;
 use serde::{Deserialize, Serialize};
 
+use crate::chat::{ChatMessage, ChatView, PersonView};
 use crate::network::NetworkView;
 use crate::view::{ActiveTask, JobSummary, Status};
 
@@ -39,6 +40,12 @@ pub enum EventBody {
     Settings(BTreeMap<String, serde_json::Value>),
     /// Networks, or who is there.
     Network(Box<NetworkView>),
+    /// Chat as a whole: switched on or off, the radio, a wipe, threads seen or cleared.
+    Chat(Box<ChatView>),
+    /// A message is new, or got further.
+    ChatMessage(Box<ChatMessage>),
+    /// Somebody came, changed, or went.
+    ChatPerson(Box<PersonView>),
     /// The user should know.
     Notice(Notice),
     /// Events were dropped because this listener was slow: ask for a snapshot.
@@ -67,6 +74,15 @@ pub enum Notice {
         name: String,
         /// The last failure.
         problem: String,
+    },
+    /// Somebody said something to this device alone, or named it in the room.
+    ChatMessage {
+        /// The thread: the person's id; empty for the room.
+        with: String,
+        /// What they call themselves.
+        name: String,
+        /// What they said.
+        text: String,
     },
     /// A job is done.
     JobFinished {

@@ -4,6 +4,7 @@
 //! Adding a field or a variant is compatible; a test keeps old samples readable. Times cross as
 //! milliseconds since 1970, UTC.
 
+mod chat;
 mod command;
 mod event;
 mod network;
@@ -12,6 +13,7 @@ mod state;
 mod verdict;
 mod view;
 
+pub use chat::{ChatFileView, ChatMessage, ChatView, MessageState, PersonChange, PersonLink, PersonView, RadioState, RadioView, ThreadView};
 pub use command::{ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use event::{Event, EventBody, Notice};
 pub use network::{

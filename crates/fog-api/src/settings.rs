@@ -132,6 +132,14 @@ pub const ALL: &[Setting] = &[
     s("credit_limit", Expert, number(0.0, 0.0, 1_000_000_000.0, "")),
     s("network_when_metered", Expert, Kind::Flag(false)),
     s("network_port", Expert, number(4170.0, 0.0, 65_534.0, "")),
+    s("chat", Expert, Kind::Flag(true)),
+    s("chat_nickname", Expert, Kind::Text("")),
+    s("chat_bluetooth", Expert, Kind::Flag(false)),
+    s("chat_adapter", Expert, Kind::Text("")),
+    s("chat_receipts", Expert, Kind::Flag(true)),
+    s("chat_keep_days", Expert, number(0.0, 0.0, 3650.0, "days")),
+    s("chat_quiet_from", Expert, number(0.0, 0.0, 23.0, "h")),
+    s("chat_quiet_to", Expert, number(0.0, 0.0, 23.0, "h")),
     s("first_run_done", Expert, Kind::Flag(false)),
 ];
 

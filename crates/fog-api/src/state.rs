@@ -46,6 +46,9 @@ pub fn apply(state: &mut Snapshot, event: &Event) -> Applied {
         EventBody::JobRemoved(id) => state.jobs.retain(|job| job.id != *id),
         EventBody::Settings(settings) => state.settings.clone_from(settings),
         EventBody::Network(network) => state.network = (**network).clone(),
+        EventBody::Chat(chat) => state.chat = (**chat).clone(),
+        EventBody::ChatPerson(person) => state.chat.put_person(person),
+        EventBody::ChatMessage(message) => state.chat.put_message(message),
         EventBody::TaskFinished { .. } | EventBody::Notice(_) | EventBody::Missed => {}
     }
     Applied::Current
@@ -102,6 +105,21 @@ mod tests {
         assert_eq!(apply(&mut state, &event(7, EventBody::Job(job(1)))), Applied::Gap);
         assert_eq!(apply(&mut state, &event(6, EventBody::Missed)), Applied::Gap);
         assert_eq!(state, before);
+    }
+
+    #[test]
+    fn a_new_message_moves_its_thread_to_the_front_and_its_state_does_not() {
+        use crate::{ChatMessage, MessageState};
+        let mut state = Snapshot::default();
+        let said = |row, with: &str, state| EventBody::ChatMessage(Box::new(ChatMessage { row, with: with.to_owned(), state, ..ChatMessage::default() }));
+        let threads = |state: &Snapshot| state.chat.threads.iter().map(|t| (t.with.clone(), t.unread)).collect::<Vec<_>>();
+        apply(&mut state, &event(1, said(1, "", MessageState::Received)));
+        apply(&mut state, &event(2, said(2, "anna", MessageState::Queued)));
+        apply(&mut state, &event(3, said(3, "", MessageState::Received)));
+        assert_eq!(threads(&state), [(String::new(), 2), ("anna".to_owned(), 0)]);
+        apply(&mut state, &event(4, said(2, "anna", MessageState::Delivered)));
+        assert_eq!(threads(&state), [(String::new(), 2), ("anna".to_owned(), 0)]);
+        assert_eq!(state.chat.threads[1].last.as_ref().map(|m| m.state), Some(MessageState::Delivered));
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct Snapshot {
     /// Networks, and who is there.
     #[serde(default)]
     pub network: crate::NetworkView,
+    /// Chat.
+    #[serde(default)]
+    pub chat: crate::ChatView,
     /// The data folder.
     pub data_folder: String,
     /// The engine runs in a daemon of its own rather than in this window.

@@ -19,7 +19,7 @@ use crate::dedup::Dedup;
 use crate::file::FilePacket;
 use crate::fragment::Assembler;
 use crate::frame::{Frame, Kind};
-use crate::identity::{Identity, PeerId};
+use crate::identity::{Identity, PeerId, PeerKeys};
 use crate::session::Sessions;
 
 pub use links::LinkId;
@@ -57,6 +57,8 @@ pub enum Delivery {
     Delivered,
     /// It was seen.
     Read,
+    /// It was given up.
+    Failed,
 }
 
 /// What happened.
@@ -77,7 +79,7 @@ pub enum Event {
         /// The same on every node.
         id: [u8; 16],
     },
-    /// A text to this node alone.
+    /// A text to this node alone; [`Node::took`] tells its sender that it arrived.
     Private {
         /// Who says it; the session is theirs.
         from: PeerId,
@@ -92,8 +94,8 @@ pub enum Event {
     File {
         /// Who sends it.
         from: PeerId,
-        /// Inside a session, or in public.
-        is_private: bool,
+        /// For [`Node::took`], when it came inside a session; `None` for one in public.
+        id: Option<String>,
         /// What.
         file: FilePacket,
         /// When, by their clock.
@@ -126,6 +128,8 @@ pub struct Node {
     assembler: Assembler,
     links: BTreeMap<LinkId, Link>,
     people: BTreeMap<PeerId, people::Known>,
+    /// Keys that were known before: no others are taken under their names.
+    pins: BTreeMap<PeerId, PeerKeys>,
     waiting: Vec<Waiting>,
     kept: Kept,
     outbox: BTreeMap<PeerId, VecDeque<Outgoing>>,
@@ -152,6 +156,7 @@ impl Node {
             assembler: Assembler::default(),
             links: BTreeMap::new(),
             people: BTreeMap::new(),
+            pins: BTreeMap::new(),
             waiting: Vec::new(),
             kept: Kept::default(),
             outbox: BTreeMap::new(),
@@ -175,6 +180,16 @@ impl Node {
     pub fn rename(&mut self, nickname: String, now: u64) {
         self.config.nickname = nickname;
         self.announce(now);
+    }
+
+    /// Keys of somebody from before: an announce of theirs with others is not believed.
+    pub fn pin(&mut self, keys: PeerKeys) {
+        self.pins.insert(keys.peer(), keys);
+    }
+
+    /// The links at whose other end somebody is.
+    pub fn links_of(&self, peer: PeerId) -> impl Iterator<Item = LinkId> {
+        self.links.iter().filter(move |(_, link)| link.is_bound_to(peer)).map(|(id, _)| *id)
     }
 
     /// What happened next.
@@ -215,6 +230,17 @@ impl Node {
         }
         for peer in self.sessions.to_renew(now) {
             self.begin_session(peer, now);
+        }
+    }
+
+    /// This device's clock was set back: what was to happen later would wait for it to get there again.
+    pub fn handle_clock_set(&mut self, now: u64) {
+        self.next_announce = self.next_announce.min(now);
+        self.next_sync = self.next_sync.min(now);
+        self.next_housekeeping = now;
+        self.links.values_mut().for_each(|link| link.handle_clock_set(now));
+        for waiting in &mut self.waiting {
+            waiting.at = waiting.at.min(now);
         }
     }
 

@@ -104,6 +104,11 @@ pub enum Verb {
     /// The devices that are known
     #[command(after_help = "Examples:\n  fog peers\n  fog peers --json | jq '.[] | select(.connected) | .name'")]
     Peers,
+    /// Talk to people near, over Bluetooth and joined networks, without internet
+    #[command(
+        after_help = "Examples:\n  fog chat                              # talk in the room of everybody\n  fog chat --to anna                    # talk to one person\n  fog chat send 'hello everybody'\n  fog chat send --to anna 'see you at 8'\n  fog chat send --to anna --file map.png\n  fog chat tail --json                  # one event a line\n  fog chat people\n  fog chat verify                       # a QR code for the other person\n  fog chat wipe --yes\n\nBluetooth is used by `fog daemon --ble`, or after `fog settings set chat_bluetooth=on`."
+    )]
+    Chat(ChatArgs),
     /// What was earned, spent and put aside between devices. A credit is a thousand million work units
     #[command(after_help = "Examples:\n  fog credits\n  fog credits --json | jq .earned\n  fog settings set credit_limit=100")]
     Credits,
@@ -120,6 +125,12 @@ pub enum Verb {
 
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
+    /// Chat over Bluetooth LE with people near; a headless relay together with --relay
+    #[arg(long)]
+    pub ble: bool,
+    /// The Bluetooth adapter, such as hci0; the first when not given
+    #[arg(long, value_name = "NAME", requires = "ble")]
+    pub adapter: Option<String>,
     /// Write the log here instead of to standard error
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
@@ -187,6 +198,96 @@ pub enum NetworkVerb {
     Leave {
         /// lan, open or the name of a group; all of them when not given
         name: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// What to do; without it lines that are typed are sent, and what is said is shown
+    #[command(subcommand)]
+    pub verb: Option<ChatVerb>,
+    /// Talk to this person instead of everybody: nickname, nickname# and the first digits of the id, or the id
+    #[arg(long, value_name = "PEER")]
+    pub to: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChatVerb {
+    /// Say something, or send a file
+    Send {
+        /// To this person alone
+        #[arg(long, value_name = "PEER")]
+        to: Option<String>,
+        /// Send this file, at most 100 KiB, to the person
+        #[arg(long, value_name = "FILE", requires = "to", conflicts_with = "text")]
+        file: Option<PathBuf>,
+        /// Wait until it arrived; exit code 1 if that takes longer than so many seconds
+        #[arg(long, value_name = "SECONDS", requires = "to")]
+        wait: Option<u64>,
+        /// What
+        #[arg(required_unless_present = "file", num_args = 1..)]
+        text: Vec<String>,
+    },
+    /// Show what is said, who comes and goes, and what becomes of messages, until it is stopped
+    Tail,
+    /// Show what was said before, the newest last
+    Log {
+        /// With this person; the room when not given
+        #[arg(long, value_name = "PEER")]
+        to: Option<String>,
+        /// At most so many messages
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+        /// Only messages that contain this
+        #[arg(long, default_value = "")]
+        search: String,
+        /// Write all of it to a file: .json, or text
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write the file of a message to disk
+    File {
+        /// The message's number, as `fog chat log --json` has it
+        row: i64,
+        /// Where to
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Who is here, and who is remembered
+    People,
+    /// Show this device's code, or check somebody's: the text of a scanned code, or a fingerprint compared by eye
+    Verify {
+        /// What the scanned code says; bitchat://verify?…
+        #[arg(conflicts_with_all = ["who", "fingerprint"])]
+        code: Option<String>,
+        /// Whose fingerprint was compared
+        #[arg(long, value_name = "PEER", requires = "fingerprint")]
+        who: Option<String>,
+        /// The fingerprint they read out
+        #[arg(long, value_name = "HEX", requires = "who")]
+        fingerprint: Option<String>,
+    },
+    /// Hide what somebody says
+    Block {
+        /// Whom
+        who: String,
+        /// Show it again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Mark somebody as a favourite
+    Favourite {
+        /// Whom
+        who: String,
+        /// Take that back
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Delete keys, messages and people, keys first, and begin as somebody new. It cannot be undone
+    Wipe {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -14,8 +14,14 @@ use crate::output::Failure;
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
     start_log(args)?;
     let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
-    let config =
-        EngineConfig { data_folder: context.data_folder.clone(), worker, examples: fog_engine::examples_folder(), device: None, network: args.network() };
+    let config = EngineConfig {
+        data_folder: context.data_folder.clone(),
+        worker,
+        examples: fog_engine::examples_folder(),
+        device: None,
+        network: args.network(),
+        chat: fog_engine::ChatSettings { bluetooth: args.ble, adapter: args.adapter.clone() },
+    };
     let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
         Some(known) => Failure::of(known),
         None => Failure { kind: ErrorKind::Storage, message: format!("{error:#}") },

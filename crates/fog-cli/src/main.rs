@@ -2,6 +2,7 @@
 //! engine that runs, or does its work alone (`run`, `why --trace`).
 
 mod args;
+mod chat;
 mod checkpoint;
 mod connect;
 mod daemon;
@@ -67,6 +68,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Network(args) => network::network(&context, args.verb.unwrap_or(args::NetworkVerb::Status)).await,
             Verb::Devnet(args) => devnet::devnet(&context, &args).await,
             Verb::Peers => network::peers(&context).await,
+            Verb::Chat(args) => chat::chat(&context, args).await,
             Verb::Credits => network::credits(&context).await,
             Verb::Shutdown => status::shutdown(&context).await,
             Verb::Completions { shell } => {

@@ -2,9 +2,11 @@
 
 mod accepting;
 mod books;
+mod chatting;
 mod checking;
 mod commands;
 mod gossip;
+mod hearing;
 mod hosting;
 mod network;
 mod peers;
@@ -34,6 +36,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::awake::Awake;
+use crate::chat::{Chat, ChatNews};
 use crate::checkpoints::{self, SaveWish};
 use crate::grid::{Grid, NetNews};
 use crate::handle::EngineConfig;
@@ -62,6 +65,8 @@ pub(crate) enum Message {
     Walls(Option<Walls>),
     /// From the network.
     Net(Box<NetNews>),
+    /// From the thread that speaks in the mesh.
+    Chat(Box<ChatNews>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
 }
 
@@ -90,6 +95,7 @@ pub(crate) struct Core {
     walls: Option<Walls>,
     key: Option<Key>,
     grid: Grid,
+    chat: Chat,
     /// Work units a second of a task at full duty, as last seen; 0 before.
     speed: u64,
     /// When it worked, by hours of the week.
@@ -169,11 +175,13 @@ impl Core {
             walls: None,
             key,
             grid,
+            chat: Chat::default(),
             speed: 0,
             availability: fog_scheduler::Availability::default(),
             is_stopping: false,
         };
         this.start_grid()?;
+        this.look_at_chat()?;
         Ok(this)
     }
 
@@ -230,6 +238,11 @@ impl Core {
                     tracing::error!(%error, "what came over the network could not be stored");
                 }
             }
+            Message::Chat(news) => {
+                if let Err(error) = self.chat_news(*news) {
+                    tracing::error!(%error, "what was heard in the mesh could not be stored");
+                }
+            }
             Message::Call(command, answer) => self.command(*command, answer),
             Message::Prepared(prepared, answer) => {
                 let reply = prepared.and_then(|prepared| self.accept(prepared));
@@ -276,6 +289,7 @@ impl Core {
 
     /// Refuses new work, ends the workers, puts their tasks back, closes the books.
     fn shutdown(&mut self) {
+        self.chat.driver = None;
         self.stop_net();
         let jobs: Vec<JobId> = self.active.values().map(|active| active.claim.task.job).collect();
         for job in jobs {

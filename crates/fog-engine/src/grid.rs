@@ -26,6 +26,8 @@ pub(crate) enum NetNews {
     Event(NetEvent),
     /// A node said something.
     Said(NodeId, Box<Message>),
+    /// A node opened a link of the mesh.
+    ChatLink(Box<Link>),
     /// A node asks for content.
     Asked(Box<Link>, fog_grid::ContentRequest),
     /// Stored files were sealed for others.

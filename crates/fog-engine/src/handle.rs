@@ -9,6 +9,7 @@ use fog_store::Store;
 use fog_types::ErrorKind;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::chat::ChatSettings;
 use crate::core::{Core, Message};
 use crate::grid::NetSettings;
 use crate::views::Clock;
@@ -31,6 +32,8 @@ pub struct EngineConfig {
     pub device: Option<DeviceReadings>,
     /// How it takes part in networks, beside its settings.
     pub network: NetSettings,
+    /// How it uses Bluetooth, beside its settings.
+    pub chat: ChatSettings,
 }
 
 /// A running engine. Cloning shares it; the engine stops on [`Command::Shutdown`].

@@ -6,6 +6,7 @@
 mod arrival;
 mod assemble;
 mod awake;
+mod chat;
 mod checkpoints;
 mod core;
 mod doctor;
@@ -29,6 +30,7 @@ pub use fog_eligibility::{Charger, Readings, ThermalPressure};
 pub use fog_probes::DeviceReadings;
 pub use fog_store::StoreError;
 
+pub use chat::ChatSettings;
 pub use checkpoints::artifact_path;
 pub use examples::{examples_folder, list_examples};
 pub use grid::NetSettings;

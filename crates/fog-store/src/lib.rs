@@ -5,6 +5,7 @@
 //! No policy lives here; the engine decides what changes.
 
 mod blobs;
+mod chat;
 mod credits;
 mod error;
 mod grid;
@@ -16,6 +17,7 @@ mod settings;
 mod tasks;
 
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
+pub use chat::{ChatRow, NewChat, WipeStep};
 pub use credits::CreditRow;
 pub use error::StoreError;
 pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};

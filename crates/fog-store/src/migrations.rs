@@ -3,7 +3,7 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// One step each, applied in order and never edited after a release.
-const STEPS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const STEPS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
 
 pub(crate) fn run(db: &mut Connection) -> Result<(), StoreError> {
     let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;

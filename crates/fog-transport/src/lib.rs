@@ -6,6 +6,7 @@
 
 mod frame;
 pub mod memory;
+mod packets;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use fog_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use frame::{FrameError, read_frame, write_frame};
+pub use packets::{PacketEnd, PacketLink, packet_link, packets_over};
 
 /// A future of an adapter.
 pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -26,11 +28,13 @@ pub enum Channel {
     Control,
     /// One question and its content, then closed.
     Content,
+    /// Packets of the BitChat mesh, one link for each pair of devices.
+    Chat,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 2] = [Self::Control, Self::Content];
+    pub const ALL: [Self; 3] = [Self::Control, Self::Content, Self::Chat];
 
     /// Its name on the wire.
     #[must_use]
@@ -38,6 +42,7 @@ impl Channel {
         match self {
             Self::Control => "/fog/control/1",
             Self::Content => "/fog/content/1",
+            Self::Chat => "/fog/chat/1",
         }
     }
 }

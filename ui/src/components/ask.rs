@@ -4,7 +4,18 @@ use crate::state::t;
 
 /// A button that asks once, with the consequence in words, before it does something that hurts.
 #[component]
-pub fn Ask(label: &'static str, sure: &'static str, yes: &'static str, #[prop(into)] on_yes: Callback<()>) -> impl IntoView {
+pub fn Ask(
+    label: &'static str,
+    sure: &'static str,
+    yes: &'static str,
+    /// The word for leaving things as they are.
+    #[prop(default = "job-keep")]
+    no: &'static str,
+    /// It needs a thought and hurts nothing.
+    #[prop(optional)]
+    is_gentle: bool,
+    #[prop(into)] on_yes: Callback<()>,
+) -> impl IntoView {
     let dialog: NodeRef<leptos::html::Dialog> = NodeRef::new();
     let close = move || {
         if let Some(dialog) = dialog.get_untracked() {
@@ -18,13 +29,13 @@ pub fn Ask(label: &'static str, sure: &'static str, yes: &'static str, #[prop(in
         }
     };
     view! {
-        <button class="danger" on:click=open>{move || t(label)}</button>
+        <button data-ask=label class:danger=!is_gentle on:click=open>{move || t(label)}</button>
         <dialog node_ref=dialog aria-label=move || t(label)>
             <div class="stack">
                 <p>{move || t(sure)}</p>
                 <div class="row">
-                    <button on:click=move |_| close()>{move || t("job-keep")}</button>
-                    <button class="danger" on:click=move |_| { close(); on_yes.run(()); }>{move || t(yes)}</button>
+                    <button on:click=move |_| close()>{move || t(no)}</button>
+                    <button class="yes" class:danger=!is_gentle class:primary=is_gentle on:click=move |_| { close(); on_yes.run(()); }>{move || t(yes)}</button>
                 </div>
             </div>
         </dialog>

@@ -3,7 +3,10 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::bridge;
-use crate::state::{Page, act, estimate_file, export_settings, go, import_settings, refresh, show_checks, submit_example, submit_file, t, ui, words};
+use crate::state::chat::open_thread;
+use crate::state::{
+    Page, act, estimate_file, export_settings, go, import_settings, refresh, set, setting, show_checks, submit_example, submit_file, t, ui, words,
+};
 
 /// What lies over the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,7 @@ enum Action {
     Go(Page),
     Do(Command),
     Example(String),
+    Set(&'static str, bool),
     Run(fn()),
 }
 
@@ -46,6 +50,9 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
         list.push((words.t("end-pause"), Action::Do(Command::Snooze { minutes: 0 })));
         list.push((words.t("finish-then-stop"), Action::Do(Command::FinishThenStop)));
         list.extend(examples.get().into_iter().map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))));
+        let has_bluetooth = setting("chat_bluetooth").as_bool() == Some(true);
+        list.push((words.t("chat-open-room"), Action::Run(|| open_thread(""))));
+        list.push((words.t(if has_bluetooth { "chat-bluetooth-stop" } else { "chat-bluetooth-start" }), Action::Set("chat_bluetooth", !has_bluetooth)));
         list.push((words.t("submit-file"), Action::Run(submit_file)));
         list.push((words.t("estimate-file"), Action::Run(estimate_file)));
         list.push((words.t("export-settings"), Action::Run(export_settings)));
@@ -64,6 +71,7 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
             Action::Go(page) => go(page),
             Action::Do(command) => act(command),
             Action::Example(name) => submit_example(name),
+            Action::Set(key, on) => set(key, on.into()),
             Action::Run(run) => run(),
         }
     };
@@ -116,7 +124,7 @@ pub fn Shortcuts(overlay: RwSignal<Overlay>) -> impl IntoView {
                 <h2>{move || t("shortcuts")}</h2>
                 <ul class="stack">
                     {row("Ctrl K · ⌘ K", "shortcut-palette")}
-                    {row("1 2 3 4", "shortcut-pages")}
+                    {row("1 … 6", "shortcut-pages")}
                     {row("?", "shortcut-help")}
                     {row("Esc", "shortcut-close")}
                 </ul>

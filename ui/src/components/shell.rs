@@ -6,7 +6,8 @@ use crate::bridge;
 use crate::components::palette::{Overlay, Palette, Shortcuts};
 use crate::components::pill::Pill;
 use crate::components::welcome::Welcome;
-use crate::pages::{history::History, home::Home, jobs::Jobs, network::Network, settings::Settings};
+use crate::pages::{chat::Chat, history::History, home::Home, jobs::Jobs, network::Network, settings::Settings};
+use crate::state::chat::Beside;
 use crate::state::{Page, go, refresh, setting, t, ui, words};
 
 /// Everything in the window.
@@ -24,8 +25,12 @@ pub fn Shell() -> impl IntoView {
                 bridge::focus("pill");
                 return;
             }
-            if overlay.get_untracked() == Overlay::None {
+            // A question that is open takes the key.
+            if overlay.get_untracked() == Overlay::None && !bridge::is_asking() {
                 ui().job.set(None);
+                if ui().page.get_untracked() == Page::Chat {
+                    ui().talk.beside.set(Beside::Nothing);
+                }
             }
             overlay.set(Overlay::None);
             ui().toast.set(None);
@@ -42,6 +47,7 @@ pub fn Shell() -> impl IntoView {
     let body = move || match ui().page.get() {
         Page::Home => view! { <Home /> }.into_any(),
         Page::Jobs => view! { <Jobs /> }.into_any(),
+        Page::Chat => view! { <Chat /> }.into_any(),
         Page::Network => view! { <Network /> }.into_any(),
         Page::History => view! { <History /> }.into_any(),
         Page::Settings => view! { <Settings /> }.into_any(),
@@ -51,7 +57,7 @@ pub fn Shell() -> impl IntoView {
             <a class="skip" href="#content">{move || t("skip-to-content")}</a>
             <div class="frame">
                 <Rail />
-                <main class="page" id="content" tabindex="-1">
+                <main class="page" class:fills=move || ui().page.get() == Page::Chat id="content" tabindex="-1">
                     <Lost />
                     <Show when=move || is_loaded.get() fallback=Loading>
                         <div class="head wide">
@@ -75,6 +81,7 @@ fn Rail() -> impl IntoView {
         let icon = match page {
             Page::Home => lu::LuHouse,
             Page::Jobs => lu::LuListChecks,
+            Page::Chat => lu::LuMessageCircle,
             Page::Network => lu::LuNetwork,
             Page::History => lu::LuChartLine,
             Page::Settings => lu::LuSettings,
@@ -83,14 +90,43 @@ fn Rail() -> impl IntoView {
             <a href="#" id=page.key() aria-current=move || if ui().page.get() == page { Some("page") } else { None }
                 on:click=move |event| { event.prevent_default(); go(page); }>
                 <Icon icon=icon width="18" height="18" attr:aria-hidden="true" /> {move || t(page.key())}
+                {(page == Page::Chat).then(|| view! { <Unread /> })}
             </a>
         }
     };
+    let is_more = RwSignal::new(false);
+    // A page was chosen.
+    Effect::new(move |_| {
+        ui().page.track();
+        is_more.set(false);
+    });
+    let (first, rest) = Page::ALL.split_at(Page::IN_BAR);
+    let is_in_rest = move || rest.contains(&ui().page.get());
     view! {
         <nav class="rail" aria-label=move || t("navigation")>
             <div class="brand"><Icon icon=lu::LuCloudFog width="22" height="22" attr:aria-hidden="true" /> "Fog Compute"</div>
-            {Page::ALL.map(link).collect_view()}
+            {first.iter().copied().map(link).collect_view()}
+            <button id="rail-more" class="more" class:here=is_in_rest aria-expanded=move || is_more.get().to_string() aria-controls="rail-rest"
+                on:click=move |_| is_more.update(|open| *open = !*open)>
+                <Icon icon=lu::LuEllipsis width="18" height="18" attr:aria-hidden="true" /> {move || t("more")}
+            </button>
+            <div class="rest" id="rail-rest" class:open=move || is_more.get()>{rest.iter().copied().map(link).collect_view()}</div>
         </nav>
+    }
+}
+
+/// How much was said that nobody has seen.
+#[component]
+fn Unread() -> impl IntoView {
+    let unread = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.chat.threads.iter().map(|thread| thread.unread).sum::<u32>())));
+    let has_some = move || unread.get() > 0;
+    view! {
+        <Show when=has_some>
+            <span class="badge" id="chat-unread">
+                <span aria-hidden="true">{move || unread.get().min(99)}</span>
+                <span class="hidden-text">{move || words().with("chat-unread", &[("n", f64::from(unread.get()).into())])}</span>
+            </span>
+        </Show>
     }
 }
 

@@ -31,8 +31,9 @@ pub fn Settings() -> impl IntoView {
     }
 }
 
+/// One setting: its name, why it is there, its default, and the field.
 #[component]
-fn Row(setting: Setting) -> impl IntoView {
+pub fn Row(setting: Setting) -> impl IntoView {
     let key = setting.key;
     let label = move || t(&format!("setting-{key}"));
     let why = move || format!("{} {}", t(&format!("setting-{key}-why")), default_text(&setting));

@@ -22,6 +22,8 @@ pub struct LinkId(pub u64);
 pub(super) struct Link {
     /// Longest frame.
     limit: usize,
+    /// What is sent on it arrives, or the link ends.
+    is_sure: bool,
     /// Who is at its other end, once they announced themselves there.
     pub(super) peer: Option<(PeerId, u64)>,
     /// Answers given to requests to synchronise, lately.
@@ -34,6 +36,10 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn next_at(&self) -> Option<u64> {
         (!self.queue.is_empty()).then_some(self.free_at)
+    }
+
+    pub(super) fn handle_clock_set(&mut self, now: u64) {
+        self.free_at = self.free_at.min(now);
     }
 
     pub(super) fn is_bound_to(&self, peer: PeerId) -> bool {
@@ -52,10 +58,11 @@ impl Link {
 }
 
 impl Node {
-    /// A link that is open in both directions; `limit` is the longest frame it takes, at most 512 bytes.
+    /// A link that is open in both directions; `limit` is the longest frame it takes: at most 512 bytes over
+    /// Bluetooth, where an attribute holds no more, and 64 KiB elsewhere.
     pub fn handle_link_up(&mut self, link: LinkId, limit: usize, now: u64) {
-        let limit = limit.clamp(64, 512);
-        self.links.insert(link, Link { limit, peer: None, answered: Vec::new(), pongs: Vec::new(), queue: VecDeque::new(), free_at: now });
+        let limit = limit.clamp(64, 64 << 10);
+        self.links.insert(link, Link { limit, is_sure: false, peer: None, answered: Vec::new(), pongs: Vec::new(), queue: VecDeque::new(), free_at: now });
         // First of all, or the other side never knows whose link it is.
         let announce = self.make_announce(now);
         self.send_on(link, &announce, now);
@@ -63,6 +70,13 @@ impl Node {
             self.next_announce = now + super::ANNOUNCE_EVERY.0;
         }
         self.next_sync = self.next_sync.clamp(now + 1_000, now + super::SYNC_EVERY);
+    }
+
+    /// Of several links to somebody this one is used before those that may lose something.
+    pub fn prefer(&mut self, link: LinkId) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.is_sure = true;
+        }
     }
 
     /// A link that is closed.
@@ -75,7 +89,12 @@ impl Node {
 
     /// The next frame for a link, when it is due.
     pub fn poll_transmit(&mut self, now: u64) -> Option<(LinkId, Vec<u8>)> {
-        let (id, link) = self.links.iter_mut().find(|(_, link)| link.next_at().is_some_and(|at| at <= now))?;
+        self.poll_transmit_if(now, |_| true)
+    }
+
+    /// The same for those links only that can take one now; what is for the others waits in its order.
+    pub fn poll_transmit_if(&mut self, now: u64, can_take: impl Fn(LinkId) -> bool) -> Option<(LinkId, Vec<u8>)> {
+        let (id, link) = self.links.iter_mut().find(|(id, link)| link.next_at().is_some_and(|at| at <= now) && can_take(**id))?;
         let (bytes, is_fragment) = link.queue.pop_front()?;
         link.free_at = if is_fragment { now + FRAGMENT_PAUSE } else { now };
         Some((*id, bytes))
@@ -101,13 +120,28 @@ impl Node {
         self.link_changed(peer, now);
     }
 
-    /// A link to somebody, if there is one.
+    /// A link to somebody, if there is one: the best of several.
     pub(super) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
-        self.links.iter().find(|(_, link)| link.is_bound_to(peer)).map(|(id, _)| *id)
+        self.links.iter().filter(|(_, link)| link.is_bound_to(peer)).max_by_key(|(_, link)| link.is_sure).map(|(id, _)| *id)
     }
 
+    /// One link for each neighbour, and those of which it is not known yet whose they are. Two devices that found
+    /// each other have two.
+    pub(super) fn ways(&self) -> Vec<LinkId> {
+        let is_best = |id: LinkId, link: &Link| link.peer.is_none_or(|(peer, _)| self.link_to(peer) == Some(id));
+        self.links.iter().filter(|(id, link)| is_best(**id, link)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether two links lead to the same neighbour, as far as is known.
+    pub(super) fn is_same_neighbour(&self, one: LinkId, other: LinkId) -> bool {
+        let peer = |id| self.links.get(&id).and_then(|link: &Link| link.peer).map(|(peer, _)| peer);
+        one == other || (peer(one).is_some() && peer(one) == peer(other))
+    }
+
+    /// To every neighbour once; an announce on every link, for it says whose the link is.
     pub(super) fn send_everywhere(&mut self, frame: &Frame, now: u64) {
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
+        let links = if frame.kind == Kind::ANNOUNCE { self.links.keys().copied().collect() } else { self.ways() };
+        for link in links {
             self.send_on(link, frame, now);
         }
     }

@@ -118,7 +118,7 @@ impl Node {
             return false;
         }
         // The first signing key counts, and the one a session bound before it.
-        if self.people.get(&frame.sender).is_some_and(|known| known.keys != announce.keys) {
+        if self.people.get(&frame.sender).map(|known| known.keys).or_else(|| self.pins.get(&frame.sender).copied()).is_some_and(|keys| keys != announce.keys) {
             return false;
         }
         let is_new = !self.people.contains_key(&frame.sender);

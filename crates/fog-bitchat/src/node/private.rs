@@ -81,9 +81,19 @@ impl Node {
         Ok(())
     }
 
+    /// A private message or file is where it cannot be lost any more; only now its sender hears that it arrived.
+    pub fn took(&mut self, from: PeerId, id: String, now: u64) {
+        self.whisper(from, &Inner::Delivered(id), now);
+    }
+
     /// The user saw a message.
     pub fn saw(&mut self, from: PeerId, id: String, now: u64) {
         self.whisper(from, &Inner::Read(id), now);
+    }
+
+    /// Forgets what waits for somebody; their messages are not given up, nobody wants them any more.
+    pub fn forget_outbox(&mut self, to: PeerId) {
+        self.outbox.remove(&to);
     }
 
     /// Asks somebody to prove a Noise key that was scanned; [`Event::Verified`] comes if they do.
@@ -168,14 +178,13 @@ impl Node {
     fn told(&mut self, peer: PeerId, inner: Inner, at: u64, now: u64) {
         match inner {
             Inner::Text(MessageText { id, text }) => {
-                self.whisper(peer, &Inner::Delivered(id.clone()), now);
                 self.say(Event::Private { from: peer, id, text, at });
             }
             Inner::Delivered(id) => self.acknowledged(peer, id, Delivery::Delivered),
             Inner::Read(id) => self.acknowledged(peer, id, Delivery::Read),
             Inner::File(file) if file.is_what_it_says() => {
-                self.whisper(peer, &Inner::Delivered(file.media_id(peer, self.me)), now);
-                self.say(Event::File { from: peer, is_private: true, file, at });
+                let id = file.media_id(peer, self.me);
+                self.say(Event::File { from: peer, id: Some(id), file, at });
             }
             Inner::State(state) => self.stated(peer, state, now),
             Inner::Challenge(question) => {
@@ -229,8 +238,18 @@ impl Node {
     }
 
     pub(super) fn try_outbox(&mut self, now: u64) {
-        for queue in self.outbox.values_mut() {
-            queue.retain(|waiting| now.saturating_sub(waiting.queued) < LIFE && waiting.tries <= MAX_TRIES);
+        let mut given_up = Vec::new();
+        for (to, queue) in &mut self.outbox {
+            queue.retain(|waiting| {
+                let is_hopeful = now.saturating_sub(waiting.queued) < LIFE && waiting.tries <= MAX_TRIES;
+                if !is_hopeful {
+                    given_up.push((*to, waiting.id.clone()));
+                }
+                is_hopeful
+            });
+        }
+        for (to, id) in given_up {
+            self.say(Event::Delivery { to, id, state: Delivery::Failed });
         }
         self.outbox.retain(|_, queue| !queue.is_empty());
         for peer in self.outbox.keys().copied().collect::<Vec<_>>() {

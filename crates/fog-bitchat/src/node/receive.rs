@@ -46,14 +46,14 @@ impl Node {
             return;
         }
         // What cannot be told to be genuine is neither shown, nor kept, nor remembered as seen.
-        if !self.took(&raw, link, now) {
+        if !self.take_in(&raw, link, now) {
             return;
         }
         self.seen.add(&raw.frame, now);
         if let Some(known) = self.people.get_mut(&raw.frame.sender) {
             known.heard = now;
         }
-        let load = Load { me: self.me, links: self.links.len() };
+        let load = Load { me: self.me, links: self.ways().len() };
         let Some(relay) = decide(&raw.frame, load, |peer| self.link_to(peer).is_some()) else { return };
         if self.waiting.len() < MAX_WAITING {
             let at = now + self.between(relay.delay);
@@ -66,12 +66,18 @@ impl Node {
         if raw.frame.kind == Kind::ANNOUNCE && raw.frame.ttl == crate::MAX_TTL {
             self.announced(&raw.frame, link, now);
         }
+        // The same neighbour saying it on its other link passes nothing on.
+        let is_other = |from: Option<LinkId>| from.zip(link).is_none_or(|(from, link)| !self.is_same_neighbour(from, link));
         let id = packet_id(&raw.frame);
-        self.waiting.retain(|waiting| !waiting.relay.may_cancel || packet_id(&waiting.raw.frame) != id);
+        let goes = |waiting: &Waiting| waiting.relay.may_cancel && packet_id(&waiting.raw.frame) == id && is_other(waiting.from);
+        let cancelled: Vec<usize> = (0..self.waiting.len()).filter(|place| goes(&self.waiting[*place])).collect();
+        for place in cancelled.into_iter().rev() {
+            self.waiting.swap_remove(place);
+        }
     }
 
     /// Whether a packet may be genuine; what is for this node is taken in.
-    fn took(&mut self, raw: &Raw, link: Option<LinkId>, now: u64) -> bool {
+    fn take_in(&mut self, raw: &Raw, link: Option<LinkId>, now: u64) -> bool {
         let frame = &raw.frame;
         let is_for_me = frame.recipient == Some(self.me);
         match frame.kind {
@@ -124,7 +130,7 @@ impl Node {
         }
         let Ok(file) = FilePacket::decode(frame.payload()) else { return false };
         if (is_for_me || frame.is_broadcast()) && file.is_what_it_says() {
-            self.say(Event::File { from: frame.sender, is_private: false, file, at: frame.timestamp });
+            self.say(Event::File { from: frame.sender, id: None, file, at: frame.timestamp });
         }
         if frame.is_broadcast() {
             self.kept.add(raw, now);
@@ -150,8 +156,9 @@ impl Node {
         let due: Vec<Waiting> = due;
         for Waiting { raw, relay, from, .. } in due {
             let author = raw.frame.sender;
-            let others = self.links.iter().filter(|(id, link)| Some(**id) != from && !link.is_bound_to(author));
-            let others: Vec<LinkId> = others.map(|(id, _)| *id).collect();
+            let is_back =
+                |id: LinkId| from.is_some_and(|from| self.is_same_neighbour(from, id)) || self.links.get(&id).is_some_and(|link| link.is_bound_to(author));
+            let others: Vec<LinkId> = self.ways().into_iter().filter(|id| !is_back(*id)).collect();
             let chosen = match relay.next.and_then(|next| self.link_to(next)) {
                 Some(link) => vec![link],
                 None if relay.to_some => {

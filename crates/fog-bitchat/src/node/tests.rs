@@ -13,6 +13,8 @@ struct Air {
     /// Frames that were sent, and the longest.
     sent: usize,
     longest: usize,
+    /// What arrives is not stored.
+    forgets: bool,
 }
 
 fn identity(n: u8) -> Identity {
@@ -27,13 +29,19 @@ impl Air {
         };
         let nodes: Vec<Node> = names.iter().enumerate().map(node).collect();
         let events = nodes.iter().map(|_| Vec::new()).collect();
-        Self { nodes, wires: Vec::new(), now: START, events, sent: 0, longest: 0 }
+        Self { nodes, wires: Vec::new(), now: START, events, sent: 0, longest: 0, forgets: false }
     }
 
     fn wire(&mut self, a: usize, b: usize) {
         self.wires.push((a, b));
         self.nodes[a].handle_link_up(LinkId(b as u64), 512, self.now);
         self.nodes[b].handle_link_up(LinkId(a as u64), 512, self.now);
+    }
+
+    /// Another link between the two, of higher numbers.
+    fn second_wire(&mut self, a: usize, b: usize) {
+        self.nodes[a].handle_link_up(LinkId(b as u64 + 100), 512, self.now);
+        self.nodes[b].handle_link_up(LinkId(a as u64 + 100), 512, self.now);
     }
 
     fn cut(&mut self, a: usize, b: usize) {
@@ -56,14 +64,20 @@ impl Air {
                 while let Some((link, bytes)) = node.poll_transmit(self.now) {
                     self.sent += 1;
                     self.longest = self.longest.max(bytes.len());
-                    air.push((n, link.0 as usize, bytes));
+                    air.push((n, link.0 as usize % 100, link.0 as usize / 100 * 100, bytes));
                 }
             }
-            for (from, to, bytes) in air {
-                self.nodes[to].handle_bytes(LinkId(from as u64), &bytes, self.now);
+            for (from, to, wire, bytes) in air {
+                self.nodes[to].handle_bytes(LinkId((from + wire) as u64), &bytes, self.now);
             }
             for (node, events) in self.nodes.iter_mut().zip(&mut self.events) {
-                events.extend(std::iter::from_fn(|| node.poll_event()));
+                for event in std::iter::from_fn(|| node.poll_event()).collect::<Vec<_>>() {
+                    match &event {
+                        Event::Private { from, id, .. } | Event::File { from, id: Some(id), .. } if !self.forgets => node.took(*from, id.clone(), self.now),
+                        _ => {}
+                    }
+                    events.push(event);
+                }
             }
         }
     }
@@ -116,6 +130,48 @@ fn two_meet_and_talk_in_the_room_and_alone() {
 }
 
 #[test]
+fn nobody_hears_that_a_message_arrived_before_it_was_stored() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.forgets = true;
+    air.wire(0, 1);
+    air.run(500);
+    let (now, ben, anna) = (air.now, air.me(1), air.me(0));
+    air.nodes[0].tell(ben, "m1".to_owned(), "hello".to_owned(), now).unwrap();
+    air.run(1_000);
+    assert_eq!((air.texts(1), air.state(0, "m1")), (vec!["hello"], Some(Delivery::Sent)));
+    let now = air.now;
+    air.nodes[1].took(anna, "m1".to_owned(), now);
+    air.run(200);
+    assert_eq!(air.state(0, "m1"), Some(Delivery::Delivered));
+}
+
+#[test]
+fn what_nobody_takes_is_given_up_and_said_to_be() {
+    let mut air = Air::new(&["anna", "ben"]);
+    air.forgets = true;
+    air.wire(0, 1);
+    air.run(500);
+    let (now, ben) = (air.now, air.me(1));
+    air.nodes[0].tell(ben, "m1".to_owned(), "hello".to_owned(), now).unwrap();
+    air.run(400_000);
+    assert_eq!(air.state(0, "m1"), Some(Delivery::Failed));
+    // Said again each time, and shown each time: telling copies apart needs what is stored.
+    assert!(air.texts(1).len() > 1);
+}
+
+#[test]
+fn other_keys_under_a_name_that_is_known_are_not_taken() {
+    let mut air = Air::new(&["anna", "ben"]);
+    let mut other = identity(1).keys();
+    other.signing = identity(9).keys().signing;
+    air.nodes[0].pin(other);
+    air.wire(0, 1);
+    air.run(1_000);
+    assert!(air.nodes[0].people().is_empty());
+    assert_eq!(air.nodes[1].people().len(), 1);
+}
+
+#[test]
 fn what_is_said_goes_along_a_line_once() {
     let mut air = Air::new(&["anna", "ben", "cleo", "dora"]);
     for n in 0..3 {
@@ -130,6 +186,50 @@ fn what_is_said_goes_along_a_line_once() {
     assert_eq!(air.texts(3), ["to everybody", "to dora"]);
     assert_eq!((air.texts(1), air.texts(2)), (vec!["to everybody"], vec!["to everybody"]));
     assert_eq!(air.state(0, "far"), Some(Delivery::Delivered));
+}
+
+#[test]
+fn two_links_between_two_devices_count_once() {
+    // As two devices that found each other have: each is central and peripheral to the other.
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    for (a, b) in [(0, 1), (1, 2)] {
+        air.wire(a, b);
+        air.second_wire(a, b);
+    }
+    air.run(3_000);
+    assert_eq!(air.nodes[1].ways().len(), 2);
+    let (now, cleo) = (air.now, air.me(2));
+    let before = air.sent;
+    air.nodes[0].say_to_all("to everybody", now);
+    air.run(1_000);
+    assert_eq!(air.texts(2), ["to everybody"]);
+    assert!(air.sent - before < 12, "{} packets for one text", air.sent - before);
+    let now = air.now;
+    air.nodes[0].tell(cleo, "m1".to_owned(), "to cleo".to_owned(), now).unwrap();
+    air.run(2_000);
+    assert_eq!(air.state(0, "m1"), Some(Delivery::Delivered));
+}
+
+#[test]
+fn a_copy_on_a_neighbours_other_link_is_nobody_passing_it_on() {
+    let mut air = Air::new(&["anna", "ben", "cleo", "dora", "emma"]);
+    for other in [0, 2, 3, 4] {
+        air.wire(other, 1);
+    }
+    air.second_wire(0, 1);
+    air.run(3_000);
+    let frame = |at| Frame::new(Kind(0x53), air.nodes[0].me(), at, vec![7; 20]).encode();
+    let (one, other, now) = (frame(air.now), frame(air.now + 1), air.now);
+    let passed = |air: &mut Air, from: [u64; 2], bytes: &[u8]| {
+        for link in from {
+            air.nodes[1].handle_bytes(LinkId(link), bytes, now);
+        }
+        air.nodes[1].handle_timeout(now + 500);
+        let out: Vec<_> = std::iter::from_fn(|| air.nodes[1].poll_transmit(now + 500)).collect();
+        out.iter().filter(|(_, packet)| packet.get(1) == Some(&0x53)).count()
+    };
+    assert!(passed(&mut air, [0, 100], &one) >= 2);
+    assert_eq!(passed(&mut air, [0, 3], &other), 0, "dora has passed it on");
 }
 
 #[test]
@@ -203,7 +303,7 @@ fn a_picture_arrives_whole_through_a_relay_in_frames_that_fit() {
     let now = air.now;
     air.nodes[0].give(cleo, "file".to_owned(), file.clone(), now).unwrap();
     air.run(10_000);
-    let got = air.events[2].iter().find_map(|event| if let Event::File { file, is_private: true, .. } = event { Some(file) } else { None });
+    let got = air.events[2].iter().find_map(|event| if let Event::File { file, id: Some(_), .. } = event { Some(file) } else { None });
     assert_eq!(got, Some(&file));
     assert_eq!(air.state(0, "file"), Some(Delivery::Delivered));
     assert!(air.longest <= 512);

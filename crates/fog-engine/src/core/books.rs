@@ -29,6 +29,7 @@ impl Core {
             jobs: rows.iter().map(views::job_summary).collect(),
             settings: self.settings.values().clone(),
             network: self.network_view(),
+            chat: self.chat_view(),
             data_folder: self.store.folder().display().to_string(),
             attached: false,
         })

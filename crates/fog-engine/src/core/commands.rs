@@ -143,6 +143,20 @@ impl Core {
             Command::Places { id } => self.places(id),
             Command::Credits => self.credits(),
             Command::Metrics => self.metrics(),
+            Command::Chat => Ok(Reply::Chat(Box::new(self.chat_view()))),
+            Command::ChatThread { with, before, limit, search } => self.chat_thread(&with, before, limit, &search),
+            Command::ChatSay { to, text } => self.chat_say(&to, &text),
+            Command::ChatGive { to, name, base64 } => self.chat_give(&to, name, &base64),
+            Command::ChatFile { row } => self.chat_file(row),
+            Command::ChatSave { row, folder } => self.chat_save(row, folder.as_ref()),
+            Command::ChatSeen { with } => self.chat_seen(&with),
+            Command::ChatAgain { row } => self.chat_again(row),
+            Command::ChatPerson { who, change } => self.chat_person(&who, change),
+            Command::ChatCard => self.chat_card(),
+            Command::ChatScan { card } => self.chat_scan(&card),
+            Command::ChatExport { with, path } => self.chat_export(&with, path.as_ref()),
+            Command::ChatClear { with } => self.chat_clear(&with),
+            Command::ChatWipe => self.chat_wipe(),
             Command::Shutdown => {
                 self.is_stopping = true;
                 Ok(Reply::Done)
@@ -235,6 +249,7 @@ impl Core {
         self.settings = Settings::new(&self.store.settings().map_err(to_api)?);
         self.apply_policy();
         let _ = self.sensors.try_send(SensorOrder::Configure(sensor_config(&self.settings, &self.config)));
+        self.look_at_chat().map_err(to_api)?;
         self.announce(EventBody::Settings(self.settings.values().clone()));
         Ok(Reply::Done)
     }

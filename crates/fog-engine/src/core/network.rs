@@ -300,6 +300,7 @@ impl Core {
         self.look_at_net();
         self.grid.requester.handle_timeout(self.grid.now());
         self.host_tick();
+        self.chat_tick();
         if let Err(error) = self.spot_check_tick().and_then(|()| self.proof_tick()) {
             tracing::warn!(%error, "a check of a device is not decided yet");
         }
@@ -323,6 +324,7 @@ impl Core {
         match news {
             NetNews::Event(event) => self.net_event(event),
             NetNews::Said(node, message) => return self.said(node, *message),
+            NetNews::ChatLink(link) => self.chat_link_came(*link),
             NetNews::Asked(link, request) => {
                 let row = self.store.content(&BlobId(request.id.0).to_string())?;
                 let found = row.and_then(|row| Some((self.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
@@ -491,6 +493,11 @@ impl Core {
             // It may have come before it knew that we are related, and what it waits for.
             self.hello_to(node);
             self.greet(node);
+            if !hello.has_heard {
+                // It has just started: what leads to the one before leads nowhere.
+                self.chat.linked.remove(&node);
+            }
+            self.chat_tick();
         }
     }
 

@@ -48,6 +48,11 @@ impl Net {
             while let Some(event) = events.recv().await {
                 match event {
                     NetEvent::Incoming(link) if link.channel == Channel::Control => readers.read(link, to.clone()),
+                    NetEvent::Incoming(link) if link.channel == Channel::Chat => {
+                        if to.send(core::Message::Net(Box::new(NetNews::ChatLink(Box::new(link))))).await.is_err() {
+                            return;
+                        }
+                    }
                     NetEvent::Incoming(link) => readers.question(link, to.clone()),
                     event => {
                         if to.send(core::Message::Net(Box::new(NetNews::Event(event)))).await.is_err() {

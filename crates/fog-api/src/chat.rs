@@ -1,0 +1,219 @@
+use serde::{Deserialize, Serialize};
+
+/// Chat: who is near, what was said, what the radio does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatView {
+    /// Chat is switched on.
+    pub is_on: bool,
+    /// The id of this device in the mesh: 16 hexadecimal digits; empty while chat is off.
+    pub me: String,
+    /// SHA-256 of its Noise key, 64 hexadecimal digits: what people compare.
+    pub fingerprint: String,
+    /// What others see it called.
+    pub nickname: String,
+    /// Bluetooth.
+    pub radio: RadioView,
+    /// Milliseconds by which the clocks of people near are ahead of this one; below 0 when this one is ahead.
+    /// Phones ignore who is two minutes off.
+    pub clock_off_ms: Option<i64>,
+    /// Who is there, and who is remembered.
+    pub people: Vec<PersonView>,
+    /// The room and private chats, the newest first.
+    pub threads: Vec<ThreadView>,
+}
+
+/// What Bluetooth does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RadioView {
+    /// How far it is.
+    pub state: RadioState,
+    /// The adapter in use.
+    pub adapter: String,
+    /// One sentence: what is wrong, and what to do; empty when nothing is.
+    pub problem: String,
+    /// Devices it is linked to now.
+    pub links: u32,
+}
+
+/// How far Bluetooth is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RadioState {
+    /// Not switched on in the settings.
+    #[default]
+    Off,
+    /// On its way.
+    Starting,
+    /// It finds others and is found.
+    On,
+    /// It finds others, but this adapter cannot be found by them.
+    CentralOnly,
+    /// It cannot be used now; the problem says why.
+    Unavailable,
+}
+
+/// How somebody is reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonLink {
+    /// Not at all now.
+    #[default]
+    Gone,
+    /// Through others.
+    Relayed,
+    /// Over a network that was joined.
+    Network,
+    /// Over Bluetooth.
+    Bluetooth,
+}
+
+/// Somebody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PersonView {
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// What they call themselves; two may have the same.
+    pub nickname: String,
+    /// 64 hexadecimal digits.
+    pub fingerprint: String,
+    /// How they are reached.
+    pub link: PersonLink,
+    /// There is an encrypted session with them now.
+    pub has_session: bool,
+    /// Their key was compared.
+    pub is_verified: bool,
+    /// Marked by the user.
+    pub is_favourite: bool,
+    /// What they say is hidden.
+    pub is_blocked: bool,
+    /// Their app takes private files.
+    pub takes_files: bool,
+    /// When they were last heard.
+    pub seen_ms: i64,
+}
+
+/// One conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThreadView {
+    /// The person's id; empty for the room of everybody.
+    pub with: String,
+    /// Messages that were not seen.
+    pub unread: u32,
+    /// The newest message.
+    pub last: Option<ChatMessage>,
+}
+
+/// One message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatMessage {
+    /// Its number on this device; later ones are higher.
+    pub row: i64,
+    /// The thread it is in: a person's id; empty for the room.
+    pub with: String,
+    /// Who said it; empty for this device.
+    pub from: String,
+    /// What they called themselves then.
+    pub name: String,
+    /// What; for a file its name.
+    pub text: String,
+    /// When, by its author's clock.
+    pub at_ms: i64,
+    /// A file that came with it: [`crate::Command::ChatFile`] has its bytes.
+    pub file: Option<ChatFileView>,
+    /// How far it is.
+    pub state: MessageState,
+}
+
+/// A file in a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChatFileView {
+    /// Safe as a file's name.
+    pub name: String,
+    /// Media type.
+    pub mime: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// From somebody else.
+    #[default]
+    Received,
+    /// It waits until its recipient is there.
+    Queued,
+    /// Somebody carries it.
+    Carried,
+    /// It is on the air.
+    Sent,
+    /// It arrived.
+    Delivered,
+    /// It was seen.
+    Read,
+    /// It was given up; it can be sent again.
+    Failed,
+}
+
+impl MessageState {
+    /// A word for `--json` and the store.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Queued => "queued",
+            Self::Carried => "carried",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A change to what is remembered of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonChange {
+    /// Mark or unmark as a favourite.
+    Favourite(bool),
+    /// Hide or show what they say.
+    Blocked(bool),
+    /// The fingerprint was compared by eye, or no longer counts.
+    Verified(bool),
+}
+
+impl ChatView {
+    /// Puts somebody in, or what has changed about them.
+    pub(crate) fn put_person(&mut self, person: &PersonView) {
+        match self.people.iter_mut().find(|known| known.id == person.id) {
+            Some(known) => known.clone_from(person),
+            None => self.people.push(person.clone()),
+        }
+    }
+
+    /// Puts a message in, or what has become of it.
+    pub(crate) fn put_message(&mut self, message: &ChatMessage) {
+        let place = self.threads.iter().position(|thread| thread.with == message.with);
+        let mut thread = place.map_or_else(|| ThreadView { with: message.with.clone(), ..ThreadView::default() }, |place| self.threads.remove(place));
+        let newest = thread.last.as_ref().map_or(0, |last| last.row);
+        if message.row > newest && message.state == MessageState::Received {
+            thread.unread += 1;
+        }
+        if message.row >= newest {
+            thread.last = Some(message.clone());
+            // Only a new message moves a thread to the front.
+            let to = if message.row > newest { 0 } else { place.unwrap_or(0) };
+            self.threads.insert(to, thread);
+        } else {
+            self.threads.insert(place.unwrap_or(0), thread);
+        }
+    }
+}

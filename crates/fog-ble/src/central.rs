@@ -1,0 +1,293 @@
+//! Finding others, and links to them: they are written to, and notify.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use btleplug::api::{Central as _, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter, WriteType};
+use btleplug::platform::{Adapter, Manager, Peripheral, PeripheralId};
+use fog_transport::{PacketEnd, packet_link};
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+use uuid::Uuid;
+
+use crate::cooldown::Candidates;
+use crate::{Config, News, State, limit_of};
+
+/// The service, and its one characteristic.
+pub(crate) const SERVICE: Uuid = Uuid::from_u128(0xF47B_5E2D_4A9E_4C5A_9B3F_8E1D_2C3A_4B5C);
+pub(crate) const CHARACTERISTIC: Uuid = Uuid::from_u128(0xA1B2_C3D4_E5F6_4A5B_8C9D_0E1F_2A3B_4C5D);
+
+const PATIENCE: Duration = Duration::from_secs(8);
+/// One attempt at a time, and not more often than this.
+const TICK: Duration = Duration::from_millis(500);
+const LOOK_AT_POWER: Duration = Duration::from_secs(3);
+/// How long it looks for others, and how long it does not: with few links, with many, to save power.
+const ALWAYS: (u64, u64) = (30, 0);
+const SETTLED: (u64, u64) = (5, 10);
+const SAVING: (u64, u64) = (4, 26);
+
+/// The adapter with this name, or the first; and its name.
+pub(crate) async fn find(wanted: Option<&str>) -> Result<(Adapter, String), String> {
+    let gone = |error: btleplug::Error| {
+        tracing::debug!(%error, "no Bluetooth service");
+        if error.to_string().contains("AccessDenied") {
+            "this user may not use Bluetooth; add it to the group `bluetooth` and log in again".to_owned()
+        } else if cfg!(target_os = "linux") {
+            "the Bluetooth service does not answer; install BlueZ and start `bluetooth.service`".to_owned()
+        } else {
+            format!("Bluetooth does not answer: {error}")
+        }
+    };
+    let manager = Manager::new().await.map_err(gone)?;
+    let adapters = manager.adapters().await.map_err(gone)?;
+    let mut names = Vec::new();
+    for adapter in adapters {
+        let info = adapter.adapter_info().await.unwrap_or_default();
+        let name = info.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
+        if wanted.is_none_or(|wanted| wanted == name) {
+            let is_off = adapter.adapter_state().await.is_ok_and(|state| state == CentralState::PoweredOff);
+            return if is_off { Err(OFF.to_owned()) } else { Ok((adapter, name)) };
+        }
+        names.push(name);
+    }
+    Err(match wanted {
+        Some(wanted) if !names.is_empty() => format!("there is no Bluetooth adapter {wanted}; there is {}", names.join(", ")),
+        _ => "this device has no Bluetooth adapter that can be used".to_owned(),
+    })
+}
+
+const OFF: &str = "Bluetooth is off; switch it on in the system's settings";
+
+/// Uses an adapter until it is gone or off; gives why.
+pub(crate) async fn both_roles(adapter: &Adapter, name: &str, config: &Config, news: &mpsc::Sender<News>) -> String {
+    let writers = Writers::default();
+    #[cfg(target_os = "linux")]
+    let (server, problem) = match crate::peripheral::Server::start(name, news.clone(), writers.clone()).await {
+        Ok(server) => (Some(server), String::new()),
+        Err(problem) => (None, problem),
+    };
+    #[cfg(not(target_os = "linux"))]
+    let problem = "on this system others cannot find this device yet; it finds them".to_owned();
+    let state = if problem.is_empty() { State::On } else { State::CentralOnly };
+    if news.send(News::State { state, adapter: name.to_owned(), problem }).await.is_err() {
+        return String::new();
+    }
+    let central = look_for_others(adapter, config, news, &writers);
+    #[cfg(target_os = "linux")]
+    if let Some(server) = server {
+        return tokio::select! {
+            problem = central => problem,
+            problem = server.serve() => problem,
+        };
+    }
+    central.await
+}
+
+/// Devices that are linked to this one as centrals, by address. The system has one connection for both roles:
+/// ending it for one ends it for the other.
+pub(crate) type Writers = Arc<Mutex<HashSet<[u8; 6]>>>;
+
+fn writes_here(writers: &Writers, peripheral: &Peripheral) -> bool {
+    writers.lock().unwrap_or_else(PoisonError::into_inner).contains(&peripheral.address().into_inner())
+}
+
+/// What a task of a link ended with.
+enum Ended {
+    Failed(PeripheralId),
+    Lost(PeripheralId),
+}
+
+async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender<News>, writers: &Writers) -> String {
+    let lost = |error: btleplug::Error| {
+        tracing::debug!(%error, "the adapter is gone");
+        "the Bluetooth adapter is gone or was switched off".to_owned()
+    };
+    let mut events = match adapter.events().await {
+        Ok(events) => events,
+        Err(error) => return lost(error),
+    };
+    let (mut known, mut running) = (Candidates::new(), HashMap::new());
+    let mut links: JoinSet<Ended> = JoinSet::new();
+    let (up, mut came_up) = mpsc::channel::<PeripheralId>(8);
+    let (mut tick, mut power) = (interval(TICK), interval(LOOK_AT_POWER));
+    let mut scan = Scan::new();
+    let mut is_trying = false;
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(CentralEvent::DeviceDisconnected(id)) => {
+                    // Its notifications would never end by themselves.
+                    if let Some(task) = running.remove(&id) {
+                        let task: tokio::task::AbortHandle = task;
+                        task.abort();
+                        known.lost(&id, Instant::now());
+                    }
+                }
+                Some(CentralEvent::DeviceDiscovered(id) | CentralEvent::DeviceUpdated(id) | CentralEvent::RssiUpdate { id, .. }
+                    | CentralEvent::ServicesAdvertisement { id, .. }) => {
+                    // BlueZ tells of devices that do not fit the filter too.
+                    if known.knows(&id) || advertises(adapter, &id).await {
+                        known.heard(&id, Instant::now());
+                    }
+                }
+                Some(_) => {}
+                None => return "the Bluetooth service was stopped".to_owned(),
+            },
+            Some(id) = came_up.recv() => {
+                is_trying = false;
+                known.linked(&id);
+            }
+            Some(ended) = links.join_next(), if !links.is_empty() => match ended {
+                Ok(Ended::Failed(id)) => {
+                    is_trying = false;
+                    running.remove(&id);
+                    known.failed(&id, Instant::now());
+                }
+                Ok(Ended::Lost(id)) => {
+                    running.remove(&id);
+                    known.lost(&id, Instant::now());
+                }
+                // Aborted when its device was disconnected; if that was while it was tried, another one may be.
+                Err(_) => is_trying = false,
+            },
+            _ = tick.tick() => {
+                if news.is_closed() {
+                    return String::new();
+                }
+                let saves = config.saves_power.load(Ordering::Relaxed);
+                let pace = if saves { SAVING } else if known.links() <= 2 { ALWAYS } else { SETTLED };
+                if let Err(error) = scan.tick(adapter, pace).await {
+                    return lost(error);
+                }
+                if is_trying {
+                    continue;
+                }
+                if let Some(id) = known.next(Instant::now()) {
+                    let Ok(peripheral) = adapter.peripheral(&id).await else {
+                        known.failed(&id, Instant::now());
+                        continue;
+                    };
+                    is_trying = true;
+                    let (up, news, writers) = (up.clone(), news.clone(), writers.clone());
+                    running.insert(id.clone(), links.spawn(link(peripheral, id, up, news, writers)));
+                }
+            }
+            _ = power.tick() => match adapter.adapter_state().await {
+                Ok(CentralState::PoweredOff) => return OFF.to_owned(),
+                Ok(_) => {}
+                Err(error) => return lost(error),
+            },
+        }
+    }
+}
+
+async fn advertises(adapter: &Adapter, id: &PeripheralId) -> bool {
+    let Ok(peripheral) = adapter.peripheral(id).await else { return false };
+    peripheral.properties().await.ok().flatten().is_some_and(|properties| properties.services.contains(&SERVICE))
+}
+
+/// Looks for others for a while, then not for a while. It is begun anew each time: some systems tell of a
+/// device once in each search.
+struct Scan {
+    is_on: bool,
+    since: Option<Instant>,
+}
+
+impl Scan {
+    fn new() -> Self {
+        Self { is_on: false, since: None }
+    }
+
+    async fn tick(&mut self, adapter: &Adapter, (on, off): (u64, u64)) -> btleplug::Result<()> {
+        let span = Duration::from_secs(if self.is_on { on } else { off });
+        if self.since.is_some_and(|since| since.elapsed() < span) {
+            return Ok(());
+        }
+        self.since = Some(Instant::now());
+        if self.is_on {
+            // Stopped already is fine.
+            let _ = adapter.stop_scan().await;
+            self.is_on = false;
+            if off > 0 {
+                return Ok(());
+            }
+        }
+        adapter.start_scan(ScanFilter { services: vec![SERVICE] }).await?;
+        self.is_on = true;
+        Ok(())
+    }
+}
+
+async fn link(peripheral: Peripheral, id: PeripheralId, up: mpsc::Sender<PeripheralId>, news: mpsc::Sender<News>, writers: Writers) -> Ended {
+    // Two that hear each other for the first time would call each other at the same moment.
+    tokio::time::sleep(Duration::from_millis(u64::from(jitter() % 1_500))).await;
+    let ended = connect(&peripheral, &id, &up, &news).await;
+    if !writes_here(&writers, &peripheral) {
+        // What was cut off half-way has to be ended too, or each later try is still "in progress".
+        let _ = timeout(PATIENCE, peripheral.disconnect()).await;
+    }
+    match ended {
+        Ok(()) => Ended::Lost(id),
+        Err(error) => {
+            tracing::debug!(%error, ?id, "no link");
+            Ended::Failed(id)
+        }
+    }
+}
+
+fn jitter() -> u32 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0) as u32
+}
+
+async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<PeripheralId>, news: &mpsc::Sender<News>) -> btleplug::Result<()> {
+    let slow = |_| btleplug::Error::TimedOut(PATIENCE);
+    // The other side may have connected already, or just now: one connection carries both roles then.
+    if !peripheral.is_connected().await? {
+        let called = timeout(PATIENCE, peripheral.connect()).await.map_err(slow).and_then(|called| called);
+        if !peripheral.is_connected().await? {
+            called?;
+        }
+    }
+    timeout(PATIENCE, peripheral.discover_services()).await.map_err(slow)??;
+    let characteristics = peripheral.characteristics();
+    let found = characteristics.into_iter().find(|c| c.uuid == CHARACTERISTIC && c.service_uuid == SERVICE);
+    let characteristic = found.ok_or(btleplug::Error::NoSuchCharacteristic)?;
+    // Before it is asked for: the other side begins to speak at once.
+    let mut notifications = peripheral.notifications().await?;
+    timeout(PATIENCE, peripheral.subscribe(&characteristic)).await.map_err(slow)??;
+    let (packets, PacketEnd { mut out, inbound }) = packet_link(limit_of(peripheral.mtu()), true, true);
+    tracing::debug!(?id, limit = packets.limit, "linked");
+    if news.send(News::Link(packets)).await.is_err() || up.send(id.clone()).await.is_err() {
+        return Ok(());
+    }
+    let hear = async {
+        while let Some(heard) = notifications.next().await {
+            if heard.uuid == CHARACTERISTIC && inbound.send(heard.value).await.is_err() {
+                return;
+            }
+        }
+    };
+    let say = async {
+        while let Some(packet) = out.recv().await {
+            // Each is acknowledged before the next goes: nothing is lost, nothing overtakes.
+            match timeout(PATIENCE, peripheral.write(&characteristic, &packet, WriteType::WithResponse)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, length = packet.len(), "a packet was not taken");
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = hear => {}
+        () = say => {}
+    }
+    Ok(())
+}

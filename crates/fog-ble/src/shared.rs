@@ -1,0 +1,63 @@
+//! Notifications go to everybody who listens: what one link sends has gone to all of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+/// Packets remembered.
+const MAX_SENT: usize = 256;
+
+/// Tells which packets have gone out already, for links that share one wire.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// By what was sent: the links that count as having sent it.
+    sent: BTreeMap<u64, Vec<u64>>,
+    order: VecDeque<u64>,
+}
+
+impl Shared {
+    /// Whether a packet of a link has to be sent; not when it went out for another link and this one asks for
+    /// the first time.
+    pub(crate) fn has_to_go(&mut self, link: u64, packet: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        packet.hash(&mut hasher);
+        let key = hasher.finish();
+        match self.sent.get_mut(&key) {
+            Some(links) if !links.contains(&link) => {
+                links.push(link);
+                false
+            }
+            // Once more by the same link: it is meant.
+            Some(links) => {
+                *links = vec![link];
+                true
+            }
+            None => {
+                if self.order.len() >= MAX_SENT
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.sent.remove(&oldest);
+                }
+                self.order.push_back(key);
+                self.sent.insert(key, vec![link]);
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_for_three_links_goes_out_once_and_again_when_it_is_said_again() {
+        let mut shared = Shared::default();
+        assert_eq!([1, 2, 3].map(|link| shared.has_to_go(link, b"hello")), [true, false, false]);
+        assert_eq!([2, 1, 3].map(|link| shared.has_to_go(link, b"hello")), [true, false, false]);
+        assert!(shared.has_to_go(2, b"other"));
+        for n in 0..1000u32 {
+            shared.has_to_go(1, &n.to_be_bytes());
+        }
+        assert!(shared.sent.len() <= MAX_SENT && shared.order.len() <= MAX_SENT);
+    }
+}

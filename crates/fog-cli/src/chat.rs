@@ -1,0 +1,394 @@
+//! `fog chat`: people near.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use base64::Engine as _;
+use fog_api::{ChatMessage, ChatView, Command, EventBody, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
+use fog_ipc::{Client, Events};
+use fog_types::ErrorKind;
+use qrcode::QrCode;
+use qrcode::render::unicode;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::args::{ChatArgs, ChatVerb};
+use crate::connect::{Context, absolute, now_ms, unexpected};
+use crate::output::{Failure, print_json, print_table, print_text};
+
+/// `fog chat …`.
+pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure> {
+    let done = |_| ExitCode::SUCCESS;
+    match args.verb {
+        None => talk(context, args.to.as_deref().unwrap_or_default()).await,
+        Some(ChatVerb::Tail) => tail(context).await,
+        Some(ChatVerb::Send { to, file, wait, text }) => send(context, to.unwrap_or_default(), file.as_deref(), wait, &text.join(" ")).await,
+        Some(ChatVerb::Log { to, limit, search, output }) => log(context, to.unwrap_or_default(), limit, search, output.as_deref()).await,
+        Some(ChatVerb::File { row, output }) => file(context, row, &output).await,
+        Some(ChatVerb::People) => people(context).await,
+        Some(ChatVerb::Verify { code: Some(code), .. }) => scan(context, code).await,
+        Some(ChatVerb::Verify { who: Some(who), fingerprint: Some(fingerprint), .. }) => compare(context, who, &fingerprint).await,
+        Some(ChatVerb::Verify { .. }) => card(context).await,
+        Some(ChatVerb::Block { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Blocked(!undo) }).await.map(done),
+        Some(ChatVerb::Favourite { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Favourite(!undo) }).await.map(done),
+        Some(ChatVerb::Wipe { yes }) => wipe(context, yes).await,
+    }
+}
+
+/// The next event; `None` at the end. Some may have been missed, which [`EventBody::Missed`] says.
+async fn next(events: &mut Events) -> Option<EventBody> {
+    events.next().await.map_or(Some(EventBody::Missed), |event| event.map(|event| event.body))
+}
+
+async fn view(client: &Client) -> Result<ChatView, Failure> {
+    match client.call(Command::Chat).await? {
+        Reply::Chat(view) => Ok(*view),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u64>, text: &str) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let mut events = client.subscribe().await;
+    let command = match file {
+        Some(path) => {
+            let bytes = std::fs::read(path).map_err(|error| Failure::storage(path, &error))?;
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            Command::ChatGive { to, name, base64: base64::engine::general_purpose::STANDARD.encode(bytes) }
+        }
+        None => Command::ChatSay { to, text: text.to_owned() },
+    };
+    let Reply::ChatSaid { mut messages, note } = client.call(command).await? else { return Err(Failure::bug("no answer of its kind")) };
+    if let Some(seconds) = wait {
+        let arrive = async {
+            while messages.iter().any(|message| message.state < MessageState::Delivered) {
+                let Some(body) = next(&mut events).await else { return };
+                if let EventBody::ChatMessage(changed) = body
+                    && let Some(known) = messages.iter_mut().find(|message| message.row == changed.row)
+                {
+                    *known = *changed;
+                }
+            }
+        };
+        // What has not arrived by then is on its way still.
+        let _ = tokio::time::timeout(Duration::from_secs(seconds), arrive).await;
+    }
+    if context.json {
+        print_json(&json!({ "messages": messages, "note": note }))?;
+    } else if !note.is_empty() {
+        print_text(&note);
+    } else if let Some(message) = messages.last() {
+        eprintln!("{}", state_words(message.state));
+    }
+    let has_arrived = messages.iter().all(|message| matches!(message.state, MessageState::Delivered | MessageState::Read));
+    Ok(if wait.is_some() && !has_arrived { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn state_words(state: MessageState) -> &'static str {
+    match state {
+        MessageState::Received => "received",
+        MessageState::Queued => "waits until they are here; it is kept for a day",
+        MessageState::Carried => "somebody carries it",
+        MessageState::Sent => "sent",
+        MessageState::Delivered => "delivered",
+        MessageState::Read => "read",
+        MessageState::Failed => "given up; `fog chat send` again",
+    }
+}
+
+async fn log(context: &Context, with: String, limit: u32, search: String, output: Option<&Path>) -> Result<ExitCode, Failure> {
+    if let Some(path) = output {
+        let path = absolute(path)?.display().to_string();
+        context.call(Command::ChatExport { with, path }).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match context.call(Command::ChatThread { with: with.clone(), before: None, limit, search }).await? {
+        Reply::ChatMessages(list) if context.json => print_json(&list)?,
+        Reply::ChatMessages(list) => {
+            list.iter().rev().for_each(|message| print_text(&line(message)));
+            // What a person was shown was seen; a program may ask for other reasons.
+            context.call(Command::ChatSeen { with }).await?;
+        }
+        other => return Err(unexpected(&other)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Failure> {
+    let Reply::Bytes { base64, .. } = context.call(Command::ChatFile { row }).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| Failure::bug(error.to_string()))?;
+    std::fs::write(output, bytes).map_err(|error| Failure::storage(output, &error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What somebody said, on one line: whoever said it cannot move the cursor of a terminal.
+fn line(message: &ChatMessage) -> String {
+    let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
+    let place = if message.with.is_empty() { "" } else { " (private)" };
+    let file = message.file.as_ref().map(|file| format!(" [{}, {} bytes; fog chat file {} -o FILE]", file.mime, file.size, message.row)).unwrap_or_default();
+    let state = if message.from.is_empty() && !message.with.is_empty() { format!("  ({})", message.state.word()) } else { String::new() };
+    format!("{} {}{place}: {}{file}{state}", at.unwrap_or_default(), clean(&message.name), clean(&message.text))
+}
+
+fn link_word(link: PersonLink) -> &'static str {
+    match link {
+        PersonLink::Gone => "away",
+        PersonLink::Relayed => "through others",
+        PersonLink::Network => "network",
+        PersonLink::Bluetooth => "bluetooth",
+    }
+}
+
+async fn people(context: &Context) -> Result<ExitCode, Failure> {
+    let view = view(&context.client().await?).await?;
+    if context.json {
+        print_json(&view.people)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    explain(&view);
+    if view.people.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (words, now) = (context.words(None), now_ms());
+    let mut rows = vec![["name", "reached by", "session", "marks", "heard", "id"].map(str::to_owned).to_vec()];
+    for person in &view.people {
+        let marks = [(person.is_verified, "verified"), (person.is_favourite, "favourite"), (person.is_blocked, "blocked")];
+        let marks: Vec<&str> = marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word).collect();
+        let session = if person.has_session { "encrypted" } else { "-" };
+        let name: String = person.nickname.chars().filter(|c| !c.is_control()).collect();
+        rows.push(vec![name, link_word(person.link).to_owned(), session.to_owned(), marks.join(", "), words.ago(person.seen_ms, now), person.id.clone()]);
+    }
+    print_table(&rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says on standard error why nobody may be here.
+fn explain(view: &ChatView) {
+    if !view.is_on {
+        eprintln!("Chat is off; `fog settings set chat=on` switches it on.");
+    } else if !view.radio.problem.is_empty() {
+        eprintln!("Bluetooth: {}.", view.radio.problem);
+    } else if view.radio.state == RadioState::Off {
+        eprintln!("Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway.");
+    } else if view.people.iter().all(|person| person.link == PersonLink::Gone) {
+        eprintln!("Nobody is near.");
+    }
+    if let Some(millis) = view.clock_off_ms {
+        let direction = if millis > 0 { "behind" } else { "ahead of" };
+        eprintln!("The clock of this device is {} s {direction} those near; phones ignore who is two minutes off. Set it.", millis.abs() / 1_000);
+    }
+}
+
+async fn card(context: &Context) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let view = view(&client).await?;
+    let Reply::Text(text) = client.call(Command::ChatCard).await? else { return Err(Failure::bug("no answer of its kind")) };
+    if context.json {
+        print_json(&json!({ "id": view.me, "fingerprint": view.fingerprint, "code": text }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_text("Let the other person scan this within five minutes:");
+    if let Ok(code) = QrCode::new(text.as_bytes()) {
+        print_text(&code.render::<unicode::Dense1x2>().quiet_zone(true).build());
+    }
+    print_text(&format!("{text}\n\nOr compare the fingerprint:\n{}", groups(&view.fingerprint)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Hexadecimal digits as people read them out.
+fn groups(fingerprint: &str) -> String {
+    let groups: Vec<&str> = (0..fingerprint.len() / 4).filter_map(|n| fingerprint.get(n * 4..n * 4 + 4)).collect();
+    groups.chunks(8).map(|row| row.join(" ")).collect::<Vec<_>>().join("\n")
+}
+
+async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let client = context.client().await?;
+    let mut events = client.subscribe().await;
+    let Reply::Text(id) = client.call(Command::ChatScan { card }).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let proved = async {
+        while let Some(body) = next(&mut events).await {
+            if let EventBody::ChatPerson(person) = body
+                && person.id == id
+                && person.is_verified
+            {
+                return Some(person.nickname);
+            }
+        }
+        None
+    };
+    match tokio::time::timeout(PATIENCE, proved).await {
+        Ok(Some(name)) => {
+            print_text(&format!("{name} is verified: their device proved the keys of the code."));
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprintln!("No proof came in {} s; nothing was changed. They have to be near, with their app open.", PATIENCE.as_secs());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let told: String = fingerprint.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_lowercase();
+    let people = view(&client).await?.people;
+    let fits = |person: &&PersonView| person.nickname == who.trim_start_matches('@') || person.id == who;
+    let same = people.iter().filter(fits).any(|person| person.fingerprint == told);
+    if !same {
+        let message = format!("that is not the fingerprint of {who}; nothing was changed. If it was read out right, somebody else uses this name");
+        return Err(Failure { kind: ErrorKind::BadInput, message });
+    }
+    let id = people.iter().find(|person| person.fingerprint == told).map(|person| person.id.clone()).unwrap_or_default();
+    client.call(Command::ChatPerson { who: id, change: PersonChange::Verified(true) }).await?;
+    print_text(&format!("{who} is verified."));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
+    if !yes {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::input("this deletes keys, messages and people for ever; say --yes"));
+        }
+        eprint!("Delete keys, messages and everything known of people, for ever? Type yes: ");
+        // A terminal that cannot be written to gets no answer either.
+        let _ = std::io::stderr().flush();
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        if read.is_err() || answer.trim() != "yes" {
+            return Err(Failure { kind: ErrorKind::Conflict, message: "nothing was deleted".to_owned() });
+        }
+    }
+    context.call(Command::ChatWipe).await?;
+    if !context.json {
+        print_text("Everything is deleted. This device is somebody new.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One event of the tail; `None` for what does not concern chat.
+fn tail_line(body: &EventBody, seen: &mut std::collections::BTreeMap<i64, MessageState>) -> Option<serde_json::Value> {
+    match body {
+        EventBody::ChatMessage(message) => {
+            let is_new = seen.insert(message.row, message.state).is_none();
+            if seen.len() > 10_000 {
+                seen.pop_first();
+            }
+            let kind = if is_new { "message" } else { "delivery" };
+            Some(if is_new {
+                json!({ "type": kind, "message": message })
+            } else {
+                json!({ "type": kind, "row": message.row, "with": message.with, "state": message.state })
+            })
+        }
+        EventBody::ChatPerson(person) => Some(json!({ "type": "person", "person": person })),
+        EventBody::Chat(view) => Some(json!({ "type": "chat", "is_on": view.is_on, "radio": view.radio, "clock_off_ms": view.clock_off_ms })),
+        _ => None,
+    }
+}
+
+async fn tail(context: &Context) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let mut events = client.subscribe().await;
+    let begin = view(&client).await?;
+    let mut seen = std::collections::BTreeMap::new();
+    if context.json {
+        for person in begin.people.iter().filter(|person| person.link != PersonLink::Gone) {
+            print_text(&json!({ "type": "person", "person": person }).to_string());
+        }
+    } else {
+        explain(&begin);
+    }
+    while let Some(body) = next(&mut events).await {
+        if matches!(body, EventBody::Missed) {
+            eprintln!("some events were missed; `fog chat log` has the messages");
+        }
+        let Some(line) = tail_line(&body, &mut seen) else { continue };
+        if context.json {
+            print_text(&line.to_string());
+        } else {
+            show(&body, line["type"] == "message");
+        }
+    }
+    Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() })
+}
+
+fn show(body: &EventBody, is_new: bool) {
+    match body {
+        EventBody::ChatMessage(message) if is_new => print_text(&line(message)),
+        EventBody::ChatMessage(message) if message.state == MessageState::Failed => print_text(&format!("  {}: given up", line(message))),
+        EventBody::ChatPerson(person) => print_text(&format!("* {} is {}", person.nickname, link_word(person.link))),
+        EventBody::Chat(view) => explain(view),
+        _ => {}
+    }
+}
+
+/// Lines that are typed go out, what is said is shown.
+async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let mut events = client.subscribe().await;
+    let begin = view(&client).await?;
+    explain(&begin);
+    let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
+    eprintln!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
+    if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: to.to_owned(), before: None, limit: 10, search: String::new() }).await? {
+        list.iter().rev().for_each(|message| print_text(&line(message)));
+    }
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut seen = std::collections::BTreeMap::new();
+    loop {
+        tokio::select! {
+            typed = lines.next_line() => {
+                let Ok(Some(text)) = typed else { return Ok(ExitCode::SUCCESS) };
+                if text.trim().is_empty() {
+                    continue;
+                }
+                match client.call(Command::ChatSay { to: to.to_owned(), text }).await {
+                    Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => print_text(&note),
+                    Ok(_) => {}
+                    Err(error) => eprintln!("{error}"),
+                }
+            }
+            body = next(&mut events) => {
+                let Some(body) = body else { return Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() }) };
+                let is_new = tail_line(&body, &mut seen).is_some_and(|line| line["type"] == "message");
+                if matches!(&body, EventBody::ChatMessage(message) if message.with.is_empty() == to.is_empty() && message.state == MessageState::Received) {
+                    // A receipt that is not sent is no loss.
+                    let _ = client.call(Command::ChatSeen { with: to.to_owned() }).await;
+                }
+                // What was typed here stands on the screen already.
+                if !matches!(&body, EventBody::ChatMessage(message) if message.from.is_empty()) {
+                    show(&body, is_new);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_cannot_move_the_cursor() {
+        let message = ChatMessage { name: "a\u{1b}[2J".to_owned(), text: "x\r\ny\u{1b}[31m".to_owned(), ..ChatMessage::default() };
+        assert!(!line(&message).chars().any(char::is_control));
+    }
+
+    #[test]
+    fn the_tail_tells_a_message_once_and_then_what_becomes_of_it() {
+        let mut seen = std::collections::BTreeMap::new();
+        let message = |state| EventBody::ChatMessage(Box::new(ChatMessage { row: 7, state, ..ChatMessage::default() }));
+        let kinds: Vec<_> = [MessageState::Queued, MessageState::Sent].map(|state| tail_line(&message(state), &mut seen).unwrap()["type"].clone()).into();
+        assert_eq!(kinds, ["message", "delivery"]);
+        assert_eq!(tail_line(&EventBody::Missed, &mut seen), None);
+    }
+
+    #[test]
+    fn fingerprints_are_read_in_groups() {
+        assert_eq!(groups("00112233445566778899aabbccddeeff00112233"), "0011 2233 4455 6677 8899 aabb ccdd eeff\n0011 2233");
+    }
+}

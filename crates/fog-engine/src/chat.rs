@@ -1,0 +1,137 @@
+//! Chat: who this device is in the BitChat mesh, whom it knows, and the thread that speaks.
+//!
+//! The state lives here; what follows from events is in `core/{chatting,talking}.rs`.
+
+pub(crate) mod driver;
+mod vault;
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::Instant;
+
+use fog_api::{MessageState, PersonView, RadioView};
+use fog_bitchat::{Delivery, PeerId, PeerKeys};
+use fog_types::NodeId;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use driver::{Driver, Order};
+pub(crate) use vault::{Secrets, Vault};
+
+/// How the daemon was told to use Bluetooth, beside what its settings say.
+#[derive(Debug, Clone, Default)]
+pub struct ChatSettings {
+    /// Use it although the settings do not say so.
+    pub bluetooth: bool,
+    /// The adapter instead of the setting: `hci0`.
+    pub adapter: Option<String>,
+}
+
+/// What the thread that speaks says to the loop.
+pub(crate) enum ChatNews {
+    /// The protocol says something.
+    Event(fog_bitchat::Event),
+    /// Somebody is there, or is reached in another way.
+    Person(fog_bitchat::Person, fog_api::PersonLink),
+    /// Something private was not taken.
+    Refused { to: PeerId, mid: String, why: fog_bitchat::SayError },
+    /// Bluetooth.
+    Radio(RadioView),
+}
+
+/// What is sealed in a message's row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Body {
+    /// A peer id; empty for this device.
+    pub(crate) from: String,
+    /// What they called themselves.
+    pub(crate) name: String,
+    pub(crate) text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<fog_api::ChatFileView>,
+}
+
+/// What is sealed in a person's row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) nickname: String,
+    pub(crate) noise: [u8; 32],
+    pub(crate) signing: [u8; 32],
+    pub(crate) is_verified: bool,
+    pub(crate) is_favourite: bool,
+    pub(crate) is_blocked: bool,
+}
+
+/// Somebody, while the engine runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) view: PersonView,
+    pub(crate) keys: Option<PeerKeys>,
+    pub(crate) stored: Option<(Remembered, Instant)>,
+}
+
+#[derive(Default)]
+pub(crate) struct Chat {
+    pub(crate) vault: Option<Vault>,
+    pub(crate) driver: Option<Driver>,
+    /// What the running driver was told to use.
+    pub(crate) told: (String, Option<Option<String>>),
+    pub(crate) me: Option<PeerKeys>,
+    pub(crate) people: BTreeMap<String, Known>,
+    pub(crate) radio: RadioView,
+    pub(crate) clock_off: Option<i64>,
+    /// Devices that packets go to over a network: when that was tried, and what lives as long as the link does.
+    pub(crate) linked: BTreeMap<NodeId, (Instant, Weak<()>)>,
+    pub(crate) last_chores: Option<Instant>,
+    /// Messages stored since threads were last cut.
+    pub(crate) stored: u32,
+    /// Messages of each person in the room that may be stored now, and since when.
+    pub(crate) credit: BTreeMap<String, (f64, Instant)>,
+    /// Why there is no chat although it is switched on; empty otherwise.
+    pub(crate) problem: String,
+}
+
+/// The word of a delivery state.
+pub(crate) fn state_of(delivery: Delivery) -> MessageState {
+    match delivery {
+        Delivery::Queued => MessageState::Queued,
+        Delivery::Sent => MessageState::Sent,
+        Delivery::Delivered => MessageState::Delivered,
+        Delivery::Read => MessageState::Read,
+        Delivery::Failed => MessageState::Failed,
+    }
+}
+
+/// A state by its word in the store.
+pub(crate) fn state_from(word: &str) -> MessageState {
+    use MessageState::{Carried, Delivered, Failed, Queued, Read, Received, Sent};
+    [Queued, Carried, Sent, Delivered, Read, Failed].into_iter().find(|state| state.word() == word).unwrap_or(Received)
+}
+
+/// Cuts a text into pieces of at most `limit` bytes: at spaces where there are any, never inside a character.
+pub(crate) fn pieces(text: &str, limit: usize) -> Vec<String> {
+    let mut pieces = Vec::new();
+    let mut rest = text.trim();
+    while rest.len() > limit {
+        let end = rest.floor_char_boundary(limit);
+        let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > limit / 2).unwrap_or(end);
+        pieces.push(rest[..cut].trim_end().to_owned());
+        rest = rest[cut..].trim_start();
+    }
+    if !rest.is_empty() {
+        pieces.push(rest.to_owned());
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_words_that_are_found_again() {
+        for state in [MessageState::Received, MessageState::Queued, MessageState::Carried, MessageState::Delivered, MessageState::Failed] {
+            assert_eq!(state_from(state.word()), state);
+        }
+        assert_eq!(state_from("nonsense"), MessageState::Received);
+    }
+}

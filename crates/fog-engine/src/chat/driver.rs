@@ -1,0 +1,338 @@
+//! The thread that speaks: one node of the mesh, its links and its clock.
+//!
+//! What has to survive a crash is not here: the loop stores it, and only then says [`Order::Took`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fog_api::PersonLink;
+use fog_bitchat::{Capabilities, Config, Event, FilePacket, Identity, LinkId, Node, PeerId, PeerKeys};
+use fog_transport::PacketLink;
+use tokio::sync::mpsc;
+
+use super::ChatNews;
+use crate::core;
+
+/// Orders that wait; the loop is told when there are more.
+const ORDERS: usize = 1024;
+/// Packets and changes of links that wait; a link is read no faster than they are dealt with.
+const HEARD: usize = 64;
+/// A link that takes nothing now is asked again after this.
+const BLOCKED: Duration = Duration::from_millis(10);
+/// From here a clock was set.
+const CLOCK_JUMP_MS: u64 = 2_000;
+/// Time for a goodbye to leave.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+/// What the loop wants.
+pub(crate) enum Order {
+    /// To everybody.
+    Say(String),
+    /// To one person.
+    Tell { to: PeerId, mid: String, text: String },
+    /// A file to one person.
+    Give { to: PeerId, mid: String, file: FilePacket },
+    /// Something private is stored.
+    Took { from: PeerId, mid: String },
+    /// Something private was seen.
+    Saw { from: PeerId, mid: String },
+    /// Nobody wants what waits for somebody any more.
+    Forget(PeerId),
+    /// Somebody shall prove a key that was scanned.
+    Verify { peer: PeerId, noise: [u8; 32] },
+    /// Keys of somebody from before.
+    Pin(PeerKeys),
+    /// Another name.
+    Rename(String),
+    /// A link over a network.
+    Link(PacketLink),
+    /// Bluetooth on, with this adapter, or off.
+    Radio(Option<Option<String>>),
+}
+
+/// The running thread; it says goodbye and ends when this is dropped.
+pub(crate) struct Driver {
+    orders: mpsc::Sender<Order>,
+    saves_power: Arc<AtomicBool>,
+}
+
+impl Driver {
+    pub(crate) fn start(identity: Identity, nickname: String, to: mpsc::Sender<core::Message>) -> std::io::Result<Self> {
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+        let saves_power = Arc::new(AtomicBool::new(false));
+        let saves = saves_power.clone();
+        std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
+            let node = Node::new(identity, Config { nickname, capabilities: Capabilities::PRIVATE_MEDIA }, rand::random());
+            runtime.block_on(Running::new(node, to, saves).run(inbox));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        Ok(Self { orders, saves_power })
+    }
+
+    /// For whoever brings links.
+    pub(crate) fn orders(&self) -> mpsc::Sender<Order> {
+        self.orders.clone()
+    }
+
+    /// Whether the radio looks for others seldom.
+    pub(crate) fn save_power(&self, is_on: bool) {
+        self.saves_power.store(is_on, Ordering::Relaxed);
+    }
+
+    /// Whether there was room for it.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).inspect_err(|_| tracing::warn!("chat is too busy to do what was asked")).is_ok()
+    }
+}
+
+enum Heard {
+    Packet(LinkId, Vec<u8>),
+    Closed(LinkId),
+    Radio(fog_ble::News),
+}
+
+struct Open {
+    out: mpsc::Sender<Vec<u8>>,
+    is_radio: bool,
+}
+
+struct Running {
+    node: Node,
+    to: mpsc::Sender<core::Message>,
+    links: BTreeMap<LinkId, Open>,
+    next_link: u64,
+    heard: mpsc::Sender<Heard>,
+    hears: Option<mpsc::Receiver<Heard>>,
+    radio: Option<tokio::task::AbortHandle>,
+    radio_view: fog_api::RadioView,
+    saves_power: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+/// Milliseconds since 1970 that go forward evenly, and follow this device's clock when it is set.
+struct Clock {
+    began: Instant,
+    base: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { began: Instant::now(), base: unix() }
+    }
+
+    /// Now, and whether the clock was set back.
+    fn now(&mut self) -> (u64, bool) {
+        let even = self.base + self.began.elapsed().as_millis() as u64;
+        let real = unix();
+        if even.abs_diff(real) < CLOCK_JUMP_MS {
+            return (even, false);
+        }
+        *self = Self::new();
+        (real, real < even)
+    }
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Running {
+    fn new(node: Node, to: mpsc::Sender<core::Message>, saves_power: Arc<AtomicBool>) -> Self {
+        let (heard, hears) = mpsc::channel(HEARD);
+        Self {
+            node,
+            to,
+            links: BTreeMap::new(),
+            next_link: 1,
+            heard,
+            hears: Some(hears),
+            radio: None,
+            radio_view: fog_api::RadioView::default(),
+            saves_power,
+            clock: Clock::new(),
+        }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        let Some(mut hears) = self.hears.take() else { return };
+        loop {
+            let (now, was_set_back) = self.clock.now();
+            if was_set_back {
+                self.node.handle_clock_set(now);
+            }
+            let is_blocked = self.transmit(now);
+            if !self.tell().await {
+                return;
+            }
+            let due = Duration::from_millis(self.node.poll_timeout().saturating_sub(now));
+            let due = if is_blocked { due.max(BLOCKED) } else { due };
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                Some(heard) = hears.recv() => self.hear(heard),
+                () = tokio::time::sleep(due) => {
+                    let (now, _) = self.clock.now();
+                    self.node.handle_timeout(now);
+                }
+            }
+        }
+        let (now, _) = self.clock.now();
+        self.node.leave(now);
+        self.transmit(now);
+        tokio::time::sleep(GOODBYE).await;
+    }
+
+    /// Hands packets to the links that take some; whether one could not.
+    fn transmit(&mut self, now: u64) -> bool {
+        let links = &self.links;
+        let can_take = |id: LinkId| links.get(&id).is_some_and(|link| link.out.capacity() > 0);
+        while let Some((id, packet)) = self.node.poll_transmit_if(now, can_take) {
+            // There was room, or the link is closing and says so itself.
+            let _ = links.get(&id).map(|link| link.out.try_send(packet));
+        }
+        self.links.values().any(|link| link.out.capacity() == 0)
+    }
+
+    /// Says what happened; `false` when nobody listens any more.
+    async fn tell(&mut self) -> bool {
+        while let Some(event) = self.node.poll_event() {
+            let news = match event {
+                Event::Person(person) => {
+                    let link = self.link_of(person.peer);
+                    ChatNews::Person(person, link)
+                }
+                other => ChatNews::Event(other),
+            };
+            if !self.say(news).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn say(&self, news: ChatNews) -> bool {
+        self.to.send(core::Message::Chat(Box::new(news))).await.is_ok()
+    }
+
+    fn link_of(&self, peer: PeerId) -> PersonLink {
+        let mut best = PersonLink::Relayed;
+        for link in self.node.links_of(peer).filter_map(|id| self.links.get(&id)) {
+            if link.is_radio {
+                return PersonLink::Bluetooth;
+            }
+            best = PersonLink::Network;
+        }
+        best
+    }
+
+    fn obey(&mut self, order: Order) {
+        let (now, _) = self.clock.now();
+        let (refused, to, mid) = match order {
+            Order::Say(text) => return drop(self.node.say_to_all(&text, now)),
+            Order::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
+            Order::Give { to, mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
+            Order::Took { from, mid } => return self.node.took(from, mid, now),
+            Order::Saw { from, mid } => return self.node.saw(from, mid, now),
+            Order::Forget(peer) => return self.node.forget_outbox(peer),
+            Order::Verify { peer, noise } => return self.node.verify(peer, noise, now),
+            Order::Pin(keys) => return self.node.pin(keys),
+            Order::Rename(name) => return self.node.rename(name, now),
+            Order::Link(link) => return self.open(link),
+            Order::Radio(wish) => return self.switch_radio(wish),
+        };
+        if let Err(why) = refused {
+            // The loop's own queue being full must not hold up the mesh.
+            let news = core::Message::Chat(Box::new(ChatNews::Refused { to, mid, why }));
+            let _ = self.to.try_send(news);
+        }
+    }
+
+    fn open(&mut self, link: PacketLink) {
+        let PacketLink { limit, is_radio, is_sure, out, mut inbound } = link;
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(id, Open { out, is_radio });
+        let heard = self.heard.clone();
+        tokio::spawn(async move {
+            while let Some(packet) = inbound.recv().await {
+                if heard.send(Heard::Packet(id, packet)).await.is_err() {
+                    return;
+                }
+            }
+            // The thread being gone closes everything.
+            let _ = heard.send(Heard::Closed(id)).await;
+        });
+        let (now, _) = self.clock.now();
+        self.node.handle_link_up(id, limit, now);
+        if is_sure {
+            self.node.prefer(id);
+        }
+        self.count_links();
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let (now, _) = self.clock.now();
+        match heard {
+            Heard::Packet(id, packet) => self.node.handle_bytes(id, &packet, now),
+            Heard::Closed(id) => {
+                self.links.remove(&id);
+                self.node.handle_link_down(id, now);
+                self.count_links();
+            }
+            Heard::Radio(fog_ble::News::Link(link)) => self.open(link),
+            Heard::Radio(fog_ble::News::State { state, adapter, problem }) => {
+                use fog_api::RadioState::{CentralOnly, On, Starting, Unavailable};
+                self.radio_view.state = match state {
+                    fog_ble::State::Starting => Starting,
+                    fog_ble::State::On => On,
+                    fog_ble::State::CentralOnly => CentralOnly,
+                    fog_ble::State::Unavailable => Unavailable,
+                };
+                (self.radio_view.adapter, self.radio_view.problem) = (adapter, problem);
+                self.tell_radio();
+            }
+        }
+    }
+
+    fn count_links(&mut self) {
+        let links = self.links.values().filter(|link| link.is_radio).count() as u32;
+        if links != self.radio_view.links {
+            self.radio_view.links = links;
+            self.tell_radio();
+        }
+    }
+
+    fn tell_radio(&self) {
+        let (to, view) = (self.to.clone(), self.radio_view.clone());
+        tokio::spawn(async move { to.send(core::Message::Chat(Box::new(ChatNews::Radio(view)))).await });
+    }
+
+    fn switch_radio(&mut self, wish: Option<Option<String>>) {
+        if let Some(running) = self.radio.take() {
+            running.abort();
+        }
+        self.radio_view = fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
+        if let Some(adapter) = wish {
+            self.radio_view.state = fog_api::RadioState::Starting;
+            let (news, mut told) = mpsc::channel(16);
+            let (heard, saves_power) = (self.heard.clone(), self.saves_power.clone());
+            let task = tokio::spawn(async move {
+                let pass_on = async {
+                    while let Some(one) = told.recv().await {
+                        if heard.send(Heard::Radio(one)).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::join!(fog_ble::run(fog_ble::Config { adapter, saves_power }, news), pass_on);
+            });
+            self.radio = Some(task.abort_handle());
+        }
+        self.tell_radio();
+    }
+}

@@ -1,0 +1,533 @@
+//! Chat: switched on and off, and what is heard.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fog_api::{ChatFileView, ChatMessage, ChatView, EventBody, MessageState, Notice, PersonLink, PersonView, ThreadView};
+use fog_bitchat::{Event, FilePacket, PeerId, PeerKeys};
+use fog_grid::Relation;
+use fog_store::{ChatRow, NewChat, StoreError, WipeStep};
+use fog_transport::{Channel, Link, packet_link, packets_over};
+use fog_types::{NodeId, UnixMillis};
+
+use super::Core;
+use crate::chat::{Body, ChatNews, Driver, Known, Order, Remembered, Secrets, Vault, state_from, state_of};
+
+/// Longest packet over a network: files go whole there.
+const NETWORK_PACKET: usize = 64 << 10;
+/// Links to a device that did not take one are tried again after this.
+const LINK_AGAIN: Duration = Duration::from_secs(30);
+/// What is remembered of somebody is written down at most so often when only the time has changed.
+const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+const CHORES: Duration = Duration::from_secs(600);
+/// Messages kept of one thread.
+const MAX_THREAD: u32 = 20_000;
+/// Texts of one person in the room that are stored at once, and for each second: what is missed comes at once.
+const ROOM_BURST: f64 = 600.0;
+const ROOM_PER_SECOND: f64 = 1.0;
+/// Messages that were not taken in this time are given up at a start.
+const OUTBOX_LIFE_MS: i64 = 24 * 3_600_000;
+
+impl Core {
+    /// Switches chat on or off, as the settings and the daemon's options have it.
+    pub(super) fn look_at_chat(&mut self) -> Result<(), StoreError> {
+        if self.store.is_wiping_chat()? {
+            self.finish_wipe()?;
+        }
+        let is_wanted = (self.settings.flag("chat") || self.config.chat.bluetooth) && !self.is_stopping;
+        if !is_wanted {
+            if self.chat.driver.take().is_some() {
+                self.forget_who_is_there();
+                self.announce_chat();
+            }
+            return Ok(());
+        }
+        if self.chat.driver.is_none() {
+            self.start_chat()?;
+        }
+        let nickname = self.nickname();
+        let adapter = self.config.chat.adapter.clone().or_else(|| Some(self.settings.text("chat_adapter").trim().to_owned())).filter(|name| !name.is_empty());
+        let radio = (self.settings.flag("chat_bluetooth") || self.config.chat.bluetooth).then_some(adapter);
+        let wish = (nickname, radio);
+        if let Some(driver) = &self.chat.driver
+            && self.chat.told != wish
+        {
+            if self.chat.told.0 != wish.0 {
+                driver.order(Order::Rename(wish.0.clone()));
+            }
+            if self.chat.told.1 != wish.1 {
+                driver.order(Order::Radio(wish.1.clone()));
+            }
+            self.chat.told = wish;
+            self.announce_chat();
+        }
+        Ok(())
+    }
+
+    fn start_chat(&mut self) -> Result<(), StoreError> {
+        let Some(device) = self.key.as_ref().map(Vault::of_device) else {
+            "chat needs the key of this device, which cannot be had; `fog doctor` says why".clone_into(&mut self.chat.problem);
+            return Ok(());
+        };
+        let secrets = match self.store.chat_keys()? {
+            Some(sealed) => match Secrets::open(&device, &sealed) {
+                Some(secrets) => secrets,
+                None => {
+                    "the keys of chat do not open with this device's key; `fog chat wipe` begins anew".clone_into(&mut self.chat.problem);
+                    return Ok(());
+                }
+            },
+            None => {
+                let secrets = Secrets::fresh();
+                self.store.put_chat_keys(&secrets.seal(&device))?;
+                secrets
+            }
+        };
+        self.chat.problem.clear();
+        let identity = secrets.identity();
+        self.chat.me = Some(identity.keys());
+        self.chat.vault = Some(secrets.vault());
+        self.remember_people()?;
+        let nickname = self.nickname();
+        self.chat.told = (nickname.clone(), None);
+        match Driver::start(identity, nickname, self.to_self.clone()) {
+            Ok(driver) => {
+                for keys in self.chat.people.values().filter_map(|known| known.keys) {
+                    driver.order(Order::Pin(keys));
+                }
+                self.chat.driver = Some(driver);
+                self.say_again_what_waits()?;
+            }
+            Err(error) => self.chat.problem = format!("chat cannot start: {error}"),
+        }
+        self.announce_chat();
+        Ok(())
+    }
+
+    /// What this device is called in the mesh.
+    pub(super) fn nickname(&self) -> String {
+        let set: String = self.settings.text("chat_nickname").trim().chars().filter(|c| !c.is_control()).collect();
+        if !set.is_empty() {
+            return set[..set.floor_char_boundary(24)].to_owned();
+        }
+        let id = self.chat.me.map(|keys| keys.peer().0).unwrap_or_default();
+        format!("anon{:04}", u16::from_be_bytes([id[0], id[1]]) % 10_000)
+    }
+
+    fn remember_people(&mut self) -> Result<(), StoreError> {
+        let Some(vault) = &self.chat.vault else { return Ok(()) };
+        self.chat.people.clear();
+        for (id, sealed, seen) in self.store.chat_people()? {
+            let Some(person) = vault.open_value::<Remembered>(&id, &sealed) else { continue };
+            let keys = PeerKeys { noise: person.noise, signing: person.signing };
+            let view = PersonView {
+                id: id.clone(),
+                nickname: person.nickname.clone(),
+                fingerprint: fog_bitchat::fingerprint_text(&person.noise),
+                is_verified: person.is_verified,
+                is_favourite: person.is_favourite,
+                is_blocked: person.is_blocked,
+                seen_ms: seen.0,
+                ..PersonView::default()
+            };
+            self.chat.people.insert(id, Known { view, keys: Some(keys), stored: Some((person, Instant::now())) });
+        }
+        Ok(())
+    }
+
+    /// Messages of before that are not known to have arrived wait again, or are given up.
+    fn say_again_what_waits(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.unix().0;
+        for row in self.store.chat_waiting()? {
+            let is_late = now - row.at.0 > OUTBOX_LIFE_MS;
+            if is_late || !self.order_again(&row)? {
+                self.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a stored message to the mesh once more.
+    pub(super) fn order_again(&mut self, row: &ChatRow) -> Result<bool, StoreError> {
+        let (Some(vault), Some(driver), Some(to)) = (&self.chat.vault, &self.chat.driver, PeerId::parse(&row.thread)) else { return Ok(false) };
+        let Some(body) = vault.open_value::<Body>(&row.thread, &row.sealed) else { return Ok(false) };
+        let mid = row.mid.clone();
+        Ok(match body.file {
+            None => driver.order(Order::Tell { to, mid, text: body.text }),
+            Some(file) => match self.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed)) {
+                Some(content) => driver.order(Order::Give { to, mid, file: FilePacket { name: file.name, mime: file.mime, content } }),
+                None => false,
+            },
+        })
+    }
+
+    fn forget_who_is_there(&mut self) {
+        for known in self.chat.people.values_mut() {
+            known.view.link = PersonLink::Gone;
+            known.view.has_session = false;
+        }
+        self.chat.linked.clear();
+        self.chat.radio = fog_api::RadioView::default();
+        self.chat.clock_off = None;
+        self.chat.told = (String::new(), None);
+    }
+
+    /// Deletes what is left of a wipe, also of one that a crash cut short.
+    pub(super) fn finish_wipe(&mut self) -> Result<(), StoreError> {
+        for step in WipeStep::ALL {
+            self.store.wipe_chat(step)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_chat(&mut self) {
+        self.chat.driver = None;
+        self.forget_who_is_there();
+        self.chat.people.clear();
+        self.chat.vault = None;
+        self.chat.me = None;
+        self.chat.credit.clear();
+    }
+
+    pub(super) fn chat_view(&self) -> ChatView {
+        let keys = self.chat.me.filter(|_| self.chat.driver.is_some());
+        let threads = self.store.chat_threads().unwrap_or_default();
+        let radio = match self.chat.problem.as_str() {
+            "" => self.chat.radio.clone(),
+            problem => fog_api::RadioView { problem: problem.to_owned(), ..self.chat.radio.clone() },
+        };
+        ChatView {
+            is_on: self.chat.driver.is_some(),
+            me: keys.map(|keys| keys.peer().to_string()).unwrap_or_default(),
+            fingerprint: keys.map(|keys| fog_bitchat::fingerprint_text(&keys.noise)).unwrap_or_default(),
+            nickname: self.nickname(),
+            radio,
+            clock_off_ms: self.chat.clock_off,
+            people: self.chat.people.values().map(|known| known.view.clone()).collect(),
+            threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
+        }
+    }
+
+    pub(super) fn announce_chat(&mut self) {
+        let view = self.chat_view();
+        self.announce(EventBody::Chat(Box::new(view)));
+    }
+
+    pub(super) fn message_view(&self, row: &ChatRow) -> ChatMessage {
+        let body: Body = self.chat.vault.as_ref().and_then(|vault| vault.open_value(&row.thread, &row.sealed)).unwrap_or_default();
+        ChatMessage {
+            row: row.id,
+            with: row.thread.clone(),
+            from: body.from,
+            name: body.name,
+            text: body.text,
+            at_ms: row.at.0,
+            file: body.file,
+            state: state_from(&row.state),
+        }
+    }
+
+    fn announce_message(&mut self, row: &ChatRow) -> ChatMessage {
+        let message = self.message_view(row);
+        self.announce(EventBody::ChatMessage(Box::new(message.clone())));
+        message
+    }
+
+    pub(super) fn chat_news(&mut self, news: ChatNews) -> Result<(), StoreError> {
+        if self.chat.driver.is_none() {
+            return Ok(());
+        }
+        match news {
+            ChatNews::Radio(view) => {
+                if self.chat.radio != view {
+                    self.chat.radio = view;
+                    self.announce_chat();
+                }
+            }
+            ChatNews::Person(person, link) => self.person_is_there(person, link)?,
+            ChatNews::Refused { to, mid, why } => {
+                tracing::debug!(%to, %why, "not taken");
+                self.got_further(&to.to_string(), &mid, MessageState::Failed)?;
+            }
+            ChatNews::Event(event) => self.chat_event(event)?,
+        }
+        Ok(())
+    }
+
+    fn chat_event(&mut self, event: Event) -> Result<(), StoreError> {
+        match event {
+            // The thread that speaks says who is reached how.
+            Event::Person(_) => {}
+            Event::Gone(peer) => {
+                let id = peer.to_string();
+                if let Some(known) = self.chat.people.get_mut(&id) {
+                    known.view.link = PersonLink::Gone;
+                    known.view.has_session = false;
+                    let view = known.view.clone();
+                    // Who was only passing by is not kept.
+                    if known.stored.is_none() {
+                        self.chat.people.remove(&id);
+                    }
+                    self.announce(EventBody::ChatPerson(Box::new(view)));
+                }
+            }
+            Event::Room { from, text, at, id } => {
+                let from = from.to_string();
+                if !self.may_store(&from) {
+                    return Ok(());
+                }
+                let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default()).to_hex()[..32].to_owned();
+                let is_for_me = text.contains(&format!("@{}", self.nickname()));
+                if let Some(message) = self.heard_text("", &from, text, at, mid, None)?
+                    && is_for_me
+                {
+                    self.announce(EventBody::Notice(Notice::ChatMessage { with: String::new(), name: message.name, text: message.text }));
+                }
+            }
+            Event::Private { from, id, text, at } => {
+                let thread = from.to_string();
+                if self.is_blocked(&thread) {
+                    return Ok(());
+                }
+                let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
+                let message = if is_sign { None } else { self.heard_text(&thread, &thread, text, at, id.clone(), None)? };
+                // Known already or not: it is stored, and its sender waits to hear so.
+                if let Some(driver) = &self.chat.driver {
+                    driver.order(Order::Took { from, mid: id });
+                }
+                if let Some(message) = message {
+                    self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+                }
+            }
+            Event::File { from, id, file, at } => {
+                let author = from.to_string();
+                if self.is_blocked(&author) || (id.is_none() && !self.may_store(&author)) {
+                    return Ok(());
+                }
+                let thread = if id.is_some() { author.clone() } else { String::new() };
+                // The protocol's id is made of the name alone; two pictures of one name are two.
+                let mid = blake3::hash(&[file.name.as_bytes(), &file.content].concat()).to_hex()[..32].to_owned();
+                let message = self.heard_text(&thread, &author, file.safe_name(), at, mid, Some(file))?;
+                if let (Some(driver), Some(mid)) = (&self.chat.driver, id) {
+                    driver.order(Order::Took { from, mid });
+                }
+                if let Some(message) = message.filter(|_| !thread.is_empty()) {
+                    self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+                }
+            }
+            Event::Delivery { to, id, state } => self.got_further(&to.to_string(), &id, state_of(state))?,
+            Event::Verified(peer) => self.change_person(&peer.to_string(), |person| person.is_verified = true)?,
+            Event::ClockOff(millis) => {
+                self.chat.clock_off = (millis != 0).then_some(millis);
+                self.announce_chat();
+            }
+        }
+        Ok(())
+    }
+
+    fn is_blocked(&self, id: &str) -> bool {
+        self.chat.people.get(id).is_some_and(|known| known.view.is_blocked)
+    }
+
+    /// Whether a text of somebody in the room is stored: nobody fills the disk.
+    fn may_store(&mut self, from: &str) -> bool {
+        if self.is_blocked(from) {
+            return false;
+        }
+        if self.chat.credit.len() > 1_000 {
+            self.chat.credit.clear();
+        }
+        let (credit, last) = self.chat.credit.entry(from.to_owned()).or_insert((ROOM_BURST, Instant::now()));
+        *credit = (*credit + last.elapsed().as_secs_f64() * ROOM_PER_SECOND).min(ROOM_BURST);
+        *last = Instant::now();
+        let may = *credit >= 1.0;
+        if may {
+            *credit -= 1.0;
+        }
+        may
+    }
+
+    /// Stores what somebody said; `None` when it is known.
+    fn heard_text(
+        &mut self,
+        thread: &str,
+        from: &str,
+        text: String,
+        at: u64,
+        mid: String,
+        file: Option<FilePacket>,
+    ) -> Result<Option<ChatMessage>, StoreError> {
+        let Some(vault) = &self.chat.vault else { return Ok(None) };
+        let name = self.chat.people.get(from).map(|known| known.view.nickname.clone()).unwrap_or_default();
+        let about = file.as_ref().map(|file| ChatFileView { name: file.safe_name(), mime: file.mime.clone(), size: file.content.len() as u64 });
+        let body = Body { from: from.to_owned(), name, text, file: about };
+        let new = NewChat {
+            thread: thread.to_owned(),
+            is_mine: false,
+            is_seen: false,
+            state: MessageState::Received.word().to_owned(),
+            at: UnixMillis(at.cast_signed()),
+            sealed: vault.seal_value(thread, &body),
+            file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
+            mid,
+        };
+        // Whoever writes to this device alone is remembered, to be answered later.
+        if !thread.is_empty() {
+            self.remember(from, true)?;
+        }
+        self.add_message(&new)
+    }
+
+    /// Stores a message and says so.
+    pub(super) fn add_message(&mut self, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
+        let Some(id) = self.store.add_chat(new, self.clock.unix())? else { return Ok(None) };
+        self.chat.stored += 1;
+        if self.chat.stored >= 500 {
+            self.chat.stored = 0;
+            self.store.cut_chat(&new.thread, MAX_THREAD)?;
+        }
+        Ok(self.store.chat_message(id)?.map(|row| self.announce_message(&row)))
+    }
+
+    fn got_further(&mut self, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
+        if let Some(row) = self.store.set_chat_state(thread, mid, state.word())? {
+            self.announce_message(&row);
+        }
+        Ok(())
+    }
+
+    fn person_is_there(&mut self, person: fog_bitchat::Person, link: PersonLink) -> Result<(), StoreError> {
+        let id = person.peer.to_string();
+        let now = self.clock.unix().0;
+        let known = self.chat.people.entry(id.clone()).or_default();
+        let before = known.view.clone();
+        known.keys = Some(person.keys);
+        known.view = PersonView {
+            id: id.clone(),
+            nickname: person.nickname,
+            fingerprint: fog_bitchat::fingerprint_text(&person.keys.noise),
+            link,
+            has_session: person.has_session,
+            takes_files: person.capabilities.has(fog_bitchat::Capabilities::PRIVATE_MEDIA),
+            seen_ms: now,
+            ..before.clone()
+        };
+        let view = known.view.clone();
+        let is_kept = known.stored.is_some();
+        let same_time = PersonView { seen_ms: before.seen_ms, ..view.clone() };
+        if same_time != before {
+            self.announce(EventBody::ChatPerson(Box::new(view)));
+        }
+        if is_kept {
+            self.remember(&id, false)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down who somebody is; when they are not written down yet only if `is_new_too`.
+    pub(super) fn remember(&mut self, id: &str, is_new_too: bool) -> Result<(), StoreError> {
+        let (Some(vault), Some(known)) = (&self.chat.vault, self.chat.people.get_mut(id)) else { return Ok(()) };
+        let Some(keys) = known.keys else { return Ok(()) };
+        let person = Remembered {
+            nickname: known.view.nickname.clone(),
+            noise: keys.noise,
+            signing: keys.signing,
+            is_verified: known.view.is_verified,
+            is_favourite: known.view.is_favourite,
+            is_blocked: known.view.is_blocked,
+        };
+        let is_due = match &known.stored {
+            None => is_new_too,
+            Some((stored, at)) => *stored != person || at.elapsed() > REMEMBER_EVERY,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        let is_first = known.stored.is_none();
+        known.stored = Some((person.clone(), Instant::now()));
+        let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
+        self.store.put_chat_person(id, &sealed, seen)?;
+        if is_first && let Some(driver) = &self.chat.driver {
+            driver.order(Order::Pin(keys));
+        }
+        Ok(())
+    }
+
+    pub(super) fn change_person(&mut self, id: &str, change: impl FnOnce(&mut PersonView)) -> Result<(), StoreError> {
+        let Some(known) = self.chat.people.get_mut(id) else { return Ok(()) };
+        change(&mut known.view);
+        let view = known.view.clone();
+        self.remember(id, true)?;
+        self.announce(EventBody::ChatPerson(Box::new(view)));
+        Ok(())
+    }
+
+    /// Old messages go, links to devices of joined networks come, power is saved.
+    pub(super) fn chat_tick(&mut self) {
+        if self.chat.driver.is_none() {
+            return;
+        }
+        let is_on_battery = self.rules.readings().charging == Some(false);
+        if let Some(driver) = &self.chat.driver {
+            driver.save_power(is_on_battery);
+        }
+        self.link_chat();
+        let days = self.settings.number("chat_keep_days");
+        if days > 0.0 && self.chat.last_chores.is_none_or(|last| last.elapsed() > CHORES) {
+            self.chat.last_chores = Some(Instant::now());
+            let before = UnixMillis(self.clock.unix().0 - (days * 86_400_000.0) as i64);
+            match self.store.expire_chat(before) {
+                Ok(0) => {}
+                Ok(_) => self.announce_chat(),
+                Err(error) => tracing::error!(%error, "old messages cannot be removed"),
+            }
+        }
+    }
+
+    fn may_link_chat(&self, node: NodeId) -> bool {
+        self.chat.driver.is_some() && matches!(self.related(node), Relation::Group(_) | Relation::Lan)
+    }
+
+    /// Opens a link of the mesh to each device of a group or this local network; of two devices one does.
+    fn link_chat(&mut self) {
+        let Some(me) = self.grid.me() else { return };
+        let peers: Vec<NodeId> = self.grid.peers.iter().filter(|(node, peer)| me < **node && peer.route.is_some()).map(|(node, _)| *node).collect();
+        for node in peers {
+            let is_tried = self.chat.linked.get(&node).is_some_and(|(at, alive)| alive.strong_count() > 0 || at.elapsed() < LINK_AGAIN);
+            if is_tried || !self.may_link_chat(node) {
+                continue;
+            }
+            let alive = Arc::new(());
+            self.chat.linked.insert(node, (Instant::now(), Arc::downgrade(&alive)));
+            let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) else { return };
+            let (transport, orders) = (net.as_transport(), driver.orders());
+            net.spawn(async move {
+                let _alive = alive;
+                match transport.open(node, Channel::Chat).await {
+                    Ok(link) => carry(link, orders).await,
+                    Err(error) => tracing::debug!(%node, %error, "no chat link"),
+                }
+            });
+        }
+    }
+
+    /// A device opened a link of the mesh.
+    pub(super) fn chat_link_came(&mut self, link: Link) {
+        if !self.may_link_chat(link.node) {
+            return;
+        }
+        if let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) {
+            net.spawn(carry(link, driver.orders()));
+        }
+    }
+}
+
+/// Carries packets of the mesh over a link until it ends.
+async fn carry(link: Link, orders: tokio::sync::mpsc::Sender<Order>) {
+    let (packets, end) = packet_link(NETWORK_PACKET, false, true);
+    // Chat was switched off meanwhile.
+    if orders.send(Order::Link(packets)).await.is_err() {
+        return;
+    }
+    packets_over(link.pipe, NETWORK_PACKET as u32, end).await;
+}

@@ -1,0 +1,348 @@
+//! Chat: sealed messages and people. What is in them is the engine's; here are rows.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::{Store, StoreError};
+use fog_types::UnixMillis;
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatRow {
+    /// Its number.
+    pub id: i64,
+    /// A peer id; empty for the room.
+    pub thread: String,
+    /// This device said it.
+    pub is_mine: bool,
+    /// The user saw it.
+    pub is_seen: bool,
+    /// A word for how far it is.
+    pub state: String,
+    /// When, by its author's clock.
+    pub at: UnixMillis,
+    /// The protocol's id.
+    pub mid: String,
+    /// Who and what, sealed.
+    pub sealed: Vec<u8>,
+}
+
+/// A message that is new.
+#[derive(Debug, Clone)]
+pub struct NewChat {
+    /// A peer id; empty for the room.
+    pub thread: String,
+    /// This device said it.
+    pub is_mine: bool,
+    /// The user saw it.
+    pub is_seen: bool,
+    /// A word for how far it is.
+    pub state: String,
+    /// When, by its author's clock.
+    pub at: UnixMillis,
+    /// The protocol's id; one that is known already is not stored again.
+    pub mid: String,
+    /// Who and what, sealed.
+    pub sealed: Vec<u8>,
+    /// A file, sealed.
+    pub file: Option<Vec<u8>>,
+}
+
+/// What deleting everything is done in; each step is one transaction, and the first makes the rest unreadable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WipeStep {
+    /// The key goes, and it is written down that the rest follows.
+    Keys,
+    /// Messages and files.
+    Messages,
+    /// People.
+    People,
+    /// What the database file still holds of deleted pages.
+    Pages,
+    /// It is written down that nothing is left to do.
+    Done,
+}
+
+impl WipeStep {
+    /// In their order.
+    pub const ALL: [Self; 5] = [Self::Keys, Self::Messages, Self::People, Self::Pages, Self::Done];
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ChatRow> {
+    Ok(ChatRow {
+        id: row.get(0)?,
+        thread: row.get(1)?,
+        is_mine: row.get(2)?,
+        is_seen: row.get(3)?,
+        state: row.get(4)?,
+        at: UnixMillis(row.get(5)?),
+        mid: row.get(6)?,
+        sealed: row.get(7)?,
+    })
+}
+
+const COLUMNS: &str = "id, thread, is_mine, is_seen, state, at_ms, mid, sealed";
+
+impl Store {
+    /// The sealed keys of chat, if there are any.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_keys(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.query_row("SELECT sealed FROM chat_keys", [], |row| row.get(0)).optional()?)
+    }
+
+    /// Stores the sealed keys of chat, once.
+    ///
+    /// # Errors
+    /// [`StoreError`]; there are some already.
+    pub fn put_chat_keys(&mut self, sealed: &[u8]) -> Result<(), StoreError> {
+        self.db.execute("INSERT INTO chat_keys (one, sealed) VALUES (1, ?1)", [sealed])?;
+        Ok(())
+    }
+
+    /// Stores a message; `None` when it is known already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn add_chat(&mut self, new: &NewChat, now: UnixMillis) -> Result<Option<i64>, StoreError> {
+        let added = self.db.execute(
+            "INSERT INTO chat_messages (thread, is_mine, is_seen, state, at_ms, stored_ms, mid, sealed, file)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (thread, is_mine, mid) DO NOTHING",
+            params![new.thread, new.is_mine, new.is_seen, new.state, new.at.0, now.0, new.mid, new.sealed, new.file],
+        )?;
+        Ok((added > 0).then(|| self.db.last_insert_rowid()))
+    }
+
+    /// Messages of a thread, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_thread(&self, thread: &str, before: Option<i64>, limit: u32) -> Result<Vec<ChatRow>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM chat_messages WHERE thread = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"))?;
+        let rows = query.query_map(params![thread, before.unwrap_or(i64::MAX), limit], row)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// One message.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_message(&self, id: i64) -> Result<Option<ChatRow>, StoreError> {
+        Ok(self.db.query_row(&format!("SELECT {COLUMNS} FROM chat_messages WHERE id = ?1"), [id], row).optional()?)
+    }
+
+    /// The sealed file of a message.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_file(&self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.db.query_row("SELECT file FROM chat_messages WHERE id = ?1", [id], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
+        Ok(found.flatten())
+    }
+
+    /// Every thread: how many of its messages were not seen, and the newest; the newest thread first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_threads(&self) -> Result<Vec<(u32, ChatRow)>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS}, (SELECT count(*) FROM chat_messages u WHERE u.thread = m.thread AND u.is_seen = 0)
+             FROM chat_messages m WHERE id IN (SELECT max(id) FROM chat_messages GROUP BY thread) ORDER BY id DESC LIMIT 1000"
+        ))?;
+        let rows = query.query_map([], |found| Ok((found.get(8)?, row(found)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Messages of this device that are not known to have arrived, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_waiting(&self) -> Result<Vec<ChatRow>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND thread <> '' ORDER BY id"
+        ))?;
+        let rows = query.query_map([], row)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// A message of this device got further; gives its row if that is news. What was seen stays seen, and what
+    /// arrived can only be seen.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_chat_state(&mut self, thread: &str, mid: &str, state: &str) -> Result<Option<ChatRow>, StoreError> {
+        let sql = format!(
+            "UPDATE chat_messages SET state = ?3 WHERE thread = ?1 AND is_mine = 1 AND mid = ?2 AND state <> ?3
+             AND state <> 'read' AND (state <> 'delivered' OR ?3 = 'read') RETURNING {COLUMNS}"
+        );
+        Ok(self.db.query_row(&sql, params![thread, mid, state], row).optional()?)
+    }
+
+    /// The user saw a thread; gives the messages that were new.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn see_chat(&mut self, thread: &str) -> Result<Vec<ChatRow>, StoreError> {
+        let transaction = self.db.transaction()?;
+        let seen = {
+            let sql = format!("UPDATE chat_messages SET is_seen = 1 WHERE thread = ?1 AND is_seen = 0 RETURNING {COLUMNS}");
+            let mut query = transaction.prepare_cached(&sql)?;
+            query.query_map([thread], row)?.collect::<Result<Vec<_>, _>>()?
+        };
+        transaction.commit()?;
+        Ok(seen)
+    }
+
+    /// Deletes a thread; gives how many messages it had.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn clear_chat(&mut self, thread: &str) -> Result<usize, StoreError> {
+        Ok(self.db.execute("DELETE FROM chat_messages WHERE thread = ?1", [thread])?)
+    }
+
+    /// Keeps only the newest messages of a thread; gives how many went.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cut_chat(&mut self, thread: &str, keep: u32) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM chat_messages WHERE thread = ?1 AND id <= (SELECT id FROM chat_messages WHERE thread = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+        Ok(self.db.execute(sql, params![thread, keep])?)
+    }
+
+    /// Deletes messages that were stored before a time; gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn expire_chat(&mut self, before: UnixMillis) -> Result<usize, StoreError> {
+        Ok(self.db.execute("DELETE FROM chat_messages WHERE stored_ms < ?1", [before.0])?)
+    }
+
+    /// Everybody who is remembered: peer id, sealed, and when they were last heard.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_people(&self) -> Result<Vec<(String, Vec<u8>, UnixMillis)>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT peer, sealed, seen_ms FROM chat_people ORDER BY seen_ms DESC LIMIT 10000")?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, UnixMillis(row.get(2)?))))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Remembers somebody.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_chat_person(&mut self, peer: &str, sealed: &[u8], seen: UnixMillis) -> Result<(), StoreError> {
+        self.db.execute(
+            "INSERT INTO chat_people (peer, sealed, seen_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (peer) DO UPDATE SET sealed = excluded.sealed, seen_ms = excluded.seen_ms",
+            params![peer, sealed, seen.0],
+        )?;
+        Ok(())
+    }
+
+    /// Whether everything was to be deleted and was not all.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_wiping_chat(&self) -> Result<bool, StoreError> {
+        Ok(self.db.query_row("SELECT count(*) FROM chat_wiping", [], |row| row.get::<_, u32>(0))? > 0)
+    }
+
+    /// One step of deleting everything; a step that was done is done again without harm.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn wipe_chat(&mut self, step: WipeStep) -> Result<(), StoreError> {
+        match step {
+            // Deleted pages are overwritten with zeros, not only given back.
+            WipeStep::Keys => self.db.execute_batch(
+                "PRAGMA secure_delete = ON;
+                 BEGIN IMMEDIATE; INSERT OR IGNORE INTO chat_wiping (one) VALUES (1); DELETE FROM chat_keys; COMMIT;
+                 PRAGMA wal_checkpoint(TRUNCATE);",
+            )?,
+            WipeStep::Messages => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_messages;")?,
+            WipeStep::People => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_people;")?,
+            WipeStep::Pages => self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?,
+            WipeStep::Done => self.db.execute_batch("DELETE FROM chat_wiping;")?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
+
+    fn message(thread: &str, mid: &str, is_mine: bool) -> NewChat {
+        let state = if is_mine { "queued" } else { "received" };
+        NewChat {
+            thread: thread.to_owned(),
+            is_mine,
+            is_seen: is_mine,
+            state: state.to_owned(),
+            at: NOW,
+            mid: mid.to_owned(),
+            sealed: format!("secret words {mid}").into_bytes(),
+            file: None,
+        }
+    }
+
+    #[test]
+    fn a_message_is_stored_once_and_gets_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let id = store.add_chat(&message("anna", "1", false), NOW).unwrap();
+        assert!(id.is_some());
+        assert_eq!(store.add_chat(&message("anna", "1", false), NOW).unwrap(), None);
+        // An id of mine may be the same as one of hers.
+        assert!(store.add_chat(&message("anna", "1", true), NOW).unwrap().is_some());
+        store.add_chat(&message("", "r", false), NOW).unwrap();
+        let threads: Vec<_> = store.chat_threads().unwrap().into_iter().map(|(unread, row)| (unread, row.thread, row.is_mine)).collect();
+        assert_eq!(threads, [(1, String::new(), false), (1, "anna".to_owned(), true)]);
+        assert_eq!(store.chat_waiting().unwrap().len(), 1);
+        assert!(store.set_chat_state("anna", "1", "delivered").unwrap().is_some_and(|row| row.is_mine));
+        assert_eq!(store.set_chat_state("anna", "1", "delivered").unwrap(), None);
+        assert_eq!(store.set_chat_state("anna", "1", "sent").unwrap(), None);
+        assert!(store.chat_waiting().unwrap().is_empty());
+        assert_eq!(store.see_chat("anna").unwrap().len(), 1);
+        assert!(store.see_chat("anna").unwrap().is_empty());
+        assert_eq!(store.chat_thread("anna", None, 10).unwrap().len(), 2);
+        assert_eq!(store.chat_thread("anna", id.map(|id| id + 1), 10).unwrap().len(), 1);
+        assert_eq!((store.cut_chat("anna", 2).unwrap(), store.cut_chat("anna", 1).unwrap()), (0, 1));
+        assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_wipe_goes_on_after_a_crash_at_any_step_and_leaves_nothing() {
+        for crash in 0..WipeStep::ALL.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let mut store = Store::open(folder.path()).unwrap();
+            store.put_chat_keys(b"the sealed key of everything").unwrap();
+            store.put_chat_person("anna", b"secret person", NOW).unwrap();
+            store.add_chat(&message("anna", "1", false), NOW).unwrap();
+            for step in &WipeStep::ALL[..crash] {
+                store.wipe_chat(*step).unwrap();
+            }
+            drop(store);
+            let mut store = Store::open(folder.path()).unwrap();
+            // Keys first: whatever else is there cannot be read.
+            assert_eq!(store.chat_keys().unwrap().is_some(), crash == 0);
+            assert_eq!(store.is_wiping_chat().unwrap(), crash > 0);
+            for step in WipeStep::ALL {
+                store.wipe_chat(step).unwrap();
+            }
+            assert!(!store.is_wiping_chat().unwrap());
+            assert!(store.chat_threads().unwrap().is_empty() && store.chat_people().unwrap().is_empty());
+            drop(store);
+            for file in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|file| file.path().is_file()) {
+                let bytes = std::fs::read(file.path()).unwrap();
+                for secret in [&b"the sealed key"[..], b"secret person", b"secret words"] {
+                    assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{:?} after a crash at {crash}", file.path());
+                }
+            }
+        }
+    }
+}

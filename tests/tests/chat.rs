@@ -1,0 +1,231 @@
+//! People on several real devices talk: daemons and the `fog` command over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![cfg(unix)]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use fog_tests::{Bench, is_full, wait_for};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A device whose owner is called `name`, found at the same port after a restart.
+fn person(name: &str) -> Bench {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bench = Bench::device_with(name, None, &["--loopback", "--port", &port.to_string()]).unwrap();
+    set(&bench, &format!("chat_nickname={name}"));
+    bench
+}
+
+fn set(bench: &Bench, change: &str) {
+    assert!(bench.fog(&["settings", "set", change]).unwrap().status.success());
+}
+
+/// Waits until `bench` sees somebody of this name, and gives what it knows of them.
+fn sees(bench: &Bench, name: &str) -> Value {
+    let find = || {
+        let people = bench.json(&["chat", "people"]).ok()?;
+        people.as_array()?.iter().find(|person| person["nickname"] == name && person["link"] != "gone").cloned()
+    };
+    wait_for(&format!("{name} to be seen"), PATIENCE, find).unwrap()
+}
+
+fn log(bench: &Bench, with: &[&str]) -> Vec<Value> {
+    bench.json(&[&["chat", "log"], with].concat()).unwrap().as_array().unwrap().clone()
+}
+
+fn texts(bench: &Bench, with: &[&str]) -> Vec<String> {
+    log(bench, with).iter().rev().map(|message| message["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn ok(bench: &Bench, args: &[&str]) -> String {
+    let output = bench.fog(args).unwrap();
+    assert!(output.status.success(), "fog {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
+    let (mut anna, ben) = (person("anna"), person("ben"));
+    anna.invite(&[&ben]).unwrap();
+    assert_eq!(sees(&anna, "ben")["link"], "network");
+    sees(&ben, "anna");
+    // The room.
+    ok(&anna, &["chat", "send", "hello everybody"]);
+    wait_for("the room", PATIENCE, || (texts(&ben, &[]) == ["hello everybody"]).then_some(())).unwrap();
+    // Alone, 255 bytes, then longer than one packet holds; --wait ends when it arrived.
+    let long = "x".repeat(255);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", &long]);
+    let several = "a word and another ".repeat(30);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", &several]);
+    let heard = texts(&ben, &["--to", "anna"]);
+    assert_eq!(heard[0], long);
+    assert_eq!(heard[1..].join(" "), several.trim());
+    assert!(heard.len() > 2);
+    assert_eq!(sees(&anna, "ben")["has_session"], true);
+    // A file, whole.
+    let picture = anna.scratch().join("map.png");
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    bytes.extend((0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
+    std::fs::write(&picture, &bytes).unwrap();
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "--file", picture.to_str().unwrap()]);
+    let message = log(&ben, &["--to", "anna"])[0].clone();
+    assert_eq!((message["file"]["mime"].as_str(), message["file"]["size"].as_u64()), (Some("image/png"), Some(bytes.len() as u64)));
+    let copy = ben.scratch().join("copy.png");
+    ok(&ben, &["chat", "file", &message["row"].to_string(), "-o", copy.to_str().unwrap()]);
+    assert_eq!(std::fs::read(&copy).unwrap(), bytes);
+    // What was said is there after a restart, and is not told twice.
+    let before = (texts(&anna, &[]), texts(&anna, &["--to", "ben"]));
+    anna.kill();
+    anna.start().unwrap();
+    assert_eq!((texts(&anna, &[]), texts(&anna, &["--to", "ben"])), before);
+    sees(&anna, "ben");
+    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "60", "back again"]);
+    assert_eq!(texts(&anna, &["--to", "ben"]).last().map(String::as_str), Some("back again"));
+    // Nothing of it lies open on the disk.
+    for file in std::fs::read_dir(anna.data()).unwrap().flatten().filter(|file| file.path().is_file()) {
+        let stored = std::fs::read(file.path()).unwrap();
+        assert!(!stored.windows(10).any(|window| window == b"back again"), "{:?}", file.path());
+    }
+}
+
+#[test]
+fn a_message_for_somebody_who_is_away_waits_also_through_a_restart() {
+    let (mut anna, mut ben) = (person("anna"), person("ben"));
+    anna.invite(&[&ben]).unwrap();
+    sees(&anna, "ben");
+    sees(&ben, "anna");
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "first"]);
+    ben.kill();
+    ok(&anna, &["chat", "send", "--to", "ben", "when you are back"]);
+    let state = |bench: &Bench| log(bench, &["--to", "ben"])[0]["state"].clone();
+    assert!(["queued", "sent"].map(Value::from).contains(&state(&anna)));
+    anna.kill();
+    anna.start().unwrap();
+    ben.start().unwrap();
+    wait_for("the delivery", Duration::from_secs(120), || (state(&anna) == "delivered").then_some(())).unwrap();
+    assert_eq!(texts(&ben, &["--to", "anna"]), ["first", "when you are back"]);
+}
+
+#[test]
+fn the_tail_tells_messages_deliveries_and_people() {
+    let (anna, ben) = (person("anna"), person("ben"));
+    let mut tail = anna.command(&["chat", "tail", "--json"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    anna.invite(&[&ben]).unwrap();
+    sees(&anna, "ben");
+    sees(&ben, "anna");
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "to ben"]);
+    ok(&ben, &["chat", "send", "to everybody"]);
+    let (mut kinds, mut said) = (Vec::new(), Vec::new());
+    let is_whole = |kinds: &[String], said: &[String]| {
+        ["person", "message", "delivery:delivered"].iter().all(|kind| kinds.iter().any(|known| known == kind)) && said == ["to ben", "to everybody"]
+    };
+    while !is_whole(&kinds, &said) {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        match event["type"].as_str().unwrap() {
+            "message" => {
+                kinds.push("message".to_owned());
+                said.push(event["message"]["text"].as_str().unwrap().to_owned());
+            }
+            "delivery" => kinds.push(format!("delivery:{}", event["state"].as_str().unwrap())),
+            other => kinds.push(other.to_owned()),
+        }
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[test]
+fn somebody_is_verified_blocked_and_marked() {
+    let (anna, ben) = (person("anna"), person("ben"));
+    anna.invite(&[&ben]).unwrap();
+    sees(&anna, "ben");
+    sees(&ben, "anna");
+    // A code that was scanned, proved by Ben's device.
+    let code = ben.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
+    assert!(ok(&anna, &["chat", "verify", &code]).contains("ben is verified"));
+    assert_eq!(sees(&anna, "ben")["is_verified"], true);
+    // A fingerprint that was read out, and one that is another's.
+    let fingerprint = sees(&ben, "anna")["fingerprint"].as_str().unwrap().to_owned();
+    ok(&ben, &["chat", "verify", "--who", "anna", "--fingerprint", &fingerprint]);
+    let wrong = fingerprint.replace(['a', 'b', 'c'], "0");
+    assert!(!ben.fog(&["chat", "verify", "--who", "anna", "--fingerprint", &wrong]).unwrap().status.success());
+    // Who is blocked is not shown, and learns nothing.
+    ok(&anna, &["chat", "block", "ben"]);
+    ok(&ben, &["chat", "send", "in the room"]);
+    assert!(!ben.fog(&["chat", "send", "--to", "anna", "--wait", "3", "alone"]).unwrap().status.success());
+    assert!(texts(&anna, &[]).is_empty() && texts(&anna, &["--to", "ben"]).is_empty());
+    ok(&anna, &["chat", "block", "ben", "--undo"]);
+    ok(&ben, &["chat", "send", "once more"]);
+    wait_for("the room", PATIENCE, || (texts(&anna, &[]) == ["once more"]).then_some(())).unwrap();
+    // Commands as in the apps.
+    ok(&anna, &["chat", "send", "/fav @ben"]);
+    assert_eq!(sees(&anna, "ben")["is_favourite"], true);
+    assert!(ok(&anna, &["chat", "send", "/who"]).contains("ben"));
+    ok(&anna, &["chat", "send", "/hug @ben"]);
+    wait_for("the hug", PATIENCE, || texts(&ben, &[]).last().filter(|text| text.contains("hugs ben")).map(|_| ())).unwrap();
+    let unknown = anna.fog(&["chat", "send", "--to", "nobody", "hello"]).unwrap();
+    assert_eq!(unknown.status.code(), Some(66));
+}
+
+#[test]
+fn a_wipe_leaves_nothing_whenever_it_is_killed() {
+    let (mut anna, ben) = (person("anna"), person("ben"));
+    anna.invite(&[&ben]).unwrap();
+    let first = sees(&ben, "anna")["id"].clone();
+    sees(&anna, "ben");
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "a secret"]);
+    assert!(!anna.fog(&["chat", "wipe"]).unwrap().status.success(), "it asks, and nobody can answer");
+    let kills = if is_full() { 60 } else { 6 };
+    for n in 0..kills {
+        // Killed in the middle, later each time; afterwards there is all of it or nothing.
+        let mut wipe = anna.command(&["chat", "wipe", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(500 * n));
+        anna.kill();
+        wipe.wait().unwrap();
+        anna.start().unwrap();
+        let left = log(&anna, &["--to", first_peer(&ben).as_str()]).len();
+        let id = anna.json(&["chat", "verify"]).unwrap()["id"].clone();
+        assert_eq!(left == 0, id != first, "keys and messages go together: {left} left");
+        if left == 0 {
+            break;
+        }
+    }
+    ok(&anna, &["chat", "wipe", "--yes"]);
+    assert!(anna.json(&["chat", "people"]).unwrap().as_array().unwrap().iter().all(|person| person["link"] != "gone"));
+    let id = anna.json(&["chat", "verify"]).unwrap()["id"].clone();
+    assert_ne!(id, first);
+    // And as somebody new it is seen.
+    wait_for("somebody new", PATIENCE, || {
+        let people = ben.json(&["chat", "people"]).ok()?;
+        people.as_array()?.iter().any(|person| person["id"] == id && person["link"] != "gone").then_some(())
+    })
+    .unwrap();
+}
+
+fn first_peer(bench: &Bench) -> String {
+    bench.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn chat_that_is_off_says_so_and_bluetooth_that_is_missing_too() {
+    let bench = Bench::device("anna").unwrap();
+    set(&bench, "chat=off");
+    let refused = bench.fog(&["chat", "send", "hello"]).unwrap();
+    assert_eq!(refused.status.code(), Some(75));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("fog settings set chat"));
+    set(&bench, "chat=on");
+    set(&bench, "chat_bluetooth=on");
+    // Whatever is wrong with Bluetooth here is said in a sentence; nothing else stops.
+    let problem = || {
+        let output = bench.fog(&["chat", "people"]).ok()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (said.contains("Bluetooth:") || said.contains("Nobody")).then_some(said)
+    };
+    wait_for("a word about Bluetooth", PATIENCE, problem).unwrap();
+    ok(&bench, &["chat", "send", "to nobody"]);
+    assert_eq!(texts(&bench, &[]), ["to nobody"]);
+}

@@ -1,0 +1,148 @@
+//! Two people with the real app in real windows talk to each other.
+//!
+//! What it needs, `cargo xtask setup` installs.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+#![cfg(target_os = "linux")]
+
+use std::time::Duration;
+
+use fog_tests::wait_for;
+use fog_tests::window::{Desk, Driver};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A desk whose engine talks to others on this machine only, and whose owner has this name.
+fn person(name: &str) -> Desk {
+    let mut desk = Desk::set_up().unwrap();
+    desk.bench.stay_on_loopback();
+    desk.bench.start().unwrap();
+    let name = format!("chat_nickname={name}");
+    assert!(desk.bench.fog(&["settings", "set", "first_run_done=on", &name]).unwrap().status.success());
+    desk
+}
+
+fn id_of(desk: &Desk) -> String {
+    desk.bench.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+fn sees(desk: &Desk, id: &str) {
+    let find = || desk.bench.json(&["chat", "people"]).ok()?.as_array()?.iter().any(|person| person["id"] == id && person["link"] != "gone").then_some(());
+    wait_for("somebody to be seen", PATIENCE, find).unwrap();
+}
+
+fn value(window: &Driver, code: &str) -> Value {
+    window.script(code).unwrap()
+}
+
+fn count(window: &Driver, selector: &str) -> u64 {
+    value(window, &format!("return document.querySelectorAll({selector:?}).length")).as_u64().unwrap()
+}
+
+#[test]
+fn two_people_talk_in_their_windows() {
+    let (anna, ben) = (person("anna"), person("ben"));
+    let (anna_id, ben_id) = (id_of(&anna), id_of(&ben));
+    anna.bench.invite(&[&ben.bench]).unwrap();
+    sees(&anna, &ben_id);
+    sees(&ben, &anna_id);
+    let (a, b) = (anna.open().unwrap(), ben.open().unwrap());
+    for window in [&a, &b] {
+        window.click("#page-chat");
+        // Contributing is off, Bluetooth too, and both say what they are.
+        window.wait_text("#bluetooth-off", "Bluetooth", 15);
+    }
+    a.wait_text("#near", "ben", 15);
+
+    // The room.
+    a.click("#thread-room");
+    b.click("#thread-room");
+    a.type_into("#chat-text", "hello everybody\n");
+    b.wait_text("#messages", "hello everybody", 20);
+    b.type_into("#chat-text", "hello anna\n");
+    a.wait_text("#messages", "hello anna", 20);
+
+    // Alone: Ben sees that something new came, opens it, and Anna learns that he saw it.
+    b.click("#page-home");
+    a.click(&format!("#thread-{ben_id}"));
+    a.type_into("#chat-text", "see you at 8\n");
+    a.wait_text("#messages", "see you at 8", 20);
+    b.wait_text("#chat-unread", "1", 20);
+    b.click("#page-chat");
+    b.click(&format!("#thread-{anna_id}"));
+    b.wait_text("#messages", "see you at 8", 20);
+    wait_for("the read receipt", PATIENCE, || (count(&a, ".message-state[data-state=read]") == 1).then_some(())).unwrap();
+    wait_for("nothing unread", PATIENCE, || (count(&b, "#chat-unread") == 0).then_some(())).unwrap();
+
+    // A picture, shown in its place.
+    let picture = anna.bench.scratch().join("map.png");
+    std::fs::copy(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../icons/128x128.png"), &picture).unwrap();
+    assert!(anna.bench.fog(&["chat", "send", "--to", "ben", "--wait", "60", "--file", picture.to_str().unwrap()]).unwrap().status.success());
+    wait_for("the picture", PATIENCE, || {
+        (value(&b, "const i = document.querySelector('.photo img'); return i ? i.naturalWidth : 0").as_u64()? == 128).then_some(())
+    })
+    .unwrap();
+
+    // Commands answer in place; what is wrong says so and is kept in the line.
+    a.type_into("#chat-text", "/who\n");
+    a.wait_text("#messages", "ben", 15);
+    b.type_into("#chat-text", "thank you for the map\n");
+    a.wait_text("#messages", "thank you for the map", 20);
+    let found = a.text("#messages").unwrap();
+    assert!(found.find("see you at 8") < found.find("thank you for the map"), "the newest last: {found}");
+
+    // What it looks like, and that everybody can use it.
+    for (theme, width, height, name) in [
+        ("light", 1200, 800, "chat-light.png"),
+        ("dark", 1200, 800, "chat-dark.png"),
+        ("light", 390, 780, "chat-phone-light.png"),
+        ("dark", 390, 780, "chat-phone-dark.png"),
+    ] {
+        assert!(anna.bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap().status.success());
+        wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())).unwrap();
+        a.resize(width, height);
+        a.screenshot(name);
+        a.assert_accessible(name);
+        a.assert_contrast();
+    }
+    a.screenshot("chat-phone-thread.png");
+    a.click("#chat-back");
+    a.wait_text("#threads", "ben", 10);
+    a.screenshot("chat-phone-list.png");
+    a.assert_accessible("chat list on a phone");
+    a.resize(1200, 800);
+
+    // Who Ben is, with his fingerprint.
+    a.click(&format!("#thread-{ben_id}"));
+    a.click("#chat-details");
+    let fingerprint = a.wait_text("#person-fingerprint", "", 10);
+    let known = ben.bench.json(&["chat", "verify"]).unwrap()["fingerprint"].as_str().unwrap().to_owned();
+    assert_eq!(fingerprint.split_whitespace().collect::<String>(), known);
+    a.screenshot("chat-person.png");
+    a.assert_accessible("a person");
+    let code = ben.bench.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
+    a.click("#chat-verify");
+    a.type_into("#chat-scan", &format!("{code}\n"));
+    wait_for("the proof", PATIENCE, || {
+        let people = anna.bench.json(&["chat", "people"]).ok()?;
+        people.as_array()?.iter().any(|person| person["is_verified"] == true).then_some(())
+    })
+    .unwrap();
+    a.screenshot("chat-verified.png");
+
+    // The room's details have a map of who is where.
+    a.click("#thread-room");
+    a.screenshot("chat-map.png");
+
+    // A wipe asks once; then there is nothing, and Ben sees somebody new.
+    a.click("#chat-settings");
+    a.screenshot("chat-settings.png");
+    a.assert_accessible("chat settings");
+    a.click("button[data-ask=chat-wipe]");
+    a.click("dialog[open] button.yes");
+    wait_for("somebody new", PATIENCE, || (id_of(&anna) != anna_id).then_some(())).unwrap();
+    assert_eq!(anna.bench.json(&["chat", "log"]).unwrap(), json!([]));
+    wait_for("an empty list", PATIENCE, || a.text("#threads").filter(|text| !text.contains("see you")).map(|_| ())).unwrap();
+    a.close();
+    b.close();
+}

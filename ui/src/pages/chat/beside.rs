@@ -1,0 +1,48 @@
+use fog_api::ChatView;
+use icondata_lu as lu;
+use leptos::prelude::*;
+use leptos_icons::Icon;
+
+use crate::pages::chat::format::name_of;
+use crate::pages::chat::person::Person;
+use crate::pages::chat::preferences::Preferences;
+use crate::pages::chat::room::Room;
+use crate::state::chat::Beside;
+use crate::state::{focus_soon, t, ui};
+
+/// What lies beside the thread, or over it where there is no room beside.
+#[component]
+pub fn Side(view: Memo<ChatView>) -> impl IntoView {
+    let beside = ui().talk.beside;
+    let title = move || match beside.get() {
+        Beside::Person(id) => view.with(|view| name_of(&id, &view.people)),
+        Beside::Room => t("chat-who-is-near"),
+        Beside::Settings | Beside::Nothing => t("chat-settings"),
+    };
+    // The thread is called by the same name.
+    let label = move || match beside.get() {
+        Beside::Person(_) => format!("{} · {}", t("chat-details"), title()),
+        _ => title(),
+    };
+    let close = move |_| {
+        let was = beside.get_untracked();
+        beside.set(Beside::Nothing);
+        focus_soon(if was == Beside::Settings { "chat-settings" } else { "chat-details" }.to_owned());
+    };
+    view! {
+        <section class="chat-beside card stack" id="chat-beside" aria-label=label>
+            <div class="row spread">
+                <h2>{title}</h2>
+                <button id="chat-beside-close" class="plain" aria-label=move || t("close") on:click=close>
+                    <Icon icon=lu::LuX width="18" height="18" attr:aria-hidden="true" />
+                </button>
+            </div>
+            {move || match beside.get() {
+                Beside::Nothing => ().into_any(),
+                Beside::Room => view! { <Room view /> }.into_any(),
+                Beside::Person(id) => view! { <Person id view /> }.into_any(),
+                Beside::Settings => view! { <Preferences /> }.into_any(),
+            }}
+        </section>
+    }
+}

@@ -1,0 +1,295 @@
+//! People, times and messages of chat as people read them. Pure, so that it is tested natively.
+
+use fog_api::{ChatMessage, PersonLink, PersonView};
+use fog_words::Words;
+
+/// Bytes of one private message; a longer text goes out as several.
+pub const MAX_PRIVATE: usize = 255;
+/// From here on the room that is left is shown.
+const NEAR_LIMIT: usize = 200;
+/// Colours that ids have; the style sheet has as many.
+const HUES: u32 = 8;
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// What a file is to the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// Shown.
+    Picture,
+    /// Played.
+    Sound,
+    /// Saved.
+    Other,
+}
+
+impl Sort {
+    /// From a media type. Only what the page can show without running anything counts as a picture.
+    pub fn of(mime: &str) -> Self {
+        match mime {
+            "image/png" | "image/jpeg" | "image/gif" | "image/webp" => Self::Picture,
+            _ if mime.starts_with("audio/") => Self::Sound,
+            _ => Self::Other,
+        }
+    }
+
+    /// The end of the keys of its words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Picture => "picture",
+            Self::Sound => "sound",
+            Self::Other => "file",
+        }
+    }
+}
+
+/// The end of the keys of a link's words.
+pub fn link_word(link: PersonLink) -> &'static str {
+    match link {
+        PersonLink::Gone => "gone",
+        PersonLink::Relayed => "relayed",
+        PersonLink::Network => "network",
+        PersonLink::Bluetooth => "bluetooth",
+    }
+}
+
+/// The first digits of an id, for who has no name.
+pub fn short_id(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// What somebody is called: their nickname, with the beginning of the id when two have the same.
+pub fn name_of(id: &str, people: &[PersonView]) -> String {
+    let nickname = people.iter().find(|person| person.id == id).map(|person| person.nickname.as_str()).unwrap_or_default();
+    if nickname.is_empty() {
+        return short_id(id).to_owned();
+    }
+    match people.iter().filter(|person| person.nickname == nickname).count() {
+        0 | 1 => nickname.to_owned(),
+        _ => format!("{nickname}#{}", id.get(..4).unwrap_or(id)),
+    }
+}
+
+/// The class of the colour that an id always has.
+pub fn hue(id: &str) -> String {
+    let sum = id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    format!("hue-{}", sum % HUES)
+}
+
+/// A fingerprint in groups of four digits, as it is compared.
+pub fn groups(fingerprint: &str) -> Vec<String> {
+    let digits: Vec<char> = fingerprint.chars().collect();
+    digits.chunks(4).map(|group| group.iter().collect()).collect()
+}
+
+/// Days since 1970 of a moment, where the local time is so many minutes ahead of UTC.
+pub fn day_of(at_ms: i64, minutes_ahead: i64) -> i64 {
+    (at_ms + minutes_ahead * MINUTE_MS).div_euclid(DAY_MS)
+}
+
+/// The time of day of a moment: `9:05`.
+pub fn clock(at_ms: i64, minutes_ahead: i64) -> String {
+    let minutes = (at_ms + minutes_ahead * MINUTE_MS).rem_euclid(DAY_MS) / MINUTE_MS;
+    format!("{}:{:02}", minutes / 60, minutes % 60)
+}
+
+/// A day seen from today; `None` when its date says more.
+pub fn day_words(words: &Words, day: i64, today: i64) -> Option<String> {
+    match today - day {
+        0 => Some(words.t("today")),
+        1 => Some(words.t("chat-yesterday")),
+        _ => None,
+    }
+}
+
+/// What is wrong with the clock, when it matters: phones ignore who is two minutes off.
+pub fn clock_words(words: &Words, off_ms: Option<i64>) -> Option<String> {
+    let off_ms = off_ms.filter(|off| off.abs() >= MINUTE_MS)?;
+    let span = words.span(off_ms.unsigned_abs() / 1000);
+    Some(words.with(if off_ms > 0 { "chat-clock-slow" } else { "chat-clock-fast" }, &[("span", span.into())]))
+}
+
+/// A message as one line below its thread's name.
+pub fn line(words: &Words, message: &ChatMessage) -> String {
+    let said = match &message.file {
+        Some(file) => words.t(&format!("chat-a-{}", Sort::of(&file.mime).word())),
+        None => message.text.split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    if message.from.is_empty() {
+        words.with("chat-you-said", &[("text", said.into())])
+    } else if message.with.is_empty() {
+        format!("{}: {said}", message.name)
+    } else {
+        said
+    }
+}
+
+/// How much room a private message has left, or that it goes out in pieces; `None` while there is plenty.
+pub fn room_words(words: &Words, text: &str) -> Option<String> {
+    let text = text.trim();
+    // A command is not sent as it stands.
+    if text.starts_with('/') && !text.starts_with("//") {
+        return None;
+    }
+    match text.len() {
+        0..NEAR_LIMIT => None,
+        used @ NEAR_LIMIT..=MAX_PRIVATE => Some(words.with("chat-room-left", &[("used", (used as f64).into()), ("most", (MAX_PRIVATE as f64).into())])),
+        _ => Some(words.with("chat-in-pieces", &[("n", (pieces(text, MAX_PRIVATE) as f64).into())])),
+    }
+}
+
+/// Messages that a text becomes, cut as the engine cuts: at a space in the second half of a piece, else between letters.
+fn pieces(text: &str, most: usize) -> usize {
+    let mut rest = text.trim();
+    let mut count = 0;
+    while rest.len() > most {
+        // A letter has at most four bytes, so a piece is never empty.
+        let end = rest.floor_char_boundary(most.max(4));
+        let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > most / 2).unwrap_or(end);
+        rest = rest[cut..].trim_start();
+        count += 1;
+    }
+    count + usize::from(!rest.is_empty())
+}
+
+/// Whose thread `/msg` with a name alone wants to open: a nickname, if need be with the beginning of the id.
+pub fn whom(typed: &str, people: &[PersonView]) -> Option<String> {
+    let mut words = typed.split_whitespace();
+    let (verb, name) = (words.next()?.to_lowercase(), words.next()?.trim_start_matches('@'));
+    if !matches!(verb.as_str(), "/msg" | "/m") || words.next().is_some() {
+        return None;
+    }
+    let mut found = people.iter().filter(|person| person.id == name || name_of(&person.id, people) == name);
+    found.next().map(|person| person.id.clone())
+}
+
+/// Commands and the keys of their words, as they are typed.
+pub const COMMANDS: [(&str, &str); 9] = [
+    ("/msg @", "chat-command-msg"),
+    ("/who", "chat-command-who"),
+    ("/clear", "chat-command-clear"),
+    ("/hug @", "chat-command-hug"),
+    ("/slap @", "chat-command-slap"),
+    ("/block @", "chat-command-block"),
+    ("/unblock @", "chat-command-unblock"),
+    ("/fav @", "chat-command-fav"),
+    ("/unfav @", "chat-command-unfav"),
+];
+
+/// Commands that what is being typed may become; none for a text. All of them for `/help`.
+pub fn commands_for(typed: &str) -> Vec<(&'static str, &'static str)> {
+    let typed = typed.to_lowercase();
+    if !typed.starts_with('/') || typed.starts_with("//") || typed.contains('\n') {
+        return Vec::new();
+    }
+    let verb = typed.split_whitespace().next().unwrap_or("/");
+    let is_whole = typed.len() > verb.len();
+    let fits = |command: &str| {
+        let name = command.trim_end_matches([' ', '@']);
+        if is_whole { name == verb } else { name.starts_with(verb) || (verb.len() > 2 && "/help".starts_with(verb)) }
+    };
+    COMMANDS.into_iter().filter(|(command, _)| fits(command)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fog_api::ChatFileView;
+
+    use super::*;
+
+    fn person(id: &str, nickname: &str) -> PersonView {
+        PersonView { id: id.to_owned(), nickname: nickname.to_owned(), ..PersonView::default() }
+    }
+
+    #[test]
+    fn two_of_the_same_name_are_told_apart_and_who_has_none_has_an_id() {
+        let people = [person("12ab34cd56ef7890", "anna"), person("ffff34cd56ef7890", "anna"), person("0000111122223333", "")];
+        let names: Vec<_> = people.iter().map(|person| name_of(&person.id, &people)).collect();
+        assert_eq!(names, ["anna#12ab", "anna#ffff", "00001111"]);
+        assert_eq!((name_of("12ab34cd56ef7890", &people[..1]), name_of("77", &people)), ("anna".to_owned(), "77".to_owned()));
+    }
+
+    #[test]
+    fn an_id_keeps_its_colour() {
+        assert_eq!(hue("12ab34cd56ef7890"), hue("12ab34cd56ef7890"));
+        let colours: std::collections::BTreeSet<_> = (0..200).map(|n| hue(&format!("{n:016x}"))).collect();
+        assert_eq!(colours.len(), HUES as usize);
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_in_groups_of_four() {
+        assert_eq!(groups("0123456789abcdef"), ["0123", "4567", "89ab", "cdef"]);
+        assert_eq!((groups(&"0".repeat(64)).len(), groups("").len(), groups("01234")), (16, 0, vec!["0123".to_owned(), "4".to_owned()]));
+    }
+
+    #[test]
+    fn days_and_times_are_those_of_the_place() {
+        let noon = 20_000 * DAY_MS + 12 * 60 * MINUTE_MS;
+        assert_eq!((clock(noon, 0), clock(noon, 330), clock(noon, -13 * 60)), ("12:00".to_owned(), "17:30".to_owned(), "23:00".to_owned()));
+        assert_eq!((day_of(noon, 0), day_of(noon, 12 * 60), day_of(noon, -13 * 60), day_of(-1, 0)), (20_000, 20_001, 19_999, -1));
+        let words = Words::new("en");
+        let said = [20_000, 19_999, 19_998, 20_001].map(|day| day_words(&words, day, 20_000));
+        assert_eq!(said, [Some("Today".to_owned()), Some("Yesterday".to_owned()), None, None]);
+    }
+
+    #[test]
+    fn only_a_clock_that_is_a_minute_off_is_worth_a_word() {
+        let words = Words::new("en");
+        assert_eq!((clock_words(&words, None), clock_words(&words, Some(-59_000))), (None, None));
+        assert!(clock_words(&words, Some(-180_000)).is_some_and(|text| text.contains("3 min fast")));
+        assert!(clock_words(&words, Some(180_000)).is_some_and(|text| text.contains("3 min slow")));
+    }
+
+    #[test]
+    fn a_line_says_who_said_what() {
+        let words = Words::new("en");
+        let message = |with: &str, from: &str| ChatMessage {
+            with: with.to_owned(),
+            from: from.to_owned(),
+            name: "anna".to_owned(),
+            text: "one\n two".to_owned(),
+            ..ChatMessage::default()
+        };
+        assert_eq!(
+            [line(&words, &message("", "a")), line(&words, &message("a", "a")), line(&words, &message("a", ""))],
+            ["anna: one two", "one two", "You: one two"]
+        );
+        let file = ChatFileView { name: "x.webp".to_owned(), mime: "image/webp".to_owned(), size: 1 };
+        assert_eq!(line(&words, &ChatMessage { file: Some(file), ..message("a", "a") }), "Picture");
+        assert_eq!((Sort::of("image/svg+xml"), Sort::of("audio/mp4")), (Sort::Other, Sort::Sound));
+    }
+
+    #[test]
+    fn bytes_count_and_not_letters() {
+        let words = Words::new("en");
+        let said = |text: &str| room_words(&words, text);
+        assert_eq!((said(""), said(&"a".repeat(199)), said(&format!("/msg @anna {}", "a".repeat(300)))), (None, None, None));
+        assert_eq!(said(&"ä".repeat(110)), Some("220 of 255 bytes".to_owned()));
+        assert_eq!(said(&format!(" {} ", "a".repeat(255))), Some("255 of 255 bytes".to_owned()));
+        assert!(said(&"ä".repeat(128)).is_some_and(|text| text.contains('2')));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_spaces_else_between_letters() {
+        assert_eq!((pieces("", 255), pieces(&"a".repeat(255), 255), pieces(&"a".repeat(256), 255)), (0, 1, 2));
+        // 85 letters of three bytes fill a piece; of four bytes 63 do.
+        assert_eq!((pieces(&"字".repeat(85), 255), pieces(&"字".repeat(86), 255), pieces(&"🦊".repeat(127), 255)), (1, 2, 3));
+        assert_eq!((pieces("🦊🦊", 1), pieces("one two three", 8), pieces("a bcdefghijk", 8)), (2, 2, 2));
+    }
+
+    #[test]
+    fn a_name_alone_after_msg_opens_a_thread() {
+        let people = [person("12ab34cd56ef7890", "anna"), person("ffff34cd56ef7890", "anna"), person("0000111122223333", "bert")];
+        let found = |typed: &str| whom(typed, &people);
+        assert_eq!((found("/msg @bert"), found("/M anna#ffff ")), (Some("0000111122223333".to_owned()), Some("ffff34cd56ef7890".to_owned())));
+        assert_eq!((found("/msg @bert hello"), found("/msg"), found("/msg @anna"), found("/hug @bert")), (None, None, None, None));
+    }
+
+    #[test]
+    fn what_is_typed_finds_its_commands() {
+        let found = |typed: &str| commands_for(typed).into_iter().map(|(command, _)| command).collect::<Vec<_>>();
+        assert_eq!((found("/").len(), found("/help").len(), found("hello").len(), found("//x").len()), (COMMANDS.len(), COMMANDS.len(), 0, 0));
+        assert_eq!((found("/un"), found("/FAV @anna"), found("/m")), (vec!["/unblock @", "/unfav @"], vec!["/fav @"], vec!["/msg @"]));
+        assert!(found("/nope").is_empty() && found("/who\n").is_empty());
+    }
+}

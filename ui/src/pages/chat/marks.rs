@@ -1,0 +1,49 @@
+use fog_api::{PersonLink, PersonView};
+use icondata_lu as lu;
+use leptos::prelude::*;
+use leptos_icons::Icon;
+
+use crate::pages::chat::format::link_word;
+use crate::state::t;
+
+/// How somebody is reached: a shape and a word.
+#[component]
+pub fn Link(link: PersonLink) -> impl IntoView {
+    let icon = match link {
+        PersonLink::Gone => lu::LuMoon,
+        PersonLink::Relayed => lu::LuWaypoints,
+        PersonLink::Network => lu::LuNetwork,
+        PersonLink::Bluetooth => lu::LuBluetooth,
+    };
+    view! {
+        <span class="link meta" data-link=link_word(link)>
+            <Icon icon=icon width="12" height="12" attr:aria-hidden="true" /> {move || t(&format!("chat-link-{}", link_word(link)))}
+        </span>
+    }
+}
+
+/// What is known of somebody, a small sign each.
+#[component]
+pub fn Marks(person: PersonView) -> impl IntoView {
+    let mark = |class: &'static str, key: &'static str| {
+        let icon = match key {
+            "chat-favourite" => lu::LuStar,
+            "chat-verified" => lu::LuBadgeCheck,
+            "chat-session" => lu::LuLock,
+            _ => lu::LuBan,
+        };
+        view! {
+            <span class=class title=move || t(key)>
+                <Icon icon=icon width="14" height="14" attr:aria-hidden="true" /><span class="hidden-text">{move || t(key)}</span>
+            </span>
+        }
+    };
+    view! {
+        <span class="marks">
+            {person.is_favourite.then(|| mark("mark wait", "chat-favourite"))}
+            {person.is_verified.then(|| mark("mark good", "chat-verified"))}
+            {person.has_session.then(|| mark("mark meta", "chat-session"))}
+            {person.is_blocked.then(|| mark("mark bad", "chat-blocked"))}
+        </span>
+    }
+}

@@ -1,6 +1,6 @@
 //! Chat: switched on and off, and what is heard.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use fog_api::{ChatFileView, ChatMessage, ChatView, EventBody, MessageState, Notice, PersonLink, PersonView, ThreadView};
@@ -16,7 +16,9 @@ use crate::chat::{Body, ChatNews, Driver, Known, Order, Remembered, Secrets, Vau
 /// Longest packet over a network: files go whole there.
 const NETWORK_PACKET: usize = 64 << 10;
 /// Links to a device that did not take one are tried again after this.
-const LINK_AGAIN: Duration = Duration::from_secs(30);
+const LINK_AGAIN: Duration = Duration::from_secs(5);
+/// How long one may take to be opened.
+const OPENING: Duration = Duration::from_secs(5);
 /// What is remembered of somebody is written down at most so often when only the time has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
 const CHORES: Duration = Duration::from_secs(600);
@@ -203,9 +205,15 @@ impl Core {
             nickname: self.nickname(),
             radio,
             clock_off_ms: self.chat.clock_off,
-            people: self.chat.people.values().map(|known| known.view.clone()).collect(),
+            people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
             threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
         }
+    }
+
+    /// Who is here is heard all the time; that is not written down each time.
+    fn person_view(&self, person: &PersonView) -> PersonView {
+        let seen_ms = if person.link == PersonLink::Gone { person.seen_ms } else { self.clock.unix().0 };
+        PersonView { seen_ms, ..person.clone() }
     }
 
     pub(super) fn announce_chat(&mut self) {
@@ -263,6 +271,7 @@ impl Core {
                 if let Some(known) = self.chat.people.get_mut(&id) {
                     known.view.link = PersonLink::Gone;
                     known.view.has_session = false;
+                    known.view.seen_ms = self.clock.unix().0;
                     let view = known.view.clone();
                     // Who was only passing by is not kept.
                     if known.stored.is_none() {
@@ -488,27 +497,42 @@ impl Core {
         self.chat.driver.is_some() && matches!(self.related(node), Relation::Group(_) | Relation::Lan)
     }
 
-    /// Opens a link of the mesh to each device of a group or this local network; of two devices one does.
+    /// Opens a link of the mesh to each device of a group or this local network. Of two devices the one with the
+    /// lower id does so at once, the other one only if that brings nothing: its connection may be one of before.
     fn link_chat(&mut self) {
         let Some(me) = self.grid.me() else { return };
-        let peers: Vec<NodeId> = self.grid.peers.iter().filter(|(node, peer)| me < **node && peer.route.is_some()).map(|(node, _)| *node).collect();
+        let peers: Vec<NodeId> = self.grid.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
         for node in peers {
-            let is_tried = self.chat.linked.get(&node).is_some_and(|(at, alive)| alive.strong_count() > 0 || at.elapsed() < LINK_AGAIN);
-            if is_tried || !self.may_link_chat(node) {
+            let waits = match self.chat.linked.get(&node) {
+                Some((at, alive)) => alive.strong_count() > 0 || at.elapsed() < LINK_AGAIN,
+                None if me > node => {
+                    self.chat.linked.insert(node, (Instant::now(), Weak::new()));
+                    true
+                }
+                None => false,
+            };
+            if waits || !self.may_link_chat(node) {
                 continue;
             }
-            let alive = Arc::new(());
-            self.chat.linked.insert(node, (Instant::now(), Arc::downgrade(&alive)));
+            let alive = self.alive(node);
             let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) else { return };
             let (transport, orders) = (net.as_transport(), driver.orders());
             net.spawn(async move {
                 let _alive = alive;
-                match transport.open(node, Channel::Chat).await {
-                    Ok(link) => carry(link, orders).await,
-                    Err(error) => tracing::debug!(%node, %error, "no chat link"),
+                match tokio::time::timeout(OPENING, transport.open(node, Channel::Chat)).await {
+                    Ok(Ok(link)) => carry(link, orders).await,
+                    Ok(Err(error)) => tracing::debug!(%node, %error, "no chat link"),
+                    Err(_) => tracing::debug!(%node, "no chat link in time"),
                 }
             });
         }
+    }
+
+    /// What lives as long as a link to a device does.
+    fn alive(&mut self, node: NodeId) -> Arc<()> {
+        let alive = Arc::new(());
+        self.chat.linked.insert(node, (Instant::now(), Arc::downgrade(&alive)));
+        alive
     }
 
     /// A device opened a link of the mesh.
@@ -516,8 +540,13 @@ impl Core {
         if !self.may_link_chat(link.node) {
             return;
         }
+        let alive = self.alive(link.node);
         if let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) {
-            net.spawn(carry(link, driver.orders()));
+            let orders = driver.orders();
+            net.spawn(async move {
+                let _alive = alive;
+                carry(link, orders).await;
+            });
         }
     }
 }

@@ -7,8 +7,8 @@
 #   -s FOLDER    shared with the guest, read and write; COMMAND starts in it (.)
 #   -t SECONDS   limit for the run of the machine, the building of the guest not counted (300)
 #   -r SUITE     Debian release the guest is made of (trixie: BlueZ 5.82, kernel 6.12; bookworm: BlueZ 5.66, kernel 6.1)
-#   -e CHANNELS  ATT channels of one link, 1 to 6 (1); with more than 1 (EATT; BlueZ's own default is 3) a later write
-#                can overtake an earlier one
+#   -e CHANNELS  ATT channels of one link (1). More is EATT, 5.66's own default (3): a later write can overtake an earlier
+#                one. 5.82's own default is 1; with more it pairs first, and without an agent that ends the link
 #   -L           controllers speak LE only, else LE and classic Bluetooth as a laptop's do
 #   -p PACKAGES  further Debian packages in the guest, "python3-dbus python3-gi"; their install scripts do not run
 #   -l FOLDER    keep logs there: console, bluetoothd, radio (the controllers), dmesg

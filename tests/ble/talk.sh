@@ -112,6 +112,39 @@ cut)
   give anna ben 300
   alone ben anna "after"
   ;;
+speaker)
+  # A second reading of the protocol description meets ours, in the role that $2 names.
+  start anna 0
+  sum=$(sha256sum /tmp/picture.png | cut -d' ' -f1)
+  cat >/tmp/script <<END
+wait-person anna 120
+say hello from the other reading
+tell anna in private, from the other reading
+wait-delivered 60
+wait-text hello to the other reading 120
+wait-private in private, to the other reading 120
+give anna /tmp/picture.png
+wait-delivered 180
+wait-file $sum 240
+sleep 3
+quit
+END
+  PYTHONPATH=./wheels:. python3 -m speaker --adapter hci1 --role "$2" --name peer --script /tmp/script >/tmp/peer.log 2>&1 &
+  peer=$!
+  node=anna
+  within 150 here peer || die "anna does not see the other reading"
+  text="hello from the other reading"; within 60 heard || die "its text did not come"
+  text="in private, from the other reading"; within 60 heard --to peer || die "its private text did not come"
+  fog chat send "hello to the other reading"
+  fog chat send --to peer --wait 90 "in private, to the other reading" || die "a private text did not arrive"
+  has_file() { fog chat log --to peer | grep -q 'image/png'; }
+  within 200 has_file || die "its file did not come"
+  fog chat send --to peer --wait 200 --file /tmp/picture.png || die "the file did not arrive"
+  wait "$peer" || die "the other reading is not content"
+  grep -E '"(warning|error)"' /tmp/peer.log | head -n 20
+  ! grep -q '"warning"' /tmp/peer.log || die "the other reading has something to say about how we send"
+  say "two readings of the description understand each other, the other one as $2"
+  ;;
 soak)
   start anna 0; start ben 1
   meet anna ben

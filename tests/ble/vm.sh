@@ -125,6 +125,10 @@ build_radio() (
     'report_type = get_ext_adv_type(ext_adv->type);\n\t\t&'
   # A packet that was on its way to the controller when its link was cut still occupied the host's only buffer.
   change $btdev 1 'send_acl\(btdev, data \+ 1, len - 1\);' 'complete_if_cut(btdev, data + 1);\n\t\t&'
+  # A timer that was removed while its event waited in the same batch was called after it was freed; one at a time.
+  change src/shared/mainloop.c 1 '(define MAX_EPOLL_EVENTS) 10' '\1 1'
+  # An inquiry that ends by itself freed the timer that was running.
+  change $btdev 1 '^[[:space:]]timeout_remove\(btdev->inquiry_id\);' '\tbtdev->inquiry_timeout_id = 0;\n&'
   # Advertisements, scans, inquiries; connections of LE (old, extended) and of classic Bluetooth.
   change $btdev 5 '(!btdev_list\[i\] \|\| )btdev_list\[i\] == (btdev|dev)\)' '\1!hears(btdev_list[i], \2))'
   change $btdev 2 '(remote) = find_btdev_by_bdaddr_type\(cmd->peer_addr, .*;' \

@@ -174,6 +174,11 @@ impl Bench {
         self.daemon_args = ["--loopback", "--port", "0"].map(str::to_owned).to_vec();
     }
 
+    /// One more argument of the daemon from its next start on.
+    pub fn daemon_option(&mut self, option: &str) {
+        self.daemon_args.push(option.to_owned());
+    }
+
     /// A device that talks to others on this machine only, works, and is called `name`.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ use std::time::Duration;
 use fog_tests::{Bench, is_full, wait_for};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A device that was killed is noticed by the others after 20 s, and their links to it are opened anew after that.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A device whose owner is called `name`, found at the same port after a restart.
 fn person(name: &str) -> Bench {
@@ -57,9 +58,9 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     wait_for("the room", PATIENCE, || (texts(&ben, &[]) == ["hello everybody"]).then_some(())).unwrap();
     // Alone, 255 bytes, then longer than one packet holds; --wait ends when it arrived.
     let long = "x".repeat(255);
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", &long]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", &long]);
     let several = "a word and another ".repeat(30);
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", &several]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", &several]);
     let heard = texts(&ben, &["--to", "anna"]);
     assert_eq!(heard[0], long);
     assert_eq!(heard[1..].join(" "), several.trim());
@@ -70,7 +71,7 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     bytes.extend((0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
     std::fs::write(&picture, &bytes).unwrap();
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "--file", picture.to_str().unwrap()]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "--file", picture.to_str().unwrap()]);
     let message = log(&ben, &["--to", "anna"])[0].clone();
     assert_eq!((message["file"]["mime"].as_str(), message["file"]["size"].as_u64()), (Some("image/png"), Some(bytes.len() as u64)));
     let copy = ben.scratch().join("copy.png");
@@ -82,7 +83,7 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     anna.start().unwrap();
     assert_eq!((texts(&anna, &[]), texts(&anna, &["--to", "ben"])), before);
     sees(&anna, "ben");
-    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "60", "back again"]);
+    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "120", "back again"]);
     assert_eq!(texts(&anna, &["--to", "ben"]).last().map(String::as_str), Some("back again"));
     // Nothing of it lies open on the disk.
     for file in std::fs::read_dir(anna.data()).unwrap().flatten().filter(|file| file.path().is_file()) {
@@ -97,7 +98,7 @@ fn a_message_for_somebody_who_is_away_waits_also_through_a_restart() {
     anna.invite(&[&ben]).unwrap();
     sees(&anna, "ben");
     sees(&ben, "anna");
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "first"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "first"]);
     ben.kill();
     ok(&anna, &["chat", "send", "--to", "ben", "when you are back"]);
     let state = |bench: &Bench| log(bench, &["--to", "ben"])[0]["state"].clone();
@@ -117,7 +118,7 @@ fn the_tail_tells_messages_deliveries_and_people() {
     anna.invite(&[&ben]).unwrap();
     sees(&anna, "ben");
     sees(&ben, "anna");
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "to ben"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "to ben"]);
     ok(&ben, &["chat", "send", "to everybody"]);
     let (mut kinds, mut said) = (Vec::new(), Vec::new());
     let is_whole = |kinds: &[String], said: &[String]| {
@@ -177,7 +178,7 @@ fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     anna.invite(&[&ben]).unwrap();
     let first = sees(&ben, "anna")["id"].clone();
     sees(&anna, "ben");
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "a secret"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "a secret"]);
     assert!(!anna.fog(&["chat", "wipe"]).unwrap().status.success(), "it asks, and nobody can answer");
     let kills = if is_full() { 60 } else { 6 };
     for n in 0..kills {

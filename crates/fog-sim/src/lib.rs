@@ -5,10 +5,12 @@
 //! is, who lies. It is a tool for tests and for numbers, and no part of the program that people run.
 
 mod device;
+mod radios;
 mod report;
 mod wire;
 mod world;
 
 pub use device::{Kind, Liars, Strategy};
+pub use radios::{RadioReport, Radios, Way, radios};
 pub use report::Report;
 pub use world::{Scenario, run};

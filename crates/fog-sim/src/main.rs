@@ -2,11 +2,11 @@
 
 use clap::Parser;
 use fog_grid::Choice;
-use fog_sim::{Liars, Report, Scenario, Strategy, run};
+use fog_sim::{Liars, RadioReport, Radios, Report, Scenario, Strategy, Way, radios, run};
 
 /// Many devices in virtual time: what the exchange and the scheduling do with them.
 #[derive(Debug, Parser)]
-#[command(after_help = "Examples:\n  fog-sim\n  fog-sim --nodes 1000 --tasks 50000\n  fog-sim --only liars --json")]
+#[command(after_help = "Examples:\n  fog-sim\n  fog-sim --nodes 1000 --tasks 50000\n  fog-sim --only liars --json\n  fog-sim --only radios")]
 struct Args {
     /// Devices that lend
     #[arg(long, default_value_t = 10_000)]
@@ -14,10 +14,13 @@ struct Args {
     /// Tasks
     #[arg(long, default_value_t = 1_000_000)]
     tasks: u64,
+    /// Radios that speak BitChat
+    #[arg(long, default_value_t = 1_000)]
+    radios: usize,
     /// Of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// `honest` or `liars`; both without
+    /// `honest`, `liars` or `radios`; all without
     #[arg(long)]
     only: Option<String>,
     /// Print JSON, one run a line
@@ -40,6 +43,16 @@ fn main() {
         seed: args.seed,
     };
     let wants = |what: &str| args.only.as_deref().is_none_or(|only| only == what);
+    if wants("radios") {
+        // As crowded as a thousand on a square kilometre, however many they are.
+        let side = (args.radios as f64 * 1_000.0).sqrt();
+        let report = radios(&Radios { radios: args.radios, side, seed: args.seed, ..Radios::default() });
+        if args.json {
+            println!("{}", serde_json::json!({ "title": "radios", "report": report }));
+        } else {
+            print_radios(&report);
+        }
+    }
     if wants("honest") {
         print("honest devices, one result each", &run(&base), args.json);
     }
@@ -74,6 +87,21 @@ fn main() {
             }
         }
     }
+}
+
+fn print_radios(report: &RadioReport) {
+    println!("{} radios, {:.1} links each, a path to {:.0} others; {:.1} packets a second each", report.radios, report.links, report.reachable, report.packets);
+    for (what, ways) in [("room", report.room), ("private", report.private)] {
+        for (name, Way { delivered, delay, transmissions }) in ["this node", "flooding", "when they meet"].into_iter().zip(ways) {
+            println!(
+                "{what:8} {name:15} delivered {:5.1} %  after {:6} ms (95th {:6})  {transmissions:7.1} packets for one",
+                delivered * 100.0,
+                delay.0,
+                delay.1
+            );
+        }
+    }
+    println!();
 }
 
 fn print(title: &str, report: &Report, json: bool) {

@@ -99,6 +99,7 @@ impl Core {
                 }
                 self.chat.driver = Some(driver);
                 self.say_again_what_waits()?;
+                self.chat_tick();
             }
             Err(error) => self.chat.problem = format!("chat cannot start: {error}"),
         }

@@ -201,11 +201,10 @@ pub fn minutes_until_tomorrow() -> u32 {
     (24 + 7) * 60 - (now.get_hours() * 60 + now.get_minutes())
 }
 
-/// Puts the keyboard into an element.
-pub fn focus(id: &str) {
-    if let Some(element) = web_sys::window().and_then(|window| window.document()).and_then(|document| document.get_element_by_id(id)) {
-        let _ = element.unchecked_into::<web_sys::HtmlElement>().focus();
-    }
+/// Puts the keyboard into an element; whether it is there.
+pub fn focus(id: &str) -> bool {
+    let element = web_sys::window().and_then(|window| window.document()).and_then(|document| document.get_element_by_id(id));
+    element.is_some_and(|element| element.unchecked_into::<web_sys::HtmlElement>().focus().is_ok())
 }
 
 /// Calls `handler` about every `millis` while the page lives.

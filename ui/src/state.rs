@@ -240,9 +240,20 @@ pub fn change_setting(key: &'static str) {
     focus_soon(if key == "week" { "hour-0".to_owned() } else { format!("set-{key}") });
 }
 
-/// Puts the keyboard into an element of a page that is about to be shown.
+/// Puts the keyboard into an element of a page that is about to be shown, however slow the device is.
 pub fn focus_soon(id: String) {
-    set_timeout(move || bridge::focus(&id), std::time::Duration::from_millis(60));
+    const TRIES: u32 = 50;
+    fn attempt(id: String, left: u32) {
+        set_timeout(
+            move || {
+                if !bridge::focus(&id) && left > 0 {
+                    attempt(id, left - 1);
+                }
+            },
+            std::time::Duration::from_millis(60),
+        );
+    }
+    attempt(id, TRIES);
 }
 
 /// Looks at this device and shows what was found.

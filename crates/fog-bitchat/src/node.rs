@@ -36,6 +36,8 @@ const ANNOUNCE_EVERY: (u64, u64) = (11_000, 19_000);
 /// Milliseconds between questions what is missing.
 const SYNC_EVERY: u64 = 15_000;
 const HOUSEKEEPING: u64 = 1_000;
+/// The same while nobody is linked: a device that is idle sleeps.
+const ALONE: u64 = 15_000;
 
 /// What the node says of itself.
 #[derive(Debug, Clone, Default)]
@@ -211,7 +213,7 @@ impl Node {
         if now < self.next_housekeeping {
             return;
         }
-        self.next_housekeeping = now + HOUSEKEEPING;
+        self.next_housekeeping = now + if self.links.is_empty() { ALONE } else { HOUSEKEEPING };
         self.assembler.handle_timeout(now);
         for event in self.sessions.handle_timeout(now) {
             self.session_event(event, now);

@@ -115,7 +115,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
     let (up, mut came_up) = mpsc::channel::<PeripheralId>(8);
     let (mut tick, mut power) = (interval(TICK), interval(LOOK_AT_POWER));
     let mut scan = Scan::new();
-    let mut is_trying = false;
+    let mut trying: Option<PeripheralId> = None;
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -124,6 +124,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                     if let Some(task) = running.remove(&id) {
                         let task: tokio::task::AbortHandle = task;
                         task.abort();
+                        trying = trying.filter(|other| *other != id);
                         known.lost(&id, Instant::now());
                     }
                 }
@@ -138,12 +139,15 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                 None => return "the Bluetooth service was stopped".to_owned(),
             },
             Some(id) = came_up.recv() => {
-                is_trying = false;
-                known.linked(&id);
+                trying = trying.filter(|other| *other != id);
+                // It may be gone already.
+                if running.contains_key(&id) {
+                    known.linked(&id);
+                }
             }
             Some(ended) = links.join_next(), if !links.is_empty() => match ended {
                 Ok(Ended::Failed(id)) => {
-                    is_trying = false;
+                    trying = trying.filter(|other| *other != id);
                     running.remove(&id);
                     known.failed(&id, Instant::now());
                 }
@@ -151,8 +155,8 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                     running.remove(&id);
                     known.lost(&id, Instant::now());
                 }
-                // Aborted when its device was disconnected; if that was while it was tried, another one may be.
-                Err(_) => is_trying = false,
+                // Aborted when its device was disconnected.
+                Err(_) => {}
             },
             _ = tick.tick() => {
                 if news.is_closed() {
@@ -163,7 +167,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                 if let Err(error) = scan.tick(adapter, pace).await {
                     return lost(error);
                 }
-                if is_trying {
+                if trying.is_some() {
                     continue;
                 }
                 if let Some(id) = known.next(Instant::now()) {
@@ -171,7 +175,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                         known.failed(&id, Instant::now());
                         continue;
                     };
-                    is_trying = true;
+                    trying = Some(id.clone());
                     let (up, news, writers) = (up.clone(), news.clone(), writers.clone());
                     running.insert(id.clone(), links.spawn(link(peripheral, id, up, news, writers)));
                 }

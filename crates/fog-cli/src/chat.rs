@@ -332,9 +332,12 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let mut events = client.subscribe().await;
     let begin = view(&client).await?;
     explain(&begin);
+    // Once: somebody who takes the name later must not get what is typed for this one.
+    let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && person.nickname == to.trim_start_matches('@')).collect();
+    let id = if let [one] = named[..] { one.id.clone() } else { to.to_owned() };
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
     eprintln!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
-    if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: to.to_owned(), before: None, limit: 10, search: String::new() }).await? {
+    if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: id.clone(), before: None, limit: 10, search: String::new() }).await? {
         list.iter().rev().for_each(|message| print_text(&line(message)));
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -346,7 +349,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                 if text.trim().is_empty() {
                     continue;
                 }
-                match client.call(Command::ChatSay { to: to.to_owned(), text }).await {
+                match client.call(Command::ChatSay { to: id.clone(), text }).await {
                     Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => print_text(&note),
                     Ok(_) => {}
                     Err(error) => eprintln!("{error}"),
@@ -355,9 +358,9 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
             body = next(&mut events) => {
                 let Some(body) = body else { return Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() }) };
                 let is_new = tail_line(&body, &mut seen).is_some_and(|line| line["type"] == "message");
-                if matches!(&body, EventBody::ChatMessage(message) if message.with.is_empty() == to.is_empty() && message.state == MessageState::Received) {
+                if matches!(&body, EventBody::ChatMessage(message) if message.with == id && message.state == MessageState::Received) {
                     // A receipt that is not sent is no loss.
-                    let _ = client.call(Command::ChatSeen { with: to.to_owned() }).await;
+                    let _ = client.call(Command::ChatSeen { with: id.clone() }).await;
                 }
                 // What was typed here stands on the screen already.
                 if !matches!(&body, EventBody::ChatMessage(message) if message.from.is_empty()) {

@@ -66,7 +66,7 @@ pub(crate) enum Message {
     /// From the network.
     Net(Box<NetNews>),
     /// From the thread that speaks in the mesh.
-    Chat(Box<ChatNews>),
+    Chat(u64, Box<ChatNews>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
 }
 
@@ -238,8 +238,8 @@ impl Core {
                     tracing::error!(%error, "what came over the network could not be stored");
                 }
             }
-            Message::Chat(news) => {
-                if let Err(error) = self.chat_news(*news) {
+            Message::Chat(driver, news) => {
+                if let Err(error) = self.chat_news(driver, *news) {
                     tracing::error!(%error, "what was heard in the mesh could not be stored");
                 }
             }

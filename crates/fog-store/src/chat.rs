@@ -166,13 +166,14 @@ impl Store {
     }
 
     /// A message of this device got further; gives its row if that is news. What was seen stays seen, and what
-    /// arrived can only be seen.
+    /// arrived can only be seen. What follows a `#` in a stored id is this device's alone.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn set_chat_state(&mut self, thread: &str, mid: &str, state: &str) -> Result<Option<ChatRow>, StoreError> {
         let sql = format!(
-            "UPDATE chat_messages SET state = ?3 WHERE thread = ?1 AND is_mine = 1 AND mid = ?2 AND state <> ?3
+            "UPDATE chat_messages SET state = ?3 WHERE thread = ?1 AND is_mine = 1 AND state <> ?3
+             AND (mid = ?2 OR substr(mid, 1, length(?2) + 1) = ?2 || '#')
              AND state <> 'read' AND (state <> 'delivered' OR ?3 = 'read') RETURNING {COLUMNS}"
         );
         Ok(self.db.query_row(&sql, params![thread, mid, state], row).optional()?)
@@ -208,6 +209,22 @@ impl Store {
     pub fn cut_chat(&mut self, thread: &str, keep: u32) -> Result<usize, StoreError> {
         let sql = "DELETE FROM chat_messages WHERE thread = ?1 AND id <= (SELECT id FROM chat_messages WHERE thread = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
         Ok(self.db.execute(sql, params![thread, keep])?)
+    }
+
+    /// Keeps only the newest messages of every thread, and of the whole; gives how many went.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cut_chats(&mut self, of_thread: u32, of_all: u32) -> Result<usize, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT thread FROM chat_messages GROUP BY thread HAVING count(*) > ?1")?;
+        let threads: Vec<String> = query.query_map([of_thread], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        drop(query);
+        let mut gone = 0;
+        for thread in threads {
+            gone += self.cut_chat(&thread, of_thread)?;
+        }
+        let sql = "DELETE FROM chat_messages WHERE id <= (SELECT id FROM chat_messages ORDER BY id DESC LIMIT 1 OFFSET ?1)";
+        Ok(gone + self.db.execute(sql, [of_all])?)
     }
 
     /// Deletes messages that were stored before a time; gives how many.
@@ -312,7 +329,8 @@ mod tests {
         assert_eq!(store.chat_thread("anna", None, 10).unwrap().len(), 2);
         assert_eq!(store.chat_thread("anna", id.map(|id| id + 1), 10).unwrap().len(), 1);
         assert_eq!((store.cut_chat("anna", 2).unwrap(), store.cut_chat("anna", 1).unwrap()), (0, 1));
-        assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 2);
+        assert_eq!((store.cut_chats(5, 5).unwrap(), store.cut_chats(5, 1).unwrap()), (0, 1));
+        assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 1);
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Node {
     pub fn handle_link_up(&mut self, link: LinkId, limit: usize, now: u64) {
         let limit = limit.clamp(64, 64 << 10);
         self.links.insert(link, Link { limit, is_sure: false, peer: None, answered: Vec::new(), pongs: Vec::new(), queue: VecDeque::new(), free_at: now });
+        self.next_housekeeping = self.next_housekeeping.min(now + super::HOUSEKEEPING);
         // First of all, or the other side never knows whose link it is.
         let announce = self.make_announce(now);
         self.send_on(link, &announce, now);

@@ -9,6 +9,8 @@ use crate::identity::{PeerId, PeerKeys};
 const SILENT: u64 = 60_000;
 /// An announce may be so far from this clock, in milliseconds: Android's bound.
 const MAX_ANNOUNCE_SKEW: u64 = 600_000;
+/// A goodbye may be so far from this clock; Android's bound.
+const MAX_GOODBYE_SKEW: u64 = 300_000;
 /// From here iPhones begin to ignore this node; they do at two minutes.
 const CLOCK_WARN: i64 = 90_000;
 /// People who are known at once; the one who was silent longest goes.
@@ -40,6 +42,8 @@ pub(super) struct Known {
     /// What they said inside a session: it binds the signing key.
     pub(super) stated: Option<Capabilities>,
     pub(super) heard: u64,
+    /// The newest of their announces, by their clock.
+    announced_at: u64,
 }
 
 /// Compares this clock with those of others.
@@ -132,11 +136,13 @@ impl Node {
             announced: capabilities,
             stated: None,
             heard: now,
+            announced_at: 0,
         });
         let is_other = is_new || known.nickname != announce.nickname || known.announced != capabilities;
         known.nickname = announce.nickname;
         known.announced = capabilities;
         known.heard = now;
+        known.announced_at = known.announced_at.max(frame.timestamp);
         if frame.ttl == crate::MAX_TTL {
             if let Some(offset) = self.clock.add(frame.sender, frame.timestamp.cast_signed() - now.cast_signed()) {
                 self.say(Event::ClockOff(offset));
@@ -155,8 +161,10 @@ impl Node {
         true
     }
 
-    pub(super) fn left(&mut self, frame: &Frame) -> bool {
-        let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
+    pub(super) fn left(&mut self, frame: &Frame, now: u64) -> bool {
+        // A goodbye of before that somebody says again is none.
+        let is_new = frame.timestamp.abs_diff(now) <= MAX_GOODBYE_SKEW;
+        let is_theirs = is_new && self.people.get(&frame.sender).is_some_and(|known| frame.timestamp > known.announced_at && frame.is_by(&known.keys));
         if is_theirs && frame.payload().is_empty() {
             self.people.remove(&frame.sender);
             self.sessions.forget(frame.sender);

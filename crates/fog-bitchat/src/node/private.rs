@@ -149,7 +149,7 @@ impl Node {
                 }
                 // What was said in a session that the other side had lost.
                 for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
-                    waiting.sent = None;
+                    (waiting.sent, waiting.tries) = (None, 0);
                 }
                 self.try_one(peer, now);
             }
@@ -211,7 +211,12 @@ impl Node {
         let Some(known) = self.people.get_mut(&peer) else { return };
         let is_first = known.stated.is_none();
         known.keys.signing = state.signing;
+        let keys = known.keys;
         known.stated = Some(state.capabilities);
+        if let Some(pinned) = self.pins.get_mut(&peer) {
+            // Who announced first under this name may have been somebody else.
+            *pinned = keys;
+        }
         if is_first {
             let state = PeerState { capabilities: self.config.capabilities, signing: self.identity.keys().signing };
             self.whisper(peer, &Inner::State(state), now);

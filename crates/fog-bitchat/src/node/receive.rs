@@ -9,6 +9,7 @@ use crate::relay::{Load, Relay, choose_links, decide};
 use crate::sync::packet_id;
 
 use super::links::Link;
+use super::room::is_in_time;
 
 /// Packets that wait to be passed on.
 const MAX_WAITING: usize = 512;
@@ -88,7 +89,7 @@ impl Node {
                 }
                 is_genuine
             }
-            Kind::LEAVE => self.left(frame),
+            Kind::LEAVE => self.left(frame, now),
             Kind::MESSAGE => self.said(raw, now),
             Kind::FILE => self.file(raw, is_for_me, now),
             Kind::HANDSHAKE if is_for_me => {
@@ -125,7 +126,7 @@ impl Node {
 
     fn file(&mut self, raw: &Raw, is_for_me: bool, now: u64) -> bool {
         let frame = &raw.frame;
-        if !self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys)) {
+        if !is_in_time(frame, now) || !self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys)) {
             return false;
         }
         let Ok(file) = FilePacket::decode(frame.payload()) else { return false };

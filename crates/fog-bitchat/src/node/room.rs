@@ -17,6 +17,8 @@ const FILE_LIFE: u64 = 15 * 60_000;
 const ANNOUNCE_LIFE: u64 = 60_000;
 /// A text may be so far ahead of this clock.
 const AHEAD: u64 = 600_000;
+/// Longest text that is taken: more than anybody types, and five hundred of them are kept.
+const MAX_TEXT: usize = 16 << 10;
 /// Requests of one link that are answered in half a minute.
 const ANSWERS: usize = 8;
 /// Longest text of one packet: what is longer an iPhone does not verify.
@@ -44,6 +46,11 @@ impl Kept {
 
 fn is_announce_of(frame: &Frame, peer: PeerId) -> bool {
     frame.kind == Kind::ANNOUNCE && frame.sender == peer
+}
+
+/// Whether a packet may still be shown and kept, by its author's clock.
+pub(super) fn is_in_time(frame: &Frame, now: u64) -> bool {
+    is_fresh(frame, now) && frame.timestamp < now + AHEAD
 }
 
 fn is_fresh(frame: &Frame, now: u64) -> bool {
@@ -92,9 +99,9 @@ impl Node {
     pub(super) fn said(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
-        let is_in_time = is_fresh(frame, now) && frame.timestamp < now + AHEAD;
+        let is_in_time = is_in_time(frame, now);
         let Ok(text) = std::str::from_utf8(frame.payload()) else { return false };
-        if !is_theirs || !is_in_time || !frame.is_broadcast() {
+        if !is_theirs || !is_in_time || !frame.is_broadcast() || text.len() > MAX_TEXT {
             return false;
         }
         self.kept.add(raw, now);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fog_api::PersonLink;
@@ -56,25 +56,36 @@ pub(crate) enum Order {
 pub(crate) struct Driver {
     orders: mpsc::Sender<Order>,
     saves_power: Arc<AtomicBool>,
+    /// Names this one among those of this engine: what one of before says late is not heard.
+    number: u64,
 }
 
 impl Driver {
-    pub(crate) fn start(identity: Identity, nickname: String, to: mpsc::Sender<core::Message>) -> std::io::Result<Self> {
+    /// `pins` are the keys of people who are remembered.
+    pub(crate) fn start(identity: Identity, nickname: String, pins: Vec<PeerKeys>, to: mpsc::Sender<core::Message>) -> std::io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let saves_power = Arc::new(AtomicBool::new(false));
         let saves = saves_power.clone();
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
-            let node = Node::new(identity, Config { nickname, capabilities: Capabilities::PRIVATE_MEDIA }, rand::random());
+            let mut node = Node::new(identity, Config { nickname, capabilities: Capabilities::PRIVATE_MEDIA }, rand::random());
+            pins.into_iter().for_each(|keys| node.pin(keys));
+            let to = Listener { number, to };
             runtime.block_on(Running::new(node, to, saves).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
-        Ok(Self { orders, saves_power })
+        Ok(Self { orders, saves_power, number })
     }
 
-    /// For whoever brings links.
-    pub(crate) fn orders(&self) -> mpsc::Sender<Order> {
-        self.orders.clone()
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// For whoever brings links; it does not keep the thread alive.
+    pub(crate) fn orders(&self) -> mpsc::WeakSender<Order> {
+        self.orders.downgrade()
     }
 
     /// Whether the radio looks for others seldom.
@@ -85,6 +96,19 @@ impl Driver {
     /// Whether there was room for it.
     pub(crate) fn order(&self, order: Order) -> bool {
         self.orders.try_send(order).inspect_err(|_| tracing::warn!("chat is too busy to do what was asked")).is_ok()
+    }
+}
+
+/// The loop, for one driver.
+#[derive(Clone)]
+struct Listener {
+    number: u64,
+    to: mpsc::Sender<core::Message>,
+}
+
+impl Listener {
+    async fn say(&self, news: ChatNews) -> bool {
+        self.to.send(core::Message::Chat(self.number, Box::new(news))).await.is_ok()
     }
 }
 
@@ -101,7 +125,7 @@ struct Open {
 
 struct Running {
     node: Node,
-    to: mpsc::Sender<core::Message>,
+    to: Listener,
     links: BTreeMap<LinkId, Open>,
     next_link: u64,
     heard: mpsc::Sender<Heard>,
@@ -140,7 +164,7 @@ fn unix() -> u64 {
 }
 
 impl Running {
-    fn new(node: Node, to: mpsc::Sender<core::Message>, saves_power: Arc<AtomicBool>) -> Self {
+    fn new(node: Node, to: Listener, saves_power: Arc<AtomicBool>) -> Self {
         let (heard, hears) = mpsc::channel(HEARD);
         Self {
             node,
@@ -208,15 +232,11 @@ impl Running {
                 }
                 other => ChatNews::Event(other),
             };
-            if !self.say(news).await {
+            if !self.to.say(news).await {
                 return false;
             }
         }
         true
-    }
-
-    async fn say(&self, news: ChatNews) -> bool {
-        self.to.send(core::Message::Chat(Box::new(news))).await.is_ok()
     }
 
     fn link_of(&self, peer: PeerId) -> PersonLink {
@@ -247,8 +267,8 @@ impl Running {
         };
         if let Err(why) = refused {
             // The loop's own queue being full must not hold up the mesh.
-            let news = core::Message::Chat(Box::new(ChatNews::Refused { to, mid, why }));
-            let _ = self.to.try_send(news);
+            let listener = self.to.clone();
+            tokio::spawn(async move { listener.say(ChatNews::Refused { to, mid, why }).await });
         }
     }
 
@@ -309,7 +329,7 @@ impl Running {
 
     fn tell_radio(&self) {
         let (to, view) = (self.to.clone(), self.radio_view.clone());
-        tokio::spawn(async move { to.send(core::Message::Chat(Box::new(ChatNews::Radio(view)))).await });
+        tokio::spawn(async move { to.say(ChatNews::Radio(view)).await });
     }
 
     fn switch_radio(&mut self, wish: Option<Option<String>>) {

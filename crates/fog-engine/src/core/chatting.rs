@@ -37,9 +37,9 @@ impl Core {
         let fits =
             |person: &&PersonView| (person.nickname == who) || (!digits.is_empty() && person.nickname == name && person.id.starts_with(&digits.to_lowercase()));
         let mut found: Vec<&PersonView> = self.chat.people.values().map(|known| &known.view).filter(fits).collect();
-        // Of two of one name the one who is here, if only one is.
-        if found.len() > 1 && found.iter().filter(|person| person.link != PersonLink::Gone).count() == 1 {
-            found.retain(|person| person.link != PersonLink::Gone);
+        // Of several of one name the one who was verified. Who happens to be here is no reason: anybody may take a name.
+        if found.len() > 1 && found.iter().filter(|person| person.is_verified).count() == 1 {
+            found.retain(|person| person.is_verified);
         }
         match found[..] {
             [one] => Ok(one.id.clone()),
@@ -69,6 +69,15 @@ impl Core {
             Some(driver) if driver.order(order) => Ok(()),
             _ => Err(refuse(ErrorKind::Conflict, "chat is too busy now; nothing was sent, try again in a moment")),
         }
+    }
+
+    /// The same for a message that is stored: it is given up if it cannot be taken.
+    fn order_or_fail(&mut self, thread: &str, mid: &str, order: Order) -> Result<(), ApiError> {
+        let ordered = self.order(order);
+        if ordered.is_err() {
+            self.got_further(thread, mid, MessageState::Failed).map_err(to_api)?;
+        }
+        ordered
     }
 
     pub(super) fn chat_thread(&self, with: &str, before: Option<i64>, limit: u32, search: &str) -> Result<Reply, ApiError> {
@@ -114,8 +123,9 @@ impl Core {
     /// Stores a text of this device and sends it.
     fn say_in(&mut self, thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
         let Some(to) = PeerId::parse(thread) else {
-            let message = self.store_mine("", text.to_owned(), None, MessageState::Sent, &new_mid())?;
-            self.order(Order::Say(text.to_owned()))?;
+            let mid = new_mid();
+            let message = self.store_mine("", text.to_owned(), None, MessageState::Sent, &mid)?;
+            self.order_or_fail("", &mid, Order::Say(text.to_owned()))?;
             return Ok(message.into_iter().collect());
         };
         self.remember(thread, true).map_err(to_api)?;
@@ -123,7 +133,7 @@ impl Core {
         for piece in pieces(text, MAX_PRIVATE) {
             let mid = new_mid();
             messages.extend(self.store_mine(thread, piece.clone(), None, MessageState::Queued, &mid)?);
-            self.order(Order::Tell { to, mid, text: piece })?;
+            self.order_or_fail(thread, &mid.clone(), Order::Tell { to, mid, text: piece })?;
         }
         Ok(messages)
     }
@@ -162,9 +172,11 @@ impl Core {
         let mime = mime_of(&name, &content).to_owned();
         let file = FilePacket { name, mime, content };
         self.remember(&thread, true).map_err(to_api)?;
-        let mid = new_mid();
+        // Receipts name a file by an id that the protocol makes of its name.
+        let id = self.chat.me.map(|me| file.media_id(me.peer(), to)).unwrap_or_default();
+        let mid = format!("{id}#{}", new_mid());
         let message = self.store_mine(&thread, file.safe_name(), Some(&file), MessageState::Queued, &mid)?;
-        self.order(Order::Give { to, mid, file })?;
+        self.order_or_fail(&thread, &mid.clone(), Order::Give { to, mid, file })?;
         Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
     }
 
@@ -205,7 +217,7 @@ impl Core {
         if let Some(from) = PeerId::parse(&thread).filter(|_| self.settings.flag("chat_receipts")) {
             for row in seen.iter().filter(|row| !row.is_mine) {
                 // A receipt that is not sent is no loss.
-                let _ = self.order(Order::Saw { from, mid: row.mid.clone() });
+                let _ = self.order(Order::Saw { from, mid: row.mid.split('#').next().unwrap_or_default().to_owned() });
             }
         }
         self.announce_chat();
@@ -221,6 +233,7 @@ impl Core {
         }
         self.store.set_chat_state(&found.thread, &found.mid, MessageState::Queued.word()).map_err(to_api)?;
         if !self.order_again(&found).map_err(to_api)? {
+            self.got_further(&found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
             return Err(refuse(ErrorKind::Storage, "this message cannot be read any more"));
         }
         Ok(Reply::Done)
@@ -238,7 +251,13 @@ impl Core {
         })
         .map_err(to_api)?;
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
-            self.order(Order::Forget(peer))?;
+            // What waits for them is not sent, now or after a start.
+            for row in self.store.chat_waiting().map_err(to_api)?.into_iter().filter(|row| row.thread == id) {
+                self.got_further(&id, &row.mid, MessageState::Failed).map_err(to_api)?;
+            }
+            if let Some(driver) = &self.chat.driver {
+                driver.order(Order::Forget(peer));
+            }
         }
         Ok(Reply::Done)
     }
@@ -295,11 +314,12 @@ impl Core {
     }
 
     pub(super) fn chat_wipe(&mut self) -> Result<Reply, ApiError> {
+        // The old name must not be said by who comes after, whenever this is cut short.
+        self.store.set_settings(&[("chat_nickname".to_owned(), None)]).map_err(to_api)?;
         // The keys first: from then on nothing that is left can be read, whatever happens.
         self.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat();
         self.finish_wipe().map_err(to_api)?;
-        self.store.set_settings(&[("chat_nickname".to_owned(), None)]).map_err(to_api)?;
         self.settings = crate::policy::Settings::new(&self.store.settings().map_err(to_api)?);
         self.look_at_chat().map_err(to_api)?;
         self.announce(EventBody::Settings(self.settings.values().clone()));
@@ -370,7 +390,8 @@ fn new_mid() -> String {
 fn export_line(message: &ChatMessage) -> String {
     let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default();
     let file = message.file.as_ref().map(|file| format!(" [file {}, {} bytes]", file.mime, file.size)).unwrap_or_default();
-    format!("{at} {}: {}{file}\n", message.name, message.text)
+    // Lines of a text are set off, so that none looks like somebody else's.
+    format!("{at} {}: {}{file}\n", message.name, message.text.replace(['\r', '\n'], "\n    "))
 }
 
 /// The media type of a file, by its first bytes and then by its name.

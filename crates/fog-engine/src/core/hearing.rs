@@ -24,9 +24,14 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(600);
 const CHORES: Duration = Duration::from_secs(600);
 /// Messages kept of one thread.
 const MAX_THREAD: u32 = 20_000;
-/// Texts of one person in the room that are stored at once, and for each second: what is missed comes at once.
-const ROOM_BURST: f64 = 600.0;
-const ROOM_PER_SECOND: f64 = 1.0;
+/// Messages of all threads.
+const MAX_MESSAGES: u32 = 200_000;
+/// Messages of one person that are stored at once, and for each second: what was missed comes at once. Everybody
+/// together may so many times as much. So many bytes of a file count as one.
+const BURST: f64 = 600.0;
+const PER_SECOND: f64 = 1.0;
+const EVERYBODY: f64 = 5.0;
+const PRICED_BYTES: f64 = 16_384.0;
 /// Messages that were not taken in this time are given up at a start.
 const OUTBOX_LIFE_MS: i64 = 24 * 3_600_000;
 
@@ -42,7 +47,8 @@ impl Core {
                 self.forget_who_is_there();
                 self.announce_chat();
             }
-            return Ok(());
+            // What was said can be read, searched and exported all the same.
+            return self.open_vault().map(|_| ());
         }
         if self.chat.driver.is_none() {
             self.start_chat()?;
@@ -54,29 +60,31 @@ impl Core {
         if let Some(driver) = &self.chat.driver
             && self.chat.told != wish
         {
-            if self.chat.told.0 != wish.0 {
-                driver.order(Order::Rename(wish.0.clone()));
+            let is_named = self.chat.told.0 == wish.0 || driver.order(Order::Rename(wish.0.clone()));
+            let is_tuned = self.chat.told.1 == wish.1 || driver.order(Order::Radio(wish.1.clone()));
+            if is_named {
+                self.chat.told.0 = wish.0;
             }
-            if self.chat.told.1 != wish.1 {
-                driver.order(Order::Radio(wish.1.clone()));
+            if is_tuned {
+                self.chat.told.1 = wish.1;
             }
-            self.chat.told = wish;
             self.announce_chat();
         }
         Ok(())
     }
 
-    fn start_chat(&mut self) -> Result<(), StoreError> {
+    /// Opens what is stored, if there is anything and it opens; gives the secrets.
+    fn open_vault(&mut self) -> Result<Option<Secrets>, StoreError> {
         let Some(device) = self.key.as_ref().map(Vault::of_device) else {
             "chat needs the key of this device, which cannot be had; `fog doctor` says why".clone_into(&mut self.chat.problem);
-            return Ok(());
+            return Ok(None);
         };
         let secrets = match self.store.chat_keys()? {
             Some(sealed) => match Secrets::open(&device, &sealed) {
                 Some(secrets) => secrets,
                 None => {
                     "the keys of chat do not open with this device's key; `fog chat wipe` begins anew".clone_into(&mut self.chat.problem);
-                    return Ok(());
+                    return Ok(None);
                 }
             },
             None => {
@@ -86,17 +94,22 @@ impl Core {
             }
         };
         self.chat.problem.clear();
+        self.chat.me = Some(secrets.identity().keys());
+        if self.chat.vault.is_none() {
+            self.chat.vault = Some(secrets.vault());
+            self.remember_people()?;
+        }
+        Ok(Some(secrets))
+    }
+
+    fn start_chat(&mut self) -> Result<(), StoreError> {
+        let Some(secrets) = self.open_vault()? else { return Ok(()) };
         let identity = secrets.identity();
-        self.chat.me = Some(identity.keys());
-        self.chat.vault = Some(secrets.vault());
-        self.remember_people()?;
+        let pins = self.chat.people.values().filter_map(|known| known.keys).collect();
         let nickname = self.nickname();
         self.chat.told = (nickname.clone(), None);
-        match Driver::start(identity, nickname, self.to_self.clone()) {
+        match Driver::start(identity, nickname, pins, self.to_self.clone()) {
             Ok(driver) => {
-                for keys in self.chat.people.values().filter_map(|known| known.keys) {
-                    driver.order(Order::Pin(keys));
-                }
                 self.chat.driver = Some(driver);
                 self.say_again_what_waits()?;
                 self.chat_tick();
@@ -142,7 +155,7 @@ impl Core {
     fn say_again_what_waits(&mut self) -> Result<(), StoreError> {
         let now = self.clock.unix().0;
         for row in self.store.chat_waiting()? {
-            let is_late = now - row.at.0 > OUTBOX_LIFE_MS;
+            let is_late = now - row.at.0 > OUTBOX_LIFE_MS || self.is_blocked(&row.thread);
             if is_late || !self.order_again(&row)? {
                 self.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
             }
@@ -242,8 +255,9 @@ impl Core {
         message
     }
 
-    pub(super) fn chat_news(&mut self, news: ChatNews) -> Result<(), StoreError> {
-        if self.chat.driver.is_none() {
+    pub(super) fn chat_news(&mut self, driver: u64, news: ChatNews) -> Result<(), StoreError> {
+        // One of before may have said it late: it was somebody else's to hear.
+        if self.chat.driver.as_ref().is_none_or(|running| running.number() != driver) {
             return Ok(());
         }
         match news {
@@ -283,7 +297,7 @@ impl Core {
             }
             Event::Room { from, text, at, id } => {
                 let from = from.to_string();
-                if !self.may_store(&from) {
+                if !self.may_store(&from, text.len()) {
                     return Ok(());
                 }
                 let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default()).to_hex()[..32].to_owned();
@@ -296,7 +310,8 @@ impl Core {
             }
             Event::Private { from, id, text, at } => {
                 let thread = from.to_string();
-                if self.is_blocked(&thread) {
+                // Nor who did not say who they are yet: they say it again when they have.
+                if !self.chat.people.contains_key(&thread) || !self.may_store(&thread, text.len()) {
                     return Ok(());
                 }
                 let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
@@ -311,12 +326,13 @@ impl Core {
             }
             Event::File { from, id, file, at } => {
                 let author = from.to_string();
-                if self.is_blocked(&author) || (id.is_none() && !self.may_store(&author)) {
+                if !self.chat.people.contains_key(&author) || !self.may_store(&author, file.content.len()) {
                     return Ok(());
                 }
                 let thread = if id.is_some() { author.clone() } else { String::new() };
                 // The protocol's id is made of the name alone; two pictures of one name are two.
-                let mid = blake3::hash(&[file.name.as_bytes(), &file.content].concat()).to_hex()[..32].to_owned();
+                let hash = blake3::hash(&file.content).to_hex();
+                let mid = format!("{}#{}", id.clone().unwrap_or_else(|| file.safe_name()), &hash[..16]);
                 let message = self.heard_text(&thread, &author, file.safe_name(), at, mid, Some(file))?;
                 if let (Some(driver), Some(mid)) = (&self.chat.driver, id) {
                     driver.order(Order::Took { from, mid });
@@ -339,20 +355,23 @@ impl Core {
         self.chat.people.get(id).is_some_and(|known| known.view.is_blocked)
     }
 
-    /// Whether a text of somebody in the room is stored: nobody fills the disk.
-    fn may_store(&mut self, from: &str) -> bool {
-        if self.is_blocked(from) {
-            return false;
-        }
+    /// Whether what somebody said is stored: nobody fills the disk, nor do many who are one.
+    fn may_store(&mut self, from: &str, bytes: usize) -> bool {
+        let price = 1.0 + bytes as f64 / PRICED_BYTES;
+        !self.is_blocked(from) && self.take_credit(from, price, 1.0) && self.take_credit("", price, EVERYBODY)
+    }
+
+    fn take_credit(&mut self, from: &str, price: f64, times: f64) -> bool {
         if self.chat.credit.len() > 1_000 {
-            self.chat.credit.clear();
+            // Those who are owed everything again anyway.
+            self.chat.credit.retain(|_, (credit, last)| *credit + last.elapsed().as_secs_f64() * PER_SECOND < BURST);
         }
-        let (credit, last) = self.chat.credit.entry(from.to_owned()).or_insert((ROOM_BURST, Instant::now()));
-        *credit = (*credit + last.elapsed().as_secs_f64() * ROOM_PER_SECOND).min(ROOM_BURST);
+        let (credit, last) = self.chat.credit.entry(from.to_owned()).or_insert((BURST * times, Instant::now()));
+        *credit = (*credit + last.elapsed().as_secs_f64() * PER_SECOND * times).min(BURST * times);
         *last = Instant::now();
-        let may = *credit >= 1.0;
+        let may = *credit >= price;
         if may {
-            *credit -= 1.0;
+            *credit -= price;
         }
         may
     }
@@ -369,7 +388,7 @@ impl Core {
     ) -> Result<Option<ChatMessage>, StoreError> {
         let Some(vault) = &self.chat.vault else { return Ok(None) };
         let name = self.chat.people.get(from).map(|known| known.view.nickname.clone()).unwrap_or_default();
-        let about = file.as_ref().map(|file| ChatFileView { name: file.safe_name(), mime: file.mime.clone(), size: file.content.len() as u64 });
+        let about = file.as_ref().map(|file| ChatFileView { name: file.safe_name(), mime: clean(&file.mime), size: file.content.len() as u64 });
         let body = Body { from: from.to_owned(), name, text, file: about };
         let new = NewChat {
             thread: thread.to_owned(),
@@ -394,12 +413,12 @@ impl Core {
         self.chat.stored += 1;
         if self.chat.stored >= 500 {
             self.chat.stored = 0;
-            self.store.cut_chat(&new.thread, MAX_THREAD)?;
+            self.store.cut_chats(MAX_THREAD, MAX_MESSAGES)?;
         }
         Ok(self.store.chat_message(id)?.map(|row| self.announce_message(&row)))
     }
 
-    fn got_further(&mut self, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
+    pub(super) fn got_further(&mut self, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
         if let Some(row) = self.store.set_chat_state(thread, mid, state.word())? {
             self.announce_message(&row);
         }
@@ -414,7 +433,7 @@ impl Core {
         known.keys = Some(person.keys);
         known.view = PersonView {
             id: id.clone(),
-            nickname: person.nickname,
+            nickname: clean(&person.nickname),
             fingerprint: fog_bitchat::fingerprint_text(&person.keys.noise),
             link,
             has_session: person.has_session,
@@ -453,11 +472,11 @@ impl Core {
         if !is_due {
             return Ok(());
         }
-        let is_first = known.stored.is_none();
+        let is_other = known.stored.as_ref().is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
         known.stored = Some((person.clone(), Instant::now()));
         let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
         self.store.put_chat_person(id, &sealed, seen)?;
-        if is_first && let Some(driver) = &self.chat.driver {
+        if is_other && let Some(driver) = &self.chat.driver {
             driver.order(Order::Pin(keys));
         }
         Ok(())
@@ -552,12 +571,19 @@ impl Core {
     }
 }
 
-/// Carries packets of the mesh over a link until it ends.
-async fn carry(link: Link, orders: tokio::sync::mpsc::Sender<Order>) {
+/// Without what moves a terminal's cursor or turns the reading direction: it comes from anybody.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')).collect()
+}
+
+/// Carries packets of the mesh over a link until it ends, or until the thread that speaks does.
+async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<Order>) {
     let (packets, end) = packet_link(NETWORK_PACKET, false, true);
-    // Chat was switched off meanwhile.
-    if orders.send(Order::Link(packets)).await.is_err() {
+    // Chat was switched off meanwhile; and nothing here keeps it on.
+    let Some(now) = orders.upgrade() else { return };
+    if now.send(Order::Link(packets)).await.is_err() {
         return;
     }
+    drop(now);
     packets_over(link.pipe, NETWORK_PACKET as u32, end).await;
 }

@@ -25,6 +25,7 @@ use crate::session::Sessions;
 pub use links::LinkId;
 pub use people::Person;
 pub use private::SayError;
+pub use room::pieces;
 
 use links::Link;
 use private::Outgoing;

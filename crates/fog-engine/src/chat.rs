@@ -107,22 +107,6 @@ pub(crate) fn state_from(word: &str) -> MessageState {
     [Queued, Carried, Sent, Delivered, Read, Failed].into_iter().find(|state| state.word() == word).unwrap_or(Received)
 }
 
-/// Cuts a text into pieces of at most `limit` bytes: at spaces where there are any, never inside a character.
-pub(crate) fn pieces(text: &str, limit: usize) -> Vec<String> {
-    let mut pieces = Vec::new();
-    let mut rest = text.trim();
-    while rest.len() > limit {
-        let end = rest.floor_char_boundary(limit);
-        let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > limit / 2).unwrap_or(end);
-        pieces.push(rest[..cut].trim_end().to_owned());
-        rest = rest[cut..].trim_start();
-    }
-    if !rest.is_empty() {
-        pieces.push(rest.to_owned());
-    }
-    pieces
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

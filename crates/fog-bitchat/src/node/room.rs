@@ -62,13 +62,14 @@ fn is_fresh(frame: &Frame, now: u64) -> bool {
     now.saturating_sub(frame.timestamp) < life
 }
 
-/// Cuts a text into pieces that everybody can verify: at spaces where there are any, never inside a character.
-fn pieces(text: &str) -> Vec<&str> {
+/// Cuts a text into pieces of at most `limit` bytes: at spaces where there are any, never inside a character.
+#[must_use]
+pub fn pieces(text: &str, limit: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text.trim();
-    while rest.len() > MAX_PIECE {
-        let end = rest.floor_char_boundary(MAX_PIECE);
-        let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > MAX_PIECE / 2).unwrap_or(end);
+    while rest.len() > limit {
+        let end = rest.floor_char_boundary(limit);
+        let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > limit / 2).unwrap_or(end);
         pieces.push(rest[..cut].trim_end());
         rest = rest[cut..].trim_start();
     }
@@ -82,7 +83,7 @@ impl Node {
     /// Says something to everybody. Long texts become several packets of less than 100 bytes, because iPhones
     /// verify no others with certainty. Gives the ids of the packets.
     pub fn say_to_all(&mut self, text: &str, now: u64) -> Vec<[u8; 16]> {
-        let pieces: Vec<String> = pieces(text).into_iter().map(str::to_owned).collect();
+        let pieces: Vec<String> = pieces(text, MAX_PIECE).into_iter().map(str::to_owned).collect();
         let mut ids = Vec::new();
         for piece in pieces {
             let frame = self.frame(Kind::MESSAGE, piece.into_bytes(), now).signed(&self.identity);
@@ -166,13 +167,13 @@ mod tests {
     #[test]
     fn long_texts_are_cut_where_people_would() {
         let words = "several words that together are a good deal longer than what fits into one packet of this protocol, as it happens, twice";
-        let cut = pieces(words);
+        let cut = pieces(words, MAX_PIECE);
         assert!(cut.len() == 2 && cut.iter().all(|piece| piece.len() <= MAX_PIECE), "{cut:?}");
         assert_eq!(cut.join(" "), words);
         let one = "ö".repeat(120);
-        let cut = pieces(&one);
+        let cut = pieces(&one, MAX_PIECE);
         assert!(cut.iter().all(|piece| piece.len() <= MAX_PIECE));
         assert_eq!(cut.concat(), one);
-        assert!(pieces("  ").is_empty());
+        assert!(pieces("  ", MAX_PIECE).is_empty());
     }
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use base64::Engine as _;
 use fog_api::{ApiError, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
-use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId};
+use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, pieces};
 use fog_store::{NewChat, WipeStep};
 use fog_types::ErrorKind;
 
 use super::Core;
-use crate::chat::{Body, Order, pieces};
+use crate::chat::{Body, Order};
 use crate::query::to_api;
 
 /// Longest private text: its length is one byte.
@@ -132,8 +132,8 @@ impl Core {
         let mut messages = Vec::new();
         for piece in pieces(text, MAX_PRIVATE) {
             let mid = new_mid();
-            messages.extend(self.store_mine(thread, piece.clone(), None, MessageState::Queued, &mid)?);
-            self.order_or_fail(thread, &mid.clone(), Order::Tell { to, mid, text: piece })?;
+            messages.extend(self.store_mine(thread, piece.to_owned(), None, MessageState::Queued, &mid)?);
+            self.order_or_fail(thread, &mid.clone(), Order::Tell { to, mid, text: piece.to_owned() })?;
         }
         Ok(messages)
     }

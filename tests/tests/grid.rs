@@ -34,7 +34,10 @@ fn state(bench: &Bench, id: &str) -> String {
 fn finished(bench: &Bench, id: &str, seconds: u64) -> Value {
     let done = wait_for("the end of the job", Duration::from_secs(seconds), || (state(bench, id) == "finished").then_some(()));
     if let Err(error) = done {
-        panic!("{error}: {:#}", bench.json(&["job", "show", id]).unwrap());
+        let mut job = bench.json(&["job", "show", id]).unwrap();
+        let waiting: Vec<Value> = job["tasks"].take().as_array().into_iter().flatten().filter(|task| task["state"] != "finished").cloned().collect();
+        let (places, peers) = (bench.json(&["job", "places", id]).unwrap(), bench.json(&["peers"]).unwrap());
+        panic!("{error}: {waiting:#?} {places:#} {peers:#} {}", job["grid"]);
     }
     bench.json(&["job", "show", id]).unwrap()
 }
@@ -47,6 +50,10 @@ fn jobs(bench: &Bench) -> Vec<Value> {
 fn a_job_goes_to_another_device_and_comes_back_verified() {
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
+    // Joining what was joined already cuts nobody off.
+    let again = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    b.json(&["network", "join", &again]).unwrap();
+    assert_eq!(b.friends(), 1);
     let peer = &a.json(&["peers"]).unwrap()[0];
     assert_eq!((peer["name"].as_str(), peer["path"].as_str()), (Some("ben"), Some("direct")), "{peer}");
     // Both are dialled at once, and on a busy machine either may be first.
@@ -83,12 +90,18 @@ fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
     let c = Bench::device("cleo").unwrap();
     a.invite(&[&c]).ok();
     b.kill();
+    // What comes with the offer: how far that is depends on how fast this machine is.
+    let given = wait_for("an offer to cleo", Duration::from_secs(60), || {
+        let places = a.json(&["job", "places", &id]).ok()?;
+        places.as_array()?.iter().find(|place| place["name"] == "cleo")?["units"].as_u64()
+    })
+    .unwrap();
     let begun = wait_for("cleo at work", Duration::from_secs(60), || {
         let status = c.json(&["status"]).ok()?;
         status["active"][0]["units"].as_u64().filter(|units| *units > 0)
     })
     .unwrap();
-    assert!(begun > 500_000_000, "cleo began at {begun} of {units} units: from the beginning");
+    assert!(given > 0 && begun >= given, "cleo was given {given} of {units} units and began at {begun}");
     let job = finished(&a, &id, 120);
     let saved = a.scratch().join("saved");
     a.json(&["job", "result", &id, "-o", saved.to_str().unwrap()]).unwrap();

@@ -31,6 +31,8 @@ struct Task {
     results: Vec<Given>,
     checkpoint: Option<(u64, NodeId, Content)>,
     sulking: BTreeMap<NodeId, u64>,
+    /// Turned away once as by a device that does not know who asks.
+    estranged: BTreeSet<NodeId>,
     /// Not offered before, after a failure.
     not_before: u64,
 }
@@ -69,7 +71,7 @@ pub struct Requester {
 impl Requester {
     /// A task that other nodes shall run.
     pub fn add(&mut self, task: TaskId, need: Need) {
-        let new = Task { need, leases: BTreeSet::new(), results: Vec::new(), checkpoint: None, sulking: BTreeMap::new(), not_before: 0 };
+        let new = Task { need, leases: BTreeSet::new(), results: Vec::new(), checkpoint: None, sulking: BTreeMap::new(), estranged: BTreeSet::new(), not_before: 0 };
         self.tasks.entry(task).or_insert(new);
         self.reconsider(task);
     }
@@ -201,8 +203,9 @@ impl Requester {
         self.resting.get(&node).is_some_and(|until| *until > now)
     }
 
-    /// A task was offered to a worker.
+    /// A task was offered to a worker, with the state that is known of it.
     pub fn offered(&mut self, id: LeaseId, task: TaskId, node: NodeId, now: u64) {
+        let units = self.checkpoint(task).map_or(0, |(units, _)| units);
         let Some(known) = self.tasks.get_mut(&task) else { return };
         // A node that was lost and is asked again has one lease, the new one.
         let mut gone: Vec<LeaseId> = known.leases.iter().filter(|id| self.leases.get(id).is_some_and(|lease| lease.node == node)).copied().collect();
@@ -217,7 +220,7 @@ impl Requester {
         for old in gone {
             self.forget(old);
         }
-        self.remember(id, Lease::new(task, node, LeaseState::Offered, now));
+        self.remember(id, Lease { units, ..Lease::new(task, node, LeaseState::Offered, now) });
         self.reconsider(task);
     }
 
@@ -279,8 +282,11 @@ impl Requester {
                 lease.since = now;
             }
             (Answer::Declined(why), Some(lease)) if lease.state == LeaseState::Offered => {
-                let is_momentary = matches!(why, Decline::Full | Decline::Resting);
-                if is_momentary {
+                let task = lease.task;
+                // One that has just come back says so to somebody it has not heard yet. It means it when it says so again.
+                let is_strange = why == Decline::NotWelcome && self.tasks.get_mut(&task).is_some_and(|known| known.estranged.insert(node));
+                let is_momentary = is_strange || matches!(why, Decline::Full | Decline::Resting);
+                if is_momentary || why == Decline::NotWelcome {
                     self.resting.insert(node, now + MOMENT);
                 }
                 self.end(id, format!("declined: {why:?}"), false, if is_momentary { now } else { now + SULK });

@@ -135,6 +135,23 @@ fn a_task_that_failed_waits_and_many_tasks_are_looked_at_in_turn() {
     assert!(!r.is_resting(node(1), 1001));
 }
 
+/// A device that has just come back does not know yet who asks: once is no reason to leave it alone for long.
+#[test]
+fn one_that_did_not_know_who_asks_is_asked_again_soon() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    let is_asked = |r: &mut Requester, now| r.wanting(20, now).iter().any(|(_, _, avoid)| !avoid.contains(&node(1))) && !r.is_resting(node(1), now);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_answer(lease(1), node(1), Answer::Declined(Decline::NotWelcome), 10);
+    assert!(!is_asked(&mut r, 11));
+    assert!(is_asked(&mut r, 3000));
+    // It knows by now, and means it.
+    r.offered(lease(2), task(0), node(1), 3000);
+    r.handle_answer(lease(2), node(1), Answer::Declined(Decline::NotWelcome), 3010);
+    assert!(!is_asked(&mut r, 60_000));
+    assert!(is_asked(&mut r, 63_011));
+}
+
 /// One that stands still for long is not waited for; when it goes on, it is.
 #[test]
 fn a_worker_that_stands_still_is_not_the_only_one_for_long() {

@@ -78,6 +78,7 @@ impl Core {
             return Err(refuse(ErrorKind::Storage, "no network can be joined, because the key of this device cannot be had; `fog doctor` says why"));
         }
         let what = what.trim();
+        let before = self.grid.joined.len();
         if what == LAN || what == OPEN {
             if !self.grid.joined.iter().any(|known| known.name == what) {
                 self.add_network(what, None)?;
@@ -98,8 +99,14 @@ impl Core {
                 self.add_network(&group.name.clone(), Some(&group))?;
             }
             self.remember_addresses(invite.node, &invite.addresses);
+            self.grid.known.insert(invite.node, Known::new(invite.addresses));
         }
-        self.restart_net();
+        if self.grid.joined.len() == before && self.grid.net.is_some() {
+            // A member already: nobody who is here is cut off for it.
+            self.call_known();
+        } else {
+            self.restart_net();
+        }
         Ok(Reply::Network(Box::new(self.network_view())))
     }
 

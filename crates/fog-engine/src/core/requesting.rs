@@ -274,7 +274,7 @@ impl Core {
         let Some(message) = self.spot_check_said(node, message)? else { return Ok(()) };
         match message {
             Message::Answer { lease, answer } => {
-                if let (Answer::Declined(Decline::Full | Decline::Resting | Decline::NotWelcome), Some(peer)) = (answer, self.grid.peers.get_mut(&node)) {
+                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, self.grid.peers.get_mut(&node)) {
                     // Until it says otherwise.
                     peer.capacity.free = 0;
                 }

@@ -287,21 +287,33 @@ fn meet_through_relay(symmetric: [bool; 2], tries: u32) -> u32 {
         let id = a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
         finished(&a, &id, 90);
         let path = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "ben").map(|peer| peer["path"].to_string());
-        // Punching takes a few round trips after the relayed meeting.
-        let punched = wait_for("punching", Duration::from_secs(20), || path().filter(|path| path.contains("direct")));
+        // Punching takes a few round trips after the relayed meeting. It often fails, so this is waited for in vain.
+        let punched = wait_for("punching", Duration::from_secs(7), || path().filter(|path| path.contains("direct")));
         direct += u32::from(punched.is_ok());
     }
     direct
 }
 
-#[test]
-fn devices_behind_two_routers_meet_through_a_relay() {
+fn behind_routers(name: &str, symmetric: [bool; 2]) {
     if skipped() || std::process::Command::new("nft").arg("--version").output().is_err() {
         return;
     }
     let tries = if is_full() { 17 } else { 1 };
-    for (name, symmetric) in [("cone and cone", [false, false]), ("cone and symmetric", [false, true]), ("symmetric and symmetric", [true, true])] {
-        let direct = meet_through_relay(symmetric, tries);
-        eprintln!("{name}: {direct} of {tries} direct, the others relayed");
-    }
+    let direct = meet_through_relay(symmetric, tries);
+    eprintln!("{name}: {direct} of {tries} direct, the others relayed");
+}
+
+#[test]
+fn devices_behind_two_routers_meet_through_a_relay() {
+    behind_routers("cone and cone", [false, false]);
+}
+
+#[test]
+fn devices_meet_through_a_relay_where_one_router_gives_each_connection_another_port() {
+    behind_routers("cone and symmetric", [false, true]);
+}
+
+#[test]
+fn devices_meet_through_a_relay_where_both_routers_do() {
+    behind_routers("symmetric and symmetric", [true, true]);
 }

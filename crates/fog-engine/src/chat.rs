@@ -5,7 +5,7 @@
 pub(crate) mod driver;
 mod vault;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Weak;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use fog_api::{MessageState, PersonView, RadioView};
 use fog_bitchat::{Delivery, PeerId, PeerKeys};
 use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 pub(crate) use driver::{Driver, Order};
 pub(crate) use vault::{Secrets, Vault};
@@ -69,6 +70,14 @@ pub(crate) struct Known {
     pub(crate) stored: Option<(Remembered, Instant)>,
 }
 
+/// Links to one device over a network.
+pub(crate) struct Linked {
+    /// When one was last opened, or tried.
+    pub(crate) at: Instant,
+    /// What lives as long as each link does, and ends it when told; the oldest first.
+    pub(crate) links: VecDeque<Weak<Notify>>,
+}
+
 #[derive(Default)]
 pub(crate) struct Chat {
     pub(crate) vault: Option<Vault>,
@@ -79,8 +88,8 @@ pub(crate) struct Chat {
     pub(crate) people: BTreeMap<String, Known>,
     pub(crate) radio: RadioView,
     pub(crate) clock_off: Option<i64>,
-    /// Devices that packets go to over a network: when that was tried, and what lives as long as the link does.
-    pub(crate) linked: BTreeMap<NodeId, (Instant, Weak<()>)>,
+    /// Devices that packets go to over a network.
+    pub(crate) linked: BTreeMap<NodeId, Linked>,
     pub(crate) last_chores: Option<Instant>,
     /// Messages stored since threads were last cut.
     pub(crate) stored: u32,

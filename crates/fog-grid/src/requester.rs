@@ -71,7 +71,8 @@ pub struct Requester {
 impl Requester {
     /// A task that other nodes shall run.
     pub fn add(&mut self, task: TaskId, need: Need) {
-        let new = Task { need, leases: BTreeSet::new(), results: Vec::new(), checkpoint: None, sulking: BTreeMap::new(), estranged: BTreeSet::new(), not_before: 0 };
+        let new =
+            Task { need, leases: BTreeSet::new(), results: Vec::new(), checkpoint: None, sulking: BTreeMap::new(), estranged: BTreeSet::new(), not_before: 0 };
         self.tasks.entry(task).or_insert(new);
         self.reconsider(task);
     }

@@ -7,7 +7,7 @@ use libp2p::gossipsub::{self, MessageAuthenticity, PeerScoreParams, PeerScoreThr
 use libp2p::kad::{self, store::MemoryStore};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, mdns, memory_connection_limits, ping, relay, upnp};
+use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, mdns, ping, relay, upnp};
 
 use crate::Config;
 
@@ -17,10 +17,23 @@ pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
 pub(crate) const RELAY_HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
 const IDENTIFY: &str = "/fog/1";
 
+/// No more connections once this process uses a gigabyte.
+#[cfg(not(target_os = "ios"))]
+type Memory = libp2p::memory_connection_limits::Behaviour;
+#[cfg(target_os = "ios")]
+type Memory = libp2p::swarm::dummy::Behaviour;
+
+fn memory() -> Memory {
+    #[cfg(not(target_os = "ios"))]
+    return Memory::with_max_bytes(1 << 30);
+    #[cfg(target_os = "ios")]
+    return Memory {};
+}
+
 #[derive(NetworkBehaviour)]
 pub(crate) struct Parts {
     limits: connection_limits::Behaviour,
-    memory: memory_connection_limits::Behaviour,
+    memory: Memory,
     pub(crate) identify: identify::Behaviour,
     ping: ping::Behaviour,
     pub(crate) kad: kad::Behaviour<MemoryStore>,
@@ -86,7 +99,7 @@ impl Parts {
         });
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
-            memory: memory_connection_limits::Behaviour::with_max_bytes(1 << 30),
+            memory: memory(),
             identify: identify::Behaviour::new(
                 identify::Config::new(IDENTIFY.to_owned(), key.public())
                     .with_agent_version(format!("fog-compute/{}", env!("CARGO_PKG_VERSION")))

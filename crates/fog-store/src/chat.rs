@@ -54,7 +54,7 @@ pub enum WipeStep {
     Keys,
     /// Messages and files.
     Messages,
-    /// People.
+    /// People, groups and what was carried.
     People,
     /// What the database file still holds of deleted pages.
     Pages,
@@ -240,21 +240,46 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn chat_people(&self) -> Result<Vec<(String, Vec<u8>, UnixMillis)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT peer, sealed, seen_ms FROM chat_people ORDER BY seen_ms DESC LIMIT 10000")?;
+        let mut query = self.db.prepare_cached("SELECT peer, sealed, seen_ms FROM chat_people")?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, UnixMillis(row.get(2)?))))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Remembers somebody.
+    /// Remembers somebody. Beyond `keep` people those go who were not marked and not heard for longest.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put_chat_person(&mut self, peer: &str, sealed: &[u8], seen: UnixMillis) -> Result<(), StoreError> {
+    pub fn put_chat_person(&mut self, peer: &str, sealed: &[u8], seen: UnixMillis, is_marked: bool, keep: u32) -> Result<(), StoreError> {
         self.db.execute(
-            "INSERT INTO chat_people (peer, sealed, seen_ms) VALUES (?1, ?2, ?3)
-             ON CONFLICT (peer) DO UPDATE SET sealed = excluded.sealed, seen_ms = excluded.seen_ms",
-            params![peer, sealed, seen.0],
+            "INSERT INTO chat_people (peer, sealed, seen_ms, is_marked) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (peer) DO UPDATE SET sealed = excluded.sealed, seen_ms = excluded.seen_ms, is_marked = excluded.is_marked",
+            params![peer, sealed, seen.0, is_marked],
         )?;
+        let count: u32 = self.db.query_row("SELECT count(*) FROM chat_people", [], |row| row.get(0))?;
+        if count > keep {
+            self.db.execute(
+                "DELETE FROM chat_people WHERE peer IN (SELECT peer FROM chat_people WHERE peer <> ?1 ORDER BY is_marked, seen_ms LIMIT ?2)",
+                params![peer, count - keep],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What the protocol wrote down under a name, sealed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chat_state(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.query_row("SELECT sealed FROM chat_state WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+    }
+
+    /// Writes down what the protocol has to know after a start.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_chat_state(&mut self, name: &str, sealed: &[u8]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO chat_state (name, sealed) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed";
+        self.db.execute(sql, params![name, sealed])?;
         Ok(())
     }
 
@@ -279,7 +304,7 @@ impl Store {
                  PRAGMA wal_checkpoint(TRUNCATE);",
             )?,
             WipeStep::Messages => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_messages;")?,
-            WipeStep::People => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_people;")?,
+            WipeStep::People => self.db.execute_batch("PRAGMA secure_delete = ON; DELETE FROM chat_people; DELETE FROM chat_state;")?,
             WipeStep::Pages => self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")?,
             WipeStep::Done => self.db.execute_batch("DELETE FROM chat_wiping;")?,
         }
@@ -334,12 +359,27 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_people_those_that_were_marked_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        for (n, (peer, is_marked)) in [("anna", true), ("ben", false), ("cleo", false), ("dora", false)].into_iter().enumerate() {
+            store.put_chat_person(peer, b"", UnixMillis(NOW.0 + n as i64), is_marked, 3).unwrap();
+        }
+        let people: Vec<String> = store.chat_people().unwrap().into_iter().map(|(peer, _, _)| peer).collect();
+        assert_eq!(people, ["anna", "cleo", "dora"]);
+        store.put_chat_state("groups", b"1").unwrap();
+        store.put_chat_state("groups", b"2").unwrap();
+        assert_eq!(store.chat_state("groups").unwrap().as_deref(), Some(&b"2"[..]));
+    }
+
+    #[test]
     fn a_wipe_goes_on_after_a_crash_at_any_step_and_leaves_nothing() {
         for crash in 0..WipeStep::ALL.len() {
             let folder = tempfile::tempdir().unwrap();
             let mut store = Store::open(folder.path()).unwrap();
             store.put_chat_keys(b"the sealed key of everything").unwrap();
-            store.put_chat_person("anna", b"secret person", NOW).unwrap();
+            store.put_chat_person("anna", b"secret person", NOW, false, 10).unwrap();
+            store.put_chat_state("groups", b"secret group").unwrap();
             store.add_chat(&message("anna", "1", false), NOW).unwrap();
             for step in &WipeStep::ALL[..crash] {
                 store.wipe_chat(*step).unwrap();
@@ -354,10 +394,11 @@ mod tests {
             }
             assert!(!store.is_wiping_chat().unwrap());
             assert!(store.chat_threads().unwrap().is_empty() && store.chat_people().unwrap().is_empty());
+            assert_eq!(store.chat_state("groups").unwrap(), None);
             drop(store);
             for file in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|file| file.path().is_file()) {
                 let bytes = std::fs::read(file.path()).unwrap();
-                for secret in [&b"the sealed key"[..], b"secret person", b"secret words"] {
+                for secret in [&b"the sealed key"[..], b"secret person", b"secret words", b"secret group"] {
                     assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{:?} after a crash at {crash}", file.path());
                 }
             }

@@ -1,6 +1,7 @@
 //! Chat: switched on and off, and what is heard.
 
-use std::sync::{Arc, Weak};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog_api::{ChatFileView, ChatMessage, ChatView, EventBody, MessageState, Notice, PersonLink, PersonView, ThreadView};
@@ -9,12 +10,15 @@ use fog_grid::Relation;
 use fog_store::{ChatRow, NewChat, StoreError, WipeStep};
 use fog_transport::{Channel, Link, packet_link, packets_over};
 use fog_types::{NodeId, UnixMillis};
+use tokio::sync::Notify;
 
 use super::Core;
-use crate::chat::{Body, ChatNews, Driver, Known, Order, Remembered, Secrets, Vault, state_from, state_of};
+use crate::chat::{Body, ChatNews, Driver, Known, Linked, Order, Remembered, Secrets, Vault, state_from, state_of};
 
 /// Longest packet over a network: files go whole there.
 const NETWORK_PACKET: usize = 64 << 10;
+/// Links to one device.
+const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
 const LINK_AGAIN: Duration = Duration::from_secs(5);
 /// How long one may take to be opened.
@@ -24,6 +28,8 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(600);
 const CHORES: Duration = Duration::from_secs(600);
 /// Messages kept of one thread.
 const MAX_THREAD: u32 = 20_000;
+/// People who are remembered.
+const MAX_PEOPLE: u32 = 10_000;
 /// Messages of all threads.
 const MAX_MESSAGES: u32 = 200_000;
 /// Messages of one person that are stored at once, and for each second: what was missed comes at once. Everybody
@@ -475,7 +481,8 @@ impl Core {
         let is_other = known.stored.as_ref().is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
         known.stored = Some((person.clone(), Instant::now()));
         let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
-        self.store.put_chat_person(id, &sealed, seen)?;
+        let is_marked = person.is_verified || person.is_favourite || person.is_blocked;
+        self.store.put_chat_person(id, &sealed, seen, is_marked, MAX_PEOPLE)?;
         if is_other && let Some(driver) = &self.chat.driver {
             driver.order(Order::Pin(keys));
         }
@@ -524,9 +531,9 @@ impl Core {
         let peers: Vec<NodeId> = self.grid.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
         for node in peers {
             let waits = match self.chat.linked.get(&node) {
-                Some((at, alive)) => alive.strong_count() > 0 || at.elapsed() < LINK_AGAIN,
+                Some(known) => known.at.elapsed() < LINK_AGAIN || known.links.iter().any(|link| link.strong_count() > 0),
                 None if me > node => {
-                    self.chat.linked.insert(node, (Instant::now(), Weak::new()));
+                    self.chat.linked.insert(node, Linked { at: Instant::now(), links: VecDeque::new() });
                     true
                 }
                 None => false,
@@ -538,9 +545,8 @@ impl Core {
             let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) else { return };
             let (transport, orders) = (net.as_transport(), driver.orders());
             net.spawn(async move {
-                let _alive = alive;
                 match tokio::time::timeout(OPENING, transport.open(node, Channel::Chat)).await {
-                    Ok(Ok(link)) => carry(link, orders).await,
+                    Ok(Ok(link)) => carry(link, orders, alive).await,
                     Ok(Err(error)) => tracing::debug!(%node, %error, "no chat link"),
                     Err(_) => tracing::debug!(%node, "no chat link in time"),
                 }
@@ -548,10 +554,19 @@ impl Core {
         }
     }
 
-    /// What lives as long as a link to a device does.
-    fn alive(&mut self, node: NodeId) -> Arc<()> {
-        let alive = Arc::new(());
-        self.chat.linked.insert(node, (Instant::now(), Arc::downgrade(&alive)));
+    /// What lives as long as a link to a device does, and ends it when told.
+    fn alive(&mut self, node: NodeId) -> Arc<Notify> {
+        let alive = Arc::new(Notify::new());
+        let known = self.chat.linked.entry(node).or_insert_with(|| Linked { at: Instant::now(), links: VecDeque::new() });
+        known.at = Instant::now();
+        known.links.retain(|link| link.strong_count() > 0);
+        known.links.push_back(Arc::downgrade(&alive));
+        // Both sides may open one at once, and one of before may not have been seen to end. More is no use to anybody.
+        while known.links.len() > MAX_LINKS {
+            if let Some(oldest) = known.links.pop_front().and_then(|oldest| oldest.upgrade()) {
+                oldest.notify_one();
+            }
+        }
         alive
     }
 
@@ -563,10 +578,7 @@ impl Core {
         let alive = self.alive(link.node);
         if let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) {
             let orders = driver.orders();
-            net.spawn(async move {
-                let _alive = alive;
-                carry(link, orders).await;
-            });
+            net.spawn(carry(link, orders, alive));
         }
     }
 }
@@ -576,8 +588,8 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')).collect()
 }
 
-/// Carries packets of the mesh over a link until it ends, or until the thread that speaks does.
-async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<Order>) {
+/// Carries packets of the mesh over a link until it ends, until the thread that speaks does, or until it is told to.
+async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<Order>, alive: Arc<Notify>) {
     let (packets, end) = packet_link(NETWORK_PACKET, false, true);
     // Chat was switched off meanwhile; and nothing here keeps it on.
     let Some(now) = orders.upgrade() else { return };
@@ -585,5 +597,8 @@ async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<Order>) {
         return;
     }
     drop(now);
-    packets_over(link.pipe, NETWORK_PACKET as u32, end).await;
+    tokio::select! {
+        () = packets_over(link.pipe, NETWORK_PACKET as u32, end) => {}
+        () = alive.notified() => {}
+    }
 }

@@ -29,5 +29,13 @@ CREATE INDEX chat_messages_waiting ON chat_messages (state) WHERE state IN ('que
 CREATE TABLE chat_people (
   peer TEXT PRIMARY KEY,
   sealed BLOB NOT NULL,
-  seen_ms INTEGER NOT NULL
+  seen_ms INTEGER NOT NULL,
+  is_marked INTEGER NOT NULL DEFAULT 0    -- as a favourite, verified or blocked: goes last
+) STRICT, WITHOUT ROWID;
+CREATE INDEX chat_people_by_use ON chat_people (is_marked, seen_ms);
+
+-- What the protocol has to know after a start: groups, what is carried for others, one-time keys.
+CREATE TABLE chat_state (
+  name TEXT PRIMARY KEY,
+  sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;

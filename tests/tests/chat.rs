@@ -230,3 +230,37 @@ fn chat_that_is_off_says_so_and_bluetooth_that_is_missing_too() {
     ok(&bench, &["chat", "send", "to nobody"]);
     assert_eq!(texts(&bench, &[]), ["to nobody"]);
 }
+
+/// Somebody who knows neither what it says nor, until they meet, whom it is for brings a text to who was away.
+#[test]
+fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
+    let (mut anna, mut ben, mut cleo) = (person("anna"), person("ben"), person("cleo"));
+    anna.invite(&[&ben, &cleo]).unwrap();
+    let cleo_id = sees(&anna, "cleo")["id"].as_str().unwrap().to_owned();
+    sees(&cleo, "anna");
+    sees(&anna, "ben");
+    // Ben and Cleo have each other's address for later.
+    wait_for("ben and cleo", PATIENCE, || (ben.friends() == 2 && cleo.friends() == 2).then_some(())).unwrap();
+    ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "120", "hello"]);
+    ok(&cleo, &["shutdown"]);
+    cleo.kill();
+    wait_for("cleo to be gone", PATIENCE, || {
+        let people = anna.json(&["chat", "people"]).ok()?;
+        people.as_array()?.iter().any(|person| person["id"] == cleo_id && person["link"] == "gone").then_some(())
+    })
+    .unwrap();
+    ok(&anna, &["chat", "send", "--to", "cleo", "carried by ben"]);
+    wait_for("ben to carry it", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "carried").then_some(())).unwrap();
+    assert!(ben.fog(&["chat", "people"]).unwrap().stderr.windows(9).any(|part| part == b"carries 1"), "{}", ben.log());
+    // Anna leaves; Ben's device starts anew, with what it carries.
+    anna.kill();
+    std::thread::sleep(Duration::from_secs(2));
+    ben.kill();
+    ben.start().unwrap();
+    cleo.start().unwrap();
+    wait_for("the letter", PATIENCE, || texts(&cleo, &["--to", "anna"]).contains(&"carried by ben".to_owned()).then_some(())).unwrap();
+    // When the two are together again, Anna hears that it arrived, and Cleo has it once.
+    anna.start().unwrap();
+    wait_for("the receipt", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "delivered").then_some(())).unwrap();
+    assert_eq!(texts(&cleo, &["--to", "anna"]), ["hello", "carried by ben"]);
+}

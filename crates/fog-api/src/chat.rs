@@ -21,6 +21,8 @@ pub struct ChatView {
     pub people: Vec<PersonView>,
     /// The room and private chats, the newest first.
     pub threads: Vec<ThreadView>,
+    /// Messages that this device carries to who cannot be reached by their authors.
+    pub carried: u32,
 }
 
 /// What Bluetooth does.

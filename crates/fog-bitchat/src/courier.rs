@@ -14,7 +14,7 @@ const MAX_CIPHERTEXT: usize = 16_384;
 /// Most copies of a letter that are under way.
 const MAX_COPIES: u8 = 8;
 /// Milliseconds a letter may be carried, and how wrong a clock may be.
-const LIFE: u64 = 24 * 3_600_000;
+pub(crate) const LIFE: u64 = 24 * 3_600_000;
 const SLACK: u64 = 3_600_000;
 /// Noise X before its payload: ephemeral key, sealed static key, tag.
 const OVERHEAD: usize = 32 + 48 + 16;

@@ -3,6 +3,7 @@
 //! Bytes and time come in through `handle_*`, what is to be sent and what happened come out of `poll_*`. Times
 //! are milliseconds; those on packets count from 1970.
 
+mod letters;
 mod links;
 mod people;
 mod private;
@@ -54,6 +55,8 @@ pub struct Config {
 pub enum Delivery {
     /// It waits for its recipient.
     Queued,
+    /// Others carry it to its recipient.
+    Carried,
     /// It is on the air.
     Sent,
     /// It arrived.
@@ -143,6 +146,7 @@ pub struct Node {
     next_sync: u64,
     next_housekeeping: u64,
     clock: people::ClockCheck,
+    mail: letters::Mail,
 }
 
 impl Node {
@@ -170,6 +174,7 @@ impl Node {
             next_sync: 0,
             next_housekeeping: 0,
             clock: people::ClockCheck::default(),
+            mail: letters::Mail::default(),
         }
     }
 
@@ -224,6 +229,7 @@ impl Node {
         if self.links.is_empty() {
             return;
         }
+        self.hand_out(now);
         if now >= self.next_announce {
             self.announce(now);
         }

@@ -89,8 +89,8 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
 fn state_words(state: MessageState) -> &'static str {
     match state {
         MessageState::Received => "received",
-        MessageState::Queued => "waits until they are here; it is kept for a day",
-        MessageState::Carried => "somebody carries it",
+        MessageState::Queued => "waits until they are here, or somebody who carries it; it is kept for a day",
+        MessageState::Carried => "somebody carries it; it arrives when they meet",
         MessageState::Sent => "sent",
         MessageState::Delivered => "delivered",
         MessageState::Read => "read",
@@ -175,6 +175,9 @@ fn explain(view: &ChatView) {
         eprintln!("Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway.");
     } else if view.people.iter().all(|person| person.link == PersonLink::Gone) {
         eprintln!("Nobody is near.");
+    }
+    if view.carried > 0 {
+        eprintln!("This device carries {} message(s) for others to people who cannot be reached now.", view.carried);
     }
     if let Some(millis) = view.clock_off_ms {
         let direction = if millis > 0 { "behind" } else { "ahead of" };
@@ -285,7 +288,9 @@ fn tail_line(body: &EventBody, seen: &mut std::collections::BTreeMap<i64, Messag
             })
         }
         EventBody::ChatPerson(person) => Some(json!({ "type": "person", "person": person })),
-        EventBody::Chat(view) => Some(json!({ "type": "chat", "is_on": view.is_on, "radio": view.radio, "clock_off_ms": view.clock_off_ms })),
+        EventBody::Chat(view) => {
+            Some(json!({ "type": "chat", "is_on": view.is_on, "carried": view.carried, "radio": view.radio, "clock_off_ms": view.clock_off_ms }))
+        }
         _ => None,
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum ChatNews {
     Refused { to: PeerId, mid: String, why: fog_bitchat::SayError },
     /// Bluetooth.
     Radio(RadioView),
+    /// Letters that are carried for others.
+    Mail { state: Vec<u8>, letters: u32 },
 }
 
 /// What is sealed in a message's row.
@@ -87,6 +89,8 @@ pub(crate) struct Chat {
     pub(crate) me: Option<PeerKeys>,
     pub(crate) people: BTreeMap<String, Known>,
     pub(crate) radio: RadioView,
+    /// Letters that are carried for others.
+    pub(crate) letters: u32,
     pub(crate) clock_off: Option<i64>,
     /// Devices that packets go to over a network.
     pub(crate) linked: BTreeMap<NodeId, Linked>,
@@ -103,6 +107,7 @@ pub(crate) struct Chat {
 pub(crate) fn state_of(delivery: Delivery) -> MessageState {
     match delivery {
         Delivery::Queued => MessageState::Queued,
+        Delivery::Carried => MessageState::Carried,
         Delivery::Sent => MessageState::Sent,
         Delivery::Delivered => MessageState::Delivered,
         Delivery::Read => MessageState::Read,

@@ -2,6 +2,8 @@
 //! Transactions on Evolutionary Computation 6(2), 2002): fast non-dominated sorting, crowding distance,
 //! elitism, and constraints handled by dominance, with no weights.
 
+use std::cmp::Ordering;
+
 use rand::{Rng, RngExt as _};
 
 /// What an individual is worth: every objective is to be small; `violation` is 0 when it is allowed.
@@ -148,57 +150,25 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
 
 /// Fronts of indices: the first is dominated by nobody, the next only by the first, and so on.
 ///
-/// With two objectives and no constraint broken in O(n log n) by sorting (Jensen 2003), else in O(m n²) as
-/// in the paper.
+/// Sorted so that nobody dominates who comes before, each goes to the first front none of which dominates it, found
+/// by halving (ENS-BS, Zhang et al. 2015). With two objectives and no constraint broken only the last of a front
+/// is looked at: O(n log n) (Jensen 2003).
 #[must_use]
 pub fn non_dominated_sort<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
-    if M == 2 && worths.iter().all(|worth| worth.violation <= 0.0) {
-        return sort_two(worths);
-    }
-    let count = worths.len();
-    let mut dominated_by = vec![0usize; count];
-    let mut dominates: Vec<Vec<usize>> = vec![Vec::new(); count];
-    for a in 0..count {
-        for b in a + 1..count {
-            if worths[a].dominates(worths[b]) {
-                dominates[a].push(b);
-                dominated_by[b] += 1;
-            } else if worths[b].dominates(worths[a]) {
-                dominates[b].push(a);
-                dominated_by[a] += 1;
-            }
-        }
-    }
-    let mut fronts = Vec::new();
-    let mut front: Vec<usize> = (0..count).filter(|at| dominated_by[*at] == 0).collect();
-    while !front.is_empty() {
-        let mut next = Vec::new();
-        for at in &front {
-            for beaten in &dominates[*at] {
-                dominated_by[*beaten] -= 1;
-                if dominated_by[*beaten] == 0 {
-                    next.push(*beaten);
-                }
-            }
-        }
-        fronts.push(std::mem::replace(&mut front, next));
-    }
-    fronts
-}
-
-/// In order of the first objective each goes to the first front whose last one does not dominate it.
-fn sort_two<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
-    let key = |at: usize| (worths[at].objectives[0], worths[at].objectives[M - 1]);
+    let has_one_in_question = M == 2 && worths.iter().all(|worth| worth.violation <= 0.0);
     let mut order: Vec<usize> = (0..worths.len()).collect();
     order.sort_by(|a, b| {
-        let ((a0, a1), (b0, b1)) = (key(*a), key(*b));
-        a0.total_cmp(&b0).then(a1.total_cmp(&b1))
+        let (a, b) = (worths[*a], worths[*b]);
+        let objectives = || a.objectives.iter().zip(&b.objectives).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
+        a.violation.max(0.0).total_cmp(&b.violation.max(0.0)).then_with(|| objectives().unwrap_or(Ordering::Equal))
     });
     let mut fronts: Vec<Vec<usize>> = Vec::new();
     for at in order {
-        // The last of a front has the smallest second objective of it; fronts are sorted by that.
-        let beats = |front: &Vec<usize>| front.last().is_some_and(|last| worths[*last].dominates(worths[at]));
-        let place = fronts.partition_point(beats);
+        let beats = |one: &usize| worths[*one].dominates(worths[at]);
+        let place = fronts.partition_point(|front| {
+            // Who came last is nearest, and most likely to dominate.
+            if has_one_in_question { front.last().is_some_and(beats) } else { front.iter().rev().any(beats) }
+        });
         match fronts.get_mut(place) {
             Some(front) => front.push(at),
             None => fronts.push(vec![at]),

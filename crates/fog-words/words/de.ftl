@@ -507,6 +507,10 @@ chat-private-empty = Hier wurde noch nichts gesagt. Nur ihr zwei könnt lesen, w
 chat-yesterday = Gestern
 chat-state-queued = wartet
 chat-state-carried = wird von anderen getragen
+chat-carries = Dieses Gerät trägt { $count ->
+    [one] { $count } Nachricht
+   *[other] { $count } Nachrichten
+} für andere, verschlossen, zu Leuten, die gerade nicht zu erreichen sind.
 chat-state-sent = gesendet
 chat-state-delivered = angekommen
 chat-state-read = gelesen

@@ -507,6 +507,10 @@ chat-private-empty = Nothing was said yet. Only the two of you can read what is 
 chat-yesterday = Yesterday
 chat-state-queued = waiting
 chat-state-carried = carried by others
+chat-carries = This device carries { $count ->
+    [one] { $count } message
+   *[other] { $count } messages
+} for others, sealed, to who cannot be reached now.
 chat-state-sent = sent
 chat-state-delivered = delivered
 chat-state-read = read

@@ -119,6 +119,7 @@ impl Node {
             self.link_changed(before, now);
         }
         self.link_changed(peer, now);
+        self.link_bound(link, now);
     }
 
     /// A link to somebody, if there is one: the best of several.

@@ -155,6 +155,7 @@ impl Node {
             self.person_changed(frame.sender);
         }
         if is_new {
+            self.bring(frame.sender, now);
             // They may not have heard this node yet.
             self.next_announce = self.next_announce.min(now + 500);
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Delivery, Event, Node};
 use crate::announce::Capabilities;
+use crate::courier::Letter;
 use crate::file::FilePacket;
 use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
@@ -22,11 +23,14 @@ const MAX_TRIES: u32 = 8;
 
 /// Something that is not known to have arrived.
 pub(super) struct Outgoing {
-    id: String,
-    inner: Inner,
-    queued: u64,
+    pub(super) id: String,
+    pub(super) inner: Inner,
+    pub(super) queued: u64,
     sent: Option<u64>,
     tries: u32,
+    /// Sealed for others to carry, and who does.
+    pub(super) letter: Option<Letter>,
+    pub(super) couriers: Vec<PeerId>,
 }
 
 /// Why something private cannot be said.
@@ -75,7 +79,7 @@ impl Node {
         if queue.len() >= MAX_QUEUED {
             return Err(SayError::Full);
         }
-        queue.push_back(Outgoing { id: id.clone(), inner, queued: now, sent: None, tries: 0 });
+        queue.push_back(Outgoing { id: id.clone(), inner, queued: now, sent: None, tries: 0, letter: None, couriers: Vec::new() });
         self.say(Event::Delivery { to, id, state: Delivery::Queued });
         self.try_one(to, now);
         Ok(())

@@ -107,6 +107,8 @@ impl Node {
                 }
                 true
             }
+            Kind::COURIER if is_for_me => self.letter(frame, now),
+            Kind::PREKEYS => self.offered_prekeys(frame, now),
             Kind::PING if is_for_me => {
                 self.pinged(frame, link, now);
                 true

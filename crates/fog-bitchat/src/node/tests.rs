@@ -2,6 +2,9 @@ use super::*;
 use crate::identity::Identity;
 use crate::{Raw, SayError};
 
+#[path = "letters_tests.rs"]
+mod letters;
+
 const START: u64 = 1_750_000_000_000;
 
 /// Nodes and the links between them; the air loses nothing and takes 5 ms.

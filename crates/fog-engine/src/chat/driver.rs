@@ -23,6 +23,8 @@ const HEARD: usize = 64;
 const BLOCKED: Duration = Duration::from_millis(10);
 /// From here a clock was set.
 const CLOCK_JUMP_MS: u64 = 2_000;
+/// Letters that are carried are written down at most so often.
+const MAIL_EVERY: Duration = Duration::from_secs(1);
 /// Time for a goodbye to leave.
 const GOODBYE: Duration = Duration::from_millis(200);
 
@@ -44,6 +46,8 @@ pub(crate) enum Order {
     Verify { peer: PeerId, noise: [u8; 32] },
     /// Keys of somebody from before.
     Pin(PeerKeys),
+    /// Whether somebody's letters are carried before those of others.
+    Favour(PeerId, bool),
     /// Another name.
     Rename(String),
     /// A link over a network.
@@ -61,8 +65,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// `pins` are the keys of people who are remembered.
-    pub(crate) fn start(identity: Identity, nickname: String, pins: Vec<PeerKeys>, to: mpsc::Sender<core::Message>) -> std::io::Result<Self> {
+    /// `known` are the keys of people who are remembered, and whether they are favourites; `mail` the letters that
+    /// are carried.
+    pub(crate) fn start(
+        identity: Identity,
+        nickname: String,
+        known: Vec<(PeerKeys, bool)>,
+        mail: Vec<u8>,
+        to: mpsc::Sender<core::Message>,
+    ) -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (orders, inbox) = mpsc::channel(ORDERS);
@@ -70,8 +81,13 @@ impl Driver {
         let saves_power = Arc::new(AtomicBool::new(false));
         let saves = saves_power.clone();
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
-            let mut node = Node::new(identity, Config { nickname, capabilities: Capabilities::PRIVATE_MEDIA }, rand::random());
-            pins.into_iter().for_each(|keys| node.pin(keys));
+            let capabilities = Capabilities::PRIVATE_MEDIA.and(Capabilities::PREKEYS);
+            let mut node = Node::new(identity, Config { nickname, capabilities }, rand::random());
+            for (keys, is_favourite) in known {
+                node.pin(keys);
+                node.set_favourite(keys.peer(), is_favourite);
+            }
+            node.restore_mail(&mail, unix());
             let to = Listener { number, to };
             runtime.block_on(Running::new(node, to, saves).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
@@ -134,6 +150,8 @@ struct Running {
     radio_view: fog_api::RadioView,
     saves_power: Arc<AtomicBool>,
     clock: Clock,
+    /// What was last said of the letters that are carried, and when.
+    mail: Option<(u64, Instant)>,
 }
 
 /// Milliseconds since 1970 that go forward evenly, and follow this device's clock when it is set.
@@ -177,6 +195,7 @@ impl Running {
             radio_view: fog_api::RadioView::default(),
             saves_power,
             clock: Clock::new(),
+            mail: None,
         }
     }
 
@@ -236,6 +255,11 @@ impl Running {
                 return false;
             }
         }
+        let version = self.node.mail_version();
+        if self.mail.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
+            self.mail = Some((version, Instant::now()));
+            return self.to.say(ChatNews::Mail { state: self.node.mail_state(), letters: self.node.letters() as u32 }).await;
+        }
         true
     }
 
@@ -261,6 +285,7 @@ impl Running {
             Order::Forget(peer) => return self.node.forget_outbox(peer),
             Order::Verify { peer, noise } => return self.node.verify(peer, noise, now),
             Order::Pin(keys) => return self.node.pin(keys),
+            Order::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
             Order::Rename(name) => return self.node.rename(name, now),
             Order::Link(link) => return self.open(link),
             Order::Radio(wish) => return self.switch_radio(wish),

@@ -250,6 +250,9 @@ impl Core {
             PersonChange::Verified(on) => person.is_verified = on,
         })
         .map_err(to_api)?;
+        if let (Some(peer), PersonChange::Favourite(on), Some(driver)) = (PeerId::parse(&id), change, &self.chat.driver) {
+            driver.order(Order::Favour(peer, on));
+        }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
             // What waits for them is not sent, now or after a start.
             for row in self.store.chat_waiting().map_err(to_api)?.into_iter().filter(|row| row.thread == id) {

@@ -17,6 +17,8 @@ use crate::chat::{Body, ChatNews, Driver, Known, Linked, Order, Remembered, Secr
 
 /// Longest packet over a network: files go whole there.
 const NETWORK_PACKET: usize = 64 << 10;
+/// Under which letters that are carried are written down.
+const LETTERS: &str = "letters";
 /// Links to one device.
 const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
@@ -111,10 +113,12 @@ impl Core {
     fn start_chat(&mut self) -> Result<(), StoreError> {
         let Some(secrets) = self.open_vault()? else { return Ok(()) };
         let identity = secrets.identity();
-        let pins = self.chat.people.values().filter_map(|known| known.keys).collect();
+        let known = self.chat.people.values().filter_map(|known| Some((known.keys?, known.view.is_favourite))).collect();
+        let sealed = self.store.chat_state(LETTERS)?;
+        let mail = self.chat.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(LETTERS.as_bytes(), &sealed)).unwrap_or_default();
         let nickname = self.nickname();
         self.chat.told = (nickname.clone(), None);
-        match Driver::start(identity, nickname, pins, self.to_self.clone()) {
+        match Driver::start(identity, nickname, known, mail, self.to_self.clone()) {
             Ok(driver) => {
                 self.chat.driver = Some(driver);
                 self.say_again_what_waits()?;
@@ -190,6 +194,7 @@ impl Core {
         }
         self.chat.linked.clear();
         self.chat.radio = fog_api::RadioView::default();
+        self.chat.letters = 0;
         self.chat.clock_off = None;
         self.chat.told = (String::new(), None);
     }
@@ -226,6 +231,7 @@ impl Core {
             radio,
             clock_off_ms: self.chat.clock_off,
             people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
+            carried: self.chat.letters,
             threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
         }
     }
@@ -277,6 +283,15 @@ impl Core {
             ChatNews::Refused { to, mid, why } => {
                 tracing::debug!(%to, %why, "not taken");
                 self.got_further(&to.to_string(), &mid, MessageState::Failed)?;
+            }
+            ChatNews::Mail { state, letters } => {
+                if let Some(vault) = &self.chat.vault {
+                    self.store.put_chat_state(LETTERS, &vault.seal(LETTERS.as_bytes(), &state))?;
+                }
+                if self.chat.letters != letters {
+                    self.chat.letters = letters;
+                    self.announce_chat();
+                }
             }
             ChatNews::Event(event) => self.chat_event(event)?,
         }

@@ -17,6 +17,7 @@ pub fn Room(view: Memo<ChatView>) -> impl IntoView {
     view! {
         <p class="meta">{move || words().with("chat-you-are", &[("name", me().into())])}</p>
         <Map view />
+        {move || view.with(|view| (view.carried > 0).then(|| words().with("chat-carries", &[("count", view.carried.into())]))).map(|text| view! { <p class="meta" id="carried">{text}</p> })}
         <Show when=move || !order.with(Vec::is_empty) fallback=|| view! { <p class="meta">{move || t("chat-nobody-known")}</p> }>
             <ul class="people" id="people" aria-label=move || t("chat-people")>
                 <For each=move || order.get() key=Clone::clone let:id><PersonLine id view /></For>

@@ -1,0 +1,279 @@
+//! Letters: what others carry for this node, what it carries for them, and what arrives that way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Delivery, Event, LinkId, Node};
+use crate::announce::Capabilities;
+use crate::bytes::Reader;
+use crate::courier::{Letter, Prekeys};
+use crate::frame::{Frame, Kind};
+use crate::identity::PeerId;
+use crate::inner::Inner;
+
+/// Milliseconds that a text waits for its recipient before somebody else gets a letter.
+const WAIT: u64 = 10_000;
+/// Who gets one.
+const COURIERS: usize = 3;
+/// Letters that are carried, those of people who are no favourites, and those of one of either.
+const MAX_CARRIED: usize = 40;
+const MAX_OF_OTHERS: usize = 20;
+const MAX_OF_FAVOURITE: usize = 5;
+const MAX_OF_ONE: usize = 2;
+/// Milliseconds between two tries to bring a letter to somebody who is not linked.
+const AGAIN: u64 = 600_000;
+/// Whose one-time keys are known, and how long they are used, in milliseconds.
+const MAX_BUNDLES: usize = 200;
+const BUNDLE_LIFE: u64 = 7 * 86_400_000;
+/// Begins what is written down.
+const FORM: u8 = 1;
+
+/// A letter that is carried for somebody.
+pub(super) struct Carried {
+    pub(super) letter: Letter,
+    /// Who gave it.
+    from: PeerId,
+    /// For whom, once they were here.
+    to: Option<PeerId>,
+    /// Who got it from here.
+    given: BTreeSet<PeerId>,
+    /// When it was last said to its recipient through others.
+    tried: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Mail {
+    pub(super) carried: Vec<Carried>,
+    bundles: BTreeMap<PeerId, Prekeys>,
+    favourites: BTreeSet<PeerId>,
+    version: u64,
+}
+
+impl Node {
+    /// Whose letters are carried before those of others.
+    pub fn set_favourite(&mut self, peer: PeerId, is_favourite: bool) {
+        if is_favourite {
+            self.mail.favourites.insert(peer);
+        } else {
+            self.mail.favourites.remove(&peer);
+        }
+    }
+
+    /// Letters that are carried for others.
+    #[must_use]
+    pub fn letters(&self) -> usize {
+        self.mail.carried.len()
+    }
+
+    /// Rises whenever [`Self::mail_state`] has changed.
+    #[must_use]
+    pub fn mail_version(&self) -> u64 {
+        self.mail.version
+    }
+
+    /// The letters that are carried, to be written down: at most 40 of 16 KiB each.
+    #[must_use]
+    pub fn mail_state(&self) -> Vec<u8> {
+        let mut out = vec![FORM];
+        for carried in &self.mail.carried {
+            let Ok(letter) = carried.letter.encode() else { continue };
+            out.extend(carried.from.0);
+            out.extend((letter.len() as u32).to_be_bytes());
+            out.extend(letter);
+        }
+        out
+    }
+
+    /// Carries on with what was written down. What cannot be read of it is left out.
+    pub fn restore_mail(&mut self, state: &[u8], now: u64) {
+        let Some((&FORM, rest)) = state.split_first() else { return };
+        let mut reader = Reader(rest);
+        while self.mail.carried.len() < MAX_CARRIED {
+            let (Ok(from), Ok(length)) = (reader.array(), reader.u32()) else { break };
+            let Ok(letter) = reader.take(length as usize) else { break };
+            if let Ok(letter) = Letter::decode(letter)
+                && letter.is_valid(now)
+            {
+                self.mail.carried.push(Carried { letter, from: PeerId(from), to: None, given: BTreeSet::new(), tried: None });
+            }
+        }
+    }
+
+    /// Linked people whose app carries letters.
+    fn couriers(&self) -> Vec<PeerId> {
+        self.people().into_iter().filter(|person| person.is_linked && person.capabilities.has(Capabilities::PREKEYS)).map(|person| person.peer).collect()
+    }
+
+    fn post(&mut self, to: PeerId, letter: &Letter, now: u64) -> bool {
+        let Ok(payload) = letter.encode() else { return false };
+        let frame = self.frame(Kind::COURIER, payload, now).to(to).signed(&self.identity);
+        self.send_to(to, &frame, now);
+        true
+    }
+
+    /// Gives letters to those who are linked: texts of this node whose recipients are not here, and copies of what
+    /// it carries for others.
+    pub(super) fn hand_out(&mut self, now: u64) {
+        let before = self.mail.carried.len();
+        self.mail.carried.retain(|carried| carried.letter.is_valid(now));
+        if self.mail.carried.len() != before {
+            self.mail.version += 1;
+        }
+        let here: BTreeSet<PeerId> = self.mail.carried.iter().filter_map(|carried| carried.to).collect();
+        for peer in here {
+            self.bring(peer, now);
+        }
+        let couriers = self.couriers();
+        if couriers.is_empty() {
+            return;
+        }
+        self.entrust(&couriers, now);
+        for courier in couriers {
+            self.share(courier, now);
+        }
+    }
+
+    /// Texts of this node.
+    fn entrust(&mut self, couriers: &[PeerId], now: u64) {
+        let mut has: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for courier in self.outbox.values().flatten().flat_map(|waiting| &waiting.couriers) {
+            *has.entry(*courier).or_default() += 1;
+        }
+        let away: Vec<PeerId> = self.outbox.keys().filter(|to| !self.people.contains_key(to)).copied().collect();
+        for to in away {
+            let Some(noise) = self.pins.get(&to).map(|keys| keys.noise) else { continue };
+            let Some(mut queue) = self.outbox.remove(&to) else { continue };
+            for waiting in &mut queue {
+                let Inner::Text(message) = &waiting.inner else { continue };
+                if now.saturating_sub(waiting.queued) < WAIT || waiting.couriers.len() >= COURIERS {
+                    continue;
+                }
+                let free = couriers.iter().filter(|courier| !waiting.couriers.contains(courier) && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE));
+                for courier in free.copied().take(COURIERS - waiting.couriers.len()).collect::<Vec<_>>() {
+                    if waiting.letter.as_ref().is_none_or(|letter| !letter.is_valid(now)) {
+                        let (ephemeral, prekey) = (self.fresh(), self.prekey_of(to, now));
+                        waiting.letter = Letter::seal(&self.identity, &noise, prekey, message, &ephemeral, now);
+                    }
+                    let Some(letter) = &waiting.letter else { break };
+                    if self.post(courier, letter, now) {
+                        waiting.couriers.push(courier);
+                        *has.entry(courier).or_default() += 1;
+                        self.say(Event::Delivery { to, id: waiting.id.clone(), state: Delivery::Carried });
+                    }
+                }
+            }
+            self.outbox.insert(to, queue);
+        }
+    }
+
+    /// A one-time key of somebody, any of those they offer.
+    fn prekey_of(&mut self, peer: PeerId, now: u64) -> Option<(u32, [u8; 32])> {
+        let keys = self.mail.bundles.get(&peer).filter(|bundle| now.saturating_sub(bundle.made) < BUNDLE_LIFE)?.keys.clone();
+        let place = self.between((0, keys.len() as u64));
+        keys.get(place as usize).copied()
+    }
+
+    /// Half of the copies of what is carried, to another who carries.
+    fn share(&mut self, courier: PeerId, now: u64) {
+        let mut gives = Vec::new();
+        for carried in &mut self.mail.carried {
+            if carried.letter.copies > 1
+                && courier != carried.from
+                && carried.given.insert(courier)
+                && let Some(half) = carried.letter.halve()
+            {
+                gives.push(half);
+            }
+        }
+        if !gives.is_empty() {
+            self.mail.version += 1;
+        }
+        for letter in gives {
+            self.post(courier, &letter, now);
+        }
+    }
+
+    /// A letter, for this node or to be carried; whether it may be genuine.
+    pub(super) fn letter(&mut self, frame: &Frame, now: u64) -> bool {
+        let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
+        let Ok(letter) = Letter::decode(frame.payload()) else { return false };
+        if !is_theirs || !letter.is_valid(now) {
+            return false;
+        }
+        if letter.is_for(&self.identity.keys().noise, now) {
+            self.delivered(&letter, now);
+            return true;
+        }
+        let from = frame.sender;
+        let is_favourite = self.mail.favourites.contains(&from);
+        let of_them = self.mail.carried.iter().filter(|carried| carried.from == from).count();
+        let of_others = self.mail.carried.iter().filter(|carried| !self.mail.favourites.contains(&carried.from)).count();
+        let has_room = self.mail.carried.len() < MAX_CARRIED
+            && of_them < if is_favourite { MAX_OF_FAVOURITE } else { MAX_OF_ONE }
+            && (is_favourite || of_others < MAX_OF_OTHERS);
+        let is_known = self.mail.carried.iter().any(|carried| carried.letter.ciphertext == letter.ciphertext);
+        if has_room && !is_known {
+            let to = self.people.iter().find(|(_, known)| letter.is_for(&known.keys.noise, now)).map(|(peer, _)| *peer);
+            self.mail.carried.push(Carried { letter, from, to, given: BTreeSet::from([from]), tried: None });
+            self.mail.version += 1;
+            if let Some(to) = to {
+                self.bring(to, now);
+            }
+        }
+        true
+    }
+
+    fn delivered(&mut self, letter: &Letter, now: u64) {
+        let Some(opened) = letter.open(&self.identity, |_| None) else { return };
+        let from = PeerId::of(&opened.from);
+        // It says of itself when it ends, which is a day after it was written.
+        let at = letter.expires.saturating_sub(crate::courier::LIFE).min(now);
+        self.say(Event::Private { from, id: opened.message.id, text: opened.message.text, at });
+    }
+
+    /// Somebody is there: they get what is carried for them. Over a link of theirs it arrives; through others it may
+    /// not, and is kept.
+    pub(super) fn bring(&mut self, peer: PeerId, now: u64) {
+        let Some(noise) = self.people.get(&peer).map(|known| known.keys.noise) else { return };
+        let is_linked = self.link_to(peer).is_some();
+        let is_due = |carried: &Carried| is_linked || carried.tried.is_none_or(|at| now.saturating_sub(at) >= AGAIN);
+        let mut due = Vec::new();
+        for carried in &mut self.mail.carried {
+            if is_due(carried) && (carried.to == Some(peer) || carried.letter.is_for(&noise, now)) {
+                (carried.to, carried.tried) = (Some(peer), Some(now));
+                due.push(carried.letter.clone());
+            }
+        }
+        for letter in due {
+            if self.post(peer, &Letter { copies: 1, ..letter.clone() }, now) && is_linked {
+                self.mail.carried.retain(|carried| carried.letter.ciphertext != letter.ciphertext);
+                self.mail.version += 1;
+            }
+        }
+    }
+
+    /// One-time keys that somebody offers; whether they do.
+    pub(super) fn offered_prekeys(&mut self, frame: &Frame, now: u64) -> bool {
+        let Ok(bundle) = Prekeys::decode(frame.payload()) else { return false };
+        let is_theirs = bundle.peer() == frame.sender && self.people.get(&frame.sender).is_some_and(|known| bundle.is_by(&known.keys.signing));
+        if !is_theirs || now.abs_diff(bundle.made) > BUNDLE_LIFE || bundle.keys.is_empty() {
+            return false;
+        }
+        if self.mail.bundles.len() >= MAX_BUNDLES && !self.mail.bundles.contains_key(&frame.sender) {
+            // The oldest makes room.
+            if let Some(oldest) = self.mail.bundles.iter().min_by_key(|(_, bundle)| bundle.made).map(|(peer, _)| *peer) {
+                self.mail.bundles.remove(&oldest);
+            }
+        }
+        if self.mail.bundles.get(&frame.sender).is_none_or(|known| known.made < bundle.made) {
+            self.mail.bundles.insert(frame.sender, bundle);
+        }
+        true
+    }
+
+    /// A link has an owner, or another one.
+    pub(super) fn link_bound(&mut self, link: LinkId, now: u64) {
+        if let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) {
+            self.bring(peer, now);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::PeerKeys;
+
+const ANNA: usize = 0;
+const BEN: usize = 1;
+const CLEO: usize = 2;
+
+fn pinned(air: &mut Air, who: usize, whom: usize) {
+    let keys: PeerKeys = identity(whom as u8).keys();
+    air.nodes[who].pin(keys);
+}
+
+/// Three who carry letters; Anna knows Cleo from before and has never been near her here.
+fn three() -> Air {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    for node in &mut air.nodes {
+        node.config.capabilities = Capabilities::PRIVATE_MEDIA.and(Capabilities::PREKEYS);
+    }
+    pinned(&mut air, ANNA, CLEO);
+    pinned(&mut air, CLEO, ANNA);
+    air
+}
+
+#[test]
+fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
+    let mut air = three();
+    air.wire(ANNA, BEN);
+    let cleo = air.me(CLEO);
+    air.run(2_000);
+    air.nodes[ANNA].tell(cleo, "1".to_owned(), "by hand".to_owned(), air.now).unwrap();
+    air.run(5_000);
+    assert_eq!((air.state(ANNA, "1"), air.nodes[BEN].letters()), (Some(Delivery::Queued), 0), "she may come yet");
+    air.run(10_000);
+    assert_eq!((air.state(ANNA, "1"), air.nodes[BEN].letters()), (Some(Delivery::Carried), 1));
+    // Ben walks away from Anna, starts anew, and meets Cleo.
+    air.cut(ANNA, BEN);
+    let state = air.nodes[BEN].mail_state();
+    let mut again = Node::new(identity(BEN as u8), air.nodes[BEN].config.clone(), [77; 32]);
+    again.restore_mail(&state, air.now);
+    air.nodes[BEN] = again;
+    assert_eq!(air.nodes[BEN].letters(), 1);
+    air.wire(BEN, CLEO);
+    air.run(10_000);
+    assert_eq!(air.texts(CLEO), ["by hand"]);
+    let from = air.events[CLEO].iter().find_map(|event| if let Event::Private { from, .. } = event { Some(*from) } else { None });
+    assert_eq!((from, air.nodes[BEN].letters()), (Some(air.me(ANNA)), 0));
+    // When the two meet, the text goes once more, and its writer hears that it arrived.
+    air.wire(ANNA, CLEO);
+    air.run(30_000);
+    assert_eq!(air.state(ANNA, "1"), Some(Delivery::Delivered));
+}
+
+#[test]
+fn who_carries_gives_half_to_others_who_do_and_takes_little_from_one() {
+    let mut air = Air::new(&["anna", "ben", "cleo", "dora"]);
+    for node in &mut air.nodes {
+        node.config.capabilities = Capabilities::PREKEYS;
+    }
+    pinned(&mut air, ANNA, 9);
+    let away = identity(9).peer();
+    air.wire(ANNA, BEN);
+    air.run(1_000);
+    for n in 0..4 {
+        air.nodes[ANNA].tell(away, n.to_string(), "text".to_owned(), air.now).unwrap();
+    }
+    air.run(15_000);
+    assert_eq!(air.nodes[BEN].letters(), 2, "two of one who is no favourite");
+    assert_eq!(air.nodes[ANNA].letters(), 0);
+    air.cut(ANNA, BEN);
+    air.wire(BEN, CLEO);
+    air.run(5_000);
+    air.cut(BEN, CLEO);
+    air.wire(CLEO, 3);
+    air.run(5_000);
+    let copies = |n: usize| air.nodes[n].mail.carried.iter().map(|carried| carried.letter.copies).collect::<Vec<_>>();
+    assert_eq!([BEN, CLEO, 3].map(copies), [[2, 2], [1, 1], [1, 1]]);
+    // A day later nobody carries anything.
+    for n in [BEN, CLEO, 3] {
+        let later = air.now + 26 * 3_600_000;
+        air.nodes[n].hand_out(later);
+        assert_eq!(air.nodes[n].letters(), 0);
+    }
+}
+
+#[test]
+fn a_favourite_may_leave_more_and_nobody_may_fill_it() {
+    let mut air = Air::new(&["ben"]);
+    let deposit = |air: &mut Air, from: u8, count: u8| {
+        let sender = identity(from);
+        let announce =
+            crate::Announce { nickname: "x".to_owned(), keys: sender.keys(), capabilities: Some(Capabilities::PREKEYS), ..crate::Announce::default() };
+        air.nodes[0].handle_link_up(LinkId(u64::from(from)), 512, air.now);
+        let frame = Frame::new(Kind::ANNOUNCE, sender.peer(), air.now, announce.encode().unwrap()).signed(&sender);
+        air.nodes[0].handle_bytes(LinkId(u64::from(from)), &frame.encode(), air.now);
+        for n in 0..count {
+            let message = crate::MessageText { id: n.to_string(), text: "t".to_owned() };
+            let letter = crate::Letter::seal(&sender, &identity(140).keys().noise, None, &message, &[n + 1; 32], air.now).unwrap();
+            let frame = Frame::new(Kind::COURIER, sender.peer(), air.now + 1 + u64::from(n), letter.encode().unwrap()).to(air.nodes[0].me()).signed(&sender);
+            air.nodes[0].handle_bytes(LinkId(u64::from(from)), &frame.encode(), air.now);
+        }
+    };
+    air.nodes[0].set_favourite(identity(50).peer(), true);
+    deposit(&mut air, 50, 9);
+    assert_eq!(air.nodes[0].letters(), 5);
+    for from in 60..90 {
+        deposit(&mut air, from, 3);
+    }
+    assert_eq!(air.nodes[0].letters(), 25, "twenty of people who are no favourites");
+}
+
+#[test]
+fn a_letter_in_somebody_elses_name_is_not_carried() {
+    let mut air = three();
+    air.wire(ANNA, BEN);
+    air.run(1_000);
+    let message = crate::MessageText { id: "1".to_owned(), text: "t".to_owned() };
+    let letter = crate::Letter::seal(&identity(0), &identity(9).keys().noise, None, &message, &[5; 32], air.now).unwrap();
+    let unsigned = Frame::new(Kind::COURIER, air.me(ANNA), air.now, letter.encode().unwrap()).to(air.me(BEN));
+    let forged = unsigned.clone().signed(&identity(7));
+    for frame in [unsigned, forged] {
+        air.nodes[BEN].handle_bytes(LinkId(ANNA as u64), &frame.encode(), air.now);
+        assert_eq!(air.nodes[BEN].letters(), 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_down_is_read_whatever_it_is(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut air = three();
+        let now = air.now;
+        air.nodes[BEN].restore_mail(&bytes, now);
+        air.nodes[BEN].restore_mail(&[&[1], bytes.as_slice()].concat(), now);
+        prop_assert!(air.nodes[BEN].letters() <= 40);
+    }
+}

@@ -303,7 +303,8 @@ const BUSY: u32 = 3;
 /// Waits until `done` says so.
 ///
 /// # Errors
-/// When it does not within `limit`, which is what a quiet machine takes at most, times [`BUSY`].
+/// When it does not within `limit`, which is what a quiet machine takes at most,
+/// three times over.
 pub fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let begun = Instant::now();
     let limit = limit * BUSY;

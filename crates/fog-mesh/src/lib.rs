@@ -4,9 +4,11 @@
 //! and says what to give to whom. Arithmetic on values: time comes in as milliseconds, names are of any type that
 //! can be ordered.
 
+mod bundle;
 mod carried;
 mod prophet;
 
+pub use bundle::{Bundle, BundleError, MAX_BUNDLE, MAX_LIFE, MAX_PAYLOAD, lock_of};
 pub use carried::{Accepted, Carried, Letter, Quotas};
 pub use prophet::{Parameters, Table};
 

@@ -16,7 +16,7 @@ pub const MAX_BUNDLE: usize = MAX_PAYLOAD + 512;
 pub const MAX_LIFE: u64 = 7 * 24 * 3_600_000;
 
 /// Milliseconds of Unix time when DTN time begins, 2000-01-01 (RFC 9171, section 4.2.6).
-const DTN_EPOCH: u64 = 946_684_800_000;
+pub(crate) const DTN_EPOCH: u64 = 946_684_800_000;
 /// Must not be fragmented (section 4.2.3).
 const WHOLE: u64 = 0x04;
 /// CRC-32C (section 4.2.1).

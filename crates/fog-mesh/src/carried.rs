@@ -32,11 +32,15 @@ pub struct Quotas {
     pub of_one: usize,
     /// Milliseconds that anything is carried, whatever it says.
     pub life: u64,
+    /// Letters that one neighbour brought: names of sources are free to invent, those of neighbours are not.
+    pub of_neighbour: usize,
+    /// Bytes that one neighbour brought.
+    pub bytes_of_neighbour: usize,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { letters: 1000, bytes: 8 << 20, of_one: 50, life: 24 * 3_600_000 }
+        Self { letters: 1000, bytes: 8 << 20, of_one: 50, life: crate::MAX_LIFE, of_neighbour: 200, bytes_of_neighbour: 2 << 20 }
     }
 }
 
@@ -85,16 +89,27 @@ impl<N: Ord + Clone> Carried<N> {
             let Some(first) = self.letters.values().min_by_key(|known| known.expires).map(|known| known.id) else { break };
             self.remove(&first);
         }
+        self.keep(letter);
+        Accepted::Yes
+    }
+
+    /// Takes a letter without asking whether there is room: one's own, and what was carried before a restart.
+    pub(crate) fn keep(&mut self, letter: Letter<N>) {
+        self.remove(&letter.id);
         self.bytes += letter.bytes.len();
         self.letters.insert(letter.id, letter);
-        Accepted::Yes
     }
 
     /// A letter arrived, here or somewhere else: it is carried no more, and not taken again.
     pub fn arrived(&mut self, id: [u8; 16], now: u64) {
+        self.arrived_until(id, now.saturating_add(self.quotas.life));
+    }
+
+    /// As [`Self::arrived`], for a letter of which it is known until when it lives.
+    pub(crate) fn arrived_until(&mut self, id: [u8; 16], until: u64) {
         self.remove(&id);
         if self.arrived.len() < 10 * self.quotas.letters {
-            self.arrived.insert(id, now + self.quotas.life);
+            self.arrived.insert(id, until);
         }
     }
 
@@ -113,19 +128,25 @@ impl<N: Ord + Clone> Carried<N> {
     /// [`Self::gave`], once it went.
     #[must_use]
     pub fn for_peer(&self, peer: &N, mine: &Table<N>, theirs: &BTreeMap<N, f64>, has: impl Fn(&[u8; 16]) -> bool, now: u64) -> Vec<Letter<N>> {
+        let chosen = self.chosen(peer, mine, theirs, has, now).into_iter();
+        chosen.filter_map(|(id, copies)| Some(Letter { copies, ..self.letters.get(&id)?.clone() })).collect()
+    }
+
+    /// As [`Self::for_peer`], without what the letters say: id and copies, those first that matter most.
+    pub(crate) fn chosen(&self, peer: &N, mine: &Table<N>, theirs: &BTreeMap<N, f64>, has: impl Fn(&[u8; 16]) -> bool, now: u64) -> Vec<([u8; 16], u8)> {
         let fresh = self.letters.values().filter(|letter| letter.expires > now && !has(&letter.id));
-        let mut chosen: Vec<(f64, Letter<N>)> = fresh
+        let mut chosen: Vec<(f64, [u8; 16], u8)> = fresh
             .filter_map(|letter| {
                 if letter.destination == *peer {
-                    return Some((2.0, letter.clone()));
+                    return Some((2.0, letter.id, letter.copies));
                 }
                 let likely = theirs.get(&letter.destination).copied().unwrap_or(0.0);
                 let is_better = likely > mine.likelihood(&letter.destination, now);
-                (is_better && letter.copies > 1).then(|| (likely, Letter { copies: letter.copies / 2, ..letter.clone() }))
+                (is_better && letter.copies > 1).then_some((likely, letter.id, letter.copies / 2))
             })
             .collect();
         chosen.sort_by(|a, b| b.0.total_cmp(&a.0));
-        chosen.into_iter().map(|(_, letter)| letter).collect()
+        chosen.into_iter().map(|(_, id, copies)| (id, copies)).collect()
     }
 
     /// A letter was given to somebody who is not its recipient.
@@ -150,7 +171,23 @@ impl<N: Ord + Clone> Carried<N> {
         (self.bytes, self.letters.len())
     }
 
-    fn remove(&mut self, id: &[u8; 16]) {
+    /// One that is carried.
+    pub(crate) fn get(&self, id: &[u8; 16]) -> Option<&Letter<N>> {
+        self.letters.get(id)
+    }
+
+    /// All that are carried.
+    pub(crate) fn letters(&self) -> impl Iterator<Item = &Letter<N>> {
+        self.letters.values()
+    }
+
+    /// Letters that are known to have arrived, and until when that is remembered.
+    pub(crate) fn arrivals(&self) -> &BTreeMap<[u8; 16], u64> {
+        &self.arrived
+    }
+
+    /// Carries a letter no more, and would take it again.
+    pub(crate) fn remove(&mut self, id: &[u8; 16]) {
         if let Some(letter) = self.letters.remove(id) {
             self.bytes -= letter.bytes.len();
         }
@@ -208,7 +245,7 @@ mod tests {
 
     #[test]
     fn one_source_cannot_fill_it_and_many_keep_to_its_bounds() {
-        let mut carried = Carried::new(Quotas { letters: 20, bytes: 1_500, of_one: 5, life: 1_000_000 });
+        let mut carried = Carried::new(Quotas { letters: 20, bytes: 1_500, of_one: 5, life: 1_000_000, ..Quotas::default() });
         let answers: Vec<Accepted> = (0..10).map(|n| carried.add(letter(n, 1, 9, 1_000, 4), 0)).collect();
         assert_eq!(answers.iter().filter(|answer| **answer == Accepted::Yes).count(), 5);
         for n in 10..200 {

@@ -6,10 +6,13 @@
 
 mod bundle;
 mod carried;
+mod meeting;
 mod prophet;
+mod wire;
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE, MAX_LIFE, MAX_PAYLOAD, lock_of};
 pub use carried::{Accepted, Carried, Letter, Quotas};
+pub use meeting::{Carrier, Effect, SendError};
 pub use prophet::{Parameters, Table};
 
 #[cfg(test)]

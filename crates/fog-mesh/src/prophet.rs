@@ -120,14 +120,28 @@ impl<N: Ord + Clone> Table<N> {
         entry.likely * self.parameters.gamma.powf(units)
     }
 
+    /// Every entry as it is stored: node, likelihood, when that was so, and when they were last met.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&N, f64, u64, Option<u64>)> {
+        self.entries.iter().map(|(node, entry)| (node, entry.likely, entry.aged, entry.met))
+    }
+
+    /// Puts back what [`Self::entries`] gave; what is no likelihood is left out.
+    pub(crate) fn restore(&mut self, node: N, likely: f64, aged: u64, met: Option<u64>) {
+        if (0.0..1.0).contains(&likely) && self.entries.len() < self.parameters.entries {
+            self.entries.insert(node, Entry { likely, aged, met });
+        }
+    }
+
+    /// Those go first who were never met: such names can be invented by whoever is met, as many as they like.
     fn make_room(&mut self, now: u64) {
         let limit = self.parameters.entries;
         if self.entries.len() <= limit {
             return;
         }
-        let mut ranked: Vec<(f64, N)> = self.entries.iter().map(|(node, entry)| (self.aged(entry, now), node.clone())).collect();
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, node) in ranked.into_iter().take(self.entries.len() - limit) {
+        let all = self.entries.iter().map(|(node, entry)| (entry.met.is_some(), self.aged(entry, now), node.clone()));
+        let mut ranked: Vec<(bool, f64, N)> = all.collect();
+        ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        for (_, _, node) in ranked.into_iter().take(self.entries.len() - limit) {
             self.entries.remove(&node);
         }
     }
@@ -199,6 +213,18 @@ mod tests {
             a.learn(&9_999, &0, part, 0);
         }
         assert!(a.entries.len() <= 100 && near(a.likelihood(&0, 0), 0.5));
+    }
+
+    #[test]
+    fn invented_names_do_not_push_out_who_was_met() {
+        let mut a = Table::new(Parameters { entries: 100, ..Parameters::default() });
+        (0..50u32).for_each(|node| a.meet(&node, 0));
+        // An hour later they are less likely than what somebody makes up who is met now.
+        let now = 2 * HALF_HOUR;
+        a.meet(&9_999, now);
+        let names: Vec<(u32, f64)> = (1_000..2_000).map(|n| (n, 1.0)).collect();
+        names.chunks(100).for_each(|part| a.learn(&7_777, &9_999, part, now));
+        assert!((0..50).all(|node| a.likelihood(&node, now) > 0.0));
     }
 
     proptest! {

@@ -1,0 +1,460 @@
+//! A node that carries bundles: what it says to those it meets, and what it takes from them.
+//!
+//! Two that meet tell each other whom they may reach, what they have and what is known to have arrived; then each
+//! gives the other what they should carry, one bundle after the other. Copies count as given when the other says
+//! that it took them. A bundle that is not acknowledged stays where it is.
+
+mod keeping;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::bundle::{Bundle, MAX_LIFE, MAX_PAYLOAD, lock_of};
+use crate::wire::{Answer, MAX_IDS, MAX_LIKELIHOODS, MAX_MESSAGE, MAX_RECEIPTS, Message};
+use crate::{Carried, Parameters, Quotas, Table};
+
+/// A peer id.
+type Node = [u8; 8];
+/// What a bundle is called.
+type Id = [u8; 16];
+
+/// Copies of a bundle at its source. With binary spraying three people in a row may pass it on. Our own choice; the
+/// simulation beside this uses it.
+const COPIES: u8 = 8;
+/// How often a bundle may be passed on, whatever it says itself. Our own choice.
+const HOPS: u8 = 16;
+/// Milliseconds that an answer to a bundle may take before it is left for the next meeting.
+const ANSWER: u64 = 60_000;
+/// Milliseconds between two summaries to somebody who stays near.
+const REFRESH: u64 = 600_000;
+/// Milliseconds within which a second summary of the same peer is not listened to.
+const SUMMARY_GAP: u64 = 10_000;
+/// Milliseconds that a bundle may come from the future: clocks of phones differ.
+const SKEW: u64 = 3_600_000;
+/// Most ids that are remembered of what somebody has who is met, beside those that are carried here.
+const HAS: usize = 2000;
+/// Most peers that are talked to at the same time. Others are met, and not talked to.
+const MEETINGS: usize = 64;
+/// Most bundles for this node that are not confirmed. The oldest is forgotten, and accepted again.
+const ARRIVALS: usize = 256;
+/// Most of them that one neighbour brought.
+const ARRIVALS_OF_NEIGHBOUR: usize = 64;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Send bytes to somebody who is met.
+    Say {
+        /// To whom.
+        peer: [u8; 8],
+        /// At most 48 KiB.
+        bytes: Vec<u8>,
+    },
+    /// A bundle for this node is here. Whoever opens its payload and stored what it says calls
+    /// [`Carrier::confirm`] with the token that was in it; until then it may come again. Who wrote it is what it
+    /// says about itself until it is opened.
+    Arrived {
+        /// Its id.
+        id: [u8; 16],
+        /// Who claims to have written it.
+        source: [u8; 8],
+        /// What it says, sealed.
+        payload: Vec<u8>,
+    },
+    /// Somebody took a bundle of this node to carry it; said once.
+    Handed {
+        /// Its id.
+        id: [u8; 16],
+    },
+    /// A bundle of this node arrived: its recipient named the token that was sealed in it.
+    Delivered {
+        /// Its id.
+        id: [u8; 16],
+    },
+    /// A bundle of this node is over, and nobody said that it arrived.
+    Expired {
+        /// Its id.
+        id: [u8; 16],
+    },
+}
+
+/// Why a message is not carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Longer than [`MAX_PAYLOAD`]: it has to be cut.
+    #[error("a sealed message of {length} bytes is too long to be carried")]
+    TooLong {
+        /// Bytes of the payload.
+        length: usize,
+    },
+    /// This node wrote half of what it can carry, and nothing of that has arrived yet. It may be tried again when
+    /// something was delivered or has expired.
+    #[error("too many messages of this node are on their way")]
+    Full,
+}
+
+/// What is known of a bundle that is carried, beside the bundle.
+#[derive(Debug, Clone)]
+struct Held {
+    /// Who brought it; none when it is of this node.
+    neighbour: Option<Node>,
+    lock: [u8; 32],
+    /// Rises with everything that is taken.
+    order: u64,
+    was_handed: bool,
+}
+
+/// A bundle for this node that was not confirmed yet.
+#[derive(Debug, Clone)]
+struct Arrival {
+    neighbour: Node,
+    expires: u64,
+    order: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Receipt {
+    token: [u8; 16],
+    until: u64,
+    order: u64,
+}
+
+/// Somebody who is met now.
+#[derive(Debug, Clone, Default)]
+struct Meeting {
+    /// Whom they may reach; none before they said so.
+    theirs: Option<BTreeMap<Node, f64>>,
+    has: BTreeSet<Id>,
+    /// What was given to them and not answered: bundle, copies, and until when that is waited for.
+    giving: Option<(Id, u8, u64)>,
+    heard: Option<u64>,
+    said: u64,
+}
+
+/// A node that carries bundles. Every time is in milliseconds of Unix time; a clock that runs back or jumps shortens
+/// or lengthens what is carried, and breaks nothing.
+#[derive(Debug, Clone)]
+pub struct Carrier {
+    me: Node,
+    quotas: Quotas,
+    table: Table<Node>,
+    carried: Carried<Node>,
+    held: BTreeMap<Id, Held>,
+    /// By id and lock: a bundle that somebody made up does not keep away the true one with the same id.
+    arrivals: BTreeMap<(Id, [u8; 32]), Arrival>,
+    receipts: BTreeMap<Id, Receipt>,
+    met: BTreeMap<Node, Meeting>,
+    effects: VecDeque<Effect>,
+    sequence: u64,
+    order: u64,
+    version: u64,
+}
+
+impl Carrier {
+    /// Carries nothing and knows nobody. `me` is the peer id under which others meet this node.
+    #[must_use]
+    pub fn new(me: [u8; 8], quotas: Quotas) -> Self {
+        Self {
+            me,
+            quotas,
+            table: Table::new(Parameters::default()),
+            carried: Carried::new(quotas),
+            held: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            met: BTreeMap::new(),
+            effects: VecDeque::new(),
+            sequence: 0,
+            order: 0,
+            version: 0,
+        }
+    }
+
+    /// Sends a sealed message by way of whoever is met. `token` is random and sealed in the payload as well; who
+    /// names it has opened the payload. `life` is in milliseconds, cut to what the quotas and [`MAX_LIFE`] allow.
+    ///
+    /// # Errors
+    ///
+    /// When the payload is too long or this node has too much under way; see [`SendError`].
+    pub fn send(&mut self, destination: [u8; 8], payload: Vec<u8>, token: [u8; 16], life: u64, now: u64) -> Result<[u8; 16], SendError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(SendError::TooLong { length: payload.len() });
+        }
+        self.expire(now);
+        self.sequence += 1;
+        let bundle = Bundle {
+            source: self.me,
+            destination,
+            created: now.max(crate::bundle::DTN_EPOCH + 1),
+            sequence: self.sequence,
+            life: life.min(self.quotas.life).min(MAX_LIFE),
+            previous: None,
+            hop_limit: HOPS,
+            hops: 0,
+            lock: lock_of(&token),
+            payload,
+        };
+        let id = bundle.id();
+        if !self.keep_own(&bundle) {
+            return Err(SendError::Full);
+        }
+        self.offer_all(now);
+        Ok(id)
+    }
+
+    /// Somebody is here, and messages can be exchanged with them.
+    pub fn handle_met(&mut self, peer: [u8; 8], now: u64) {
+        self.expire(now);
+        if peer == self.me {
+            return;
+        }
+        self.table.meet(&peer, now);
+        self.version += 1;
+        if self.met.len() < MEETINGS || self.met.contains_key(&peer) {
+            self.met.insert(peer, Meeting::default());
+            self.say_summary(peer, now);
+        }
+    }
+
+    /// They went. What was given and not answered stays here too.
+    pub fn handle_parted(&mut self, peer: [u8; 8], now: u64) {
+        self.met.remove(&peer);
+        self.expire(now);
+        self.offer_all(now);
+    }
+
+    /// They said something. What makes no sense is passed over, and what somebody says who is not met.
+    pub fn handle_message(&mut self, peer: [u8; 8], bytes: &[u8], now: u64) {
+        self.expire(now);
+        if !self.met.contains_key(&peer) {
+            return;
+        }
+        match Message::decode(bytes) {
+            Some(Message::Summary { likelihoods, ids, receipts }) => self.hear_summary(peer, &likelihoods, ids, receipts, now),
+            Some(Message::Give { copies, bundle }) => self.hear_bundle(peer, copies, &bundle, now),
+            Some(Message::Answer { id, answer }) => self.hear_answer(peer, id, answer, now),
+            Some(Message::Receipts(receipts)) => self.hear_receipts(peer, receipts, now),
+            None => {}
+        }
+    }
+
+    /// The payload of a bundle was opened, what it says is stored, and `token` was in it. False when that is not the
+    /// token of a bundle that arrived here and is not confirmed; then nothing happens.
+    ///
+    /// A bundle that comes again after a restart cannot be opened a second time; whoever stores the token beside the
+    /// message confirms it with that.
+    pub fn confirm(&mut self, id: [u8; 16], token: [u8; 16]) -> bool {
+        let Some(arrival) = self.arrivals.remove(&(id, lock_of(&token))) else { return false };
+        // What else came by this id was made up by somebody.
+        self.arrivals.retain(|(other, _), _| *other != id);
+        self.remember_receipt(id, token, arrival.expires);
+        self.spread_receipt(id, token, None);
+        true
+    }
+
+    /// The time came that [`Self::poll_timeout`] said.
+    pub fn handle_timeout(&mut self, now: u64) {
+        self.expire(now);
+        let mut refresh = Vec::new();
+        for (peer, meeting) in &mut self.met {
+            if let Some((id, _, until)) = meeting.giving
+                && until <= now
+            {
+                meeting.giving = None;
+                meeting.has.insert(id);
+            }
+            if meeting.said.saturating_add(REFRESH) <= now {
+                refresh.push(*peer);
+            }
+        }
+        for peer in refresh {
+            self.say_summary(peer, now);
+        }
+        self.offer_all(now);
+    }
+
+    /// When [`Self::handle_timeout`] has something to do at the earliest, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let talks = self.met.values().flat_map(|meeting| [Some(meeting.said.saturating_add(REFRESH)), meeting.giving.map(|(_, _, until)| until)]);
+        let ends = self.carried.letters().map(|letter| letter.expires);
+        let ends = ends.chain(self.arrivals.values().map(|arrival| arrival.expires)).chain(self.receipts.values().map(|receipt| receipt.until));
+        talks.flatten().chain(ends).min()
+    }
+
+    /// What is to be done next.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Rises when [`Self::state`] is another: there is something to store.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many bundles of others are carried.
+    #[must_use]
+    pub fn carried_for_others(&self) -> usize {
+        self.held.values().filter(|held| held.neighbour.is_some()).count()
+    }
+
+    fn say(&mut self, peer: Node, message: &Message) {
+        let bytes = message.encode();
+        debug_assert!(bytes.len() <= MAX_MESSAGE);
+        self.effects.push_back(Effect::Say { peer, bytes });
+    }
+
+    fn say_summary(&mut self, peer: Node, now: u64) {
+        let mut likelihoods = self.table.summary(now);
+        likelihoods.sort_by(|a, b| b.1.total_cmp(&a.1));
+        likelihoods.truncate(MAX_LIKELIHOODS);
+        let here = self.held.iter().map(|(id, held)| (held.order, *id));
+        let mut ids: Vec<(u64, Id)> = here.chain(self.arrivals.iter().map(|((id, _), arrival)| (arrival.order, *id))).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let ids = ids.into_iter().take(MAX_IDS).map(|(_, id)| id).collect();
+        let mut receipts: Vec<(u64, Id, [u8; 16])> = self.receipts.iter().map(|(id, receipt)| (receipt.order, *id, receipt.token)).collect();
+        receipts.sort_unstable_by(|a, b| b.cmp(a));
+        let receipts = receipts.into_iter().take(MAX_RECEIPTS).map(|(_, id, token)| (id, token)).collect();
+        if let Some(meeting) = self.met.get_mut(&peer) {
+            meeting.said = now;
+        }
+        self.say(peer, &Message::Summary { likelihoods, ids, receipts });
+    }
+
+    fn hear_summary(&mut self, peer: Node, likelihoods: &[(Node, f64)], ids: BTreeSet<Id>, receipts: Vec<(Id, [u8; 16])>, now: u64) {
+        let Some(meeting) = self.met.get_mut(&peer) else { return };
+        if meeting.heard.is_some_and(|heard| now < heard.saturating_add(SUMMARY_GAP)) {
+            return;
+        }
+        meeting.heard = Some(now);
+        // What they answered in this meeting still counts, as long as it is here.
+        meeting.has.retain(|id| self.held.contains_key(id));
+        meeting.has.extend(ids);
+        meeting.has.extend(receipts.iter().map(|(id, _)| *id));
+        self.table.learn(&self.me, &peer, likelihoods, now);
+        self.version += 1;
+        meeting.theirs = Some(likelihoods.iter().copied().collect());
+        self.hear_receipts(peer, receipts, now);
+        self.offer(peer, now);
+    }
+
+    /// Tokens that open the lock of a bundle that is carried here: it arrived. Others say nothing.
+    fn hear_receipts(&mut self, peer: Node, receipts: Vec<(Id, [u8; 16])>, now: u64) {
+        for (id, token) in receipts {
+            let Some(held) = self.held.get(&id) else { continue };
+            if held.lock != lock_of(&token) {
+                continue;
+            }
+            let is_own = held.neighbour.is_none();
+            let until = self.carried.get(&id).map_or(now, |letter| letter.expires);
+            self.remember_receipt(id, token, until);
+            if is_own {
+                self.effects.push_back(Effect::Delivered { id });
+            }
+            self.spread_receipt(id, token, Some(peer));
+        }
+    }
+
+    fn spread_receipt(&mut self, id: Id, token: [u8; 16], except: Option<Node>) {
+        let peers: Vec<Node> = self.met.keys().copied().filter(|peer| Some(*peer) != except).collect();
+        for peer in peers {
+            self.say(peer, &Message::Receipts(vec![(id, token)]));
+        }
+    }
+
+    fn hear_bundle(&mut self, peer: Node, copies: u8, bytes: &[u8], now: u64) {
+        let Ok(bundle) = Bundle::decode(bytes) else { return };
+        let id = bundle.id();
+        let answer = self.take(peer, copies, bundle, bytes, now);
+        if answer != Answer::Refused
+            && let Some(meeting) = self.met.get_mut(&peer)
+        {
+            meeting.has.insert(id);
+            // There is no end to what they can bring; of what is not here it matters little that they have it.
+            if meeting.has.len() > HAS {
+                meeting.has.retain(|has| self.held.contains_key(has));
+            }
+        }
+        self.say(peer, &Message::Answer { id, answer });
+        if let Some(token) = self.receipts.get(&id).map(|receipt| receipt.token) {
+            self.say(peer, &Message::Receipts(vec![(id, token)]));
+        }
+        if answer == Answer::Taken {
+            self.offer_all(now);
+        }
+    }
+
+    fn take(&mut self, peer: Node, copies: u8, bundle: Bundle, bytes: &[u8], now: u64) -> Answer {
+        let (id, expires) = (bundle.id(), bundle.expires());
+        if bundle.previous != Some(peer) || expires <= now || bundle.created > now.saturating_add(SKEW) {
+            return Answer::Refused;
+        }
+        if bundle.source == self.me || self.held.contains_key(&id) || self.carried.arrivals().contains_key(&id) {
+            return Answer::Known;
+        }
+        if bundle.destination != self.me {
+            return if bundle.hops < bundle.hop_limit.min(HOPS) && self.keep_of(peer, copies.clamp(1, COPIES), &bundle, bytes, now) {
+                Answer::Taken
+            } else {
+                Answer::Refused
+            };
+        }
+        if self.arrivals.contains_key(&(id, bundle.lock)) {
+            return Answer::Known;
+        }
+        if !self.make_room_for_arrival(peer) {
+            return Answer::Refused;
+        }
+        self.order += 1;
+        self.arrivals.insert((id, bundle.lock), Arrival { neighbour: peer, expires, order: self.order });
+        self.effects.push_back(Effect::Arrived { id, source: bundle.source, payload: bundle.payload });
+        Answer::Taken
+    }
+
+    fn hear_answer(&mut self, peer: Node, id: Id, answer: Answer, now: u64) {
+        let Some(meeting) = self.met.get_mut(&peer) else { return };
+        let Some((_, copies, _)) = meeting.giving.take_if(|(given, _, _)| *given == id) else { return };
+        meeting.has.insert(id);
+        let is_recipient = self.carried.get(&id).is_some_and(|letter| letter.destination == peer);
+        if answer == Answer::Taken && !is_recipient {
+            self.carried.gave(&id, copies);
+            self.version += 1;
+            if let Some(held) = self.held.get_mut(&id).filter(|held| held.neighbour.is_none() && !held.was_handed) {
+                held.was_handed = true;
+                self.effects.push_back(Effect::Handed { id });
+            }
+        }
+        self.offer_all(now);
+    }
+
+    fn offer_all(&mut self, now: u64) {
+        let peers: Vec<Node> = self.met.keys().copied().collect();
+        for peer in peers {
+            self.offer(peer, now);
+        }
+    }
+
+    /// Gives somebody the next bundle, when they said what they have and answered the one before.
+    fn offer(&mut self, peer: Node, now: u64) {
+        let Some(meeting) = self.met.get(&peer).filter(|meeting| meeting.giving.is_none()) else { return };
+        let Some(theirs) = &meeting.theirs else { return };
+        // Copies of what is just being given to somebody else are not there to be given twice.
+        let busy: BTreeSet<Id> = self.met.values().filter_map(|meeting| meeting.giving.map(|(id, _, _)| id)).collect();
+        let is_for_them = |id: &Id| self.carried.get(id).is_some_and(|letter| letter.destination == peer);
+        let is_out = |id: &Id| meeting.has.contains(id) || busy.contains(id) && !is_for_them(id);
+        let Some((id, copies)) = self.carried.chosen(&peer, &self.table, theirs, is_out, now).into_iter().next() else { return };
+        let stored = self.carried.get(&id).and_then(|letter| Bundle::decode(&letter.bytes).ok());
+        // What is stored was read before and may be passed on once more at least.
+        let Some(bundle) = stored.and_then(|bundle| bundle.forwarded(self.me)) else { return };
+        if let Some(meeting) = self.met.get_mut(&peer) {
+            meeting.giving = Some((id, copies, now.saturating_add(ANSWER)));
+        }
+        self.say(peer, &Message::Give { copies, bundle: bundle.encode() });
+    }
+}
+
+#[cfg(test)]
+#[path = "meeting_tests.rs"]
+mod tests;

@@ -8,12 +8,14 @@ mod bundle;
 mod carried;
 mod meeting;
 mod prophet;
+mod ratchet;
 mod wire;
 
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE, MAX_LIFE, MAX_PAYLOAD, lock_of};
 pub use carried::{Accepted, Carried, Letter, Quotas};
 pub use meeting::{Carrier, Effect, SendError};
 pub use prophet::{Parameters, Table};
+pub use ratchet::{MAX_PLAINTEXT, OpenError, Ratchet, RestoreError};
 
 #[cfg(test)]
 mod sim_tests;

@@ -204,6 +204,24 @@ fn what_is_not_answered_is_left_for_the_next_meeting() {
 }
 
 #[test]
+fn what_is_refused_keeps_its_copies() {
+    for answer in [Answer::Refused, Answer::Known] {
+        let mut world = World::new(3);
+        world.encounter(1, 2);
+        let id = world.send(0, 2, b"hello");
+        let now = world.now;
+        world.at(0).handle_met(node(1), now);
+        let summary = Message::Summary { likelihoods: vec![(node(2), 1.0)], ids: BTreeSet::new(), receipts: Vec::new() };
+        for message in [summary, Message::Answer { id: [9; 16], answer: Answer::Taken }, Message::Answer { id, answer }] {
+            world.at(0).handle_message(node(1), &message.encode(), now);
+        }
+        // Nor does it count when somebody says it took what it was not given.
+        world.at(0).handle_message(node(1), &Message::Answer { id, answer: Answer::Taken }.encode(), now);
+        assert_eq!((world.copies(0, &id), world.said(0).len()), (COPIES, 0));
+    }
+}
+
+#[test]
 fn the_same_copies_are_not_given_to_two_at_once() {
     let mut world = World::new(4);
     world.encounter(1, 3);

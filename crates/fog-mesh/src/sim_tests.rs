@@ -8,10 +8,10 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::{Carried, Letter, Parameters, Quotas, Table};
 
-const PEOPLE: usize = 60;
+pub(crate) const PEOPLE: usize = 60;
 const PLACES: usize = 15;
-const MINUTE: u64 = 60_000;
-const DAY: u64 = 24 * 60;
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const DAY: u64 = 24 * 60;
 const LETTERS: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ struct Outcome {
 }
 
 /// Where everybody is in each minute of two days: at home, at the place where they work, or, sometimes, anywhere.
-fn walks() -> Vec<Vec<usize>> {
+pub(crate) fn walks() -> Vec<Vec<usize>> {
     let mut random = StdRng::seed_from_u64(1);
     let people: Vec<(usize, usize)> = (0..PEOPLE).map(|_| (random.random_range(0..PLACES), random.random_range(0..PLACES))).collect();
     let mut now: Vec<usize> = people.iter().map(|(home, _)| *home).collect();

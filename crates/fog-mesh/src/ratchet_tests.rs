@@ -40,6 +40,7 @@ fn both_write_first() {
     let (mut a, mut b) = pair();
     let (to_b, to_a) = (a.seal(&B, b"from a").unwrap(), b.seal(&A, b"from b").unwrap());
     assert_eq!((a.open(&B, &to_a), b.open(&A, &to_b)), (Ok(b"from b".to_vec()), Ok(b"from a".to_vec())));
+    assert_eq!((a.issued.len(), a.account.stored_one_time_key_count()), (KEYS - 1, KEYS - 1));
     for _ in 0..3 {
         let (to_b, to_a) = (a.seal(&B, b"more").unwrap(), b.seal(&A, b"more").unwrap());
         assert!(a.open(&B, &to_a).is_ok() && b.open(&A, &to_b).is_ok());
@@ -112,11 +113,13 @@ fn who_lost_everything_is_written_to_again_after_a_meeting() {
     assert!(b.open(&A, &sealed).is_ok());
     let answer = b.seal(&A, b"hello").unwrap();
     assert!(a.open(&B, &answer).is_ok());
+    let from_before = b.seal(&A, b"by keys that are given up").unwrap();
     let mut b = Ratchet::new();
     let lost = a.seal(&B, b"lost").unwrap();
     assert_eq!(b.open(&A, &lost), Err(OpenError::Stranger));
     meet(&mut a, &mut b);
     assert_eq!(b.open(&A, &lost), Err(OpenError::NoKey));
+    assert_eq!(a.open(&B, &from_before), Err(OpenError::NoKey), "their keys of before count no more");
     let sealed = a.seal(&B, b"again").unwrap();
     assert_eq!(b.open(&A, &sealed), Ok(b"again".to_vec()));
     // The same when only sessions were lost.

@@ -215,7 +215,9 @@ fn a_requester_says_how_sure_it_wants_to_be() {
     a.invite(&devices.iter().collect::<Vec<_>>()).unwrap();
     // Three that agree are 8 to 1, which is enough for 1 in 8.
     let job = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--trust", "8"]), 60);
-    assert_eq!(job["grid"]["agreed"].as_u64(), Some(3), "{:#}", job["grid"]);
+    // What they did right in the first tasks counts in the last, where two may do.
+    let most = job["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].as_array().unwrap().len()).max();
+    assert!(most >= Some(3) && job["grid"]["agreed"].as_u64() >= Some(2), "{most:?} {:#}", job["grid"]);
     // They say to everybody that they are here.
     wait_for("adverts", Duration::from_secs(60), || a.json(&["network", "status"]).ok()?["adverts"].as_u64().filter(|heard| *heard > 0)).unwrap();
 }

@@ -211,17 +211,30 @@ impl Bench {
     pub fn invite(&self, others: &[&Self]) -> anyhow::Result<()> {
         let invite = self.json(&["network", "invite"])?;
         let text = invite["invite"].as_str().context("no invitation")?;
+        let mut ids = Vec::new();
         for other in others {
             other.json(&["network", "join", text])?;
+            ids.push(wait_for("an id", Duration::from_secs(5), || {
+                other.json(&["network"]).ok()?["id"].as_str().filter(|id| !id.is_empty()).map(str::to_owned)
+            })?);
         }
-        wait_for("meeting", Duration::from_secs(30), || (self.friends() == others.len()).then_some(()))
+        wait_for("meeting", Duration::from_secs(30), || {
+            let here = self.reachable();
+            ids.iter().all(|id| here.contains(id)).then_some(())
+        })
     }
 
     /// Devices of a shared network that can be reached.
     #[must_use]
     pub fn friends(&self) -> usize {
+        self.reachable().len()
+    }
+
+    /// Their ids.
+    fn reachable(&self) -> Vec<String> {
         let peers = self.json(&["peers"]).unwrap_or_default();
-        peers.as_array().into_iter().flatten().filter(|peer| peer["connected"] == true && peer["network"] != "").count()
+        let here = |peer: &&Value| peer["connected"] == true && peer["network"] != "";
+        peers.as_array().into_iter().flatten().filter(here).filter_map(|peer| peer["id"].as_str().map(str::to_owned)).collect()
     }
 
     /// Settings under which the machine of a test works whatever its sensors say.

@@ -75,7 +75,7 @@ fn a_job_goes_to_another_device_and_comes_back_verified() {
 
 #[test]
 fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
-    let (a, mut b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
+    let (a, mut b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b]).unwrap();
     let module = long(&a, "4000000000");
     let alone = a.fog(&["run", &module]).unwrap().stdout;
@@ -87,9 +87,8 @@ fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
         (kept >= 2 && places[0]["units"].as_u64()? > 2_000_000_000).then(|| places[0]["units"].as_u64()).flatten()
     })
     .unwrap();
-    let c = Bench::device("cleo").unwrap();
-    a.invite(&[&c]).ok();
     b.kill();
+    a.invite(&[&c]).unwrap();
     // What comes with the offer: how far that is depends on how fast this machine is.
     let given = wait_for("an offer to cleo", Duration::from_secs(60), || {
         let places = a.json(&["job", "places", &id]).ok()?;

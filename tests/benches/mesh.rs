@@ -17,7 +17,7 @@ fn identity(n: u32) -> Identity {
 }
 
 fn node(n: u32, name: &str) -> Node {
-    Node::new(identity(n), Config { nickname: name.to_owned(), capabilities: Capabilities::PRIVATE_MEDIA }, [n as u8; 32])
+    Node::new(identity(n), Config { nickname: name.to_owned(), capabilities: Capabilities::PRIVATE_MEDIA, ..Config::default() }, [n as u8; 32])
 }
 
 /// Runs something again and again for a second; how often it went.

@@ -191,7 +191,7 @@ fn packets_of_the_mesh() {
     seeds.extend(payloads.iter().map(|(kind, payload)| Frame::new(*kind, anna.peer(), NOW, payload.clone()).compressed().signed(&anna).encode()));
     seeds.extend(payloads.iter().map(|(kind, payload)| Frame::new(*kind, anna.peer(), NOW, payload.clone()).to(ben.peer()).encode()));
     seeds.extend([Inner::Text(text).encode().unwrap(), Inner::File(file).encode().unwrap(), group.encode().unwrap()]);
-    let mut node = Node::new(ben, Config { nickname: "ben".to_owned(), capabilities: Capabilities::default() }, [1; 32]);
+    let mut node = Node::new(ben, Config { nickname: "ben".to_owned(), ..Config::default() }, [1; 32]);
     node.handle_link_up(LinkId(1), 512, NOW);
     node.handle_bytes(LinkId(1), &Frame::new(Kind::ANNOUNCE, anna.peer(), NOW, payloads[0].1.clone()).signed(&anna).encode(), NOW);
     let node = std::cell::RefCell::new(node);
@@ -216,6 +216,66 @@ fn packets_of_the_mesh() {
         node.handle_timeout(now);
         while node.poll_transmit(now).is_some() || node.poll_event().is_some() {}
     });
+}
+
+/// What Fog nodes say to each other inside a session, and what they seal for each other.
+#[test]
+fn messages_that_are_carried() {
+    use fog_mesh::{Bundle, Carrier, Effect, Quotas, Ratchet};
+    const NOW: u64 = 1_790_000_000_000;
+    let (anna, ben, cleo) = ([1; 8], [2; 8], [3; 8]);
+    let (mut ours, mut theirs) = (Ratchet::new(), Ratchet::new());
+    let card = theirs.card();
+    assert!(ours.learn([2; 32], &card) && theirs.learn([1; 32], &ours.card()));
+    let sealed = ours.seal(&[2; 32], b"hello").unwrap();
+    // What one says who carries something to somebody that the other may meet.
+    let mut carrier = Carrier::new(anna, Quotas::default());
+    let mut other = Carrier::new(ben, Quotas::default());
+    other.handle_met(cleo, NOW);
+    for to in [ben, cleo] {
+        carrier.send(to, sealed.clone(), [9; 16], 3_600_000, NOW).unwrap();
+    }
+    carrier.handle_met(ben, NOW);
+    other.handle_met(anna, NOW);
+    let mut seeds = vec![card, sealed];
+    loop {
+        let said: Vec<(bool, Effect)> =
+            std::iter::from_fn(|| carrier.poll_effect().map(|effect| (true, effect)).or_else(|| other.poll_effect().map(|effect| (false, effect)))).collect();
+        if said.is_empty() {
+            break;
+        }
+        for (is_annas, effect) in said {
+            match effect {
+                Effect::Say { peer, bytes } => {
+                    if is_annas && peer == ben {
+                        other.handle_message(anna, &bytes, NOW);
+                    } else if !is_annas && peer == anna {
+                        carrier.handle_message(ben, &bytes, NOW);
+                    }
+                    seeds.push(bytes);
+                }
+                Effect::Arrived { id, .. } => drop(other.confirm(id, [9; 16])),
+                _ => {}
+            }
+        }
+    }
+    seeds.extend([other.state(), seeds.iter().max_by_key(|seed| seed.len()).unwrap()[3..].to_vec()]);
+    assert!(seeds.len() > 8, "summaries, a bundle, answers and receipts");
+    let hears = std::cell::RefCell::new((other, theirs));
+    let step = std::cell::Cell::new(NOW);
+    attack(&seeds, |bytes| {
+        step.set(step.get() + 1_000);
+        let (mut both, now) = (hears.borrow_mut(), step.get());
+        let (carrier, ratchet) = &mut *both;
+        carrier.handle_message(anna, bytes, now);
+        while carrier.poll_effect().is_some() {}
+        drop(Bundle::decode(bytes));
+        drop(ratchet.open(&[1; 32], bytes));
+        ratchet.learn([4; 32], bytes);
+        drop(Carrier::restore(ben, Quotas::default(), bytes));
+    });
+    let (carrier, _) = &*hears.borrow();
+    assert!(carrier.state().len() < 9 << 20);
 }
 
 #[test]

@@ -25,6 +25,8 @@ impl Capabilities {
     pub const BRIDGE: Self = Self(1 << 7);
     pub const PRIVATE_MEDIA: Self = Self(1 << 8);
     pub const PRIVATE_MEDIA_RECEIPTS: Self = Self(1 << 9);
+    /// Ours, far from theirs: a Fog node. Said in sessions only, an announce has no room for it.
+    pub const FELLOW: Self = Self(1 << 40);
 }
 
 impl Capabilities {

@@ -18,6 +18,8 @@ const RESPONSE: u8 = 0x11;
 const VOUCHES: u8 = 0x12;
 const FILE: u8 = 0x20;
 const STATE: u8 = 0x21;
+/// Ours: only to who said that it understands it.
+const FELLOW: u8 = 0xf0;
 
 /// Longest text and longest id of a private message, in bytes.
 pub(crate) const MAX_TEXT: usize = 255;
@@ -47,6 +49,8 @@ pub enum Inner {
     GroupUpdate(Vec<u8>),
     /// Whom the other side verified.
     Vouches(Vec<u8>),
+    /// What Fog nodes say to each other; read by what carries messages.
+    Fellow(Vec<u8>),
     /// Something newer than this.
     Unknown(u8),
 }
@@ -203,6 +207,7 @@ impl Inner {
             Self::GroupInvite(body) => (GROUP_INVITE, body.clone()),
             Self::GroupUpdate(body) => (GROUP_UPDATE, body.clone()),
             Self::Vouches(body) => (VOUCHES, body.clone()),
+            Self::Fellow(body) => (FELLOW, body.clone()),
             Self::Unknown(kind) => (*kind, Vec::new()),
         };
         let mut out = Vec::with_capacity(body.len() + 1);
@@ -240,6 +245,7 @@ impl Inner {
             GROUP_INVITE => Self::GroupInvite(body.to_vec()),
             GROUP_UPDATE => Self::GroupUpdate(body.to_vec()),
             VOUCHES => Self::Vouches(body.to_vec()),
+            FELLOW => Self::Fellow(body.to_vec()),
             other => Self::Unknown(other),
         })
     }

@@ -3,6 +3,7 @@
 //! Bytes and time come in through `handle_*`, what is to be sent and what happened come out of `poll_*`. Times
 //! are milliseconds; those on packets count from 1970.
 
+mod fellows;
 mod letters;
 mod links;
 mod people;
@@ -48,6 +49,8 @@ pub struct Config {
     pub nickname: String,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// It looks for other Fog nodes and talks to them.
+    pub is_fellow: bool,
 }
 
 /// How far a private message is.
@@ -116,6 +119,17 @@ pub enum Event {
         /// How far.
         state: Delivery,
     },
+    /// A Fog node is at the other end of a link, in a session; anew when the session is.
+    Fellow {
+        /// Who.
+        peer: PeerId,
+        /// The key that the session authenticated.
+        noise: [u8; 32],
+    },
+    /// It is not any more.
+    FellowGone(PeerId),
+    /// It said something that Fog nodes understand.
+    FellowSaid(PeerId, Vec<u8>),
     /// Somebody proved the key that was scanned.
     Verified(PeerId),
     /// This clock is off by so many milliseconds from those of the others: iPhones ignore what is more than two
@@ -140,6 +154,8 @@ pub struct Node {
     kept: Kept,
     outbox: BTreeMap<PeerId, VecDeque<Outgoing>>,
     questions: BTreeMap<PeerId, crate::Verification>,
+    /// What somebody said of themselves in a session before they announced themselves.
+    early_states: BTreeMap<PeerId, crate::PeerState>,
     events: VecDeque<Event>,
     last_timestamp: u64,
     next_announce: u64,
@@ -147,6 +163,7 @@ pub struct Node {
     next_housekeeping: u64,
     clock: people::ClockCheck,
     mail: letters::Mail,
+    fellows: fellows::Fellows,
 }
 
 impl Node {
@@ -168,6 +185,7 @@ impl Node {
             kept: Kept::default(),
             outbox: BTreeMap::new(),
             questions: BTreeMap::new(),
+            early_states: BTreeMap::new(),
             events: VecDeque::new(),
             last_timestamp: 0,
             next_announce: 0,
@@ -175,6 +193,7 @@ impl Node {
             next_housekeeping: 0,
             clock: people::ClockCheck::default(),
             mail: letters::Mail::default(),
+            fellows: fellows::Fellows::default(),
         }
     }
 
@@ -193,6 +212,12 @@ impl Node {
     /// Keys of somebody from before: an announce of theirs with others is not believed.
     pub fn pin(&mut self, keys: PeerKeys) {
         self.pins.insert(keys.peer(), keys);
+    }
+
+    /// Keys of somebody who is here or is known from before.
+    #[must_use]
+    pub fn keys_of(&self, peer: PeerId) -> Option<PeerKeys> {
+        self.people.get(&peer).map(|known| known.keys).or_else(|| self.pins.get(&peer).copied())
     }
 
     /// The links at whose other end somebody is.
@@ -230,6 +255,7 @@ impl Node {
             return;
         }
         self.hand_out(now);
+        self.look_for_fellows(now);
         if now >= self.next_announce {
             self.announce(now);
         }
@@ -280,7 +306,15 @@ impl Node {
         if self.events.len() >= 10_000 {
             self.events.pop_front();
         }
+        let about = match &event {
+            Event::Person(person) => Some(person.peer),
+            Event::Gone(peer) => Some(*peer),
+            _ => None,
+        };
         self.events.push_back(event);
+        if let Some(peer) = about {
+            self.look_at_fellow(peer);
+        }
     }
 }
 

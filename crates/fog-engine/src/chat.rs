@@ -3,6 +3,7 @@
 //! The state lives here; what follows from events is in `core/{chatting,talking}.rs`.
 
 pub(crate) mod driver;
+mod fellows;
 mod vault;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +16,8 @@ use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-pub(crate) use driver::{Driver, Order};
+pub(crate) use driver::{Driver, Order, Restored};
+pub(crate) use fellows::Parcel;
 pub(crate) use vault::{Secrets, Vault};
 
 /// How the daemon was told to use Bluetooth, beside what its settings say.
@@ -39,6 +41,12 @@ pub(crate) enum ChatNews {
     Radio(RadioView),
     /// Letters that are carried for others.
     Mail { state: Vec<u8>, letters: u32 },
+    /// Bundles that are carried, so many of them for others.
+    Bundles { state: Vec<u8>, carried: u32 },
+    /// Keys for what others carry, to be stored before anything that they sealed leaves.
+    Ratchet { turn: u64, state: Vec<u8> },
+    /// A message that others carried.
+    Parcel(Box<Parcel>),
 }
 
 /// What is sealed in a message's row.
@@ -91,6 +99,8 @@ pub(crate) struct Chat {
     pub(crate) radio: RadioView,
     /// Letters that are carried for others.
     pub(crate) letters: u32,
+    /// The same in the form of Fog nodes.
+    pub(crate) bundles: u32,
     pub(crate) clock_off: Option<i64>,
     /// Devices that packets go to over a network.
     pub(crate) linked: BTreeMap<NodeId, Linked>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Table;
+use crate::meeting::COPIES;
 
 /// One message that is carried. Sealed: its bytes say nothing to who carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub struct Letter<N> {
     /// What it says.
     pub bytes: Vec<u8>,
 }
+
+/// The part of this node's likelihood with which another gets what nobody else has. Our own choice.
+const NEARLY: f64 = 0.5;
 
 /// What a node carries at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,12 +132,22 @@ impl<N: Ord + Clone> Carried<N> {
     /// [`Self::gave`], once it went.
     #[must_use]
     pub fn for_peer(&self, peer: &N, mine: &Table<N>, theirs: &BTreeMap<N, f64>, has: impl Fn(&[u8; 16]) -> bool, now: u64) -> Vec<Letter<N>> {
-        let chosen = self.chosen(peer, mine, theirs, has, now).into_iter();
+        let chosen = self.chosen(peer, None, mine, theirs, has, now).into_iter();
         chosen.filter_map(|(id, copies)| Some(Letter { copies, ..self.letters.get(&id)?.clone() })).collect()
     }
 
-    /// As [`Self::for_peer`], without what the letters say: id and copies, those first that matter most.
-    pub(crate) fn chosen(&self, peer: &N, mine: &Table<N>, theirs: &BTreeMap<N, f64>, has: impl Fn(&[u8; 16]) -> bool, now: u64) -> Vec<([u8; 16], u8)> {
+    /// As [`Self::for_peer`], without what the letters say: id and copies, those first that matter most. What `me`
+    /// wrote and nobody else has goes to who is half as likely too: devices are switched off, and then nobody would
+    /// have it.
+    pub(crate) fn chosen(
+        &self,
+        peer: &N,
+        me: Option<&N>,
+        mine: &Table<N>,
+        theirs: &BTreeMap<N, f64>,
+        has: impl Fn(&[u8; 16]) -> bool,
+        now: u64,
+    ) -> Vec<([u8; 16], u8)> {
         let fresh = self.letters.values().filter(|letter| letter.expires > now && !has(&letter.id));
         let mut chosen: Vec<(f64, [u8; 16], u8)> = fresh
             .filter_map(|letter| {
@@ -141,7 +155,8 @@ impl<N: Ord + Clone> Carried<N> {
                     return Some((2.0, letter.id, letter.copies));
                 }
                 let likely = theirs.get(&letter.destination).copied().unwrap_or(0.0);
-                let is_better = likely > mine.likelihood(&letter.destination, now);
+                let enough = mine.likelihood(&letter.destination, now) * if me == Some(&letter.source) && letter.copies == COPIES { NEARLY } else { 1.0 };
+                let is_better = likely > enough;
                 (is_better && letter.copies > 1).then_some((likely, letter.id, letter.copies / 2))
             })
             .collect();

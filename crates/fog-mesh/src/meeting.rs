@@ -19,13 +19,15 @@ type Id = [u8; 16];
 
 /// Copies of a bundle at its source. With binary spraying three people in a row may pass it on. Our own choice; the
 /// simulation beside this uses it.
-const COPIES: u8 = 8;
+pub(crate) const COPIES: u8 = 8;
 /// How often a bundle may be passed on, whatever it says itself. Our own choice.
 const HOPS: u8 = 16;
 /// Milliseconds that an answer to a bundle may take before it is left for the next meeting.
 const ANSWER: u64 = 60_000;
 /// Milliseconds between two summaries to somebody who stays near.
 const REFRESH: u64 = 600_000;
+/// The same once somebody else was met.
+const REFRESH_SOON: u64 = 15_000;
 /// Milliseconds within which a second summary of the same peer is not listened to.
 const SUMMARY_GAP: u64 = 10_000;
 /// Milliseconds that a bundle may come from the future: clocks of phones differ.
@@ -130,6 +132,14 @@ struct Meeting {
     giving: Option<(Id, u8, u64)>,
     heard: Option<u64>,
     said: u64,
+    /// Somebody was met since.
+    is_stale: bool,
+}
+
+impl Meeting {
+    fn refresh_at(&self) -> u64 {
+        self.said.saturating_add(if self.is_stale { REFRESH_SOON } else { REFRESH })
+    }
 }
 
 /// A node that carries bundles. Every time is in milliseconds of Unix time; a clock that runs back or jumps shortens
@@ -211,6 +221,7 @@ impl Carrier {
         }
         self.table.meet(&peer, now);
         self.version += 1;
+        self.met.iter_mut().filter(|(other, _)| **other != peer).for_each(|(_, meeting)| meeting.is_stale = true);
         if self.met.len() < MEETINGS || self.met.contains_key(&peer) {
             self.met.insert(peer, Meeting::default());
             self.say_summary(peer, now);
@@ -264,7 +275,7 @@ impl Carrier {
                 meeting.giving = None;
                 meeting.has.insert(id);
             }
-            if meeting.said.saturating_add(REFRESH) <= now {
+            if meeting.refresh_at() <= now {
                 refresh.push(*peer);
             }
         }
@@ -277,7 +288,7 @@ impl Carrier {
     /// When [`Self::handle_timeout`] has something to do at the earliest, if ever.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        let talks = self.met.values().flat_map(|meeting| [Some(meeting.said.saturating_add(REFRESH)), meeting.giving.map(|(_, _, until)| until)]);
+        let talks = self.met.values().flat_map(|meeting| [Some(meeting.refresh_at()), meeting.giving.map(|(_, _, until)| until)]);
         let ends = self.carried.letters().map(|letter| letter.expires);
         let ends = ends.chain(self.arrivals.values().map(|arrival| arrival.expires)).chain(self.receipts.values().map(|receipt| receipt.until));
         talks.flatten().chain(ends).min()
@@ -318,7 +329,7 @@ impl Carrier {
         receipts.sort_unstable_by(|a, b| b.cmp(a));
         let receipts = receipts.into_iter().take(MAX_RECEIPTS).map(|(_, id, token)| (id, token)).collect();
         if let Some(meeting) = self.met.get_mut(&peer) {
-            meeting.said = now;
+            (meeting.said, meeting.is_stale) = (now, false);
         }
         self.say(peer, &Message::Summary { likelihoods, ids, receipts });
     }
@@ -444,7 +455,7 @@ impl Carrier {
         let busy: BTreeSet<Id> = self.met.values().filter_map(|meeting| meeting.giving.map(|(id, _, _)| id)).collect();
         let is_for_them = |id: &Id| self.carried.get(id).is_some_and(|letter| letter.destination == peer);
         let is_out = |id: &Id| meeting.has.contains(id) || busy.contains(id) && !is_for_them(id);
-        let Some((id, copies)) = self.carried.chosen(&peer, &self.table, theirs, is_out, now).into_iter().next() else { return };
+        let Some((id, copies)) = self.carried.chosen(&peer, Some(&self.me), &self.table, theirs, is_out, now).into_iter().next() else { return };
         let stored = self.carried.get(&id).and_then(|letter| Bundle::decode(&letter.bytes).ok());
         // What is stored was read before and may be passed on once more at least.
         let Some(bundle) = stored.and_then(|bundle| bundle.forwarded(self.me)) else { return };

@@ -416,6 +416,25 @@ fn any_message() -> impl Strategy<Value = Message> {
     ]
 }
 
+#[test]
+fn who_meets_somebody_tells_those_who_were_there_before() {
+    let mut world = World::new(3);
+    world.meet(0, 1);
+    let quiet = world.at(0).poll_timeout();
+    assert_eq!(quiet, Some(START + REFRESH));
+    world.now += 1_000;
+    world.meet(1, 2);
+    world.part(1, 2);
+    world.send(0, 2, b"text");
+    assert!(world.said(0).is_empty(), "who is there does not know yet what the other one may reach");
+    world.now = START + REFRESH_SOON;
+    let now = world.now;
+    world.at(1).handle_timeout(now);
+    world.pump();
+    assert_eq!(world.said(0), ["handed"]);
+    assert_eq!(world.at(1).poll_timeout().map(|at| at > now + REFRESH_SOON), Some(true));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 

@@ -174,6 +174,11 @@ impl Ratchet {
         self.peers.contains_key(peer_noise_key)
     }
 
+    /// The Noise keys of everybody for whom something can be sealed.
+    pub fn peers(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.peers.keys()
+    }
+
     /// Seals something for a peer. None when no card of theirs is known or it is longer than [`MAX_PLAINTEXT`].
     pub fn seal(&mut self, peer_noise_key: &[u8; 32], plaintext: &[u8]) -> Option<Vec<u8>> {
         if plaintext.len() > MAX_PLAINTEXT {

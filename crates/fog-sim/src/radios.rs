@@ -233,7 +233,7 @@ fn link(at: usize, to: usize) -> LinkId {
 impl Air {
     fn new(scenario: &Radios) -> Self {
         let node = |n: usize| {
-            let config = Config { nickname: format!("radio {n}"), capabilities: Capabilities::PRIVATE_MEDIA };
+            let config = Config { nickname: format!("radio {n}"), capabilities: Capabilities::PRIVATE_MEDIA, ..Config::default() };
             let mut seed = [3; 32];
             seed[..8].copy_from_slice(&(n as u64).to_le_bytes());
             Node::new(identity(n), config, seed)

@@ -16,13 +16,14 @@ struct Target {
     seeds: fn(&Path) -> anyhow::Result<()>,
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     Target { name: "job_file", max_bytes: 4096, seeds: job_files },
     Target { name: "settings_file", max_bytes: 4096, seeds: settings },
     Target { name: "ipc_frame", max_bytes: 2048, seeds: no_seeds },
     Target { name: "worker_frame", max_bytes: 2048, seeds: no_seeds },
     Target { name: "grid_message", max_bytes: 2048, seeds: no_seeds },
     Target { name: "mesh_packet", max_bytes: 2048, seeds: no_seeds },
+    Target { name: "carried_message", max_bytes: 4096, seeds: no_seeds },
     Target { name: "module", max_bytes: 4096, seeds: modules },
     Target { name: "instrument", max_bytes: 4096, seeds: modules },
     Target { name: "checkpoint", max_bytes: 16384, seeds: checkpoints },

@@ -58,7 +58,7 @@ enum Chore {
         /// Inputs for each target
         #[arg(long, default_value_t = 1_000_000)]
         runs: u64,
-        /// Only this one: job_file, ipc_frame, worker_frame, grid_message, mesh_packet, module, instrument or checkpoint
+        /// Only this one: job_file, ipc_frame, worker_frame, grid_message, mesh_packet, carried_message, module, instrument or checkpoint
         target: Option<String>,
     },
     /// Build the window's files into dist/

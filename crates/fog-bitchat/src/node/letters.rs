@@ -12,6 +12,8 @@ use crate::inner::Inner;
 
 /// Milliseconds that a text waits for its recipient before somebody else gets a letter.
 const WAIT: u64 = 10_000;
+/// The same for Fog nodes, which most often carry it in a form of their own.
+const WAIT_FOR_FELLOWS: u64 = 20_000;
 /// Who gets one.
 const COURIERS: usize = 3;
 /// Letters that are carried, those of people who are no favourites, and those of one of either.
@@ -147,7 +149,9 @@ impl Node {
                 if now.saturating_sub(waiting.queued) < WAIT || waiting.couriers.len() >= COURIERS {
                     continue;
                 }
+                let is_for_fellows = !waiting.is_with_fellows && now.saturating_sub(waiting.queued) >= WAIT_FOR_FELLOWS;
                 let free = couriers.iter().filter(|courier| !waiting.couriers.contains(courier) && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE));
+                let free = free.filter(|courier| is_for_fellows || !self.fellows.is_here(**courier));
                 for courier in free.copied().take(COURIERS - waiting.couriers.len()).collect::<Vec<_>>() {
                     if waiting.letter.as_ref().is_none_or(|letter| !letter.is_valid(now)) {
                         let (ephemeral, prekey) = (self.fresh(), self.prekey_of(to, now));

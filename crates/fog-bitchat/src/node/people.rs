@@ -122,7 +122,7 @@ impl Node {
             return false;
         }
         // The first signing key counts, and the one a session bound before it.
-        if self.people.get(&frame.sender).map(|known| known.keys).or_else(|| self.pins.get(&frame.sender).copied()).is_some_and(|keys| keys != announce.keys) {
+        if self.keys_of(frame.sender).is_some_and(|keys| keys != announce.keys) {
             return false;
         }
         let is_new = !self.people.contains_key(&frame.sender);
@@ -155,6 +155,9 @@ impl Node {
             self.person_changed(frame.sender);
         }
         if is_new {
+            if let Some(state) = self.early_states.remove(&frame.sender).filter(|_| self.sessions.has(frame.sender)) {
+                self.stated(frame.sender, state, now);
+            }
             self.bring(frame.sender, now);
             // They may not have heard this node yet.
             self.next_announce = self.next_announce.min(now + 500);

@@ -20,6 +20,8 @@ const TRY_AFTER: [u64; 4] = [5_000, 15_000, 30_000, 60_000];
 /// Milliseconds after which something that was not acknowledged is said again in the session.
 const SAY_AGAIN: u64 = 30_000;
 const MAX_TRIES: u32 = 8;
+/// People whose state came before their announce.
+const MAX_EARLY: usize = 64;
 
 /// Something that is not known to have arrived.
 pub(super) struct Outgoing {
@@ -31,6 +33,8 @@ pub(super) struct Outgoing {
     /// Sealed for others to carry, and who does.
     pub(super) letter: Option<Letter>,
     pub(super) couriers: Vec<PeerId>,
+    /// Fog nodes carry it in a form of their own.
+    pub(super) is_with_fellows: bool,
 }
 
 /// Why something private cannot be said.
@@ -79,7 +83,7 @@ impl Node {
         if queue.len() >= MAX_QUEUED {
             return Err(SayError::Full);
         }
-        queue.push_back(Outgoing { id: id.clone(), inner, queued: now, sent: None, tries: 0, letter: None, couriers: Vec::new() });
+        queue.push_back(Outgoing { id: id.clone(), inner, queued: now, sent: None, tries: 0, letter: None, couriers: Vec::new(), is_with_fellows: false });
         self.say(Event::Delivery { to, id, state: Delivery::Queued });
         self.try_one(to, now);
         Ok(())
@@ -109,8 +113,40 @@ impl Node {
         }
     }
 
+    /// Texts of this node to those who are not here, and when each was written.
+    pub fn waiting(&self) -> impl Iterator<Item = (PeerId, &MessageText, u64)> {
+        let away = self.outbox.iter().filter(|(to, _)| !self.people.contains_key(to));
+        away.flat_map(|(to, queue)| queue.iter().map(|waiting| (*to, waiting))).filter_map(|(to, waiting)| match &waiting.inner {
+            Inner::Text(message) => Some((to, message, waiting.queued)),
+            _ => None,
+        })
+    }
+
+    /// Whether a message waits for its recipient, or for word that it arrived.
+    #[must_use]
+    pub fn is_waiting(&self, to: PeerId, id: &str) -> bool {
+        self.outbox.get(&to).is_some_and(|queue| queue.iter().any(|waiting| waiting.id == id))
+    }
+
+    /// Fog nodes carry this message in a form of their own, and get no letter with it.
+    pub fn is_carried(&mut self, to: PeerId, id: &str) {
+        for waiting in self.outbox.get_mut(&to).into_iter().flatten().filter(|waiting| waiting.id == id) {
+            waiting.is_with_fellows = true;
+        }
+    }
+
+    /// A message arrived, as is known from elsewhere.
+    pub fn arrived(&mut self, to: PeerId, id: String) {
+        self.acknowledged(to, id, Delivery::Delivered);
+    }
+
+    fn my_state(&self) -> PeerState {
+        let fellow = if self.config.is_fellow { Capabilities::FELLOW } else { Capabilities::default() };
+        PeerState { capabilities: self.config.capabilities.and(fellow), signing: self.identity.keys().signing }
+    }
+
     /// Says something in a session, if there is one.
-    fn whisper(&mut self, to: PeerId, inner: &Inner, now: u64) -> bool {
+    pub(super) fn whisper(&mut self, to: PeerId, inner: &Inner, now: u64) -> bool {
         let Ok(open) = inner.encode() else { return false };
         let Ok(sealed) = self.sessions.seal(to, &open, now) else { return false };
         let mut frame = self.frame(Kind::ENCRYPTED, sealed, now).to(to);
@@ -142,8 +178,8 @@ impl Node {
                 self.send_to(peer, &frame, now);
             }
             SessionEvent::Established { peer, early, .. } => {
-                let state = PeerState { capabilities: self.config.capabilities, signing: self.identity.keys().signing };
-                self.whisper(peer, &Inner::State(state), now);
+                self.whisper(peer, &Inner::State(self.my_state()), now);
+                self.begin_anew_with(peer);
                 self.person_changed(peer);
                 for sealed in early {
                     self.open(peer, &sealed, now, now);
@@ -191,6 +227,7 @@ impl Node {
                 self.say(Event::File { from: peer, id: Some(id), file, at });
             }
             Inner::State(state) => self.stated(peer, state, now),
+            Inner::Fellow(bytes) => self.fellow_said(peer, bytes),
             Inner::Challenge(question) => {
                 if let Some(answer) = question.answer(&self.identity) {
                     self.whisper(peer, &answer, now);
@@ -211,8 +248,14 @@ impl Node {
     }
 
     /// What somebody says of themselves in a session binds their signing key.
-    fn stated(&mut self, peer: PeerId, state: PeerState, now: u64) {
-        let Some(known) = self.people.get_mut(&peer) else { return };
+    pub(super) fn stated(&mut self, peer: PeerId, state: PeerState, now: u64) {
+        let Some(known) = self.people.get_mut(&peer) else {
+            // Their announce is not here yet.
+            if self.early_states.len() < MAX_EARLY || self.early_states.contains_key(&peer) {
+                self.early_states.insert(peer, state);
+            }
+            return;
+        };
         let is_first = known.stated.is_none();
         known.keys.signing = state.signing;
         let keys = known.keys;
@@ -222,8 +265,7 @@ impl Node {
             *pinned = keys;
         }
         if is_first {
-            let state = PeerState { capabilities: self.config.capabilities, signing: self.identity.keys().signing };
-            self.whisper(peer, &Inner::State(state), now);
+            self.whisper(peer, &Inner::State(self.my_state()), now);
         }
         self.person_changed(peer);
         self.try_one(peer, now);

@@ -2,6 +2,8 @@ use super::*;
 use crate::identity::Identity;
 use crate::{Raw, SayError};
 
+#[path = "fellows_tests.rs"]
+mod fellows;
 #[path = "letters_tests.rs"]
 mod letters;
 
@@ -28,7 +30,7 @@ impl Air {
     fn new(names: &[&str]) -> Self {
         let node = |(n, name): (usize, &&str)| {
             let capabilities = Capabilities::PRIVATE_MEDIA;
-            Node::new(identity(n as u8), Config { nickname: (*name).to_owned(), capabilities }, [n as u8; 32])
+            Node::new(identity(n as u8), Config { nickname: (*name).to_owned(), capabilities, is_fellow: false }, [n as u8; 32])
         };
         let nodes: Vec<Node> = names.iter().enumerate().map(node).collect();
         let events = nodes.iter().map(|_| Vec::new()).collect();
@@ -282,7 +284,7 @@ fn a_message_is_said_again_to_somebody_who_lost_the_session() {
     air.run(1_000);
     // Ben's device starts anew with the same keys.
     air.cut(0, 1);
-    air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), capabilities: Capabilities::default() }, [99; 32]);
+    air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [99; 32]);
     air.wire(0, 1);
     air.run(1_000);
     let now = air.now;

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fog_api::PersonLink;
-use fog_bitchat::{Capabilities, Config, Event, FilePacket, Identity, LinkId, Node, PeerId, PeerKeys};
+use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Node, PeerId, PeerKeys};
 use fog_transport::PacketLink;
 use tokio::sync::mpsc;
 
 use super::ChatNews;
+use super::fellows::{Fellows, Me, Todo};
 use crate::core;
 
 /// Orders that wait; the loop is told when there are more.
@@ -23,8 +24,13 @@ const HEARD: usize = 64;
 const BLOCKED: Duration = Duration::from_millis(10);
 /// From here a clock was set.
 const CLOCK_JUMP_MS: u64 = 2_000;
-/// Letters that are carried are written down at most so often.
+/// Letters and bundles that are carried are written down at most so often, and bundles no faster than this many bytes
+/// a second.
 const MAIL_EVERY: Duration = Duration::from_secs(1);
+const WRITTEN: f64 = 1_000_000.0;
+/// Milliseconds that a text waits for its recipient before Fog nodes carry it, and between two looks.
+const WAIT: u64 = 10_000;
+const LOOK_EVERY: u64 = 1_000;
 /// Time for a goodbye to leave.
 const GOODBYE: Duration = Duration::from_millis(200);
 
@@ -50,10 +56,28 @@ pub(crate) enum Order {
     Favour(PeerId, bool),
     /// Another name.
     Rename(String),
+    /// The keys of this number for what others carry are stored.
+    Stored(u64),
+    /// Whether a message that others carried is stored.
+    Answered { bundle: [u8; 16], is_stored: bool },
     /// A link over a network.
     Link(PacketLink),
     /// Bluetooth on, with this adapter, or off.
     Radio(Option<Option<String>>),
+}
+
+/// What was written down before.
+#[derive(Default)]
+pub(crate) struct Restored {
+    /// Keys of people who are remembered, and whether they are favourites.
+    pub(crate) known: Vec<(PeerKeys, bool)>,
+    /// Letters that are carried.
+    pub(crate) letters: Vec<u8>,
+    /// Bundles that are carried.
+    pub(crate) bundles: Vec<u8>,
+    /// Keys for them, and the key that seals these.
+    pub(crate) ratchet: Vec<u8>,
+    pub(crate) key: [u8; 32],
 }
 
 /// The running thread; it says goodbye and ends when this is dropped.
@@ -65,15 +89,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// `known` are the keys of people who are remembered, and whether they are favourites; `mail` the letters that
-    /// are carried.
-    pub(crate) fn start(
-        identity: Identity,
-        nickname: String,
-        known: Vec<(PeerKeys, bool)>,
-        mail: Vec<u8>,
-        to: mpsc::Sender<core::Message>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(identity: Identity, nickname: String, before: Restored, to: mpsc::Sender<core::Message>) -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (orders, inbox) = mpsc::channel(ORDERS);
@@ -82,14 +98,16 @@ impl Driver {
         let saves = saves_power.clone();
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
             let capabilities = Capabilities::PRIVATE_MEDIA.and(Capabilities::PREKEYS);
-            let mut node = Node::new(identity, Config { nickname, capabilities }, rand::random());
-            for (keys, is_favourite) in known {
+            let me = identity.keys();
+            let mut node = Node::new(identity, Config { nickname: nickname.clone(), capabilities, is_fellow: true }, rand::random());
+            for (keys, is_favourite) in before.known {
                 node.pin(keys);
                 node.set_favourite(keys.peer(), is_favourite);
             }
-            node.restore_mail(&mail, unix());
+            node.restore_mail(&before.letters, unix());
+            let fellows = Fellows::restore(me.peer(), before.key, &before.bundles, &before.ratchet, unix());
             let to = Listener { number, to };
-            runtime.block_on(Running::new(node, to, saves).run(inbox));
+            runtime.block_on(Running::new(node, (me, nickname), fellows, to, saves).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
         Ok(Self { orders, saves_power, number })
@@ -141,6 +159,9 @@ struct Open {
 
 struct Running {
     node: Node,
+    me: (PeerKeys, String),
+    fellows: Fellows,
+    next_look: u64,
     to: Listener,
     links: BTreeMap<LinkId, Open>,
     next_link: u64,
@@ -152,6 +173,8 @@ struct Running {
     clock: Clock,
     /// What was last said of the letters that are carried, and when.
     mail: Option<(u64, Instant)>,
+    /// The same of bundles, and when to say more at the earliest.
+    bundles: Option<(u64, Instant)>,
 }
 
 /// Milliseconds since 1970 that go forward evenly, and follow this device's clock when it is set.
@@ -182,10 +205,13 @@ fn unix() -> u64 {
 }
 
 impl Running {
-    fn new(node: Node, to: Listener, saves_power: Arc<AtomicBool>) -> Self {
+    fn new(node: Node, me: (PeerKeys, String), fellows: Fellows, to: Listener, saves_power: Arc<AtomicBool>) -> Self {
         let (heard, hears) = mpsc::channel(HEARD);
         Self {
             node,
+            me,
+            fellows,
+            next_look: 0,
             to,
             links: BTreeMap::new(),
             next_link: 1,
@@ -196,6 +222,7 @@ impl Running {
             saves_power,
             clock: Clock::new(),
             mail: None,
+            bundles: None,
         }
     }
 
@@ -206,11 +233,12 @@ impl Running {
             if was_set_back {
                 self.node.handle_clock_set(now);
             }
-            let is_blocked = self.transmit(now);
-            if !self.tell().await {
+            if !self.tell(now).await {
                 return;
             }
-            let due = Duration::from_millis(self.node.poll_timeout().saturating_sub(now));
+            let is_blocked = self.transmit(now);
+            let due = self.node.poll_timeout().min(self.fellows.poll_timeout().unwrap_or(u64::MAX));
+            let due = Duration::from_millis(due.saturating_sub(now));
             let due = if is_blocked { due.max(BLOCKED) } else { due };
             tokio::select! {
                 order = inbox.recv() => match order {
@@ -221,6 +249,8 @@ impl Running {
                 () = tokio::time::sleep(due) => {
                     let (now, _) = self.clock.now();
                     self.node.handle_timeout(now);
+                    self.fellows.handle_timeout(now);
+                    self.entrust(now);
                 }
             }
         }
@@ -242,16 +272,27 @@ impl Running {
     }
 
     /// Says what happened; `false` when nobody listens any more.
-    async fn tell(&mut self) -> bool {
-        while let Some(event) = self.node.poll_event() {
-            let news = match event {
-                Event::Person(person) => {
-                    let link = self.link_of(person.peer);
-                    ChatNews::Person(person, link)
-                }
-                other => ChatNews::Event(other),
+    async fn tell(&mut self, now: u64) -> bool {
+        loop {
+            let news = if let Some(event) = self.node.poll_event() {
+                self.news_of(event, now)
+            } else if let Some(todo) = self.fellows.poll() {
+                self.news_of_fellows(todo, now)
+            } else {
+                break;
             };
-            if !self.to.say(news).await {
+            if let Some(news) = news
+                && !self.to.say(news).await
+            {
+                return false;
+            }
+        }
+        let version = self.fellows.version();
+        if self.bundles.is_none_or(|(told, next)| told != version && Instant::now() >= next) {
+            let state = self.fellows.bundles();
+            let pause = MAIL_EVERY.max(Duration::from_secs_f64(state.len() as f64 / WRITTEN));
+            self.bundles = Some((version, Instant::now() + pause));
+            if !self.to.say(ChatNews::Bundles { state, carried: self.fellows.carried() as u32 }).await {
                 return false;
             }
         }
@@ -261,6 +302,61 @@ impl Running {
             return self.to.say(ChatNews::Mail { state: self.node.mail_state(), letters: self.node.letters() as u32 }).await;
         }
         true
+    }
+
+    fn news_of(&mut self, event: Event, now: u64) -> Option<ChatNews> {
+        match event {
+            Event::Person(person) => {
+                let link = self.link_of(person.peer);
+                return Some(ChatNews::Person(person, link));
+            }
+            Event::Fellow { peer, noise } => self.fellows.met(peer, noise, now),
+            Event::FellowGone(peer) => self.fellows.parted(peer, now),
+            Event::FellowSaid(peer, bytes) => self.fellows.heard(peer, &bytes, now),
+            // Somebody carries it still.
+            Event::Delivery { to, ref id, state: Delivery::Failed } if self.fellows.has(to, id) => {}
+            other => return Some(ChatNews::Event(other)),
+        }
+        None
+    }
+
+    fn news_of_fellows(&mut self, todo: Todo, now: u64) -> Option<ChatNews> {
+        let delivery = |to, id, state| Some(ChatNews::Event(Event::Delivery { to, id, state }));
+        match todo {
+            Todo::Say(peer, bytes) => {
+                self.node.say_to_fellow(peer, bytes, now);
+                None
+            }
+            Todo::Store(turn, state) => Some(ChatNews::Ratchet { turn, state }),
+            Todo::Parcel(parcel) => Some(ChatNews::Parcel(parcel)),
+            Todo::Carried(to, id) => {
+                self.node.is_carried(to, &id);
+                delivery(to, id, Delivery::Carried)
+            }
+            Todo::Delivered(to, id) => {
+                self.node.arrived(to, id);
+                None
+            }
+            Todo::Expired(to, id) if self.node.is_waiting(to, &id) => None,
+            Todo::Expired(to, id) => delivery(to, id, Delivery::Failed),
+        }
+    }
+
+    /// Gives texts to who is away to those who carry them.
+    fn entrust(&mut self, now: u64) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let is_due = |(_, _, queued): &(PeerId, &_, u64)| now.saturating_sub(*queued) >= WAIT;
+        let waiting: Vec<_> = self.node.waiting().filter(is_due).map(|(to, message, queued)| (to, message.clone(), queued)).collect();
+        for (to, message, queued) in waiting {
+            let Some(keys) = self.node.keys_of(to) else { continue };
+            let me = Me { keys: self.me.0, name: &self.me.1 };
+            if !self.fellows.has(to, &message.id) {
+                self.fellows.send(&me, &keys, &message.id, &message.text, queued, now);
+            }
+        }
     }
 
     fn link_of(&self, peer: PeerId) -> PersonLink {
@@ -286,7 +382,12 @@ impl Running {
             Order::Verify { peer, noise } => return self.node.verify(peer, noise, now),
             Order::Pin(keys) => return self.node.pin(keys),
             Order::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
-            Order::Rename(name) => return self.node.rename(name, now),
+            Order::Rename(name) => {
+                self.me.1.clone_from(&name);
+                return self.node.rename(name, now);
+            }
+            Order::Stored(turn) => return self.fellows.stored(turn, now),
+            Order::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
             Order::Link(link) => return self.open(link),
             Order::Radio(wish) => return self.switch_radio(wish),
         };

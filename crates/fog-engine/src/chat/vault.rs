@@ -80,6 +80,11 @@ impl Secrets {
         Identity::new(*self.part(0), *self.part(1))
     }
 
+    /// Seals the keys for what others carry.
+    pub(crate) fn ratchet_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key("fog-compute 2026-11 keys of carried messages", &self.0[64..]))
+    }
+
     pub(crate) fn vault(&self) -> Vault {
         Vault::new(&self.part(2))
     }

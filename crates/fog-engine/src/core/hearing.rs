@@ -13,12 +13,15 @@ use fog_types::{NodeId, UnixMillis};
 use tokio::sync::Notify;
 
 use super::Core;
-use crate::chat::{Body, ChatNews, Driver, Known, Linked, Order, Remembered, Secrets, Vault, state_from, state_of};
+use crate::chat::{Body, ChatNews, Driver, Known, Linked, Order, Parcel, Remembered, Restored, Secrets, Vault, state_from, state_of};
 
 /// Longest packet over a network: files go whole there.
 const NETWORK_PACKET: usize = 64 << 10;
 /// Under which letters that are carried are written down.
 const LETTERS: &str = "letters";
+/// The same for bundles, and for the keys that seal messages in them.
+const BUNDLES: &str = "bundles";
+const RATCHET: &str = "ratchet";
 /// Links to one device.
 const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
@@ -42,6 +45,8 @@ const EVERYBODY: f64 = 5.0;
 const PRICED_BYTES: f64 = 16_384.0;
 /// Messages that were not taken in this time are given up at a start.
 const OUTBOX_LIFE_MS: i64 = 24 * 3_600_000;
+/// The same for those that somebody carries.
+const CARRIED_LIFE_MS: i64 = 7 * 24 * 3_600_000;
 
 impl Core {
     /// Switches chat on or off, as the settings and the daemon's options have it.
@@ -114,11 +119,11 @@ impl Core {
         let Some(secrets) = self.open_vault()? else { return Ok(()) };
         let identity = secrets.identity();
         let known = self.chat.people.values().filter_map(|known| Some((known.keys?, known.view.is_favourite))).collect();
-        let sealed = self.store.chat_state(LETTERS)?;
-        let mail = self.chat.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(LETTERS.as_bytes(), &sealed)).unwrap_or_default();
+        let before =
+            Restored { known, letters: self.written(LETTERS)?, bundles: self.written(BUNDLES)?, ratchet: self.written(RATCHET)?, key: *secrets.ratchet_key() };
         let nickname = self.nickname();
         self.chat.told = (nickname.clone(), None);
-        match Driver::start(identity, nickname, known, mail, self.to_self.clone()) {
+        match Driver::start(identity, nickname, before, self.to_self.clone()) {
             Ok(driver) => {
                 self.chat.driver = Some(driver);
                 self.say_again_what_waits()?;
@@ -128,6 +133,19 @@ impl Core {
         }
         self.announce_chat();
         Ok(())
+    }
+
+    /// Something of the mesh that was written down.
+    fn written(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let sealed = self.store.chat_state(name)?;
+        Ok(self.chat.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed)).unwrap_or_default())
+    }
+
+    /// Writes it down; `false` when there is no place for it.
+    fn write_down(&mut self, name: &str, state: &[u8]) -> Result<bool, StoreError> {
+        let Some(vault) = &self.chat.vault else { return Ok(false) };
+        self.store.put_chat_state(name, &vault.seal(name.as_bytes(), state))?;
+        Ok(true)
     }
 
     /// What this device is called in the mesh.
@@ -165,7 +183,8 @@ impl Core {
     fn say_again_what_waits(&mut self) -> Result<(), StoreError> {
         let now = self.clock.unix().0;
         for row in self.store.chat_waiting()? {
-            let is_late = now - row.at.0 > OUTBOX_LIFE_MS || self.is_blocked(&row.thread);
+            let life = if state_from(&row.state) == MessageState::Carried { CARRIED_LIFE_MS } else { OUTBOX_LIFE_MS };
+            let is_late = now - row.at.0 > life || self.is_blocked(&row.thread);
             if is_late || !self.order_again(&row)? {
                 self.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
             }
@@ -194,7 +213,7 @@ impl Core {
         }
         self.chat.linked.clear();
         self.chat.radio = fog_api::RadioView::default();
-        self.chat.letters = 0;
+        (self.chat.letters, self.chat.bundles) = (0, 0);
         self.chat.clock_off = None;
         self.chat.told = (String::new(), None);
     }
@@ -231,7 +250,7 @@ impl Core {
             radio,
             clock_off_ms: self.chat.clock_off,
             people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
-            carried: self.chat.letters,
+            carried: self.chat.letters + self.chat.bundles,
             threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
         }
     }
@@ -285,14 +304,27 @@ impl Core {
                 self.got_further(&to.to_string(), &mid, MessageState::Failed)?;
             }
             ChatNews::Mail { state, letters } => {
-                if let Some(vault) = &self.chat.vault {
-                    self.store.put_chat_state(LETTERS, &vault.seal(LETTERS.as_bytes(), &state))?;
-                }
+                self.write_down(LETTERS, &state)?;
                 if self.chat.letters != letters {
                     self.chat.letters = letters;
                     self.announce_chat();
                 }
             }
+            ChatNews::Bundles { state, carried } => {
+                self.write_down(BUNDLES, &state)?;
+                if self.chat.bundles != carried {
+                    self.chat.bundles = carried;
+                    self.announce_chat();
+                }
+            }
+            ChatNews::Ratchet { turn, state } => {
+                if self.write_down(RATCHET, &state)?
+                    && let Some(driver) = &self.chat.driver
+                {
+                    driver.order(Order::Stored(turn));
+                }
+            }
+            ChatNews::Parcel(parcel) => self.parcel_came(*parcel)?,
             ChatNews::Event(event) => self.chat_event(event)?,
         }
         Ok(())
@@ -300,8 +332,8 @@ impl Core {
 
     fn chat_event(&mut self, event: Event) -> Result<(), StoreError> {
         match event {
-            // The thread that speaks says who is reached how.
-            Event::Person(_) => {}
+            // The thread that speaks says who is reached how, and what Fog nodes say is its own.
+            Event::Person(_) | Event::Fellow { .. } | Event::FellowGone(_) | Event::FellowSaid(..) => {}
             Event::Gone(peer) => {
                 let id = peer.to_string();
                 if let Some(known) = self.chat.people.get_mut(&id) {
@@ -330,19 +362,13 @@ impl Core {
                 }
             }
             Event::Private { from, id, text, at } => {
-                let thread = from.to_string();
                 // Nor who did not say who they are yet: they say it again when they have.
-                if !self.chat.people.contains_key(&thread) || !self.may_store(&thread, text.len()) {
-                    return Ok(());
-                }
-                let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
-                let message = if is_sign { None } else { self.heard_text(&thread, &thread, text, at, id.clone(), None)? };
-                // Known already or not: it is stored, and its sender waits to hear so.
-                if let Some(driver) = &self.chat.driver {
+                let is_known = self.chat.people.contains_key(&from.to_string());
+                if is_known
+                    && self.heard_alone(from, text, at, id.clone())?
+                    && let Some(driver) = &self.chat.driver
+                {
                     driver.order(Order::Took { from, mid: id });
-                }
-                if let Some(message) = message {
-                    self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
                 }
             }
             Event::File { from, id, file, at } => {
@@ -368,6 +394,42 @@ impl Core {
                 self.chat.clock_off = (millis != 0).then_some(millis);
                 self.announce_chat();
             }
+        }
+        Ok(())
+    }
+
+    /// A text to this device alone; whether it is stored, now or before.
+    fn heard_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
+        let thread = from.to_string();
+        if !self.may_store(&thread, text.len()) {
+            return Ok(false);
+        }
+        let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
+        let message = if is_sign { None } else { self.heard_text(&thread, &thread, text, at, mid, None)? };
+        if let Some(message) = message {
+            self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+        }
+        Ok(true)
+    }
+
+    /// A message that others carried. Its author was here once, and may not have been remembered.
+    fn parcel_came(&mut self, parcel: Parcel) -> Result<(), StoreError> {
+        let Parcel { keys, name, mid, text, at, bundle } = parcel;
+        let from = keys.peer();
+        self.chat.people.entry(from.to_string()).or_insert_with(|| Known {
+            view: PersonView {
+                id: from.to_string(),
+                nickname: clean(&name),
+                fingerprint: fog_bitchat::fingerprint_text(&keys.noise),
+                seen_ms: self.clock.unix().0,
+                ..PersonView::default()
+            },
+            keys: Some(keys),
+            stored: None,
+        });
+        let is_stored = self.heard_alone(from, text, at, mid)?;
+        if let Some(driver) = &self.chat.driver {
+            driver.order(Order::Answered { bundle, is_stored });
         }
         Ok(())
     }

@@ -1,0 +1,74 @@
+//! Fog nodes among each other: who of those at the other end of a link is one, and what they say.
+//!
+//! A node says so in its peer state alone, which the apps read and pass over; so a session is begun with whoever may
+//! be one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Event, Node};
+use crate::announce::Capabilities;
+use crate::identity::PeerId;
+use crate::inner::Inner;
+
+/// Longest thing that is said, in bytes.
+const MAX_SAID: usize = 48 << 10;
+/// Milliseconds between two tries to begin a session with somebody who may be one.
+const AGAIN: u64 = 120_000;
+
+#[derive(Default)]
+pub(super) struct Fellows {
+    here: BTreeSet<PeerId>,
+    tried: BTreeMap<PeerId, u64>,
+}
+
+impl Fellows {
+    pub(super) fn is_here(&self, peer: PeerId) -> bool {
+        self.here.contains(&peer)
+    }
+}
+
+impl Node {
+    /// Says something to a Fog node that is here, at most 48 KiB; whether it was said.
+    pub fn say_to_fellow(&mut self, peer: PeerId, bytes: Vec<u8>, now: u64) -> bool {
+        bytes.len() <= MAX_SAID && self.fellows.is_here(peer) && self.whisper(peer, &Inner::Fellow(bytes), now)
+    }
+
+    pub(super) fn fellow_said(&mut self, peer: PeerId, bytes: Vec<u8>) {
+        if self.fellows.is_here(peer) && bytes.len() <= MAX_SAID {
+            self.say(Event::FellowSaid(peer, bytes));
+        }
+    }
+
+    /// Something about somebody has changed.
+    pub(super) fn look_at_fellow(&mut self, peer: PeerId) {
+        let stated = self.people.get(&peer).and_then(|known| known.stated).unwrap_or_default();
+        let is_one = self.config.is_fellow && stated.has(Capabilities::FELLOW) && self.link_to(peer).is_some();
+        match self.sessions.noise_key(peer).filter(|_| is_one) {
+            Some(noise) if self.fellows.here.insert(peer) => self.say(Event::Fellow { peer, noise }),
+            None if self.fellows.here.remove(&peer) => self.say(Event::FellowGone(peer)),
+            _ => {}
+        }
+    }
+
+    /// A session began: whoever has it knows nothing of what was said in the one before.
+    pub(super) fn begin_anew_with(&mut self, peer: PeerId) {
+        self.fellows.here.remove(&peer);
+    }
+
+    /// Of two nodes the one with the lower id begins.
+    pub(super) fn look_for_fellows(&mut self, now: u64) {
+        if !self.config.is_fellow {
+            return;
+        }
+        let (people, me) = (self.people(), self.me);
+        self.fellows.tried.retain(|peer, _| self.people.contains_key(peer));
+        for person in people {
+            let may_be = person.is_linked && !person.has_session && me < person.peer && person.capabilities.has(Capabilities::PREKEYS);
+            let is_due = self.fellows.tried.get(&person.peer).is_none_or(|at| now.saturating_sub(*at) >= AGAIN);
+            if may_be && is_due {
+                self.fellows.tried.insert(person.peer, now);
+                self.begin_session(person.peer, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use super::*;
+
+const ANNA: usize = 0;
+const BEN: usize = 1;
+
+/// Two who carry letters; who of them is a Fog node.
+fn two(is_fellow: [bool; 2]) -> Air {
+    let mut air = Air::new(&["anna", "ben"]);
+    for (node, is_fellow) in air.nodes.iter_mut().zip(is_fellow) {
+        node.config.capabilities = Capabilities::PREKEYS;
+        node.config.is_fellow = is_fellow;
+    }
+    air
+}
+
+fn met(air: &Air, n: usize) -> usize {
+    air.events[n].iter().filter(|event| matches!(event, Event::Fellow { .. })).count()
+}
+
+#[test]
+fn fog_nodes_find_each_other_and_talk() {
+    let mut air = two([true, true]);
+    air.wire(ANNA, BEN);
+    air.run(5_000);
+    let (anna, ben) = (air.me(ANNA), air.me(BEN));
+    let noise = identity(BEN as u8).keys().noise;
+    assert!(air.events[ANNA].contains(&Event::Fellow { peer: ben, noise }));
+    assert_eq!((met(&air, ANNA), met(&air, BEN)), (1, 1));
+    let long = vec![7; 48 << 10];
+    assert!(air.nodes[ANNA].say_to_fellow(ben, long.clone(), air.now));
+    assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![7; (48 << 10) + 1], air.now));
+    air.run(10_000);
+    assert!(air.events[BEN].contains(&Event::FellowSaid(anna, long)));
+    air.cut(ANNA, BEN);
+    air.run(100);
+    assert!(air.events[ANNA].contains(&Event::FellowGone(ben)));
+    assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![1], air.now));
+    air.wire(ANNA, BEN);
+    air.run(5_000);
+    assert_eq!((met(&air, ANNA), met(&air, BEN)), (2, 2));
+}
+
+#[test]
+fn whoever_is_none_hears_nothing_of_it() {
+    let mut air = two([true, false]);
+    air.wire(ANNA, BEN);
+    air.run(5_000);
+    let (anna, ben) = (air.me(ANNA), air.me(BEN));
+    assert_eq!((met(&air, ANNA), met(&air, BEN)), (0, 0));
+    assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![1], air.now));
+    // What it says all the same is passed over.
+    let now = air.now;
+    air.nodes[BEN].begin_session(anna, now);
+    air.run(1_000);
+    let now = air.now;
+    assert!(air.nodes[BEN].whisper(anna, &crate::Inner::Fellow(vec![1]), now));
+    air.run(1_000);
+    assert!(!air.events[ANNA].iter().any(|event| matches!(event, Event::FellowSaid(..))));
+}
+
+#[test]
+fn a_session_that_is_lost_begins_their_talk_anew() {
+    let mut air = two([true, true]);
+    air.wire(ANNA, BEN);
+    air.run(5_000);
+    // Ben's device starts again, and nobody notices that the link was gone.
+    let config = air.nodes[BEN].config.clone();
+    let mut again = Node::new(identity(BEN as u8), config, [77; 32]);
+    again.handle_link_up(LinkId(ANNA as u64), 512, air.now);
+    air.nodes[BEN] = again;
+    let (ben, now) = (air.me(BEN), air.now);
+    air.nodes[ANNA].say_to_fellow(ben, vec![1], now);
+    air.run(60_000);
+    assert_eq!((met(&air, ANNA), met(&air, BEN)), (2, 2));
+}
+
+#[test]
+fn a_text_that_fog_nodes_carry_is_no_letter_too() {
+    let mut air = two([true, true]);
+    let cleo = identity(2).keys();
+    air.nodes[ANNA].pin(cleo);
+    air.wire(ANNA, BEN);
+    air.run(5_000);
+    for id in ["1", "2"] {
+        air.nodes[ANNA].tell(cleo.peer(), id.to_owned(), id.to_owned(), air.now).unwrap();
+    }
+    assert_eq!(air.nodes[ANNA].waiting().map(|(to, message, _)| (to, message.text.as_str())).collect::<Vec<_>>(), [(cleo.peer(), "1"), (cleo.peer(), "2")]);
+    air.nodes[ANNA].is_carried(cleo.peer(), "1");
+    air.run(18_000);
+    assert_eq!(air.nodes[BEN].letters(), 0);
+    air.run(5_000);
+    assert_eq!((air.nodes[BEN].letters(), air.state(ANNA, "1"), air.state(ANNA, "2")), (1, Some(Delivery::Queued), Some(Delivery::Carried)));
+    air.nodes[ANNA].arrived(cleo.peer(), "1".to_owned());
+    air.run(100);
+    assert_eq!((air.state(ANNA, "1"), air.nodes[ANNA].is_waiting(cleo.peer(), "1")), (Some(Delivery::Delivered), false));
+    assert!(air.nodes[ANNA].is_waiting(cleo.peer(), "2"));
+}

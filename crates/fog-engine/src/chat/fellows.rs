@@ -1,0 +1,326 @@
+//! What Fog nodes do for each other beside the protocol of the apps: messages to who is away, sealed with a double
+//! ratchet, carried by those who are likelier to meet them.
+//!
+//! Nothing is stored or said here; [`Todo`] comes out. What the ratchet sealed leaves only once its state is stored.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fog_bitchat::{PeerId, PeerKeys};
+use fog_mesh::{Carrier, Effect, MAX_LIFE, Quotas, Ratchet};
+use serde::{Deserialize, Serialize};
+
+/// What comes first in what is said.
+const CARD: u8 = 1;
+const BUNDLE: u8 = 2;
+/// Bundles that were opened and whose tokens are remembered, in case they come again after a restart.
+const OPENED: usize = 500;
+/// What is sealed is as long as a multiple of this: how long a text is, is nobody's business.
+const PADDED: usize = 256;
+/// Longest text, name and id of a message.
+const MAX_TEXT: usize = 4096;
+const MAX_NAME: usize = 255;
+/// Milliseconds for which the ratchet's fallback key is given away.
+const ROTATE_EVERY: u64 = 7 * 86_400_000;
+/// Milliseconds after which a state that nobody said is stored is handed over again.
+const STORE_AGAIN: u64 = 10_000;
+
+/// A message that came that way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parcel {
+    pub(crate) keys: PeerKeys,
+    pub(crate) name: String,
+    pub(crate) mid: String,
+    pub(crate) text: String,
+    /// When, by its author's clock.
+    pub(crate) at: u64,
+    pub(crate) bundle: [u8; 16],
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Todo {
+    /// Say something to a node that is here.
+    Say(PeerId, Vec<u8>),
+    /// Store the state of the ratchet, then call [`Fellows::stored`] with the number.
+    Store(u64, Vec<u8>),
+    /// Store a message, then call [`Fellows::answered`].
+    Parcel(Box<Parcel>),
+    /// Somebody carries a message.
+    Carried(PeerId, String),
+    /// It arrived.
+    Delivered(PeerId, String),
+    /// It is over.
+    Expired(PeerId, String),
+}
+
+/// What is sealed in a bundle, in JSON, padded with spaces.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    token: [u8; 16],
+    mid: String,
+    at: u64,
+    text: String,
+    name: String,
+    signing: [u8; 32],
+}
+
+/// What is kept of the messages of this node beside the bundles.
+#[derive(Default, Serialize, Deserialize)]
+struct Noted {
+    sent: Vec<([u8; 16], [u8; 8], String)>,
+}
+
+/// The same of the ratchet.
+#[derive(Default, Serialize, Deserialize)]
+struct Beside {
+    opened: Vec<([u8; 16], [u8; 16])>,
+    rotated: u64,
+}
+
+/// What waits until the ratchet's state is stored.
+enum Held {
+    Say(PeerId, Vec<u8>),
+    Send { to: PeerId, mid: String, token: [u8; 16], sealed: Vec<u8>, life: u64 },
+}
+
+/// Who this node is, for what it writes.
+pub(crate) struct Me<'a> {
+    pub(crate) keys: PeerKeys,
+    pub(crate) name: &'a str,
+}
+
+pub(crate) struct Fellows {
+    carrier: Carrier,
+    ratchet: Ratchet,
+    key: [u8; 32],
+    here: BTreeMap<PeerId, [u8; 32]>,
+    sent: BTreeMap<[u8; 16], (PeerId, String)>,
+    opened: VecDeque<([u8; 16], [u8; 16])>,
+    rotated: u64,
+    held: VecDeque<(u64, Held)>,
+    /// The number of the state that is or will be handed over, and the ratchet's version then.
+    turn: u64,
+    handed: u64,
+    handed_at: u64,
+    is_stored: bool,
+    todo: VecDeque<Todo>,
+}
+
+impl Fellows {
+    /// Goes on from what was stored; what cannot be read begins anew. `key` seals the ratchet's state.
+    pub(crate) fn restore(me: PeerId, key: [u8; 32], bundles: &[u8], ratchet: &[u8], now: u64) -> Self {
+        let (noted, bundles) = split::<Noted>(bundles);
+        let (beside, sealed) = split::<Beside>(ratchet);
+        let (ratchet, rotated) = match Ratchet::restore(&key, sealed) {
+            Ok(ratchet) => (ratchet, beside.rotated),
+            Err(error) => {
+                if !sealed.is_empty() {
+                    tracing::warn!(%error, "keys for messages that others carry begin anew");
+                }
+                (Ratchet::new(), now)
+            }
+        };
+        let handed = ratchet.version();
+        let mut fellows = Self {
+            carrier: Carrier::restore(me.0, Quotas::default(), bundles),
+            ratchet,
+            key,
+            here: BTreeMap::new(),
+            sent: noted.sent.into_iter().map(|(id, to, mid)| (id, (PeerId(to), mid))).collect(),
+            opened: beside.opened.into_iter().take(OPENED).collect(),
+            rotated,
+            held: VecDeque::new(),
+            turn: 0,
+            handed,
+            handed_at: now,
+            is_stored: true,
+            todo: VecDeque::new(),
+        };
+        fellows.handle_timeout(now);
+        fellows
+    }
+
+    /// Rises when [`Self::bundles`] is another.
+    pub(crate) fn version(&self) -> u64 {
+        self.carrier.version()
+    }
+
+    /// The bundles that are carried, to be written down.
+    pub(crate) fn bundles(&self) -> Vec<u8> {
+        let sent = self.sent.iter().map(|(id, (to, mid))| (*id, to.0, mid.clone())).collect();
+        join(&Noted { sent }, &self.carrier.state())
+    }
+
+    /// How many of them are others'.
+    pub(crate) fn carried(&self) -> usize {
+        self.carrier.carried_for_others()
+    }
+
+    /// Whether a message of this node is on its way.
+    pub(crate) fn has(&self, to: PeerId, mid: &str) -> bool {
+        let is_it = |known: PeerId, other: &str| known == to && other == mid;
+        self.sent.values().any(|(known, other)| is_it(*known, other))
+            || self.held.iter().any(|(_, held)| matches!(held, Held::Send { to, mid, .. } if is_it(*to, mid)))
+    }
+
+    /// A Fog node is here; the session authenticated its key.
+    pub(crate) fn met(&mut self, peer: PeerId, noise: [u8; 32], now: u64) {
+        self.here.insert(peer, noise);
+        let card = self.ratchet.card();
+        self.hold(Held::Say(peer, [&[CARD], &card[..]].concat()));
+        self.carrier.handle_met(peer.0, now);
+        self.look(now);
+    }
+
+    pub(crate) fn parted(&mut self, peer: PeerId, now: u64) {
+        self.here.remove(&peer);
+        self.carrier.handle_parted(peer.0, now);
+        self.look(now);
+    }
+
+    /// It said something.
+    pub(crate) fn heard(&mut self, peer: PeerId, bytes: &[u8], now: u64) {
+        match (bytes.split_first(), self.here.get(&peer)) {
+            (Some((&CARD, card)), Some(noise)) => {
+                self.ratchet.learn(*noise, card);
+            }
+            (Some((&BUNDLE, message)), Some(_)) => self.carrier.handle_message(peer.0, message, now),
+            _ => {}
+        }
+        self.look(now);
+    }
+
+    /// Seals a text for somebody and lets others carry it; whether their card is known.
+    pub(crate) fn send(&mut self, me: &Me<'_>, to: &PeerKeys, mid: &str, text: &str, at: u64, now: u64) -> bool {
+        if !self.ratchet.knows(&to.noise) || text.len() > MAX_TEXT {
+            return false;
+        }
+        let token = rand::random();
+        let content = Content { token, mid: mid.to_owned(), at, text: text.to_owned(), name: me.name.to_owned(), signing: me.keys.signing };
+        let mut open = serde_json::to_vec(&content).unwrap_or_default();
+        open.resize(open.len().next_multiple_of(PADDED), b' ');
+        let Some(sealed) = self.ratchet.seal(&to.noise, &open) else { return false };
+        let life = MAX_LIFE.saturating_sub(now.saturating_sub(at));
+        self.hold(Held::Send { to: to.peer(), mid: mid.to_owned(), token, sealed, life });
+        self.look(now);
+        true
+    }
+
+    fn hold(&mut self, held: Held) {
+        // The state that has it is the next that is handed over.
+        self.held.push_back((self.turn + 1, held));
+    }
+
+    /// The state of this number is stored.
+    pub(crate) fn stored(&mut self, turn: u64, now: u64) {
+        self.is_stored |= turn == self.turn;
+        while let Some((_, held)) = self.held.pop_front_if(|(needs, _)| *needs <= turn) {
+            match held {
+                Held::Say(peer, bytes) => self.todo.push_back(Todo::Say(peer, bytes)),
+                Held::Send { to, mid, token, sealed, life } => match self.carrier.send(to.0, sealed, token, life, now) {
+                    Ok(id) => {
+                        self.sent.insert(id, (to, mid));
+                    }
+                    Err(error) => tracing::debug!(%error, "not carried"),
+                },
+            }
+        }
+        self.look(now);
+    }
+
+    /// Whether the message of a bundle is stored.
+    pub(crate) fn answered(&mut self, bundle: [u8; 16], is_stored: bool, now: u64) {
+        let Some(place) = self.opened.iter().position(|(id, _)| *id == bundle) else { return };
+        if is_stored {
+            self.carrier.confirm(bundle, self.opened[place].1);
+        } else {
+            // Nor after a restart is it taken for one that is.
+            self.opened.remove(place);
+            (self.is_stored, self.handed_at) = (false, 0);
+        }
+        self.look(now);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<u64> {
+        let again = (!self.is_stored).then_some(self.handed_at + STORE_AGAIN);
+        self.carrier.poll_timeout().into_iter().chain(again).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: u64) {
+        if now.saturating_sub(self.rotated) >= ROTATE_EVERY {
+            self.rotated = now;
+            self.ratchet.rotate();
+        }
+        self.carrier.handle_timeout(now);
+        self.look(now);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Todo> {
+        self.todo.pop_front()
+    }
+
+    /// Whom the id in a bundle means.
+    fn key_of(&self, source: [u8; 8]) -> Option<[u8; 32]> {
+        self.ratchet.peers().find(|noise| PeerId::of(noise).0 == source).copied()
+    }
+
+    fn look(&mut self, now: u64) {
+        while let Some(effect) = self.carrier.poll_effect() {
+            match effect {
+                Effect::Say { peer, bytes } => self.todo.push_back(Todo::Say(PeerId(peer), [&[BUNDLE], &bytes[..]].concat())),
+                Effect::Arrived { id, source, payload } => self.arrived(id, source, &payload, now),
+                Effect::Handed { id } => self.todo.extend(self.sent.get(&id).cloned().map(|(to, mid)| Todo::Carried(to, mid))),
+                Effect::Delivered { id } => self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Delivered(to, mid))),
+                Effect::Expired { id } => self.todo.extend(self.sent.remove(&id).map(|(to, mid)| Todo::Expired(to, mid))),
+                _ => {}
+            }
+        }
+        let is_due = self.is_stored || now.saturating_sub(self.handed_at) >= STORE_AGAIN;
+        if is_due && (self.ratchet.version() != self.handed || !self.is_stored) {
+            self.turn += 1;
+            (self.handed, self.handed_at, self.is_stored) = (self.ratchet.version(), now, false);
+            let beside = Beside { opened: self.opened.iter().copied().collect(), rotated: self.rotated };
+            self.todo.push_back(Todo::Store(self.turn, join(&beside, &self.ratchet.state(&self.key))));
+        }
+    }
+
+    fn arrived(&mut self, id: [u8; 16], source: [u8; 8], payload: &[u8], now: u64) {
+        if let Some((_, token)) = self.opened.iter().find(|(known, _)| *known == id) {
+            // Before this device started anew.
+            self.carrier.confirm(id, *token);
+            return;
+        }
+        let Some(noise) = self.key_of(source) else { return };
+        let open = match self.ratchet.open(&noise, payload) {
+            Ok(open) => open,
+            Err(error) => return tracing::debug!(%error, "a carried message is not opened"),
+        };
+        let Ok(content) = serde_json::from_slice::<Content>(&open) else { return };
+        if content.text.len() > MAX_TEXT || content.name.len() > MAX_NAME || content.mid.is_empty() || content.mid.len() > MAX_NAME {
+            return;
+        }
+        if self.opened.len() >= OPENED {
+            self.opened.pop_front();
+        }
+        self.opened.push_back((id, content.token));
+        let keys = PeerKeys { noise, signing: content.signing };
+        let parcel = Parcel { keys, name: content.name, mid: content.mid, text: content.text, at: content.at.min(now), bundle: id };
+        self.todo.push_back(Todo::Parcel(Box::new(parcel)));
+    }
+}
+
+/// Two parts of a state: the length of the first, the first in JSON, the second.
+fn join(first: &impl Serialize, second: &[u8]) -> Vec<u8> {
+    let first = serde_json::to_vec(first).unwrap_or_default();
+    [&(first.len() as u32).to_be_bytes()[..], &first, second].concat()
+}
+
+fn split<T: Default + for<'a> Deserialize<'a>>(state: &[u8]) -> (T, &[u8]) {
+    let parts = state.split_first_chunk().and_then(|(length, rest)| rest.split_at_checked(u32::from_be_bytes(*length) as usize));
+    let Some((first, second)) = parts else { return (T::default(), &[]) };
+    (serde_json::from_slice(first).unwrap_or_default(), second)
+}
+
+#[cfg(test)]
+#[path = "fellows_tests.rs"]
+mod tests;

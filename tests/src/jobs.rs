@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -16,6 +18,50 @@ pub fn example(name: &str) -> String {
     let path: PathBuf = fog_binary().with_file_name("fog-examples").join(name).join(format!("{name}.wasm"));
     assert!(path.is_file(), "{} is missing; `cargo xtask examples` builds it", path.display());
     path.to_string_lossy().into_owned()
+}
+
+/// Turns a number many times and prints it: work whose result shows every step.
+const TURNING: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (local $n i64) (local $x i64)
+        (loop $l
+            (local.set $x (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
+            (local.set $x (i64.rotl (local.get $x) (i64.const 17)))
+            (br_if $l (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const TURNS))))
+        (i64.store (i32.const 64) (local.get $x))
+        (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
+
+/// `long.wasm`, which turns a number so many times.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn turning(bench: &Bench, turns: u64) -> String {
+    let written = bench.module("long.wasm", &TURNING.replace("TURNS", &turns.to_string()));
+    written.unwrap_or_else(|error| panic!("{error}")).to_string_lossy().into_owned()
+}
+
+/// `long.wasm`, which works for so many seconds on a core of this machine that does nothing else: what is moved, cut
+/// off or killed must not be over before.
+///
+/// # Panics
+/// When it cannot be written or run.
+#[must_use]
+pub fn working_for(bench: &Bench, seconds: f64) -> String {
+    static TURNS_A_SECOND: OnceLock<f64> = OnceLock::new();
+    let measured = TURNS_A_SECOND.get_or_init(|| {
+        const TRIAL: u64 = 500_000_000;
+        let trial = turning(bench, TRIAL);
+        let seconds = (0..3).map(|_| {
+            let begun = Instant::now();
+            let output = bench.fog(&["run", &trial]).unwrap_or_else(|error| panic!("{error}"));
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            begun.elapsed().as_secs_f64()
+        });
+        TRIAL as f64 / seconds.fold(f64::INFINITY, f64::min)
+    });
+    turning(bench, (measured * seconds) as u64)
 }
 
 /// Result hash and work units of a `fog --json run` that must have succeeded.

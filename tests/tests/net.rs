@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use fog_tests::jobs::working_for;
 use fog_tests::net::{Host, is_possible};
 use fog_tests::{Bench, is_full, wait_for};
 use serde_json::Value;
@@ -146,22 +147,6 @@ fn a_device_whose_address_changes_is_found_again() {
     eprintln!("a job after that took {:?}", begun.elapsed());
 }
 
-/// A number that is turned for a while; its result shows every step.
-fn long_job(bench: &Bench, turns: u64) -> String {
-    let module = format!(
-        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (func (export "_start") (local $n i64) (local $x i64)
-            (loop $l
-                (local.set $x (i64.add (i64.mul (local.get $x) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
-                (br_if $l (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const {turns}))))
-            (i64.store (i32.const 64) (local.get $x))
-            (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
-            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#
-    );
-    bench.module("long.wasm", &module).unwrap().to_string_lossy().into_owned()
-}
-
 /// The address changes while a task is under way: the device goes on with it, and hands it in.
 #[test]
 fn a_task_under_way_outlives_the_address_of_its_device() {
@@ -170,7 +155,7 @@ fn a_task_under_way_outlives_the_address_of_its_device() {
     }
     let home = home();
     meet(&home);
-    let id = home.a.json(&["submit", &long_job(&home.a, 4_000_000_000), "--where", "grid"]).unwrap()["id"].to_string();
+    let id = home.a.json(&["submit", &working_for(&home.a, 20.0), "--where", "grid"]).unwrap()["id"].to_string();
     let units = |bench: &Bench| bench.json(&["status"]).ok()?["active"][0]["units"].as_u64();
     wait_for("ben at work", Duration::from_secs(30), || units(&home.b).filter(|units| *units > 0)).unwrap();
     home.hosts[1].ip(&["addr", "del", "10.77.0.2/24", "dev", "eth0"]).unwrap();
@@ -216,7 +201,7 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
         panic!("{error}: {}", seen.collect::<Vec<_>>().join("\n"));
     });
     // Long tasks of anna's: some are on the other side when the cable goes.
-    long_job(&devices[0], 3_000_000_000);
+    drop(working_for(&devices[0], 8.0));
     let job = devices[0].scratch().join("six.toml");
     std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\n[map]\nrange = [0, 6]\n").unwrap();
     let id = devices[0].json(&["submit", job.to_str().unwrap(), "--where", "grid"]).unwrap()["id"].to_string();

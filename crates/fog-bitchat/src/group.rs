@@ -6,8 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{Reader, WireError, fixed, put16, text};
 use crate::identity::{Identity, PeerId, fingerprint, verify};
+use crate::node::MAX_MEMBERS;
 
-const MAX_MEMBERS: usize = 16;
 const MAX_NAME: usize = 64;
 const MAX_CIPHERTEXT: usize = 60_000;
 
@@ -58,8 +58,12 @@ pub struct GroupText {
 /// Who is in a group that this device makes.
 #[must_use]
 pub fn member(identity: &Identity, nickname: &str) -> Member {
-    let nickname = nickname[..nickname.floor_char_boundary(MAX_NAME)].to_owned();
-    Member { fingerprint: fingerprint(&identity.keys().noise), signing: identity.keys().signing, nickname }
+    Member::of(&identity.keys(), nickname)
+}
+
+/// The part of a name that is sent.
+pub(crate) fn cut_name(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
 }
 
 impl Group {
@@ -115,6 +119,12 @@ impl Group {
     /// # Errors
     /// [`WireError`].
     pub fn decode(body: &[u8], sender: PeerId) -> Result<Self, WireError> {
+        let group = Self::decode_own(body)?;
+        if group.creator.starts_with(&sender.0) { Ok(group) } else { Err(WireError::Invalid(0x06)) }
+    }
+
+    /// The same from this device's own store: signed by its creator.
+    pub(crate) fn decode_own(body: &[u8]) -> Result<Self, WireError> {
         let mut group = Self { id: [0; 16], name: String::new(), key: [0; 32], epoch: 0, members: Vec::new(), creator: [0; 32], signature: [0; 64] };
         let mut there = 0u8;
         let mut reader = Reader(body);
@@ -137,7 +147,7 @@ impl Group {
             return Err(WireError::Missing(missing));
         }
         let creator = group.members.iter().find(|member| member.fingerprint == group.creator).ok_or(WireError::Invalid(0x06))?;
-        let is_theirs = group.creator.starts_with(&sender.0) && verify(&creator.signing, &group.to_sign(), &group.signature);
+        let is_theirs = verify(&creator.signing, &group.to_sign(), &group.signature);
         if is_theirs { Ok(group) } else { Err(WireError::Invalid(0x07)) }
     }
 

@@ -39,7 +39,7 @@ pub use frame::{Frame, FrameError, Kind, MAX_PAYLOAD, MAX_TTL, Raw};
 pub use group::{Group, GroupText, Member, member};
 pub use identity::{Identity, PeerId, PeerKeys, fingerprint_text};
 pub use inner::{Inner, MessageText, PeerState, Verification};
-pub use node::{Config, Delivery, Event, LinkId, Node, Person, SayError, pieces};
+pub use node::{Config, Delivery, Event, GroupError, LinkId, MAX_MEMBERS, Node, Person, SayError, groups_in, pieces};
 pub use qr::{Card, CardError, card};
 pub use relay::{Load, Relay, choose_links, decide};
 pub use session::{SessionError, SessionEvent, Sessions};

@@ -4,6 +4,7 @@
 //! are milliseconds; those on packets count from 1970.
 
 mod fellows;
+mod groups;
 mod letters;
 mod links;
 mod people;
@@ -24,6 +25,7 @@ use crate::frame::{Frame, Kind};
 use crate::identity::{Identity, PeerId, PeerKeys};
 use crate::session::Sessions;
 
+pub use groups::{GroupError, MAX_MEMBERS, groups_in};
 pub use links::LinkId;
 pub use people::Person;
 pub use private::SayError;
@@ -110,6 +112,30 @@ pub enum Event {
         /// When, by their clock.
         at: u64,
     },
+    /// A text in a group.
+    GroupText {
+        /// Which.
+        group: [u8; 16],
+        /// Who says it; the signature is theirs.
+        from: PeerId,
+        /// As they call themselves.
+        nickname: String,
+        /// What.
+        text: String,
+        /// When, by their clock.
+        at: u64,
+        /// The same on every node.
+        id: String,
+    },
+    /// Somebody took this node into a group.
+    Invited {
+        /// Which.
+        group: [u8; 16],
+        /// Its name.
+        name: String,
+        /// Who made it.
+        from: PeerId,
+    },
     /// A private message got further.
     Delivery {
         /// Whom it is for.
@@ -164,6 +190,7 @@ pub struct Node {
     clock: people::ClockCheck,
     mail: letters::Mail,
     fellows: fellows::Fellows,
+    groups: groups::Groups,
 }
 
 impl Node {
@@ -194,6 +221,7 @@ impl Node {
             clock: people::ClockCheck::default(),
             mail: letters::Mail::default(),
             fellows: fellows::Fellows::default(),
+            groups: groups::Groups::default(),
         }
     }
 
@@ -256,6 +284,7 @@ impl Node {
         }
         self.hand_out(now);
         self.look_for_fellows(now);
+        self.tell_groups(now);
         if now >= self.next_announce {
             self.announce(now);
         }

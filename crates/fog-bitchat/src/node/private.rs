@@ -180,6 +180,7 @@ impl Node {
             SessionEvent::Established { peer, early, .. } => {
                 self.whisper(peer, &Inner::State(self.my_state()), now);
                 self.begin_anew_with(peer);
+                self.tell_groups_anew(peer);
                 self.person_changed(peer);
                 for sealed in early {
                     self.open(peer, &sealed, now, now);
@@ -192,6 +193,7 @@ impl Node {
                     (waiting.sent, waiting.tries) = (None, 0);
                 }
                 self.try_one(peer, now);
+                self.tell_groups(now);
             }
             SessionEvent::TimedOut(_) => {}
         }
@@ -227,6 +229,8 @@ impl Node {
                 self.say(Event::File { from: peer, id: Some(id), file, at });
             }
             Inner::State(state) => self.stated(peer, state, now),
+            Inner::GroupInvite(body) => self.group_came(peer, &body, true, now),
+            Inner::GroupUpdate(body) => self.group_came(peer, &body, false, now),
             Inner::Fellow(bytes) => self.fellow_said(peer, bytes),
             Inner::Challenge(question) => {
                 if let Some(answer) = question.answer(&self.identity) {

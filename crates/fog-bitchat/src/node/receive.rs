@@ -109,6 +109,7 @@ impl Node {
             }
             Kind::COURIER if is_for_me => self.letter(frame, now),
             Kind::PREKEYS => self.offered_prekeys(frame, now),
+            Kind::GROUP_MESSAGE => self.said_in_group(raw, now),
             Kind::PING if is_for_me => {
                 self.pinged(frame, link, now);
                 true

@@ -11,6 +11,7 @@ use crate::sync::{Filter, SyncRequest, packet_id};
 /// Packets kept for others.
 const MAX_MESSAGES: usize = 500;
 const MAX_FILES: usize = 8;
+const MAX_GROUP_TEXTS: usize = 200;
 /// Milliseconds they are kept.
 const MESSAGE_LIFE: u64 = 6 * 3_600_000;
 const FILE_LIFE: u64 = 15 * 60_000;
@@ -19,6 +20,8 @@ const ANNOUNCE_LIFE: u64 = 60_000;
 const AHEAD: u64 = 600_000;
 /// Longest text that is taken: more than anybody types, and five hundred of them are kept.
 const MAX_TEXT: usize = 16 << 10;
+/// What is asked for: announces, texts for everybody, texts of groups.
+const ASKED_FOR: u64 = 1 | 1 << 1 | 1 << 10;
 /// Requests of one link that are answered in half a minute.
 const ANSWERS: usize = 8;
 /// Longest text of one packet: what is longer an iPhone does not verify.
@@ -33,7 +36,11 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn add(&mut self, raw: &Raw, now: u64) {
         self.messages.retain(|(kept, _)| is_fresh(&kept.frame, now) && !(raw.frame.kind == Kind::ANNOUNCE && is_announce_of(&kept.frame, raw.frame.sender)));
-        let limit = if raw.frame.kind == Kind::FILE { MAX_FILES } else { MAX_MESSAGES };
+        let limit = match raw.frame.kind {
+            Kind::FILE => MAX_FILES,
+            Kind::GROUP_MESSAGE => MAX_GROUP_TEXTS,
+            _ => MAX_MESSAGES,
+        };
         if self.messages.iter().filter(|(kept, _)| kept.frame.kind == raw.frame.kind).count() >= limit
             && let Some(oldest) = self.messages.iter().rposition(|(kept, _)| kept.frame.kind == raw.frame.kind)
         {
@@ -114,7 +121,7 @@ impl Node {
     pub(super) fn ask_what_is_missing(&mut self, now: u64) {
         let fresh = self.kept.messages.iter().filter(|(raw, _)| raw.frame.kind != Kind::FILE && is_fresh(&raw.frame, now));
         let ids: Vec<[u8; 16]> = fresh.map(|(_, id)| *id).collect();
-        let request = SyncRequest { filter: Filter::of(&ids), kinds: Some(0b11), since: None, fragments: Vec::new() };
+        let request = SyncRequest { filter: Filter::of(&ids), kinds: Some(ASKED_FOR), since: None, fragments: Vec::new() };
         let Ok(payload) = request.encode() else { return };
         let neighbours: Vec<(LinkId, PeerId)> = self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
         let mut asked = Vec::new();

@@ -4,6 +4,8 @@ use crate::{Raw, SayError};
 
 #[path = "fellows_tests.rs"]
 mod fellows;
+#[path = "groups_tests.rs"]
+mod groups;
 #[path = "letters_tests.rs"]
 mod letters;
 

@@ -264,3 +264,55 @@ fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     wait_for("the receipt", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "delivered").then_some(())).unwrap();
     assert_eq!(texts(&cleo, &["--to", "anna"]), ["hello", "carried by ben"]);
 }
+
+fn groups(bench: &Bench) -> Vec<(String, usize, bool)> {
+    let groups = bench.json(&["chat", "group"]).unwrap();
+    let group = |group: &Value| (group["name"].as_str().unwrap().to_owned(), group["members"].as_array().unwrap().len(), group["is_mine"] == true);
+    groups.as_array().unwrap().iter().map(group).collect()
+}
+
+#[test]
+fn a_group_talks_among_itself_and_its_maker_says_who_is_in() {
+    let (anna, ben, mut cleo) = (person("anna"), person("ben"), person("cleo"));
+    anna.invite(&[&ben, &cleo]).unwrap();
+    for name in ["ben", "cleo"] {
+        sees(&anna, name);
+    }
+    ok(&anna, &["chat", "group", "create", "hikers", "ben", "cleo"]);
+    let is_in = |bench: &Bench| groups(bench).iter().any(|(name, members, _)| (name.as_str(), *members) == ("hikers", 3)).then_some(());
+    for bench in [&anna, &ben, &cleo] {
+        wait_for("the group", PATIENCE, || is_in(bench)).unwrap();
+    }
+    assert!(groups(&anna)[0].2 && !groups(&ben)[0].2);
+    ok(&ben, &["chat", "send", "--to", "hikers", "at the hut"]);
+    ok(&anna, &["chat", "send", "--to", "#hikers", "on my way"]);
+    let hears = |bench: &Bench, text: &str| wait_for(text, PATIENCE, || texts(bench, &["--to", "hikers"]).contains(&text.to_owned()).then_some(())).unwrap();
+    hears(&cleo, "at the hut");
+    hears(&cleo, "on my way");
+    let by_ben = log(&cleo, &["--to", "hikers"]).into_iter().find(|message| message["text"] == "at the hut").unwrap();
+    assert_eq!(by_ben["name"], "ben");
+    // It is neither in the room nor between two.
+    assert!(texts(&cleo, &[]).is_empty() && texts(&anna, &["--to", "ben"]).is_empty());
+    // The group survives that a device starts anew.
+    cleo.kill();
+    cleo.start().unwrap();
+    wait_for("the group again", PATIENCE, || is_in(&cleo)).unwrap();
+    // Only its maker changes it, with words that say so.
+    let refused = ben.fog(&["chat", "group", "remove", "hikers", "cleo"]).unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("only anna"), "{}", String::from_utf8_lossy(&refused.stderr));
+    for wrong in [&["chat", "group", "add", "swimmers", "ben"][..], &["chat", "group", "create", ""], &["chat", "group", "add", "hikers", "nobody"]] {
+        assert!(!anna.fog(wrong).unwrap().status.success(), "{wrong:?}");
+    }
+    ok(&anna, &["chat", "group", "remove", "hikers", "ben"]);
+    wait_for("cleo to hear", PATIENCE, || (groups(&cleo)[0].1 == 2).then_some(())).unwrap();
+    ok(&anna, &["chat", "send", "--to", "hikers", "without ben"]);
+    hears(&cleo, "without ben");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!texts(&ben, &["--to", "hikers"]).contains(&"without ben".to_owned()));
+    // Commands as in the apps.
+    let listed = cleo.json(&["chat", "send", "/group list"]).unwrap();
+    assert_eq!(listed["note"], "#hikers (2)");
+    ok(&cleo, &["chat", "send", "--to", "hikers", "/group leave"]);
+    wait_for("cleo to be out", PATIENCE, || groups(&cleo).is_empty().then_some(())).unwrap();
+    assert!(!cleo.fog(&["chat", "send", "--to", "#hikers", "x"]).unwrap().status.success());
+}

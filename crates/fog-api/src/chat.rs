@@ -21,6 +21,8 @@ pub struct ChatView {
     pub people: Vec<PersonView>,
     /// The room and private chats, the newest first.
     pub threads: Vec<ThreadView>,
+    /// Private groups, by name.
+    pub groups: Vec<GroupView>,
     /// Messages that this device carries to who cannot be reached by their authors.
     pub carried: u32,
 }
@@ -97,11 +99,71 @@ pub struct PersonView {
     pub seen_ms: i64,
 }
 
+/// A private group of at most 16.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupView {
+    /// 32 hexadecimal digits; also the name of its thread.
+    pub id: String,
+    /// What people call it; two may have the same.
+    pub name: String,
+    /// Who is in it, its creator first.
+    pub members: Vec<MemberView>,
+    /// This device made it, and alone changes it.
+    pub is_mine: bool,
+}
+
+/// Somebody in a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemberView {
+    /// 16 hexadecimal digits.
+    pub id: String,
+    /// What they were called when they were taken in.
+    pub nickname: String,
+    /// They made the group.
+    pub is_creator: bool,
+    /// This device.
+    pub is_me: bool,
+}
+
+/// What is to become of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupChange {
+    /// Make one.
+    Create {
+        /// Its name, at most 64 bytes.
+        name: String,
+        /// Who is taken in beside this device.
+        members: Vec<String>,
+    },
+    /// Take somebody in.
+    Add {
+        /// Its id or name.
+        group: String,
+        /// Whom.
+        who: String,
+    },
+    /// Take somebody out: what is said from then on they cannot read.
+    Remove {
+        /// Its id or name.
+        group: String,
+        /// Whom.
+        who: String,
+    },
+    /// Leave it. The others are not told.
+    Leave {
+        /// Its id or name.
+        group: String,
+    },
+}
+
 /// One conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThreadView {
-    /// The person's id; empty for the room of everybody.
+    /// The person's or group's id; empty for the room of everybody.
     pub with: String,
     /// Messages that were not seen.
     pub unread: u32,
@@ -115,7 +177,7 @@ pub struct ThreadView {
 pub struct ChatMessage {
     /// Its number on this device; later ones are higher.
     pub row: i64,
-    /// The thread it is in: a person's id; empty for the room.
+    /// The thread it is in: a person's or group's id; empty for the room.
     pub with: String,
     /// Who said it; empty for this device.
     pub from: String,

@@ -4,7 +4,7 @@ use fog_types::job::GridWish;
 use fog_types::{ErrorKind, JobId, JobState};
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ChatMessage, ChatView, PersonChange};
+use crate::chat::{ChatMessage, ChatView, GroupChange, PersonChange};
 use crate::event::Event;
 use crate::network::{CreditView, NetworkView, PeerView, PlacementView, TaskPlace};
 use crate::verdict::VerdictView;
@@ -258,6 +258,8 @@ pub enum Command {
         /// How.
         change: PersonChange,
     },
+    /// Makes, changes or leaves a private group → [`Reply::Text`], its id.
+    ChatGroup(GroupChange),
     /// The text of a QR code that proves this device's keys to who scans it within five minutes → [`Reply::Text`].
     ChatCard,
     /// A code that was scanned: its owner is asked to prove the keys in it → [`Reply::Text`], who that is.

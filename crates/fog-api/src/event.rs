@@ -77,12 +77,21 @@ pub enum Notice {
     },
     /// Somebody said something to this device alone, or named it in the room.
     ChatMessage {
-        /// The thread: the person's id; empty for the room.
+        /// The thread: the person's or group's id; empty for the room.
         with: String,
         /// What they call themselves.
         name: String,
         /// What they said.
         text: String,
+    },
+    /// Somebody took this device into a group.
+    ChatInvited {
+        /// The group's thread.
+        with: String,
+        /// What it is called.
+        group: String,
+        /// What they call themselves.
+        name: String,
     },
     /// A job is done.
     JobFinished {

@@ -13,7 +13,10 @@ mod state;
 mod verdict;
 mod view;
 
-pub use chat::{ChatFileView, ChatMessage, ChatView, MessageState, PersonChange, PersonLink, PersonView, RadioState, RadioView, ThreadView};
+pub use chat::{
+    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, PersonChange, PersonLink, PersonView, RadioState, RadioView,
+    ThreadView,
+};
 pub use command::{ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use event::{Event, EventBody, Notice};
 pub use network::{

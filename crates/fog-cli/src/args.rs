@@ -106,7 +106,7 @@ pub enum Verb {
     Peers,
     /// Talk to people near, over Bluetooth and joined networks, without internet
     #[command(
-        after_help = "Examples:\n  fog chat                              # talk in the room of everybody\n  fog chat --to anna                    # talk to one person\n  fog chat send 'hello everybody'\n  fog chat send --to anna 'see you at 8'\n  fog chat send --to anna --file map.png\n  fog chat tail --json                  # one event a line\n  fog chat people\n  fog chat verify                       # a QR code for the other person\n  fog chat wipe --yes\n\nBluetooth is used by `fog daemon --ble`, or after `fog settings set chat_bluetooth=on`."
+        after_help = "Examples:\n  fog chat                              # talk in the room of everybody\n  fog chat --to anna                    # talk to one person\n  fog chat send 'hello everybody'\n  fog chat send --to anna 'see you at 8'\n  fog chat send --to anna --file map.png\n  fog chat tail --json                  # one event a line\n  fog chat people\n  fog chat group create hikers anna ben # a private group\n  fog chat send --to hikers 'at the hut'\n  fog chat verify                       # a QR code for the other person\n  fog chat wipe --yes\n\nBluetooth is used by `fog daemon --ble`, or after `fog settings set chat_bluetooth=on`."
     )]
     Chat(ChatArgs),
     /// What was earned, spent and put aside between devices. A credit is a thousand million work units
@@ -206,16 +206,49 @@ pub struct ChatArgs {
     /// What to do; without it lines that are typed are sent, and what is said is shown
     #[command(subcommand)]
     pub verb: Option<ChatVerb>,
-    /// Talk to this person instead of everybody: nickname, nickname# and the first digits of the id, or the id
+    /// Talk to this person instead of everybody: nickname, nickname# and the first digits of the id, or the id; or in
+    /// this group
     #[arg(long, value_name = "PEER")]
     pub to: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GroupVerb {
+    /// List groups and who is in them
+    List,
+    /// Make one; those who are named are told when they are here
+    Create {
+        /// What it is called, at most 64 bytes
+        name: String,
+        /// Whom to take in: nickname, nickname# and the first digits of the id, or the id
+        who: Vec<String>,
+    },
+    /// Take somebody into a group that this device made
+    Add {
+        /// Its name or id
+        group: String,
+        /// Whom
+        who: String,
+    },
+    /// Take somebody out of it: they read nothing that is said from then on
+    Remove {
+        /// Its name or id
+        group: String,
+        /// Whom
+        who: String,
+    },
+    /// Leave one; its other members are not told
+    Leave {
+        /// Its name or id
+        group: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum ChatVerb {
     /// Say something, or send a file
     Send {
-        /// To this person alone
+        /// To this person, or this group, alone
         #[arg(long, value_name = "PEER")]
         to: Option<String>,
         /// Send this file, at most 100 KiB, to the person
@@ -232,7 +265,7 @@ pub enum ChatVerb {
     Tail,
     /// Show what was said before, the newest last
     Log {
-        /// With this person; the room when not given
+        /// With this person, or in this group; the room when not given
         #[arg(long, value_name = "PEER")]
         to: Option<String>,
         /// At most so many messages
@@ -266,6 +299,12 @@ pub enum ChatVerb {
         /// The fingerprint they read out
         #[arg(long, value_name = "HEX", requires = "who")]
         fingerprint: Option<String>,
+    },
+    /// Private groups of up to 16: list them, make one, take people in or out, leave. `fog chat send --to NAME` talks in one
+    Group {
+        /// What to do; lists them when not given
+        #[command(subcommand)]
+        verb: Option<GroupVerb>,
     },
     /// Hide what somebody says
     Block {

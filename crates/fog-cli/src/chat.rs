@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine as _;
-use fog_api::{ChatMessage, ChatView, Command, EventBody, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
+use fog_api::{ChatMessage, ChatView, Command, EventBody, GroupChange, GroupView, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
 use fog_ipc::{Client, Events};
 use fog_types::ErrorKind;
 use qrcode::QrCode;
@@ -14,7 +14,7 @@ use qrcode::render::unicode;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::args::{ChatArgs, ChatVerb};
+use crate::args::{ChatArgs, ChatVerb, GroupVerb};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_table, print_text};
 
@@ -33,6 +33,7 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
         Some(ChatVerb::Verify { .. }) => card(context).await,
         Some(ChatVerb::Block { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Blocked(!undo) }).await.map(done),
         Some(ChatVerb::Favourite { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Favourite(!undo) }).await.map(done),
+        Some(ChatVerb::Group { verb }) => group(context, verb.unwrap_or(GroupVerb::List)).await,
         Some(ChatVerb::Wipe { yes }) => wipe(context, yes).await,
     }
 }
@@ -127,9 +128,14 @@ async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Fa
 fn line(message: &ChatMessage) -> String {
     let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
     let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
-    let place = if message.with.is_empty() { "" } else { " (private)" };
+    // A group's id is twice as long as a person's.
+    let place = match message.with.len() {
+        0 => "",
+        16 => " (private)",
+        _ => " (group)",
+    };
     let file = message.file.as_ref().map(|file| format!(" [{}, {} bytes; fog chat file {} -o FILE]", file.mime, file.size, message.row)).unwrap_or_default();
-    let state = if message.from.is_empty() && !message.with.is_empty() { format!("  ({})", message.state.word()) } else { String::new() };
+    let state = if message.from.is_empty() && message.with.len() == 16 { format!("  ({})", message.state.word()) } else { String::new() };
     format!("{} {}{place}: {}{file}{state}", at.unwrap_or_default(), clean(&message.name), clean(&message.text))
 }
 
@@ -162,6 +168,53 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
         rows.push(vec![name, link_word(person.link).to_owned(), session.to_owned(), marks.join(", "), words.ago(person.seen_ms, now), person.id.clone()]);
     }
     print_table(&rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> {
+    let client = context.client().await?;
+    let (change, said) = match verb {
+        GroupVerb::List => return groups_of(context, &view(&client).await?.groups),
+        GroupVerb::Create { name, who } => {
+            let said = format!("The group '{name}' is made. `fog chat send --to '{name}' TEXT` talks in it.");
+            (GroupChange::Create { name, members: who }, said)
+        }
+        GroupVerb::Add { group, who } => {
+            let said = format!("{who} is taken in, and told when they are here.");
+            (GroupChange::Add { group, who }, said)
+        }
+        GroupVerb::Remove { group, who } => {
+            let said = format!("{who} is taken out and reads nothing from now on.");
+            (GroupChange::Remove { group, who }, said)
+        }
+        GroupVerb::Leave { group } => {
+            (GroupChange::Leave { group }, "This device is not in the group any more. What was said in it stays; `fog chat log` shows it.".to_owned())
+        }
+    };
+    let Reply::Text(id) = client.call(Command::ChatGroup(change)).await? else { return Err(Failure::bug("no answer of its kind")) };
+    if context.json {
+        print_json(&json!({ "id": id }))?;
+    } else {
+        print_text(&said);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failure> {
+    if context.json {
+        print_json(&groups)?;
+    } else if groups.is_empty() {
+        eprintln!("This device is in no group; `fog chat group create NAME WHO` makes one.");
+    } else {
+        let mut rows = vec![["name", "made by", "members", "id"].map(str::to_owned).to_vec()];
+        for group in groups {
+            let called = |member: &fog_api::MemberView| if member.is_me { "you".to_owned() } else { member.nickname.clone() };
+            let creator = group.members.iter().find(|member| member.is_creator).map(called).unwrap_or_default();
+            let members: Vec<String> = group.members.iter().map(called).collect();
+            rows.push(vec![group.name.clone(), creator, members.join(", "), group.id.clone()]);
+        }
+        print_table(&rows);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -339,7 +392,12 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     explain(&begin);
     // Once: somebody who takes the name later must not get what is typed for this one.
     let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && person.nickname == to.trim_start_matches('@')).collect();
-    let id = if let [one] = named[..] { one.id.clone() } else { to.to_owned() };
+    let group = begin.groups.iter().find(|group| group.name == to.trim_start_matches('#'));
+    let id = match (&named[..], group) {
+        ([one], _) => one.id.clone(),
+        ([], Some(group)) => group.id.clone(),
+        _ => to.to_owned(),
+    };
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
     eprintln!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
     if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: id.clone(), before: None, limit: 10, search: String::new() }).await? {

@@ -41,6 +41,8 @@ pub(crate) enum ChatNews {
     Radio(RadioView),
     /// Letters that are carried for others.
     Mail { state: Vec<u8>, letters: u32 },
+    /// Groups, with their keys.
+    Groups(Vec<u8>),
     /// Bundles that are carried, so many of them for others.
     Bundles { state: Vec<u8>, carried: u32 },
     /// Keys for what others carry, to be stored before anything that they sealed leaves.
@@ -96,6 +98,7 @@ pub(crate) struct Chat {
     pub(crate) told: (String, Option<Option<String>>),
     pub(crate) me: Option<PeerKeys>,
     pub(crate) people: BTreeMap<String, Known>,
+    pub(crate) groups: Vec<fog_bitchat::Group>,
     pub(crate) radio: RadioView,
     /// Letters that are carried for others.
     pub(crate) letters: u32,

@@ -6,6 +6,7 @@ mod chatting;
 mod checking;
 mod commands;
 mod gossip;
+mod grouping;
 mod hearing;
 mod hosting;
 mod network;

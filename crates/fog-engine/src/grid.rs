@@ -99,6 +99,8 @@ pub(crate) struct Peer {
     pub(crate) addresses: Vec<String>,
     /// Tasks offered less tasks handed in since it last said what is free.
     pub(crate) promised: i32,
+    /// How often hello was said again because it did not answer.
+    pub(crate) asked: u8,
 }
 
 impl Peer {

@@ -153,13 +153,14 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Messages of this device that are not known to have arrived, oldest first.
+    /// Private messages of this device that are not known to have arrived, oldest first: from the room and from groups
+    /// nobody says so.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn chat_waiting(&self) -> Result<Vec<ChatRow>, StoreError> {
         let mut query = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND thread <> '' ORDER BY id"
+            "SELECT {COLUMNS} FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND length(thread) = 16 ORDER BY id"
         ))?;
         let rows = query.query_map([], row)?;
         Ok(rows.collect::<Result<_, _>>()?)

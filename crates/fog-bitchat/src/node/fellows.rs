@@ -14,6 +14,8 @@ use crate::inner::Inner;
 const MAX_SAID: usize = 48 << 10;
 /// Milliseconds between two tries to begin a session with somebody who may be one.
 const AGAIN: u64 = 120_000;
+/// The same before the first try of the node with the higher id.
+const FIRST: u64 = 10_000;
 
 #[derive(Default)]
 pub(super) struct Fellows {
@@ -55,7 +57,7 @@ impl Node {
         self.fellows.here.remove(&peer);
     }
 
-    /// Of two nodes the one with the lower id begins.
+    /// Of two nodes the one with the lower id begins, the other one when it did not.
     pub(super) fn look_for_fellows(&mut self, now: u64) {
         if !self.config.is_fellow {
             return;
@@ -63,9 +65,14 @@ impl Node {
         let (people, me) = (self.people(), self.me);
         self.fellows.tried.retain(|peer, _| self.people.contains_key(peer));
         for person in people {
-            let may_be = person.is_linked && !person.has_session && me < person.peer && person.capabilities.has(Capabilities::PREKEYS);
-            let is_due = self.fellows.tried.get(&person.peer).is_none_or(|at| now.saturating_sub(*at) >= AGAIN);
-            if may_be && is_due {
+            let may_be = person.is_linked && !person.has_session && person.capabilities.has(Capabilities::PREKEYS);
+            if !may_be {
+                continue;
+            }
+            // The other one may believe that there is a session, which this one has lost.
+            let first = if me < person.peer { 0 } else { now + FIRST - AGAIN };
+            let last = *self.fellows.tried.entry(person.peer).or_insert(first);
+            if now.saturating_sub(last) >= AGAIN {
                 self.fellows.tried.insert(person.peer, now);
                 self.begin_session(person.peer, now);
             }

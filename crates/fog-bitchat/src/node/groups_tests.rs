@@ -141,3 +141,44 @@ fn nobody_takes_over_a_group_of_somebody_else() {
     let known: Vec<u32> = air.nodes[CLEO].groups().map(|group| group.epoch).collect();
     assert_eq!(known, [1]);
 }
+
+#[test]
+fn what_went_into_a_link_that_was_dead_is_said_again_on_the_next() {
+    let mut air = made();
+    // Cleo's device starts anew; Anna does not see that the link is gone, and what she sends is lost.
+    let mut again = Node::new(identity(CLEO as u8), air.nodes[CLEO].config.clone(), [77; 32]);
+    again.restore_groups(&air.nodes[CLEO].groups_state());
+    air.nodes[CLEO] = again;
+    let (ben, cleo, now) = (air.me(BEN), air.me(CLEO), air.now);
+    air.nodes[ANNA].remove_from_group(HIKERS, ben, now).unwrap();
+    air.nodes[ANNA].tell(cleo, "1".to_owned(), "lost".to_owned(), now).unwrap();
+    air.run(4_000);
+    assert_eq!((air.nodes[CLEO].groups().next().map(|group| group.epoch), air.texts(CLEO).len()), (Some(1), 0));
+    air.second_wire(ANNA, CLEO);
+    air.run(6_000);
+    assert_eq!((air.nodes[CLEO].groups().next().map(|group| group.epoch), air.texts(CLEO)), (Some(2), vec!["lost"]));
+}
+
+#[test]
+fn a_member_whose_device_starts_anew_hears_of_a_change_at_once() {
+    for pause in [0, 50, 200, 500, 1_000, 3_000, 20_000] {
+        for is_fellow in [false, true] {
+            let mut air = made();
+            air.cut(ANNA, CLEO);
+            air.run(500);
+            for n in [ANNA, CLEO] {
+                air.nodes[n].config.is_fellow = is_fellow;
+                air.nodes[n].config.capabilities = Capabilities::PREKEYS;
+            }
+            let mut again = Node::new(identity(CLEO as u8), air.nodes[CLEO].config.clone(), [77; 32]);
+            again.restore_groups(&air.nodes[CLEO].groups_state());
+            air.nodes[CLEO] = again;
+            air.wire(ANNA, CLEO);
+            air.run(pause);
+            let (ben, now) = (air.me(BEN), air.now);
+            air.nodes[ANNA].remove_from_group(HIKERS, ben, now).unwrap();
+            air.run(8_000);
+            assert_eq!(air.nodes[CLEO].groups().next().map(|group| group.epoch), Some(2), "{pause} {is_fellow}");
+        }
+    }
+}

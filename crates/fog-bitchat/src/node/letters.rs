@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Delivery, Event, LinkId, Node};
+use super::{Delivery, Event, Node};
 use crate::announce::Capabilities;
 use crate::bytes::Reader;
 use crate::courier::{Letter, Prekeys};
@@ -272,12 +272,5 @@ impl Node {
             self.mail.bundles.insert(frame.sender, bundle);
         }
         true
-    }
-
-    /// A link has an owner, or another one.
-    pub(super) fn link_bound(&mut self, link: LinkId, now: u64) {
-        if let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) {
-            self.bring(peer, now);
-        }
     }
 }

@@ -122,6 +122,17 @@ impl Node {
         self.link_bound(link, now);
     }
 
+    /// A link has an owner, or another one. They may have started anew, and what went over a link of before may be
+    /// lost: nothing told so.
+    fn link_bound(&mut self, link: LinkId, now: u64) {
+        if let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) {
+            self.bring(peer, now);
+            self.say_again_to(peer, now);
+            self.tell_groups_anew(peer);
+            self.tell_groups(now);
+        }
+    }
+
     /// A link to somebody, if there is one: the best of several.
     pub(super) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
         self.links.iter().filter(|(_, link)| link.is_bound_to(peer)).max_by_key(|(_, link)| link.is_sure).map(|(id, _)| *id)

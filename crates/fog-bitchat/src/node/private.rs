@@ -19,6 +19,8 @@ const LIFE: u64 = 24 * 3_600_000;
 const TRY_AFTER: [u64; 4] = [5_000, 15_000, 30_000, 60_000];
 /// Milliseconds after which something that was not acknowledged is said again in the session.
 const SAY_AGAIN: u64 = 30_000;
+/// Milliseconds in which an answer may still come when another link appears.
+const SAID_JUST_NOW: u64 = 3_000;
 const MAX_TRIES: u32 = 8;
 /// People whose state came before their announce.
 const MAX_EARLY: usize = 64;
@@ -310,6 +312,16 @@ impl Node {
         for peer in self.outbox.keys().copied().collect::<Vec<_>>() {
             self.try_one(peer, now);
         }
+    }
+
+    /// Says once more what somebody did not acknowledge, but for what was said just now.
+    pub(super) fn say_again_to(&mut self, peer: PeerId, now: u64) {
+        for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
+            if waiting.sent.is_some_and(|at| now.saturating_sub(at) >= SAID_JUST_NOW) {
+                waiting.sent = None;
+            }
+        }
+        self.try_one(peer, now);
     }
 
     /// Says what waits for somebody, in order; or begins a session with them.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fog_api::PersonLink;
-use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Node, PeerId, PeerKeys};
+use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Member, Node, PeerId, PeerKeys};
 use fog_transport::PacketLink;
 use tokio::sync::mpsc;
 
@@ -39,27 +39,69 @@ pub(crate) enum Order {
     /// To everybody.
     Say(String),
     /// To one person.
-    Tell { to: PeerId, mid: String, text: String },
+    Tell {
+        to: PeerId,
+        mid: String,
+        text: String,
+    },
     /// A file to one person.
-    Give { to: PeerId, mid: String, file: FilePacket },
+    Give {
+        to: PeerId,
+        mid: String,
+        file: FilePacket,
+    },
     /// Something private is stored.
-    Took { from: PeerId, mid: String },
+    Took {
+        from: PeerId,
+        mid: String,
+    },
     /// Something private was seen.
-    Saw { from: PeerId, mid: String },
+    Saw {
+        from: PeerId,
+        mid: String,
+    },
     /// Nobody wants what waits for somebody any more.
     Forget(PeerId),
     /// Somebody shall prove a key that was scanned.
-    Verify { peer: PeerId, noise: [u8; 32] },
+    Verify {
+        peer: PeerId,
+        noise: [u8; 32],
+    },
     /// Keys of somebody from before.
     Pin(PeerKeys),
     /// Whether somebody's letters are carried before those of others.
     Favour(PeerId, bool),
     /// Another name.
     Rename(String),
+    /// To a group.
+    SayInGroup {
+        group: [u8; 16],
+        mid: String,
+        text: String,
+    },
+    /// Make a group.
+    MakeGroup {
+        id: [u8; 16],
+        name: String,
+        others: Vec<Member>,
+    },
+    /// Take somebody in, or out.
+    AddToGroup {
+        group: [u8; 16],
+        member: Member,
+    },
+    RemoveFromGroup {
+        group: [u8; 16],
+        peer: PeerId,
+    },
+    LeaveGroup([u8; 16]),
     /// The keys of this number for what others carry are stored.
     Stored(u64),
     /// Whether a message that others carried is stored.
-    Answered { bundle: [u8; 16], is_stored: bool },
+    Answered {
+        bundle: [u8; 16],
+        is_stored: bool,
+    },
     /// A link over a network.
     Link(PacketLink),
     /// Bluetooth on, with this adapter, or off.
@@ -73,6 +115,8 @@ pub(crate) struct Restored {
     pub(crate) known: Vec<(PeerKeys, bool)>,
     /// Letters that are carried.
     pub(crate) letters: Vec<u8>,
+    /// Groups.
+    pub(crate) groups: Vec<u8>,
     /// Bundles that are carried.
     pub(crate) bundles: Vec<u8>,
     /// Keys for them, and the key that seals these.
@@ -97,7 +141,7 @@ impl Driver {
         let saves_power = Arc::new(AtomicBool::new(false));
         let saves = saves_power.clone();
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
-            let capabilities = Capabilities::PRIVATE_MEDIA.and(Capabilities::PREKEYS);
+            let capabilities = Capabilities::PRIVATE_MEDIA.and(Capabilities::PREKEYS).and(Capabilities::GROUPS);
             let me = identity.keys();
             let mut node = Node::new(identity, Config { nickname: nickname.clone(), capabilities, is_fellow: true }, rand::random());
             for (keys, is_favourite) in before.known {
@@ -105,6 +149,7 @@ impl Driver {
                 node.set_favourite(keys.peer(), is_favourite);
             }
             node.restore_mail(&before.letters, unix());
+            node.restore_groups(&before.groups);
             let fellows = Fellows::restore(me.peer(), before.key, &before.bundles, &before.ratchet, unix());
             let to = Listener { number, to };
             runtime.block_on(Running::new(node, (me, nickname), fellows, to, saves).run(inbox));
@@ -173,6 +218,8 @@ struct Running {
     clock: Clock,
     /// What was last said of the letters that are carried, and when.
     mail: Option<(u64, Instant)>,
+    /// What was last said of groups.
+    groups: u64,
     /// The same of bundles, and when to say more at the earliest.
     bundles: Option<(u64, Instant)>,
 }
@@ -204,6 +251,13 @@ fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// The loop looked before it ordered; what has changed in between is not worth more than a line.
+fn told(result: Result<(), fog_bitchat::GroupError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "a group stays as it is");
+    }
+}
+
 impl Running {
     fn new(node: Node, me: (PeerKeys, String), fellows: Fellows, to: Listener, saves_power: Arc<AtomicBool>) -> Self {
         let (heard, hears) = mpsc::channel(HEARD);
@@ -222,6 +276,7 @@ impl Running {
             saves_power,
             clock: Clock::new(),
             mail: None,
+            groups: 0,
             bundles: None,
         }
     }
@@ -284,6 +339,14 @@ impl Running {
             if let Some(news) = news
                 && !self.to.say(news).await
             {
+                return false;
+            }
+        }
+        // At once: a key that is lost is lost with what was said.
+        let version = self.node.groups_version();
+        if version != self.groups {
+            self.groups = version;
+            if !self.to.say(ChatNews::Groups(self.node.groups_state())).await {
                 return false;
             }
         }
@@ -386,6 +449,11 @@ impl Running {
                 self.me.1.clone_from(&name);
                 return self.node.rename(name, now);
             }
+            Order::SayInGroup { group, mid, text } => return told(self.node.say_in_group(group, mid, &text, now)),
+            Order::MakeGroup { id, name, others } => return told(self.node.make_group(id, &name, others, now)),
+            Order::AddToGroup { group, member } => return told(self.node.add_to_group(group, member, now)),
+            Order::RemoveFromGroup { group, peer } => return told(self.node.remove_from_group(group, peer, now)),
+            Order::LeaveGroup(group) => return told(self.node.leave_group(group)),
             Order::Stored(turn) => return self.fellows.stored(turn, now),
             Order::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
             Order::Link(link) => return self.open(link),

@@ -9,6 +9,7 @@ use fog_store::{NewChat, WipeStep};
 use fog_types::ErrorKind;
 
 use super::Core;
+use super::grouping::group_id;
 use crate::chat::{Body, Order};
 use crate::query::to_api;
 
@@ -21,14 +22,18 @@ const MAX_FILE: usize = 100 << 10;
 /// Messages looked through at once by a search.
 const SEARCHED: u32 = 500;
 
-fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
+pub(super) fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
     ApiError { kind, message: message.to_string() }
 }
 
 impl Core {
-    /// Whom a name means: an id, a nickname, or `nickname#` and the first digits of the id.
-    fn resolve(&self, who: &str) -> Result<String, ApiError> {
+    /// Whom a name means: an id, a nickname, `nickname#` and the first digits of the id; or a group, by its id, by its
+    /// name after a `#`, or by its name if nobody is called so.
+    pub(super) fn resolve(&self, who: &str) -> Result<String, ApiError> {
         let who = who.trim();
+        if let Some(group) = self.group_named(who, who.starts_with('#'))? {
+            return Ok(group);
+        }
         let who = who.strip_prefix('@').unwrap_or(who);
         if let Some(peer) = PeerId::parse(who) {
             return Ok(peer.to_string());
@@ -43,7 +48,10 @@ impl Core {
         }
         match found[..] {
             [one] => Ok(one.id.clone()),
-            [] => Err(refuse(ErrorKind::NotFound, format!("nobody called '{who}' is known; `fog chat people` lists who is"))),
+            [] => match self.group_named(who, true)? {
+                Some(group) => Ok(group),
+                None => Err(refuse(ErrorKind::NotFound, format!("nobody called '{who}' is known; `fog chat people` lists who is"))),
+            },
             _ => {
                 let names: Vec<String> = found.iter().map(|person| format!("{}#{}", person.nickname, &person.id[..4.min(person.id.len())])).collect();
                 Err(refuse(ErrorKind::Conflict, format!("several people are called '{who}': {}; say which one", names.join(", "))))
@@ -56,7 +64,7 @@ impl Core {
         if with.trim().is_empty() { Ok(String::new()) } else { self.resolve(with) }
     }
 
-    fn needs_chat(&self) -> Result<(), ApiError> {
+    pub(super) fn needs_chat(&self) -> Result<(), ApiError> {
         if self.chat.driver.is_some() {
             return Ok(());
         }
@@ -64,7 +72,7 @@ impl Core {
         Err(refuse(ErrorKind::Conflict, why))
     }
 
-    fn order(&self, order: Order) -> Result<(), ApiError> {
+    pub(super) fn order(&self, order: Order) -> Result<(), ApiError> {
         match &self.chat.driver {
             Some(driver) if driver.order(order) => Ok(()),
             _ => Err(refuse(ErrorKind::Conflict, "chat is too busy now; nothing was sent, try again in a moment")),
@@ -72,7 +80,7 @@ impl Core {
     }
 
     /// The same for a message that is stored: it is given up if it cannot be taken.
-    fn order_or_fail(&mut self, thread: &str, mid: &str, order: Order) -> Result<(), ApiError> {
+    pub(super) fn order_or_fail(&mut self, thread: &str, mid: &str, order: Order) -> Result<(), ApiError> {
         let ordered = self.order(order);
         if ordered.is_err() {
             self.got_further(thread, mid, MessageState::Failed).map_err(to_api)?;
@@ -122,6 +130,9 @@ impl Core {
 
     /// Stores a text of this device and sends it.
     fn say_in(&mut self, thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
+        if let Some(group) = group_id(thread) {
+            return self.say_in_group(group, thread, text);
+        }
         let Some(to) = PeerId::parse(thread) else {
             let mid = new_mid();
             let message = self.store_mine("", text.to_owned(), None, MessageState::Sent, &mid)?;
@@ -138,7 +149,14 @@ impl Core {
         Ok(messages)
     }
 
-    fn store_mine(&mut self, thread: &str, text: String, file: Option<&FilePacket>, state: MessageState, mid: &str) -> Result<Option<ChatMessage>, ApiError> {
+    pub(super) fn store_mine(
+        &mut self,
+        thread: &str,
+        text: String,
+        file: Option<&FilePacket>,
+        state: MessageState,
+        mid: &str,
+    ) -> Result<Option<ChatMessage>, ApiError> {
         let name = self.nickname();
         let Some(vault) = &self.chat.vault else { return Ok(None) };
         let about = file.map(|file| fog_api::ChatFileView { name: file.safe_name(), mime: file.mime.clone(), size: file.content.len() as u64 });
@@ -158,7 +176,7 @@ impl Core {
     pub(super) fn chat_give(&mut self, to: &str, name: String, base64: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let thread = self.resolve(to)?;
-        let to = PeerId::parse(&thread).ok_or_else(|| refuse(ErrorKind::Bug, "an id that is none"))?;
+        let to = PeerId::parse(&thread).ok_or_else(|| refuse(ErrorKind::Unsupported, "files go to one person; nothing was sent"))?;
         if base64.len() > MAX_FILE * 4 / 3 + 8 {
             return Err(refuse(ErrorKind::BadInput, format!("a file has at most {} KiB over Bluetooth; nothing was sent", MAX_FILE >> 10)));
         }
@@ -231,7 +249,8 @@ impl Core {
         if found.state != MessageState::Failed.word() {
             return Err(refuse(ErrorKind::Conflict, "this message was not given up; it is on its way or has arrived"));
         }
-        self.store.set_chat_state(&found.thread, &found.mid, MessageState::Queued.word()).map_err(to_api)?;
+        let begins = if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
+        self.store.set_chat_state(&found.thread, &found.mid, begins.word()).map_err(to_api)?;
         if !self.order_again(&found).map_err(to_api)? {
             self.got_further(&found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
             return Err(refuse(ErrorKind::Storage, "this message cannot be read any more"));
@@ -361,7 +380,8 @@ impl Core {
             C::Favourite(who) => self.mark(&who, PersonChange::Favourite(true), "is a favourite"),
             C::NoFavourite(who) => self.mark(&who, PersonChange::Favourite(false), "is no favourite any more"),
             C::Help => note(COMMANDS.map(|(usage, what)| format!("{usage}: {what}")).join("\n")),
-            C::Group(_) | C::Ping(_) | C::Trace(_) => Err(refuse(ErrorKind::Unsupported, "this command is not built yet; nothing was sent")),
+            C::Group(verb) => self.group_command(to, verb),
+            C::Ping(_) | C::Trace(_) => Err(refuse(ErrorKind::Unsupported, "this command is not built yet; nothing was sent")),
         }
     }
 
@@ -385,7 +405,7 @@ fn free_names(name: &str) -> impl Iterator<Item = String> {
 }
 
 /// An id for a private message, in the form that the apps use.
-fn new_mid() -> String {
+pub(super) fn new_mid() -> String {
     let hex = blake3::Hash::from_bytes(rand::random()).to_hex();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]).to_uppercase()
 }

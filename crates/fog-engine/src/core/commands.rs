@@ -152,6 +152,7 @@ impl Core {
             Command::ChatSeen { with } => self.chat_seen(&with),
             Command::ChatAgain { row } => self.chat_again(row),
             Command::ChatPerson { who, change } => self.chat_person(&who, change),
+            Command::ChatGroup(change) => self.chat_group(change),
             Command::ChatCard => self.chat_card(),
             Command::ChatScan { card } => self.chat_scan(&card),
             Command::ChatExport { with, path } => self.chat_export(&with, path.as_ref()),

@@ -13,6 +13,7 @@ use fog_types::{NodeId, UnixMillis};
 use tokio::sync::Notify;
 
 use super::Core;
+use super::grouping::group_id;
 use crate::chat::{Body, ChatNews, Driver, Known, Linked, Order, Parcel, Remembered, Restored, Secrets, Vault, state_from, state_of};
 
 /// Longest packet over a network: files go whole there.
@@ -22,6 +23,7 @@ const LETTERS: &str = "letters";
 /// The same for bundles, and for the keys that seal messages in them.
 const BUNDLES: &str = "bundles";
 const RATCHET: &str = "ratchet";
+const GROUPS: &str = "groups";
 /// Links to one device.
 const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
@@ -111,6 +113,7 @@ impl Core {
         if self.chat.vault.is_none() {
             self.chat.vault = Some(secrets.vault());
             self.remember_people()?;
+            self.chat.groups = fog_bitchat::groups_in(&self.written(GROUPS)?);
         }
         Ok(Some(secrets))
     }
@@ -119,8 +122,14 @@ impl Core {
         let Some(secrets) = self.open_vault()? else { return Ok(()) };
         let identity = secrets.identity();
         let known = self.chat.people.values().filter_map(|known| Some((known.keys?, known.view.is_favourite))).collect();
-        let before =
-            Restored { known, letters: self.written(LETTERS)?, bundles: self.written(BUNDLES)?, ratchet: self.written(RATCHET)?, key: *secrets.ratchet_key() };
+        let before = Restored {
+            known,
+            letters: self.written(LETTERS)?,
+            groups: self.written(GROUPS)?,
+            bundles: self.written(BUNDLES)?,
+            ratchet: self.written(RATCHET)?,
+            key: *secrets.ratchet_key(),
+        };
         let nickname = self.nickname();
         self.chat.told = (nickname.clone(), None);
         match Driver::start(identity, nickname, before, self.to_self.clone()) {
@@ -194,9 +203,15 @@ impl Core {
 
     /// Hands a stored message to the mesh once more.
     pub(super) fn order_again(&mut self, row: &ChatRow) -> Result<bool, StoreError> {
-        let (Some(vault), Some(driver), Some(to)) = (&self.chat.vault, &self.chat.driver, PeerId::parse(&row.thread)) else { return Ok(false) };
+        let (Some(vault), Some(driver)) = (&self.chat.vault, &self.chat.driver) else { return Ok(false) };
         let Some(body) = vault.open_value::<Body>(&row.thread, &row.sealed) else { return Ok(false) };
         let mid = row.mid.clone();
+        let Some(to) = PeerId::parse(&row.thread) else {
+            return Ok(match group_id(&row.thread) {
+                Some(group) => driver.order(Order::SayInGroup { group, mid, text: body.text }),
+                None => driver.order(Order::Say(body.text)),
+            });
+        };
         Ok(match body.file {
             None => driver.order(Order::Tell { to, mid, text: body.text }),
             Some(file) => match self.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed)) {
@@ -230,6 +245,7 @@ impl Core {
         self.chat.driver = None;
         self.forget_who_is_there();
         self.chat.people.clear();
+        self.chat.groups.clear();
         self.chat.vault = None;
         self.chat.me = None;
         self.chat.credit.clear();
@@ -250,6 +266,7 @@ impl Core {
             radio,
             clock_off_ms: self.chat.clock_off,
             people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
+            groups: self.group_views(),
             carried: self.chat.letters + self.chat.bundles,
             threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
         }
@@ -316,6 +333,11 @@ impl Core {
                     self.chat.bundles = carried;
                     self.announce_chat();
                 }
+            }
+            ChatNews::Groups(state) => {
+                self.write_down(GROUPS, &state)?;
+                self.chat.groups = fog_bitchat::groups_in(&state);
+                self.announce_chat();
             }
             ChatNews::Ratchet { turn, state } => {
                 if self.write_down(RATCHET, &state)?
@@ -388,6 +410,8 @@ impl Core {
                     self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
                 }
             }
+            Event::GroupText { group, from, nickname, text, at, id } => self.heard_in_group(group, from, &nickname, text, at, id)?,
+            Event::Invited { group, name, from } => self.invited(group, &name, from),
             Event::Delivery { to, id, state } => self.got_further(&to.to_string(), &id, state_of(state))?,
             Event::Verified(peer) => self.change_person(&peer.to_string(), |person| person.is_verified = true)?,
             Event::ClockOff(millis) => {
@@ -434,12 +458,12 @@ impl Core {
         Ok(())
     }
 
-    fn is_blocked(&self, id: &str) -> bool {
+    pub(super) fn is_blocked(&self, id: &str) -> bool {
         self.chat.people.get(id).is_some_and(|known| known.view.is_blocked)
     }
 
     /// Whether what somebody said is stored: nobody fills the disk, nor do many who are one.
-    fn may_store(&mut self, from: &str, bytes: usize) -> bool {
+    pub(super) fn may_store(&mut self, from: &str, bytes: usize) -> bool {
         let price = 1.0 + bytes as f64 / PRICED_BYTES;
         !self.is_blocked(from) && self.take_credit(from, price, 1.0) && self.take_credit("", price, EVERYBODY)
     }
@@ -460,7 +484,7 @@ impl Core {
     }
 
     /// Stores what somebody said; `None` when it is known.
-    fn heard_text(
+    pub(super) fn heard_text(
         &mut self,
         thread: &str,
         from: &str,
@@ -470,7 +494,7 @@ impl Core {
         file: Option<FilePacket>,
     ) -> Result<Option<ChatMessage>, StoreError> {
         let Some(vault) = &self.chat.vault else { return Ok(None) };
-        let name = self.chat.people.get(from).map(|known| known.view.nickname.clone()).unwrap_or_default();
+        let name = self.chat.people.get(from).map(|known| known.view.nickname.clone()).or_else(|| self.name_in_group(thread, from)).unwrap_or_default();
         let about = file.as_ref().map(|file| ChatFileView { name: file.safe_name(), mime: clean(&file.mime), size: file.content.len() as u64 });
         let body = Body { from: from.to_owned(), name, text, file: about };
         let new = NewChat {
@@ -484,7 +508,7 @@ impl Core {
             mid,
         };
         // Whoever writes to this device alone is remembered, to be answered later.
-        if !thread.is_empty() {
+        if thread == from {
             self.remember(from, true)?;
         }
         self.add_message(&new)

@@ -29,6 +29,9 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
     ApiError { kind, message: message.to_string() }
 }
 
+/// How often hello is said to a device that does not answer: others than ours never do.
+const MOST_ASKED: u8 = 6;
+
 impl Core {
     /// Reads what was joined before, and takes part again.
     pub(super) fn start_grid(&mut self) -> Result<(), fog_store::StoreError> {
@@ -312,6 +315,7 @@ impl Core {
             tracing::warn!(%error, "a check of a device is not decided yet");
         }
         self.say_hello();
+        self.ask_the_silent();
         self.advertise();
         self.call_known();
         self.call_far();
@@ -473,6 +477,24 @@ impl Core {
         }
     }
 
+    /// Says hello again, on a new link, to those who have not answered: they may have answered to a connection of
+    /// before that is dead, which neither side sees at once.
+    fn ask_the_silent(&mut self) {
+        let silent = self.grid.peers.iter_mut().filter(|(_, peer)| peer.route.is_some() && peer.relation.is_none() && peer.asked < MOST_ASKED);
+        let silent: Vec<NodeId> = silent.map(|(node, peer)| (*node, peer.asked += 1).0).collect();
+        for node in silent {
+            self.renew_link(node);
+            self.hello_to(node);
+        }
+    }
+
+    /// What is said to a device goes over a new link from now on.
+    fn renew_link(&self, node: NodeId) {
+        if let Some(net) = &self.grid.net {
+            net.forget(node);
+        }
+    }
+
     pub(super) fn heard_hello(&mut self, node: NodeId, hello: &Hello) {
         let Some(me) = self.grid.me() else { return };
         let is_local = self.grid.peers.get(&node).and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local);
@@ -497,6 +519,9 @@ impl Core {
         if is_fitting && (is_new || !hello.has_heard) {
             let addresses = peer.addresses.clone();
             self.remember_addresses(node, &addresses);
+            if !is_new {
+                self.renew_link(node);
+            }
             // It may have come before it knew that we are related, and what it waits for.
             self.hello_to(node);
             self.greet(node);

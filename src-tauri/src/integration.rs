@@ -77,7 +77,7 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
         }
         EventBody::Notice(notice) => {
             let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
-            let is_quiet = matches!(notice, Notice::ChatMessage { .. }) && known.is_quiet(jiff::Zoned::now().hour());
+            let is_quiet = matches!(notice, Notice::ChatMessage { .. } | Notice::ChatInvited { .. }) && known.is_quiet(jiff::Zoned::now().hour());
             if known.flag("notifications", true) && !is_seen && !is_quiet {
                 notify(app, notice, &words(known.settings.get("language")));
             }
@@ -92,6 +92,7 @@ fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
         Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
+        Notice::ChatInvited { name, group, .. } => words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())]),
         Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         _ => return,
     };

@@ -134,6 +134,38 @@ fn two_people_talk_in_their_windows() {
     a.click("#thread-room");
     a.screenshot("chat-map.png");
 
+    // A group: made in one window, used in both, left in the other.
+    a.click("#chat-new-group");
+    a.type_into("#group-name", "hikers");
+    a.click(&format!("#with-{ben_id}"));
+    a.screenshot("chat-new-group.png");
+    a.assert_accessible("a new group");
+    a.click("#group-make");
+    a.wait_text("#chat-empty", "members of this group", 20);
+    b.wait_text("#threads", "hikers", 20);
+    let group = ben.bench.json(&["chat", "group"]).unwrap()[0]["id"].as_str().unwrap().to_owned();
+    b.click(&format!("#thread-{group}"));
+    b.type_into("#chat-text", "at the hut\n");
+    a.wait_text("#messages", "at the hut", 20);
+    a.wait_text("#members", "ben", 10);
+    a.screenshot("chat-group.png");
+    a.assert_accessible("a group");
+    for (theme, name) in [("dark", "chat-group-dark.png"), ("light", "chat-group-light.png")] {
+        assert!(anna.bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap().status.success());
+        wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())).unwrap();
+        a.resize(390, 780);
+        a.screenshot(name);
+        a.assert_contrast();
+    }
+    a.resize(1200, 800);
+    b.click("#chat-details");
+    b.click("button[data-ask=chat-group-leave]");
+    b.click("dialog[open] button.yes");
+    b.wait_text("#chat-beside", "not in this group", 20);
+    b.wait_text("#threads", "hikers", 20);
+    assert_eq!(ben.bench.json(&["chat", "group"]).unwrap(), json!([]));
+    b.screenshot("chat-group-left.png");
+
     // A wipe asks once; then there is nothing, and Ben sees somebody new.
     a.click("#chat-settings");
     a.screenshot("chat-settings.png");

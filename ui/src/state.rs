@@ -173,7 +173,7 @@ fn is_seen(with: &str) -> bool {
 }
 
 fn is_bad(notice: &Notice) -> bool {
-    !matches!(notice, Notice::JobFinished { .. } | Notice::ChatMessage { .. })
+    !matches!(notice, Notice::JobFinished { .. } | Notice::ChatMessage { .. } | Notice::ChatInvited { .. })
 }
 
 fn notice_text(notice: &Notice) -> String {
@@ -183,6 +183,7 @@ fn notice_text(notice: &Notice) -> String {
         Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
+        Notice::ChatInvited { name, group, .. } => words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())]),
         _ => String::new(),
     }
 }

@@ -21,7 +21,7 @@ pub struct ChatView {
     pub people: Vec<PersonView>,
     /// The room and private chats, the newest first.
     pub threads: Vec<ThreadView>,
-    /// Private groups, by name.
+    /// Private groups, by name; then those that this device is not in any more.
     pub groups: Vec<GroupView>,
     /// Messages that this device carries to who cannot be reached by their authors.
     pub carried: u32,
@@ -107,7 +107,7 @@ pub struct GroupView {
     pub id: String,
     /// What people call it; two may have the same.
     pub name: String,
-    /// Who is in it, its creator first.
+    /// Who is in it, its creator first; empty when this device left it or was taken out.
     pub members: Vec<MemberView>,
     /// This device made it, and alone changes it.
     pub is_mine: bool,

@@ -174,7 +174,11 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
 async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let (change, said) = match verb {
-        GroupVerb::List => return groups_of(context, &view(&client).await?.groups),
+        GroupVerb::List => {
+            let mut groups = view(&client).await?.groups;
+            groups.retain(|group| !group.members.is_empty());
+            return groups_of(context, &groups);
+        }
         GroupVerb::Create { name, who } => {
             let said = format!("The group '{name}' is made. `fog chat send --to '{name}' TEXT` talks in it.");
             (GroupChange::Create { name, members: who }, said)
@@ -188,7 +192,7 @@ async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> 
             (GroupChange::Remove { group, who }, said)
         }
         GroupVerb::Leave { group } => {
-            (GroupChange::Leave { group }, "This device is not in the group any more. What was said in it stays; `fog chat log` shows it.".to_owned())
+            (GroupChange::Leave { group }, "This device is not in the group any more. What was said in it stays; the window shows and clears it.".to_owned())
         }
     };
     let Reply::Text(id) = client.call(Command::ChatGroup(change)).await? else { return Err(Failure::bug("no answer of its kind")) };
@@ -392,7 +396,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     explain(&begin);
     // Once: somebody who takes the name later must not get what is typed for this one.
     let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && person.nickname == to.trim_start_matches('@')).collect();
-    let group = begin.groups.iter().find(|group| group.name == to.trim_start_matches('#'));
+    let group = begin.groups.iter().find(|group| !group.members.is_empty() && group.name == to.trim_start_matches('#'));
     let id = match (&named[..], group) {
         ([one], _) => one.id.clone(),
         ([], Some(group)) => group.id.clone(),

@@ -99,6 +99,8 @@ pub(crate) struct Chat {
     pub(crate) me: Option<PeerKeys>,
     pub(crate) people: BTreeMap<String, Known>,
     pub(crate) groups: Vec<fog_bitchat::Group>,
+    /// Names of groups that this device is not in any more, by id.
+    pub(crate) left: BTreeMap<String, String>,
     pub(crate) radio: RadioView,
     /// Letters that are carried for others.
     pub(crate) letters: u32,

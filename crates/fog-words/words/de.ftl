@@ -545,6 +545,31 @@ chat-command-block = ausblenden, was jemand sagt
 chat-command-unblock = es wieder zeigen
 chat-command-fav = jemanden als Favorit merken
 chat-command-unfav = das zurücknehmen
+chat-new-group = Neue Gruppe
+chat-group-why = Eine private Gruppe mit bis zu 16 Leuten. Nur ihre Mitglieder können lesen, was darin gesagt wird, und nur wer sie gegründet hat, nimmt Leute auf oder heraus.
+chat-group-mine = Du hast diese Gruppe gegründet. Immer wenn jemand dazukommt oder geht, bekommt sie einen neuen Schlüssel: Wer kommt, liest nichts von vorher, wer geht, nichts von nachher.
+chat-group-left = Du bist nicht mehr in dieser Gruppe. Was gesagt wurde, bleibt, bis du es leerst.
+chat-group-out = Verlassen
+chat-group-members = Mitglieder
+chat-group-maker = hat die Gruppe gegründet
+chat-group-count = { $n ->
+    [one] 1 Mitglied
+   *[other] { $n } Mitglieder
+}
+chat-group-name = Name
+chat-group-with = Mit
+chat-group-make = Gruppe gründen
+chat-group-full = Eine Gruppe hat höchstens { $n } Mitglieder.
+chat-group-choose = Jemanden wählen …
+chat-group-add = Aufnehmen
+chat-group-remove = Herausnehmen
+chat-group-remove-sure = Diese Person herausnehmen? Was ab jetzt gesagt wird, kann sie nicht lesen; sie erfährt davon nichts.
+chat-group-leave = Gruppe verlassen
+chat-group-leave-sure = Diese Gruppe verlassen? Was ab jetzt gesagt wird, kannst du nicht lesen. Die anderen erfahren davon nichts; nur wer sie gegründet hat, kann dich wieder aufnehmen.
+chat-group-empty = Hier wurde noch nichts gesagt. Nur die Mitglieder dieser Gruppe können lesen, was hier gesagt wird.
+chat-say-group = An die Gruppe schreiben
+chat-command-group = eine Gruppe gründen, Leute aufnehmen oder herausnehmen, gehen
+notice-invited = { $name } hat dich in die Gruppe „{ $group }“ aufgenommen
 chat-write = Schreiben
 chat-last-heard = Zuletzt gehört { $ago }
 chat-fingerprint = Fingerabdruck

@@ -545,6 +545,31 @@ chat-command-block = hide what somebody says
 chat-command-unblock = show it again
 chat-command-fav = mark somebody as a favourite
 chat-command-unfav = take that back
+chat-new-group = New group
+chat-group-why = A private group of up to 16. Only its members can read what is said in it, and only who made it takes people in or out.
+chat-group-mine = You made this group. Each time somebody is taken in or out it gets a new key: who comes reads nothing of before, who goes nothing of after.
+chat-group-left = You are not in this group any more. What was said stays until you clear it.
+chat-group-out = Left
+chat-group-members = Members
+chat-group-maker = made the group
+chat-group-count = { $n ->
+    [one] 1 member
+   *[other] { $n } members
+}
+chat-group-name = Name
+chat-group-with = With
+chat-group-make = Make the group
+chat-group-full = A group has at most { $n } members.
+chat-group-choose = Choose somebody…
+chat-group-add = Take in
+chat-group-remove = Take out
+chat-group-remove-sure = Take this person out? They cannot read what is said from now on, and are not told.
+chat-group-leave = Leave the group
+chat-group-leave-sure = Leave this group? You cannot read what is said from now on. Its other members are not told; only its maker can take you in again.
+chat-group-empty = Nothing was said yet. Only the members of this group can read what is said here.
+chat-say-group = Write to the group
+chat-command-group = make a group, take people in or out, leave
+notice-invited = { $name } took you into the group “{ $group }”
 chat-write = Write
 chat-last-heard = Last heard { $ago }
 chat-fingerprint = Fingerprint

@@ -5,6 +5,7 @@ mod attachment;
 mod beside;
 mod composer;
 mod format;
+mod group;
 mod map;
 mod marks;
 mod message;
@@ -22,6 +23,7 @@ use leptos::prelude::*;
 use leptos_icons::Icon;
 
 use crate::pages::chat::beside::Side;
+pub use crate::pages::chat::format::is_group;
 use crate::pages::chat::notices::{Notices, Off};
 use crate::pages::chat::thread::Thread;
 use crate::pages::chat::threads::Threads;
@@ -36,6 +38,10 @@ pub fn Chat() -> impl IntoView {
     let talk = ui().talk;
     let is_open = move || talk.with.with(Option::is_some);
     let has_beside = move || talk.beside.get() != Beside::Nothing;
+    let new_group = move |_| {
+        talk.beside.set(Beside::NewGroup);
+        focus_soon("group-name".to_owned());
+    };
     let settings = move |_| {
         talk.beside.set(Beside::Settings);
         focus_soon("chat-beside-close".to_owned());
@@ -46,6 +52,9 @@ pub fn Chat() -> impl IntoView {
                 <div class="chat-list stack">
                     <Notices view />
                     <Threads view />
+                    <button id="chat-new-group" class="plain" on:click=new_group>
+                        <Icon icon=lu::LuUsers width="16" height="16" attr:aria-hidden="true" /> {move || t("chat-new-group")}
+                    </button>
                     <button id="chat-settings" class="plain" on:click=settings>
                         <Icon icon=lu::LuSettings2 width="16" height="16" attr:aria-hidden="true" /> {move || t("chat-settings")}
                     </button>

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::bridge;
+use crate::pages::chat::is_group;
 use crate::state::{Page, act, focus_soon, go, say, ui};
 
 /// Messages read at once.
@@ -30,8 +31,23 @@ pub enum Beside {
     Room,
     /// Somebody, by id.
     Person(String),
+    /// A group, by id.
+    Group(String),
+    /// A form that makes one.
+    NewGroup,
     /// Settings of chat.
     Settings,
+}
+
+impl Beside {
+    /// What belongs beside a thread.
+    pub fn of(with: &str) -> Self {
+        match with {
+            "" => Self::Room,
+            group if is_group(group) => Self::Group(group.to_owned()),
+            person => Self::Person(person.to_owned()),
+        }
+    }
 }
 
 /// Signals of chat. They outlive the page, so coming back finds what was left.
@@ -276,7 +292,7 @@ pub fn open_thread(with: &str) {
         talk.problem.set(None);
         talk.beside.update(|beside| {
             if *beside != Beside::Nothing {
-                *beside = if with.is_empty() { Beside::Room } else { Beside::Person(with.to_owned()) };
+                *beside = Beside::of(with);
             }
         });
         talk.with.set(Some(with.to_owned()));

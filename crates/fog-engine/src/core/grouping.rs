@@ -31,7 +31,8 @@ fn thread_of(id: [u8; 16]) -> String {
 impl Core {
     /// The group that is meant by an id or, with `by_name`, by a name that may begin with `#`.
     pub(super) fn group_named(&self, who: &str, by_name: bool) -> Result<Option<String>, ApiError> {
-        if self.chat.groups.iter().any(|group| thread_of(group.id) == who) {
+        // What was said in one that was left can be read.
+        if self.chat.groups.iter().any(|group| thread_of(group.id) == who) || self.chat.left.contains_key(who) {
             return Ok(Some(who.to_owned()));
         }
         let name = who.strip_prefix('#').unwrap_or(who);
@@ -220,6 +221,19 @@ impl Core {
         self.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean(name), name: inviter }));
     }
 
+    /// Keeps the names of groups that this device is not in any more; whether that changes what is written down.
+    pub(super) fn groups_left(&mut self, now: &[Group], most: usize) -> bool {
+        let before = self.chat.left.clone();
+        for group in self.chat.groups.iter().filter(|group| now.iter().all(|known| known.id != group.id)) {
+            self.chat.left.insert(thread_of(group.id), clean(&group.name));
+        }
+        self.chat.left.retain(|thread, _| now.iter().all(|known| thread_of(known.id) != *thread));
+        while self.chat.left.len() > most {
+            self.chat.left.pop_first();
+        }
+        self.chat.left != before
+    }
+
     pub(super) fn group_views(&self) -> Vec<GroupView> {
         let me = self.chat.me.map(|me| me.peer());
         let view = |group: &Group| {
@@ -235,6 +249,7 @@ impl Core {
         };
         let mut views: Vec<GroupView> = self.chat.groups.iter().map(view).collect();
         views.sort_by(|a, b| (a.name.to_lowercase(), &a.id).cmp(&(b.name.to_lowercase(), &b.id)));
+        views.extend(self.chat.left.iter().map(|(id, name)| GroupView { id: id.clone(), name: name.clone(), ..GroupView::default() }));
         views
     }
 }

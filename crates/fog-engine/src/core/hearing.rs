@@ -24,6 +24,9 @@ const LETTERS: &str = "letters";
 const BUNDLES: &str = "bundles";
 const RATCHET: &str = "ratchet";
 const GROUPS: &str = "groups";
+const LEFT: &str = "left groups";
+/// Groups that were left whose names are known.
+const MAX_LEFT: usize = 200;
 /// Links to one device.
 const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
@@ -114,6 +117,7 @@ impl Core {
             self.chat.vault = Some(secrets.vault());
             self.remember_people()?;
             self.chat.groups = fog_bitchat::groups_in(&self.written(GROUPS)?);
+            self.chat.left = serde_json::from_slice(&self.written(LEFT)?).unwrap_or_default();
         }
         Ok(Some(secrets))
     }
@@ -246,6 +250,7 @@ impl Core {
         self.forget_who_is_there();
         self.chat.people.clear();
         self.chat.groups.clear();
+        self.chat.left.clear();
         self.chat.vault = None;
         self.chat.me = None;
         self.chat.credit.clear();
@@ -336,7 +341,12 @@ impl Core {
             }
             ChatNews::Groups(state) => {
                 self.write_down(GROUPS, &state)?;
-                self.chat.groups = fog_bitchat::groups_in(&state);
+                let now = fog_bitchat::groups_in(&state);
+                if self.groups_left(&now, MAX_LEFT) {
+                    let names = serde_json::to_vec(&self.chat.left).unwrap_or_default();
+                    self.write_down(LEFT, &names)?;
+                }
+                self.chat.groups = now;
                 self.announce_chat();
             }
             ChatNews::Ratchet { turn, state } => {

@@ -3,7 +3,8 @@ use icondata_lu as lu;
 use leptos::prelude::*;
 use leptos_icons::Icon;
 
-use crate::pages::chat::format::name_of;
+use crate::pages::chat::format::{called, name_of};
+use crate::pages::chat::group::{Group, NewGroup};
 use crate::pages::chat::person::Person;
 use crate::pages::chat::preferences::Preferences;
 use crate::pages::chat::room::Room;
@@ -16,18 +17,25 @@ pub fn Side(view: Memo<ChatView>) -> impl IntoView {
     let beside = ui().talk.beside;
     let title = move || match beside.get() {
         Beside::Person(id) => view.with(|view| name_of(&id, &view.people)),
+        Beside::Group(id) => view.with(|view| called(&id, view)),
+        Beside::NewGroup => t("chat-new-group"),
         Beside::Room => t("chat-who-is-near"),
         Beside::Settings | Beside::Nothing => t("chat-settings"),
     };
     // The thread is called by the same name.
     let label = move || match beside.get() {
-        Beside::Person(_) => format!("{} · {}", t("chat-details"), title()),
+        Beside::Person(_) | Beside::Group(_) => format!("{} · {}", t("chat-details"), title()),
         _ => title(),
     };
     let close = move |_| {
         let was = beside.get_untracked();
         beside.set(Beside::Nothing);
-        focus_soon(if was == Beside::Settings { "chat-settings" } else { "chat-details" }.to_owned());
+        let opener = match was {
+            Beside::Settings => "chat-settings",
+            Beside::NewGroup => "chat-new-group",
+            _ => "chat-details",
+        };
+        focus_soon(opener.to_owned());
     };
     view! {
         <section class="chat-beside card stack" id="chat-beside" aria-label=label>
@@ -40,6 +48,8 @@ pub fn Side(view: Memo<ChatView>) -> impl IntoView {
             {move || match beside.get() {
                 Beside::Nothing => ().into_any(),
                 Beside::Room => view! { <Room view /> }.into_any(),
+                Beside::Group(id) => view! { <Group id view /> }.into_any(),
+                Beside::NewGroup => view! { <NewGroup view /> }.into_any(),
                 Beside::Person(id) => view! { <Person id view /> }.into_any(),
                 Beside::Settings => view! { <Preferences /> }.into_any(),
             }}

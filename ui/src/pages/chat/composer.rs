@@ -7,7 +7,7 @@ use leptos_icons::Icon;
 
 use crate::bridge;
 use crate::bridge::media::{self, Given, Refused};
-use crate::pages::chat::format::{commands_for, room_words, whom};
+use crate::pages::chat::format::{commands_for, is_group, room_words, whom};
 use crate::pages::chat::voice::Voice;
 use crate::state::chat::{open_thread, said};
 use crate::state::{say, t, ui, words};
@@ -19,7 +19,7 @@ pub const MAX_FILE: u64 = 100 * 1024;
 #[component]
 pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
     let drafts = ui().talk.drafts;
-    let is_room = with.is_empty();
+    let (is_room, is_group) = (with.is_empty(), is_group(&with));
     let is_busy = RwSignal::new(false);
     let field = NodeRef::<Textarea>::new();
     let with = StoredValue::new(with);
@@ -97,8 +97,16 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
         write(command.to_owned());
         bridge::focus("chat-text");
     };
-    let placeholder = move || t(if is_room { "chat-say-room" } else { "chat-say-private" });
-    let room = move || (!is_room).then(|| text.with(|text| room_words(&words(), text))).flatten();
+    let placeholder = move || {
+        t(if is_room {
+            "chat-say-room"
+        } else if is_group {
+            "chat-say-group"
+        } else {
+            "chat-say-private"
+        })
+    };
+    let room = move || (!is_room && !is_group).then(|| text.with(|text| room_words(&words(), text))).flatten();
     view! {
         <div class="composer">
             <Show when=move || !commands.with(Vec::is_empty)>
@@ -116,7 +124,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
             </Show>
             <p class="meta room-left" id="chat-room-left">{room}</p>
             <div class="row tight">
-                {(!is_room).then(|| view! { <Attach takes_files give /> <Voice takes_files give /> })}
+                {(!is_room && !is_group).then(|| view! { <Attach takes_files give /> <Voice takes_files give /> })}
                 <textarea id="chat-text" class="grow" rows="1" placeholder=placeholder aria-label=placeholder aria-describedby="chat-room-left" autocomplete="off"
                     node_ref=field prop:value=move || text.get() on:input=move |event| write(event_target_value(&event)) on:keydown=key></textarea>
                 <button id="chat-send" class="primary" aria-label=move || t("chat-send") disabled=move || is_busy.get() || text.with(|text| text.trim().is_empty())

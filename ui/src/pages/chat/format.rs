@@ -1,6 +1,6 @@
 //! People, times and messages of chat as people read them. Pure, so that it is tested natively.
 
-use fog_api::{ChatMessage, PersonLink, PersonView};
+use fog_api::{ChatMessage, ChatView, PersonLink, PersonView};
 use fog_words::Words;
 
 /// Bytes of one private message; a longer text goes out as several.
@@ -70,6 +70,17 @@ pub fn name_of(id: &str, people: &[PersonView]) -> String {
     }
 }
 
+/// What a private chat or a group is called.
+pub fn called(with: &str, view: &ChatView) -> String {
+    let group = view.groups.iter().find(|group| group.id == with);
+    group.map_or_else(|| name_of(with, &view.people), |group| group.name.clone())
+}
+
+/// Whether a thread is a group's: its id is twice as long as a person's.
+pub fn is_group(with: &str) -> bool {
+    with.len() == 32
+}
+
 /// The class of the colour that an id always has.
 pub fn hue(id: &str) -> String {
     let sum = id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
@@ -117,7 +128,7 @@ pub fn line(words: &Words, message: &ChatMessage) -> String {
     };
     if message.from.is_empty() {
         words.with("chat-you-said", &[("text", said.into())])
-    } else if message.with.is_empty() {
+    } else if message.with.is_empty() || is_group(&message.with) {
         format!("{}: {said}", message.name)
     } else {
         said
@@ -164,7 +175,7 @@ pub fn whom(typed: &str, people: &[PersonView]) -> Option<String> {
 }
 
 /// Commands and the keys of their words, as they are typed.
-pub const COMMANDS: [(&str, &str); 9] = [
+pub const COMMANDS: [(&str, &str); 10] = [
     ("/msg @", "chat-command-msg"),
     ("/who", "chat-command-who"),
     ("/clear", "chat-command-clear"),
@@ -174,6 +185,7 @@ pub const COMMANDS: [(&str, &str); 9] = [
     ("/unblock @", "chat-command-unblock"),
     ("/fav @", "chat-command-fav"),
     ("/unfav @", "chat-command-unfav"),
+    ("/group ", "chat-command-group"),
 ];
 
 /// Commands that what is being typed may become; none for a text. All of them for `/help`.

@@ -7,9 +7,10 @@ use leptos_icons::Icon;
 
 use crate::bridge;
 use crate::pages::chat::composer::Composer;
-use crate::pages::chat::format::{day_of, day_words, hue, line, name_of};
+use crate::pages::chat::format::{called, day_of, day_words, hue, is_group, line};
 use crate::pages::chat::marks::{Link, Marks};
 use crate::pages::chat::message::Message;
+use crate::pages::chat::threads::Members;
 use crate::state::chat::{Beside, Item, Log, PAGE, close_thread, read_thread};
 use crate::state::{act, focus_soon, t, ui, words};
 
@@ -64,8 +65,17 @@ pub fn Thread(with: String, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
+/// What stands where nothing was said yet.
+fn empty_words(with: &str) -> &'static str {
+    match with {
+        "" => "chat-room-empty",
+        group if is_group(group) => "chat-group-empty",
+        _ => "chat-private-empty",
+    }
+}
+
 fn title(with: &str, view: Memo<ChatView>) -> String {
-    if with.is_empty() { t("chat-room") } else { view.with(|view| name_of(with, &view.people)) }
+    if with.is_empty() { t("chat-room") } else { view.with(|view| called(with, view)) }
 }
 
 #[component]
@@ -73,7 +83,7 @@ fn Head(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) ->
     let talk = ui().talk;
     let is_room = with.is_empty();
     let colour = if is_room { String::new() } else { hue(&with) };
-    let (whose, about) = (with.clone(), with.clone());
+    let (whose, about, members) = (with.clone(), with.clone(), with.clone());
     let person = Memo::new(move |_| view.with(|view| view.people.iter().find(|person| person.id == with).cloned()));
     let near = move || view.with(|view| view.people.iter().filter(|person| person.link != PersonLink::Gone && !person.is_blocked).count() as f64);
     let search = move |_| {
@@ -84,7 +94,7 @@ fn Head(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) ->
         }
     };
     let details = move |_| {
-        let open = if is_room { Beside::Room } else { Beside::Person(about.clone()) };
+        let open = Beside::of(&about);
         let is_shown = talk.beside.get_untracked() == open;
         talk.beside.set(if is_shown { Beside::Nothing } else { open });
         if !is_shown {
@@ -104,6 +114,8 @@ fn Head(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) ->
                     </h2>
                     {move || if is_room {
                         view! { <p class="meta">{words().with("chat-people-near", &[("n", near().into())])}</p> }.into_any()
+                    } else if is_group(&members) {
+                        view! { <Members with=members.clone() view /> }.into_any()
                     } else {
                         view! { <Link link=person.with(|person| person.as_ref().map(|person| person.link).unwrap_or_default()) /> }.into_any()
                     }}
@@ -220,7 +232,7 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
             <Show when=has_more><div class="row centre"><button id="chat-older" class="plain" on:click=move |_| older()>{move || t("chat-older")}</button></div></Show>
             <Show when=move || talk.log.with(|log| !log.is_read) && talk.problem.with(Option::is_none)><p class="meta">{move || t("loading")}</p></Show>
             <Show when=move || talk.log.with(|log| log.is_read && log.is_empty())>
-                <p class="meta" id="chat-empty">{move || t(if talk.log.with(|log| log.with.is_empty()) { "chat-room-empty" } else { "chat-private-empty" })}</p>
+                <p class="meta" id="chat-empty">{move || t(talk.log.with(|log| empty_words(&log.with)))}</p>
             </Show>
             <ol class="messages" id="messages"><For each=move || items.get() key=Item::key let:item>{row(item)}</For></ol>
         </div>

@@ -1,8 +1,10 @@
 use fog_api::{ChatView, PersonLink, PersonView};
+use icondata_lu as lu;
 use leptos::prelude::*;
+use leptos_icons::Icon;
 
 use crate::bridge;
-use crate::pages::chat::format::{clock, hue, line, name_of};
+use crate::pages::chat::format::{called, clock, hue, is_group, line};
 use crate::pages::chat::marks::{Link, Marks};
 use crate::state::chat::{open_thread, thread_id};
 use crate::state::{t, ui, words};
@@ -13,7 +15,13 @@ pub fn Threads(view: Memo<ChatView>) -> impl IntoView {
     let order = Memo::new(move |_| {
         view.with(|view| {
             let private = view.threads.iter().map(|thread| thread.with.clone()).filter(|with| !with.is_empty());
-            std::iter::once(String::new()).chain(private).collect::<Vec<_>>()
+            let quiet = view
+                .groups
+                .iter()
+                .filter(|group| !group.members.is_empty())
+                .map(|group| group.id.clone())
+                .filter(|id| view.threads.iter().all(|thread| thread.with != *id));
+            std::iter::once(String::new()).chain(quiet).chain(private).collect::<Vec<_>>()
         })
     });
     let others = move |wanted: fn(&PersonView) -> bool| {
@@ -60,7 +68,7 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
     let thread =
         Memo::new(move |_| with.with_value(|with| view.with(|view| view.threads.iter().find(|thread| thread.with == *with).cloned().unwrap_or_default())));
     let person = Memo::new(move |_| with.with_value(|with| view.with(|view| view.people.iter().find(|person| person.id == *with).cloned())));
-    let name = move || if is_room { t("chat-room") } else { with.with_value(|with| view.with(|view| name_of(with, &view.people))) };
+    let name = move || if is_room { t("chat-room") } else { with.with_value(|with| view.with(|view| called(with, view))) };
     let is_open = move || with.with_value(|with| ui().talk.with.with(|open| open.as_ref() == Some(with)));
     let last = move || thread.with(|thread| thread.last.as_ref().map(|message| line(&words(), message)));
     let at = move || thread.with(|thread| thread.last.as_ref().map(|message| message.at_ms));
@@ -70,6 +78,8 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
         if is_room {
             let near = view.with(|view| view.people.iter().filter(|person| person.link != PersonLink::Gone && !person.is_blocked).count());
             view! { <span class="meta">{words().with("chat-people-near", &[("n", (near as f64).into())])}</span> }.into_any()
+        } else if with.with_value(|with| is_group(with)) {
+            view! { <Members with=with.get_value() view /> }.into_any()
         } else {
             let link = person.with(|person| person.as_ref().map(|person| person.link).unwrap_or_default());
             view! { <Link link /> }.into_any()
@@ -95,6 +105,17 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
             </button>
         </li>
     }
+}
+
+/// How many are in a group, or that this device is not any more.
+#[component]
+pub fn Members(with: String, view: Memo<ChatView>) -> impl IntoView {
+    let count = Memo::new(move |_| view.with(|view| view.groups.iter().find(|group| group.id == with).map_or(0, |group| group.members.len())));
+    let text = move || match count.get() {
+        0 => t("chat-group-out"),
+        n => words().with("chat-group-count", &[("n", (n as f64).into())]),
+    };
+    view! { <span class="link meta"><Icon icon=lu::LuUsers width="12" height="12" attr:aria-hidden="true" /> {text}</span> }
 }
 
 /// A moment to the minute, for who wants to know.

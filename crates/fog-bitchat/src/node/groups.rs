@@ -339,8 +339,8 @@ impl Node {
                 {
                     self.groups.version += 1;
                 }
-            } else if !self.groups.tried.contains_key(&peer) {
-                self.groups.tried.insert(peer, now);
+            } else if let std::collections::btree_map::Entry::Vacant(free) = self.groups.tried.entry(peer) {
+                free.insert(now);
                 self.begin_session(peer, now);
             }
         }

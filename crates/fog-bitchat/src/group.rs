@@ -8,7 +8,8 @@ use crate::bytes::{Reader, WireError, fixed, put16, text};
 use crate::identity::{Identity, PeerId, fingerprint, verify};
 use crate::node::MAX_MEMBERS;
 
-const MAX_NAME: usize = 64;
+/// Longest name of a group, or of somebody in one, in bytes.
+pub const MAX_NAME: usize = 64;
 const MAX_CIPHERTEXT: usize = 60_000;
 
 /// A member.

@@ -191,15 +191,16 @@ async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> 
             let said = format!("{who} is taken out and reads nothing from now on.");
             (GroupChange::Remove { group, who }, said)
         }
-        GroupVerb::Leave { group } => {
-            (GroupChange::Leave { group }, "This device is not in the group any more. What was said in it stays; the window shows and clears it.".to_owned())
-        }
+        GroupVerb::Leave { group } => (
+            GroupChange::Leave { group },
+            "This device is not in the group any more. What was said in it stays; `fog chat log --to` and its id show it.".to_owned(),
+        ),
     };
     let Reply::Text(id) = client.call(Command::ChatGroup(change)).await? else { return Err(Failure::bug("no answer of its kind")) };
     if context.json {
         print_json(&json!({ "id": id }))?;
     } else {
-        print_text(&said);
+        print_text(&format!("{said}\nIts id: {id}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! What Fog nodes say to each other inside a session: messages of who carries, bundles, cards and states.
+//! What Fog nodes say to each other inside a session: messages of who carries, and bundles; and what was stored.
 #![no_main]
 
 use fog_mesh::{Bundle, Carrier, Quotas};

@@ -62,19 +62,19 @@ impl Node {
         if !self.config.is_fellow {
             return;
         }
-        let (people, me) = (self.people(), self.me);
         self.fellows.tried.retain(|peer, _| self.people.contains_key(peer));
-        for person in people {
-            let may_be = person.is_linked && !person.has_session && person.capabilities.has(Capabilities::PREKEYS);
-            if !may_be {
+        let linked: BTreeSet<PeerId> = self.links.values().filter_map(|link| link.peer).map(|(peer, _)| peer).collect();
+        for peer in linked {
+            let announced = self.people.get(&peer).map(|known| known.announced).unwrap_or_default();
+            if self.sessions.has(peer) || !announced.has(Capabilities::PREKEYS) {
                 continue;
             }
             // The other one may believe that there is a session, which this one has lost.
-            let first = if me < person.peer { 0 } else { now + FIRST - AGAIN };
-            let last = *self.fellows.tried.entry(person.peer).or_insert(first);
+            let first = if self.me < peer { 0 } else { (now + FIRST).saturating_sub(AGAIN) };
+            let last = *self.fellows.tried.entry(peer).or_insert(first);
             if now.saturating_sub(last) >= AGAIN {
-                self.fellows.tried.insert(person.peer, now);
-                self.begin_session(person.peer, now);
+                self.fellows.tried.insert(peer, now);
+                self.begin_session(peer, now);
             }
         }
     }

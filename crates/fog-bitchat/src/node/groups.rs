@@ -14,14 +14,14 @@ use crate::identity::{PeerId, PeerKeys, fingerprint};
 use crate::inner::Inner;
 
 /// Groups of a node, and those of one creator among them.
-const MAX_GROUPS: usize = 50;
+pub const MAX_GROUPS: usize = 50;
 const MAX_OF_ONE: usize = 10;
 /// Groups that were left and are not joined again without being asked.
 const MAX_LEFT: usize = 200;
 /// Most members, the creator among them.
 pub const MAX_MEMBERS: usize = 16;
-/// Longest text of one packet, in bytes.
-const MAX_TEXT: usize = 1_000;
+/// Longest text of one packet in a group, in bytes.
+pub const MAX_GROUP_TEXT: usize = 1_000;
 /// Packets of groups or epochs that are not known yet.
 const MAX_EARLY: usize = 32;
 const MAX_EARLY_BYTES: usize = 4 << 10;
@@ -161,7 +161,7 @@ impl Node {
         if self.groups.known.len() >= MAX_GROUPS || others.len() >= MAX_MEMBERS {
             return Err(GroupError::Full);
         }
-        let me = Member::of(&self.identity.keys(), &self.config.nickname.clone());
+        let me = Member::of(&self.identity.keys(), &self.config.nickname);
         let key = self.fresh();
         let members = std::iter::once(me).chain(others).collect();
         let group = Group::make(&self.identity, id, cut_name(name), key, 1, members);
@@ -240,7 +240,7 @@ impl Node {
     pub fn say_in_group(&mut self, group: [u8; 16], id: String, text: &str, now: u64) -> Result<(), GroupError> {
         let nonce = self.fresh();
         let known = self.groups.known.get(&group).ok_or(GroupError::Unknown)?;
-        let text = text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
+        let text = text[..text.floor_char_boundary(MAX_GROUP_TEXT)].to_owned();
         let said = GroupText { id, signing: self.identity.keys().signing, nickname: cut_name(&self.config.nickname).to_owned(), at: now, text };
         let payload = known.group.seal(&self.identity, &said, nonce).map_err(|_| GroupError::Unknown)?;
         let frame = self.frame(Kind::GROUP_MESSAGE, payload, now);

@@ -38,7 +38,7 @@ pub struct Person {
 pub(super) struct Known {
     pub(super) keys: PeerKeys,
     nickname: String,
-    announced: Capabilities,
+    pub(super) announced: Capabilities,
     /// What they said inside a session: it binds the signing key.
     pub(super) stated: Option<Capabilities>,
     pub(super) heard: u64,

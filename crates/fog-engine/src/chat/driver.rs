@@ -288,10 +288,11 @@ impl Running {
             if was_set_back {
                 self.node.handle_clock_set(now);
             }
+            // What is said to Fog nodes while telling goes out in the next round, which is due at once.
+            let is_blocked = self.transmit(now);
             if !self.tell(now).await {
                 return;
             }
-            let is_blocked = self.transmit(now);
             let due = self.node.poll_timeout().min(self.fellows.poll_timeout().unwrap_or(u64::MAX));
             let due = Duration::from_millis(due.saturating_sub(now));
             let due = if is_blocked { due.max(BLOCKED) } else { due };

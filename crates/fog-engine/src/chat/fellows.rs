@@ -21,6 +21,8 @@ const MAX_TEXT: usize = 4096;
 const MAX_NAME: usize = 255;
 /// Milliseconds for which the ratchet's fallback key is given away.
 const ROTATE_EVERY: u64 = 7 * 86_400_000;
+/// Milliseconds before something is tried again that found no room.
+const FULL: u64 = 60_000;
 /// Milliseconds after which a state that nobody said is stored is handed over again.
 const STORE_AGAIN: u64 = 10_000;
 
@@ -98,6 +100,8 @@ pub(crate) struct Fellows {
     opened: VecDeque<([u8; 16], [u8; 16])>,
     rotated: u64,
     held: VecDeque<(u64, Held)>,
+    /// Nothing more is taken before.
+    full_until: u64,
     /// The number of the state that is or will be handed over, and the ratchet's version then.
     turn: u64,
     handed: u64,
@@ -130,6 +134,7 @@ impl Fellows {
             opened: beside.opened.into_iter().take(OPENED).collect(),
             rotated,
             held: VecDeque::new(),
+            full_until: 0,
             turn: 0,
             handed,
             handed_at: now,
@@ -190,9 +195,9 @@ impl Fellows {
         self.look(now);
     }
 
-    /// Seals a text for somebody and lets others carry it; whether their card is known.
+    /// Seals a text for somebody and lets others carry it; `false` when their card is not known or there is no room now.
     pub(crate) fn send(&mut self, me: &Me<'_>, to: &PeerKeys, mid: &str, text: &str, at: u64, now: u64) -> bool {
-        if !self.ratchet.knows(&to.noise) || text.len() > MAX_TEXT {
+        if now < self.full_until || !self.ratchet.knows(&to.noise) || text.len() > MAX_TEXT {
             return false;
         }
         let token = rand::random();
@@ -221,7 +226,11 @@ impl Fellows {
                     Ok(id) => {
                         self.sent.insert(id, (to, mid));
                     }
-                    Err(error) => tracing::debug!(%error, "not carried"),
+                    Err(error) => {
+                        // Each try uses up a key and is stored.
+                        tracing::debug!(%error, "not carried");
+                        self.full_until = now + FULL;
+                    }
                 },
             }
         }

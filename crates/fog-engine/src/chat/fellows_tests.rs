@@ -14,7 +14,7 @@ struct Street {
     stored: Vec<(Vec<u8>, Vec<u8>)>,
     near: Vec<(usize, usize)>,
     now: u64,
-    /// Whom the store of one is too slow for.
+    /// Nobody says that what was handed over is stored.
     is_slow: bool,
     refuses: bool,
     got: Vec<(usize, Parcel)>,
@@ -193,6 +193,23 @@ fn a_text_that_was_stored_just_before_a_crash_is_confirmed_when_it_comes_again()
     street.meet(BEN, CLEO);
     assert_eq!(street.got.len(), 1);
     assert_eq!(street.nodes[BEN].carried(), 0, "it is confirmed");
+}
+
+#[test]
+fn what_finds_no_room_is_not_sealed_again_and_again() {
+    let mut street = carried();
+    // Half of what is carried may be this node's own.
+    let mut sent = 1;
+    while sent < 2_000 && street.nodes[ANNA].full_until == 0 {
+        street.write(ANNA, CLEO, &format!("more {sent}"));
+        sent += 1;
+    }
+    assert!(sent < 2_000, "there is no end to it");
+    let version = street.nodes[ANNA].ratchet.version();
+    let (me, now) = (Me { keys: keys(ANNA), name: NAMES[ANNA] }, street.nodes[ANNA].full_until - 1);
+    assert!(!street.nodes[ANNA].send(&me, &keys(CLEO), "late", "text", now, now));
+    assert_eq!(street.nodes[ANNA].ratchet.version(), version);
+    assert!(street.nodes[ANNA].send(&me, &keys(CLEO), "late", "text", now + 1, now + 1));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Private groups: what the user does with them, and what is heard.
 
 use fog_api::{ApiError, ChatMessage, EventBody, GroupChange, GroupView, MemberView, MessageState, Notice, Reply};
-use fog_bitchat::{Group, GroupVerb, MAX_MEMBERS, Member, PeerId, pieces};
+use fog_bitchat::{Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NAME, Member, PeerId, pieces};
 use fog_store::StoreError;
 use fog_types::ErrorKind;
 
@@ -11,11 +11,8 @@ use super::hearing::clean;
 use crate::chat::Order;
 use crate::query::to_api;
 
-/// Longest text of one message, in bytes; what is longer becomes several.
-const MAX_TEXT: usize = 1_000;
-const MAX_NAME: usize = 64;
-/// Groups of this device and others that it is in.
-const MAX_GROUPS: usize = 50;
+/// Groups that were left whose names are known.
+const MAX_LEFT: usize = 200;
 
 /// The id of a group, when a thread is one's.
 pub(super) fn group_id(thread: &str) -> Option<[u8; 16]> {
@@ -182,7 +179,7 @@ impl Core {
             return Err(refuse(ErrorKind::NotFound, "this device is not in this group any more; nothing was sent"));
         }
         let mut messages = Vec::new();
-        for piece in pieces(text, MAX_TEXT) {
+        for piece in pieces(text, MAX_GROUP_TEXT) {
             let mid = new_mid();
             messages.extend(self.store_mine(thread, piece.to_owned(), None, MessageState::Sent, &mid)?);
             self.order_or_fail(thread, &mid.clone(), Order::SayInGroup { group, mid, text: piece.to_owned() })?;
@@ -222,13 +219,13 @@ impl Core {
     }
 
     /// Keeps the names of groups that this device is not in any more; whether that changes what is written down.
-    pub(super) fn groups_left(&mut self, now: &[Group], most: usize) -> bool {
+    pub(super) fn groups_left(&mut self, now: &[Group]) -> bool {
         let before = self.chat.left.clone();
         for group in self.chat.groups.iter().filter(|group| now.iter().all(|known| known.id != group.id)) {
             self.chat.left.insert(thread_of(group.id), clean(&group.name));
         }
         self.chat.left.retain(|thread, _| now.iter().all(|known| thread_of(known.id) != *thread));
-        while self.chat.left.len() > most {
+        while self.chat.left.len() > MAX_LEFT {
             self.chat.left.pop_first();
         }
         self.chat.left != before

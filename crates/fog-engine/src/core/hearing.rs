@@ -25,8 +25,6 @@ const BUNDLES: &str = "bundles";
 const RATCHET: &str = "ratchet";
 const GROUPS: &str = "groups";
 const LEFT: &str = "left groups";
-/// Groups that were left whose names are known.
-const MAX_LEFT: usize = 200;
 /// Links to one device.
 const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
@@ -342,7 +340,7 @@ impl Core {
             ChatNews::Groups(state) => {
                 self.write_down(GROUPS, &state)?;
                 let now = fog_bitchat::groups_in(&state);
-                if self.groups_left(&now, MAX_LEFT) {
+                if self.groups_left(&now) {
                     let names = serde_json::to_vec(&self.chat.left).unwrap_or_default();
                     self.write_down(LEFT, &names)?;
                 }

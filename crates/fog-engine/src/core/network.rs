@@ -480,8 +480,13 @@ impl Core {
     /// Says hello again, on a new link, to those who have not answered: they may have answered to a connection of
     /// before that is dead, which neither side sees at once.
     fn ask_the_silent(&mut self) {
-        let silent = self.grid.peers.iter_mut().filter(|(_, peer)| peer.route.is_some() && peer.relation.is_none() && peer.asked < MOST_ASKED);
-        let silent: Vec<NodeId> = silent.map(|(node, peer)| (*node, peer.asked += 1).0).collect();
+        let mut silent = Vec::new();
+        for (node, peer) in &mut self.grid.peers {
+            if peer.route.is_some() && peer.relation.is_none() && peer.asked < MOST_ASKED {
+                peer.asked += 1;
+                silent.push(*node);
+            }
+        }
         for node in silent {
             self.renew_link(node);
             self.hello_to(node);

@@ -52,8 +52,10 @@ impl<const M: usize> Problem<M> for Test<M> {
                     let u: f64 = rng.random();
                     let spread = |room: f64| {
                         let beta = 1.0 + 2.0 * room / (second - first);
-                        let alpha = 2.0 - beta.powf(-16.0);
-                        if u <= 1.0 / alpha { (u * alpha).powf(1.0 / 16.0) } else { (1.0 / (2.0 - u * alpha)).powf(1.0 / 16.0) }
+                        let alpha = 2.0 - beta.powi(-16);
+                        // To the power of 1/16.
+                        let part = if u <= 1.0 / alpha { u * alpha } else { 1.0 / (2.0 - u * alpha) };
+                        part.sqrt().sqrt().sqrt().sqrt()
                     };
                     let c1 = 0.5 * (first + second - spread(first - low) * (second - first));
                     let c2 = 0.5 * (first + second + spread(high - second) * (second - first));
@@ -75,9 +77,9 @@ impl<const M: usize> Problem<M> for Test<M> {
                 let (below, above) = ((*value - low) / span, (high - *value) / span);
                 let u: f64 = rng.random();
                 let delta = if u < 0.5 {
-                    (2.0 * u + (1.0 - 2.0 * u) * (1.0 - below).powf(21.0)).powf(1.0 / 21.0) - 1.0
+                    (2.0 * u + (1.0 - 2.0 * u) * (1.0 - below).powi(21)).powf(1.0 / 21.0) - 1.0
                 } else {
-                    1.0 - (2.0 * (1.0 - u) + 2.0 * (u - 0.5) * (1.0 - above).powf(21.0)).powf(1.0 / 21.0)
+                    1.0 - (2.0 * (1.0 - u) + 2.0 * (u - 0.5) * (1.0 - above).powi(21)).powf(1.0 / 21.0)
                 };
                 *value = (*value + delta * span).clamp(low, high);
             }

@@ -155,26 +155,47 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
 /// is looked at: O(n log n) (Jensen 2003).
 #[must_use]
 pub fn non_dominated_sort<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
-    let has_one_in_question = M == 2 && worths.iter().all(|worth| worth.violation <= 0.0);
+    if M > 1 && worths.iter().all(|worth| worth.violation <= 0.0) {
+        return fronts_of_allowed(worths);
+    }
     let mut order: Vec<usize> = (0..worths.len()).collect();
-    order.sort_by(|a, b| {
+    order.sort_unstable_by(|a, b| {
         let (a, b) = (worths[*a], worths[*b]);
-        let objectives = || a.objectives.iter().zip(&b.objectives).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
-        a.violation.max(0.0).total_cmp(&b.violation.max(0.0)).then_with(|| objectives().unwrap_or(Ordering::Equal))
+        a.violation.max(0.0).total_cmp(&b.violation.max(0.0)).then_with(|| by_objectives(&a.objectives, &b.objectives))
     });
     let mut fronts: Vec<Vec<usize>> = Vec::new();
     for at in order {
-        let beats = |one: &usize| worths[*one].dominates(worths[at]);
-        let place = fronts.partition_point(|front| {
-            // Who came last is nearest, and most likely to dominate.
-            if has_one_in_question { front.last().is_some_and(beats) } else { front.iter().rev().any(beats) }
-        });
+        // The newest first: it is nearest, and most likely to dominate.
+        let place = fronts.partition_point(|front| front.iter().rev().any(|other| worths[*other].dominates(worths[at])));
         match fronts.get_mut(place) {
             Some(front) => front.push(at),
             None => fronts.push(vec![at]),
         }
     }
     fronts
+}
+
+fn by_objectives<const M: usize>(a: &[f64; M], b: &[f64; M]) -> Ordering {
+    a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// Who comes later is not better in the first objective: it is dominated when it is better in no other one, but
+/// not by its equal. What is compared lies side by side in memory.
+fn fronts_of_allowed<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
+    let mut order: Vec<([f64; M], usize)> = worths.iter().enumerate().map(|(at, worth)| (worth.objectives, at)).collect();
+    order.sort_unstable_by(|(a, _), (b, _)| by_objectives(a, b));
+    let asked = if M == 2 { 1 } else { usize::MAX };
+    let mut fronts: Vec<(Vec<[f64; M]>, Vec<usize>)> = Vec::new();
+    for (one, at) in order {
+        let beats = |other: &[f64; M]| other[1..].iter().zip(&one[1..]).all(|(other, one)| other <= one) && *other != one;
+        let place = fronts.partition_point(|(front, _)| front.iter().rev().take(asked).any(beats));
+        if place == fronts.len() {
+            fronts.push((Vec::new(), Vec::new()));
+        }
+        fronts[place].0.push(one);
+        fronts[place].1.push(at);
+    }
+    fronts.into_iter().map(|(_, places)| places).collect()
 }
 
 /// How far the neighbours of each one in a front are, over all objectives; the ends are infinitely far.
@@ -184,17 +205,18 @@ pub fn crowding_distance<const M: usize>(worths: &[&Evaluation<M>], front: &[usi
     if front.len() <= 2 {
         return vec![f64::INFINITY; front.len()];
     }
-    let mut order: Vec<usize> = (0..front.len()).collect();
+    let mut order: Vec<(f64, usize)> = Vec::with_capacity(front.len());
     for objective in 0..M {
-        let value = |at: usize| worths[front[at]].objectives[objective];
-        order.sort_by(|a, b| value(*a).total_cmp(&value(*b)));
-        let (first, last) = (order[0], order[order.len() - 1]);
-        let span = value(last) - value(first);
+        order.clear();
+        order.extend(front.iter().enumerate().map(|(place, at)| (worths[*at].objectives[objective], place)));
+        order.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+        let ((least, first), (most, last)) = (order[0], order[order.len() - 1]);
+        let span = most - least;
         distance[first] = f64::INFINITY;
         distance[last] = f64::INFINITY;
         if span > 0.0 {
             for three in order.windows(3) {
-                distance[three[1]] += (value(three[2]) - value(three[0])) / span;
+                distance[three[1].1] += (three[2].0 - three[0].0) / span;
             }
         }
     }
@@ -213,24 +235,28 @@ mod tests {
     }
 
     proptest! {
-        /// Both ways of sorting agree with the definition.
+        /// Every way of sorting agrees with the definition.
         #[test]
         fn fronts_are_as_defined(points in prop::collection::vec((0u8..12, 0u8..12, 0u8..3), 1..60)) {
-            let two: Vec<Evaluation<2>> = points.iter().map(|(a, b, _)| worth([f64::from(*a), f64::from(*b)])).collect();
-            let broken: Vec<Evaluation<2>> =
-                points.iter().map(|(a, b, v)| Evaluation { objectives: [f64::from(*a), f64::from(*b)], violation: f64::from(*v) }).collect();
-            for worths in [two, broken] {
-                let worths: Vec<&Evaluation<2>> = worths.iter().collect();
-                let fronts = non_dominated_sort(&worths);
-                prop_assert_eq!(fronts.iter().map(Vec::len).sum::<usize>(), worths.len());
-                for (rank, front) in fronts.iter().enumerate() {
-                    for at in front {
-                        prop_assert!(!front.iter().any(|other| worths[*other].dominates(worths[*at])));
-                        prop_assert!(rank == 0 || fronts[rank - 1].iter().any(|other| worths[*other].dominates(worths[*at])));
-                    }
-                }
+            let of = |make: fn([f64; 3]) -> Evaluation<2>| points.iter().map(|(a, b, c)| make([*a, *b, *c].map(f64::from))).collect::<Vec<_>>();
+            are_as_defined(&of(|[a, b, _]| worth([a, b])))?;
+            are_as_defined(&of(|[a, b, c]| Evaluation { objectives: [a, b], violation: c }))?;
+            let three: Vec<Evaluation<3>> = points.iter().map(|(a, b, c)| worth([*a, *b, *c].map(f64::from))).collect();
+            are_as_defined(&three)?;
+        }
+    }
+
+    fn are_as_defined<const M: usize>(worths: &[Evaluation<M>]) -> Result<(), TestCaseError> {
+        let worths: Vec<&Evaluation<M>> = worths.iter().collect();
+        let fronts = non_dominated_sort(&worths);
+        prop_assert_eq!(fronts.iter().map(Vec::len).sum::<usize>(), worths.len());
+        for (rank, front) in fronts.iter().enumerate() {
+            for at in front {
+                prop_assert!(!front.iter().any(|other| worths[*other].dominates(worths[*at])));
+                prop_assert!(rank == 0 || fronts[rank - 1].iter().any(|other| worths[*other].dominates(worths[*at])));
             }
         }
+        Ok(())
     }
 
     #[test]

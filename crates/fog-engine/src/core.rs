@@ -101,6 +101,8 @@ pub(crate) struct Core {
     speed: u64,
     /// When it worked, by hours of the week.
     availability: fog_scheduler::Availability,
+    /// The hour in which that was looked at.
+    looked_back: Option<i64>,
     is_stopping: bool,
 }
 
@@ -179,6 +181,7 @@ impl Core {
             chat: Chat::default(),
             speed: 0,
             availability: fog_scheduler::Availability::default(),
+            looked_back: None,
             is_stopping: false,
         };
         this.start_grid()?;

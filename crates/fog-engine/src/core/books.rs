@@ -159,6 +159,9 @@ impl Core {
         leftovers::sweep(&checkpoints::folder(self.store.folder()), |id| job(id).is_some_and(|state| !state.is_final()));
         leftovers::sweep(&histories::folder(self.store.folder()), |id| job(id).is_some());
         leftovers::sweep_old(&content::folder(self.store.folder()), TRANSFER_KEPT);
+        if let Err(error) = self.look_back() {
+            tracing::error!(%error, "history cannot be read");
+        }
         if self.snoozed_until.is_some_and(|until| until <= now) {
             let _ = self.set_snooze(None);
         }

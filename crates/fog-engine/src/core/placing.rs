@@ -6,7 +6,7 @@ use std::path::Path;
 use fog_api::{ApiError, PlacementView, PlanPoint, Reply};
 use fog_grid::{LeaseState, Relation};
 use fog_scheduler::{Availability, HOURS, Machine, Settings, Work};
-use fog_store::{JobRow, StoreError};
+use fog_store::{JobRow, Sample, StoreError};
 use fog_types::job::{GridWish, JobFile, Prefer};
 use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ const WATTS: f64 = 15.0;
 const WATTS_ON_BATTERY: f64 = 45.0;
 /// Bytes a second on a local network, elsewhere, and through a relay.
 const BANDWIDTH: [f64; 3] = [5e7, 5e6, 1e6];
+const HOUR_MILLIS: i64 = 3_600_000;
 /// How far ahead a device says what it will do.
 const AHEAD_HOURS: f64 = 4.0;
 /// Most tasks that a plan is made of.
@@ -187,22 +188,14 @@ impl Core {
         });
     }
 
-    /// The habits of this device, from what it remembers of four weeks.
+    /// The habits of this device, from what it remembers of four weeks; looked at anew each hour.
     pub(super) fn look_back(&mut self) -> Result<(), StoreError> {
         let now = self.clock.unix();
-        let since = UnixMillis(now.0 - 28 * 86_400_000);
-        let mut hours: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-        for sample in self.store.samples(since, now, 2000)? {
-            let hour = hours.entry(sample.at.0 / 3_600_000).or_default();
-            let span = sample.span_millis as f64;
-            hour.0 += span;
-            hour.1 += if sample.duty == fog_types::Percent::ZERO { 0.0 } else { span };
-        }
-        self.availability = Availability::default();
-        for (hour, (span, worked)) in hours {
-            if span > 0.0 {
-                self.availability.record(hour_of_week(hour * 3_600_000), worked / span);
-            }
+        let hour = Some(now.0 / HOUR_MILLIS);
+        if self.looked_back != hour {
+            let since = UnixMillis(now.0 - 28 * 24 * HOUR_MILLIS);
+            self.availability = habits(&self.store.samples(since, now, 2000)?);
+            self.looked_back = hour;
         }
         Ok(())
     }
@@ -213,6 +206,24 @@ impl Core {
         let share = self.availability.forecast(hour_of_week(self.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
         (share * 1000.0) as u16
     }
+}
+
+/// When this device works, by the hours of the week. One that has nothing to do would work: it counts as there.
+fn habits(samples: &[Sample]) -> Availability {
+    let mut hours: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+    for sample in samples {
+        let hour = hours.entry(sample.at.0 / HOUR_MILLIS).or_default();
+        let is_held = !matches!(sample.reason.as_str(), "" | "idle");
+        hour.0 += sample.span_millis as f64;
+        hour.1 += if is_held { sample.worked_millis.min(sample.span_millis) } else { sample.span_millis } as f64;
+    }
+    let mut availability = Availability::default();
+    for (hour, (span, there)) in hours {
+        if span > 0.0 {
+            availability.record(hour_of_week(hour * HOUR_MILLIS), there / span);
+        }
+    }
+    availability
 }
 
 /// Monday 00:00 here is hour 0.
@@ -230,4 +241,38 @@ fn point(plan: &fog_scheduler::Plan, names: &[(String, String)]) -> PlanPoint {
     }
     let named = shares.into_iter().filter_map(|(machine, count)| names.get(machine).map(|(id, name)| (id.clone(), name.clone(), count)));
     PlanPoint { seconds: e.seconds, cost: e.cost, energy: e.energy, risk: e.risk, unfairness: e.unfairness, shares: named.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fog_types::{Percent, WorkUnits};
+
+    #[test]
+    fn a_device_with_nothing_to_do_is_there_and_one_that_is_held_back_is_not() {
+        // The same two hours of the day for four weeks; each sample is of five minutes.
+        let now = UnixMillis(1_790_000_000_000 / HOUR_MILLIS * HOUR_MILLIS);
+        let sample = |at: i64, worked: u64, reason: &str| Sample {
+            at: UnixMillis(at),
+            span_millis: 300_000,
+            duty: Percent::ZERO,
+            worked_millis: worked,
+            units: WorkUnits(0),
+            cpu_temp: None,
+            battery: None,
+            other_cpu: None,
+            reason: reason.to_owned(),
+        };
+        let mut samples = Vec::new();
+        for day in 1..=28 {
+            let morning = now.0 - day * 24 * HOUR_MILLIS;
+            let five = |n: i64| n * 300_000 + 1000;
+            samples.extend((0..12).map(|n| sample(morning + five(n), 0, "idle")));
+            samples.extend((12..24).map(|n| sample(morning + five(n), 0, "in-use")));
+            samples.extend((24..36).map(|n| sample(morning + five(n), 150_000, "in-use")));
+        }
+        let habits = habits(&samples);
+        let share = |hours: i64| habits.forecast(hour_of_week(now.0 + hours * HOUR_MILLIS), 1.0).unwrap();
+        assert!(share(0) > 0.9 && share(1) < 0.1 && (share(2) - 0.5).abs() < 0.1, "{} {} {}", share(0), share(1), share(2));
+    }
 }

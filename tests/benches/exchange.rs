@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use fog_api::{Command, Reply};
-use fog_tests::{Bench, wait_for};
+use fog_tests::Bench;
 use rand::RngExt as _;
 
 fn line(what: &str, ours: String, target: &str, peer: String) {
@@ -104,10 +104,26 @@ fn transfer() {
     std::fs::write(&job, "version = 1\nmodule = \"wait.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n").unwrap();
     let begun = Instant::now();
     a.json(&["submit", job.to_str().unwrap(), "--where", "grid"]).unwrap();
-    // The first byte there, and the whole file there as a job's.
-    let partial = || std::fs::read_dir(b.data().join("partial")).ok()?.flatten().find_map(|e| e.metadata().ok().filter(|m| m.len() > 1 << 16));
-    let first = wait_for("the first bytes", Duration::from_secs(60), || partial().map(|_| Instant::now())).unwrap();
-    let last = wait_for("the last", Duration::from_secs(120), || (!b.json(&["jobs"]).ok()?.as_array()?.is_empty()).then(Instant::now)).unwrap();
+    // From the moment the worker makes a place for it, looked for each millisecond, to the start of the
+    // task that reads it.
+    let is_begun = || std::fs::read_dir(b.data().join("partial")).is_ok_and(|mut files| files.next().is_some());
+    while !is_begun() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let first = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let last = runtime.block_on(async {
+        let there = fog_ipc::Client::connect(&fog_ipc::endpoint(&b.data())).await.unwrap();
+        loop {
+            let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else { panic!("no answer") };
+            if !view.status.active.is_empty() {
+                break Instant::now();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(120), "it does not arrive");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
     let ours = (last - first).as_secs_f64();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -28,8 +28,8 @@ pub(crate) enum NetNews {
     Said(NodeId, Box<Message>),
     /// A node opened a link of the mesh.
     ChatLink(Box<Link>),
-    /// A node asks for content.
-    Asked(Box<Link>, fog_grid::ContentRequest),
+    /// A node asks for content; the last counts against what it may ask at once.
+    Asked(Box<Link>, fog_grid::ContentRequest, link::Counted),
     /// Stored files were sealed for others.
     Sealed(Sealing, Result<Vec<ContentRow>, String>),
     /// What an offer needs has arrived, or will not.

@@ -6,6 +6,7 @@
 
 mod address;
 mod behaviour;
+mod bulk;
 mod swarm;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::mpsc;
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
+use bulk::Bulk;
 use swarm::{Order, Swarm};
 
 /// How a node takes part.
@@ -59,6 +61,13 @@ pub struct LibP2p {
     orders: mpsc::Sender<Order>,
     streams: libp2p_stream::Control,
     registry: Arc<Registry>,
+    bulk: Arc<Bulk>,
+}
+
+impl Drop for LibP2p {
+    fn drop(&mut self) {
+        self.bulk.close();
+    }
 }
 
 /// The libp2p name of a node.
@@ -85,7 +94,8 @@ impl LibP2p {
         let node = node_of(&key.public().to_peer_id()).ok_or(StartError::Key)?;
         let mut registry = Registry::default();
         let (to, events) = mpsc::channel(1024);
-        let swarm = Swarm::new(key, config, &mut registry, to.clone())?;
+        let bulk = Arc::new(Bulk::new(config.loopback));
+        let swarm = Swarm::new(key, config, &mut registry, to.clone(), bulk.clone())?;
         let mut streams = swarm.streams();
         for channel in Channel::ALL {
             let mut incoming = streams.accept(StreamProtocol::new(channel.protocol())).map_err(|e| StartError::Setup(e.to_string()))?;
@@ -101,9 +111,11 @@ impl LibP2p {
                 }
             });
         }
+        let asked = streams.accept(bulk::PROTOCOL).map_err(|e| StartError::Setup(e.to_string()))?;
+        tokio::spawn(bulk::accept_all(bulk.clone(), asked, to));
         let (orders, inbox) = mpsc::channel(256);
         tokio::spawn(swarm.run(inbox));
-        Ok((Self { node, orders, streams, registry: Arc::new(registry) }, events))
+        Ok((Self { node, orders, streams, registry: Arc::new(registry), bulk }, events))
     }
 
     fn order(&self, order: Order) {
@@ -128,9 +140,14 @@ impl Transport for LibP2p {
     }
 
     fn open(&self, node: NodeId, channel: Channel) -> Boxed<Result<Link, LinkError>> {
-        let mut streams = self.streams.clone();
+        let (mut streams, bulk) = (self.streams.clone(), self.bulk.clone());
         Box::pin(async move {
             let peer = peer_of(node).ok_or(LinkError::Unsupported)?;
+            if channel == Channel::Content
+                && let Some(plain) = bulk.open(peer, &mut streams).await
+            {
+                return Ok(Link { node, channel, pipe: Box::new(plain) });
+            }
             let opened = tokio::time::timeout(swarm::OPEN_PATIENCE, streams.open_stream(peer, StreamProtocol::new(channel.protocol()))).await;
             match opened {
                 Ok(Ok(stream)) => Ok(Link { node, channel, pipe: Box::new(stream.compat()) }),
@@ -183,7 +200,8 @@ impl Transport for LibP2p {
     }
 
     fn traffic(&self) -> (u64, u64) {
-        traffic_in(&self.metrics())
+        let ((received, sent), (plain_received, plain_sent)) = (traffic_in(&self.metrics()), self.bulk.traffic());
+        (received + plain_received, sent + plain_sent)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog_transport::{MAX_GOSSIP, NetEvent, Reach, Route};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::address::{self, MAX_ADDRESSES, is_public, is_relayed};
 use crate::behaviour::{KAD, MEET_AT_MOST, Parts, PartsEvent, RELAY_HOP};
+use crate::bulk::Bulk;
 use crate::{Config, StartError, node_of};
 
 /// How long opening a stream may take, a new connection through a relay included.
@@ -88,10 +90,11 @@ pub(crate) struct Swarm {
     listening: Vec<Multiaddr>,
     /// Whom to call again, because the connection broke.
     again: BTreeMap<PeerId, Again>,
+    bulk: Arc<Bulk>,
 }
 
 impl Swarm {
-    pub(crate) fn new(key: Keypair, config: &Config, registry: &mut Registry, events: mpsc::Sender<NetEvent>) -> Result<Self, StartError> {
+    pub(crate) fn new(key: Keypair, config: &Config, registry: &mut Registry, events: mpsc::Sender<NetEvent>, bulk: Arc<Bulk>) -> Result<Self, StartError> {
         let setup = |error: &dyn std::fmt::Display| StartError::Setup(error.to_string());
         let tcp_config = || tcp::Config::new().nodelay(true);
         let swarm = SwarmBuilder::with_existing_identity(key)
@@ -127,6 +130,7 @@ impl Swarm {
             reach: Reach::Unknown,
             listening: Vec::new(),
             again: BTreeMap::new(),
+            bulk,
         };
         this.listen()?;
         for address in config.known.iter().filter_map(|text| text.parse::<Multiaddr>().ok()) {
@@ -410,6 +414,7 @@ impl Swarm {
         if known.connections.is_empty() {
             let addresses: Vec<Multiaddr> = known.addresses.iter().chain(&known.dialled).cloned().collect();
             self.peers.remove(&peer);
+            self.bulk.set_way(peer, None);
             if !addresses.is_empty() && self.again.len() < MAX_NEIGHBOURS {
                 self.again.insert(peer, Again { addresses, at: Instant::now() + Duration::from_secs(1), tries: 0 });
             }
@@ -426,7 +431,9 @@ impl Swarm {
         let Some(node) = node_of(&peer) else { return };
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let rank = |c: &&Connection| (c.route.is_relayed, c.route.transport != "quic", c.since);
-        let Some(best) = known.connections.iter().min_by_key(rank).map(|c| c.route.clone()) else { return };
+        let Some(best) = known.connections.iter().min_by_key(rank) else { return };
+        self.bulk.set_way(peer, best.ip.filter(|_| best.route.is_local && !best.route.is_relayed));
+        let best = best.route.clone();
         if known.told.as_ref() != Some(&best) {
             known.told = Some(best.clone());
             self.say(NetEvent::Connected { node, route: best }).await;

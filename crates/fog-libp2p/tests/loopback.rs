@@ -67,6 +67,36 @@ async fn links_over_quic_tcp_and_websocket() {
 }
 
 #[tokio::test]
+async fn content_goes_beside_libp2p_on_one_network_and_is_counted_and_cut_like_all_else() {
+    const SIZE: usize = 4 << 20;
+    let mut server = node(5, Config::default()).await;
+    let mut client = node(6, Config { known: server.on("quic-v1"), ..Config::default() }).await;
+    client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+    server.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+    let libp2p = |node: &Node| {
+        let metrics = node.net.metrics();
+        let lines = metrics.lines().filter(|line| line.starts_with("libp2p_bandwidth_bytes_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    let mut link = client.net.open(server.net.local(), Channel::Content).await.unwrap();
+    let mut theirs = server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+    assert_eq!((theirs.node, theirs.channel), (client.net.local(), Channel::Content));
+    let before = libp2p(&server);
+    let sending = tokio::spawn(async move {
+        write_frame(&mut theirs.pipe, &vec![7; SIZE]).await.unwrap();
+        theirs
+    });
+    assert_eq!(read_frame(&mut link.pipe, SIZE as u32).await.unwrap(), vec![7; SIZE]);
+    let mut theirs = sending.await.unwrap();
+    assert!(libp2p(&server) - before < SIZE as u64 / 2, "it went through libp2p");
+    assert!(server.net.traffic().1 > SIZE as u64 && client.net.traffic().0 > SIZE as u64, "it was not counted");
+    // Leaving the network ends it at both ends.
+    drop(client);
+    assert!(read_frame(&mut link.pipe, 64).await.is_err());
+    assert!(read_frame(&mut theirs.pipe, 64).await.is_err());
+}
+
+#[tokio::test]
 async fn nodes_of_a_meeting_place_find_each_other_through_a_third() {
     let middle = node(11, Config::default()).await;
     let known = middle.on("quic-v1");

@@ -7,6 +7,9 @@ use tokio::time::timeout;
 /// How long the other side may take to send the rest of a frame it began, or to take one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Memory for a frame of which only the length is here: a piece of content fits.
+const AT_ONCE: usize = 320 << 10;
+
 /// Why a frame did not come or go.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,7 +50,7 @@ pub async fn read_frame(from: &mut (impl AsyncRead + Unpin), limit: u32) -> Resu
             return Err(FrameError::TooLong { length, limit });
         }
         // Grown as it comes: an announced length alone takes no memory.
-        let mut bytes = Vec::with_capacity((length as usize).min(64 << 10));
+        let mut bytes = Vec::with_capacity((length as usize).min(AT_ONCE));
         from.take(u64::from(length)).read_to_end(&mut bytes).await?;
         if bytes.len() < length as usize {
             return Err(FrameError::Broken(io::ErrorKind::UnexpectedEof.into()));

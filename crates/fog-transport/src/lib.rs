@@ -26,7 +26,8 @@ pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub enum Channel {
     /// Small messages, one link for each direction that has something to say.
     Control,
-    /// One question and its content, then closed.
+    /// One question and its content, then closed. Content is sealed by its owner: on a local network an adapter may
+    /// carry it as it is, on a connection that the node opened by a token said over an encrypted one.
     Content,
     /// Packets of the BitChat mesh, one link for each pair of devices.
     Chat,

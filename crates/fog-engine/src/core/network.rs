@@ -336,11 +336,14 @@ impl Core {
             NetNews::Event(event) => self.net_event(event),
             NetNews::Said(node, message) => return self.said(node, *message),
             NetNews::ChatLink(link) => self.chat_link_came(*link),
-            NetNews::Asked(link, request) => {
+            NetNews::Asked(link, request, counted) => {
                 let row = self.store.content(&BlobId(request.id.0).to_string())?;
                 let found = row.and_then(|row| Some((self.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
                 if let Some(net) = &self.grid.net {
-                    net.spawn(content::serve(*link, request, found));
+                    net.spawn(async move {
+                        content::serve(*link, request, found).await;
+                        drop(counted);
+                    });
                 }
             }
             NetNews::Sealed(purpose, rows) => return self.sealed(purpose, rows),

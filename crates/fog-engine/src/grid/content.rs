@@ -1,10 +1,11 @@
 //! Files for others and from others: sealed, served, fetched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fog_grid::{CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Manifest, Sealer};
@@ -12,18 +13,22 @@ use fog_store::{BlobFile, BlobIntake, ContentRow};
 use fog_transport::{Channel, Link, Transport, read_frame, write_frame};
 use fog_types::{BlobId, NodeId};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
-/// Chunks asked for at once: 16 MiB.
-const RUN: u32 = 64;
+/// Chunks asked for at once: 64 MiB.
+const RUN: u32 = 256;
 /// A transfer that does not move for this long is given up; what has arrived is kept.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One of which nothing has come at all is given up sooner: it holds a place that others could use.
 const FIRST_PATIENCE: Duration = Duration::from_secs(20);
-/// Pieces that may wait for the thread that seals or opens them: 4 MiB.
+/// Pieces that wait for the network, or for the thread that opens and writes them: 4 MiB.
 const AHEAD: usize = 16;
+/// How long a thread with nothing to do waits for the next piece. There are few threads: whoever reads or sends slowly
+/// must not hold one.
+const LINGER: Duration = Duration::from_millis(2);
 /// Largest manifest, and largest sealed chunk.
 const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
@@ -63,13 +68,17 @@ pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option
         let Some(from) = request.from else {
             return write_frame(&mut link.pipe, &row.manifest).await.map_err(|e| e.to_string());
         };
-        // Sealed on a thread of its own while the last pieces are on their way.
-        let (to, mut pieces) = mpsc::channel(AHEAD);
-        let sealing = spawn_blocking(move || seal_run(&row, &path, from, request.count, &to));
-        while let Some(sealed) = pieces.recv().await {
-            write_frame(&mut link.pipe, &sealed).await.map_err(|e| e.to_string())?;
+        let mut outgoing = spawn_blocking(move || Outgoing::open(&row, &path, from, request.count)).await.map_err(|e| e.to_string())??;
+        while !outgoing.is_done() {
+            // Sealed on a thread while the pieces before are on their way; it ends when too many wait.
+            let (to, mut pieces) = mpsc::channel(AHEAD);
+            let sealing = spawn_blocking(move || outgoing.seal(&to).map(|()| outgoing));
+            while let Some(sealed) = pieces.recv().await {
+                write_frame(&mut link.pipe, &sealed).await.map_err(|e| e.to_string())?;
+            }
+            outgoing = sealing.await.map_err(|e| e.to_string())??;
         }
-        sealing.await.map_err(|e| e.to_string())?
+        Ok(())
     };
     if let Err(error) = served.await {
         tracing::debug!(node = %link.node, error, "content was not sent to its end");
@@ -78,23 +87,59 @@ pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option
     let _ = link.pipe.shutdown().await;
 }
 
-fn seal_run(row: &ContentRow, path: &Path, from: u32, count: u32, to: &mpsc::Sender<Vec<u8>>) -> Result<(), String> {
-    let sealer = Sealer::new(&ContentKey(row.key), row.size);
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
-    file.seek(SeekFrom::Start(u64::from(from) * CHUNK as u64)).map_err(|e| e.to_string())?;
-    let end = from.saturating_add(count).min((row.manifest.len() / 32) as u32);
-    for at in from..end {
-        let begin = u64::from(at) * CHUNK as u64;
-        let mut piece = Vec::with_capacity(CHUNK + 16);
-        piece.resize(row.size.saturating_sub(begin).min(CHUNK as u64) as usize, 0);
-        file.read_exact(&mut piece).map_err(|e| e.to_string())?;
-        sealer.seal_in_place(at, &mut piece).map_err(|e| e.to_string())?;
-        // Nobody there: the link broke, which its writer tells.
-        if to.blocking_send(piece).is_err() {
-            return Ok(());
-        }
+/// A run of pieces that somebody asked for.
+struct Outgoing {
+    sealer: Sealer,
+    file: File,
+    size: u64,
+    at: u32,
+    end: u32,
+    /// Sealed, but nobody took it yet.
+    left: Option<Vec<u8>>,
+}
+
+impl Outgoing {
+    fn open(row: &ContentRow, path: &Path, from: u32, count: u32) -> Result<Self, String> {
+        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        file.seek(SeekFrom::Start(u64::from(from) * CHUNK as u64)).map_err(|e| e.to_string())?;
+        let end = from.saturating_add(count).min((row.manifest.len() / 32) as u32);
+        Ok(Self { sealer: Sealer::new(&ContentKey(row.key), row.size), file, size: row.size, at: from, end, left: None })
     }
-    Ok(())
+
+    fn is_done(&self) -> bool {
+        self.at >= self.end && self.left.is_none()
+    }
+
+    /// Seals until there is no more, or nobody takes more now.
+    fn seal(&mut self, to: &mpsc::Sender<Vec<u8>>) -> Result<(), String> {
+        while !self.is_done() {
+            let piece = match self.left.take() {
+                Some(left) => left,
+                None => self.next()?,
+            };
+            match to.try_send(piece) {
+                Ok(()) => {}
+                Err(TrySendError::Full(piece)) => {
+                    self.left = Some(piece);
+                    return Ok(());
+                }
+                // The link broke, which its writer tells.
+                Err(TrySendError::Closed(_)) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Vec<u8>, String> {
+        let length = self.size.saturating_sub(u64::from(self.at) * CHUNK as u64).min(CHUNK as u64);
+        let mut piece = Vec::with_capacity(CHUNK + 16);
+        if self.file.by_ref().take(length).read_to_end(&mut piece).map_err(|e| e.to_string())? < length as usize {
+            return Err("the file here is shorter than it was".to_owned());
+        }
+        self.sealer.seal_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
+        self.at += 1;
+        Ok(piece)
+    }
 }
 
 /// Content is fetched once at a time: two transfers would write one file.
@@ -213,7 +258,7 @@ async fn read_timely(link: &mut Link, limit: u32) -> Result<Vec<u8>, String> {
 }
 
 async fn fetch_from(transport: &Arc<dyn Transport>, holder: NodeId, content: &Content, intake: &mut Option<Intake>, path: &Path) -> Result<(), String> {
-    let mut taking = match intake.take() {
+    let taking = match intake.take() {
         Some(known) => known,
         None => {
             let mut link = ask(transport, holder, ContentRequest { id: content.id, from: None, count: 0 }, content.size).await?;
@@ -223,42 +268,121 @@ async fn fetch_from(transport: &Arc<dyn Transport>, holder: NodeId, content: &Co
             spawn_blocking(move || Intake::resume(&path, &content, manifest)).await.map_err(|e| e.to_string())??
         }
     };
-    // Checked and written on a thread of its own while the next pieces are on their way.
-    let (to, mut pieces) = mpsc::channel::<Vec<u8>>(AHEAD);
     let (mut at, end) = (taking.at, taking.manifest.count());
-    let writing = spawn_blocking(move || {
-        let mut wrong = Ok(());
-        while let Some(piece) = pieces.blocking_recv() {
-            wrong = taking.take(piece);
-            if wrong.is_err() {
-                break;
-            }
-            if let Some(file) = taking.blob.to_sync() {
-                // What the disk says counts at the end, when all of it is synced.
-                drop(spawn_blocking(move || file.sync_data()));
-            }
-        }
-        (taking, wrong)
-    });
+    let mut writing = Writing { intake: Some(taking), at_work: None, waiting: Arc::default() };
     let reading = async {
         while at < end {
             let count = RUN.min(end - at);
             let mut link = ask(transport, holder, ContentRequest { id: content.id, from: Some(at), count }, content.size).await?;
             for _ in 0..count {
-                // The writer stopped: it says why.
-                if to.send(read_timely(&mut link, MAX_CHUNK).await?).await.is_err() {
-                    return Ok(());
-                }
+                writing.add(read_timely(&mut link, MAX_CHUNK).await?).await?;
                 at += 1;
             }
         }
         Ok::<(), String>(())
     };
     let read = reading.await;
-    drop(to);
-    let (taken, wrong) = writing.await.map_err(|e| e.to_string())?;
-    *intake = Some(taken);
-    wrong.and(read)
+    // What came before a link broke is kept.
+    let written = writing.end().await;
+    *intake = writing.intake;
+    written.and(read)
+}
+
+/// Pieces on their way to the disk: those that came, and a thread that takes them in while there are any.
+struct Writing {
+    /// While no thread has it.
+    intake: Option<Intake>,
+    at_work: Option<JoinHandle<(Intake, Result<(), String>)>>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    pieces: Mutex<VecDeque<Vec<u8>>>,
+    /// One was taken.
+    taken: Notify,
+    /// No more will come.
+    is_last: AtomicBool,
+}
+
+impl Waiting {
+    fn pieces(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next one, if it comes soon.
+    fn next(&self) -> Option<Vec<u8>> {
+        let begun = Instant::now();
+        loop {
+            let next = self.pieces().pop_front();
+            if next.is_some() {
+                self.taken.notify_one();
+            }
+            if next.is_some() || self.is_last.load(Ordering::Acquire) || begun.elapsed() > LINGER {
+                return next;
+            }
+            std::thread::sleep(LINGER / 20);
+        }
+    }
+}
+
+impl Writing {
+    async fn add(&mut self, piece: Vec<u8>) -> Result<(), String> {
+        while self.waiting.pieces().len() >= AHEAD {
+            let Some(at_work) = &mut self.at_work else { break };
+            tokio::select! {
+                () = self.waiting.taken.notified() => {}
+                ended = at_work => {
+                    self.at_work = None;
+                    self.ended(ended)?;
+                }
+            }
+        }
+        self.waiting.pieces().push_back(piece);
+        let is_busy = self.at_work.as_ref().is_some_and(|at_work| !at_work.is_finished());
+        if is_busy { Ok(()) } else { self.write().await }
+    }
+
+    /// Begins to write what has come, once the thread of before has ended.
+    async fn write(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        if self.waiting.pieces().is_empty() {
+            return Ok(());
+        }
+        let (Some(mut taking), waiting) = (self.intake.take(), self.waiting.clone()) else { return Ok(()) };
+        self.at_work = Some(spawn_blocking(move || {
+            while let Some(piece) = waiting.next() {
+                if let Err(wrong) = taking.take(piece) {
+                    return (taking, Err(wrong));
+                }
+                if let Some(file) = taking.blob.to_sync() {
+                    // What the disk says counts at the end, when all of it is synced.
+                    drop(spawn_blocking(move || file.sync_data()));
+                }
+            }
+            (taking, Ok(()))
+        }));
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), String> {
+        let Some(at_work) = self.at_work.take() else { return Ok(()) };
+        let ended = at_work.await;
+        self.ended(ended)
+    }
+
+    fn ended(&mut self, ended: Result<(Intake, Result<(), String>), JoinError>) -> Result<(), String> {
+        // One that panicked leaves a file, from which the next try goes on.
+        let (taking, taken) = ended.map_err(|e| e.to_string())?;
+        self.intake = Some(taking);
+        taken
+    }
+
+    async fn end(&mut self) -> Result<(), String> {
+        self.waiting.is_last.store(true, Ordering::Release);
+        self.write().await?;
+        self.settle().await
+    }
 }
 
 /// Reads the first bytes of a stored file; for hashing standard output.

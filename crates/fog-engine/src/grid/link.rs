@@ -87,7 +87,8 @@ async fn speak(transport: Arc<dyn Transport>, node: NodeId, mut inbox: mpsc::Rec
 #[derive(Clone, Default)]
 pub(crate) struct Readers(Arc<Mutex<BTreeMap<(NodeId, bool), usize>>>);
 
-struct Counted(Readers, (NodeId, bool));
+/// One thing that a node has open.
+pub(crate) struct Counted(Readers, (NodeId, bool));
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -145,15 +146,14 @@ impl Readers {
         });
     }
 
-    /// Reads the one question of a content link.
+    /// Reads the one question of a content link; the link counts until it is answered.
     pub(crate) fn question(&self, mut link: Link, to: mpsc::Sender<core::Message>) {
         let Some(counted) = self.count(link.node, true, QUESTIONS) else { return };
         tokio::spawn(async move {
-            let _counted = counted;
             let asked = timeout(QUESTION, read_frame(&mut link.pipe, 256)).await;
             let Ok(Ok(Ok(request))) = asked.map(|read| read.map(|bytes| ContentRequest::decode(&bytes))) else { return };
             // The loop being gone means the engine stopped.
-            let _ = to.send(core::Message::Net(Box::new(NetNews::Asked(Box::new(link), request)))).await;
+            let _ = to.send(core::Message::Net(Box::new(NetNews::Asked(Box::new(link), request, counted)))).await;
         });
     }
 }

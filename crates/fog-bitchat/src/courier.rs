@@ -19,7 +19,7 @@ const SLACK: u64 = 3_600_000;
 /// Noise X before its payload: ephemeral key, sealed static key, tag.
 const OVERHEAD: usize = 32 + 48 + 16;
 const DAY: u64 = 86_400_000;
-const MAX_PREKEYS: usize = 8;
+pub(crate) const MAX_PREKEYS: usize = 8;
 
 /// A letter: whoever carries it learns neither who wrote it nor, without their key, for whom it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,11 @@ mod groups;
 mod letters;
 mod links;
 mod people;
+mod prekeys;
 mod private;
 mod receive;
 mod room;
+mod routes;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,7 +35,7 @@ pub use room::pieces;
 
 use links::Link;
 use private::Outgoing;
-use receive::Waiting;
+use receive::{Spool, Waiting};
 use room::Kept;
 
 /// Milliseconds between announces while somebody is linked, and how much they vary.
@@ -177,6 +179,8 @@ pub struct Node {
     /// Keys that were known before: no others are taken under their names.
     pins: BTreeMap<PeerId, PeerKeys>,
     waiting: Vec<Waiting>,
+    spool: Spool,
+    routes: routes::Routes,
     kept: Kept,
     outbox: BTreeMap<PeerId, VecDeque<Outgoing>>,
     questions: BTreeMap<PeerId, crate::Verification>,
@@ -186,6 +190,8 @@ pub struct Node {
     last_timestamp: u64,
     next_announce: u64,
     next_sync: u64,
+    /// Questions what is missing so far.
+    asked: u32,
     next_housekeeping: u64,
     clock: people::ClockCheck,
     mail: letters::Mail,
@@ -209,6 +215,8 @@ impl Node {
             people: BTreeMap::new(),
             pins: BTreeMap::new(),
             waiting: Vec::new(),
+            spool: Spool::default(),
+            routes: routes::Routes::default(),
             kept: Kept::default(),
             outbox: BTreeMap::new(),
             questions: BTreeMap::new(),
@@ -217,6 +225,7 @@ impl Node {
             last_timestamp: 0,
             next_announce: 0,
             next_sync: 0,
+            asked: 0,
             next_housekeeping: 0,
             clock: people::ClockCheck::default(),
             mail: letters::Mail::default(),
@@ -278,6 +287,7 @@ impl Node {
             self.session_event(event, now);
         }
         self.forget_the_silent(now);
+        self.routes.handle_timeout(now);
         self.try_outbox(now);
         if self.links.is_empty() {
             return;
@@ -287,6 +297,9 @@ impl Node {
         self.tell_groups(now);
         if now >= self.next_announce {
             self.announce(now);
+        }
+        if self.config.capabilities.has(Capabilities::PREKEYS) {
+            self.offer_prekeys(now);
         }
         if now >= self.next_sync {
             self.next_sync = now + SYNC_EVERY;
@@ -301,6 +314,7 @@ impl Node {
     pub fn handle_clock_set(&mut self, now: u64) {
         self.next_announce = self.next_announce.min(now);
         self.next_sync = self.next_sync.min(now);
+        self.mail.handle_clock_set(now);
         self.next_housekeeping = now;
         self.links.values_mut().for_each(|link| link.handle_clock_set(now));
         for waiting in &mut self.waiting {

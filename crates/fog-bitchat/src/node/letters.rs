@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::prekeys::OneTimeKeys;
 use super::{Delivery, Event, Node};
 use crate::announce::Capabilities;
 use crate::bytes::Reader;
-use crate::courier::{Letter, Prekeys};
+use crate::courier::Letter;
 use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
 use crate::inner::Inner;
@@ -23,11 +24,9 @@ const MAX_OF_FAVOURITE: usize = 5;
 const MAX_OF_ONE: usize = 2;
 /// Milliseconds between two tries to bring a letter to somebody who is not linked.
 const AGAIN: u64 = 600_000;
-/// Whose one-time keys are known, and how long they are used, in milliseconds.
-const MAX_BUNDLES: usize = 200;
-const BUNDLE_LIFE: u64 = 7 * 86_400_000;
-/// Begins what is written down.
-const FORM: u8 = 1;
+/// Begins what is written down; then a byte for each part, its length, and the part.
+const FORM: u8 = 2;
+const LETTER: u8 = 1;
 
 /// A letter that is carried for somebody.
 pub(super) struct Carried {
@@ -45,9 +44,15 @@ pub(super) struct Carried {
 #[derive(Default)]
 pub(super) struct Mail {
     pub(super) carried: Vec<Carried>,
-    bundles: BTreeMap<PeerId, Prekeys>,
+    pub(super) keys: OneTimeKeys,
     favourites: BTreeSet<PeerId>,
-    version: u64,
+    pub(super) version: u64,
+}
+
+impl Mail {
+    pub(super) fn handle_clock_set(&mut self, now: u64) {
+        self.keys.handle_clock_set(now);
+    }
 }
 
 impl Node {
@@ -72,15 +77,16 @@ impl Node {
         self.mail.version
     }
 
-    /// The letters that are carried, to be written down: at most 40 of 16 KiB each.
+    /// The letters that are carried and the one-time keys, to be written down: at most 40 of 16 KiB each, and 200
+    /// offers of 400 bytes. It holds secrets.
     #[must_use]
     pub fn mail_state(&self) -> Vec<u8> {
         let mut out = vec![FORM];
-        for carried in &self.mail.carried {
-            let Ok(letter) = carried.letter.encode() else { continue };
-            out.extend(carried.from.0);
-            out.extend((letter.len() as u32).to_be_bytes());
-            out.extend(letter);
+        let letters = self.mail.carried.iter().filter_map(|carried| Some((LETTER, [carried.from.0.as_slice(), &carried.letter.encode().ok()?].concat())));
+        for (what, part) in letters.chain(self.mail.keys.parts()) {
+            out.push(what);
+            out.extend((part.len() as u32).to_be_bytes());
+            out.extend(part);
         }
         out
     }
@@ -89,14 +95,23 @@ impl Node {
     pub fn restore_mail(&mut self, state: &[u8], now: u64) {
         let Some((&FORM, rest)) = state.split_first() else { return };
         let mut reader = Reader(rest);
-        while self.mail.carried.len() < MAX_CARRIED {
-            let (Ok(from), Ok(length)) = (reader.array(), reader.u32()) else { break };
-            let Ok(letter) = reader.take(length as usize) else { break };
-            if let Ok(letter) = Letter::decode(letter)
-                && letter.is_valid(now)
-            {
-                self.mail.carried.push(Carried { letter, from: PeerId(from), to: None, given: BTreeSet::new(), tried: None });
+        while let (Ok(what), Ok(length)) = (reader.u8(), reader.u32()) {
+            let Ok(part) = reader.take(length as usize) else { break };
+            if what == LETTER {
+                self.restore_letter(part, now);
+            } else {
+                self.mail.keys.restore(what, part, now);
             }
+        }
+    }
+
+    fn restore_letter(&mut self, part: &[u8], now: u64) {
+        let Some((from, letter)) = part.split_first_chunk() else { return };
+        if let Ok(letter) = Letter::decode(letter)
+            && letter.is_valid(now)
+            && self.mail.carried.len() < MAX_CARRIED
+        {
+            self.mail.carried.push(Carried { letter, from: PeerId(*from), to: None, given: BTreeSet::new(), tried: None });
         }
     }
 
@@ -169,13 +184,6 @@ impl Node {
         }
     }
 
-    /// A one-time key of somebody, any of those they offer.
-    fn prekey_of(&mut self, peer: PeerId, now: u64) -> Option<(u32, [u8; 32])> {
-        let keys = self.mail.bundles.get(&peer).filter(|bundle| now.saturating_sub(bundle.made) < BUNDLE_LIFE)?.keys.clone();
-        let place = self.between((0, keys.len() as u64));
-        keys.get(place as usize).copied()
-    }
-
     /// Half of the copies of what is carried, to another who carries.
     fn share(&mut self, courier: PeerId, now: u64) {
         let mut gives = Vec::new();
@@ -227,7 +235,10 @@ impl Node {
     }
 
     fn delivered(&mut self, letter: &Letter, now: u64) {
-        let Some(opened) = letter.open(&self.identity, |_| None) else { return };
+        let Some(opened) = letter.open(&self.identity, |id| self.prekey_secret(id)) else { return };
+        if let Some(id) = letter.prekey {
+            self.use_prekey(id, now);
+        }
         let from = PeerId::of(&opened.from);
         // It says of itself when it ends, which is a day after it was written.
         let at = letter.expires.saturating_sub(crate::courier::LIFE).min(now);
@@ -253,24 +264,5 @@ impl Node {
                 self.mail.version += 1;
             }
         }
-    }
-
-    /// One-time keys that somebody offers; whether they do.
-    pub(super) fn offered_prekeys(&mut self, frame: &Frame, now: u64) -> bool {
-        let Ok(bundle) = Prekeys::decode(frame.payload()) else { return false };
-        let is_theirs = bundle.peer() == frame.sender && self.people.get(&frame.sender).is_some_and(|known| bundle.is_by(&known.keys.signing));
-        if !is_theirs || now.abs_diff(bundle.made) > BUNDLE_LIFE || bundle.keys.is_empty() {
-            return false;
-        }
-        if self.mail.bundles.len() >= MAX_BUNDLES && !self.mail.bundles.contains_key(&frame.sender) {
-            // The oldest makes room.
-            if let Some(oldest) = self.mail.bundles.iter().min_by_key(|(_, bundle)| bundle.made).map(|(peer, _)| *peer) {
-                self.mail.bundles.remove(&oldest);
-            }
-        }
-        if self.mail.bundles.get(&frame.sender).is_none_or(|known| known.made < bundle.made) {
-            self.mail.bundles.insert(frame.sender, bundle);
-        }
-        true
     }
 }

@@ -52,6 +52,76 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
     assert_eq!(air.state(ANNA, "1"), Some(Delivery::Delivered));
 }
 
+fn again(air: &mut Air, who: usize) {
+    let state = air.nodes[who].mail_state();
+    let mut node = Node::new(identity(who as u8), air.nodes[who].config.clone(), [99; 32]);
+    node.restore_mail(&state, air.now);
+    air.nodes[who] = node;
+    for whom in 0..air.nodes.len() {
+        pinned(air, who, whom);
+    }
+}
+
+#[test]
+fn a_letter_is_sealed_to_a_one_time_key_that_was_heard_of_from_others_and_that_key_goes() {
+    let mut air = three();
+    air.wire(BEN, CLEO);
+    air.run(5_000);
+    air.cut(BEN, CLEO);
+    air.wire(ANNA, BEN);
+    air.run(70_000);
+    again(&mut air, ANNA);
+    air.wire(ANNA, BEN);
+    let cleo = air.me(CLEO);
+    air.nodes[ANNA].tell(cleo, "1".to_owned(), "by hand".to_owned(), air.now).unwrap();
+    air.run(15_000);
+    let key = air.nodes[BEN].mail.carried[0].letter.prekey.expect("sealed to a key that is never given up");
+    air.cut(ANNA, BEN);
+    again(&mut air, CLEO);
+    air.wire(BEN, CLEO);
+    air.run(10_000);
+    assert_eq!(air.texts(CLEO), ["by hand"]);
+    // Other copies may still be under way; two days later the letter is closed for everybody.
+    let later = air.now + 49 * 3_600_000;
+    assert!(air.nodes[CLEO].prekey_secret(key).is_some());
+    again(&mut air, CLEO);
+    air.nodes[CLEO].offer_prekeys(later);
+    assert!(air.nodes[CLEO].prekey_secret(key).is_none());
+}
+
+#[test]
+fn used_keys_are_replaced_before_there_are_none() {
+    let mut air = three();
+    air.wire(ANNA, BEN);
+    air.run(2_000);
+    let offered = |air: &mut Air| {
+        let now = air.now;
+        let keys: std::collections::BTreeSet<u32> =
+            (0..200).filter_map(|_| air.nodes[ANNA].prekey_of(identity(BEN as u8).peer(), now)).map(|(id, _)| id).collect();
+        keys
+    };
+    let first = offered(&mut air);
+    assert_eq!(first.len(), 8);
+    for id in first.iter().take(5) {
+        let now = air.now;
+        air.nodes[BEN].use_prekey(*id, now);
+    }
+    air.run(2_000);
+    assert_eq!(offered(&mut air), first, "three are enough");
+    let sixth = *first.iter().nth(5).unwrap();
+    let now = air.now;
+    air.nodes[BEN].use_prekey(sixth, now);
+    air.run(2_000);
+    let second = offered(&mut air);
+    assert_eq!((second.len(), second.intersection(&first).count()), (8, 2));
+    // Nobody can offer keys in another's name, or offer old ones anew.
+    let stranger = identity(9);
+    let forged = crate::Prekeys::offer(&stranger, vec![(1, [7; 32])], air.now + 1_000);
+    let frame = Frame::new(Kind::PREKEYS, air.me(BEN), air.now, forged.encode().unwrap()).signed(&stranger);
+    air.nodes[ANNA].handle_bytes(LinkId(BEN as u64), &frame.encode(), air.now);
+    assert_eq!(offered(&mut air), second);
+}
+
 #[test]
 fn who_carries_gives_half_to_others_who_do_and_takes_little_from_one() {
     let mut air = Air::new(&["anna", "ben", "cleo", "dora"]);

@@ -127,6 +127,7 @@ impl Node {
     fn link_bound(&mut self, link: LinkId, now: u64) {
         if let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) {
             self.bring(peer, now);
+            self.pass_on_spooled(link, now);
             self.say_again_to(peer, now);
             self.tell_groups_anew(peer);
             self.tell_groups(now);
@@ -159,10 +160,14 @@ impl Node {
         }
     }
 
-    /// To somebody: on their own link, or through everybody.
+    /// To somebody: on their own link, over a way that is known, or through everybody.
     pub(super) fn send_to(&mut self, peer: PeerId, frame: &Frame, now: u64) {
-        match self.link_to(peer) {
-            Some(link) => self.send_on(link, frame, now),
+        if let Some(link) = self.link_to(peer) {
+            return self.send_on(link, frame, now);
+        }
+        let mut routed = frame.clone();
+        match self.choose_way(peer, &mut routed, now).and_then(|first| self.link_to(first)) {
+            Some(link) => self.send_on(link, &routed, now),
             None => self.send_everywhere(frame, now),
         }
     }

@@ -130,6 +130,7 @@ impl Node {
             self.make_room_for_one();
         }
         let capabilities = announce.capabilities.unwrap_or_default();
+        self.routes.claimed(frame.sender, announce.neighbours, now);
         let known = self.people.entry(frame.sender).or_insert_with(|| Known {
             keys: announce.keys,
             nickname: String::new(),
@@ -171,6 +172,7 @@ impl Node {
         let is_theirs = is_new && self.people.get(&frame.sender).is_some_and(|known| frame.timestamp > known.announced_at && frame.is_by(&known.keys));
         if is_theirs && frame.payload().is_empty() {
             self.people.remove(&frame.sender);
+            self.routes.forget(frame.sender);
             self.sessions.forget(frame.sender);
             self.say(Event::Gone(frame.sender));
         }
@@ -194,6 +196,7 @@ impl Node {
         let silent = self.people.iter().filter(|(peer, known)| now.saturating_sub(known.heard) > SILENT && self.link_to(**peer).is_none());
         for peer in silent.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.people.remove(&peer);
+            self.routes.forget(peer);
             self.say(Event::Gone(peer));
         }
     }
@@ -205,6 +208,7 @@ impl Node {
         let silent = self.people.iter().filter(|(peer, _)| self.link_to(**peer).is_none() && !self.sessions.has(**peer));
         if let Some(peer) = silent.min_by_key(|(_, known)| known.heard).map(|(peer, _)| *peer) {
             self.people.remove(&peer);
+            self.routes.forget(peer);
             self.say(Event::Gone(peer));
         }
     }

@@ -1,5 +1,7 @@
 //! What is heard, and what of it is passed on.
 
+use std::collections::VecDeque;
+
 use super::{Event, LinkId, Node};
 use crate::file::FilePacket;
 use crate::fragment::Fragment;
@@ -13,6 +15,9 @@ use super::room::is_in_time;
 
 /// Packets that wait to be passed on.
 const MAX_WAITING: usize = 512;
+/// Packets for one person that found no way on are kept so many, so many milliseconds.
+const MAX_SPOOLED: usize = 64;
+const SPOOL_LIFE: u64 = 60_000;
 /// Pongs to one link in ten seconds.
 const PONGS: usize = 5;
 
@@ -23,6 +28,9 @@ pub(super) struct Waiting {
     relay: Relay,
     from: Option<LinkId>,
 }
+
+/// Packets for one person that found no link, and until when they are kept.
+pub(super) type Spool = VecDeque<(u64, Waiting)>;
 
 impl Node {
     /// Bytes from a link: one frame.
@@ -53,6 +61,7 @@ impl Node {
         self.seen.add(&raw.frame, now);
         if let Some(known) = self.people.get_mut(&raw.frame.sender) {
             known.heard = now;
+            self.routes.heard(&raw.frame, self.me);
         }
         let load = Load { me: self.me, links: self.ways().len() };
         let Some(relay) = decide(&raw.frame, load, |peer| self.link_to(peer).is_some()) else { return };
@@ -108,7 +117,7 @@ impl Node {
                 true
             }
             Kind::COURIER if is_for_me => self.letter(frame, now),
-            Kind::PREKEYS => self.offered_prekeys(frame, now),
+            Kind::PREKEYS => self.offered_prekeys(raw, now),
             Kind::GROUP_MESSAGE => self.said_in_group(raw, now),
             Kind::PING if is_for_me => {
                 self.pinged(frame, link, now);
@@ -158,7 +167,9 @@ impl Node {
         let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.at <= now);
         self.waiting = waiting;
         let due: Vec<Waiting> = due;
-        for Waiting { raw, relay, from, .. } in due {
+        self.spool.retain(|(until, _)| *until > now);
+        for waiting in due {
+            let Waiting { raw, relay, from, .. } = &waiting;
             let author = raw.frame.sender;
             let is_back =
                 |id: LinkId| from.is_some_and(|from| self.is_same_neighbour(from, id)) || self.links.get(&id).is_some_and(|link| link.is_bound_to(author));
@@ -171,16 +182,35 @@ impl Node {
                 }
                 None => others,
             };
-            let bytes = raw.with_ttl(relay.ttl);
-            for link in chosen {
-                if bytes.len() <= self.limit_of(link) {
-                    self.queue(link, bytes.clone(), raw.frame.kind == Kind::FRAGMENT, now);
-                } else {
-                    let mut frame = raw.frame.clone();
-                    frame.ttl = relay.ttl;
-                    self.send_on(link, &frame, now);
-                }
+            for link in &chosen {
+                self.pass_to(*link, raw, relay.ttl, now);
             }
+            if chosen.is_empty() && matches!(raw.frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED) && self.spool.len() < MAX_SPOOLED {
+                self.spool.push_back((now + SPOOL_LIFE, waiting));
+            }
+        }
+    }
+
+    fn pass_to(&mut self, link: LinkId, raw: &Raw, ttl: u8, now: u64) {
+        let bytes = raw.with_ttl(ttl);
+        if bytes.len() <= self.limit_of(link) {
+            self.queue(link, bytes, raw.frame.kind == Kind::FRAGMENT, now);
+        } else {
+            let frame = Frame { ttl, ..raw.frame.clone() };
+            self.send_on(link, &frame, now);
+        }
+    }
+
+    /// A link whose owner is known: what found no other way on goes there, but not back to where it came from.
+    pub(super) fn pass_on_spooled(&mut self, link: LinkId, now: u64) {
+        let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) else { return };
+        let (kept, goes): (Spool, Spool) = std::mem::take(&mut self.spool).into_iter().partition(|(until, waiting)| {
+            let is_back = waiting.raw.frame.sender == peer || waiting.from.is_some_and(|from| self.is_same_neighbour(from, link));
+            *until <= now || is_back
+        });
+        self.spool = kept;
+        for (_, waiting) in goes {
+            self.pass_to(link, &waiting.raw, waiting.relay.ttl, now);
         }
     }
 }

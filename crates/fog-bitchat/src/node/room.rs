@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::links::Link;
 use super::{Event, LinkId, Node};
+use crate::announce::Capabilities;
 use crate::frame::{Frame, Kind, Raw};
 use crate::identity::PeerId;
 use crate::sync::{Filter, SyncRequest, packet_id};
@@ -12,16 +13,19 @@ use crate::sync::{Filter, SyncRequest, packet_id};
 const MAX_MESSAGES: usize = 500;
 const MAX_FILES: usize = 8;
 const MAX_GROUP_TEXTS: usize = 200;
+const MAX_OFFERS: usize = 200;
 /// Milliseconds they are kept.
 const MESSAGE_LIFE: u64 = 6 * 3_600_000;
 const FILE_LIFE: u64 = 15 * 60_000;
 const ANNOUNCE_LIFE: u64 = 60_000;
+const OFFER_LIFE: u64 = 24 * 3_600_000;
 /// A text may be so far ahead of this clock.
 const AHEAD: u64 = 600_000;
 /// Longest text that is taken: more than anybody types, and five hundred of them are kept.
 const MAX_TEXT: usize = 16 << 10;
-/// What is asked for: announces, texts for everybody, texts of groups.
+/// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, one-time keys.
 const ASKED_FOR: u64 = 1 | 1 << 1 | 1 << 10;
+const OFFERS: u64 = 1 << 9;
 /// Requests of one link that are answered in half a minute.
 const ANSWERS: usize = 8;
 /// Longest text of one packet: what is longer an iPhone does not verify.
@@ -35,10 +39,14 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn add(&mut self, raw: &Raw, now: u64) {
-        self.messages.retain(|(kept, _)| is_fresh(&kept.frame, now) && !(raw.frame.kind == Kind::ANNOUNCE && is_announce_of(&kept.frame, raw.frame.sender)));
+        // Of those that say how somebody is, the last one alone.
+        let is_before =
+            |kept: &Frame| matches!(raw.frame.kind, Kind::ANNOUNCE | Kind::PREKEYS) && kept.kind == raw.frame.kind && kept.sender == raw.frame.sender;
+        self.messages.retain(|(kept, _)| is_fresh(&kept.frame, now) && !is_before(&kept.frame));
         let limit = match raw.frame.kind {
             Kind::FILE => MAX_FILES,
             Kind::GROUP_MESSAGE => MAX_GROUP_TEXTS,
+            Kind::PREKEYS => MAX_OFFERS,
             _ => MAX_MESSAGES,
         };
         if self.messages.iter().filter(|(kept, _)| kept.frame.kind == raw.frame.kind).count() >= limit
@@ -51,10 +59,6 @@ impl Kept {
     }
 }
 
-fn is_announce_of(frame: &Frame, peer: PeerId) -> bool {
-    frame.kind == Kind::ANNOUNCE && frame.sender == peer
-}
-
 /// Whether a packet may still be shown and kept, by its author's clock.
 pub(super) fn is_in_time(frame: &Frame, now: u64) -> bool {
     is_fresh(frame, now) && frame.timestamp < now + AHEAD
@@ -64,6 +68,7 @@ fn is_fresh(frame: &Frame, now: u64) -> bool {
     let life = match frame.kind {
         Kind::ANNOUNCE => ANNOUNCE_LIFE,
         Kind::FILE => FILE_LIFE,
+        Kind::PREKEYS => OFFER_LIFE,
         _ => MESSAGE_LIFE,
     };
     now.saturating_sub(frame.timestamp) < life
@@ -119,9 +124,17 @@ impl Node {
 
     /// Asks each neighbour for what this node has not heard.
     pub(super) fn ask_what_is_missing(&mut self, now: u64) {
-        let fresh = self.kept.messages.iter().filter(|(raw, _)| raw.frame.kind != Kind::FILE && is_fresh(&raw.frame, now));
-        let ids: Vec<[u8; 16]> = fresh.map(|(_, id)| *id).collect();
-        let request = SyncRequest { filter: Filter::of(&ids), kinds: Some(ASKED_FOR), since: None, fragments: Vec::new() };
+        self.ask_for(ASKED_FOR, now);
+        self.asked = self.asked.wrapping_add(1);
+        if self.asked % 4 == 1 && self.config.capabilities.has(Capabilities::PREKEYS) {
+            self.ask_for(OFFERS, now);
+        }
+    }
+
+    fn ask_for(&mut self, kinds: u64, now: u64) {
+        let mut request = SyncRequest { filter: Filter::of(&[]), kinds: Some(kinds), since: None, fragments: Vec::new() };
+        let here = self.kept.messages.iter().filter(|(raw, _)| request.wants(raw.frame.kind) && is_fresh(&raw.frame, now));
+        request.filter = Filter::of(&here.map(|(_, id)| *id).collect::<Vec<_>>());
         let Ok(payload) = request.encode() else { return };
         let neighbours: Vec<(LinkId, PeerId)> = self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
         let mut asked = Vec::new();

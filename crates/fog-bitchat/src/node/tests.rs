@@ -435,3 +435,67 @@ fn what_is_passed_on_keeps_its_bytes() {
     assert_eq!((passed[0].0, passed[0].1[2]), (LinkId(2), 6));
     assert_eq!(passed[0].1[3..], raw.bytes()[3..]);
 }
+
+#[test]
+fn what_finds_no_link_waits_a_minute_for_one() {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    air.wire(0, 1);
+    air.wire(1, 2);
+    air.run(3_000);
+    let cleo = air.me(2);
+    air.nodes[0].tell(cleo, "1".to_owned(), "before".to_owned(), air.now).unwrap();
+    air.run(3_000);
+    air.cut(1, 2);
+    air.nodes[0].tell(cleo, "2".to_owned(), "while she walked".to_owned(), air.now).unwrap();
+    air.run(15_000);
+    assert_eq!(air.texts(2), ["before"]);
+    // Long before its author says it again.
+    air.wire(1, 2);
+    air.run(2_000);
+    assert_eq!(air.texts(2), ["before", "while she walked"]);
+}
+
+#[test]
+fn a_way_is_chosen_over_those_who_say_that_they_are_linked_and_flooded_when_nobody_answers() {
+    let mut air = Air::new(&["anna"]);
+    let (near, far, other) = (identity(50), identity(51), identity(52));
+    let me = air.me(0);
+    let announce = |air: &mut Air, who: &Identity, link: u64, ttl: u8, neighbours: Vec<PeerId>| {
+        air.now += 1;
+        let announce = crate::Announce { nickname: "x".to_owned(), keys: who.keys(), neighbours, ..crate::Announce::default() };
+        let frame = Frame { version: 2, ttl, ..Frame::new(Kind::ANNOUNCE, who.peer(), air.now, announce.encode().unwrap()) };
+        air.nodes[0].handle_bytes(LinkId(link), &frame.signed(who).encode(), air.now);
+    };
+    for link in [50, 52] {
+        air.nodes[0].handle_link_up(LinkId(link), 512, air.now);
+    }
+    let everybody = |air: &mut Air| {
+        announce(air, &near, 50, crate::MAX_TTL, vec![me, far.peer()]);
+        announce(air, &other, 52, crate::MAX_TTL, vec![me]);
+        announce(air, &far, 50, crate::MAX_TTL - 1, vec![near.peer()]);
+    };
+    everybody(&mut air);
+    let sent = |air: &mut Air| {
+        let mut sent = Vec::new();
+        while let Some((link, bytes)) = air.nodes[0].poll_transmit(air.now) {
+            let frame = Raw::decode(&bytes).unwrap().frame;
+            if frame.kind == Kind::HANDSHAKE {
+                sent.push((link.0, frame.version, frame.route));
+            }
+        }
+        sent
+    };
+    sent(&mut air);
+    air.nodes[0].tell(far.peer(), "1".to_owned(), "hello".to_owned(), air.now).unwrap();
+    assert_eq!(sent(&mut air), [(50, 2, Some(vec![near.peer()]))]);
+    // Nobody answers: the next try goes to everybody.
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        air.now += 1_000;
+        everybody(&mut air);
+        let now = air.now;
+        air.nodes[0].handle_timeout(now);
+        seen.extend(sent(&mut air));
+    }
+    assert!(seen.iter().any(|(link, version, route)| (*link, *version, route.is_none()) == (52, 1, true)), "{seen:?}");
+}

@@ -8,11 +8,16 @@ use std::time::Duration;
 use fog_tests::jobs::{FLOATS, ended, example, identity};
 use fog_tests::{Bench, fog_binary, is_full, wait_for};
 
-/// Starts `fog run … --checkpoint`, interrupts it after a while; false when it ended before.
+/// Starts `fog run … --checkpoint FILE`, interrupts it once it has saved three times; false when it ended before.
 #[cfg(unix)]
-fn interrupted(bench: &Bench, args: &[&str], after: Duration) -> bool {
+fn interrupted(bench: &Bench, args: &[&str], file: &str) -> bool {
     let child = bench.command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(after);
+    let written = || std::fs::metadata(file).and_then(|about| about.modified()).ok();
+    for _ in 0..3 {
+        let before = written();
+        // A program that has ended saves no more; that it has is seen below.
+        let _ = wait_for("a checkpoint", Duration::from_secs(5), || (written() != before).then_some(()));
+    }
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     match output.status.code() {
@@ -28,10 +33,10 @@ fn interrupted(bench: &Bench, args: &[&str], after: Duration) -> bool {
 fn a_torn_checkpoint_costs_its_last_generation_only() {
     let bench = Bench::new().unwrap();
     let module = example("lucas-lehmer");
-    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "200"]).unwrap());
+    let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "300"]).unwrap());
     let file = bench.scratch().join("torn.fog").to_string_lossy().into_owned();
-    let args = ["run", &module, "--checkpoint", &file, "--every", "0.05", "--", "13", "200"];
-    assert!(interrupted(&bench, &args, Duration::from_millis(600)), "it ended before it could be stopped");
+    let args = ["run", &module, "--checkpoint", &file, "--every", "0.05", "--", "13", "300"];
+    assert!(interrupted(&bench, &args, &file), "it ended before it could be stopped");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
     let again = bench.fog(&["--json", "run", "--from", &file]).unwrap();

@@ -8,6 +8,7 @@ mod groups;
 mod letters;
 mod links;
 mod people;
+mod pings;
 mod prekeys;
 mod private;
 mod receive;
@@ -158,6 +159,19 @@ pub enum Event {
     FellowGone(PeerId),
     /// It said something that Fog nodes understand.
     FellowSaid(PeerId, Vec<u8>),
+    /// Somebody answered [`Node::ping`].
+    Pong {
+        /// Who.
+        from: PeerId,
+        /// Links between them and this node.
+        hops: u8,
+        /// How long it took there and back.
+        millis: u64,
+        /// Who is between, if everybody on the way says so.
+        way: Option<Vec<PeerId>>,
+    },
+    /// Somebody did not.
+    NoPong(PeerId),
     /// Somebody proved the key that was scanned.
     Verified(PeerId),
     /// This clock is off by so many milliseconds from those of the others: iPhones ignore what is more than two
@@ -180,6 +194,7 @@ pub struct Node {
     pins: BTreeMap<PeerId, PeerKeys>,
     waiting: Vec<Waiting>,
     spool: Spool,
+    asked_how_far: Vec<pings::Asked>,
     routes: routes::Routes,
     kept: Kept,
     outbox: BTreeMap<PeerId, VecDeque<Outgoing>>,
@@ -216,6 +231,7 @@ impl Node {
             pins: BTreeMap::new(),
             waiting: Vec::new(),
             spool: Spool::default(),
+            asked_how_far: Vec::new(),
             routes: routes::Routes::default(),
             kept: Kept::default(),
             outbox: BTreeMap::new(),
@@ -288,6 +304,7 @@ impl Node {
         }
         self.forget_the_silent(now);
         self.routes.handle_timeout(now);
+        self.give_up_pings(now);
         self.try_outbox(now);
         if self.links.is_empty() {
             return;

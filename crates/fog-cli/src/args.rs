@@ -251,8 +251,8 @@ pub enum ChatVerb {
         /// To this person, or this group, alone
         #[arg(long, value_name = "PEER")]
         to: Option<String>,
-        /// Send this file, at most 100 KiB, to the person
-        #[arg(long, value_name = "FILE", requires = "to", conflicts_with = "text")]
+        /// Send this file, at most 100 KiB; without --to everybody near gets it
+        #[arg(long, value_name = "FILE", conflicts_with = "text")]
         file: Option<PathBuf>,
         /// Wait until it arrived; exit code 1 if that takes longer than so many seconds
         #[arg(long, value_name = "SECONDS", requires = "to")]

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Weak;
 use std::time::Instant;
 
-use fog_api::{MessageState, PersonView, RadioView};
+use fog_api::{ApiError, MessageState, PersonView, RadioView, Reply};
 use fog_bitchat::{Delivery, PeerId, PeerKeys};
 use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 pub(crate) use driver::{Driver, Order, Restored};
 pub(crate) use fellows::Parcel;
@@ -101,6 +101,8 @@ pub(crate) struct Chat {
     pub(crate) groups: Vec<fog_bitchat::Group>,
     /// Names of groups that this device is not in any more, by id.
     pub(crate) left: BTreeMap<String, String>,
+    /// Who waits to hear how far away somebody is; with the way there, if they want that.
+    pub(crate) pings: Vec<(PeerId, bool, oneshot::Sender<Result<Reply, ApiError>>)>,
     pub(crate) radio: RadioView,
     /// Letters that are carried for others.
     pub(crate) letters: u32,

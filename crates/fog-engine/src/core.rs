@@ -11,6 +11,7 @@ mod hearing;
 mod hosting;
 mod network;
 mod peers;
+mod pinging;
 mod placing;
 mod proving;
 mod requesting;

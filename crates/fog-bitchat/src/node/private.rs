@@ -74,7 +74,7 @@ impl Node {
         if self.person(to).is_some_and(|person| !person.capabilities.has(Capabilities::PRIVATE_MEDIA)) {
             return Err(SayError::NoFiles);
         }
-        if file.content.len() > 100 << 10 {
+        if file.content.len() > super::room::MAX_FILE {
             return Err(SayError::TooLong);
         }
         self.enqueue(to, id, Inner::File(file), now)

@@ -10,7 +10,6 @@ use crate::identity::PeerId;
 use crate::relay::{Load, Relay, choose_links, decide};
 use crate::sync::packet_id;
 
-use super::links::Link;
 use super::room::is_in_time;
 
 /// Packets that wait to be passed on.
@@ -18,8 +17,6 @@ const MAX_WAITING: usize = 512;
 /// Packets for one person that found no way on are kept so many, so many milliseconds.
 const MAX_SPOOLED: usize = 64;
 const SPOOL_LIFE: u64 = 60_000;
-/// Pongs to one link in ten seconds.
-const PONGS: usize = 5;
 
 /// A packet that will be passed on.
 pub(super) struct Waiting {
@@ -123,6 +120,10 @@ impl Node {
                 self.pinged(frame, link, now);
                 true
             }
+            Kind::PONG if is_for_me => {
+                self.ponged(frame, now);
+                true
+            }
             _ => true,
         }
     }
@@ -149,17 +150,6 @@ impl Node {
             self.kept.add(raw, now);
         }
         true
-    }
-
-    fn pinged(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) {
-        let Some(known) = link.and_then(|link| self.links.get_mut(&link)) else { return };
-        if frame.payload().len() != 9 || !Link::may(&mut known.pongs, PONGS, 10_000, now) {
-            return;
-        }
-        let mut payload = frame.payload().to_vec();
-        payload[8] = crate::MAX_TTL;
-        let pong = self.frame(Kind::PONG, payload, now).to(frame.sender);
-        self.send_to(frame.sender, &pong, now);
     }
 
     /// Passes on what is due.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::links::Link;
-use super::{Event, LinkId, Node};
+use super::{Event, LinkId, Node, SayError};
 use crate::announce::Capabilities;
+use crate::file::FilePacket;
 use crate::frame::{Frame, Kind, Raw};
 use crate::identity::PeerId;
 use crate::sync::{Filter, SyncRequest, packet_id};
@@ -21,6 +22,8 @@ const ANNOUNCE_LIFE: u64 = 60_000;
 const OFFER_LIFE: u64 = 24 * 3_600_000;
 /// A text may be so far ahead of this clock.
 const AHEAD: u64 = 600_000;
+/// Most bytes of a file that is sent: Android takes 256 fragments.
+pub(super) const MAX_FILE: usize = 100 << 10;
 /// Longest text that is taken: more than anybody types, and five hundred of them are kept.
 const MAX_TEXT: usize = 16 << 10;
 /// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, one-time keys.
@@ -106,6 +109,22 @@ impl Node {
             self.send_everywhere(&frame, now);
         }
         ids
+    }
+
+    /// Gives a file to everybody: seen by all, and kept a quarter of an hour for who comes late.
+    ///
+    /// # Errors
+    /// [`SayError::TooLong`] with more than 100 KiB.
+    pub fn give_to_all(&mut self, file: &FilePacket, now: u64) -> Result<[u8; 16], SayError> {
+        let payload = file.encode().ok().filter(|_| file.content.len() <= MAX_FILE).ok_or(SayError::TooLong)?;
+        let mut frame = self.frame(Kind::FILE, payload, now);
+        frame.version = 2;
+        let frame = frame.signed(&self.identity);
+        if let Ok(raw) = Raw::decode(&frame.encode()) {
+            self.kept.add(&raw, now);
+        }
+        self.send_everywhere(&frame, now);
+        Ok(packet_id(&frame))
     }
 
     /// A text for everybody, if it is genuine.

@@ -68,15 +68,16 @@ impl Routes {
         self.claims.get(&one).is_some_and(|claim| claim.neighbours.contains(&other))
     }
 
-    /// The shortest way over edges that both ends claim; those between, not this node and not the recipient.
-    fn find(&self, me: PeerId, linked: &[PeerId], to: PeerId) -> Option<Vec<PeerId>> {
-        let first = linked.iter().copied().filter(|peer| self.modern.contains(peer) && self.claims(*peer, me));
+    /// The shortest way over edges that both ends claim and hops that are fit; those between, not this node and not the
+    /// recipient.
+    fn find(&self, me: PeerId, linked: &[PeerId], to: PeerId, is_fit: impl Fn(PeerId) -> bool) -> Option<Vec<PeerId>> {
+        let first = linked.iter().copied().filter(|peer| is_fit(*peer) && self.claims(*peer, me));
         let mut ways: VecDeque<Vec<PeerId>> = first.map(|peer| vec![peer]).collect();
         let mut seen: BTreeSet<PeerId> = linked.iter().copied().chain([me]).collect();
         while let Some(way) = ways.pop_front() {
             let last = *way.last()?;
             for next in self.claims.get(&last).map_or(&[][..], |claim| &claim.neighbours) {
-                if !self.claims(*next, last) || !self.modern.contains(next) {
+                if !self.claims(*next, last) || !is_fit(*next) {
                     continue;
                 }
                 if *next == to {
@@ -99,13 +100,21 @@ impl Node {
         if !is_fit || self.routes.failed.contains_key(&to) {
             return None;
         }
-        let linked: Vec<PeerId> = self.people.keys().copied().filter(|peer| self.link_to(*peer).is_some()).collect();
-        let way = self.routes.find(self.me, &linked, to)?;
+        let way = self.routes.find(self.me, &self.linked(), to, |hop| self.routes.modern.contains(&hop))?;
         let first = *way.first()?;
         frame.version = 2;
         frame.route = Some(way);
         self.routes.unconfirmed.entry(to).or_insert(now);
         Some(first)
+    }
+
+    fn linked(&self) -> Vec<PeerId> {
+        self.people.keys().copied().filter(|peer| self.link_to(*peer).is_some()).collect()
+    }
+
+    /// Who is between this node and somebody, as those on the way say; nobody when there is a link.
+    pub(super) fn way_to(&self, to: PeerId) -> Option<Vec<PeerId>> {
+        if self.link_to(to).is_some() { Some(Vec::new()) } else { self.routes.find(self.me, &self.linked(), to, |_| true) }
     }
 }
 
@@ -134,17 +143,18 @@ mod tests {
         let edges = [(0, 1), (1, 2), (2, 3), (3, 9), (1, 4), (4, 9)];
         let mut routes = claimed(&edges, 1);
         let linked = [peer(1)];
-        assert_eq!(routes.find(peer(0), &linked, peer(9)), Some(vec![peer(1), peer(4)]));
+        let find = |routes: &Routes, to: u8| routes.find(peer(0), &linked, peer(to), |hop| routes.modern.contains(&hop));
+        assert_eq!(find(&routes, 9), Some(vec![peer(1), peer(4)]));
         // One end does not say so any more: the longer way.
         routes.claimed(peer(4), vec![peer(1)], 2);
-        assert_eq!(routes.find(peer(0), &linked, peer(9)), Some([1, 2, 3].map(peer).to_vec()));
+        assert_eq!(find(&routes, 9), Some([1, 2, 3].map(peer).to_vec()));
         // Who was never heard in version 2 reads no way.
         routes.modern.remove(&peer(3));
-        assert_eq!(routes.find(peer(0), &linked, peer(9)), None);
-        assert_eq!(claimed(&[(1, 2), (2, 9)], 1).find(peer(0), &linked, peer(9)), None, "the first hop does not say that it is linked");
+        assert_eq!(find(&routes, 9), None);
+        assert_eq!(find(&claimed(&[(1, 2), (2, 9)], 1), 9), None, "the first hop does not say that it is linked");
         let long: Vec<(u8, u8)> = (0..7).map(|n| (n, n + 1)).collect();
-        assert_eq!(claimed(&long, 1).find(peer(0), &linked, peer(5)).map(|way| way.len()), Some(4));
-        assert_eq!(claimed(&long, 1).find(peer(0), &linked, peer(6)), None, "too far");
+        assert_eq!(find(&claimed(&long, 1), 5).map(|way| way.len()), Some(4));
+        assert_eq!(find(&claimed(&long, 1), 6), None, "too far");
     }
 
     #[test]

@@ -499,3 +499,49 @@ fn a_way_is_chosen_over_those_who_say_that_they_are_linked_and_flooded_when_nobo
     }
     assert!(seen.iter().any(|(link, version, route)| (*link, *version, route.is_none()) == (52, 1, true)), "{seen:?}");
 }
+
+#[test]
+fn how_far_somebody_is_and_that_they_do_not_answer() {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    air.wire(0, 1);
+    air.wire(1, 2);
+    air.run(3_000);
+    let (ben, cleo) = (air.me(1), air.me(2));
+    for whom in [ben, cleo] {
+        let now = air.now;
+        assert!(air.nodes[0].ping(whom, now));
+    }
+    air.run(1_000);
+    let far = |air: &Air, whom| {
+        air.events[0].iter().find_map(|event| match event {
+            Event::Pong { from, hops, way, millis } if *from == whom && *millis < 1_000 => Some((*hops, way.clone())),
+            _ => None,
+        })
+    };
+    // A Fog node says nothing of its neighbours: who is between is not known.
+    assert_eq!((far(&air, ben), far(&air, cleo)), (Some((1, Some(Vec::new()))), Some((2, None))));
+    air.cut(1, 2);
+    let now = air.now;
+    assert!(air.nodes[0].ping(cleo, now) && !air.nodes[0].ping(PeerId([9; 8]), now));
+    air.run(12_000);
+    assert!(air.events[0].contains(&Event::NoPong(cleo)));
+}
+
+#[test]
+fn a_file_for_everybody_reaches_everybody() {
+    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    air.wire(0, 1);
+    air.wire(1, 2);
+    air.run(3_000);
+    let content = [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![7; 20_000]].concat();
+    let file = FilePacket { name: "map.png".to_owned(), mime: "image/png".to_owned(), content };
+    let now = air.now;
+    air.nodes[0].give_to_all(&file, now).unwrap();
+    air.run(10_000);
+    for n in [1, 2] {
+        let got = air.events[n].iter().filter(|event| matches!(event, Event::File { id: None, file: got, .. } if *got == file)).count();
+        assert_eq!(got, 1, "{n}");
+    }
+    let large = FilePacket { content: vec![0; (100 << 10) + 1], ..file };
+    assert_eq!(air.nodes[0].give_to_all(&large, now), Err(SayError::TooLong));
+}

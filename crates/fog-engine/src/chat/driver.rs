@@ -44,9 +44,9 @@ pub(crate) enum Order {
         mid: String,
         text: String,
     },
-    /// A file to one person.
+    /// A file to one person, or to everybody.
     Give {
-        to: PeerId,
+        to: Option<PeerId>,
         mid: String,
         file: FilePacket,
     },
@@ -60,6 +60,8 @@ pub(crate) enum Order {
         from: PeerId,
         mid: String,
     },
+    /// How far away somebody is.
+    Ping(PeerId),
     /// Nobody wants what waits for somebody any more.
     Forget(PeerId),
     /// Somebody shall prove a key that was scanned.
@@ -439,7 +441,20 @@ impl Running {
         let (refused, to, mid) = match order {
             Order::Say(text) => return drop(self.node.say_to_all(&text, now)),
             Order::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
-            Order::Give { to, mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
+            Order::Give { to: Some(to), mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
+            Order::Give { to: None, file, .. } => {
+                if let Err(error) = self.node.give_to_all(&file, now) {
+                    tracing::warn!(%error, "a file was not given");
+                }
+                return;
+            }
+            Order::Ping(whom) => {
+                if !self.node.ping(whom, now) {
+                    let listener = self.to.clone();
+                    tokio::spawn(async move { listener.say(ChatNews::Event(Event::NoPong(whom))).await });
+                }
+                return;
+            }
             Order::Took { from, mid } => return self.node.took(from, mid, now),
             Order::Saw { from, mid } => return self.node.saw(from, mid, now),
             Order::Forget(peer) => return self.node.forget_outbox(peer),

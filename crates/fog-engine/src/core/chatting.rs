@@ -175,8 +175,11 @@ impl Core {
 
     pub(super) fn chat_give(&mut self, to: &str, name: String, base64: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
-        let thread = self.resolve(to)?;
-        let to = PeerId::parse(&thread).ok_or_else(|| refuse(ErrorKind::Unsupported, "files go to one person; nothing was sent"))?;
+        let thread = self.thread_of(to)?;
+        let to = PeerId::parse(&thread);
+        if to.is_none() && !thread.is_empty() {
+            return Err(refuse(ErrorKind::Unsupported, "files go to one person or to everybody, not to a group; nothing was sent"));
+        }
         if base64.len() > MAX_FILE * 4 / 3 + 8 {
             return Err(refuse(ErrorKind::BadInput, format!("a file has at most {} KiB over Bluetooth; nothing was sent", MAX_FILE >> 10)));
         }
@@ -189,11 +192,14 @@ impl Core {
         }
         let mime = mime_of(&name, &content).to_owned();
         let file = FilePacket { name, mime, content };
-        self.remember(&thread, true).map_err(to_api)?;
+        if to.is_some() {
+            self.remember(&thread, true).map_err(to_api)?;
+        }
         // Receipts name a file by an id that the protocol makes of its name.
-        let id = self.chat.me.map(|me| file.media_id(me.peer(), to)).unwrap_or_default();
+        let id = self.chat.me.zip(to).map(|(me, to)| file.media_id(me.peer(), to)).unwrap_or_default();
         let mid = format!("{id}#{}", new_mid());
-        let message = self.store_mine(&thread, file.safe_name(), Some(&file), MessageState::Queued, &mid)?;
+        let state = if to.is_some() { MessageState::Queued } else { MessageState::Sent };
+        let message = self.store_mine(&thread, file.safe_name(), Some(&file), state, &mid)?;
         self.order_or_fail(&thread, &mid.clone(), Order::Give { to, mid, file })?;
         Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
     }
@@ -271,6 +277,9 @@ impl Core {
         .map_err(to_api)?;
         if let (Some(peer), PersonChange::Favourite(on), Some(driver)) = (PeerId::parse(&id), change, &self.chat.driver) {
             driver.order(Order::Favour(peer, on));
+            // As the apps tell each other; it is no message, and nothing is lost when it does not arrive.
+            let sign = if on { "[FAVORITED]:" } else { "[UNFAVORITED]:" };
+            driver.order(Order::Tell { to: peer, mid: new_mid(), text: sign.to_owned() });
         }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
             // What waits for them is not sent, now or after a start.
@@ -381,7 +390,7 @@ impl Core {
             C::NoFavourite(who) => self.mark(&who, PersonChange::Favourite(false), "is no favourite any more"),
             C::Help => note(COMMANDS.map(|(usage, what)| format!("{usage}: {what}")).join("\n")),
             C::Group(verb) => self.group_command(to, verb),
-            C::Ping(_) | C::Trace(_) => Err(refuse(ErrorKind::Unsupported, "this command is not built yet; nothing was sent")),
+            C::Ping(_) | C::Trace(_) => Err(refuse(ErrorKind::Bug, "this is answered elsewhere")),
         }
     }
 

@@ -21,6 +21,8 @@ use crate::sensing::SensorOrder;
 use crate::submit::{self, Prepared, Wish};
 use crate::views::{self};
 
+use super::pinging::is_ping;
+
 impl Core {
     pub(super) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let reply = match command {
@@ -42,6 +44,7 @@ impl Core {
                 }
                 made
             }
+            Command::ChatSay { text, .. } if is_ping(&text) => return self.chat_ping(&text, answer),
             Command::PlanJob { id } => return self.plan_job(id, answer),
             Command::Plan { job_file, folder, grid } => return self.plan(&job_file, std::path::Path::new(&folder), grid, answer),
             Command::SubmitExample { name, grid, deadline_seconds } => {

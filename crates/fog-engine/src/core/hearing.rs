@@ -208,14 +208,13 @@ impl Core {
         let (Some(vault), Some(driver)) = (&self.chat.vault, &self.chat.driver) else { return Ok(false) };
         let Some(body) = vault.open_value::<Body>(&row.thread, &row.sealed) else { return Ok(false) };
         let mid = row.mid.clone();
-        let Some(to) = PeerId::parse(&row.thread) else {
-            return Ok(match group_id(&row.thread) {
-                Some(group) => driver.order(Order::SayInGroup { group, mid, text: body.text }),
-                None => driver.order(Order::Say(body.text)),
-            });
-        };
+        let to = PeerId::parse(&row.thread);
         Ok(match body.file {
-            None => driver.order(Order::Tell { to, mid, text: body.text }),
+            None => driver.order(match (to, group_id(&row.thread)) {
+                (Some(to), _) => Order::Tell { to, mid, text: body.text },
+                (None, Some(group)) => Order::SayInGroup { group, mid, text: body.text },
+                (None, None) => Order::Say(body.text),
+            }),
             Some(file) => match self.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed)) {
                 Some(content) => driver.order(Order::Give { to, mid, file: FilePacket { name: file.name, mime: file.mime, content } }),
                 None => false,
@@ -229,6 +228,7 @@ impl Core {
             known.view.has_session = false;
         }
         self.chat.linked.clear();
+        self.chat.pings.clear();
         self.chat.radio = fog_api::RadioView::default();
         (self.chat.letters, self.chat.bundles) = (0, 0);
         self.chat.clock_off = None;
@@ -421,6 +421,8 @@ impl Core {
             Event::GroupText { group, from, nickname, text, at, id } => self.heard_in_group(group, from, &nickname, text, at, id)?,
             Event::Invited { group, name, from } => self.invited(group, &name, from),
             Event::Delivery { to, id, state } => self.got_further(&to.to_string(), &id, state_of(state))?,
+            Event::Pong { from, hops, millis, way } => self.pinged(from, Some((hops, millis, way))),
+            Event::NoPong(whom) => self.pinged(whom, None),
             Event::Verified(peer) => self.change_person(&peer.to_string(), |person| person.is_verified = true)?,
             Event::ClockOff(millis) => {
                 self.chat.clock_off = (millis != 0).then_some(millis);

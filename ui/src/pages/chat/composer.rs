@@ -124,7 +124,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
             </Show>
             <p class="meta room-left" id="chat-room-left">{room}</p>
             <div class="row tight">
-                {(!is_room && !is_group).then(|| view! { <Attach takes_files give /> <Voice takes_files give /> })}
+                {(!is_group).then(|| view! { <Attach takes_files give /> <Voice takes_files give /> })}
                 <textarea id="chat-text" class="grow" rows="1" placeholder=placeholder aria-label=placeholder aria-describedby="chat-room-left" autocomplete="off"
                     node_ref=field prop:value=move || text.get() on:input=move |event| write(event_target_value(&event)) on:keydown=key></textarea>
                 <button id="chat-send" class="primary" aria-label=move || t("chat-send") disabled=move || is_busy.get() || text.with(|text| text.trim().is_empty())

@@ -1,0 +1,81 @@
+//! Chat: how far away somebody is, and who is between. The answer takes up to ten seconds.
+
+use fog_api::{ApiError, Reply};
+use fog_bitchat::{Command, PeerId};
+use fog_types::ErrorKind;
+use tokio::sync::oneshot;
+
+use super::Core;
+use super::chatting::refuse;
+use crate::chat::Order;
+
+/// Questions that wait for an answer at once; the node takes no more either.
+const MAX_ASKED: usize = 16;
+
+fn asked(text: &str) -> Option<(String, bool)> {
+    match Command::parse(text.trim())? {
+        Ok(Command::Ping(who)) => Some((who, false)),
+        Ok(Command::Trace(who)) => Some((who, true)),
+        _ => None,
+    }
+}
+
+/// Whether a line asks how far away somebody is.
+pub(super) fn is_ping(text: &str) -> bool {
+    asked(text).is_some()
+}
+
+impl Core {
+    pub(super) fn chat_ping(&mut self, text: &str, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let whom = match self.ping(text) {
+            Ok(whom) => whom,
+            // Whoever asked may be gone.
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let is_trace = asked(text).is_some_and(|(_, is_trace)| is_trace);
+        self.chat.pings.push((whom, is_trace, answer));
+    }
+
+    fn ping(&mut self, text: &str) -> Result<PeerId, ApiError> {
+        self.needs_chat()?;
+        self.chat.pings.retain(|(_, _, answer)| !answer.is_closed());
+        let (who, _) = asked(text).ok_or_else(|| refuse(ErrorKind::Bug, "no question"))?;
+        let whom = PeerId::parse(&self.resolve(&who)?).ok_or_else(|| refuse(ErrorKind::BadInput, "a group is not at one place; say who"))?;
+        if self.chat.pings.len() >= MAX_ASKED {
+            return Err(refuse(ErrorKind::Conflict, "too many are asked already; try again in ten seconds"));
+        }
+        self.order(Order::Ping(whom))?;
+        Ok(whom)
+    }
+
+    /// Somebody answered, or did not.
+    pub(super) fn pinged(&mut self, whom: PeerId, found: Option<(u8, u64, Option<Vec<PeerId>>)>) {
+        let name = self.name_of(whom);
+        let (theirs, others) = std::mem::take(&mut self.chat.pings).into_iter().partition(|(asked, _, _)| *asked == whom);
+        self.chat.pings = others;
+        let theirs: Vec<(PeerId, bool, oneshot::Sender<_>)> = theirs;
+        for (_, is_trace, answer) in theirs {
+            let reply = match &found {
+                None => Err(refuse(ErrorKind::NotFound, format!("{name} does not answer; they may be out of reach, or their app does not know the question"))),
+                Some((hops, millis, way)) => {
+                    let far = if *hops == 1 { "right here".to_owned() } else { format!("{hops} hops away") };
+                    let way = match way {
+                        _ if !is_trace => String::new(),
+                        Some(way) => {
+                            let names = std::iter::once("you".to_owned()).chain(way.iter().map(|hop| self.name_of(*hop))).chain([name.clone()]);
+                            format!("; the way: {}", names.collect::<Vec<_>>().join(" → "))
+                        }
+                        None => "; who is between does not say so".to_owned(),
+                    };
+                    Ok(Reply::ChatSaid { messages: Vec::new(), note: format!("{name} is {far}: {millis} ms there and back{way}") })
+                }
+            };
+            let _ = answer.send(reply);
+        }
+    }
+
+    fn name_of(&self, peer: PeerId) -> String {
+        let id = peer.to_string();
+        self.chat.people.get(&id).map_or(id, |known| known.view.nickname.clone())
+    }
+}

@@ -173,6 +173,35 @@ fn somebody_is_verified_blocked_and_marked() {
 }
 
 #[test]
+fn how_far_somebody_is_and_a_picture_for_everybody() {
+    let (anna, ben, cleo) = (person("anna"), person("ben"), person("cleo"));
+    anna.invite(&[&ben]).unwrap();
+    // Cleo is in another group with Ben: what Anna and Cleo say to each other goes through him.
+    let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    ok(&cleo, &["network", "join", &text]);
+    assert_eq!(sees(&anna, "ben")["link"], "network");
+    assert_eq!(sees(&anna, "cleo")["link"], "relayed");
+    let near = ok(&anna, &["chat", "send", "/ping ben"]);
+    assert!(near.contains("right here"), "{near}");
+    let far = ok(&anna, &["chat", "send", "/trace cleo"]);
+    assert!(far.contains("2 hops away"), "{far}");
+    // Twelve thousand bytes, which are cut on the way.
+    let picture = anna.scratch().join("map.png");
+    std::fs::write(&picture, [b"\x89PNG\r\n\x1a\n".as_slice(), &[7; 12_000]].concat()).unwrap();
+    ok(&anna, &["chat", "send", "--file", &picture.to_string_lossy()]);
+    for other in [&ben, &cleo] {
+        let came = wait_for("the picture", PATIENCE, || log(other, &[]).into_iter().find(|message| message["file"]["name"] == "map.png")).unwrap();
+        assert_eq!(came["file"]["size"], 12_008);
+    }
+    // A favourite is told so, as the apps do; no text is shown for it.
+    ok(&anna, &["chat", "send", "/fav cleo"]);
+    ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "60", "hi"]);
+    assert_eq!(texts(&cleo, &["--to", "anna"]), ["hi"]);
+    let nobody = anna.fog(&["chat", "send", "/ping dora"]).unwrap();
+    assert!(!nobody.status.success());
+}
+
+#[test]
 fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     let (mut anna, ben) = (person("anna"), person("ben"));
     anna.invite(&[&ben]).unwrap();

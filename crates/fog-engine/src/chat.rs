@@ -90,6 +90,14 @@ pub(crate) struct Linked {
     pub(crate) links: VecDeque<Weak<Notify>>,
 }
 
+/// Somebody who asked how far away a person is.
+pub(crate) struct Asker {
+    pub(crate) whom: PeerId,
+    /// They want to know the way as well.
+    pub(crate) is_trace: bool,
+    pub(crate) answer: oneshot::Sender<Result<Reply, ApiError>>,
+}
+
 #[derive(Default)]
 pub(crate) struct Chat {
     pub(crate) vault: Option<Vault>,
@@ -101,8 +109,8 @@ pub(crate) struct Chat {
     pub(crate) groups: Vec<fog_bitchat::Group>,
     /// Names of groups that this device is not in any more, by id.
     pub(crate) left: BTreeMap<String, String>,
-    /// Who waits to hear how far away somebody is; with the way there, if they want that.
-    pub(crate) pings: Vec<(PeerId, bool, oneshot::Sender<Result<Reply, ApiError>>)>,
+    /// Who waits to hear how far away somebody is.
+    pub(crate) pings: Vec<Asker>,
     pub(crate) radio: RadioView,
     /// Letters that are carried for others.
     pub(crate) letters: u32,

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Core;
 use super::chatting::refuse;
-use crate::chat::Order;
+use crate::chat::{Asker, Order};
 
 /// Questions that wait for an answer at once; the node takes no more either.
 const MAX_ASKED: usize = 16;
@@ -33,12 +33,12 @@ impl Core {
             Err(error) => return drop(answer.send(Err(error))),
         };
         let is_trace = asked(text).is_some_and(|(_, is_trace)| is_trace);
-        self.chat.pings.push((whom, is_trace, answer));
+        self.chat.pings.push(Asker { whom, is_trace, answer });
     }
 
     fn ping(&mut self, text: &str) -> Result<PeerId, ApiError> {
         self.needs_chat()?;
-        self.chat.pings.retain(|(_, _, answer)| !answer.is_closed());
+        self.chat.pings.retain(|asker| !asker.answer.is_closed());
         let (who, _) = asked(text).ok_or_else(|| refuse(ErrorKind::Bug, "no question"))?;
         let whom = PeerId::parse(&self.resolve(&who)?).ok_or_else(|| refuse(ErrorKind::BadInput, "a group is not at one place; say who"))?;
         if self.chat.pings.len() >= MAX_ASKED {
@@ -51,10 +51,9 @@ impl Core {
     /// Somebody answered, or did not.
     pub(super) fn pinged(&mut self, whom: PeerId, found: Option<(u8, u64, Option<Vec<PeerId>>)>) {
         let name = self.name_of(whom);
-        let (theirs, others) = std::mem::take(&mut self.chat.pings).into_iter().partition(|(asked, _, _)| *asked == whom);
+        let (theirs, others): (Vec<Asker>, Vec<Asker>) = std::mem::take(&mut self.chat.pings).into_iter().partition(|asker| asker.whom == whom);
         self.chat.pings = others;
-        let theirs: Vec<(PeerId, bool, oneshot::Sender<_>)> = theirs;
-        for (_, is_trace, answer) in theirs {
+        for Asker { is_trace, answer, .. } in theirs {
             let reply = match &found {
                 None => Err(refuse(ErrorKind::NotFound, format!("{name} does not answer; they may be out of reach, or their app does not know the question"))),
                 Some((hops, millis, way)) => {

@@ -181,6 +181,7 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
     ok(&cleo, &["network", "join", &text]);
     assert_eq!(sees(&anna, "ben")["link"], "network");
     assert_eq!(sees(&anna, "cleo")["link"], "relayed");
+    assert_eq!(sees(&cleo, "anna")["link"], "relayed");
     let near = ok(&anna, &["chat", "send", "/ping ben"]);
     assert!(near.contains("right here"), "{near}");
     let far = ok(&anna, &["chat", "send", "/trace cleo"]);

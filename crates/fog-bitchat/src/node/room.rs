@@ -26,8 +26,9 @@ const AHEAD: u64 = 600_000;
 pub(super) const MAX_FILE: usize = 100 << 10;
 /// Longest text that is taken: more than anybody types, and five hundred of them are kept.
 const MAX_TEXT: usize = 16 << 10;
-/// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, one-time keys.
+/// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, files and one-time keys.
 const ASKED_FOR: u64 = 1 | 1 << 1 | 1 << 10;
+const FILES: u64 = 1 << 7;
 const OFFERS: u64 = 1 << 9;
 /// Requests of one link that are answered in half a minute.
 const ANSWERS: usize = 8;
@@ -145,8 +146,9 @@ impl Node {
     pub(super) fn ask_what_is_missing(&mut self, now: u64) {
         self.ask_for(ASKED_FOR, now);
         self.asked = self.asked.wrapping_add(1);
-        if self.asked % 4 == 1 && self.config.capabilities.has(Capabilities::PREKEYS) {
-            self.ask_for(OFFERS, now);
+        if self.asked % 4 == 1 {
+            let offers = if self.config.capabilities.has(Capabilities::PREKEYS) { OFFERS } else { 0 };
+            self.ask_for(FILES | offers, now);
         }
     }
 

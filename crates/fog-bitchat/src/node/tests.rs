@@ -529,7 +529,7 @@ fn how_far_somebody_is_and_that_they_do_not_answer() {
 
 #[test]
 fn a_file_for_everybody_reaches_everybody() {
-    let mut air = Air::new(&["anna", "ben", "cleo"]);
+    let mut air = Air::new(&["anna", "ben", "cleo", "dora"]);
     air.wire(0, 1);
     air.wire(1, 2);
     air.run(3_000);
@@ -538,7 +538,11 @@ fn a_file_for_everybody_reaches_everybody() {
     let now = air.now;
     air.nodes[0].give_to_all(&file, now).unwrap();
     air.run(10_000);
-    for n in [1, 2] {
+    // Who comes a minute later gets it from a neighbour.
+    air.run(50_000);
+    air.wire(2, 3);
+    air.run(70_000);
+    for n in [1, 2, 3] {
         let got = air.events[n].iter().filter(|event| matches!(event, Event::File { id: None, file: got, .. } if *got == file)).count();
         assert_eq!(got, 1, "{n}");
     }

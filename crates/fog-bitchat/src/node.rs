@@ -331,7 +331,8 @@ impl Node {
     pub fn handle_clock_set(&mut self, now: u64) {
         self.next_announce = self.next_announce.min(now);
         self.next_sync = self.next_sync.min(now);
-        self.mail.handle_clock_set(now);
+        self.mail.keys.handle_clock_set(now);
+        self.asked_how_far.iter_mut().for_each(|asked| asked.handle_clock_set(now));
         self.next_housekeeping = now;
         self.links.values_mut().for_each(|link| link.handle_clock_set(now));
         for waiting in &mut self.waiting {

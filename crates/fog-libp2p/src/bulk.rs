@@ -54,6 +54,8 @@ struct State {
     /// Connections that are open, to be cut when the node or the network goes.
     open: BTreeMap<u64, (PeerId, std::net::TcpStream)>,
     next: u64,
+    /// The network was left: what still says goodbye opens no new way.
+    is_closed: bool,
 }
 
 impl Bulk {
@@ -69,6 +71,9 @@ impl Bulk {
     pub(crate) fn set_way(&self, peer: PeerId, way: Option<IpAddr>) {
         let way = way.filter(|ip| !is_link_local(*ip));
         let mut state = self.state();
+        if state.is_closed {
+            return;
+        }
         let before = match way {
             Some(ip) => state.ways.insert(peer, ip),
             None => state.ways.remove(&peer),
@@ -82,6 +87,7 @@ impl Bulk {
     /// The network is left.
     pub(crate) fn close(&self) {
         let mut state = self.state();
+        state.is_closed = true;
         state.ways.clear();
         state.cut(|_| true);
     }
@@ -288,6 +294,10 @@ mod tests {
         bulk.set_way(peer, None);
         assert_eq!(plain.read(&mut read).await.unwrap_or(0), 0);
         assert_eq!(right.read(&mut read).await.unwrap_or(0), 0);
+        // Once the network is left there is no new way.
+        bulk.close();
+        bulk.set_way(peer, Some(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(bulk.way(&peer), None);
     }
 
     #[tokio::test]

@@ -49,12 +49,6 @@ pub(super) struct Mail {
     pub(super) version: u64,
 }
 
-impl Mail {
-    pub(super) fn handle_clock_set(&mut self, now: u64) {
-        self.keys.handle_clock_set(now);
-    }
-}
-
 impl Node {
     /// Whose letters are carried before those of others.
     pub fn set_favourite(&mut self, peer: PeerId, is_favourite: bool) {

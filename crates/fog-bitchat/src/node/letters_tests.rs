@@ -112,14 +112,25 @@ fn used_keys_are_replaced_before_there_are_none() {
     let now = air.now;
     air.nodes[BEN].use_prekey(sixth, now);
     air.run(2_000);
+    assert_eq!(offered(&mut air), first, "not more often than each minute");
+    air.run(60_000);
     let second = offered(&mut air);
     assert_eq!((second.len(), second.intersection(&first).count()), (8, 2));
-    // Nobody can offer keys in another's name, or offer old ones anew.
+    // Nobody can offer keys in another's name.
     let stranger = identity(9);
     let forged = crate::Prekeys::offer(&stranger, vec![(1, [7; 32])], air.now + 1_000);
     let frame = Frame::new(Kind::PREKEYS, air.me(BEN), air.now, forged.encode().unwrap()).signed(&stranger);
     air.nodes[ANNA].handle_bytes(LinkId(BEN as u64), &frame.encode(), air.now);
     assert_eq!(offered(&mut air), second);
+    // Who uses them up without end fills nothing.
+    for minute in 0..100 {
+        let now = air.now + minute * 60_000;
+        air.nodes[BEN].offer_prekeys(now);
+        for id in air.nodes[BEN].mail.keys.ids() {
+            air.nodes[BEN].use_prekey(id, now);
+        }
+    }
+    assert!(air.nodes[BEN].mail.keys.ids().len() <= 256 + 8);
 }
 
 #[test]

@@ -165,9 +165,9 @@ impl Node {
         if let Some(link) = self.link_to(peer) {
             return self.send_on(link, frame, now);
         }
-        let mut routed = frame.clone();
-        match self.choose_way(peer, &mut routed, now).and_then(|first| self.link_to(first)) {
-            Some(link) => self.send_on(link, &routed, now),
+        let way = self.choose_way(peer, frame, now);
+        match way.as_ref().and_then(|way| self.link_to(*way.first()?)) {
+            Some(link) => self.send_on(link, &Frame { version: 2, route: way, ..frame.clone() }, now),
             None => self.send_everywhere(frame, now),
         }
     }

@@ -19,6 +19,12 @@ pub(super) struct Asked {
     at: u64,
 }
 
+impl Asked {
+    pub(super) fn handle_clock_set(&mut self, now: u64) {
+        self.at = self.at.min(now);
+    }
+}
+
 impl Node {
     /// Asks how far away somebody is: [`Event::Pong`] or [`Event::NoPong`] comes within ten seconds. `false` when they
     /// are not here, or too many are asked.

@@ -7,6 +7,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::Node;
+use super::room::is_in_time;
 use crate::bytes::Reader;
 use crate::courier::{MAX_PREKEYS, Prekeys};
 use crate::frame::{Frame, Kind, Raw};
@@ -17,6 +18,9 @@ const MAX_BUNDLES: usize = 200;
 const BUNDLE_LIFE: u64 = 7 * 86_400_000;
 /// Milliseconds between two offers.
 const OFFER_EVERY: u64 = 3_600_000;
+/// The same when keys were used up. Anybody can use them up; they cannot make this node speak, or keep keys, without end.
+const OFFER_SOON: u64 = 60_000;
+const MAX_OWN: usize = 256;
 /// With fewer that nobody has used there are new ones.
 const FEW: usize = 3;
 /// An offer is made anew after so many milliseconds, that nobody takes it for an old one.
@@ -38,6 +42,7 @@ pub(super) struct OneTimeKeys {
     /// What is offered now, and when it is said next.
     offer: Option<Prekeys>,
     next_offer: u64,
+    offered: u64,
     bundles: BTreeMap<PeerId, Prekeys>,
 }
 
@@ -47,7 +52,7 @@ pub(super) const BUNDLE: u8 = 3;
 
 impl OneTimeKeys {
     pub(super) fn handle_clock_set(&mut self, now: u64) {
-        self.next_offer = self.next_offer.min(now);
+        (self.next_offer, self.offered) = (self.next_offer.min(now), self.offered.min(now));
     }
 
     /// What is to be written down, each part with what it is.
@@ -60,6 +65,11 @@ impl OneTimeKeys {
             (OWN_KEY, out)
         });
         own.chain(self.bundles.values().filter_map(|bundle| Some((BUNDLE, bundle.encode().ok()?))))
+    }
+
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.own.keys().copied().collect()
     }
 
     pub(super) fn restore(&mut self, what: u8, part: &[u8], now: u64) {
@@ -99,9 +109,15 @@ impl Node {
         if now < self.mail.keys.next_offer {
             return;
         }
-        self.mail.keys.next_offer = now + OFFER_EVERY;
+        (self.mail.keys.next_offer, self.mail.keys.offered) = (now + OFFER_EVERY, now);
         let before = self.mail.keys.own.len();
         self.mail.keys.own.retain(|_, key| key.is_alive(now));
+        while self.mail.keys.own.len() > MAX_OWN {
+            // Those that were used first.
+            let used = self.mail.keys.own.iter().filter_map(|(id, key)| Some((key.used?, *id))).min();
+            let Some((_, id)) = used else { break };
+            self.mail.keys.own.remove(&id);
+        }
         let unused = |node: &Self| node.mail.keys.own.values().filter(|key| key.used.is_none()).count();
         let is_short = unused(self) < FEW;
         while is_short && unused(self) < MAX_PREKEYS {
@@ -130,7 +146,7 @@ impl Node {
         key.used = Some(now);
         self.mail.version += 1;
         if self.mail.keys.own.values().filter(|key| key.used.is_none()).count() < FEW {
-            self.mail.keys.next_offer = now;
+            self.mail.keys.next_offer = self.mail.keys.next_offer.min(self.mail.keys.offered + OFFER_SOON);
         }
     }
 
@@ -151,7 +167,7 @@ impl Node {
         let Ok(bundle) = Prekeys::decode(frame.payload()) else { return false };
         // Of somebody who is away too, if they are known: their neighbours say it again.
         let is_theirs = bundle.peer() == frame.sender && self.keys_of(frame.sender).is_some_and(|known| bundle.is_by(&known.signing) && frame.is_by(&known));
-        if !is_theirs || !frame.is_broadcast() || now.abs_diff(bundle.made) > BUNDLE_LIFE {
+        if !is_theirs || !frame.is_broadcast() || !is_in_time(frame, now) || now.abs_diff(bundle.made) > BUNDLE_LIFE {
             return false;
         }
         self.kept.add(raw, now);

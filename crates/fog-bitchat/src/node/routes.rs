@@ -93,19 +93,16 @@ impl Routes {
 }
 
 impl Node {
-    /// Chooses a way for a packet of this node to somebody who is not linked, if one is known; gives its first hop.
-    /// Only packets that are not signed: the way would be part of what is.
-    pub(super) fn choose_way(&mut self, to: PeerId, frame: &mut Frame, now: u64) -> Option<PeerId> {
+    /// A way for a packet of this node to somebody who is not linked, if one is known. Only for packets that are not
+    /// signed: the way would be part of what is.
+    pub(super) fn choose_way(&mut self, to: PeerId, frame: &Frame, now: u64) -> Option<Vec<PeerId>> {
         let is_fit = frame.sender == self.me && frame.signature.is_none() && matches!(frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED);
         if !is_fit || self.routes.failed.contains_key(&to) {
             return None;
         }
         let way = self.routes.find(self.me, &self.linked(), to, |hop| self.routes.modern.contains(&hop))?;
-        let first = *way.first()?;
-        frame.version = 2;
-        frame.route = Some(way);
         self.routes.unconfirmed.entry(to).or_insert(now);
-        Some(first)
+        Some(way)
     }
 
     fn linked(&self) -> Vec<PeerId> {

@@ -27,25 +27,23 @@ pub(super) fn is_ping(text: &str) -> bool {
 
 impl Core {
     pub(super) fn chat_ping(&mut self, text: &str, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let whom = match self.ping(text) {
-            Ok(whom) => whom,
+        match self.ping(text) {
+            Ok((whom, is_trace)) => self.chat.pings.push(Asker { whom, is_trace, answer }),
             // Whoever asked may be gone.
-            Err(error) => return drop(answer.send(Err(error))),
-        };
-        let is_trace = asked(text).is_some_and(|(_, is_trace)| is_trace);
-        self.chat.pings.push(Asker { whom, is_trace, answer });
+            Err(error) => drop(answer.send(Err(error))),
+        }
     }
 
-    fn ping(&mut self, text: &str) -> Result<PeerId, ApiError> {
+    fn ping(&mut self, text: &str) -> Result<(PeerId, bool), ApiError> {
         self.needs_chat()?;
         self.chat.pings.retain(|asker| !asker.answer.is_closed());
-        let (who, _) = asked(text).ok_or_else(|| refuse(ErrorKind::Bug, "no question"))?;
+        let (who, is_trace) = asked(text).ok_or_else(|| refuse(ErrorKind::Bug, "no question"))?;
         let whom = PeerId::parse(&self.resolve(&who)?).ok_or_else(|| refuse(ErrorKind::BadInput, "a group is not at one place; say who"))?;
         if self.chat.pings.len() >= MAX_ASKED {
             return Err(refuse(ErrorKind::Conflict, "too many are asked already; try again in ten seconds"));
         }
         self.order(Order::Ping(whom))?;
-        Ok(whom)
+        Ok((whom, is_trace))
     }
 
     /// Somebody answered, or did not.

@@ -18,8 +18,11 @@ impl PeerId {
     /// Of somebody with this Noise key.
     #[must_use]
     pub fn of(noise: &[u8; 32]) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = fingerprint(noise);
-        Self([a, b, c, d, e, f, g, h])
+        Self::of_fingerprint(&fingerprint(noise))
+    }
+
+    pub(crate) fn of_fingerprint([a, b, c, d, e, f, g, h, ..]: &[u8; 32]) -> Self {
+        Self([*a, *b, *c, *d, *e, *f, *g, *h])
     }
 
     /// From 16 hexadecimal digits.

@@ -8,6 +8,7 @@
 //! both verify is sent. What a peer says is bounded everywhere.
 
 mod announce;
+mod board;
 mod bytes;
 mod command;
 mod compress;
@@ -27,8 +28,10 @@ mod session;
 mod sync;
 mod transport;
 mod voice;
+mod vouch;
 
 pub use announce::{Announce, Capabilities};
+pub use board::{MAX_NOTE, MAX_NOTE_LIFE, Note};
 pub use bytes::WireError;
 pub use command::{COMMANDS, Command, CommandError, GroupVerb, hug, slap};
 pub use courier::{Letter, Opened, Prekeys};
@@ -39,9 +42,12 @@ pub use frame::{Frame, FrameError, Kind, MAX_PAYLOAD, MAX_TTL, Raw};
 pub use group::{Group, GroupText, MAX_NAME, Member, member};
 pub use identity::{Identity, PeerId, PeerKeys, fingerprint_text};
 pub use inner::{Inner, MessageText, PeerState, Verification};
-pub use node::{Config, Delivery, Event, GroupError, LinkId, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, Node, Person, SayError, groups_in, pieces};
+pub use node::{
+    BoardError, Config, Delivery, Event, GroupError, LinkId, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, Node, Person, SayError, groups_in, notes_in, pieces,
+};
 pub use qr::{Card, CardError, card};
 pub use relay::{Load, Relay, choose_links, decide};
 pub use session::{SessionError, SessionEvent, Sessions};
 pub use sync::{Filter, SyncRequest, packet_id};
 pub use voice::{VoiceFrame, VoiceKind};
+pub use vouch::Vouch;

@@ -3,6 +3,7 @@
 //! Bytes and time come in through `handle_*`, what is to be sent and what happened come out of `poll_*`. Times
 //! are milliseconds; those on packets count from 1970.
 
+mod board;
 mod fellows;
 mod groups;
 mod letters;
@@ -14,6 +15,7 @@ mod private;
 mod receive;
 mod room;
 mod routes;
+mod vouches;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,6 +30,7 @@ use crate::frame::{Frame, Kind};
 use crate::identity::{Identity, PeerId, PeerKeys};
 use crate::session::Sessions;
 
+pub use board::{BoardError, notes_in};
 pub use groups::{GroupError, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, groups_in};
 pub use links::LinkId;
 pub use people::Person;
@@ -174,6 +177,15 @@ pub enum Event {
     NoPong(PeerId),
     /// Somebody proved the key that was scanned.
     Verified(PeerId),
+    /// A new note on the board.
+    Note(Box<crate::Note>),
+    /// Somebody whom the user verified says whom they verified.
+    Vouched {
+        /// Who.
+        by: PeerId,
+        /// For whose keys.
+        whom: Vec<crate::Vouch>,
+    },
     /// This clock is off by so many milliseconds from those of the others: iPhones ignore what is more than two
     /// minutes off.
     ClockOff(i64),
@@ -212,6 +224,8 @@ pub struct Node {
     mail: letters::Mail,
     fellows: fellows::Fellows,
     groups: groups::Groups,
+    vouches: vouches::Vouches,
+    board: board::Board,
 }
 
 impl Node {
@@ -247,6 +261,8 @@ impl Node {
             mail: letters::Mail::default(),
             fellows: fellows::Fellows::default(),
             groups: groups::Groups::default(),
+            vouches: vouches::Vouches::default(),
+            board: board::Board::default(),
         }
     }
 
@@ -305,6 +321,7 @@ impl Node {
         self.forget_the_silent(now);
         self.routes.handle_timeout(now);
         self.give_up_pings(now);
+        self.tidy_board(now);
         self.try_outbox(now);
         if self.links.is_empty() {
             return;
@@ -312,6 +329,7 @@ impl Node {
         self.hand_out(now);
         self.look_for_fellows(now);
         self.tell_groups(now);
+        self.tell_vouches(now);
         if now >= self.next_announce {
             self.announce(now);
         }

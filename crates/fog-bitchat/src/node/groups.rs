@@ -66,17 +66,11 @@ pub(super) struct Groups {
     version: u64,
 }
 
-fn peer_of(fingerprint: &[u8; 32]) -> PeerId {
-    let mut id = [0; 8];
-    id.copy_from_slice(&fingerprint[..8]);
-    PeerId(id)
-}
-
 impl Member {
     /// Their name in the mesh.
     #[must_use]
     pub fn peer(&self) -> PeerId {
-        peer_of(&self.fingerprint)
+        PeerId::of_fingerprint(&self.fingerprint)
     }
 
     /// Somebody whose keys are known.
@@ -312,7 +306,7 @@ impl Node {
 
     /// A session began: whoever has it may not have heard what was told in the one before.
     pub(super) fn tell_groups_anew(&mut self, peer: PeerId) {
-        self.groups.told.retain(|(_, member), _| peer_of(member) != peer);
+        self.groups.told.retain(|(_, member), _| PeerId::of_fingerprint(member) != peer);
     }
 
     /// Tells members of this node's groups what they have not been told; or begins a session with them.
@@ -329,7 +323,7 @@ impl Node {
         }
         self.groups.tried.retain(|_, at| now.saturating_sub(*at) < AGAIN);
         for (group, member, was_invited) in due {
-            let peer = peer_of(&member);
+            let peer = PeerId::of_fingerprint(&member);
             let Ok(body) = group.encode() else { continue };
             let inner = if was_invited { Inner::GroupUpdate(body) } else { Inner::GroupInvite(body) };
             if self.whisper(peer, &inner, now) {

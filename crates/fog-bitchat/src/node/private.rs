@@ -183,6 +183,7 @@ impl Node {
                 self.whisper(peer, &Inner::State(self.my_state()), now);
                 self.begin_anew_with(peer);
                 self.tell_groups_anew(peer);
+                self.tell_vouches_anew(peer);
                 self.person_changed(peer);
                 for sealed in early {
                     self.open(peer, &sealed, now, now);
@@ -233,6 +234,7 @@ impl Node {
             Inner::State(state) => self.stated(peer, state, now),
             Inner::GroupInvite(body) => self.group_came(peer, &body, true, now),
             Inner::GroupUpdate(body) => self.group_came(peer, &body, false, now),
+            Inner::Vouches(body) => self.vouched(peer, &body, now),
             Inner::Fellow(bytes) => self.fellow_said(peer, bytes),
             Inner::Challenge(question) => {
                 if let Some(answer) = question.answer(&self.identity) {

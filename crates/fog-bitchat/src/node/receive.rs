@@ -115,6 +115,7 @@ impl Node {
             }
             Kind::COURIER if is_for_me => self.letter(frame, now),
             Kind::PREKEYS => self.offered_prekeys(raw, now),
+            Kind::BOARD_POST => self.posted(raw, now),
             Kind::GROUP_MESSAGE => self.said_in_group(raw, now),
             Kind::PING if is_for_me => {
                 self.pinged(frame, link, now);

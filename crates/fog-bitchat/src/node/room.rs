@@ -26,10 +26,12 @@ const AHEAD: u64 = 600_000;
 pub(super) const MAX_FILE: usize = 100 << 10;
 /// Longest text that is taken: more than anybody types, and five hundred of them are kept.
 const MAX_TEXT: usize = 16 << 10;
-/// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, files and one-time keys.
+/// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, files, notes
+/// on the board and one-time keys.
 const ASKED_FOR: u64 = 1 | 1 << 1 | 1 << 10;
 const FILES: u64 = 1 << 7;
 const OFFERS: u64 = 1 << 9;
+const NOTES: u64 = 1 << 8;
 /// Requests of one link that are answered in half a minute.
 const ANSWERS: usize = 8;
 /// Longest text of one packet: what is longer an iPhone does not verify.
@@ -73,6 +75,8 @@ fn is_fresh(frame: &Frame, now: u64) -> bool {
         Kind::ANNOUNCE => ANNOUNCE_LIFE,
         Kind::FILE => FILE_LIFE,
         Kind::PREKEYS => OFFER_LIFE,
+        // The board knows itself what has expired.
+        Kind::BOARD_POST => return true,
         _ => MESSAGE_LIFE,
     };
     now.saturating_sub(frame.timestamp) < life
@@ -142,6 +146,11 @@ impl Node {
         true
     }
 
+    /// Packets that neighbours may ask for, and their names.
+    fn kept_for_others(&self) -> impl Iterator<Item = (&Raw, &[u8; 16])> {
+        self.kept.messages.iter().map(|(raw, id)| (raw, id)).chain(self.board.packets())
+    }
+
     /// Asks each neighbour for what this node has not heard.
     pub(super) fn ask_what_is_missing(&mut self, now: u64) {
         self.ask_for(ASKED_FOR, now);
@@ -149,12 +158,14 @@ impl Node {
         if self.asked % 4 == 1 {
             let offers = if self.config.capabilities.has(Capabilities::PREKEYS) { OFFERS } else { 0 };
             self.ask_for(FILES | offers, now);
+            // By themselves: a filter has no room for all of them.
+            self.ask_for(NOTES, now);
         }
     }
 
     fn ask_for(&mut self, kinds: u64, now: u64) {
         let mut request = SyncRequest { filter: Filter::of(&[]), kinds: Some(kinds), since: None, fragments: Vec::new() };
-        let here = self.kept.messages.iter().filter(|(raw, _)| request.wants(raw.frame.kind) && is_fresh(&raw.frame, now));
+        let here = self.kept_for_others().filter(|(raw, _)| request.wants(raw.frame.kind) && is_fresh(&raw.frame, now));
         request.filter = Filter::of(&here.map(|(_, id)| *id).collect::<Vec<_>>());
         let Ok(payload) = request.encode() else { return };
         let neighbours: Vec<(LinkId, PeerId)> = self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
@@ -185,7 +196,7 @@ impl Node {
             request.wants(raw.frame.kind) && raw.frame.sender != frame.sender && is_fresh(&raw.frame, now) && !is_old && !has(id)
         };
         // Announces first: without them the others cannot be verified.
-        let missing = self.kept.messages.iter().filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
+        let missing = self.kept_for_others().filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
         let (announces, others): (Vec<Raw>, Vec<Raw>) = missing.partition(|raw| raw.frame.kind == Kind::ANNOUNCE);
         let limit = self.limit_of(link);
         for raw in announces.into_iter().chain(others.into_iter().rev()) {

@@ -2,12 +2,16 @@ use super::*;
 use crate::identity::Identity;
 use crate::{Raw, SayError};
 
+#[path = "board_tests.rs"]
+mod board;
 #[path = "fellows_tests.rs"]
 mod fellows;
 #[path = "groups_tests.rs"]
 mod groups;
 #[path = "letters_tests.rs"]
 mod letters;
+#[path = "vouches_tests.rs"]
+mod vouches;
 
 const START: u64 = 1_750_000_000_000;
 

@@ -1,0 +1,79 @@
+//! Vouching: whom this node's user verified is told whom else they verified, and is believed when they tell.
+
+use std::collections::BTreeMap;
+
+use super::{Event, Node};
+use crate::announce::Capabilities;
+use crate::identity::{PeerId, PeerKeys};
+use crate::inner::Inner;
+use crate::vouch::{MAX_LISTED, Vouch, decode, encode};
+
+/// People whom one is told about; the newest ones.
+const MAX_TOLD: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Vouches {
+    /// Whom the user verified, and the turn in which they did.
+    verified: BTreeMap<PeerId, (PeerKeys, u64)>,
+    /// Rises with each change of it.
+    turn: u64,
+    /// In which turn somebody was last told, in the session there is.
+    told: BTreeMap<PeerId, u64>,
+}
+
+impl Node {
+    /// The user verified these keys in person, or no longer holds them for verified.
+    pub fn set_verified(&mut self, keys: PeerKeys, is_verified: bool) {
+        let vouches = &mut self.vouches;
+        vouches.turn += 1;
+        if is_verified {
+            vouches.verified.insert(keys.peer(), (keys, vouches.turn));
+        } else {
+            vouches.verified.remove(&keys.peer());
+        }
+    }
+
+    fn is_verified(&self, peer: PeerId) -> bool {
+        let now = self.people.get(&peer).map(|known| known.keys);
+        now.is_some() && now == self.vouches.verified.get(&peer).map(|(keys, _)| *keys)
+    }
+
+    /// A session began: whoever has it may have lost what was told in the one before.
+    pub(super) fn tell_vouches_anew(&mut self, peer: PeerId) {
+        self.vouches.told.remove(&peer);
+    }
+
+    /// Tells those who were verified, are in a session and understand it. Nobody else: whom somebody met is theirs.
+    pub(super) fn tell_vouches(&mut self, now: u64) {
+        let turn = self.vouches.turn;
+        self.vouches.told.retain(|peer, _| self.people.contains_key(peer));
+        let due = |peer: &PeerId| {
+            let stated = self.people.get(peer).and_then(|known| known.stated).unwrap_or_default();
+            self.vouches.told.get(peer) != Some(&turn) && stated.has(Capabilities::VOUCH) && self.sessions.has(*peer) && self.is_verified(*peer)
+        };
+        for peer in self.vouches.verified.keys().copied().filter(due).collect::<Vec<_>>() {
+            self.vouches.told.insert(peer, turn);
+            let mut others: Vec<(PeerKeys, u64)> = self.vouches.verified.values().filter(|(keys, _)| keys.peer() != peer).copied().collect();
+            others.sort_unstable_by_key(|(_, turn)| std::cmp::Reverse(*turn));
+            let vouches: Vec<Vouch> = others.iter().take(MAX_TOLD).map(|(keys, _)| Vouch::of(keys, &self.identity, now)).collect();
+            for list in vouches.chunks(MAX_LISTED) {
+                if let Ok(body) = encode(list) {
+                    self.whisper(peer, &Inner::Vouches(body), now);
+                }
+            }
+        }
+    }
+
+    /// Somebody says whom they verified.
+    pub(super) fn vouched(&mut self, by: PeerId, body: &[u8], now: u64) {
+        let Some(keys) = self.people.get(&by).filter(|known| known.stated.is_some()).map(|known| known.keys) else { return };
+        let Ok(mut whom) = decode(body) else { return };
+        if !self.is_verified(by) {
+            return;
+        }
+        whom.retain(|vouch| vouch.is_in_time(now) && vouch.is_by(&keys.signing) && vouch.peer() != by && vouch.peer() != self.me);
+        if !whom.is_empty() {
+            self.say(Event::Vouched { by, whom });
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Vouches: somebody says whom they verified in person (inner type 0x12, section 8.7 of the specification).
+
+use crate::bytes::{Reader, WireError, fixed, put8};
+use crate::identity::{Identity, PeerId, PeerKeys, fingerprint, verify};
+
+/// Most vouches of one list.
+pub(crate) const MAX_LISTED: usize = 16;
+/// Milliseconds that one counts.
+const LIFE: u64 = 30 * 24 * 3_600_000;
+/// It may be so far ahead of this clock.
+const AHEAD: u64 = 3_600_000;
+
+/// Somebody's word for the keys of somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vouch {
+    /// Whose keys: SHA-256 of their Noise key.
+    pub fingerprint: [u8; 32],
+    /// Their Ed25519 key.
+    pub signing: [u8; 32],
+    /// When it was given, milliseconds since 1970.
+    pub at: u64,
+    signature: [u8; 64],
+}
+
+fn to_sign(fingerprint: &[u8; 32], signing: &[u8; 32], at: u64) -> Vec<u8> {
+    [b"bitchat-vouch-v1".as_slice(), fingerprint, signing, &at.to_be_bytes()].concat()
+}
+
+impl Vouch {
+    pub(crate) fn of(keys: &PeerKeys, by: &Identity, at: u64) -> Self {
+        let fingerprint = fingerprint(&keys.noise);
+        let signature = by.sign(&to_sign(&fingerprint, &keys.signing, at));
+        Self { fingerprint, signing: keys.signing, at, signature }
+    }
+
+    /// Whose keys, by their name in the mesh.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        PeerId::of_fingerprint(&self.fingerprint)
+    }
+
+    /// Whether it is for these keys.
+    #[must_use]
+    pub fn is_for(&self, keys: &PeerKeys) -> bool {
+        self.fingerprint == fingerprint(&keys.noise) && self.signing == keys.signing
+    }
+
+    /// Whether it still counts.
+    #[must_use]
+    pub fn is_in_time(&self, now: u64) -> bool {
+        self.at < now + AHEAD && now.saturating_sub(self.at) < LIFE
+    }
+
+    pub(crate) fn is_by(&self, signing: &[u8; 32]) -> bool {
+        verify(signing, &to_sign(&self.fingerprint, &self.signing, self.at), &self.signature)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut out = Vec::with_capacity(144);
+        put8(&mut out, 0x01, &self.fingerprint)?;
+        put8(&mut out, 0x02, &self.signing)?;
+        put8(&mut out, 0x03, &self.at.to_be_bytes())?;
+        put8(&mut out, 0x04, &self.signature)?;
+        Ok(out)
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let (mut fingerprint, mut signing, mut at, mut signature) = (None, None, None, None);
+        let mut reader = Reader(body);
+        while !reader.is_empty() {
+            match reader.field8()? {
+                (kind @ 0x01, value) => fingerprint = Some(fixed(kind, value)?),
+                (kind @ 0x02, value) => signing = Some(fixed(kind, value)?),
+                (kind @ 0x03, value) => at = Some(u64::from_be_bytes(fixed(kind, value)?)),
+                (kind @ 0x04, value) => signature = Some(fixed(kind, value)?),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            fingerprint: fingerprint.ok_or(WireError::Missing(0x01))?,
+            signing: signing.ok_or(WireError::Missing(0x02))?,
+            at: at.ok_or(WireError::Missing(0x03))?,
+            signature: signature.ok_or(WireError::Missing(0x04))?,
+        })
+    }
+}
+
+/// A list for a session; of more than 16 the first 16.
+///
+/// # Errors
+/// [`WireError::TooLong`].
+pub(crate) fn encode(vouches: &[Vouch]) -> Result<Vec<u8>, WireError> {
+    let listed = &vouches[..vouches.len().min(MAX_LISTED)];
+    let mut out = vec![listed.len() as u8];
+    for vouch in listed {
+        let body = vouch.encode()?;
+        out.extend((body.len() as u16).to_be_bytes());
+        out.extend(body);
+    }
+    Ok(out)
+}
+
+/// A list from a session.
+///
+/// # Errors
+/// [`WireError`]; one entry that is not what it should be makes the list none.
+pub(crate) fn decode(body: &[u8]) -> Result<Vec<Vouch>, WireError> {
+    let mut reader = Reader(body);
+    let count = reader.u8()?;
+    if usize::from(count) > MAX_LISTED {
+        return Err(WireError::TooLong);
+    }
+    (0..count)
+        .map(|_| {
+            let length = reader.u16()?;
+            Vouch::decode(reader.take(usize::from(length))?)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::tests::alice;
+
+    const NOW: u64 = 1_750_000_000_000;
+
+    fn ben() -> Identity {
+        Identity::new([3; 32], [4; 32])
+    }
+
+    #[test]
+    fn a_list_has_the_form_of_the_specification() {
+        let vouch = Vouch::of(&ben().keys(), &alice(), NOW);
+        let bytes = encode(&[vouch]).unwrap();
+        // A count, a length of 16 bits, and four fields with lengths of 8.
+        assert_eq!((bytes.len(), &bytes[..5]), (3 + 34 + 34 + 10 + 66, [1, 0, 144, 0x01, 32].as_slice()));
+        assert_eq!(bytes[5..37], fingerprint(&ben().keys().noise));
+        assert_eq!(bytes[71..81], [&[0x03, 8], NOW.to_be_bytes().as_slice()].concat());
+        assert_eq!(decode(&bytes), Ok(vec![vouch]));
+        assert_eq!((vouch.peer(), vouch.is_for(&ben().keys()), vouch.is_for(&alice().keys())), (ben().peer(), true, false));
+        assert_eq!(decode(&encode(&[vouch; 20]).unwrap()).map(|list| list.len()), Ok(MAX_LISTED));
+    }
+
+    #[test]
+    fn a_word_is_of_who_gave_it_for_these_keys_and_for_a_month() {
+        let vouch = Vouch::of(&ben().keys(), &alice(), NOW);
+        let giver = alice().keys().signing;
+        assert!(vouch.is_by(&giver) && !vouch.is_by(&ben().keys().signing));
+        for other in [Vouch { signing: [9; 32], ..vouch }, Vouch { at: NOW + 1, ..vouch }, Vouch { fingerprint: [9; 32], ..vouch }] {
+            assert!(!other.is_by(&giver));
+        }
+        let day = 24 * 3_600_000;
+        assert_eq!([NOW - day, NOW - 3_000_000, NOW, NOW + 29 * day, NOW + 30 * day].map(|now| vouch.is_in_time(now)), [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        let whole = encode(&[Vouch::of(&ben().keys(), &alice(), NOW)]).unwrap();
+        assert!((0..whole.len()).all(|end| decode(&whole[..end]).is_err()));
+        assert_eq!(decode(&[17]), Err(WireError::TooLong));
+        assert_eq!(decode(&[0]), Ok(Vec::new()));
+        assert_eq!(decode(&[1, 0, 0]), Err(WireError::Missing(0x01)));
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fog_api::{Command, EventBody, Notice, Reply};
+use fog_api::{ChatView, Command, EventBody, Notice, Reply};
 use fog_words::Words;
 use serde_json::Value;
 use tauri::{AppHandle, Emitter, Manager};
@@ -13,9 +13,9 @@ use tauri_plugin_notification::NotificationExt;
 
 use crate::backend::{Backend, missed};
 #[cfg(mobile)]
-use crate::mobile::show_state;
+use crate::mobile::{show_state, show_unread};
 #[cfg(desktop)]
-use crate::tray::show_state;
+use crate::tray::{show_state, show_unread};
 
 /// Follows the engine's events for the life of the app.
 pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
@@ -28,7 +28,9 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
             if let Ok(Reply::Snapshot(snapshot)) = backend.call(Command::Snapshot).await {
                 known.settings = snapshot.settings;
                 autostart(&app, known.flag("autostart", false));
-                show_state(&app, &snapshot.status, &words(known.settings.get("language")));
+                known.chat = snapshot.chat;
+                show_state(&app, &snapshot.status, &known.words());
+                show_unread(&app, known.chat.unread(), &known.words());
             }
             while let Some(event) = events.next().await {
                 react(&app, &backend, &mut known, &event.body).await;
@@ -48,9 +50,14 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
 #[derive(Default)]
 struct Known {
     settings: BTreeMap<String, Value>,
+    chat: ChatView,
 }
 
 impl Known {
+    fn words(&self) -> Words {
+        words(self.settings.get("language"))
+    }
+
     fn flag(&self, key: &str, default: bool) -> bool {
         self.settings.get(key).and_then(Value::as_bool).unwrap_or(default)
     }
@@ -74,15 +81,27 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
                 known.settings = settings;
                 autostart(app, known.flag("autostart", false));
             }
+            if let Ok(Reply::Chat(chat)) = backend.call(Command::Chat).await {
+                known.chat = *chat;
+                show_unread(app, known.chat.unread(), &known.words());
+            }
+        }
+        EventBody::Chat(chat) => {
+            known.chat.clone_from(chat);
+            show_unread(app, known.chat.unread(), &known.words());
+        }
+        EventBody::ChatMessage(message) => {
+            known.chat.put_message(message);
+            show_unread(app, known.chat.unread(), &known.words());
         }
         EventBody::Notice(notice) => {
             let is_seen = app.get_webview_window("main").is_some_and(|window| window.is_focused().unwrap_or(false));
             let is_quiet = matches!(notice, Notice::ChatMessage { .. } | Notice::ChatInvited { .. }) && known.is_quiet(jiff::Zoned::now().hour());
             if known.flag("notifications", true) && !is_seen && !is_quiet {
-                notify(app, notice, &words(known.settings.get("language")));
+                notify(app, notice, &known.words());
             }
         }
-        EventBody::Status(status) => show_state(app, status, &words(known.settings.get("language"))),
+        EventBody::Status(status) => show_state(app, status, &known.words()),
         _ => {}
     }
 }
@@ -141,8 +160,10 @@ mod tests {
 
     #[test]
     fn quiet_hours_may_go_over_midnight() {
-        let known =
-            |from: f64, to: f64| Known { settings: BTreeMap::from([("chat_quiet_from".to_owned(), from.into()), ("chat_quiet_to".to_owned(), to.into())]) };
+        let known = |from: f64, to: f64| Known {
+            settings: BTreeMap::from([("chat_quiet_from".to_owned(), from.into()), ("chat_quiet_to".to_owned(), to.into())]),
+            ..Known::default()
+        };
         let night = known(22.0, 7.0);
         assert_eq!([21, 22, 0, 6, 7].map(|hour| night.is_quiet(hour)), [false, true, true, true, false]);
         assert_eq!([11, 12, 13].map(|hour| known(12.0, 13.0).is_quiet(hour)), [false, true, false]);

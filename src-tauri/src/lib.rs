@@ -36,7 +36,7 @@ pub fn run() -> anyhow::Result<()> {
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]
             tray::install(app.handle())?;
-            open_window(app.handle(), hidden)?;
+            open_window(app.handle(), hidden, None)?;
             Ok(())
         })
         .build(tauri::generate_context!())
@@ -74,9 +74,14 @@ fn builder() -> tauri::Builder<tauri::Wry> {
     )
 }
 
-/// Makes the window; it is shown once the page is there, so that nothing flashes.
-pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool) -> tauri::Result<()> {
-    let window = WebviewWindowBuilder::new(app, "main", WebviewUrl::default());
+/// Makes the window, with this page or the one of before; it is shown once the page is there, so that nothing
+/// flashes.
+pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool, page: Option<&str>) -> tauri::Result<()> {
+    let mut window = WebviewWindowBuilder::new(app, "main", WebviewUrl::default());
+    if let Some(page) = page {
+        // Where the page looks for what was open when the last window closed.
+        window = window.initialization_script(format!("localStorage.setItem('page', '{page}')"));
+    }
     #[cfg(desktop)]
     let window = window.title("Fog Compute").inner_size(1080.0, 760.0).min_inner_size(340.0, 480.0).visible(false);
     window

@@ -40,6 +40,9 @@ pub(crate) fn readings(app: AppHandle) -> DeviceReadings {
     })
 }
 
+/// A phone's notifications say what was not read.
+pub(crate) fn show_unread(_app: &AppHandle, _unread: u32, _words: &fog_words::Words) {}
+
 /// Android lets an app work without a window only while it shows that it does.
 pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &fog_words::Words) {
     let text = if status.active.is_empty() { String::new() } else { words.pill(status) };

@@ -1,4 +1,4 @@
-//! The tray: state at a glance, pause, finish, quit.
+//! The tray: state and unread messages at a glance, pause, finish, quit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,25 +7,34 @@ use fog_words::Words;
 use tauri::image::Image;
 use tauri::menu::{Menu, MenuItem, PredefinedMenuItem};
 use tauri::tray::TrayIconBuilder;
-use tauri::{AppHandle, Manager};
+use tauri::{AppHandle, Emitter, Manager, Wry};
 
 use crate::backend::Backend;
 use crate::integration::words;
 
 const ID: &str = "main";
+/// The page of chat, as the window calls it.
+const CHAT: &str = "page-chat";
 
 pub(crate) fn install(app: &AppHandle) -> tauri::Result<()> {
-    let tray = TrayIconBuilder::with_id(ID).icon(icon("paused")?).tooltip("Fog Compute").menu(&menu(app, &words(None))?);
+    let words = words(None);
+    let chat = MenuItem::with_id(app, "chat", words.t("page-chat"), true, None::<&str>)?;
+    let tray = TrayIconBuilder::with_id(ID).icon(icon("paused")?).tooltip("Fog Compute").menu(&menu(app, &words, &chat)?);
+    app.manage(ChatEntry(chat));
     tray.on_menu_event(|app, event| chosen(app, event.id().as_ref())).build(app).map(drop)
 }
 
-fn menu(app: &AppHandle, words: &Words) -> tauri::Result<Menu<tauri::Wry>> {
+/// The entry that says how much was not read.
+struct ChatEntry(MenuItem<Wry>);
+
+fn menu(app: &AppHandle, words: &Words, chat: &MenuItem<Wry>) -> tauri::Result<Menu<Wry>> {
     let item = |id: &str, text: String| MenuItem::with_id(app, id, text, true, None::<&str>);
     let pause = |span: &str| format!("{}: {}", words.t("pause"), words.t(span));
     Menu::with_items(
         app,
         &[
             &item("open", words.t("tray-open"))?,
+            chat,
             &PredefinedMenuItem::separator(app)?,
             &item("pause-30", pause("pause-30"))?,
             &item("pause-60", pause("pause-60"))?,
@@ -40,6 +49,7 @@ fn menu(app: &AppHandle, words: &Words) -> tauri::Result<Menu<tauri::Wry>> {
 fn chosen(app: &AppHandle, id: &str) {
     let command = match id {
         "open" => return show_window(app),
+        "chat" => return show_chat(app),
         "quit" => return app.exit(0),
         "pause-30" => Command::Snooze { minutes: 30 },
         "pause-60" => Command::Snooze { minutes: 60 },
@@ -59,15 +69,45 @@ fn chosen(app: &AppHandle, id: &str) {
 pub(crate) fn show_window(app: &AppHandle) {
     let result = match app.get_webview_window("main") {
         Some(window) => window.show().and_then(|()| window.unminimize()).and_then(|()| window.set_focus()),
-        None => crate::open_window(app, false),
+        None => crate::open_window(app, false, None),
     };
     if let Err(error) = result {
         tracing::warn!(%error, "the window cannot be shown");
     }
 }
 
+fn show_chat(app: &AppHandle) {
+    if app.get_webview_window("main").is_some() {
+        // A page that does not hear it stays where it is.
+        let _ = app.emit("page", CHAT);
+        return show_window(app);
+    }
+    if let Err(error) = crate::open_window(app, false, Some(CHAT)) {
+        tracing::warn!(%error, "the window cannot be shown");
+    }
+}
+
 /// What the tray shows: each change is a round through the window system, so there are no idle ones.
 static SHOWN: Mutex<(&str, String)> = Mutex::new(("", String::new()));
+static UNREAD: Mutex<Option<String>> = Mutex::new(None);
+
+/// Messages that were not read: a number beside the icon, where the system has room for one, and in the menu.
+pub(crate) fn show_unread(app: &AppHandle, unread: u32, words: &Words) {
+    let Some(tray) = app.tray_by_id(ID) else { return };
+    let text = match unread {
+        0 => words.t("page-chat"),
+        n => format!("{} · {}", words.t("page-chat"), words.with("chat-unread", &[("n", f64::from(n).into())])),
+    };
+    let before = UNREAD.lock().unwrap_or_else(PoisonError::into_inner).replace(text.clone());
+    if before.as_ref() == Some(&text) {
+        return;
+    }
+    let title = (unread > 0).then(|| unread.min(99).to_string());
+    let shown = tray.set_title(title).and_then(|()| app.state::<ChatEntry>().0.set_text(text));
+    if let Err(error) = shown {
+        tracing::debug!(%error, "the tray shows no messages");
+    }
+}
 
 /// Icon and tooltip follow the state.
 pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &Words) {

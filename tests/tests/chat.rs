@@ -202,6 +202,80 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
     assert!(!nobody.status.success());
 }
 
+fn board(bench: &Bench) -> Vec<String> {
+    let notes = bench.json(&["chat", "board"]).unwrap();
+    notes.as_array().unwrap().iter().map(|note| note["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn notes_stay_on_the_board_for_who_comes_later_until_their_author_takes_them_down() {
+    let (mut anna, mut ben, cleo) = (person("anna"), person("ben"), person("cleo"));
+    anna.invite(&[&ben]).unwrap();
+    sees(&anna, "ben");
+    ok(&anna, &["chat", "board", "post", "--urgent", "--hours", "48", "soup at the hut"]);
+    wait_for("the note", PATIENCE, || (board(&ben) == ["soup at the hut"]).then_some(())).unwrap();
+    let note = ben.json(&["chat", "board"]).unwrap()[0].clone();
+    let told = |name: &str| note[name].clone();
+    assert_eq!((told("name"), told("is_mine"), told("is_urgent")), ("anna".into(), false.into(), true.into()));
+    assert_eq!(note["until_ms"].as_i64().unwrap() - note["at_ms"].as_i64().unwrap(), 48 * 3_600_000);
+    let id = note["id"].as_str().unwrap().to_owned();
+    let refused = ben.fog(&["chat", "board", "remove", &id]).unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("anna wrote"), "{refused:?}");
+    // Five of one device, of 512 bytes at the most, for a week at the most.
+    let code = |text: &[&str]| anna.fog(&[&["chat", "board", "post"], text].concat()).unwrap().status.code();
+    assert_eq!([code(&[&"x".repeat(513)]), code(&["--hours", "169", "x"])], [Some(65), Some(2)]);
+    for n in 0..4 {
+        ok(&anna, &["chat", "board", "post", &format!("note {n}")]);
+        wait_for("it to be there", PATIENCE, || (board(&anna).len() == n + 2).then_some(())).unwrap();
+    }
+    assert_eq!(code(&["one more"]), Some(75));
+    wait_for("all of them", PATIENCE, || (board(&ben).len() == 5).then_some(())).unwrap();
+    // Anna goes, Ben is killed and comes back, and tells Cleo, whom Anna never met.
+    anna.kill();
+    ben.kill();
+    ben.start().unwrap();
+    let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    ok(&cleo, &["network", "join", &text]);
+    sees(&cleo, "ben");
+    wait_for("the notes", Duration::from_secs(240), || (board(&cleo).len() == 5).then_some(())).unwrap();
+    let by = cleo.json(&["chat", "board"]).unwrap()[0].clone();
+    assert_eq!((by["name"].as_str(), by["author"].as_str()), (Some("anna"), Some("")), "she is not known there");
+    // She takes it down when she is back.
+    anna.start().unwrap();
+    sees(&anna, "ben");
+    ok(&anna, &["chat", "board", "remove", &id[..8]]);
+    for other in [&anna, &ben, &cleo] {
+        wait_for("it to go", Duration::from_secs(240), || (!board(other).contains(&"soup at the hut".to_owned())).then_some(())).unwrap();
+    }
+    assert_eq!(board(&ben).len(), 4);
+}
+
+#[test]
+fn who_was_verified_vouches_for_those_they_verified() {
+    let (anna, ben, cleo) = (person("anna"), person("ben"), person("cleo"));
+    anna.invite(&[&ben, &cleo]).unwrap();
+    for (who, whom) in [(&anna, "ben"), (&anna, "cleo"), (&ben, "anna"), (&ben, "cleo")] {
+        sees(who, whom);
+    }
+    let scan = |who: &Bench, whom: &Bench| {
+        let code = whom.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
+        ok(who, &["chat", "verify", &code]);
+    };
+    // Anna verified Cleo, and she and Ben each other.
+    scan(&anna, &cleo);
+    scan(&anna, &ben);
+    assert_eq!(sees(&ben, "cleo")["vouched_by"], serde_json::json!([]), "anna says it, and ben did not verify her");
+    scan(&ben, &anna);
+    wait_for("anna's word for cleo", PATIENCE, || (sees(&ben, "cleo")["vouched_by"] == serde_json::json!(["anna"])).then_some(())).unwrap();
+    assert_eq!(sees(&ben, "cleo")["is_verified"], false, "it is shown, and is no proof");
+    assert!(ok(&ben, &["chat", "people"]).contains("vouched for by anna"));
+    // Cleo verified nobody, and nobody told her anything.
+    assert_eq!(sees(&cleo, "ben")["vouched_by"], serde_json::json!([]));
+    // Whoever is blocked vouches for nobody.
+    ok(&ben, &["chat", "block", "anna"]);
+    wait_for("the word to go", PATIENCE, || (sees(&ben, "cleo")["vouched_by"] == serde_json::json!([])).then_some(())).unwrap();
+}
+
 #[test]
 fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     let (mut anna, ben) = (person("anna"), person("ben"));

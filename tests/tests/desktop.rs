@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use fog_tests::window::Desk;
-use fog_tests::{Guarded, drag, wait_for};
+use fog_tests::{Bench, Guarded, drag, wait_for};
 use serde_json::json;
 use zbus::blocking::{Connection, Proxy, connection};
 use zbus::zvariant::{OwnedValue, Value};
@@ -165,6 +165,39 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     wait_for("the window of the first", Duration::from_secs(10), || shown().then_some(())).unwrap();
     choose("Quit");
     wait_for("the end", Duration::from_secs(15), || bench.fog(&["status"]).ok().filter(|status| !status.status.success())).unwrap();
+}
+
+#[test]
+fn the_tray_says_what_was_not_read_and_leads_there() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut desk = Desk::set_up().unwrap();
+    desk.bench.stay_on_loopback();
+    desk.bench.start().unwrap();
+    assert!(desk.bench.fog(&["settings", "set", "first_run_done=on", "chat_nickname=anna"]).unwrap().status.success());
+    let (bus, told) = shell(&desk);
+    let ben = Bench::device("ben").unwrap();
+    desk.bench.invite(&[&ben]).unwrap();
+    let window = desk.open().unwrap();
+    window.click("#page-jobs");
+    let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || told.lock().unwrap().tray.first().cloned()).unwrap();
+    let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
+    let menu_path: zbus::zvariant::OwnedObjectPath = item.get_property("Menu").unwrap();
+    let entries = Proxy::new(&bus, owner.as_str(), menu_path.as_str(), "com.canonical.dbusmenu").unwrap();
+    let entry = || menu(&entries).into_iter().find(|(_, label)| label.starts_with("Chat"));
+    assert_eq!(entry().map(|(_, label)| label).as_deref(), Some("Chat"));
+    let arrived = || ben.fog(&["chat", "send", "--to", "anna", "--wait", "60", "are you there?"]).ok().filter(|sent| sent.status.success());
+    wait_for("the message", Duration::from_secs(120), arrived).unwrap();
+    let unread = || entry().filter(|(_, label)| label == "Chat · One unread message").map(|(id, _)| id);
+    let id = wait_for("the count in the menu", Duration::from_secs(15), unread).unwrap();
+    // Anew: the one of before keeps what it has read.
+    let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
+    assert_eq!(item.get_property::<String>("XAyatanaLabel").unwrap(), "1", "beside the icon");
+    let _: () = entries.call("Event", &(id, "clicked", Value::from(""), 0_u32)).unwrap();
+    window.wait_text("#threads", "are you there?", 15);
+    let from = ben.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned();
+    window.click(&format!("#thread-{from}"));
+    window.wait_text("#messages", "are you there?", 15);
+    wait_for("nothing unread", Duration::from_secs(30), || entry().filter(|(_, label)| label == "Chat")).unwrap();
 }
 
 /// A real window manager's word for it that a program covers the screen.

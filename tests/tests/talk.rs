@@ -134,6 +134,32 @@ fn two_people_talk_in_their_windows() {
     a.click("#thread-room");
     a.screenshot("chat-map.png");
 
+    // The board: a note put up in one window, read in the other, taken down again.
+    a.click("#chat-board");
+    a.wait_text("#chat-beside", "Nothing is on the board", 10);
+    a.type_into("#board-text", "Soup at the hut tonight.\nBring a spoon.");
+    a.click("#board-urgent");
+    a.click("#board-post");
+    a.wait_text("#notes", "Bring a spoon", 20);
+    b.wait_text("#chat-board", "one note", 20);
+    b.click("#chat-board");
+    b.wait_text("#notes", "Soup at the hut tonight", 20);
+    b.screenshot("chat-board-other.png");
+    a.screenshot("chat-board.png");
+    a.assert_accessible("the board");
+    for (theme, name) in [("dark", "chat-board-phone-dark.png"), ("light", "chat-board-phone-light.png")] {
+        assert!(anna.bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap().status.success());
+        wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == theme).then_some(())).unwrap();
+        a.resize(390, 780);
+        a.screenshot(name);
+        a.assert_contrast();
+    }
+    a.resize(1200, 800);
+    a.click("button[data-ask=chat-board-take-down]");
+    a.click("dialog[open] button.yes");
+    b.wait_text("#chat-board", "nothing there", 20);
+    b.click("#chat-beside-close");
+
     // A group: made in one window, used in both, left in the other.
     a.click("#chat-new-group");
     a.type_into("#group-name", "hikers");

@@ -90,6 +90,15 @@ pub fn on_event(handler: impl Fn(Event) + 'static) {
     });
 }
 
+/// Calls `handler` with the key of a page that the desktop asks for.
+pub fn on_page(handler: impl Fn(String) + 'static) {
+    listen("page", move |payload| {
+        if let Some(page) = payload.as_string() {
+            handler(page);
+        }
+    });
+}
+
 /// Calls `handler` with the paths of files dropped on the window, and with none while they hover
 /// (true) or leave (false).
 pub fn on_drop(handler: impl Fn(Result<Vec<String>, bool>) + Clone + 'static) {

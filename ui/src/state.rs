@@ -119,6 +119,11 @@ pub fn install() {
     };
     UI.with(|cell| assert!(cell.set(ui).is_ok(), "install runs once"));
     bridge::on_event(receive);
+    bridge::on_page(|key| {
+        if let Some(page) = Page::ALL.into_iter().find(|page| page.key() == key) {
+            go(page);
+        }
+    });
     bridge::every(1000, move || ui.now.set(bridge::now_ms()));
     bridge::on_drop(dropped);
     refresh();

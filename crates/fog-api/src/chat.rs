@@ -23,6 +23,8 @@ pub struct ChatView {
     pub threads: Vec<ThreadView>,
     /// Private groups, by name; then those that this device is not in any more.
     pub groups: Vec<GroupView>,
+    /// Notes on the board, the newest first.
+    pub board: Vec<NoteView>,
     /// Messages that this device carries to who cannot be reached by their authors.
     pub carried: u32,
 }
@@ -93,10 +95,34 @@ pub struct PersonView {
     pub is_favourite: bool,
     /// What they say is hidden.
     pub is_blocked: bool,
+    /// Who of those who were verified says that they verified them: what these are called.
+    pub vouched_by: Vec<String>,
     /// Their app takes private files.
     pub takes_files: bool,
     /// When they were last heard.
     pub seen_ms: i64,
+}
+
+/// A note on the board: everybody near reads it, and those who come by until it expires.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NoteView {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// At most 512 bytes.
+    pub text: String,
+    /// Who wrote it: 16 hexadecimal digits; empty when they are not known here.
+    pub author: String,
+    /// What they called themselves.
+    pub name: String,
+    /// This device wrote it, and alone takes it down.
+    pub is_mine: bool,
+    /// It is meant to be noticed.
+    pub is_urgent: bool,
+    /// When it was written, by its author's clock.
+    pub at_ms: i64,
+    /// When it goes.
+    pub until_ms: i64,
 }
 
 /// A private group of at most 16.
@@ -263,8 +289,14 @@ impl ChatView {
         }
     }
 
+    /// Messages that were not seen.
+    #[must_use]
+    pub fn unread(&self) -> u32 {
+        self.threads.iter().map(|thread| thread.unread).sum()
+    }
+
     /// Puts a message in, or what has become of it.
-    pub(crate) fn put_message(&mut self, message: &ChatMessage) {
+    pub fn put_message(&mut self, message: &ChatMessage) {
         let place = self.threads.iter().position(|thread| thread.with == message.with);
         let mut thread = place.map_or_else(|| ThreadView { with: message.with.clone(), ..ThreadView::default() }, |place| self.threads.remove(place));
         let newest = thread.last.as_ref().map_or(0, |last| last.row);

@@ -260,6 +260,20 @@ pub enum Command {
     },
     /// Makes, changes or leaves a private group → [`Reply::Text`], its id.
     ChatGroup(GroupChange),
+    /// Puts a note on the board → [`Reply::Text`], its id.
+    ChatPost {
+        /// 1 to 512 bytes.
+        text: String,
+        /// It is meant to be noticed.
+        is_urgent: bool,
+        /// How long it stays: 1 to 168 hours.
+        hours: u32,
+    },
+    /// Takes a note of this device down → [`Reply::Done`].
+    ChatTakeDown {
+        /// Its id, or the first digits of it.
+        id: String,
+    },
     /// The text of a QR code that proves this device's keys to who scans it within five minutes → [`Reply::Text`].
     ChatCard,
     /// A code that was scanned: its owner is asked to prove the keys in it → [`Reply::Text`], who that is.

@@ -14,8 +14,8 @@ mod verdict;
 mod view;
 
 pub use chat::{
-    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, PersonChange, PersonLink, PersonView, RadioState, RadioView,
-    ThreadView,
+    ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView, PersonChange, PersonLink, PersonView, RadioState,
+    RadioView, ThreadView,
 };
 pub use command::{ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use event::{Event, EventBody, Notice};

@@ -115,7 +115,7 @@ impl Note {
 }
 
 impl Tombstone {
-    fn to_sign(&self) -> Vec<u8> {
+    fn to_sign(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         counted8(&mut out, b"bitchat-board-del-v1");
         out.extend(self.id);

@@ -5,6 +5,7 @@ use crate::bytes::{Reader, WireError, fixed, put8, text};
 use crate::file::FilePacket;
 use crate::identity::{Identity, verify};
 use crate::voice::VoiceFrame;
+use crate::vouch::{self, Vouch};
 
 const TEXT: u8 = 0x01;
 const READ: u8 = 0x02;
@@ -47,8 +48,8 @@ pub enum Inner {
     GroupInvite(Vec<u8>),
     /// A group's new key.
     GroupUpdate(Vec<u8>),
-    /// Whom the other side verified.
-    Vouches(Vec<u8>),
+    /// Whom the other side verified; of more than 16 the first 16 are said.
+    Vouches(Vec<Vouch>),
     /// What Fog nodes say to each other; read by what carries messages.
     Fellow(Vec<u8>),
     /// Something newer than this.
@@ -206,7 +207,7 @@ impl Inner {
             }
             Self::GroupInvite(body) => (GROUP_INVITE, body.clone()),
             Self::GroupUpdate(body) => (GROUP_UPDATE, body.clone()),
-            Self::Vouches(body) => (VOUCHES, body.clone()),
+            Self::Vouches(list) => (VOUCHES, vouch::encode(list)?),
             Self::Fellow(body) => (FELLOW, body.clone()),
             Self::Unknown(kind) => (*kind, Vec::new()),
         };
@@ -244,7 +245,7 @@ impl Inner {
             }
             GROUP_INVITE => Self::GroupInvite(body.to_vec()),
             GROUP_UPDATE => Self::GroupUpdate(body.to_vec()),
-            VOUCHES => Self::Vouches(body.to_vec()),
+            VOUCHES => Self::Vouches(vouch::decode(body)?),
             FELLOW => Self::Fellow(body.to_vec()),
             other => Self::Unknown(other),
         })

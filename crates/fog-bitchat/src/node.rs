@@ -30,7 +30,7 @@ use crate::frame::{Frame, Kind};
 use crate::identity::{Identity, PeerId, PeerKeys};
 use crate::session::Sessions;
 
-pub use board::{BoardError, notes_in};
+pub use board::{BoardError, MAX_NOTES_OF_ONE, notes_in};
 pub use groups::{GroupError, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, groups_in};
 pub use links::LinkId;
 pub use people::Person;

@@ -39,16 +39,26 @@ impl Vouch {
         PeerId::of_fingerprint(&self.fingerprint)
     }
 
+    /// The fingerprint as people compare it: 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn fingerprint_text(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.fingerprint)
+    }
+
     /// Whether it is for these keys.
     #[must_use]
     pub fn is_for(&self, keys: &PeerKeys) -> bool {
         self.fingerprint == fingerprint(&keys.noise) && self.signing == keys.signing
     }
 
-    /// Whether it still counts.
+    /// Until when it counts, milliseconds since 1970.
     #[must_use]
-    pub fn is_in_time(&self, now: u64) -> bool {
-        self.at < now + AHEAD && now.saturating_sub(self.at) < LIFE
+    pub fn until(&self) -> u64 {
+        self.at.saturating_add(LIFE)
+    }
+
+    pub(crate) fn is_in_time(&self, now: u64) -> bool {
+        self.at < now + AHEAD && now < self.until()
     }
 
     pub(crate) fn is_by(&self, signing: &[u8; 32]) -> bool {

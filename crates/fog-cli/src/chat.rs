@@ -1,5 +1,7 @@
 //! `fog chat`: people near.
 
+mod board;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use qrcode::render::unicode;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::args::{ChatArgs, ChatVerb, GroupVerb};
+use crate::args::chat::{BoardVerb, ChatArgs, ChatVerb, GroupVerb};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_table, print_text};
 
@@ -34,6 +36,7 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
         Some(ChatVerb::Block { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Blocked(!undo) }).await.map(done),
         Some(ChatVerb::Favourite { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Favourite(!undo) }).await.map(done),
         Some(ChatVerb::Group { verb }) => group(context, verb.unwrap_or(GroupVerb::List)).await,
+        Some(ChatVerb::Board { verb }) => board::board(context, verb.unwrap_or(BoardVerb::List)).await,
         Some(ChatVerb::Wipe { yes }) => wipe(context, yes).await,
     }
 }
@@ -124,9 +127,12 @@ async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-/// What somebody said, on one line: whoever said it cannot move the cursor of a terminal.
+/// On one line: whoever said it cannot move the cursor of a terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn line(message: &ChatMessage) -> String {
-    let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
     let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
     // A group's id is twice as long as a person's.
     let place = match message.with.len() {
@@ -162,7 +168,10 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
     let mut rows = vec![["name", "reached by", "session", "marks", "heard", "id"].map(str::to_owned).to_vec()];
     for person in &view.people {
         let marks = [(person.is_verified, "verified"), (person.is_favourite, "favourite"), (person.is_blocked, "blocked")];
-        let marks: Vec<&str> = marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word).collect();
+        let mut marks: Vec<String> = marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned()).collect();
+        if !person.is_verified && !person.vouched_by.is_empty() {
+            marks.push(format!("vouched for by {}", clean(&person.vouched_by.join(", "))));
+        }
         let session = if person.has_session { "encrypted" } else { "-" };
         let name: String = person.nickname.chars().filter(|c| !c.is_control()).collect();
         rows.push(vec![name, link_word(person.link).to_owned(), session.to_owned(), marks.join(", "), words.ago(person.seen_ms, now), person.id.clone()]);

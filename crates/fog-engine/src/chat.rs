@@ -16,7 +16,7 @@ use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
-pub(crate) use driver::{Driver, Order, Restored};
+pub(crate) use driver::{Acquaintance, Driver, Order, Restored};
 pub(crate) use fellows::Parcel;
 pub(crate) use vault::{Secrets, Vault};
 
@@ -43,6 +43,8 @@ pub(crate) enum ChatNews {
     Mail { state: Vec<u8>, letters: u32 },
     /// Groups, with their keys.
     Groups(Vec<u8>),
+    /// Notes on the board.
+    Board(Vec<u8>),
     /// Bundles that are carried, so many of them for others.
     Bundles { state: Vec<u8>, carried: u32 },
     /// Keys for what others carry, to be stored before anything that they sealed leaves.
@@ -82,6 +84,16 @@ pub(crate) struct Known {
     pub(crate) stored: Option<(Remembered, Instant)>,
 }
 
+/// What somebody whom the user verified said of somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Word {
+    /// Whose keys they verified: the fingerprint, and the signing key.
+    pub(crate) fingerprint: String,
+    pub(crate) signing: [u8; 32],
+    /// Until when it counts, milliseconds since 1970.
+    pub(crate) until: u64,
+}
+
 /// Links to one device over a network.
 pub(crate) struct Linked {
     /// When one was last opened, or tried.
@@ -109,6 +121,10 @@ pub(crate) struct Chat {
     pub(crate) groups: Vec<fog_bitchat::Group>,
     /// Names of groups that this device is not in any more, by id.
     pub(crate) left: BTreeMap<String, String>,
+    /// Notes on the board.
+    pub(crate) board: Vec<fog_bitchat::Note>,
+    /// What people who were verified said of others, by who said it.
+    pub(crate) words: BTreeMap<String, Vec<Word>>,
     /// Who waits to hear how far away somebody is.
     pub(crate) pings: Vec<Asker>,
     pub(crate) radio: RadioView,

@@ -13,6 +13,7 @@ mod network;
 mod peers;
 mod pinging;
 mod placing;
+mod posting;
 mod proving;
 mod requesting;
 mod saving;

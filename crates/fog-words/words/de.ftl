@@ -570,6 +570,31 @@ chat-group-empty = Hier wurde noch nichts gesagt. Nur die Mitglieder dieser Grup
 chat-say-group = An die Gruppe schreiben
 chat-command-group = eine Gruppe gründen, Leute aufnehmen oder herausnehmen, gehen
 notice-invited = { $name } hat dich in die Gruppe „{ $group }“ aufgenommen
+chat-board = Pinnwand
+chat-board-count = Pinnwand · { $n ->
+    [0] leer
+    [one] ein Zettel
+   *[other] { $n } Zettel
+}
+chat-board-why = Zettel bleiben tagelang hier und gehen von Gerät zu Gerät: Wer vorbeikommt, liest sie, auch wenn du schon weg bist.
+chat-board-empty = An der Pinnwand hängt nichts.
+chat-board-text = Ein Zettel für alle, die vorbeikommen
+chat-board-stays = Bleibt
+chat-board-6h = 6 Stunden
+chat-board-day = einen Tag
+chat-board-3days = 3 Tage
+chat-board-week = eine Woche
+chat-board-urgent = Dringend
+chat-board-post = Anheften
+chat-board-full = Fünf Zettel von dir hängen da, mehr heben andere nicht auf. Nimm einen ab, um einen neuen anzuheften.
+chat-board-stranger = noch nicht getroffen
+chat-board-until = Bis { $when }
+chat-board-take-down = Abnehmen
+chat-board-take-down-sure = Diesen Zettel abnehmen? Er verschwindet auf jedem Gerät, das davon erfährt. Das lässt sich nicht zurücknehmen.
+chat-vouched = Verbürgt
+chat-vouched-by = Du hast { $names } überprüft, und von dort wurde diese Person überprüft. Das sagt nur dann, wer sie ist, wenn du darauf vertraust, dass genau hingesehen wurde.
+chat-export-json = Als JSON
+chat-export-json-why = Dasselbe für Programme
 chat-write = Schreiben
 chat-last-heard = Zuletzt gehört { $ago }
 chat-fingerprint = Fingerabdruck

@@ -570,6 +570,31 @@ chat-group-empty = Nothing was said yet. Only the members of this group can read
 chat-say-group = Write to the group
 chat-command-group = make a group, take people in or out, leave
 notice-invited = { $name } took you into the group “{ $group }”
+chat-board = Board
+chat-board-count = Board · { $n ->
+    [0] nothing there
+    [one] one note
+   *[other] { $n } notes
+}
+chat-board-why = Notes stay here for days and pass from device to device: whoever comes by reads them, also when you are gone.
+chat-board-empty = Nothing is on the board.
+chat-board-text = A note for everybody who comes by
+chat-board-stays = Stays
+chat-board-6h = 6 hours
+chat-board-day = a day
+chat-board-3days = 3 days
+chat-board-week = a week
+chat-board-urgent = Urgent
+chat-board-post = Put it up
+chat-board-full = Five notes of yours are there, which is all that others keep. Take one down to put up another.
+chat-board-stranger = not met yet
+chat-board-until = Until { $when }
+chat-board-take-down = Take down
+chat-board-take-down-sure = Take this note down? It goes on every device that hears of it. This cannot be undone.
+chat-vouched = Vouched for
+chat-vouched-by = You verified { $names }, who verified this person. That says who they are only if you trust that they looked.
+chat-export-json = As JSON
+chat-export-json-why = The same for programs
 chat-write = Write
 chat-last-heard = Last heard { $ago }
 chat-fingerprint = Fingerprint

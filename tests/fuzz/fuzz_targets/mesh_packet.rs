@@ -2,7 +2,7 @@
 #![no_main]
 
 use fog_bitchat::{
-    Announce, Card, Config, FilePacket, Fragment, Frame, Group, Identity, Inner, Letter, LinkId, Node, PeerId, Prekeys, Raw, SyncRequest, VoiceFrame,
+    Announce, Card, Config, FilePacket, Fragment, Frame, Group, Identity, Inner, Letter, LinkId, Node, PeerId, Prekeys, Raw, SyncRequest, VoiceFrame, notes_in,
 };
 
 const NOW: u64 = 1_750_000_000_000;
@@ -26,6 +26,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     drop(Letter::decode(bytes));
     drop(Prekeys::decode(bytes));
     drop(Group::decode(bytes, PeerId([1; 8])));
+    drop(notes_in(bytes));
     if let Ok(text) = std::str::from_utf8(bytes) {
         drop(Card::read(text, NOW / 1000));
     }

@@ -118,7 +118,7 @@ fn Rail() -> impl IntoView {
 /// How much was said that nobody has seen.
 #[component]
 fn Unread() -> impl IntoView {
-    let unread = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.chat.threads.iter().map(|thread| thread.unread).sum::<u32>())));
+    let unread = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.chat.unread())));
     let has_some = move || unread.get() > 0;
     view! {
         <Show when=has_some>

@@ -3,6 +3,7 @@
 
 mod attachment;
 mod beside;
+mod board;
 mod composer;
 mod format;
 mod group;
@@ -23,6 +24,7 @@ use leptos::prelude::*;
 use leptos_icons::Icon;
 
 use crate::pages::chat::beside::Side;
+use crate::pages::chat::board::Opener;
 pub use crate::pages::chat::format::is_group;
 use crate::pages::chat::notices::{Notices, Off};
 use crate::pages::chat::thread::Thread;
@@ -52,6 +54,7 @@ pub fn Chat() -> impl IntoView {
                 <div class="chat-list stack">
                     <Notices view />
                     <Threads view />
+                    <Opener view />
                     <button id="chat-new-group" class="plain" on:click=new_group>
                         <Icon icon=lu::LuUsers width="16" height="16" attr:aria-hidden="true" /> {move || t("chat-new-group")}
                     </button>

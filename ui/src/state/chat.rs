@@ -35,6 +35,8 @@ pub enum Beside {
     Group(String),
     /// A form that makes one.
     NewGroup,
+    /// The board.
+    Board,
     /// Settings of chat.
     Settings,
 }

@@ -9,9 +9,10 @@ use crate::frame::{Kind, Raw};
 use crate::identity::PeerKeys;
 use crate::sync::packet_id;
 
-/// Notes that are kept, those of one author among them, and the same of what took notes down.
-const MAX_NOTES: usize = 200;
+/// Notes of one author that are kept.
 pub const MAX_NOTES_OF_ONE: usize = 5;
+/// Of all; and the same of what took notes down.
+const MAX_NOTES: usize = 200;
 const MAX_TOMBSTONES: usize = 100;
 const MAX_TOMBSTONES_OF_ONE: usize = 5;
 /// Largest packet of a note: its parts at their longest, and its frame.
@@ -130,12 +131,12 @@ pub fn notes_in(state: &[u8]) -> Vec<Note> {
 }
 
 impl Node {
-    /// Puts a note on the board, for everybody who comes by until it expires, `life` milliseconds from now. Gives its
-    /// id.
+    /// Puts a note on the board, for everybody who comes by until it expires, `life` milliseconds from now. `id` is
+    /// random.
     ///
     /// # Errors
     /// [`BoardError`]; nothing is put there.
-    pub fn pin_note(&mut self, text: &str, is_urgent: bool, life: u64, now: u64) -> Result<[u8; 16], BoardError> {
+    pub fn pin_note(&mut self, id: [u8; 16], text: &str, is_urgent: bool, life: u64, now: u64) -> Result<(), BoardError> {
         self.board.expire(now);
         let author = self.identity.keys().signing;
         if !(60_000..=MAX_NOTE_LIFE).contains(&life) {
@@ -144,13 +145,12 @@ impl Node {
         if self.board.count(true, Some(&author)) >= MAX_NOTES_OF_ONE {
             return Err(BoardError::Full);
         }
-        let id = self.fresh();
         let nickname = self.config.nickname[..self.config.nickname.floor_char_boundary(64)].to_owned();
         let (geohash, text) = (String::new(), text.trim().to_owned());
         let note = Note { id, geohash, text, author, nickname, created: now, expires: now + life, is_urgent };
         let payload = note.encode(&self.identity).map_err(|_| BoardError::Text)?;
         self.put_up(payload, Item::Note(note), now);
-        Ok(id)
+        Ok(())
     }
 
     /// Takes a note of this node down, wherever it is by now.

@@ -10,8 +10,8 @@ fn texts(air: &Air, n: usize) -> Vec<String> {
 }
 
 fn post(air: &mut Air, n: usize, text: &str) -> Result<[u8; 16], BoardError> {
-    let now = air.now;
-    air.nodes[n].pin_note(text, false, 24 * HOUR, now)
+    let (id, now) = (std::array::from_fn(|at| text.as_bytes()[at % text.len()]), air.now);
+    air.nodes[n].pin_note(id, text, false, 24 * HOUR, now).map(|()| id)
 }
 
 /// A note of somebody who is nowhere, in a packet of theirs.
@@ -94,9 +94,9 @@ fn nobody_fills_the_board() {
     }
     assert_eq!(post(&mut air, 0, "one more"), Err(BoardError::Full));
     let now = air.now;
-    assert_eq!(air.nodes[1].pin_note("", false, HOUR, now), Err(BoardError::Text));
-    assert_eq!(air.nodes[1].pin_note(&"x".repeat(513), false, HOUR, now), Err(BoardError::Text));
-    assert_eq!(air.nodes[1].pin_note("for ever", false, 8 * 24 * HOUR, now), Err(BoardError::Life));
+    assert_eq!(air.nodes[1].pin_note([1; 16], "", false, HOUR, now), Err(BoardError::Text));
+    assert_eq!(air.nodes[1].pin_note([1; 16], &"x".repeat(513), false, HOUR, now), Err(BoardError::Text));
+    assert_eq!(air.nodes[1].pin_note([1; 16], "for ever", false, 8 * 24 * HOUR, now), Err(BoardError::Life));
     air.run(2_000);
     // A hundred strangers with six notes each.
     let now = air.now;

@@ -234,7 +234,7 @@ impl Node {
             Inner::State(state) => self.stated(peer, state, now),
             Inner::GroupInvite(body) => self.group_came(peer, &body, true, now),
             Inner::GroupUpdate(body) => self.group_came(peer, &body, false, now),
-            Inner::Vouches(body) => self.vouched(peer, &body, now),
+            Inner::Vouches(whom) => self.vouched(peer, whom, now),
             Inner::Fellow(bytes) => self.fellow_said(peer, bytes),
             Inner::Challenge(question) => {
                 if let Some(answer) = question.answer(&self.identity) {

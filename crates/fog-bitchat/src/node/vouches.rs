@@ -6,10 +6,12 @@ use super::{Event, Node};
 use crate::announce::Capabilities;
 use crate::identity::{PeerId, PeerKeys};
 use crate::inner::Inner;
-use crate::vouch::{MAX_LISTED, Vouch, decode, encode};
+use crate::vouch::{MAX_LISTED, Vouch};
 
 /// People whom one is told about; the newest ones.
 const MAX_TOLD: usize = 64;
+/// People whose words are kept until they are verified.
+const MAX_EARLY: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Vouches {
@@ -19,6 +21,8 @@ pub(super) struct Vouches {
     turn: u64,
     /// In which turn somebody was last told, in the session there is.
     told: BTreeMap<PeerId, u64>,
+    /// What people said who are not verified, or not yet.
+    early: BTreeMap<PeerId, Vec<Vouch>>,
 }
 
 impl Node {
@@ -28,6 +32,9 @@ impl Node {
         vouches.turn += 1;
         if is_verified {
             vouches.verified.insert(keys.peer(), (keys, vouches.turn));
+            if let Some(whom) = vouches.early.remove(&keys.peer()).filter(|_| self.is_verified(keys.peer())) {
+                self.say(Event::Vouched { by: keys.peer(), whom });
+            }
         } else {
             vouches.verified.remove(&keys.peer());
         }
@@ -41,6 +48,7 @@ impl Node {
     /// A session began: whoever has it may have lost what was told in the one before.
     pub(super) fn tell_vouches_anew(&mut self, peer: PeerId) {
         self.vouches.told.remove(&peer);
+        self.vouches.early.remove(&peer);
     }
 
     /// Tells those who were verified, are in a session and understand it. Nobody else: whom somebody met is theirs.
@@ -57,23 +65,28 @@ impl Node {
             others.sort_unstable_by_key(|(_, turn)| std::cmp::Reverse(*turn));
             let vouches: Vec<Vouch> = others.iter().take(MAX_TOLD).map(|(keys, _)| Vouch::of(keys, &self.identity, now)).collect();
             for list in vouches.chunks(MAX_LISTED) {
-                if let Ok(body) = encode(list) {
-                    self.whisper(peer, &Inner::Vouches(body), now);
-                }
+                self.whisper(peer, &Inner::Vouches(list.to_vec()), now);
             }
         }
     }
 
     /// Somebody says whom they verified.
-    pub(super) fn vouched(&mut self, by: PeerId, body: &[u8], now: u64) {
+    pub(super) fn vouched(&mut self, by: PeerId, mut whom: Vec<Vouch>, now: u64) {
         let Some(keys) = self.people.get(&by).filter(|known| known.stated.is_some()).map(|known| known.keys) else { return };
-        let Ok(mut whom) = decode(body) else { return };
-        if !self.is_verified(by) {
+        whom.retain(|vouch| vouch.is_in_time(now) && vouch.is_by(&keys.signing) && vouch.peer() != by && vouch.peer() != self.me);
+        if whom.is_empty() {
             return;
         }
-        whom.retain(|vouch| vouch.is_in_time(now) && vouch.is_by(&keys.signing) && vouch.peer() != by && vouch.peer() != self.me);
-        if !whom.is_empty() {
-            self.say(Event::Vouched { by, whom });
+        if self.is_verified(by) {
+            return self.say(Event::Vouched { by, whom });
+        }
+        // They may be verified in a moment: two people do it one after the other.
+        let early = &mut self.vouches.early;
+        if early.len() < MAX_EARLY || early.contains_key(&by) {
+            let said = early.entry(by).or_default();
+            said.extend(whom);
+            let too_many = said.len().saturating_sub(MAX_TOLD);
+            said.drain(..too_many);
         }
     }
 }

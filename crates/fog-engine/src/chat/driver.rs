@@ -73,6 +73,17 @@ pub(crate) enum Order {
     Pin(PeerKeys),
     /// Whether somebody's letters are carried before those of others.
     Favour(PeerId, bool),
+    /// Whether the user verified somebody.
+    Verified(PeerKeys, bool),
+    /// A note for the board.
+    Post {
+        id: [u8; 16],
+        text: String,
+        is_urgent: bool,
+        life: u64,
+    },
+    /// A note of this device goes.
+    TakeDown([u8; 16]),
     /// Another name.
     Rename(String),
     /// To a group.
@@ -110,15 +121,24 @@ pub(crate) enum Order {
     Radio(Option<Option<String>>),
 }
 
+/// Somebody who is remembered.
+pub(crate) struct Acquaintance {
+    pub(crate) keys: PeerKeys,
+    pub(crate) is_favourite: bool,
+    pub(crate) is_verified: bool,
+}
+
 /// What was written down before.
 #[derive(Default)]
 pub(crate) struct Restored {
-    /// Keys of people who are remembered, and whether they are favourites.
-    pub(crate) known: Vec<(PeerKeys, bool)>,
+    /// People who are remembered.
+    pub(crate) known: Vec<Acquaintance>,
     /// Letters that are carried.
     pub(crate) letters: Vec<u8>,
     /// Groups.
     pub(crate) groups: Vec<u8>,
+    /// Notes on the board.
+    pub(crate) board: Vec<u8>,
     /// Bundles that are carried.
     pub(crate) bundles: Vec<u8>,
     /// Keys for them, and the key that seals these.
@@ -143,15 +163,18 @@ impl Driver {
         let saves_power = Arc::new(AtomicBool::new(false));
         let saves = saves_power.clone();
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
-            let capabilities = Capabilities::PRIVATE_MEDIA.and(Capabilities::PREKEYS).and(Capabilities::GROUPS);
+            use Capabilities as C;
+            let capabilities = C::PRIVATE_MEDIA.and(C::PREKEYS).and(C::GROUPS).and(C::BOARD).and(C::VOUCH).and(C::MESH_DIAGNOSTICS);
             let me = identity.keys();
             let mut node = Node::new(identity, Config { nickname: nickname.clone(), capabilities, is_fellow: true }, rand::random());
-            for (keys, is_favourite) in before.known {
+            for Acquaintance { keys, is_favourite, is_verified } in before.known {
                 node.pin(keys);
                 node.set_favourite(keys.peer(), is_favourite);
+                node.set_verified(keys, is_verified);
             }
             node.restore_mail(&before.letters, unix());
             node.restore_groups(&before.groups);
+            node.restore_board(&before.board, unix());
             let fellows = Fellows::restore(me.peer(), before.key, &before.bundles, &before.ratchet, unix());
             let to = Listener { number, to };
             runtime.block_on(Running::new(node, (me, nickname), fellows, to, saves).run(inbox));
@@ -222,6 +245,8 @@ struct Running {
     mail: Option<(u64, Instant)>,
     /// What was last said of groups.
     groups: u64,
+    /// The same of the board, and when.
+    board: Option<(u64, Instant)>,
     /// The same of bundles, and when to say more at the earliest.
     bundles: Option<(u64, Instant)>,
 }
@@ -254,9 +279,9 @@ fn unix() -> u64 {
 }
 
 /// The loop looked before it ordered; what has changed in between is not worth more than a line.
-fn told(result: Result<(), fog_bitchat::GroupError>) {
+fn told<E: std::fmt::Display>(result: Result<(), E>) {
     if let Err(error) = result {
-        tracing::warn!(%error, "a group stays as it is");
+        tracing::warn!(%error, "nothing was changed");
     }
 }
 
@@ -279,6 +304,7 @@ impl Running {
             clock: Clock::new(),
             mail: None,
             groups: 0,
+            board: None,
             bundles: None,
         }
     }
@@ -350,6 +376,13 @@ impl Running {
         if version != self.groups {
             self.groups = version;
             if !self.to.say(ChatNews::Groups(self.node.groups_state())).await {
+                return false;
+            }
+        }
+        let version = self.node.board_version();
+        if self.board.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
+            self.board = Some((version, Instant::now()));
+            if !self.to.say(ChatNews::Board(self.node.board_state())).await {
                 return false;
             }
         }
@@ -461,6 +494,9 @@ impl Running {
             Order::Verify { peer, noise } => return self.node.verify(peer, noise, now),
             Order::Pin(keys) => return self.node.pin(keys),
             Order::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
+            Order::Verified(keys, is_verified) => return self.node.set_verified(keys, is_verified),
+            Order::Post { id, text, is_urgent, life } => return told(self.node.pin_note(id, &text, is_urgent, life, now)),
+            Order::TakeDown(id) => return told(self.node.take_down(id, now)),
             Order::Rename(name) => {
                 self.me.1.clone_from(&name);
                 return self.node.rename(name, now);

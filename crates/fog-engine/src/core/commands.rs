@@ -156,6 +156,8 @@ impl Core {
             Command::ChatAgain { row } => self.chat_again(row),
             Command::ChatPerson { who, change } => self.chat_person(&who, change),
             Command::ChatGroup(change) => self.chat_group(change),
+            Command::ChatPost { text, is_urgent, hours } => self.chat_post(&text, is_urgent, hours),
+            Command::ChatTakeDown { id } => self.chat_take_down(&id),
             Command::ChatCard => self.chat_card(),
             Command::ChatScan { card } => self.chat_scan(&card),
             Command::ChatExport { with, path } => self.chat_export(&with, path.as_ref()),

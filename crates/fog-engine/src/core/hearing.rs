@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::Core;
 use super::grouping::group_id;
-use crate::chat::{Body, ChatNews, Driver, Known, Linked, Order, Parcel, Remembered, Restored, Secrets, Vault, state_from, state_of};
+use crate::chat::{Acquaintance, Body, ChatNews, Driver, Known, Linked, Order, Parcel, Remembered, Restored, Secrets, Vault, state_from, state_of};
 
 /// Longest packet over a network: files go whole there.
 const NETWORK_PACKET: usize = 64 << 10;
@@ -25,6 +25,8 @@ const BUNDLES: &str = "bundles";
 const RATCHET: &str = "ratchet";
 const GROUPS: &str = "groups";
 const LEFT: &str = "left groups";
+const BOARD: &str = "board";
+pub(super) const WORDS: &str = "vouches";
 /// Links to one device.
 const MAX_LINKS: usize = 3;
 /// Links to a device that did not take one are tried again after this.
@@ -115,6 +117,9 @@ impl Core {
             self.chat.vault = Some(secrets.vault());
             self.remember_people()?;
             self.chat.groups = fog_bitchat::groups_in(&self.written(GROUPS)?);
+            self.chat.board = fog_bitchat::notes_in(&self.written(BOARD)?);
+            self.chat.words = serde_json::from_slice(&self.written(WORDS)?).unwrap_or_default();
+            self.look_at_words();
             self.chat.left = serde_json::from_slice(&self.written(LEFT)?).unwrap_or_default();
         }
         Ok(Some(secrets))
@@ -123,11 +128,16 @@ impl Core {
     fn start_chat(&mut self) -> Result<(), StoreError> {
         let Some(secrets) = self.open_vault()? else { return Ok(()) };
         let identity = secrets.identity();
-        let known = self.chat.people.values().filter_map(|known| Some((known.keys?, known.view.is_favourite))).collect();
+        let acquaintance = |known: &Known| {
+            let (is_favourite, is_verified) = (known.view.is_favourite, known.view.is_verified);
+            Some(Acquaintance { keys: known.keys?, is_favourite, is_verified })
+        };
+        let known = self.chat.people.values().filter_map(acquaintance).collect();
         let before = Restored {
             known,
             letters: self.written(LETTERS)?,
             groups: self.written(GROUPS)?,
+            board: self.written(BOARD)?,
             bundles: self.written(BUNDLES)?,
             ratchet: self.written(RATCHET)?,
             key: *secrets.ratchet_key(),
@@ -153,7 +163,7 @@ impl Core {
     }
 
     /// Writes it down; `false` when there is no place for it.
-    fn write_down(&mut self, name: &str, state: &[u8]) -> Result<bool, StoreError> {
+    pub(super) fn write_down(&mut self, name: &str, state: &[u8]) -> Result<bool, StoreError> {
         let Some(vault) = &self.chat.vault else { return Ok(false) };
         self.store.put_chat_state(name, &vault.seal(name.as_bytes(), state))?;
         Ok(true)
@@ -249,6 +259,8 @@ impl Core {
         self.chat.people.clear();
         self.chat.groups.clear();
         self.chat.left.clear();
+        self.chat.board.clear();
+        self.chat.words.clear();
         self.chat.vault = None;
         self.chat.me = None;
         self.chat.credit.clear();
@@ -270,6 +282,7 @@ impl Core {
             clock_off_ms: self.chat.clock_off,
             people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
             groups: self.group_views(),
+            board: self.note_views(),
             carried: self.chat.letters + self.chat.bundles,
             threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
         }
@@ -346,6 +359,14 @@ impl Core {
                 }
                 self.chat.groups = now;
                 self.announce_chat();
+            }
+            ChatNews::Board(state) => {
+                self.write_down(BOARD, &state)?;
+                let now = fog_bitchat::notes_in(&state);
+                if self.chat.board != now {
+                    self.chat.board = now;
+                    self.announce_chat();
+                }
             }
             ChatNews::Ratchet { turn, state } => {
                 if self.write_down(RATCHET, &state)?
@@ -424,6 +445,8 @@ impl Core {
             Event::Pong { from, hops, millis, way } => self.pinged(from, Some((hops, millis, way))),
             Event::NoPong(whom) => self.pinged(whom, None),
             Event::Verified(peer) => self.change_person(&peer.to_string(), |person| person.is_verified = true)?,
+            Event::Vouched { by, whom } => self.vouched(by, &whom)?,
+            Event::Note(note) => self.noticed(&note),
             Event::ClockOff(millis) => {
                 self.chat.clock_off = (millis != 0).then_some(millis);
                 self.announce_chat();
@@ -558,6 +581,11 @@ impl Core {
             seen_ms: now,
             ..before.clone()
         };
+        if before.id.is_empty() {
+            let vouched_by = self.vouched_by(&id);
+            self.chat.people.entry(id.clone()).or_default().view.vouched_by = vouched_by;
+        }
+        let known = self.chat.people.entry(id.clone()).or_default();
         let view = known.view.clone();
         let is_kept = known.stored.is_some();
         let same_time = PersonView { seen_ms: before.seen_ms, ..view.clone() };
@@ -596,16 +624,27 @@ impl Core {
         self.store.put_chat_person(id, &sealed, seen, is_marked, MAX_PEOPLE)?;
         if is_other && let Some(driver) = &self.chat.driver {
             driver.order(Order::Pin(keys));
+            driver.order(Order::Verified(keys, person.is_verified));
         }
         Ok(())
     }
 
     pub(super) fn change_person(&mut self, id: &str, change: impl FnOnce(&mut PersonView)) -> Result<(), StoreError> {
         let Some(known) = self.chat.people.get_mut(id) else { return Ok(()) };
+        let (was_verified, was_blocked) = (known.view.is_verified, known.view.is_blocked);
         change(&mut known.view);
-        let view = known.view.clone();
+        let (view, keys) = (known.view.clone(), known.keys);
         self.remember(id, true)?;
-        self.announce(EventBody::ChatPerson(Box::new(view)));
+        self.announce(EventBody::ChatPerson(Box::new(view.clone())));
+        if was_verified != view.is_verified
+            && let (Some(driver), Some(keys)) = (&self.chat.driver, keys)
+        {
+            driver.order(Order::Verified(keys, view.is_verified));
+        }
+        if (was_verified, was_blocked) != (view.is_verified, view.is_blocked) {
+            // What they say of others counts now, or does not any more.
+            self.look_at_words();
+        }
         Ok(())
     }
 
@@ -619,6 +658,7 @@ impl Core {
             driver.save_power(is_on_battery);
         }
         self.link_chat();
+        self.forget_old_words();
         let days = self.settings.number("chat_keep_days");
         if days > 0.0 && self.chat.last_chores.is_none_or(|last| last.elapsed() > CHORES) {
             self.chat.last_chores = Some(Instant::now());

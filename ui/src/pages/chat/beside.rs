@@ -3,6 +3,7 @@ use icondata_lu as lu;
 use leptos::prelude::*;
 use leptos_icons::Icon;
 
+use crate::pages::chat::board::Board;
 use crate::pages::chat::format::{called, name_of};
 use crate::pages::chat::group::{Group, NewGroup};
 use crate::pages::chat::person::Person;
@@ -19,6 +20,7 @@ pub fn Side(view: Memo<ChatView>) -> impl IntoView {
         Beside::Person(id) => view.with(|view| name_of(&id, &view.people)),
         Beside::Group(id) => view.with(|view| called(&id, view)),
         Beside::NewGroup => t("chat-new-group"),
+        Beside::Board => t("chat-board"),
         Beside::Room => t("chat-who-is-near"),
         Beside::Settings | Beside::Nothing => t("chat-settings"),
     };
@@ -33,6 +35,7 @@ pub fn Side(view: Memo<ChatView>) -> impl IntoView {
         let opener = match was {
             Beside::Settings => "chat-settings",
             Beside::NewGroup => "chat-new-group",
+            Beside::Board => "chat-board",
             _ => "chat-details",
         };
         focus_soon(opener.to_owned());
@@ -50,6 +53,7 @@ pub fn Side(view: Memo<ChatView>) -> impl IntoView {
                 Beside::Room => view! { <Room view /> }.into_any(),
                 Beside::Group(id) => view! { <Group id view /> }.into_any(),
                 Beside::NewGroup => view! { <NewGroup view /> }.into_any(),
+                Beside::Board => view! { <Board view /> }.into_any(),
                 Beside::Person(id) => view! { <Person id view /> }.into_any(),
                 Beside::Settings => view! { <Preferences /> }.into_any(),
             }}

@@ -30,6 +30,7 @@ pub fn Marks(person: PersonView) -> impl IntoView {
             "chat-favourite" => lu::LuStar,
             "chat-verified" => lu::LuBadgeCheck,
             "chat-session" => lu::LuLock,
+            "chat-vouched" => lu::LuUserCheck,
             _ => lu::LuBan,
         };
         view! {
@@ -42,6 +43,7 @@ pub fn Marks(person: PersonView) -> impl IntoView {
         <span class="marks">
             {person.is_favourite.then(|| mark("mark wait", "chat-favourite"))}
             {person.is_verified.then(|| mark("mark good", "chat-verified"))}
+            {(!person.is_verified && !person.vouched_by.is_empty()).then(|| mark("mark meta", "chat-vouched"))}
             {person.has_session.then(|| mark("mark meta", "chat-session"))}
             {person.is_blocked.then(|| mark("mark bad", "chat-blocked"))}
         </span>

@@ -28,6 +28,10 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
             view! { <p class="meta" title=exact(at, words.language())>{words.with("chat-last-heard", &[("ago", ago.into())])}</p> }
         })
     };
+    let vouched = move || {
+        let by = person.with(|person| person.as_ref().map(|person| person.vouched_by.join(", ")).unwrap_or_default());
+        (!by.is_empty()).then(|| view! { <p id="person-vouched">{words().with("chat-vouched-by", &[("names", by.into())])}</p> })
+    };
     let fingerprint = Memo::new(move |_| person.with(|person| person.as_ref().map(|person| person.fingerprint.clone()).unwrap_or_default()));
     view! {
         <div class="row spread">
@@ -51,6 +55,7 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
             <p id="person-trust" class:good=move || is(|p| p.is_verified) class:meta=move || !is(|p| p.is_verified)>
                 {move || t(if is(|p| p.is_verified) { "chat-is-verified" } else { "chat-not-verified" })}
             </p>
+            {vouched}
             <Fingerprint digits=fingerprint id="person-fingerprint" />
             <details>
                 <summary>{move || t("chat-own-fingerprint")}</summary>
@@ -80,8 +85,8 @@ fn Fingerprint(digits: Memo<String>, id: &'static str) -> impl IntoView {
 /// Writes a thread to a file in a folder that is chosen.
 #[component]
 pub fn Keep(with: String, name: String) -> impl IntoView {
-    let export = move |_| {
-        let (with, file) = (with.clone(), file_name(&name));
+    let export = move |ending: &'static str| {
+        let (with, file) = (with.clone(), format!("{}.{ending}", file_name(&name)));
         spawn_local(async move {
             let folder = match bridge::pick_folder().await {
                 Ok(Some(folder)) => folder,
@@ -95,13 +100,17 @@ pub fn Keep(with: String, name: String) -> impl IntoView {
             }
         });
     };
-    view! { <button class="export" on:click=export>{move || t("chat-export")}</button> }
+    let as_json = export.clone();
+    view! {
+        <button class="export" on:click=move |_| export("txt")>{move || t("chat-export")}</button>
+        <button class="export-json" title=move || t("chat-export-json-why") on:click=move |_| as_json("json")>{move || t("chat-export-json")}</button>
+    }
 }
 
 /// A name that every system can write: letters, digits and dashes.
 fn file_name(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(40).collect();
-    format!("chat-{}.txt", clean.trim_matches('-'))
+    format!("chat-{}", clean.trim_matches('-'))
 }
 
 #[cfg(test)]
@@ -112,7 +121,7 @@ mod tests {
     fn a_nickname_leads_out_of_no_folder() {
         assert_eq!(
             [file_name("../../etc/passwd"), file_name("Änne #1"), file_name(&"x".repeat(99))],
-            ["chat-etc-passwd.txt".to_owned(), "chat-Änne--1.txt".to_owned(), format!("chat-{}.txt", "x".repeat(40))]
+            ["chat-etc-passwd".to_owned(), "chat-Änne--1".to_owned(), format!("chat-{}", "x".repeat(40))]
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Chat: who this device is in the BitChat mesh, whom it knows, and the thread that speaks.
 //!
-//! The state lives here; what follows from events is in `core/{chatting,talking}.rs`.
+//! The state lives here; what follows from events is in `core/{hearing,chatting,knowing,posting,grouping,pinging}.rs`.
 
 pub(crate) mod driver;
 mod fellows;

@@ -9,6 +9,8 @@ mod gossip;
 mod grouping;
 mod hearing;
 mod hosting;
+mod knowing;
+mod linking;
 mod network;
 mod peers;
 mod pinging;
@@ -18,6 +20,8 @@ mod proving;
 mod requesting;
 mod saving;
 mod scheduling;
+mod showing;
+mod speaking;
 mod states;
 
 pub(crate) use checking::SpotCheck;

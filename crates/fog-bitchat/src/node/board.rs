@@ -68,17 +68,18 @@ impl Board {
         self.pinned.iter().filter(|pinned| fits(&pinned.item)).count()
     }
 
-    /// Takes away the oldest of an author, or of all; those of strangers before others.
-    fn drop_oldest(&mut self, is_note: bool, author: Option<&[u8; 32]>, is_known: impl Fn(&[u8; 32]) -> bool) {
+    /// Takes away the oldest of an author, or of all; those of strangers before those of people who are `known`.
+    fn drop_oldest(&mut self, is_note: bool, author: Option<&[u8; 32]>, known: &BTreeSet<[u8; 32]>) {
         let fits = |item: &Item| matches!(item, Item::Note(_)) == is_note && author.is_none_or(|author| item.author() == author);
         let among = self.pinned.iter().enumerate().filter(|(_, pinned)| fits(&pinned.item));
-        if let Some((place, _)) = among.min_by_key(|(_, pinned)| (is_known(pinned.item.author()), pinned.item.life().0)) {
+        if let Some((place, _)) = among.min_by_key(|(_, pinned)| (known.contains(pinned.item.author()), pinned.item.life().0)) {
             self.pinned.remove(place);
         }
     }
 
-    /// Whether it is new; then it is kept and what it takes down is gone.
-    fn add(&mut self, new: Pinned, is_known: impl Fn(&[u8; 32]) -> bool) -> bool {
+    /// Whether it is new; then it is kept and what it takes down is gone. `known` gives the keys of people who are
+    /// known, and is asked only when the board is full.
+    fn add(&mut self, new: Pinned, known: impl FnOnce() -> BTreeSet<[u8; 32]>) -> bool {
         let (id, author) = (*new.item.id(), *new.item.author());
         let is_note = matches!(new.item, Item::Note(_));
         let is_same = |pinned: &Pinned| *pinned.item.id() == id && *pinned.item.author() == author;
@@ -92,10 +93,10 @@ impl Board {
         self.pinned.retain(|pinned| !is_same(pinned));
         let (of_one, of_all) = if is_note { (MAX_NOTES_OF_ONE, MAX_NOTES) } else { (MAX_TOMBSTONES_OF_ONE, MAX_TOMBSTONES) };
         if self.count(is_note, Some(&author)) >= of_one {
-            self.drop_oldest(is_note, Some(&author), &is_known);
+            self.drop_oldest(is_note, Some(&author), &BTreeSet::new());
         }
         if self.count(is_note, None) >= of_all {
-            self.drop_oldest(is_note, None, &is_known);
+            self.drop_oldest(is_note, None, &known());
         }
         self.pinned.push(new);
         self.version += 1;
@@ -173,7 +174,7 @@ impl Node {
         let frame = self.frame(Kind::BOARD_POST, payload, now).signed(&self.identity);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
             let packet = packet_id(&frame);
-            self.board.add(Pinned { raw, packet, item, is_sure: true }, |_| true);
+            self.add_to_board(Pinned { raw, packet, item, is_sure: true });
         }
         self.send_everywhere(&frame, now);
     }
@@ -193,15 +194,19 @@ impl Node {
         if sender.is_some() && !is_sure {
             return false;
         }
-        let known: BTreeSet<[u8; 32]> = self.people.values().map(|known| known.keys.signing).chain(self.pins.values().map(|keys| keys.signing)).collect();
         let me = self.identity.keys().signing;
         let note = if let Item::Note(note) = &item { Some(note.clone()) } else { None };
         let pinned = Pinned { raw: raw.clone(), packet: packet_id(frame), item, is_sure };
-        let is_new = self.board.add(pinned, |author| *author == me || known.contains(author));
+        let is_new = self.add_to_board(pinned);
         if let Some(note) = note.filter(|note| is_new && note.author != me) {
             self.say(Event::Note(Box::new(note)));
         }
         is_new
+    }
+
+    fn add_to_board(&mut self, pinned: Pinned) -> bool {
+        let (me, people, pins) = (self.identity.keys(), self.people.values().map(|known| known.keys), self.pins.values().copied());
+        self.board.add(pinned, || people.chain(pins).chain([me]).map(|keys| keys.signing).collect())
     }
 
     pub(super) fn tidy_board(&mut self, now: u64) {

@@ -1,21 +1,15 @@
-//! Chat: the board, and what people who were verified say of others.
-
-use std::collections::BTreeMap;
+//! Chat: the board.
 
 use fog_api::{ApiError, EventBody, NoteView, Notice, Reply};
-use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note, PeerId, Vouch};
-use fog_store::StoreError;
+use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note};
 use fog_types::ErrorKind;
 
 use super::Core;
 use super::chatting::refuse;
-use super::hearing::{WORDS, clean};
-use crate::chat::{Order, Word};
+use super::hearing::clean;
+use crate::chat::Order;
 
 const HOUR_MS: u64 = 3_600_000;
-/// What one person says of others that is kept, and what all say.
-const MAX_WORDS_OF_ONE: usize = 64;
-const MAX_WORDS: usize = 2_000;
 
 fn note_id(note: &Note) -> String {
     format!("{:032x}", u128::from_be_bytes(note.id))
@@ -97,69 +91,5 @@ impl Core {
             let notice = Notice::ChatMessage { with: String::new(), name, text: clean_text(&note.text) };
             self.announce(EventBody::Notice(notice));
         }
-    }
-
-    /// Somebody whom the user verified says whom they verified.
-    pub(super) fn vouched(&mut self, by: PeerId, whom: &[Vouch]) -> Result<(), StoreError> {
-        let words = self.chat.words.entry(by.to_string()).or_default();
-        for vouch in whom {
-            let word = Word { fingerprint: vouch.fingerprint_text(), signing: vouch.signing, until: vouch.until() };
-            words.retain(|known| known.fingerprint != word.fingerprint);
-            words.push(word);
-        }
-        let too_many = words.len().saturating_sub(MAX_WORDS_OF_ONE);
-        words.drain(..too_many);
-        while self.chat.words.values().map(Vec::len).sum::<usize>() > MAX_WORDS {
-            let ends_first = |words: &Vec<Word>| words.iter().map(|word| word.until).min();
-            let Some(by) = self.chat.words.iter().min_by_key(|(_, words)| ends_first(words)).map(|(by, _)| by.clone()) else { break };
-            self.chat.words.remove(&by);
-        }
-        self.write_words()?;
-        self.look_at_words();
-        Ok(())
-    }
-
-    fn write_words(&mut self) -> Result<(), StoreError> {
-        let state = serde_json::to_vec(&self.chat.words).unwrap_or_default();
-        self.write_down(WORDS, &state).map(drop)
-    }
-
-    /// What those are called who verified somebody, and whom the user verified.
-    pub(super) fn vouched_by(&self, id: &str) -> Vec<String> {
-        let now = self.clock.unix().0.max(0) as u64;
-        let Some((person, keys)) = self.chat.people.get(id).and_then(|known| Some((&known.view, known.keys?))) else { return Vec::new() };
-        let says_so = |word: &Word| word.until > now && word.fingerprint == person.fingerprint && word.signing == keys.signing;
-        let givers = self.chat.words.iter().filter(|(_, words)| words.iter().any(says_so));
-        let trusted = |by: &str| self.chat.people.get(by).map(|known| &known.view).filter(|giver| giver.is_verified && !giver.is_blocked);
-        givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.nickname.clone()).collect()
-    }
-
-    /// Finds out anew for whom somebody vouches.
-    pub(super) fn look_at_words(&mut self) {
-        let now: BTreeMap<String, Vec<String>> = self.chat.people.keys().map(|id| (id.clone(), self.vouched_by(id))).collect();
-        let mut changed = Vec::new();
-        for (id, vouched_by) in now {
-            if let Some(known) = self.chat.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by) {
-                known.view.vouched_by = vouched_by;
-                changed.push(known.view.clone());
-            }
-        }
-        for person in changed {
-            self.announce(EventBody::ChatPerson(Box::new(person)));
-        }
-    }
-
-    /// Words count for a month.
-    pub(super) fn forget_old_words(&mut self) {
-        let now = self.clock.unix().0.max(0) as u64;
-        if !self.chat.words.values().flatten().any(|word| word.until <= now) {
-            return;
-        }
-        self.chat.words.values_mut().for_each(|words| words.retain(|word| word.until > now));
-        self.chat.words.retain(|_, words| !words.is_empty());
-        if let Err(error) = self.write_words() {
-            tracing::error!(%error, "what people say of others cannot be written down");
-        }
-        self.look_at_words();
     }
 }

@@ -1,0 +1,192 @@
+//! Chat: who people are, and what those who were verified say of others.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fog_api::{EventBody, PersonLink, PersonView};
+use fog_bitchat::{PeerId, PeerKeys, Vouch};
+use fog_store::StoreError;
+use fog_types::UnixMillis;
+
+use super::Core;
+use super::hearing::clean;
+use super::speaking::WORDS;
+use crate::chat::{Known, Order, Remembered, Word};
+
+/// What is remembered of somebody is written down at most so often when only the time has changed.
+const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+/// People who are remembered.
+const MAX_PEOPLE: u32 = 10_000;
+/// What one person says of others that is kept, and what all say.
+const MAX_WORDS_OF_ONE: usize = 64;
+const MAX_WORDS: usize = 2_000;
+
+impl Core {
+    pub(super) fn remember_people(&mut self) -> Result<(), StoreError> {
+        let Some(vault) = &self.chat.vault else { return Ok(()) };
+        self.chat.people.clear();
+        for (id, sealed, seen) in self.store.chat_people()? {
+            let Some(person) = vault.open_value::<Remembered>(&id, &sealed) else { continue };
+            let keys = PeerKeys { noise: person.noise, signing: person.signing };
+            let view = PersonView {
+                id: id.clone(),
+                nickname: person.nickname.clone(),
+                fingerprint: fog_bitchat::fingerprint_text(&person.noise),
+                is_verified: person.is_verified,
+                is_favourite: person.is_favourite,
+                is_blocked: person.is_blocked,
+                seen_ms: seen.0,
+                ..PersonView::default()
+            };
+            self.chat.people.insert(id, Known { view, keys: Some(keys), stored: Some((person, Instant::now())) });
+        }
+        Ok(())
+    }
+
+    pub(super) fn person_is_there(&mut self, person: fog_bitchat::Person, link: PersonLink) -> Result<(), StoreError> {
+        let id = person.peer.to_string();
+        let now = self.clock.unix().0;
+        let known = self.chat.people.entry(id.clone()).or_default();
+        let before = known.view.clone();
+        known.keys = Some(person.keys);
+        known.view = PersonView {
+            id: id.clone(),
+            nickname: clean(&person.nickname),
+            fingerprint: fog_bitchat::fingerprint_text(&person.keys.noise),
+            link,
+            has_session: person.has_session,
+            takes_files: person.capabilities.has(fog_bitchat::Capabilities::PRIVATE_MEDIA),
+            seen_ms: now,
+            ..before.clone()
+        };
+        if before.id.is_empty() {
+            let vouched_by = self.vouched_by(&id);
+            self.chat.people.entry(id.clone()).or_default().view.vouched_by = vouched_by;
+        }
+        let known = self.chat.people.entry(id.clone()).or_default();
+        let view = known.view.clone();
+        let is_kept = known.stored.is_some();
+        let same_time = PersonView { seen_ms: before.seen_ms, ..view.clone() };
+        if same_time != before {
+            self.announce(EventBody::ChatPerson(Box::new(view)));
+        }
+        if is_kept {
+            self.remember(&id, false)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down who somebody is; when they are not written down yet only if `is_new_too`.
+    pub(super) fn remember(&mut self, id: &str, is_new_too: bool) -> Result<(), StoreError> {
+        let (Some(vault), Some(known)) = (&self.chat.vault, self.chat.people.get_mut(id)) else { return Ok(()) };
+        let Some(keys) = known.keys else { return Ok(()) };
+        let person = Remembered {
+            nickname: known.view.nickname.clone(),
+            noise: keys.noise,
+            signing: keys.signing,
+            is_verified: known.view.is_verified,
+            is_favourite: known.view.is_favourite,
+            is_blocked: known.view.is_blocked,
+        };
+        let is_due = match &known.stored {
+            None => is_new_too,
+            Some((stored, at)) => *stored != person || at.elapsed() > REMEMBER_EVERY,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        let is_other = known.stored.as_ref().is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
+        known.stored = Some((person.clone(), Instant::now()));
+        let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
+        let is_marked = person.is_verified || person.is_favourite || person.is_blocked;
+        self.store.put_chat_person(id, &sealed, seen, is_marked, MAX_PEOPLE)?;
+        if is_other && let Some(driver) = &self.chat.driver {
+            driver.order(Order::Pin(keys));
+            driver.order(Order::Verified(keys, person.is_verified));
+        }
+        Ok(())
+    }
+
+    pub(super) fn change_person(&mut self, id: &str, change: impl FnOnce(&mut PersonView)) -> Result<(), StoreError> {
+        let Some(known) = self.chat.people.get_mut(id) else { return Ok(()) };
+        let (was_verified, was_blocked) = (known.view.is_verified, known.view.is_blocked);
+        change(&mut known.view);
+        let (view, keys) = (known.view.clone(), known.keys);
+        self.remember(id, true)?;
+        self.announce(EventBody::ChatPerson(Box::new(view.clone())));
+        if was_verified != view.is_verified
+            && let (Some(driver), Some(keys)) = (&self.chat.driver, keys)
+        {
+            driver.order(Order::Verified(keys, view.is_verified));
+        }
+        if (was_verified, was_blocked) != (view.is_verified, view.is_blocked) {
+            // What they say of others counts now, or does not any more.
+            self.look_at_words();
+        }
+        Ok(())
+    }
+
+    /// Somebody whom the user verified says whom they verified.
+    pub(super) fn vouched(&mut self, by: PeerId, whom: &[Vouch]) -> Result<(), StoreError> {
+        let words = self.chat.words.entry(by.to_string()).or_default();
+        for vouch in whom {
+            let word = Word { fingerprint: vouch.fingerprint_text(), signing: vouch.signing, until: vouch.until() };
+            words.retain(|known| known.fingerprint != word.fingerprint);
+            words.push(word);
+        }
+        let too_many = words.len().saturating_sub(MAX_WORDS_OF_ONE);
+        words.drain(..too_many);
+        while self.chat.words.values().map(Vec::len).sum::<usize>() > MAX_WORDS {
+            let ends_first = |words: &Vec<Word>| words.iter().map(|word| word.until).min();
+            let Some(by) = self.chat.words.iter().min_by_key(|(_, words)| ends_first(words)).map(|(by, _)| by.clone()) else { break };
+            self.chat.words.remove(&by);
+        }
+        self.write_words()?;
+        self.look_at_words();
+        Ok(())
+    }
+
+    fn write_words(&mut self) -> Result<(), StoreError> {
+        let state = serde_json::to_vec(&self.chat.words).unwrap_or_default();
+        self.write_down(WORDS, &state).map(drop)
+    }
+
+    /// What those are called who verified somebody, and whom the user verified.
+    pub(super) fn vouched_by(&self, id: &str) -> Vec<String> {
+        let now = self.clock.unix().0.max(0) as u64;
+        let Some((person, keys)) = self.chat.people.get(id).and_then(|known| Some((&known.view, known.keys?))) else { return Vec::new() };
+        let says_so = |word: &Word| word.until > now && word.fingerprint == person.fingerprint && word.signing == keys.signing;
+        let givers = self.chat.words.iter().filter(|(_, words)| words.iter().any(says_so));
+        let trusted = |by: &str| self.chat.people.get(by).map(|known| &known.view).filter(|giver| giver.is_verified && !giver.is_blocked);
+        givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.nickname.clone()).collect()
+    }
+
+    /// Finds out anew for whom somebody vouches.
+    pub(super) fn look_at_words(&mut self) {
+        let now: BTreeMap<String, Vec<String>> = self.chat.people.keys().map(|id| (id.clone(), self.vouched_by(id))).collect();
+        let mut changed = Vec::new();
+        for (id, vouched_by) in now {
+            if let Some(known) = self.chat.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by) {
+                known.view.vouched_by = vouched_by;
+                changed.push(known.view.clone());
+            }
+        }
+        for person in changed {
+            self.announce(EventBody::ChatPerson(Box::new(person)));
+        }
+    }
+
+    /// Words count for a month.
+    pub(super) fn forget_old_words(&mut self) {
+        let now = self.clock.unix().0.max(0) as u64;
+        if !self.chat.words.values().flatten().any(|word| word.until <= now) {
+            return;
+        }
+        self.chat.words.values_mut().for_each(|words| words.retain(|word| word.until > now));
+        self.chat.words.retain(|_, words| !words.is_empty());
+        if let Err(error) = self.write_words() {
+            tracing::error!(%error, "what people say of others cannot be written down");
+        }
+        self.look_at_words();
+    }
+}

@@ -1,0 +1,62 @@
+//! Chat: what is shown of it.
+
+use fog_api::{ChatMessage, ChatView, EventBody, PersonLink, PersonView, ThreadView};
+use fog_store::ChatRow;
+
+use super::Core;
+use crate::chat::{Body, state_from};
+
+impl Core {
+    pub(super) fn chat_view(&self) -> ChatView {
+        let keys = self.chat.me.filter(|_| self.chat.driver.is_some());
+        let threads = self.store.chat_threads().unwrap_or_default();
+        let radio = match self.chat.problem.as_str() {
+            "" => self.chat.radio.clone(),
+            problem => fog_api::RadioView { problem: problem.to_owned(), ..self.chat.radio.clone() },
+        };
+        ChatView {
+            is_on: self.chat.driver.is_some(),
+            me: keys.map(|keys| keys.peer().to_string()).unwrap_or_default(),
+            fingerprint: keys.map(|keys| fog_bitchat::fingerprint_text(&keys.noise)).unwrap_or_default(),
+            nickname: self.nickname(),
+            radio,
+            clock_off_ms: self.chat.clock_off,
+            people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
+            groups: self.group_views(),
+            board: self.note_views(),
+            carried: self.chat.letters + self.chat.bundles,
+            threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
+        }
+    }
+
+    /// Who is here is heard all the time; that is not written down each time.
+    fn person_view(&self, person: &PersonView) -> PersonView {
+        let seen_ms = if person.link == PersonLink::Gone { person.seen_ms } else { self.clock.unix().0 };
+        PersonView { seen_ms, ..person.clone() }
+    }
+
+    pub(super) fn announce_chat(&mut self) {
+        let view = self.chat_view();
+        self.announce(EventBody::Chat(Box::new(view)));
+    }
+
+    pub(super) fn message_view(&self, row: &ChatRow) -> ChatMessage {
+        let body: Body = self.chat.vault.as_ref().and_then(|vault| vault.open_value(&row.thread, &row.sealed)).unwrap_or_default();
+        ChatMessage {
+            row: row.id,
+            with: row.thread.clone(),
+            from: body.from,
+            name: body.name,
+            text: body.text,
+            at_ms: row.at.0,
+            file: body.file,
+            state: state_from(&row.state),
+        }
+    }
+
+    pub(super) fn announce_message(&mut self, row: &ChatRow) -> ChatMessage {
+        let message = self.message_view(row);
+        self.announce(EventBody::ChatMessage(Box::new(message.clone())));
+        message
+    }
+}

@@ -1,0 +1,245 @@
+//! Chat: switched on and off, and what is written down of it.
+
+use std::time::{Duration, Instant};
+
+use fog_api::{MessageState, PersonLink};
+use fog_bitchat::{FilePacket, PeerId};
+use fog_store::{ChatRow, StoreError, WipeStep};
+use fog_types::UnixMillis;
+
+use super::Core;
+use super::grouping::group_id;
+use crate::chat::{Acquaintance, Body, Driver, Known, Order, Restored, Secrets, Vault, state_from};
+
+/// Under which letters that are carried are written down.
+pub(super) const LETTERS: &str = "letters";
+/// The same for bundles, and for the keys that seal messages in them.
+pub(super) const BUNDLES: &str = "bundles";
+pub(super) const RATCHET: &str = "ratchet";
+/// Groups, and the names of those that were left.
+pub(super) const GROUPS: &str = "groups";
+pub(super) const LEFT: &str = "left groups";
+/// Notes on the board, and what people say of others.
+pub(super) const BOARD: &str = "board";
+pub(super) const WORDS: &str = "vouches";
+const CHORES: Duration = Duration::from_secs(600);
+/// Messages that were not taken in this time are given up at a start.
+const OUTBOX_LIFE_MS: i64 = 24 * 3_600_000;
+/// The same for those that somebody carries.
+const CARRIED_LIFE_MS: i64 = 7 * 24 * 3_600_000;
+
+impl Core {
+    /// Switches chat on or off, as the settings and the daemon's options have it.
+    pub(super) fn look_at_chat(&mut self) -> Result<(), StoreError> {
+        if self.store.is_wiping_chat()? {
+            self.finish_wipe()?;
+        }
+        let is_wanted = (self.settings.flag("chat") || self.config.chat.bluetooth) && !self.is_stopping;
+        if !is_wanted {
+            if self.chat.driver.take().is_some() {
+                self.forget_who_is_there();
+                self.announce_chat();
+            }
+            // What was said can be read, searched and exported all the same.
+            return self.open_vault().map(|_| ());
+        }
+        if self.chat.driver.is_none() {
+            self.start_chat()?;
+        }
+        let nickname = self.nickname();
+        let adapter = self.config.chat.adapter.clone().or_else(|| Some(self.settings.text("chat_adapter").trim().to_owned())).filter(|name| !name.is_empty());
+        let radio = (self.settings.flag("chat_bluetooth") || self.config.chat.bluetooth).then_some(adapter);
+        let wish = (nickname, radio);
+        if let Some(driver) = &self.chat.driver
+            && self.chat.told != wish
+        {
+            let is_named = self.chat.told.0 == wish.0 || driver.order(Order::Rename(wish.0.clone()));
+            let is_tuned = self.chat.told.1 == wish.1 || driver.order(Order::Radio(wish.1.clone()));
+            if is_named {
+                self.chat.told.0 = wish.0;
+            }
+            if is_tuned {
+                self.chat.told.1 = wish.1;
+            }
+            self.announce_chat();
+        }
+        Ok(())
+    }
+
+    /// Opens what is stored, if there is anything and it opens; gives the secrets.
+    fn open_vault(&mut self) -> Result<Option<Secrets>, StoreError> {
+        let Some(device) = self.key.as_ref().map(Vault::of_device) else {
+            "chat needs the key of this device, which cannot be had; `fog doctor` says why".clone_into(&mut self.chat.problem);
+            return Ok(None);
+        };
+        let secrets = match self.store.chat_keys()? {
+            Some(sealed) => match Secrets::open(&device, &sealed) {
+                Some(secrets) => secrets,
+                None => {
+                    "the keys of chat do not open with this device's key; `fog chat wipe` begins anew".clone_into(&mut self.chat.problem);
+                    return Ok(None);
+                }
+            },
+            None => {
+                let secrets = Secrets::fresh();
+                self.store.put_chat_keys(&secrets.seal(&device))?;
+                secrets
+            }
+        };
+        self.chat.problem.clear();
+        self.chat.me = Some(secrets.identity().keys());
+        if self.chat.vault.is_none() {
+            self.chat.vault = Some(secrets.vault());
+            self.remember_people()?;
+            self.chat.groups = fog_bitchat::groups_in(&self.written(GROUPS)?);
+            self.chat.board = fog_bitchat::notes_in(&self.written(BOARD)?);
+            self.chat.words = serde_json::from_slice(&self.written(WORDS)?).unwrap_or_default();
+            self.look_at_words();
+            self.chat.left = serde_json::from_slice(&self.written(LEFT)?).unwrap_or_default();
+        }
+        Ok(Some(secrets))
+    }
+
+    fn start_chat(&mut self) -> Result<(), StoreError> {
+        let Some(secrets) = self.open_vault()? else { return Ok(()) };
+        let identity = secrets.identity();
+        let acquaintance = |known: &Known| {
+            let (is_favourite, is_verified) = (known.view.is_favourite, known.view.is_verified);
+            Some(Acquaintance { keys: known.keys?, is_favourite, is_verified })
+        };
+        let known = self.chat.people.values().filter_map(acquaintance).collect();
+        let before = Restored {
+            known,
+            letters: self.written(LETTERS)?,
+            groups: self.written(GROUPS)?,
+            board: self.written(BOARD)?,
+            bundles: self.written(BUNDLES)?,
+            ratchet: self.written(RATCHET)?,
+            key: *secrets.ratchet_key(),
+        };
+        let nickname = self.nickname();
+        self.chat.told = (nickname.clone(), None);
+        match Driver::start(identity, nickname, before, self.to_self.clone()) {
+            Ok(driver) => {
+                self.chat.driver = Some(driver);
+                self.say_again_what_waits()?;
+                self.chat_tick();
+            }
+            Err(error) => self.chat.problem = format!("chat cannot start: {error}"),
+        }
+        self.announce_chat();
+        Ok(())
+    }
+
+    /// Something of the mesh that was written down.
+    fn written(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let sealed = self.store.chat_state(name)?;
+        Ok(self.chat.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed)).unwrap_or_default())
+    }
+
+    /// Writes it down; `false` when there is no place for it.
+    pub(super) fn write_down(&mut self, name: &str, state: &[u8]) -> Result<bool, StoreError> {
+        let Some(vault) = &self.chat.vault else { return Ok(false) };
+        self.store.put_chat_state(name, &vault.seal(name.as_bytes(), state))?;
+        Ok(true)
+    }
+
+    /// What this device is called in the mesh.
+    pub(super) fn nickname(&self) -> String {
+        let set: String = self.settings.text("chat_nickname").trim().chars().filter(|c| !c.is_control()).collect();
+        if !set.is_empty() {
+            return set[..set.floor_char_boundary(24)].to_owned();
+        }
+        let id = self.chat.me.map(|keys| keys.peer().0).unwrap_or_default();
+        format!("anon{:04}", u16::from_be_bytes([id[0], id[1]]) % 10_000)
+    }
+
+    /// Messages of before that are not known to have arrived wait again, or are given up.
+    fn say_again_what_waits(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.unix().0;
+        for row in self.store.chat_waiting()? {
+            let life = if state_from(&row.state) == MessageState::Carried { CARRIED_LIFE_MS } else { OUTBOX_LIFE_MS };
+            let is_late = now - row.at.0 > life || self.is_blocked(&row.thread);
+            if is_late || !self.order_again(&row)? {
+                self.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a stored message to the mesh once more.
+    pub(super) fn order_again(&mut self, row: &ChatRow) -> Result<bool, StoreError> {
+        let (Some(vault), Some(driver)) = (&self.chat.vault, &self.chat.driver) else { return Ok(false) };
+        let Some(body) = vault.open_value::<Body>(&row.thread, &row.sealed) else { return Ok(false) };
+        let mid = row.mid.clone();
+        let to = PeerId::parse(&row.thread);
+        Ok(match body.file {
+            None => driver.order(match (to, group_id(&row.thread)) {
+                (Some(to), _) => Order::Tell { to, mid, text: body.text },
+                (None, Some(group)) => Order::SayInGroup { group, mid, text: body.text },
+                (None, None) => Order::Say(body.text),
+            }),
+            Some(file) => match self.store.chat_file(row.id)?.and_then(|sealed| vault.open(row.mid.as_bytes(), &sealed)) {
+                Some(content) => driver.order(Order::Give { to, mid, file: FilePacket { name: file.name, mime: file.mime, content } }),
+                None => false,
+            },
+        })
+    }
+
+    fn forget_who_is_there(&mut self) {
+        for known in self.chat.people.values_mut() {
+            known.view.link = PersonLink::Gone;
+            known.view.has_session = false;
+        }
+        self.chat.linked.clear();
+        self.chat.pings.clear();
+        self.chat.radio = fog_api::RadioView::default();
+        (self.chat.letters, self.chat.bundles) = (0, 0);
+        self.chat.clock_off = None;
+        self.chat.told = (String::new(), None);
+    }
+
+    /// Deletes what is left of a wipe, also of one that a crash cut short.
+    pub(super) fn finish_wipe(&mut self) -> Result<(), StoreError> {
+        for step in WipeStep::ALL {
+            self.store.wipe_chat(step)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_chat(&mut self) {
+        self.chat.driver = None;
+        self.forget_who_is_there();
+        self.chat.people.clear();
+        self.chat.groups.clear();
+        self.chat.left.clear();
+        self.chat.board.clear();
+        self.chat.words.clear();
+        self.chat.vault = None;
+        self.chat.me = None;
+        self.chat.credit.clear();
+    }
+
+    /// Old messages go, links to devices of joined networks come, power is saved.
+    pub(super) fn chat_tick(&mut self) {
+        if self.chat.driver.is_none() {
+            return;
+        }
+        let is_on_battery = self.rules.readings().charging == Some(false);
+        if let Some(driver) = &self.chat.driver {
+            driver.save_power(is_on_battery);
+        }
+        self.link_chat();
+        self.forget_old_words();
+        let days = self.settings.number("chat_keep_days");
+        if days > 0.0 && self.chat.last_chores.is_none_or(|last| last.elapsed() > CHORES) {
+            self.chat.last_chores = Some(Instant::now());
+            let before = UnixMillis(self.clock.unix().0 - (days * 86_400_000.0) as i64);
+            match self.store.expire_chat(before) {
+                Ok(0) => {}
+                Ok(_) => self.announce_chat(),
+                Err(error) => tracing::error!(%error, "old messages cannot be removed"),
+            }
+        }
+    }
+}

@@ -277,6 +277,51 @@ fn who_was_verified_vouches_for_those_they_verified() {
 }
 
 #[test]
+fn somebody_moves_to_another_device_and_stays_who_they_are() {
+    use std::io::Write as _;
+    let (anna, ben, new) = (person("anna"), person("ben"), person("new"));
+    anna.invite(&[&ben]).unwrap();
+    sees(&anna, "ben");
+    sees(&ben, "anna");
+    let code = anna.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
+    ok(&ben, &["chat", "verify", &code]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "from the old device"]);
+    ok(&anna, &["chat", "group", "create", "hikers", "ben"]);
+    wait_for("the group", PATIENCE, || (groups(&ben).len() == 1).then_some(())).unwrap();
+    let who = |bench: &Bench| bench.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned();
+    let (id, before) = (who(&anna), who(&new));
+    // The passphrase on standard input, as a script would give it.
+    let typed = |bench: &Bench, args: &[&str], passphrase: &str| {
+        let mut child = bench.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{passphrase}").unwrap();
+        child.wait_with_output().unwrap().status.code()
+    };
+    let file = anna.scratch().join("anna.json").display().to_string();
+    let (save, take) = (["chat", "identity", "save", &file], ["chat", "identity", "take", &file, "--yes"]);
+    assert_eq!(typed(&anna, &save, "short"), Some(65));
+    assert_eq!(typed(&anna, &save, "correct horse battery"), Some(0));
+    assert_eq!(typed(&anna, &save, "correct horse battery"), Some(75), "it is there already");
+    assert_eq!(typed(&new, &take[..4], "correct horse battery"), Some(65), "nobody was asked");
+    assert_eq!(typed(&new, &take, "another passphrase"), Some(65));
+    assert_eq!(who(&new), before, "nothing was changed");
+    ok(&new, &["chat", "send", "of the device itself"]);
+    // The old one is wiped, the new one is Anna.
+    ok(&anna, &["chat", "wipe", "--yes"]);
+    assert_eq!(typed(&new, &take, "correct horse battery"), Some(0));
+    assert_eq!((who(&new), texts(&new, &[])), (id.clone(), vec!["of the device itself".to_owned()]));
+    assert_eq!(typed(&new, &take, "correct horse battery"), Some(75), "it is that already");
+    let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
+    ok(&new, &["network", "join", &text]);
+    sees(&new, "ben");
+    wait_for("ben to see her", PATIENCE, || (sees(&ben, "anna")["id"] == id.as_str()).then_some(())).unwrap();
+    assert_eq!(sees(&ben, "anna")["is_verified"], true, "she is who she was");
+    ok(&new, &["chat", "send", "--to", "ben", "--wait", "120", "from the new device"]);
+    assert_eq!(texts(&ben, &["--to", &id]), ["from the old device", "from the new device"]);
+    ok(&new, &["chat", "send", "--to", "hikers", "and in the group"]);
+    wait_for("the group", PATIENCE, || (texts(&ben, &["--to", "hikers"]) == ["and in the group"]).then_some(())).unwrap();
+}
+
+#[test]
 fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     let (mut anna, ben) = (person("anna"), person("ben"));
     anna.invite(&[&ben]).unwrap();

@@ -13,6 +13,17 @@ use crate::view::{Check, EstimateView, Example, HistoryPoint, HistoryView, JobDe
 /// Raised when an older front end could misread an answer.
 pub const PROTOCOL_VERSION: u32 = 2;
 
+/// Something that is not shown, neither in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// Everything a front end can ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -273,6 +284,21 @@ pub enum Command {
     ChatTakeDown {
         /// Its id, or the first digits of it.
         id: String,
+    },
+    /// Saves who this device is in the mesh, whom it knows and its groups to a file that is not there yet
+    /// → [`Reply::Exported`].
+    ChatMoveOut {
+        /// Where to.
+        path: String,
+        /// Opens the file; at least 10 characters.
+        passphrase: Secret,
+    },
+    /// Becomes who such a file says; who this device was is deleted, its messages stay → [`Reply::Text`], the new id.
+    ChatMoveIn {
+        /// The file.
+        path: String,
+        /// What it was sealed with.
+        passphrase: Secret,
     },
     /// The text of a QR code that proves this device's keys to who scans it within five minutes → [`Reply::Text`].
     ChatCard,

@@ -1,6 +1,7 @@
 //! `fog chat`: people near.
 
 mod board;
+mod identity;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -37,6 +38,7 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
         Some(ChatVerb::Favourite { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Favourite(!undo) }).await.map(done),
         Some(ChatVerb::Group { verb }) => group(context, verb.unwrap_or(GroupVerb::List)).await,
         Some(ChatVerb::Board { verb }) => board::board(context, verb.unwrap_or(BoardVerb::List)).await,
+        Some(ChatVerb::Identity { verb }) => identity::identity(context, verb).await,
         Some(ChatVerb::Wipe { yes }) => wipe(context, yes).await,
     }
 }
@@ -318,19 +320,25 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Asks before something is deleted for ever.
+fn ask(question: &str, refusal: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::input(refusal));
+    }
+    eprint!("{question} Type yes: ");
+    // A terminal that cannot be written to gets no answer either.
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_err() || answer.trim() != "yes" {
+        return Err(Failure { kind: ErrorKind::Conflict, message: "nothing was deleted".to_owned() });
+    }
+    Ok(())
+}
+
 async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
     if !yes {
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::input("this deletes keys, messages and people for ever; say --yes"));
-        }
-        eprint!("Delete keys, messages and everything known of people, for ever? Type yes: ");
-        // A terminal that cannot be written to gets no answer either.
-        let _ = std::io::stderr().flush();
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
-        if read.is_err() || answer.trim() != "yes" {
-            return Err(Failure { kind: ErrorKind::Conflict, message: "nothing was deleted".to_owned() });
-        }
+        ask("Delete keys, messages and everything known of people, for ever?", "this deletes keys, messages and people for ever; say --yes")?;
     }
     context.call(Command::ChatWipe).await?;
     if !context.json {

@@ -4,6 +4,7 @@
 
 pub(crate) mod driver;
 mod fellows;
+mod moving;
 mod vault;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use driver::{Acquaintance, Driver, Order, Restored};
 pub(crate) use fellows::Parcel;
+pub(crate) use moving::{Luggage, MIN_PASSPHRASE};
 pub(crate) use vault::{Secrets, Vault};
 
 /// How the daemon was told to use Bluetooth, beside what its settings say.

@@ -11,6 +11,7 @@ mod hearing;
 mod hosting;
 mod knowing;
 mod linking;
+mod moving;
 mod network;
 mod peers;
 mod pinging;
@@ -43,7 +44,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::awake::Awake;
-use crate::chat::{Chat, ChatNews};
+use crate::chat::{Chat, ChatNews, Luggage};
 use crate::checkpoints::{self, SaveWish};
 use crate::grid::{Grid, NetNews};
 use crate::handle::EngineConfig;
@@ -75,6 +76,8 @@ pub(crate) enum Message {
     /// From the thread that speaks in the mesh.
     Chat(u64, Box<ChatNews>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
+    /// An identity was read from a file.
+    MovedIn(Box<Result<Luggage, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
 }
 
 pub(crate) struct Core {
@@ -256,6 +259,10 @@ impl Core {
             Message::Call(command, answer) => self.command(*command, answer),
             Message::Prepared(prepared, answer) => {
                 let reply = prepared.and_then(|prepared| self.accept(prepared));
+                let _ = answer.send(reply);
+            }
+            Message::MovedIn(luggage, answer) => {
+                let reply = self.moved_in(*luggage);
                 let _ = answer.send(reply);
             }
         }

@@ -266,6 +266,30 @@ impl Store {
         Ok(())
     }
 
+    /// Another identity takes the place of the one of before, with people it knows (id, sealed, when heard, whether
+    /// marked) and what the protocol wrote down; all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed.
+    pub fn replace_chat_identity(&mut self, keys: &[u8], people: &[(String, Vec<u8>, UnixMillis, bool)], states: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
+        let all = self.db.transaction()?;
+        all.execute("INSERT INTO chat_keys (one, sealed) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET sealed = excluded.sealed", [keys])?;
+        for (peer, sealed, seen, is_marked) in people {
+            all.execute(
+                "INSERT INTO chat_people (peer, sealed, seen_ms, is_marked) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (peer) DO UPDATE SET sealed = excluded.sealed, seen_ms = excluded.seen_ms, is_marked = excluded.is_marked",
+                params![peer, sealed, seen.0, is_marked],
+            )?;
+        }
+        for (name, sealed) in states {
+            all.execute(
+                "INSERT INTO chat_state (name, sealed) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
+                params![name, sealed],
+            )?;
+        }
+        Ok(all.commit()?)
+    }
+
     /// What the protocol wrote down under a name, sealed.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod group;
 mod map;
 mod marks;
 mod message;
+mod moving;
 mod notices;
 mod person;
 mod preferences;

@@ -115,6 +115,12 @@ pub enum ChatVerb {
         #[command(subcommand)]
         verb: Option<BoardVerb>,
     },
+    /// Move who you are to another device: save it to a file that a passphrase opens, take it over from one
+    Identity {
+        /// What to do
+        #[command(subcommand)]
+        verb: IdentityVerb,
+    },
     /// Hide what somebody says
     Block {
         /// Whom
@@ -160,5 +166,26 @@ pub enum BoardVerb {
     Remove {
         /// Its id, or the first digits of it
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IdentityVerb {
+    /// Save keys, people and groups to a file; messages are not in it. The passphrase is asked for, or is the first line
+    /// of standard input
+    #[command(after_help = "Example: fog chat identity save anna.json")]
+    Save {
+        /// A file that is not there yet
+        file: PathBuf,
+    },
+    /// Become who such a file says: who this device was is deleted, its messages stay. Two devices of one identity
+    /// confuse others; wipe chat on the old one
+    #[command(after_help = "Example: fog chat identity take anna.json")]
+    Take {
+        /// The file
+        file: PathBuf,
+        /// Do not ask whether this device's own identity may be deleted
+        #[arg(long)]
+        yes: bool,
     },
 }

@@ -15,7 +15,7 @@ const ABOUT_KEYS: &[u8] = b"keys of chat";
 pub(crate) struct Vault(XChaCha20Poly1305);
 
 impl Vault {
-    fn new(key: &[u8; 32]) -> Self {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
         Self(XChaCha20Poly1305::new(key.into()))
     }
 
@@ -78,6 +78,13 @@ impl Secrets {
 
     pub(crate) fn identity(&self) -> Identity {
         Identity::new(*self.part(0), *self.part(1))
+    }
+
+    /// Another identity with the same key of the history.
+    pub(crate) fn with_identity(&self, identity: &[u8; 64]) -> Self {
+        let mut secrets = self.0.clone();
+        secrets[..64].copy_from_slice(identity);
+        Self(secrets)
     }
 
     /// Seals the keys for what others carry.

@@ -44,6 +44,8 @@ impl Core {
                 }
                 made
             }
+            Command::ChatMoveOut { path, passphrase } => return self.chat_move_out(path.into(), passphrase, answer),
+            Command::ChatMoveIn { path, passphrase } => return self.chat_move_in(path.into(), passphrase, answer),
             Command::ChatSay { text, .. } if is_ping(&text) => return self.chat_ping(&text, answer),
             Command::PlanJob { id } => return self.plan_job(id, answer),
             Command::Plan { job_file, folder, grid } => return self.plan(&job_file, std::path::Path::new(&folder), grid, answer),

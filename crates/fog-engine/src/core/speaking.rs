@@ -132,7 +132,7 @@ impl Core {
     }
 
     /// Something of the mesh that was written down.
-    fn written(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn written(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         let sealed = self.store.chat_state(name)?;
         Ok(self.chat.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed)).unwrap_or_default())
     }

@@ -2,6 +2,7 @@ use fog_api::settings;
 use leptos::prelude::*;
 
 use crate::components::ask::Ask;
+use crate::pages::chat::moving::Moving;
 use crate::pages::settings::Row;
 use crate::state::chat::wipe;
 use crate::state::t;
@@ -21,6 +22,7 @@ pub fn Preferences() -> impl IntoView {
                 {row("chat_adapter")}
             </details>
         </div>
+        <Moving />
         <section class="stack" aria-label=move || t("chat-wipe")>
             <h2>{move || t("chat-wipe")}</h2>
             <p class="meta">{move || t("chat-wipe-why")}</p>

@@ -2,16 +2,16 @@
 //!
 //! As central this device finds others and writes to them; as peripheral it is found, and notifies. Each is
 //! a link of packets of its own, and neither names anybody: who is at the other end says so in its announce.
-//! Central is built on `btleplug` for Linux, macOS and Windows, peripheral on `bluer` for Linux. Phones have
-//! their own radios in the plugin.
+//! Central is built on `btleplug`, peripheral on `bluer` for Linux, on CoreBluetooth for macOS and on the Windows
+//! Runtime. Phones have their own radios in the plugin.
 
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod central;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod cooldown;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod peripheral;
-#[cfg(any(target_os = "linux", test))]
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod shared;
 
 use std::sync::Arc;

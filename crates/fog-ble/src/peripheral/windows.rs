@@ -11,7 +11,7 @@ use uuid::Uuid;
 use windows::Devices::Bluetooth::GenericAttributeProfile::{
     GattCharacteristicProperties, GattLocalCharacteristic, GattLocalCharacteristicParameters, GattLocalCharacteristicResult, GattProtectionLevel,
     GattProtocolError, GattReadRequestedEventArgs, GattServiceProvider, GattServiceProviderAdvertisementStatus, GattServiceProviderAdvertisingParameters,
-    GattSession, GattWriteOption, GattWriteRequest, GattWriteRequestedEventArgs,
+    GattSession, GattSessionStatus, GattSubscribedClient, GattWriteOption, GattWriteRequest, GattWriteRequestedEventArgs,
 };
 use windows::Devices::Bluetooth::{BluetoothAdapter, BluetoothError};
 use windows::Foundation::{Deferral, TypedEventHandler};
@@ -113,7 +113,7 @@ impl Radio {
     }
 
     fn begin_to_advertise(&self) -> WinResult<()> {
-        // Whoever is connected would lose the service if it was ended first, so it goes on while it can.
+        // Ending it first could take the service away from who is connected, so it goes on while it does.
         match self.provider.AdvertisementStatus()? {
             GattServiceProviderAdvertisementStatus::Started | GattServiceProviderAdvertisementStatus::StartedWithoutAllAdvertisementData => return Ok(()),
             GattServiceProviderAdvertisementStatus::Aborted => self.provider.StopAdvertising()?,
@@ -181,8 +181,10 @@ fn written(session: &GattSession, answer: Answer, tell: &Tell) -> WinResult<()> 
     Ok(())
 }
 
+/// Who subscribed and is connected: one that went without a word may stay in the list.
 fn subscribers_of(characteristic: &GattLocalCharacteristic) -> WinResult<HashSet<DeviceId>> {
-    Ok(characteristic.SubscribedClients()?.into_iter().filter_map(|client| device_of(&client.Session().ok()?)).collect())
+    let session = |client: GattSubscribedClient| client.Session().ok().filter(|session| session.SessionStatus() == Ok(GattSessionStatus::Active));
+    Ok(characteristic.SubscribedClients()?.into_iter().filter_map(session).filter_map(|session| device_of(&session)).collect())
 }
 
 impl Drop for Radio {

@@ -38,6 +38,8 @@ pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
 
 /// A service that was added just now is not found by who connects at once.
 const AFTER_ADDING: Duration = Duration::from_millis(400);
+/// Until somebody has said whether this app may use Bluetooth; before that the central's half finds nobody either.
+const SETTLING: Duration = Duration::from_secs(60);
 /// A notification for which there is no room is tried again when there is, and this often.
 const ROOM: Duration = Duration::from_millis(100);
 
@@ -365,7 +367,7 @@ impl Server {
         let (radio, mut powered) = Radio::new(tell);
         // What is added before it is on is passed over.
         let is_settled = |state: &CBManagerState| ![CBManagerState::Unknown, CBManagerState::Resetting].contains(state);
-        match timeout(PATIENCE, powered.wait_for(is_settled)).await.map(|state| state.map(|state| *state)) {
+        match timeout(SETTLING, powered.wait_for(is_settled)).await.map(|state| state.map(|state| *state)) {
             Ok(Ok(CBManagerState::PoweredOn)) => {}
             Ok(Ok(CBManagerState::Unauthorized)) => {
                 return Err("this app may not use Bluetooth; allow it in the system's settings, under privacy".to_owned());

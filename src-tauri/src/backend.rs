@@ -1,17 +1,27 @@
 //! The engine behind the window: a daemon's if one runs, else our own.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fog_api::{ApiError, Command, Event, Reply};
-use fog_engine::{DeviceReadings, EngineConfig, EngineHandle, EventSubscription};
+use fog_engine::{ChatSettings, DeviceReadings, EngineConfig, EngineHandle, EventSubscription, PhoneRadio};
 use fog_ipc::{Client, Events};
 use fog_runtime::WorkerProgram;
 use fog_types::ErrorKind;
 use tokio::sync::RwLock;
 
+/// What only the app can reach on the device it runs on.
+#[derive(Clone, Default)]
+pub(crate) struct Shell {
+    /// What the device says about itself.
+    pub(crate) device: Option<DeviceReadings>,
+    /// The radio of a phone.
+    pub(crate) radio: Option<Arc<dyn PhoneRadio>>,
+}
+
 pub(crate) struct Backend {
     data_folder: PathBuf,
-    device: Option<DeviceReadings>,
+    shell: Shell,
     link: RwLock<Link>,
 }
 
@@ -28,10 +38,9 @@ pub(crate) enum Subscription {
 }
 
 impl Backend {
-    /// `device` is what the app itself knows about the device it runs on.
-    pub(crate) async fn open(data_folder: PathBuf, device: Option<DeviceReadings>) -> anyhow::Result<Self> {
-        let link = link(&data_folder, device.clone()).await?;
-        Ok(Self { data_folder, device, link: RwLock::new(link) })
+    pub(crate) async fn open(data_folder: PathBuf, shell: Shell) -> anyhow::Result<Self> {
+        let link = link(&data_folder, shell.clone()).await?;
+        Ok(Self { data_folder, shell, link: RwLock::new(link) })
     }
 
     /// Carries out a command. When the daemon has gone, once more on an engine of our own.
@@ -63,7 +72,7 @@ impl Backend {
         if is_alive {
             return Ok(());
         }
-        *held = link(&self.data_folder, self.device.clone()).await?;
+        *held = link(&self.data_folder, self.shell.clone()).await?;
         Ok(())
     }
 
@@ -81,7 +90,7 @@ impl Backend {
     }
 }
 
-async fn link(data_folder: &std::path::Path, device: Option<DeviceReadings>) -> anyhow::Result<Link> {
+async fn link(data_folder: &std::path::Path, shell: Shell) -> anyhow::Result<Link> {
     match Client::connect(&fog_ipc::endpoint(data_folder)).await {
         Ok(client) => return Ok(Link::Attached(client)),
         Err(fog_ipc::ClientError::NotRunning(_)) => {}
@@ -93,9 +102,9 @@ async fn link(data_folder: &std::path::Path, device: Option<DeviceReadings>) -> 
         data_folder: data_folder.to_owned(),
         worker,
         examples: fog_engine::examples_folder(),
-        device,
+        device: shell.device,
         network: fog_engine::NetSettings::default(),
-        chat: fog_engine::ChatSettings::default(),
+        chat: ChatSettings { phone: shell.radio, ..ChatSettings::default() },
     };
     let engine = fog_engine::start(config)?;
     let (served, folder) = (engine.clone(), data_folder.to_owned());

@@ -18,7 +18,7 @@ use tauri::webview::PageLoadEvent;
 use tauri::{Manager, RunEvent, WebviewUrl, WebviewWindowBuilder};
 use tracing_subscriber::EnvFilter;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Shell};
 
 /// Runs the app until it is quit.
 ///
@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
         .setup(move |app| {
-            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app), device(app)))?);
+            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app), shell(app)))?);
             app.manage(Arc::clone(&backend));
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]
@@ -96,15 +96,15 @@ pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool, page: Option<&st
         .map(drop)
 }
 
-/// What `fog-probes` cannot read by itself.
+/// What `fog-probes` and `fog-ble` cannot reach by themselves.
 #[cfg(desktop)]
-fn device(_app: &tauri::App) -> Option<fog_engine::DeviceReadings> {
-    None
+fn shell(_app: &tauri::App) -> Shell {
+    Shell::default()
 }
 
 #[cfg(mobile)]
-fn device(app: &tauri::App) -> Option<fog_engine::DeviceReadings> {
-    Some(mobile::readings(app.handle().clone()))
+fn shell(app: &tauri::App) -> Shell {
+    Shell { device: Some(mobile::readings(app.handle().clone())), radio: Some(mobile::radio(app.handle().clone())) }
 }
 
 #[cfg(desktop)]

@@ -1,10 +1,13 @@
-//! What is different on phones: where the app starts, where readings come from, and the
-//! notification the system wants while work goes on.
+//! What is different on phones: where the app starts, where readings come from, the notification the
+//! system wants while work goes on, and who has the radio.
+
+use std::sync::Arc;
 
 use fog_api::Status;
-use fog_engine::{Charger, DeviceReadings, Readings, ThermalPressure};
+use fog_engine::{Charger, DeviceReadings, PhoneAnswer, PhoneNews, PhoneRadio, PhoneState, Readings, ThermalPressure};
 use tauri::{AppHandle, Manager, Wry};
-use tauri_plugin_fog::Device;
+use tauri_plugin_fog::{Device, PhoneError, RadioEvent, RadioState};
+use tokio::sync::mpsc;
 
 /// Phones start here.
 #[tauri::mobile_entry_point]
@@ -48,5 +51,70 @@ pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &fog_words::Wo
     let text = if status.active.is_empty() { String::new() } else { words.pill(status) };
     if let Err(error) = app.state::<Device<Wry>>().foreground(&text) {
         tracing::debug!(%error, "no notification of the work");
+    }
+}
+
+/// The phone's own Bluetooth.
+pub(crate) fn radio(app: AppHandle) -> Arc<dyn PhoneRadio> {
+    Arc::new(Radio(app))
+}
+
+#[derive(Debug)]
+struct Radio(AppHandle);
+
+impl PhoneRadio for Radio {
+    fn start(&self, session: u64, saves_power: bool, tell: mpsc::Sender<PhoneNews>) -> PhoneAnswer<Result<(), String>> {
+        let app = self.0.clone();
+        Box::pin(async move {
+            // Full or closed: it hears nothing more, and is begun anew.
+            let listener = move |event| tell.try_send(news(event)).is_ok();
+            app.state::<Device<Wry>>().start_radio(session, saves_power, listener).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn save_power(&self, session: u64, saves_power: bool) {
+        let app = self.0.clone();
+        tauri::async_runtime::spawn(async move { asked(app.state::<Device<Wry>>().pace_radio(session, saves_power).await) });
+    }
+
+    fn stop(&self, session: u64) {
+        let app = self.0.clone();
+        tauri::async_runtime::spawn(async move { asked(app.state::<Device<Wry>>().stop_radio(session).await) });
+    }
+
+    fn send(&self, id: u64, packet: Vec<u8>) -> PhoneAnswer<bool> {
+        let app = self.0.clone();
+        Box::pin(async move {
+            app.state::<Device<Wry>>().send_packet(id, &packet).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a packet was not sent");
+                false
+            })
+        })
+    }
+
+    fn close(&self, id: u64) {
+        let app = self.0.clone();
+        tauri::async_runtime::spawn(async move { asked(app.state::<Device<Wry>>().close_link(id).await) });
+    }
+}
+
+fn asked(answer: Result<(), PhoneError>) {
+    if let Err(error) = answer {
+        tracing::debug!(%error, "the phone's radio does not answer");
+    }
+}
+
+fn news(event: RadioEvent) -> PhoneNews {
+    match event {
+        RadioEvent::Link { id, limit, is_incoming } => PhoneNews::Link { id, limit, is_incoming },
+        RadioEvent::Packet { id, packet } => PhoneNews::Packet { id, packet },
+        RadioEvent::Closed { id } => PhoneNews::Closed { id },
+        RadioEvent::State { state } => PhoneNews::State(match state {
+            RadioState::On => PhoneState::On,
+            RadioState::CentralOnly => PhoneState::CentralOnly,
+            RadioState::Off => PhoneState::Off,
+            RadioState::Forbidden => PhoneState::Forbidden,
+            RadioState::Missing => PhoneState::Missing,
+        }),
     }
 }

@@ -1,8 +1,8 @@
 //! Finding others, and links to them: they are written to, and notify.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use btleplug::api::{Central as _, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter, WriteType};
@@ -15,6 +15,7 @@ use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
 use crate::cooldown::Candidates;
+use crate::peripheral::{DeviceId, Server, Writers, device_id};
 use crate::{Config, News, State, limit_of};
 
 /// The service, and its one characteristic.
@@ -65,34 +66,26 @@ const OFF: &str = "Bluetooth is off; switch it on in the system's settings";
 /// Uses an adapter until it is gone or off; gives why.
 pub(crate) async fn both_roles(adapter: &Adapter, name: &str, config: &Config, news: &mpsc::Sender<News>) -> String {
     let writers = Writers::default();
-    #[cfg(target_os = "linux")]
-    let (server, problem) = match crate::peripheral::Server::start(name, news.clone(), writers.clone()).await {
+    let (server, problem) = match Server::start(name, news.clone(), writers.clone()).await {
         Ok(server) => (Some(server), String::new()),
         Err(problem) => (None, problem),
     };
-    #[cfg(not(target_os = "linux"))]
-    let problem = "on this system others cannot find this device yet; it finds them".to_owned();
     let state = if problem.is_empty() { State::On } else { State::CentralOnly };
     if news.send(News::State { state, adapter: name.to_owned(), problem }).await.is_err() {
         return String::new();
     }
     let central = look_for_others(adapter, config, news, &writers);
-    #[cfg(target_os = "linux")]
-    if let Some(server) = server {
-        return tokio::select! {
+    match server {
+        Some(server) => tokio::select! {
             problem = central => problem,
             problem = server.serve() => problem,
-        };
+        },
+        None => central.await,
     }
-    central.await
 }
 
-/// Devices that are linked to this one as centrals, by address. The system has one connection for both roles:
-/// ending it for one ends it for the other.
-pub(crate) type Writers = Arc<Mutex<HashSet<[u8; 6]>>>;
-
-fn writes_here(writers: &Writers, peripheral: &Peripheral) -> bool {
-    writers.lock().unwrap_or_else(PoisonError::into_inner).contains(&peripheral.address().into_inner())
+fn writes_here(writers: &Writers<DeviceId>, peripheral: &Peripheral) -> bool {
+    writers.lock().unwrap_or_else(PoisonError::into_inner).contains(&device_id(peripheral))
 }
 
 /// What a task of a link ended with.
@@ -101,7 +94,7 @@ enum Ended {
     Lost(PeripheralId),
 }
 
-async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender<News>, writers: &Writers) -> String {
+async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender<News>, writers: &Writers<DeviceId>) -> String {
     let lost = |error: btleplug::Error| {
         tracing::debug!(%error, "the adapter is gone");
         "the Bluetooth adapter is gone or was switched off".to_owned()
@@ -226,7 +219,7 @@ impl Scan {
     }
 }
 
-async fn link(peripheral: Peripheral, id: PeripheralId, up: mpsc::Sender<PeripheralId>, news: mpsc::Sender<News>, writers: Writers) -> Ended {
+async fn link(peripheral: Peripheral, id: PeripheralId, up: mpsc::Sender<PeripheralId>, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Ended {
     // Two that hear each other for the first time would call each other at the same moment.
     tokio::time::sleep(Duration::from_millis(u64::from(jitter() % 1_500))).await;
     let ended = connect(&peripheral, &id, &up, &news).await;

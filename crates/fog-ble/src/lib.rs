@@ -2,16 +2,17 @@
 //!
 //! As central this device finds others and writes to them; as peripheral it is found, and notifies. Each is
 //! a link of packets of its own, and neither names anybody: who is at the other end says so in its announce.
-//! Central is built on `btleplug` for Linux, macOS and Windows, peripheral on `bluer` for Linux. Phones have
-//! their own radios in the plugin.
+//! Central is built on `btleplug`, peripheral on `bluer` for Linux, on CoreBluetooth for macOS and on the Windows
+//! Runtime. Phones have theirs in the plugin; what goes between it and here is [`PhoneRadio`].
 
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod central;
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod cooldown;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod peripheral;
-#[cfg(any(target_os = "linux", test))]
+mod phone;
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod shared;
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use std::sync::atomic::AtomicBool;
 use fog_transport::PacketLink;
 use tokio::sync::mpsc;
 
+pub use phone::{PhoneAnswer, PhoneNews, PhoneRadio, PhoneState};
+
 /// How to use the radio.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -27,6 +30,8 @@ pub struct Config {
     pub adapter: Option<String>,
     /// While this is true it looks for others seldom.
     pub saves_power: Arc<AtomicBool>,
+    /// A phone's radio instead of what this crate reaches by itself.
+    pub phone: Option<Arc<dyn PhoneRadio>>,
 }
 
 /// How far the radio is.
@@ -70,8 +75,15 @@ fn limit_of(mtu: u16) -> usize {
 
 /// Uses the radio until `news` is closed or the future is dropped. What is missing or switched off is told,
 /// and looked for again.
-#[cfg(any(target_os = "linux", target_os = "macos", windows))]
 pub async fn run(config: Config, news: mpsc::Sender<News>) {
+    match config.phone.clone() {
+        Some(radio) => phone::run(radio, config, news).await,
+        None => run_here(config, news).await,
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+async fn run_here(config: Config, news: mpsc::Sender<News>) {
     use std::time::Duration;
     const AGAIN: Duration = Duration::from_secs(5);
     let mut told = None;
@@ -99,10 +111,10 @@ pub async fn run(config: Config, news: mpsc::Sender<News>) {
     }
 }
 
-/// Says that there is no radio on this system yet.
+/// Nothing here reaches a radio on this system.
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-pub async fn run(_config: Config, news: mpsc::Sender<News>) {
-    let problem = "Bluetooth chat is not built for this system yet".to_owned();
+async fn run_here(_config: Config, news: mpsc::Sender<News>) {
+    let problem = "Bluetooth is used by the app only on this system".to_owned();
     // Nobody listening is fine.
     let _ = news.send(News::State { state: State::Unavailable, adapter: String::new(), problem }).await;
     news.closed().await;

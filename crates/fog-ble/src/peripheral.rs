@@ -1,242 +1,193 @@
-//! Being found, and links from those who found us: they write, and are notified. BlueZ only.
+//! Being found, and links from those who found us: they write, and are notified.
 //!
-//! BlueZ does not say who subscribes, and a notification goes to all who did. So a link begins with the first
-//! write of a device, and what several links send at once goes out once.
+//! A notification goes to all who subscribed, and BlueZ does not say who did. So a link begins with the first
+//! write of a device, and what several links send at once goes out once. What is the same on every system is
+//! here; each has its radio in a file of its own.
 
-use std::collections::HashMap;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(any(target_os = "macos", windows, test))]
+mod told;
+#[cfg(windows)]
+mod windows;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bluer::adv::{Advertisement, AdvertisementHandle};
-use bluer::gatt::local::{
-    Application, ApplicationHandle, Characteristic, CharacteristicNotifier, CharacteristicNotify, CharacteristicNotifyMethod, CharacteristicRead,
-    CharacteristicWrite, CharacteristicWriteMethod, CharacteristicWriteRequest, ReqError, Service,
-};
-use bluer::{Adapter, Address};
 use fog_transport::{PacketEnd, packet_link};
 use tokio::sync::{Mutex, Notify, mpsc};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use crate::central::{CHARACTERISTIC, SERVICE, Writers};
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{DeviceId, Server, device_id};
+#[cfg(target_os = "macos")]
+pub(crate) use macos::{DeviceId, Server, device_id};
+#[cfg(windows)]
+pub(crate) use windows::{DeviceId, Server, device_id};
+
+use crate::News;
 use crate::shared::Shared;
-use crate::{News, limit_of};
 
 /// Links of others to this device.
 const MAX_LINKS: usize = 8;
-/// BlueZ stops to advertise when somebody connects, and does not say so: it is asked again this often.
+/// Advertising is looked after this often: it stops by itself, and on some systems nothing says so.
 const ADVERTISE_AGAIN: Duration = Duration::from_secs(30);
+/// Whoever just connected is in the middle of setting its link up.
+const SETTING_UP: Duration = Duration::from_millis(500);
 const LOOK_AT_LINKS: Duration = Duration::from_secs(2);
 /// Between two notifications; bursts are lost between two BlueZ hosts.
 const PACE: Duration = Duration::from_millis(12);
 /// A link whose packets nobody here takes is closed after this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-struct Link {
-    heard: mpsc::Sender<Vec<u8>>,
-    sending: tokio::task::AbortHandle,
-    device: Address,
-    writers: Writers,
+/// Devices that are linked to this one as centrals. The system has one connection for both roles: ending it for
+/// one ends it for the other.
+pub(crate) type Writers<Id> = Arc<std::sync::Mutex<HashSet<Id>>>;
+
+/// What a system calls another device, the same in both roles.
+pub(crate) trait Device: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
+
+impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Device for T {}
+
+/// Why a packet was not taken; the device that wrote it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is a piece of a packet, or nothing.
+    NotAPacket,
+    /// There are too many links, or nobody here takes what comes.
+    Busy,
 }
 
-impl Drop for Link {
+/// Sends a packet to everybody who subscribed.
+pub(crate) trait Notifier: Sync {
+    /// Ends when the system took it, or does not take it.
+    fn notify(&self, packet: Vec<u8>) -> impl Future<Output = ()> + Send;
+}
+
+struct Link<Id: Device> {
+    heard: mpsc::Sender<Vec<u8>>,
+    sending: tokio::task::AbortHandle,
+    device: Id,
+    writers: Writers<Id>,
+}
+
+impl<Id: Device> Drop for Link<Id> {
     fn drop(&mut self) {
         self.sending.abort();
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.device.0);
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.device);
     }
 }
 
-#[derive(Default)]
-struct Links {
-    by_device: HashMap<Address, Link>,
+struct Open<Id: Device> {
+    by_device: HashMap<Id, Link<Id>>,
     next: u64,
 }
 
-struct State {
-    links: Mutex<Links>,
+/// The links of those who write to this device.
+pub(crate) struct Links<Id: Device> {
+    open: Mutex<Open<Id>>,
     /// Packets on their way to everybody who listens, with the link they are of.
     outgoing: mpsc::Sender<(u64, Vec<u8>)>,
-    notifier: Mutex<Option<CharacteristicNotifier>>,
-    /// Somebody connected or went: advertising has to be begun anew.
+    /// Somebody came or went: advertising has to be looked after.
     changed: Notify,
     news: mpsc::Sender<News>,
-    writers: Writers,
+    writers: Writers<Id>,
 }
 
-/// The service, registered and advertised.
-pub(crate) struct Server {
-    adapter: Adapter,
-    state: Arc<State>,
-    outgoing: mpsc::Receiver<(u64, Vec<u8>)>,
-    advertised: AdvertisementHandle,
-    _application: ApplicationHandle,
-}
+/// Packets that wait for [`send_each`].
+pub(crate) type Outgoing = mpsc::Receiver<(u64, Vec<u8>)>;
 
-fn advertisement() -> Advertisement {
-    // The service and nothing else: no name, and no id that could be followed.
-    Advertisement { service_uuids: [SERVICE].into(), discoverable: Some(true), ..Advertisement::default() }
-}
-
-impl Server {
-    /// # Errors
-    /// A sentence: why others cannot find this device.
-    pub(crate) async fn start(adapter: &str, news: mpsc::Sender<News>, writers: Writers) -> Result<Self, String> {
-        let refused = |error: bluer::Error| format!("this adapter cannot be found by others ({error}); it finds them while their app is open");
-        let session = bluer::Session::new().await.map_err(refused)?;
-        let adapter = session.adapter(adapter).map_err(refused)?;
+impl<Id: Device> Links<Id> {
+    pub(crate) fn new(news: mpsc::Sender<News>, writers: Writers<Id>) -> (Arc<Self>, Outgoing) {
         let (outgoing, to_send) = mpsc::channel(32);
-        let state = Arc::new(State { links: Mutex::default(), outgoing, notifier: Mutex::default(), changed: Notify::new(), news, writers });
-        let application = adapter.serve_gatt_application(application(&state)).await.map_err(refused)?;
-        let advertised = adapter.advertise(advertisement()).await.map_err(refused)?;
-        Ok(Self { adapter, state, outgoing: to_send, advertised, _application: application })
+        let open = Mutex::new(Open { by_device: HashMap::new(), next: 0 });
+        (Arc::new(Self { open, outgoing, changed: Notify::new(), news, writers }), to_send)
     }
 
-    /// Serves until the adapter is gone; gives why.
-    pub(crate) async fn serve(self) -> String {
-        let Self { adapter, state, outgoing, advertised, .. } = self;
-        tokio::select! {
-            problem = keep_advertising(&adapter, &state, advertised) => problem,
-            () = look_at_links(&adapter, &state) => String::new(),
-            () = notify(&state, outgoing) => String::new(),
+    /// A device wrote; it is answered when the packet was taken. `limit` is the longest notification it gets, bytes.
+    pub(crate) async fn written(&self, device: &Id, limit: usize, offset: usize, packet: Vec<u8>) -> Result<(), Refusal> {
+        if offset != 0 || packet.is_empty() {
+            return Err(Refusal::NotAPacket);
         }
-    }
-}
-
-fn application(state: &Arc<State>) -> Application {
-    let (writes, notifies) = (state.clone(), state.clone());
-    let characteristic = Characteristic {
-        uuid: CHARACTERISTIC,
-        // Not used for data, but phones expect it to be there.
-        read: Some(CharacteristicRead { read: true, fun: Box::new(|_| Box::pin(async { Ok(Vec::new()) })), ..CharacteristicRead::default() }),
-        write: Some(CharacteristicWrite {
-            write: true,
-            write_without_response: true,
-            method: CharacteristicWriteMethod::Fun(Box::new(move |packet, request| Box::pin(written(writes.clone(), packet, request)))),
-            ..CharacteristicWrite::default()
-        }),
-        notify: Some(CharacteristicNotify {
-            notify: true,
-            method: CharacteristicNotifyMethod::Fun(Box::new(move |notifier| {
-                let state = notifies.clone();
-                Box::pin(async move {
-                    *state.notifier.lock().await = Some(notifier);
-                    state.changed.notify_one();
-                })
-            })),
-            ..CharacteristicNotify::default()
-        }),
-        ..Characteristic::default()
-    };
-    let service = Service { uuid: SERVICE, primary: true, characteristics: vec![characteristic], ..Service::default() };
-    Application { services: vec![service], ..Application::default() }
-}
-
-/// A device wrote a packet; it is answered when the packet was taken.
-async fn written(state: Arc<State>, packet: Vec<u8>, request: CharacteristicWriteRequest) -> Result<(), ReqError> {
-    if request.offset != 0 || packet.is_empty() {
-        return Err(ReqError::InvalidOffset);
-    }
-    let heard = {
-        let mut links = state.links.lock().await;
-        match links.by_device.get(&request.device_address) {
-            Some(link) if !link.heard.is_closed() => link.heard.clone(),
-            _ => open(&state, &mut links, &request).await?,
-        }
-    };
-    match timeout(PATIENCE, heard.send(packet)).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(ReqError::Failed),
-    }
-}
-
-async fn open(state: &Arc<State>, links: &mut Links, request: &CharacteristicWriteRequest) -> Result<mpsc::Sender<Vec<u8>>, ReqError> {
-    links.by_device.retain(|_, link| !link.heard.is_closed());
-    if links.by_device.len() >= MAX_LINKS {
-        return Err(ReqError::Failed);
-    }
-    let (packets, PacketEnd { mut out, inbound }) = packet_link(limit_of(request.mtu), true, false);
-    tracing::debug!(device = %request.device_address, limit = packets.limit, "linked by another device");
-    state.news.send(News::Link(packets)).await.map_err(|_| ReqError::Failed)?;
-    links.next += 1;
-    let (id, outgoing) = (links.next, state.outgoing.clone());
-    let closing = inbound.clone();
-    let sending = tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                packet = out.recv() => match packet {
-                    Some(packet) => if outgoing.send((id, packet)).await.is_err() { return },
-                    None => return,
-                },
-                // The link's other channel closing ends this one as well.
-                () = closing.closed() => return,
+        let heard = {
+            let mut open = self.open.lock().await;
+            match open.by_device.get(device) {
+                Some(link) if !link.heard.is_closed() => link.heard.clone(),
+                _ => self.open(&mut open, device, limit).await?,
             }
+        };
+        if let Ok(Ok(())) = timeout(PATIENCE, heard.send(packet)).await {
+            return Ok(());
         }
-    });
-    let device = request.device_address;
-    let link = Link { heard: inbound.clone(), sending: sending.abort_handle(), device, writers: state.writers.clone() };
-    // The one of before goes first, or it would take the new one's name away.
-    drop(links.by_device.remove(&device));
-    state.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(device.0);
-    links.by_device.insert(device, link);
-    state.changed.notify_one();
-    Ok(inbound)
+        let mut open = self.open.lock().await;
+        // It may be another link of the same device by now.
+        if open.by_device.get(device).is_some_and(|link| link.heard.same_channel(&heard)) {
+            open.by_device.remove(device);
+        }
+        Err(Refusal::Busy)
+    }
+
+    async fn open(&self, open: &mut Open<Id>, device: &Id, limit: usize) -> Result<mpsc::Sender<Vec<u8>>, Refusal> {
+        open.by_device.retain(|_, link| !link.heard.is_closed());
+        if open.by_device.len() >= MAX_LINKS {
+            return Err(Refusal::Busy);
+        }
+        let (packets, PacketEnd { mut out, inbound }) = packet_link(limit, true, false);
+        tracing::debug!(?device, limit, "linked by another device");
+        self.news.send(News::Link(packets)).await.map_err(|_| Refusal::Busy)?;
+        open.next += 1;
+        let (id, outgoing) = (open.next, self.outgoing.clone());
+        let closing = inbound.clone();
+        let sending = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    packet = out.recv() => match packet {
+                        Some(packet) => if outgoing.send((id, packet)).await.is_err() { return },
+                        None => return,
+                    },
+                    // The link's other channel closing ends this one as well.
+                    () = closing.closed() => return,
+                }
+            }
+        });
+        let link = Link { heard: inbound.clone(), sending: sending.abort_handle(), device: device.clone(), writers: self.writers.clone() };
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(device.clone());
+        open.by_device.insert(device.clone(), link);
+        self.changed.notify_one();
+        Ok(inbound)
+    }
+
+    /// Closes the link of a device that went.
+    pub(crate) async fn gone(&self, device: &Id) {
+        if self.open.lock().await.by_device.remove(device).is_some() {
+            tracing::debug!(?device, "the device is gone");
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whose links are open.
+    pub(crate) async fn devices(&self) -> Vec<Id> {
+        self.open.lock().await.by_device.keys().cloned().collect()
+    }
 }
 
 /// Sends what waits, each packet once however many links it is for.
-async fn notify(state: &State, mut outgoing: mpsc::Receiver<(u64, Vec<u8>)>) {
+pub(crate) async fn send_each(notifier: &impl Notifier, mut outgoing: Outgoing) {
     let mut shared = Shared::default();
     while let Some((link, packet)) = outgoing.recv().await {
-        if !shared.has_to_go(link, &packet) {
-            continue;
-        }
-        let mut notifier = state.notifier.lock().await;
-        if let Some(open) = notifier.as_mut()
-            && let Err(error) = open.notify(packet).await
-        {
-            tracing::debug!(%error, "nobody listens");
-            *notifier = None;
-        }
-        drop(notifier);
-        sleep(PACE).await;
-    }
-}
-
-/// Closes links of devices that went; BlueZ tells of them nowhere else.
-async fn look_at_links(adapter: &Adapter, state: &State) {
-    let mut tick = interval(LOOK_AT_LINKS);
-    loop {
-        tick.tick().await;
-        let devices: Vec<Address> = state.links.lock().await.by_device.keys().copied().collect();
-        for address in devices {
-            let is_here = match adapter.device(address) {
-                Ok(device) => device.is_connected().await.unwrap_or(false),
-                Err(_) => false,
-            };
-            if !is_here {
-                tracing::debug!(device = %address, "the device is gone");
-                state.links.lock().await.by_device.remove(&address);
-                state.changed.notify_one();
-            }
+        if shared.has_to_go(link, &packet) {
+            notifier.notify(packet).await;
+            sleep(PACE).await;
         }
     }
 }
 
-async fn keep_advertising(adapter: &Adapter, state: &State, first: AdvertisementHandle) -> String {
-    let mut advertised = Some(first);
-    loop {
-        // Elapsed or changed: the same follows.
-        let _ = timeout(ADVERTISE_AGAIN, state.changed.notified()).await;
-        // The other side is in the middle of setting its link up.
-        sleep(Duration::from_millis(500)).await;
-        drop(advertised.take());
-        sleep(Duration::from_millis(200)).await;
-        match adapter.advertise(advertisement()).await {
-            Ok(handle) => advertised = Some(handle),
-            Err(error) => {
-                tracing::debug!(%error, "not advertised");
-                if !adapter.is_powered().await.unwrap_or(false) {
-                    return "Bluetooth is off; switch it on in the system's settings".to_owned();
-                }
-            }
-        }
-    }
+/// The sentence for a system that does not let others find this device.
+fn refused(error: impl Display) -> String {
+    format!("this adapter cannot be found by others ({error}); it finds them while their app is open")
 }

@@ -20,7 +20,7 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
         examples: fog_engine::examples_folder(),
         device: None,
         network: args.network(),
-        chat: fog_engine::ChatSettings { bluetooth: args.ble, adapter: args.adapter.clone() },
+        chat: fog_engine::ChatSettings { bluetooth: args.ble, adapter: args.adapter.clone(), phone: None },
     };
     let handle = fog_engine::start(config).map_err(|error| match error.downcast_ref::<fog_engine::StoreError>() {
         Some(known) => Failure::of(known),

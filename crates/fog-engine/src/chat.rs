@@ -8,11 +8,12 @@ mod moving;
 mod vault;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use fog_api::{ApiError, MessageState, PersonView, RadioView, Reply};
 use fog_bitchat::{Delivery, PeerId, PeerKeys};
+use fog_ble::PhoneRadio;
 use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
@@ -22,13 +23,15 @@ pub(crate) use fellows::Parcel;
 pub(crate) use moving::{Luggage, MIN_PASSPHRASE};
 pub(crate) use vault::{Secrets, Vault};
 
-/// How the daemon was told to use Bluetooth, beside what its settings say.
+/// How the engine was told to use Bluetooth, beside what its settings say.
 #[derive(Debug, Clone, Default)]
 pub struct ChatSettings {
     /// Use it although the settings do not say so.
     pub bluetooth: bool,
     /// The adapter instead of the setting: `hci0`.
     pub adapter: Option<String>,
+    /// The radio of a phone, which only the shell around the engine reaches.
+    pub phone: Option<Arc<dyn PhoneRadio>>,
 }
 
 /// What the thread that speaks says to the loop.

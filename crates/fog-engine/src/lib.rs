@@ -26,6 +26,7 @@ mod submit;
 mod tasks;
 mod views;
 
+pub use fog_ble::{PhoneAnswer, PhoneNews, PhoneRadio, PhoneState};
 pub use fog_eligibility::{Charger, Readings, ThermalPressure};
 pub use fog_probes::DeviceReadings;
 pub use fog_store::StoreError;

@@ -1,15 +1,19 @@
-//! What only a phone's own languages can do: battery, heat, metered network, and a foreground
-//! service that keeps the app alive while it works. The Kotlin is in `android/`, the Swift in `ios/`.
+//! What only a phone's own languages can do: battery, heat, metered network, a foreground service that
+//! keeps the app alive while it works, and Bluetooth. The Kotlin is in `android/`, the Swift in `ios/`.
 //!
-//! On the desktop the plugin is empty: `fog-probes` reads the sensors there.
+//! On the desktop the plugin is empty: `fog-probes` reads the sensors there, `fog-ble` has the radio.
 
 use tauri::Runtime;
 use tauri::plugin::{Builder, TauriPlugin};
 
 #[cfg(mobile)]
 mod mobile;
+#[cfg(any(mobile, test))]
+mod radio;
 #[cfg(mobile)]
 pub use mobile::{Device, PhoneError, PhoneReadings};
+#[cfg(mobile)]
+pub use radio::{RadioEvent, RadioState};
 
 /// Registers the plugin.
 #[must_use]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fog_api::PersonLink;
 use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Member, Node, PeerId, PeerKeys};
+use fog_ble::PhoneRadio;
 use fog_transport::PacketLink;
 use tokio::sync::mpsc;
 
@@ -155,13 +156,19 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn start(identity: Identity, nickname: String, before: Restored, to: mpsc::Sender<core::Message>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        identity: Identity,
+        nickname: String,
+        before: Restored,
+        phone: Option<Arc<dyn PhoneRadio>>,
+        to: mpsc::Sender<core::Message>,
+    ) -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let saves_power = Arc::new(AtomicBool::new(false));
-        let saves = saves_power.clone();
+        let radio = fog_ble::Config { saves_power: saves_power.clone(), phone, ..fog_ble::Config::default() };
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
             use Capabilities as C;
             let capabilities = C::PRIVATE_MEDIA.and(C::PREKEYS).and(C::GROUPS).and(C::BOARD).and(C::VOUCH).and(C::MESH_DIAGNOSTICS);
@@ -177,7 +184,7 @@ impl Driver {
             node.restore_board(&before.board, unix());
             let fellows = Fellows::restore(me.peer(), before.key, &before.bundles, &before.ratchet, unix());
             let to = Listener { number, to };
-            runtime.block_on(Running::new(node, (me, nickname), fellows, to, saves).run(inbox));
+            runtime.block_on(Running::new(node, (me, nickname), fellows, to, radio).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
         })?;
         Ok(Self { orders, saves_power, number })
@@ -239,7 +246,8 @@ struct Running {
     hears: Option<mpsc::Receiver<Heard>>,
     radio: Option<tokio::task::AbortHandle>,
     radio_view: fog_api::RadioView,
-    saves_power: Arc<AtomicBool>,
+    /// How the radio is used, but for its adapter.
+    radio_config: fog_ble::Config,
     clock: Clock,
     /// What was last said of the letters that are carried, and when.
     mail: Option<(u64, Instant)>,
@@ -286,7 +294,7 @@ fn told<E: std::fmt::Display>(result: Result<(), E>) {
 }
 
 impl Running {
-    fn new(node: Node, me: (PeerKeys, String), fellows: Fellows, to: Listener, saves_power: Arc<AtomicBool>) -> Self {
+    fn new(node: Node, me: (PeerKeys, String), fellows: Fellows, to: Listener, radio_config: fog_ble::Config) -> Self {
         let (heard, hears) = mpsc::channel(HEARD);
         Self {
             node,
@@ -300,7 +308,7 @@ impl Running {
             hears: Some(hears),
             radio: None,
             radio_view: fog_api::RadioView::default(),
-            saves_power,
+            radio_config,
             clock: Clock::new(),
             mail: None,
             groups: 0,
@@ -586,7 +594,7 @@ impl Running {
         if let Some(adapter) = wish {
             self.radio_view.state = fog_api::RadioState::Starting;
             let (news, mut told) = mpsc::channel(16);
-            let (heard, saves_power) = (self.heard.clone(), self.saves_power.clone());
+            let (heard, config) = (self.heard.clone(), fog_ble::Config { adapter, ..self.radio_config.clone() });
             let task = tokio::spawn(async move {
                 let pass_on = async {
                     while let Some(one) = told.recv().await {
@@ -595,7 +603,7 @@ impl Running {
                         }
                     }
                 };
-                tokio::join!(fog_ble::run(fog_ble::Config { adapter, saves_power }, news), pass_on);
+                tokio::join!(fog_ble::run(config, news), pass_on);
             });
             self.radio = Some(task.abort_handle());
         }

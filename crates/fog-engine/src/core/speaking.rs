@@ -119,7 +119,7 @@ impl Core {
         };
         let nickname = self.nickname();
         self.chat.told = (nickname.clone(), None);
-        match Driver::start(identity, nickname, before, self.to_self.clone()) {
+        match Driver::start(identity, nickname, before, self.config.chat.phone.clone(), self.to_self.clone()) {
             Ok(driver) => {
                 self.chat.driver = Some(driver);
                 self.say_again_what_waits()?;

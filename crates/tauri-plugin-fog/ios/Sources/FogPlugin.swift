@@ -4,8 +4,33 @@ import UIKit
 import UIKit.UIGestureRecognizerSubclass
 import WebKit
 
-/// Readings of an iPhone or iPad. iOS has no foreground service: work ends with the app's time in front.
+class StartArgs: Decodable {
+    let session: UInt64
+    let savesPower: Bool
+    let events: Channel
+}
+
+class PaceArgs: Decodable {
+    let session: UInt64
+    let savesPower: Bool
+}
+
+class StopArgs: Decodable {
+    let session: UInt64
+}
+
+class PacketArgs: Decodable {
+    let id: UInt64
+    let data: Data
+}
+
+class LinkArgs: Decodable {
+    let id: UInt64
+}
+
+/// Readings of an iPhone or iPad, and Bluetooth. iOS has no foreground service: work ends with the app's time in front.
 class FogPlugin: Plugin {
+    private let radio = Radio()
     private let monitor = NWPathMonitor()
     private var expensive: Bool?
     private var touchedAt = Date()
@@ -41,6 +66,49 @@ class FogPlugin: Plugin {
 
     @objc public func foreground(_ invoke: Invoke) {
         invoke.resolve()
+    }
+
+    @objc public func bluetoothStart(_ invoke: Invoke) throws {
+        let args = try invoke.parseArgs(StartArgs.self)
+        DispatchQueue.main.async {
+            self.radio.start(session: args.session, savesPower: args.savesPower, events: args.events)
+            invoke.resolve()
+        }
+    }
+
+    @objc public func bluetoothPace(_ invoke: Invoke) throws {
+        let args = try invoke.parseArgs(PaceArgs.self)
+        DispatchQueue.main.async {
+            self.radio.pace(session: args.session, savesPower: args.savesPower)
+            invoke.resolve()
+        }
+    }
+
+    @objc public func bluetoothStop(_ invoke: Invoke) throws {
+        let args = try invoke.parseArgs(StopArgs.self)
+        DispatchQueue.main.async {
+            self.radio.stop(session: args.session)
+            invoke.resolve()
+        }
+    }
+
+    /// Is answered when the packet is across.
+    @objc public func bluetoothSend(_ invoke: Invoke) throws {
+        let args = try invoke.parseArgs(PacketArgs.self)
+        DispatchQueue.main.async {
+            self.radio.send(args.id, args.data) { isOut in
+                let answer: JsonObject = ["sent": isOut]
+                invoke.resolve(answer)
+            }
+        }
+    }
+
+    @objc public func bluetoothClose(_ invoke: Invoke) throws {
+        let args = try invoke.parseArgs(LinkArgs.self)
+        DispatchQueue.main.async {
+            self.radio.close(args.id)
+            invoke.resolve()
+        }
     }
 }
 

@@ -10,10 +10,13 @@ import android.os.BatteryManager
 import android.os.Build
 import android.os.PowerManager
 import android.os.SystemClock
+import android.util.Base64
 import android.webkit.WebView
+import androidx.appcompat.app.AppCompatActivity
 import app.tauri.annotation.Command
 import app.tauri.annotation.InvokeArg
 import app.tauri.annotation.TauriPlugin
+import app.tauri.plugin.Channel
 import app.tauri.plugin.Invoke
 import app.tauri.plugin.JSObject
 import app.tauri.plugin.Plugin
@@ -23,9 +26,43 @@ class ForegroundArgs {
     var text: String = ""
 }
 
-/** Readings of an Android phone, and the service that keeps the app alive while it works. */
+@InvokeArg
+class StartArgs {
+    var session: Long = 0
+    var savesPower: Boolean = false
+    lateinit var events: Channel
+}
+
+@InvokeArg
+class PaceArgs {
+    var session: Long = 0
+    var savesPower: Boolean = false
+}
+
+@InvokeArg
+class StopArgs {
+    var session: Long = 0
+}
+
+@InvokeArg
+class PacketArgs {
+    var id: Long = 0
+    var data: String = ""
+}
+
+@InvokeArg
+class LinkArgs {
+    var id: Long = 0
+}
+
+/** Readings of an Android phone, the service that keeps the app alive while it works, and Bluetooth. */
 @TauriPlugin
 class FogPlugin(private val activity: Activity) : Plugin(activity) {
+    private val radio = Radio(activity.applicationContext)
+
+    /** Asked for once while the app runs; after that it is the system's settings that decide. */
+    private var wasAsked = false
+
     /** When the screen went dark, milliseconds since the phone started; null while it is on or nobody saw it. */
     private var darkSince: Long? = null
 
@@ -83,5 +120,62 @@ class FogPlugin(private val activity: Activity) : Plugin(activity) {
         val intent = Intent(activity, WorkService::class.java).putExtra(WorkService.TEXT, text)
         if (text.isEmpty()) activity.stopService(intent) else activity.startForegroundService(intent)
         invoke.resolve()
+    }
+
+    /** The dialogue for permissions, or the system's settings, may have been in front. */
+    override fun onResume(activity: AppCompatActivity) = radio.refresh()
+
+    @Command
+    fun bluetoothStart(invoke: Invoke) {
+        val args = invoke.parseArgs(StartArgs::class.java)
+        radio.main.post {
+            radio.start(args.session, args.savesPower, args.events)
+            if (!radio.isAllowed() && !wasAsked) {
+                wasAsked = true
+                activity.requestPermissions(Radio.PERMISSIONS, 0)
+            }
+            invoke.resolve()
+        }
+    }
+
+    @Command
+    fun bluetoothPace(invoke: Invoke) {
+        val args = invoke.parseArgs(PaceArgs::class.java)
+        radio.main.post {
+            radio.pace(args.session, args.savesPower)
+            invoke.resolve()
+        }
+    }
+
+    @Command
+    fun bluetoothStop(invoke: Invoke) {
+        val session = invoke.parseArgs(StopArgs::class.java).session
+        radio.main.post {
+            radio.stop(session)
+            invoke.resolve()
+        }
+    }
+
+    /** Is answered when the packet is across. */
+    @Command
+    fun bluetoothSend(invoke: Invoke) {
+        val args = invoke.parseArgs(PacketArgs::class.java)
+        val packet = Base64.decode(args.data, Base64.NO_WRAP)
+        radio.main.post {
+            radio.send(args.id, packet) { isOut ->
+                val answer = JSObject()
+                answer.put("sent", isOut)
+                invoke.resolve(answer)
+            }
+        }
+    }
+
+    @Command
+    fun bluetoothClose(invoke: Invoke) {
+        val id = invoke.parseArgs(LinkArgs::class.java).id
+        radio.main.post {
+            radio.close(id)
+            invoke.resolve()
+        }
     }
 }

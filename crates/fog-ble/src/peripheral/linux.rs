@@ -1,0 +1,156 @@
+//! BlueZ, which says who writes, and nothing of who subscribes or goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bluer::adv::{Advertisement, AdvertisementHandle};
+use bluer::gatt::local::{
+    Application, ApplicationHandle, Characteristic, CharacteristicNotifier, CharacteristicNotify, CharacteristicNotifyMethod, CharacteristicRead,
+    CharacteristicWrite, CharacteristicWriteMethod, CharacteristicWriteRequest, ReqError, Service,
+};
+use bluer::{Adapter, Address};
+use btleplug::api::Peripheral as _;
+use btleplug::platform::Peripheral;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{interval, sleep, timeout};
+
+use super::{ADVERTISE_AGAIN, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, SETTING_UP, Writers, refused, send_each};
+use crate::central::{CHARACTERISTIC, SERVICE};
+use crate::{News, limit_of};
+
+/// Its address.
+pub(crate) type DeviceId = Address;
+
+pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
+    Address(peripheral.address().into_inner())
+}
+
+struct State {
+    links: Arc<Links<DeviceId>>,
+    notifier: Mutex<Option<CharacteristicNotifier>>,
+}
+
+/// The service, registered and advertised.
+pub(crate) struct Server {
+    adapter: Adapter,
+    state: Arc<State>,
+    outgoing: Outgoing,
+    advertised: AdvertisementHandle,
+    _application: ApplicationHandle,
+}
+
+fn advertisement() -> Advertisement {
+    // The service and nothing else: no name, and no id that could be followed.
+    Advertisement { service_uuids: [SERVICE].into(), discoverable: Some(true), ..Advertisement::default() }
+}
+
+impl Server {
+    /// # Errors
+    /// A sentence: why others cannot find this device.
+    pub(crate) async fn start(adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
+        let session = bluer::Session::new().await.map_err(refused)?;
+        let adapter = session.adapter(adapter).map_err(refused)?;
+        let (links, outgoing) = Links::new(news, writers);
+        let state = Arc::new(State { links, notifier: Mutex::default() });
+        let application = adapter.serve_gatt_application(application(&state)).await.map_err(refused)?;
+        let advertised = adapter.advertise(advertisement()).await.map_err(refused)?;
+        Ok(Self { adapter, state, outgoing, advertised, _application: application })
+    }
+
+    /// Serves until the adapter is gone; gives why.
+    pub(crate) async fn serve(self) -> String {
+        let Self { adapter, state, outgoing, advertised, .. } = self;
+        tokio::select! {
+            problem = keep_advertising(&adapter, &state, advertised) => problem,
+            () = look_at_links(&adapter, &state) => String::new(),
+            () = send_each(&*state, outgoing) => String::new(),
+        }
+    }
+}
+
+fn application(state: &Arc<State>) -> Application {
+    let (writes, notifies) = (state.clone(), state.clone());
+    let characteristic = Characteristic {
+        uuid: CHARACTERISTIC,
+        // Not used for data, but phones expect it to be there.
+        read: Some(CharacteristicRead { read: true, fun: Box::new(|_| Box::pin(async { Ok(Vec::new()) })), ..CharacteristicRead::default() }),
+        write: Some(CharacteristicWrite {
+            write: true,
+            write_without_response: true,
+            method: CharacteristicWriteMethod::Fun(Box::new(move |packet, request| Box::pin(written(writes.clone(), packet, request)))),
+            ..CharacteristicWrite::default()
+        }),
+        notify: Some(CharacteristicNotify {
+            notify: true,
+            method: CharacteristicNotifyMethod::Fun(Box::new(move |notifier| {
+                let state = notifies.clone();
+                Box::pin(async move {
+                    *state.notifier.lock().await = Some(notifier);
+                    state.links.changed.notify_one();
+                })
+            })),
+            ..CharacteristicNotify::default()
+        }),
+        ..Characteristic::default()
+    };
+    let service = Service { uuid: SERVICE, primary: true, characteristics: vec![characteristic], ..Service::default() };
+    Application { services: vec![service], ..Application::default() }
+}
+
+async fn written(state: Arc<State>, packet: Vec<u8>, request: CharacteristicWriteRequest) -> Result<(), ReqError> {
+    let taken = state.links.written(&request.device_address, limit_of(request.mtu), request.offset.into(), packet).await;
+    taken.map_err(|refusal| match refusal {
+        Refusal::NotAPacket => ReqError::InvalidOffset,
+        Refusal::Busy => ReqError::Failed,
+    })
+}
+
+impl Notifier for State {
+    async fn notify(&self, packet: Vec<u8>) {
+        let mut notifier = self.notifier.lock().await;
+        if let Some(open) = notifier.as_mut()
+            && let Err(error) = open.notify(packet).await
+        {
+            tracing::debug!(%error, "nobody listens");
+            *notifier = None;
+        }
+    }
+}
+
+/// Closes links of devices that went; BlueZ tells of them nowhere else.
+async fn look_at_links(adapter: &Adapter, state: &State) {
+    let mut tick = interval(LOOK_AT_LINKS);
+    loop {
+        tick.tick().await;
+        for address in state.links.devices().await {
+            let is_here = match adapter.device(address) {
+                Ok(device) => device.is_connected().await.unwrap_or(false),
+                Err(_) => false,
+            };
+            if !is_here {
+                state.links.gone(&address).await;
+            }
+        }
+    }
+}
+
+/// BlueZ stops to advertise when somebody connects, and does not say so.
+async fn keep_advertising(adapter: &Adapter, state: &State, first: AdvertisementHandle) -> String {
+    let mut advertised = Some(first);
+    loop {
+        // Elapsed or changed: the same follows.
+        let _ = timeout(ADVERTISE_AGAIN, state.links.changed.notified()).await;
+        sleep(SETTING_UP).await;
+        drop(advertised.take());
+        sleep(Duration::from_millis(200)).await;
+        match adapter.advertise(advertisement()).await {
+            Ok(handle) => advertised = Some(handle),
+            Err(error) => {
+                tracing::debug!(%error, "not advertised");
+                if !adapter.is_powered().await.unwrap_or(false) {
+                    return "Bluetooth is off; switch it on in the system's settings".to_owned();
+                }
+            }
+        }
+    }
+}

@@ -137,6 +137,9 @@ fn two_people_talk_in_their_windows() {
     // The board: a note put up in one window, read in the other, taken down again.
     a.click("#chat-board");
     a.wait_text("#chat-beside", "Nothing is on the board", 10);
+    // What is typed before the panel has taken the keyboard would go to its close button.
+    let has_keyboard = || (value(&a, "return document.activeElement.id") == "chat-beside-close").then_some(());
+    wait_for("the keyboard in the panel", PATIENCE, has_keyboard).unwrap();
     a.type_into("#board-text", "Soup at the hut tonight.\nBring a spoon.");
     a.click("#board-urgent");
     a.click("#board-post");
@@ -196,6 +199,21 @@ fn two_people_talk_in_their_windows() {
     a.click("#chat-settings");
     a.screenshot("chat-settings.png");
     a.assert_accessible("chat settings");
+    // Moving needs a passphrase that is long enough.
+    let is_off = || value(&a, "return document.querySelector('#move-save').disabled");
+    a.type_into("#move-passphrase", "too short");
+    assert_eq!(is_off(), json!(true));
+    a.type_into("#move-passphrase", " by far no more");
+    assert_eq!(is_off(), json!(false));
+    value(&a, "document.querySelector('#move-save').scrollIntoView({ block: 'center' }); return 0");
+    a.screenshot("chat-moving.png");
+    assert!(anna.bench.fog(&["settings", "set", "theme=dark"]).unwrap().status.success());
+    wait_for("the theme", PATIENCE, || (value(&a, "return document.documentElement.dataset.theme || ''") == "dark").then_some(())).unwrap();
+    a.resize(390, 780);
+    value(&a, "document.querySelector('#move-save').scrollIntoView({ block: 'center' }); return 0");
+    a.screenshot("chat-moving-phone-dark.png");
+    a.assert_contrast();
+    a.resize(1200, 800);
     a.click("button[data-ask=chat-wipe]");
     a.click("dialog[open] button.yes");
     wait_for("somebody new", PATIENCE, || (id_of(&anna) != anna_id).then_some(())).unwrap();

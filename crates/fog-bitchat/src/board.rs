@@ -140,6 +140,17 @@ impl Item {
     /// # Errors
     /// [`WireError`]; [`WireError::Invalid`] of field 0x0A when the signature is not the author's.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, WireError> {
+        let (item, signed, signature) = Self::read(payload)?;
+        if verify(item.author(), &signed, &signature) { Ok(item) } else { Err(WireError::Invalid(0x0A)) }
+    }
+
+    /// The same of what was written down here, after its signature had been found right.
+    pub(crate) fn decode_own(payload: &[u8]) -> Result<Self, WireError> {
+        Self::read(payload).map(|(item, ..)| item)
+    }
+
+    /// What it says, what of it is signed, and the signature.
+    fn read(payload: &[u8]) -> Result<(Self, Vec<u8>, [u8; 64]), WireError> {
         let (mut kind, mut id, mut author, mut signature) = (None, None, None, None);
         let (mut geohash, mut content, mut nickname) = (String::new(), String::new(), String::new());
         let (mut created, mut expires, mut at, mut flags) = (None, None, None, None);
@@ -163,7 +174,7 @@ impl Item {
         let id = id.ok_or(WireError::Missing(0x02))?;
         let author = author.ok_or(WireError::Missing(0x05))?;
         let signature: [u8; 64] = signature.ok_or(WireError::Missing(0x0A))?;
-        let (item, signed) = match kind.ok_or(WireError::Missing(0x01))? {
+        Ok(match kind.ok_or(WireError::Missing(0x01))? {
             POST => {
                 let (created, expires) = (created.ok_or(WireError::Missing(0x07))?, expires.ok_or(WireError::Missing(0x08))?);
                 let flags = flags.unwrap_or(0);
@@ -174,15 +185,14 @@ impl Item {
                 if let Some(last) = signed.last_mut() {
                     *last = flags;
                 }
-                (Self::Note(note), signed)
+                (Self::Note(note), signed, signature)
             }
             TOMBSTONE => {
                 let tombstone = Tombstone { id, author, at: at.ok_or(WireError::Missing(0x0B))? };
-                (Self::Tombstone(tombstone), tombstone.to_sign())
+                (Self::Tombstone(tombstone), tombstone.to_sign(), signature)
             }
             _ => return Err(WireError::Invalid(0x01)),
-        };
-        if verify(&author, &signed, &signature) { Ok(item) } else { Err(WireError::Invalid(0x0A)) }
+        })
     }
 
     pub(crate) fn author(&self) -> &[u8; 32] {

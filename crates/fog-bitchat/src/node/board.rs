@@ -114,7 +114,7 @@ fn read(state: &[u8]) -> Vec<Pinned> {
         && let Some((is_sure, bytes)) = bytes.split_first()
     {
         if let Ok(raw) = Raw::decode(bytes)
-            && let Ok(item) = Item::decode(raw.frame.payload())
+            && let Ok(item) = Item::decode_own(raw.frame.payload())
         {
             pinned.push(Pinned { packet: packet_id(&raw.frame), item, raw, is_sure: *is_sure == 1 });
         }

@@ -1,6 +1,5 @@
 //! Chat: who people are, and what those who were verified say of others.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fog_api::{EventBody, PersonLink, PersonView};
@@ -121,13 +120,14 @@ impl Core {
         }
         if (was_verified, was_blocked) != (view.is_verified, view.is_blocked) {
             // What they say of others counts now, or does not any more.
-            self.look_at_words();
+            self.look_at_words(self.words_of(id));
         }
         Ok(())
     }
 
     /// Somebody whom the user verified says whom they verified.
     pub(super) fn vouched(&mut self, by: PeerId, whom: &[Vouch]) -> Result<(), StoreError> {
+        let about: Vec<String> = whom.iter().map(|vouch| vouch.peer().to_string()).collect();
         let words = self.chat.words.entry(by.to_string()).or_default();
         for vouch in whom {
             let word = Word { fingerprint: vouch.fingerprint_text(), signing: vouch.signing, until: vouch.until() };
@@ -142,8 +142,14 @@ impl Core {
             self.chat.words.remove(&by);
         }
         self.write_words()?;
-        self.look_at_words();
+        self.look_at_words(about);
         Ok(())
+    }
+
+    /// About whom somebody said something.
+    fn words_of(&self, by: &str) -> Vec<String> {
+        let id_of = |word: &Word| word.fingerprint.get(..16).unwrap_or_default().to_owned();
+        self.chat.words.get(by).into_iter().flatten().map(id_of).collect()
     }
 
     fn write_words(&mut self) -> Result<(), StoreError> {
@@ -161,25 +167,23 @@ impl Core {
         givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.nickname.clone()).collect()
     }
 
-    /// Finds out anew for whom somebody vouches.
-    pub(super) fn look_at_words(&mut self) {
-        let now: BTreeMap<String, Vec<String>> = self.chat.people.keys().map(|id| (id.clone(), self.vouched_by(id))).collect();
-        let mut changed = Vec::new();
-        for (id, vouched_by) in now {
-            if let Some(known) = self.chat.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by) {
-                known.view.vouched_by = vouched_by;
-                changed.push(known.view.clone());
-            }
-        }
-        for person in changed {
-            self.announce(EventBody::ChatPerson(Box::new(person)));
+    /// Finds out anew who vouches for these people.
+    pub(super) fn look_at_words(&mut self, about: Vec<String>) {
+        for id in about {
+            let vouched_by = self.vouched_by(&id);
+            let Some(known) = self.chat.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by) else { continue };
+            known.view.vouched_by = vouched_by;
+            let view = known.view.clone();
+            self.announce(EventBody::ChatPerson(Box::new(view)));
         }
     }
 
     /// Words count for a month.
     pub(super) fn forget_old_words(&mut self) {
         let now = self.clock.unix().0.max(0) as u64;
-        if !self.chat.words.values().flatten().any(|word| word.until <= now) {
+        let late = self.chat.words.values().flatten().filter(|word| word.until <= now);
+        let about: Vec<String> = late.filter_map(|word| word.fingerprint.get(..16).map(str::to_owned)).collect();
+        if about.is_empty() {
             return;
         }
         self.chat.words.values_mut().for_each(|words| words.retain(|word| word.until > now));
@@ -187,6 +191,6 @@ impl Core {
         if let Err(error) = self.write_words() {
             tracing::error!(%error, "what people say of others cannot be written down");
         }
-        self.look_at_words();
+        self.look_at_words(about);
     }
 }

@@ -1,6 +1,8 @@
 //! Chat: the board.
 
-use fog_api::{ApiError, EventBody, NoteView, Notice, Reply};
+use std::collections::BTreeMap;
+
+use fog_api::{ApiError, EventBody, NoteView, Notice, PersonView, Reply};
 use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note};
 use fog_types::ErrorKind;
 
@@ -11,8 +13,9 @@ use crate::chat::Order;
 
 const HOUR_MS: u64 = 3_600_000;
 
-fn note_id(note: &Note) -> String {
-    format!("{:032x}", u128::from_be_bytes(note.id))
+/// Authors choose ids, so somebody may take another's: only with the author it is one note's.
+fn note_id(id: &[u8; 16], author: &[u8; 32]) -> String {
+    blake3::hash(&[id.as_slice(), author].concat()).to_hex()[..32].to_owned()
 }
 
 /// Of a note of somebody else: line breaks stay, nothing that moves a cursor or turns the text does.
@@ -26,17 +29,22 @@ impl Core {
     }
 
     /// Who wrote a note, when they are known.
-    fn author_of(&self, note: &Note) -> Option<&fog_api::PersonView> {
+    fn author_of(&self, note: &Note) -> Option<&PersonView> {
         self.chat.people.values().find(|known| known.keys.is_some_and(|keys| keys.signing == note.author)).map(|known| &known.view)
     }
 
     pub(super) fn note_views(&self) -> Vec<NoteView> {
+        if self.chat.board.is_empty() {
+            return Vec::new();
+        }
         let now = self.clock.unix().0.max(0) as u64;
-        let shown = self.chat.board.iter().filter(|note| note.expires > now && self.author_of(note).is_none_or(|author| !author.is_blocked));
+        let known: BTreeMap<[u8; 32], &PersonView> = self.chat.people.values().filter_map(|known| Some((known.keys?.signing, &known.view))).collect();
+        let is_blocked = |note: &Note| known.get(&note.author).is_some_and(|author| author.is_blocked);
+        let shown = self.chat.board.iter().filter(|note| note.expires > now && !is_blocked(note));
         let view = |note: &Note| NoteView {
-            id: note_id(note),
+            id: note_id(&note.id, &note.author),
             text: clean_text(&note.text),
-            author: self.author_of(note).map(|author| author.id.clone()).unwrap_or_default(),
+            author: known.get(&note.author).map(|author| author.id.clone()).unwrap_or_default(),
             name: clean(&note.nickname),
             is_mine: self.is_my_note(note),
             is_urgent: note.is_urgent,
@@ -64,13 +72,13 @@ impl Core {
         }
         let id: [u8; 16] = rand::random();
         self.order(Order::Post { id, text: text.to_owned(), is_urgent, life })?;
-        Ok(Reply::Text(format!("{:032x}", u128::from_be_bytes(id))))
+        Ok(Reply::Text(self.chat.me.map(|me| note_id(&id, &me.signing)).unwrap_or_default()))
     }
 
     pub(super) fn chat_take_down(&mut self, id: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let id = id.trim().to_lowercase();
-        let fits: Vec<&Note> = self.chat.board.iter().filter(|note| !id.is_empty() && note_id(note).starts_with(&id)).collect();
+        let fits: Vec<&Note> = self.chat.board.iter().filter(|note| !id.is_empty() && note_id(&note.id, &note.author).starts_with(&id)).collect();
         let note = match fits[..] {
             [note] if self.is_my_note(note) => note,
             [note] => {

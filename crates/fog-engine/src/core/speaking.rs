@@ -94,7 +94,7 @@ impl Core {
             self.chat.groups = fog_bitchat::groups_in(&self.written(GROUPS)?);
             self.chat.board = fog_bitchat::notes_in(&self.written(BOARD)?);
             self.chat.words = serde_json::from_slice(&self.written(WORDS)?).unwrap_or_default();
-            self.look_at_words();
+            self.look_at_words(self.chat.people.keys().cloned().collect());
             self.chat.left = serde_json::from_slice(&self.written(LEFT)?).unwrap_or_default();
         }
         Ok(Some(secrets))

@@ -240,8 +240,9 @@ fn whole_nodes_deliver_nearly_as_much_as_a_flood_with_few_transmissions() {
     flood.print("flood");
     carried.print("carried");
     assert!(flood.delivered > direct.delivered, "the walks tell nothing apart");
-    // 100 of 100 beside 100 and 74, 930 transmissions beside 5,900 and 74.
-    assert!(carried.delivered * 100 >= flood.delivered * 90 && carried.delivered > direct.delivered);
-    assert!(carried.transmissions * 6 <= flood.transmissions);
+    // 100 of 100 beside 100 and 74, 434 transmissions beside 5,900 and 74. With 8 copies at first 930, 144 minutes
+    // instead of 250; with 5 519, after 216.
+    assert!(carried.delivered >= flood.delivered && carried.delivered > direct.delivered);
+    assert!(carried.transmissions * 10 <= flood.transmissions);
     assert!(carried.heard * 2 >= carried.delivered);
 }

@@ -1,7 +1,6 @@
 //! The state of a stopped task, apart from what it was started with: whole, or what changed since
 //! the one before. `docs/checkpoint.md` has the format.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::ops::Range;
@@ -13,9 +12,11 @@ use twox_hash::XxHash3_128;
 
 use crate::wasi::WasiState;
 
+pub(crate) mod encoded;
+
 /// Version of the bytes below, of the saved frames, and of where a program is charged between them.
 /// Another version, or another cost table, cannot be continued.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 /// Most tables of a module: what the engine accepts.
 const MOST_TABLES: usize = 100;
 
@@ -178,6 +179,10 @@ impl Snapshot {
             return Err(damaged("a part of it does not follow the one before"));
         }
         for (image, changed) in self.images.iter_mut().zip(next.images) {
+            if changed.bytes < image.bytes {
+                // What lay there is gone; should the image grow again, its pages come anew.
+                image.runs.retain(|run| u64::from(run.page) * (PAGE as u64) < changed.bytes);
+            }
             image.bytes = changed.bytes;
             image.runs.extend(changed.runs);
         }
@@ -212,6 +217,24 @@ impl Snapshot {
         image.fill(&mut bytes)?;
         let (state, rest) = postcard::take_from_bytes(&bytes).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
         if rest.is_empty() { Ok(state) } else { Err(damaged("its files are followed by something")) }
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// Whether it holds what the task did that another one was taken of.
+    pub(crate) fn assert_is(&self, taken: &Taken<'_>) {
+        assert_eq!(self.images.len(), taken.images.len());
+        for (number, (image, (_, source))) in self.images.iter().zip(&taken.images).enumerate() {
+            let bytes = match source {
+                Source::Memory(bytes) => bytes.to_vec(),
+                Source::Wasi(state, _) => postcard::to_stdvec(state).unwrap_or_default(),
+            };
+            let mut filled = vec![0xff; usize::try_from(image.bytes).unwrap_or(0)];
+            image.fill(&mut filled).unwrap_or_default();
+            let wrong = filled.iter().zip(bytes.iter()).filter(|(here, there)| here != there).count();
+            assert_eq!((filled.len(), wrong), (bytes.len(), 0), "image {number}: bytes, and bytes that are wrong");
+        }
     }
 }
 
@@ -250,7 +273,7 @@ pub(crate) struct Tracker {
     seed: u64,
     series: u64,
     next: u32,
-    /// Of each image, the hash of each page.
+    /// Of each image, the hash of each page that it had at any time of the series.
     known: Vec<Vec<u128>>,
     zeros: u128,
 }
@@ -264,16 +287,27 @@ impl Tracker {
     }
 
     /// A snapshot: whole when asked for or the first, otherwise what changed since the last.
-    pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], wasi: &WasiState, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
-        let wasi = postcard::to_stdvec(wasi).map_err(|e| e.to_string())?;
+    pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], wasi: WasiState, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
         if whole || self.next == 0 {
             (self.next, self.series) = (0, self.series.wrapping_add(1));
             self.known = vec![Vec::new(); memories.len() + 1];
         }
-        let zeros = self.zeros;
-        let all = memories.iter().map(|memory| Cow::Borrowed(*memory)).chain([Cow::Owned(wasi)]);
-        let image = |(bytes, known): (Cow<'a, [u8]>, &mut Vec<u128>)| (changes(&bytes, known, self.seed, zeros), bytes);
-        let images = all.zip(&mut self.known).map(image).collect();
+        let (seed, zeros) = (self.seed, self.zeros);
+        let mut images = Vec::with_capacity(self.known.len());
+        for (memory, known) in memories.iter().zip(&mut self.known) {
+            let mut changes = Changes::new(known, seed, zeros);
+            memory.chunks(PAGE).for_each(|page| changes.page(page));
+            images.push((changes.finish(memory.len()), Source::Memory(memory)));
+        }
+        if let Some(known) = self.known.last_mut() {
+            let mut changes = Changes::new(known, seed, zeros);
+            let bytes = encoded::pages(&wasi, PAGE, |page| {
+                changes.page(page);
+                Ok(())
+            });
+            let bytes = bytes.map_err(|e| e.to_string())?;
+            images.push((changes.finish(bytes), Source::Wasi(wasi, bytes)));
+        }
         let number = self.next;
         // A row that long is never written; beginning anew is always right.
         self.next = self.next.checked_add(1).unwrap_or(0);
@@ -289,8 +323,48 @@ pub struct Taken<'a> {
     rest: Rest,
 }
 
-/// An image: which bytes are part of the snapshot, and all there are.
-type Shown<'a> = (Vec<Range<usize>>, Cow<'a, [u8]>);
+/// An image: which bytes are part of the snapshot, and where all are.
+type Shown<'a> = (Vec<Range<usize>>, Source<'a>);
+
+enum Source<'a> {
+    Memory(&'a [u8]),
+    /// Encoded again whenever it is needed, page by page: its files may take a gibibyte. So many bytes.
+    Wasi(WasiState, usize),
+}
+
+impl Source<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::Wasi(_, bytes) => *bytes,
+        }
+    }
+
+    /// Hands over the bytes of each range, one after the other.
+    fn ranges(&self, ranges: &[Range<usize>], mut take: impl FnMut(&Range<usize>, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Memory(bytes) => ranges.iter().try_for_each(|range| take(range, bytes.get(range.clone()).unwrap_or_default())),
+            Self::Wasi(state, _) => {
+                let mut ranges = ranges.iter().peekable();
+                let (mut at, mut piece) = (0, Vec::with_capacity(RUN));
+                // Ranges begin where pages do, and end there or with the last.
+                encoded::pages(state, PAGE, |page| {
+                    if let Some(range) = ranges.peek().copied().filter(|range| range.contains(&at)) {
+                        piece.extend_from_slice(page);
+                        if at + page.len() >= range.end {
+                            take(range, &piece)?;
+                            piece.clear();
+                            ranges.next();
+                        }
+                    }
+                    at += page.len();
+                    Ok(())
+                })?;
+                if ranges.next().is_some() { Err(io::Error::other("the files changed while a checkpoint was taken")) } else { Ok(()) }
+            }
+        }
+    }
+}
 
 /// What follows the images in the bytes of a [`Snapshot`].
 #[derive(Serialize)]
@@ -320,7 +394,7 @@ impl Taken<'_> {
     /// As [`Snapshot::memory_bytes`].
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.images.iter().rev().skip(1).map(|(_, bytes)| bytes.len() as u64).sum()
+        self.images.iter().rev().skip(1).map(|(_, source)| source.len() as u64).sum()
     }
 
     /// Writes the bytes of the [`Snapshot`] as it compresses them, so that who reads need not wait.
@@ -332,15 +406,14 @@ impl Taken<'_> {
         // Used again: memory that is new costs a page fault for every 4 KiB.
         let mut content = vec![0; lz4_flex::block::get_maximum_output_size(RUN)];
         put(&mut out, postcard::to_stdvec(&(SNAPSHOT_VERSION, fog_instrument::COST_VERSION, self.series, self.number, self.images.len())))?;
-        for (ranges, bytes) in &self.images {
-            put(&mut out, postcard::to_stdvec(&(bytes.len() as u64, ranges.len())))?;
-            for range in ranges {
-                let bytes = &bytes[range.clone()];
+        for (ranges, source) in &self.images {
+            put(&mut out, postcard::to_stdvec(&(source.len() as u64, ranges.len())))?;
+            source.ranges(ranges, |range, bytes| {
                 let length = compress(bytes, &mut content)?;
                 // A `Run`, whose content is not copied once more.
                 put(&mut out, postcard::to_stdvec(&((range.start / PAGE) as u32, bytes.len() as u32, length)))?;
-                out.write_all(&content[..length])?;
-            }
+                out.write_all(&content[..length])
+            })?;
         }
         let Rest { globals, frames, left, granted, active_millis, tables } = &self.rest;
         put(&mut out, postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis, tables }))
@@ -361,33 +434,59 @@ fn units(granted: u64, left: i64) -> WorkUnits {
     WorkUnits(granted.saturating_add_signed(left.saturating_neg()))
 }
 
-/// The ranges of bytes that are not what they were.
-fn changes(bytes: &[u8], known: &mut Vec<u128>, seed: u64, zeros: u128) -> Vec<Range<usize>> {
-    // A page that was not there counts as zeros, so a first look leaves zeros out.
-    known.resize(bytes.len().div_ceil(PAGE), zeros);
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    let mut pending: Option<(usize, usize)> = None;
-    let close = |pending: &mut Option<(usize, usize)>, runs: &mut Vec<Range<usize>>| {
-        if let Some((first, end)) = pending.take() {
-            runs.push(first * PAGE..(end * PAGE).min(bytes.len()));
+/// Finds the ranges of bytes that are not what they were, page by page.
+struct Changes<'a> {
+    known: &'a mut Vec<u128>,
+    seed: u64,
+    zeros: u128,
+    number: usize,
+    pending: Option<(usize, usize)>,
+    ranges: Vec<Range<usize>>,
+}
+
+impl<'a> Changes<'a> {
+    fn new(known: &'a mut Vec<u128>, seed: u64, zeros: u128) -> Self {
+        Self { known, seed, zeros, number: 0, pending: None, ranges: Vec::new() }
+    }
+
+    /// The next page; only the last may be shorter.
+    fn page(&mut self, page: &[u8]) {
+        let hash = XxHash3_128::oneshot_with_seed(self.seed, page);
+        let number = self.number;
+        self.number += 1;
+        if self.known.len() <= number {
+            // A page that was never there counts as zeros, so a first look leaves zeros out.
+            self.known.push(self.zeros);
         }
-    };
-    for (number, (page, known)) in bytes.chunks(PAGE).zip(known.iter_mut()).enumerate() {
-        let hash = XxHash3_128::oneshot_with_seed(seed, page);
-        if std::mem::replace(known, hash) == hash {
-            close(&mut pending, &mut runs);
-            continue;
+        if std::mem::replace(&mut self.known[number], hash) == hash {
+            return self.close();
         }
-        match &mut pending {
+        match &mut self.pending {
             Some((first, end)) if (number - *first) * PAGE < RUN => *end = number + 1,
             _ => {
-                close(&mut pending, &mut runs);
-                pending = Some((number, number + 1));
+                self.close();
+                self.pending = Some((number, number + 1));
             }
         }
     }
-    close(&mut pending, &mut runs);
-    runs
+
+    fn close(&mut self) {
+        if let Some((first, end)) = self.pending.take() {
+            self.ranges.push(first * PAGE..end * PAGE);
+        }
+    }
+
+    /// The ranges of an image of so many bytes.
+    fn finish(mut self, bytes: usize) -> Vec<Range<usize>> {
+        self.close();
+        if let Some(last) = self.ranges.last_mut() {
+            last.end = last.end.min(bytes);
+        }
+        // Who reads the row still has what lay behind the end. When such a page comes back, it counts as
+        // changed whatever it holds: no page has this hash but by luck.
+        self.known[self.number..].fill(!self.zeros);
+        self.ranges
+    }
 }
 
 /// Compresses a run into `content`, which is large enough: its length then, 0 for zeros.
@@ -414,7 +513,7 @@ mod tests {
     proptest! {
         /// Whatever is written between snapshots, the row of them gives the last memory back.
         #[test]
-        fn a_row_of_snapshots_is_the_memory(writes in proptest::collection::vec(proptest::collection::vec((0_usize..300_000, 0_usize..9_000, any::<u8>()), 0..4), 1..6)) {
+        fn a_row_of_snapshots_is_the_memory(writes in proptest::collection::vec(proptest::collection::vec((0_usize..330_000, 0_usize..9_000, any::<u8>()), 0..4), 1..9)) {
             let mut memory = vec![0_u8; 262_144];
             let mut tracker = Tracker::new();
             let mut row: Option<Snapshot> = None;
@@ -424,12 +523,16 @@ mod tests {
                         // Linear memory grows by pages of 64 KiB.
                         memory.resize((memory.len() + 65_536).min(1 << 20), 0);
                     }
+                    if at % 8 == 3 {
+                        // WASI's state becomes shorter, to any length, and longer again by zeros.
+                        memory.truncate(length * 29);
+                    }
                     let end = (at + length).min(memory.len());
                     if at < end {
                         memory[at..end].fill(value);
                     }
                 }
-                let snapshot = tracker.take(&[&memory], &WasiState::default(), rest(), false).unwrap();
+                let snapshot = tracker.take(&[&memory], WasiState::default(), rest(), false).unwrap();
                 let (whole, mut bytes) = (snapshot.is_whole(), Vec::new());
                 snapshot.write(&mut bytes).unwrap();
                 prop_assert_eq!(Snapshot::begins_whole(&bytes), Some(whole));
@@ -452,7 +555,7 @@ mod tests {
     fn only_what_changed_is_kept_and_nothing_out_of_turn_is_taken() {
         let mut memory: Vec<u8> = (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut tracker = Tracker::new();
-        let mut take = |memory: &[u8], whole| tracker.take(&[memory], &WasiState::default(), rest(), whole).unwrap().snapshot().unwrap();
+        let mut take = |memory: &[u8], whole| tracker.take(&[memory], WasiState::default(), rest(), whole).unwrap().snapshot().unwrap();
         let first = take(&memory, false);
         memory[1_000_000] ^= 1;
         let second = take(&memory, false);
@@ -472,7 +575,7 @@ mod tests {
 
     #[test]
     fn sizes_and_tables_from_anywhere_are_bounded() {
-        let mut whole = Tracker::new().take(&[&[7; 10_000]], &WasiState::default(), rest(), false).unwrap().snapshot().unwrap();
+        let mut whole = Tracker::new().take(&[&[7; 10_000]], WasiState::default(), rest(), false).unwrap().snapshot().unwrap();
         let image = whole.images[0].clone();
         whole.images.insert(0, Image { bytes: u64::MAX, ..image });
         assert_eq!(Snapshot::decode(&whole.encode().unwrap()).unwrap().memory_bytes(), u64::MAX);

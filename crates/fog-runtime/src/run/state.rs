@@ -6,7 +6,7 @@ use fog_instrument::names;
 use wasmtime::{Extern, Global, Instance, Memory, Ref, Store, Table, Val};
 
 use super::references::References;
-use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker};
+use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker, encoded};
 use crate::wasi::Context;
 
 /// Everything the stopped machine holds.
@@ -14,7 +14,7 @@ pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracke
     let (memories, rest) = parts(store, instance)?;
     let store = &*store;
     let memories: Vec<&[u8]> = memories.iter().map(|memory| memory.data(store)).collect();
-    tracker.take(&memories, &store.data().state(), rest, whole)
+    tracker.take(&memories, store.data().state(), rest, whole)
 }
 
 /// BLAKE3 of all of it but the running time: the same wherever the task comes here.
@@ -24,7 +24,17 @@ pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result
     let mut put = |bytes: &[u8]| _ = hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     memories.iter().for_each(|memory| put(memory.data(&*store)));
     let plain = |e: postcard::Error| e.to_string();
-    put(&postcard::to_stdvec(&store.data().state()).map_err(plain)?);
+    // As the others, behind its length, but without ever lying in one piece.
+    let wasi = store.data().state();
+    let bytes = encoded::length(&wasi).map_err(|e| e.to_string())?;
+    hasher.update(&(bytes as u64).to_le_bytes());
+    let hashed = encoded::pages(&wasi, 1 << 16, |page| {
+        hasher.update(page);
+        Ok(())
+    });
+    hashed.map_err(|e| e.to_string())?;
+    drop(wasi);
+    let mut put = |bytes: &[u8]| _ = hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     put(&postcard::to_stdvec(&(rest.globals, rest.left, rest.granted)).map_err(plain)?);
     put(&rest.frames);
     if !rest.tables.is_empty() {

@@ -61,7 +61,7 @@ fn main() {
     };
     let only = std::env::args().nth(1).filter(|name| !name.starts_with('-'));
     let bytes = std::fs::read(&module).unwrap();
-    let rewritten = |stop, canonical_nans| instrument(&bytes, accepted(), Abilities { stop, canonical_nans }).unwrap();
+    let rewritten = |stop, canonical_nans| instrument(&bytes, accepted(), Abilities { stop, canonical_nans, ..Abilities::default() }).unwrap();
     let (counting, stopping, all) = (rewritten(false, false), rewritten(true, false), rewritten(true, true));
     let plain = Engines::new(&bytes, false);
     let canonical = Engines::new(&bytes, true);

@@ -32,12 +32,13 @@ pub(crate) struct CallGraph {
     imports: u32,
     can_unwind: Vec<bool>,
     recurses: Vec<bool>,
+    chain_bytes: u64,
 }
 
 impl CallGraph {
     /// `taken` are the functions whose reference goes anywhere; an indirect call may reach them all,
     /// and with `is_open`, when others fill its tables, what cannot be known.
-    pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool) -> Self {
+    pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool, frame_bytes: &[u32]) -> Self {
         // One node more stands for "whatever an indirect call reaches".
         let anything = functions.len();
         let defined = |callees: &BTreeSet<u32>| -> Vec<usize> { callees.iter().filter_map(|callee| callee.checked_sub(imports)).map(|n| n as usize).collect() };
@@ -48,7 +49,7 @@ impl CallGraph {
             }
         }
         edges.push(defined(taken));
-        let recurses = cyclic(&edges);
+        let (recurses, chain_bytes) = cyclic(&edges, frame_bytes);
         let mut can_unwind: Vec<bool> = functions.iter().zip(&recurses).map(|(f, recurses)| f.has_loop || *recurses).collect();
         can_unwind.push(is_open || recurses[anything]);
         let mut callers = vec![Vec::new(); edges.len()];
@@ -63,7 +64,12 @@ impl CallGraph {
                 }
             }
         }
-        Self { imports, can_unwind, recurses }
+        Self { imports, can_unwind, recurses, chain_bytes }
+    }
+
+    /// Most bytes that the frames of functions which do not recurse can take on the stack together.
+    pub(crate) fn chain_bytes(&self) -> u64 {
+        self.chain_bytes
     }
 
     /// Whether the `n`th defined function may come to be on the stack twice.
@@ -82,14 +88,17 @@ impl Callees for CallGraph {
     }
 }
 
-/// Which nodes lie on a cycle: Tarjan's strongly connected components (1972), without recursion.
-fn cyclic(edges: &[Vec<usize>]) -> Vec<bool> {
+/// Which nodes lie on a cycle: Tarjan's strongly connected components (1972), without recursion. With
+/// it the greatest sum of weights of nodes on one path that lie on none.
+fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> (Vec<bool>, u64) {
     const UNSEEN: usize = usize::MAX;
     let mut order = vec![UNSEEN; edges.len()];
     let mut low = vec![0; edges.len()];
     let mut on_stack = vec![false; edges.len()];
     let mut result = vec![false; edges.len()];
     let (mut stack, mut next) = (Vec::new(), 0);
+    // The greatest sum of a path that begins at the node; a component comes after all it leads to.
+    let mut heaviest = vec![0_u64; edges.len()];
     for root in 0..edges.len() {
         if order[root] != UNSEEN {
             continue;
@@ -117,14 +126,17 @@ fn cyclic(edges: &[Vec<usize>]) -> Vec<bool> {
             if low[node] == order[node] {
                 let begin = stack.iter().rposition(|n| *n == node).unwrap_or(0);
                 let is_cycle = stack.len() - begin > 1 || edges[node].contains(&node);
+                let below = stack[begin..].iter().flat_map(|member| &edges[*member]).map(|target| heaviest[*target]).max().unwrap_or(0);
+                let own = if is_cycle { 0 } else { weights.get(node).copied().unwrap_or(0) };
                 for member in stack.drain(begin..) {
                     on_stack[member] = false;
                     result[member] = is_cycle;
+                    heaviest[member] = below + u64::from(own);
                 }
             }
         }
     }
-    result
+    (result, heaviest.into_iter().max().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -134,9 +146,13 @@ mod tests {
     #[test]
     fn cycles_are_found() {
         // 0 → 1 → 2 → 1, 3 → 3, 4 → 0
-        assert_eq!(cyclic(&[vec![1], vec![2], vec![1], vec![3], vec![0]]), [false, true, true, true, false]);
-        assert_eq!(cyclic(&[]), Vec::<bool>::new());
+        let edges = [vec![1], vec![2], vec![1], vec![3], vec![0]];
+        assert_eq!(cyclic(&edges, &[10, 100, 100, 100, 1]), (vec![false, true, true, true, false], 11));
+        // 0 → 1 → 3, 0 → 2 → 3, 3 → 4 → 4, 4 → 5: what lies behind the cycle counts too.
+        let edges = [vec![1, 2], vec![3], vec![3], vec![4], vec![4, 5], vec![]];
+        assert_eq!(cyclic(&edges, &[1, 20, 300, 4000, 50_000, 600_000]).1, 604_301);
+        assert_eq!(cyclic(&[], &[]), (Vec::new(), 0));
         let long: Vec<Vec<usize>> = (0..100_000).map(|n| vec![(n + 1) % 100_000]).collect();
-        assert!(cyclic(&long).into_iter().all(|on| on));
+        assert!(cyclic(&long, &[]).0.into_iter().all(|on| on));
     }
 }

@@ -8,7 +8,7 @@
 mod operators;
 mod sites;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{BlockType, BranchHint, Encode as _, Function, Instruction as I, MemArg, ValType};
@@ -95,6 +95,8 @@ pub(crate) struct Writer<'a, T> {
     /// The running count is kept in a local, because the function has loops.
     counts_locally: bool,
     saved: BTreeMap<u32, Saved>,
+    /// What any site saves, where all save the same.
+    shared: BTreeSet<u32>,
     /// A site holds references, and the module was not prepared for that.
     lacks_references: bool,
 }
@@ -112,6 +114,10 @@ const REWIND: &str = "site being rewound to";
 const COUNT: &str = "units left";
 const FRAME: &str = "frame";
 const LENGTH: &str = "length";
+const SITE: &str = "site to be saved";
+const STACK: &str = "stack left before";
+/// Longest function that any engine of ours takes.
+const MOST_FUNCTION_BYTES: usize = 7_654_321;
 
 fn at(offset: u64, memory_index: u32) -> MemArg {
     MemArg { offset, align: 0, memory_index }
@@ -164,6 +170,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
             named: BTreeMap::new(),
             counts_locally: !plan.loops.is_empty(),
             saved: BTreeMap::new(),
+            shared: BTreeSet::new(),
             lacks_references: false,
         }
     }
@@ -175,6 +182,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         if self.copy == Copy::Rewind {
             self.local(REWIND, ValType::I32);
         }
+        self.take_stack();
         if self.counts_locally {
             let count = self.local(COUNT, ValType::I64);
             self.put(&I::GlobalGet(self.shape.left));
@@ -182,18 +190,31 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         }
         // Restoring comes first, but what a site saves is known only when it has been written.
         let body_begins = self.code.len();
+        if self.shares_saving() {
+            // Out of it, to where all sites save.
+            self.put(&I::Block(BlockType::Empty));
+            self.depth += 1;
+        }
         self.put(&I::Block(block));
         self.depth += 1;
         self.frames.push(Frame { kind: Kind::Function, base: 0, params: vec![], results, label: self.depth, is_verbatim: false, leaf: None });
         self.entry()?;
         for (place, (operator, offset)) in operators.iter().enumerate() {
             self.operator(place, operator, *offset)?;
+            if self.code.len() > MOST_FUNCTION_BYTES {
+                return Err(Error::TooLarge { function: self.shape.imported() + self.function });
+            }
         }
         // The body's block has ended; the count goes back to where everybody reads it.
         if self.counts_locally {
             let count = self.local(COUNT, ValType::I64);
             self.put(&I::LocalGet(count));
             self.put(&I::GlobalSet(self.shape.left));
+        }
+        self.give_stack();
+        if self.shares_saving() {
+            self.puts(&[I::Return, I::End]);
+            self.save_all()?;
         }
         self.put(&I::End);
         let body = self.code.split_off(body_begins);
@@ -214,8 +235,10 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         }
         declared.extend(self.extra.iter().map(|ty| (1, *ty)));
         let mut function = Function::new(declared);
-        let before = function.byte_len() + restoring;
-        let hint = |(at, taken): &(usize, bool)| BranchHint { branch_func_offset: (before + at) as u32, branch_hint_value: u32::from(*taken) };
+        let before = function.byte_len();
+        // What comes before the restoring is not moved by it.
+        let moved = |at: usize| if at < body_begins { at } else { at + restoring };
+        let hint = |(at, taken): &(usize, bool)| BranchHint { branch_func_offset: (before + moved(*at)) as u32, branch_hint_value: u32::from(*taken) };
         let hints = self.hints.iter().map(hint).collect();
         function.raw(self.code);
         Ok(Written { function, hints, lacks_references: self.lacks_references })
@@ -227,6 +250,36 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
 
     fn puts(&mut self, instructions: &[I<'_>]) {
         instructions.iter().for_each(|instruction| self.put(instruction));
+    }
+
+    fn shares_saving(&self) -> bool {
+        self.plan.shares_saving && self.shape.can_stop
+    }
+
+    /// Takes the function's frame off the stack that is left, where it can be on it more than once.
+    fn take_stack(&mut self) {
+        if !self.plan.has_entry_check {
+            return;
+        }
+        let stack = self.shape.stack;
+        let before = self.local(STACK, ValType::I32);
+        self.puts(&[I::GlobalGet(stack), I::LocalTee(before), I::I32Const(self.frame_bytes()), I::I32Sub, I::GlobalSet(stack)]);
+        self.puts(&[I::LocalGet(before), I::I32Const(self.frame_bytes()), I::I32LtS]);
+        self.hints.push((self.code.len(), false));
+        self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
+    }
+
+    /// Gives it back: what was there before is at hand sooner than a sum would be. Who stops does not give
+    /// it back: then the host sets it.
+    fn give_stack(&mut self) {
+        if self.plan.has_entry_check {
+            let before = self.local(STACK, ValType::I32);
+            self.puts(&[I::LocalGet(before), I::GlobalSet(self.shape.stack)]);
+        }
+    }
+
+    fn frame_bytes(&self) -> i32 {
+        self.shape.frame_bytes.get(self.function as usize).map_or(0, |bytes| bytes.cast_signed())
     }
 
     fn fresh(&mut self, ty: ValType) -> u32 {

@@ -10,6 +10,9 @@
 //! - **Stopping.** The host's answer may be to stop. The function that asked saves its frame and
 //!   returns; behind each call that can stop, the caller looks at the count, which says so, and does
 //!   the same.
+//! - **Stack.** Functions that recurse take the size of their frame, by the original's own locals and
+//!   operands, off another count and give it back, so that recursion ends at the same depth on every
+//!   engine and processor, continued or not.
 //! - **Continuing.** A second copy of each function restores its frame and jumps to where it was.
 //!   Whatever it calls from then on is the first copy, which knows nothing of this.
 
@@ -43,7 +46,7 @@ pub fn accepted() -> WasmFeatures {
 
 /// Version of what is written: modules that were rewritten and compiled by another are made anew.
 /// Where the frames change too, so does the version of the state in checkpoints.
-pub const REWRITING_VERSION: u32 = 4;
+pub const REWRITING_VERSION: u32 = 5;
 
 /// What a rewritten module is to be able to do, beside counting its work. Everything by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +55,14 @@ pub struct Abilities {
     pub stop: bool,
     /// Show the same NaNs on every processor.
     pub canonical_nans: bool,
+    /// Save the frames of every function in one place for all its sites, not only where that is much
+    /// smaller.
+    pub share_saving: bool,
 }
 
 impl Default for Abilities {
     fn default() -> Self {
-        Self { stop: true, canonical_nans: true }
+        Self { stop: true, canonical_nans: true, share_saving: false }
     }
 }
 
@@ -77,12 +83,21 @@ pub mod names {
     pub const RESUME: &str = "fog:resume";
     /// Global, `i64`: units left.
     pub const LEFT: &str = "fog:left";
+    /// Global, `i32`: bytes of stack left, as they are counted; below zero when they were used up, at
+    /// the trap that follows. The host sets it before each call of [`MAIN`] and [`RESUME`] to what the
+    /// program may use, less what it begins with below [`STACK_START`].
+    pub const STACK: &str = "fog:stack";
+    /// What [`STACK`] begins with, less what the functions that do not recurse may take at most of the
+    /// stack beyond [`CHAIN_BYTES`].
+    pub const STACK_START: i32 = 1 << 30;
+    /// Bytes of stack that functions which do not recurse may take without being counted.
+    pub const CHAIN_BYTES: u64 = 256 << 10;
     /// Global, `i32`: bytes of saved frames.
     pub const TOP: &str = "fog:top";
     /// Memory: the saved frames.
     pub const FRAMES: &str = "fog:frames";
-    /// Most pages of saved frames: 64 MiB.
-    pub const FRAME_PAGES: u64 = 1024;
+    /// Most pages of saved frames: 128 MiB, more than the largest stack can hold.
+    pub const FRAME_PAGES: u64 = 2048;
     /// Table that is added: its size is the number of functions.
     pub const BY_NUMBER: &str = "fog:by-number";
     /// Import of modules that hold references where they may stop: `(funcref) -> i32`, its place in

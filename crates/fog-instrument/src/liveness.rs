@@ -38,6 +38,10 @@ impl Locals {
         self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
     }
 
+    fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
     fn contains(&self, local: u32) -> bool {
         self.0.get(local as usize / 64).is_some_and(|word| word & 1 << (local % 64) != 0)
     }
@@ -82,6 +86,12 @@ impl Liveness {
     pub(crate) fn is_live(&self, local: u32, place: Option<usize>) -> bool {
         let live = place.map_or(Some(&self.entry), |place| self.at.get(&place));
         self.is_unknown || live.is_none_or(|live| live.contains(local))
+    }
+
+    /// How many of so many locals are live there.
+    pub(crate) fn count(&self, locals: u32, place: Option<usize>) -> u32 {
+        let live = place.map_or(Some(&self.entry), |place| self.at.get(&place));
+        live.filter(|_| !self.is_unknown).map_or(locals, |live| live.count())
     }
 
     /// One pass from the end to the beginning; whether a loop has learnt something.

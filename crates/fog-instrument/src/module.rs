@@ -12,10 +12,10 @@ use wasmparser::{Operator, WasmFeatures};
 
 use self::input::{Input, Section, add_main, read};
 use self::write::write;
-use crate::Abilities;
 use crate::calls::{Behaviour, CallGraph};
 use crate::nans::Nans;
 use crate::plan::{Nowhere, Plan};
+use crate::{Abilities, names};
 
 /// A module cannot be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,20 @@ pub enum Error {
     /// It exports a name that the rewriting adds, or imports from where only the rewriting does.
     #[error("'{0}' is a name this program adds")]
     Reserved(String),
+    /// A function cannot be stopped within bounds.
+    #[error(
+        "its function {function} has so many variables at so many places where it may have to stop that saving them would take more code than is possible; split it into smaller functions"
+    )]
+    TooLarge {
+        /// Its number.
+        function: u32,
+    },
+    /// What comes out would be out of proportion.
+    #[error("it would become more than {} MiB when it is prepared to be counted and stopped", *.bytes >> 20)]
+    Swells {
+        /// Most bytes it may become.
+        bytes: u64,
+    },
     /// Blocks do not nest; the validator should have seen it.
     #[error("its blocks do not nest")]
     Shape,
@@ -107,6 +121,11 @@ pub(crate) struct Shape {
     second: BTreeMap<u32, u32>,
     pub(crate) left: u32,
     pub(crate) top: u32,
+    pub(crate) stack: u32,
+    /// Bytes of a frame of each defined function.
+    pub(crate) frame_bytes: Vec<u32>,
+    /// What the count of the stack begins with.
+    stack_start: i32,
     pub(crate) frames: u32,
     pub(crate) by_number: u32,
     pub(crate) check: u32,
@@ -125,6 +144,11 @@ impl Shape {
 
     pub(crate) fn type_of(&self, function: u32) -> u32 {
         self.functions[function as usize]
+    }
+
+    /// Number of functions that the module imports.
+    pub(crate) fn imported(&self) -> u32 {
+        self.imports
     }
 
     pub(crate) fn params_of(&self, defined: u32) -> Vec<wasmparser::ValType> {
@@ -170,19 +194,20 @@ pub fn instrument(module: &[u8], features: WasmFeatures, abilities: Abilities) -
     let can_stop = abilities.stop;
     let moves_references = can_stop && input.moves_references();
     // Most modules have no references where they may stop; that is seen when their frames are written.
-    match rewrite(&input, main, can_stop, moves_references)? {
+    match rewrite(&input, main, abilities, moves_references)? {
         Some(module) => Ok(module),
-        None => rewrite(&input, main, can_stop, true)?.ok_or(Error::Shape),
+        None => rewrite(&input, main, abilities, true)?.ok_or(Error::Shape),
     }
 }
 
 /// `None` when a function turns out to hold references where it may stop.
-fn rewrite(input: &Input<'_>, main: Option<u32>, can_stop: bool, has_references: bool) -> Result<Option<Vec<u8>>, Error> {
-    let (shape, plans, sections) = plan(input, can_stop, has_references)?;
+fn rewrite(input: &Input<'_>, main: Option<u32>, abilities: Abilities, has_references: bool) -> Result<Option<Vec<u8>>, Error> {
+    let (shape, plans, sections) = plan(input, abilities, has_references)?;
     write(input, &shape, &plans, main, sections)
 }
 
-fn plan(input: &Input<'_>, can_stop: bool, has_references: bool) -> Result<(Shape, Vec<Plan>, TypeSection), Error> {
+fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result<(Shape, Vec<Plan>, TypeSection), Error> {
+    let can_stop = abilities.stop;
     let mut taken = input.taken.clone();
     let mut behaviours = Vec::new();
     for body in &input.bodies {
@@ -190,21 +215,21 @@ fn plan(input: &Input<'_>, can_stop: bool, has_references: bool) -> Result<(Shap
         body.operators.iter().zip(&body.facts.dead).filter(|(_, dead)| !**dead).for_each(|((operator, _), _)| behaviour.note(operator, &mut taken));
         behaviours.push(behaviour);
     }
-    let graph = CallGraph::new(input.imported_functions, &behaviours, &taken, input.shares_tables);
-    let plans: Vec<Plan> = input
-        .bodies
-        .iter()
-        .enumerate()
-        .map(|(n, body)| {
-            let operators: Vec<Operator<'_>> = body.operators.iter().map(|(operator, _)| operator.clone()).collect();
-            let recurses = graph.recurses(n);
-            if can_stop {
-                Plan::of(&operators, &body.facts.dead, body.local_count, recurses, &graph)
-            } else {
-                Plan::of(&operators, &body.facts.dead, body.local_count, recurses, &Nowhere)
-            }
-        })
-        .collect();
+    let frame_bytes: Vec<u32> = input.bodies.iter().map(|body| body.facts.frame_bytes).collect();
+    let graph = CallGraph::new(input.imported_functions, &behaviours, &taken, input.shares_tables, &frame_bytes);
+    let mut plans = Vec::with_capacity(input.bodies.len());
+    for (n, body) in input.bodies.iter().enumerate() {
+        let operators: Vec<Operator<'_>> = body.operators.iter().map(|(operator, _)| operator.clone()).collect();
+        let recurses = graph.recurses(n);
+        let plan = if can_stop {
+            Plan::of(&operators, &body.facts.dead, body.local_count, recurses, &graph)
+        } else {
+            Plan::of(&operators, &body.facts.dead, body.local_count, recurses, &Nowhere)
+        };
+        let mut plan = plan.ok_or(Error::TooLarge { function: input.imported_functions + n as u32 })?;
+        plan.shares_saving |= abilities.share_saving;
+        plans.push(plan);
+    }
 
     let mut renumber = Renumber { imports: input.imported_functions, added: 1 + u32::from(has_references) };
     let mut types = TypeSection::new();
@@ -242,13 +267,16 @@ fn plan(input: &Input<'_>, can_stop: bool, has_references: bool) -> Result<(Shap
         blocks,
         second,
         left: globals,
-        top: globals + 1,
+        stack: globals + 1,
+        stack_start: names::STACK_START.saturating_sub_unsigned(u32::try_from(graph.chain_bytes().saturating_sub(names::CHAIN_BYTES)).unwrap_or(u32::MAX)),
+        frame_bytes,
+        top: globals + 2,
         frames: input.memories,
         by_number: input.tables,
         check,
         can_stop,
         references,
-        dropped: dropped.into_iter().zip(globals + 2..).collect(),
+        dropped: dropped.into_iter().zip(globals + 3..).collect(),
         has_tail_calls: input.any(|operator| matches!(operator, Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. })),
     };
     Ok((shape, plans, types))

@@ -36,7 +36,15 @@ pub(crate) struct Facts {
     pub(crate) nans: Nans,
     /// Instructions that can never run; they are left out.
     pub(crate) dead: Vec<bool>,
+    /// Bytes a frame takes of the stack, as they are counted.
+    pub(crate) frame_bytes: u32,
 }
+
+/// Most locals times sites of a function. Above it, neither what is live where nor the ways from all
+/// sites to one place can be held by any compiler.
+const MOST_SAVED: u64 = 1 << 26;
+/// From so many saved values on, a function has one sequence that saves for all its sites.
+const SHARED_FROM: u64 = 1 << 17;
 
 /// A block, loop or `if` with all that lies inside.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,6 +93,8 @@ pub(crate) struct Plan {
     pub(crate) refunds: BTreeMap<usize, u64>,
     /// Units to charge at the entry.
     pub(crate) entry_charge: u64,
+    /// All sites save the same, in one place: code for each would be too much.
+    pub(crate) shares_saving: bool,
     liveness: Liveness,
 }
 
@@ -138,8 +148,8 @@ pub(crate) fn dead(operators: &[Operator<'_>]) -> Vec<bool> {
 }
 
 impl Plan {
-    /// `dead` is what [`dead`] says of the operators.
-    pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, has_entry_check: bool, callees: &impl Callees) -> Self {
+    /// `dead` is what [`dead`] says of the operators. `None` when the function is too large for its sites.
+    pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, has_entry_check: bool, callees: &impl Callees) -> Option<Self> {
         let mut plan = Self { has_entry_check, sites: 1 + u32::from(has_entry_check), ..Self::default() };
         let mut open: Vec<Open> = Vec::new();
         let mut region: Option<usize> = None;
@@ -230,8 +240,14 @@ impl Plan {
                 plan.refunds.insert(branch, units);
             }
         }
+        if u64::from(locals) * u64::from(plan.sites) > MOST_SAVED {
+            return None;
+        }
         plan.liveness = Liveness::of(operators, dead, locals, |place| plan.calls.contains_key(&place));
-        plan
+        let places = plan.calls.keys().chain(plan.loops.keys()).map(|place| Some(*place)).chain(has_entry_check.then_some(None));
+        let saved: u64 = places.map(|place| u64::from(plan.liveness.count(locals, place))).sum();
+        plan.shares_saving = saved > SHARED_FROM && saved > 2 * u64::from(locals);
+        Some(plan)
     }
 
     fn charge(&mut self, region: Option<usize>, units: u64) {

@@ -1,5 +1,7 @@
 mod references;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +20,9 @@ use crate::wasi::{self, Context, Exit};
 /// Work units between two looks at the control: some milliseconds on a desktop core. Part of what
 /// makes a run repeatable: a trap is reported with the count of the last look before it.
 pub const SLICE_UNITS: u64 = 5_000_000;
-/// How many times the stack of a job its continued frames may take.
-const RESUMED_STACK: usize = 4;
+/// How many times the stack that is counted the machine's may take. Frames of engines differ, and a
+/// continued one takes more than it took before it was saved; what is counted ends a recursion first.
+const MACHINE_STACK: usize = 4;
 
 /// Who listens to a running task.
 pub trait Observer: Send {
@@ -83,6 +86,8 @@ pub enum RunError {
 #[derive(Debug)]
 pub(crate) struct Meter {
     units_limit: u64,
+    /// Units of one slice.
+    slice: u64,
     /// Units of all slices so far.
     granted: u64,
     wall_limit: Duration,
@@ -99,7 +104,7 @@ impl Meter {
     pub(crate) fn new(limits: &Limits, segments: Option<Segments>) -> Self {
         let wall_limit = Duration::from_secs(limits.wall_seconds);
         let (active, since) = (Duration::ZERO, Instant::now());
-        Self { units_limit: limits.units.0, granted: 0, wall_limit, active, since, stopped_with: 0, segments, marks: 0 }
+        Self { units_limit: limits.units.0, slice: SLICE_UNITS, granted: 0, wall_limit, active, since, stopped_with: 0, segments, marks: 0 }
     }
 
     /// Marks that lie before this many units.
@@ -144,11 +149,24 @@ pub fn run(
     control: Box<dyn Control>,
     before_start: impl FnOnce() + Send,
 ) -> Result<(Report, Vec<OutputFile>), RunError> {
-    let stack = usize::try_from(spec.limits.stack.0).unwrap_or(1 << 20);
+    run_sliced(spec, SLICE_UNITS, snapshot, observer, control, before_start)
+}
+
+/// As [`run`], with slices of another size.
+fn run_sliced(
+    spec: &TaskSpec,
+    slice: u64,
+    snapshot: Option<Snapshot>,
+    observer: Box<dyn Observer>,
+    control: Box<dyn Control>,
+    before_start: impl FnOnce() + Send,
+) -> Result<(Report, Vec<OutputFile>), RunError> {
+    let counted = usize::try_from(spec.limits.stack.0.saturating_add(names::CHAIN_BYTES)).unwrap_or(1 << 20);
+    let stack = counted.saturating_mul(MACHINE_STACK);
     std::thread::scope(|scope| {
         // The job's stack is this thread's; the engine's own calls need some below it.
-        let thread = std::thread::Builder::new().name("job".to_owned()).stack_size(stack.saturating_mul(RESUMED_STACK) + (2 << 20));
-        let job = thread.spawn_scoped(scope, || run_here(spec, stack, snapshot, observer, control, before_start));
+        let thread = std::thread::Builder::new().name("job".to_owned()).stack_size(stack.saturating_add(2 << 20));
+        let job = thread.spawn_scoped(scope, || run_here(spec, stack, slice, snapshot, observer, control, before_start));
         let ended = job.map_err(|e| RunError::Engine(format!("no thread for the job: {e}")))?.join();
         ended.unwrap_or_else(|_| Err(RunError::Engine("it panicked".to_owned())))
     })
@@ -157,19 +175,19 @@ pub fn run(
 fn run_here(
     spec: &TaskSpec,
     stack: usize,
+    slice: u64,
     snapshot: Option<Snapshot>,
     observer: Box<dyn Observer>,
     control: Box<dyn Control>,
     before_start: impl FnOnce(),
 ) -> Result<(Report, Vec<OutputFile>), RunError> {
-    // A continued frame takes more of the machine's stack than it took before it was saved.
-    let stack = if snapshot.is_some() { stack.saturating_mul(RESUMED_STACK) } else { stack };
     let engine = compile::engine(spec.engine, stack).map_err(|e| RunError::Engine(e.to_string()))?;
     // SAFETY: the file was written by our own compile worker under the hash of its module, in a
     // folder only this user can write; wasmtime checks that it fits this build and configuration.
     #[expect(unsafe_code, reason = "loading compiled code is what the cache is for")]
     let module = unsafe { Module::deserialize_file(&engine, &spec.artifact) }.map_err(|e| RunError::Stale(format!("{e:#}")))?;
     let mut context = Context::new(spec, observer, control).map_err(RunError::Input)?;
+    context.meter.slice = slice;
     for export in module.exports() {
         // The tables that the rewriting adds do not count against the job's.
         if let (names::BY_NUMBER | names::FUNCTIONS, Some(table)) = (export.name(), export.ty().table()) {
@@ -186,7 +204,7 @@ fn run_here(
 
     let mut tracker = Tracker::new();
     before_start();
-    let outcome = drive(&mut store, &linker, &module, snapshot, &mut tracker)?;
+    let outcome = drive(&mut store, &linker, &module, spec.limits.stack, snapshot, &mut tracker)?;
     let left = store.data().left.map_or(0, |left| left.get(&mut store).i64().unwrap_or(0));
     let context = store.into_data();
     let [stdout_dropped, stderr_dropped] = context.dropped();
@@ -239,7 +257,7 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
 /// Grants slices until the count is not below zero; the last one ends at the limit.
 fn grant(meter: &mut Meter, mut left: i64) -> i64 {
     while left < 0 && meter.granted < meter.units_limit {
-        let slice = SLICE_UNITS.min(meter.units_limit - meter.granted);
+        let slice = meter.slice.min(meter.units_limit - meter.granted);
         meter.granted += slice;
         left = left.saturating_add_unsigned(slice);
     }
@@ -251,6 +269,7 @@ fn drive(
     store: &mut Store<Context>,
     linker: &Linker<Context>,
     module: &Module,
+    stack_limit: ByteCount,
     snapshot: Option<Snapshot>,
     tracker: &mut Tracker,
 ) -> Result<Outcome, RunError> {
@@ -263,6 +282,12 @@ fn drive(
     };
     let Some(left) = instance.get_global(&mut *store, names::LEFT) else { return Err(RunError::Stale("it has no count".to_owned())) };
     store.data_mut().left = Some(left);
+    let Some(stack) = instance.get_global(&mut *store, names::STACK) else { return Err(RunError::Stale("it counts no stack".to_owned())) };
+    let taken = names::STACK_START.saturating_sub(stack.get(&mut *store).i32().unwrap_or(0));
+    let stack_bytes = i32::try_from(stack_limit.0).unwrap_or(names::STACK_START).saturating_sub(taken);
+    if stack_bytes <= 0 {
+        return Ok(Outcome::Limit(LimitKind::Stack));
+    }
     let is_continued = snapshot.is_some();
     if let Some(snapshot) = snapshot {
         state::restore(store, instance, snapshot).map_err(RunError::Checkpoint)?;
@@ -281,6 +306,8 @@ fn drive(
         let Ok(main) = instance.get_typed_func::<(), ()>(&mut *store, entry) else {
             return Err(RunError::Checkpoint("this module has nothing to continue".to_owned()));
         };
+        // Whoever stopped gave nothing back; who is continued takes it again.
+        stack.set(&mut *store, Val::I32(stack_bytes)).map_err(|e| RunError::Engine(format!("{e:#}")))?;
         store.data_mut().meter.since = Instant::now();
         let result = main.call(&mut *store, ());
         let is_stopped = std::mem::take(&mut store.data_mut().is_stopping);
@@ -289,6 +316,9 @@ fn drive(
             Err(error) if error.is::<GivenUp>() => return Err(RunError::Abandoned),
             result => {
                 store.data_mut().meter.work();
+                if result.is_err() && stack.get(&mut *store).i32().is_some_and(|left| left < 0) {
+                    return Ok(Outcome::Limit(LimitKind::Stack));
+                }
                 return Ok(result.map_or_else(|error| ended(&error), |()| Outcome::Exited(0)));
             }
         }

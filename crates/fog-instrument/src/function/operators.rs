@@ -99,6 +99,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 let is_tail = matches!(other, Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. });
                 if is_tail {
                     self.flush();
+                    self.give_stack();
                 }
                 // An imported function may end the program; the count is exact then.
                 let instruction = self.renumber.instruction(other.clone()).map_err(Error::encode)?;

@@ -3,7 +3,7 @@
 use wasm_encoder::{BlockType, Instruction as I, ValType};
 use wasmparser::WasmModuleResources;
 
-use super::{COUNT, Copy, FRAME, FRAME_TAIL, REWIND, Saved, Writer, at, size_of, zero};
+use super::{COUNT, Copy, FRAME, FRAME_TAIL, REWIND, SITE, Saved, Writer, at, size_of, zero};
 use crate::module::Error;
 use crate::names;
 
@@ -59,15 +59,49 @@ impl<T: WasmModuleResources> Writer<'_, T> {
     fn unless_stopping(&mut self, site: u32, place: Option<usize>, height: usize) -> Result<(), Error> {
         self.hints.push((self.code.len(), true));
         self.puts(&[I::If(BlockType::Empty), I::Else]);
-        if self.shape.can_stop {
-            self.save(site, place, height)?;
+        if self.shares_saving() {
+            let saved = self.to_save(place, height)?;
+            self.shared.extend(saved.into_iter().map(|(local, _)| local));
+            let number = self.local(SITE, ValType::I32);
+            // The block around everything; this arm is one label more.
+            self.puts(&[I::I32Const(site.cast_signed()), I::LocalSet(number), I::Br(self.depth), I::End]);
+            return Ok(());
         }
+        if self.shape.can_stop {
+            let saved = self.to_save(place, height)?;
+            self.save(&I::I32Const(site.cast_signed()), &saved);
+            self.saved.insert(site, saved);
+        }
+        self.zeros()?;
+        self.puts(&[I::Return, I::End]);
+        Ok(())
+    }
+
+    /// What a function that stops returns.
+    fn zeros(&mut self) -> Result<(), Error> {
         let results = self.shape.results_of(self.function);
         for ty in results {
             let ty = self.encoded(ty)?;
             self.put(&zero(ty));
         }
-        self.puts(&[I::Return, I::End]);
+        Ok(())
+    }
+
+    /// Where all sites save what any of them needs; a value that is dead at one of them is what it was,
+    /// there as in a copy that was restored.
+    pub(super) fn save_all(&mut self) -> Result<(), Error> {
+        let mut saved = Saved::new();
+        for local in 0..self.locals {
+            if let Some(ty) = self.types.get_local_type(local).filter(|_| self.shared.contains(&local)) {
+                saved.push((local, self.encoded(ty)?));
+            }
+        }
+        let slots = self.slots.iter().filter(|(_, local)| self.shared.contains(local));
+        saved.extend(slots.map(|((_, ty), local)| (*local, *ty)));
+        let site = self.local(SITE, ValType::I32);
+        self.save(&I::LocalGet(site), &saved);
+        self.zeros()?;
+        self.saved.insert(0, saved);
         Ok(())
     }
 
@@ -115,8 +149,8 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(())
     }
 
-    /// Pushes the frame: every local that may still be read, every operand, who and where.
-    fn save(&mut self, site: u32, place: Option<usize>, height: usize) -> Result<(), Error> {
+    /// Every local that may still be read, and every operand.
+    fn to_save(&mut self, place: Option<usize>, height: usize) -> Result<Saved, Error> {
         let mut saved = Saved::new();
         for local in 0..self.locals {
             if self.plan.is_live(local, place)
@@ -137,6 +171,11 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             self.lacks_references = true;
             saved.retain(|(_, ty)| !matches!(ty, ValType::Ref(_)));
         }
+        Ok(saved)
+    }
+
+    /// Pushes the frame: the values, who and where.
+    fn save(&mut self, site: &I<'_>, saved: &Saved) {
         let size = saved.iter().map(|(_, ty)| size_of(*ty)).sum::<u64>() + FRAME_TAIL;
         let frame = self.local(FRAME, ValType::I32);
         let memory = self.shape.frames;
@@ -144,7 +183,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         let top = self.shape.top;
         self.puts(&[I::GlobalGet(top), I::LocalTee(frame), I::I32Const(size as i32), I::I32Add, I::GlobalSet(top)]);
         let mut offset = 0;
-        for (local, ty) in &saved {
+        for (local, ty) in saved {
             let place = at(offset, memory);
             self.puts(&[I::LocalGet(frame), I::LocalGet(*local)]);
             if let Some(lanes) = self.facts.nans.locals.get(local) {
@@ -163,9 +202,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             offset += size_of(*ty);
         }
         self.puts(&[I::LocalGet(frame), I::I32Const(self.function.cast_signed()), I::I32Store(at(offset, memory))]);
-        self.puts(&[I::LocalGet(frame), I::I32Const(site.cast_signed()), I::I32Store(at(offset + 4, memory))]);
-        self.saved.insert(site, saved);
-        Ok(())
+        self.puts(&[I::LocalGet(frame), site.clone(), I::I32Store(at(offset + 4, memory))]);
     }
 
     /// Pops the frame on top, which must be this function's, into its locals.
@@ -178,6 +215,12 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.puts(&[I::LocalGet(frame), I::I32Load(at(0, memory)), I::I32Const(self.function.cast_signed()), I::I32Ne]);
         self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
         let saved = std::mem::take(&mut self.saved);
+        if let (true, Some(values)) = (self.shares_saving(), saved.get(&0)) {
+            // A number that is no site would be taken for one that was passed.
+            self.puts(&[I::LocalGet(rewind), I::I32Const(1), I::I32Sub, I::I32Const((self.plan.sites - 1).cast_signed()), I::I32GeU]);
+            self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
+            return self.restore_values(values);
+        }
         let sites = self.plan.sites;
         // One block for each site, site 1 innermost, and one for numbers that are none.
         self.put(&I::Block(BlockType::Empty));
@@ -191,27 +234,34 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         for site in 1..sites {
             self.put(&I::End);
             let values = saved.get(&site).map_or(&[][..], Vec::as_slice);
-            let size: u64 = values.iter().map(|(_, ty)| size_of(*ty)).sum();
-            self.puts(&[I::LocalGet(frame), I::I32Const(size as i32), I::I32Sub, I::LocalTee(frame), I::GlobalSet(top)]);
-            let mut offset = 0;
-            for (local, ty) in values {
-                let place = at(offset, memory);
-                self.put(&I::LocalGet(frame));
-                self.put(&match ty {
-                    ValType::I32 | ValType::Ref(_) => I::I32Load(place),
-                    ValType::I64 => I::I64Load(place),
-                    ValType::F32 => I::F32Load(place),
-                    ValType::F64 => I::F64Load(place),
-                    ValType::V128 => I::V128Load(place),
-                });
-                if let (ValType::Ref(_), Some(references)) = (ty, &self.shape.references) {
-                    self.put(&I::TableGet(references.functions));
-                }
-                self.put(&I::LocalSet(*local));
-                offset += size_of(*ty);
-            }
+            self.restore_values(values);
             self.put(&I::Br(sites - 1 - site));
         }
         self.put(&I::End);
+    }
+
+    /// Takes the values below the frame's tail, and them off the frames.
+    fn restore_values(&mut self, values: &[(u32, ValType)]) {
+        let frame = self.local(FRAME, ValType::I32);
+        let (top, memory) = (self.shape.top, self.shape.frames);
+        let size: u64 = values.iter().map(|(_, ty)| size_of(*ty)).sum();
+        self.puts(&[I::LocalGet(frame), I::I32Const(size as i32), I::I32Sub, I::LocalTee(frame), I::GlobalSet(top)]);
+        let mut offset = 0;
+        for (local, ty) in values {
+            let place = at(offset, memory);
+            self.put(&I::LocalGet(frame));
+            self.put(&match ty {
+                ValType::I32 | ValType::Ref(_) => I::I32Load(place),
+                ValType::I64 => I::I64Load(place),
+                ValType::F32 => I::F32Load(place),
+                ValType::F64 => I::F64Load(place),
+                ValType::V128 => I::V128Load(place),
+            });
+            if let (ValType::Ref(_), Some(references)) = (ty, &self.shape.references) {
+                self.put(&I::TableGet(references.functions));
+            }
+            self.put(&I::LocalSet(*local));
+            offset += size_of(*ty);
+        }
     }
 }

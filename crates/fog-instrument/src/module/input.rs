@@ -28,7 +28,14 @@ pub(super) struct Input<'a> {
     pub(super) data_count: Option<u32>,
     pub(super) bodies: Vec<Body<'a>>,
     pub(super) sections: Vec<Section<'a>>,
+    /// Most bytes of code that may come out.
+    pub(super) most_written: u64,
 }
+
+/// Most bytes of code for each byte of the module; C programs come to about six.
+const MOST_GROWTH: u64 = 24;
+/// Bytes of code that may come out of any module.
+const ALWAYS_WRITTEN: u64 = 32 << 20;
 
 pub(super) struct Body<'a> {
     pub(super) types: FuncToValidate<ValidatorResources>,
@@ -47,21 +54,56 @@ impl<'a> Body<'a> {
         check.validate(body).map_err(Error::invalid)?;
         let local_count = check.len_locals();
         let mut check = same(&types).into_validator(FuncValidatorAllocations::default());
+        let mut frame = FrameSize::new((0..check.len_locals()).filter_map(|local| check.get_local_type(local)));
         let mut locals = Vec::new();
         for local in body.get_locals_reader().map_err(Error::invalid)? {
             let (count, ty) = local.map_err(Error::invalid)?;
             check.define_locals(0, count, ty).map_err(Error::invalid)?;
             locals.push((count, ty));
+            frame.locals(count, ty);
         }
         let mut operators = Vec::new();
         for operator in body.get_operators_reader().map_err(Error::invalid)?.into_iter_with_offsets() {
             let (operator, offset) = operator.map_err(Error::invalid)?;
             watch.see(operators.len(), &operator, &check);
             check.op(offset, &operator).map_err(Error::invalid)?;
+            frame.operands(check.operand_stack_height());
             operators.push((operator, offset));
         }
         let dead = plan::dead(&operators.iter().map(|(operator, _)| operator.clone()).collect::<Vec<_>>());
-        Ok(Self { types, operators, locals, local_count, facts: Facts { nans: watch.finish(), dead } })
+        Ok(Self { types, operators, locals, local_count, facts: Facts { nans: watch.finish(), dead, frame_bytes: frame.bytes() } })
+    }
+}
+
+/// Return address, frame pointer, and what a compiler adds of its own.
+const FRAME_BASE: u32 = 32;
+/// Most bytes that a frame counts for: a module can have no such function.
+const MOST_FRAME_BYTES: u64 = 1 << 28;
+
+/// Size of a function's frame as it is counted: as if every local and operand had a place in it. An
+/// engine needs less for most functions and more for few.
+struct FrameSize {
+    locals: u64,
+    operands: u32,
+}
+
+impl FrameSize {
+    fn new(params: impl Iterator<Item = wasmparser::ValType>) -> Self {
+        let mut size = Self { locals: 0, operands: 0 };
+        params.for_each(|ty| size.locals(1, ty));
+        size
+    }
+
+    fn locals(&mut self, count: u32, ty: wasmparser::ValType) {
+        self.locals += u64::from(count) * if ty == wasmparser::ValType::V128 { 16 } else { 8 };
+    }
+
+    fn operands(&mut self, height: u32) {
+        self.operands = self.operands.max(height);
+    }
+
+    fn bytes(&self) -> u32 {
+        (u64::from(FRAME_BASE) + self.locals + 8 * u64::from(self.operands)).min(MOST_FRAME_BYTES) as u32
     }
 }
 
@@ -76,7 +118,7 @@ pub(super) enum Section<'a> {
 }
 
 pub(super) fn read(module: &[u8], features: WasmFeatures) -> Result<Input<'_>, Error> {
-    let mut input = Input::default();
+    let mut input = Input { most_written: (module.len() as u64).saturating_mul(MOST_GROWTH).saturating_add(ALWAYS_WRITTEN), ..Input::default() };
     let mut validator = Validator::new_with_features(features);
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(Error::invalid)?;
@@ -215,7 +257,13 @@ pub(super) fn add_main(input: &mut Input<'_>) -> Result<Option<u32>, Error> {
     let features = input.bodies[0].types.features;
     input.functions.push(ty);
     let types = FuncToValidate { resources: sample, index, ty, features };
-    input.bodies.push(Body { types, operators, locals: vec![], local_count: 0, facts: Facts { nans: Nans::default(), dead: vec![false; 3] } });
+    input.bodies.push(Body {
+        types,
+        operators,
+        locals: vec![],
+        local_count: 0,
+        facts: Facts { nans: Nans::default(), dead: vec![false; 3], frame_bytes: FRAME_BASE },
+    });
     Ok(Some(index - input.imported_functions))
 }
 

@@ -40,6 +40,7 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
         types.ty().function([ValType::FUNCREF], [ValType::I32]);
     }
     globals.global(GlobalType { val_type: ValType::I64, mutable: true, shared: false }, &ConstExpr::i64_const(0));
+    globals.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(shape.stack_start));
     if shape.can_stop {
         globals.global(GlobalType { val_type: ValType::I32, mutable: true, shared: false }, &ConstExpr::i32_const(0));
         let count = input.bodies.len() as u64;
@@ -98,6 +99,9 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
                 hints.function_hints(input.imported_functions + renumber.added + code.len(), written.hints);
             }
             code.function(&written.function);
+            if code.byte_len() as u64 > input.most_written {
+                return Err(Error::Swells { bytes: input.most_written });
+            }
         }
     }
     code.function(&check_function(shape, input.imported_functions));
@@ -117,6 +121,7 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
         }
     }
     exports.export(names::LEFT, ExportKind::Global, shape.left);
+    exports.export(names::STACK, ExportKind::Global, shape.stack);
     if shape.can_stop {
         exports.export(names::BY_NUMBER, ExportKind::Table, shape.by_number);
         exports.export(names::TOP, ExportKind::Global, shape.top);

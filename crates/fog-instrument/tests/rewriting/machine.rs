@@ -69,7 +69,11 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, String> {
-        let rewritten = instrument(wasm, accepted(), Abilities::default()).map_err(|error| error.to_string())?;
+        Self::with(engine, wasm, Abilities::default())
+    }
+
+    pub fn with(engine: &Engine, wasm: &[u8], abilities: Abilities) -> Result<Self, String> {
+        let rewritten = instrument(wasm, accepted(), abilities).map_err(|error| error.to_string())?;
         let module = Module::new(engine, &rewritten).map_err(|error| format!("{error:?}"))?;
         Ok(Self { engine: engine.clone(), module })
     }

@@ -2,6 +2,7 @@
 //! the small ones also when stopped at every place where they can be.
 
 use arbitrary::Unstructured;
+use fog_instrument::Abilities;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wasm_smith::{Config, Module};
@@ -68,6 +69,10 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
         }
         let all: Vec<u64> = (1..=whole.checks.min(300)).collect();
         assert_eq!(machine.run(1, &all), whole, "seed {seed}, stopped at every check");
+        if seed.is_multiple_of(3) {
+            let sharing = Abilities { share_saving: true, ..Abilities::default() };
+            assert_eq!(Machine::with(&compiled, &wasm, sharing).unwrap().run(1, &all), whole, "seed {seed}, saved in one place");
+        }
         if seed.is_multiple_of(8) {
             assert_eq!(Machine::new(&interpreted, &wasm).unwrap().run(1, &all), whole, "seed {seed}, interpreted");
         }

@@ -238,12 +238,19 @@ impl Script {
     }
 
     fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Seen>, String> {
-        let function = self.instance(invoke.module).get_func(&mut self.store, invoke.name).unwrap();
+        let instance = self.instance(invoke.module);
+        let function = instance.get_func(&mut self.store, invoke.name).unwrap();
         let args: Vec<Val> = invoke.args.iter().map(|arg| self.argument(arg)).collect();
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
-        function
-            .call(&mut self.store, &args, &mut results)
-            .map_err(|error| error.downcast_ref::<Trap>().map_or_else(|| format!("{error:?}"), ToString::to_string))?;
+        if let Err(error) = function.call(&mut self.store, &args, &mut results) {
+            let stack = instance.get_global(&mut self.store, names::STACK).map(|stack| stack.get(&mut self.store).unwrap_i32());
+            return Err(match error.downcast_ref::<Trap>() {
+                // What is counted was used up before the machine's.
+                Some(Trap::UnreachableCodeReached) if stack.is_some_and(|left| left < 0) => Trap::StackOverflow.to_string(),
+                Some(trap) => trap.to_string(),
+                None => format!("{error:?}"),
+            });
+        }
         Ok(results.iter().map(|value| self.seen(value)).collect())
     }
 

@@ -1,7 +1,7 @@
 //! Stopped at every possible safe point and continued in a new instance, a program does the same,
 //! for the same units.
 
-use fog_instrument::{Abilities, accepted, instrument, names};
+use fog_instrument::{Abilities, Error, accepted, instrument, names};
 use wasmtime::{Linker, Module, Store, Trap};
 
 use crate::machine::{Machine, engine};
@@ -11,6 +11,7 @@ fn stops_everywhere(wat: &str) {
     let wasm = wat::parse_str(wat).unwrap();
     let compiled = Machine::new(&engine(None), &wasm).unwrap();
     let interpreted = Machine::new(&engine(Some("pulley64")), &wasm).unwrap();
+    let sharing = Machine::with(&engine(None), &wasm, Abilities { share_saving: true, ..Abilities::default() }).unwrap();
     // A slice of one unit asks at every safe point.
     let whole = compiled.run(1, &[]);
     assert!(whole.checks > 3, "{whole:?}");
@@ -18,7 +19,7 @@ fn stops_everywhere(wat: &str) {
     assert_eq!((&large.out, &large.end), (&whole.out, &whole.end));
     // A trap leaves the count of the last time it was put down, which depends on the slices.
     assert!(large.end.is_err() || large.units == whole.units, "{} {}", large.units, whole.units);
-    for machine in [&compiled, &interpreted] {
+    for machine in [&compiled, &interpreted, &sharing] {
         assert_eq!(machine.run(1, &[]), whole);
         for stop in 1..=whole.checks.min(300) {
             assert_eq!(machine.run(1, &[stop]), whole, "stopped at check {stop}");
@@ -146,6 +147,53 @@ fn block_parameters_start_function_and_traps() {
                     (call $out (i64.load8_u (local.get 0)))
                     (br $l))))"#,
     );
+}
+
+/// A function of so many locals, all read at its end, and so many loops, each of which may stop it.
+fn wide(locals: usize, loops: usize, turn: impl Fn(usize) -> String) -> Vec<u8> {
+    let turns: String = (0..loops).map(turn).collect();
+    let sum: String = (0..locals).map(|local| format!("(i64.add (local.get {local}))")).collect();
+    let locals = "i64 ".repeat(locals);
+    let wat = format!(
+        "(module (import \"test\" \"out\" (func $out (param i64))) (func (export \"_start\") (local {locals}) {turns} (i64.const 0) {sum} (call $out)))"
+    );
+    wat::parse_str(wat).unwrap()
+}
+
+/// Saving every live local at every site was locals times sites of code.
+#[test]
+fn what_a_function_saves_is_bounded_by_its_size() {
+    // Harmless, if unusual: 14 KB.
+    let module = wide(2_000, 2_000, |_| "(loop)".to_owned());
+    let rewritten = instrument(&module, accepted(), Abilities::default()).unwrap();
+    assert!(rewritten.len() < 100 * module.len(), "{} bytes became {}", module.len(), rewritten.len());
+    let set = |n| format!("(loop (local.set {} (i64.const {n})))", n % 600);
+    let module = wide(600, 600, set);
+    let machine = Machine::new(&engine(None), &module).unwrap();
+    let whole = machine.run(1, &[]);
+    assert_eq!((&whole.out, whole.checks > 100), (&vec![(0..600).sum::<i64>()], true));
+    let stops: Vec<u64> = (1..=whole.checks).collect();
+    assert_eq!(machine.run(1, &stops), whole);
+    // A bomb: 224 KB which would have become gigabytes.
+    for turn in [|_| "(loop)".to_owned(), set] as [fn(usize) -> String; 2] {
+        let refused = instrument(&wide(30_000, 30_000, turn), accepted(), Abilities::default()).unwrap_err();
+        assert!(matches!(refused, Error::TooLarge { .. }) && refused.to_string().contains("smaller functions"), "{refused}");
+    }
+}
+
+/// The same with operands, which are saved like locals.
+#[test]
+fn operands_at_many_sites_are_bounded_too() {
+    let (pushed, calls) = ("(i32.const 0)".repeat(8_000), "(call $waits)".repeat(8_000));
+    let wat = format!("(module (func $waits (loop)) (func (export \"_start\") {pushed} {calls} {}))", "(drop)".repeat(8_000));
+    let refused = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap_err();
+    assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
+    // Each function within its bound, and all together out of proportion.
+    let (pushed, calls) = ("(i32.const 0)".repeat(500), "(call $waits)".repeat(500));
+    let function = format!("(func {pushed} {calls} {})", "(drop)".repeat(500));
+    let wat = format!("(module (func $waits (loop)) (func (export \"_start\")) {})", function.repeat(30));
+    let refused = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap_err();
+    assert!(matches!(refused, Error::Swells { .. }), "{refused}");
 }
 
 /// One that is only counted ends when it is told to stop, rather than go on with what it has not got.

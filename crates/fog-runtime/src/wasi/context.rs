@@ -261,18 +261,22 @@ impl Context {
 }
 
 impl ResourceLimiter for Context {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if self.is_stopping {
             return Ok(true);
         }
-        let fits = desired <= self.memory_limit;
+        let fits = desired <= self.memory_limit && maximum.is_none_or(|maximum| desired <= maximum);
         if fits {
             self.memory_peak = self.memory_peak.max(desired);
         }
         Ok(fits)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // What the module's own maximum refuses must not be counted: a continued task would not know.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let total = self.tables.saturating_add(desired.saturating_sub(current));
         let fits = total <= self.table_limit;
         if fits {

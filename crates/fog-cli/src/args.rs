@@ -312,7 +312,7 @@ pub struct RunArgs {
     /// Most work units
     #[arg(long, value_name = "N")]
     pub units: Option<u64>,
-    /// Most running time, such as 90s or 2h
+    /// Most processor time, such as 90s or 2h
     #[arg(long, value_name = "SPAN")]
     pub wall: Option<String>,
     /// Most bytes in files, such as 64MiB

@@ -99,6 +99,9 @@ impl Screen {
             Outcome::Trapped(what) => (134, Some(format!("the program broke off: {what}"))),
             Outcome::Limit(LimitKind::Units) => (LIMIT_REACHED, Some("the limit of work units was reached; --units raises it".to_owned())),
             Outcome::Limit(LimitKind::WallTime) => (LIMIT_REACHED, Some("the limit of running time was reached; --wall raises it".to_owned())),
+            Outcome::Limit(LimitKind::Memory) => {
+                (LIMIT_REACHED, Some("the program used more memory than its limits allow; --memory and --disk raise them".to_owned()))
+            }
             Outcome::Limit(LimitKind::Stack) => (LIMIT_REACHED, Some("the stack overflowed".to_owned())),
             Outcome::Refused(why) => (CANNOT_RUN, Some(format!("the module cannot run: {why}"))),
         };

@@ -17,6 +17,7 @@ mod sandbox;
 mod seal;
 mod snapshot;
 mod task;
+mod usage;
 mod vfs;
 mod wasi;
 mod worker;
@@ -25,7 +26,7 @@ pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointF
 pub use compile::{CompileError, EngineKind, compile, validate};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
-pub use host::{Worker, WorkerError, WorkerEvent, check_walls, prepare};
+pub use host::{CompileLimits, Worker, WorkerError, WorkerEvent, check_walls, prepare, prepare_within};
 pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
 pub use program::WorkerProgram;
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};

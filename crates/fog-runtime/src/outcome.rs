@@ -24,6 +24,9 @@ pub enum LimitKind {
     WallTime,
     /// Stack.
     Stack,
+    /// Memory of the worker as a whole. Seen from outside: the work units of such a report are those of the
+    /// last word before.
+    Memory,
 }
 
 /// What one execution did and used.
@@ -37,7 +40,7 @@ pub struct Report {
     pub memory: ByteCount,
     /// Most bytes held in writable folders.
     pub disk: ByteCount,
-    /// Milliseconds of running time, pauses and throttling not counted.
+    /// Milliseconds of processor time: pauses, throttling and waiting for a busy processor are not counted.
     pub active_millis: u64,
     /// Bytes of stdout dropped past the log limit.
     pub stdout_dropped: u64,

@@ -30,6 +30,8 @@ pub enum ToWorker {
         artifact: PathBuf,
         /// What will run it.
         engine: EngineKind,
+        /// Most bytes of memory the compiler may hold.
+        memory: u64,
     },
     /// Run a task. The first message of a running worker.
     Start {
@@ -100,6 +102,8 @@ pub enum FromWorker {
     State(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The checkpoint is complete, or there is none and why.
     Saved(Result<SavedState, String>),
+    /// The task stands still at a safe point, where a checkpoint or a mark is worked out.
+    AtSafePoint,
     /// The task came to a mark; its pieces and [`FromWorker::Saved`] follow where they are kept.
     Mark(Mark),
 }

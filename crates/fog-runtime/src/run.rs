@@ -3,7 +3,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog_instrument::names;
 use fog_types::{ByteCount, Limits, WorkUnits};
@@ -15,6 +15,7 @@ use crate::outcome::{LimitKind, Outcome, OutputFile, Report};
 use crate::protocol::Mark;
 use crate::snapshot::{Snapshot, Taken, Tracker};
 use crate::task::{Segments, TaskSpec};
+use crate::usage::ThreadClock;
 use crate::wasi::{self, Context, Exit};
 
 /// Work units between two looks at the control: some milliseconds on a desktop core. Part of what
@@ -50,9 +51,12 @@ pub enum Order {
 
 /// Who decides how fast a task may run.
 pub trait Control: Send {
-    /// Called at every safe point with the time worked since the last call and the work units used
+    /// Called at every safe point with the processor time worked since the last call and the work units used
     /// so far. May block, to throttle or freeze the task.
     fn safe_point(&mut self, worked: Duration, units: u64) -> Order;
+
+    /// The task stands still for a mark or a checkpoint, which may take a while to work out.
+    fn at_safe_point(&mut self) {}
 
     /// Takes a checkpoint, or the reason why this task cannot have one.
     fn save(&mut self, taken: Result<Taken<'_>, String>);
@@ -82,7 +86,7 @@ pub enum RunError {
     Abandoned,
 }
 
-/// Counts units and running time.
+/// Counts units and running time, which is processor time of the job's thread: a busy machine charges no more.
 #[derive(Debug)]
 pub(crate) struct Meter {
     units_limit: u64,
@@ -92,7 +96,7 @@ pub(crate) struct Meter {
     granted: u64,
     wall_limit: Duration,
     active: Duration,
-    since: Instant,
+    since: ThreadClock,
     /// The count with which the module stopped.
     stopped_with: i64,
     segments: Option<Segments>,
@@ -103,7 +107,7 @@ pub(crate) struct Meter {
 impl Meter {
     pub(crate) fn new(limits: &Limits, segments: Option<Segments>) -> Self {
         let wall_limit = Duration::from_secs(limits.wall_seconds);
-        let (active, since) = (Duration::ZERO, Instant::now());
+        let (active, since) = (Duration::ZERO, ThreadClock::start());
         Self { units_limit: limits.units.0, slice: SLICE_UNITS, granted: 0, wall_limit, active, since, stopped_with: 0, segments, marks: 0 }
     }
 
@@ -128,7 +132,7 @@ impl Meter {
 /// A limit of ours ended the program.
 #[derive(Debug, thiserror::Error)]
 #[error("a limit was reached")]
-struct Reached(LimitKind);
+pub(crate) struct Reached(pub(crate) LimitKind);
 
 /// The control gave the task up.
 #[derive(Debug, thiserror::Error)]
@@ -241,7 +245,7 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
     }
     match order {
         Order::Go => {
-            context.meter.since = Instant::now();
+            context.meter.since = ThreadClock::start();
             Ok(grant(&mut context.meter, left))
         }
         Order::Save { whole } => {
@@ -308,7 +312,7 @@ fn drive(
         };
         // Whoever stopped gave nothing back; who is continued takes it again.
         stack.set(&mut *store, Val::I32(stack_bytes)).map_err(|e| RunError::Engine(format!("{e:#}")))?;
-        store.data_mut().meter.since = Instant::now();
+        store.data_mut().meter.since = ThreadClock::start();
         let result = main.call(&mut *store, ());
         let is_stopped = std::mem::take(&mut store.data_mut().is_stopping);
         match result {
@@ -322,6 +326,7 @@ fn drive(
                 return Ok(result.map_or_else(|error| ended(&error), |()| Outcome::Exited(0)));
             }
         }
+        store.data_mut().control.at_safe_point();
         let used = store.data().meter.used(store.data().meter.stopped_with);
         let mut wants_save = store.data_mut().wants_save.take();
         let passed = store.data().meter.marks_at(used);

@@ -15,7 +15,7 @@ mod os;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use os::{lower_priority, restrict};
+pub(crate) use os::{limit_memory, lower_priority, restrict};
 
 /// Which walls of the system stand around a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

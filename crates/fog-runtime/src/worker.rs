@@ -22,6 +22,13 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// Throttling works in periods of at most this; short enough to feel even.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
+const CONTROL_STACK_BYTES: usize = 256 << 10;
+
+/// Added to the niceness of a worker that is a thread: behind the app's own threads, and not among those that
+/// a phone's system hardly runs at all.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const THREAD_NICENESS: i32 = 10;
+
 /// The whole life of a worker process: one message says what to do, the rest of standard input
 /// controls how fast. When the parent goes away, so does the worker.
 #[must_use]
@@ -42,6 +49,9 @@ pub fn worker_main() -> ExitCode {
 /// The same in a thread of the engine's process.
 #[cfg(unix)]
 pub(crate) fn worker_thread(orders: UnixStream, news: UnixStream) {
+    // Linux and Android keep this number for each thread, and those it starts have it from the beginning.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = rustix::process::nice(THREAD_NICENESS);
     work(orders, news, Place::Thread);
 }
 
@@ -69,7 +79,15 @@ impl Place {
 fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'static, place: Place) {
     let mut news = FrameWriter::new(Box::new(news) as Box<dyn Write + Send>);
     match read_frame(&mut orders) {
-        Ok(ToWorker::Compile { module, artifact, engine }) => {
+        Ok(ToWorker::Compile { module, artifact, engine, memory }) => {
+            if place == Place::Process {
+                sandbox::limit_memory(memory);
+                // Not every system ends a process with its parent.
+                let watch = std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES);
+                if watch.spawn(move || leave_with_parent(orders, place)).is_err() {
+                    return;
+                }
+            }
             let message = match compile_file(&module, &artifact, engine, place) {
                 Ok(()) => FromWorker::Compiled,
                 Err(message) => message,
@@ -79,8 +97,11 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
         }
         Ok(ToWorker::Start { spec, state_bytes }) => {
             // A parent that stops in the middle has gone.
+            if place == Place::Process {
+                sandbox::limit_memory(memory_of(&spec, state_bytes));
+            }
             if let Ok(state) = read_state(&mut orders, state_bytes) {
-                execute(&spec, &state, orders, news, place);
+                execute(&spec, state, orders, news, place);
             }
         }
         Ok(ToWorker::Walls) => {
@@ -88,6 +109,18 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
         }
         Ok(ToWorker::Duty(_) | ToWorker::State(_) | ToWorker::Save { .. }) | Err(_) => {}
     }
+}
+
+fn leave_with_parent(mut orders: impl Read, place: Place) {
+    while read_frame::<ToWorker>(&mut orders).is_ok() {}
+    place.leave();
+}
+
+/// Most bytes the process may ask for. A task that is continued begins with its state in memory, as it was sent
+/// and as it is read; buffers that grew are up to twice as large as what is in them, untouched behind it.
+fn memory_of(spec: &TaskSpec, state_bytes: u64) -> u64 {
+    let artifact = std::fs::metadata(&spec.artifact).map_or(0, |artifact| artifact.len());
+    [artifact, state_bytes.saturating_mul(2), spec.limits.disk.0.saturating_mul(2)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
 }
 
 fn read_state(orders: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
@@ -114,7 +147,7 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: En
     out.write_all(&compiled).map_err(file("compiled module"))
 }
 
-fn execute(spec: &TaskSpec, state: &[u8], orders: impl Read + Send + 'static, news: FrameWriter<Box<dyn Write + Send>>, place: Place) {
+fn execute(spec: &TaskSpec, state: Vec<u8>, orders: impl Read + Send + 'static, news: FrameWriter<Box<dyn Write + Send>>, place: Place) {
     let shared = Arc::new(Shared {
         place,
         state: Mutex::new(State { duty: spec.duty, permille: None, is_abandoned: false, wants_save: None }),
@@ -122,12 +155,13 @@ fn execute(spec: &TaskSpec, state: &[u8], orders: impl Read + Send + 'static, ne
         out: Mutex::new(news),
     });
     let listener = Arc::clone(&shared);
-    if std::thread::Builder::new().name("control".to_owned()).stack_size(256 << 10).spawn(move || listener.listen(orders)).is_err() {
+    if std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES).spawn(move || listener.listen(orders)).is_err() {
         return;
     }
     let observer = Box::new(Announcer { shared: Arc::clone(&shared) });
     let control = Box::new(Throttle { shared: Arc::clone(&shared), debt: Duration::ZERO, last_progress: Instant::now(), is_frozen: false });
-    let snapshot = if state.is_empty() { Ok(None) } else { Snapshot::decode(state).map(Some) };
+    let snapshot = if state.is_empty() { Ok(None) } else { Snapshot::decode(&state).map(Some) };
+    drop(state);
     let result = snapshot.map_err(|e| RunError::Checkpoint(e.to_string())).and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
     let message = match result {
         Ok((report, files)) => {
@@ -309,6 +343,10 @@ impl Control for Throttle {
             self.debt = self.debt.saturating_sub(begun.elapsed());
         }
         Order::Go
+    }
+
+    fn at_safe_point(&mut self) {
+        self.shared.send(&FromWorker::AtSafePoint);
     }
 
     fn save(&mut self, taken: Result<Taken<'_>, String>) {

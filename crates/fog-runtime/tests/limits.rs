@@ -106,6 +106,17 @@ fn memory_cannot_grow_past_its_limit_and_the_job_is_told() {
     assert_eq!(result.report.memory, ByteCount::mib(1));
 }
 
+/// Past its own maximum and past every address: answered inside the job, as everywhere.
+#[test]
+fn memory_cannot_grow_past_what_the_module_says() {
+    let wat = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32))) (memory (export \"memory\") 1 2)
+        (func (export \"_start\")
+            (if (i32.ne (memory.grow (i32.const 2)) (i32.const -1)) (then (call $exit (i32.const 1))))
+            (if (i32.ne (memory.grow (i32.const -1)) (i32.const -1)) (then (call $exit (i32.const 2))))
+            (if (i32.ne (memory.grow (i32.const 1)) (i32.const 1)) (then (call $exit (i32.const 3))))))";
+    assert_eq!(ran(wat, Limits::default()).report.outcome, Outcome::Exited(0));
+}
+
 #[test]
 fn a_module_that_begins_above_its_memory_limit_is_refused() {
     let wat = "(module (memory (export \"memory\") 100) (func (export \"_start\")))";

@@ -2,6 +2,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, WorkUnits};
 
+/// Memory of a worker without a job: the program, its stacks, and the pieces that are on their way.
+const WORKER_BYTES: u64 = 64 << 20;
+/// Frames of all functions under way, as a checkpoint saves them: what the rewriting adds has this bound.
+const SAVED_FRAME_BYTES: u64 = 64 << 20;
+/// How often the files of a task lie in memory while a checkpoint is taken: themselves, and as its copy.
+const FILE_COPIES: u64 = 2;
+/// A continued task gets this many times its stack.
+const STACK_COPIES: u64 = 4;
+/// A table's element, and its number in a checkpoint.
+const TABLE_ELEMENT_BYTES: u64 = 16;
+
 /// What one task may use. Every field is enforced; reaching one ends in the way its line says.
 ///
 /// Defaults for memory, disk and deadline come from BOINC's `DEFAULT_*` job bounds (500 MB, 1 GB,
@@ -12,12 +23,13 @@ pub struct Limits {
     /// Linear memory in total. `memory.grow` past it answers -1 inside the job. Default 512 MiB.
     pub memory: ByteCount,
     /// Bytes the task may hold in its writable folders. A write past it gets ENOSPC inside the
-    /// job. Kept in the worker's memory until the task ends. Default 256 MiB.
+    /// job. Kept in the worker's memory until the task ends, and counted as such by the device that
+    /// runs it ([`Limits::footprint`]). Default 256 MiB.
     pub disk: ByteCount,
     /// Work units. Reaching it ends the task, at the same instruction every time. Default
     /// 10,000 G units (a few hours of one core).
     pub units: WorkUnits,
-    /// Seconds of running time, pauses not counted. Default 24 hours.
+    /// Seconds of processor time: pauses, throttling and waiting for a busy processor do not count. Default 24 hours.
     pub wall_seconds: u64,
     /// Wasm stack. Overflow is a trap inside the job. Default 1 MiB.
     pub stack: ByteCount,
@@ -46,6 +58,22 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Most bytes of memory that a worker may hold for a task with these limits: linear memory, the files it keeps
+    /// in memory, what a checkpoint needs beside them, tables, stacks and the worker's own. Devices lend by this
+    /// number, and the system enforces it where it can.
+    #[must_use]
+    pub fn footprint(&self) -> ByteCount {
+        let parts = [
+            self.memory.0,
+            self.disk.0.saturating_mul(FILE_COPIES),
+            self.stack.0.saturating_mul(STACK_COPIES),
+            self.table_elements.saturating_mul(TABLE_ELEMENT_BYTES),
+            SAVED_FRAME_BYTES,
+            WORKER_BYTES,
+        ];
+        ByteCount(parts.into_iter().fold(0, u64::saturating_add))
+    }
+
     /// The first field outside what this program supports, in words; `None` when all are fine.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
@@ -63,5 +91,19 @@ impl Limits {
                     .then(|| format!("limit 'wall_seconds' is {}; it must lie between 1 and 31622400", self.wall_seconds))
             })
             .or_else(|| (self.table_elements > 10_000_000).then(|| format!("limit 'table_elements' is {}; it must be at most 10000000", self.table_elements)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_memory_count_as_memory() {
+        let small = Limits { memory: ByteCount::mib(2), disk: ByteCount(0), ..Limits::default() };
+        let large = Limits { disk: ByteCount(4 << 30), ..small.clone() };
+        assert!(large.footprint().0 - small.footprint().0 >= 2 * (4 << 30), "the files, and once more in a checkpoint");
+        let endless = Limits { disk: ByteCount(u64::MAX), memory: ByteCount(u64::MAX), ..small };
+        assert_eq!(endless.footprint(), ByteCount(u64::MAX));
     }
 }

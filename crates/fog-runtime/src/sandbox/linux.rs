@@ -13,7 +13,17 @@ pub(crate) fn lower_priority() {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let _ = std::fs::write("/proc/self/autogroup", "19");
+    // The kernel shares time out by session first: without one of its own, this would slow down the terminal
+    // or desktop that started the parent.
+    if rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid()) {
+        let _ = std::fs::write("/proc/self/autogroup", "19");
+    }
+}
+
+/// A second wall behind the engine's own limit: an allocation past `bytes` fails, whoever makes it. What is
+/// reserved and cannot be written does not count.
+pub(crate) fn limit_memory(bytes: u64) {
+    let _ = rustix::process::setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) });
 }
 
 /// Gives up files, network, new programs and other processes for the rest of this process's life.

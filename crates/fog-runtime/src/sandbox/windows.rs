@@ -8,10 +8,11 @@ use windows_sys::Win32::Security::{
     TokenIntegrityLevel, WinUntrustedLabelSid,
 };
 use windows_sys::Win32::System::JobObjects::{
-    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_ACTIVE_PROCESS, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_UILIMIT_DESKTOP,
-    JOB_OBJECT_UILIMIT_DISPLAYSETTINGS, JOB_OBJECT_UILIMIT_EXITWINDOWS, JOB_OBJECT_UILIMIT_GLOBALATOMS, JOB_OBJECT_UILIMIT_HANDLES,
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_ACTIVE_PROCESS, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION, JOB_OBJECT_LIMIT_PROCESS_MEMORY,
+    JOB_OBJECT_UILIMIT_DESKTOP, JOB_OBJECT_UILIMIT_DISPLAYSETTINGS, JOB_OBJECT_UILIMIT_EXITWINDOWS, JOB_OBJECT_UILIMIT_GLOBALATOMS, JOB_OBJECT_UILIMIT_HANDLES,
     JOB_OBJECT_UILIMIT_READCLIPBOARD, JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS, JOB_OBJECT_UILIMIT_WRITECLIPBOARD, JOBOBJECT_BASIC_LIMIT_INFORMATION,
-    JOBOBJECT_BASIC_UI_RESTRICTIONS, JobObjectBasicLimitInformation, JobObjectBasicUIRestrictions, SetInformationJobObject,
+    JOBOBJECT_BASIC_UI_RESTRICTIONS, JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicLimitInformation, JobObjectBasicUIRestrictions,
+    JobObjectExtendedLimitInformation, SetInformationJobObject,
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_INTEGRITY;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcessToken, SetPriorityClass};
@@ -22,6 +23,23 @@ use super::Walls;
 pub(crate) fn lower_priority() {
     // SAFETY: the handle stands for this process and is never closed. Refused, the worker still works.
     unsafe { SetPriorityClass(GetCurrentProcess(), IDLE_PRIORITY_CLASS) };
+}
+
+/// A second wall behind the engine's own limit: an allocation past `bytes` fails, whoever makes it.
+pub(crate) fn limit_memory(bytes: u64) {
+    let limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION {
+        BasicLimitInformation: JOBOBJECT_BASIC_LIMIT_INFORMATION { LimitFlags: JOB_OBJECT_LIMIT_PROCESS_MEMORY, ..Default::default() },
+        ProcessMemoryLimit: usize::try_from(bytes).unwrap_or(usize::MAX),
+        ..Default::default()
+    };
+    // SAFETY: the structure is live and its own size is told. The handle of the job stays open, as long as
+    // the process lives in it; the walls put another job inside this one.
+    unsafe {
+        let job = CreateJobObjectW(ptr::null(), ptr::null());
+        if !job.is_null() && SetInformationJobObject(job, JobObjectExtendedLimitInformation, (&raw const limits).cast(), size_of_val(&limits) as u32) != 0 {
+            AssignProcessToJobObject(job, GetCurrentProcess());
+        }
+    }
 }
 
 /// Gives up new programs, the desktop, and changes to anything of the user's, for the rest of this

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use wasmtime::{Global, Memory, ResourceLimiter};
 
 use super::{Call, Errno, GuestMemory};
-use crate::run::{Control, Meter, Numbers, Observer};
+use crate::outcome::LimitKind;
+use crate::run::{Control, Meter, Numbers, Observer, Reached};
 use crate::task::TaskSpec;
 use crate::vfs::{Kind, NodeId, ROOT, Vfs, VfsState};
 
@@ -262,6 +263,9 @@ impl Context {
 
 impl ResourceLimiter for Context {
     fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         if self.is_stopping {
             return Ok(true);
         }
@@ -270,6 +274,13 @@ impl ResourceLimiter for Context {
             self.memory_peak = self.memory_peak.max(desired);
         }
         Ok(fits)
+    }
+
+    /// A growth within all limits that the system refuses ends the job: whether it does differs from run to run,
+    /// so the job may not see it.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // Past what an address reaches: the same everywhere, and -1 inside the job.
+        if error.to_string().contains("memory type's limits") { Ok(()) } else { Err(Reached(LimitKind::Memory).into()) }
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {

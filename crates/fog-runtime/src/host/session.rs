@@ -1,0 +1,234 @@
+//! One conversation with a running worker, from its first message to its end.
+
+use std::time::Duration;
+
+use fog_types::{ByteCount, Percent, WorkUnits};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::supervise::{Finding, LOOK_EVERY, Supervisor};
+use super::{EVENT_QUEUE, WorkerError, WorkerEvent, read_frames};
+use crate::outcome::{LimitKind, Outcome, Report};
+use crate::program::Seat;
+use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker, encode_frame};
+use crate::task::TaskSpec;
+
+/// A worker that does not freeze by itself within this time is stopped by the system.
+const FREEZE_GRACE: Duration = Duration::from_millis(40);
+
+/// What the holder of a worker wants of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Request {
+    Duty(Percent),
+    Save { whole: bool },
+}
+
+type Output = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+pub(super) struct Session {
+    seat: Seat,
+    /// `None` once the worker reads no more; what it has written is read to the end.
+    input: Option<Box<dyn AsyncWrite + Send + Sync + Unpin>>,
+    sink: mpsc::Sender<WorkerEvent>,
+    requests: mpsc::Receiver<Request>,
+    freeze_by: Option<Instant>,
+    /// The system has stopped it, because it did not freeze by itself.
+    is_stopped: bool,
+    supervisor: Supervisor,
+    /// Work units at the last word.
+    units: u64,
+}
+
+impl Session {
+    pub(super) fn new(
+        seat: Seat,
+        input: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+        sink: mpsc::Sender<WorkerEvent>,
+        requests: mpsc::Receiver<Request>,
+        spec: &TaskSpec,
+        state_bytes: u64,
+    ) -> Self {
+        // A task that is continued begins with its state in memory, as it was sent and as it is read.
+        let memory = spec.limits.footprint().0.saturating_add(state_bytes.saturating_mul(2));
+        let supervisor = Supervisor::new(Duration::from_secs(spec.limits.wall_seconds), memory, spec.duty);
+        Self { seat, input: Some(input), sink, requests, freeze_by: None, is_stopped: false, supervisor, units: 0 }
+    }
+
+    pub(super) async fn serve(mut self, spec: TaskSpec, state: Option<Vec<u8>>, output: Output) {
+        let error = match self.converse(spec, state.unwrap_or_default(), output).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        self.seat.end();
+        self.tell(WorkerEvent::Gone(error)).await;
+    }
+
+    async fn converse(&mut self, spec: TaskSpec, state: Vec<u8>, output: Output) -> Result<(), WorkerError> {
+        // Frames are read by a task of their own: reading half a frame must not be cancelled.
+        let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
+        let reader = tokio::spawn(read_frames(output, frames_in));
+        let _stop_reading = AbortOnDrop(reader.abort_handle());
+        self.say(&ToWorker::Start { spec: Box::new(spec), state_bytes: state.len() as u64 }).await?;
+        for piece in state.chunks(CHUNK_BYTES) {
+            self.say(&ToWorker::State(piece.to_vec())).await?;
+        }
+        drop(state);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let freeze_by = self.freeze_by;
+            tokio::select! {
+                biased;
+                request = self.requests.recv() => match request {
+                    Some(Request::Duty(duty)) => self.change_duty(duty).await?,
+                    Some(Request::Save { whole }) => self.ask_to_save(whole).await?,
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep_until(freeze_by.unwrap_or_else(Instant::now)), if freeze_by.is_some() => {
+                    self.freeze_by = None;
+                    self.is_stopped = self.seat.hold(true);
+                    if self.is_stopped {
+                        self.tell(WorkerEvent::Frozen(true)).await;
+                    }
+                }
+                _ = looks.tick(), if !self.is_stopped => {
+                    if self.look(!frames.is_empty()).await {
+                        return Ok(());
+                    }
+                }
+                frame = frames.recv() => match frame {
+                    Some(Ok(message)) => {
+                        if self.hear(message).await? {
+                            return Ok(());
+                        }
+                    }
+                    Some(Err(message)) => return Err(WorkerError::Nonsense { message }),
+                    None => return self.died().await,
+                },
+            }
+        }
+    }
+
+    /// Returns true when the task is done.
+    async fn hear(&mut self, message: FromWorker) -> Result<bool, WorkerError> {
+        self.supervisor.hear(&message, self.seat.usage());
+        let is_last = matches!(message, FromWorker::Done(_) | FromWorker::Failed { .. });
+        match message {
+            FromWorker::Frozen => {
+                self.freeze_by = None;
+                self.tell(WorkerEvent::Frozen(true)).await;
+            }
+            FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)).await,
+            FromWorker::AtSafePoint => {}
+            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) | FromWorker::Walls(_) => {
+                return Err(WorkerError::Nonsense { message: "an answer to a question not asked".to_owned() });
+            }
+            other => {
+                if let FromWorker::Progress { units, .. } = other {
+                    self.units = self.units.max(units);
+                }
+                self.tell(WorkerEvent::Message(other)).await;
+            }
+        }
+        Ok(is_last)
+    }
+
+    /// Holds the worker to its limits; returns true when one of them ended the task.
+    async fn look(&mut self, has_unread: bool) -> bool {
+        // A thread cannot be told apart from the rest of its process, nor stopped: it keeps its limits by itself.
+        let Some(usage) = self.seat.usage() else { return false };
+        let was_held = self.supervisor.throttle.is_held;
+        let limit = match self.supervisor.look(std::time::Instant::now(), usage, has_unread) {
+            Finding::Run if was_held => {
+                self.seat.hold(false);
+                return false;
+            }
+            Finding::Run => return false,
+            Finding::Hold => {
+                // A system that stops no process: what is left are the worker's own pauses.
+                self.supervisor.throttle.is_held = was_held || self.seat.hold(true);
+                return false;
+            }
+            Finding::TimeOver => LimitKind::WallTime,
+            Finding::MemoryOver => LimitKind::Memory,
+        };
+        self.end_at(limit).await;
+        true
+    }
+
+    /// Reports an end that the worker could not report itself.
+    async fn end_at(&mut self, limit: LimitKind) {
+        self.seat.end();
+        let report = Report {
+            outcome: Outcome::Limit(limit),
+            units: WorkUnits(self.units),
+            memory: ByteCount(0),
+            disk: ByteCount(0),
+            active_millis: u64::try_from(self.supervisor.job_time().as_millis()).unwrap_or(u64::MAX),
+            stdout_dropped: 0,
+            stderr_dropped: 0,
+        };
+        self.tell(WorkerEvent::Message(FromWorker::Done(report))).await;
+    }
+
+    async fn tell(&self, event: WorkerEvent) {
+        // Nobody listening means the worker is being dropped.
+        let _ = self.sink.send(event).await;
+    }
+
+    /// Lets a worker go on that stands still for being ahead of its share.
+    fn release(&mut self, duty: Percent) {
+        if self.supervisor.throttle.is_held {
+            self.seat.hold(false);
+        }
+        self.supervisor.throttle.set_duty(duty);
+    }
+
+    async fn change_duty(&mut self, duty: Percent) -> Result<(), WorkerError> {
+        self.release(duty);
+        self.freeze_by = (duty == Percent::ZERO && !self.is_stopped).then(|| Instant::now() + FREEZE_GRACE);
+        if duty > Percent::ZERO && self.is_stopped {
+            self.is_stopped = false;
+            self.seat.hold(false);
+            self.tell(WorkerEvent::Frozen(false)).await;
+        }
+        if self.is_stopped { Ok(()) } else { self.say(&ToWorker::Duty(duty)).await }
+    }
+
+    async fn ask_to_save(&mut self, whole: bool) -> Result<(), WorkerError> {
+        // It is asked for now, often because the task has to go.
+        if self.supervisor.throttle.is_held {
+            self.release(self.supervisor.throttle.duty());
+        }
+        self.say(&ToWorker::Save { whole }).await
+    }
+
+    /// A worker that reads no more has ended or is about to; what it said before is still to be read.
+    async fn say(&mut self, message: &ToWorker) -> Result<(), WorkerError> {
+        let Some(input) = &mut self.input else { return Ok(()) };
+        let frame = encode_frame(message).map_err(|error| WorkerError::Nonsense { message: error.to_string() })?;
+        if input.write_all(&frame).await.is_err() {
+            self.input = None;
+        }
+        Ok(())
+    }
+
+    /// It has closed its output without a last word.
+    async fn died(&mut self) -> Result<(), WorkerError> {
+        let exit = self.seat.exit().await;
+        if exit.is_out_of_memory {
+            self.end_at(LimitKind::Memory).await;
+            return Ok(());
+        }
+        Err(WorkerError::Died { status: exit.status })
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,153 @@
+//! Jobs that never end, each in another way: their running time and their share of the processor hold.
+
+use std::time::Duration;
+
+use fog_runtime::{LimitKind, Outcome};
+use fog_types::{ByteCount, Limits};
+
+use crate::support::{compiled, for_ever, is_full, measure, module};
+
+const DUTY: u8 = 50;
+/// How far the running time may be exceeded before the job is ended.
+const MOST_OVER: Duration = Duration::from_secs(1);
+
+/// A folder `f` with many files, on `$a`.
+const MANY_FILES: &str = "
+    (loop $more
+        (drop (call $close (call $file (local.get $i))))
+        (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 20000))))";
+
+fn modules() -> Vec<(&'static str, String)> {
+    let many_cases: String = std::iter::repeat_n("$l ", 5_000).collect();
+    vec![
+        ("a loop", for_ever("", "")),
+        ("calls that do nothing", for_ever("", "(drop (call $yield))")),
+        (
+            // A folder that was removed while open is given out again below its own child.
+            "a circle of folders",
+            for_ever(
+                "(drop (call $mkdir (i32.const 3) (i32.const 3) (i32.const 1)))
+                (local.set $a (call $open (i32.const 3) (i32.const 3) (i32.const 2)))
+                (drop (call $mkdir (i32.const 3) (i32.const 2) (i32.const 1)))
+                (local.set $b (call $open (i32.const 3) (i32.const 2) (i32.const 2)))
+                (drop (call $rmdir (i32.const 3) (i32.const 3) (i32.const 1)))
+                (drop (call $rename (i32.const 3) (i32.const 2) (i32.const 1) (local.get $a) (i32.const 2) (i32.const 1)))
+                (drop (call $close (local.get $a)))
+                (drop (call $mkdir (local.get $b) (i32.const 5) (i32.const 1)))
+                (drop (call $mkdir (i32.const 3) (i32.const 4) (i32.const 1)))
+                (drop (call $rename (i32.const 3) (i32.const 4) (i32.const 1) (local.get $b) (i32.const 6) (i32.const 1)))",
+                "",
+            ),
+        ),
+        (
+            "files that grow and shrink",
+            for_ever(
+                "(local.set $a (call $open (i32.const 3) (i32.const 0) (i32.const 1)))",
+                "(drop (call $set_size (local.get $a) (i64.const 60000000))) (drop (call $set_size (local.get $a) (i64.const 0)))",
+            ),
+        ),
+        ("the time", for_ever("", "(drop (call $clock (i32.const 1) (i64.const 0) (i32.const 400)))")),
+        ("much randomness", for_ever("", "(drop (call $random (i32.const 65536) (i32.const 16000000)))")),
+        ("filling memory", for_ever("", "(memory.fill (i32.const 65536) (i32.const 7) (i32.const 16000000))")),
+        ("copying memory", for_ever("", "(memory.copy (i32.const 65536) (i32.const 65600) (i32.const 16000000))")),
+        (
+            "room for files",
+            for_ever(
+                "(local.set $a (call $open (i32.const 3) (i32.const 0) (i32.const 1)))",
+                "(drop (call $allocate (local.get $a) (i64.const 0) (i64.const 60000000))) (drop (call $set_size (local.get $a) (i64.const 0)))",
+            ),
+        ),
+        (
+            "writing far behind the end",
+            for_ever(
+                "(local.set $a (call $open (i32.const 3) (i32.const 0) (i32.const 1))) (i32.store (i32.const 404) (i32.const 1))",
+                "(drop (call $pwrite (local.get $a) (i32.const 400) (i32.const 1) (i64.const 60000000) (i32.const 408)))
+                (drop (call $set_size (local.get $a) (i64.const 0)))",
+            ),
+        ),
+        (
+            "moving to and fro",
+            for_ever(
+                "(drop (call $close (call $open (i32.const 3) (i32.const 0) (i32.const 1))))",
+                "(drop (call $rename (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 3) (i32.const 1) (i32.const 1)))
+                (drop (call $rename (i32.const 3) (i32.const 1) (i32.const 1) (i32.const 3) (i32.const 0) (i32.const 1)))",
+            ),
+        ),
+        (
+            "folders that come and go",
+            for_ever("", "(drop (call $mkdir (i32.const 3) (i32.const 0) (i32.const 1))) (drop (call $rmdir (i32.const 3) (i32.const 0) (i32.const 1)))"),
+        ),
+        (
+            "the end of a long list",
+            for_ever(MANY_FILES, "(drop (call $readdir (i32.const 3) (i32.const 70000) (i32.const 4096) (i64.const 19990) (i32.const 400)))"),
+        ),
+        ("a long list", for_ever(MANY_FILES, "(drop (call $readdir (i32.const 3) (i32.const 70000) (i32.const 4000000) (i64.const 0) (i32.const 400)))")),
+        (
+            "long output",
+            for_ever(
+                "(i32.store (i32.const 400) (i32.const 65536)) (i32.store (i32.const 404) (i32.const 8000000))",
+                "(drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 408)))",
+            ),
+        ),
+        (
+            "long paths",
+            for_ever(
+                "(loop $more
+                    (i32.store16 (i32.add (i32.const 70000) (local.get $i)) (i32.const 0x2f2e))
+                    (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 2))) (i32.const 4000))))",
+                "(drop (call $stat (i32.const 3) (i32.const 0) (i32.const 70000) (i32.const 4000) (i32.const 400)))",
+            ),
+        ),
+        (
+            "files that come and go",
+            for_ever(
+                "",
+                "(drop (call $close (call $open (i32.const 3) (i32.const 0) (i32.const 1)))) (drop (call $unlink (i32.const 3) (i32.const 0) (i32.const 1)))",
+            ),
+        ),
+        (
+            // One subscription to a clock, a day ahead of now.
+            "sleeping",
+            for_ever(
+                "(i64.store (i32.const 424) (i64.const 86400000000000))",
+                "(drop (call $poll (i32.const 400) (i32.const 500) (i32.const 1) (i32.const 600)))",
+            ),
+        ),
+        ("memory that is refused", for_ever("", "(drop (memory.grow (i32.const 60000)))")),
+        ("tables that are refused", for_ever("", "(drop (table.grow $table (ref.null func) (i32.const 90000000)))")),
+        ("a table of jumps", for_ever("", &format!("(block $l (br_table {many_cases} (local.get $i))) (local.set $i (i32.add (local.get $i) (i32.const 1)))"))),
+        ("calls through a table", for_ever("", "(call_indirect $table (type $nothing) (i32.const 0))")),
+        (
+            "deep recursion",
+            module(
+                "(func $deep (param $n i32) (if (local.get $n) (then (call $deep (i32.sub (local.get $n) (i32.const 1))))))
+                (func (export \"_start\") (loop $again (call $deep (i32.const 3000)) (br $again)))",
+            ),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn jobs_without_an_end_keep_their_running_time_and_their_share() {
+    let limits = Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 1, ..Limits::default() };
+    let count = if is_full() { usize::MAX } else { 6 };
+    for (name, wat) in modules().into_iter().take(count) {
+        let job = compiled(&wat, limits.clone(), DUTY).await;
+        let ended = measure(job.spec.clone(), None).await;
+        println!(
+            "{name}: {:?}, processor {:?}, elapsed {:?}, share {:.2}, resident {} MiB, charged {} ms",
+            ended.report.outcome,
+            ended.processor,
+            ended.elapsed,
+            ended.share(),
+            ended.resident >> 20,
+            ended.report.active_millis
+        );
+        assert_eq!(ended.report.outcome, Outcome::Limit(LimitKind::WallTime), "{name}");
+        assert!(ended.processor <= Duration::from_secs(limits.wall_seconds) + MOST_OVER, "{name}: {ended:?}");
+        assert!(ended.share() <= f64::from(DUTY) / 100.0 + 0.1, "{name}: {ended:?}");
+        let charged = Duration::from_millis(ended.report.active_millis);
+        assert!(charged <= ended.processor + Duration::from_millis(200), "waiting for the processor is not charged: {name}: {ended:?}");
+        assert!(ended.resident <= limits.footprint().0, "{name}: {ended:?}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The owner comes first: priorities are the worker's alone, compiling stops when it should, and what a worker
+//! has done is not lost over a word said to it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fog_runtime::{CompileLimits, EngineKind, FromWorker, Worker, WorkerError, WorkerEvent, prepare_within};
+use fog_types::{ByteCount, Limits, Percent};
+use tokio::sync::watch;
+
+use crate::support::{compiled, for_ever, marked, module, processor_time, program, stat, state, wait_for, written};
+
+fn autogroup(of: &str) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{of}/autogroup")).ok().map(|text| text.trim().to_owned())
+}
+
+/// The kernel keeps the priority of a session as a whole: a worker in that of a terminal slows it down.
+#[tokio::test]
+async fn a_worker_lowers_its_own_priority_and_nobody_elses() {
+    let before = autogroup("self");
+    let job = compiled(&for_ever("", ""), Limits::default(), 100).await;
+    let mut worker = Worker::spawn(&program("session"), job.spec.clone(), None).unwrap();
+    let pid = worker.pid().unwrap();
+    while !matches!(worker.events.recv().await.unwrap(), WorkerEvent::Message(FromWorker::Started)) {}
+    let session = |pid: u32| stat(pid).unwrap()[3].clone();
+    assert_eq!(session(pid), pid.to_string(), "a session of its own");
+    assert_ne!(session(std::process::id()), pid.to_string());
+    let nice = |pid: u32| stat(pid).unwrap()[16].clone();
+    assert_eq!(nice(pid), "19");
+    assert_ne!(nice(std::process::id()), "19");
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "1000");
+    assert_eq!(autogroup("self"), before, "the terminal keeps its priority");
+    if before.is_some() {
+        let of_worker = autogroup(&pid.to_string()).unwrap();
+        assert!(of_worker.ends_with("nice 19"), "{of_worker}");
+    }
+    let data = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let data = data.lines().find(|line| line.starts_with("Max data size")).unwrap().to_owned();
+    assert!(!data.contains("unlimited"), "{data}");
+    drop(worker);
+    wait_for("its end", || state(pid).is_none_or(|state| state == 'Z').then_some(())).await;
+}
+
+/// A worker that has ended reads nothing any more; its result is still in the pipe.
+#[tokio::test]
+async fn a_result_is_read_to_its_end_whatever_is_said_meanwhile() {
+    let wat = module(
+        "(func (export \"_start\") (local $i i32)
+        (loop $more
+            (drop (call $close (call $file (local.get $i))))
+            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 800)))))",
+    );
+    let job = compiled(&wat, Limits::default(), 100).await;
+    let mut worker = Worker::spawn(&program("result"), job.spec.clone(), None).unwrap();
+    let pid = worker.pid().unwrap();
+    wait_for("its end", || state(pid).is_none_or(|state| state == 'Z').then_some(())).await;
+    let mut files = 0;
+    loop {
+        worker.save(false);
+        worker.set_duty(Percent::new(50));
+        match worker.events.recv().await.unwrap() {
+            WorkerEvent::Message(FromWorker::File { .. }) => files += 1,
+            WorkerEvent::Message(FromWorker::Done(_)) => break,
+            WorkerEvent::Gone(error) => panic!("after {files} files: {error}"),
+            WorkerEvent::Message(_) | WorkerEvent::Frozen(_) => {}
+        }
+    }
+    assert_eq!(files, 800);
+}
+
+/// 300 functions take some tenths of a second of processor time to compile, 2,000 some seconds.
+fn large_module(functions: usize) -> String {
+    let line = "(local.set 0 (i64.add (i64.mul (local.get 0) (i64.const 31)) (i64.load (i32.wrap_i64 (local.get 0)))))";
+    let function = format!("(func (param i64) (result i64) {} (local.get 0))", line.repeat(60));
+    format!("(module (memory (export \"memory\") 1) {} (func (export \"_start\")))", function.repeat(functions))
+}
+
+struct Compiling {
+    folder: tempfile::TempDir,
+    task: tokio::task::JoinHandle<Result<bool, WorkerError>>,
+    duty: watch::Sender<Percent>,
+    begun: Instant,
+}
+
+impl Compiling {
+    fn start(mark: &str, functions: usize, duty: u8, limits: Option<CompileLimits>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let module = written(folder.path(), &large_module(functions));
+        let (artifact, program) = (folder.path().join("m.cwasm"), program(mark));
+        let (duty, receiver) = watch::channel(Percent::new(duty));
+        let begun = Instant::now();
+        let task = tokio::spawn(async move { prepare_within(&program, &module, &artifact, EngineKind::Compiled, limits, receiver).await });
+        Self { folder, task, duty, begun }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = |folder: &Path| std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names(self.folder.path())
+    }
+}
+
+/// The worker with this mark once it has been at work for a while.
+async fn at_work(mark: &str) -> u32 {
+    let is_busy = |pid: &u32| processor_time(*pid).is_some_and(|used| used >= Duration::from_millis(100));
+    wait_for("a compiler at work", || marked(mark).into_iter().find(is_busy)).await
+}
+
+#[tokio::test]
+async fn compiling_stops_when_the_owner_needs_the_device_and_goes_on_later() {
+    let compiling = Compiling::start("stops", 300, 100, None);
+    let pid = at_work("stops").await;
+    let before = processor_time(pid).unwrap();
+    compiling.duty.send(Percent::ZERO).unwrap();
+    wait_for("the compiler to stop", || (state(pid) == Some('T')).then_some(())).await;
+    let stopped_after = processor_time(pid).unwrap() - before;
+    assert!(stopped_after <= Duration::from_millis(100), "{stopped_after:?}");
+    assert!(!compiling.task.is_finished());
+    compiling.duty.send(Percent::FULL).unwrap();
+    assert!(!compiling.task.await.unwrap().unwrap(), "it was not there before");
+}
+
+#[tokio::test]
+async fn compiling_ends_with_who_wanted_it() {
+    let compiling = Compiling::start("ends", 2_000, 100, None);
+    let pid = at_work("ends").await;
+    compiling.task.abort();
+    wait_for("the compiler's end", || state(pid).is_none_or(|state| state == 'Z').then_some(())).await;
+    wait_for("the half of a file to go", || (compiling.names() == ["m.wasm"]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn compiling_keeps_its_share() {
+    let compiling = Compiling::start("share", 2_000, 30, Some(CompileLimits { time: Duration::from_secs(1), memory: ByteCount(2 << 30) }));
+    at_work("share").await;
+    let error = compiling.task.await.unwrap().unwrap_err();
+    assert!(matches!(error, WorkerError::CompileTime { seconds: 1 }) && error.is_permanent(), "{error}");
+    // A second of processor time at three tenths; on a busy machine longer.
+    assert!(compiling.begun.elapsed() >= Duration::from_millis(2_500), "{:?}", compiling.begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_compiler_that_wants_too_much_memory_ends_and_says_so() {
+    let limits = CompileLimits { memory: ByteCount::mib(24), ..CompileLimits::of(0) };
+    let error = Compiling::start("memory", 2_000, 100, Some(limits)).task.await.unwrap().unwrap_err();
+    assert!(matches!(error, WorkerError::CompileMemory { .. }) && error.is_permanent(), "{error}");
+    assert!(error.to_string().contains("memory"), "{error}");
+}

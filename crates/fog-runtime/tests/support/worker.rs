@@ -1,0 +1,7 @@
+//! A worker and nothing else, for tests that measure one from outside.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fog_runtime::worker_main()
+}

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use fog_runtime::{Checkpoint, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare};
+use fog_runtime::{Checkpoint, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
 use fog_types::Percent;
 use rand::RngExt as _;
+use tokio::sync::watch;
 
 use crate::tasks::{Collector, Launch, TaskEnd};
 
@@ -40,15 +41,15 @@ pub(crate) fn draw(history: &History, launch: &Launch, units: u64, result_hash: 
     Ok(Segment { begins: at.checked_sub(1).and_then(|before| history.marks.get(before)).cloned(), ends, units: history.segment })
 }
 
-/// Runs it and compares.
+/// Runs it and compares, at the owner's pace.
 ///
 /// # Errors
 /// A sentence about what is wrong with the claim.
-pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<&Path>) -> Result<(), String> {
+pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<&Path>, mut duty: watch::Receiver<Percent>) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     launch.spec.segments = Some(Segments { units: segment.units, keep: false });
-    launch.spec.duty = Percent::FULL;
-    prepare(&launch.program, &launch.module, &launch.artifact, launch.spec.engine).await.map_err(|e| text(&e))?;
+    prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, None, duty.clone()).await.map_err(|e| text(&e))?;
+    launch.spec.duty = *duty.borrow_and_update();
     let mut collector = Collector::new(&launch).map_err(|e| text(&e))?;
     let mut begins: Option<Mark> = None;
     let mut bytes = None;
@@ -68,7 +69,15 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<&
     }
     let mut worker = Worker::spawn(&launch.program, launch.spec.clone(), bytes).map_err(|e| text(&e))?;
     loop {
-        match worker.events.recv().await {
+        let event = tokio::select! {
+            biased;
+            Ok(()) = duty.changed() => {
+                worker.set_duty(*duty.borrow_and_update());
+                continue;
+            }
+            event = worker.events.recv() => event,
+        };
+        match event {
             Some(WorkerEvent::Message(FromWorker::Mark(mark))) => match begins.take() {
                 Some(begun) if begun == mark => {}
                 Some(_) => return Err("the state it shows is not the one its history says".to_owned()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{
-    Checkpoint, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare,
+    Checkpoint, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
     result_hash,
 };
 use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
@@ -97,7 +97,7 @@ pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut 
     let attempt = launch.claim.attempt;
     let end = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
         Ok(end) => end,
-        Err(error @ WorkerError::Module { .. }) => TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None },
+        Err(error) if error.is_permanent() => TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None },
         Err(error) => TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None },
     };
     // The loop being gone means the engine stopped; the task is put back at the next start.
@@ -113,7 +113,13 @@ async fn attempt_once(
     // A checkpoint that is damaged or of something else is left alone; the task begins anew.
     let saved = launch.place.load(&launch.spec).await;
     for is_last_try in [false, true] {
-        prepare(&launch.program, &launch.module, &launch.artifact, launch.spec.engine).await?;
+        let compiling = prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, None, duty.clone());
+        tokio::select! {
+            compiled = compiling => {
+                compiled?;
+            }
+            () = refuse_saves(wishes) => {}
+        }
         let mut spec = launch.spec.clone();
         spec.duty = *duty.borrow_and_update();
         let mut collector = Collector::new(launch)?;
@@ -148,6 +154,14 @@ async fn attempt_once(
         }
     }
     Err(WorkerError::Nonsense { message: "the compiled module cannot be loaded".to_owned() })
+}
+
+/// Answers at once that there is nothing to save: who ends the task need not wait. Never ends.
+async fn refuse_saves(wishes: &mut mpsc::Receiver<SaveWish>) {
+    while let Some(wish) = wishes.recv().await {
+        let _ = wish.send(Err("the program is still being compiled".to_owned()));
+    }
+    std::future::pending().await
 }
 
 /// Follows a worker to its end; `None` when its compiled module was stale.
@@ -313,6 +327,7 @@ impl Collector {
             Outcome::Trapped(what) => format!("the program broke off: {what}"),
             Outcome::Limit(LimitKind::Units) => limit("work units"),
             Outcome::Limit(LimitKind::Stack) => limit("stack"),
+            Outcome::Limit(LimitKind::Memory) => "it used more memory than its limits allow".to_owned(),
             Outcome::Refused(why) => format!("the module cannot run: {why}"),
         };
         Ok(TaskEnd::Hopeless { problem, report: Some(report), logs: Some((stdout, stderr)) })
@@ -320,7 +335,7 @@ impl Collector {
 }
 
 fn storage(error: StoreError) -> WorkerError {
-    WorkerError::Nonsense { message: format!("{error} ({:?})", error.kind()) }
+    WorkerError::Storage { kind: error.kind(), message: error.to_string() }
 }
 
 impl TaskEnd {
@@ -330,5 +345,18 @@ impl TaskEnd {
             Self::Result { report, .. } => report.units,
             Self::Hopeless { report, .. } | Self::Unlucky { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_stored_is_no_fault_of_the_worker() {
+        let Err(problem) = BlobWriter::create(std::path::Path::new("/dev/null/no folder"), ByteCount(1)) else { panic!("it is no folder") };
+        let error = storage(problem);
+        assert_eq!(error.kind(), fog_types::ErrorKind::Storage);
+        assert!(!error.is_permanent() && error.to_string().contains("cannot be stored") && !error.to_string().contains("nonsense"), "{error}");
     }
 }

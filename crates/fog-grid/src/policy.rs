@@ -55,7 +55,8 @@ impl HostPolicy {
         }
         let files: u64 = offer.contents().map(|content| content.size).sum();
         let needs = files.saturating_add(offer.file.limits.disk.0);
-        if lends.free == 0 || offer.file.limits.memory.0 > lends.memory || needs > lends.disk {
+        // What a task writes lies in its worker's memory first.
+        if lends.free == 0 || offer.file.limits.footprint().0 > lends.memory || needs > lends.disk {
             return Err(Decline::Full);
         }
         Ok(())
@@ -67,8 +68,8 @@ mod tests {
     use super::*;
     use crate::content::{Content, ContentId, ContentKey};
     use crate::message::LeaseId;
-    use fog_types::BlobId;
     use fog_types::job::JobFile;
+    use fog_types::{BlobId, ByteCount};
 
     const ME: NodeId = NodeId([2; 32]);
 
@@ -123,6 +124,10 @@ mod tests {
         ] {
             assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends, 0), Err(why));
         }
+        let mut large = offer();
+        large.file.limits.memory = ByteCount::mib(2);
+        large.file.limits.disk = ByteCount(4 << 30);
+        assert_eq!(policy.consider(&large, &Relation::Lan, ME, &lends(), 0), Err(Decline::Full), "4 GiB of files are 4 GiB of memory");
         assert_eq!(policy.consider(&offer(), &Relation::Lan, NodeId([3; 32]), &lends(), 0), Err(Decline::Malformed));
         assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends(), 100), Err(Decline::Malformed));
     }

@@ -16,6 +16,7 @@ mod trace;
 pub use device::DeviceReadings;
 pub use energy::parse_number;
 pub use input::InputSource;
+pub use load::ram_total;
 pub use sensors::{SensorConfig, Sensors};
 pub use sleep::{BeforeSleep, watch_sleep};
 pub use trace::{TraceError, TraceLine, parse_trace};

@@ -1,7 +1,19 @@
+use std::sync::OnceLock;
+
 use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 /// Words in the labels of sensors that sit in or on the processor.
 const CPU_LABELS: [&str; 9] = ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
+
+/// Memory of this machine; `None` when the system does not tell. It does not change while a program runs.
+#[must_use]
+pub fn ram_total() -> Option<u64> {
+    static TOTAL: OnceLock<Option<u64>> = OnceLock::new();
+    *TOTAL.get_or_init(|| {
+        let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+        Some(System::new_with_specifics(kind).total_memory()).filter(|bytes| *bytes > 0)
+    })
+}
 
 /// What the system keeps of a program's name: Linux the first 15 bytes.
 fn kept_name(name: &str) -> &str {

@@ -72,7 +72,7 @@ impl Core {
     fn work_of(job: &JobFile, units: f64, input: u64, deadline: f64, group: u32) -> Work {
         Work {
             units,
-            memory: job.limits.memory.0,
+            memory: job.limits.footprint().0,
             disk: job.limits.disk.0,
             input: input as f64,
             present: Vec::new(),

@@ -116,9 +116,9 @@ impl Core {
         let Some(proof) = self.grid.proofs.get(&lease) else { return Ok(()) };
         let job = self.store.job(proof.task.job)?;
         let launch = self.launch_elsewhere(proof.task, &job)?;
-        let to = self.to_self.clone();
+        let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
-            let found = proving::replay(launch, segment, state.as_ref().map(BlobFile::path)).await;
+            let found = proving::replay(launch, segment, state.as_ref().map(BlobFile::path), duty).await;
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Proved(lease, found)))).await;
         });
         Ok(())

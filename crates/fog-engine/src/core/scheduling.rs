@@ -6,7 +6,7 @@ use fog_api::{ActiveTask, EventBody, Notice};
 use fog_grid::Standing;
 use fog_runtime::EngineKind;
 use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
-use fog_types::{JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
+use fog_types::{ByteCount, JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Active, Core};
@@ -36,13 +36,19 @@ impl Core {
             let Some(next) = self.store.next_task(now)? else { return Ok(()) };
             let job = self.store.job(next.job)?;
             let used: u64 = self.active.values().map(|active| active.memory).sum();
-            let wanted = job.file.limits.memory.0;
-            if used.saturating_add(wanted) > memory_budget && !self.active.is_empty() {
+            let wanted = job.file.limits.footprint().0;
+            let is_too_large = wanted > self.memory_ever();
+            if used.saturating_add(wanted) > memory_budget && !(is_too_large && self.active.is_empty()) {
+                // It comes back: with a task that ends here, or a program of the owner's.
                 return Ok(());
             }
             let Some(claim) = self.store.claim_task(ENGINE_NAME, now)? else { return Ok(()) };
-            if wanted > memory_budget {
-                let problem = format!("the job may use {}, this device lends {}", job.file.limits.memory, fog_types::ByteCount(memory_budget));
+            if is_too_large {
+                let problem = format!(
+                    "a task of this job may hold {} of memory, its files and checkpoints included; this device lends {} at most",
+                    ByteCount(wanted),
+                    ByteCount(self.memory_ever())
+                );
                 self.record_failure(claim, &FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None }, true)?;
                 continue;
             }
@@ -62,6 +68,12 @@ impl Core {
         let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
         let lent: u64 = self.active.values().map(|active| active.memory).sum();
         ((available.saturating_add(lent / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
+    }
+
+    /// What this device would lend if nothing else needed memory.
+    fn memory_ever(&self) -> u64 {
+        let share = self.settings.number("memory_share") / 100.0;
+        fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
     }
 
     pub(super) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
@@ -126,7 +138,7 @@ impl Core {
         let active = Active {
             claim,
             view,
-            memory: job.file.limits.memory.0,
+            memory: job.file.limits.footprint().0,
             pid: None,
             running_since: None,
             worked: Duration::ZERO,

@@ -65,7 +65,7 @@ fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
     assert!(bench.fog(&["settings", "set", "memory_share=5"]).unwrap().status.success());
     let module = bench.module("m.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
     let file = bench.scratch().join("job.toml");
-    let text = format!("name = \"m\"\nmodule = {:?}\n[limits]\nmemory = \"2MiB\"\ndisk = \"16GiB\"\n", module.to_string_lossy());
+    let text = format!("version = 1\nname = \"m\"\nmodule = {:?}\n[limits]\nmemory = \"2MiB\"\ndisk = \"16GiB\"\n", module.to_string_lossy());
     std::fs::write(&file, text).unwrap();
     bench.json(&["submit", &file.to_string_lossy()]).unwrap();
     let problem = wait_for("the job to fail", SOON, || {

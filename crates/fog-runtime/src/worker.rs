@@ -120,7 +120,7 @@ fn leave_with_parent(mut orders: impl Read, place: Place) {
 /// and as it is read; buffers that grew are up to twice as large as what is in them, untouched behind it.
 fn memory_of(spec: &TaskSpec, state_bytes: u64) -> u64 {
     let artifact = std::fs::metadata(&spec.artifact).map_or(0, |artifact| artifact.len());
-    [artifact, state_bytes.saturating_mul(2), spec.limits.disk.0.saturating_mul(2)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
+    [artifact, state_bytes.saturating_mul(2), spec.limits.disk.0].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
 }
 
 fn read_state(orders: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {

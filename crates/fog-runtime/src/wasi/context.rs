@@ -263,9 +263,6 @@ impl Context {
 
 impl ResourceLimiter for Context {
     fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
         if self.is_stopping {
             return Ok(true);
         }

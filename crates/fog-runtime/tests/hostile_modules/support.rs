@@ -170,8 +170,8 @@ impl Measured {
     }
 }
 
-/// Runs a task to its report, with a checkpoint again and again if asked for.
-pub(crate) async fn measure(spec: TaskSpec, save_every: Option<Duration>) -> Measured {
+/// Runs a task to its report, with this many whole checkpoints one after the other.
+pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
     let mut worker = Worker::spawn(&program("run"), spec, None).unwrap();
     let pid = worker.pid().unwrap();
     let (resident, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -188,16 +188,12 @@ pub(crate) async fn measure(spec: TaskSpec, save_every: Option<Duration>) -> Mea
         }
     });
     let (mut begun, mut used_before, mut files) = (Instant::now(), Duration::ZERO, 0);
-    let mut saves = tokio::time::interval(save_every.unwrap_or(Duration::from_secs(3600)));
-    saves.reset();
     let report = loop {
-        let event = tokio::select! {
-            event = worker.events.recv() => event.expect("a last event"),
-            _ = saves.tick() => {
-                worker.save(true);
-                continue;
-            }
-        };
+        let event = worker.events.recv().await.expect("a last event");
+        if saves > 0 && matches!(event, WorkerEvent::Message(FromWorker::Started | FromWorker::Saved(_))) {
+            saves -= 1;
+            worker.save(true);
+        }
         match event {
             WorkerEvent::Message(FromWorker::Started) => (begun, used_before) = (Instant::now(), processor_time(pid).unwrap_or_default()),
             WorkerEvent::Message(FromWorker::File { .. }) => files += 1,

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One deterministic step of metered Wasm. The same job costs the same units on every processor.
+/// Number of deterministic steps of metered Wasm. The same job costs the same units on every processor and engine.
 ///
-/// Today a unit is one wasmtime fuel step (most instructions cost 1; constants, `nop`, `drop` and
-/// block markers cost 0), counted by the engine named in the attempt's record.
+/// The module itself counts them: it is rewritten before it is compiled, and a versioned table says what each
+/// instruction costs (`fog-instrument`, `docs/checkpoint.md`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkUnits(pub u64);

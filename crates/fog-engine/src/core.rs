@@ -37,7 +37,7 @@ use fog_api::{ActiveTask, ApiError, Command, Event, Reply, Status};
 use fog_eligibility::{Eligibility, Filter, Readings};
 use fog_probes::SensorConfig;
 use fog_runtime::{Key, Walls};
-use fog_store::{Claim, Store};
+use fog_store::{Claim, OtherFiles, Rank, Store};
 use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -46,6 +46,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::awake::Awake;
 use crate::chat::{Chat, ChatNews, Luggage};
 use crate::checkpoints::{self, SaveWish};
+use crate::clock::Clock;
 use crate::grid::{Grid, NetNews};
 use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
@@ -54,13 +55,16 @@ use crate::policy::{Settings, policy_from};
 use crate::sensing::{self, SensorOrder};
 use crate::submit::Prepared;
 use crate::tasks::TaskNews;
-use crate::views::Clock;
 
 /// Sampling while there is something to run, and otherwise.
 const BUSY_PACE: Duration = Duration::from_secs(1);
 const QUIET_PACE: Duration = Duration::from_secs(10);
 /// Key of a pause by hand among the stored settings.
 const SNOOZE_KEY: &str = "_snoozed_until_ms";
+/// Key of both clocks, as the last run had them.
+const CLOCK_KEY: &str = "_clock";
+/// There while no new tasks are to be started, and contributing ends with those that run.
+const FINISHING_KEY: &str = "_finishing";
 
 pub(crate) enum Message {
     Call(Box<Command>, oneshot::Sender<Result<Reply, ApiError>>),
@@ -71,6 +75,8 @@ pub(crate) enum Message {
     Sleep(SyncSender<()>),
     /// Which walls stand around workers here; `None` when no worker answers.
     Walls(Option<Walls>),
+    /// Files beside the stored ones were looked through.
+    Measured(OtherFiles),
     /// From the network.
     Net(Box<NetNews>),
     /// From the thread that speaks in the mesh.
@@ -97,8 +103,13 @@ pub(crate) struct Core {
     active: BTreeMap<u64, Active>,
     duty: watch::Sender<Percent>,
     last_status: Status,
+    last_status_at: Option<Instant>,
+    /// Something changed since.
+    is_status_due: bool,
     span: Span,
     last_chores: Option<Instant>,
+    last_trim: Option<Instant>,
+    last_measured: Option<Instant>,
     told_sensors: (Duration, Vec<u32>),
     /// Workers that take a last checkpoint before they go.
     leaving: BTreeMap<TaskId, JoinHandle<()>>,
@@ -120,6 +131,8 @@ struct Active {
     claim: Claim,
     view: ActiveTask,
     memory: u64,
+    /// How much its job is wanted.
+    rank: Rank,
     pid: Option<u32>,
     running_since: Option<Instant>,
     worked: Duration,
@@ -147,18 +160,31 @@ impl Core {
         to_self: mpsc::Sender<Message>,
         events: broadcast::Sender<Event>,
     ) -> anyhow::Result<Self> {
+        let stored = store.settings()?;
+        let saved = stored.get(CLOCK_KEY).and_then(|state| serde_json::from_value(state.clone()).ok());
+        let shift = clock.resume(saved.as_ref());
         let now = clock.unix();
+        if shift != 0 {
+            tracing::warn!(millis = shift, "the calendar was set since the last run; what waits moves with it");
+            store.shift_times(shift)?;
+            leftovers::shift_times(store.folder(), shift);
+        }
         let recovered = store.recover(now)?;
-        store.sweep_blobs()?;
+        let lost = store.sweep_blobs()?;
+        if lost > 0 {
+            tracing::warn!(lost, "stored files that the database does not know were moved to the folder 'set-aside'");
+        }
         leftovers::sweep_arrivals(&checkpoints::folder(store.folder()));
+        leftovers::sweep_shipments(store.folder());
         if recovered > 0 {
             tracing::info!(recovered, "tasks of the last run go back to the queue");
         }
-        let stored = store.settings()?;
         let settings = Settings::new(&stored);
-        let snoozed_until = stored.get(SNOOZE_KEY).and_then(Value::as_i64).map(UnixMillis).filter(|until| *until > now);
+        let snoozed_until = stored.get(SNOOZE_KEY).and_then(Value::as_i64).map(|until| UnixMillis(until.saturating_add(shift)));
+        let snoozed_until = snoozed_until.filter(|until| *until > now);
         let sensors = sensing::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
-        let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), false);
+        let finishing = stored.contains_key(FINISHING_KEY) && settings.flag("contributing");
+        let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
         let (duty, _) = watch::channel(Percent::ZERO);
         // Without a key checkpoints would lie open; then there are none, and the log says so.
         let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had")).ok().flatten();
@@ -172,7 +198,7 @@ impl Core {
             revision: 0,
             settings,
             snoozed_until,
-            finishing: false,
+            finishing,
             filter: Filter::default(),
             rules: Eligibility::new(policy),
             sensors,
@@ -180,8 +206,12 @@ impl Core {
             active: BTreeMap::new(),
             duty,
             last_status: Status::default(),
+            last_status_at: None,
+            is_status_due: true,
             span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
             last_chores: None,
+            last_trim: None,
+            last_measured: None,
             told_sensors: (Duration::ZERO, Vec::new()),
             leaving: BTreeMap::new(),
             walls: None,
@@ -194,6 +224,11 @@ impl Core {
             is_stopping: false,
         };
         this.start_grid()?;
+        this.grid.traffic.move_by(shift, now);
+        if let Some(until) = this.snoozed_until.filter(|_| shift != 0) {
+            this.store.set_settings(&[(SNOOZE_KEY.to_owned(), Some(until.0.into()))])?;
+        }
+        this.remember_clock();
         this.look_at_chat()?;
         Ok(this)
     }
@@ -209,7 +244,7 @@ impl Core {
             tracing::warn!(%error, "nothing is saved when the system goes to sleep");
         }
         while !self.is_stopping {
-            let timeout = self.next_timeout();
+            let (timeout, status) = (self.next_timeout(), self.status_due_in());
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(message) => self.handle(message),
@@ -220,8 +255,11 @@ impl Core {
                     // What was waited for is seen by looking, not by the passing of time.
                     let _ = self.sensors.try_send(SensorOrder::Now);
                 }
+                // Told below.
+                () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
             self.after_change();
+            self.look_at_clock();
         }
         self.shutdown();
         for (_, leaving) in std::mem::take(&mut self.leaving) {
@@ -231,8 +269,10 @@ impl Core {
     }
 
     fn handle(&mut self, message: Message) {
+        self.look_at_clock();
         match message {
             Message::Walls(walls) => self.walls = walls,
+            Message::Measured(other) => self.measured(other),
             Message::Sleep(done) => self.save_all(done),
             Message::Input => self.rules.handle_input(self.clock.moment()),
             Message::Sample(raw) => {
@@ -268,6 +308,39 @@ impl Core {
         }
     }
 
+    /// When the calendar was set, everything that waits moves with it.
+    fn look_at_clock(&mut self) {
+        let shift = self.clock.look();
+        if shift == 0 {
+            return;
+        }
+        tracing::warn!(millis = shift, "the calendar was set; what waits moves with it");
+        if let Err(error) = self.store.shift_times(shift) {
+            tracing::error!(%error, "deadlines could not be moved with the calendar");
+        }
+        leftovers::shift_times(self.store.folder(), shift);
+        for hosted in self.grid.hosted.values_mut() {
+            hosted.deadline.0 = hosted.deadline.0.saturating_add(shift);
+        }
+        self.grid.traffic.move_by(shift, self.clock.unix());
+        for active in self.active.values_mut() {
+            active.rank.deadline.0 = active.rank.deadline.0.saturating_add(shift);
+        }
+        if let Some(until) = self.snoozed_until {
+            // Not being stored, it ends as it would have if the engine goes on running.
+            let _ = self.set_snooze(Some(UnixMillis(until.0.saturating_add(shift))));
+        }
+        self.remember_clock();
+    }
+
+    /// Notes both clocks for the next run.
+    fn remember_clock(&mut self) {
+        let state = serde_json::to_value(self.clock.state()).ok();
+        if let Err(error) = self.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
+            tracing::error!(%error, "the time cannot be noted");
+        }
+    }
+
     fn next_timeout(&self) -> Duration {
         let rules = self.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.clock.moment())));
         let quiet = if self.grid.is_busy() { BUSY_PACE } else { QUIET_PACE };
@@ -280,8 +353,7 @@ impl Core {
         let duty = self.rules.verdict().duty;
         self.duty.send_if_modified(|known| std::mem::replace(known, duty) != duty);
         if self.finishing && self.active.is_empty() {
-            self.finishing = false;
-            let _ = self.change_settings(&[("contributing".to_owned(), Some(false.into()))]);
+            let _ = self.set_contributing(false);
         }
         if let Err(error) = self.fill() {
             tracing::error!(%error, "no task could be started");
@@ -293,7 +365,8 @@ impl Core {
         self.say_hello();
         let is_working = self.active.values().any(|active| !active.view.frozen);
         self.awake.want(is_working && self.settings.flag("keep_awake") && self.rules.readings().charging != Some(false));
-        let has_work = !self.active.is_empty() || self.last_status.counts.queued + self.last_status.counts.running > 0;
+        let open = self.counts();
+        let has_work = !self.active.is_empty() || open.queued + open.running > 0;
         let pace = if self.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
         let pids: Vec<u32> = self.active.values().filter_map(|active| active.pid).collect();
         let order = (pace, pids);
@@ -301,7 +374,7 @@ impl Core {
         if order != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(order.0, order.1.clone())).is_ok() {
             self.told_sensors = order;
         }
-        self.announce_status();
+        self.status_changed();
     }
 
     /// Refuses new work, ends the workers, puts their tasks back, closes the books.
@@ -315,6 +388,7 @@ impl Core {
         if self.span.begun.elapsed() > Duration::from_secs(5) {
             self.close_span();
         }
+        self.remember_clock();
         tracing::info!("the engine has stopped; unfinished tasks wait for the next start");
     }
 }

@@ -3,9 +3,18 @@
 use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
 use fog_runtime::Walls;
+use fog_store::DiskUse;
+use fog_types::ByteCount;
 
 /// Checks the sensors from the newest readings, the folder and the examples.
-pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_examples: bool, rejected: u64, walls: Option<Walls>) -> Vec<Check> {
+pub(crate) fn checks(
+    readings: &Readings,
+    data_folder: &std::path::Path,
+    has_examples: bool,
+    rejected: u64,
+    walls: Option<Walls>,
+    disk: Option<(DiskUse, ByteCount)>,
+) -> Vec<Check> {
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
@@ -13,6 +22,21 @@ pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_exa
     match std::fs::create_dir_all(&probe).and_then(|()| tempfile::NamedTempFile::new_in(&probe)) {
         Ok(_) => add("data folder", CheckState::Good, data_folder.display().to_string()),
         Err(e) => add("data folder", CheckState::Bad, format!("{} cannot be written: {e}", data_folder.display())),
+    }
+    if let Some((found, cap)) = disk {
+        let of = ByteCount;
+        let detail = format!(
+            "{} of {cap}: {} stored files ({} of them needed), {} states, {} compiled programs, {} chat; beside that {} on its way, {} set aside",
+            of(found.counted()),
+            of(found.blobs),
+            of(found.pinned),
+            of(found.other.states),
+            of(found.other.compiled),
+            of(found.chat),
+            of(found.other.incoming),
+            of(found.other.aside),
+        );
+        add("storage", if found.needed() < cap.0 { CheckState::Good } else { CheckState::Bad }, detail);
     }
     let r = readings;
     let known = |value: Option<String>, missing: &str| value.unwrap_or_else(|| missing.to_owned());

@@ -7,6 +7,7 @@ pub(crate) mod link;
 mod net;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use fog_grid::{Capacity, Content, ContentId, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult};
@@ -38,8 +39,8 @@ pub(crate) enum NetNews {
     Returned(LeaseId, Result<Returned, NotReturned>),
     /// A state of a task elsewhere has arrived.
     State { task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String> },
-    /// A state that arrived was sealed for whoever goes on from it.
-    Kept { task: TaskId, node: NodeId, units: u64, row: Result<ContentRow, String> },
+    /// A state that arrived was sealed, for the disk and for whoever goes on from it.
+    Kept { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
     /// A segment of a claimed run was drawn.
     Drawn(LeaseId, Result<Segment, String>),
     /// The state it begins with has arrived.
@@ -136,6 +137,8 @@ pub(crate) struct Hosted {
     /// How often its end was said.
     pub(crate) said: u32,
     pub(crate) last_ship: Option<Instant>,
+    /// The state that was shipped last; its mark is shared with those who are being sent it.
+    pub(crate) shipped: Option<(BlobId, Arc<()>)>,
     pub(crate) is_sealing: bool,
 }
 
@@ -230,6 +233,13 @@ pub(crate) struct Traffic {
     pub(crate) counted: (u64, u64),
 }
 
+impl Traffic {
+    /// The calendar was set: the period takes as long as it would have, and does not begin in the future.
+    pub(crate) fn move_by(&mut self, shift: i64, now: UnixMillis) {
+        self.since_ms = self.since_ms.saturating_add(shift).min(now.0);
+    }
+}
+
 impl Grid {
     pub(crate) fn new(key: Option<&Key>) -> Self {
         let derive = |purpose| key.map(|key| blake3::derive_key(purpose, key.as_slice()));
@@ -311,7 +321,7 @@ impl Grid {
 /// The row under which others find content.
 pub(crate) fn content_of(row: &ContentRow) -> Option<Content> {
     let id: BlobId = row.id.parse().ok()?;
-    Some(Content { id: fog_grid::ContentId(id.0), blob: row.blob, size: row.size, key: fog_grid::ContentKey(row.key) })
+    Some(Content { id: fog_grid::ContentId(id.0), blob: row.open.unwrap_or(row.blob), size: row.size, key: fog_grid::ContentKey(row.key) })
 }
 
 pub(crate) fn lease_from(text: &str) -> Option<LeaseId> {

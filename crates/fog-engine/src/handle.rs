@@ -10,9 +10,9 @@ use fog_types::ErrorKind;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::chat::ChatSettings;
+use crate::clock::Clock;
 use crate::core::{Core, Message};
 use crate::grid::NetSettings;
-use crate::views::Clock;
 
 /// Commands that may wait for the loop; more wait at their sender.
 const COMMAND_QUEUE: usize = 64;

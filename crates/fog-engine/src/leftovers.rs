@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use fog_types::JobId;
+use fog_types::{JobId, UnixMillis};
 
 use crate::checkpoints::ARRIVED;
 
@@ -24,16 +24,39 @@ pub(crate) fn sweep_arrivals(folder: &Path) {
     entries(folder).filter(|(_, name)| name.starts_with(ARRIVED)).for_each(|(path, _)| remove(&path));
 }
 
+/// Removes states that a kill left unsealed on their way to another device.
+pub(crate) fn sweep_shipments(data_folder: &Path) {
+    entries(data_folder).filter(|(_, name)| name.starts_with("ship-")).for_each(|(path, _)| remove(&path));
+}
+
 /// Removes what nothing was added to for so long: transfers that broke off and that nobody took up again.
-pub(crate) fn sweep_old(folder: &Path, age: Duration) {
-    let is_old = |path: &Path| path.metadata().and_then(|about| about.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age));
+pub(crate) fn sweep_old(folder: &Path, now: UnixMillis, age: Duration) {
+    let now = UNIX_EPOCH + Duration::from_millis(now.0.max(0).unsigned_abs());
+    let is_old = |path: &Path| path.metadata().and_then(|about| about.modified()).is_ok_and(|at| now.duration_since(at).is_ok_and(|since| since > age));
     entries(folder).filter(|(path, _)| is_old(path)).for_each(|(path, _)| remove(&path));
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+/// The calendar was set: files whose age counts are as old as before.
+pub(crate) fn shift_times(data_folder: &Path, shift_ms: i64) {
+    let by = Duration::from_millis(shift_ms.unsigned_abs());
+    for (path, _) in ["partial", "set-aside"].iter().flat_map(|name| entries(&data_folder.join(name))) {
+        let moved = path.metadata().and_then(|about| about.modified()).ok().and_then(|at| if shift_ms > 0 { at.checked_add(by) } else { at.checked_sub(by) });
+        let set = moved.map_or(Ok(()), |at| std::fs::File::open(&path)?.set_modified(at));
+        if let Err(error) = set {
+            tracing::debug!(%error, path = %path.display(), "its age cannot be moved with the calendar");
+        }
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, String)> + use<> {
     // A folder that is not there has nothing to remove.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)))
+}
+
+/// Notes that a file was used now; one that is not there needs no note.
+pub(crate) fn touch(path: &Path) {
+    let _ = std::fs::File::open(path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
 }
 
 pub(crate) fn remove(path: &Path) {
@@ -71,7 +94,9 @@ mod tests {
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
             file.set_modified(std::time::SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
         }
-        sweep_old(folder.path(), Duration::from_secs(7 * 86_400));
+        let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = UnixMillis(since.as_millis() as i64);
+        sweep_old(folder.path(), now, Duration::from_secs(7 * 86_400));
         assert_eq!(entries(folder.path()).map(|(_, name)| name).collect::<Vec<_>>(), ["young"]);
     }
 }

@@ -8,6 +8,7 @@ mod assemble;
 mod awake;
 mod chat;
 mod checkpoints;
+mod clock;
 mod core;
 mod doctor;
 mod estimate;
@@ -33,13 +34,14 @@ pub use fog_store::StoreError;
 
 pub use chat::ChatSettings;
 pub use checkpoints::artifact_path;
+pub use clock::Clock;
 pub use examples::{examples_folder, list_examples};
 pub use grid::NetSettings;
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use keychain::checkpoint_key;
 pub use policy::policy_from;
 pub use submit::submission;
-pub use views::{Clock, verdict_view};
+pub use views::verdict_view;
 
 /// What the attempts of this build are recorded under.
 pub const ENGINE_NAME: &str = concat!("wasmtime-48, fog ", env!("CARGO_PKG_VERSION"));

@@ -1,77 +1,12 @@
 //! Domain values in the words of the contract.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
 use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, ReasonView, ResumeView, ValueView, VerdictView};
-use fog_eligibility::{Effect, Moment, Reason, Resume, ThermalPressure, Value, Verdict};
+use fog_eligibility::{Effect, Reason, Resume, ThermalPressure, Value, Verdict};
 use fog_store::{JobRow, Sample};
+use fog_types::JobState;
 use fog_types::job::Assemble;
-use fog_types::{JobState, UnixMillis};
 
-/// Ties the monotonic clock of the rules to the calendar.
-#[derive(Debug, Clone)]
-pub struct Clock {
-    start: Instant,
-    /// Moments begin above zero, so that one before the start can be named.
-    offset_millis: u64,
-    /// What a moment must be added to. Kept, because the two clocks are never read at once: the same
-    /// moment would be another time of day at every look, and every look a change.
-    anchor: Arc<AtomicI64>,
-}
-
-/// The calendar was set when it is further than this from where it should be.
-const SET_MILLIS: i64 = 1_000;
-
-impl Clock {
-    /// A clock that begins now.
-    #[must_use]
-    #[expect(clippy::new_without_default, reason = "a default that differs on every call surprises")]
-    pub fn new() -> Self {
-        let clock = Self { start: Instant::now(), offset_millis: 86_400_000, anchor: Arc::default() };
-        clock.anchor.store(clock.distance(), Ordering::Relaxed);
-        clock
-    }
-
-    /// Now, for the rules.
-    #[must_use]
-    pub fn moment(&self) -> Moment {
-        Moment(self.offset_millis + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// Now, for people.
-    #[must_use]
-    pub fn unix(&self) -> UnixMillis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    /// A moment as a time of day.
-    #[must_use]
-    pub fn to_unix(&self, moment: Moment) -> UnixMillis {
-        UnixMillis(self.anchor().saturating_add(i64::try_from(moment.0).unwrap_or(i64::MAX)))
-    }
-
-    /// A time of day as a moment.
-    #[must_use]
-    pub fn to_moment(&self, unix: UnixMillis) -> Moment {
-        Moment(u64::try_from(unix.0.saturating_sub(self.anchor())).unwrap_or(0))
-    }
-
-    fn distance(&self) -> i64 {
-        self.unix().0 - i64::try_from(self.moment().0).unwrap_or(i64::MAX)
-    }
-
-    fn anchor(&self) -> i64 {
-        let (kept, now) = (self.anchor.load(Ordering::Relaxed), self.distance());
-        if (now - kept).abs() <= SET_MILLIS {
-            return kept;
-        }
-        self.anchor.store(now, Ordering::Relaxed);
-        now
-    }
-}
+use crate::clock::Clock;
 
 /// A verdict in the contract's words.
 #[must_use]
@@ -172,21 +107,5 @@ pub(crate) fn history_point(sample: Sample) -> HistoryPoint {
         battery: sample.battery,
         other_cpu: sample.other_cpu,
         reason: sample.reason,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_stays_the_same_time_of_day() {
-        let clock = Clock::new();
-        let moment = clock.moment();
-        let first = clock.to_unix(moment);
-        for _ in 0..20 {
-            std::thread::sleep(std::time::Duration::from_micros(1_300));
-            assert_eq!((clock.to_unix(moment), clock.to_moment(first)), (first, moment));
-        }
     }
 }

@@ -1,11 +1,12 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fog_types::{BlobId, ByteCount, UnixMillis};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, disk};
 
 /// How much may wait for the disk while more arrives.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -184,30 +185,71 @@ impl BlobWriter {
     }
 }
 
+/// Whether the file that a row is about to name is stored.
+pub(crate) fn check_stored(db: &Connection, id: BlobId) -> Result<(), StoreError> {
+    let is_stored = db.prepare_cached("SELECT 1 FROM blobs WHERE id = ?1")?.exists([id.to_string()])?;
+    if is_stored { Ok(()) } else { Err(StoreError::NoBlob(id)) }
+}
+
 impl Store {
-    /// Names a blob; from then on it can be found. Makes room by forgetting unused blobs, the
-    /// longest unused first, so that the total stays within `cap`.
+    /// Names a blob; from then on it can be found. As [`Store::add_blobs`] with one file.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when everything stored is needed.
+    /// As there.
     pub fn add_blob(&mut self, blob: BlobFile, cap: ByteCount, now: UnixMillis) -> Result<BlobId, StoreError> {
-        let BlobFile { file, id, size } = blob;
-        if self.touch_blob(id, now)? && self.blob_path(id).exists() {
-            return Ok(id);
-        }
-        self.make_room(size, cap)?;
-        let path = self.blob_path(id);
-        let at = |source| StoreError::File { path: path.clone(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(at)?;
-        }
-        file.persist(&path).map_err(|e| at(e.error))?;
-        sync_folder(&path).map_err(at)?;
-        self.db.execute(
-            "INSERT INTO blobs (id, size, used_ms) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
-            params![id.to_string(), size.cast_signed(), now.0],
-        )?;
+        let id = blob.id();
+        self.add_blobs(vec![blob], &[], cap, now)?;
         Ok(id)
+    }
+
+    /// Names blobs that belong together; from then on they can be found. Makes room for all of them at once by
+    /// forgetting what no job needs, the longest unused first, so that the total stays within `cap`. None of them, and
+    /// none of `needed`, gives way for the others. Returns their ids in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
+    pub fn add_blobs(&mut self, files: Vec<BlobFile>, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
+        let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
+        let keep: BTreeSet<BlobId> = ids.iter().chain(needed).copied().collect();
+        let mut new = BTreeMap::new();
+        for file in files {
+            let is_here = self.touch_blob(file.id, now)? && self.blob_path(file.id).exists();
+            if !is_here {
+                new.entry(file.id).or_insert(file);
+            }
+        }
+        for id in needed {
+            self.touch_blob(*id, now)?;
+        }
+        let wanted = new.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        self.make_room_beside(wanted, cap, &keep, now)?;
+        let mut folders = BTreeSet::new();
+        let mut rows = Vec::new();
+        for (id, BlobFile { file, size, .. }) in new {
+            let path = self.blob_path(id);
+            let at = |source| StoreError::File { path: path.clone(), source };
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(at)?;
+                folders.insert(folder.to_owned());
+            }
+            file.persist(&path).map_err(|e| at(e.error))?;
+            rows.push((id, size));
+        }
+        for folder in folders {
+            sync_folder(&folder).map_err(|source| StoreError::File { path: folder.clone(), source })?;
+        }
+        // A crash before this leaves files without rows, which the next start sets aside.
+        let transaction = self.db.transaction()?;
+        for (id, size) in rows {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
+                     ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
+                )?
+                .execute(params![id.to_string(), size.cast_signed(), now.0])?;
+        }
+        transaction.commit()?;
+        Ok(ids)
     }
 
     /// Where the bytes of a stored blob are.
@@ -234,62 +276,118 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Bytes in all blobs.
+    /// Bytes in all blobs, and in those that a job needs.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn blob_bytes(&self) -> Result<ByteCount, StoreError> {
-        Ok(ByteCount(self.db.query_row("SELECT coalesce(sum(size), 0) FROM blobs", [], |row| row.get(0))?))
+    pub fn blob_bytes(&self) -> Result<(ByteCount, ByteCount), StoreError> {
+        let mut query = self.db.prepare_cached("SELECT bytes, pinned FROM blob_sums WHERE one = 1")?;
+        Ok(query.query_row([], |row| Ok((ByteCount(row.get(0)?), ByteCount(row.get(1)?))))?)
     }
 
-    /// Forgets unused blobs until `extra` more bytes fit below `cap`.
+    /// Forgets what no job needs until `extra` more bytes fit below `cap`.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when they do not.
-    pub fn make_room(&mut self, extra: u64, cap: ByteCount) -> Result<(), StoreError> {
-        let mut total = self.blob_bytes()?.0;
-        while total.saturating_add(extra) > cap.0 {
-            let oldest: Option<(String, u64)> = self
-                .db
-                .prepare_cached("SELECT id, size FROM blobs WHERE NOT EXISTS (SELECT 1 FROM job_blobs WHERE blob = blobs.id) ORDER BY used_ms LIMIT 1")?
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((id, size)) = oldest else {
-                return Err(StoreError::Full { wanted: ByteCount(extra), cap });
-            };
-            // The row goes first: a blob without a row is found and removed by the sweep at start.
-            self.db.execute("DELETE FROM blobs WHERE id = ?1", [&id])?;
-            if let Ok(id) = id.parse() {
-                let _ = std::fs::remove_file(self.blob_path(id));
+    /// [`StoreError::Full`] when they would not: nothing is forgotten then.
+    pub fn make_room(&mut self, extra: u64, cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
+        self.make_room_beside(extra, cap, &BTreeSet::new(), now)
+    }
+
+    fn make_room_beside(&mut self, extra: u64, cap: ByteCount, keep: &BTreeSet<BlobId>, now: UnixMillis) -> Result<(), StoreError> {
+        let total = self.disk_use()?.counted();
+        let need = total.saturating_add(extra).saturating_sub(cap.0);
+        if need == 0 {
+            return Ok(());
+        }
+        // The longest unused of both kinds first.
+        let mut compiled = disk::compiled_files(&self.folder).into_iter().filter(|file| file.is_unused_at(now)).peekable();
+        let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
+        {
+            let mut query = self.db.prepare_cached("SELECT id, size, used_ms FROM blobs WHERE pins = 0 ORDER BY used_ms")?;
+            let mut rows = query.query([])?;
+            while gone < need {
+                let blob: Option<(String, u64, i64)> = match rows.next()? {
+                    Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
+                    None => None,
+                };
+                let before = blob.as_ref().map_or(i64::MAX, |(_, _, used)| *used);
+                while let Some(file) = compiled.next_if(|file| gone < need && file.used_ms <= before) {
+                    gone = gone.saturating_add(file.size);
+                    files.push(file);
+                }
+                let Some((id, size, _)) = blob else { break };
+                if gone < need && !id.parse().is_ok_and(|id| keep.contains(&id)) {
+                    gone = gone.saturating_add(size);
+                    blobs.push(id);
+                }
             }
-            total -= size.min(total);
+        }
+        if gone < need {
+            return Err(StoreError::Full { wanted: ByteCount(extra), cap });
+        }
+        let transaction = self.db.transaction()?;
+        for id in &blobs {
+            transaction.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([id])?;
+        }
+        // The rows go first: a file without one is set aside at the next start.
+        transaction.commit()?;
+        for id in blobs.iter().filter_map(|id| id.parse().ok()) {
+            let _ = std::fs::remove_file(self.blob_path(id));
+        }
+        for file in files {
+            // One that a worker has open stays on some systems, and counts again at the next look.
+            if std::fs::remove_file(&file.path).is_ok() {
+                self.other.compiled = self.other.compiled.saturating_sub(file.size);
+            }
         }
         Ok(())
     }
 
-    /// Removes what a crash may have left: half-copied and half-compiled files, blobs without a row.
+    /// Deletes a blob that no job needs.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn forget_blob(&mut self, id: BlobId) -> Result<(), StoreError> {
+        if self.db.prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?.execute([id.to_string()])? > 0 {
+            let _ = std::fs::remove_file(self.blob_path(id));
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash may have left: half-copied and half-compiled files. Blobs without a row are moved to
+    /// `set-aside`, as it may be the row that is lost. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn sweep_blobs(&mut self) -> Result<(), StoreError> {
-        let _ = std::fs::remove_dir_all(self.folder.join("incoming"));
+    pub fn sweep_blobs(&mut self) -> Result<usize, StoreError> {
+        for half in std::fs::read_dir(self.folder.join("incoming")).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_file(half.path());
+        }
         let compiled = std::fs::read_dir(self.folder.join("compiled")).into_iter().flatten().flatten();
         for half in compiled.filter(|entry| entry.path().extension().is_some_and(|e| e == "partial")) {
             let _ = std::fs::remove_file(half.path());
         }
+        let aside = disk::aside(&self.folder);
+        let mut moved = 0;
         let folders = std::fs::read_dir(self.folder.join("blobs")).into_iter().flatten().flatten();
         for entry in folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
             let name = entry.file_name();
-            let known = name.to_str().map(|id| self.db.query_row("SELECT 1 FROM blobs WHERE id = ?1", [id], |_| Ok(())).optional());
-            if matches!(known, None | Some(Ok(None))) {
-                let _ = std::fs::remove_file(entry.path());
+            let is_known = match name.to_str() {
+                Some(id) => self.db.prepare_cached("SELECT 1 FROM blobs WHERE id = ?1")?.exists([id])?,
+                None => false,
+            };
+            if !is_known && std::fs::create_dir_all(&aside).and_then(|()| std::fs::rename(entry.path(), aside.join(&name))).is_ok() {
+                // They are kept from now on, however old they are.
+                let _ = File::open(aside.join(&name)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+                moved += 1;
             }
         }
-        Ok(())
+        Ok(moved)
     }
 
-    fn touch_blob(&self, id: BlobId, now: UnixMillis) -> Result<bool, StoreError> {
-        Ok(self.db.execute("UPDATE blobs SET used_ms = ?2 WHERE id = ?1", params![id.to_string(), now.0])? == 1)
+    fn touch_blob(&mut self, id: BlobId, now: UnixMillis) -> Result<bool, StoreError> {
+        // When it was used last is not worth waiting for the disk.
+        self.relaxed(|db| Ok(db.prepare_cached("UPDATE blobs SET used_ms = ?2 WHERE id = ?1")?.execute(params![id.to_string(), now.0])? == 1))
     }
 
     fn blob_path(&self, id: BlobId) -> PathBuf {
@@ -298,13 +396,13 @@ impl Store {
     }
 }
 
-/// Makes the new name itself durable.
+/// Makes new names in a folder durable.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
+fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }

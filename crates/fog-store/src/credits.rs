@@ -1,8 +1,9 @@
 //! What work between devices is worth: put aside before it begins, settled by its receipt.
 
 use fog_types::{JobId, NodeId, UnixMillis};
-use rusqlite::params;
+use rusqlite::{Row, params};
 
+use crate::tasks::to_sql;
 use crate::{Store, StoreError};
 
 /// Sums in thousandths of a credit; a credit is a thousand million work units at the usual price.
@@ -21,10 +22,11 @@ pub struct CreditRow {
 impl Store {
     /// Puts credits aside for a task that is about to be lent.
     pub fn reserve_credit(&mut self, lease: &str, node: NodeId, job: JobId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached("INSERT OR IGNORE INTO credits (lease, node, job_id, is_earned, reserved, at_ms) VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
-            .execute(params![lease, node.to_string(), job.0, milli.cast_signed(), now.0])?;
-        Ok(())
+        self.relaxed(|db| {
+            db.prepare_cached("INSERT OR IGNORE INTO credits (lease, node, job_id, is_earned, reserved, at_ms) VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
+                .execute(params![lease, node.to_string(), job.0, to_sql(milli), now.0])?;
+            Ok(())
+        })
     }
 
     /// The result of a lease was accepted: what its receipt says is spent, whatever was put aside.
@@ -32,15 +34,17 @@ impl Store {
         self.db.execute(
             "INSERT INTO credits (lease, node, job_id, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, ?3, 0, 0, ?4, ?5)
              ON CONFLICT (lease) DO UPDATE SET reserved = 0, settled = coalesce(settled, excluded.settled), at_ms = excluded.at_ms",
-            params![lease, node.to_string(), job.0, milli.cast_signed(), now.0],
+            params![lease, node.to_string(), job.0, to_sql(milli), now.0],
         )?;
         Ok(())
     }
 
     /// Nothing comes of a lease: what was put aside is free again.
     pub fn release_credit(&mut self, lease: &str) -> Result<(), StoreError> {
-        self.db.prepare_cached("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL")?.execute([lease])?;
-        Ok(())
+        self.relaxed(|db| {
+            db.prepare_cached("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL")?.execute([lease])?;
+            Ok(())
+        })
     }
 
     /// Frees what was put aside for leases that nobody knows any more, as after a crash.
@@ -53,48 +57,40 @@ impl Store {
     pub fn earn_credit(&mut self, lease: &str, node: NodeId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT OR IGNORE INTO credits (lease, node, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, 1, 0, ?3, ?4)",
-            params![lease, node.to_string(), milli.cast_signed(), now.0],
+            params![lease, node.to_string(), to_sql(milli), now.0],
         )?;
         Ok(())
     }
 
     /// The sums, of everybody.
     pub fn credits(&self) -> Result<CreditRow, StoreError> {
-        Ok(self.credits_where("?1 IS NULL", None)?.into_iter().fold(CreditRow::default(), |sum, (_, row)| CreditRow {
-            earned: sum.earned + row.earned,
-            spent: sum.spent + row.spent,
-            reserved: sum.reserved + row.reserved,
-        }))
+        let mut query = self.db.prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node = ''")?;
+        Ok(query.query_row([], read)?.1)
     }
 
     /// The sums with each device.
     pub fn credits_by_node(&self) -> Result<Vec<(NodeId, CreditRow)>, StoreError> {
-        self.credits_where("?1 IS NULL", None)
+        let mut query = self.db.prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node <> '' ORDER BY node")?;
+        let rows = query.query_map([], read)?;
+        rows.map(|row| {
+            let (node, row) = row?;
+            Ok((node.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))?, row))
+        })
+        .collect()
     }
 
     /// What a job has cost, and what is put aside for it.
     pub fn credits_of(&self, job: JobId) -> Result<CreditRow, StoreError> {
-        Ok(self.credits_where("job_id = ?1", Some(job))?.into_iter().fold(CreditRow::default(), |sum, (_, row)| CreditRow {
-            earned: 0,
-            spent: sum.spent + row.spent,
-            reserved: sum.reserved + row.reserved,
-        }))
+        let mut query = self.db.prepare_cached("SELECT total(settled), total(reserved) FROM credits WHERE job_id = ?1 AND is_earned = 0")?;
+        let (spent, reserved): (f64, f64) = query.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(CreditRow { earned: 0, spent: spent as u64, reserved: reserved as u64 })
     }
+}
 
-    fn credits_where(&self, condition: &str, job: Option<JobId>) -> Result<Vec<(NodeId, CreditRow)>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!(
-            "SELECT node, total(CASE is_earned WHEN 1 THEN settled END), total(CASE is_earned WHEN 0 THEN settled END), total(reserved)
-             FROM credits WHERE {condition} GROUP BY node ORDER BY node"
-        ))?;
-        let rows = query
-            .query_map([job.map(|job| job.0)], |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?, row.get::<_, f64>(2)?, row.get::<_, f64>(3)?)))?;
-        rows.map(|row| {
-            let (node, earned, spent, reserved) = row?;
-            let node = node.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))?;
-            Ok((node, CreditRow { earned: earned as u64, spent: spent as u64, reserved: reserved as u64 }))
-        })
-        .collect()
-    }
+fn read(row: &Row<'_>) -> rusqlite::Result<(String, CreditRow)> {
+    // Sums below zero would be a bug of the triggers; they say nothing then.
+    let sum = |index| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0));
+    Ok((row.get(0)?, CreditRow { earned: sum(1)?, spent: sum(2)?, reserved: sum(3)? }))
 }
 
 #[cfg(test)]

@@ -20,6 +20,25 @@ pub enum StoreError {
         /// Newest version this build reads.
         supported: u32,
     },
+    /// The database is missing or empty, but stored files lie beside it.
+    #[error(
+        "the database {database} is {problem}, but stored files lie beside it in {blobs}; nothing was changed. Put the database back from a \
+         copy, or move that folder elsewhere to begin anew"
+    )]
+    EmptyDatabase {
+        /// The database file.
+        database: PathBuf,
+        /// The folder with the files.
+        blobs: PathBuf,
+        /// `missing` or `empty`.
+        problem: &'static str,
+    },
+    /// The database file belongs to another program.
+    #[error("{database} is no database of Fog Compute; nothing was changed. Put the right one back, or choose another --data-dir")]
+    ForeignDatabase {
+        /// The database file.
+        database: PathBuf,
+    },
     /// No such job, or no such task in it.
     #[error("there is no job {0}")]
     NoJob(JobId),
@@ -54,7 +73,8 @@ impl HasKind for StoreError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::Conflict,
-            Self::TooNew { .. } => ErrorKind::Incompatible,
+            Self::TooNew { .. } | Self::ForeignDatabase { .. } => ErrorKind::Incompatible,
+            Self::EmptyDatabase { .. } => ErrorKind::Storage,
             Self::NoJob(_) | Self::NoBlob(_) => ErrorKind::NotFound,
             Self::Full { .. } => ErrorKind::LimitReached,
             Self::File { .. } | Self::Sqlite(_) => ErrorKind::Storage,

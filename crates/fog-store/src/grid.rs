@@ -4,6 +4,7 @@ use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
 use rusqlite::{OptionalExtension, params};
 
 use crate::jobs::from_json;
+use crate::tasks::begin_attempt;
 use crate::{Claim, Store, StoreError};
 
 /// A network this device joined.
@@ -71,12 +72,14 @@ pub struct ContentRow {
     pub id: String,
     /// The file.
     pub blob: BlobId,
-    /// Its bytes.
+    /// Number of its open bytes.
     pub size: u64,
-    /// What it is sealed with.
+    /// What it is sealed with. Not stored with a file that is sealed itself.
     pub key: [u8; 32],
     /// The hashes of its sealed pieces.
     pub manifest: Vec<u8>,
+    /// Id of the open bytes, when the stored file is the sealed pieces.
+    pub open: Option<BlobId>,
 }
 
 fn node_from(text: &str) -> Result<NodeId, StoreError> {
@@ -132,46 +135,42 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a task to another device: the attempt begins.
+    /// Gives a task to another device: the attempt begins. Not synced by itself, as a device may decline often: after
+    /// a power cut within the same minute the lease may be unknown, which its holder is told.
     pub fn begin_lease(&mut self, task: TaskId, lease: &str, node: NodeId, offer: &str, now: UnixMillis) -> Result<Claim, StoreError> {
-        let transaction = self.db.transaction()?;
         let (job, index) = (task.job.0, task.index);
-        transaction.execute(
-            "UPDATE tasks SET started_ms = CASE state WHEN 'running' THEN started_ms ELSE ?3 END, state = 'running' WHERE job_id = ?1 AND idx = ?2 AND state IN ('queued', 'running')",
-            params![job, index, now.0],
-        )?;
-        transaction.execute("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'", [job])?;
-        transaction.execute("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)", params![job, index, now.0, node.to_string()])?;
-        let attempt = transaction.last_insert_rowid().unsigned_abs();
-        transaction.execute(
-            "INSERT INTO leases (lease, job_id, idx, node, attempt, offer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![lease, job, index, node.to_string(), attempt, offer],
-        )?;
-        transaction.commit()?;
-        Ok(Claim { task, attempt })
+        self.relaxed(|db| {
+            db.prepare_cached(
+                "UPDATE tasks SET started_ms = CASE state WHEN 'running' THEN started_ms ELSE ?3 END, state = 'running' WHERE job_id = ?1 AND idx = ?2 AND state IN ('queued', 'running')",
+            )?
+            .execute(params![job, index, now.0])?;
+            db.prepare_cached("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'")?.execute([job])?;
+            let attempt = begin_attempt(db, task, &node.to_string(), now)?;
+            db.prepare_cached("INSERT INTO leases (lease, job_id, idx, node, attempt, offer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![lease, job, index, node.to_string(), attempt, offer])?;
+            Ok(Claim { task, attempt })
+        })
     }
 
-    /// A lease is over; its task goes back to the queue when no other device has it.
+    /// A lease is over; its task goes back to the queue when no other device has it. Not synced by itself.
     pub fn end_lease(&mut self, lease: &str, why: &str, now: UnixMillis) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
-        let found: Option<(u64, u32, u64)> = transaction
-            .query_row("SELECT job_id, idx, attempt FROM leases WHERE lease = ?1", [lease], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        if let Some((job, index, attempt)) = found {
-            transaction.execute(
-                "UPDATE attempts SET outcome = 'interrupted', detail = ?2, ended_ms = ?3 WHERE id = ?1 AND outcome = 'running'",
-                params![attempt, why, now.0],
-            )?;
-            transaction.execute("DELETE FROM leases WHERE lease = ?1", [lease])?;
-            transaction.execute("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL", [lease])?;
-            transaction.execute(
+        self.relaxed(|db| {
+            let found: Option<(u64, u32, u64)> = db
+                .prepare_cached("SELECT job_id, idx, attempt FROM leases WHERE lease = ?1")?
+                .query_row([lease], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let Some((job, index, attempt)) = found else { return Ok(()) };
+            db.prepare_cached("UPDATE attempts SET outcome = 'interrupted', detail = ?2, ended_ms = ?3 WHERE id = ?1 AND outcome = 'running'")?
+                .execute(params![attempt, why, now.0])?;
+            db.prepare_cached("DELETE FROM leases WHERE lease = ?1")?.execute([lease])?;
+            db.prepare_cached("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL")?.execute([lease])?;
+            db.prepare_cached(
                 "UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'
                  AND NOT EXISTS (SELECT 1 FROM leases WHERE job_id = ?1 AND idx = ?2)",
-                params![job, index],
-            )?;
-        }
-        transaction.commit()?;
-        Ok(())
+            )?
+            .execute(params![job, index])?;
+            Ok(())
+        })
     }
 
     /// Forgets every lease of a task; their attempts are closed, and a task without a result waits again.
@@ -189,13 +188,20 @@ impl Store {
         transaction.execute("DELETE FROM leases WHERE job_id = ?1 AND idx = ?2", params![task.job.0, task.index])?;
         transaction
             .execute("UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'", params![task.job.0, task.index])?;
-        transaction.execute(
-            "DELETE FROM kept WHERE job_id = ?1 AND idx = ?2
-             AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = ?1 AND tasks.idx = ?2 AND state = 'queued')",
-            params![task.job.0, task.index],
-        )?;
+        let kept: Option<String> = transaction
+            .query_row(
+                "DELETE FROM kept WHERE job_id = ?1 AND idx = ?2
+                 AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = ?1 AND tasks.idx = ?2 AND state = 'queued') RETURNING blob",
+                params![task.job.0, task.index],
+                |row| row.get(0),
+            )
+            .optional()?;
+        if let Some(blob) = &kept {
+            transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, blob])?;
+        }
         transaction.commit()?;
-        Ok(())
+        // Nobody goes on from the state of a task that is over.
+        kept.map_or(Ok(()), |blob| self.forget_blob(blob_from(&blob)?))
     }
 
     /// One lease.
@@ -232,7 +238,8 @@ impl Store {
     /// Finished tasks whose result several devices came to, the newest first.
     pub fn known_answers(&self, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
         let mut query = self.db.prepare_cached(
-            "SELECT job_id, idx, result_hash FROM tasks WHERE state = 'finished' AND agreed >= 2 AND result_hash IS NOT NULL ORDER BY finished_ms DESC LIMIT ?1",
+            "SELECT job_id, idx, result_hash FROM tasks WHERE state = 'finished' AND agreed >= 2 AND result_hash IS NOT NULL
+             AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id) ORDER BY finished_ms DESC LIMIT ?1",
         )?;
         let rows = query.query_map([limit], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -275,7 +282,7 @@ impl Store {
         if before.as_ref().is_some_and(|(known, _)| *known >= units) {
             return Ok(());
         }
-        if let Some((_, old)) = before {
+        if let Some((_, old)) = &before {
             // Nothing else of a job is a state.
             transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, old])?;
         }
@@ -283,9 +290,10 @@ impl Store {
             "INSERT OR REPLACE INTO kept (job_id, idx, units, node, blob) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![task.job.0, task.index, units.cast_signed(), node.to_string(), blob.to_string()],
         )?;
+        crate::blobs::check_stored(&transaction, blob)?;
         transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![task.job.0, blob.to_string()])?;
         transaction.commit()?;
-        Ok(())
+        before.map_or(Ok(()), |(_, old)| self.forget_blob(blob_from(&old)?))
     }
 
     /// The states that are kept.
@@ -329,23 +337,60 @@ impl Store {
         Ok(())
     }
 
-    /// The requester accepted.
+    /// The requester accepted: its files may go when room is needed, its states go now.
     pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
-        self.db.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
-        Ok(())
+        let transaction = self.db.transaction()?;
+        transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
+        transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        transaction.commit()?;
+        self.forget_shipped(job, 0)
     }
 
-    /// Nobody wants to hear about it any more; the job stays in the list.
+    /// Nobody wants to hear about it any more; the job stays in the list, its files may go when room is needed.
     pub fn end_hosted(&mut self, job: JobId) -> Result<(), StoreError> {
-        self.db.execute("DELETE FROM hosted WHERE job_id = ?1", [job.0])?;
+        let transaction = self.db.transaction()?;
+        transaction.execute("DELETE FROM hosted WHERE job_id = ?1", [job.0])?;
+        transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        transaction.commit()?;
+        self.forget_shipped(job, 0)
+    }
+
+    /// Remembers a state of a hosted task that its requester is told of, and deletes all but the newest `keep`.
+    pub fn ship_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
+        self.db.execute("INSERT INTO shipped (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
+        self.forget_shipped(job, keep)
+    }
+
+    /// Deletes the shipped states of a job but for the newest `keep`.
+    fn forget_shipped(&mut self, job: JobId, keep: u32) -> Result<(), StoreError> {
+        let old: Vec<String> = {
+            let mut query = self.db.prepare_cached(
+                "DELETE FROM shipped WHERE job_id = ?1 AND id NOT IN (SELECT id FROM shipped WHERE job_id = ?1 ORDER BY id DESC LIMIT ?2) RETURNING blob",
+            )?;
+            query.query_map(params![job.0, keep], |row| row.get(0))?.collect::<Result<_, _>>()?
+        };
+        for blob in old {
+            let is_again: bool = self.db.prepare_cached("SELECT 1 FROM shipped WHERE job_id = ?1 AND blob = ?2")?.exists(params![job.0, blob])?;
+            if !is_again {
+                self.forget_blob(blob_from(&blob)?)?;
+            }
+        }
         Ok(())
     }
 
     /// Lets others fetch a stored file.
     pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
         self.db.execute(
-            "INSERT OR REPLACE INTO contents (id, blob, size, key, manifest) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![row.id, row.blob.to_string(), row.size.cast_signed(), row.key, row.manifest],
+            "INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                row.id,
+                row.blob.to_string(),
+                row.size.cast_signed(),
+                // Whoever has the file and this database is not to have what is in it.
+                if row.open.is_some() { [0; 32] } else { row.key },
+                row.manifest,
+                row.open.map(|open| open.to_string())
+            ],
         )?;
         Ok(())
     }
@@ -361,10 +406,18 @@ impl Store {
     }
 
     fn content_where(&self, column: &str, value: &str, key: Option<&[u8; 32]>) -> Result<Option<ContentRow>, StoreError> {
-        let mut query =
-            self.db.prepare_cached(&format!("SELECT id, blob, size, key, manifest FROM contents WHERE {column} = ?1 AND (?2 IS NULL OR key = ?2)"))?;
-        let found =
-            query.query_row(params![value, key], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))).optional()?;
-        found.map(|(id, blob, size, key, manifest)| Ok(ContentRow { id, blob: blob_from(&blob)?, size, key, manifest })).transpose()
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT id, blob, size, key, manifest, open FROM contents WHERE {column} = ?1 AND (?2 IS NULL OR key = ?2 OR open IS NOT NULL)"
+        ))?;
+        let found = query
+            .query_row(params![value, key], |row| {
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get::<_, Option<String>>(5)?))
+            })
+            .optional()?;
+        found
+            .map(|(id, blob, size, key, manifest, open)| {
+                Ok(ContentRow { id, blob: blob_from(&blob)?, size, key, manifest, open: open.as_deref().map(blob_from).transpose()? })
+            })
+            .transpose()
     }
 }

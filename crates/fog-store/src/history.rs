@@ -1,6 +1,7 @@
 use fog_types::{Percent, UnixMillis, WorkUnits};
 use rusqlite::params;
 
+use crate::tasks::QUARTER_MS;
 use crate::{Store, StoreError};
 
 /// What a stretch of time looked like. Written about once a minute.
@@ -26,22 +27,36 @@ pub struct Sample {
     pub reason: String,
 }
 
+/// Rows that [`Store::trim`] leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Points of history: one a minute.
+    pub samples: u32,
+    /// Lines of the journal of all jobs.
+    pub journal: u32,
+    /// Settled receipts; their sums stay.
+    pub credits: u32,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { samples: 400 * 24 * 60, journal: 300_000, credits: 50_000 }
+    }
+}
+
 impl Store {
-    /// Adds a sample and forgets those older than `keep_from`.
+    /// Adds a sample. Old ones go with [`Store::trim`], by number: a clock that is wrong for a minute makes none old.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn add_sample(&mut self, sample: &Sample, keep_from: UnixMillis) -> Result<(), StoreError> {
-        let transaction = self.db.transaction()?;
-        transaction.execute(
+    pub fn add_sample(&mut self, sample: &Sample) -> Result<(), StoreError> {
+        self.db.execute(
             "INSERT OR REPLACE INTO samples (at_ms, span_ms, duty, worked_ms, units, cpu_temp, battery, other_cpu, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 sample.at.0, sample.span_millis.cast_signed(), sample.duty.get(), sample.worked_millis.cast_signed(), i64::try_from(sample.units.0).unwrap_or(i64::MAX),
                 sample.cpu_temp, sample.battery, sample.other_cpu, sample.reason
             ],
         )?;
-        transaction.execute("DELETE FROM samples WHERE at_ms < ?1", [keep_from.0])?;
-        transaction.commit()?;
         Ok(())
     }
 
@@ -72,7 +87,7 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Time worked in milliseconds, units, and results since a moment.
+    /// Time worked in milliseconds, units, and results since a moment; results by whole quarters of an hour.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -81,7 +96,30 @@ impl Store {
             .db
             .prepare_cached("SELECT coalesce(sum(worked_ms), 0), coalesce(sum(units), 0) FROM samples WHERE at_ms > ?1")?
             .query_row([since.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let results = self.db.prepare_cached("SELECT count(*) FROM journal WHERE kind = 'result' AND at_ms > ?1")?.query_row([since.0], |row| row.get(0))?;
+        let results = self
+            .db
+            .prepare_cached("SELECT coalesce(sum(results), 0) FROM results_by_quarter WHERE quarter >= ?1")?
+            .query_row([since.0 / QUARTER_MS], |row| row.get(0))?;
         Ok((worked, WorkUnits(units), results))
+    }
+
+    /// Forgets the oldest rows of what grows for ever: points of history, the journal, receipts. By number, so
+    /// that no clock decides. Looks through an index as far as is kept, so it is not for every event.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn trim(&mut self, most: Kept) -> Result<(), StoreError> {
+        self.relaxed(|db| {
+            let older = |table: &str, key: &str, of: &str| {
+                format!("DELETE FROM {table} WHERE {of} AND {key} < (SELECT {key} FROM {table} WHERE {of} ORDER BY {key} DESC LIMIT 1 OFFSET max(?1, 1) - 1)")
+            };
+            db.execute(&older("samples", "at_ms", "1"), [most.samples])?;
+            // As many quarters of an hour as there are of samples' minutes.
+            db.execute(&older("results_by_quarter", "quarter", "1"), [most.samples / 15 + 1])?;
+            db.execute(&older("credits", "at_ms", "settled IS NOT NULL"), [most.credits])?;
+            // Numbers rise by one; those of removed jobs are gone already, which keeps a few less.
+            db.execute("DELETE FROM journal WHERE seq <= (SELECT max(seq) FROM journal) - ?1", [most.journal])?;
+            Ok(())
+        })
     }
 }

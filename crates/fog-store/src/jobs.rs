@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use fog_types::job::{GridWish, JobFile};
@@ -6,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{JournalKind, note};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, blobs};
 
 /// Which stored bytes a job's files are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,27 @@ pub struct JobRow {
     pub grid: Option<GridWish>,
 }
 
+/// How much a job is wanted; the larger one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rank {
+    /// The job's priority.
+    pub priority: i8,
+    /// When it is given up.
+    pub deadline: UnixMillis,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.priority.cmp(&other.priority).then(other.deadline.cmp(&self.deadline))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
@@ -82,13 +104,16 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, deadline_ms, finished_ms, tasks_total, tasks_finished, units, failures_in_row, problem, grid";
+const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, jobs.deadline_ms, finished_ms, tasks_total, progress.finished, progress.units,
+ progress.failures_in_row, problem, grid";
+/// Rows of one table that go in one transaction when a job is removed.
+const SWEEP_ROWS: u32 = 2_000;
 
 impl Store {
     /// Accepts a job: its row, its tasks and its claim on its blobs, all or nothing.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is stored then.
+    /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`]. No job is stored then.
     pub fn insert_job(&mut self, job: &NewJob) -> Result<JobId, StoreError> {
         let transaction = self.db.transaction()?;
         let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
@@ -102,6 +127,10 @@ impl Store {
             },
         )?;
         let id = JobId(transaction.last_insert_rowid().unsigned_abs());
+        transaction.execute(
+            "INSERT INTO progress (job_id, priority, is_runnable, ready, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![id.0, job.file.priority, job.grid.is_none(), job.file.task_count(), deadline],
+        )?;
         {
             let mut insert = transaction.prepare("INSERT INTO tasks (job_id, idx, state) VALUES (?1, ?2, 'queued')")?;
             for index in 0..job.file.task_count() {
@@ -110,7 +139,9 @@ impl Store {
             let mut claim = transaction.prepare("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?;
             let Blobs { module, stdin, inputs, items } = &job.blobs;
             for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
-                claim.execute(params![id.0, blob.to_string()])?;
+                if claim.execute(params![id.0, blob.to_string()])? > 0 {
+                    blobs::check_stored(&transaction, *blob)?;
+                }
             }
         }
         note(&transaction, job.now, JournalKind::Accepted, Some(id), None, &job.file.name)?;
@@ -123,7 +154,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
     pub fn job(&self, id: JobId) -> Result<JobRow, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1"))?;
+        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE id = ?1"))?;
         query.query_row([id.0], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id))?
     }
 
@@ -135,7 +166,7 @@ impl Store {
         let states: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
         let states = if states.is_empty() { "1".to_owned() } else { format!("state IN ({})", states.join(",")) };
         let mut query = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM jobs WHERE {states} AND id < ?1 AND (?2 = '' OR instr(lower(name), lower(?2)) > 0) ORDER BY id DESC LIMIT ?3"
+            "SELECT {COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE {states} AND id < ?1 AND (?2 = '' OR instr(lower(name), lower(?2)) > 0) ORDER BY id DESC LIMIT ?3"
         ))?;
         let before = filter.before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
         let rows = query.query_map(params![before, filter.name, filter.limit], |row| Ok(read(row)))?;
@@ -147,7 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn job_counts(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+        let mut query = self.db.prepare_cached("SELECT state, number FROM job_sums WHERE number > 0")?;
         let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
         rows.map(|row| {
             let (word, count) = row?;
@@ -163,16 +194,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
     pub fn set_job_state(&mut self, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<bool, StoreError> {
-        let from = self.job(id)?.state;
+        let from = self.job_state(id)?;
         if from == to || from.is_final() {
             return Ok(false);
         }
         let transaction = self.db.transaction()?;
         let finished = to.is_final().then_some(now.0);
-        transaction.execute(
-            "UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4, failures_in_row = CASE ?2 WHEN 'queued' THEN 0 ELSE failures_in_row END WHERE id = ?1",
-            params![id.0, to.as_str(), problem, finished],
-        )?;
+        transaction.execute("UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4 WHERE id = ?1", params![id.0, to.as_str(), problem, finished])?;
+        if to == JobState::Queued {
+            transaction.execute("UPDATE progress SET failures_in_row = 0 WHERE job_id = ?1", [id.0])?;
+        }
         if to.is_final() {
             transaction
                 .execute("UPDATE tasks SET state = 'cancelled', finished_ms = ?2 WHERE job_id = ?1 AND state IN ('queued', 'running')", params![id.0, now.0])?;
@@ -205,15 +236,109 @@ impl Store {
         Ok(late.into_iter().map(JobId).collect())
     }
 
-    /// Forgets final jobs that ended before `before`, or one of them by number.
+    /// The calendar was set: every stored moment that something waits for moves with it, so that it is as far away
+    /// as before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn shift_times(&mut self, by_ms: i64) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        // A sum beyond the largest integer becomes a real number, which CAST cuts to that integer.
+        for (table, column, condition) in [
+            ("tasks", "not_before_ms", "state = 'queued' AND not_before_ms > 0"),
+            ("jobs", "deadline_ms", "state IN ('queued', 'running', 'paused')"),
+            ("progress", "deadline_ms", "1"),
+            ("jobs", "finished_ms", "state IN ('finished', 'failed', 'cancelled')"),
+            ("hosted", "deadline_ms", "1"),
+            ("chat_messages", "stored_ms", "1"),
+        ] {
+            // One is the earliest: zero means that a task waits for nothing.
+            transaction.execute(&format!("UPDATE {table} SET {column} = max(CAST({column} + ?1 AS INTEGER), 1) WHERE {condition}"), [by_ms])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// How much a job is wanted.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`] when there is none with this number.
+    pub fn rank(&self, id: JobId) -> Result<Rank, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT priority, deadline_ms FROM progress WHERE job_id = ?1")?;
+        let found = query.query_row([id.0], |row| Ok(Rank { priority: row.get(0)?, deadline: UnixMillis(row.get(1)?) })).optional()?;
+        found.ok_or(StoreError::NoJob(id))
+    }
+
+    /// The state of a job, without reading the rest of it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`] when there is none with this number.
+    pub fn job_state(&self, id: JobId) -> Result<JobState, StoreError> {
+        let word: Option<String> = self.db.prepare_cached("SELECT state FROM jobs WHERE id = ?1")?.query_row([id.0], |row| row.get(0)).optional()?;
+        state_from(&word.ok_or(StoreError::NoJob(id))?)
+    }
+
+    /// Forgets final jobs that ended before `before`, or one of them by number. What hung on them goes in
+    /// pieces: a first one now, the rest with [`Store::sweep_removed`].
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn remove_jobs(&mut self, before: UnixMillis, only: Option<JobId>) -> Result<usize, StoreError> {
-        Ok(self.db.execute(
-            "DELETE FROM jobs WHERE state IN ('finished', 'failed', 'cancelled') AND finished_ms < ?1 AND (?2 IS NULL OR id = ?2)",
-            params![before.0, only.map(|id| id.0)],
-        )?)
+        let is_final = "state IN ('finished', 'failed', 'cancelled')";
+        let ids: Vec<u64> = match only {
+            Some(id) => {
+                let mut query = self.db.prepare_cached(&format!("SELECT id FROM jobs WHERE id = ?1 AND {is_final} AND finished_ms < ?2"))?;
+                query.query_map(params![id.0, before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
+            }
+            None => {
+                let mut query = self.db.prepare_cached(&format!("SELECT id FROM jobs WHERE {is_final} AND finished_ms < ?1 LIMIT 100"))?;
+                query.query_map([before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
+            }
+        };
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        // A cascade over 100,000 tasks would hold everything up. Outside a transaction, where alone it has an effect.
+        self.db.pragma_update(None, "foreign_keys", false)?;
+        let removed = self.remove_rows(&ids);
+        self.db.pragma_update(None, "foreign_keys", true)?;
+        removed?;
+        self.sweep_removed()?;
+        Ok(ids.len())
+    }
+
+    fn remove_rows(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        for id in ids {
+            transaction.execute("INSERT INTO removed_jobs VALUES (?1)", [id])?;
+            for table in ["progress", "hosted", "shipped", "kept", "leases", "job_blobs"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE job_id = ?1"), [id])?;
+            }
+            transaction.execute("DELETE FROM jobs WHERE id = ?1", [id])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Deletes a piece of what hung on removed jobs. Returns whether more is left.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn sweep_removed(&mut self) -> Result<bool, StoreError> {
+        let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+        let Some(id) = found else { return Ok(false) };
+        self.relaxed(|db| {
+            let mut gone = 0;
+            for (table, key) in [("outputs", "(idx, path)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")] {
+                let columns = key.trim_matches(['(', ')']);
+                let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
+                gone += db.prepare_cached(&sql)?.execute(params![id, SWEEP_ROWS])?;
+            }
+            if gone == 0 {
+                db.execute("DELETE FROM removed_jobs WHERE job_id = ?1", [id])?;
+            }
+            Ok(true)
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 mod blobs;
 mod chat;
 mod credits;
+mod disk;
 mod error;
 mod grid;
 mod history;
@@ -19,10 +20,11 @@ mod tasks;
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
 pub use chat::{ChatRow, NewChat, WipeStep};
 pub use credits::CreditRow;
+pub use disk::{DiskUse, OtherFiles};
 pub use error::StoreError;
 pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
-pub use history::Sample;
-pub use jobs::{Blobs, JobFilter, JobRow, NewJob};
+pub use history::{Kept, Sample};
+pub use jobs::{Blobs, JobFilter, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, TaskResult, TaskRow};
 
@@ -37,6 +39,8 @@ use rusqlite::Connection;
 pub struct Store {
     db: Connection,
     folder: PathBuf,
+    /// Files beside the blobs, as measured last.
+    other: OtherFiles,
     /// Released by the system when the process ends, however it ends.
     _lock: File,
 }
@@ -48,16 +52,18 @@ impl Store {
     /// Opens the data folder, making it when it is new, and brings an older schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer
-    /// release wrote it; nothing is changed then.
+    /// [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer release wrote it;
+    /// [`StoreError::EmptyDatabase`] and [`StoreError::ForeignDatabase`] when its database is not the one of the files
+    /// beside it. Nothing is changed then.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
         };
         make_private_folder(folder).map_err(at(folder))?;
+        make_private(folder);
         let lock_path = folder.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
         let begun = Instant::now();
         loop {
             match lock.try_lock() {
@@ -69,14 +75,31 @@ impl Store {
                 Err(TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
             }
         }
-        let mut db = Connection::open(folder.join("fog.sqlite"))?;
+        let database = folder.join("fog.sqlite");
+        migrations::check_own(folder, &database)?;
+        // The journals beside it get the mode of the database.
+        private_file().create(true).truncate(false).write(true).open(&database).map_err(at(&database))?;
+        let mut db = Connection::open(&database)?;
         // FULL: a result that was acknowledged survives a power cut, at one fsync a transaction.
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;",
         )?;
         migrations::run(&mut db)?;
-        Ok(Self { db, folder: folder.to_owned(), _lock: lock })
+        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: lock })
+    }
+
+    /// One transaction that is not synced by itself: at a power cut it may be lost, with what came after it, but
+    /// nothing is damaged. For what is not acknowledged to anybody.
+    fn relaxed<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.db.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let done = self.db.transaction().map_err(StoreError::from).and_then(|transaction| {
+            let found = work(&transaction)?;
+            transaction.commit()?;
+            Ok(found)
+        });
+        self.db.execute_batch("PRAGMA synchronous = FULL")?;
+        done
     }
 
     /// The data folder.
@@ -86,7 +109,11 @@ impl Store {
     }
 }
 
-/// Makes a folder that only this user can read.
+/// Folders that lie in a data folder, and files.
+const OWN_FOLDERS: [&str; 7] = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"];
+const OWN_FILES: [&str; 7] = ["fog.sqlite", "fog.sqlite-wal", "fog.sqlite-shm", "lock", "checkpoint.key", "fog.token", "fog.sock"];
+
+/// Makes a folder that only this user can read, with all above it that are missing.
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -95,5 +122,58 @@ fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
+/// Options for files that only this user can read.
+fn private_file() -> std::fs::OpenOptions {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Makes a data folder private that was there before: made by hand, or by a release that did not. One in which other
+/// things lie as well is left as it is; what is ours in it is made private.
+fn make_private(folder: &Path) {
+    let is_ours = |name: &std::ffi::OsStr| OWN_FOLDERS.iter().chain(&OWN_FILES).any(|own| name == *own);
+    let mut others = std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| !is_ours(&entry.file_name()));
+    let is_shared = others.next().is_some() && !folder.join("fog.sqlite").exists();
+    let whole = [(folder.to_owned(), true)].into_iter().filter(|_| !is_shared);
+    let folders = OWN_FOLDERS.iter().map(|name| (folder.join(name), true));
+    let files = OWN_FILES.iter().map(|name| (folder.join(name), false));
+    for (path, is_folder) in whole.chain(folders).chain(files) {
+        let made = if is_folder { make_private_folder(&path) } else { Ok(()) };
+        if let Err(error) = made.and_then(|()| set_private(&path, is_folder)) {
+            tracing::warn!(%error, path = %path.display(), "it cannot be made private; other users may read what is in it");
+        }
+    }
+}
+
+#[cfg(unix)]
+fn set_private(path: &Path, is_folder: bool) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = match std::fs::symlink_metadata(path) {
+        // What a link leads to is somebody else's.
+        Ok(about) if !about.is_symlink() => about.permissions().mode(),
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // A folder with the sticky bit is everybody's.
+    if mode & 0o077 == 0 || mode & 0o1000 != 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(if is_folder { 0o700 } else { 0o600 }))
+}
+
+#[cfg(not(unix))]
+fn set_private(_path: &Path, _is_folder: bool) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
+mod scale_tests;
+#[cfg(test)]
+mod soak_tests;
 #[cfg(test)]
 mod tests;

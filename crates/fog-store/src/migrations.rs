@@ -1,9 +1,15 @@
-use rusqlite::Connection;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
 
 use crate::StoreError;
 
+/// Says in the file's header whose database it is: "FogC".
+const APPLICATION_ID: i32 = 0x466f_6743;
+
 /// One step each, applied in order and never edited after a release.
-const STEPS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+pub(crate) const STEPS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql"), include_str!("migrations/0004.sql")];
 
 pub(crate) fn run(db: &mut Connection) -> Result<(), StoreError> {
     let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -16,6 +22,38 @@ pub(crate) fn run(db: &mut Connection) -> Result<(), StoreError> {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "user_version", supported)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Refuses a database that is not the one of the files beside it, before anything is written: with an empty one every
+/// stored result would look like a leftover.
+pub(crate) fn check_own(folder: &Path, database: &Path) -> Result<(), StoreError> {
+    let blobs = folder.join("blobs");
+    let has_blobs = || {
+        let folders = std::fs::read_dir(&blobs).into_iter().flatten().flatten();
+        folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten().next().is_some()
+    };
+    let empty = |problem| StoreError::EmptyDatabase { database: database.to_owned(), blobs: blobs.clone(), problem };
+    let foreign = || StoreError::ForeignDatabase { database: database.to_owned() };
+    let size = std::fs::metadata(database).map(|about| about.len());
+    if size.as_ref().is_ok_and(|size| *size > 0) {
+        // For writing, as a journal that a crash left may have to be taken in.
+        let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.busy_timeout(std::time::Duration::from_secs(2))?;
+        let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let version = match number("PRAGMA user_version") {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => return Err(foreign()),
+            other => other?,
+        };
+        let (owner, tables) = (number("PRAGMA application_id")?, number("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")?);
+        let has_jobs = number("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'jobs'")? > 0;
+        let is_foreign = if version == 0 { tables > 0 } else { !has_jobs } || (owner != 0 && owner != i64::from(APPLICATION_ID));
+        if is_foreign {
+            return Err(foreign());
+        }
+        return if version == 0 && has_blobs() { Err(empty("empty")) } else { Ok(()) };
+    }
+    if has_blobs() { Err(empty(if size.is_err() { "missing" } else { "empty" })) } else { Ok(()) }
 }

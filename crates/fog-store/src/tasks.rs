@@ -1,8 +1,13 @@
 use fog_types::{BlobId, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits};
-use rusqlite::{OptionalExtension, Row, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 
 use crate::journal::{JournalKind, note};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, blobs};
+
+/// Attempts of one task that are kept.
+const MAX_ATTEMPTS_KEPT: u32 = 32;
+/// Milliseconds of a row of `results_by_quarter`.
+pub(crate) const QUARTER_MS: i64 = 900_000;
 
 /// One stored task.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,48 +161,61 @@ impl Store {
         Ok(count)
     }
 
-    /// The next task that may run: highest priority first, then oldest job, then lowest index.
+    /// Makes tasks ready whose back-off is over. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn wake_tasks(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
+        let is_due = "state = 'queued' AND not_before_ms > 0 AND not_before_ms <= ?1";
+        // Asked at every event: a look costs no transaction.
+        let some = self.db.prepare_cached(&format!("SELECT 1 FROM tasks WHERE {is_due} LIMIT 1"))?.exists([now.0])?;
+        if !some {
+            return Ok(0);
+        }
+        Ok(self.db.execute(&format!("UPDATE tasks SET not_before_ms = 0 WHERE {is_due}"), [now.0])?)
+    }
+
+    /// The next task that is ready: highest priority first, then soonest deadline, then oldest job, then lowest index.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn next_task(&self, now: UnixMillis) -> Result<Option<TaskId>, StoreError> {
+    pub fn next_task(&self) -> Result<Option<TaskId>, StoreError> {
         let found = self
             .db
             .prepare_cached(
-                "SELECT tasks.job_id, tasks.idx FROM jobs JOIN tasks ON tasks.job_id = jobs.id AND tasks.state = 'queued'
-                 WHERE jobs.state IN ('queued', 'running') AND jobs.grid IS NULL AND tasks.not_before_ms <= ?1
-                 ORDER BY jobs.priority DESC, jobs.id, tasks.idx LIMIT 1",
+                "SELECT tasks.job_id, tasks.idx FROM tasks WHERE state = 'queued' AND not_before_ms = 0
+                 AND job_id = (SELECT job_id FROM progress WHERE is_runnable = 1 AND ready > 0 ORDER BY priority DESC, deadline_ms, job_id LIMIT 1)
+                 ORDER BY tasks.idx LIMIT 1",
             )?
-            .query_row([now.0], |row| Ok(TaskId { job: JobId(row.get(0)?), index: row.get(1)? }))
+            .query_row([], |row| Ok(TaskId { job: JobId(row.get(0)?), index: row.get(1)? }))
             .optional()?;
         Ok(found)
     }
 
-    /// Hands the next task to a worker.
+    /// Hands the next ready task to a worker.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn claim_task(&mut self, engine: &str, now: UnixMillis) -> Result<Option<Claim>, StoreError> {
-        let Some(TaskId { job: JobId(job), index }) = self.next_task(now)? else { return Ok(None) };
-        let transaction = self.db.transaction()?;
-        transaction.execute("UPDATE tasks SET state = 'running', started_ms = ?3, permille = 0 WHERE job_id = ?1 AND idx = ?2", params![job, index, now.0])?;
-        transaction.execute("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'", [job])?;
-        transaction.execute("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)", params![job, index, now.0, engine])?;
-        let attempt = transaction.last_insert_rowid().unsigned_abs();
-        transaction.commit()?;
-        Ok(Some(Claim { task: TaskId { job: JobId(job), index }, attempt }))
+        self.wake_tasks(now)?;
+        let Some(task) = self.next_task()? else { return Ok(None) };
+        self.claim(task, engine, now).map(Some)
     }
 
-    /// When the next queued task that waits for a back-off may run.
+    /// Hands a task to a worker.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be read.
-    pub fn next_retry(&self, now: UnixMillis) -> Result<Option<UnixMillis>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT min(tasks.not_before_ms) FROM tasks JOIN jobs ON jobs.id = tasks.job_id
-             WHERE tasks.state = 'queued' AND tasks.not_before_ms > ?1 AND jobs.grid IS NULL AND jobs.state IN ('queued', 'running')",
-        )?;
-        Ok(query.query_row([now.0], |row| row.get::<_, Option<i64>>(0))?.map(UnixMillis))
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn claim(&mut self, task: TaskId, engine: &str, now: UnixMillis) -> Result<Claim, StoreError> {
+        let TaskId { job: JobId(job), index } = task;
+        let transaction = self.db.transaction()?;
+        transaction
+            .prepare_cached("UPDATE tasks SET state = 'running', started_ms = ?3, permille = 0 WHERE job_id = ?1 AND idx = ?2")?
+            .execute(params![job, index, now.0])?;
+        transaction.prepare_cached("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'")?.execute([job])?;
+        let attempt = begin_attempt(&transaction, task, engine, now)?;
+        transaction.commit()?;
+        Ok(Claim { task, attempt })
     }
 
     /// Puts a claimed task back without counting a failure. One that has saved more than before is
@@ -215,7 +233,7 @@ impl Store {
             if has_advanced {
                 let TaskId { job, index } = claim.task;
                 transaction.execute("UPDATE tasks SET attempts = 0, problem = '' WHERE job_id = ?1 AND idx = ?2", params![job.0, index])?;
-                transaction.execute("UPDATE jobs SET failures_in_row = 0 WHERE id = ?1", [job.0])?;
+                transaction.execute("UPDATE progress SET failures_in_row = 0 WHERE job_id = ?1", [job.0])?;
             }
         }
         transaction.commit()?;
@@ -226,13 +244,24 @@ impl Store {
     /// changes nothing and returns `None`; otherwise the job's new state.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be changed.
+    /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`] when the database cannot be
+    /// changed. Nothing is recorded then.
     pub fn finish_task(&mut self, claim: Claim, result: &TaskResult, now: UnixMillis) -> Result<Option<JobState>, StoreError> {
         let transaction = self.db.transaction()?;
         if !end_attempt(&transaction, claim, "finished", "", result.units, now)? {
             return Ok(None);
         }
         let TaskId { job, index } = claim.task;
+        // Two attempts may have run at once; the first result is the one.
+        let is_finished =
+            transaction.prepare_cached("SELECT 1 FROM tasks WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'")?.exists(params![job.0, index])?;
+        if is_finished {
+            transaction.commit()?;
+            return Ok(None);
+        }
+        for blob in result.outputs.iter().map(|output| output.blob).chain([result.stdout, result.stderr]) {
+            blobs::check_stored(&transaction, blob)?;
+        }
         transaction.execute(
             "UPDATE tasks SET state = 'finished', permille = 1000, exit_code = :exit, units = :units, active_ms = :active, memory = :memory,
              result_hash = :hash, stdout = :stdout, stderr = :stderr, stdout_dropped = :out_dropped, stderr_dropped = :err_dropped,
@@ -255,10 +284,13 @@ impl Store {
                 hold.execute(params![job.0, log.to_string()])?;
             }
         }
-        transaction.execute(
-            "UPDATE jobs SET tasks_finished = tasks_finished + 1, units = units + ?2, failures_in_row = 0 WHERE id = ?1",
-            params![job.0, to_sql(result.units.0)],
-        )?;
+        // A sum beyond the largest integer becomes a real number, which CAST cuts to that integer.
+        transaction
+            .prepare_cached("UPDATE progress SET units = CAST(units + ?2 AS INTEGER), failures_in_row = 0 WHERE job_id = ?1")?
+            .execute(params![job.0, to_sql(result.units.0)])?;
+        transaction
+            .prepare_cached("INSERT INTO results_by_quarter VALUES (?1, 1) ON CONFLICT (quarter) DO UPDATE SET results = results + 1")?
+            .execute([now.0 / QUARTER_MS])?;
         note(&transaction, now, JournalKind::Result, Some(job), Some(index), &result.result_hash)?;
         settle(&transaction, job, now)?;
         let state: String = transaction.query_row("SELECT state FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;
@@ -278,7 +310,8 @@ impl Store {
         }
         let TaskId { job, index } = claim.task;
         let (state, not_before, ended) = match then {
-            Failure::Retry(at) => (TaskState::Queued, at.0, None),
+            // Zero means ready.
+            Failure::Retry(at) => (TaskState::Queued, at.0.max(1), None),
             Failure::Final => (TaskState::Failed, 0, Some(now.0)),
         };
         let (stdout, stderr) = (failed.logs.map(|l| l.0.to_string()), failed.logs.map(|l| l.1.to_string()));
@@ -290,10 +323,10 @@ impl Store {
         for log in [stdout, stderr].into_iter().flatten() {
             transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, log])?;
         }
-        transaction.execute("UPDATE jobs SET failures_in_row = failures_in_row + 1 WHERE id = ?1", [job.0])?;
+        transaction.execute("UPDATE progress SET failures_in_row = failures_in_row + 1 WHERE job_id = ?1", [job.0])?;
         note(&transaction, now, JournalKind::AttemptFailed, Some(job), Some(index), &failed.problem)?;
         settle(&transaction, job, now)?;
-        let row = transaction.query_row("SELECT failures_in_row FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;
+        let row = transaction.query_row("SELECT failures_in_row FROM progress WHERE job_id = ?1", [job.0], |row| row.get(0))?;
         transaction.commit()?;
         Ok(Some(row))
     }
@@ -303,10 +336,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn set_progress(&mut self, task: TaskId, permille: u16) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached("UPDATE tasks SET permille = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'")?
-            .execute(params![task.job.0, task.index, permille])?;
-        Ok(())
+        self.relaxed(|db| {
+            db.prepare_cached("UPDATE tasks SET permille = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'")?
+                .execute(params![task.job.0, task.index, permille])?;
+            Ok(())
+        })
     }
 
     /// One task.
@@ -333,9 +367,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn mean_units(&self, job: JobId) -> Result<Option<WorkUnits>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT avg(units) FROM tasks WHERE job_id = ?1 AND state = 'finished'")?;
-        let mean: Option<f64> = query.query_row([job.0], |row| row.get(0))?;
-        Ok(mean.map(|mean| WorkUnits(mean as u64)))
+        let mut query = self.db.prepare_cached("SELECT units / finished FROM progress WHERE job_id = ?1 AND finished > 0")?;
+        Ok(query.query_row([job.0], |row| row.get(0)).optional()?.map(WorkUnits))
     }
 
     /// The tries at a task, oldest first.
@@ -378,13 +411,12 @@ impl Store {
 
 /// Ends a job whose tasks are all done: finished when each has a result, else failed.
 fn settle(transaction: &Transaction<'_>, job: JobId, now: UnixMillis) -> Result<(), StoreError> {
-    let open: u64 = transaction
-        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running') LIMIT 1)")?
-        .query_row([job.0], |row| row.get(0))?;
+    let (open, failed): (u64, u64) = transaction
+        .prepare_cached("SELECT ready + waiting + running, failed FROM progress WHERE job_id = ?1")?
+        .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if open > 0 {
         return Ok(());
     }
-    let failed: u64 = transaction.query_row("SELECT count(*) FROM tasks WHERE job_id = ?1 AND state = 'failed'", [job.0], |row| row.get(0))?;
     let (state, kind, problem) = if failed == 0 {
         (JobState::Finished, JournalKind::Finished, String::new())
     } else {
@@ -403,8 +435,21 @@ fn settle(transaction: &Transaction<'_>, job: JobId, now: UnixMillis) -> Result<
     Ok(())
 }
 
+/// Begins an attempt, and forgets the oldest ones of a task that was tried very often.
+pub(crate) fn begin_attempt(db: &Connection, task: TaskId, engine: &str, now: UnixMillis) -> Result<u64, StoreError> {
+    let (job, index) = (task.job.0, task.index);
+    db.prepare_cached("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)")?.execute(params![job, index, now.0, engine])?;
+    let attempt = db.last_insert_rowid().unsigned_abs();
+    db.prepare_cached(
+        "DELETE FROM attempts WHERE job_id = ?1 AND idx = ?2 AND outcome <> 'running'
+         AND id <= (SELECT id FROM attempts WHERE job_id = ?1 AND idx = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+    )?
+    .execute(params![job, index, MAX_ATTEMPTS_KEPT])?;
+    Ok(attempt)
+}
+
 /// SQLite has signed numbers only.
-fn to_sql(value: u64) -> i64 {
+pub(crate) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

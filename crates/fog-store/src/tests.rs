@@ -3,27 +3,27 @@ use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis, WorkU
 
 use super::*;
 
-const CAP: ByteCount = ByteCount::mib(1);
+pub(crate) const CAP: ByteCount = ByteCount::mib(1);
 
-fn store() -> (tempfile::TempDir, Store) {
+pub(crate) fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     (folder, store)
 }
 
-fn blob(store: &mut Store, bytes: &[u8], at: i64) -> Result<BlobId, StoreError> {
+pub(crate) fn blob(store: &mut Store, bytes: &[u8], at: i64) -> Result<BlobId, StoreError> {
     let file = BlobFile::copy(&store.folder, bytes, CAP)?;
     store.add_blob(file, CAP, UnixMillis(at))
 }
 
-fn job(store: &mut Store, tasks: i64, priority: i8) -> JobId {
+pub(crate) fn job(store: &mut Store, tasks: i64, priority: i8) -> JobId {
     let module = blob(store, b"module", 0).unwrap();
     let file = JobFile { map: Map::Range { from: 0, to: tasks }, priority, ..JobFile::for_module("test", "m.wasm") };
     let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
     store.insert_job(&NewJob { file, blobs, owner: "me".to_owned(), grid: None, now: UnixMillis(0) }).unwrap()
 }
 
-fn result(store: &mut Store) -> TaskResult {
+pub(crate) fn result(store: &mut Store) -> TaskResult {
     let log = blob(store, b"log", 0).unwrap();
     TaskResult {
         exit_code: 0,
@@ -113,7 +113,7 @@ fn a_failed_attempt_waits_for_its_back_off() {
     let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
     assert_eq!(store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(100)), UnixMillis(2)).unwrap(), Some(1));
     assert_eq!(store.claim_task("test", UnixMillis(99)).unwrap(), None);
-    assert_eq!(store.next_retry(UnixMillis(99)).unwrap(), Some(UnixMillis(100)));
+    assert_eq!(store.next_task().unwrap(), None);
     assert!(store.claim_task("test", UnixMillis(100)).unwrap().is_some());
 }
 
@@ -153,7 +153,7 @@ fn a_lock_that_is_about_to_go_is_waited_for() {
     going.join().unwrap();
 }
 
-fn broke() -> FailedAttempt {
+pub(crate) fn broke() -> FailedAttempt {
     FailedAttempt { problem: "it broke".to_owned(), units: WorkUnits(1), exit_code: None, logs: None }
 }
 
@@ -205,9 +205,9 @@ fn the_cap_evicts_the_longest_unused_blob_but_never_one_a_job_needs() {
     let c = blob(&mut store, &part(3), 40).unwrap();
     assert!(store.blob(a).is_ok() && store.blob(c).is_ok());
     assert!(matches!(store.blob(b), Err(StoreError::NoBlob(_))), "b was used longest ago");
-    assert!(store.blob_bytes().unwrap() <= CAP);
+    assert!(store.blob_bytes().unwrap().0 <= CAP);
     let module = store.jobs(&JobFilter { limit: 1, ..JobFilter::default() }).unwrap()[0].blobs.module;
-    assert!(store.make_room(CAP.0, CAP).is_err(), "the module is needed");
+    assert!(store.make_room(CAP.0, CAP, UnixMillis(50)).is_err(), "the module is needed");
     assert!(store.blob(module).is_ok());
 }
 
@@ -238,7 +238,7 @@ fn settings_and_samples_round_trip() {
             other_cpu: None,
             reason: String::new(),
         };
-        store.add_sample(&sample, UnixMillis(0)).unwrap();
+        store.add_sample(&sample).unwrap();
     }
     let points = store.samples(UnixMillis(0), UnixMillis(3_600_000), 10).unwrap();
     assert!(points.len() <= 11, "{}", points.len());

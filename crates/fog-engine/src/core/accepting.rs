@@ -105,11 +105,9 @@ impl Core {
             // It was given up for lost and came back.
             None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(result.offer).to_string(), now)?,
         };
-        let mut blobs = Vec::new();
-        for file in waiting.files {
-            let size = file.size();
-            blobs.push((self.store.add_blob(file, cap, now)?, size));
-        }
+        let sizes: Vec<u64> = waiting.files.iter().map(fog_store::BlobFile::size).collect();
+        // All at once: one after the other each could make the one before give way.
+        let blobs: Vec<(BlobId, u64)> = self.store.add_blobs(waiting.files, &[], cap, now)?.into_iter().zip(sizes).collect();
         let outputs = result.outputs.iter().zip(blobs.iter().skip(2)).map(|((path, _), (blob, size))| Output { path: path.clone(), blob: *blob, size: *size });
         let stored = fog_store::TaskResult {
             exit_code: 0,

@@ -2,19 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use fog_api::{ApiError, Event, EventBody, Snapshot, Status, Today};
-use fog_store::{JobFilter, Sample, StoreError};
+use fog_api::{ApiError, Event, EventBody, JobCounts, Snapshot, Status, Today};
+use fog_store::{JobFilter, Kept, OtherFiles, Sample, StoreError};
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
-use super::{Core, QUIET_PACE, Span};
+use super::{Core, Message, QUIET_PACE, Span};
 use crate::grid::content;
 use crate::query::to_api;
 use crate::{checkpoints, histories, leftovers, views};
 
 /// Length of one point of history.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
-/// How long points are kept.
-const HISTORY_KEPT_MILLIS: i64 = 400 * 86_400_000;
+/// The status is sent this often at most.
+const STATUS_PACE: Duration = Duration::from_millis(250);
+/// Longest that rows of removed jobs hold the loop up at once.
+const SWEEP_PATIENCE: Duration = Duration::from_millis(20);
+/// How often what grows for ever is cut, and the disk looked through.
+const TRIM_PACE: Duration = Duration::from_secs(3600);
+const MEASURE_PACE: Duration = Duration::from_secs(30);
+/// How long files are kept whose rows were lost.
+const ASIDE_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How long the beginning of a file is kept that nobody goes on fetching.
 const TRANSFER_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
@@ -47,8 +54,24 @@ impl Core {
         }
     }
 
+    /// Sends the status after a change, if somebody listens; some times a second at most, the last change included.
+    pub(super) fn status_changed(&mut self) {
+        self.is_status_due = true;
+        if self.status_due_in().is_some_and(|wait| wait.is_zero()) {
+            self.announce_status();
+        }
+    }
+
+    /// How long until the status is to be sent; `None` when nobody waits for it.
+    pub(super) fn status_due_in(&self) -> Option<Duration> {
+        let is_wanted = self.is_status_due && self.events.receiver_count() > 0;
+        is_wanted.then(|| self.last_status_at.map_or(Duration::ZERO, |at| STATUS_PACE.saturating_sub(at.elapsed())))
+    }
+
     /// Sends the status when anything in it but the time has changed.
     pub(super) fn announce_status(&mut self) {
+        self.is_status_due = false;
+        self.last_status_at = Some(Instant::now());
         match self.status() {
             Ok(status) => {
                 // The time worked moves all the time; it is sent with whatever else changes.
@@ -63,11 +86,16 @@ impl Core {
         }
     }
 
+    /// Jobs by state; none when the database does not say.
+    pub(super) fn counts(&self) -> JobCounts {
+        self.store.job_counts().map(|counts| views::counts(&counts)).unwrap_or_default()
+    }
+
     pub(super) fn status(&self) -> Result<Status, StoreError> {
         let now = self.clock.unix();
         let midnight = jiff::Zoned::now().start_of_day().map_or(now.0, |day| day.timestamp().as_millisecond());
         let (worked, units, results) = self.store.totals_since(UnixMillis(midnight))?;
-        let next = match self.store.next_task(now)? {
+        let next = match self.store.next_task()? {
             Some(task) => {
                 let job = self.store.job(task.job)?;
                 Some(if job.tasks_total == 1 { job.file.name } else { format!("{} {}/{}", job.file.name, task.index + 1, job.tasks_total) })
@@ -121,19 +149,58 @@ impl Core {
             other_cpu: readings.other_cpu.map(f64::from),
             reason: reason.to_owned(),
         };
-        if let Err(error) = self.store.add_sample(&sample, UnixMillis(now.0 - HISTORY_KEPT_MILLIS)) {
+        if let Err(error) = self.store.add_sample(&sample) {
             tracing::error!(%error, "history cannot be written");
+        }
+        self.remember_clock();
+    }
+
+    /// Deletes pieces of removed jobs for a short while.
+    fn sweep_removed(&mut self) {
+        let begun = Instant::now();
+        while begun.elapsed() < SWEEP_PATIENCE {
+            match self.store.sweep_removed() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return tracing::error!(%error, "the rows of removed jobs cannot be deleted"),
+            }
+        }
+    }
+
+    /// Looks through the files beside the stored ones, away from the loop.
+    fn measure_disk(&mut self) {
+        if self.last_measured.is_some_and(|at| at.elapsed() < MEASURE_PACE) {
+            return;
+        }
+        self.last_measured = Some(Instant::now());
+        let (folder, to) = (self.store.folder().to_owned(), self.to_self.clone());
+        tokio::task::spawn_blocking(move || {
+            // The loop being gone means the engine stopped.
+            let _ = to.blocking_send(Message::Measured(OtherFiles::measure(&folder)));
+        });
+    }
+
+    /// Files beside the stored ones may have grown: what nobody needs makes way.
+    pub(super) fn measured(&mut self, other: OtherFiles) {
+        self.store.set_other_files(other);
+        match self.store.make_room(0, self.settings.storage_cap(), self.clock.unix()) {
+            // Full of what is needed, which is told where somebody wants more.
+            Ok(()) | Err(StoreError::Full { .. }) => {}
+            Err(error) => tracing::error!(%error, "no room can be made"),
         }
     }
 
     /// Deadlines and old jobs, once in ten seconds at most.
     pub(super) fn chores(&mut self) {
+        self.sweep_removed();
+        self.measure_disk();
         if self.last_chores.is_some_and(|at| at.elapsed() < QUIET_PACE) {
             return;
         }
         self.last_chores = Some(Instant::now());
         let now = self.clock.unix();
-        match self.store.expire_jobs(now) {
+        let lived = self.clock.lived();
+        match self.store.expire_jobs(lived) {
             Ok(late) => {
                 for id in late {
                     self.drop_tasks_of(id, "the deadline passed");
@@ -146,19 +213,26 @@ impl Core {
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
         }
-        let keep_from = UnixMillis(now.0 - (self.settings.number("keep_finished_days") * 86_400_000.0) as i64);
+        let keep_from = UnixMillis(lived.0 - (self.settings.number("keep_finished_days") * 86_400_000.0) as i64);
         if let Err(error) = self.store.remove_jobs(keep_from, None) {
             tracing::error!(%error, "old jobs cannot be removed");
         }
+        if self.last_trim.is_none_or(|at| at.elapsed() > TRIM_PACE) {
+            self.last_trim = Some(Instant::now());
+            if let Err(error) = self.store.trim(Kept::default()) {
+                tracing::error!(%error, "old history cannot be removed");
+            }
+        }
         // Where it cannot be told how a job is, its files stay.
-        let job = |id| match self.store.job(id) {
-            Ok(job) => Some(job.state),
+        let job = |id| match self.store.job_state(id) {
+            Ok(state) => Some(state),
             Err(StoreError::NoJob(_)) => None,
             Err(_) => Some(JobState::Running),
         };
         leftovers::sweep(&checkpoints::folder(self.store.folder()), |id| job(id).is_some_and(|state| !state.is_final()));
         leftovers::sweep(&histories::folder(self.store.folder()), |id| job(id).is_some());
-        leftovers::sweep_old(&content::folder(self.store.folder()), TRANSFER_KEPT);
+        leftovers::sweep_old(&content::folder(self.store.folder()), lived, TRANSFER_KEPT);
+        leftovers::sweep_old(&self.store.folder().join("set-aside"), lived, ASIDE_KEPT);
         if let Err(error) = self.look_back() {
             tracing::error!(%error, "history cannot be read");
         }

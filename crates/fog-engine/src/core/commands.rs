@@ -7,11 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use fog_api::{ApiError, Command, EventBody, JobAction, Reply};
 use fog_eligibility::Eligibility;
-use fog_types::{ErrorKind, JobId, JobState, TaskId, UnixMillis};
+use fog_types::{BlobId, ErrorKind, JobId, JobState, TaskId, UnixMillis};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Core, Message, SNOOZE_KEY, sensor_config};
+use super::{Core, FINISHING_KEY, Message, SNOOZE_KEY, sensor_config};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
 use crate::doctor;
@@ -100,11 +100,10 @@ impl Core {
         match command {
             Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
             Command::SetContributing { on } => {
-                self.finishing = false;
                 if on {
                     self.set_snooze(None)?;
                 }
-                self.change_settings(&[("contributing".to_owned(), Some(on.into()))])
+                self.set_contributing(on)
             }
             Command::Snooze { minutes } => {
                 let until = (minutes > 0).then(|| UnixMillis(self.clock.unix().0 + i64::from(minutes) * 60_000));
@@ -112,7 +111,9 @@ impl Core {
                 Ok(Reply::Done)
             }
             Command::FinishThenStop => {
-                self.finishing = self.settings.flag("contributing");
+                let finishing = self.settings.flag("contributing");
+                self.store.set_settings(&[(FINISHING_KEY.to_owned(), finishing.then(|| true.into()))]).map_err(to_api)?;
+                self.finishing = finishing;
                 self.apply_policy();
                 Ok(Reply::Done)
             }
@@ -140,6 +141,7 @@ impl Core {
                 self.config.examples.is_some(),
                 self.filter.rejected(),
                 self.walls,
+                self.store.disk_use().ok().map(|found| (found, self.settings.storage_cap())),
             ))),
             Command::Network => Ok(Reply::Network(Box::new(self.network_view()))),
             Command::JoinNetwork { what } => self.join_network(&what),
@@ -208,9 +210,9 @@ impl Core {
     /// Names the copied blobs and accepts the job: from here on it is safe.
     pub(super) fn accept(&mut self, prepared: Prepared) -> Result<Reply, ApiError> {
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        for blob in prepared.copied {
-            self.store.add_blob(blob, cap, now).map_err(to_api)?;
-        }
+        let fog_store::Blobs { module, stdin, inputs, items } = &prepared.blobs;
+        let needed: Vec<BlobId> = std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items).copied().collect();
+        self.store.add_blobs(prepared.copied, &needed, cap, now).map_err(to_api)?;
         let owner = prepared.owner.unwrap_or_else(|| "this device".to_owned());
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
         let id = self.store.insert_job(&new).map_err(to_api)?;
@@ -262,6 +264,12 @@ impl Core {
         Ok(Reply::Done)
     }
 
+    /// Turns contributing on or off; a wish to finish first is over.
+    pub(super) fn set_contributing(&mut self, on: bool) -> Result<Reply, ApiError> {
+        self.finishing = false;
+        self.change_settings(&[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)])
+    }
+
     pub(super) fn set_snooze(&mut self, until: Option<UnixMillis>) -> Result<(), ApiError> {
         self.store.set_settings(&[(SNOOZE_KEY.to_owned(), until.map(|until| until.0.into()))]).map_err(to_api)?;
         self.snoozed_until = until;
@@ -277,7 +285,7 @@ impl Core {
     pub(super) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
         let now = self.clock.unix();
         if action == JobAction::Remove {
-            if !self.store.job(id).map_err(to_api)?.state.is_final() {
+            if !self.store.job_state(id).map_err(to_api)?.is_final() {
                 return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
             }
             self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map_err(to_api)?;
@@ -289,7 +297,7 @@ impl Core {
             JobAction::Resume => JobState::Queued,
             JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
         };
-        let before = self.store.job(id).map_err(to_api)?.state;
+        let before = self.store.job_state(id).map_err(to_api)?;
         if before == JobState::Running && to == JobState::Queued {
             return Ok(Reply::Done);
         }

@@ -1,12 +1,13 @@
 //! Jobs of other devices that run here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, TaskResult, Terms};
 use fog_runtime::{Checkpoint, CheckpointWriter, Key};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
-use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, TaskState};
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, TaskState};
 use rand::RngExt as _;
 
 use super::{Core, Message as CoreMessage};
@@ -21,6 +22,8 @@ const BEAT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(15);
 /// A state is shipped at most this often while a task runs; always when it stops.
 const SHIP: Duration = Duration::from_secs(20);
+/// Shipped states of a task that are kept: the newest, and the one before it that may be on its way.
+const SHIPPED_KEPT: u32 = 2;
 /// Offers of one requester whose files are on their way.
 const MAX_ARRIVING: usize = 64;
 
@@ -40,6 +43,7 @@ impl Core {
                 last_beat: None,
                 said: 0,
                 last_ship: None,
+                shipped: None,
                 is_sealing: false,
             };
             self.grid.hosted.insert(row.job, hosted);
@@ -225,6 +229,7 @@ impl Core {
             last_beat: None,
             said: 0,
             last_ship: None,
+            shipped: None,
             is_sealing: false,
         };
         self.grid.hosted.insert(job, hosted);
@@ -257,7 +262,9 @@ impl Core {
     pub(super) fn host_saved(&mut self, task: TaskId, units: u64) {
         let (path, key, to) = (checkpoint_path(self.store.folder(), task), self.key, self.to_self.clone());
         let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
-        let is_due = hosted.standing == Standing::Paused || hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP);
+        // A slow link gets the state that it is at; the next one would take its place.
+        let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
+        let is_due = hosted.standing == Standing::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
         let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
         hosted.last_ship = Some(Instant::now());
         hosted.is_sealing = true;
@@ -279,11 +286,18 @@ impl Core {
                 return Ok(());
             }
         };
+        // Of a task that is over nobody wants a state.
+        if !self.grid.hosted.contains_key(&job) {
+            return Ok(());
+        }
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        self.store.add_blob(file, cap, now)?;
+        let blob = self.store.add_blob(file, cap, now)?;
         self.store.put_content(&row)?;
-        if let (Some(hosted), Some(content)) = (self.grid.hosted.get(&job), crate::grid::content_of(&row)) {
-            self.grid.say(hosted.requester, Message::Saved { lease: hosted.lease, units, content });
+        self.store.ship_state(job, blob, SHIPPED_KEPT)?;
+        if let (Some(hosted), Some(content)) = (self.grid.hosted.get_mut(&job), crate::grid::content_of(&row)) {
+            hosted.shipped = Some((blob, Arc::default()));
+            let (to, lease) = (hosted.requester, hosted.lease);
+            self.grid.say(to, Message::Saved { lease, units, content });
         }
         Ok(())
     }
@@ -419,7 +433,7 @@ impl Core {
     }
 
     pub(super) fn host_tick(&mut self) {
-        let now = self.clock.unix();
+        let now = self.clock.lived();
         let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
         for job in over {
             self.grid.hosted.remove(&job);
@@ -444,13 +458,14 @@ impl Core {
 pub(super) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
     let (checkpoint, _) = Checkpoint::read(path, Some(key)).map_err(|e| e.to_string())?;
     let generation = checkpoint.into_generation(None)?;
-    let open = tempfile::Builder::new().prefix("ship-").tempfile_in(folder).map_err(|e| e.to_string())?.into_temp_path();
+    // What a kill leaves there goes at the next start.
+    let incoming = folder.join("incoming");
+    std::fs::create_dir_all(&incoming).map_err(|e| e.to_string())?;
+    let open = tempfile::Builder::new().prefix("ship-").tempfile_in(&incoming).map_err(|e| e.to_string())?.into_temp_path();
     std::fs::remove_file(&open).map_err(|e| e.to_string())?;
     CheckpointWriter::new(open.to_path_buf(), None).write(&generation, true).map_err(|e| e.to_string())?;
-    let file = std::fs::File::open(&open).map_err(|e| e.to_string())?;
-    let blob = BlobFile::copy(folder, file, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
-    let row = content::seal(blob.path(), blob.id(), fog_grid::ContentKey::derive(secret, blob.id()))?;
-    Ok((blob, row))
+    // What stays is sealed; the open one goes with this function.
+    content::seal_stored(&open, folder, secret)
 }
 
 fn shorten(text: &str) -> String {

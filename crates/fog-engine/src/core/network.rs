@@ -337,12 +337,15 @@ impl Core {
             NetNews::Said(node, message) => return self.said(node, *message),
             NetNews::ChatLink(link) => self.chat_link_came(*link),
             NetNews::Asked(link, request, counted) => {
-                let row = self.store.content(&BlobId(request.id.0).to_string())?;
+                let row = self.store.content(&BlobId(request.id.0).to_string())?.map(|row| self.unlocked(row));
+                let shipped =
+                    row.as_ref().and_then(|row| self.grid.hosted.values().find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob)));
+                let in_use = shipped.and_then(|hosted| hosted.shipped.as_ref()).map(|(_, in_use)| in_use.clone());
                 let found = row.and_then(|row| Some((self.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
                 if let Some(net) = &self.grid.net {
                     net.spawn(async move {
                         content::serve(*link, request, found).await;
-                        drop(counted);
+                        drop((counted, in_use));
                     });
                 }
             }
@@ -350,7 +353,7 @@ impl Core {
             NetNews::Arrived(arrival) => return self.arrived(*arrival),
             NetNews::Returned(lease, returned) => return self.returned(lease, returned),
             NetNews::State { task, node, units, file } => return self.state_arrived(task, node, units, file),
-            NetNews::Kept { task, node, units, row } => return self.state_sealed(task, node, units, row),
+            NetNews::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
             NetNews::Drawn(lease, drawn) => return self.drawn(lease, drawn),
             NetNews::Shown(lease, segment, file) => return self.replay(lease, segment, file),
             NetNews::Proved(lease, found) => return self.proved(lease, found),
@@ -417,7 +420,8 @@ impl Core {
             slots: slots as u16,
             free: slots.saturating_sub(waiting + own) as u16,
             memory: self.memory_budget().saturating_sub(self.active.values().map(|active| active.memory).sum()),
-            disk: self.settings.storage_cap().0.saturating_sub(self.store.blob_bytes().map_or(0, |bytes| bytes.0)),
+            // What nobody needs makes way for a job.
+            disk: self.store.disk_use().map_or(0, |found| found.room(self.settings.storage_cap().0)),
             duty: duty.get(),
             speed: self.speed,
             battery: (readings.charging == Some(false)).then_some(readings.battery).flatten().map(|level| level as u8),

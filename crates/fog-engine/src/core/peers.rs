@@ -85,7 +85,7 @@ impl Core {
     pub(super) fn metrics(&self) -> Result<Reply, ApiError> {
         use std::fmt::Write as _;
         let mut text = String::new();
-        let counts = &self.last_status.counts;
+        let counts = self.counts();
         let active = self.active.len();
         let states =
             [("queued", counts.queued), ("running", counts.running), ("paused", counts.paused), ("finished", counts.finished), ("failed", counts.failed)];

@@ -80,7 +80,8 @@ impl Core {
 
     /// A stored file as others can fetch it, if it was sealed already.
     pub(super) fn own_content(&self, blob: BlobId) -> Result<Option<Content>, StoreError> {
-        Ok(self.store.content_of(blob, &self.content_key(blob).0)?.as_ref().and_then(content_of))
+        let row = self.store.content_of(blob, &self.content_key(blob).0)?;
+        Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
     }
 
     /// Seals stored files beside the loop.

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use fog_api::{ActiveTask, EventBody, Notice};
 use fog_grid::Standing;
 use fog_runtime::EngineKind;
-use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
+use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, StoreError, TaskResult};
 use fog_types::{ByteCount, JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Active, Core};
 use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
+use crate::leftovers;
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
 
 /// Stop a job after this many failures in a row and tell the user (Folding@home `lostWUs`).
@@ -19,6 +20,10 @@ const MAX_FAILURES_IN_ROW: u32 = 5;
 
 /// Longest wait before another attempt (Folding@home's upload back-off: 2^n s, cap 512 s).
 const MAX_BACK_OFF: Duration = Duration::from_secs(512);
+
+/// Work of the same priority takes the place of other work when its deadline is sooner by this: jobs that follow each
+/// other with the usual deadline do not.
+const SOONER_MS: i64 = 3_600_000;
 
 /// Longest a worker that must go may take for a last checkpoint.
 const LAST_SAVE: Duration = Duration::from_secs(2);
@@ -31,18 +36,28 @@ impl Core {
             return Ok(());
         }
         let now = self.clock.unix();
+        self.store.wake_tasks(now)?;
         let memory_budget = self.memory_budget();
-        while self.active.len() < self.settings.slots() {
-            let Some(next) = self.store.next_task(now)? else { return Ok(()) };
+        let slots = self.settings.slots();
+        while let Some(next) = self.store.next_task()? {
+            if self.active.len() >= slots {
+                if self.make_way(next)? {
+                    continue;
+                }
+                return Ok(());
+            }
             let job = self.store.job(next.job)?;
             let used: u64 = self.active.values().map(|active| active.memory).sum();
             let wanted = job.file.limits.footprint().0;
             let is_too_large = wanted > self.memory_ever();
             if used.saturating_add(wanted) > memory_budget && !(is_too_large && self.active.is_empty()) {
+                if wanted <= memory_budget && self.make_way(next)? {
+                    continue;
+                }
                 // It comes back: with a task that ends here, or a program of the owner's.
                 return Ok(());
             }
-            let Some(claim) = self.store.claim_task(ENGINE_NAME, now)? else { return Ok(()) };
+            let claim = self.store.claim(next, ENGINE_NAME, now)?;
             if is_too_large {
                 let problem = format!(
                     "a task of this job may hold {} of memory, its files and checkpoints included; this device lends {} at most",
@@ -63,6 +78,21 @@ impl Core {
         Ok(())
     }
 
+    /// Puts back the running task that is wanted least, if `next` is wanted more; its last checkpoint makes that free.
+    fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
+        let is_hosted = |job: JobId| self.grid.hosted.contains_key(&job);
+        let rank = self.store.rank(next.job)?;
+        // Work of others takes no place from that of this device's own user, whatever it says of itself.
+        let candidates = self.active.iter().filter(|(_, active)| !is_hosted(next.job) || is_hosted(active.claim.task.job));
+        let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
+        let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least)) else { return Ok(false) };
+        self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
+        self.host_progress(job, Some(Standing::Waiting), 0, None);
+        tracing::debug!(?rank, ?least, "a task makes way");
+        self.announce_job(job);
+        Ok(true)
+    }
+
     pub(super) fn memory_budget(&self) -> u64 {
         // Until the first sample the share is of a small machine.
         let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
@@ -78,6 +108,7 @@ impl Core {
 
     pub(super) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
         let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
+        leftovers::touch(&artifact);
         let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
         let place = self.place_of(job, claim.task);
         Ok(Launch {
@@ -139,6 +170,7 @@ impl Core {
             claim,
             view,
             memory: job.file.limits.footprint().0,
+            rank: self.store.rank(job.id)?,
             pid: None,
             running_since: None,
             worked: Duration::ZERO,
@@ -227,16 +259,12 @@ impl Core {
                     let speed = report.units.0.saturating_mul(1000) / report.active_millis;
                     self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
                 }
-                let mut outputs = Vec::new();
-                let store_all = || -> Result<_, StoreError> {
-                    for (path, file) in files {
-                        let size = file.size();
-                        outputs.push(Output { path, blob: self.store.add_blob(file, cap, now)?, size });
-                    }
-                    Ok((self.store.add_blob(stdout, cap, now)?, self.store.add_blob(stderr, cap, now)?))
-                };
-                let (stdout, stderr) = match store_all() {
-                    Ok(logs) => logs,
+                let (stdout_id, stderr_id) = (stdout.id(), stderr.id());
+                let outputs: Vec<Output> = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
+                // All at once: one after the other each could make the one before give way.
+                let stored = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
+                let (stdout, stderr) = match self.store.add_blobs(stored, &[], cap, now) {
+                    Ok(_) => (stdout_id, stderr_id),
                     Err(error) => {
                         let failed =
                             FailedAttempt { problem: format!("its result could not be stored: {error}"), units: report.units, exit_code: None, logs: None };
@@ -288,7 +316,10 @@ impl Core {
         logs: Option<(fog_store::BlobFile, fog_store::BlobFile)>,
     ) -> FailedAttempt {
         let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
-        let logs = logs.and_then(|(out, err)| Some((self.store.add_blob(out, cap, now).ok()?, self.store.add_blob(err, cap, now).ok()?)));
+        let logs = logs.and_then(|(out, err)| {
+            let ids = (out.id(), err.id());
+            self.store.add_blobs(vec![out, err], &[], cap, now).ok().map(|_| ids)
+        });
         let exit_code = match report.as_ref().map(|report| &report.outcome) {
             Some(fog_runtime::Outcome::Exited(code)) => Some(*code),
             _ => None,
@@ -302,7 +333,7 @@ impl Core {
         let tried = self.store.task(claim.task)?.attempts + 1;
         let then = if is_hopeless || tried >= job.file.attempts { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
         let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
-        let state = self.store.job(claim.task.job)?.state;
+        let state = self.store.job_state(claim.task.job)?;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", failed.problem);
             self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
@@ -317,6 +348,9 @@ impl Core {
     }
 
     pub(super) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
+        if !state.is_some_and(JobState::is_final) {
+            return Ok(());
+        }
         let row = self.store.job(id)?;
         match state {
             Some(JobState::Finished) => self.announce(EventBody::Notice(Notice::JobFinished { id, name: row.file.name })),
@@ -328,8 +362,13 @@ impl Core {
 
     /// Ends the workers of a job and puts their tasks back.
     pub(super) fn drop_tasks_of(&mut self, job: JobId, why: &str) {
-        let now = self.clock.unix();
         let ended: Vec<u64> = self.active.iter().filter(|(_, active)| active.claim.task.job == job).map(|(attempt, _)| *attempt).collect();
+        self.drop_attempts(&ended, why);
+    }
+
+    /// Ends workers and puts their tasks back.
+    fn drop_attempts(&mut self, ended: &[u64], why: &str) {
+        let now = self.clock.unix();
         for active in ended.iter().filter_map(|attempt| self.active.remove(attempt)) {
             // One last checkpoint, if it comes soon; then the worker goes.
             let (wish, saved) = oneshot::channel();
@@ -349,6 +388,11 @@ impl Core {
     }
 }
 
+/// Whether work is wanted so much sooner than other work that it takes its place.
+fn is_sooner(work: Rank, than: Rank) -> bool {
+    work.priority > than.priority || (work.priority == than.priority && work.deadline.0.saturating_add(SOONER_MS) < than.deadline.0)
+}
+
 /// 2^n seconds up to the cap, a quarter more or less so that tasks do not return together.
 fn back_off(tried: u32) -> i64 {
     let seconds = 2f64.powi(tried.min(16) as i32).min(MAX_BACK_OFF.as_secs_f64());
@@ -359,6 +403,16 @@ fn back_off(tried: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wanted_sooner_takes_a_place() {
+        let rank = |priority, minutes: i64| Rank { priority, deadline: UnixMillis(minutes * 60_000) };
+        let usual = rank(0, 7 * 1440);
+        assert!(is_sooner(rank(10, 7 * 1440), usual) && is_sooner(rank(0, 1), usual) && is_sooner(usual, rank(-10, 1)));
+        assert!(!is_sooner(usual, usual) && !is_sooner(rank(0, 7 * 1440 - 30), usual) && !is_sooner(rank(-1, 1), usual));
+        // The least wanted is the one that goes.
+        assert!(rank(-10, 1) < usual && usual < rank(0, 1));
+    }
 
     #[test]
     fn back_off_doubles_with_jitter_up_to_its_cap() {

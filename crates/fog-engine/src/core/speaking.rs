@@ -234,7 +234,7 @@ impl Core {
         let days = self.settings.number("chat_keep_days");
         if days > 0.0 && self.chat.last_chores.is_none_or(|last| last.elapsed() > CHORES) {
             self.chat.last_chores = Some(Instant::now());
-            let before = UnixMillis(self.clock.unix().0 - (days * 86_400_000.0) as i64);
+            let before = UnixMillis(self.clock.lived().0 - (days * 86_400_000.0) as i64);
             match self.store.expire_chat(before) {
                 Ok(0) => {}
                 Ok(_) => self.announce_chat(),

@@ -35,30 +35,37 @@ impl Core {
         if !self.grid.requester.has(task) {
             return Ok(());
         }
-        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        let blob = self.store.add_blob(file, cap, now)?;
-        self.store.keep_state(task, units, node, blob)?;
-        // Sealed anew: whoever goes on from here gets it from this device.
-        let (path, key, to) = (self.store.blob(blob)?, self.content_key(blob), self.to_self.clone());
-        if let Some(row) = self.store.content_of(blob, &key.0)? {
-            self.know_state(task, units, node, &row);
-            return Ok(());
-        }
+        // Sealed anew, so that it does not lie open here: whoever goes on from it gets it from this device.
+        let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
         if let Some(net) = &self.grid.net {
             net.spawn_blocking(move || {
-                let row = content::seal(&path, blob, key);
-                let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Kept { task, node, units, row })));
+                let sealed = content::seal_stored(file.path(), &folder, &secret);
+                let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Kept { task, node, units, sealed })));
             });
         }
         Ok(())
     }
 
-    pub(super) fn state_sealed(&mut self, task: TaskId, node: NodeId, units: u64, row: Result<ContentRow, String>) -> Result<(), StoreError> {
-        if let Ok(row) = row {
-            self.store.put_content(&row)?;
-            self.know_state(task, units, node, &row);
-        }
+    pub(super) fn state_sealed(&mut self, task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
+        let (file, row) = match sealed {
+            Ok(sealed) if self.grid.requester.has(task) => sealed,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(%task, error, "a state is not kept");
+                return Ok(());
+            }
+        };
+        let blob = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix())?;
+        self.store.keep_state(task, units, node, blob)?;
+        self.store.put_content(&row)?;
+        self.know_state(task, units, node, &row);
         Ok(())
+    }
+
+    /// A row with its key: that of a file which is sealed on this device is not stored, but made anew.
+    pub(super) fn unlocked(&self, row: ContentRow) -> ContentRow {
+        let key = row.open.map_or(row.key, |open| self.content_key(open).0);
+        ContentRow { key, ..row }
     }
 
     fn know_state(&mut self, task: TaskId, units: u64, node: NodeId, row: &ContentRow) {

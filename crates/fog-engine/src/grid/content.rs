@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fog_grid::{CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Manifest, Sealer};
-use fog_store::{BlobFile, BlobIntake, ContentRow};
+use fog_store::{BlobFile, BlobIntake, BlobWriter, ContentRow};
 use fog_transport::{Channel, Link, Transport, read_frame, write_frame};
-use fog_types::{BlobId, NodeId};
+use fog_types::{BlobId, ByteCount, NodeId};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -32,6 +32,8 @@ const LINGER: Duration = Duration::from_millis(2);
 /// Largest manifest, and largest sealed chunk.
 const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
+/// Bytes that sealing adds to a piece.
+const TAG: u64 = 16;
 
 /// Where transfers that broke off go on from.
 pub(crate) fn folder(data_folder: &Path) -> PathBuf {
@@ -55,7 +57,37 @@ pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<Content
             break;
         }
     }
-    Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes() })
+    Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes(), open: None })
+}
+
+/// Seals a file into one of the store, whose pieces are served as they are: for states of tasks, which must not lie
+/// open on any disk. The key is made of this device's secret and is stored nowhere.
+pub(crate) fn seal_stored(path: &Path, data_folder: &Path, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
+    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    let mut hasher = blake3::Hasher::new();
+    let size = std::io::copy(&mut file, &mut hasher).map_err(|e| e.to_string())?;
+    let open = BlobId(*hasher.finalize().as_bytes());
+    let key = ContentKey::derive(secret, open);
+    let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
+    let mut writer = BlobWriter::create(data_folder, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
+    file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
+    let mut chunk = vec![0; CHUNK];
+    let mut left = size;
+    loop {
+        let take = left.min(CHUNK as u64) as usize;
+        file.read_exact(&mut chunk[..take]).map_err(|e| e.to_string())?;
+        let sealed = sealer.seal(manifest.count(), &chunk[..take]).map_err(|e| e.to_string())?;
+        manifest.add(&sealed);
+        writer.write(&sealed).map_err(|e| e.to_string())?;
+        left -= take as u64;
+        if left == 0 {
+            break;
+        }
+    }
+    let stored = writer.finish().map_err(|e| e.to_string())?;
+    let id = BlobId(manifest.id().0).to_string();
+    let row = ContentRow { id, blob: stored.id(), size, key: key.0, manifest: manifest.to_bytes(), open: Some(open) };
+    Ok((stored, row))
 }
 
 /// Answers a question; `found` is the content and where its open bytes are.
@@ -92,6 +124,8 @@ struct Outgoing {
     sealer: Sealer,
     file: File,
     size: u64,
+    /// What is stored are the sealed pieces.
+    is_sealed: bool,
     at: u32,
     end: u32,
     /// Sealed, but nobody took it yet.
@@ -101,9 +135,11 @@ struct Outgoing {
 impl Outgoing {
     fn open(row: &ContentRow, path: &Path, from: u32, count: u32) -> Result<Self, String> {
         let mut file = File::open(path).map_err(|e| e.to_string())?;
-        file.seek(SeekFrom::Start(u64::from(from) * CHUNK as u64)).map_err(|e| e.to_string())?;
+        let is_sealed = row.open.is_some();
+        let stored = CHUNK as u64 + if is_sealed { TAG } else { 0 };
+        file.seek(SeekFrom::Start(u64::from(from) * stored)).map_err(|e| e.to_string())?;
         let end = from.saturating_add(count).min((row.manifest.len() / 32) as u32);
-        Ok(Self { sealer: Sealer::new(&ContentKey(row.key), row.size), file, size: row.size, at: from, end, left: None })
+        Ok(Self { sealer: Sealer::new(&ContentKey(row.key), row.size), file, size: row.size, is_sealed, at: from, end, left: None })
     }
 
     fn is_done(&self) -> bool {
@@ -131,12 +167,15 @@ impl Outgoing {
     }
 
     fn next(&mut self) -> Result<Vec<u8>, String> {
-        let length = self.size.saturating_sub(u64::from(self.at) * CHUNK as u64).min(CHUNK as u64);
+        let open = self.size.saturating_sub(u64::from(self.at) * CHUNK as u64).min(CHUNK as u64);
+        let length = open + if self.is_sealed { TAG } else { 0 };
         let mut piece = Vec::with_capacity(CHUNK + 16);
         if self.file.by_ref().take(length).read_to_end(&mut piece).map_err(|e| e.to_string())? < length as usize {
             return Err("the file here is shorter than it was".to_owned());
         }
-        self.sealer.seal_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
+        if !self.is_sealed {
+            self.sealer.seal_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
+        }
         self.at += 1;
         Ok(piece)
     }
@@ -190,6 +229,7 @@ pub(crate) async fn fetch(
                 size: content.size,
                 key: content.key.0,
                 manifest: done.manifest.to_bytes(),
+                open: None,
             };
             let (folder, blob, arrived) = (data_folder.to_owned(), content.blob, begun.elapsed());
             let file = spawn_blocking(move || done.blob.finish(&folder, blob)).await.map_err(|e| e.to_string())?;
@@ -391,4 +431,38 @@ pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+
+    /// A state that lies sealed is served as one that is sealed on its way, and opens to the same bytes.
+    #[test]
+    fn a_sealed_file_is_served_as_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = [7; 32];
+        for size in [0, 1, CHUNK, 2 * CHUNK + 5] {
+            let bytes: Vec<u8> = b"FOGCKPT1".iter().copied().cycle().take(size).collect();
+            let path = folder.path().join("open");
+            std::fs::write(&path, &bytes).unwrap();
+            let (stored, row) = seal_stored(&path, folder.path(), &secret).unwrap();
+            let lies = std::fs::read(stored.path()).unwrap();
+            assert!(size == 0 || !lies.windows(8).any(|window| window == b"FOGCKPT1"), "nothing of it lies open");
+            let open = BlobId(*blake3::hash(&bytes).as_bytes());
+            assert_eq!(row.open, Some(open));
+            let usual = seal(&path, open, ContentKey::derive(&secret, open)).unwrap();
+            assert_eq!((&usual.id, &usual.manifest, usual.key), (&row.id, &row.manifest, row.key));
+            for from in 0..(row.manifest.len() / 32) as u32 {
+                let mut sealed = Outgoing::open(&row, stored.path(), from, 9).unwrap();
+                let mut fresh = Outgoing::open(&usual, &path, from, 9).unwrap();
+                while !fresh.is_done() {
+                    assert_eq!(sealed.next().unwrap(), fresh.next().unwrap());
+                }
+                assert!(sealed.is_done());
+            }
+        }
+    }
 }

@@ -1,0 +1,137 @@
+//! One accounting of the disk: what is stored, what of it is needed, and what can be given up.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use fog_types::UnixMillis;
+
+use crate::{Store, StoreError};
+
+/// A compiled module that was used within this time is not given up: a worker may be about to open it.
+const COMPILED_IN_USE_MS: i64 = 60_000;
+
+/// Bytes of files beside the blobs. Measured with [`OtherFiles::measure`], away from the event loop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OtherFiles {
+    /// Compiled modules.
+    pub compiled: u64,
+    /// Checkpoints and histories of tasks.
+    pub states: u64,
+    /// Files that are on their way: copies and transfers.
+    pub incoming: u64,
+    /// Files without a row that the last starts found.
+    pub aside: u64,
+}
+
+impl OtherFiles {
+    /// Looks through the data folder.
+    #[must_use]
+    pub fn measure(folder: &Path) -> Self {
+        let of = |names: &[&str]| names.iter().map(|name| bytes_below(&folder.join(name))).sum();
+        Self { compiled: of(&["compiled"]), states: of(&["checkpoints", "histories"]), incoming: of(&["incoming", "partial"]), aside: of(&["set-aside"]) }
+    }
+}
+
+/// Bytes on disk by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskUse {
+    /// Stored files.
+    pub blobs: u64,
+    /// Those of them that a job needs.
+    pub pinned: u64,
+    /// Chat messages with their files.
+    pub chat: u64,
+    /// What lies beside the blobs.
+    pub other: OtherFiles,
+}
+
+impl DiskUse {
+    /// Bytes that count against the storage cap. Files on their way do not: they count when they arrive.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.blobs.saturating_add(self.chat).saturating_add(self.other.states).saturating_add(self.other.compiled)
+    }
+
+    /// Bytes of these that nothing gives up for room.
+    #[must_use]
+    pub fn needed(&self) -> u64 {
+        self.pinned.saturating_add(self.chat).saturating_add(self.other.states)
+    }
+
+    /// Bytes that fit below `cap` when everything is given up that can be.
+    #[must_use]
+    pub fn room(&self, cap: u64) -> u64 {
+        cap.saturating_sub(self.needed())
+    }
+}
+
+impl Store {
+    /// What is on disk, with the other files as they were measured last.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn disk_use(&self) -> Result<DiskUse, StoreError> {
+        let (blobs, pinned) = self.blob_bytes()?;
+        Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, other: self.other })
+    }
+
+    /// Bytes of all chat messages with their files.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn chat_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.db.prepare_cached("SELECT bytes FROM chat_sums WHERE thread = '*'")?.query_row([], |row| row.get(0))?)
+    }
+
+    /// Takes what was measured into account from now on.
+    pub fn set_other_files(&mut self, other: OtherFiles) {
+        self.other = other;
+    }
+}
+
+/// A compiled module on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CompiledFile {
+    pub(crate) path: PathBuf,
+    pub(crate) size: u64,
+    /// When a task last used it.
+    pub(crate) used_ms: i64,
+}
+
+impl CompiledFile {
+    pub(crate) fn is_unused_at(&self, now: UnixMillis) -> bool {
+        now.0.abs_diff(self.used_ms) > COMPILED_IN_USE_MS.unsigned_abs()
+    }
+}
+
+/// Compiled modules, the longest unused first.
+pub(crate) fn compiled_files(folder: &Path) -> Vec<CompiledFile> {
+    let entries = std::fs::read_dir(folder.join("compiled")).into_iter().flatten().flatten();
+    let whole = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"));
+    let mut files: Vec<CompiledFile> =
+        whole.filter_map(|entry| entry.metadata().ok().map(|about| CompiledFile { path: entry.path(), size: about.len(), used_ms: used_ms(&about) })).collect();
+    files.sort_by_key(|file| file.used_ms);
+    files
+}
+
+fn used_ms(about: &Metadata) -> i64 {
+    let since = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Where blobs without a row are kept for a while.
+pub(crate) fn aside(folder: &Path) -> PathBuf {
+    folder.join("set-aside")
+}
+
+/// Bytes of the files in a folder and in the folders below it. A missing one has none.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(about) if about.is_dir() => bytes_below(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    });
+    sizes.fold(0, u64::saturating_add)
+}

@@ -1,0 +1,280 @@
+//! Room on the disk, what is given up for it, and the data folder itself.
+
+use fog_types::{BlobId, ByteCount, JobId, NodeId, TaskId, UnixMillis};
+
+use crate::tests::{CAP, blob, job, result, store};
+use crate::*;
+
+const PART: usize = 400 << 10;
+
+fn file(store: &Store, byte: u8, size: usize) -> BlobFile {
+    BlobFile::copy(&store.folder, vec![byte; size].as_slice(), ByteCount(u64::MAX)).unwrap()
+}
+
+fn host(store: &mut Store, job: JobId, lease: &str) {
+    let (requester, offer, deadline) = (NodeId([1; 32]), BlobId([2; 32]).to_string(), UnixMillis(1_000_000));
+    store.host(&HostedRow { job, lease: lease.to_owned(), requester, offer, deadline, message: None, has_receipt: false }).unwrap();
+}
+
+/// The sums that triggers keep are what counting gives.
+fn check_sums(store: &Store) {
+    let counted: (u64, u64) = store
+        .db
+        .query_row(
+            "SELECT coalesce(sum(size), 0), coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM job_blobs WHERE blob = id) THEN size ELSE 0 END), 0) FROM blobs",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    let (bytes, pinned) = store.blob_bytes().unwrap();
+    assert_eq!((bytes.0, pinned.0), counted);
+}
+
+#[test]
+fn files_of_one_result_do_not_push_each_other_out() {
+    let (_folder, mut store) = store();
+    job(&mut store, 1, 0);
+    blob(&mut store, &vec![9; PART], 1).unwrap();
+    let claim = store.claim_task("test", UnixMillis(2)).unwrap().unwrap();
+    let mut done = result(&mut store);
+    let files = vec![file(&store, 1, PART), file(&store, 2, PART)];
+    // The older file goes, as there is room for two: with one file after the other the first of them went.
+    let ids = store.add_blobs(files, &[], CAP, UnixMillis(3)).unwrap();
+    done.outputs = ids.iter().zip(["a", "b"]).map(|(blob, path)| Output { path: path.to_owned(), blob: *blob, size: PART as u64 }).collect();
+    done.stdout = blob(&mut store, b"", 3).unwrap();
+    done.stderr = done.stdout;
+    store.finish_task(claim, &done, UnixMillis(4)).unwrap().unwrap();
+    for id in ids {
+        assert_eq!(store.read_blob(id, u64::MAX).unwrap().len(), PART);
+    }
+    // Pinned now: what comes later does not fit.
+    assert!(matches!(blob(&mut store, &vec![3; PART], 5), Err(StoreError::Full { .. })));
+    check_sums(&store);
+}
+
+#[test]
+fn a_set_that_does_not_fit_pushes_nothing_out() {
+    let (_folder, mut store) = store();
+    let old = blob(&mut store, &vec![9; PART], 1).unwrap();
+    let files = (0..3).map(|n| file(&store, n, PART)).collect();
+    let refused = store.add_blobs(files, &[], CAP, UnixMillis(2));
+    assert!(matches!(refused, Err(StoreError::Full { wanted, .. }) if wanted.0 == 3 * PART as u64), "{refused:?}");
+    assert!(store.blob(old).is_ok());
+    // Nor does what a job is about to name beside its new files.
+    let both = store.add_blobs(vec![file(&store, 1, PART), file(&store, 2, PART)], &[old], CAP, UnixMillis(3));
+    assert!(matches!(both, Err(StoreError::Full { .. })));
+    assert!(store.blob(old).is_ok());
+}
+
+#[test]
+fn what_names_a_file_that_is_not_stored_is_refused_whole() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    let mut done = result(&mut store);
+    let missing = BlobId([7; 32]);
+    done.outputs.push(Output { path: "b".to_owned(), blob: missing, size: 1 });
+    assert!(matches!(store.finish_task(claim, &done, UnixMillis(2)), Err(StoreError::NoBlob(id)) if id == missing));
+    // The claim still counts: the task can be failed, or its files stored and the result recorded.
+    assert_eq!((store.job(id).unwrap().tasks_finished, store.outputs(claim.task).unwrap().len()), (0, 0));
+    done.outputs.pop();
+    assert!(store.finish_task(claim, &done, UnixMillis(3)).unwrap().is_some());
+    let row = store.job(id).unwrap();
+    let blobs = Blobs { module: missing, ..row.blobs };
+    let new = NewJob { file: row.file, blobs, owner: String::new(), grid: None, now: UnixMillis(4) };
+    assert!(matches!(store.insert_job(&new), Err(StoreError::NoBlob(_))));
+    assert_eq!(store.jobs(&JobFilter { limit: 9, ..JobFilter::default() }).unwrap().len(), 1);
+}
+
+#[test]
+fn what_can_be_given_up_counts_as_room() {
+    let (_folder, mut store) = store();
+    job(&mut store, 1, 0);
+    let before = store.disk_use().unwrap().room(CAP.0);
+    blob(&mut store, &vec![9; PART], 1).unwrap();
+    let used = store.disk_use().unwrap();
+    assert_eq!((used.room(CAP.0), used.blobs - used.pinned), (before, PART as u64));
+    store.set_other_files(OtherFiles { compiled: 5, states: 7, incoming: 11, aside: 13 });
+    assert_eq!(store.disk_use().unwrap().room(CAP.0), before - 7);
+}
+
+#[test]
+fn a_hosted_job_holds_its_files_until_its_receipt_and_one_state() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    host(&mut store, id, "1");
+    let mut states = Vec::new();
+    for n in 0..20u8 {
+        let state = blob(&mut store, &[n; 1000], i64::from(n)).unwrap();
+        store.ship_state(id, state, 2).unwrap();
+        states.push(state);
+    }
+    let there: Vec<BlobId> = states.iter().filter(|state| store.blob(**state).is_ok()).copied().collect();
+    assert_eq!(there, states[18..], "the newest, and the one before it that may be on its way");
+    let module = store.job(id).unwrap().blobs.module;
+    assert!(store.blob_bytes().unwrap().1.0 > 0);
+    store.set_hosted_receipt(id, b"receipt").unwrap();
+    assert_eq!(store.blob_bytes().unwrap().1, ByteCount(0), "nothing is pinned after the receipt");
+    assert!(states.iter().all(|state| store.blob(*state).is_err()), "and no state is left");
+    assert!(store.blob(module).is_ok(), "files go when room is needed only");
+    check_sums(&store);
+}
+
+#[test]
+fn of_a_lent_task_one_state_is_kept_and_none_after_its_end() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    let (task, node) = (TaskId { job: id, index: 0 }, NodeId([3; 32]));
+    store.begin_lease(task, "a", node, "o", UnixMillis(1)).unwrap();
+    let mut states = Vec::new();
+    for n in 1..=5u8 {
+        let state = blob(&mut store, &[n; 1000], i64::from(n)).unwrap();
+        store.keep_state(task, u64::from(n), node, state).unwrap();
+        states.push(state);
+    }
+    let there = |store: &Store| states.iter().filter(|state| store.blob(**state).is_ok()).count();
+    assert_eq!(there(&store), 1);
+    let done = result(&mut store);
+    let claim = store.lease("a").unwrap().unwrap().claim;
+    store.finish_task(claim, &done, UnixMillis(9)).unwrap().unwrap();
+    store.end_leases_of(task, "done", UnixMillis(9)).unwrap();
+    assert_eq!(there(&store), 0);
+    check_sums(&store);
+}
+
+#[test]
+fn compiled_modules_count_and_go_by_last_use() {
+    let (folder, mut store) = store();
+    let compiled = folder.path().join("compiled");
+    std::fs::create_dir_all(&compiled).unwrap();
+    let now = UnixMillis(1_800_000_000_000);
+    for (name, age) in [("old", 3_000_000), ("older", 4_000_000), ("used", 10)] {
+        let path = compiled.join(format!("{name}.cwasm"));
+        std::fs::write(&path, vec![0; 300 << 10]).unwrap();
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis((now.0 - age).unsigned_abs());
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+    store.set_other_files(OtherFiles::measure(folder.path()));
+    assert_eq!(store.disk_use().unwrap().counted(), 900 << 10);
+    let there = || -> Vec<bool> { ["older", "old", "used"].iter().map(|name| compiled.join(format!("{name}.cwasm")).exists()).collect() };
+    let add = |store: &mut Store, byte| {
+        let file = file(store, byte, 300 << 10);
+        store.add_blob(file, CAP, now)
+    };
+    add(&mut store, 1).unwrap();
+    assert_eq!(there(), [false, true, true]);
+    // A stored file nobody needs goes after a module that was unused for longer.
+    add(&mut store, 2).unwrap();
+    assert_eq!(there(), [false, false, true]);
+    assert!(store.disk_use().unwrap().counted() <= CAP.0);
+    assert_eq!(OtherFiles::measure(folder.path()).compiled, store.disk_use().unwrap().other.compiled);
+}
+
+#[test]
+fn an_empty_missing_or_foreign_database_beside_files_is_refused() {
+    let (folder, mut first) = store();
+    let id = blob(&mut first, b"worth keeping", 1).unwrap();
+    let place = first.blob(id).unwrap();
+    drop(first);
+    let database = folder.path().join("fog.sqlite");
+    let kept = std::fs::read(&database).unwrap();
+    let others = || {
+        for name in ["fog.sqlite-wal", "fog.sqlite-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(name));
+        }
+    };
+    others();
+    std::fs::write(&database, b"").unwrap();
+    let refused = Store::open(folder.path()).unwrap_err();
+    assert!(refused.to_string().contains("is empty") && refused.to_string().contains("Put the database back"), "{refused}");
+    std::fs::remove_file(&database).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::EmptyDatabase { problem: "missing", .. })));
+    assert!(!database.exists(), "nothing was made in its place");
+    std::fs::write(&database, b"this is somebody's letter, no database, and long enough to have a header of its own".repeat(20)).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::ForeignDatabase { .. })));
+    std::fs::remove_file(&database).unwrap();
+    rusqlite::Connection::open(&database).unwrap().execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::ForeignDatabase { .. })));
+    assert!(place.exists());
+    others();
+    std::fs::write(&database, kept).unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.sweep_blobs().unwrap(), 0);
+    assert_eq!(store.read_blob(id, 100).unwrap(), b"worth keeping");
+}
+
+#[test]
+fn files_without_a_row_are_set_aside() {
+    let (folder, mut store) = store();
+    let id = blob(&mut store, b"whose row is lost", 1).unwrap();
+    let known = blob(&mut store, b"known", 1).unwrap();
+    store.db.execute("DELETE FROM blobs WHERE id = ?1", [id.to_string()]).unwrap();
+    assert_eq!(store.sweep_blobs().unwrap(), 1);
+    assert!(store.blob(id).is_err() && store.blob(known).is_ok());
+    assert_eq!(std::fs::read(folder.path().join("set-aside").join(id.to_string())).unwrap(), b"whose row is lost");
+    assert!(OtherFiles::measure(folder.path()).aside > 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_data_folder_is_private_whatever_it_was() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    std::fs::create_dir_all(folder.join("blobs")).unwrap();
+    let open = |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::write(folder.join("lock"), b"").unwrap();
+    std::fs::write(folder.join("fog.sqlite"), b"").unwrap();
+    for (name, mode) in [("", 0o755), ("blobs", 0o755), ("lock", 0o644), ("fog.sqlite", 0o644)] {
+        open(&folder.join(name), mode);
+    }
+    let mut store = Store::open(&folder).unwrap();
+    store.set_settings(&[("a".to_owned(), Some(1.into()))]).unwrap();
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).chain([folder.clone()]) {
+        let mode = std::fs::metadata(&entry).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", entry.display());
+        looked_at += 1;
+    }
+    assert!(looked_at >= 6, "the folder, blobs, lock, database and both journals: {looked_at}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_of_other_things_is_not_closed_for_their_users() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(parent.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let tool = parent.path().join("tool");
+    std::fs::write(&tool, b"").unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut store = Store::open(parent.path()).unwrap();
+    blob(&mut store, b"a", 1).unwrap();
+    assert_eq!((mode(parent.path()), mode(&tool)), (0o755, 0o755));
+    for own in ["blobs", "incoming", "fog.sqlite", "fog.sqlite-wal", "lock"] {
+        assert_eq!(mode(&parent.path().join(own)) & 0o077, 0, "{own}");
+    }
+}
+
+#[test]
+fn chat_counts_by_thread_and_in_all() {
+    let (_folder, mut store) = store();
+    let before = store.disk_use().unwrap().room(CAP.0);
+    for (thread, mid, file) in [("anna", "1", Some(vec![0; 500])), ("anna", "2", None), ("", "3", None)] {
+        let (is_mine, is_seen, state, at) = (false, false, "received".to_owned(), UnixMillis(1));
+        let new = NewChat { thread: thread.to_owned(), is_mine, is_seen, state, at, mid: mid.to_owned(), sealed: vec![0; 10], file };
+        store.add_chat(&new, at).unwrap().unwrap();
+    }
+    let of = |store: &Store, thread: &str| -> (u64, u64) {
+        store.db.query_row("SELECT messages, bytes FROM chat_sums WHERE thread = ?1", [thread], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
+    assert_eq!((of(&store, "anna"), of(&store, ""), of(&store, "*")), ((2, 520), (1, 10), (3, 530)));
+    assert_eq!((store.chat_bytes().unwrap(), store.disk_use().unwrap().room(CAP.0)), (530, before - 530));
+    store.clear_chat("anna").unwrap();
+    assert_eq!(of(&store, "*"), (1, 10));
+    for step in WipeStep::ALL {
+        store.wipe_chat(step).unwrap();
+    }
+    assert_eq!(store.chat_bytes().unwrap(), 0);
+}

@@ -1,0 +1,294 @@
+//! What is asked at every event costs the same, however much is stored.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
+use proptest::prelude::*;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+use crate::tests::{broke, job, result, store};
+use crate::*;
+
+thread_local! {
+    static STATEMENTS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// What the engine asks of the store at an event, at a status, and for a task from its claim to its end.
+fn every_event(store: &mut Store, now: i64) {
+    let at = UnixMillis(now);
+    store.wake_tasks(at).unwrap();
+    let next = store.next_task().unwrap().unwrap();
+    let claim = store.claim(next, "test", at).unwrap();
+    store.set_progress(claim.task, 500).unwrap();
+    store.mean_units(claim.task.job).unwrap();
+    let done = result(store);
+    store.finish_task(claim, &done, at).unwrap().unwrap();
+    let claim = store.claim_task("test", at).unwrap().unwrap();
+    store.release_task(claim, "why", true, at).unwrap();
+    let claim = store.claim_task("test", at).unwrap().unwrap();
+    store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(now + 1_000_000)), at).unwrap().unwrap();
+    let next = store.next_task().unwrap().unwrap();
+    let (lease, node) = (format!("{now:032x}"), NodeId([4; 32]));
+    store.reserve_credit(&lease, node, next.job, 5, at).unwrap();
+    store.begin_lease(next, &lease, node, "o", at).unwrap();
+    store.end_lease(&lease, "declined", at).unwrap();
+    store.begin_lease(next, &lease, node, "o", at).unwrap();
+    store.settle_credit(&lease, node, next.job, 5, at).unwrap();
+    store.end_leases_of(next, "why", at).unwrap();
+    store.credits().unwrap();
+    // A status, and the chores.
+    store.job_counts().unwrap();
+    store.totals_since(UnixMillis(now - 1000)).unwrap();
+    store.disk_use().unwrap();
+    store.expire_jobs(UnixMillis(1)).unwrap();
+    store.remove_jobs(UnixMillis(0), None).unwrap();
+    store.sweep_removed().unwrap();
+    store.known_answers(10).unwrap();
+    store.checks_of(next.job).unwrap();
+    store.job_state(next.job).unwrap();
+    store.content(&"0".repeat(64)).unwrap();
+    store.forget_blob(BlobId([9; 32])).unwrap();
+}
+
+/// Each statement that runs then finds its rows through an index, in its order.
+#[test]
+fn no_statement_of_an_event_looks_through_a_table() {
+    let (_folder, mut store) = store();
+    job(&mut store, 20, 0);
+    every_event(&mut store, 1_000_000);
+    store.db.flush_prepared_statement_cache();
+    store.db.trace_v2(
+        TraceEventCodes::SQLITE_TRACE_STMT,
+        Some(|event| {
+            if let TraceEvent::Stmt(_, sql) = event {
+                STATEMENTS.with_borrow_mut(|all| all.insert(sql.to_owned()));
+            }
+        }),
+    );
+    every_event(&mut store, 2_000_000);
+    store.db.trace_v2(TraceEventCodes::empty(), None);
+    let statements = STATEMENTS.take();
+    // Of one row, or of as many as there are states of a job.
+    let small = ["blob_sums", "job_sums", "chat_sums", "removed_jobs"];
+    let mut looked_at = 0;
+    for sql in statements.iter().filter(|sql| !sql.starts_with("--") && ["SELECT", "UPDATE", "DELETE", "INSERT"].iter().any(|word| sql.starts_with(word))) {
+        let mut query = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let parameters = query.parameter_count();
+        let nothing = vec![rusqlite::types::Null; parameters];
+        let plan: Vec<String> = query.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        for step in &plan {
+            let is_scan = step.starts_with("SCAN") && !step.contains("CONSTANT ROW") && !small.iter().any(|table| step.contains(table));
+            // An index on fewer rows than a scan is a scan of those: only where they are the wanted ones.
+            let is_partial =
+                step.contains("USING") && step.contains("INDEX") && ["tasks_waiting", "progress_next", "tasks_agreed"].iter().any(|index| step.contains(index));
+            assert!(!is_scan || is_partial, "{sql}\n{plan:#?}");
+            assert!(!step.contains("TEMP B-TREE"), "{sql}\n{plan:#?}");
+        }
+        looked_at += 1;
+    }
+    assert!(looked_at > 40, "{looked_at} statements were looked at");
+}
+
+/// Steps of SQLite's machine, which no other program on the device changes.
+pub(crate) fn steps_of(store: &mut Store, work: impl FnOnce(&mut Store)) -> u64 {
+    let steps = Arc::new(AtomicU64::new(0));
+    let counted = steps.clone();
+    let count = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    store.db.progress_handler(1, Some(count)).unwrap();
+    work(store);
+    store.db.progress_handler(1, None::<fn() -> bool>).unwrap();
+    steps.load(Ordering::Relaxed)
+}
+
+#[test]
+fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
+    let cost = |tasks: i64, jobs: i64| {
+        let (_folder, mut store) = store();
+        for _ in 0..jobs {
+            job(&mut store, 3, -5);
+        }
+        job(&mut store, tasks, 0);
+        every_event(&mut store, 1_000_000);
+        let event = steps_of(&mut store, |store| every_event(store, 2_000_000));
+        let status = steps_of(&mut store, |store| {
+            store.next_task().unwrap();
+            store.job_counts().unwrap();
+            store.totals_since(UnixMillis(0)).unwrap();
+            store.disk_use().unwrap();
+        });
+        (event, status)
+    };
+    let few = cost(100, 2);
+    let many = if std::env::var_os("FOG_TEST_FULL").is_some() { cost(100_000, 1_000) } else { cost(20_000, 50) };
+    println!("steps for all of one event, and a status: {few:?} with 100 tasks, {many:?} with many");
+    assert!(many.0 <= few.0 + few.0 / 10 && many.1 <= few.1 + few.1 / 10, "{few:?} {many:?}");
+}
+
+/// The counts that triggers keep are what counting gives.
+fn check_counts(store: &Store) {
+    let wrong: Vec<u64> = store
+        .db
+        .prepare(
+            "SELECT job_id FROM progress WHERE
+               ready <> (SELECT count(*) FROM tasks t WHERE t.job_id = progress.job_id AND state = 'queued' AND not_before_ms = 0)
+            OR waiting <> (SELECT count(*) FROM tasks t WHERE t.job_id = progress.job_id AND state = 'queued' AND not_before_ms > 0)
+            OR running <> (SELECT count(*) FROM tasks t WHERE t.job_id = progress.job_id AND state = 'running')
+            OR finished <> (SELECT count(*) FROM tasks t WHERE t.job_id = progress.job_id AND state = 'finished')
+            OR failed <> (SELECT count(*) FROM tasks t WHERE t.job_id = progress.job_id AND state = 'failed')
+            OR cancelled <> (SELECT count(*) FROM tasks t WHERE t.job_id = progress.job_id AND state = 'cancelled')
+            OR is_runnable <> (SELECT state IN ('queued', 'running') AND grid IS NULL FROM jobs WHERE id = job_id)",
+        )
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(wrong, Vec::<u64>::new());
+    let counted: Vec<(String, u64)> = store
+        .db
+        .prepare("SELECT state, count(*) FROM jobs GROUP BY state ORDER BY state")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let mut kept: Vec<(String, u64)> = store.job_counts().unwrap().into_iter().map(|(state, number)| (state.as_str().to_owned(), number)).collect();
+    kept.sort();
+    assert_eq!(kept, counted);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Whatever happens to jobs and tasks in whatever order.
+    #[test]
+    fn counts_are_what_counting_gives(steps in prop::collection::vec((0u8..9, 1u64..4, 0u32..4), 0..40)) {
+        let (_folder, mut store) = store();
+        for priority in 0..3 {
+            job(&mut store, 4, priority);
+        }
+        let done = result(&mut store);
+        let mut claims: Vec<Claim> = Vec::new();
+        for (now, (what, id, index)) in (10..).zip(steps) {
+            let (job, at) = (JobId(id), UnixMillis(now));
+            let task = TaskId { job, index };
+            match what {
+                0 => claims.extend(store.claim_task("test", at).unwrap()),
+                1 => if let Some(claim) = claims.pop() { store.finish_task(claim, &done, at).unwrap(); },
+                2 => if let Some(claim) = claims.pop() { store.release_task(claim, "", index > 1, at).unwrap(); },
+                3 => if let Some(claim) = claims.pop() {
+                    let then = if index > 1 { Failure::Final } else { Failure::Retry(UnixMillis(now + i64::from(index) * 3)) };
+                    store.fail_task(claim, &broke(), then, at).unwrap();
+                },
+                4 if store.task(task).is_ok() => claims.push(store.begin_lease(task, &now.to_string(), NodeId([1; 32]), "", at).unwrap()),
+                5 => store.end_lease(&(now - 3).to_string(), "", at).unwrap(),
+                6 => if let Ok(to) = store.job(job).map(|_| [JobState::Paused, JobState::Queued, JobState::Cancelled][index as usize % 3]) {
+                    store.set_job_state(job, to, "", at).unwrap();
+                },
+                7 => { store.recover(at).unwrap(); }
+                _ => { store.remove_jobs(UnixMillis(i64::MAX), Some(job)).unwrap(); }
+            }
+            check_counts(&store);
+        }
+    }
+}
+
+#[test]
+fn a_database_of_the_release_before_is_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let db = rusqlite::Connection::open(folder.path().join("fog.sqlite")).unwrap();
+        for step in &crate::migrations::STEPS[..3] {
+            db.execute_batch(step).unwrap();
+        }
+        db.pragma_update(None, "user_version", 3).unwrap();
+        let spec = serde_json::to_string(&fog_types::job::JobFile::for_module("old", "m.wasm")).unwrap();
+        let blob = BlobId([5; 32]);
+        let blobs = serde_json::to_string(&Blobs { module: blob, stdin: None, inputs: Default::default(), items: Vec::new() }).unwrap();
+        db.execute(
+            "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, tasks_finished, units, failures_in_row)
+             VALUES ('old', 'me', ?1, ?2, 'running', 3, 1, 99, 4, 2, 30, 1)",
+            [spec, blobs],
+        )
+        .unwrap();
+        db.execute_batch(&format!(
+            "INSERT INTO tasks (job_id, idx, state, not_before_ms) VALUES (1, 0, 'finished', 0), (1, 1, 'finished', 0), (1, 2, 'queued', 0), (1, 3, 'queued', 500);
+             INSERT INTO blobs VALUES ('{blob}', 1000, 1), ('{}', 24, 1); INSERT INTO job_blobs VALUES (1, '{blob}');
+             INSERT INTO journal (at_ms, kind, job_id, idx, detail) VALUES (900001, 'result', 1, 0, ''), (1800001, 'result', 1, 1, '');
+             INSERT INTO credits VALUES ('a', '{node}', 1, 0, 5, NULL, 1), ('b', '{node}', NULL, 1, 0, 70, 1);",
+            BlobId([6; 32]),
+            node = NodeId([1; 32])
+        ))
+        .unwrap();
+    }
+    let mut store = Store::open(folder.path()).unwrap();
+    check_counts(&store);
+    let row = store.job(JobId(1)).unwrap();
+    assert_eq!((row.tasks_finished, row.units.0, row.failures_in_row), (2, 30, 1));
+    assert_eq!(store.mean_units(JobId(1)).unwrap().unwrap().0, 15);
+    assert_eq!(store.next_task().unwrap(), Some(TaskId { job: JobId(1), index: 2 }));
+    assert_eq!(store.wake_tasks(UnixMillis(500)).unwrap(), 1);
+    let (bytes, pinned) = store.blob_bytes().unwrap();
+    assert_eq!((bytes.0, pinned.0), (1024, 1000));
+    assert_eq!((store.totals_since(UnixMillis(0)).unwrap().2, store.totals_since(UnixMillis(1_800_000)).unwrap().2), (2, 1));
+    assert_eq!(store.credits().unwrap(), CreditRow { earned: 70, spent: 0, reserved: 5 });
+    drop(store);
+    assert!(Store::open(folder.path()).is_ok());
+}
+
+#[test]
+fn a_removed_job_is_gone_at_once_and_its_rows_soon() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 5_000, 0);
+    let other = job(&mut store, 1, 0);
+    store.set_job_state(id, JobState::Cancelled, "", UnixMillis(5)).unwrap();
+    assert_eq!(store.remove_jobs(UnixMillis(i64::MAX), Some(id)).unwrap(), 1);
+    assert!(matches!(store.job(id), Err(StoreError::NoJob(_))));
+    assert_eq!(store.task(TaskId { job: other, index: 0 }).unwrap().id.job, other);
+    let mut pieces = 1;
+    while store.sweep_removed().unwrap() {
+        pieces += 1;
+    }
+    assert!((3..8).contains(&pieces), "{pieces}");
+    let left: u64 = store.db.query_row("SELECT count(*) FROM tasks", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 1);
+}
+
+#[test]
+fn what_grows_for_ever_is_cut_by_number() {
+    let (_folder, mut store) = store();
+    job(&mut store, 1, 0);
+    let task = TaskId { job: JobId(1), index: 0 };
+    for n in 0..200 {
+        let (lease, node) = (n.to_string(), NodeId([1; 32]));
+        store.begin_lease(task, &lease, node, "o", UnixMillis(n)).unwrap();
+        store.end_lease(&lease, "declined: Full", UnixMillis(n)).unwrap();
+        store.earn_credit(&lease, node, 3, UnixMillis(n)).unwrap();
+        store.note(UnixMillis(n), JournalKind::Checked, task.job, None, "").unwrap();
+    }
+    let number = |store: &Store, table: &str| store.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0)).unwrap();
+    assert!(number(&store, "attempts") <= 33, "{}", number(&store, "attempts"));
+    store.trim(Kept { samples: 10, journal: 50, credits: 20 }).unwrap();
+    assert_eq!((number(&store, "journal"), number(&store, "credits")), (50, 20));
+    assert_eq!(store.credits().unwrap().earned, 600, "sums stay");
+}
+
+#[test]
+fn sums_end_at_the_largest_number() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 2, 0);
+    let mut done = result(&mut store);
+    done.units = fog_types::WorkUnits(u64::MAX);
+    for now in 1..3 {
+        let claim = store.claim_task("test", UnixMillis(now)).unwrap().unwrap();
+        store.finish_task(claim, &done, UnixMillis(now)).unwrap().unwrap();
+        store.settle_credit(&now.to_string(), NodeId([1; 32]), id, u64::MAX, UnixMillis(now)).unwrap();
+    }
+    assert_eq!(store.job(id).unwrap().units.0, i64::MAX as u64);
+    assert_eq!(store.credits().unwrap().spent, i64::MAX as u64);
+}

@@ -58,6 +58,24 @@ fn a_job_goes_to_another_device_and_comes_back_verified() {
     assert!(a.json(&["peers"]).unwrap()[0]["reliability"].as_u64().unwrap() > 700);
 }
 
+/// Stored files that begin as an open checkpoint does.
+fn open_states(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    use std::io::Read as _;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let mut begin = [0; 8];
+        // What is being written or fetched at this moment is no stored file.
+        let is_passing = entry.file_name() == "incoming" || entry.file_name() == "partial";
+        if path.is_dir() && !is_passing {
+            found.extend(open_states(&path));
+        } else if std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == *b"FOGCKPT1" {
+            found.push(path);
+        }
+    }
+    found
+}
+
 #[test]
 fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
     let (a, mut b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
@@ -73,6 +91,10 @@ fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
         (kept >= 2 && places[0]["units"].as_u64()? > 0).then(|| places[0]["units"].as_u64()).flatten()
     })
     .unwrap();
+    // Whoever takes a disk away reads no state of the task on it, neither there nor here.
+    for device in [&a, &b] {
+        assert_eq!(open_states(&device.data()), Vec::<std::path::PathBuf>::new());
+    }
     b.kill();
     a.invite(&[&c]).unwrap();
     // What comes with the offer: how far that is depends on how fast this machine is.

@@ -1,0 +1,168 @@
+//! The storage cap, the data folder and wishes, as a person meets them.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::time::Duration;
+
+use fog_tests::{Bench, wait_for};
+
+/// Leaves two files of so many bytes that are not the same.
+fn two_files(bytes: u32) -> String {
+    format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_filestat_set_size" (func $size (param i32 i64) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "a.binb.bin")
+        (func (export "_start")
+            (drop (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 5) (i32.const 1) (i64.const -1) (i64.const -1) (i32.const 0) (i32.const 100)))
+            (drop (call $size (i32.load (i32.const 100)) (i64.const {bytes})))
+            (drop (call $open (i32.const 3) (i32.const 0) (i32.const 5) (i32.const 5) (i32.const 1) (i64.const -1) (i64.const -1) (i32.const 0) (i32.const 100)))
+            (drop (call $size (i32.load (i32.const 100)) (i64.const {})))))"#,
+        bytes + 1
+    )
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
+    let bench = Bench::working().unwrap();
+    assert!(bench.fog(&["settings", "set", "storage_cap=0.1"]).unwrap().status.success());
+    bench.module("fits.wasm", &two_files(40_000_000)).unwrap();
+    bench.module("beyond.wasm", &two_files(60_000_000)).unwrap();
+    let ended = |id: &str| {
+        wait_for("the end of a job", Duration::from_secs(60), || {
+            let job = bench.json(&["job", "show", id]).ok()?;
+            let state = job["summary"]["state"].as_str()?.to_owned();
+            (state == "finished" || state == "failed").then_some((state, job))
+        })
+        .unwrap()
+    };
+    std::fs::write(bench.scratch().join("fits.toml"), "version = 1\nmodule = \"fits.wasm\"\nattempts = 1\n[limits]\ndisk = \"200MiB\"\n").unwrap();
+    std::fs::write(bench.scratch().join("beyond.toml"), "version = 1\nmodule = \"beyond.wasm\"\nattempts = 1\n[limits]\ndisk = \"200MiB\"\n").unwrap();
+    bench.json(&["submit", "beyond.toml"]).unwrap();
+    let (state, job) = ended("1");
+    assert_eq!(state, "failed", "what cannot be stored is not called finished: {job}");
+    let problem = job["summary"]["problem"].as_str().unwrap();
+    assert!(problem.contains("storage limit") && problem.contains("114.4 MiB"), "{problem}");
+    bench.json(&["submit", "fits.toml"]).unwrap();
+    assert_eq!(ended("2").0, "finished");
+    let exported = bench.fog(&["job", "result", "2", "-o", "out"]).unwrap();
+    assert!(exported.status.success(), "{}", text(&exported.stderr));
+    let files = bench.scratch().join("out");
+    let sizes: Vec<u64> = ["a.bin", "b.bin"]
+        .iter()
+        .map(|name| [files.join(name), files.join("task-00000").join(name)].iter().find_map(|path| path.metadata().ok()).map_or(0, |about| about.len()))
+        .collect();
+    assert_eq!(sizes, [40_000_000, 40_000_001]);
+}
+
+#[test]
+fn inputs_that_do_not_fit_together_are_refused_together() {
+    let bench = Bench::working().unwrap();
+    assert!(bench.fog(&["settings", "set", "storage_cap=0.1"]).unwrap().status.success());
+    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    for (name, byte) in [("a.bin", 1u8), ("b.bin", 2)] {
+        std::fs::write(bench.scratch().join(name), vec![byte; 60_000_000]).unwrap();
+    }
+    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"nothing.wasm\"\n[inputs]\n\"a.bin\" = \"a.bin\"\n\"b.bin\" = \"b.bin\"\n").unwrap();
+    let refused = bench.fog(&["submit", "job.toml"]).unwrap();
+    assert!(!refused.status.success(), "the job file page says that originals may be deleted now");
+    assert!(text(&refused.stderr).contains("storage limit"), "{}", text(&refused.stderr));
+    assert_eq!(bench.json(&["jobs"]).unwrap().as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn an_emptied_database_deletes_no_results() {
+    let mut bench = Bench::working().unwrap();
+    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    assert!(bench.fog(&["submit", "nothing.wasm", "--watch"]).unwrap().status.success());
+    bench.kill();
+    let files = |bench: &Bench| -> usize {
+        let folders = std::fs::read_dir(bench.data().join("blobs")).unwrap().flatten();
+        folders.map(|folder| std::fs::read_dir(folder.path()).unwrap().count()).sum()
+    };
+    let before = files(&bench);
+    assert!(before >= 2);
+    let database = bench.data().join("fog.sqlite");
+    let kept = std::fs::read(&database).unwrap();
+    let wal = std::fs::read(bench.data().join("fog.sqlite-wal")).unwrap_or_default();
+    for name in ["fog.sqlite-wal", "fog.sqlite-shm"] {
+        let _ = std::fs::remove_file(bench.data().join(name));
+    }
+    std::fs::write(&database, b"").unwrap();
+    let refused = bench.command(&["daemon"]).output().unwrap();
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("is empty") && said.contains("Put the database back"), "{said}");
+    assert_eq!(files(&bench), before);
+    std::fs::write(&database, kept).unwrap();
+    std::fs::write(bench.data().join("fog.sqlite-wal"), wal).unwrap();
+    bench.start().unwrap();
+    assert!(bench.fog(&["job", "result", "1", "-o", "out"]).unwrap().status.success());
+    assert_eq!(files(&bench), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_in_a_folder_that_was_open_can_be_read_by_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut bench = Bench::new().unwrap();
+    std::fs::create_dir(bench.data()).unwrap();
+    std::fs::set_permissions(bench.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    bench.start().unwrap();
+    bench.json(&["on"]).unwrap();
+    let entries = std::fs::read_dir(bench.data()).unwrap().flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+    for path in entries.chain([bench.data()]) {
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
+    }
+}
+
+#[test]
+fn a_wish_to_finish_first_and_a_pause_survive_a_restart() {
+    let mut bench = Bench::working().unwrap();
+    let endless = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
+    bench.json(&["submit", &endless.to_string_lossy()]).unwrap();
+    wait_for("a task to run", Duration::from_secs(30), || {
+        (!bench.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())
+    })
+    .unwrap();
+    assert!(bench.fog(&["off", "--finish"]).unwrap().status.success());
+    bench.kill();
+    bench.start().unwrap();
+    wait_for("contributing to end", Duration::from_secs(30), || (bench.json(&["status"]).ok()?["contributing"] == false).then_some(())).unwrap();
+    bench.json(&["on"]).unwrap();
+    bench.json(&["snooze", "30"]).unwrap();
+    let until = bench.json(&["status"]).unwrap()["snoozed_until_ms"].clone();
+    assert!(until.is_number());
+    bench.kill();
+    bench.start().unwrap();
+    assert_eq!(bench.json(&["status"]).unwrap()["snoozed_until_ms"], until);
+}
+
+#[test]
+fn work_that_is_wanted_sooner_takes_the_last_core() {
+    let bench = Bench::working().unwrap();
+    assert!(bench.fog(&["settings", "set", "cores=1"]).unwrap().status.success());
+    let busy = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))";
+    bench.module("loop.wasm", busy).unwrap();
+    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    std::fs::write(bench.scratch().join("later.toml"), "version = 1\nname = \"later\"\nmodule = \"loop.wasm\"\npriority = -10\n").unwrap();
+    std::fs::write(bench.scratch().join("sooner.toml"), "version = 1\nname = \"sooner\"\nmodule = \"nothing.wasm\"\npriority = 10\n").unwrap();
+    let runs = || {
+        let status = bench.json(&["status"]).ok()?;
+        Some(status["active"].as_array()?.iter().filter_map(|task| task["name"].as_str().map(str::to_owned)).collect::<Vec<_>>())
+    };
+    bench.json(&["submit", "later.toml"]).unwrap();
+    wait_for("the first job", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
+    bench.json(&["submit", "sooner.toml"]).unwrap();
+    wait_for("the job that is wanted sooner", Duration::from_secs(30), || {
+        (bench.json(&["job", "show", "2"]).ok()?["summary"]["state"] == "finished").then_some(())
+    })
+    .unwrap();
+    wait_for("the first job again", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
+    let task = bench.json(&["job", "show", "1"]).unwrap();
+    assert_eq!(task["summary"]["state"], "running");
+    assert_eq!(task["summary"]["problem"], "", "making way is no failure");
+}

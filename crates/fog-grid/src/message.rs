@@ -363,10 +363,7 @@ impl TaskResult {
         if self.outputs.len() > MAX_OUTPUTS || self.hash.len() != 64 {
             return Err("the result is beyond all bounds".to_owned());
         }
-        for (path, _) in &self.outputs {
-            fog_types::job::check_inside_path(path).map_err(|e| e.to_string())?;
-        }
-        Ok(())
+        fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str())).map_err(|e| e.to_string())
     }
 
     /// Everything the requester fetches for it.

@@ -8,6 +8,7 @@ mod id;
 pub mod job;
 mod limits;
 mod node;
+pub mod path;
 mod state;
 mod unit;
 

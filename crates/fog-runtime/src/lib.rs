@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod compile;
+mod files;
 mod history;
 mod host;
 mod outcome;
@@ -23,6 +24,7 @@ mod worker;
 
 pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
 pub use compile::{CompileError, EngineKind, compile, validate};
+pub use files::{OutputFolder, kind_of, open_regular, replaceable};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
 pub use host::{Worker, WorkerError, WorkerEvent, check_walls, prepare};

@@ -15,7 +15,8 @@ const SYNC_EVERY: u64 = 16 << 20;
 /// Made without the database, so that a slow copy holds nothing up.
 #[derive(Debug)]
 pub struct BlobFile {
-    file: tempfile::NamedTempFile,
+    /// Closed: a result of many files must not hold a descriptor for each.
+    path: tempfile::TempPath,
     id: BlobId,
     size: u64,
 }
@@ -47,7 +48,7 @@ impl BlobFile {
     /// Where it lies until it is named.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// Its length in bytes.
@@ -130,10 +131,9 @@ impl BlobIntake {
         // A name of its own: under the old one another transfer may begin.
         let incoming = folder.join("incoming");
         std::fs::create_dir_all(&incoming).map_err(at)?;
-        let mut own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?;
-        std::fs::rename(&self.path, own.path()).map_err(at)?;
-        *own.as_file_mut() = self.file;
-        Ok(BlobFile { file: own, id, size: self.size })
+        let own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?.into_temp_path();
+        std::fs::rename(&self.path, &own).map_err(at)?;
+        Ok(BlobFile { path: own, id, size: self.size })
     }
 }
 
@@ -180,7 +180,7 @@ impl BlobWriter {
     /// [`StoreError::File`] when the disk refuses.
     pub fn finish(self) -> Result<BlobFile, StoreError> {
         self.file.as_file().sync_all().map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
-        Ok(BlobFile { file: self.file, id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size })
+        Ok(BlobFile { path: self.file.into_temp_path(), id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size })
     }
 }
 
@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] when everything stored is needed.
     pub fn add_blob(&mut self, blob: BlobFile, cap: ByteCount, now: UnixMillis) -> Result<BlobId, StoreError> {
-        let BlobFile { file, id, size } = blob;
+        let BlobFile { path: file, id, size } = blob;
         if self.touch_blob(id, now)? && self.blob_path(id).exists() {
             return Ok(id);
         }

@@ -20,6 +20,7 @@ mod leftovers;
 mod policy;
 mod proving;
 mod query;
+mod results;
 mod sensing;
 mod sleep;
 mod submit;
@@ -38,7 +39,7 @@ pub use grid::NetSettings;
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use keychain::checkpoint_key;
 pub use policy::policy_from;
-pub use submit::submission;
+pub use submit::{as_text, submission};
 pub use views::{Clock, verdict_view};
 
 /// What the attempts of this build are recorded under.

@@ -18,7 +18,8 @@ const EVENT_QUEUE: usize = 256;
 /// A connection to an engine. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    requests: mpsc::Sender<Request>,
+    /// Requests as frames.
+    requests: mpsc::Sender<Vec<u8>>,
     waiting: Waiting,
     next_id: Arc<AtomicU64>,
     /// The strong end is with the reader, so that events end with the connection.
@@ -93,10 +94,10 @@ impl Client {
             Ok(Ok(Some(ServerMessage::Welcome { proof }))) if token.accepts(Side::Server, &nonce, &proof) => {}
             _ => return Err(ClientError::Stranger),
         }
-        let (requests, mut outgoing) = mpsc::channel::<Request>(64);
+        let (requests, mut outgoing) = mpsc::channel::<Vec<u8>>(64);
         tokio::spawn(async move {
-            while let Some(request) = outgoing.recv().await {
-                if frame::write(&mut to, &request).await.is_err() {
+            while let Some(frame) = outgoing.recv().await {
+                if frame::write_frame(&mut to, &frame).await.is_err() {
                     return;
                 }
             }
@@ -133,12 +134,14 @@ impl Client {
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
         let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine stopped before it answered; what it had accepted is kept".to_owned() };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // Before anybody waits for the answer to it.
+        let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError { kind: ErrorKind::LimitReached, message: error.to_string() })?;
         let (answer, answered) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(waiting) => waiting.insert(id, answer),
             None => return Err(gone()),
         };
-        self.requests.send(Request::Call { id, command }).await.map_err(|_| gone())?;
+        self.requests.send(frame).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -146,7 +149,9 @@ impl Client {
     pub async fn subscribe(&self) -> Events {
         let events = Events(self.events.upgrade().map(|events| events.subscribe()));
         // A broken connection shows as the end of the events.
-        let _ = self.requests.send(Request::Subscribe).await;
+        if let Ok(frame) = frame::encode(&Request::Subscribe) {
+            let _ = self.requests.send(frame).await;
+        }
         events
     }
 

@@ -330,7 +330,9 @@ impl Core {
         } else {
             messages.iter().map(export_line).collect()
         };
-        std::fs::write(path, text).map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
+        // A pipe would stop the engine until somebody reads from it.
+        let written = fog_runtime::replaceable(path).and_then(|to| std::fs::write(to, text));
+        written.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
         Ok(Reply::Exported { files: vec![path.display().to_string()] })
     }
 

@@ -17,6 +17,7 @@ use crate::checkpoints::checkpoint_path;
 use crate::doctor;
 use crate::policy::{Settings, policy_from};
 use crate::query::{self, to_api};
+use crate::results;
 use crate::sensing::SensorOrder;
 use crate::submit::{self, Prepared, Wish};
 use crate::views::{self};
@@ -59,7 +60,7 @@ impl Core {
                     }),
                 }
             }
-            Command::Output { id, index, path } => match query::output(&self.store, id, index, &path) {
+            Command::Output { id, index, path } => match results::output(&self.store, id, index, &path) {
                 Ok(found) => {
                     tokio::task::spawn_blocking(move || {
                         let reply = found.into_bytes().map(|bytes| Reply::Bytes {
@@ -72,24 +73,23 @@ impl Core {
                 }
                 Err(error) => Err(error),
             },
+            Command::ReadResult { id, part, from, limit } => match results::piece(&self.store, id, &part, from, limit) {
+                Ok(piece) => {
+                    tokio::task::spawn_blocking(move || drop(answer.send(piece.read())));
+                    return;
+                }
+                Err(error) => Err(error),
+            },
             Command::Checkpoint { id } => return self.checkpoint(id, answer),
             Command::ExportHistory { id, index, folder } => return self.export_history(id, index, folder.into(), answer),
             Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
-            Command::Export { id, folder } => {
-                let folder = PathBuf::from(folder);
-                match query::export_list(&self.store, id, &folder) {
-                    Ok(items) => {
-                        let whole = query::output(&self.store, id, None, "").ok();
-                        let whole =
-                            whole.map(|found| (folder.join(if matches!(found, query::Found::Tiles { .. }) { "result.png" } else { "result.txt" }), found));
-                        tokio::task::spawn_blocking(move || {
-                            let _ = answer.send(query::export(&items, whole));
-                        });
-                        return;
-                    }
-                    Err(error) => Err(error),
+            Command::Export { id, folder } => match results::export(&self.store, id, PathBuf::from(folder)) {
+                Ok(export) => {
+                    tokio::task::spawn_blocking(move || drop(answer.send(export.write())));
+                    return;
                 }
-            }
+                Err(error) => Err(error),
+            },
             other => self.answer(other),
         };
         // Nobody waiting means the front end went away; the command was carried out.
@@ -121,7 +121,7 @@ impl Core {
             Command::Jobs(query) => query::jobs(&self.store, &query),
             Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.withheld.get(&id).map(String::as_str)),
             Command::ChangeJob { id, action } => self.change_job(id, action),
-            Command::Log { id, index, stderr } => query::log(&self.store, TaskId { job: id, index }, stderr),
+            Command::Log { id, index, stderr } => results::log(&self.store, TaskId { job: id, index }, stderr),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),
             Command::SetSettings { changes } => self.set_settings(changes),
             Command::ResetSettings => {

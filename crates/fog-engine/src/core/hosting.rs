@@ -352,7 +352,13 @@ impl Core {
             outputs,
             history,
         };
-        let message = Message::Result(Box::new(identity.sign(&result)));
+        let said = result.check().and_then(|()| {
+            let message = Message::Result(Box::new(identity.sign(&result)));
+            let fits = message.encode().len() <= fog_grid::MAX_MESSAGE as usize;
+            if fits { Ok(message) } else { Err("it left more files than can be told of to another device".to_owned()) }
+        });
+        // It would be refused for ever; whoever runs it next leaves as many files.
+        let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
         self.keep_saying(job, requester, &message)
     }
 

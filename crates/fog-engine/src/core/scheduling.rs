@@ -210,7 +210,7 @@ impl Core {
             fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
         }
         match end {
-            TaskEnd::Result { report, stdout, stderr, files, hash } => {
+            TaskEnd::Result { report, stdout, stderr, files, hash, note } => {
                 if report.active_millis >= 20 {
                     let speed = report.units.0.saturating_mul(1000) / report.active_millis;
                     self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
@@ -246,6 +246,9 @@ impl Core {
                 };
                 let state = self.store.finish_task(claim, &result, now)?;
                 if state.is_some() {
+                    if !note.is_empty() {
+                        self.store.note_result(claim.task, &note)?;
+                    }
                     self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
                     self.announce_job(claim.task.job);
                 }

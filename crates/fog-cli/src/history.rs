@@ -116,7 +116,7 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     prepare(&program, &from.module, &artifact, engine).await.map_err(|e| Failure::of(&e))?;
     from.spec.segments = Some(Segments::of(history.segment, false));
     (from.spec.artifact, from.spec.engine) = (artifact, engine);
-    let mut screen = Screen::new(None, true);
+    let mut screen = Screen::new(None, true, true);
     screen.take(FromWorker::Stdout(stdout))?;
     let found = reach(&program, from.spec, state, begins.map(|begins| &begins.mark), &mut screen).await?;
     let ok = found == expected;

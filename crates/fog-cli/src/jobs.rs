@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,10 +6,12 @@ use fog_ipc::Client;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
-use crate::args::{JobVerb, JobsArgs, SubmitArgs};
+use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::network::in_credits;
-use crate::output::{Failure, print_json, print_table, print_text};
+use crate::output::{Failure, complain, print_json, print_table, print_text};
+use crate::program::Program;
+use crate::results;
 
 /// Tasks of a job in one table.
 const LISTED: usize = 50;
@@ -29,15 +30,17 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     if args.estimate {
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
-        return estimate(context, &client, from_file(file)?, args.sample).await;
+        return estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample).await;
     }
     let grid = args.grid();
     let deadline_seconds = args.deadline.as_deref().map(fog_types::job::parse_span).transpose().map_err(Failure::input)?;
     let command = match (&args.example, &args.file) {
+        (Some(_), _) if !args.program.is_out_alone() => return Err(for_programs_only("an example")),
         (Some(name), _) => Command::SubmitExample { name: name.clone(), grid, deadline_seconds },
-        (None, Some(file)) => match from_file(file)? {
+        (None, Some(file)) => match submission(file, &args.program, scratch.path())? {
             Command::Submit { job_file, folder, .. } => Command::Submit { job_file, folder, grid, deadline_seconds },
             _ if grid.is_some() || deadline_seconds.is_some() => {
                 return Err(Failure::input("a checkpoint goes on here, with the limits it has; submit its job file instead"));
@@ -51,7 +54,9 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         Reply::Submitted { job } => job,
         other => return Err(unexpected(&other)),
     };
-    if !args.wait && !args.watch {
+    // The engine has copies.
+    drop(scratch);
+    if !args.wait && !args.watch && args.program.out.is_none() {
         if context.json {
             print_json(&job)?
         } else {
@@ -96,10 +101,17 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
             Err(()) => job = current(&client, job.id).await?,
         }
     }
+    if let (JobState::Finished, Some(folder)) = (job.state, &args.program.out) {
+        results::save_files(&client, job.id, folder).await?;
+    }
     if context.json {
         print_json(&job)?;
     } else if args.watch && job.state == JobState::Finished {
-        print_result(&client, job.id).await?;
+        match results::print(&client, job.id).await {
+            // The job did what it should; there is only no one thing to print.
+            Err(failure) if failure.kind == ErrorKind::NotFound && job.tasks_total > 1 => complain(&format!("fog: {}", failure.message)),
+            printed => printed?,
+        }
     }
     if job.state == JobState::Finished {
         return Ok(ExitCode::SUCCESS);
@@ -138,6 +150,28 @@ async fn current(client: &fog_ipc::Client, id: JobId) -> Result<JobSummary, Fail
         Reply::Job(detail) => Ok(detail.summary),
         other => Err(unexpected(&other)),
     }
+}
+
+/// What submitting a file means; a program is given what `fog run` would give it.
+fn submission(file: &Path, args: &ProgramArgs, scratch: &Path) -> Result<Command, Failure> {
+    if is_program(file) {
+        return Program::new(file, args, scratch)?.submission();
+    }
+    if !args.is_out_alone() {
+        return Err(for_programs_only(&file.display().to_string()));
+    }
+    from_file(file)
+}
+
+fn for_programs_only(what: &str) -> Failure {
+    Failure::input(format!("{what} says itself what its program is given; these options go with a program (.wasm) alone. Nothing was submitted"))
+}
+
+/// By its name or its first bytes.
+fn is_program(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    file.extension().is_some_and(|extension| extension == "wasm")
+        || fog_runtime::open_regular(file).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic)).is_ok() && magic == *b"\0asm"
 }
 
 fn from_file(file: &Path) -> Result<Command, Failure> {
@@ -180,28 +214,10 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     let change = |id, action| (id, Command::ChangeJob { id, action });
     let (id, command) = match verb {
         JobVerb::Show { id, from } => return show(context, &client, id, from).await,
-        JobVerb::Logs { id, task, stderr } => {
-            match client.call(Command::Log { id, index: task, stderr }).await? {
-                Reply::Text(text) if context.json => print_json(&text)?,
-                // As the program wrote it, without a line end of ours.
-                Reply::Text(text) => drop(std::io::stdout().write_all(text.as_bytes())),
-                other => return Err(unexpected(&other)),
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        JobVerb::Result { id, output: Some(folder) } => {
-            let folder = absolute(&folder)?.to_string_lossy().into_owned();
-            match client.call(Command::Export { id, folder: folder.clone() }).await? {
-                Reply::Exported { files } if context.json => print_json(&files)?,
-                Reply::Exported { files } => {
-                    print_text(&context.words(None).with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())]))
-                }
-                other => return Err(unexpected(&other)),
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
+        JobVerb::Logs { id, task, stderr } => return results::logs(context, &client, id, task, stderr).await,
+        JobVerb::Result { id, output: Some(folder) } => return results::save(context, &client, id, &folder).await,
         JobVerb::Result { id, output: None } => {
-            print_result(&client, id).await?;
+            results::print(&client, id).await?;
             return Ok(ExitCode::SUCCESS);
         }
         JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Checkpoint { id }).await,
@@ -234,31 +250,6 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         print_text(&format!("Job {id}: {}", context.words(None).t(&format!("state-{}", job.state.as_str()))))
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes the assembled result, or the output of the only task, to standard output.
-async fn print_result(client: &fog_ipc::Client, id: JobId) -> Result<(), Failure> {
-    let bytes = match client.call(Command::Output { id, index: None, path: String::new() }).await {
-        Ok(Reply::Bytes { base64, .. }) => decode(&base64)?,
-        Ok(other) => return Err(unexpected(&other)),
-        Err(_) => match client.call(Command::Log { id, index: 0, stderr: false }).await? {
-            Reply::Text(text) => text.into_bytes(),
-            other => return Err(unexpected(&other)),
-        },
-    };
-    let is_picture = bytes.starts_with(b"\x89PNG");
-    if is_picture && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        print_text(&format!("The result is a picture; `fog job result {id} -o FOLDER` saves it."));
-        return Ok(());
-    }
-    // A reader that went away is not an error.
-    let _ = std::io::stdout().write_all(&bytes);
-    Ok(())
-}
-
-fn decode(base64: &str) -> Result<Vec<u8>, Failure> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(base64).map_err(|e| Failure::bug(e.to_string()))
 }
 
 async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32) -> Result<ExitCode, Failure> {

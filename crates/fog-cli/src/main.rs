@@ -12,9 +12,12 @@ mod jobs;
 mod metrics;
 mod network;
 mod output;
+mod program;
+mod results;
 mod run;
 mod screen;
 mod settings;
+mod source;
 mod status;
 mod why;
 
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             failure.print(json);
-            ExitCode::from(failure.kind.exit_code())
+            ExitCode::from(failure.exit_code())
         }
     }
 }
@@ -60,7 +63,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Run(args) => run::run(&context, *args).await,
             Verb::Checkpoint(args::CheckpointVerb::Inspect { file }) => checkpoint::inspect(&context, &file),
             Verb::Verify(args::VerifyVerb::Segment(args)) => history::verify(&context, &args).await,
-            Verb::Submit(args) => jobs::submit(&context, args).await,
+            Verb::Submit(args) => jobs::submit(&context, *args).await,
             Verb::Jobs(args) => jobs::list(&context, args).await,
             Verb::Job(verb) => jobs::job(&context, verb).await,
             Verb::History(args) => status::history(&context, args.hours).await,

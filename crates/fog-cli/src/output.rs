@@ -4,6 +4,9 @@ use fog_api::ApiError;
 use fog_types::{ErrorKind, HasKind};
 use serde::Serialize;
 
+/// The exit code of a program whose output nobody reads any more; what shells make of SIGPIPE.
+const READER_GONE: u8 = 141;
+
 /// Why a verb did not do what was asked.
 #[derive(Debug)]
 pub struct Failure {
@@ -22,6 +25,22 @@ impl Failure {
         Self { kind: ErrorKind::Storage, message: format!("{}: {error}", path.display()) }
     }
 
+    /// Standard output or standard error cannot be written to. That its reader went away is not worth a word.
+    pub fn of_stream(name: &str, error: &std::io::Error) -> Self {
+        let message = if error.kind() == std::io::ErrorKind::BrokenPipe { String::new() } else { format!("{name} cannot be written to: {error}") };
+        Self { kind: ErrorKind::Storage, message }
+    }
+
+    /// Whether the reader of the output went away: everything ends then without a word.
+    pub fn is_quiet(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    /// The exit code that goes with it.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_quiet() { READER_GONE } else { self.kind.exit_code() }
+    }
+
     pub fn bug(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Bug, message: message.into() }
     }
@@ -32,11 +51,14 @@ impl Failure {
 
     /// On standard error, as JSON if asked.
     pub fn print(&self, json: bool) {
+        if self.is_quiet() {
+            return;
+        }
         if json {
             let body = serde_json::json!({ "error": { "kind": self.kind, "message": self.message } });
-            eprintln!("{body}");
+            complain(&body.to_string());
         } else {
-            eprintln!("fog: {}", self.message);
+            complain(&format!("fog: {}", self.message));
         }
     }
 }
@@ -50,13 +72,27 @@ impl From<ApiError> for Failure {
 /// Prints a value as JSON on standard output.
 pub fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Failure::bug(e.to_string()))?;
-    print_text(&text);
-    Ok(())
+    write_out(format!("{text}\n").as_bytes())
 }
 
-/// Prints a line; a reader that went away is not an error.
+/// Writes bytes to standard output as they are.
+pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| Failure::of_stream("standard output", &e))
+}
+
+/// Prints a line. What cannot be printed ends this program, at once and with an exit code: nobody would learn
+/// otherwise that it is missing. What was asked for before has been done.
 pub fn print_text(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    if let Err(failure) = write_out(format!("{text}\n").as_bytes()) {
+        failure.print(false);
+        std::process::exit(i32::from(failure.exit_code()));
+    }
+}
+
+/// A line on standard error. Where that is closed or full, nobody can be told.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Rows with aligned columns; the first row is the heading.

@@ -9,6 +9,7 @@ pub mod job;
 mod limits;
 mod node;
 mod state;
+pub mod text;
 mod unit;
 
 pub use error::{ErrorKind, HasKind};

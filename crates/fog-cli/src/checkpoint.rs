@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Mount, SavedState, TaskSpec, Worker};
+use fog_types::text::clean;
 use fog_types::{ByteCount, ErrorKind, Percent, WorkUnits};
 use tokio::time::Instant;
 
@@ -252,7 +253,8 @@ pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
             "problem": problem,
         }))?;
     } else {
-        print_text(&format!("{} {}", header.program, header.args.join(" ")));
+        // A checkpoint may be anybody's.
+        print_text(&clean(&format!("{} {}", header.program, header.args.join(" "))));
         print_text(&format!("  module   {}", header.module));
         print_text(&format!("  units    {}", WorkUnits(header.units)));
         print_text(&format!("  memory   {}", ByteCount(header.memory)));

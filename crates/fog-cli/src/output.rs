@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use fog_api::ApiError;
+use fog_types::text::{clean, clean_lines};
 use fog_types::{ErrorKind, HasKind};
 use serde::Serialize;
 
@@ -36,7 +37,8 @@ impl Failure {
             let body = serde_json::json!({ "error": { "kind": self.kind, "message": self.message } });
             eprintln!("{body}");
         } else {
-            eprintln!("fog: {}", self.message);
+            // A name or a problem in it may be somebody else's words.
+            eprintln!("fog: {}", clean_lines(&self.message));
         }
     }
 }
@@ -59,12 +61,13 @@ pub fn print_text(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// Rows with aligned columns; the first row is the heading.
+/// Rows with aligned columns; the first row is the heading. A cell stays on its line, whoever wrote what is in it.
 pub fn print_table(rows: &[Vec<String>]) {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}  ", " ".repeat(width - cell.chars().count()))).collect();
         print_text(line.trim_end());
     }

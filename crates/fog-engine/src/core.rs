@@ -59,6 +59,8 @@ use crate::views::Clock;
 /// Sampling while there is something to run, and otherwise.
 const BUSY_PACE: Duration = Duration::from_secs(1);
 const QUIET_PACE: Duration = Duration::from_secs(10);
+/// Time for chat to say goodbye and to end its links when the engine stops.
+const CHAT_ENDS: Duration = Duration::from_secs(4);
 /// Key of a pause by hand among the stored settings.
 const SNOOZE_KEY: &str = "_snoozed_until_ms";
 
@@ -223,7 +225,12 @@ impl Core {
             }
             self.after_change();
         }
+        let chat = self.chat.driver.take().map(crate::chat::Driver::stop);
         self.shutdown();
+        if let Some(ended) = chat {
+            // A goodbye and the ends of links are worth a moment, not more.
+            let _ = tokio::time::timeout(CHAT_ENDS, ended).await;
+        }
         for (_, leaving) in std::mem::take(&mut self.leaving) {
             // It cannot fail but by being dropped.
             let _ = leaving.await;
@@ -306,7 +313,6 @@ impl Core {
 
     /// Refuses new work, ends the workers, puts their tasks back, closes the books.
     fn shutdown(&mut self) {
-        self.chat.driver = None;
         self.stop_net();
         let jobs: Vec<JobId> = self.active.values().map(|active| active.claim.task.job).collect();
         for job in jobs {

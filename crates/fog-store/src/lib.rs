@@ -17,7 +17,7 @@ mod settings;
 mod tasks;
 
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
-pub use chat::{ChatRow, NewChat, WipeStep};
+pub use chat::{CHAT_ROW_BYTES, ChatCaps, ChatRow, NewChat, WipeStep};
 pub use credits::CreditRow;
 pub use error::StoreError;
 pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};

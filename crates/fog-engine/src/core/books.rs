@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Event, EventBody, Snapshot, Status, Today};
 use fog_store::{JobFilter, Sample, StoreError};
+use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
 use super::{Core, QUIET_PACE, Span};
@@ -70,7 +71,8 @@ impl Core {
         let next = match self.store.next_task(now)? {
             Some(task) => {
                 let job = self.store.job(task.job)?;
-                Some(if job.tasks_total == 1 { job.file.name } else { format!("{} {}/{}", job.file.name, task.index + 1, job.tasks_total) })
+                let name = clean_name(&job.file.name);
+                Some(if job.tasks_total == 1 { name } else { format!("{name} {}/{}", task.index + 1, job.tasks_total) })
             }
             None => None,
         };

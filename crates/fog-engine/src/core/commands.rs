@@ -211,7 +211,7 @@ impl Core {
         for blob in prepared.copied {
             self.store.add_blob(blob, cap, now).map_err(to_api)?;
         }
-        let owner = prepared.owner.unwrap_or_else(|| "this device".to_owned());
+        let owner = prepared.owner.unwrap_or_else(|| super::scheduling::OWN_JOB.to_owned());
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
         let id = self.store.insert_job(&new).map_err(to_api)?;
         if let Some(checkpoint) = prepared.checkpoint

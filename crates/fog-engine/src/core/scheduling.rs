@@ -6,6 +6,7 @@ use fog_api::{ActiveTask, EventBody, Notice};
 use fog_grid::Standing;
 use fog_runtime::EngineKind;
 use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
+use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +15,8 @@ use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
 
+/// Owner of a job that this device's user submitted; of others' it is the name of their device.
+pub(super) const OWN_JOB: &str = "this device";
 /// Stop a job after this many failures in a row and tell the user (Folding@home `lostWUs`).
 const MAX_FAILURES_IN_ROW: u32 = 5;
 
@@ -101,8 +104,8 @@ impl Core {
         let view = ActiveTask {
             job: claim.task.job,
             index: claim.task.index,
-            name: job.file.name.clone(),
-            owner: job.owner.clone(),
+            name: clean_name(&job.file.name),
+            owner: clean_name(&job.owner),
             tasks_total: job.tasks_total,
             permille: None,
             seconds_left: None,
@@ -295,7 +298,9 @@ impl Core {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", failed.problem);
             self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
-            self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+            if self.is_own(claim.task.job, &job.owner) {
+                self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+            }
         }
         if job.grid.is_some() {
             self.sync_requester()?;
@@ -304,8 +309,17 @@ impl Core {
         self.announce_end(claim.task.job, Some(state))
     }
 
+    /// Whether this device's user submitted a job. Another device may call itself as jobs of this one are marked.
+    fn is_own(&self, id: JobId, owner: &str) -> bool {
+        owner == OWN_JOB && !self.grid.hosted.contains_key(&id)
+    }
+
     pub(super) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
         let row = self.store.job(id)?;
+        // What others have computed here is theirs to hear of: they choose its name, and how often it ends.
+        if !self.is_own(id, &row.owner) {
+            return Ok(());
+        }
         match state {
             Some(JobState::Finished) => self.announce(EventBody::Notice(Notice::JobFinished { id, name: row.file.name })),
             Some(JobState::Failed) => self.announce(EventBody::Notice(Notice::JobFailed { id, name: row.file.name, problem: row.problem })),

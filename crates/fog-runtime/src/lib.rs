@@ -26,7 +26,7 @@ pub use compile::{CompileError, EngineKind, compile, validate};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
 pub use host::{Worker, WorkerError, WorkerEvent, check_walls, prepare};
-pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
+pub use outcome::{LeftOut, LeftOutFile, LeftOutReason, LimitKind, MAX_OUTPUT_FILES, Outcome, OutputFile, Report, result_hash};
 pub use program::WorkerProgram;
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};
 pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};

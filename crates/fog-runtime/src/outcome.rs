@@ -43,6 +43,43 @@ pub struct Report {
     pub stdout_dropped: u64,
     /// Bytes of stderr dropped past the log limit.
     pub stderr_dropped: u64,
+    /// Files that cannot be part of the result; the same ones in every attempt.
+    #[serde(default)]
+    pub left_out: LeftOut,
+}
+
+/// Most files of a result.
+pub const MAX_OUTPUT_FILES: usize = 10_000;
+
+/// Files a task left that are not in its result. The rest is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Number of files left out.
+    pub count: u64,
+    /// The first of them.
+    pub files: Vec<LeftOutFile>,
+}
+
+/// A file that is not in the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutFile {
+    /// Path as the job sees it, from its root. A job chose it: clean it before it is shown.
+    pub path: String,
+    /// Why it was left out.
+    pub reason: LeftOutReason,
+}
+
+/// Why a file is not in the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeftOutReason {
+    /// Its name means something else on some systems, such as one with a backslash.
+    Name,
+    /// It is a symbolic link.
+    Link,
+    /// The result has [`MAX_OUTPUT_FILES`] others.
+    TooMany,
+    /// It is another name of a file in the result, and a copy would exceed the disk limit.
+    SecondName,
 }
 
 /// One file a task left.

@@ -15,7 +15,7 @@ use crate::wasi::WasiState;
 
 /// Version of the bytes below, of the saved frames, and of where a program is charged between them.
 /// Another version, or another cost table, cannot be continued.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 /// Most tables of a module: what the engine accepts.
 const MOST_TABLES: usize = 100;
 

@@ -157,3 +157,58 @@ fn a_hostile_member_takes_no_memory_and_stops_no_work() {
     drop((held, hostile));
     assert!(!a.log().contains("panicked"), "{}", a.log());
 }
+
+/// A counter of a device.
+fn counter(bench: &Bench, name: &str) -> u64 {
+    let endpoint = fog_ipc::endpoint(&bench.data());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reply = runtime.block_on(async { fog_ipc::Client::connect(&endpoint).await.unwrap().call(fog_api::Command::Metrics).await.unwrap() });
+    let fog_api::Reply::Text(text) = reply else { panic!("no counters") };
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_else(|| panic!("{name} is not among {text}"))
+}
+
+#[test]
+fn what_a_stranger_sends_is_refused_before_it_is_read() {
+    let a = Bench::device("anna").unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let status = || {
+        let begun = Instant::now();
+        a.json(&["status"]).unwrap();
+        begun.elapsed()
+    };
+    let before = status();
+    let opened = counter(&a, "fog_control_opened");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let flood = runtime.spawn(async move {
+        let mut sent = 0u64;
+        // Each identity is cut off soon; then another one comes.
+        for _ in 0..20 {
+            let Ok(stranger) = timeout(Duration::from_secs(10), Member::connect(&invite)).await else { continue };
+            let mut offer = offer_of(&stranger.me, stranger.victim, [7; 16]);
+            offer.file.map = fog_types::job::Map::Inputs(vec![String::new(); 2_000_000]);
+            let large = Message::Offer(Box::new(stranger.me.sign(&offer))).encode();
+            assert!(large.len() > 1_900_000 && large.len() < MAX_MESSAGE as usize);
+            let small = Message::Offer(Box::new(stranger.me.sign(&offer_of(&stranger.me, stranger.victim, [8; 16])))).encode();
+            for bytes in [small, large.clone(), large] {
+                let Ok(mut link) = stranger.net.open(stranger.victim, Channel::Control).await else { continue };
+                let wrote = timeout(Duration::from_secs(5), write_frame(&mut link.pipe, &bytes)).await;
+                sent += u64::from(matches!(wrote, Ok(Ok(()))));
+            }
+        }
+        sent
+    });
+    let mut worst = Duration::ZERO;
+    while !flood.is_finished() {
+        worst = worst.max(status());
+    }
+    eprintln!("{} messages were sent; status took {before:?} before, {worst:?} at worst", runtime.block_on(flood).unwrap());
+    // Neither a signature was checked nor a list read.
+    assert_eq!(counter(&a, "fog_control_opened"), opened);
+    assert!(counter(&a, "fog_control_refused{reason=\"too_long\"}") > 0);
+    assert!(counter(&a, "fog_control_refused{reason=\"unrelated\"}") > 0);
+    assert!(worst < Duration::from_secs(10), "status took {worst:?}");
+    // Nothing of it counts against the data limit.
+    let network = a.json(&["network", "status"]).unwrap();
+    assert_eq!((network["received"].as_u64(), network["sent"].as_u64()), (Some(0), Some(0)));
+    assert!(!a.log().contains("panicked"), "{}", a.log());
+}

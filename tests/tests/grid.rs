@@ -361,3 +361,12 @@ fn is_inet(bench: &Bench, fd: &std::path::Path) -> bool {
     let tables = ["tcp", "tcp6", "udp", "udp6"].map(|table| std::fs::read_to_string(format!("/proc/{}/net/{table}", bench.pid().unwrap())).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines()).any(|line| line.split_whitespace().nth(9) == Some(&inode))
 }
+
+#[test]
+fn too_few_devices_are_told_at_once() {
+    let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
+    a.invite(&[&b]).unwrap();
+    let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--replicas", "9"]);
+    let why = || Some(a.json(&["job", "show", &id]).ok()?["grid"]["withheld"].as_str()?.to_owned());
+    wait_for("the reason", Duration::from_secs(20), || why().filter(|why| why.contains("9 devices"))).unwrap_or_else(|error| panic!("{error}: {:?}", why()));
+}

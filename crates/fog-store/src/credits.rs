@@ -23,7 +23,7 @@ impl Store {
     pub fn reserve_credit(&mut self, lease: &str, node: NodeId, job: JobId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
         self.db
             .prepare_cached("INSERT OR IGNORE INTO credits (lease, node, job_id, is_earned, reserved, at_ms) VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
-            .execute(params![lease, node.to_string(), job.0, milli.cast_signed(), now.0])?;
+            .execute(params![lease, node.to_string(), job.0, i64::try_from(milli).unwrap_or(i64::MAX), now.0])?;
         Ok(())
     }
 
@@ -32,7 +32,7 @@ impl Store {
         self.db.execute(
             "INSERT INTO credits (lease, node, job_id, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, ?3, 0, 0, ?4, ?5)
              ON CONFLICT (lease) DO UPDATE SET reserved = 0, settled = coalesce(settled, excluded.settled), at_ms = excluded.at_ms",
-            params![lease, node.to_string(), job.0, milli.cast_signed(), now.0],
+            params![lease, node.to_string(), job.0, i64::try_from(milli).unwrap_or(i64::MAX), now.0],
         )?;
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Store {
     pub fn earn_credit(&mut self, lease: &str, node: NodeId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT OR IGNORE INTO credits (lease, node, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, 1, 0, ?3, ?4)",
-            params![lease, node.to_string(), milli.cast_signed(), now.0],
+            params![lease, node.to_string(), i64::try_from(milli).unwrap_or(i64::MAX), now.0],
         )?;
         Ok(())
     }
@@ -61,9 +61,9 @@ impl Store {
     /// The sums, of everybody.
     pub fn credits(&self) -> Result<CreditRow, StoreError> {
         Ok(self.credits_where("?1 IS NULL", None)?.into_iter().fold(CreditRow::default(), |sum, (_, row)| CreditRow {
-            earned: sum.earned + row.earned,
-            spent: sum.spent + row.spent,
-            reserved: sum.reserved + row.reserved,
+            earned: sum.earned.saturating_add(row.earned),
+            spent: sum.spent.saturating_add(row.spent),
+            reserved: sum.reserved.saturating_add(row.reserved),
         }))
     }
 
@@ -76,8 +76,8 @@ impl Store {
     pub fn credits_of(&self, job: JobId) -> Result<CreditRow, StoreError> {
         Ok(self.credits_where("job_id = ?1", Some(job))?.into_iter().fold(CreditRow::default(), |sum, (_, row)| CreditRow {
             earned: 0,
-            spent: sum.spent + row.spent,
-            reserved: sum.reserved + row.reserved,
+            spent: sum.spent.saturating_add(row.spent),
+            reserved: sum.reserved.saturating_add(row.reserved),
         }))
     }
 

@@ -256,7 +256,9 @@ impl Store {
             }
         }
         transaction.execute(
-            "UPDATE jobs SET tasks_finished = tasks_finished + 1, units = units + ?2, failures_in_row = 0 WHERE id = ?1",
+            // Sums stay at the largest number: beyond it SQLite goes on with fractions, which the column refuses.
+            "UPDATE jobs SET tasks_finished = tasks_finished + 1, failures_in_row = 0,
+             units = CASE WHEN units > 9223372036854775807 - ?2 THEN 9223372036854775807 ELSE units + ?2 END WHERE id = ?1",
             params![job.0, to_sql(result.units.0)],
         )?;
         note(&transaction, now, JournalKind::Result, Some(job), Some(index), &result.result_hash)?;

@@ -29,12 +29,15 @@ pub struct JobFile {
     pub module: String,
     /// Arguments after the program name. `{index}`, `{count}`, `{value}` and `{item}` are replaced
     /// for each task.
+    #[serde(deserialize_with = "crate::bounded::list::<MAX_LIST, _, _>")]
     pub args: Vec<String>,
     /// Environment, with the same replacements.
+    #[serde(deserialize_with = "crate::bounded::map::<MAX_LIST, _, _, _>")]
     pub env: BTreeMap<String, String>,
     /// Path of the file fed to standard input.
     pub stdin: Option<String>,
     /// Read-only files: name below `/in` inside the job → path.
+    #[serde(deserialize_with = "crate::bounded::map::<MAX_LIST, _, _, _>")]
     pub inputs: BTreeMap<String, String>,
     /// What each task may use.
     pub limits: Limits,
@@ -70,7 +73,7 @@ pub enum Map {
         to: i64,
     },
     /// One task for each file, seen by its task as `/in/item`.
-    Inputs(Vec<String>),
+    Inputs(#[serde(deserialize_with = "crate::bounded::list::<{ MAX_TASKS as usize }, _, _>")] Vec<String>),
 }
 
 /// How the results of the tasks become the result of the job.

@@ -3,6 +3,7 @@
 //! No I/O and no clock; builds for wasm32. It is not the contract with front ends (`fog-api`) and
 //! holds no behaviour beyond parsing and checking its own values.
 
+pub mod bounded;
 mod error;
 mod id;
 pub mod job;

@@ -119,7 +119,7 @@ impl Core {
             Command::Why { with } => self.why(&with),
             Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
             Command::Jobs(query) => query::jobs(&self.store, &query),
-            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.withheld.get(&id).map(String::as_str)),
+            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.why_waiting(id)),
             Command::ChangeJob { id, action } => self.change_job(id, action),
             Command::Log { id, index, stderr } => query::log(&self.store, TaskId { job: id, index }, stderr),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),

@@ -104,6 +104,17 @@ impl Core {
         ] {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
+        if let Some(net) = &self.grid.net {
+            text.push_str("# HELP fog_control_refused Messages of other devices that were refused, by reason.\n# TYPE fog_control_refused counter\n");
+            for (reason, count) in net.counters.refused() {
+                let _ = writeln!(text, "fog_control_refused{{reason=\"{reason}\"}} {count}");
+            }
+            let opened = net.counters.opened();
+            let _ = writeln!(
+                text,
+                "# HELP fog_control_opened Signed messages that were checked and read.\n# TYPE fog_control_opened counter\nfog_control_opened {opened}"
+            );
+        }
         match &self.grid.net {
             Some(net) => text.push_str(&net.transport.metrics()),
             None => text.push_str("# EOF\n"),

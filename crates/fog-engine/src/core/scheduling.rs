@@ -6,7 +6,7 @@ use fog_api::{ActiveTask, EventBody, Notice};
 use fog_grid::Standing;
 use fog_runtime::EngineKind;
 use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
-use fog_types::{JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
+use fog_types::{JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Active, Core};
@@ -285,13 +285,22 @@ impl Core {
     }
 
     pub(super) fn record_failure(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
+        self.record_failure_at(claim, failed, is_hopeless, None)
+    }
+
+    /// Records that a task failed: at another device, or at this one.
+    pub(super) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: Option<NodeId>) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let job = self.store.job(claim.task.job)?;
         let tried = self.store.task(claim.task)?.attempts + 1;
         let then = if is_hopeless || tried >= job.file.attempts { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
         let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
         let state = self.store.job(claim.task.job)?.state;
-        if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW {
+        // One other device that fails at everything says something about itself, not about the job.
+        let devices = self.grid.failing.entry(claim.task.job).or_default();
+        devices.extend(at.or(self.grid.identity.as_ref().map(fog_grid::Identity::node)));
+        let is_one_word = at.is_some() && devices.len() < 2;
+        if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", failed.problem);
             self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");

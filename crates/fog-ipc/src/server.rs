@@ -18,7 +18,7 @@ const MAX_CONNECTIONS: usize = 32;
 /// Commands of one connection under way at once.
 const MAX_CALLS: usize = 16;
 /// Longest a connection may take to say who it is.
-const GREETING: Duration = Duration::from_secs(5);
+const GREETING: Duration = Duration::from_secs(30);
 
 /// What stands behind the socket.
 pub trait Service: Send + Sync + 'static {

@@ -341,6 +341,7 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
 /// # Errors
 /// [`JobFileError`], whose message names the field and what would be valid.
 pub fn parse(text: &str) -> Result<JobFile, JobFileError> {
+    let text = crate::without_mark(text);
     if text.len() > MAX_FILE_BYTES {
         return Err(value(format!("it is {} long; at most {} is read", ByteCount(text.len() as u64), ByteCount(MAX_FILE_BYTES as u64))));
     }
@@ -505,10 +506,7 @@ impl RawJob {
                 _ => return Err(value("[result] assemble must be \"separate\", \"concat\" or \"tiles\" (only \"tiles\" takes 'columns')".to_owned())),
             },
         };
-        let name = self.name.unwrap_or_else(|| {
-            let file = self.module.rsplit(['/', '\\']).next().unwrap_or(&self.module);
-            file.strip_suffix(".wasm").unwrap_or(file).to_owned()
-        });
+        let name = self.name.unwrap_or_else(|| name_of(&self.module));
         let defaults = JobFile::for_module("", "");
         let job = JobFile {
             name,
@@ -529,6 +527,15 @@ impl RawJob {
         job.check()?;
         Ok(job)
     }
+}
+
+/// The name of a job that gives none: that of its module, as far as a name may go.
+fn name_of(module: &str) -> String {
+    let file = module.rsplit(['/', '\\']).next().unwrap_or(module);
+    let stem = file.strip_suffix(".wasm").unwrap_or(file);
+    // File names may hold line breaks and be longer than a name.
+    let name: String = stem.chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect();
+    if name.trim().is_empty() { "program".to_owned() } else { name.trim().to_owned() }
 }
 
 impl RawLimits {

@@ -9,6 +9,7 @@ pub mod job;
 mod limits;
 mod node;
 mod state;
+mod text;
 mod unit;
 
 pub use error::{ErrorKind, HasKind};
@@ -16,4 +17,5 @@ pub use id::{BlobId, JobId, ParseIdError, TaskId};
 pub use limits::Limits;
 pub use node::NodeId;
 pub use state::{JobState, TaskState};
+pub use text::{decode_text, without_mark};
 pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits};

@@ -366,6 +366,8 @@ pub enum JobAction {
     Cancel,
     /// Forget an ended job and its results.
     Remove,
+    /// Run it to its end whatever other programs or the owner do; rules that protect the device hold.
+    RunNow,
 }
 
 /// The answer to a command.

@@ -124,7 +124,10 @@ pub struct TaskPlace {
 pub struct PlacementView {
     /// Tasks, replicas counted.
     pub tasks: u32,
-    /// Tasks that find no place now and wait.
+    /// How many of them the plan is made of: the first ones, where there are very many.
+    #[serde(default)]
+    pub planned: u32,
+    /// Tasks of the plan that find no place now and wait.
     pub waiting: u32,
     /// The choices of which none is better in everything.
     pub front: Vec<PlanPoint>,

@@ -70,6 +70,9 @@ pub struct Status {
     pub today: Today,
     /// When this was true.
     pub at_ms: i64,
+    /// Jobs that run whatever other programs do, until they end.
+    #[serde(default)]
+    pub run_now: Vec<JobId>,
 }
 
 /// A task in a worker.

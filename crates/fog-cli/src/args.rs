@@ -77,7 +77,7 @@ pub enum Verb {
     Verify(VerifyVerb),
     /// Give the engine a job
     #[command(
-        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit moved.fog\n  fog submit job.toml --where grid --replicas 2 --watch\n  fog submit job.toml --where grid --service gold --deadline 2h\n  fog submit job.toml --where grid --adaptive --spot-checks 5\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
+        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit moved.fog\n  fog submit job.toml --where grid --replicas 2 --watch\n  fog submit job.toml --where grid --service gold --deadline 2h\n  fog submit job.toml --where grid --adaptive --spot-checks 5\n  fog submit --example protein-search --watch\n  fog submit job.toml --watch --now    # also while other programs use the device\n  fog submit --list-examples"
     )]
     Submit(SubmitArgs),
     /// List jobs, newest first
@@ -431,6 +431,13 @@ pub struct SubmitArgs {
     /// Wait, show progress on standard error, print the result
     #[arg(long)]
     pub watch: bool,
+    /// Run it now and to its end, also while you or other programs use the device. Rules that protect the
+    /// device (battery, heat, disk, memory) still hold
+    #[arg(long, conflicts_with_all = ["estimate", "list_examples"])]
+    pub now: bool,
+    /// Stop waiting (exit code 75) when nothing of the job ran for this long, such as 90s; the job is kept
+    #[arg(long, value_name = "SPAN")]
+    pub stall_timeout: Option<String>,
 }
 
 /// Where a job runs.
@@ -491,6 +498,12 @@ impl From<Preference> for fog_types::job::Prefer {
 }
 
 impl SubmitArgs {
+    /// Longest time in which nothing of the job runs.
+    pub fn stall_timeout(&self) -> Result<Option<std::time::Duration>, crate::output::Failure> {
+        let seconds = self.stall_timeout.as_deref().map(fog_types::job::parse_span).transpose().map_err(crate::output::Failure::input)?;
+        Ok(seconds.map(std::time::Duration::from_secs))
+    }
+
     /// That other devices may run it.
     pub fn grid(&self) -> Option<fog_types::job::GridWish> {
         let wish = fog_types::job::GridWish {
@@ -566,6 +579,14 @@ pub enum JobVerb {
     },
     /// Stop its tasks and start no more
     Pause {
+        /// Its number
+        id: JobId,
+    },
+    /// Run it now and to its end, also while you or other programs use the device
+    ///
+    /// Rules that protect the device (battery, heat, disk, memory) still hold, and so does `fog off`.
+    #[command(after_help = "Example:\n  fog job now 3")]
+    Now {
         /// Its number
         id: JobId,
     },

@@ -7,6 +7,8 @@ mod checkpoint;
 mod connect;
 mod daemon;
 mod devnet;
+#[cfg(test)]
+mod hints;
 mod history;
 mod jobs;
 mod metrics;
@@ -16,6 +18,7 @@ mod run;
 mod screen;
 mod settings;
 mod status;
+mod watch;
 mod why;
 
 use std::process::ExitCode;
@@ -43,7 +46,13 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    let context = connect::Context::new(cli.data_dir.as_deref(), cli.json);
+    if let Verb::Completions { shell } = cli.verb {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "fog", &mut script);
+        output::print_text(String::from_utf8_lossy(&script).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let context = connect::Context::new(cli.data_dir.as_deref(), cli.json)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -71,12 +80,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Chat(args) => chat::chat(&context, args).await,
             Verb::Credits => network::credits(&context).await,
             Verb::Shutdown => status::shutdown(&context).await,
-            Verb::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "fog", &mut script);
-                output::print_text(String::from_utf8_lossy(&script).trim_end());
-                Ok(ExitCode::SUCCESS)
-            }
+            // Needs no data folder, and was dealt with above.
+            Verb::Completions { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Read, Write};
 
 use fog_api::ApiError;
 use fog_types::{ErrorKind, HasKind};
@@ -45,6 +45,18 @@ impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         Self { kind: error.kind, message: error.message }
     }
+}
+
+/// The text of a file, with whatever mark an editor put before it; at most `most` bytes.
+pub fn read_text(path: &std::path::Path, most: u64) -> Result<String, Failure> {
+    let wrong = |what: String| Failure::input(format!("{}: {what}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    if bytes.len() as u64 > most {
+        return Err(wrong(format!("it is longer than {}", fog_types::ByteCount(most))));
+    }
+    fog_types::decode_text(&bytes).map_err(wrong)
 }
 
 /// Prints a value as JSON on standard output.

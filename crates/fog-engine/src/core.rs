@@ -19,6 +19,7 @@ mod placing;
 mod posting;
 mod proving;
 mod requesting;
+mod run_now;
 mod saving;
 mod scheduling;
 mod showing;
@@ -29,13 +30,13 @@ pub(crate) use checking::SpotCheck;
 pub(crate) use gossip::{Far, Told};
 pub(crate) use proving::Proof;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, ApiError, Command, Event, Reply, Status};
-use fog_eligibility::{Eligibility, Filter, Readings};
-use fog_probes::SensorConfig;
+use fog_eligibility::{Eligibility, Filter};
+use fog_probes::{SensorConfig, SensorFault};
 use fog_runtime::{Key, Walls};
 use fog_store::{Claim, Store};
 use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
@@ -51,7 +52,7 @@ use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
 use crate::leftovers;
 use crate::policy::{Settings, policy_from};
-use crate::sensing::{self, SensorOrder};
+use crate::sensing::{self, Sample, SensorOrder};
 use crate::submit::Prepared;
 use crate::tasks::TaskNews;
 use crate::views::Clock;
@@ -64,7 +65,7 @@ const SNOOZE_KEY: &str = "_snoozed_until_ms";
 
 pub(crate) enum Message {
     Call(Box<Command>, oneshot::Sender<Result<Reply, ApiError>>),
-    Sample(Box<Readings>),
+    Sample(Box<Sample>),
     Input,
     Task(u64, TaskNews),
     /// The system goes to sleep; it waits for the answer.
@@ -91,11 +92,16 @@ pub(crate) struct Core {
     snoozed_until: Option<UnixMillis>,
     finishing: bool,
     filter: Filter,
+    /// Sensors that were left out of the newest sample.
+    sensor_faults: Vec<SensorFault>,
     rules: Eligibility,
     sensors: SyncSender<SensorOrder>,
     awake: Awake,
     active: BTreeMap<u64, Active>,
+    /// The duty of everything that nobody asked for now.
     duty: watch::Sender<Percent>,
+    /// Jobs that run whatever other programs do, until they end.
+    run_now: BTreeSet<JobId>,
     last_status: Status,
     span: Span,
     last_chores: Option<Instant>,
@@ -120,6 +126,7 @@ struct Active {
     claim: Claim,
     view: ActiveTask,
     memory: u64,
+    duty: watch::Sender<Percent>,
     pid: Option<u32>,
     running_since: Option<Instant>,
     worked: Duration,
@@ -159,7 +166,6 @@ impl Core {
         let snoozed_until = stored.get(SNOOZE_KEY).and_then(Value::as_i64).map(UnixMillis).filter(|until| *until > now);
         let sensors = sensing::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), false);
-        let (duty, _) = watch::channel(Percent::ZERO);
         // Without a key checkpoints would lie open; then there are none, and the log says so.
         let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had")).ok().flatten();
         let grid = Grid::new(key.as_ref());
@@ -174,11 +180,13 @@ impl Core {
             snoozed_until,
             finishing: false,
             filter: Filter::default(),
+            sensor_faults: Vec::new(),
             rules: Eligibility::new(policy),
             sensors,
             awake: Awake::default(),
             active: BTreeMap::new(),
-            duty,
+            duty: watch::channel(Percent::ZERO).0,
+            run_now: run_now::stored(&stored),
             last_status: Status::default(),
             span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
             last_chores: None,
@@ -235,9 +243,11 @@ impl Core {
             Message::Walls(walls) => self.walls = walls,
             Message::Sleep(done) => self.save_all(done),
             Message::Input => self.rules.handle_input(self.clock.moment()),
-            Message::Sample(raw) => {
+            Message::Sample(sample) => {
                 let now = self.clock.moment();
-                let readings = self.filter.accept(*raw, now);
+                let Sample { readings, faults } = *sample;
+                self.sensor_faults = faults;
+                let readings = self.filter.accept(readings, now);
                 self.rules.handle_readings(readings, now);
                 self.chores();
             }
@@ -277,13 +287,12 @@ impl Core {
     /// What follows from any change: the duty of the workers, new tasks, one event.
     fn after_change(&mut self) {
         self.account();
-        let duty = self.rules.verdict().duty;
-        self.duty.send_if_modified(|known| std::mem::replace(known, duty) != duty);
+        self.set_duties();
         if self.finishing && self.active.is_empty() {
             self.finishing = false;
             let _ = self.change_settings(&[("contributing".to_owned(), Some(false.into()))]);
         }
-        if let Err(error) = self.fill() {
+        if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {
             tracing::error!(%error, "no task could be started");
         }
         self.grid_tick();

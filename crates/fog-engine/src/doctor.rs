@@ -2,10 +2,18 @@
 
 use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
+use fog_probes::SensorFault;
 use fog_runtime::Walls;
 
 /// Checks the sensors from the newest readings, the folder and the examples.
-pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_examples: bool, rejected: u64, walls: Option<Walls>) -> Vec<Check> {
+pub(crate) fn checks(
+    readings: &Readings,
+    data_folder: &std::path::Path,
+    has_examples: bool,
+    rejected: u64,
+    faults: &[SensorFault],
+    walls: Option<Walls>,
+) -> Vec<Check> {
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
@@ -21,8 +29,16 @@ pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_exa
         sensor(r.battery_present.is_some()),
         match (r.battery_present, r.battery) {
             (Some(false), _) => "this device has none".to_owned(),
-            (Some(true), Some(charge)) => format!("{charge:.0} %"),
-            _ => "no answer; battery rules follow 'unknown_battery'".to_owned(),
+            (Some(true), charge) => {
+                let charge = charge.map_or_else(|| "it does not say how full it is".to_owned(), |charge| format!("{charge:.0} %"));
+                let plugged = match r.charging {
+                    Some(true) => "on external power",
+                    Some(false) => "running on it",
+                    None => "it does not say whether the device is plugged in; 'unknown_battery' decides",
+                };
+                format!("{charge}, {plugged}")
+            }
+            (None, _) => "no answer; battery rules follow 'unknown_battery'".to_owned(),
         },
     );
     add(
@@ -70,6 +86,9 @@ pub(crate) fn checks(readings: &Readings, data_folder: &std::path::Path, has_exa
         None => add("walls around jobs", CheckState::Bad, "no worker process answers; jobs cannot run".to_owned()),
     }
     add("example jobs", sensor(has_examples), if has_examples { "found" } else { "not installed beside the program" }.to_owned());
+    for fault in faults {
+        add("sensor left out", CheckState::Missing, format!("{} says {}, which cannot be; the other sensors decide", fault.sensor, fault.says));
+    }
     add("impossible readings", CheckState::Good, format!("{rejected} rejected since the start"));
     list
 }

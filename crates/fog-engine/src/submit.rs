@@ -95,7 +95,9 @@ pub fn submission(path: &Path) -> Result<Command, ApiError> {
     if size > job::MAX_FILE_BYTES as u64 {
         return Err(refuse(ErrorKind::BadInput, format!("{} is too large for a job file. Nothing was submitted", path.display())));
     }
-    job(std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?, folder)
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let text = fog_types::decode_text(&bytes).map_err(|what| refuse(ErrorKind::BadInput, format!("{}: {what}. Nothing was submitted", path.display())))?;
+    job(text, folder)
 }
 
 struct Copier<'a> {

@@ -6,6 +6,7 @@
 
 mod blobs;
 mod chat;
+mod claims;
 mod credits;
 mod error;
 mod grid;

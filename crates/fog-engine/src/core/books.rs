@@ -83,6 +83,7 @@ impl Core {
             counts: views::counts(&self.store.job_counts()?),
             today: Today { worked_ms: worked + self.span.worked.as_millis() as u64, units: units.0 + self.span.units, results },
             at_ms: now.0,
+            run_now: self.run_now.iter().copied().collect(),
         })
     }
 
@@ -93,7 +94,7 @@ impl Core {
         let runs = self.active.values().any(|active| !active.view.frozen);
         if runs {
             self.span.worked += elapsed;
-            self.span.duty_millis += elapsed.as_secs_f64() * 1000.0 * f64::from(self.duty.borrow().get());
+            self.span.duty_millis += elapsed.as_secs_f64() * 1000.0 * f64::from(self.highest_duty().get());
         }
         if self.span.begun.elapsed() >= HISTORY_SPAN {
             self.close_span();

@@ -68,7 +68,7 @@ impl Core {
         if self.chat.driver.is_some() {
             return Ok(());
         }
-        let why = if self.chat.problem.is_empty() { "chat is off; `fog settings set chat on` switches it on" } else { &self.chat.problem };
+        let why = if self.chat.problem.is_empty() { "chat is off; `fog settings set chat=on` switches it on" } else { &self.chat.problem };
         Err(refuse(ErrorKind::Conflict, why))
     }
 

@@ -139,6 +139,7 @@ impl Core {
                 self.store.folder(),
                 self.config.examples.is_some(),
                 self.filter.rejected(),
+                &self.sensor_faults,
                 self.walls,
             ))),
             Command::Network => Ok(Reply::Network(Box::new(self.network_view()))),
@@ -249,6 +250,18 @@ impl Core {
             let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(bad)?) };
             checked.push((key, value));
         }
+        let mut after = self.settings.values().clone();
+        for (key, value) in &checked {
+            match value {
+                Some(value) => after.insert(key.clone(), value.clone()),
+                None => after.remove(key),
+            };
+        }
+        // What was stored before it was refused must not stand in the way of another change.
+        let is_changed = |conflict: &fog_api::settings::Conflict| conflict.keys.iter().any(|key| checked.iter().any(|(changed, _)| changed == key));
+        if let Some(conflict) = fog_api::settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
+            return Err(bad(format!("{}. Nothing was changed", conflict.message)));
+        }
         self.change_settings(&checked)
     }
 
@@ -276,6 +289,9 @@ impl Core {
 
     pub(super) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
         let now = self.clock.unix();
+        if action == JobAction::RunNow {
+            return self.run_now(id);
+        }
         if action == JobAction::Remove {
             if !self.store.job(id).map_err(to_api)?.state.is_final() {
                 return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
@@ -286,7 +302,7 @@ impl Core {
         }
         let to = match action {
             JobAction::Pause => JobState::Paused,
-            JobAction::Resume => JobState::Queued,
+            JobAction::Resume | JobAction::RunNow => JobState::Queued,
             JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
         };
         let before = self.store.job(id).map_err(to_api)?.state;

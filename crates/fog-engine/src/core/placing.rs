@@ -172,6 +172,7 @@ impl Core {
             .flat_map(|index| (0..wish.devices()).map(move |_| index))
             .map(|index| Self::work_of(job, units, input, left, index))
             .collect();
+        let total = tasks.saturating_mul(wish.devices());
         tokio::task::spawn_blocking(move || {
             let settings = Settings { population: 60, generations: if works.len() > 200 { 40 } else { 120 } };
             let front = fog_scheduler::plan(&machines, &works, settings, &mut rand::rng());
@@ -179,7 +180,7 @@ impl Core {
                 Some((chosen, why)) if !works.is_empty() => {
                     let waiting = front.get(chosen).map_or(0, |plan| plan.machine.iter().filter(|machine| machine.is_none()).count()) as u32;
                     let points = front.iter().map(|plan| point(plan, &names)).collect();
-                    let view = PlacementView { tasks: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
+                    let view = PlacementView { tasks: total, planned: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
                     Ok(Reply::Placement(Box::new(view)))
                 }
                 _ => refuse(ErrorKind::BadInput, "the job has no tasks to place"),

@@ -7,7 +7,7 @@ use fog_grid::Standing;
 use fog_runtime::EngineKind;
 use fog_store::{Claim, FailedAttempt, Failure, Output, StoreError, TaskResult};
 use fog_types::{ByteCount, JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Active, Core};
 use crate::ENGINE_NAME;
@@ -43,24 +43,28 @@ impl Core {
                 return Ok(());
             }
             let Some(claim) = self.store.claim_task(ENGINE_NAME, now)? else { return Ok(()) };
-            if is_too_large {
-                let problem = format!(
-                    "a task of this job may hold {} of memory, its files and checkpoints included; this device lends {} at most",
-                    ByteCount(wanted),
-                    ByteCount(self.memory_ever())
-                );
-                self.record_failure(claim, &FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None }, true)?;
-                continue;
-            }
-            match self.launch(claim, &job) {
-                Ok(launch) => self.start_task(launch, &job, now)?,
-                Err(error) => {
-                    self.record_failure(claim, &FailedAttempt { problem: error.to_string(), units: WorkUnits(0), exit_code: None, logs: None }, true)?;
-                }
-            }
+            self.start_claimed(claim, &job, now)?;
             self.announce_job(claim.task.job);
         }
         Ok(())
+    }
+
+    /// Starts a worker for a claimed task, or records why that cannot be.
+    pub(super) fn start_claimed(&mut self, claim: Claim, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+        let (wanted, most) = (job.file.limits.footprint().0, self.memory_ever());
+        let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
+        if wanted > most {
+            let problem = format!(
+                "a task of this job may hold {} of memory, its files and checkpoints included; this device lends {} at most",
+                ByteCount(wanted),
+                ByteCount(most)
+            );
+            return self.record_failure(claim, &failed(problem), true);
+        }
+        match self.launch(claim, job) {
+            Ok(launch) => self.start_task(launch, job, now),
+            Err(error) => self.record_failure(claim, &failed(error.to_string()), true),
+        }
     }
 
     pub(super) fn memory_budget(&self) -> u64 {
@@ -78,7 +82,7 @@ impl Core {
 
     pub(super) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
         let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
-        let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
+        let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.duty_of(job.id))?;
         let place = self.place_of(job, claim.task);
         Ok(Launch {
             place,
@@ -125,7 +129,8 @@ impl Core {
         };
         let mean_units = self.store.mean_units(claim.task.job)?;
         let (wishes, wished) = mpsc::channel(4);
-        let running = tasks::run(launch, self.duty.subscribe(), wished, self.to_self.clone());
+        let (duty, duty_seen) = watch::channel(self.duty_of(claim.task.job));
+        let running = tasks::run(launch, duty_seen, wished, self.to_self.clone());
         // Two workers of one task would write the same files.
         let before = self.leaving.remove(&claim.task);
         self.leaving.retain(|_, leaving| !leaving.is_finished());
@@ -139,6 +144,7 @@ impl Core {
             claim,
             view,
             memory: job.file.limits.footprint().0,
+            duty,
             pid: None,
             running_since: None,
             worked: Duration::ZERO,
@@ -333,13 +339,15 @@ impl Core {
         for active in ended.iter().filter_map(|attempt| self.active.remove(attempt)) {
             // One last checkpoint, if it comes soon; then the worker goes.
             let (wish, saved) = oneshot::channel();
-            let Active { job_task, wishes, .. } = active;
+            let Active { job_task, wishes, duty, .. } = active;
             let asked = wishes.try_send(wish).is_ok();
             let leaving = tokio::spawn(async move {
                 if asked {
                     let _ = tokio::time::timeout(LAST_SAVE, saved).await;
                 }
                 job_task.abort();
+                // A worker whose duty has no sender any more saves nothing.
+                drop(duty);
             });
             self.leaving.insert(active.claim.task, leaving);
             if let Err(error) = self.store.release_task(active.claim, why, active.has_advanced, now) {

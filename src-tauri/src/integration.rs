@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fog_api::{ChatView, Command, EventBody, Notice, Reply};
+use fog_types::text::{clean_lines, escape_markup};
 use fog_words::Words;
 use serde_json::Value;
 use tauri::{AppHandle, Emitter, Manager};
@@ -107,17 +108,41 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
 }
 
 fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
+    let Some(text) = notice_text(notice, words) else { return };
+    let app = app.clone();
+    // Asking what the server reads is a call to it.
+    tauri::async_runtime::spawn_blocking(move || {
+        let text = if reads_markup() { escape_markup(&text) } else { text };
+        if let Err(error) = app.notification().builder().title("Fog Compute").body(text).show() {
+            tracing::debug!(%error, "the system shows no notifications");
+        }
+    });
+}
+
+/// Whether the notification server reads what is in a notification as markup: then words of others must not be any.
+#[cfg(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android"))))]
+fn reads_markup() -> bool {
+    // A server that does not say may read markup, as most do: at worst its text shows `&lt;`.
+    notify_rust::get_capabilities().map_or(true, |capabilities| capabilities.iter().any(|one| one == "body-markup"))
+}
+
+/// The systems' own notifications show text.
+#[cfg(not(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android")))))]
+fn reads_markup() -> bool {
+    false
+}
+
+/// What a notification says, on a few lines; names, texts and problems in it are others' words. `None` for what is none.
+fn notice_text(notice: &Notice, words: &Words) -> Option<String> {
     let text = match notice {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
         Notice::JobFailed { name, problem, .. } => words.with("notice-failed", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
         Notice::ChatMessage { name, text, .. } => words.with("notice-chat", &[("name", name.as_str().into()), ("text", text.as_str().into())]),
         Notice::ChatInvited { name, group, .. } => words.with("notice-invited", &[("name", name.as_str().into()), ("group", group.as_str().into())]),
         Notice::JobStopped { name, problem, .. } => words.with("notice-stopped", &[("name", name.as_str().into()), ("problem", problem.as_str().into())]),
-        _ => return,
+        _ => return None,
     };
-    if let Err(error) = app.notification().builder().title("Fog Compute").body(text).show() {
-        tracing::debug!(%error, "the system shows no notifications");
-    }
+    Some(clean_lines(&text))
 }
 
 /// The words of a `language` setting.
@@ -157,6 +182,16 @@ pub(crate) fn can_be_single() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_others_are_text_in_a_notification() {
+        let notice =
+            Notice::ChatMessage { with: String::new(), name: "ann\u{202e}a".to_owned(), text: "<a href=\"http://x\">Update & win</a>\u{1b}[2J".to_owned() };
+        let text = notice_text(&notice, &Words::new("en")).unwrap_or_default();
+        assert!(text.contains("anna") && !text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        let marked = escape_markup(&text);
+        assert!(marked.contains("&lt;a href=") && marked.contains("Update &amp; win") && !marked.contains('<'), "{marked:?}");
+    }
 
     #[test]
     fn quiet_hours_may_go_over_midnight() {

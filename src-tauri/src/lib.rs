@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
         .setup(move |app| {
-            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app), shell(app)))?);
+            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app)))?);
             app.manage(Arc::clone(&backend));
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]
@@ -108,11 +108,11 @@ fn shell(app: &tauri::App) -> Shell {
 }
 
 #[cfg(desktop)]
-fn data_folder(_app: &tauri::App) -> std::path::PathBuf {
+fn data_folder(_app: &tauri::App) -> Result<std::path::PathBuf, fog_engine::NoDataFolder> {
     fog_engine::default_data_folder()
 }
 
 #[cfg(mobile)]
-fn data_folder(app: &tauri::App) -> std::path::PathBuf {
-    app.path().app_data_dir().unwrap_or_else(|_| fog_engine::default_data_folder())
+fn data_folder(app: &tauri::App) -> Result<std::path::PathBuf, fog_engine::NoDataFolder> {
+    app.path().app_data_dir().or_else(|_| fog_engine::default_data_folder())
 }

@@ -112,6 +112,31 @@ cut)
   give anna ben 300
   alone ben anna "after"
   ;;
+killed)
+  # A program that is killed says no goodbye, and BlueZ keeps its connections: they have to be found again in both roles.
+  start anna 0; start ben 1
+  meet anna ben
+  alone anna ben "before"
+  for who in ben anna; do
+    other=anna; [ "$who" = ben ] || other=ben
+    eval "kill -9 \$pid_$who"
+    sleep 3
+    start "$who" "$([ "$who" = anna ] && echo 0 || echo 1)"
+    meet anna ben
+    on "$other" within 150 linked "$who" || die "$other does not reach $who over the radio after it was killed"
+    alone "$who" "$other" "after $who was killed"
+    alone "$other" "$who" "and back after $who was killed"
+    room "$other" "$who" "everybody hears $who again"
+  done
+  # Who stops ends its links: nothing is left that another could take for one.
+  on ben fog shutdown
+  left() { bluetoothctl devices Connected 2>/dev/null | grep -q Device; }
+  gone() { ! left; }
+  command -v bluetoothctl >/dev/null && { within 20 gone || die "links are left after ben has stopped"; }
+  start ben 1
+  meet anna ben
+  alone anna ben "after he came back"
+  ;;
 speaker)
   # A second reading of the protocol description meets ours, in the role that $2 names.
   start anna 0

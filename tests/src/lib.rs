@@ -65,6 +65,7 @@ pub struct Bench {
     folder: tempfile::TempDir,
     daemon: Option<Child>,
     daemon_args: Vec<String>,
+    daemon_env: Vec<(String, String)>,
     namespace: Option<String>,
 }
 
@@ -74,7 +75,7 @@ impl Bench {
     /// # Errors
     /// When there is no place for it.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()?, daemon: None, daemon_args: Vec::new(), namespace: None })
+        Ok(Self { folder: tempfile::tempdir()?, daemon: None, daemon_args: Vec::new(), daemon_env: Vec::new(), namespace: None })
     }
 
     /// The data folder.
@@ -125,6 +126,18 @@ impl Bench {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// Returns a counter of the engine, by its name and labels.
+    ///
+    /// # Errors
+    /// When the engine does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> anyhow::Result<u64> {
+        let endpoint = fog_ipc::endpoint(&self.data());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let reply = runtime.block_on(async { anyhow::Ok(fog_ipc::Client::connect(&endpoint).await?.call(fog_api::Command::Metrics).await?) })?;
+        let fog_api::Reply::Text(text) = reply else { bail!("no counters") };
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).with_context(|| format!("{name} is not among {text}"))
+    }
+
     /// Starts the daemon and waits until it answers; returns how long that took.
     ///
     /// # Errors
@@ -133,6 +146,7 @@ impl Bench {
         let begun = Instant::now();
         let log = std::fs::File::options().create(true).append(true).open(self.scratch().join("daemon.log"))?;
         let mut command = self.command(&["daemon"]);
+        command.envs(self.daemon_env.iter().map(|(key, value)| (key, value)));
         if let Some(namespace) = &self.namespace {
             let inside = command;
             command = Command::new("ip");
@@ -177,6 +191,24 @@ impl Bench {
     /// One more argument of the daemon from its next start on.
     pub fn daemon_option(&mut self, option: &str) {
         self.daemon_args.push(option.to_owned());
+    }
+
+    /// From its next start on the daemon's clock is so many seconds ahead of the true time, below 0 behind it; what
+    /// measures spans of time is as it was. Debian's `faketime` does it, which `cargo xtask setup` installs.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn set_clock_ahead(&mut self, seconds: i64) -> anyhow::Result<()> {
+        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
+        anyhow::ensure!(Path::new(&library).is_file(), "{library} is not there; `cargo xtask setup` or the package `faketime` installs it");
+        let env = [
+            ("LD_PRELOAD", library),
+            ("FAKETIME", format!("{seconds:+}s")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        self.daemon_env = env.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        Ok(())
     }
 
     /// A device that talks to others on this machine only, works, and is called `name`.

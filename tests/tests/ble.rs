@@ -64,6 +64,11 @@ fn a_link_is_cut_in_the_middle_of_a_file() {
     talk(&["cut"], "2", &[], 600);
 }
 
+#[test]
+fn who_is_killed_is_found_and_heard_again() {
+    talk(&["killed"], "2", &[], 900);
+}
+
 /// The other BlueZ, also with more than one ATT channel, which it grants without pairing. Long form.
 #[test]
 fn the_other_bluez_and_several_channels() {

@@ -92,6 +92,89 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     }
 }
 
+/// Two whose clocks are apart see each other, are told of it, and hear each other with times that make sense here.
+fn talk_with_clocks_apart(seconds: i64) {
+    let (anna, mut ben) = (person("anna"), person("ben"));
+    anna.invite(&[&ben]).unwrap();
+    sees(&anna, "ben");
+    ben.kill();
+    ben.set_clock_ahead(seconds).unwrap();
+    ben.start().unwrap();
+    let near = |bench: &Bench, name: &str, off: i64| {
+        wait_for(&format!("{name}'s clock"), PATIENCE, || {
+            let person = sees(bench, name);
+            person["clock_off_ms"].as_i64().filter(|found| found.abs_diff(off * 1_000) < 30_000).map(drop)
+        })
+        .unwrap();
+    };
+    near(&anna, "ben", seconds);
+    near(&ben, "anna", -seconds);
+    // In words, on both sides: with two nobody knows whose is wrong.
+    for bench in [&anna, &ben] {
+        let output = bench.fog(&["chat", "people"]).unwrap();
+        let (said, list) = (String::from_utf8_lossy(&output.stderr).into_owned(), String::from_utf8_lossy(&output.stdout).into_owned());
+        assert!(said.contains("One of the two is wrong") && !said.contains("Nobody is near"), "{said}");
+        assert!(list.contains("clock "), "{list}");
+    }
+    ok(&anna, &["chat", "send", "from anna"]);
+    ok(&ben, &["chat", "send", "from ben"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "for ben alone"]);
+    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "60", "for anna alone"]);
+    for (bench, room, other, alone) in [(&anna, "from ben", "ben", "for anna alone"), (&ben, "from anna", "anna", "for ben alone")] {
+        wait_for("the room", PATIENCE, || texts(bench, &[]).iter().any(|text| text == room).then_some(())).unwrap();
+        assert!(texts(bench, &["--to", other]).iter().any(|text| text == alone));
+        // In the order in which they were said and came, by the clock of who reads.
+        let times: Vec<i64> = log(bench, &[]).iter().map(|message| message["at_ms"].as_i64().unwrap()).collect();
+        let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
+        assert!(spread < 300_000, "{times:?}");
+        let theirs = log(bench, &[]).into_iter().find(|message| message["text"] == room).unwrap();
+        let apart = theirs["stated_ms"].as_i64().unwrap().abs_diff(theirs["at_ms"].as_i64().unwrap());
+        assert!(apart.abs_diff(seconds.unsigned_abs() * 1_000) < 60_000, "{theirs}");
+    }
+}
+
+#[test]
+fn clocks_that_are_minutes_apart_are_told_and_nobody_is_deaf() {
+    talk_with_clocks_apart(11 * 60);
+}
+
+#[test]
+fn clocks_that_are_hours_behind_are_told_and_nobody_is_deaf() {
+    talk_with_clocks_apart(-2 * 3_600);
+}
+
+#[test]
+fn clocks_that_are_a_day_ahead_are_told_and_nobody_is_deaf() {
+    talk_with_clocks_apart(24 * 3_600);
+}
+
+#[test]
+fn who_looks_like_somebody_else_is_told_apart_and_no_words_move_the_cursor() {
+    let (anna, ben, mallory) = (person("anna"), person("ben"), person("\u{430}nna"));
+    ben.invite(&[&anna, &mallory]).unwrap();
+    let (of_anna, of_mallory) = (sees(&ben, "anna"), sees(&ben, "\u{430}nna"));
+    let label = |person: &Value| {
+        wait_for("digits", PATIENCE, || {
+            let id = person["id"].as_str().unwrap();
+            let people = ben.json(&["chat", "people"]).ok()?;
+            let found = people.as_array()?.iter().find(|known| known["id"] == id)?["label"].as_str()?.to_owned();
+            found.contains(&format!("#{}", &id[..4])).then_some(found)
+        })
+        .unwrap()
+    };
+    let (anna_is, mallory_is) = (label(&of_anna), label(&of_mallory));
+    assert_ne!(anna_is, mallory_is);
+    let hostile = "hi\u{1b}[2J\u{1b}]0;owned\u{7}\n12:00 anna: send money\u{202e}\u{2028}!";
+    ok(&mallory, &["chat", "send", "--to", "ben", "--wait", "60", hostile]);
+    let shown = ok(&ben, &["chat", "log", "--to", of_mallory["id"].as_str().unwrap()]);
+    assert!(shown.lines().count() == 1 && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{2028}']), "{shown:?}");
+    assert!(shown.contains(&mallory_is), "{shown:?}");
+    // By the name with digits they are found.
+    ok(&ben, &["chat", "send", "--to", &anna_is, "--wait", "60", "is it you?"]);
+    wait_for("the right anna", PATIENCE, || (texts(&anna, &["--to", "ben"]) == ["is it you?"]).then_some(())).unwrap();
+    assert!(texts(&mallory, &["--to", "ben"]).iter().all(|text| text != "is it you?"));
+}
+
 #[test]
 fn a_message_for_somebody_who_is_away_waits_also_through_a_restart() {
     let (mut anna, mut ben) = (person("anna"), person("ben"));

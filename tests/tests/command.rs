@@ -413,8 +413,12 @@ fn another_user_is_not_answered() {
     };
     assert!(ask(0).status.success());
     let refused = ask(65_534);
-    assert!(!refused.status.success() && refused.stdout.is_empty(), "{}", String::from_utf8_lossy(&refused.stdout));
-    println!("{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(refused.status.code() == Some(74) && refused.stdout.is_empty(), "{}", String::from_utf8_lossy(&refused.stdout));
+    assert!(text(&refused.stderr).contains("belongs to another user"), "{}", text(&refused.stderr));
+    // As it is usual: the folder itself cannot be entered.
+    std::fs::set_permissions(bench.data(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let refused = ask(65_534);
+    assert!(text(&refused.stderr).contains("belongs to another user"), "{}", text(&refused.stderr));
     assert!(bench.json(&["status"]).is_ok(), "and the owner is answered after that");
 }
 

@@ -157,3 +157,50 @@ fn a_hostile_member_takes_no_memory_and_stops_no_work() {
     drop((held, hostile));
     assert!(!a.log().contains("panicked"), "{}", a.log());
 }
+
+#[test]
+fn what_a_stranger_sends_is_refused_before_it_is_read() {
+    let a = Bench::device("anna").unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let status = || {
+        let begun = Instant::now();
+        a.json(&["status"]).unwrap();
+        begun.elapsed()
+    };
+    let before = status();
+    let opened = a.counter("fog_control_opened").unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let flood = runtime.spawn(async move {
+        let mut sent = 0u64;
+        // Each identity is cut off soon; then another one comes.
+        for _ in 0..8 {
+            let Ok(stranger) = timeout(Duration::from_secs(10), Member::connect(&invite)).await else { continue };
+            let mut offer = offer_of(&stranger.me, stranger.victim, [7; 16]);
+            offer.file.map = fog_types::job::Map::Inputs(vec![String::new(); 2_000_000]);
+            let large = Message::Offer(Box::new(stranger.me.sign(&offer))).encode();
+            assert!(large.len() > 1_900_000 && large.len() < MAX_MESSAGE as usize);
+            let small = Message::Offer(Box::new(stranger.me.sign(&offer_of(&stranger.me, stranger.victim, [8; 16])))).encode();
+            for bytes in [small, large.clone(), large] {
+                // One that was cut off has nothing more to say.
+                let Ok(Ok(mut link)) = timeout(Duration::from_secs(2), stranger.net.open(stranger.victim, Channel::Control)).await else { break };
+                let wrote = timeout(Duration::from_secs(5), write_frame(&mut link.pipe, &bytes)).await;
+                sent += u64::from(matches!(wrote, Ok(Ok(()))));
+            }
+        }
+        sent
+    });
+    let mut worst = Duration::ZERO;
+    while !flood.is_finished() {
+        worst = worst.max(status());
+    }
+    eprintln!("{} messages were sent; status took {before:?} before, {worst:?} at worst", runtime.block_on(flood).unwrap());
+    // Neither a signature was checked nor a list read.
+    assert_eq!(a.counter("fog_control_opened").unwrap(), opened);
+    assert!(a.counter("fog_control_refused{reason=\"too_long\"}").unwrap() > 0);
+    assert!(a.counter("fog_control_refused{reason=\"unrelated\"}").unwrap() > 0);
+    assert!(worst < Duration::from_secs(10), "status took {worst:?}");
+    // Nothing of it counts against the data limit.
+    let network = a.json(&["network", "status"]).unwrap();
+    assert_eq!((network["received"].as_u64(), network["sent"].as_u64()), (Some(0), Some(0)));
+    assert!(!a.log().contains("panicked"), "{}", a.log());
+}

@@ -112,7 +112,7 @@ fn a_state_that_is_not_what_it_was_is_not_built_on() {
     let bench = Bench::working().unwrap();
     let module = example("lucas-lehmer");
     let plain = identity(&bench.fog(&["--json", "run", &module, "--", "13", "300"]).unwrap());
-    let text = format!("version = 1\nname = \"lucas-lehmer.wasm\"\nmodule = \"{module}\"\nargs = [\"13\", \"300\"]\nsegment = 1_000_000_000\n");
+    let text = format!("version = 1\nname = \"lucas-lehmer\"\nmodule = \"{module}\"\nargs = [\"13\", \"300\"]\nsegment = 1_000_000_000\n");
     std::fs::write(bench.scratch().join("job.toml"), text).unwrap();
     bench.json(&["submit", "job.toml"]).unwrap();
     let marks = || bench.json(&["job", "show", "1"]).ok()?["tasks"][0]["marks"].as_u64();

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fog_grid::{
-    Answer, Content, ContentId, ContentKey, ContentReply, ContentRequest, Invite, MAX_MESSAGE, Manifest, Message, Sealer, Signed, TaskOffer, TaskResult,
+    Answer, CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Decline, Invite, LeaseId, MAX_MESSAGE, Manifest, Message, Receipt, Sealer,
+    Signed, TaskOffer, TaskResult,
 };
 use fog_tests::{Bench, wait_for};
 use fog_transport::{Channel, Link, NetEvent, read_frame, write_frame};
+use fog_types::job::JobFile;
 use fog_types::{BlobId, WorkUnits};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
@@ -41,8 +43,21 @@ async fn serve(mut link: Link, shelf: Shelf) {
     let _ = link.pipe.shutdown().await;
 }
 
-/// Takes every offer and hands in the same lie at once, complete with files that make it.
-async fn lie(mut member: Member) {
+/// What a liar says about a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// A result that is made up, complete with files that make it.
+    Text,
+    /// The same, with more work units than there can be.
+    Units,
+    /// The same, with two files of one name.
+    Twice,
+    /// That nobody could do it.
+    Hopeless,
+}
+
+/// Takes every offer and hands in the same lie at once.
+async fn lie(mut member: Member, lie: Lie) {
     let shelf = Shelf::default();
     let (offers, mut taken) = tokio::sync::mpsc::channel::<Signed<TaskOffer>>(64);
     let mut talk = member.control().await;
@@ -67,8 +82,10 @@ async fn lie(mut member: Member) {
                 let Ok(offer) = signed.open(member.victim) else { continue };
                 let text = b"a lie";
                 let (stdout, stderr) = (put(&shelf, text), put(&shelf, b""));
-                let units = WorkUnits(1_000_000);
-                let hash = fog_runtime::result_hash(0, units, text, std::iter::empty()).to_hex().to_string();
+                let units = WorkUnits(if lie == Lie::Units { u64::MAX } else { 1_000_000 });
+                let outputs = if lie == Lie::Twice { vec![("a.txt".to_owned(), stdout), ("a.txt".to_owned(), stdout)] } else { Vec::new() };
+                let listed = outputs.iter().map(|(path, content): &(String, Content)| (path.as_str(), blake3::Hash::from_bytes(content.blob.0)));
+                let hash = fog_runtime::result_hash(0, units, text, listed).to_hex().to_string();
                 let result = TaskResult {
                     lease: offer.lease,
                     worker: member.me.node(),
@@ -79,10 +96,14 @@ async fn lie(mut member: Member) {
                     hash,
                     stdout: (stdout, 0),
                     stderr: (stderr, 0),
-                    outputs: Vec::new(),
+                    outputs,
                     history: None,
                 };
-                for message in [Message::Answer { lease: offer.lease, answer: Answer::Accepted }, Message::Result(Box::new(member.me.sign(&result)))] {
+                let end = match lie {
+                    Lie::Hopeless => Message::Failed { lease: offer.lease, problem: "nobody can do this".to_owned(), is_hopeless: true },
+                    Lie::Text | Lie::Units | Lie::Twice => Message::Result(Box::new(member.me.sign(&result))),
+                };
+                for message in [Message::Answer { lease: offer.lease, answer: Answer::Accepted }, end] {
                     if write_frame(&mut talk.pipe, &message.encode()).await.is_err() {
                         talk = member.control().await;
                     }
@@ -109,7 +130,7 @@ fn a_liar_is_outvoted_found_out_and_trusted_less() {
     assert_eq!(hashes(&run(&["--service", "silver"])), right);
     let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.spawn(async move { lie(Member::join(&invite).await).await });
+    runtime.spawn(async move { lie(Member::join(&invite).await, Lie::Text).await });
     let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
     wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
     // Believed alone, it gets its lies in: the checks below have something to find.
@@ -134,4 +155,229 @@ fn a_liar_is_outvoted_found_out_and_trusted_less() {
     }
     assert!(found > 0, "no spot check found the liar");
     assert!(liar().unwrap()["reliability"].as_u64() < Some(500));
+}
+
+/// Whatever one member says, the others' results are stored and the job ends.
+fn survives(what: Lie, args: &[&str]) {
+    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    a.invite(&[&b, &c]).unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.spawn(async move { lie(Member::join(&invite).await, what).await });
+    let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
+    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
+    let id = a.json(&[&["submit", "--example", "lucas-lehmer", "--where", "grid", "--prefer", "fast"], args].concat()).unwrap()["id"].to_string();
+    let show = || a.json(&["job", "show", &id]).unwrap();
+    wait_for("the end of the job", Duration::from_secs(120), || (show()["summary"]["state"] == "finished").then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}\n{}", show(), a.json(&["peers"]).unwrap(), a.log()));
+    // It had its chance, and is thought less of.
+    let reliability = liar().unwrap()["reliability"].as_u64().unwrap();
+    assert!(reliability < 500, "{reliability}");
+    // No sum became what it should not be.
+    let credits = a.json(&["credits"]).unwrap();
+    assert!(credits["spent"].as_u64().is_some_and(|spent| spent < 1_000_000_000), "{credits}");
+}
+
+#[test]
+fn more_work_than_there_can_be_is_no_result() {
+    survives(Lie::Units, &[]);
+}
+
+#[test]
+fn two_files_of_one_name_are_no_result() {
+    survives(Lie::Twice, &[]);
+}
+
+#[test]
+fn one_word_that_nobody_could_do_it_fails_nothing_where_several_are_asked() {
+    survives(Lie::Hopeless, &["--service", "gold"]);
+}
+
+/// Serves one file, a piece every 100 ms; tells how many pieces went out.
+async fn serve_slowly(mut link: Link, size: u64, manifest: Manifest, piece: Vec<u8>, served: Arc<std::sync::atomic::AtomicU64>) {
+    let Ok(bytes) = read_frame(&mut link.pipe, 256).await else { return };
+    let Ok(request) = ContentRequest::decode(&bytes) else { return };
+    let _ = write_frame(&mut link.pipe, &ContentReply::Here { size }.encode()).await;
+    if request.from.is_none() {
+        let _ = write_frame(&mut link.pipe, &manifest.to_bytes()).await;
+        let _ = link.pipe.shutdown().await;
+        return;
+    }
+    for _ in 0..request.count {
+        // The first piece only, again and again, is wrong from the second on; so every question asks for it anew.
+        if write_frame(&mut link.pipe, &piece).await.is_err() {
+            return;
+        }
+        served.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A requester with a program of its own.
+struct Asker {
+    member: Member,
+    shelf: Shelf,
+    talk: Link,
+    heard: tokio::sync::mpsc::Receiver<Message>,
+}
+
+impl Asker {
+    async fn new(invite: &Invite) -> Self {
+        let mut member = Member::join(invite).await;
+        let shelf = Shelf::default();
+        let talk = member.control().await;
+        let (to, heard) = tokio::sync::mpsc::channel(64);
+        let (spare, events) = tokio::sync::mpsc::channel(1);
+        drop(spare);
+        let mut events = std::mem::replace(&mut member.events, events);
+        let shelved = shelf.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                let NetEvent::Incoming(mut link) = event else { continue };
+                if link.channel == Channel::Content {
+                    tokio::spawn(serve(link, shelved.clone()));
+                    continue;
+                }
+                let to = to.clone();
+                tokio::spawn(async move {
+                    while let Ok(bytes) = read_frame(&mut link.pipe, MAX_MESSAGE).await {
+                        if let Ok(message) = Message::decode(&bytes) {
+                            let _ = to.send(message).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { member, shelf, talk, heard }
+    }
+
+    async fn say(&mut self, message: &Message) {
+        write_frame(&mut self.talk.pipe, &message.encode()).await.unwrap();
+    }
+
+    async fn until<T>(&mut self, mut pick: impl FnMut(Message) -> Option<T>) -> T {
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(90), self.heard.recv()).await.expect("nothing is said").unwrap();
+            if let Some(found) = pick(message) {
+                return found;
+            }
+        }
+    }
+
+    fn offer(&self, lease: u8, module: Content) -> TaskOffer {
+        TaskOffer {
+            lease: LeaseId([lease; 16]),
+            requester: self.member.me.node(),
+            worker: self.member.victim,
+            file: JobFile::for_module("again", "module.wasm"),
+            module,
+            stdin: None,
+            inputs: Vec::new(),
+            checkpoint: None,
+            deadline_ms: i64::MAX,
+            tags: Vec::new(),
+            holders: Vec::new(),
+            price_tenths: 10,
+            has_bonus: false,
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_taken_on_once() {
+    let a = Bench::device("anna").unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let module = std::fs::read(a.module("nothing.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut asker = Asker::new(&invite).await;
+        let content = put(&asker.shelf, &module);
+        let signed = asker.member.me.sign(&asker.offer(5, content));
+        let offer = Message::Offer(Box::new(signed));
+        asker.say(&offer).await;
+        let result = asker.until(|message| if let Message::Result(signed) = message { Some(signed) } else { None }).await;
+        let taken = result.open(asker.member.victim).unwrap();
+        let receipt = Receipt {
+            lease: taken.lease,
+            requester: asker.member.me.node(),
+            worker: asker.member.victim,
+            result: result.hash(),
+            units: taken.units,
+            credit: 1,
+            at_ms: 0,
+        };
+        let receipt = Message::Receipt(Box::new(asker.member.me.sign(&receipt)));
+        asker.say(&receipt).await;
+        asker.say(&offer).await;
+        let again = asker.until(|message| if let Message::Answer { answer: Answer::Declined(why), .. } = message { Some(why) } else { None }).await;
+        assert_eq!(again, Decline::Malformed);
+    });
+    assert_eq!(a.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1, "{:#}", a.json(&["jobs"]).unwrap());
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_not_fetched_any_further() {
+    let a = Bench::device("anna").unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut member = Member::join(&invite).await;
+        let mut talk = member.control().await;
+        // 25 MiB of one piece, which comes slowly.
+        let (count, open) = (100u64, vec![7u8; CHUNK]);
+        let size = count * CHUNK as u64;
+        let key = ContentKey([9; 32]);
+        let (sealer, mut manifest, mut whole) = (Sealer::new(&key, size), Manifest::begin(size), blake3::Hasher::new());
+        let mut first = Vec::new();
+        for at in 0..count as u32 {
+            let sealed = sealer.seal(at, &open).unwrap();
+            manifest.add(&sealed);
+            whole.update(&open);
+            if at == 0 {
+                first = sealed;
+            }
+        }
+        let module = Content { id: manifest.id(), blob: BlobId(*whole.finalize().as_bytes()), size, key };
+        let offer = TaskOffer {
+            lease: LeaseId([6; 16]),
+            requester: member.me.node(),
+            worker: member.victim,
+            file: JobFile::for_module("slow", "module.wasm"),
+            module,
+            stdin: None,
+            inputs: Vec::new(),
+            checkpoint: None,
+            deadline_ms: i64::MAX,
+            tags: Vec::new(),
+            holders: Vec::new(),
+            price_tenths: 10,
+            has_bonus: false,
+        };
+        write_frame(&mut talk.pipe, &Message::Offer(Box::new(member.me.sign(&offer))).encode()).await.unwrap();
+        let served = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let (mut is_released, mut asked_after) = (false, 0);
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(30) {
+            let event = tokio::time::timeout(Duration::from_millis(200), member.events.recv()).await;
+            if let Ok(Some(NetEvent::Incoming(link))) = event
+                && link.channel == Channel::Content
+            {
+                asked_after += u64::from(is_released);
+                tokio::spawn(serve_slowly(link, size, manifest.clone(), first.clone(), served.clone()));
+            }
+            if !is_released && served.load(std::sync::atomic::Ordering::Relaxed) > 2 {
+                let release = Message::Release { lease: LeaseId([6; 16]), why: "not wanted".to_owned() };
+                write_frame(&mut talk.pipe, &release.encode()).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                // What was asked before has come by now.
+                while member.events.try_recv().is_ok() {}
+                is_released = true;
+            }
+            if is_released && begun.elapsed() > Duration::from_secs(15) {
+                break;
+            }
+        }
+        assert!(is_released, "nothing was fetched");
+        assert_eq!(asked_after, 0, "it went on");
+    });
 }

@@ -302,3 +302,40 @@ fn devices_meet_through_a_relay_where_one_router_gives_each_connection_another_p
 fn devices_meet_through_a_relay_where_both_routers_do() {
     behind_routers("symmetric and symmetric", [true, true]);
 }
+
+/// Two hosts on one switch that speak IPv6 only: with an address of their own network, or with nothing but what each
+/// interface gives itself.
+fn six(addresses: [Option<&str>; 2]) {
+    if skipped() {
+        return;
+    }
+    let (switch, one, two) = (Host::new("sw").unwrap(), Host::new("a").unwrap(), Host::new("b").unwrap());
+    switch.switch().unwrap();
+    for (host, port, address) in [(&one, "p1", addresses[0]), (&two, "p2", addresses[1])] {
+        // Addresses are of use at once.
+        host.exec(&["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"]).unwrap();
+        let any = "192.0.2.1/32";
+        switch.plug(host, port, "eth0", address.unwrap_or(any)).unwrap();
+        if address.is_none() {
+            host.ip(&["addr", "del", any, "dev", "eth0"]).unwrap();
+        }
+    }
+    let a = Bench::device_with("anna", Some(&one.name), &[]).unwrap();
+    let b = Bench::device_with("ben", Some(&two.name), &[]).unwrap();
+    let home = Home { switch, a, b, hosts: [one, two] };
+    eprintln!("met after {:?}", meet(&home));
+    let id = home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
+    finished(&home.a, &id, 60);
+    let peer = &home.a.json(&["peers"]).unwrap()[0];
+    assert!(peer["address"].as_str().is_some_and(|address| address.starts_with("/ip6/")), "{peer}");
+}
+
+#[test]
+fn a_network_of_unique_local_addresses_is_enough() {
+    six([Some("fd77::1/64"), Some("fd77::2/64")]);
+}
+
+#[test]
+fn link_local_addresses_are_enough() {
+    six([None, None]);
+}

@@ -112,9 +112,30 @@ fn unplugging_and_heat_stop_a_task() {
     // A controller that stutters: nothing is concluded from what cannot be.
     put(&class, "power_supply/BAT0/temp", "32767");
     put(&class, "hwmon/hwmon0/temp1_input", "-273000");
-    let rejected = || bench.json(&["doctor"]).unwrap().to_string().contains("0 rejected");
-    wait_for("a rejection", Duration::from_secs(10), || (!rejected()).then_some(())).unwrap();
+    let doctor_names = |sensor: &str| bench.json(&["doctor"]).unwrap().to_string().contains(sensor).then_some(());
+    wait_for("the sensor being named", Duration::from_secs(10), || doctor_names("BAT0 says 3276.7 °C")).unwrap();
+    wait_for("the other as well", Duration::from_secs(10), || doctor_names("coretemp Package id 0 (hwmon0) says -273 °C")).unwrap();
     assert!(rules().contains(&"battery-temp".to_owned()));
+
+    // One sensor that lies does not hide the others; without any chip the zones of the kernel are read.
+    put(&class, "hwmon/hwmon0/temp2_label", "Core 0");
+    put(&class, "hwmon/hwmon0/temp2_input", "97000");
+    put(&class, "hwmon/hwmon0/temp1_input", "127500");
+    wait_for("the believable one", Duration::from_secs(10), || doctor_names("97 °C")).unwrap();
+    assert!(doctor_names("says 127.5 °C").is_some() && rules().contains(&"cpu-temp".to_owned()));
+    std::fs::remove_dir_all(class.join("hwmon")).unwrap();
+    put(&class, "thermal/thermal_zone0/type", "x86_pkg_temp");
+    put(&class, "thermal/thermal_zone0/temp", "96000");
+    wait_for("the zone", Duration::from_secs(10), || doctor_names("96 °C")).unwrap();
+
+    // A battery that gives its capacity alone is there, and low.
+    std::fs::remove_dir_all(class.join("power_supply")).unwrap();
+    for (file, value) in [("BAT0/type", "Battery"), ("BAT0/capacity", "70"), ("AC/type", "Mains"), ("AC/online", "0")] {
+        put(&class, &format!("power_supply/{file}"), value);
+    }
+    wait_for("the bare battery", Duration::from_secs(10), || doctor_names("70 %, running on it")).unwrap();
+    assert!(bench.fog(&["settings", "set", "run_on_battery=off"]).unwrap().status.success());
+    wait_for("the rule about it", Duration::from_secs(10), || rules().contains(&"on-battery".to_owned()).then_some(())).unwrap();
 }
 
 /// A daemon in a Wayland session whose compositor says nothing about input.

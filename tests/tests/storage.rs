@@ -66,7 +66,8 @@ fn inputs_that_do_not_fit_together_are_refused_together() {
     for (name, byte) in [("a.bin", 1u8), ("b.bin", 2)] {
         std::fs::write(bench.scratch().join(name), vec![byte; 60_000_000]).unwrap();
     }
-    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"nothing.wasm\"\n[inputs]\n\"a.bin\" = \"a.bin\"\n\"b.bin\" = \"b.bin\"\n").unwrap();
+    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"nothing.wasm\"\n[inputs]\n\"a.bin\" = \"a.bin\"\n\"b.bin\" = \"b.bin\"\n")
+        .unwrap();
     let refused = bench.fog(&["submit", "job.toml"]).unwrap();
     assert!(!refused.status.success(), "the job file page says that originals may be deleted now");
     assert!(text(&refused.stderr).contains("storage limit"), "{}", text(&refused.stderr));
@@ -124,10 +125,7 @@ fn a_wish_to_finish_first_and_a_pause_survive_a_restart() {
     let mut bench = Bench::working().unwrap();
     let endless = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
     bench.json(&["submit", &endless.to_string_lossy()]).unwrap();
-    wait_for("a task to run", Duration::from_secs(30), || {
-        (!bench.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())
-    })
-    .unwrap();
+    wait_for("a task to run", Duration::from_secs(30), || (!bench.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())).unwrap();
     assert!(bench.fog(&["off", "--finish"]).unwrap().status.success());
     bench.kill();
     bench.start().unwrap();

@@ -207,7 +207,10 @@ pub fn now_ms() -> i64 {
 /// Minutes until 7:00 tomorrow.
 pub fn minutes_until_tomorrow() -> u32 {
     let now = js_sys::Date::new_0();
-    (24 + 7) * 60 - (now.get_hours() * 60 + now.get_minutes())
+    // The calendar knows nights that are an hour shorter or longer.
+    let year = now.get_full_year();
+    let until = js_sys::Date::new_with_year_month_day_hr_min_sec(year, now.get_month() as i32, now.get_date() as i32 + 1, 7, 0, 0);
+    ((until.get_time() - now.get_time()) / 60_000.0).ceil().max(1.0) as u32
 }
 
 /// Puts the keyboard into an element; whether it is there.

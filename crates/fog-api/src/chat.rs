@@ -17,6 +17,9 @@ pub struct ChatView {
     /// Milliseconds by which the clocks of people near are ahead of this one; below 0 when this one is ahead.
     /// Phones ignore who is two minutes off.
     pub clock_off_ms: Option<i64>,
+    /// Number of people near whose clocks agree in this: with two or more it is probably this device's clock that is
+    /// wrong, with one it may be either.
+    pub clock_peers: u32,
     /// Who is there, and who is remembered.
     pub people: Vec<PersonView>,
     /// The room and private chats, the newest first.
@@ -83,6 +86,8 @@ pub struct PersonView {
     pub id: String,
     /// What they call themselves; two may have the same.
     pub nickname: String,
+    /// What they are shown as: the nickname, followed by `#` and digits of the id when somebody else looks the same.
+    pub label: String,
     /// 64 hexadecimal digits.
     pub fingerprint: String,
     /// How they are reached.
@@ -101,6 +106,8 @@ pub struct PersonView {
     pub takes_files: bool,
     /// When they were last heard.
     pub seen_ms: i64,
+    /// Milliseconds by which their clock is ahead of this one, when the two differ by more than 90 s.
+    pub clock_off_ms: Option<i64>,
 }
 
 /// A note on the board: everybody near reads it, and those who come by until it expires.
@@ -207,12 +214,14 @@ pub struct ChatMessage {
     pub with: String,
     /// Who said it; empty for this device.
     pub from: String,
-    /// What they called themselves then.
+    /// What they called themselves then, with digits of their id where that looks like somebody else.
     pub name: String,
     /// What; for a file its name.
     pub text: String,
-    /// When, by its author's clock.
+    /// When: as its author says, but for how far their clock is off, and never later than it came.
     pub at_ms: i64,
+    /// When by its author's clock, if that was off.
+    pub stated_ms: Option<i64>,
     /// A file that came with it: [`crate::Command::ChatFile`] has its bytes.
     pub file: Option<ChatFileView>,
     /// How far it is.

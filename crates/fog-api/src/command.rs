@@ -123,6 +123,18 @@ pub enum Command {
         /// Its path; ignored for the assembled result.
         path: String,
     },
+    /// A piece of what a job left, as bytes: how large results are read → [`Reply::Piece`].
+    ReadResult {
+        /// Which job.
+        id: JobId,
+        /// What of it.
+        part: ResultPart,
+        /// Where the piece begins; where the one before says it goes on.
+        #[serde(default)]
+        from: ResultPosition,
+        /// Most bytes of the piece; at most 8 MiB come.
+        limit: u32,
+    },
     /// Write every result file of a job below a folder → [`Reply::Exported`].
     Export {
         /// Which job.
@@ -329,6 +341,40 @@ pub enum Command {
     Shutdown,
 }
 
+/// A part of what a job left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultPart {
+    /// What a task printed on standard output.
+    Stdout {
+        /// Which task.
+        index: u32,
+    },
+    /// What a task printed on standard error.
+    Stderr {
+        /// Which task.
+        index: u32,
+    },
+    /// A file that a task left.
+    File {
+        /// Which task.
+        index: u32,
+        /// Its path.
+        path: String,
+    },
+    /// Standard output of all finished tasks, in task order, of a job that puts them together so.
+    Assembled,
+}
+
+/// A place in a part of a result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultPosition {
+    /// Which task, in what is put together of many; else 0.
+    pub task: u32,
+    /// Bytes before it.
+    pub offset: u64,
+}
+
 /// Which jobs to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -366,6 +412,8 @@ pub enum JobAction {
     Cancel,
     /// Forget an ended job and its results.
     Remove,
+    /// Run it to its end whatever other programs or the owner do; rules that protect the device hold.
+    RunNow,
 }
 
 /// The answer to a command.
@@ -398,6 +446,16 @@ pub enum Reply {
         mime: String,
         /// The content.
         base64: String,
+    },
+    /// To [`Command::ReadResult`].
+    Piece {
+        /// The bytes, in base64.
+        base64: String,
+        /// Where the next piece begins; `None` after the last.
+        next: Option<ResultPosition>,
+        /// Bytes that a log limit dropped at the end of what this piece is of.
+        #[serde(default)]
+        dropped: u64,
     },
     /// To [`Command::Export`]: what was written.
     Exported {

@@ -17,7 +17,9 @@ pub use chat::{
     ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView, PersonChange, PersonLink, PersonView, RadioState,
     RadioView, ThreadView,
 };
-pub use command::{ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, Secret, ServerMessage};
+pub use command::{
+    ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ResultPart, ResultPosition, Secret, ServerMessage,
+};
 pub use event::{Event, EventBody, Notice};
 pub use network::{
     CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView, PlanPoint, PromiseView, ReachView, TaskPlace,

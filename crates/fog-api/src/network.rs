@@ -21,9 +21,9 @@ pub struct NetworkView {
     pub addresses: Vec<String>,
     /// Devices that can be reached now.
     pub peers: Vec<PeerView>,
-    /// Bytes received since the start of the period.
+    /// Bytes received since the start of the period, beyond the local network.
     pub received: u64,
-    /// Bytes sent since the start of the period.
+    /// Bytes sent since the start of the period, beyond the local network.
     pub sent: u64,
     /// Most bytes in a period of 30 days; 0 means no limit.
     pub data_cap: u64,
@@ -124,7 +124,10 @@ pub struct TaskPlace {
 pub struct PlacementView {
     /// Tasks, replicas counted.
     pub tasks: u32,
-    /// Tasks that find no place now and wait.
+    /// How many of them the plan is made of: the first ones, where there are very many.
+    #[serde(default)]
+    pub planned: u32,
+    /// Tasks of the plan that find no place now and wait.
     pub waiting: u32,
     /// The choices of which none is better in everything.
     pub front: Vec<PlanPoint>,

@@ -1,9 +1,13 @@
 //! The one schema of settings: what the window shows, what `fog settings` accepts, what is stored.
 
+mod conflicts;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use conflicts::{Conflict, conflicts};
 
 /// Version of the exported file.
 pub const EXPORT_VERSION: u32 = 1;
@@ -272,7 +276,7 @@ pub struct ExportFile {
 /// # Errors
 /// A sentence about the first thing that is wrong; nothing should be imported then.
 pub fn parse_export(text: &str) -> Result<(BTreeMap<String, Value>, Vec<String>), String> {
-    let file: ExportFile = serde_json::from_str(text).map_err(|e| format!("this is not a settings file: {e}"))?;
+    let file: ExportFile = serde_json::from_str(fog_types::without_mark(text)).map_err(|e| format!("this is not a settings file: {e}"))?;
     if file.fog_settings != EXPORT_VERSION {
         return Err(format!("the settings file has version {}; this release reads version {EXPORT_VERSION}", file.fog_settings));
     }
@@ -319,6 +323,7 @@ mod tests {
         let file = ExportFile { fog_settings: EXPORT_VERSION, settings: defaults() };
         let (known, unknown) = parse_export(&serde_json::to_string(&file).unwrap()).unwrap();
         assert_eq!((known, unknown), (defaults(), Vec::new()));
+        assert!(parse_export(&format!("\u{feff}{}", serde_json::to_string(&file).unwrap())).is_ok(), "a byte order mark is no mistake");
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Status {
     pub today: Today,
     /// When this was true.
     pub at_ms: i64,
+    /// Jobs that run whatever other programs do, until they end.
+    #[serde(default)]
+    pub run_now: Vec<JobId>,
 }
 
 /// A task in a worker.
@@ -202,7 +205,7 @@ pub struct TaskView {
     pub memory: u64,
     /// Identity of its result.
     pub result_hash: Option<String>,
-    /// What the last failed attempt said.
+    /// What the last failed attempt said; of a finished task, what is to be said about its result.
     pub problem: String,
     /// Waits for a back-off until then.
     pub not_before_ms: i64,
@@ -213,6 +216,9 @@ pub struct TaskView {
     /// Marks its history holds.
     #[serde(default)]
     pub marks: u32,
+    /// Bytes of standard output and of standard error that the job's log limit dropped.
+    #[serde(default)]
+    pub dropped: (u64, u64),
 }
 
 /// The history of a task, as it was written.

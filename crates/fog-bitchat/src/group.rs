@@ -64,7 +64,7 @@ pub fn member(identity: &Identity, nickname: &str) -> Member {
 
 /// The part of a name that is sent.
 pub(crate) fn cut_name(name: &str) -> &str {
-    &name[..name.floor_char_boundary(MAX_NAME)]
+    crate::text::cut(name, MAX_NAME)
 }
 
 impl Group {

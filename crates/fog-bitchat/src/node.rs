@@ -4,6 +4,7 @@
 //! are milliseconds; those on packets count from 1970.
 
 mod board;
+mod clocks;
 mod fellows;
 mod groups;
 mod letters;
@@ -186,9 +187,14 @@ pub enum Event {
         /// For whose keys.
         whom: Vec<crate::Vouch>,
     },
-    /// This clock is off by so many milliseconds from those of the others: iPhones ignore what is more than two
-    /// minutes off.
-    ClockOff(i64),
+    /// This clock and those of neighbours differ: iPhones ignore what is more than two minutes off.
+    ClockOff {
+        /// Milliseconds by which theirs are ahead; 0 when they agree again.
+        millis: i64,
+        /// Number of neighbours whose clocks agree with each other in this. With two or more it is probably this clock
+        /// that is wrong.
+        peers: u32,
+    },
 }
 
 /// One node.
@@ -220,7 +226,11 @@ pub struct Node {
     /// Questions what is missing so far.
     asked: u32,
     next_housekeeping: u64,
-    clock: people::ClockCheck,
+    clock: clocks::ClockCheck,
+    /// Whose announces are of another time and who are asked to prove that they are there.
+    doubted: Vec<clocks::Doubted>,
+    /// Sessions that were begun lately because of what others sent.
+    unasked: Vec<private::Unasked>,
     mail: letters::Mail,
     fellows: fellows::Fellows,
     groups: groups::Groups,
@@ -257,7 +267,9 @@ impl Node {
             next_sync: 0,
             asked: 0,
             next_housekeeping: 0,
-            clock: people::ClockCheck::default(),
+            clock: clocks::ClockCheck::default(),
+            doubted: Vec::new(),
+            unasked: Vec::new(),
             mail: letters::Mail::default(),
             fellows: fellows::Fellows::default(),
             groups: groups::Groups::default(),
@@ -319,6 +331,7 @@ impl Node {
             self.session_event(event, now);
         }
         self.forget_the_silent(now);
+        self.tidy_clocks(now);
         self.routes.handle_timeout(now);
         self.give_up_pings(now);
         self.tidy_board(now);
@@ -345,8 +358,12 @@ impl Node {
         }
     }
 
-    /// This device's clock was set back: what was to happen later would wait for it to get there again.
+    /// This device's clock was set: what was to happen later might wait for it to get there again, and what was known of
+    /// other clocks is void.
     pub fn handle_clock_set(&mut self, now: u64) {
+        self.forget_clocks();
+        self.unasked.clear();
+        self.last_timestamp = self.last_timestamp.min(now);
         self.next_announce = self.next_announce.min(now);
         self.next_sync = self.next_sync.min(now);
         self.mail.keys.handle_clock_set(now);

@@ -31,12 +31,23 @@ pub enum CardError {
     /// A field is missing or wrong.
     #[error("the code is damaged")]
     Damaged,
-    /// Older than five minutes, or from a clock that is ahead.
-    #[error("the code is too old, or one of the two clocks is wrong; show a new one")]
-    Old,
+    /// Older than five minutes, or from a clock that is ahead: so many seconds ago, below 0 when it is still to come.
+    #[error("the code was made {} by this device's clock; show a new one, and if that is refused too, set the clock that is wrong", span(*.0))]
+    Old(i64),
     /// Not signed by the key in it.
     #[error("the code is not signed by who it names")]
     Forged,
+}
+
+/// A time seen from now, in the unit that people would use.
+fn span(seconds_ago: i64) -> String {
+    let seconds = seconds_ago.unsigned_abs();
+    let span = match seconds {
+        0..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    };
+    if seconds_ago < 0 { format!("{span} from now") } else { format!("{span} ago") }
 }
 
 fn to_sign(noise: &str, sign: &str, npub: &str, nickname: &str, made: &str, nonce: &str) -> Option<Vec<u8>> {
@@ -52,7 +63,7 @@ fn to_sign(noise: &str, sign: &str, npub: &str, nickname: &str, made: &str, nonc
 #[must_use]
 pub fn card(identity: &Identity, nickname: &str, now_seconds: u64, nonce: [u8; 16]) -> String {
     let keys = identity.keys();
-    let nickname = &nickname[..nickname.floor_char_boundary(255)];
+    let nickname = crate::text::cut(nickname, 255);
     let (noise, sign, made, nonce) = (HEXLOWER.encode(&keys.noise), HEXLOWER.encode(&keys.signing), now_seconds.to_string(), BASE64URL_NOPAD.encode(&nonce));
     let message = to_sign(&noise, &sign, "", nickname, &made, &nonce).unwrap_or_default();
     let signature = HEXLOWER.encode(&identity.sign(&message));
@@ -82,7 +93,7 @@ impl Card {
             return Err(CardError::Forged);
         }
         if made.abs_diff(now_seconds) > LIFE {
-            return Err(CardError::Old);
+            return Err(CardError::Old(now_seconds.cast_signed().saturating_sub(made.cast_signed())));
         }
         Ok(Self { keys, nickname, npub, made })
     }
@@ -119,8 +130,10 @@ mod tests {
         let address = card(&alice(), "Ali & Zoë=?", 1_000_000, [4; 16]);
         let read = Card::read(&address, 1_000_299).unwrap();
         assert_eq!((read.keys, read.nickname.as_str(), read.npub), (alice().keys(), "Ali & Zoë=?", None));
-        assert_eq!(Card::read(&address, 1_000_301), Err(CardError::Old));
-        assert_eq!(Card::read(&address, 999_699), Err(CardError::Old));
+        assert_eq!(Card::read(&address, 1_000_301), Err(CardError::Old(301)));
+        let hours_apart = Card::read(&address, 1_000_000 + 9_000).unwrap_err().to_string();
+        assert!(hours_apart.contains("2 hours ago") && hours_apart.contains("set the clock"), "{hours_apart}");
+        assert_eq!(Card::read(&address, 999_699), Err(CardError::Old(-301)));
     }
 
     #[test]

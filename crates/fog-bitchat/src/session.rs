@@ -25,6 +25,8 @@ const OF_ONE: usize = 10;
 const OF_ALL: usize = 30;
 /// Answers to one peer that wait for its third message.
 const CANDIDATES: usize = 2;
+/// Answers that are tried on a handshake: each costs a computation, and somebody who sees it begin can send any.
+const MAX_ANSWERS: u32 = 64;
 /// Ciphertexts kept that came before their session: of one peer, and of all.
 const EARLY_OF_ONE: usize = 4;
 const EARLY_OF_ALL: usize = 32;
@@ -85,6 +87,23 @@ struct Session {
 struct Waiting {
     handshake: Box<HandshakeState>,
     begun: u64,
+    /// Messages that were tried on it.
+    tried: u32,
+}
+
+impl Waiting {
+    fn new(handshake: Box<HandshakeState>, begun: u64) -> Self {
+        Self { handshake, begun, tried: 0 }
+    }
+
+    /// Reads the next message; what does not belong to the handshake leaves it as it was.
+    fn read(&mut self, message: &[u8]) -> Result<(), SessionError> {
+        self.tried += 1;
+        if self.tried > MAX_ANSWERS {
+            return Err(SessionError::Busy);
+        }
+        read(&mut self.handshake, message)
+    }
 }
 
 #[derive(Default)]
@@ -118,14 +137,26 @@ impl Sessions {
         self.peers.get(&peer).is_some_and(|known| known.session.is_some())
     }
 
+    /// Whether a handshake that this side began is under way.
+    #[must_use]
+    pub fn is_beginning(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|known| known.begun.is_some())
+    }
+
+    /// Whether a handshake message is a beginning, which anybody can make.
+    #[must_use]
+    pub fn is_first(message: &[u8]) -> bool {
+        message.len() == FIRST
+    }
+
     /// Begins a handshake, unless one is under way. `ephemeral` is 32 fresh random bytes.
     pub fn begin(&mut self, peer: PeerId, ephemeral: &[u8; 32], now: u64) -> Option<SessionEvent> {
-        if self.peers.get(&peer).is_some_and(|known| known.begun.is_some()) {
+        if self.is_beginning(peer) {
             return None;
         }
         let mut handshake = Box::new(self.handshake(ephemeral, true)?);
         let message = write(&mut handshake)?;
-        self.peers.entry(peer).or_default().begun = Some(Waiting { handshake, begun: now });
+        self.peers.entry(peer).or_default().begun = Some(Waiting::new(handshake, now));
         Some(SessionEvent::Send(peer, message))
     }
 
@@ -144,7 +175,7 @@ impl Sessions {
 
     fn first(&mut self, peer: PeerId, message: &[u8], ephemeral: &[u8; 32], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
         // Both began at once: the smaller name goes on.
-        if self.me < peer && self.peers.get(&peer).is_some_and(|known| known.begun.is_some()) {
+        if self.me < peer && self.is_beginning(peer) {
             return Ok(Vec::new());
         }
         let is_recent = |at: &u64| now.saturating_sub(*at) < MINUTE;
@@ -164,15 +195,14 @@ impl Sessions {
         if known.answered.len() >= CANDIDATES {
             known.answered.remove(0);
         }
-        known.answered.push(Waiting { handshake, begun: now });
+        known.answered.push(Waiting::new(handshake, now));
         Ok(vec![SessionEvent::Send(peer, answer)])
     }
 
     fn second(&mut self, peer: PeerId, message: &[u8], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
         let known = self.peers.get_mut(&peer).ok_or(SessionError::None)?;
         let waiting = known.begun.as_mut().ok_or(SessionError::None)?;
-        // What does not belong to it leaves the handshake as it was.
-        read(&mut waiting.handshake, message)?;
+        waiting.read(message)?;
         let noise = remote(&waiting.handshake, peer);
         let third = write(&mut waiting.handshake);
         let waiting = known.begun.take().ok_or(SessionError::None)?;
@@ -183,7 +213,7 @@ impl Sessions {
 
     fn third(&mut self, peer: PeerId, message: &[u8], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
         let known = self.peers.get_mut(&peer).ok_or(SessionError::None)?;
-        let place = known.answered.iter_mut().position(|waiting| read(&mut waiting.handshake, message).is_ok()).ok_or(SessionError::Sealed)?;
+        let place = known.answered.iter_mut().position(|waiting| waiting.read(message).is_ok()).ok_or(SessionError::Sealed)?;
         let waiting = known.answered.remove(place);
         let noise = remote(&waiting.handshake, peer).ok_or(SessionError::Sealed)?;
         known.answered.clear();
@@ -260,6 +290,11 @@ impl Sessions {
     #[must_use]
     pub fn noise_key(&self, peer: PeerId) -> Option<[u8; 32]> {
         self.peers.get(&peer)?.session.as_ref().map(|session| session.noise)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peers(&self) -> usize {
+        self.peers.len()
     }
 
     /// Gives up what was not answered.

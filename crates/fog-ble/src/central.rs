@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
 use crate::cooldown::Candidates;
-use crate::peripheral::{DeviceId, Server, Writers, device_id};
+use crate::peripheral::{DeviceId, Server, Writers, device_id, end_links};
 use crate::{Config, News, State, limit_of};
 
 /// The service, and its one characteristic.
@@ -23,6 +23,11 @@ pub(crate) const SERVICE: Uuid = Uuid::from_u128(0xF47B_5E2D_4A9E_4C5A_9B3F_8E1D
 pub(crate) const CHARACTERISTIC: Uuid = Uuid::from_u128(0xA1B2_C3D4_E5F6_4A5B_8C9D_0E1F_2A3B_4C5D);
 
 const PATIENCE: Duration = Duration::from_secs(8);
+/// A link on which nothing was heard for so long leads to nobody: everybody announces themselves several times in it.
+/// The program at its other end was killed, and its system kept the connection.
+const DEAF: Duration = Duration::from_secs(120);
+/// Time for all links to end.
+const ENDING: Duration = Duration::from_millis(1_500);
 /// One attempt at a time, and not more often than this.
 const TICK: Duration = Duration::from_millis(500);
 const LOOK_AT_POWER: Duration = Duration::from_secs(3);
@@ -48,7 +53,7 @@ pub(crate) async fn find(wanted: Option<&str>) -> Result<(Adapter, String), Stri
     let mut names = Vec::new();
     for adapter in adapters {
         let info = adapter.adapter_info().await.unwrap_or_default();
-        let name = info.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
+        let name = adapter_name(&info);
         if wanted.is_none_or(|wanted| wanted == name) {
             let is_off = adapter.adapter_state().await.is_ok_and(|state| state == CentralState::PoweredOff);
             return if is_off { Err(OFF.to_owned()) } else { Ok((adapter, name)) };
@@ -153,6 +158,10 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
             },
             _ = tick.tick() => {
                 if news.is_closed() {
+                    links.abort_all();
+                    let called = running.into_keys().collect();
+                    let calling = writers.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+                    end_all(adapter, called, calling).await;
                     return String::new();
                 }
                 let saves = config.saves_power.load(Ordering::Relaxed);
@@ -180,6 +189,26 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
             },
         }
     }
+}
+
+/// Ends the links of both roles: the system would keep them, and those at their other ends believe in them.
+async fn end_all(adapter: &Adapter, called: Vec<PeripheralId>, calling: Vec<DeviceId>) {
+    let name = adapter.adapter_info().await.map(|info| adapter_name(&info)).unwrap_or_default();
+    let called = async {
+        for id in called {
+            if let Ok(peripheral) = adapter.peripheral(&id).await {
+                // Gone already is fine.
+                let _ = peripheral.disconnect().await;
+            }
+        }
+    };
+    // Whoever does not end in time is left to the system.
+    let _ = timeout(ENDING, async { tokio::join!(called, end_links(&name, calling)) }).await;
+}
+
+/// `hci0` of `hci0 (usb:…)` or of a path that ends with it.
+fn adapter_name(info: &str) -> String {
+    info.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 async fn advertises(adapter: &Adapter, id: &PeripheralId) -> bool {
@@ -263,7 +292,7 @@ async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<P
         return Ok(());
     }
     let hear = async {
-        while let Some(heard) = notifications.next().await {
+        while let Ok(Some(heard)) = timeout(DEAF, notifications.next()).await {
             if heard.uuid == CHARACTERISTIC && inbound.send(heard.value).await.is_err() {
                 return;
             }

@@ -23,8 +23,12 @@ use fog_transport::{PacketEnd, packet_link};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
+/// Links that others began end with this program here.
+#[cfg(any(target_os = "macos", windows))]
+pub(crate) async fn end_links(_adapter: &str, _devices: Vec<DeviceId>) {}
+
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{DeviceId, Server, device_id};
+pub(crate) use linux::{DeviceId, Server, device_id, end_links};
 #[cfg(target_os = "macos")]
 pub(crate) use macos::{DeviceId, Server, device_id};
 #[cfg(windows)]

@@ -14,7 +14,7 @@ Exit codes:
   0   done          1  answered no, or a job failed   2  wrong arguments
   65  bad input     66 not found                      69 no engine runs
   70  a bug here    74 file or disk                   75 state or limit forbids it
-  76  other version 78 not supported here
+  76  other version 78 not supported here             141 nobody reads its output any more
 `fog run` passes on the exit code of the program it ran; 124 a limit ended it, 126 it cannot run.
 
 Environment: FOG_DATA_DIR, FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug), FOG_KEYCHAIN
@@ -77,9 +77,9 @@ pub enum Verb {
     Verify(VerifyVerb),
     /// Give the engine a job
     #[command(
-        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit moved.fog\n  fog submit job.toml --where grid --replicas 2 --watch\n  fog submit job.toml --where grid --service gold --deadline 2h\n  fog submit job.toml --where grid --adaptive --spot-checks 5\n  fog submit --example protein-search --watch\n  fog submit --list-examples"
+        after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit tool.wasm --input data.csv=./data.csv --out results --watch -- --fast /in/data.csv\n  fog submit moved.fog\n  fog submit job.toml --where grid --replicas 2 --watch\n  fog submit job.toml --where grid --service gold --deadline 2h\n  fog submit job.toml --where grid --adaptive --spot-checks 5\n  fog submit --example protein-search --watch\n  fog submit job.toml --watch --now    # also while other programs use the device\n  fog submit --list-examples"
     )]
-    Submit(SubmitArgs),
+    Submit(Box<SubmitArgs>),
     /// List jobs, newest first
     #[command(after_help = "Examples:\n  fog jobs\n  fog jobs --state running --state queued\n  fog jobs --json | jq '.[].id'")]
     Jobs(JobsArgs),
@@ -291,6 +291,17 @@ pub struct RunArgs {
     /// What runs it; results and work units are the same
     #[arg(long, value_enum, default_value_t = EngineChoice::Compiled)]
     pub engine: EngineChoice,
+    /// Share of processor time, 1 to 100
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub duty: u8,
+    /// What the program is given
+    #[command(flatten)]
+    pub program: ProgramArgs,
+}
+
+/// What a program is given, run here or submitted.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
+pub struct ProgramArgs {
     /// One argument for the program; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
     pub arg: Vec<String>,
@@ -303,7 +314,7 @@ pub struct RunArgs {
     /// A file the program may read as /in/NAME; may be repeated
     #[arg(long, value_name = "NAME=PATH")]
     pub input: Vec<String>,
-    /// Folder for the files the program leaves
+    /// Folder for the files the program leaves; `fog submit` waits for them
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Most memory, in MiB
@@ -321,12 +332,16 @@ pub struct RunArgs {
     /// Seed of everything random in the program
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Share of processor time, 1 to 100
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub duty: u8,
     /// Arguments for the program, as they are
     #[arg(last = true, value_name = "ARGS")]
     pub rest: Vec<String>,
+}
+
+impl ProgramArgs {
+    /// Whether nothing of it is given to a program.
+    pub fn is_out_alone(&self) -> bool {
+        *self == Self { out: self.out.clone(), ..Self::default() }
+    }
 }
 
 /// What runs a program.
@@ -384,6 +399,9 @@ pub struct SubmitArgs {
     /// A job file (.toml), a program (.wasm), or a checkpoint that travels (.fog), which goes on here
     #[arg(value_name = "JOB.toml|MODULE.wasm|CHECKPOINT.fog", required_unless_present_any = ["example", "list_examples"])]
     pub file: Option<PathBuf>,
+    /// What the program is given, where FILE is one; a job file says this itself
+    #[command(flatten)]
+    pub program: ProgramArgs,
     /// One of the jobs that come with the program
     #[arg(long, value_name = "NAME", conflicts_with = "file")]
     pub example: Option<String>,
@@ -431,6 +449,13 @@ pub struct SubmitArgs {
     /// Wait, show progress on standard error, print the result
     #[arg(long)]
     pub watch: bool,
+    /// Run it now and to its end, also while you or other programs use the device. Rules that protect the
+    /// device (battery, heat, disk, memory) still hold
+    #[arg(long, conflicts_with_all = ["estimate", "list_examples"])]
+    pub now: bool,
+    /// Stop waiting (exit code 75) when nothing of the job ran for this long, such as 90s; the job is kept
+    #[arg(long, value_name = "SPAN")]
+    pub stall_timeout: Option<String>,
 }
 
 /// Where a job runs.
@@ -491,6 +516,12 @@ impl From<Preference> for fog_types::job::Prefer {
 }
 
 impl SubmitArgs {
+    /// Longest time in which nothing of the job runs.
+    pub fn stall_timeout(&self) -> Result<Option<std::time::Duration>, crate::output::Failure> {
+        let seconds = self.stall_timeout.as_deref().map(fog_types::job::parse_span).transpose().map_err(crate::output::Failure::input)?;
+        Ok(seconds.map(std::time::Duration::from_secs))
+    }
+
     /// That other devices may run it.
     pub fn grid(&self) -> Option<fog_types::job::GridWish> {
         let wish = fog_types::job::GridWish {
@@ -566,6 +597,14 @@ pub enum JobVerb {
     },
     /// Stop its tasks and start no more
     Pause {
+        /// Its number
+        id: JobId,
+    },
+    /// Run it now and to its end, also while you or other programs use the device
+    ///
+    /// Rules that protect the device (battery, heat, disk, memory) still hold, and so does `fog off`.
+    #[command(after_help = "Example:\n  fog job now 3")]
+    Now {
         /// Its number
         id: JobId,
     },

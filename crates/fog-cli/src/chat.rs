@@ -12,6 +12,8 @@ use base64::Engine as _;
 use fog_api::{ChatMessage, ChatView, Command, EventBody, GroupChange, GroupView, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
 use fog_ipc::{Client, Events};
 use fog_types::ErrorKind;
+use fog_types::text::{clean, clean_lines};
+use fog_words::Words;
 use qrcode::QrCode;
 use qrcode::render::unicode;
 use serde_json::json;
@@ -84,9 +86,13 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
     if context.json {
         print_json(&json!({ "messages": messages, "note": note }))?;
     } else if !note.is_empty() {
-        print_text(&note);
+        print_text(&clean_lines(&note));
     } else if let Some(message) = messages.last() {
         eprintln!("{}", state_words(message.state));
+    }
+    if !context.json {
+        // Phones may not show what comes from a clock that is off.
+        explain_clock(&view(&client).await?, &context.words(None));
     }
     let has_arrived = messages.iter().all(|message| matches!(message.state, MessageState::Delivered | MessageState::Read));
     Ok(if wait.is_some() && !has_arrived { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -110,10 +116,11 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
         context.call(Command::ChatExport { with, path }).await?;
         return Ok(ExitCode::SUCCESS);
     }
+    let words = context.words(None);
     match context.call(Command::ChatThread { with: with.clone(), before: None, limit, search }).await? {
         Reply::ChatMessages(list) if context.json => print_json(&list)?,
         Reply::ChatMessages(list) => {
-            list.iter().rev().for_each(|message| print_text(&line(message)));
+            list.iter().rev().for_each(|message| print_text(&line(&words, message)));
             // What a person was shown was seen; a program may ask for other reasons.
             context.call(Command::ChatSeen { with }).await?;
         }
@@ -129,13 +136,12 @@ async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-/// On one line: whoever said it cannot move the cursor of a terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn clock(at_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
+    at.unwrap_or_default()
 }
 
-fn line(message: &ChatMessage) -> String {
-    let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string());
+fn line(words: &Words, message: &ChatMessage) -> String {
     // A group's id is twice as long as a person's.
     let place = match message.with.len() {
         0 => "",
@@ -144,7 +150,8 @@ fn line(message: &ChatMessage) -> String {
     };
     let file = message.file.as_ref().map(|file| format!(" [{}, {} bytes; fog chat file {} -o FILE]", file.mime, file.size, message.row)).unwrap_or_default();
     let state = if message.from.is_empty() && message.with.len() == 16 { format!("  ({})", message.state.word()) } else { String::new() };
-    format!("{} {}{place}: {}{file}{state}", at.unwrap_or_default(), clean(&message.name), clean(&message.text))
+    let stated = words.stated(message, clock).map(|stated| format!(" [{stated}]")).unwrap_or_default();
+    clean(&format!("{}{stated} {}{place}: {}{file}{state}", clock(message.at_ms), message.name, message.text))
 }
 
 fn link_word(link: PersonLink) -> &'static str {
@@ -162,7 +169,7 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
         print_json(&view.people)?;
         return Ok(ExitCode::SUCCESS);
     }
-    explain(&view);
+    explain(&view, &context.words(None));
     if view.people.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -172,11 +179,18 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
         let marks = [(person.is_verified, "verified"), (person.is_favourite, "favourite"), (person.is_blocked, "blocked")];
         let mut marks: Vec<String> = marks.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned()).collect();
         if !person.is_verified && !person.vouched_by.is_empty() {
-            marks.push(format!("vouched for by {}", clean(&person.vouched_by.join(", "))));
+            marks.push(format!("vouched for by {}", person.vouched_by.join(", ")));
         }
+        marks.extend(words.clock_of(person));
         let session = if person.has_session { "encrypted" } else { "-" };
-        let name: String = person.nickname.chars().filter(|c| !c.is_control()).collect();
-        rows.push(vec![name, link_word(person.link).to_owned(), session.to_owned(), marks.join(", "), words.ago(person.seen_ms, now), person.id.clone()]);
+        rows.push(vec![
+            person.label.clone(),
+            link_word(person.link).to_owned(),
+            session.to_owned(),
+            marks.join(", "),
+            words.ago(person.seen_ms, now),
+            person.id.clone(),
+        ]);
     }
     print_table(&rows);
     Ok(ExitCode::SUCCESS)
@@ -191,7 +205,9 @@ async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> 
             return groups_of(context, &groups);
         }
         GroupVerb::Create { name, who } => {
-            let said = format!("The group '{name}' is made. `fog chat send --to '{name}' TEXT` talks in it.");
+            // So that it can be pasted, whatever the name is.
+            let quoted = name.replace('\'', "'\\''");
+            let said = format!("The group '{name}' is made. `fog chat send --to '{quoted}' TEXT` talks in it.");
             (GroupChange::Create { name, members: who }, said)
         }
         GroupVerb::Add { group, who } => {
@@ -235,22 +251,25 @@ fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failur
 }
 
 /// Says on standard error why nobody may be here.
-fn explain(view: &ChatView) {
+fn explain(view: &ChatView, words: &Words) {
     if !view.is_on {
         eprintln!("Chat is off; `fog settings set chat=on` switches it on.");
     } else if !view.radio.problem.is_empty() {
         eprintln!("Bluetooth: {}.", view.radio.problem);
     } else if view.radio.state == RadioState::Off {
         eprintln!("Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway.");
-    } else if view.people.iter().all(|person| person.link == PersonLink::Gone) {
+    } else if view.clock_off_ms.is_none() && view.people.iter().all(|person| person.link == PersonLink::Gone) {
         eprintln!("Nobody is near.");
     }
     if view.carried > 0 {
         eprintln!("This device carries {} message(s) for others to people who cannot be reached now.", view.carried);
     }
-    if let Some(millis) = view.clock_off_ms {
-        let direction = if millis > 0 { "behind" } else { "ahead of" };
-        eprintln!("The clock of this device is {} s {direction} those near; phones ignore who is two minutes off. Set it.", millis.abs() / 1_000);
+    explain_clock(view, words);
+}
+
+fn explain_clock(view: &ChatView, words: &Words) {
+    if let Some(text) = words.clocks(view) {
+        eprintln!("{text}");
     }
 }
 
@@ -287,7 +306,7 @@ async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
                 && person.id == id
                 && person.is_verified
             {
-                return Some(person.nickname);
+                return Some(person.label);
             }
         }
         None
@@ -308,7 +327,7 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
     let client = context.client().await?;
     let told: String = fingerprint.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_lowercase();
     let people = view(&client).await?.people;
-    let fits = |person: &&PersonView| person.nickname == who.trim_start_matches('@') || person.id == who;
+    let fits = |person: &&PersonView| is_called(person, &who) || person.id == who;
     let same = people.iter().filter(fits).any(|person| person.fingerprint == told);
     if !same {
         let message = format!("that is not the fingerprint of {who}; nothing was changed. If it was read out right, somebody else uses this name");
@@ -318,6 +337,12 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
     client.call(Command::ChatPerson { who: id, change: PersonChange::Verified(true) }).await?;
     print_text(&format!("{who} is verified."));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether somebody is meant by a name, with or without digits of their id.
+fn is_called(person: &PersonView, name: &str) -> bool {
+    let name = name.trim_start_matches('@');
+    person.nickname == name || person.label == name
 }
 
 /// Asks before something is deleted for ever.
@@ -364,7 +389,8 @@ fn tail_line(body: &EventBody, seen: &mut std::collections::BTreeMap<i64, Messag
         }
         EventBody::ChatPerson(person) => Some(json!({ "type": "person", "person": person })),
         EventBody::Chat(view) => {
-            Some(json!({ "type": "chat", "is_on": view.is_on, "carried": view.carried, "radio": view.radio, "clock_off_ms": view.clock_off_ms }))
+            let (radio, off, peers) = (&view.radio, view.clock_off_ms, view.clock_peers);
+            Some(json!({ "type": "chat", "is_on": view.is_on, "carried": view.carried, "radio": radio, "clock_off_ms": off, "clock_peers": peers }))
         }
         _ => None,
     }
@@ -374,13 +400,13 @@ async fn tail(context: &Context) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
     let begin = view(&client).await?;
-    let mut seen = std::collections::BTreeMap::new();
+    let (mut seen, words) = (std::collections::BTreeMap::new(), context.words(None));
     if context.json {
         for person in begin.people.iter().filter(|person| person.link != PersonLink::Gone) {
             print_text(&json!({ "type": "person", "person": person }).to_string());
         }
     } else {
-        explain(&begin);
+        explain(&begin, &words);
     }
     while let Some(body) = next(&mut events).await {
         if matches!(body, EventBody::Missed) {
@@ -390,18 +416,18 @@ async fn tail(context: &Context) -> Result<ExitCode, Failure> {
         if context.json {
             print_text(&line.to_string());
         } else {
-            show(&body, line["type"] == "message");
+            show(&words, &body, line["type"] == "message");
         }
     }
     Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() })
 }
 
-fn show(body: &EventBody, is_new: bool) {
+fn show(words: &Words, body: &EventBody, is_new: bool) {
     match body {
-        EventBody::ChatMessage(message) if is_new => print_text(&line(message)),
-        EventBody::ChatMessage(message) if message.state == MessageState::Failed => print_text(&format!("  {}: given up", line(message))),
-        EventBody::ChatPerson(person) => print_text(&format!("* {} is {}", person.nickname, link_word(person.link))),
-        EventBody::Chat(view) => explain(view),
+        EventBody::ChatMessage(message) if is_new => print_text(&line(words, message)),
+        EventBody::ChatMessage(message) if message.state == MessageState::Failed => print_text(&format!("  {}: given up", line(words, message))),
+        EventBody::ChatPerson(person) => print_text(&clean(&format!("* {} is {}", person.label, link_word(person.link)))),
+        EventBody::Chat(view) => explain(view, words),
         _ => {}
     }
 }
@@ -411,9 +437,10 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
     let begin = view(&client).await?;
-    explain(&begin);
+    let shown = context.words(None);
+    explain(&begin, &shown);
     // Once: somebody who takes the name later must not get what is typed for this one.
-    let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && person.nickname == to.trim_start_matches('@')).collect();
+    let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && is_called(person, to)).collect();
     let group = begin.groups.iter().find(|group| !group.members.is_empty() && group.name == to.trim_start_matches('#'));
     let id = match (&named[..], group) {
         ([one], _) => one.id.clone(),
@@ -423,7 +450,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
     eprintln!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
     if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: id.clone(), before: None, limit: 10, search: String::new() }).await? {
-        list.iter().rev().for_each(|message| print_text(&line(message)));
+        list.iter().rev().for_each(|message| print_text(&line(&shown, message)));
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut seen = std::collections::BTreeMap::new();
@@ -435,7 +462,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                     continue;
                 }
                 match client.call(Command::ChatSay { to: id.clone(), text }).await {
-                    Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => print_text(&note),
+                    Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => print_text(&clean_lines(&note)),
                     Ok(_) => {}
                     Err(error) => eprintln!("{error}"),
                 }
@@ -449,7 +476,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                 }
                 // What was typed here stands on the screen already.
                 if !matches!(&body, EventBody::ChatMessage(message) if message.from.is_empty()) {
-                    show(&body, is_new);
+                    show(&shown, &body, is_new);
                 }
             }
         }
@@ -462,8 +489,11 @@ mod tests {
 
     #[test]
     fn what_is_said_cannot_move_the_cursor() {
-        let message = ChatMessage { name: "a\u{1b}[2J".to_owned(), text: "x\r\ny\u{1b}[31m".to_owned(), ..ChatMessage::default() };
-        assert!(!line(&message).chars().any(char::is_control));
+        let file = Some(fog_api::ChatFileView { mime: "image/png\u{9b}2J\n".to_owned(), ..fog_api::ChatFileView::default() });
+        let (name, text) = ("a\u{1b}[2J\u{202e}".to_owned(), "x\r\n12:00 root: y\u{1b}[31m\u{2028}z".to_owned());
+        let message = ChatMessage { name, text, file, ..ChatMessage::default() };
+        let shown = line(&Words::new("en"), &message);
+        assert!(!shown.chars().any(|c| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}')), "{shown:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Mount, SavedState, TaskSpec, Worker};
+use fog_types::text::clean;
 use fog_types::{ByteCount, ErrorKind, Percent, WorkUnits};
 use tokio::time::Instant;
 
@@ -126,12 +127,15 @@ pub struct Keeper {
 
 impl Keeper {
     pub fn new(path: &Path, every: Duration) -> Result<Self, Failure> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        if !folder.is_dir() || path.is_dir() {
-            return Err(Failure::input(format!("no checkpoint can be written to {}", path.display())));
+        let refuse = |why: &str| Failure::input(format!("no checkpoint can be written to {}: {why}", path.display()));
+        // A link leads to the file that is written; a device or pipe is not replaced by a file.
+        let target = fog_runtime::replaceable(path).map_err(|e| refuse(&e.to_string()))?;
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        if !folder.is_dir() {
+            return Err(refuse("its folder does not exist"));
         }
         let signals = Signals::new().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
-        let writer = CheckpointWriter::new(path.to_owned(), None);
+        let writer = CheckpointWriter::new(target, None);
         Ok(Self { path: path.to_owned(), writer, every, next: Instant::now() + every, signals, interrupted: None, has_warned: false })
     }
 
@@ -252,7 +256,8 @@ pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
             "problem": problem,
         }))?;
     } else {
-        print_text(&format!("{} {}", header.program, header.args.join(" ")));
+        // A checkpoint may be anybody's.
+        print_text(&clean(&format!("{} {}", header.program, header.args.join(" "))));
         print_text(&format!("  module   {}", header.module));
         print_text(&format!("  units    {}", WorkUnits(header.units)));
         print_text(&format!("  memory   {}", ByteCount(header.memory)));

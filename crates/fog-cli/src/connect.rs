@@ -17,13 +17,23 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(data_dir: Option<&Path>, json: bool) -> Self {
-        Self { data_folder: data_dir.map_or_else(fog_engine::default_data_folder, Path::to_owned), json }
+    pub fn new(data_dir: Option<&Path>, json: bool) -> Result<Self, Failure> {
+        let named = data_dir.filter(|folder| !folder.as_os_str().is_empty());
+        let data_folder = named.map_or_else(fog_engine::default_data_folder, |folder| Ok(folder.to_owned()));
+        Ok(Self { data_folder: data_folder.map_err(|error| Failure { kind: ErrorKind::Storage, message: error.to_string() })?, json })
     }
 
     /// Connects to the engine that runs.
     pub async fn client(&self) -> Result<Client, Failure> {
-        Client::connect(&fog_ipc::endpoint(&self.data_folder)).await.map_err(|e| Failure::of(&e))
+        let connected = Client::connect(&fog_ipc::endpoint(&self.data_folder)).await;
+        connected.map_err(|error| {
+            let mut failure = Failure::of(&error);
+            if failure.kind == ErrorKind::NotRunning {
+                let missing = if self.data_folder.is_dir() { "" } else { ", which does not exist" };
+                failure.message = format!("{} (data folder: {}{missing})", failure.message, self.data_folder.display());
+            }
+            failure
+        })
     }
 
     /// One command to the engine that runs.

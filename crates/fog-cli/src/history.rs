@@ -88,7 +88,10 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     let history = History::read(&args.history).map_err(|e| Failure::of(&e))?;
     let count = history.segments();
     let (Some(first), true) = (history.marks.first(), args.segment < count) else {
-        return Err(Failure { kind: ErrorKind::NotFound, message: format!("this history has {count} segments, numbered from 0") });
+        return Err(Failure {
+            kind: ErrorKind::NotFound,
+            message: format!("this history has no segment {}; its segments are numbered from 0 to {}", args.segment, count.saturating_sub(1)),
+        });
     };
     let expected = match (history.marks.get(args.segment), &history.end) {
         (Some(mark), _) => Reached::mark(mark),
@@ -116,7 +119,7 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     prepare(&program, &from.module, &artifact, engine).await.map_err(|e| Failure::of(&e))?;
     from.spec.segments = Some(Segments::of(history.segment, false));
     (from.spec.artifact, from.spec.engine) = (artifact, engine);
-    let mut screen = Screen::new(None, true);
+    let mut screen = Screen::new(None, true, true);
     screen.take(FromWorker::Stdout(stdout))?;
     let found = reach(&program, from.spec, state, begins.map(|begins| &begins.mark), &mut screen).await?;
     let ok = found == expected;

@@ -1,16 +1,18 @@
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fog_api::{Command, EventBody, GridView, JobAction, JobQuery, JobSummary, PromiseView, Reply};
+use fog_api::{Command, GridView, JobAction, JobQuery, PromiseView, Reply};
 use fog_ipc::Client;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
-use crate::args::{JobVerb, JobsArgs, SubmitArgs};
+use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::network::in_credits;
-use crate::output::{Failure, print_json, print_table, print_text};
+use crate::output::{Failure, complain, print_json, print_table, print_text};
+use crate::program::Program;
+use crate::results;
+use crate::watch::{self, Watch, current, done_of};
 
 /// Tasks of a job in one table.
 const LISTED: usize = 50;
@@ -29,15 +31,21 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     if args.estimate {
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
-        return estimate(context, &client, from_file(file)?, args.sample).await;
+        return estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample).await;
     }
     let grid = args.grid();
+    if args.now && grid.is_some() {
+        return Err(Failure::input("--now is for a job on this device; the owners of other devices decide when those work. Nothing was submitted"));
+    }
+    let stall_timeout = args.stall_timeout()?;
     let deadline_seconds = args.deadline.as_deref().map(fog_types::job::parse_span).transpose().map_err(Failure::input)?;
     let command = match (&args.example, &args.file) {
+        (Some(_), _) if !args.program.is_out_alone() => return Err(for_programs_only("an example")),
         (Some(name), _) => Command::SubmitExample { name: name.clone(), grid, deadline_seconds },
-        (None, Some(file)) => match from_file(file)? {
+        (None, Some(file)) => match submission(file, &args.program, scratch.path())? {
             Command::Submit { job_file, folder, .. } => Command::Submit { job_file, folder, grid, deadline_seconds },
             _ if grid.is_some() || deadline_seconds.is_some() => {
                 return Err(Failure::input("a checkpoint goes on here, with the limits it has; submit its job file instead"));
@@ -46,60 +54,53 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         },
         (None, None) => return Err(Failure::input("name a job file or a module")),
     };
+    let words = context.words_of(&client).await;
     let mut events = client.subscribe().await;
-    let job = match client.call(command).await? {
+    let job = match watch::submit(&client, command, &words, context.json).await? {
         Reply::Submitted { job } => job,
         other => return Err(unexpected(&other)),
     };
-    if !args.wait && !args.watch {
+    // The engine has copies.
+    drop(scratch);
+    if args.now {
+        client.call(Command::ChangeJob { id: job.id, action: JobAction::RunNow }).await?;
+    }
+    if !args.wait && !args.watch && args.program.out.is_none() {
         if context.json {
             print_json(&job)?
         } else {
-            print_text(&format!("Job {} is stored: {} ({} tasks). `fog job show {}` tells how it goes.", job.id, job.name, job.tasks_total, job.id))
+            let values = [("id", job.id.to_string().into()), ("name", job.name.as_str().into()), ("n", f64::from(job.tasks_total).into())];
+            print_text(&words.with("job-stored", &values));
+            if job.is_grid {
+                crate::network::explain_waiting(&client, &words, grid).await;
+            }
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let words = context.words_of(&client).await;
-    if args.watch {
-        eprintln!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
-        if grid.is_none() {
-            explain_waiting(&client, &words).await;
-        } else {
-            crate::network::explain_waiting(&client).await;
+    if !context.json {
+        if args.watch {
+            eprintln!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
+        }
+        if args.now {
+            eprintln!("{}", words.with("watch-now", &[("name", job.name.as_str().into())]));
+        }
+        if job.is_grid {
+            crate::network::explain_waiting(&client, &words, grid).await;
         }
     }
-    let mut job = current(&client, job.id).await?;
-    while !job.state.is_final() {
-        match events.next().await {
-            Ok(Some(event)) => match event.body {
-                EventBody::Job(changed) if changed.id == job.id => {
-                    if args.watch && changed.tasks_finished != job.tasks_finished {
-                        eprintln!(
-                            "{}",
-                            words.with("job-tasks", &[("done", f64::from(changed.tasks_finished).into()), ("total", f64::from(changed.tasks_total).into())])
-                        );
-                    }
-                    if changed.state == JobState::Paused && !changed.problem.is_empty() {
-                        return Err(Failure { kind: ErrorKind::Conflict, message: format!("job {}: {}", job.id, changed.problem) });
-                    }
-                    job = changed;
-                }
-                EventBody::Missed => job = current(&client, job.id).await?,
-                _ => {}
-            },
-            Ok(None) => {
-                return Err(Failure {
-                    kind: ErrorKind::NotRunning,
-                    message: format!("the engine stopped; job {} is kept and goes on at its next start", job.id),
-                });
-            }
-            Err(()) => job = current(&client, job.id).await?,
-        }
+    let watch = Watch { shows_progress: args.watch, stall_timeout };
+    let job = watch::follow(context, &client, &mut events, &words, job, watch).await?;
+    if let (JobState::Finished, Some(folder)) = (job.state, &args.program.out) {
+        results::save_files(&client, job.id, folder).await?;
     }
     if context.json {
         print_json(&job)?;
     } else if args.watch && job.state == JobState::Finished {
-        print_result(&client, job.id).await?;
+        match results::print(&client, job.id).await {
+            // The job did what it should; there is only no one thing to print.
+            Err(failure) if failure.kind == ErrorKind::NotFound && job.tasks_total > 1 => complain(&format!("fog: {}", failure.message)),
+            printed => printed?,
+        }
     }
     if job.state == JobState::Finished {
         return Ok(ExitCode::SUCCESS);
@@ -124,20 +125,26 @@ async fn estimate(context: &Context, client: &Client, submission: Command, secon
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says at once why a job will not start, instead of leaving its user to guess.
-async fn explain_waiting(client: &fog_ipc::Client, words: &Words) {
-    if let Ok(Reply::Verdict(verdict)) = client.call(Command::Why { with: Vec::new() }).await
-        && verdict.duty == 0
-    {
-        eprintln!("{}", words.headline(&verdict, true, now_ms()));
+/// What submitting a file means; a program is given what `fog run` would give it.
+fn submission(file: &Path, args: &ProgramArgs, scratch: &Path) -> Result<Command, Failure> {
+    if is_program(file) {
+        return Program::new(file, args, scratch)?.submission();
     }
+    if !args.is_out_alone() {
+        return Err(for_programs_only(&file.display().to_string()));
+    }
+    from_file(file)
 }
 
-async fn current(client: &fog_ipc::Client, id: JobId) -> Result<JobSummary, Failure> {
-    match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
-        Reply::Job(detail) => Ok(detail.summary),
-        other => Err(unexpected(&other)),
-    }
+fn for_programs_only(what: &str) -> Failure {
+    Failure::input(format!("{what} says itself what its program is given; these options go with a program (.wasm) alone. Nothing was submitted"))
+}
+
+/// By its name or its first bytes.
+fn is_program(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    file.extension().is_some_and(|extension| extension == "wasm")
+        || fog_runtime::open_regular(file).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic)).is_ok() && magic == *b"\0asm"
 }
 
 fn from_file(file: &Path) -> Result<Command, Failure> {
@@ -180,28 +187,10 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     let change = |id, action| (id, Command::ChangeJob { id, action });
     let (id, command) = match verb {
         JobVerb::Show { id, from } => return show(context, &client, id, from).await,
-        JobVerb::Logs { id, task, stderr } => {
-            match client.call(Command::Log { id, index: task, stderr }).await? {
-                Reply::Text(text) if context.json => print_json(&text)?,
-                // As the program wrote it, without a line end of ours.
-                Reply::Text(text) => drop(std::io::stdout().write_all(text.as_bytes())),
-                other => return Err(unexpected(&other)),
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        JobVerb::Result { id, output: Some(folder) } => {
-            let folder = absolute(&folder)?.to_string_lossy().into_owned();
-            match client.call(Command::Export { id, folder: folder.clone() }).await? {
-                Reply::Exported { files } if context.json => print_json(&files)?,
-                Reply::Exported { files } => {
-                    print_text(&context.words(None).with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())]))
-                }
-                other => return Err(unexpected(&other)),
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
+        JobVerb::Logs { id, task, stderr } => return results::logs(context, &client, id, task, stderr).await,
+        JobVerb::Result { id, output: Some(folder) } => return results::save(context, &client, id, &folder).await,
         JobVerb::Result { id, output: None } => {
-            print_result(&client, id).await?;
+            results::print(&client, id).await?;
             return Ok(ExitCode::SUCCESS);
         }
         JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Checkpoint { id }).await,
@@ -214,6 +203,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         }
         JobVerb::Places { id } => return crate::network::places(context, &client, id).await,
         JobVerb::Pause { id } => change(id, JobAction::Pause),
+        JobVerb::Now { id } => change(id, JobAction::RunNow),
         JobVerb::Resume { id } => change(id, JobAction::Resume),
         JobVerb::Cancel { id } => change(id, JobAction::Cancel),
         JobVerb::Remove { id } => {
@@ -236,31 +226,6 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the assembled result, or the output of the only task, to standard output.
-async fn print_result(client: &fog_ipc::Client, id: JobId) -> Result<(), Failure> {
-    let bytes = match client.call(Command::Output { id, index: None, path: String::new() }).await {
-        Ok(Reply::Bytes { base64, .. }) => decode(&base64)?,
-        Ok(other) => return Err(unexpected(&other)),
-        Err(_) => match client.call(Command::Log { id, index: 0, stderr: false }).await? {
-            Reply::Text(text) => text.into_bytes(),
-            other => return Err(unexpected(&other)),
-        },
-    };
-    let is_picture = bytes.starts_with(b"\x89PNG");
-    if is_picture && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        print_text(&format!("The result is a picture; `fog job result {id} -o FOLDER` saves it."));
-        return Ok(());
-    }
-    // A reader that went away is not an error.
-    let _ = std::io::stdout().write_all(&bytes);
-    Ok(())
-}
-
-fn decode(base64: &str) -> Result<Vec<u8>, Failure> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(base64).map_err(|e| Failure::bug(e.to_string()))
-}
-
 async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32) -> Result<ExitCode, Failure> {
     let detail = match client.call(Command::Job { id, tasks_from: from }).await? {
         Reply::Job(detail) => detail,
@@ -272,11 +237,7 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
     }
     let (words, now, job) = (context.words_of(client).await, now_ms(), &detail.summary);
     print_text(&format!("Job {}: {}", job.id, job.name));
-    print_text(&format!(
-        "  {}, {}",
-        words.t(&format!("state-{}", job.state.as_str())),
-        words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
-    ));
+    print_text(&format!("  {}, {}", words.t(&format!("state-{}", job.state.as_str())), done_of(&words, job)));
     if !job.problem.is_empty() {
         print_text(&format!("  {}", job.problem));
     }
@@ -284,7 +245,7 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
     print_text(&format!("  {}", words.units(job.units)));
     print_text(&format!("  module {}", detail.module));
     if let Some(grid) = &detail.grid {
-        show_grid(grid);
+        show_grid(&words, grid);
     }
     let mut rows = vec![["task", "state", "units", "time", "exit", "tries", "note"].map(str::to_owned).to_vec()];
     for task in detail.tasks.iter().take(LISTED) {
@@ -311,7 +272,7 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_grid(grid: &GridView) {
+fn show_grid(words: &Words, grid: &GridView) {
     let promise = match grid.promise {
         PromiseView::Open => "not decided yet".to_owned(),
         PromiseView::Kept => "kept".to_owned(),
@@ -323,7 +284,8 @@ fn show_grid(grid: &GridView) {
         print_text(&format!("  waiting: {}", grid.withheld));
     }
     if grid.checks.0 > 0 {
-        print_text(&format!("  {} checks of devices, {} found something wrong", grid.checks.0, grid.checks.1));
+        let values = [("n", f64::from(grid.checks.0).into()), ("wrong", f64::from(grid.checks.1).into())];
+        print_text(&format!("  {}", words.with("job-checks", &values)));
     }
 }
 
@@ -338,7 +300,8 @@ async fn export_history(context: &Context, client: &Client, id: JobId, index: u3
         Reply::TaskHistory(written) if context.json => print_json(&written)?,
         Reply::TaskHistory(written) => {
             let segments = written.marks + u32::from(written.ended);
-            print_text(&format!("{} with {segments} segments, {} checkpoints", folder.display(), written.checkpoints));
+            let values = [("segments", f64::from(segments).into()), ("n", f64::from(written.checkpoints).into())];
+            print_text(&format!("{}: {}", folder.display(), context.words_of(client).await.with("history-written", &values)));
             if let Some(segment) = written.checked {
                 print_text(&format!("Check one: fog verify segment {} --segment {segment}", folder.display()));
             }

@@ -7,15 +7,21 @@ mod checkpoint;
 mod connect;
 mod daemon;
 mod devnet;
+#[cfg(test)]
+mod hints;
 mod history;
 mod jobs;
 mod metrics;
 mod network;
 mod output;
+mod program;
+mod results;
 mod run;
 mod screen;
 mod settings;
+mod source;
 mod status;
+mod watch;
 mod why;
 
 use std::process::ExitCode;
@@ -37,13 +43,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             failure.print(json);
-            ExitCode::from(failure.kind.exit_code())
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
-    let context = connect::Context::new(cli.data_dir.as_deref(), cli.json);
+    if let Verb::Completions { shell } = cli.verb {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "fog", &mut script);
+        output::print_text(String::from_utf8_lossy(&script).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let context = connect::Context::new(cli.data_dir.as_deref(), cli.json)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -60,7 +72,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Run(args) => run::run(&context, *args).await,
             Verb::Checkpoint(args::CheckpointVerb::Inspect { file }) => checkpoint::inspect(&context, &file),
             Verb::Verify(args::VerifyVerb::Segment(args)) => history::verify(&context, &args).await,
-            Verb::Submit(args) => jobs::submit(&context, args).await,
+            Verb::Submit(args) => jobs::submit(&context, *args).await,
             Verb::Jobs(args) => jobs::list(&context, args).await,
             Verb::Job(verb) => jobs::job(&context, verb).await,
             Verb::History(args) => status::history(&context, args.hours).await,
@@ -71,12 +83,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             Verb::Chat(args) => chat::chat(&context, args).await,
             Verb::Credits => network::credits(&context).await,
             Verb::Shutdown => status::shutdown(&context).await,
-            Verb::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "fog", &mut script);
-                output::print_text(String::from_utf8_lossy(&script).trim_end());
-                Ok(ExitCode::SUCCESS)
-            }
+            // Needs no data folder, and was dealt with above.
+            Verb::Completions { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -6,6 +6,7 @@ use fog_api::{Command, NetworkView, PeerPath, PeerView, ReachView, Reply};
 use fog_ipc::Client;
 use fog_types::job::GridWish;
 use fog_types::{ByteCount, JobId};
+use fog_words::Words;
 use qrcode::QrCode;
 use qrcode::render::unicode;
 
@@ -104,14 +105,17 @@ fn link(peer: &PeerView) -> Option<String> {
     }
 }
 
-/// Says at once why a job for other devices will not start.
-pub async fn explain_waiting(client: &Client) {
-    if let Ok(Reply::Network(view)) = client.call(Command::Network).await {
-        if view.joined.is_empty() {
-            eprintln!("No network was joined, so the job waits. `fog network join lan` or an invitation lets it go on.");
-        } else if view.peers.iter().all(|peer| peer.network.is_empty()) {
-            eprintln!("No other device is here yet; the job waits for one.");
-        }
+/// Says at once what a job for other devices lacks.
+pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridWish>) {
+    let Ok(Reply::Network(view)) = client.call(Command::Network).await else { return };
+    let here = view.peers.iter().filter(|peer| !peer.network.is_empty()).count() as u32;
+    let wanted = wish.map_or(1, |wish| wish.devices());
+    if view.joined.is_empty() {
+        eprintln!("{}", words.t("grid-no-network"));
+    } else if here == 0 {
+        eprintln!("{}", words.t("grid-nobody"));
+    } else if here < wanted {
+        eprintln!("{}", words.with("grid-too-few", &[("wanted", f64::from(wanted).into()), ("n", f64::from(here).into())]));
     }
 }
 
@@ -152,7 +156,11 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
         print_json(&view)?;
         return Ok(ExitCode::SUCCESS);
     }
-    print_text(&format!("{} tasks, {} choices of which none is better in everything:", view.tasks, view.front.len()));
+    let words = context.words_of(client).await;
+    print_text(&words.with("map-tasks", &[("tasks", f64::from(view.tasks).into()), ("n", (view.front.len() as f64).into())]));
+    if view.planned > 0 && view.planned < view.tasks {
+        print_text(&words.with("map-planned", &[("n", f64::from(view.planned).into())]));
+    }
     let mut rows = vec![["", "seconds", "units paid", "Wh", "risk", "uneven", "tasks on devices"].map(str::to_owned).to_vec()];
     for (at, point) in view.front.iter().enumerate() {
         let shares: Vec<String> = point.shares.iter().map(|(_, name, count)| format!("{name} {count}")).collect();
@@ -169,7 +177,7 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
     print_table(&rows);
     print_text(&format!("Taken: {}.", view.why));
     if view.waiting > 0 {
-        print_text(&format!("{} tasks find no place now and wait.", view.waiting));
+        print_text(&format!("{}.", words.with("choices-waiting", &[("n", f64::from(view.waiting).into())])));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,12 @@
-use std::io::Write;
+use std::io::{Read, Write};
 
 use fog_api::ApiError;
+use fog_types::text::{clean, clean_lines};
 use fog_types::{ErrorKind, HasKind};
 use serde::Serialize;
+
+/// The exit code of a program whose output nobody reads any more; what shells make of SIGPIPE.
+const READER_GONE: u8 = 141;
 
 /// Why a verb did not do what was asked.
 #[derive(Debug)]
@@ -22,6 +26,22 @@ impl Failure {
         Self { kind: ErrorKind::Storage, message: format!("{}: {error}", path.display()) }
     }
 
+    /// Standard output or standard error cannot be written to. That its reader went away is not worth a word.
+    pub fn of_stream(name: &str, error: &std::io::Error) -> Self {
+        let message = if error.kind() == std::io::ErrorKind::BrokenPipe { String::new() } else { format!("{name} cannot be written to: {error}") };
+        Self { kind: ErrorKind::Storage, message }
+    }
+
+    /// Whether the reader of the output went away: everything ends then without a word.
+    pub fn is_quiet(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    /// The exit code that goes with it.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_quiet() { READER_GONE } else { self.kind.exit_code() }
+    }
+
     pub fn bug(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Bug, message: message.into() }
     }
@@ -32,11 +52,15 @@ impl Failure {
 
     /// On standard error, as JSON if asked.
     pub fn print(&self, json: bool) {
+        if self.is_quiet() {
+            return;
+        }
         if json {
             let body = serde_json::json!({ "error": { "kind": self.kind, "message": self.message } });
-            eprintln!("{body}");
+            complain(&body.to_string());
         } else {
-            eprintln!("fog: {}", self.message);
+            // A name or a problem in it may be somebody else's words.
+            complain(&format!("fog: {}", clean_lines(&self.message)));
         }
     }
 }
@@ -47,24 +71,51 @@ impl From<ApiError> for Failure {
     }
 }
 
+/// The text of a file, with whatever mark an editor put before it; at most `most` bytes.
+pub fn read_text(path: &std::path::Path, most: u64) -> Result<String, Failure> {
+    let wrong = |what: String| Failure::input(format!("{}: {what}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    if bytes.len() as u64 > most {
+        return Err(wrong(format!("it is longer than {}", fog_types::ByteCount(most))));
+    }
+    fog_types::decode_text(&bytes).map_err(wrong)
+}
+
 /// Prints a value as JSON on standard output.
 pub fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Failure::bug(e.to_string()))?;
-    print_text(&text);
-    Ok(())
+    write_out(format!("{text}\n").as_bytes())
 }
 
-/// Prints a line; a reader that went away is not an error.
+/// Writes bytes to standard output as they are.
+pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| Failure::of_stream("standard output", &e))
+}
+
+/// Prints a line. What cannot be printed ends this program, at once and with an exit code: nobody would learn
+/// otherwise that it is missing. What was asked for before has been done.
 pub fn print_text(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    if let Err(failure) = write_out(format!("{text}\n").as_bytes()) {
+        failure.print(false);
+        std::process::exit(i32::from(failure.exit_code()));
+    }
 }
 
-/// Rows with aligned columns; the first row is the heading.
+/// A line on standard error. Where that is closed or full, nobody can be told.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Rows with aligned columns; the first row is the heading. A cell stays on its line, whoever wrote what is in it.
 pub fn print_table(rows: &[Vec<String>]) {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
+    for row in &rows {
         let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell}{}  ", " ".repeat(width - cell.chars().count()))).collect();
         print_text(line.trim_end());
     }

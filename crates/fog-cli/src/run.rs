@@ -1,22 +1,25 @@
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use fog_runtime::{EngineKind, FromWorker, Mount, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
-use fog_types::job::{check_inside_path, parse_span};
-use fog_types::{ByteCount, ErrorKind, Limits, Percent, WorkUnits};
+use fog_runtime::{FromWorker, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_types::{ByteCount, ErrorKind, Percent};
 
 use crate::args::RunArgs;
 use crate::checkpoint::{self, Keeper, Origin};
 use crate::connect::Context;
 use crate::history::Historian;
 use crate::output::Failure;
+use crate::program::Program;
 use crate::screen::{CANNOT_RUN, Screen};
+use crate::source;
 
 /// `fog run`: in the foreground, without the engine; output goes to standard output as it comes.
 pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
-    let mut screen = Screen::new(args.out.clone(), context.json);
+    // What is printed is passed on as it comes. It is kept as well, within a limit, where it is asked for later.
+    let keeps_output = context.json || args.checkpoint.is_some() || args.history.is_some();
+    let mut screen = Screen::new(args.program.out.clone(), context.json, keeps_output);
     let engine = args.engine.into();
     let (module, mut spec, state) = match (&args.from, &args.module) {
         (Some(from), _) => {
@@ -25,10 +28,19 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
             screen.take(FromWorker::Stderr(continued.stderr))?;
             (continued.module, continued.spec, Some(continued.state))
         }
-        (None, Some(module)) => (module.clone(), spec(&args, module, scratch.path())?, None),
+        (None, Some(module)) => {
+            let program = Program::new(module, &args.program, scratch.path())?;
+            let (module, mut spec) = (program.module.clone(), program.spec());
+            if !keeps_output {
+                spec.limits.log = ByteCount(u64::MAX);
+            }
+            (module, spec, None)
+        }
         (None, None) => return Err(Failure::input("a program, or --from with a checkpoint, is needed")),
     };
-    let bytes = std::fs::read(&module).map_err(|e| Failure::input(format!("{}: {e}", module.display())))?;
+    let mut bytes = Vec::new();
+    let read = fog_runtime::open_regular(&module).and_then(|file| file.take(spec.limits.module.0 + 1).read_to_end(&mut bytes));
+    read.map_err(|e| Failure::input(format!("{}: {e}", module.display())))?;
     if bytes.len() as u64 > spec.limits.module.0 {
         return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", module.display(), spec.limits.module) });
     }
@@ -58,6 +70,9 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
                 if let Some(historian) = &mut record.historian {
                     historian.end(&report, &screen)?;
                 }
+                if args.from.is_none() && args.program.stdin.is_none() {
+                    source::hint_at_stdin();
+                }
                 return screen.finish(&report);
             }
             Followed::Interrupted(code) => {
@@ -70,64 +85,6 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
         }
     }
     Err(Failure::bug("the compiled module cannot be loaded"))
-}
-
-fn limits(args: &RunArgs) -> Result<Limits, Failure> {
-    let base = Limits::default();
-    let limits = Limits {
-        memory: args.memory.map_or(base.memory, ByteCount::mib),
-        units: args.units.map_or(base.units, WorkUnits),
-        wall_seconds: args.wall.as_deref().map_or(Ok(base.wall_seconds), parse_span).map_err(Failure::input)?,
-        disk: args.disk.as_deref().map_or(Ok(base.disk), str::parse).map_err(Failure::input)?,
-        // The terminal or file behind it is the limit.
-        log: ByteCount::mib(64),
-        ..base
-    };
-    limits.problem().map_or(Ok(limits), |problem| Err(Failure::input(problem)))
-}
-
-fn spec(args: &RunArgs, module: &Path, scratch: &Path) -> Result<TaskSpec, Failure> {
-    let limits = limits(args)?;
-    let split = |text: &str, what: &str| {
-        text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).ok_or_else(|| Failure::input(format!("'{text}' is not {what}")))
-    };
-    let env = args.env.iter().map(|pair| split(pair, "K=V")).collect::<Result<_, _>>()?;
-    let mut inputs = Vec::new();
-    for pair in &args.input {
-        let (name, path) = split(pair, "NAME=PATH")?;
-        check_inside_path(&name).map_err(|e| Failure::input(e.to_string()))?;
-        inputs.push(Mount { name, path: readable(Path::new(&path))? });
-    }
-    let stdin = match &args.stdin {
-        Some(path) if path == Path::new("-") => {
-            // A program that stops and goes on must find its input again, so it is kept in a file.
-            let copy = scratch.join("stdin");
-            let mut bytes = Vec::new();
-            std::io::stdin().lock().take(1 << 30).read_to_end(&mut bytes).map_err(|e| Failure::storage(&copy, &e))?;
-            std::fs::write(&copy, bytes).map_err(|e| Failure::storage(&copy, &e))?;
-            Some(copy)
-        }
-        Some(path) => Some(readable(path)?),
-        None => None,
-    };
-    Ok(TaskSpec {
-        artifact: PathBuf::new(),
-        engine: EngineKind::Compiled,
-        program: module.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        args: args.arg.iter().chain(&args.rest).cloned().collect(),
-        env,
-        stdin,
-        inputs,
-        limits,
-        seed: args.seed,
-        duty: Percent::new(args.duty),
-        segments: None,
-    })
-}
-
-fn readable(path: &Path) -> Result<PathBuf, Failure> {
-    std::fs::File::open(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
-    std::path::absolute(path).map_err(|e| Failure::storage(path, &e))
 }
 
 /// What is kept of a run while it goes.

@@ -1,12 +1,16 @@
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{FromWorker, LimitKind, Outcome, Report, result_hash};
+use base64::Engine as _;
+use fog_runtime::{FromWorker, LimitKind, Outcome, OutputFolder, Report, result_hash};
 use fog_types::WorkUnits;
-use fog_types::job::check_inside_path;
+use fog_types::path::{Remarks, ResultNames};
 
-use crate::output::Failure;
+use crate::output::{Failure, complain, write_out};
+use crate::program::KEPT_LOG;
 
 /// A limit ended the program; what `timeout` of coreutils uses.
 const LIMIT_REACHED: u8 = 124;
@@ -15,19 +19,46 @@ pub const CANNOT_RUN: u8 = 126;
 
 /// Where a run's words go: output to standard output, progress to a terminal on standard error.
 pub struct Screen {
-    out: Option<PathBuf>,
+    out: Option<OutputFolder>,
     json: bool,
     shows_progress: bool,
     has_line: bool,
-    /// Everything written so far, for the result and for checkpoints.
+    keeps_output: bool,
+    /// Everything written so far, for the result and for checkpoints, where one of them is wanted.
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
-    files: Vec<(String, blake3::Hasher)>,
+    names: ResultNames,
+    remarks: Remarks,
+    /// By the names they are kept by.
+    files: BTreeMap<String, blake3::Hasher>,
+    /// The one that comes in: files come one after the other.
+    incoming: Option<Incoming>,
+}
+
+/// A file that the program left and that comes in pieces.
+struct Incoming {
+    said: String,
+    /// Its name in the result; none when it is left out.
+    kept: Option<String>,
+    /// Where it goes, when files are kept.
+    file: Option<(PathBuf, File)>,
 }
 
 impl Screen {
-    pub fn new(out: Option<PathBuf>, json: bool) -> Self {
-        Self { out, json, shows_progress: std::io::stderr().is_terminal() && !json, has_line: false, stdout: Vec::new(), stderr: Vec::new(), files: Vec::new() }
+    pub fn new(out: Option<PathBuf>, json: bool, keeps_output: bool) -> Self {
+        Self {
+            out: out.map(OutputFolder::new),
+            json,
+            shows_progress: std::io::stderr().is_terminal() && !json,
+            has_line: false,
+            keeps_output,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            names: ResultNames::default(),
+            remarks: Remarks::default(),
+            files: BTreeMap::new(),
+            incoming: None,
+        }
     }
 
     pub fn note(&mut self, text: &str) {
@@ -46,21 +77,24 @@ impl Screen {
     pub fn take(&mut self, message: FromWorker) -> Result<(), Failure> {
         match message {
             FromWorker::Started => self.clear(),
+            // What cannot be passed on ends the program, as it would end one that runs by itself.
             FromWorker::Stdout(bytes) => {
                 if !self.json {
                     self.clear();
-                    let mut stdout = std::io::stdout().lock();
-                    // A reader that went away is not an error of the program that runs.
-                    let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+                    write_out(&bytes)?;
                 }
-                self.stdout.extend(bytes);
+                if self.keeps_output {
+                    self.stdout.extend(bytes);
+                }
             }
             FromWorker::Stderr(bytes) => {
                 if !self.json {
                     self.clear();
-                    let _ = std::io::stderr().lock().write_all(&bytes);
+                    std::io::stderr().lock().write_all(&bytes).map_err(|e| Failure::of_stream("standard error", &e))?;
                 }
-                self.stderr.extend(bytes);
+                if self.keeps_output {
+                    self.stderr.extend(bytes);
+                }
             }
             FromWorker::Progress { units, permille } => {
                 let done = permille.map_or_else(String::new, |p| format!("{} %, ", p / 10));
@@ -73,26 +107,28 @@ impl Screen {
     }
 
     fn write(&mut self, path: &str, chunk: &[u8]) -> Result<(), Failure> {
-        check_inside_path(path).map_err(|e| Failure::bug(e.to_string()))?;
-        let is_new = self.files.last().is_none_or(|(last, _)| last != path);
-        if is_new {
-            self.files.push((path.to_owned(), blake3::Hasher::new()));
+        if self.incoming.as_ref().is_none_or(|incoming| incoming.said != path) {
+            let kept = self.names.add(path);
+            self.remarks.file(path, kept.as_deref());
+            let file = match (&mut self.out, &kept) {
+                (Some(out), Some(name)) => Some(out.create(name).map_err(|e| Failure::storage(Path::new(name), &e))?),
+                _ => None,
+            };
+            if let Some(name) = &kept {
+                self.files.insert(name.clone(), blake3::Hasher::new());
+            }
+            self.incoming = Some(Incoming { said: path.to_owned(), kept, file });
         }
-        if let Some((_, hasher)) = self.files.last_mut() {
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        if let Some(hasher) = incoming.kept.as_ref().and_then(|name| self.files.get_mut(name)) {
             hasher.update(chunk);
         }
-        let Some(folder) = &self.out else { return Ok(()) };
-        let target = folder.join(path);
-        let failed = |e: std::io::Error| Failure::storage(&target, &e);
-        if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let mut options = std::fs::File::options();
-        let options = if is_new { options.create(true).write(true).truncate(true) } else { options.append(true) };
-        options.open(&target).and_then(|mut file| file.write_all(chunk)).map_err(failed)
+        let Some((path, file)) = &mut incoming.file else { return Ok(()) };
+        file.write_all(chunk).map_err(|e| Failure::storage(path, &e))
     }
 
     pub fn finish(mut self, report: &Report) -> Result<ExitCode, Failure> {
+        report.left_out.remark(&mut self.remarks);
         let (code, problem) = match &report.outcome {
             // Exit codes have a byte on most systems; anything else must not look like success.
             Outcome::Exited(code) => (u8::try_from(*code).unwrap_or(255), None),
@@ -106,7 +142,19 @@ impl Screen {
             Outcome::Refused(why) => (CANNOT_RUN, Some(format!("the module cannot run: {why}"))),
         };
         if self.out.is_none() && !self.files.is_empty() && !self.json {
-            eprintln!("fog: the program left {} files; --out DIR keeps them", self.files.len());
+            let (what, them) = if self.files.len() == 1 { ("a file".to_owned(), "it") } else { (format!("{} files", self.files.len()), "them") };
+            complain(&format!("fog: the program left {what}; --out DIR keeps {them}"));
+        }
+        if !self.json {
+            if !self.remarks.is_empty() {
+                complain(&format!("fog: {}", self.remarks));
+            }
+            for (stream, dropped) in [("output", report.stdout_dropped), ("error", report.stderr_dropped)] {
+                if dropped > 0 {
+                    let why = "with --checkpoint, --history or --json only so many are kept";
+                    complain(&format!("fog: {dropped} bytes of standard {stream} were dropped after {KEPT_LOG}: {why}"));
+                }
+            }
         }
         self.end(Some(report), problem.as_deref())?;
         Ok(ExitCode::from(code))
@@ -134,12 +182,23 @@ impl Screen {
                 "active_ms": report.map(|report| report.active_millis),
                 "stdout": String::from_utf8_lossy(&self.stdout),
                 "stderr": String::from_utf8_lossy(&self.stderr),
-                "files": self.files.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+                // Text cannot hold all bytes; these are they, where it does not.
+                "stdout_base64": base64_of(&self.stdout),
+                "stderr_base64": base64_of(&self.stderr),
+                "stdout_dropped": report.map_or(0, |report| report.stdout_dropped),
+                "stderr_dropped": report.map_or(0, |report| report.stderr_dropped),
+                "files": self.files.keys().collect::<Vec<_>>(),
+                "note": self.remarks.to_string(),
             }));
         }
         if let Some(problem) = problem {
-            eprintln!("fog: {problem}");
+            complain(&format!("fog: {problem}"));
         }
         Ok(())
     }
+}
+
+/// Bytes that are no text, in base64.
+fn base64_of(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(bytes))
 }

@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use fog_api::settings::{ALL, EXPORT_VERSION, ExportFile, Kind, find, parse_export};
+use fog_api::settings::{ALL, Conflict, EXPORT_VERSION, ExportFile, Kind, conflicts, find, parse_export};
 use fog_api::{Command, Reply};
 use serde_json::Value;
 
 use crate::args::SettingsVerb;
 use crate::connect::{Context, unexpected};
-use crate::output::{Failure, print_json, print_table, print_text};
+use crate::output::{Failure, print_json, print_table, print_text, read_text};
+
+/// An exported file is some kilobytes.
+const MAX_IMPORT_BYTES: u64 = 4 << 20;
 
 /// `fog settings …`.
 pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode, Failure> {
@@ -32,7 +35,7 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
             }
         }
         SettingsVerb::Import { file } => {
-            let text = std::fs::read_to_string(&file).map_err(|e| Failure::input(format!("{}: {e}", file.display())))?;
+            let text = read_text(&file, MAX_IMPORT_BYTES)?;
             let (known, unknown) = parse_export(&text).map_err(|e| Failure::input(format!("{e}. Nothing was changed")))?;
             store(context, known).await?;
             for key in unknown {
@@ -54,14 +57,24 @@ async fn values(context: &Context) -> Result<BTreeMap<String, Value>, Failure> {
 }
 
 async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<(), Failure> {
-    context.call(Command::SetSettings { changes }).await.map(drop)
+    let keys: Vec<String> = changes.keys().cloned().collect();
+    let client = context.client().await?;
+    client.call(Command::SetSettings { changes }).await?;
+    // What was stored and has no effect is said at once.
+    if let Reply::Settings(values) = client.call(Command::Settings).await? {
+        let is_changed = |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
+        for conflict in conflicts(&values).iter().filter(is_changed) {
+            eprintln!("fog: {}", conflict.message);
+        }
+    }
+    Ok(())
 }
 
 fn unknown(key: &str) -> Failure {
     Failure { kind: fog_types::ErrorKind::NotFound, message: format!("there is no setting '{key}'; `fog settings list` shows them all") }
 }
 
-fn parse(change: &str) -> Result<(String, Value), Failure> {
+pub fn parse(change: &str) -> Result<(String, Value), Failure> {
     let (key, text) = change.split_once('=').ok_or_else(|| Failure::input(format!("'{change}' is not KEY=VALUE")))?;
     let setting = find(key).ok_or_else(|| unknown(key))?;
     let is_text = matches!(setting.kind, Kind::Text(_) | Kind::List);
@@ -72,6 +85,8 @@ fn parse(change: &str) -> Result<(String, Value), Failure> {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        // Whole numbers are whole: 2500, not 2500.0.
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
@@ -105,4 +120,19 @@ fn list(context: &Context, values: &BTreeMap<String, Value>) -> Result<(), Failu
     }
     print_table(&rows);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_shown_whole_and_no_digit_is_lost() {
+        let shown = |number: f64| plain(&Value::from(number));
+        assert_eq!([2500.0, 0.0, -3.0, 0.1, 1_000_000_000.0, 62.5].map(shown), ["2500", "0", "-3", "0.1", "1000000000", "62.5"]);
+        for setting in ALL.iter().filter(|setting| matches!(setting.kind, Kind::Number { .. })) {
+            let text = plain(&setting.default());
+            assert!(!text.ends_with(".0") && setting.parse(&text) == Ok(setting.default()), "{}: {text}", setting.key);
+        }
+    }
 }

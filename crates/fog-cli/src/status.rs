@@ -50,8 +50,7 @@ fn show(context: &Context, words: &Words, snapshot: &Snapshot) -> Result<(), Fai
 
 fn lines(words: &Words, status: &Status) -> Vec<String> {
     let now = now_ms();
-    let has_work = !status.active.is_empty() || status.next.is_some();
-    let mut list = vec![words.headline(&status.verdict, has_work, now)];
+    let mut list = vec![words.status_headline(status, now)];
     for task in &status.active {
         let progress = task.permille.map_or_else(String::new, |p| format!(" · {} %", p / 10));
         let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));

@@ -7,7 +7,10 @@ use fog_words::Words;
 
 use crate::args::WhyArgs;
 use crate::connect::{Context, now_ms, unexpected};
-use crate::output::{Failure, print_json, print_text};
+use crate::output::{Failure, print_json, print_text, read_text};
+
+/// A recording of a sample each second for a month.
+const MAX_TRACE_BYTES: u64 = 1 << 30;
 
 /// `fog why`: 0 when the device may work, 1 when it may not.
 pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> {
@@ -68,7 +71,7 @@ fn show(context: &Context, words: &Words, verdict: &VerdictView) -> Result<ExitC
 /// Replays a recording through the filter and the rules, with the running engine's settings if
 /// there is one; prints every change of the duty or of its reasons.
 async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    let text = read_text(path, MAX_TRACE_BYTES)?;
     let samples = fog_probes::parse_trace(&text).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
     let settings = match context.call(Command::Settings).await {
         Ok(Reply::Settings(values)) => values,
@@ -99,7 +102,7 @@ async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Fa
             let sentences: Vec<&str> = change["sentences"].as_array().into_iter().flatten().filter_map(|s| s.as_str()).collect();
             print_text(&format!("{seconds:>10.1} s  {:>3} %  {}", change["duty"], sentences.join(" ")));
         }
-        print_text(&format!("{} changes; {} impossible readings rejected", changes.len(), filter.rejected()));
+        print_text(&words.with("trace-changes", &[("n", (changes.len() as f64).into()), ("rejected", (filter.rejected() as f64).into())]));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,3 +1,6 @@
+use std::ops::RangeInclusive;
+
+use crate::plausible::{BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, MINUTE_OF_WEEK, plausible};
 use crate::reading::{Moment, Readings};
 
 /// How long the last good value stands in for a sensor that stops answering or talks nonsense.
@@ -59,29 +62,31 @@ impl Filter {
     /// Passes one sample through. Time must not go backwards between calls.
     pub fn accept(&mut self, raw: Readings, now: Moment) -> Readings {
         let n = &mut self.rejected;
-        let in_range = |low: f32, high: f32| move |value: &f32| value.is_finite() && (low..=high).contains(value);
+        let within = |range: RangeInclusive<f32>| move |value: &f32| plausible(*value, &range).is_some();
         // The last good charge counts as evidence only while it is held.
         let last_charge = self.battery.0.as_ref().filter(|(_, at)| now.since(*at) <= KEEP_MILLIS).map(|(value, _)| *value);
-        let charge_possible = |value: &f32| in_range(0.0, 100.0)(value) && last_charge.is_none_or(|last| (value - last).abs() <= BATTERY_JUMP);
+        let charge_possible = |value: &f32| within(BATTERY_PERCENT)(value) && last_charge.is_none_or(|last| (value - last).abs() <= BATTERY_JUMP);
         Readings {
             battery_present: self.battery_present.take(raw.battery_present, now, |_| true, n),
             charging: self.charging.take(raw.charging, now, |_| true, n),
             charger: self.charger.take(raw.charger, now, |_| true, n),
             battery: self.battery.take(raw.battery, now, charge_possible, n),
-            battery_temp: self.battery_temp.take(raw.battery_temp, now, in_range(-30.0, 90.0), n),
-            cpu_temp: self.cpu_temp.take(raw.cpu_temp, now, in_range(-30.0, 125.0), n),
+            battery_temp: self.battery_temp.take(raw.battery_temp, now, within(BATTERY_CELSIUS), n),
+            cpu_temp: self.cpu_temp.take(raw.cpu_temp, now, within(CPU_CELSIUS), n),
             thermal: self.thermal.take(raw.thermal, now, |_| true, n),
-            idle: self.idle.take(raw.idle, now, in_range(0.0, 1e9), n),
+            idle: self.idle.take(raw.idle, now, within(IDLE_SECONDS), n),
             inhibited: self.inhibited.take(raw.inhibited, now, |_| true, n),
             fullscreen: self.fullscreen.take(raw.fullscreen, now, |_| true, n),
-            other_cpu: self.other_cpu.take(raw.other_cpu, now, in_range(0.0, 100.0), n),
+            other_cpu: self.other_cpu.take(raw.other_cpu, now, within(LOAD_PERCENT), n),
             exclusive: self.exclusive.take(raw.exclusive, now, |_| true, n),
             metered: self.metered.take(raw.metered, now, |_| true, n),
             disk_free: self.disk_free.take(raw.disk_free, now, |_| true, n),
             ram_available: self.ram_available.take(raw.ram_available, now, |v| *v > 0, n),
-            energy: self.energy.take(raw.energy, now, in_range(-1e6, 1e6), n),
-            fan_rpm: self.fan_rpm.take(raw.fan_rpm, now, |v| *v < 30_000, n),
-            minute_of_week: self.minute_of_week.take(raw.minute_of_week, now, |v| *v < 10_080, n),
+            energy: self.energy.take(raw.energy, now, within(ENERGY), n),
+            fan_rpm: self.fan_rpm.take(raw.fan_rpm, now, |v| FAN_RPM.contains(v), n),
+            minute_of_week: self.minute_of_week.take(raw.minute_of_week, now, |v| MINUTE_OF_WEEK.contains(v), n),
+            // It counts down, so an old one is a wrong one.
+            zone_change: raw.zone_change.filter(crate::ZoneChange::is_plausible),
         }
     }
 

@@ -10,6 +10,7 @@
 mod filter;
 mod gate;
 mod machine;
+pub mod plausible;
 mod policy;
 mod reading;
 mod rules;
@@ -18,6 +19,6 @@ mod verdict;
 pub use filter::Filter;
 pub use machine::Eligibility;
 pub use policy::{HOURS_IN_WEEK, OFF_CELL, Policy, Profile, Unknown};
-pub use reading::{Charger, Moment, ReadingError, Readings, ThermalPressure};
+pub use reading::{Charger, Moment, ReadingError, Readings, ThermalPressure, ZoneChange};
 pub use rules::Rule;
 pub use verdict::{Effect, Reason, Resume, Value, Verdict};

@@ -6,7 +6,7 @@ use crate::gate::{Gate, Standing, Stepper};
 use crate::policy::{OFF_CELL, Policy, Profile, Unknown};
 use crate::reading::{Moment, Readings, ThermalPressure};
 use crate::rules::Rule;
-use crate::verdict::{Effect, Reason, Resume, Value, Verdict};
+use crate::verdict::{Effect, Reason, Resume, Value, Verdict, duty_of};
 
 /// Span over which the load of other programs is averaged.
 const LOAD_WINDOW_MILLIS: u64 = 30_000;
@@ -143,14 +143,7 @@ impl Eligibility {
         self.machine_load(now, &mut reasons);
         let profile = self.schedule(now, in_use, &mut reasons);
         reasons.sort_by_key(|reason| (reason.effect != Effect::Stops, reason.rule));
-        let duty = reasons
-            .iter()
-            .map(|reason| match reason.effect {
-                Effect::Stops => Percent::ZERO,
-                Effect::Limits(duty) => duty,
-            })
-            .min()
-            .unwrap_or(Percent::FULL);
+        let duty = duty_of(&reasons);
         self.verdict = Verdict { duty, finishing: self.policy.finishing, profile, in_use, reasons };
     }
 
@@ -285,12 +278,8 @@ impl Eligibility {
         let minute = self.last.minute_of_week;
         let hour = minute.map_or(0, |m| usize::from(m) / 60 % self.policy.week.len());
         let cell = self.policy.week[hour];
-        let next_change = minute.and_then(|minute| {
-            let week = &self.policy.week;
-            let hours = (1..week.len()).find(|ahead| (week[(hour + ahead) % week.len()] == OFF_CELL) != (cell == OFF_CELL))?;
-            let minutes = hours as u64 * 60 - u64::from(minute % 60);
-            Some(now.plus(minutes * 60_000))
-        });
+        let switch = minute.and_then(|minute| self.policy.minutes_until_switch(minute, self.last.zone_change));
+        let next_change = switch.map(|minutes| now.plus(u64::from(minutes) * 60_000));
         let resumes = next_change.map_or(Resume::UserActs, Resume::At);
         let off = minute.map(|_| cell == OFF_CELL);
         self.gate(Rule::Schedule, flag(off, Unknown::Allow), now, out, Value::Nothing, Value::Nothing, resumes.clone());

@@ -1,6 +1,6 @@
 use fog_types::Percent;
 
-use crate::reading::{Charger, Moment};
+use crate::reading::{Charger, Moment, ZoneChange};
 
 /// Hours in a week: the cells of the schedule grid, Monday 00:00 first.
 pub const HOURS_IN_WEEK: usize = 168;
@@ -82,6 +82,34 @@ pub struct Policy {
     pub unknown_idle: Unknown,
     /// No energy value although the rule is on. Default stop.
     pub unknown_energy: Unknown,
+}
+
+impl Policy {
+    /// Minutes that pass until the week plan next switches between off and on; `None` when it never does.
+    ///
+    /// `minute` is the local time as minutes since Monday 00:00. Where the clocks change on the way,
+    /// an hour of the plan is left out or comes twice.
+    #[must_use]
+    pub fn minutes_until_switch(&self, minute: u16, change: Option<ZoneChange>) -> Option<u32> {
+        const WEEK_MINUTES: i64 = HOURS_IN_WEEK as i64 * 60;
+        let local_after = |ahead: i64| {
+            let jump = change.filter(|change| ahead >= i64::from(change.in_minutes)).map_or(0, |change| i64::from(change.by_minutes));
+            (i64::from(minute) + ahead + jump).rem_euclid(WEEK_MINUTES)
+        };
+        let is_off = |local: i64| usize::try_from(local / 60).ok().and_then(|hour| self.week.get(hour)).is_some_and(|cell| *cell == OFF_CELL);
+        let now_off = is_off(local_after(0));
+        let mut ahead = 0;
+        // A change makes the way round the week longer by a day at most.
+        while ahead < WEEK_MINUTES + 1_440 {
+            let to_hour = 60 - local_after(ahead) % 60;
+            let to_change = change.map_or(i64::MAX, |change| i64::from(change.in_minutes) - ahead);
+            ahead += if (1..to_hour).contains(&to_change) { to_change } else { to_hour };
+            if is_off(local_after(ahead)) != now_off {
+                return u32::try_from(ahead).ok();
+            }
+        }
+        None
+    }
 }
 
 impl Default for Policy {

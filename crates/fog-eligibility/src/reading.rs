@@ -1,4 +1,8 @@
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
+
+use crate::plausible::{BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, plausible};
 
 /// A point on a clock that only moves forward: milliseconds since a start the caller chose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,6 +70,24 @@ impl Charger {
     }
 }
 
+/// A change of the local clock against the time that passes, as at the begin of daylight saving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneChange {
+    /// Minutes until then.
+    pub in_minutes: u32,
+    /// Minutes by which the clock jumps; below zero when it is put back.
+    pub by_minutes: i32,
+}
+
+impl ZoneChange {
+    /// Whether clocks change like this: no zone has ever moved by more than a day.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        self.by_minutes.unsigned_abs() <= 1_440
+    }
+}
+
 /// One pass over the sensors. `None` means the sensor is missing or did not answer: unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -124,6 +146,9 @@ pub struct Readings {
     /// Local time as minutes since Monday 00:00, 0 to 10079.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minute_of_week: Option<u16>,
+    /// The next change between standard and daylight-saving time, when one is near.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone_change: Option<ZoneChange>,
 }
 
 /// A key or value of a `--with` list is wrong.
@@ -180,7 +205,9 @@ impl Readings {
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ReadingError> {
         let given = (value != "unknown").then_some(value);
         let bad = |expected| ReadingError::BadValue { key: key.to_owned(), value: value.chars().take(40).collect(), expected };
-        let number = || given.map(|v| v.parse::<f32>().map_err(|_| bad("a number"))).transpose();
+        let number = |range: RangeInclusive<f32>, expected: &'static str| {
+            given.map(|v| v.parse::<f32>().ok().and_then(|n| plausible(n, &range)).ok_or_else(|| bad(expected))).transpose()
+        };
         let whole = || given.map(|v| v.parse::<fog_types::ByteCount>().map(|b| b.0).map_err(|_| bad("a size, such as 5GiB"))).transpose();
         let truth = || {
             given
@@ -201,11 +228,11 @@ impl Readings {
                 self.charger = given.map(|v| Charger::from_word(v).ok_or_else(|| bad("mains, usb or wireless"))).transpose()?;
             }
             "battery" => {
-                self.battery = number()?;
+                self.battery = number(BATTERY_PERCENT, "a charge from 0 to 100 (percent)")?;
                 self.battery_present = Some(true);
             }
-            "battery_temp" => self.battery_temp = number()?,
-            "cpu_temp" => self.cpu_temp = number()?,
+            "battery_temp" => self.battery_temp = number(BATTERY_CELSIUS, "a temperature from -30 to 90 (°C)")?,
+            "cpu_temp" => self.cpu_temp = number(CPU_CELSIUS, "a temperature from -30 to 125 (°C)")?,
             "thermal" => {
                 self.thermal = given
                     .map(|v| match v {
@@ -217,18 +244,21 @@ impl Readings {
                     })
                     .transpose()?;
             }
-            "idle" => self.idle = number()?,
+            "idle" => self.idle = number(IDLE_SECONDS, "a time from 0 to 1000000000 (seconds)")?,
             "inhibited" => self.inhibited = truth()?,
             "fullscreen" => self.fullscreen = truth()?,
-            "other_cpu" => self.other_cpu = number()?,
+            "other_cpu" => self.other_cpu = number(LOAD_PERCENT, "a share from 0 to 100 (percent)")?,
             "exclusive" => {
                 self.exclusive = given.map(|v| v.split('+').filter(|name| !name.is_empty() && *name != "none").map(str::to_owned).collect());
             }
             "metered" => self.metered = truth()?,
             "disk_free" => self.disk_free = whole()?,
-            "ram_available" => self.ram_available = whole()?,
-            "energy" => self.energy = number()?,
-            "fan_rpm" => self.fan_rpm = given.map(|v| v.parse().map_err(|_| bad("a whole number"))).transpose()?,
+            "ram_available" => self.ram_available = whole()?.map(|n| if n > 0 { Ok(n) } else { Err(bad("a size above 0, such as 2GiB")) }).transpose()?,
+            "energy" => self.energy = number(ENERGY, "a number from -1000000 to 1000000")?,
+            "fan_rpm" => {
+                self.fan_rpm =
+                    given.map(|v| v.parse().ok().and_then(|n| plausible(n, &FAN_RPM)).ok_or_else(|| bad("a whole number from 0 to 29999 (rpm)"))).transpose()?
+            }
             "time" => self.minute_of_week = given.map(|v| parse_week_time(v).ok_or_else(|| bad("a time of the week, such as mon-22:30"))).transpose()?,
             _ => return Err(ReadingError::UnknownKey { key: key.chars().take(40).collect() }),
         }
@@ -278,6 +308,22 @@ mod tests {
         assert!(readings.set("batery", "3").unwrap_err().to_string().contains("batery"));
         assert!(readings.set("charging", "perhaps").unwrap_err().to_string().contains("perhaps"));
         assert!(readings.set("time", "mon-25:00").is_err());
+        // What the filter would not believe from a sensor is not believed from a person either.
+        for (key, values) in [
+            ("battery", &["NaN", "250", "-1", "inf"][..]),
+            ("battery_temp", &["900", "nan"]),
+            ("cpu_temp", &["-300", "127.5", "255", "1e40"]),
+            ("idle", &["-5", "NaN"]),
+            ("other_cpu", &["101", "-0.1"]),
+            ("energy", &["1e7", "NaN"]),
+            ("fan_rpm", &["65535", "-1", "2.5"]),
+            ("ram_available", &["0"]),
+        ] {
+            for value in values {
+                let error = readings.set(key, value).unwrap_err().to_string();
+                assert!(error.contains(key) && error.contains("from") | error.contains("above"), "{error}");
+            }
+        }
         assert_eq!(readings, Readings::default());
     }
 }

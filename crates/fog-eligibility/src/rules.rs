@@ -92,6 +92,15 @@ impl Rule {
         }
     }
 
+    /// Whether the rule gives way to a job that its owner asked to run at once.
+    ///
+    /// Those that only keep out of the owner's way do; those that protect the device, the disk or
+    /// the purse do not, and neither does the big switch.
+    #[must_use]
+    pub fn yields_to_request(self) -> bool {
+        matches!(self, Self::InUse | Self::Inhibited | Self::Fullscreen | Self::Exclusive | Self::OtherCpu | Self::Schedule)
+    }
+
     /// Shortest time in milliseconds that the rule stays closed once it stopped the device.
     ///
     /// `usual` is the user's choice, 60 s unless changed, where BOINC's 20 s flapped. Slow quantities

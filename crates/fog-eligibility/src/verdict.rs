@@ -94,4 +94,24 @@ impl Verdict {
     pub fn stopped_by(&self) -> Option<&Reason> {
         self.reasons.iter().find(|reason| reason.effect == Effect::Stops)
     }
+
+    /// The verdict on a job that its owner asked to run at once: without what gives way to that
+    /// ([`Rule::yields_to_request`]). Limits of the duty stay.
+    #[must_use]
+    pub fn for_requested(&self) -> Self {
+        let gives_way = |reason: &&Reason| reason.effect == Effect::Stops && reason.rule.yields_to_request();
+        let reasons: Vec<Reason> = self.reasons.iter().filter(|reason| !gives_way(reason)).cloned().collect();
+        // Without a single reason before the first readings nothing is known, which is not full duty.
+        let duty = if self.reasons.is_empty() { self.duty } else { duty_of(&reasons) };
+        Self { duty, reasons, ..self.clone() }
+    }
+}
+
+/// The duty that a list of reasons leaves.
+pub(crate) fn duty_of(reasons: &[Reason]) -> Percent {
+    let left = |reason: &Reason| match reason.effect {
+        Effect::Stops => Percent::ZERO,
+        Effect::Limits(duty) => duty,
+    };
+    reasons.iter().map(left).min().unwrap_or(Percent::FULL)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fog_api::ApiError;
-use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, Key};
+use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, Key, open_regular};
 use fog_store::{BlobFile, BlobWriter, Blobs};
 use fog_types::job::JobFile;
 use fog_types::{ByteCount, ErrorKind, HasKind};
@@ -22,10 +22,9 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     let Some(key) = key else {
         return Err(refuse(ErrorKind::Storage, "checkpoints cannot be kept here, because their key cannot be had; `fog doctor` says why"));
     };
-    let about = std::fs::metadata(path).map_err(|e| refuse(ErrorKind::BadInput, format!("{} cannot be read: {e}", path.display())))?;
-    if !about.is_file() {
-        return Err(refuse(ErrorKind::BadInput, format!("{} is not a file", path.display())));
-    }
+    let about = open_regular(path)
+        .and_then(|file| file.metadata())
+        .map_err(|e| refuse(ErrorKind::BadInput, format!("{} cannot be read: {e}. Nothing was submitted", path.display())))?;
     if about.len() > cap.0 / 2 {
         let message = format!("{} is {}; the storage setting allows a checkpoint of {}", path.display(), ByteCount(about.len()), ByteCount(cap.0 / 2));
         return Err(refuse(ErrorKind::LimitReached, message));

@@ -5,6 +5,7 @@
 pub(crate) mod driver;
 mod fellows;
 mod moving;
+mod names;
 mod vault;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 pub(crate) use driver::{Acquaintance, Driver, Order, Restored};
 pub(crate) use fellows::Parcel;
 pub(crate) use moving::{Luggage, MIN_PASSPHRASE};
+pub(crate) use names::Names;
 pub(crate) use vault::{Secrets, Vault};
 
 /// How the engine was told to use Bluetooth, beside what its settings say.
@@ -68,6 +70,9 @@ pub(crate) struct Body {
     pub(crate) text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<fog_api::ChatFileView>,
+    /// When, in milliseconds since 1970 by its author's clock, if that was off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stated_ms: Option<i64>,
 }
 
 /// What is sealed in a person's row.
@@ -123,6 +128,8 @@ pub(crate) struct Chat {
     pub(crate) told: (String, Option<Option<String>>),
     pub(crate) me: Option<PeerKeys>,
     pub(crate) people: BTreeMap<String, Known>,
+    /// How they are told apart.
+    pub(crate) names: Names,
     pub(crate) groups: Vec<fog_bitchat::Group>,
     /// Names of groups that this device is not in any more, by id.
     pub(crate) left: BTreeMap<String, String>,
@@ -137,12 +144,13 @@ pub(crate) struct Chat {
     pub(crate) letters: u32,
     /// The same in the form of Fog nodes.
     pub(crate) bundles: u32,
-    pub(crate) clock_off: Option<i64>,
+    /// Milliseconds by which the clocks of neighbours are ahead, and how many agree in this.
+    pub(crate) clock_off: Option<(i64, u32)>,
     /// Devices that packets go to over a network.
     pub(crate) linked: BTreeMap<NodeId, Linked>,
     pub(crate) last_chores: Option<Instant>,
-    /// Messages stored since threads were last cut.
-    pub(crate) stored: u32,
+    /// Bytes stored since threads were last cut.
+    pub(crate) stored: u64,
     /// Messages of each person in the room that may be stored now, and since when.
     pub(crate) credit: BTreeMap<String, (f64, Instant)>,
     /// Why there is no chat although it is switched on; empty otherwise.

@@ -280,6 +280,8 @@ pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Res
     }
     let (checkpoint, _) = Checkpoint::read(&place.path, place.key.as_ref()).map_err(|e| api(e.kind(), e.to_string()))?;
     let generation = checkpoint.into_generation(Some(parts.read()?)).map_err(|e| api(ErrorKind::Bug, e))?;
-    CheckpointWriter::new(path.to_owned(), None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
+    let to = fog_runtime::replaceable(path)
+        .map_err(|e| api(ErrorKind::BadInput, format!("{} cannot take a checkpoint: {e}. Nothing was written", path.display())))?;
+    CheckpointWriter::new(to, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
     Ok((generation.header.units, generation.header.taken_ms))
 }

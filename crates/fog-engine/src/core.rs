@@ -19,6 +19,7 @@ mod placing;
 mod posting;
 mod proving;
 mod requesting;
+mod run_now;
 mod saving;
 mod scheduling;
 mod showing;
@@ -29,13 +30,13 @@ pub(crate) use checking::SpotCheck;
 pub(crate) use gossip::{Far, Told};
 pub(crate) use proving::Proof;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, ApiError, Command, Event, Reply, Status};
-use fog_eligibility::{Eligibility, Filter, Readings};
-use fog_probes::SensorConfig;
+use fog_eligibility::{Eligibility, Filter};
+use fog_probes::{SensorConfig, SensorFault};
 use fog_runtime::{Key, Walls};
 use fog_store::{Claim, OtherFiles, Rank, Store};
 use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
@@ -52,13 +53,15 @@ use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
 use crate::leftovers;
 use crate::policy::{Settings, policy_from};
-use crate::sensing::{self, SensorOrder};
+use crate::sensing::{self, Sample, SensorOrder};
 use crate::submit::Prepared;
 use crate::tasks::TaskNews;
 
 /// Sampling while there is something to run, and otherwise.
 const BUSY_PACE: Duration = Duration::from_secs(1);
 const QUIET_PACE: Duration = Duration::from_secs(10);
+/// Time for chat to say goodbye and to end its links when the engine stops.
+const CHAT_ENDS: Duration = Duration::from_secs(4);
 /// Key of a pause by hand among the stored settings.
 const SNOOZE_KEY: &str = "_snoozed_until_ms";
 /// Key of both clocks, as the last run had them.
@@ -68,7 +71,7 @@ const FINISHING_KEY: &str = "_finishing";
 
 pub(crate) enum Message {
     Call(Box<Command>, oneshot::Sender<Result<Reply, ApiError>>),
-    Sample(Box<Readings>),
+    Sample(Box<Sample>),
     Input,
     Task(u64, TaskNews),
     /// The system goes to sleep; it waits for the answer.
@@ -97,11 +100,16 @@ pub(crate) struct Core {
     snoozed_until: Option<UnixMillis>,
     finishing: bool,
     filter: Filter,
+    /// Sensors that were left out of the newest sample.
+    sensor_faults: Vec<SensorFault>,
     rules: Eligibility,
     sensors: SyncSender<SensorOrder>,
     awake: Awake,
     active: BTreeMap<u64, Active>,
+    /// The duty of what runs for no job in particular.
     duty: watch::Sender<Percent>,
+    /// Jobs that run whatever other programs do, until they end.
+    run_now: BTreeSet<JobId>,
     last_status: Status,
     last_status_at: Option<Instant>,
     /// Something changed since.
@@ -133,6 +141,7 @@ struct Active {
     memory: u64,
     /// How much its job is wanted.
     rank: Rank,
+    duty: watch::Sender<Percent>,
     pid: Option<u32>,
     running_since: Option<Instant>,
     worked: Duration,
@@ -200,11 +209,13 @@ impl Core {
             snoozed_until,
             finishing,
             filter: Filter::default(),
+            sensor_faults: Vec::new(),
             rules: Eligibility::new(policy),
             sensors,
             awake: Awake::default(),
             active: BTreeMap::new(),
             duty,
+            run_now: run_now::stored(&stored),
             last_status: Status::default(),
             last_status_at: None,
             is_status_due: true,
@@ -261,7 +272,12 @@ impl Core {
             self.after_change();
             self.look_at_clock();
         }
+        let chat = self.chat.driver.take().map(crate::chat::Driver::stop);
         self.shutdown();
+        if let Some(ended) = chat {
+            // A goodbye and the ends of links are worth a moment, not more.
+            let _ = tokio::time::timeout(CHAT_ENDS, ended).await;
+        }
         for (_, leaving) in std::mem::take(&mut self.leaving) {
             // It cannot fail but by being dropped.
             let _ = leaving.await;
@@ -275,9 +291,11 @@ impl Core {
             Message::Measured(other) => self.measured(other),
             Message::Sleep(done) => self.save_all(done),
             Message::Input => self.rules.handle_input(self.clock.moment()),
-            Message::Sample(raw) => {
+            Message::Sample(sample) => {
                 let now = self.clock.moment();
-                let readings = self.filter.accept(*raw, now);
+                let Sample { readings, faults } = *sample;
+                self.sensor_faults = faults;
+                let readings = self.filter.accept(readings, now);
                 self.rules.handle_readings(readings, now);
                 self.chores();
             }
@@ -350,12 +368,11 @@ impl Core {
     /// What follows from any change: the duty of the workers, new tasks, one event.
     fn after_change(&mut self) {
         self.account();
-        let duty = self.rules.verdict().duty;
-        self.duty.send_if_modified(|known| std::mem::replace(known, duty) != duty);
+        self.set_duties();
         if self.finishing && self.active.is_empty() {
             let _ = self.set_contributing(false);
         }
-        if let Err(error) = self.fill() {
+        if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {
             tracing::error!(%error, "no task could be started");
         }
         self.grid_tick();
@@ -379,7 +396,6 @@ impl Core {
 
     /// Refuses new work, ends the workers, puts their tasks back, closes the books.
     fn shutdown(&mut self) {
-        self.chat.driver = None;
         self.stop_net();
         let jobs: Vec<JobId> = self.active.values().map(|active| active.claim.task.job).collect();
         for job in jobs {

@@ -2,6 +2,7 @@
 
 use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
+use fog_probes::SensorFault;
 use fog_runtime::Walls;
 use fog_store::DiskUse;
 use fog_types::ByteCount;
@@ -12,6 +13,7 @@ pub(crate) fn checks(
     data_folder: &std::path::Path,
     has_examples: bool,
     rejected: u64,
+    faults: &[SensorFault],
     walls: Option<Walls>,
     disk: Option<(DiskUse, ByteCount)>,
 ) -> Vec<Check> {
@@ -45,8 +47,16 @@ pub(crate) fn checks(
         sensor(r.battery_present.is_some()),
         match (r.battery_present, r.battery) {
             (Some(false), _) => "this device has none".to_owned(),
-            (Some(true), Some(charge)) => format!("{charge:.0} %"),
-            _ => "no answer; battery rules follow 'unknown_battery'".to_owned(),
+            (Some(true), charge) => {
+                let charge = charge.map_or_else(|| "it does not say how full it is".to_owned(), |charge| format!("{charge:.0} %"));
+                let plugged = match r.charging {
+                    Some(true) => "on external power",
+                    Some(false) => "running on it",
+                    None => "it does not say whether the device is plugged in; 'unknown_battery' decides",
+                };
+                format!("{charge}, {plugged}")
+            }
+            (None, _) => "no answer; battery rules follow 'unknown_battery'".to_owned(),
         },
     );
     add(
@@ -94,6 +104,9 @@ pub(crate) fn checks(
         None => add("walls around jobs", CheckState::Bad, "no worker process answers; jobs cannot run".to_owned()),
     }
     add("example jobs", sensor(has_examples), if has_examples { "found" } else { "not installed beside the program" }.to_owned());
+    for fault in faults {
+        add("sensor left out", CheckState::Missing, format!("{} says {}, which cannot be; the other sensors decide", fault.sensor, fault.says));
+    }
     add("impossible readings", CheckState::Good, format!("{rejected} rejected since the start"));
     list
 }

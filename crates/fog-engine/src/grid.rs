@@ -5,12 +5,16 @@
 pub(crate) mod content;
 pub(crate) mod link;
 mod net;
+pub(crate) mod reader;
+mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use fog_grid::{Capacity, Content, ContentId, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult};
+use fog_grid::{
+    Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult,
+};
 use fog_runtime::Key;
 use fog_store::{BlobFile, ContentRow};
 use fog_transport::{Link, NetEvent, Reach, Route};
@@ -20,17 +24,20 @@ pub(crate) use crate::core::{Far, Proof, SpotCheck, Told};
 use crate::proving::Segment;
 pub(crate) use net::Net;
 pub use net::NetSettings;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+pub(crate) use traffic::Traffic;
 
 /// What the network says to the loop.
 pub(crate) enum NetNews {
     /// Something happened.
     Event(NetEvent),
-    /// A node said something.
-    Said(NodeId, Box<Message>),
+    /// A node said something; who waits for it to be done is told by the last.
+    Said(NodeId, Box<reader::Heard>, Option<oneshot::Sender<()>>),
     /// A node opened a link of the mesh.
     ChatLink(Box<Link>),
     /// A node asks for content; the last counts against what it may ask at once.
-    Asked(Box<Link>, fog_grid::ContentRequest, link::Counted),
+    Asked(Box<Link>, fog_grid::ContentRequest, reader::Counted),
     /// Stored files were sealed for others.
     Sealed(Sealing, Result<Vec<ContentRow>, String>),
     /// What an offer needs has arrived, or will not.
@@ -120,6 +127,33 @@ pub(crate) struct Arriving {
     pub(crate) fetching: Vec<ContentId>,
     /// It waits, because another offer fetches what it needs too.
     pub(crate) parked: Option<Box<(TaskOffer, [u8; 32])>>,
+    /// Ends the transfer.
+    pub(crate) transfer: Transfer,
+}
+
+/// A transfer that ends when nobody wants it any more.
+#[derive(Debug, Default)]
+pub(crate) struct Transfer(Option<AbortHandle>);
+
+impl Transfer {
+    pub(crate) fn new(handle: Option<AbortHandle>) -> Self {
+        Self(handle)
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+    }
+}
+
+/// What a requester wants to see of a hosted run.
+pub(crate) struct WantedProof {
+    pub(crate) job: JobId,
+    pub(crate) lease: LeaseId,
+    pub(crate) mark: u64,
 }
 
 /// A job of another device that is here or on its way.
@@ -140,6 +174,8 @@ pub(crate) struct Hosted {
     /// The state that was shipped last; its mark is shared with those who are being sent it.
     pub(crate) shipped: Option<(BlobId, Arc<()>)>,
     pub(crate) is_sealing: bool,
+    /// States that were made ready because its requester wanted to see them.
+    pub(crate) shown: u32,
 }
 
 /// A result that was fetched and waits to be believed.
@@ -147,6 +183,15 @@ pub(crate) struct Waiting {
     pub(crate) result: TaskResult,
     pub(crate) signed_hash: [u8; 32],
     pub(crate) files: Vec<BlobFile>,
+    /// Ends the transfer of what has not come.
+    pub(crate) transfer: Transfer,
+}
+
+/// A result that was believed and could not be stored.
+pub(crate) struct Unstored {
+    /// Why, and what to do.
+    pub(crate) problem: String,
+    pub(crate) again: Instant,
 }
 
 /// What is known of a lease beside the requester's machine.
@@ -196,6 +241,19 @@ pub(crate) struct Grid {
     pub(crate) arriving: BTreeMap<LeaseId, Arriving>,
     /// Jobs whose tasks cannot be lent, and why.
     pub(crate) withheld: BTreeMap<JobId, String>,
+    /// Jobs whose tasks cannot all be placed on as many devices as they need, and why.
+    pub(crate) short: BTreeMap<JobId, String>,
+    /// Tasks whose result could not be stored.
+    pub(crate) unstored: BTreeMap<TaskId, Unstored>,
+    /// What could not be done yet, because the database refused.
+    pub(crate) deferred: Vec<(Instant, Effect)>,
+    /// Devices at which tasks of a job failed since one was last finished.
+    pub(crate) failing: BTreeMap<JobId, BTreeSet<NodeId>>,
+    /// States of tasks elsewhere that are on their way.
+    pub(crate) states: BTreeMap<TaskId, Transfer>,
+    /// States that requesters want to see, in turn, and whether one is being made ready.
+    pub(crate) wanted_proofs: VecDeque<WantedProof>,
+    pub(crate) is_showing: bool,
     pub(crate) sealing: BTreeSet<JobId>,
     /// Jobs of this device whose files others can fetch.
     pub(crate) sealed: BTreeSet<JobId>,
@@ -211,6 +269,8 @@ pub(crate) struct Grid {
     pub(crate) known: BTreeMap<NodeId, Known>,
     /// Devices that are known from what they say to everybody.
     pub(crate) far: BTreeMap<NodeId, Far>,
+    /// Addresses that were called on the word of others, since when and how often.
+    pub(crate) called: BTreeMap<String, (Instant, u32)>,
     pub(crate) pace: Pace,
     pub(crate) advertised: Option<Told>,
     /// Adverts of others that were heard and passed on.
@@ -219,25 +279,6 @@ pub(crate) struct Grid {
     pub(crate) last_hello: Option<(Instant, Capacity)>,
     pub(crate) traffic: Traffic,
     pub(crate) told: fog_api::NetworkView,
-}
-
-/// Bytes of the running period.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Traffic {
-    /// Since when, milliseconds since 1970.
-    pub(crate) since_ms: i64,
-    pub(crate) received: u64,
-    pub(crate) sent: u64,
-    /// What the running network had counted when this was last brought up to date.
-    #[serde(skip)]
-    pub(crate) counted: (u64, u64),
-}
-
-impl Traffic {
-    /// The calendar was set: the period takes as long as it would have, and does not begin in the future.
-    pub(crate) fn move_by(&mut self, shift: i64, now: UnixMillis) {
-        self.since_ms = self.since_ms.saturating_add(shift).min(now.0);
-    }
 }
 
 impl Grid {
@@ -266,6 +307,13 @@ impl Grid {
             hosted: BTreeMap::new(),
             arriving: BTreeMap::new(),
             withheld: BTreeMap::new(),
+            short: BTreeMap::new(),
+            unstored: BTreeMap::new(),
+            deferred: Vec::new(),
+            failing: BTreeMap::new(),
+            states: BTreeMap::new(),
+            wanted_proofs: VecDeque::new(),
+            is_showing: false,
             sealing: BTreeSet::new(),
             sealed: BTreeSet::new(),
             last_stored: None,
@@ -275,6 +323,7 @@ impl Grid {
             turned_away: BTreeSet::new(),
             known: BTreeMap::new(),
             far: BTreeMap::new(),
+            called: BTreeMap::new(),
             pace: Pace::default(),
             advertised: None,
             adverts: 0,
@@ -302,6 +351,12 @@ impl Grid {
         if let Some(net) = &self.net {
             net.say(node, message);
         }
+    }
+
+    /// Why tasks of a job wait that others shall run, if there is a reason.
+    pub(crate) fn why_waiting(&self, job: JobId) -> Option<&str> {
+        let unstored = || self.unstored.iter().find(|(task, _)| task.job == job).map(|(_, unstored)| unstored.problem.as_str());
+        unstored().or_else(|| self.withheld.get(&job).or_else(|| self.short.get(&job)).map(String::as_str))
     }
 
     pub(crate) fn hosted_by_lease(&self, lease: LeaseId, requester: NodeId) -> Option<JobId> {

@@ -10,6 +10,7 @@ mod chat;
 mod checkpoints;
 mod clock;
 mod core;
+mod data_folder;
 mod doctor;
 mod estimate;
 mod examples;
@@ -21,6 +22,7 @@ mod leftovers;
 mod policy;
 mod proving;
 mod query;
+mod results;
 mod sensing;
 mod sleep;
 mod submit;
@@ -35,32 +37,14 @@ pub use fog_store::StoreError;
 pub use chat::ChatSettings;
 pub use checkpoints::artifact_path;
 pub use clock::Clock;
+pub use data_folder::{NoDataFolder, default_data_folder};
 pub use examples::{examples_folder, list_examples};
 pub use grid::NetSettings;
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use keychain::checkpoint_key;
 pub use policy::policy_from;
-pub use submit::submission;
+pub use submit::{as_text, submission};
 pub use views::verdict_view;
 
 /// What the attempts of this build are recorded under.
 pub const ENGINE_NAME: &str = concat!("wasmtime-48, fog ", env!("CARGO_PKG_VERSION"));
-
-/// Where this program keeps its data when nothing else is said.
-///
-/// `FOG_DATA_DIR`, else the system's place for application data, else `.fog` in the working folder.
-#[must_use]
-pub fn default_data_folder() -> std::path::PathBuf {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
-    if let Some(folder) = from("FOG_DATA_DIR") {
-        return folder;
-    }
-    let base = if cfg!(windows) {
-        from("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        from("HOME").map(|home| home.join("Library/Application Support"))
-    } else {
-        from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")))
-    };
-    base.map_or_else(|| ".fog".into(), |base| base.join("fog-compute"))
-}

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use fog_runtime::{Checkpoint, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
 use fog_types::Percent;
+use fog_types::job::MAX_MARKS;
 use rand::RngExt as _;
 use tokio::sync::watch;
 
@@ -33,12 +34,33 @@ pub(crate) fn draw(history: &History, launch: &Launch, units: u64, result_hash: 
     if history.module != launch.place.module.to_hex().as_str() || history.task != launch.place.header(&launch.spec).task_identity() || claimed.is_none() {
         return Err("the history it shows is of another run".to_owned());
     }
-    if history.marks.windows(2).any(|pair| pair[1].mark.units > pair[0].mark.units + 2 * history.segment) {
-        return Err("the history it shows leaves parts out".to_owned());
-    }
+    check_marks(history, launch.spec.segments.map_or(0, |segments| segments.units), units)?;
     let at = rand::rng().random_range(0..history.segments().max(1));
     let ends = history.marks.get(at).map_or_else(|| Ends::Result(result_hash.to_owned()), |mark| Ends::Mark(mark.clone()));
     Ok(Segment { begins: at.checked_sub(1).and_then(|before| history.marks.get(before)).cloned(), ends, units: history.segment })
+}
+
+/// Whether the marks of a history cover the whole of a run, from its beginning to its end: what lies between two of them
+/// is all that is ever run again.
+fn check_marks(history: &History, segment: u64, units: u64) -> Result<(), String> {
+    if history.segment != segment || segment == 0 || history.marks.len() as u64 > MAX_MARKS {
+        return Err("the history it shows has other segments than the job".to_owned());
+    }
+    // A mark is at the first safe point behind its place, which may be in the next segment.
+    let mut before = 0u64;
+    for HistoryMark { mark, .. } in &history.marks {
+        if mark.number != mark.units / segment {
+            return Err("the history it shows counts its marks wrongly".to_owned());
+        }
+        if mark.units.saturating_sub(before) > segment.saturating_mul(2) {
+            return Err("the history it shows leaves parts out".to_owned());
+        }
+        before = mark.units;
+    }
+    if before > units || units - before > segment.saturating_mul(2) {
+        return Err("the history it shows leaves its end out".to_owned());
+    }
+    Ok(())
 }
 
 /// Runs it and compares, at the owner's pace.
@@ -100,5 +122,43 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<&
             Some(WorkerEvent::Gone(error)) => return Err(error.to_string()),
             None => return Err("the worker said nothing".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fog_runtime::SLICE_UNITS;
+
+    const SEGMENT: u64 = 2 * SLICE_UNITS;
+
+    fn history(units: &[u64]) -> History {
+        let mut history = History::new("aa", "bb", SEGMENT);
+        for units in units {
+            history.marks.push(HistoryMark::new(Mark { number: units / SEGMENT, units: *units, state: "cc".to_owned() }, b""));
+        }
+        history
+    }
+
+    #[test]
+    fn a_history_covers_its_run_from_the_beginning_to_the_end() {
+        let check = |units: &[u64], end: u64| check_marks(&history(units), SEGMENT, end);
+        let s = SEGMENT;
+        assert_eq!(check(&[s + 7, 2 * s, 3 * s + 1], 4 * s), Ok(()));
+        assert_eq!(check(&[], s), Ok(()));
+        // The first mark so late that something could have happened before it, and the last one so early.
+        assert!(check(&[2 * s + 1, 3 * s], 4 * s).is_err());
+        assert!(check(&[s, 2 * s], 4 * s + 1).is_err());
+        assert!(check(&[], 2 * s + 1).is_err());
+        assert!(check(&[s, 3 * s + 1, 4 * s], 5 * s).is_err());
+        assert!(check(&[s, 2 * s], 2 * s - 1).is_err());
+        // Other segments than the job wants, numbers that are not those of their place, sums that overflow.
+        assert!(check_marks(&history(&[s]), 2 * s, 2 * s).is_err());
+        let mut wrong = history(&[s, 2 * s]);
+        wrong.marks[1].mark.number = 7;
+        assert!(check_marks(&wrong, s, 3 * s).is_err());
+        let mut vast = History::new("aa", "bb", u64::MAX / SLICE_UNITS * SLICE_UNITS);
+        vast.marks = history(&[s]).marks;
+        assert!(check_marks(&vast, s, u64::MAX).is_err());
     }
 }

@@ -1,27 +1,22 @@
 //! Commands that only read.
 
-use std::path::{Path, PathBuf};
-
 use fog_api::{ApiError, AttemptView, GridView, JobDetail, JournalLine, OutputView, PromiseView, Reply, TaskView};
 use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Store, StoreError};
-use fog_types::job::{Assemble, GridWish};
-use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
+use fog_types::job::GridWish;
+use fog_types::{ErrorKind, HasKind, JobId, JobState};
 
-use crate::assemble;
 use crate::histories;
 use crate::views::job_summary;
 
 /// Tasks on one page of a job's detail.
 const TASKS_PER_PAGE: u32 = 200;
-/// Largest file shown in a window; larger ones are exported.
-const MAX_SHOWN_BYTES: u64 = 16 << 20;
 
 pub(crate) fn to_api(error: StoreError) -> ApiError {
     ApiError { kind: error.kind(), message: error.to_string() }
 }
 
-fn missing(message: &str) -> ApiError {
+pub(crate) fn missing(message: &str) -> ApiError {
     ApiError { kind: ErrorKind::NotFound, message: message.to_owned() }
 }
 
@@ -63,6 +58,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
                 .into_iter()
                 .map(|a| AttemptView { started_ms: a.started.0, ended_ms: a.ended.map(|at| at.0), outcome: a.outcome, detail: a.detail })
                 .collect(),
+            dropped: (task.stdout_dropped, task.stderr_dropped),
             marks: if row.file.segment.is_some() { histories::marks(store.folder(), task.id) } else { 0 },
         });
     }
@@ -110,132 +106,4 @@ fn grid_view(store: &Store, row: &JobRow, wish: GridWish) -> Result<GridView, St
 fn unix_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn log(store: &Store, id: TaskId, stderr: bool) -> Result<Reply, ApiError> {
-    let task = store.task(id).map_err(to_api)?;
-    let Some(blob) = (if stderr { task.stderr } else { task.stdout }) else {
-        return Err(missing("this task has not ended yet, so there is no output to show"));
-    };
-    let bytes = store.read_blob(blob, MAX_SHOWN_BYTES).map_err(to_api)?;
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
-    let dropped = if stderr { task.stderr_dropped } else { task.stdout_dropped };
-    if dropped > 0 {
-        text.push_str(&format!("\n[{dropped} more bytes were dropped at the job's log limit]\n"));
-    }
-    Ok(Reply::Text(text))
-}
-
-/// Bytes of one file, or where to find what must be put together first.
-pub(crate) enum Found {
-    Bytes(Vec<u8>),
-    Tiles { found: Vec<(u32, PathBuf)>, columns: u32, total: u32 },
-}
-
-impl Found {
-    pub(crate) fn into_bytes(self) -> Result<Vec<u8>, ApiError> {
-        match self {
-            Self::Bytes(bytes) => Ok(bytes),
-            Self::Tiles { found, columns, total } => {
-                assemble::tiles(&found, columns, total).map_err(|e| ApiError { kind: ErrorKind::NotFound, message: format!("{e:#}") })
-            }
-        }
-    }
-}
-
-/// One output of a task, or with no index the assembled result so far.
-pub(crate) fn output(store: &Store, id: JobId, index: Option<u32>, path: &str) -> Result<Found, ApiError> {
-    let Some(index) = index else { return assembled(store, id) };
-    let outputs = store.outputs(TaskId { job: id, index }).map_err(to_api)?;
-    let Some(output) = outputs.into_iter().find(|output| output.path == path) else {
-        return Err(missing("this task left no such file"));
-    };
-    if output.size > MAX_SHOWN_BYTES {
-        return Err(ApiError { kind: ErrorKind::LimitReached, message: "the file is too large to show; save the results to a folder instead".to_owned() });
-    }
-    store.read_blob(output.blob, MAX_SHOWN_BYTES + 1).map(Found::Bytes).map_err(to_api)
-}
-
-fn assembled(store: &Store, id: JobId) -> Result<Found, ApiError> {
-    let job = store.job(id).map_err(to_api)?;
-    let tasks = store.tasks(id, 0, u32::MAX).map_err(to_api)?;
-    let finished = tasks.iter().filter(|task| task.state == TaskState::Finished);
-    match job.file.assemble {
-        Assemble::Separate => Err(missing("the tasks of this job keep their results apart")),
-        Assemble::Concat => {
-            let mut all = Vec::new();
-            for task in finished {
-                if let Some(blob) = task.stdout {
-                    all.extend(store.read_blob(blob, MAX_SHOWN_BYTES).map_err(to_api)?);
-                }
-            }
-            Ok(Found::Bytes(all))
-        }
-        Assemble::Tiles { columns } => {
-            let mut found = Vec::new();
-            for task in finished {
-                let outputs = store.outputs(task.id).map_err(to_api)?;
-                if let Some(tile) = outputs.iter().find(|output| output.path.ends_with("tile.png")) {
-                    found.push((task.id.index, store.blob(tile.blob).map_err(to_api)?));
-                }
-            }
-            if found.is_empty() {
-                return Err(missing("no tile is finished yet"));
-            }
-            Ok(Found::Tiles { found, columns, total: job.tasks_total })
-        }
-    }
-}
-
-/// A file to be written by an export.
-pub(crate) struct ExportItem {
-    pub(crate) from: PathBuf,
-    pub(crate) to: PathBuf,
-}
-
-/// What an export of a job writes, below a folder: files of a single task directly, those of many
-/// in a folder for each task.
-pub(crate) fn export_list(store: &Store, id: JobId, folder: &Path) -> Result<Vec<ExportItem>, ApiError> {
-    let job = store.job(id).map_err(to_api)?;
-    let mut list = Vec::new();
-    for task in store.tasks(id, 0, u32::MAX).map_err(to_api)? {
-        let place = if job.tasks_total == 1 { folder.to_owned() } else { folder.join(format!("task-{:05}", task.id.index)) };
-        let mut add = |blob, name: &str| -> Result<(), ApiError> {
-            list.push(ExportItem { from: store.blob(blob).map_err(to_api)?, to: place.join(name) });
-            Ok(())
-        };
-        for (log, name) in [(task.stdout, "stdout.txt"), (task.stderr, "stderr.txt")] {
-            if let Some(blob) = log {
-                add(blob, name)?;
-            }
-        }
-        for output in store.outputs(task.id).map_err(to_api)? {
-            add(output.blob, &output.path)?;
-        }
-    }
-    if list.is_empty() {
-        return Err(missing("this job has no results yet; nothing was written"));
-    }
-    Ok(list)
-}
-
-/// Writes an export; returns the paths.
-pub(crate) fn export(items: &[ExportItem], whole: Option<(PathBuf, Found)>) -> Result<Reply, ApiError> {
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |e: std::io::Error| ApiError { kind: ErrorKind::Storage, message: format!("{path} cannot be written: {e}. The results stay stored") }
-    };
-    let mut files = Vec::new();
-    for item in items {
-        if let Some(folder) = item.to.parent() {
-            std::fs::create_dir_all(folder).map_err(failed(folder))?;
-        }
-        std::fs::copy(&item.from, &item.to).map_err(failed(&item.to))?;
-        files.push(item.to.display().to_string());
-    }
-    if let Some((path, found)) = whole {
-        std::fs::write(&path, found.into_bytes()?).map_err(failed(&path))?;
-        files.push(path.display().to_string());
-    }
-    Ok(Reply::Exported { files })
 }

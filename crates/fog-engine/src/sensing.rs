@@ -5,10 +5,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use fog_eligibility::Readings;
-use fog_probes::{DeviceReadings, SensorConfig, Sensors};
+use fog_probes::{DeviceReadings, SensorConfig, SensorFault, Sensors};
 use tokio::sync::mpsc;
 
 use crate::core::Message;
+
+/// One pass over the sensors.
+pub(crate) struct Sample {
+    pub(crate) readings: Readings,
+    /// Sensors that were left out.
+    pub(crate) faults: Vec<SensorFault>,
+}
 
 /// What the engine tells the thread.
 pub(crate) enum SensorOrder {
@@ -35,8 +42,9 @@ fn sense(mut sensors: Sensors, orders: &Receiver<SensorOrder>, to: &mpsc::Sender
     let mut own = Vec::new();
     loop {
         let begun = Instant::now();
-        let readings: Readings = sensors.sample(&own);
-        if to.blocking_send(Message::Sample(Box::new(readings))).is_err() {
+        let readings = sensors.sample(&own);
+        let sample = Sample { readings, faults: sensors.faults() };
+        if to.blocking_send(Message::Sample(Box::new(sample))).is_err() {
             return;
         }
         // A new pace counts from the last sample: being told it must not cause another one.

@@ -2,11 +2,11 @@
 //! hashing may take long.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use fog_api::{ApiError, Command};
-use fog_runtime::Checkpoint;
+use fog_runtime::{Checkpoint, open_regular};
 use fog_store::{BlobFile, Blobs};
 use fog_types::job::{self, GridWish, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
@@ -54,17 +54,20 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
     let file = job::parse(text).map_err(|e| refuse(e.kind(), e.to_string()))?;
     let mut copier = Copier { folder, data_folder, cap, copied: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
     let module_path = copier.resolve(&file.module);
-    let module_size = std::fs::metadata(&module_path).map_err(|e| unreadable(&module_path, &e))?.len();
-    if module_size > file.limits.module.0 {
-        let message = format!("{} is {}; the job's limit for a module is {}", module_path.display(), ByteCount(module_size), file.limits.module);
-        return Err(refuse(ErrorKind::LimitReached, message));
-    }
     let mut magic = [0; 4];
-    let has_magic = File::open(&module_path).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut magic)).is_ok() && magic == *b"\0asm";
-    if !has_magic {
+    let mut opened = open_regular(&module_path).map_err(|e| unreadable(&module_path, &e))?;
+    if opened.read_exact(&mut magic).is_err() || magic != *b"\0asm" {
         return Err(refuse(ErrorKind::BadInput, format!("{} is not a WebAssembly module; build the program for wasm32-wasip1", module_path.display())));
     }
-    let module = copier.copy(&file.module)?;
+    // What a file says about its length need not be true; what is copied is counted.
+    let most = file.limits.module.min(cap);
+    let module = copier.copy_at_most(&file.module, most).map_err(|error| {
+        if error.kind != ErrorKind::LimitReached || most < file.limits.module {
+            return error;
+        }
+        let message = format!("{} is larger than {most}, the job's limit for a module. Nothing was submitted", module_path.display());
+        refuse(ErrorKind::LimitReached, message)
+    })?;
     let stdin = file.stdin.as_deref().map(|path| copier.copy(path)).transpose()?;
     let inputs = file.inputs.iter().map(|(name, path)| Ok((name.clone(), copier.copy(path)?))).collect::<Result<_, ApiError>>()?;
     let items = match &file.map {
@@ -82,20 +85,33 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
 /// When the file is too large for a job file or cannot be read.
 pub fn submission(path: &Path) -> Result<Command, ApiError> {
     let job = |job_file, folder| Ok(Command::Submit { job_file, folder, grid: None, deadline_seconds: None });
-    let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    let folder = as_text(path.parent().unwrap_or(Path::new("/")))?;
     if path.extension().is_some_and(|extension| extension == "wasm") {
         // A TOML string, so that any file name is read back as it is.
-        let name = toml::Value::from(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let name = toml::Value::from(as_text(path.file_name().unwrap_or_default().as_ref())?);
         return job(format!("version = 1\nmodule = {name}\n"), folder);
     }
     if Checkpoint::is_at(path) {
-        return Ok(Command::SubmitCheckpoint { path: path.to_string_lossy().into_owned() });
+        return Ok(Command::SubmitCheckpoint { path: as_text(path)? });
     }
-    let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
-    if size > job::MAX_FILE_BYTES as u64 {
+    let mut text = Vec::new();
+    let most = job::MAX_FILE_BYTES as u64;
+    open_regular(path).and_then(|file| file.take(most + 1).read_to_end(&mut text)).map_err(|e| unreadable(path, &e))?;
+    if text.len() as u64 > most {
         return Err(refuse(ErrorKind::BadInput, format!("{} is too large for a job file. Nothing was submitted", path.display())));
     }
-    job(std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?, folder)
+    let text = fog_types::decode_text(&text).map_err(|what| refuse(ErrorKind::BadInput, format!("{}: {what}. Nothing was submitted", path.display())))?;
+    job(text, folder)
+}
+
+/// A path that goes into a job file or a command, which are text.
+///
+/// # Errors
+/// When it is none.
+pub fn as_text(path: &Path) -> Result<String, ApiError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        refuse(ErrorKind::BadInput, format!("the path {} is not text (UTF-8), so it cannot be given to the engine. Nothing was submitted", path.display()))
+    })
 }
 
 struct Copier<'a> {
@@ -113,15 +129,16 @@ impl Copier<'_> {
     }
 
     fn copy(&mut self, path: &str) -> Result<BlobId, ApiError> {
+        self.copy_at_most(path, self.cap)
+    }
+
+    fn copy_at_most(&mut self, path: &str, most: ByteCount) -> Result<BlobId, ApiError> {
         let path = self.resolve(path);
         if let Some(id) = self.seen.get(&path) {
             return Ok(*id);
         }
-        let file = File::open(&path).map_err(|e| unreadable(&path, &e))?;
-        if !file.metadata().is_ok_and(|m| m.is_file()) {
-            return Err(refuse(ErrorKind::BadInput, format!("{} is not a file", path.display())));
-        }
-        let blob = BlobFile::copy(self.data_folder, file, self.cap).map_err(|e| refuse(e.kind(), format!("{}: {e}", path.display())))?;
+        let file = open_regular(&path).map_err(|e| unreadable(&path, &e))?;
+        let blob = BlobFile::copy(self.data_folder, file, most).map_err(|e| refuse(e.kind(), format!("{}: {e}", path.display())))?;
         let id = blob.id();
         self.seen.insert(path, id);
         if self.stored.insert(id) {

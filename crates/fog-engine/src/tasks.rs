@@ -9,6 +9,7 @@ use fog_runtime::{
 };
 use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
 use fog_types::job::{JobFile, Map};
+use fog_types::path::{Remarks, ResultNames};
 use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
 use tokio::sync::{mpsc, watch};
 
@@ -56,7 +57,15 @@ pub(crate) enum TaskNews {
 #[derive(Debug)]
 pub(crate) enum TaskEnd {
     /// With a result.
-    Result { report: Report, stdout: BlobFile, stderr: BlobFile, files: Vec<(String, BlobFile)>, hash: String },
+    Result {
+        report: Report,
+        stdout: BlobFile,
+        stderr: BlobFile,
+        files: Vec<(String, BlobFile)>,
+        hash: String,
+        /// Files whose names were changed or that were left out; empty when none were.
+        note: String,
+    },
     /// In a way another attempt cannot change.
     Hopeless { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
     /// In a way another attempt may change.
@@ -253,11 +262,25 @@ pub(crate) struct Collector {
     stderr: BlobWriter,
     pub(crate) stdout_bytes: Vec<u8>,
     pub(crate) stderr_bytes: Vec<u8>,
-    files: BTreeMap<String, BlobWriter>,
+    /// Complete ones, under the names they are kept by.
+    files: BTreeMap<String, BlobFile>,
+    /// The one that comes in: files come one after the other, so no more than this one is open.
+    incoming: Option<Incoming>,
+    names: ResultNames,
+    remarks: Remarks,
     disk_left: u64,
 }
 
-const MAX_FILES: usize = 10_000;
+/// A file that a worker sends.
+struct Incoming {
+    /// As the worker calls it.
+    said: String,
+    /// Its name in the result, and where it goes; none when it is left out.
+    kept: Option<(String, BlobWriter)>,
+}
+
+/// Most files of one result; a program can make no more.
+const MAX_FILES: usize = 100_000;
 
 impl Collector {
     pub(crate) fn new(launch: &Launch) -> Result<Self, WorkerError> {
@@ -270,6 +293,9 @@ impl Collector {
             stdout_bytes: Vec::new(),
             stderr_bytes: Vec::new(),
             files: BTreeMap::new(),
+            incoming: None,
+            names: ResultNames::default(),
+            remarks: Remarks::default(),
             disk_left: launch.spec.limits.disk.0,
         })
     }
@@ -285,18 +311,15 @@ impl Collector {
                 self.stderr_bytes.extend_from_slice(&bytes);
             }
             FromWorker::File { path, chunk } => {
-                fog_types::job::check_inside_path(&path).map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
                 self.disk_left = self
                     .disk_left
                     .checked_sub(chunk.len() as u64)
                     .ok_or_else(|| WorkerError::Nonsense { message: "more output than its disk limit".to_owned() })?;
-                if !self.files.contains_key(&path) {
-                    if self.files.len() >= MAX_FILES {
-                        return Err(WorkerError::Nonsense { message: format!("more than {MAX_FILES} output files") });
-                    }
-                    self.files.insert(path.clone(), BlobWriter::create(&self.data_folder, ByteCount(u64::MAX)).map_err(storage)?);
+                if self.incoming.as_ref().is_none_or(|incoming| incoming.said != path) {
+                    self.close_file()?;
+                    self.incoming = Some(self.open_file(path)?);
                 }
-                if let Some(writer) = self.files.get_mut(&path) {
+                if let Some(Incoming { kept: Some((_, writer)), .. }) = &mut self.incoming {
                     writer.write(&chunk).map_err(storage)?;
                 }
             }
@@ -305,19 +328,36 @@ impl Collector {
         Ok(())
     }
 
-    pub(crate) fn finish(self, report: Report) -> Result<TaskEnd, WorkerError> {
+    /// A name that cannot be kept is no reason to lose the result, and would be the same on another try.
+    fn open_file(&mut self, said: String) -> Result<Incoming, WorkerError> {
+        let name = if self.files.len() < MAX_FILES { self.names.add(&said) } else { None };
+        self.remarks.file(&said, name.as_deref());
+        let kept = match name {
+            Some(name) => Some((name, BlobWriter::create(&self.data_folder, ByteCount(u64::MAX)).map_err(storage)?)),
+            None => None,
+        };
+        Ok(Incoming { said, kept })
+    }
+
+    fn close_file(&mut self) -> Result<(), WorkerError> {
+        if let Some(Incoming { kept: Some((name, writer)), .. }) = self.incoming.take() {
+            self.files.insert(name, writer.finish().map_err(storage)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self, report: Report) -> Result<TaskEnd, WorkerError> {
+        self.close_file()?;
         let stdout = self.stdout.finish().map_err(storage)?;
         let stderr = self.stderr.finish().map_err(storage)?;
         let limit = |what: &str| format!("it reached its limit of {what}");
         let problem = match &report.outcome {
             Outcome::Exited(0) => {
-                let mut files = Vec::new();
-                for (path, writer) in self.files {
-                    files.push((path, writer.finish().map_err(storage)?));
-                }
+                let files: Vec<(String, BlobFile)> = self.files.into_iter().collect();
                 let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
+                report.left_out.remark(&mut self.remarks);
                 let hash = result_hash(0, report.units, &self.stdout_bytes, listed).to_hex().to_string();
-                return Ok(TaskEnd::Result { report, stdout, stderr, files, hash });
+                return Ok(TaskEnd::Result { report, stdout, stderr, files, hash, note: self.remarks.to_string() });
             }
             Outcome::Limit(LimitKind::WallTime) => {
                 let problem = limit("running time");

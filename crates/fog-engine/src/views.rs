@@ -5,6 +5,7 @@ use fog_eligibility::{Effect, Reason, Resume, ThermalPressure, Value, Verdict};
 use fog_store::{JobRow, Sample};
 use fog_types::JobState;
 use fog_types::job::Assemble;
+use fog_types::text::{clean_lines, clean_name};
 
 use crate::clock::Clock;
 
@@ -68,8 +69,8 @@ fn value_view(value: &Value) -> ValueView {
 pub(crate) fn job_summary(row: &JobRow) -> JobSummary {
     JobSummary {
         id: row.id,
-        name: row.file.name.clone(),
-        owner: row.owner.clone(),
+        name: clean_name(&row.file.name),
+        owner: clean_name(&row.owner),
         state: row.state,
         priority: row.file.priority,
         tasks_total: row.tasks_total,
@@ -78,7 +79,7 @@ pub(crate) fn job_summary(row: &JobRow) -> JobSummary {
         created_ms: row.created.0,
         deadline_ms: row.deadline.0,
         finished_ms: row.finished.map(|at| at.0),
-        problem: row.problem.clone(),
+        problem: clean_lines(&row.problem),
         is_grid: row.grid.is_some(),
         is_picture: matches!(row.file.assemble, Assemble::Tiles { .. }),
     }

@@ -84,6 +84,12 @@ impl<T: Purpose + Serialize + DeserializeOwned> Signed<T> {
         if rest.is_empty() { Ok(value) } else { Err(SignedError::Malformed) }
     }
 
+    /// The signed bytes, of which nothing is known yet.
+    #[must_use]
+    pub fn unchecked_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Names the signed bytes.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {

@@ -65,6 +65,17 @@ impl Lease {
     }
 }
 
+/// What became of a task that a worker gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It failed there; somebody else is asked.
+    Failed,
+    /// It failed there once more: one node's word counts once where several are needed.
+    FailedAgain,
+    /// The worker says that everybody would fail; whether that is believed is an [`Effect`].
+    Hopeless,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -108,12 +119,16 @@ pub enum Effect {
         /// Who gave another one.
         wrong: Vec<LeaseId>,
     },
-    /// No worker can do it.
+    /// No worker can do it, as those say who are believed.
     Fail {
         /// Which task.
         task: TaskId,
         /// Why.
         problem: String,
+        /// Who said so.
+        leases: Vec<LeaseId>,
+        /// Who gave a result nonetheless.
+        wrong: Vec<LeaseId>,
     },
     /// A lease is over without a result; the task waits for another one.
     Over {

@@ -19,12 +19,12 @@ mod trust;
 
 pub use advert::{Advert, Pace};
 pub use content::{CHUNK, Content, ContentId, ContentKey, MAX_CONTENT, Manifest, SealError, Sealer};
-pub use identity::{Identity, Signed, SignedError};
+pub use identity::{Identity, Purpose, Signed, SignedError};
 pub use invite::{Group, GroupId, Invite, InviteError};
-pub use lease::{Effect, Lease, LeaseState, Need};
+pub use lease::{Effect, GivenUp, Lease, LeaseState, Need};
 pub use message::{
-    Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_MESSAGE, Message, MessageError, Receipt, Standing, TaskOffer,
-    TaskResult, VERSION,
+    Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_MESSAGE, MAX_STRANGER_MESSAGE, Message, MessageError, Receipt,
+    Standing, TaskOffer, TaskResult, VERSION,
 };
 pub use policy::{HostPolicy, Relation};
 pub use price::Terms;

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use fog_types::job::JobFile;
-use fog_types::{NodeId, WorkUnits};
+use fog_types::{Limits, NodeId, WorkUnits};
 use serde::{Deserialize, Serialize};
 
-use crate::content::{Content, ContentId};
+use crate::content::{Content, ContentId, MAX_CONTENT};
 use crate::identity::{Purpose, Signed};
 use crate::invite::GroupId;
 
@@ -14,12 +14,18 @@ use crate::invite::GroupId;
 pub const VERSION: u16 = 1;
 /// Most bytes of one message: a job file of full size, and room.
 pub const MAX_MESSAGE: u32 = 2 << 20;
+/// Most bytes of one message of a node that is not known to share a network: a greeting with 16 groups takes 2 KiB, and
+/// what follows a restart is small.
+pub const MAX_STRANGER_MESSAGE: u32 = 64 << 10;
 const MAX_TEXT: usize = 500;
 const MAX_PROOFS: usize = 16;
 const MAX_OUTPUTS: usize = 10_000;
 const MAX_INPUTS: usize = 4_097;
+const MAX_TAGS: usize = 8;
 /// Most nodes that an offer names as holders of its files.
 pub const MAX_HOLDERS: usize = 8;
+/// Largest number that a node may state: those of the database are signed.
+const MAX_NUMBER: u64 = i64::MAX as u64;
 /// Most chunks asked for at once: 64 MiB.
 pub(crate) const MAX_RUN: u32 = 256;
 
@@ -72,6 +78,7 @@ pub struct Hello {
     /// It joined the open network.
     pub open: bool,
     /// For each of its groups, that it is a member.
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_PROOFS, _, _>")]
     pub groups: Vec<(GroupId, [u8; 32])>,
     /// What it lends.
     pub capacity: Capacity,
@@ -96,14 +103,17 @@ pub struct TaskOffer {
     /// Standard input.
     pub stdin: Option<Content>,
     /// Input files, in the order of the job file.
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_INPUTS, _, _>")]
     pub inputs: Vec<(String, Content)>,
     /// A state to go on from, with the work units it holds.
     pub checkpoint: Option<(u64, Content)>,
     /// Milliseconds since 1970 after which nobody wants the result.
     pub deadline_ms: i64,
     /// Words about what it is for.
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_TAGS, _, _>")]
     pub tags: Vec<String>,
     /// Other nodes that may have the program and inputs, at most [`MAX_HOLDERS`].
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_HOLDERS, _, _>")]
     pub holders: Vec<NodeId>,
     /// What a work unit is paid, in tenths of the usual price.
     pub price_tenths: u16,
@@ -113,6 +123,15 @@ pub struct TaskOffer {
 
 impl Purpose for TaskOffer {
     const PURPOSE: &'static str = "task offer";
+}
+
+impl Signed<TaskOffer> {
+    /// The lease that an offer claims to be of, without reading the rest of it or believing anything: enough to decline
+    /// it. `None` when it is too short to be an offer.
+    #[must_use]
+    pub fn claimed_lease(&self) -> Option<LeaseId> {
+        self.unchecked_bytes().first_chunk().copied().map(LeaseId)
+    }
 }
 
 /// Why an offer was declined.
@@ -172,6 +191,7 @@ pub struct TaskResult {
     /// Standard error, and bytes of it that were dropped.
     pub stderr: (Content, u64),
     /// Files by path.
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_OUTPUTS, _, _>")]
     pub outputs: Vec<(String, Content)>,
     /// Every state it came through, when its job has segments: named before any of them is asked for.
     pub history: Option<Content>,
@@ -315,7 +335,6 @@ impl Message {
         let bounds = |what| Err(MessageError::Bounds { what });
         match &message {
             Self::Hello(hello) if hello.name.chars().count() > 60 || !text(&hello.name) => bounds("a name"),
-            Self::Hello(hello) if hello.groups.len() > MAX_PROOFS => bounds("a number of groups"),
             Self::Failed { problem: words, .. } | Self::Release { why: words, .. } if !text(words) => bounds("a text"),
             _ => Ok(message),
         }
@@ -339,11 +358,17 @@ impl TaskOffer {
         if self.holders.len() > MAX_HOLDERS {
             return Err("it names too many holders".to_owned());
         }
-        if self.tags.len() > 8 || self.tags.iter().any(|tag| tag.len() > 40) {
+        if self.tags.len() > MAX_TAGS || self.tags.iter().any(|tag| tag.len() > 40) {
             return Err("it has too many tags".to_owned());
         }
         if self.module.size > self.file.limits.module.0 {
             return Err("its program is larger than its own limit for one".to_owned());
+        }
+        if self.contents().any(|content| content.size > MAX_CONTENT) {
+            return Err("a file of it is larger than any that is carried".to_owned());
+        }
+        if self.checkpoint.as_ref().is_some_and(|(units, _)| *units > self.file.limits.units.0) {
+            return Err("the state it brings holds more work than its limit allows".to_owned());
         }
         Ok(())
     }
@@ -355,16 +380,36 @@ impl TaskOffer {
 }
 
 impl TaskResult {
-    /// What can be checked without the files.
+    /// What can be checked without the files and without the job.
     ///
     /// # Errors
     /// A sentence about what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        if self.outputs.len() > MAX_OUTPUTS || self.hash.len() != 64 {
+        let is_hash = self.hash.len() == 64 && self.hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if self.outputs.len() > MAX_OUTPUTS || !is_hash || self.contents().chain(&self.history).any(|content| content.size > MAX_CONTENT) {
             return Err("the result is beyond all bounds".to_owned());
         }
-        for (path, _) in &self.outputs {
-            fog_types::job::check_inside_path(path).map_err(|e| e.to_string())?;
+        fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str())).map_err(|e| e.to_string())
+    }
+
+    /// Whether what it says of itself is possible within the limits of its job. A number beyond them is a lie, and what
+    /// is added up from such numbers would be of no use.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong.
+    pub fn check_against(&self, limits: &Limits) -> Result<(), &'static str> {
+        let files = self.outputs.iter().fold(0u64, |sum, (_, content)| sum.saturating_add(content.size));
+        if files > limits.disk.0 || self.stdout.0.size.max(self.stderr.0.size) > limits.log.0 {
+            return Err("its files are larger than the job lets them be");
+        }
+        if self.units > limits.units || self.units.0 > MAX_NUMBER {
+            return Err("it claims more work than the job lets it do");
+        }
+        if self.memory > limits.memory.0.saturating_add(limits.disk.0) {
+            return Err("it claims more memory than the job lets it have");
+        }
+        if self.active_ms > MAX_NUMBER || self.stdout.1 > MAX_NUMBER || self.stderr.1 > MAX_NUMBER {
+            return Err("the result is beyond all bounds");
         }
         Ok(())
     }
@@ -486,6 +531,73 @@ mod tests {
         for bad in [many, other, stdin] {
             assert!(bad.check().is_err());
         }
+    }
+
+    #[test]
+    fn an_offer_whose_numbers_are_beyond_all_bounds_is_refused() {
+        let mut huge = offer();
+        huge.inputs[0].1.size = u64::MAX;
+        let mut ahead = offer();
+        ahead.checkpoint = Some((ahead.file.limits.units.0 + 1, content()));
+        for bad in [huge, ahead] {
+            assert!(bad.check().is_err());
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded_before_they_are_read() {
+        let me = Identity::new(&[1; 32]);
+        let mut map = offer();
+        map.file.map = fog_types::job::Map::Inputs(vec![String::new(); 2_000_000]);
+        let mut args = offer();
+        args.file.args = vec![String::new(); 2_000_000];
+        let mut tags = offer();
+        tags.tags = vec![String::new(); 9];
+        for bad in [map, args, tags] {
+            assert_eq!(me.sign(&bad).open(me.node()), Err(crate::identity::SignedError::Malformed));
+        }
+        // Enough to decline it is known without that.
+        let mut other = offer();
+        other.lease = LeaseId([5; 16]);
+        assert_eq!(me.sign(&other).claimed_lease(), Some(LeaseId([5; 16])));
+    }
+
+    fn result() -> TaskResult {
+        TaskResult {
+            lease: LeaseId([9; 16]),
+            worker: NodeId([2; 32]),
+            offer: [0; 32],
+            units: WorkUnits(5),
+            active_ms: 1,
+            memory: 1,
+            hash: "a".repeat(64),
+            stdout: (content(), 0),
+            stderr: (content(), 0),
+            outputs: vec![("a".to_owned(), content()), ("b/c".to_owned(), content())],
+            history: None,
+        }
+    }
+
+    #[test]
+    fn a_result_has_plain_paths_each_once_and_no_number_beyond_its_job() {
+        assert_eq!(result().check(), Ok(()));
+        assert_eq!(result().check_against(&Limits::default()), Ok(()));
+        for paths in [["a", "a"], ["a", "a/b"], ["a", "../b"], ["a", "/b"]] {
+            let outputs = paths.iter().map(|path| ((*path).to_owned(), content())).collect();
+            assert!(TaskResult { outputs, ..result() }.check().is_err(), "{paths:?}");
+        }
+        let limits = Limits { units: WorkUnits(u64::MAX), ..Limits::default() };
+        for (bad, limits) in [
+            (TaskResult { units: WorkUnits(limits.units.0), ..result() }, limits.clone()),
+            (TaskResult { units: WorkUnits(Limits::default().units.0 + 1), ..result() }, Limits::default()),
+            (TaskResult { memory: u64::MAX, ..result() }, limits.clone()),
+            (TaskResult { active_ms: u64::MAX, ..result() }, limits.clone()),
+            (TaskResult { stdout: (content(), u64::MAX), ..result() }, limits.clone()),
+            (TaskResult { outputs: vec![("a".to_owned(), Content { size: u64::MAX, ..content() }); 2], ..result() }, limits),
+        ] {
+            assert!(bad.check_against(&limits).is_err(), "{bad:?}");
+        }
+        assert!(TaskResult { hash: "\u{e9}".repeat(32), ..result() }.check().is_err());
     }
 
     #[test]

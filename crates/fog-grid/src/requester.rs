@@ -6,7 +6,7 @@ use std::ops::Bound;
 use fog_types::{NodeId, TaskId};
 
 use crate::content::Content;
-use crate::lease::{Effect, Lease, LeaseState, Need};
+use crate::lease::{Effect, GivenUp, Lease, LeaseState, Need};
 use crate::message::{Answer, Decline, LeaseId, Standing, TaskResult};
 use crate::trust::{Choice, Evidence, Verdict, judge};
 
@@ -24,6 +24,8 @@ const SULK: u64 = 60_000;
 const MOMENT: u64 = 2_000;
 /// Leases of one task that are remembered.
 const MAX_LEASES: usize = 32;
+/// Stands for the identity of a result when a worker says that nobody could do the task: no identity looks like this.
+const HOPELESS: &str = "hopeless";
 
 struct Task {
     need: Need,
@@ -35,6 +37,10 @@ struct Task {
     estranged: BTreeSet<NodeId>,
     /// Not offered before, after a failure.
     not_before: u64,
+    /// Nodes that failed at it without saying that others would too.
+    failed: BTreeSet<NodeId>,
+    /// What a worker said that gave it up as hopeless.
+    problem: String,
 }
 
 /// A result that was checked, with how much its giver's word counted then.
@@ -71,8 +77,17 @@ pub struct Requester {
 impl Requester {
     /// A task that other nodes shall run.
     pub fn add(&mut self, task: TaskId, need: Need) {
-        let new =
-            Task { need, leases: BTreeSet::new(), results: Vec::new(), checkpoint: None, sulking: BTreeMap::new(), estranged: BTreeSet::new(), not_before: 0 };
+        let new = Task {
+            need,
+            leases: BTreeSet::new(),
+            results: Vec::new(),
+            checkpoint: None,
+            sulking: BTreeMap::new(),
+            estranged: BTreeSet::new(),
+            not_before: 0,
+            failed: BTreeSet::new(),
+            problem: String::new(),
+        };
         self.tasks.entry(task).or_insert(new);
         self.reconsider(task);
     }
@@ -395,26 +410,98 @@ impl Requester {
                 let (id_of_task, node) = (lease.task, lease.node);
                 let Some(task) = self.tasks.get_mut(&id_of_task) else { return };
                 task.results.push(Given { node, hash, lease: id, evidence: evidence(node) });
-                if let Verdict::Accept(right) = task.verdict() {
-                    let (leases, wrong): (Vec<&Given>, Vec<&Given>) = task.results.iter().partition(|given| given.hash == right);
-                    let ids = |list: Vec<&Given>| list.into_iter().map(|given| given.lease).collect();
-                    self.effects.push_back(Effect::Accept { task: id_of_task, leases: ids(leases), wrong: ids(wrong) });
-                }
+                self.decide(id_of_task);
                 self.reconsider(id_of_task);
             }
         }
     }
 
-    /// A worker gives up.
-    pub fn handle_failed(&mut self, id: LeaseId, node: NodeId, problem: String, is_hopeless: bool, now: u64) {
-        let Some(lease) = self.hear(id, node, now) else { return };
-        let task = lease.task;
-        // One worker's word that nobody could do it is not enough where several were asked.
-        let is_believed = is_hopeless && self.tasks.get(&task).is_some_and(|known| known.need.replicas == 1);
-        self.end(id, problem.clone(), false, now + SULK);
-        if is_believed {
-            self.effects.push_back(Effect::Fail { task, problem });
+    /// Says what follows once the results of a task decide it.
+    fn decide(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Verdict::Accept(right) = task.verdict() else { return };
+        let (leases, wrong): (Vec<&Given>, Vec<&Given>) = task.results.iter().partition(|given| given.hash == right);
+        let ids = |list: Vec<&Given>| list.into_iter().map(|given| given.lease).collect();
+        let effect = if right == HOPELESS {
+            Effect::Fail { task: id, problem: task.problem.clone(), leases: ids(leases), wrong: ids(wrong) }
+        } else {
+            Effect::Accept { task: id, leases: ids(leases), wrong: ids(wrong) }
+        };
+        self.effects.push_back(effect);
+    }
+
+    /// A worker gives up. That nobody could do it is believed like a result is: by the same rule, with the same weight.
+    pub fn handle_failed(
+        &mut self,
+        id: LeaseId,
+        node: NodeId,
+        problem: String,
+        is_hopeless: bool,
+        evidence: impl Fn(NodeId) -> Evidence,
+        now: u64,
+    ) -> Option<GivenUp> {
+        let lease = self.hear(id, node, now)?;
+        // What was handed in, or given up before, is not taken back.
+        if matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_)) {
+            return None;
         }
+        let task = lease.task;
+        if !is_hopeless {
+            let known = self.tasks.get_mut(&task)?;
+            let is_alone = known.need.choice == Choice::Quorum(1);
+            let counts = known.failed.insert(node) || is_alone;
+            self.end(id, problem, false, now + SULK);
+            return Some(if counts { GivenUp::Failed } else { GivenUp::FailedAgain });
+        }
+        lease.state = LeaseState::Done(HOPELESS.to_owned());
+        let known = self.tasks.get_mut(&task)?;
+        known.problem = problem;
+        known.results.push(Given { node, hash: HOPELESS.to_owned(), lease: id, evidence: evidence(node) });
+        self.decide(task);
+        self.reconsider(task);
+        Some(GivenUp::Hopeless)
+    }
+
+    /// What a worker handed in cannot be right, as its words alone show: its lease is over.
+    pub fn handle_refused(&mut self, id: LeaseId, why: String, now: u64) {
+        if self.leases.get(&id).is_some_and(|lease| !matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_))) {
+            self.end(id, why, false, now + SULK);
+        }
+    }
+
+    /// A result that was believed could not be stored. Its givers still have it and say so again; then it is fetched and
+    /// judged anew.
+    pub fn handle_not_stored(&mut self, id: TaskId, now: u64) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let given = std::mem::take(&mut task.results);
+        for one in given {
+            if one.hash == HOPELESS {
+                task.results.push(one);
+            } else if let Some(lease) = self.leases.get_mut(&one.lease) {
+                lease.state = LeaseState::Held(Standing::Waiting);
+                lease.since = now;
+                lease.heard = now;
+            }
+        }
+        self.reconsider(id);
+    }
+
+    /// What could not be done is to be done later.
+    pub fn put_back(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    /// Devices that a task needs to be believed, at the least.
+    #[must_use]
+    pub fn replicas_of(&self, task: TaskId) -> u32 {
+        self.tasks.get(&task).map_or(0, |known| known.need.replicas)
+    }
+
+    /// Nodes that have given a result of a task, or have it now.
+    pub fn nodes_of(&self, task: TaskId) -> impl Iterator<Item = NodeId> {
+        let known = self.tasks.get(&task);
+        let working = self.leases_of(task).filter(|(_, lease)| lease.state != LeaseState::Lost).map(|(_, lease)| lease.node);
+        working.chain(known.into_iter().flat_map(|known| known.results.iter().map(|given| given.node)))
     }
 
     /// A worker can be reached, or not any more.

@@ -106,7 +106,7 @@ fn somebody_else_cannot_speak_for_a_lease() {
     r.offered(lease(1), task(0), node(1), 0);
     r.handle_answer(lease(1), node(2), Answer::Accepted, 0);
     r.handle_result(node(2), result(lease(1), node(2)), 0);
-    r.handle_failed(lease(1), node(2), "no".to_owned(), true, 0);
+    assert_eq!(r.handle_failed(lease(1), node(2), "no".to_owned(), true, |_| Evidence::default(), 0), None);
     let said = effects(&mut r);
     assert!(said.iter().all(|effect| matches!(effect, Effect::Release { node: n, .. } if *n == node(2))), "{said:?}");
 }
@@ -123,7 +123,7 @@ fn a_task_that_failed_waits_and_many_tasks_are_looked_at_in_turn() {
     assert_eq!(ids(r.wanting(4, 0)), [8, 9, 0, 1]);
     r.offered(lease(1), task(2), node(1), 0);
     r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
-    r.handle_failed(lease(1), node(1), "no".to_owned(), false, 5);
+    assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, |_| Evidence::default(), 5), Some(GivenUp::Failed));
     r.hold(task(2), 1000);
     assert!(!ids(r.wanting(20, 999)).contains(&2));
     assert_eq!(ids(r.wanting(20, 1000)).len(), 10);
@@ -188,7 +188,8 @@ enum Step {
     Beat(u8, bool),
     Result(u8),
     Checked(u8, bool),
-    Failed(u8),
+    Failed(u8, bool),
+    NotStored(u32),
     Reach(u8, bool),
     Pass(u64),
 }
@@ -200,7 +201,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..20, any::<bool>()).prop_map(|(n, yes)| Step::Beat(n, yes)),
         2 => (0u8..20).prop_map(Step::Result),
         2 => (0u8..20, any::<bool>()).prop_map(|(n, yes)| Step::Checked(n, yes)),
-        1 => (0u8..20).prop_map(Step::Failed),
+        1 => (0u8..20, any::<bool>()).prop_map(|(n, is_hopeless)| Step::Failed(n, is_hopeless)),
+        1 => (0u32..3).prop_map(Step::NotStored),
         1 => (0u8..6, any::<bool>()).prop_map(|(n, yes)| Step::Reach(n, yes)),
         1 => (1u64..90_000).prop_map(Step::Pass),
     ]
@@ -240,12 +242,13 @@ proptest! {
                         r.handle_checked(lease(n), if fine { Ok("a".to_owned()) } else { Err("bad".to_owned()) }, |_| Evidence::default(), now);
                     }
                 }
-                Step::Failed(n) => r.handle_failed(lease(n), owner(n), "x".to_owned(), false, now),
+                Step::Failed(n, is_hopeless) => { r.handle_failed(lease(n), owner(n), "x".to_owned(), is_hopeless, |_| Evidence::default(), now); }
+                Step::NotStored(index) => r.handle_not_stored(task(index), now),
                 Step::Reach(n, there) => r.handle_reach(node(n), there, now),
                 Step::Pass(millis) => { now += millis; r.handle_timeout(now); }
             }
             while let Some(effect) = r.poll_effect() {
-                if let Effect::Accept { task, leases, .. } = effect {
+                if let Effect::Accept { task, leases, .. } | Effect::Fail { task, leases, .. } = effect {
                     prop_assert!(leases.len() as u32 >= replicas);
                     prop_assert!(accepted.insert(task), "accepted twice");
                     r.remove(task, "done");
@@ -258,5 +261,65 @@ proptest! {
             }
             prop_assert!(r.leases.values().all(|l| r.tasks.contains_key(&l.task)));
         }
+    }
+}
+
+#[test]
+fn that_nobody_could_do_it_is_believed_like_a_result() {
+    let none = |_| Evidence::default();
+    let asked = |need: Need, nodes: u8| {
+        let mut r = Requester::default();
+        r.add(task(0), need);
+        for n in 1..=nodes {
+            r.offered(lease(n), task(0), node(n), 0);
+            r.handle_answer(lease(n), node(n), Answer::Accepted, 0);
+        }
+        r
+    };
+    let fails = |r: &mut Requester| effects(r).into_iter().any(|effect| matches!(effect, Effect::Fail { .. }));
+    // Nobody is believed alone under a high trust, while a known device is looked at, or where two must agree.
+    for choice in [Choice::Confidence(1000), Choice::Adaptive(7), Choice::Quorum(2)] {
+        let mut r = asked(Need { replicas: 1, choice }, 1);
+        assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1), Some(GivenUp::Hopeless));
+        assert!(!fails(&mut r), "{choice:?}");
+        assert_eq!(r.wanting(9, 2)[0].2, BTreeSet::from([node(1)]), "{choice:?}");
+        // What was said is said.
+        assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 3), None);
+    }
+    // Two agree.
+    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2) }, 3);
+    r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
+    r.handle_failed(lease(2), node(2), "it traps".to_owned(), true, none, 2);
+    assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "it traps".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
+    // Two others have a result: who gave up was wrong.
+    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2) }, 3);
+    r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
+    for n in [2, 3] {
+        r.handle_result(node(n), result(lease(n), node(n)), 5);
+        r.handle_checked(lease(n), Ok("a".to_owned()), none, 6);
+    }
+    assert!(effects(&mut r).contains(&Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] }));
+    // A failure that says nothing about others counts once of each node, where several are needed.
+    let mut r = asked(Need { replicas: 2, choice: Choice::Quorum(2) }, 2);
+    assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, none, 1), Some(GivenUp::Failed));
+    r.offered(lease(9), task(0), node(1), 70_000);
+    assert_eq!(r.handle_failed(lease(9), node(1), "no".to_owned(), false, none, 70_001), Some(GivenUp::FailedAgain));
+}
+
+#[test]
+fn a_result_that_could_not_be_stored_is_asked_for_again() {
+    let none = |_| Evidence::default();
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
+    for now in [10, 20] {
+        r.handle_result(node(1), result(lease(1), node(1)), now);
+        r.handle_checked(lease(1), Ok("a".to_owned()), none, now + 1);
+        let said = effects(&mut r);
+        assert!(matches!(&said[..], [Effect::Check { .. }, Effect::Accept { .. }]), "{said:?}");
+        r.handle_not_stored(task(0), now + 2);
+        // Its worker has it still; nobody else is asked.
+        assert!(r.wanting(9, now + 3).is_empty());
     }
 }

@@ -10,15 +10,18 @@ use fog_types::{ErrorKind, HasKind};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::frame;
-use crate::listener::{Endpoint, connect};
+use crate::listener::{Endpoint, connect, is_of_another_user};
 use crate::token::{self, Side, Token};
 
 const EVENT_QUEUE: usize = 256;
+/// Longest an engine may take to answer a greeting. A machine that is busy with other things takes seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to an engine. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    requests: mpsc::Sender<Request>,
+    /// Requests as frames.
+    requests: mpsc::Sender<Vec<u8>>,
     waiting: Waiting,
     next_id: Arc<AtomicU64>,
     /// The strong end is with the reader, so that events end with the connection.
@@ -40,6 +43,12 @@ pub enum ClientError {
     /// Nobody answers there.
     #[error("no Fog Compute engine is running here; start the app, or run `fog daemon`")]
     NotRunning(#[source] io::Error),
+    /// The engine, or its data folder, is another user's.
+    #[error("the engine of {} belongs to another user, and you may not use it; run this as that user, or give a data folder of your own with --data-dir", folder.display())]
+    Forbidden {
+        /// Its data folder.
+        folder: PathBuf,
+    },
     /// The engine speaks another version.
     #[error("the running engine is release {version} and speaks protocol {protocol}, this program {PROTOCOL_VERSION}; restart the older one")]
     Incompatible {
@@ -56,6 +65,9 @@ pub enum ClientError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The engine is there and does not answer in time.
+    #[error("the engine is there and does not answer; the machine may be very busy, so try again, or restart the engine")]
+    Silent,
     /// The other end does not speak this protocol, or does not know the token.
     #[error("what answers there is not the Fog Compute engine of this data folder")]
     Stranger,
@@ -64,8 +76,8 @@ pub enum ClientError {
 impl HasKind for ClientError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotRunning(_) => ErrorKind::NotRunning,
-            Self::NoToken { .. } => ErrorKind::Storage,
+            Self::NotRunning(_) | Self::Silent => ErrorKind::NotRunning,
+            Self::NoToken { .. } | Self::Forbidden { .. } => ErrorKind::Storage,
             Self::Incompatible { .. } | Self::Stranger => ErrorKind::Incompatible,
         }
     }
@@ -77,26 +89,37 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        let stream = connect(&endpoint.address).await.map_err(ClientError::NotRunning)?;
+        let forbidden = || ClientError::Forbidden { folder: endpoint.token.parent().unwrap_or(&endpoint.token).to_owned() };
+        let stream = connect(&endpoint.address).await.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => forbidden(),
+            _ => ClientError::NotRunning(error),
+        })?;
         let (mut from, mut to) = tokio::io::split(stream);
-        let hello = tokio::time::timeout(Duration::from_secs(5), frame::read(&mut from)).await;
+        let hello = tokio::time::timeout(ANSWER_TIMEOUT, frame::read(&mut from)).await;
         let (version, drawn) = match hello {
             Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version, nonce }))) => (version, nonce),
             Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => return Err(ClientError::Incompatible { protocol, version }),
+            Err(_) => return Err(ClientError::Silent),
+            // An engine hangs up on other users without a word.
+            _ if is_of_another_user(&endpoint.address) => return Err(forbidden()),
             _ => return Err(ClientError::Stranger),
         };
-        let token = Token::read(&endpoint.token).map_err(|source| ClientError::NoToken { path: endpoint.token.clone(), source })?;
+        let token = Token::read(&endpoint.token).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => forbidden(),
+            _ => ClientError::NoToken { path: endpoint.token.clone(), source },
+        })?;
         let nonce = token::nonce();
         let prove = Request::Prove { proof: token.proof(Side::Client, &drawn), nonce: nonce.clone() };
         frame::write(&mut to, &prove).await.map_err(|_| ClientError::Stranger)?;
-        match tokio::time::timeout(Duration::from_secs(5), frame::read(&mut from)).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, frame::read(&mut from)).await {
             Ok(Ok(Some(ServerMessage::Welcome { proof }))) if token.accepts(Side::Server, &nonce, &proof) => {}
+            Err(_) => return Err(ClientError::Silent),
             _ => return Err(ClientError::Stranger),
         }
-        let (requests, mut outgoing) = mpsc::channel::<Request>(64);
+        let (requests, mut outgoing) = mpsc::channel::<Vec<u8>>(64);
         tokio::spawn(async move {
-            while let Some(request) = outgoing.recv().await {
-                if frame::write(&mut to, &request).await.is_err() {
+            while let Some(frame) = outgoing.recv().await {
+                if frame::write_frame(&mut to, &frame).await.is_err() {
                     return;
                 }
             }
@@ -133,12 +156,14 @@ impl Client {
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
         let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine stopped before it answered; what it had accepted is kept".to_owned() };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // Before anybody waits for the answer to it.
+        let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError { kind: ErrorKind::LimitReached, message: error.to_string() })?;
         let (answer, answered) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(waiting) => waiting.insert(id, answer),
             None => return Err(gone()),
         };
-        self.requests.send(Request::Call { id, command }).await.map_err(|_| gone())?;
+        self.requests.send(frame).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -146,7 +171,9 @@ impl Client {
     pub async fn subscribe(&self) -> Events {
         let events = Events(self.events.upgrade().map(|events| events.subscribe()));
         // A broken connection shows as the end of the events.
-        let _ = self.requests.send(Request::Subscribe).await;
+        if let Ok(frame) = frame::encode(&Request::Subscribe) {
+            let _ = self.requests.send(frame).await;
+        }
         events
     }
 

@@ -12,9 +12,9 @@ pub const MAX_FRAME_BYTES: usize = 32 << 20;
 #[non_exhaustive]
 pub enum FrameError {
     /// Longer than [`MAX_FRAME_BYTES`].
-    #[error("a message of {length} bytes exceeds the limit of {MAX_FRAME_BYTES}")]
+    #[error("a message of {length} bytes or more exceeds the limit of {MAX_FRAME_BYTES}")]
     TooLong {
-        /// What its header says.
+        /// What its header says, or what fitted.
         length: usize,
     },
     /// Not a message of this protocol.
@@ -31,13 +31,37 @@ pub enum FrameError {
 /// [`FrameError::TooLong`] when it does not fit.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; 4];
-    serde_json::to_writer(&mut frame, message).map_err(FrameError::Malformed)?;
+    let mut bounded = Bounded { frame: &mut frame, is_full: false };
+    let written = serde_json::to_writer(&mut bounded, message);
+    let is_full = bounded.is_full;
     let length = frame.len() - 4;
-    if length > MAX_FRAME_BYTES {
+    if is_full {
         return Err(FrameError::TooLong { length });
     }
+    written.map_err(FrameError::Malformed)?;
     frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
     Ok(frame)
+}
+
+/// Stops at the limit, so that a message far beyond it is not built in memory first.
+struct Bounded<'a> {
+    frame: &'a mut Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.frame.len() - 4 + bytes.len() > MAX_FRAME_BYTES {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.frame.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Takes the first frame off `bytes`: the message and what is left, or `None` when more bytes are
@@ -76,7 +100,11 @@ pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin
 }
 
 pub(crate) async fn write<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> Result<(), FrameError> {
-    to.write_all(&encode(message)?).await?;
+    write_frame(to, &encode(message)?).await
+}
+
+pub(crate) async fn write_frame(to: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<(), FrameError> {
+    to.write_all(frame).await?;
     to.flush().await?;
     Ok(())
 }

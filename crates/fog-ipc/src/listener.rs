@@ -3,9 +3,15 @@
 use std::path::{Path, PathBuf};
 
 #[cfg(unix)]
-pub(crate) use unix::{Listener, Stream, connect};
+pub(crate) use unix::{Listener, Stream, connect, is_of_another_user};
 #[cfg(windows)]
 pub(crate) use windows::{Listener, Stream, connect};
+
+/// A pipe admits its owner alone, so whoever is refused is told that by the system.
+#[cfg(windows)]
+pub(crate) fn is_of_another_user(_address: &Path) -> bool {
+    false
+}
 
 /// Where the engine of one data folder answers, and what a front end must know there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,26 +22,27 @@ pub struct Endpoint {
     pub token: PathBuf,
 }
 
-/// The endpoint of the engine that works in `data_folder`.
+/// The endpoint of the engine that works in `data_folder`. It depends on that folder alone, not on
+/// the environment of whoever asks.
 ///
-/// On Unix a socket in that folder, or in the run-time folder when the path would be too long for
-/// a socket (107 bytes on Linux, 103 on macOS). On Windows a pipe named after the folder.
+/// On Unix `fog.sock` in that folder: the socket itself, or a link to it where the path would be too
+/// long for a socket (107 bytes on Linux, 103 on macOS). On Windows a pipe named after the folder.
 #[must_use]
 pub fn endpoint(data_folder: &Path) -> Endpoint {
     Endpoint { address: address(data_folder), token: data_folder.join("fog.token") }
 }
 
+#[cfg(not(windows))]
 fn address(data_folder: &Path) -> PathBuf {
-    let folder = std::path::absolute(data_folder).unwrap_or_else(|_| data_folder.to_owned());
+    std::path::absolute(data_folder).unwrap_or_else(|_| data_folder.to_owned()).join("fog.sock")
+}
+
+#[cfg(windows)]
+fn address(data_folder: &Path) -> PathBuf {
+    // However the folder is written, it is one folder.
+    let folder = std::fs::canonicalize(data_folder).or_else(|_| std::path::absolute(data_folder)).unwrap_or_else(|_| data_folder.to_owned());
     let hash = folder.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    if cfg!(windows) {
-        return PathBuf::from(format!(r"\\.\pipe\fog-compute-{hash:016x}"));
-    }
-    let direct = folder.join("fog.sock");
-    if direct.as_os_str().len() < 100 {
-        return direct;
-    }
-    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from).join(format!("fog-{hash:016x}.sock"))
+    PathBuf::from(format!(r"\\.\pipe\fog-compute-{hash:016x}"))
 }
 
 /// Whether an engine answers there now.
@@ -44,56 +51,8 @@ async fn is_served(address: &Path) -> bool {
 }
 
 #[cfg(unix)]
-mod unix {
-    use std::io;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::path::{Path, PathBuf};
-
-    pub(crate) type Stream = tokio::net::UnixStream;
-
-    pub(crate) struct Listener {
-        socket: tokio::net::UnixListener,
-        path: PathBuf,
-    }
-
-    impl Listener {
-        /// Takes over a socket that nobody serves any more.
-        pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
-            if super::is_served(path).await {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another engine answers there"));
-            }
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            let socket = tokio::net::UnixListener::bind(path)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(Self { socket, path: path.to_owned() })
-        }
-
-        /// The next connection of the same user; others are closed without a word.
-        pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
-            loop {
-                let (stream, _) = self.socket.accept().await?;
-                let owner = std::fs::metadata(&self.path)?.uid();
-                if stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0) {
-                    return Ok(stream);
-                }
-                tracing::warn!("a connection of another user was refused");
-            }
-        }
-    }
-
-    impl Drop for Listener {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-
-    pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
-        Stream::connect(path).await
-    }
-}
+#[path = "listener/unix.rs"]
+mod unix;
 
 #[cfg(windows)]
 mod windows {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fog_api::{ApiError, Command, Event, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
+use fog_types::ErrorKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ const MAX_CONNECTIONS: usize = 32;
 /// Commands of one connection under way at once.
 const MAX_CALLS: usize = 16;
 /// Longest a connection may take to say who it is.
-const GREETING: Duration = Duration::from_secs(5);
+const GREETING: Duration = Duration::from_secs(30);
 
 /// What stands behind the socket.
 pub trait Service: Send + Sync + 'static {
@@ -88,16 +89,42 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token) ->
         return Ok(());
     }
     let (answers, mut outgoing) = mpsc::channel::<ServerMessage>(MAX_CALLS * 4);
-    let writer = tokio::spawn(async move {
+    let mut writer = tokio::spawn(async move {
         while let Some(message) = outgoing.recv().await {
-            frame::write(&mut to, &message).await?;
+            if let Some(frame) = fitting(message)? {
+                frame::write_frame(&mut to, &frame).await?;
+            }
         }
         Ok::<(), frame::FrameError>(())
     });
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
     // Dropped with the connection, which ends every task of it.
     let mut tasks = JoinSet::new();
-    while let Some(request) = frame::read::<Request>(&mut from).await? {
+    // Requests are read by a task of their own: reading half a frame must not be cancelled.
+    let (requests_in, mut requests) = mpsc::channel::<Request>(1);
+    tasks.spawn(async move {
+        loop {
+            match frame::read::<Request>(&mut from).await {
+                Ok(Some(request)) => {
+                    if requests_in.send(request).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "a front end's connection ended");
+                    return;
+                }
+            }
+        }
+    });
+    loop {
+        let request = tokio::select! {
+            request = requests.recv() => request,
+            // Nothing can be answered any more; whoever waits must see the end.
+            _ = &mut writer => break,
+        };
+        let Some(request) = request else { break };
         match request {
             Request::Call { id, command } => {
                 let Ok(permit) = Arc::clone(&calls).acquire_owned().await else { break };
@@ -123,9 +150,49 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token) ->
                 });
             }
         }
-        if writer.is_finished() {
-            break;
-        }
     }
     Ok(())
+}
+
+/// The frame of a message. An answer that is too long becomes an error at once, since a front end would wait for
+/// ever otherwise; such an event is left out.
+fn fitting(message: ServerMessage) -> Result<Option<Vec<u8>>, frame::FrameError> {
+    let length = match frame::encode(&message) {
+        Err(frame::FrameError::TooLong { length }) => length,
+        other => return other.map(Some),
+    };
+    match message {
+        ServerMessage::Response(response) => {
+            tracing::warn!(length, "an answer was too long to be sent");
+            let message = "the answer is too long to be sent at once; ask for less, or save the results to a folder".to_owned();
+            let result = Err(ApiError { kind: ErrorKind::LimitReached, message });
+            frame::encode(&ServerMessage::Response(Box::new(Response { id: response.id, result }))).map(Some)
+        }
+        ServerMessage::Hello { .. } | ServerMessage::Welcome { .. } | ServerMessage::Event(_) => {
+            tracing::warn!(length, "an event was too long to be sent");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_long_becomes_an_error() {
+        let answer = |bytes: usize| {
+            let text = "x".repeat(bytes);
+            let message = ServerMessage::Response(Box::new(Response { id: 7, result: Ok(Reply::Text(text)) }));
+            let frame = fitting(message).unwrap().unwrap();
+            let (read, _) = frame::decode::<ServerMessage>(&frame).unwrap().unwrap();
+            match read {
+                ServerMessage::Response(response) => (response.id, response.result),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(answer(1 << 20).1.is_ok());
+        let (id, result) = answer(frame::MAX_FRAME_BYTES);
+        assert_eq!((id, result.unwrap_err().kind), (7, ErrorKind::LimitReached));
+    }
 }

@@ -58,6 +58,27 @@ pub(crate) fn parse_all(texts: &[String]) -> Vec<Multiaddr> {
     texts.iter().take(MAX_ADDRESSES).filter_map(|text| Multiaddr::from_str(text).ok()).collect()
 }
 
+/// Whether an address that somebody else named may be called on their word. Otherwise a word to everybody makes everybody
+/// knock at whatever address its author likes: names that are looked up, services of this machine or of its home.
+#[must_use]
+pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
+    let Ok(address) = Multiaddr::from_str(text) else { return false };
+    let is_name = |part: &Protocol<'_>| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_));
+    if address.iter().any(|part| is_name(&part)) {
+        return false;
+    }
+    let Some(ip) = ip_of(&address).map(|ip| ip.to_canonical()) else { return false };
+    if loopback {
+        return ip.is_loopback();
+    }
+    // Services that answer whoever knocks have low ports; nodes do not, but for the one that every firewall lets through.
+    let is_low = |part: Protocol<'_>| matches!(part, Protocol::Tcp(port) | Protocol::Udp(port) if port < 1024 && port != 443);
+    if address.iter().any(is_low) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]) {
+        return false;
+    }
+    !is_from_afar || !is_local(ip)
+}
+
 /// Names turned into addresses by the system's resolver: libp2p's own one finds no configuration on
 /// phones.
 pub(crate) async fn resolve(address: Multiaddr) -> Vec<Multiaddr> {
@@ -95,6 +116,25 @@ mod tests {
             let address: Multiaddr = text.parse().unwrap();
             assert_eq!((is_local(ip_of(&address).unwrap()), is_public(&address)), (local, public), "{text}");
         }
+    }
+
+    #[test]
+    fn what_others_name_is_called_only_where_it_can_be_a_node() {
+        for (text, near, afar) in [
+            ("/ip4/198.51.100.7/udp/4001/quic-v1", true, true),
+            ("/ip4/198.51.100.7/tcp/443/ws", true, true),
+            ("/ip4/198.51.100.7/tcp/25", false, false),
+            ("/ip4/192.168.1.1/tcp/4001", true, false),
+            ("/ip6/fd00::1/tcp/4001", true, false),
+            ("/ip4/127.0.0.1/tcp/4001", false, false),
+            ("/ip6/::ffff:127.0.0.1/tcp/4001", false, false),
+            ("/dns4/example.org/tcp/4001", false, false),
+            ("/ip4/0.0.0.0/tcp/4001", false, false),
+            ("nonsense", false, false),
+        ] {
+            assert_eq!((is_callable(text, false, false), is_callable(text, true, false)), (near, afar), "{text}");
+        }
+        assert!(is_callable("/ip4/127.0.0.1/tcp/4001", false, true) && !is_callable("/ip4/198.51.100.7/tcp/4001", false, true));
     }
 
     #[test]

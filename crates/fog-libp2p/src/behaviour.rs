@@ -1,5 +1,6 @@
 //! The parts of libp2p in use, each with the settings whose defaults do not fit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fog_transport::MAX_GOSSIP;
@@ -10,6 +11,8 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, mdns, ping, relay, upnp};
 
 use crate::Config;
+use crate::gate::Gate;
+use crate::meter::Meter;
 
 /// Our own, so that other networks' nodes stay out of the routing table.
 pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
@@ -32,6 +35,7 @@ fn memory() -> Memory {
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Parts {
+    gate: Gate,
     limits: connection_limits::Behaviour,
     memory: Memory,
     pub(crate) identify: identify::Behaviour,
@@ -39,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     pub(crate) gossip: gossipsub::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The same over IPv6: one of them speaks one of the two.
+    mdns_v6: Toggle<mdns::tokio::Behaviour>,
     autonat: Toggle<autonat::v2::client::Behaviour>,
     autonat_server: Toggle<autonat::v2::server::Behaviour>,
     relay_client: relay::client::Behaviour,
@@ -49,13 +55,17 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(key: &Keypair, relay_client: relay::client::Behaviour, config: &Config) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn new(
+        key: &Keypair,
+        relay_client: relay::client::Behaviour,
+        config: &Config,
+        meter: Arc<Meter>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let me = key.public().to_peer_id();
-        // One home's worth of links, and room for those who only look something up.
+        // One home's worth of links, and room for those who only look something up; the gate has the places of strangers.
         let limits = connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(64))
             .with_max_pending_outgoing(Some(64))
-            .with_max_established_incoming(Some(256))
+            .with_max_established_incoming(Some(512))
             .with_max_established_outgoing(Some(256))
             // A relayed one, a direct one each way, and one that is on its way out.
             .with_max_established_per_peer(Some(4));
@@ -79,8 +89,10 @@ impl Parts {
         let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), gossip_config)?;
         gossip.with_peer_score(PeerScoreParams::default(), PeerScoreThresholds::default())?;
         // Asked again soon: over Wi-Fi a multicast is easily lost, and after the first answer nothing is probed.
-        let mdns_config = mdns::Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6: false };
-        let mdns = if config.lan && !config.loopback { Some(mdns::tokio::Behaviour::new(mdns_config, me)?) } else { None };
+        let mdns_config = |enable_ipv6| mdns::Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6 };
+        let has_mdns = config.lan && !config.loopback;
+        let mdns = if has_mdns { Some(mdns::tokio::Behaviour::new(mdns_config(false), me)?) } else { None };
+        let mdns_v6 = if has_mdns { Some(mdns::tokio::Behaviour::new(mdns_config(true), me)?) } else { None };
         let relay_config = relay::Config {
             // The defaults end a circuit after 128 KiB: too little for one input file.
             max_reservations: 256,
@@ -98,6 +110,7 @@ impl Parts {
             relay
         });
         Ok(Self {
+            gate: Gate::new(meter),
             limits: connection_limits::Behaviour::new(limits),
             memory: memory(),
             identify: identify::Behaviour::new(
@@ -110,6 +123,7 @@ impl Parts {
             kad,
             gossip,
             mdns: mdns.into(),
+            mdns_v6: mdns_v6.into(),
             autonat: (!config.loopback).then(autonat::v2::client::Behaviour::default).into(),
             autonat_server: (!config.loopback).then(autonat::v2::server::Behaviour::default).into(),
             relay_client,

@@ -7,12 +7,15 @@
 mod address;
 mod behaviour;
 mod bulk;
+mod gate;
+mod meter;
+mod scoped;
 mod swarm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fog_transport::{Boxed, Channel, Link, LinkError, NetEvent, Transport};
+use fog_transport::{Boxed, Channel, Link, LinkError, NetEvent, NodeTraffic, PeerClass, Transport};
 use fog_types::NodeId;
 use libp2p::identity::Keypair;
 use libp2p::metrics::Registry;
@@ -20,7 +23,9 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::mpsc;
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
+pub use address::is_callable;
 use bulk::Bulk;
+use meter::Meter;
 use swarm::{Order, Swarm};
 
 /// How a node takes part.
@@ -62,6 +67,7 @@ pub struct LibP2p {
     streams: libp2p_stream::Control,
     registry: Arc<Registry>,
     bulk: Arc<Bulk>,
+    meter: Arc<Meter>,
 }
 
 impl Drop for LibP2p {
@@ -95,7 +101,8 @@ impl LibP2p {
         let mut registry = Registry::default();
         let (to, events) = mpsc::channel(1024);
         let bulk = Arc::new(Bulk::new(config.loopback));
-        let swarm = Swarm::new(key, config, &mut registry, to.clone(), bulk.clone())?;
+        let meter = Arc::new(Meter::new(config.relay));
+        let swarm = Swarm::new(&key, config, &mut registry, to.clone(), bulk.clone(), &meter)?;
         let mut streams = swarm.streams();
         for channel in Channel::ALL {
             let mut incoming = streams.accept(StreamProtocol::new(channel.protocol())).map_err(|e| StartError::Setup(e.to_string()))?;
@@ -115,7 +122,7 @@ impl LibP2p {
         tokio::spawn(bulk::accept_all(bulk.clone(), asked, to));
         let (orders, inbox) = mpsc::channel(256);
         tokio::spawn(swarm.run(inbox));
-        Ok((Self { node, orders, streams, registry: Arc::new(registry), bulk }, events))
+        Ok((Self { node, orders, streams, registry: Arc::new(registry), bulk, meter }, events))
     }
 
     fn order(&self, order: Order) {
@@ -197,6 +204,23 @@ impl Transport for LibP2p {
         if let Some(peer) = peer_of(from) {
             self.order(Order::Judge(id, peer, is_valid));
         }
+    }
+
+    fn set_class(&self, node: NodeId, class: PeerClass) {
+        if let Some(peer) = peer_of(node) {
+            self.meter.set_class(peer, class);
+        }
+    }
+
+    fn cut_off(&self, node: NodeId) {
+        if let Some(peer) = peer_of(node) {
+            self.meter.cut_off(peer);
+        }
+        self.hang_up(node);
+    }
+
+    fn take_traffic(&self) -> Vec<NodeTraffic> {
+        self.meter.take()
     }
 
     fn traffic(&self) -> (u64, u64) {

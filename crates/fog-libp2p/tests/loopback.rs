@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fog_libp2p::{Config, LibP2p};
-use fog_transport::{Channel, NetEvent, Transport as _, read_frame, write_frame};
+use fog_transport::{Channel, NetEvent, PeerClass, Transport as _, read_frame, write_frame};
 use fog_types::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -142,4 +142,77 @@ async fn gossip_reaches_who_is_not_connected_once_it_was_judged_fit() {
 async fn what_nobody_has_is_not_reached() {
     let a = node(31, Config::default()).await;
     assert!(a.net.open(NodeId([9; 32]), Channel::Content).await.is_err());
+}
+
+#[tokio::test]
+async fn half_open_connections_of_one_address_refuse_nobody_else() {
+    let server = node(41, Config::default()).await;
+    let port: u16 = server.on("/tcp/").iter().find(|a| !a.contains("/ws")).unwrap().split('/').nth(4).unwrap().parse().unwrap();
+    // They connect and say nothing.
+    let mut silent = Vec::new();
+    for n in 0..300u16 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2 + (n % 4) as u8], 0).into()).unwrap();
+        if let Ok(Ok(stream)) = timeout(Duration::from_secs(2), socket.connect(([127, 0, 0, 1], port).into())).await {
+            silent.push(stream);
+        }
+    }
+    let only: Vec<String> = server.on("/tcp/").into_iter().filter(|a| !a.contains("/ws")).collect();
+    let mut client = node(42, Config::default()).await;
+    client.net.dial(server.net.local(), only);
+    let met = client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(()));
+    // Well before the half-open ones end by themselves.
+    timeout(Duration::from_secs(8), met).await.expect("the half-open connections of others keep it out");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_stranger_is_cut_off_and_uses_up_nothing() {
+    let mut server = node(43, Config::default()).await;
+    let mut client = node(44, Config { known: server.on("quic-v1"), ..Config::default() }).await;
+    client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+    client.net.set_class(server.net.local(), PeerClass::Related);
+    let mut link = client.net.open(server.net.local(), Channel::Control).await.unwrap();
+    let sending = tokio::spawn(async move {
+        let mut sent = 0;
+        while write_frame(&mut link.pipe, &[7; 10_000]).await.is_ok() && sent < 1000 {
+            sent += 1;
+        }
+        sent
+    });
+    let mut theirs = server.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+    let mut read = 0;
+    while read_frame(&mut theirs.pipe, 10_000).await.is_ok() {
+        read += 10_000;
+    }
+    assert!(read < 150_000, "{read} bytes of a stranger were read");
+    sending.abort();
+    let gone = client.net.local();
+    server.until(|event| matches!(event, NetEvent::Disconnected { node } if node == gone).then_some(())).await;
+    assert_eq!(server.net.take_traffic(), vec![], "bytes of this machine count against the cap");
+    // It is not let in again, and whoever is related sends as much as it likes.
+    let mut friend = node(45, Config { known: server.on("quic-v1"), ..Config::default() }).await;
+    friend.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+    server.net.set_class(friend.net.local(), PeerClass::Related);
+    friend.net.set_class(server.net.local(), PeerClass::Related);
+    let mut link = friend.net.open(server.net.local(), Channel::Control).await.unwrap();
+    tokio::spawn(async move {
+        for _ in 0..100 {
+            write_frame(&mut link.pipe, &[7; 10_000]).await.unwrap();
+        }
+        link
+    });
+    let mut theirs = server
+        .until(|event| match event {
+            NetEvent::Incoming(link) => Some(link),
+            NetEvent::Connected { node, .. } => {
+                assert_ne!(node, gone, "it came back at once");
+                None
+            }
+            _ => None,
+        })
+        .await;
+    for _ in 0..100 {
+        read_frame(&mut theirs.pipe, 10_000).await.unwrap();
+    }
 }

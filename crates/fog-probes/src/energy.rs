@@ -76,6 +76,7 @@ fn download(_address: &str) -> Option<String> {
 /// `carbonIntensity` is one.
 #[must_use]
 pub fn parse_number(text: &str) -> Option<f32> {
+    let text = fog_types::without_mark(text);
     let finite = |n: f32| n.is_finite().then_some(n);
     if let Ok(number) = text.trim().parse::<f32>() {
         return finite(number);
@@ -95,6 +96,7 @@ mod tests {
         assert_eq!(parse_number("{\"price\": \"dear\"}"), None);
         assert_eq!(parse_number("NaN"), None);
         assert_eq!(parse_number(""), None);
+        assert_eq!(parse_number("\u{feff}7"), Some(7.0));
     }
 
     #[test]

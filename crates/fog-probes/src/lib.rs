@@ -3,18 +3,25 @@
 //! Nothing is made up: a sensor that is missing or silent gives `None`. Judging readings is the
 //! business of `fog-eligibility`.
 
+mod civil;
 mod device;
 mod energy;
+mod fault;
+mod heat;
 mod input;
 mod load;
 mod os;
 mod power;
 mod sensors;
 mod sleep;
+#[cfg(target_os = "linux")]
+mod sysfs;
 mod trace;
 
+pub use civil::{minute_of_week, zone_change};
 pub use device::DeviceReadings;
 pub use energy::parse_number;
+pub use fault::SensorFault;
 pub use input::InputSource;
 pub use load::ram_total;
 pub use sensors::{SensorConfig, Sensors};

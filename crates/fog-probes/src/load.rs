@@ -1,9 +1,6 @@
 use std::sync::OnceLock;
 
-use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
-
-/// Words in the labels of sensors that sit in or on the processor.
-const CPU_LABELS: [&str; 9] = ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 /// Memory of this machine; `None` when the system does not tell. It does not change while a program runs.
 #[must_use]
@@ -21,17 +18,16 @@ fn kept_name(name: &str) -> &str {
     &name[..kept]
 }
 
-/// Processor and memory use, temperatures and process names, through `sysinfo`.
+/// Processor and memory use and process names, through `sysinfo`.
 pub(crate) struct Load {
     system: System,
-    components: Components,
     has_baseline: bool,
 }
 
 impl Load {
     pub(crate) fn new() -> Self {
         let kind = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing().with_cpu_usage());
-        Self { system: System::new_with_specifics(kind), components: Components::new(), has_baseline: false }
+        Self { system: System::new_with_specifics(kind), has_baseline: false }
     }
 
     /// Use by all programs but ours since the last call, percent of the machine.
@@ -51,16 +47,6 @@ impl Load {
     pub(crate) fn ram_available(&mut self) -> Option<u64> {
         self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
         Some(self.system.available_memory()).filter(|bytes| *bytes > 0)
-    }
-
-    /// The hottest sensor in or on the processor.
-    pub(crate) fn cpu_celsius(&mut self) -> Option<f32> {
-        self.components.refresh(true);
-        let hottest = |relevant: &dyn Fn(&str) -> bool| {
-            self.components.iter().filter(|c| relevant(&c.label().to_lowercase())).filter_map(sysinfo::Component::temperature).reduce(f32::max)
-        };
-        // Boards without such a label have a zone of the firmware at best.
-        hottest(&|label| CPU_LABELS.iter().any(|word| label.contains(word))).or_else(|| hottest(&|label| label.contains("acpitz") || label.contains("thermal")))
     }
 
     /// Which of `names` run now; `.exe` and upper case make no difference.

@@ -16,9 +16,11 @@ mod system;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+#[cfg(not(target_os = "linux"))]
+pub(crate) use system::fan_rpm;
+#[cfg(any(target_os = "macos", windows))]
 pub(crate) use system::{charger, on_battery};
-pub(crate) use system::{fan_rpm, fullscreen, thermal_pressure};
+pub(crate) use system::{fullscreen, thermal_pressure};
 
 const EVERY: Duration = Duration::from_secs(5);
 /// A source that has not answered for this long says nothing any more.

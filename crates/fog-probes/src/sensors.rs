@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use fog_eligibility::Readings;
 
+use crate::civil::{minute_of_week, zone_change};
 use crate::device::DeviceReadings;
 use crate::energy::EnergySource;
+use crate::fault::SensorFault;
+use crate::heat::{Heat, HeatSensors};
 use crate::input::{InputMonitor, InputSource};
 use crate::load::Load;
 use crate::os::Slow;
@@ -38,7 +41,9 @@ pub struct Sensors {
     /// Whether the network may be used now.
     may_download: Arc<AtomicBool>,
     programs: Option<(Instant, Vec<String>)>,
-    heat: Option<(Instant, Option<f32>, Option<u32>)>,
+    heat_sensors: HeatSensors,
+    heat: Option<(Instant, Heat)>,
+    battery_faults: Vec<SensorFault>,
 }
 
 /// Exclusive programs are looked for this often (BOINC: 10 s).
@@ -55,7 +60,20 @@ impl Sensors {
         let may_download = Arc::new(AtomicBool::new(!config.unmetered_only));
         let energy = EnergySource::start(&config.energy_source, &may_download);
         let (power, load, input, slow) = (Power::new(), Load::new(), InputMonitor::start(on_input), Slow::start());
-        Self { config, device, power, load, input, slow, energy, may_download, programs: None, heat: None }
+        Self {
+            config,
+            device,
+            power,
+            load,
+            input,
+            slow,
+            energy,
+            may_download,
+            programs: None,
+            heat_sensors: HeatSensors::new(),
+            heat: None,
+            battery_faults: Vec::new(),
+        }
     }
 
     /// Takes new settings; only what changed is opened again.
@@ -78,10 +96,18 @@ impl Sensors {
         self.input.source()
     }
 
+    /// Sensors that were left out of the last sample, because what they say cannot be.
+    #[must_use]
+    pub fn faults(&self) -> Vec<SensorFault> {
+        let heat = self.heat.iter().flat_map(|(_, heat)| &heat.faults);
+        self.battery_faults.iter().chain(heat).cloned().collect()
+    }
+
     /// One pass over everything. `own` are the processes whose load is ours.
     pub fn sample(&mut self, own: &[u32]) -> Readings {
         let mut readings = Readings::default();
-        self.power.read(&mut readings);
+        self.battery_faults.clear();
+        self.power.read(&mut readings, &mut self.battery_faults);
         readings.other_cpu = self.load.others_percent(own);
         readings.ram_available = self.load.ram_available();
         readings.idle = self.input.idle_seconds();
@@ -90,16 +116,19 @@ impl Sensors {
         readings.inhibited = slow.inhibited;
         readings.metered = slow.metered;
         readings.thermal = crate::os::thermal_pressure();
-        if self.heat.as_ref().is_none_or(|(at, ..)| at.elapsed() >= HEAT_EVERY) {
-            self.heat = Some((Instant::now(), self.load.cpu_celsius(), crate::os::fan_rpm()));
+        if self.heat.as_ref().is_none_or(|(at, _)| at.elapsed() >= HEAT_EVERY) {
+            let now = Instant::now();
+            self.heat = Some((now, self.heat_sensors.read(now)));
         }
-        if let Some((_, celsius, rpm)) = self.heat {
-            (readings.cpu_temp, readings.fan_rpm) = (celsius, rpm);
+        if let Some((_, heat)) = &self.heat {
+            (readings.cpu_temp, readings.fan_rpm) = (heat.cpu_celsius, heat.fan_rpm);
         }
         readings.exclusive = Some(self.exclusive());
         readings.disk_free = fs4::available_space(&self.config.data_folder).ok();
         readings.energy = self.energy.as_ref().and_then(EnergySource::latest);
-        readings.minute_of_week = Some(minute_of_week());
+        let now = jiff::Zoned::now();
+        readings.minute_of_week = Some(minute_of_week(&now));
+        readings.zone_change = zone_change(&now);
         if let Some(device) = &self.device {
             device.overlay(&mut readings);
         }
@@ -121,10 +150,4 @@ impl Sensors {
             }
         }
     }
-}
-
-fn minute_of_week() -> u16 {
-    let now = jiff::Zoned::now();
-    let day = now.weekday().to_monday_zero_offset().unsigned_abs();
-    u16::from(day) * 1440 + u16::from(now.hour().unsigned_abs()) * 60 + u16::from(now.minute().unsigned_abs())
 }

@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod compile;
+mod files;
 mod history;
 mod host;
 mod outcome;
@@ -24,10 +25,11 @@ mod worker;
 
 pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
 pub use compile::{CompileError, EngineKind, compile, validate};
+pub use files::{OutputFolder, kind_of, open_regular, replaceable};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
 pub use host::{CompileLimits, Worker, WorkerError, WorkerEvent, check_walls, prepare, prepare_within};
-pub use outcome::{LimitKind, Outcome, OutputFile, Report, result_hash};
+pub use outcome::{LeftOut, LeftOutFile, LeftOutReason, LimitKind, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS, Outcome, OutputFile, Report, result_hash};
 pub use program::WorkerProgram;
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};
 pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};

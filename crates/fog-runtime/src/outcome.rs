@@ -46,6 +46,68 @@ pub struct Report {
     pub stdout_dropped: u64,
     /// Bytes of stderr dropped past the log limit.
     pub stderr_dropped: u64,
+    /// Files that cannot be part of the result; the same ones in every attempt.
+    #[serde(default)]
+    pub left_out: LeftOut,
+}
+
+/// Most files of a result.
+pub const MAX_OUTPUT_FILES: usize = 50_000;
+
+/// Most bytes of all paths of a result: who keeps it holds them at once.
+pub const MAX_OUTPUT_PATHS: usize = 8 << 20;
+
+/// Files a task left that are not in its result. The rest is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Number of files left out.
+    pub count: u64,
+    /// The first of them.
+    pub files: Vec<LeftOutFile>,
+}
+
+impl LeftOut {
+    /// Adds these files to what is said about a result.
+    pub fn remark(&self, remarks: &mut fog_types::path::Remarks) {
+        for file in &self.files {
+            remarks.left_out(&file.path, file.reason.words());
+        }
+        remarks.more(self.count.saturating_sub(self.files.len() as u64));
+    }
+}
+
+impl LeftOutReason {
+    /// Returns the end of a sentence that begins "… is left out, because".
+    fn words(self) -> &'static str {
+        match self {
+            Self::Name => "no system could keep its name",
+            Self::Link => "it is a symbolic link",
+            Self::TooMany => "the result has as many other files as one can have",
+            Self::SecondName => "it is a second name of another file, and a copy would exceed the disk limit",
+        }
+    }
+}
+
+/// A file that is not in the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutFile {
+    /// Path as the job sees it, from its root. A job chose it: clean it before it is shown.
+    pub path: String,
+    /// Why it was left out.
+    pub reason: LeftOutReason,
+}
+
+/// Why a file is not in the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeftOutReason {
+    /// Its name means something else on some systems, such as one with a backslash.
+    Name,
+    /// It is a symbolic link.
+    Link,
+    /// The result has [`MAX_OUTPUT_FILES`] others, or [`MAX_OUTPUT_PATHS`] bytes of paths.
+    TooMany,
+    /// It is another name of a file in the result, and a copy would exceed the disk limit.
+    SecondName,
 }
 
 /// One file a task left.

@@ -25,8 +25,10 @@ pub enum ToWorker {
     /// Compile `module` and write the result to `artifact`. The only message then.
     Compile {
         /// The Wasm file.
+        #[serde(with = "os_path")]
         module: PathBuf,
         /// Where the compiled form goes; must not exist.
+        #[serde(with = "os_path")]
         artifact: PathBuf,
         /// What will run it.
         engine: EngineKind,
@@ -106,6 +108,53 @@ pub enum FromWorker {
     AtSafePoint,
     /// The task came to a mark; its pieces and [`FromWorker::Saved`] follow where they are kept.
     Mark(Mark),
+}
+
+/// A path as the system has it, which need not be text.
+pub(crate) mod os_path {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[cfg(unix)]
+    pub(crate) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        serde_bytes::Bytes::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())).serialize(to)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        path.serialize(to)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        let bytes = serde_bytes::ByteBuf::deserialize(from)?;
+        let path: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(bytes.into_vec());
+        Ok(path.into())
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        PathBuf::deserialize(from)
+    }
+
+    /// The same where there may be none.
+    pub(crate) mod option {
+        use std::path::PathBuf;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        #[derive(Serialize, Deserialize)]
+        struct Wrapped(#[serde(with = "super")] PathBuf);
+
+        pub(crate) fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+            path.clone().map(Wrapped).serialize(to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+            Ok(Option::<Wrapped>::deserialize(from)?.map(|Wrapped(path)| path))
+        }
+    }
 }
 
 /// What a worker says of a checkpoint it has sent.

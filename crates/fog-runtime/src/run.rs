@@ -212,16 +212,19 @@ fn run_here(
     let left = store.data().left.map_or(0, |left| left.get(&mut store).i64().unwrap_or(0));
     let context = store.into_data();
     let [stdout_dropped, stderr_dropped] = context.dropped();
+    let disk = ByteCount(context.vfs.peak());
+    let outputs = context.vfs.outputs();
     let report = Report {
         outcome,
         units: WorkUnits(context.meter.used(left).min(context.meter.units_limit)),
         memory: ByteCount(context.memory_peak as u64),
-        disk: ByteCount(context.vfs.peak()),
+        disk,
         active_millis: u64::try_from(context.meter.active.as_millis()).unwrap_or(u64::MAX),
         stdout_dropped,
         stderr_dropped,
+        left_out: outputs.left_out,
     };
-    let files = context.vfs.outputs().into_iter().map(|(path, data)| OutputFile { path, data }).collect();
+    let files = outputs.files.into_iter().map(|(path, data)| OutputFile { path, data }).collect();
     Ok((report, files))
 }
 

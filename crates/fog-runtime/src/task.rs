@@ -10,6 +10,7 @@ use crate::run::SLICE_UNITS;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// The compiled module on this machine, as [`crate::prepare`] left it.
+    #[serde(with = "crate::protocol::os_path")]
     pub artifact: PathBuf,
     /// What runs it; the artifact was made for it.
     pub engine: EngineKind,
@@ -20,6 +21,7 @@ pub struct TaskSpec {
     /// The environment, complete.
     pub env: Vec<(String, String)>,
     /// The file fed to standard input; `None` is an empty one.
+    #[serde(with = "crate::protocol::os_path::option")]
     pub stdin: Option<PathBuf>,
     /// Read-only files below `/in`.
     pub inputs: Vec<Mount>,
@@ -57,5 +59,6 @@ pub struct Mount {
     /// Relative path below `/in`, already checked to stay there.
     pub name: String,
     /// The file on this machine.
+    #[serde(with = "crate::protocol::os_path")]
     pub path: PathBuf,
 }

@@ -1,13 +1,19 @@
 //! WASI preview 1, deterministic: <https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md>
 //!
 //! The clock is the work done (1 unit = 1 ns) plus the time slept; randomness comes from the seed;
-//! there is no network. Every call is charged in work units, so host work is metered too.
+//! there is no network. Every call is charged in work units for what it does, so host work is metered too.
+//! `docs/wasi.md` says what a program can expect.
 
 mod context;
+mod dir_calls;
 mod file_calls;
 mod memory;
 mod path_calls;
+mod rights;
 mod system_calls;
+
+#[cfg(test)]
+mod model_tests;
 
 pub(crate) use context::{Context, Exit, WasiState};
 pub(crate) use memory::GuestMemory;
@@ -17,13 +23,16 @@ use wasmtime::{Caller, Linker};
 /// Units charged for every call, and bytes moved for one more unit. A call into the host costs
 /// about as much time as 200 instructions; copying runs at tens of bytes per instruction.
 const CALL_UNITS: u64 = 200;
-const BYTES_PER_UNIT: u64 = 32;
+pub(crate) const BYTES_PER_UNIT: u64 = 32;
+/// Units charged for every part of a path, entry of a folder, or piece of a file that a call looks at.
+pub(crate) const VISIT_UNITS: u64 = 64;
 
 /// Error numbers of preview 1 that this implementation returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Errno {
     BadF = 8,
+    Busy = 10,
     Exist = 20,
     Fault = 21,
     FBig = 22,
@@ -31,15 +40,19 @@ pub(crate) enum Errno {
     Inval = 28,
     Io = 29,
     IsDir = 31,
+    Loop = 32,
     MFile = 33,
     NameTooLong = 37,
     NoEnt = 44,
     NoSpc = 51,
     NotDir = 54,
     NotEmpty = 55,
+    NotSock = 57,
     NotSup = 58,
+    Perm = 63,
     RoFs = 69,
     SPipe = 70,
+    XDev = 75,
     NotCapable = 76,
 }
 
@@ -63,8 +76,8 @@ fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut G
     context.units = context.meter.used(count);
     context.moved = 0;
     let result = body(context, &mut GuestMemory::new(bytes));
-    let cost = CALL_UNITS + context.moved / BYTES_PER_UNIT;
-    left.set(&mut *caller, wasmtime::Val::I64(count.saturating_sub(cost.cast_signed())))?;
+    let cost = CALL_UNITS.saturating_add(context.moved / BYTES_PER_UNIT).saturating_add(context.vfs.take_work());
+    left.set(&mut *caller, wasmtime::Val::I64(count.saturating_sub(i64::try_from(cost).unwrap_or(i64::MAX))))?;
     Ok(result.map_or_else(|errno| errno as i32, |()| 0))
 }
 

@@ -16,7 +16,8 @@ const SYNC_EVERY: u64 = 16 << 20;
 /// Made without the database, so that a slow copy holds nothing up.
 #[derive(Debug)]
 pub struct BlobFile {
-    file: tempfile::NamedTempFile,
+    /// Closed: a result of many files must not hold a descriptor for each.
+    path: tempfile::TempPath,
     id: BlobId,
     size: u64,
 }
@@ -48,7 +49,7 @@ impl BlobFile {
     /// Where it lies until it is named.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// Its length in bytes.
@@ -131,10 +132,9 @@ impl BlobIntake {
         // A name of its own: under the old one another transfer may begin.
         let incoming = folder.join("incoming");
         std::fs::create_dir_all(&incoming).map_err(at)?;
-        let mut own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?;
-        std::fs::rename(&self.path, own.path()).map_err(at)?;
-        *own.as_file_mut() = self.file;
-        Ok(BlobFile { file: own, id, size: self.size })
+        let own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?.into_temp_path();
+        std::fs::rename(&self.path, &own).map_err(at)?;
+        Ok(BlobFile { path: own, id, size: self.size })
     }
 }
 
@@ -181,7 +181,7 @@ impl BlobWriter {
     /// [`StoreError::File`] when the disk refuses.
     pub fn finish(self) -> Result<BlobFile, StoreError> {
         self.file.as_file().sync_all().map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
-        Ok(BlobFile { file: self.file, id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size })
+        Ok(BlobFile { path: self.file.into_temp_path(), id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size })
     }
 }
 
@@ -225,7 +225,7 @@ impl Store {
         self.make_room_beside(wanted, cap, &keep, now)?;
         let mut folders = BTreeSet::new();
         let mut rows = Vec::new();
-        for (id, BlobFile { file, size, .. }) in new {
+        for (id, BlobFile { path: file, size, .. }) in new {
             let path = self.blob_path(id);
             let at = |source| StoreError::File { path: path.clone(), source };
             if let Some(folder) = path.parent() {

@@ -1,5 +1,7 @@
 //! Chat: sealed messages and people. What is in them is the engine's; here are rows.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::{Store, StoreError};
@@ -45,6 +47,33 @@ pub struct NewChat {
     pub sealed: Vec<u8>,
     /// A file, sealed.
     pub file: Option<Vec<u8>>,
+}
+
+/// Bytes that a message counts for beside what it has: its row, its places in indexes, and that messages are counted too.
+pub const CHAT_ROW_BYTES: u64 = 5_000;
+
+/// Most bytes of messages and files of chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChatCaps {
+    /// Of one thread.
+    pub of_thread: u64,
+    /// Of all threads.
+    pub of_all: u64,
+}
+
+/// The length to which the longest threads are cut so that all of them have at most so many bytes.
+fn level(threads: &[(String, u64)], bytes: u64) -> u64 {
+    let mut sizes: Vec<u64> = threads.iter().map(|(_, bytes)| *bytes).collect();
+    sizes.sort_unstable();
+    let mut left = bytes;
+    for (place, size) in sizes.iter().enumerate() {
+        let share = left / (sizes.len() - place) as u64;
+        if *size > share {
+            return share;
+        }
+        left -= size;
+    }
+    u64::MAX
 }
 
 /// What deleting everything is done in; each step is one transaction, and the first makes the rest unreadable.
@@ -203,29 +232,56 @@ impl Store {
         Ok(self.db.execute("DELETE FROM chat_messages WHERE thread = ?1", [thread])?)
     }
 
-    /// Keeps only the newest messages of a thread; gives how many went.
+    /// Removes the oldest messages of threads until chat takes no more bytes than it may; returns how many went.
+    ///
+    /// A thread never takes more than its own cap. When all of them take too much, threads give up what they have in this
+    /// order: those in which this device never said anything, so a stranger in any number of names displaces strangers;
+    /// then conversations and the room; at last those of `marked` people. Within one kind the longest threads are cut to
+    /// one common length. Each kind keeps a quarter of the whole before the next one loses anything.
+    ///
+    /// It reads every row, but no file.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn cut_chat(&mut self, thread: &str, keep: u32) -> Result<usize, StoreError> {
-        let sql = "DELETE FROM chat_messages WHERE thread = ?1 AND id <= (SELECT id FROM chat_messages WHERE thread = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-        Ok(self.db.execute(sql, params![thread, keep])?)
+    pub fn cut_chats(&mut self, caps: ChatCaps, marked: &BTreeSet<String>) -> Result<usize, StoreError> {
+        let threads = self.chat_sizes()?;
+        let mut kinds: [Vec<(String, u64)>; 3] = Default::default();
+        for (thread, bytes, is_answered) in threads {
+            let kind = if marked.contains(&thread) { 2 } else { usize::from(is_answered || thread.is_empty()) };
+            kinds[kind].push((thread, bytes));
+        }
+        let size = |kind: &[(String, u64)]| kind.iter().map(|(_, bytes)| (*bytes).min(caps.of_thread)).sum::<u64>();
+        let mut over = kinds.iter().map(|kind| size(kind)).sum::<u64>().saturating_sub(caps.of_all);
+        let mut gone = 0;
+        for kind in &kinds {
+            let size = size(kind);
+            let gives = over.min(size.saturating_sub(caps.of_all / 4));
+            over -= gives;
+            let level = level(kind, size - gives).min(caps.of_thread);
+            for (thread, _) in kind.iter().filter(|(_, bytes)| *bytes > level) {
+                gone += self.cut_chat(thread, level)?;
+            }
+        }
+        Ok(gone)
     }
 
-    /// Keeps only the newest messages of every thread, and of the whole; gives how many went.
+    /// Bytes of each thread, and whether this device said something in it.
+    fn chat_sizes(&self) -> Result<Vec<(String, u64, bool)>, StoreError> {
+        let mut query =
+            self.db.prepare_cached("SELECT thread, sum(length(sealed) + coalesce(length(file), 0) + ?1), max(is_mine) FROM chat_messages GROUP BY thread")?;
+        let rows = query.query_map([CHAT_ROW_BYTES.cast_signed()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs(), row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Keeps only the newest messages of a thread, at most so many bytes; returns how many went.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn cut_chats(&mut self, of_thread: u32, of_all: u32) -> Result<usize, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT thread FROM chat_messages GROUP BY thread HAVING count(*) > ?1")?;
-        let threads: Vec<String> = query.query_map([of_thread], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        drop(query);
-        let mut gone = 0;
-        for thread in threads {
-            gone += self.cut_chat(&thread, of_thread)?;
-        }
-        let sql = "DELETE FROM chat_messages WHERE id <= (SELECT id FROM chat_messages ORDER BY id DESC LIMIT 1 OFFSET ?1)";
-        Ok(gone + self.db.execute(sql, [of_all])?)
+    pub fn cut_chat(&mut self, thread: &str, bytes: u64) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM chat_messages WHERE id IN (
+                     SELECT id FROM (SELECT id, sum(length(sealed) + coalesce(length(file), 0) + ?3) OVER (ORDER BY id DESC) AS upto
+                                     FROM chat_messages WHERE thread = ?1) WHERE upto > ?2)";
+        Ok(self.db.execute(sql, params![thread, bytes.min(i64::MAX as u64).cast_signed(), CHAT_ROW_BYTES.cast_signed()])?)
     }
 
     /// Deletes messages that were stored before a time; gives how many.
@@ -339,6 +395,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
@@ -378,9 +436,80 @@ mod tests {
         assert!(store.see_chat("anna").unwrap().is_empty());
         assert_eq!(store.chat_thread("anna", None, 10).unwrap().len(), 2);
         assert_eq!(store.chat_thread("anna", id.map(|id| id + 1), 10).unwrap().len(), 1);
-        assert_eq!((store.cut_chat("anna", 2).unwrap(), store.cut_chat("anna", 1).unwrap()), (0, 1));
-        assert_eq!((store.cut_chats(5, 5).unwrap(), store.cut_chats(5, 1).unwrap()), (0, 1));
-        assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 1);
+        assert_eq!((store.cut_chat("anna", 11_000).unwrap(), store.cut_chat("anna", 10_000).unwrap()), (0, 1));
+        assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 2);
+    }
+
+    /// What each thread has: rows, and bytes as they count.
+    fn sizes(store: &Store) -> BTreeMap<String, (usize, u64)> {
+        let rows = |thread: &str| store.chat_thread(thread, None, 10_000).unwrap().len();
+        store.chat_sizes().unwrap().into_iter().map(|(thread, bytes, _)| (thread.clone(), (rows(&thread), bytes))).collect()
+    }
+
+    #[test]
+    fn strangers_displace_strangers_and_nobody_whom_the_user_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let mut add = |thread: &str, mid: &str, is_mine: bool, file: usize| {
+            let file = (file > 0).then(|| vec![7; file]);
+            store.add_chat(&NewChat { file, ..message(thread, mid, is_mine) }, NOW).unwrap();
+        };
+        // The oldest: a verified person, somebody who was answered, and the room.
+        for n in 0..20 {
+            add("marked", &n.to_string(), false, 10_000);
+            add("friend", &n.to_string(), n == 0, 10_000);
+            add("", &n.to_string(), false, 0);
+        }
+        // Somebody in fifty names, with files, and at last in one name with much.
+        for n in 0..50 {
+            for k in 0..5 {
+                add(&format!("stranger {n}"), &k.to_string(), false, 20_000);
+            }
+        }
+        for n in 0..200 {
+            add("stranger 0", &format!("more {n}"), false, 20_000);
+        }
+        let before = sizes(&store);
+        let all: u64 = before.values().map(|(_, bytes)| bytes).sum();
+        let caps = ChatCaps { of_thread: 1_000_000, of_all: 2_000_000 };
+        assert!(all > 5 * caps.of_all, "{all} bytes");
+        let marked = BTreeSet::from(["marked".to_owned()]);
+        assert!(store.cut_chats(caps, &marked).unwrap() > 200);
+        let after = sizes(&store);
+        let all: u64 = after.values().map(|(_, bytes)| bytes).sum();
+        assert!(all <= caps.of_all && all > caps.of_all / 2, "{all} bytes");
+        assert_eq!((after["marked"], after["friend"], after[""]), (before["marked"], before["friend"], before[""]), "small threads lose nothing");
+        assert!(after["stranger 0"].1 < 40_000, "{:?}", after["stranger 0"]);
+        // The newest of what is left are the ones that stay.
+        assert_eq!(store.chat_thread("stranger 0", None, 1).unwrap()[0].mid, "more 199");
+        assert_eq!(store.cut_chats(caps, &marked).unwrap(), 0);
+        // Less room: conversations give before people who were marked.
+        let caps = ChatCaps { of_thread: 1_000_000, of_all: 400_000 };
+        store.cut_chats(caps, &marked).unwrap();
+        let after = sizes(&store);
+        assert!(after["friend"].0 < 20 && after["marked"].0 > after["friend"].0, "{after:?}");
+        assert!(after.values().map(|(_, bytes)| bytes).sum::<u64>() <= caps.of_all);
+    }
+
+    #[test]
+    fn one_thread_has_a_cap_of_its_own_and_files_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        for n in 0..40 {
+            store.add_chat(&NewChat { file: Some(vec![1; 100_000]), ..message("", &n.to_string(), false) }, NOW).unwrap();
+        }
+        let caps = ChatCaps { of_thread: 1_000_000, of_all: 1 << 30 };
+        assert_eq!(store.cut_chats(caps, &BTreeSet::new()).unwrap(), 31);
+        assert_eq!(sizes(&store)[""].0, 9);
+    }
+
+    #[test]
+    fn the_longest_are_cut_to_one_length() {
+        let threads = |sizes: &[u64]| sizes.iter().map(|size| (String::new(), *size)).collect::<Vec<_>>();
+        assert_eq!(level(&threads(&[10, 20, 1_000]), 100), 70);
+        assert_eq!(level(&threads(&[100, 100, 100]), 100), 33);
+        assert_eq!(level(&threads(&[10, 20]), 100), u64::MAX);
+        assert_eq!(level(&[], 0), u64::MAX);
     }
 
     #[test]

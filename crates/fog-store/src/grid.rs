@@ -122,17 +122,36 @@ impl Store {
         .collect()
     }
 
-    /// Remembers a device; of more than 1,000 the one that was not heard of for longest goes.
-    pub fn put_peer(&mut self, row: &PeerRow) -> Result<(), StoreError> {
-        let addresses = crate::jobs::to_json(&row.addresses)?;
+    /// Remembers a device that was heard of: what it is called and where it was found. An empty name or list leaves what
+    /// is known. Of more than 1,000 devices the one that was not heard of for longest goes.
+    pub fn touch_peer(&mut self, node: NodeId, name: &str, addresses: &[String], now: UnixMillis) -> Result<(), StoreError> {
+        let addresses = crate::jobs::to_json(&addresses)?;
         let transaction = self.db.transaction()?;
         transaction.execute(
-            "INSERT OR REPLACE INTO peers (node, name, addresses, evidence, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![row.node.to_string(), row.name, addresses, row.evidence, row.seen.0],
+            "INSERT INTO peers (node, name, addresses, evidence, seen_ms) VALUES (?1, ?2, ?3, '{}', ?4) ON CONFLICT (node) DO UPDATE SET
+             name = CASE excluded.name WHEN '' THEN name ELSE excluded.name END,
+             addresses = CASE excluded.addresses WHEN '[]' THEN addresses ELSE excluded.addresses END,
+             seen_ms = excluded.seen_ms",
+            params![node.to_string(), name, addresses, now.0],
         )?;
         transaction.execute("DELETE FROM peers WHERE node IN (SELECT node FROM peers ORDER BY seen_ms DESC LIMIT -1 OFFSET 1000)", [])?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Remembers what was seen of a device, as JSON; what it is called and where it was found stay.
+    pub fn set_evidence(&mut self, node: NodeId, evidence: &str, now: UnixMillis) -> Result<(), StoreError> {
+        self.db.execute(
+            "INSERT INTO peers (node, name, addresses, evidence, seen_ms) VALUES (?1, '', '[]', ?2, ?3)
+             ON CONFLICT (node) DO UPDATE SET evidence = excluded.evidence",
+            params![node.to_string(), evidence, now.0],
+        )?;
+        Ok(())
+    }
+
+    /// Whether a lease was taken on here before, whatever became of it.
+    pub fn has_hosted(&self, lease: &str) -> Result<bool, StoreError> {
+        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM hosted WHERE lease = ?1)", [lease], |row| row.get(0))?)
     }
 
     /// Gives a task to another device: the attempt begins. Not synced by itself, as a device may decline often: after
@@ -419,5 +438,25 @@ impl Store {
                 Ok(ContentRow { id, blob: blob_from(&blob)?, size, key, manifest, open: open.as_deref().map(blob_from).transpose()? })
             })
             .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_of_a_device_that_is_gone_does_not_erase_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let node = NodeId([7; 32]);
+        store.touch_peer(node, "anna", &["/ip4/198.51.100.7/tcp/4".to_owned()], UnixMillis(5)).unwrap();
+        store.set_evidence(node, r#"{"lost":1.0}"#, UnixMillis(6)).unwrap();
+        store.touch_peer(node, "", &[], UnixMillis(7)).unwrap();
+        let row = store.peers(10).unwrap().remove(0);
+        assert_eq!((row.name.as_str(), row.addresses.len(), row.evidence.as_str(), row.seen), ("anna", 1, r#"{"lost":1.0}"#, UnixMillis(7)));
+        // A device of which only evidence is known is remembered too.
+        store.set_evidence(NodeId([8; 32]), "{}", UnixMillis(8)).unwrap();
+        assert_eq!(store.peers(10).unwrap().len(), 2);
     }
 }

@@ -6,6 +6,7 @@
 
 mod blobs;
 mod chat;
+mod claims;
 mod credits;
 mod disk;
 mod error;
@@ -18,7 +19,7 @@ mod settings;
 mod tasks;
 
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
-pub use chat::{ChatRow, NewChat, WipeStep};
+pub use chat::{CHAT_ROW_BYTES, ChatCaps, ChatRow, NewChat, WipeStep};
 pub use credits::CreditRow;
 pub use disk::{DiskUse, OtherFiles};
 pub use error::StoreError;
@@ -173,7 +174,5 @@ fn set_private(_path: &Path, _is_folder: bool) -> std::io::Result<()> {
 mod disk_tests;
 #[cfg(test)]
 mod scale_tests;
-#[cfg(test)]
-mod soak_tests;
 #[cfg(test)]
 mod tests;

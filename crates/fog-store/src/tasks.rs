@@ -298,6 +298,15 @@ impl Store {
         crate::jobs::state_from(&state).map(Some)
     }
 
+    /// Keeps a remark about the result of a task that is finished, where the problem of one that is not stands.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn note_result(&mut self, task: TaskId, note: &str) -> Result<(), StoreError> {
+        self.db.execute("UPDATE tasks SET problem = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'", params![task.job.0, task.index, note])?;
+        Ok(())
+    }
+
     /// Records a failed attempt and what follows. `None` when the claim no longer counts; otherwise
     /// the failures in a row of its job.
     ///
@@ -392,6 +401,19 @@ impl Store {
         let mut list: Vec<AttemptRow> = rows.collect::<Result<_, _>>()?;
         list.reverse();
         Ok(list)
+    }
+
+    /// Returns the file of a task's result that has this path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn output(&self, task: TaskId, path: &str) -> Result<Option<Output>, StoreError> {
+        let found: Option<(String, u64)> = self
+            .db
+            .prepare_cached("SELECT blob, size FROM outputs WHERE job_id = ?1 AND idx = ?2 AND path = ?3")?
+            .query_row(params![task.job.0, task.index, path], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        found.map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size })).transpose()
     }
 
     /// Files of a task's result in path order.

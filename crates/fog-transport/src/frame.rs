@@ -39,13 +39,22 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError`].
 pub async fn read_frame(from: &mut (impl AsyncRead + Unpin), limit: u32) -> Result<Vec<u8>, FrameError> {
+    read_frame_within(from, || limit).await
+}
+
+/// As [`read_frame`], with a limit that is asked for when a frame has begun: while it was waited for, more may have become
+/// known about who sends it.
+///
+/// # Errors
+/// [`FrameError`].
+pub async fn read_frame_within(from: &mut (impl AsyncRead + Unpin), limit: impl FnOnce() -> u32) -> Result<Vec<u8>, FrameError> {
     let mut head = [0; 4];
     if from.read(&mut head[..1]).await? == 0 {
         return Err(FrameError::Closed);
     }
     let rest = async {
         from.read_exact(&mut head[1..]).await?;
-        let length = u32::from_le_bytes(head);
+        let (length, limit) = (u32::from_le_bytes(head), limit());
         if length > limit {
             return Err(FrameError::TooLong { length, limit });
         }

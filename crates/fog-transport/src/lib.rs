@@ -14,7 +14,7 @@ use std::pin::Pin;
 use fog_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use frame::{FrameError, read_frame, write_frame};
+pub use frame::{FrameError, read_frame, read_frame_within, write_frame};
 pub use packets::{PacketEnd, PacketLink, packet_link, packets_over};
 
 /// A future of an adapter.
@@ -145,6 +145,29 @@ pub enum NetEvent {
     Reach(Reach),
 }
 
+/// How a node stands to this one, as far as an adapter has to know: who gets a place, and whose bytes count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PeerClass {
+    /// Nothing is known of it. It may say who it is, and little more.
+    #[default]
+    Stranger,
+    /// It shared a network before; a place is kept for it.
+    Known,
+    /// It shares a network now.
+    Related,
+}
+
+/// Bytes that were exchanged with a node beyond the local network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeTraffic {
+    /// The node.
+    pub node: NodeId,
+    /// Bytes received from it.
+    pub received: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+}
+
 /// Most bytes of one message to everybody.
 pub const MAX_GOSSIP: usize = 4096;
 
@@ -185,4 +208,14 @@ pub trait Transport: Send + Sync {
     fn judge(&self, id: Vec<u8>, from: NodeId, is_valid: bool);
     /// Bytes received and sent since the start, of everything.
     fn traffic(&self) -> (u64, u64);
+    /// Says how a node stands to this one. An adapter that serves nobody else needs not know.
+    fn set_class(&self, _node: NodeId, _class: PeerClass) {}
+    /// Closes every connection to a node, and lets it in again only after some minutes.
+    fn cut_off(&self, node: NodeId) {
+        self.hang_up(node);
+    }
+    /// Bytes beyond the local network since this was last asked, by node.
+    fn take_traffic(&self) -> Vec<NodeTraffic> {
+        Vec::new()
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::path::{ResultNames, path_problem, shown};
 use crate::{ByteCount, ErrorKind, HasKind, Limits, WorkUnits};
 
 /// The version of the job file that this build reads and writes.
@@ -29,12 +30,15 @@ pub struct JobFile {
     pub module: String,
     /// Arguments after the program name. `{index}`, `{count}`, `{value}` and `{item}` are replaced
     /// for each task.
+    #[serde(deserialize_with = "crate::bounded::list::<MAX_LIST, _, _>")]
     pub args: Vec<String>,
     /// Environment, with the same replacements.
+    #[serde(deserialize_with = "crate::bounded::map::<MAX_LIST, _, _, _>")]
     pub env: BTreeMap<String, String>,
     /// Path of the file fed to standard input.
     pub stdin: Option<String>,
     /// Read-only files: name below `/in` inside the job → path.
+    #[serde(deserialize_with = "crate::bounded::map::<MAX_LIST, _, _, _>")]
     pub inputs: BTreeMap<String, String>,
     /// What each task may use.
     pub limits: Limits,
@@ -70,7 +74,7 @@ pub enum Map {
         to: i64,
     },
     /// One task for each file, seen by its task as `/in/item`.
-    Inputs(Vec<String>),
+    Inputs(#[serde(deserialize_with = "crate::bounded::list::<{ MAX_TASKS as usize }, _, _>")] Vec<String>),
 }
 
 /// How the results of the tasks become the result of the job.
@@ -341,6 +345,7 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
 /// # Errors
 /// [`JobFileError`], whose message names the field and what would be valid.
 pub fn parse(text: &str) -> Result<JobFile, JobFileError> {
+    let text = crate::without_mark(text);
     if text.len() > MAX_FILE_BYTES {
         return Err(value(format!("it is {} long; at most {} is read", ByteCount(text.len() as u64), ByteCount(MAX_FILE_BYTES as u64))));
     }
@@ -505,10 +510,7 @@ impl RawJob {
                 _ => return Err(value("[result] assemble must be \"separate\", \"concat\" or \"tiles\" (only \"tiles\" takes 'columns')".to_owned())),
             },
         };
-        let name = self.name.unwrap_or_else(|| {
-            let file = self.module.rsplit(['/', '\\']).next().unwrap_or(&self.module);
-            file.strip_suffix(".wasm").unwrap_or(file).to_owned()
-        });
+        let name = self.name.unwrap_or_else(|| name_of_module(&self.module));
         let defaults = JobFile::for_module("", "");
         let job = JobFile {
             name,
@@ -548,21 +550,36 @@ impl RawLimits {
     }
 }
 
-/// A name below a folder inside the job: relative, without `.` or `..` or empty parts.
+/// Checks a name below a folder inside the job: relative, without `.` or `..` or empty parts, and the
+/// same file on every system.
 ///
 /// # Errors
-/// [`JobFileError::Value`] that names the path.
+/// [`JobFileError::Value`] that names the path and what is wrong with it.
 pub fn check_inside_path(path: &str) -> Result<(), JobFileError> {
-    let fine = !path.is_empty()
-        && path.len() <= 1024
-        && !path.contains(['\0', '\\'])
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255);
-    if fine {
-        Ok(())
-    } else {
-        let shown: String = path.chars().take(80).collect();
-        Err(value(format!("'{shown}' is not a plain relative path, such as data/query.fasta")))
+    path_problem(path).map_or(Ok(()), |problem| Err(value(format!("'{}' cannot be the name of a file: {problem}", shown(path)))))
+}
+
+/// Checks the names of one result: each by itself, and that no two of them are one file on any system.
+///
+/// # Errors
+/// [`JobFileError::Value`] that names the first path that cannot be.
+pub fn check_result_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<(), JobFileError> {
+    let mut names = ResultNames::default();
+    for path in paths {
+        check_inside_path(path)?;
+        if names.add(path).as_deref() != Some(path) {
+            return Err(value(format!("'{}' is the same file as another one of the result, on some systems", shown(path))));
+        }
     }
+    Ok(())
+}
+
+/// Returns the name of a job for the program in this file: without its ending, printable, 1 to 120 characters.
+#[must_use]
+pub fn name_of_module(module: &str) -> String {
+    let file = module.rsplit(['/', '\\']).next().unwrap_or(module);
+    let name: String = file.strip_suffix(".wasm").unwrap_or(file).chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect();
+    if name.trim().is_empty() { "program".to_owned() } else { name.trim().to_owned() }
 }
 
 fn value(message: String) -> JobFileError {
@@ -620,6 +637,30 @@ mod tests {
     fn an_input_cannot_be_a_file_and_a_folder() {
         let text = FULL.replace("[limits]", "db = \"x\"\n[limits]");
         assert!(parse(&text).unwrap_err().to_string().contains("below"));
+    }
+
+    #[test]
+    fn inputs_with_names_that_some_systems_read_otherwise_are_refused() {
+        for name in ["C:x", "NUL", "end.", "a\\\\b"] {
+            let refused = parse(&FULL.replace("db/all.fasta", name)).unwrap_err().to_string();
+            assert!(refused.contains("cannot be the name of a file"), "{name}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_result_has_each_file_once_on_every_system() {
+        assert!(check_result_paths(["a", "b/c", "b/d"]).is_ok());
+        for paths in [["a", "a"], ["Case", "case"], ["a", "a/b"], ["a/b", "A"], ["a", "C:b"]] {
+            assert!(check_result_paths(paths).is_err(), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_program_is_printable() {
+        assert_eq!(name_of_module("x/tool.wasm"), "tool");
+        assert_eq!(name_of_module("new\nline.wasm"), "new line");
+        assert_eq!(name_of_module(".wasm"), "program");
+        assert!(parse("version = 1\nmodule = \"new\\nline.wasm\"").is_ok());
     }
 
     proptest! {

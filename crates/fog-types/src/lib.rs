@@ -3,17 +3,23 @@
 //! No I/O and no clock; builds for wasm32. It is not the contract with front ends (`fog-api`) and
 //! holds no behaviour beyond parsing and checking its own values.
 
+pub mod bounded;
+mod encoding;
 mod error;
 mod id;
 pub mod job;
 mod limits;
 mod node;
+pub mod path;
 mod state;
+pub mod text;
 mod unit;
 
+pub use encoding::{decode_text, without_mark};
 pub use error::{ErrorKind, HasKind};
 pub use id::{BlobId, JobId, ParseIdError, TaskId};
 pub use limits::Limits;
 pub use node::NodeId;
 pub use state::{JobState, TaskState};
+
 pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits};

@@ -37,7 +37,7 @@ impl Words {
             1_000_000_000..=999_999_999_999 => format!("{:.1} G", value / 1e9),
             _ => format!("{:.1} T", value / 1e12),
         };
-        self.with("units", &[("n", self.decimal(&short).into())])
+        self.with("units", &[("n", self.decimal(&short).into()), ("count", (units as f64).into())])
     }
 
     /// What a job would cost, in two sentences.

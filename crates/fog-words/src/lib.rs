@@ -3,6 +3,7 @@
 //!
 //! Not the contract (`fog-api`) and not logic: it only turns values into text.
 
+mod chat;
 mod format;
 mod sentence;
 

@@ -1,6 +1,13 @@
-use fog_api::{EffectView, ReasonView, ResumeView, Status, ValueView, VerdictView};
+use fog_api::{ActiveTask, EffectView, ReasonView, ResumeView, Status, ValueView, VerdictView};
+
+use fog_types::JobId;
 
 use crate::Words;
+
+/// Tasks that run because their owner asked for them now.
+fn requested(status: &Status) -> impl Iterator<Item = &ActiveTask> {
+    status.active.iter().filter(|task| !task.frozen && status.run_now.contains(&task.job))
+}
 
 /// Verdicts as sentences.
 impl Words {
@@ -25,6 +32,26 @@ impl Words {
         self.with(key, &[duty])
     }
 
+    /// The headline of a status: of the verdict, unless work goes on against it because its owner asked.
+    #[must_use]
+    pub fn status_headline(&self, status: &Status, now_ms: i64) -> String {
+        let stop = status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops);
+        match (stop, requested(status).next()) {
+            (Some(reason), Some(task)) => {
+                let why = self.reason(reason, now_ms);
+                self.with("headline-requested", &[("name", task.name.as_str().into()), ("why", why.into())])
+            }
+            _ => self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms),
+        }
+    }
+
+    /// What a person can do about a reason, for a job of their own; `None` when waiting is all.
+    #[must_use]
+    pub fn way_on(&self, reason: &ReasonView, job: JobId) -> Option<String> {
+        let key = format!("hint-{}", reason.rule);
+        self.has(&key).then(|| self.with(&key, &[("job", job.to_string().into())]))
+    }
+
     /// A dot's worth: three words for the pill on every page.
     #[must_use]
     pub fn pill(&self, status: &Status) -> String {
@@ -35,7 +62,9 @@ impl Words {
             let seconds = u64::try_from((until - status.at_ms) / 1000).unwrap_or(0);
             return self.with("pill-paused", &[("span", self.span(seconds).into())]);
         }
+        let working = requested(status).count();
         match status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
+            Some(_) if working > 0 => self.with("pill-working", &[("n", (working as f64).into())]),
             Some(reason) => self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())]),
             None if status.active.is_empty() => self.t("pill-ready"),
             None => self.with("pill-working", &[("n", (status.active.len() as f64).into())]),

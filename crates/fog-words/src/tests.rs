@@ -87,6 +87,21 @@ fn a_reason_says_value_limit_and_end() {
 }
 
 #[test]
+fn only_a_clock_that_is_a_minute_off_is_worth_a_word_and_it_says_whose() {
+    let words = Words::new("en");
+    let said = |millis: Option<i64>, peers| words.clocks(&fog_api::ChatView { clock_off_ms: millis, clock_peers: peers, ..fog_api::ChatView::default() });
+    assert_eq!((said(None, 0), said(Some(-59_000), 2)), (None, None));
+    assert!(said(Some(-180_000), 3).is_some_and(|text| text.contains("3 min fast") && text.contains("3 people")));
+    assert!(said(Some(180_000), 2).is_some_and(|text| text.contains("3 min slow")));
+    // With one other clock nobody knows which is wrong.
+    assert!(said(Some(7_200_000), 1).is_some_and(|text| text.contains("2 h behind") && text.contains("One of the two is wrong")));
+    let person = |millis| fog_api::PersonView { clock_off_ms: millis, ..fog_api::PersonView::default() };
+    assert_eq!((words.clock_of(&person(None)), words.clock_of(&person(Some(-7_200_000)))), (None, Some("clock 2 h behind".to_owned())));
+    let message = fog_api::ChatMessage { stated_ms: Some(5), ..fog_api::ChatMessage::default() };
+    assert_eq!(words.stated(&message, |at| at.to_string()), Some("5 by their clock".to_owned()));
+}
+
+#[test]
 fn spans_are_said_as_people_say_them() {
     let words = Words::new("en");
     let said: Vec<String> = [12, 240, 11_520, 7_200, 200_000].into_iter().map(|s| words.span(s)).collect();

@@ -4,6 +4,7 @@ headline-working = Arbeitet mit { $duty } %, während du weg bist
 headline-working-in-use = Arbeitet mit { $duty } % neben dir
 headline-nothing-to-do = Bereit. Kein Auftrag wartet
 headline-finishing = Beendet die laufenden Aufgaben und hört dann auf
+headline-requested = Arbeitet an „{ $name }“, weil du es jetzt wolltest. Alles andere wartet: { $why }
 pill-off = Aus
 pill-ready = Bereit · keine Aufträge
 pill-working = Arbeitet · { $n ->
@@ -61,6 +62,44 @@ short-ram-available = Speicher voll
 short-schedule = Wochenplan
 short-energy = Energie teuer
 short-fan = Lüfter laut
+# What to do about a reason; commands are tried by a test
+hint-off = Einschalten: `fog on`
+hint-snoozed = Pause beenden: `fog snooze 0`
+hint-on-battery = Netzteil anschließen, oder erlauben: `fog settings set run_on_battery=on`
+hint-charger = Anderes Ladegerät nehmen, oder jedes gelten lassen: `fog settings set chargers=any`
+hint-battery-level = Laden, oder die Grenze senken: `fog settings set battery_stop=20`
+hint-in-use = Trotzdem jetzt laufen lassen: `fog job now { $job }`
+hint-inhibited = Trotzdem jetzt laufen lassen: `fog job now { $job }`
+hint-fullscreen = Trotzdem jetzt laufen lassen: `fog job now { $job }`
+hint-exclusive = Trotzdem jetzt laufen lassen: `fog job now { $job }`
+hint-other-cpu = Trotzdem jetzt laufen lassen: `fog job now { $job }`
+hint-schedule = Trotzdem jetzt laufen lassen: `fog job now { $job }`
+hint-metered = Erlauben: `fog settings set stop_when_metered=off`
+hint-disk-free = Platz schaffen, oder die Grenze senken: `fog settings set disk_free_min=1`
+hint-ram-available = Ein Programm schließen, oder die Grenze senken: `fog settings set ram_available_min=128`
+hint-energy = Warten, oder die Regel abschalten: `fog settings set energy_source=`
+hint-fan = Warten, oder die Grenze aufheben: `fog settings set quiet_fan_rpm=0`
+hint-finishing = Wieder neue Aufgaben beginnen: `fog on`
+grid-no-network = Es ist kein Netz dabei, darum wartet der Auftrag. Mit `fog network join lan` oder einer Einladung geht er weiter.
+grid-nobody = Noch ist kein anderes Gerät da; der Auftrag wartet darauf.
+grid-too-few = Jede Aufgabe will { $wanted } Geräte, und { $n ->
+    [one] ein anderes ist da
+   *[other] { $n } andere sind da
+}; der Auftrag wartet auf mehr.
+submit-storing = Speichert { $n ->
+    [one] eine Datei
+   *[other] { $n } Dateien
+}, bisher { $span }. Erst wenn alle gespeichert sind, ist der Auftrag angenommen.
+watch-works = Er läuft.
+watch-turn = Er wartet, bis er an der Reihe ist: { $n ->
+    [one] eine andere Aufgabe läuft
+   *[other] { $n } andere Aufgaben laufen
+}.
+watch-starts = Er beginnt gleich.
+watch-retry = Eine Aufgabe ist gescheitert und wird später noch einmal versucht: { $problem }
+watch-gave-up = Nach { $span } nicht weiter gewartet. Auftrag { $job } bleibt und geht von selbst weiter; `fog job show { $job }` sagt, wie weit er ist.
+watch-now = „{ $name }“ läuft jetzt, was andere Programme auch tun; Regeln zum Schutz des Geräts gelten weiter.
+
 resumes-in = Weiter in { $span }.
 resumes-above = Weiter bei { $value }.
 resumes-below = Weiter bei { $value }.
@@ -91,7 +130,10 @@ span-days = { $n ->
    *[other] { $n } Tage
 }
 ago = vor { $span }
-units = { $n } Einheiten
+units = { $n } { $count ->
+    [one] Einheit
+   *[other] Einheiten
+}
 saved-ago = gesichert { $ago }
 estimate-whole = Etwa { $units } in { $span } auf diesem Gerät bei voller Kraft: { $tasks ->
     [one] eine Aufgabe
@@ -152,7 +194,14 @@ state-paused = angehalten
 state-finished = fertig
 state-failed = gescheitert
 state-cancelled = abgebrochen
-job-tasks = { $done } von { $total } Aufgaben
+job-tasks = { $done } von { $total ->
+    [one] { $total } Aufgabe
+   *[other] { $total } Aufgaben
+}
+job-stored = Auftrag { $id } ist gespeichert: { $name } ({ $n ->
+    [one] { $n } Aufgabe
+   *[other] { $n } Aufgaben
+}). `fog job show { $id }` sagt, wie es ihm geht.
 job-submitted = Eingereicht { $ago }
 job-deadline = Wird aufgegeben, wenn nicht fertig in { $span }
 job-pause = Anhalten
@@ -387,8 +436,14 @@ network-link-direct = Direkt über { $transport }
 network-link-relayed = Vermittelt über { $transport }
 network-resting = Arbeitet gerade nicht
 network-lends = { $free } von { $slots } Plätzen frei
-network-lent = Rechnet { $n } deiner Aufgaben
-network-hosted = { $n } seiner Aufgaben laufen hier
+network-lent = Rechnet { $n ->
+    [one] eine deiner Aufgaben
+   *[other] { $n } deiner Aufgaben
+}
+network-hosted = { $n ->
+    [one] Eine seiner Aufgaben läuft hier
+   *[other] { $n } seiner Aufgaben laufen hier
+}
 setting-device_name = Name dieses Geräts
 setting-device_name-why = Den sehen andere Geräte. Leer: wie das System es nennt.
 setting-jobs_from_anyone = Aufträge aus dem offenen Netz
@@ -400,7 +455,7 @@ setting-jobs_deny-why = Kennungen von Geräten oder Programmen, oder Stichwörte
 setting-credit_limit = Höchste Schuld in Credits
 setting-credit_limit-why = Aufgaben warten, wenn sie mehr kosten würden als dies über das Verdiente hinaus. 0 heißt ohne Grenze.
 setting-data_cap = Daten in 30 Tagen
-setting-data_cap-why = Sind sie verbraucht, geht nichts mehr über das Netz. 0 heißt ohne Grenze.
+setting-data_cap-why = Das lokale Netz zählt nicht. Kurz vor dem Ende wird nichts Großes mehr geholt oder geliefert; sind sie verbraucht, geht nichts mehr über das Netz. 0 heißt ohne Grenze.
 setting-network_when_metered = Netz auch bei getakteten Verbindungen
 setting-network_when_metered-why = Ohne dies wird dort nichts gesendet und empfangen.
 setting-network_port = Port für andere Geräte
@@ -426,10 +481,38 @@ promise-kept = gehalten
 promise-broken = nicht gehalten: { $why }
 job-withheld = Wartet: { $why }
 job-credits = { $spent } Credits bezahlt, { $reserved } zurückgelegt
-job-checks = { $n } Prüfungen von Geräten, { $wrong } fanden einen Fehler
+job-checks = { $n ->
+    [one] { $n } Prüfung eines Geräts
+   *[other] { $n } Prüfungen von Geräten
+}, mit Fehler: { $wrong }
 choices-show = Möglichkeiten zeigen
 choices-label = { $n } Möglichkeiten, von denen keine in allem besser ist, nach Zeit und Energie. Gewählt: { $why }
-choices-waiting = { $n } Aufgaben finden jetzt keinen Platz und warten
+choices-waiting = { $n ->
+    [one] Eine Aufgabe findet jetzt keinen Platz und wartet
+   *[other] { $n } Aufgaben finden jetzt keinen Platz und warten
+}
+map-tasks = { $tasks ->
+    [one] { $tasks } Aufgabe zu verteilen
+   *[other] { $tasks } Aufgaben zu verteilen
+}, { $n ->
+    [one] eine Möglichkeit
+   *[other] { $n } Möglichkeiten, von denen keine in allem besser ist
+}:
+map-planned = Diese Zahlen gelten für die ersten { $n }; die übrigen kommen unter, sobald Geräte frei werden.
+trace-changes = { $n ->
+    [one] { $n } Änderung
+   *[other] { $n } Änderungen
+}; { $rejected ->
+    [one] { $rejected } unmöglicher Messwert
+   *[other] { $rejected } unmögliche Messwerte
+} verworfen
+history-written = { $segments ->
+    [one] { $segments } Abschnitt
+   *[other] { $segments } Abschnitte
+}, { $n ->
+    [one] { $n } Sicherung
+   *[other] { $n } Sicherungen
+}
 place-offered = gefragt
 place-fetching = holt die Dateien
 place-waiting = wartet dort
@@ -479,8 +562,13 @@ chat-radio-problem = Bluetooth geht gerade nicht
 chat-radio-starting = Bluetooth startet…
 chat-radio-central = Dieser Adapter findet andere, kann aber nicht gefunden werden. Wer in der Nähe einen gewöhnlichen hat, wird trotzdem erreicht.
 chat-radio-unavailable = Bluetooth ist gerade nicht verfügbar.
-chat-clock-fast = Deine Uhr geht { $span } vor. Telefone übergehen Nachrichten, wenn die Uhr zwei Minuten falsch geht; stell sie, oder lass das System es tun.
-chat-clock-slow = Deine Uhr geht { $span } nach. Telefone übergehen Nachrichten, wenn die Uhr zwei Minuten falsch geht; stell sie, oder lass das System es tun.
+chat-clock-fast = Deine Uhr geht { $span } vor, darin sind sich { $n } Leute in der Nähe einig. Telefone übergehen Nachrichten, wenn die Uhr zwei Minuten falsch geht; stell sie, oder lass das System es tun.
+chat-clock-slow = Deine Uhr geht { $span } nach, darin sind sich { $n } Leute in der Nähe einig. Telefone übergehen Nachrichten, wenn die Uhr zwei Minuten falsch geht; stell sie, oder lass das System es tun.
+chat-clock-ahead-of-one = Deine Uhr und die von jemandem in der Nähe stimmen nicht überein: Deine geht { $span } vor. Eine von beiden geht falsch. Nachrichten zwischen Fog-Geräten kommen trotzdem an; Telefone übergehen Uhren, die zwei Minuten falsch gehen. Vergleiche deine, oder lass sie vom System stellen.
+chat-clock-behind-one = Deine Uhr und die von jemandem in der Nähe stimmen nicht überein: Deine geht { $span } nach. Eine von beiden geht falsch. Nachrichten zwischen Fog-Geräten kommen trotzdem an; Telefone übergehen Uhren, die zwei Minuten falsch gehen. Vergleiche deine, oder lass sie vom System stellen.
+chat-their-clock-ahead = Uhr geht { $span } vor
+chat-their-clock-behind = Uhr geht { $span } nach
+chat-stated = { $time } nach ihrer Uhr
 chat-nobody = Niemand ist in der Nähe. Leute mit dieser App oder BitChat erscheinen hier, sobald sie auf etwa 30 m heran sind.
 chat-nobody-network = Noch ist niemand hier. Leute in deinen Netzen erscheinen, sobald ihr Chat an ist.
 chat-nobody-known = Noch wurde niemand getroffen.

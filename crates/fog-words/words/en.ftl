@@ -4,6 +4,7 @@ headline-working = Working at { $duty } % while you are away
 headline-working-in-use = Working at { $duty } % beside you
 headline-nothing-to-do = Ready to work. No job is waiting
 headline-finishing = Finishing the running tasks, then stopping
+headline-requested = Working on “{ $name }”, because you asked for it now. Everything else waits: { $why }
 pill-off = Off
 pill-ready = Ready · no jobs
 pill-working = Working · { $n ->
@@ -61,6 +62,44 @@ short-ram-available = memory full
 short-schedule = week plan
 short-energy = energy dear
 short-fan = fan loud
+# What to do about a reason; commands are tried by a test
+hint-off = Switch it on: `fog on`
+hint-snoozed = End the pause: `fog snooze 0`
+hint-on-battery = Plug the device in, or allow it: `fog settings set run_on_battery=on`
+hint-charger = Use another charger, or let any count: `fog settings set chargers=any`
+hint-battery-level = Charge it, or lower the limit: `fog settings set battery_stop=20`
+hint-in-use = Run it now anyway: `fog job now { $job }`
+hint-inhibited = Run it now anyway: `fog job now { $job }`
+hint-fullscreen = Run it now anyway: `fog job now { $job }`
+hint-exclusive = Run it now anyway: `fog job now { $job }`
+hint-other-cpu = Run it now anyway: `fog job now { $job }`
+hint-schedule = Run it now anyway: `fog job now { $job }`
+hint-metered = Allow it: `fog settings set stop_when_metered=off`
+hint-disk-free = Free some disk, or lower the limit: `fog settings set disk_free_min=1`
+hint-ram-available = Close a program, or lower the limit: `fog settings set ram_available_min=128`
+hint-energy = Wait, or switch the rule off: `fog settings set energy_source=`
+hint-fan = Wait, or lift the limit: `fog settings set quiet_fan_rpm=0`
+hint-finishing = Start new tasks again: `fog on`
+grid-no-network = No network was joined, so the job waits. `fog network join lan` or an invitation lets it go on.
+grid-nobody = No other device is here yet; the job waits for one.
+grid-too-few = Each task wants { $wanted } devices, and { $n ->
+    [one] one other is here
+   *[other] { $n } others are here
+}; the job waits for more.
+submit-storing = Storing { $n ->
+    [one] one file
+   *[other] { $n } files
+}, { $span } so far. Nothing is submitted before all are stored.
+watch-works = It runs.
+watch-turn = It waits for its turn: { $n ->
+    [one] one other task runs
+   *[other] { $n } other tasks run
+}.
+watch-starts = It is about to start.
+watch-retry = A task failed and is tried again later: { $problem }
+watch-gave-up = Stopped waiting after { $span }. Job { $job } is kept and goes on by itself; `fog job show { $job }` tells how it goes.
+watch-now = “{ $name }” runs now, whatever other programs do; rules that protect the device still hold.
+
 resumes-in = Resumes in { $span }.
 resumes-above = Resumes at { $value }.
 resumes-below = Resumes at { $value }.
@@ -91,7 +130,10 @@ span-days = { $n ->
    *[other] { $n } days
 }
 ago = { $span } ago
-units = { $n } units
+units = { $n } { $count ->
+    [one] unit
+   *[other] units
+}
 saved-ago = saved { $ago }
 left = { $span } left
 estimate-whole = About { $units } in { $span } on this device at full speed: { $tasks ->
@@ -152,7 +194,14 @@ state-paused = paused
 state-finished = finished
 state-failed = failed
 state-cancelled = cancelled
-job-tasks = { $done } of { $total } tasks
+job-tasks = { $done } of { $total ->
+    [one] { $total } task
+   *[other] { $total } tasks
+}
+job-stored = Job { $id } is stored: { $name } ({ $n ->
+    [one] { $n } task
+   *[other] { $n } tasks
+}). `fog job show { $id }` tells how it goes.
 job-submitted = Submitted { $ago }
 job-deadline = Given up if not done in { $span }
 job-pause = Pause
@@ -387,8 +436,14 @@ network-link-direct = Direct over { $transport }
 network-link-relayed = Relayed over { $transport }
 network-resting = Does not work now
 network-lends = { $free } of { $slots } places free
-network-lent = Runs { $n } of your tasks
-network-hosted = { $n } of its tasks run here
+network-lent = Runs { $n ->
+    [one] one of your tasks
+   *[other] { $n } of your tasks
+}
+network-hosted = { $n ->
+    [one] One of its tasks runs here
+   *[other] { $n } of its tasks run here
+}
 setting-device_name = Name of this device
 setting-device_name-why = What other devices see. Empty: what the system calls it.
 setting-jobs_from_anyone = Jobs from the open network
@@ -400,7 +455,7 @@ setting-jobs_deny-why = Ids of devices or programs, or tags.
 setting-credit_limit = Most credits owed
 setting-credit_limit-why = Tasks wait when lending them would cost more than this beyond what was earned. 0 means no limit.
 setting-data_cap = Data in 30 days
-setting-data_cap-why = When it is used up nothing goes over the network. 0 means no limit.
+setting-data_cap-why = The local network does not count. Near its end nothing large is fetched or served; when it is used up nothing goes over the network. 0 means no limit.
 setting-network_when_metered = Network on metered connections
 setting-network_when_metered-why = Without it nothing is sent or received there.
 setting-network_port = Port for other devices
@@ -426,10 +481,38 @@ promise-kept = kept
 promise-broken = not kept: { $why }
 job-withheld = Waiting: { $why }
 job-credits = { $spent } credits paid, { $reserved } put aside
-job-checks = { $n } checks of devices, { $wrong } found something wrong
+job-checks = { $n ->
+    [one] { $n } check of a device
+   *[other] { $n } checks of devices
+}, { $wrong } found something wrong
 choices-show = Show the choices
 choices-label = { $n } choices of which none is better in everything, by time and energy. Taken: { $why }
-choices-waiting = { $n } tasks find no place now and wait
+choices-waiting = { $n ->
+    [one] One task finds no place now and waits
+   *[other] { $n } tasks find no place now and wait
+}
+map-tasks = { $tasks ->
+    [one] { $tasks } task to place
+   *[other] { $tasks } tasks to place
+}, { $n ->
+    [one] one choice
+   *[other] { $n } choices of which none is better in everything
+}:
+map-planned = These numbers are of the first { $n }; the others are placed as devices become free.
+trace-changes = { $n ->
+    [one] { $n } change
+   *[other] { $n } changes
+}; { $rejected ->
+    [one] { $rejected } impossible reading
+   *[other] { $rejected } impossible readings
+} rejected
+history-written = { $segments ->
+    [one] { $segments } segment
+   *[other] { $segments } segments
+}, { $n ->
+    [one] { $n } checkpoint
+   *[other] { $n } checkpoints
+}
 place-offered = asked
 place-fetching = gets the files
 place-waiting = waits there
@@ -479,8 +562,13 @@ chat-radio-problem = Bluetooth does not work now
 chat-radio-starting = Bluetooth starts…
 chat-radio-central = This adapter finds others but cannot be found by them. Whoever has an ordinary one nearby is still reached.
 chat-radio-unavailable = Bluetooth cannot be used now.
-chat-clock-fast = Your clock is { $span } fast. Phones ignore messages from clocks that are two minutes off; set it, or let the system do so.
-chat-clock-slow = Your clock is { $span } slow. Phones ignore messages from clocks that are two minutes off; set it, or let the system do so.
+chat-clock-fast = Your clock is { $span } fast, as { $n } people near agree. Phones ignore messages from clocks that are two minutes off; set it, or let the system do so.
+chat-clock-slow = Your clock is { $span } slow, as { $n } people near agree. Phones ignore messages from clocks that are two minutes off; set it, or let the system do so.
+chat-clock-ahead-of-one = Your clock and that of somebody near differ: yours is { $span } ahead. One of the two is wrong. Messages between Fog devices arrive all the same; phones ignore clocks that are two minutes off. Compare yours, or let the system set it.
+chat-clock-behind-one = Your clock and that of somebody near differ: yours is { $span } behind. One of the two is wrong. Messages between Fog devices arrive all the same; phones ignore clocks that are two minutes off. Compare yours, or let the system set it.
+chat-their-clock-ahead = clock { $span } ahead
+chat-their-clock-behind = clock { $span } behind
+chat-stated = { $time } by their clock
 chat-nobody = Nobody is near. People with this app or BitChat appear here when they come within about 30 m.
 chat-nobody-network = Nobody is here yet. People in your networks appear when their chat is on.
 chat-nobody-known = Nobody was met yet.

@@ -40,10 +40,11 @@ fn with_window(profile: &str) -> anyhow::Result<()> {
         println!("\nA first start: an example job is queued, and working beside you is switched on to let you see it run.");
         println!("Both are in the window's settings, or: {} settings set run_while_in_use=off contributing=off\n", fog.program);
         // The window is open and useful whatever comes of the example.
-        if let Err(error) = fog.example(&["first_run_done=true"]) {
-            println!("The example did not finish: {error:#}");
+        match fog.example(&["first_run_done=true"]) {
+            Ok(Example::Finished) => println!("\nThe job is done; the window shows it. Closing the window leaves the app in the tray."),
+            Ok(Example::Waits) => println!("\nThe job goes on by itself; the window shows it. Closing the window leaves the app in the tray."),
+            Err(error) => println!("The example did not finish: {error:#}"),
         }
-        println!("\nThe job is done; the window shows it. Closing the window leaves the app in the tray.");
     }
     app.wait()?;
     Ok(())
@@ -67,12 +68,24 @@ fn without_display(profile: &str) -> anyhow::Result<()> {
         ours = Some(daemon);
     }
     println!("\nThis machine has no display and you are at its terminal, so working beside you is switched on for it:");
-    if let Err(error) = fog.example(&[]) {
-        stop(ours);
-        return Err(error);
-    }
-    println!("\nThe job is done. The daemon keeps running; in another terminal try:\n");
-    for line in ["status", "why", "submit --example path-tracer --watch > picture.png", "jobs", "settings list", "--help"] {
+    let done = match fog.example(&[]) {
+        Ok(Example::Finished) => "The job is done.",
+        Ok(Example::Waits) => "The job waits, as said above, and goes on by itself.",
+        Err(error) => {
+            stop(ours);
+            return Err(error);
+        }
+    };
+    println!("\n{done} The daemon keeps running; in another terminal try:\n");
+    for line in [
+        "status",
+        "why",
+        "submit --example path-tracer --watch > picture.png",
+        "submit --example lucas-lehmer --watch --now",
+        "jobs",
+        "settings list",
+        "--help",
+    ] {
         println!("  {} {line}", fog.program);
     }
     println!("\nStop it with Ctrl-C, or: {} shutdown", fog.program);
@@ -115,10 +128,28 @@ impl Fog {
         says(&["settings", "get", "first_run_done", "--json"], "false") && capture(&self.program, &["jobs", "--json"]).trim() == "[]"
     }
 
-    fn example(&self, more: &[&str]) -> anyhow::Result<()> {
+    /// The protein search, whatever other programs do: whoever starts it wants to see it now. What
+    /// protects the device holds for it too, and then waiting has an end.
+    fn example(&self, more: &[&str]) -> anyhow::Result<Example> {
         sh(&self.program, &[&["settings", "set", "contributing=on", "run_while_in_use=on", "unknown_idle=allow"], more].concat())?;
-        sh(&self.program, &["submit", "--example", "protein-search", "--watch"])
+        let args = ["submit", "--example", "protein-search", "--watch", "--now", "--stall-timeout", "60s"];
+        let status = command(&self.program, &args).status().context("fog does not start")?;
+        match status.code() {
+            Some(0) => Ok(Example::Finished),
+            Some(STALLED) => Ok(Example::Waits),
+            _ => bail!("fog {} ended with {status}", args.join(" ")),
+        }
     }
+}
+
+/// Exit code of `fog submit` when it stopped waiting for a job that is kept.
+const STALLED: i32 = 75;
+
+/// What became of the example.
+enum Example {
+    Finished,
+    /// It may not run now; the reason and the way on were printed.
+    Waits,
 }
 
 fn stop(daemon: Option<Child>) {

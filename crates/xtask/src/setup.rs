@@ -24,6 +24,7 @@ const TEST: &[&str] = &[
     "fonts-dejavu-core",
     "iproute2",
     "nftables",
+    "faketime",
 ];
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1"];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fog_grid::{Capacity, Hello, Identity, Invite, MAX_MESSAGE, Message, TaskOffer, VERSION};
 use fog_libp2p::{Config, LibP2p};
-use fog_transport::{Channel, Link, NetEvent, Transport as _, read_frame, write_frame};
+use fog_transport::{Channel, Link, NetEvent, PeerClass, Transport as _, read_frame, write_frame};
 use fog_types::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -19,12 +19,21 @@ pub struct Member {
 }
 
 impl Member {
-    pub async fn join(invite: &Invite) -> Self {
+    /// Connects and says nothing.
+    pub async fn connect(invite: &Invite) -> Self {
         let secret: [u8; 32] = rand::random();
         let (net, events) = LibP2p::start(&secret, &Config { loopback: true, ..Config::default() }).unwrap();
         let mut this = Self { net, events, me: Identity::new(&secret), victim: invite.node };
         this.net.dial(invite.node, invite.addresses.clone());
         this.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+        // It takes whatever comes.
+        this.net.set_class(invite.node, PeerClass::Related);
+        this
+    }
+
+    /// Connects and shows that it is a member.
+    pub async fn join(invite: &Invite) -> Self {
+        let this = Self::connect(invite).await;
         let proof = invite.group.proof(this.me.node(), invite.node);
         let capacity = Capacity { slots: 64, free: 64, memory: 1 << 40, disk: 1 << 40, duty: 100, speed: 1 << 40, battery: None, forecast: 1000 };
         let groups = vec![(invite.group.id(), proof)];

@@ -7,7 +7,7 @@ use crate::state::{change_setting, t, ui, words};
 /// Whether the device works, and if not why not, in one sentence.
 pub fn headline() -> String {
     ui().snapshot.with(|s| {
-        let sentence = |s: &fog_api::Snapshot| words().headline(&s.status.verdict, !s.status.active.is_empty() || s.status.next.is_some(), ui().now.get());
+        let sentence = |s: &fog_api::Snapshot| words().status_headline(&s.status, ui().now.get());
         s.as_ref().map(sentence).unwrap_or_default()
     })
 }

@@ -108,8 +108,11 @@ fn Assembled(id: JobId, done: u32) -> impl IntoView {
     let text = RwSignal::new(String::new());
     let _ = done;
     spawn_local(async move {
-        if let Ok(Reply::Bytes { base64, .. }) = bridge::call(Command::Output { id, index: None, path: String::new() }).await {
-            text.set(bridge::from_base64(&base64));
+        match bridge::call(Command::Output { id, index: None, path: String::new() }).await {
+            Ok(Reply::Bytes { base64, .. }) => text.set(bridge::from_base64(&base64)),
+            Ok(_) => {}
+            // Such as one that is too large to show.
+            Err(error) => text.set(error.message),
         }
     });
     view! { <div class="card"><h2>{move || t("job-output")}</h2><pre id="result">{move || text.get()}</pre></div> }

@@ -146,7 +146,7 @@ impl Node {
         if self.board.count(true, Some(&author)) >= MAX_NOTES_OF_ONE {
             return Err(BoardError::Full);
         }
-        let nickname = self.config.nickname[..self.config.nickname.floor_char_boundary(64)].to_owned();
+        let nickname = crate::text::cut(&self.config.nickname, 64).to_owned();
         let (geohash, text) = (String::new(), text.trim().to_owned());
         let note = Note { id, geohash, text, author, nickname, created: now, expires: now + life, is_urgent };
         let payload = note.encode(&self.identity).map_err(|_| BoardError::Text)?;
@@ -185,11 +185,14 @@ impl Node {
         let frame = &raw.frame;
         let Ok(item) = Item::decode(frame.payload()) else { return false };
         let (made, until) = item.life();
-        if !frame.is_broadcast() || frame.payload().len() > MAX_BYTES || made > now + SLACK || until <= now {
-            return false;
-        }
         let sender: Option<PeerKeys> = self.keys_of(frame.sender);
         let is_sure = sender.is_some_and(|keys| keys.signing == *item.author() && frame.is_by(&keys));
+        let theirs = if is_sure { self.now_of(frame.sender, now) } else { now };
+        // Whatever their clock shows, it stays no longer than a note may.
+        let is_in_time = made <= now.max(theirs) + SLACK && until > now && until <= now + MAX_NOTE_LIFE + SLACK;
+        if !frame.is_broadcast() || frame.payload().len() > MAX_BYTES || !is_in_time {
+            return false;
+        }
         // Somebody who is known would have signed the packet as well.
         if sender.is_some() && !is_sure {
             return false;

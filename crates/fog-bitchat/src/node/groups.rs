@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::room::is_in_time;
 use super::{Event, Node};
 use crate::bytes::Reader;
 use crate::frame::{Kind, Raw};
@@ -234,12 +233,12 @@ impl Node {
     pub fn say_in_group(&mut self, group: [u8; 16], id: String, text: &str, now: u64) -> Result<(), GroupError> {
         let nonce = self.fresh();
         let known = self.groups.known.get(&group).ok_or(GroupError::Unknown)?;
-        let text = text[..text.floor_char_boundary(MAX_GROUP_TEXT)].to_owned();
+        let text = crate::text::cut(text, MAX_GROUP_TEXT).to_owned();
         let said = GroupText { id, signing: self.identity.keys().signing, nickname: cut_name(&self.config.nickname).to_owned(), at: now, text };
         let payload = known.group.seal(&self.identity, &said, nonce).map_err(|_| GroupError::Unknown)?;
         let frame = self.frame(Kind::GROUP_MESSAGE, payload, now);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
-            self.kept.add(&raw, now);
+            self.kept.add(&raw, now, now);
         }
         self.send_everywhere(&frame, now);
         Ok(())
@@ -248,9 +247,7 @@ impl Node {
     /// A packet of a group: shown and kept when it is of one of this node, passed on in any case.
     pub(super) fn said_in_group(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
-        if !frame.is_broadcast() || !is_in_time(frame, now) {
-            return false;
-        }
+        let Some(made) = self.made_in_time(frame, now).filter(|_| frame.is_broadcast()) else { return false };
         let Some((group, said)) = self.groups().find_map(|group| Some((group.clone(), group.open(frame.payload()).ok()?))) else {
             // Its key may be on its way.
             if frame.payload().len() <= MAX_EARLY_BYTES {
@@ -261,7 +258,7 @@ impl Node {
             }
             return true;
         };
-        self.kept.add(raw, now);
+        self.kept.add(raw, made, now);
         let author = group.members.iter().find(|member| member.signing == said.signing);
         if let Some(author) = author.filter(|author| author.peer() != self.me) {
             let (from, nickname) = (author.peer(), said.nickname);

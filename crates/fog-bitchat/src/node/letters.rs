@@ -39,6 +39,14 @@ pub(super) struct Carried {
     given: BTreeSet<PeerId>,
     /// When it was last said to its recipient through others.
     tried: Option<u64>,
+    /// How far the clock of who gave it is ahead of this one, if it is valid by theirs alone.
+    clock_offset: i64,
+}
+
+impl Carried {
+    fn is_valid(&self, now: u64) -> bool {
+        self.letter.is_valid(now.saturating_add_signed(self.clock_offset))
+    }
 }
 
 #[derive(Default)]
@@ -105,7 +113,7 @@ impl Node {
             && letter.is_valid(now)
             && self.mail.carried.len() < MAX_CARRIED
         {
-            self.mail.carried.push(Carried { letter, from: PeerId(*from), to: None, given: BTreeSet::new(), tried: None });
+            self.mail.carried.push(Carried { letter, from: PeerId(*from), to: None, given: BTreeSet::new(), tried: None, clock_offset: 0 });
         }
     }
 
@@ -125,7 +133,7 @@ impl Node {
     /// it carries for others.
     pub(super) fn hand_out(&mut self, now: u64) {
         let before = self.mail.carried.len();
-        self.mail.carried.retain(|carried| carried.letter.is_valid(now));
+        self.mail.carried.retain(|carried| carried.is_valid(now));
         if self.mail.carried.len() != before {
             self.mail.version += 1;
         }
@@ -162,9 +170,11 @@ impl Node {
                 let free = couriers.iter().filter(|courier| !waiting.couriers.contains(courier) && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE));
                 let free = free.filter(|courier| is_for_fellows || !self.fellows.is_here(**courier));
                 for courier in free.copied().take(COURIERS - waiting.couriers.len()).collect::<Vec<_>>() {
-                    if waiting.letter.as_ref().is_none_or(|letter| !letter.is_valid(now)) {
+                    // Others judge it by their clocks.
+                    let agreed = self.agreed_now(now);
+                    if waiting.letter.as_ref().is_none_or(|letter| !letter.is_valid(agreed)) {
                         let (ephemeral, prekey) = (self.fresh(), self.prekey_of(to, now));
-                        waiting.letter = Letter::seal(&self.identity, &noise, prekey, message, &ephemeral, now);
+                        waiting.letter = Letter::seal(&self.identity, &noise, prekey, message, &ephemeral, agreed);
                     }
                     let Some(letter) = &waiting.letter else { break };
                     if self.post(courier, letter, now) {
@@ -202,10 +212,13 @@ impl Node {
     pub(super) fn letter(&mut self, frame: &Frame, now: u64) -> bool {
         let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
         let Ok(letter) = Letter::decode(frame.payload()) else { return false };
-        if !is_theirs || !letter.is_valid(now) {
+        let theirs = self.now_of(frame.sender, now);
+        let clock_offset = if letter.is_valid(now) { 0 } else { self.offset_of(frame.sender) };
+        if !is_theirs || !(letter.is_valid(now) || letter.is_valid(theirs)) {
             return false;
         }
-        if letter.is_for(&self.identity.keys().noise, now) {
+        let me = self.identity.keys().noise;
+        if letter.is_for(&me, now) || letter.is_for(&me, theirs) {
             self.delivered(&letter, now);
             return true;
         }
@@ -218,8 +231,8 @@ impl Node {
             && (is_favourite || of_others < MAX_OF_OTHERS);
         let is_known = self.mail.carried.iter().any(|carried| carried.letter.ciphertext == letter.ciphertext);
         if has_room && !is_known {
-            let to = self.people.iter().find(|(_, known)| letter.is_for(&known.keys.noise, now)).map(|(peer, _)| *peer);
-            self.mail.carried.push(Carried { letter, from, to, given: BTreeSet::from([from]), tried: None });
+            let to = self.people.iter().find(|(_, known)| letter.is_for(&known.keys.noise, theirs)).map(|(peer, _)| *peer);
+            self.mail.carried.push(Carried { letter, from, to, given: BTreeSet::from([from]), tried: None, clock_offset });
             self.mail.version += 1;
             if let Some(to) = to {
                 self.bring(to, now);
@@ -247,7 +260,7 @@ impl Node {
         let is_due = |carried: &Carried| is_linked || carried.tried.is_none_or(|at| now.saturating_sub(at) >= AGAIN);
         let mut due = Vec::new();
         for carried in &mut self.mail.carried {
-            if is_due(carried) && (carried.to == Some(peer) || carried.letter.is_for(&noise, now)) {
+            if is_due(carried) && (carried.to == Some(peer) || carried.letter.is_for(&noise, now.saturating_add_signed(carried.clock_offset))) {
                 (carried.to, carried.tried) = (Some(peer), Some(now));
                 due.push(carried.letter.clone());
             }

@@ -29,6 +29,8 @@ pub(super) struct Link {
     /// Answers given to requests to synchronise, lately.
     pub(super) answered: Vec<u64>,
     pub(super) pongs: Vec<u64>,
+    /// Beginnings of sessions that came over it, lately.
+    pub(super) beginnings: Vec<u64>,
     queue: VecDeque<(Vec<u8>, bool)>,
     free_at: u64,
 }
@@ -62,7 +64,8 @@ impl Node {
     /// Bluetooth, where an attribute holds no more, and 64 KiB elsewhere.
     pub fn handle_link_up(&mut self, link: LinkId, limit: usize, now: u64) {
         let limit = limit.clamp(64, 64 << 10);
-        self.links.insert(link, Link { limit, is_sure: false, peer: None, answered: Vec::new(), pongs: Vec::new(), queue: VecDeque::new(), free_at: now });
+        let (answered, pongs, beginnings) = (Vec::new(), Vec::new(), Vec::new());
+        self.links.insert(link, Link { limit, is_sure: false, peer: None, answered, pongs, beginnings, queue: VecDeque::new(), free_at: now });
         self.next_housekeeping = self.next_housekeeping.min(now + super::HOUSEKEEPING);
         // First of all, or the other side never knows whose link it is.
         let announce = self.make_announce(now);

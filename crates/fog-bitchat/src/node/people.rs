@@ -1,22 +1,22 @@
 //! Who is there.
 
+use super::clocks::{CLOCK_WARN_MS, MAX_ANNOUNCE_SKEW_MS};
 use super::{ANNOUNCE_EVERY, Event, LinkId, Node};
 use crate::announce::{Announce, Capabilities};
 use crate::frame::{Frame, Kind};
 use crate::identity::{PeerId, PeerKeys};
+use crate::text::cut;
 
 /// Milliseconds after which somebody who is not linked and says nothing is gone.
 const SILENT: u64 = 60_000;
-/// An announce may be so far from this clock, in milliseconds: Android's bound.
-const MAX_ANNOUNCE_SKEW: u64 = 600_000;
 /// A goodbye may be so far from this clock; Android's bound.
 const MAX_GOODBYE_SKEW: u64 = 300_000;
-/// From here iPhones begin to ignore this node; they do at two minutes.
-const CLOCK_WARN: i64 = 90_000;
 /// People who are known at once; the one who was silent longest goes.
 const MAX_PEOPLE: usize = 500;
 /// Bytes of a nickname that are sent, so that an announce stays below 100.
 const MAX_NICKNAME: usize = 24;
+/// The difference of somebody's clock is told anew once it has changed by this many milliseconds.
+const CLOCK_CHANGED_MS: u64 = 30_000;
 
 /// Somebody, as the mesh knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Person {
     pub has_session: bool,
     /// What they can do; what they said in a session counts before what they announced.
     pub capabilities: Capabilities,
+    /// Milliseconds by which their clock is ahead of this one; 0 when the two agree.
+    pub clock_off: i64,
 }
 
 pub(super) struct Known {
@@ -43,39 +45,18 @@ pub(super) struct Known {
     pub(super) stated: Option<Capabilities>,
     pub(super) heard: u64,
     /// The newest of their announces, by their clock.
-    announced_at: u64,
+    pub(super) announced_at: u64,
+    /// Milliseconds by which their clock is ahead of this one, and what was told of it.
+    pub(super) clock_offset: i64,
+    told_offset: i64,
+    /// When an announce of theirs was last believed, by this clock.
+    pub(super) believed: u64,
 }
 
-/// Compares this clock with those of others.
-#[derive(Default)]
-pub(super) struct ClockCheck {
-    offsets: Vec<(PeerId, i64)>,
-    told: Option<i64>,
-}
-
-impl ClockCheck {
-    /// One offset of each of the last few; the middle one, when it has become worth telling.
-    fn add(&mut self, peer: PeerId, offset: i64) -> Option<i64> {
-        self.offsets.retain(|(known, _)| *known != peer);
-        if self.offsets.len() >= 9 {
-            self.offsets.remove(0);
-        }
-        self.offsets.push((peer, offset));
-        let mut sorted: Vec<i64> = self.offsets.iter().map(|(_, offset)| *offset).collect();
-        sorted.sort_unstable();
-        let middle = sorted[sorted.len() / 2];
-        let is_off = middle.abs() > CLOCK_WARN;
-        match (is_off, self.told) {
-            (true, None) => {
-                self.told = Some(middle);
-                self.told
-            }
-            (false, Some(_)) => {
-                self.told = None;
-                Some(0)
-            }
-            _ => None,
-        }
+impl Known {
+    /// The difference of their clock, when it is worth telling.
+    fn clock_off(&self) -> i64 {
+        if self.clock_offset.unsigned_abs() > CLOCK_WARN_MS { self.clock_offset } else { 0 }
     }
 }
 
@@ -97,12 +78,12 @@ impl Node {
             is_linked: self.link_to(peer).is_some(),
             has_session: self.sessions.has(peer),
             capabilities: known.stated.unwrap_or(known.announced),
+            clock_off: known.clock_off(),
         })
     }
 
     pub(super) fn make_announce(&mut self, now: u64) -> Frame {
-        let nickname = &self.config.nickname;
-        let nickname = nickname[..nickname.floor_char_boundary(MAX_NICKNAME)].to_owned();
+        let nickname = cut(&self.config.nickname, MAX_NICKNAME).to_owned();
         let announce = Announce { nickname, keys: self.identity.keys(), capabilities: Some(self.config.capabilities), ..Announce::default() };
         // A name of 24 bytes fits.
         let payload = announce.encode().unwrap_or_default();
@@ -115,16 +96,26 @@ impl Node {
         self.send_everywhere(&frame, now);
     }
 
-    /// Whether an announce is genuine; then what it says is known.
+    /// Whether an announce is genuine and of now; then what it says is known. One of another time is believed once its
+    /// author has proved to be there.
     pub(super) fn announced(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) -> bool {
         let Ok(announce) = Announce::decode(frame.payload()) else { return false };
-        if announce.keys.peer() != frame.sender || frame.timestamp.abs_diff(now) > MAX_ANNOUNCE_SKEW || !frame.is_by(&announce.keys) {
+        if announce.keys.peer() != frame.sender || !frame.is_by(&announce.keys) {
             return false;
         }
         // The first signing key counts, and the one a session bound before it.
         if self.keys_of(frame.sender).is_some_and(|keys| keys != announce.keys) {
             return false;
         }
+        if !self.learn_clock(frame, link, now) {
+            return false;
+        }
+        self.believe(frame, announce, link, now);
+        true
+    }
+
+    /// What a genuine announce says is known from now on.
+    pub(super) fn believe(&mut self, frame: &Frame, announce: Announce, link: Option<LinkId>, now: u64) {
         let is_new = !self.people.contains_key(&frame.sender);
         if is_new {
             self.make_room_for_one();
@@ -138,19 +129,29 @@ impl Node {
             stated: None,
             heard: now,
             announced_at: 0,
+            clock_offset: 0,
+            told_offset: 0,
+            believed: now,
         });
-        let is_other = is_new || known.nickname != announce.nickname || known.announced != capabilities;
+        let offset = frame.timestamp.cast_signed().wrapping_sub(now.cast_signed());
+        let is_put_right = known.clock_offset.unsigned_abs() > MAX_ANNOUNCE_SKEW_MS && offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS;
+        // An older one may be a recording.
+        if frame.timestamp >= known.announced_at || is_put_right {
+            (known.clock_offset, known.announced_at) = (offset, frame.timestamp);
+        }
+        known.believed = now;
+        let is_clock_other = known.clock_off().abs_diff(known.told_offset) > CLOCK_CHANGED_MS;
+        if is_clock_other {
+            known.told_offset = known.clock_off();
+        }
+        let is_other = is_new || is_clock_other || known.nickname != announce.nickname || known.announced != capabilities;
         known.nickname = announce.nickname;
         known.announced = capabilities;
         known.heard = now;
-        known.announced_at = known.announced_at.max(frame.timestamp);
-        if frame.ttl == crate::MAX_TTL {
-            if let Some(offset) = self.clock.add(frame.sender, frame.timestamp.cast_signed() - now.cast_signed()) {
-                self.say(Event::ClockOff(offset));
-            }
-            if let Some(link) = link {
-                self.bind(link, frame.sender, now);
-            }
+        if frame.ttl == crate::MAX_TTL
+            && let Some(link) = link
+        {
+            self.bind(link, frame.sender, now);
         }
         if is_other {
             self.person_changed(frame.sender);
@@ -163,12 +164,12 @@ impl Node {
             // They may not have heard this node yet.
             self.next_announce = self.next_announce.min(now + 500);
         }
-        true
     }
 
     pub(super) fn left(&mut self, frame: &Frame, now: u64) -> bool {
         // A goodbye of before that somebody says again is none.
-        let is_new = frame.timestamp.abs_diff(now) <= MAX_GOODBYE_SKEW;
+        let is_of = |now: u64| frame.timestamp.abs_diff(now) <= MAX_GOODBYE_SKEW;
+        let is_new = is_of(now) || is_of(self.now_of(frame.sender, now));
         let is_theirs = is_new && self.people.get(&frame.sender).is_some_and(|known| frame.timestamp > known.announced_at && frame.is_by(&known.keys));
         if is_theirs && frame.payload().is_empty() {
             self.people.remove(&frame.sender);

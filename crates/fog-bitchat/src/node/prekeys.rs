@@ -7,7 +7,6 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::Node;
-use super::room::is_in_time;
 use crate::bytes::Reader;
 use crate::courier::{MAX_PREKEYS, Prekeys};
 use crate::frame::{Frame, Kind, Raw};
@@ -135,7 +134,7 @@ impl Node {
         let Some(payload) = self.mail.keys.offer.as_ref().and_then(|offer| offer.encode().ok()) else { return };
         let frame = self.frame(Kind::PREKEYS, payload, now).signed(&self.identity);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
-            self.kept.add(&raw, now);
+            self.kept.add(&raw, now, now);
         }
         self.send_everywhere(&frame, now);
     }
@@ -167,10 +166,11 @@ impl Node {
         let Ok(bundle) = Prekeys::decode(frame.payload()) else { return false };
         // Of somebody who is away too, if they are known: their neighbours say it again.
         let is_theirs = bundle.peer() == frame.sender && self.keys_of(frame.sender).is_some_and(|known| bundle.is_by(&known.signing) && frame.is_by(&known));
-        if !is_theirs || !frame.is_broadcast() || !is_in_time(frame, now) || now.abs_diff(bundle.made) > BUNDLE_LIFE {
+        let Some(made) = self.made_in_time(frame, now) else { return false };
+        if !is_theirs || !frame.is_broadcast() || self.now_of(frame.sender, now).abs_diff(bundle.made) > BUNDLE_LIFE {
             return false;
         }
-        self.kept.add(raw, now);
+        self.kept.add(raw, made, now);
         let bundles = &mut self.mail.keys.bundles;
         if bundles.get(&frame.sender).is_some_and(|known| known.made >= bundle.made) {
             return true;

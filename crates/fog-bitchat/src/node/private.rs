@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::{Delivery, Event, Node};
+use super::links::Link;
+use super::{Delivery, Event, LinkId, Node};
 use crate::announce::Capabilities;
 use crate::courier::Letter;
 use crate::file::FilePacket;
 use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
 use crate::inner::{Inner, MAX_TEXT, MessageText, PeerState, Verification};
-use crate::session::{SessionError, SessionEvent};
+use crate::session::{SessionError, SessionEvent, Sessions};
 
 /// Messages that wait for one person; what comes after is refused.
 const MAX_QUEUED: usize = 100;
@@ -24,6 +25,15 @@ const SAID_JUST_NOW: u64 = 3_000;
 const MAX_TRIES: u32 = 8;
 /// People whose state came before their announce.
 const MAX_EARLY: usize = 64;
+/// Sessions that are begun in a minute because of what others sent and nobody here asked for: with one person, because
+/// of one link, and in all.
+const UNASKED_OF_ONE: usize = 3;
+const UNASKED_OF_LINK: usize = 12;
+const UNASKED_OF_ALL: usize = 30;
+/// Beginnings of others that are looked at in a minute, of one link: less than all that a device answers, so that one
+/// neighbour does not use up what is there for everybody.
+const BEGINNINGS_OF_LINK: usize = 20;
+const MINUTE_MS: u64 = 60_000;
 
 /// Something that is not known to have arrived.
 pub(super) struct Outgoing {
@@ -37,6 +47,13 @@ pub(super) struct Outgoing {
     pub(super) couriers: Vec<PeerId>,
     /// Fog nodes carry it in a form of their own.
     pub(super) is_with_fellows: bool,
+}
+
+/// A session that was begun because of what somebody sent.
+pub(super) struct Unasked {
+    at: u64,
+    peer: PeerId,
+    link: Option<LinkId>,
 }
 
 /// Why something private cannot be said.
@@ -166,7 +183,26 @@ impl Node {
         }
     }
 
-    pub(super) fn handshake(&mut self, frame: &Frame, now: u64) {
+    /// Begins a session because of something that anybody may have sent: seldom with one person, because of one link,
+    /// and in all.
+    pub(super) fn begin_unasked(&mut self, peer: PeerId, link: Option<LinkId>, now: u64) {
+        self.unasked.retain(|begun| now.saturating_sub(begun.at) < MINUTE_MS);
+        let of_one = self.unasked.iter().filter(|begun| begun.peer == peer).count();
+        let of_link = self.unasked.iter().filter(|begun| begun.link == link).count();
+        if of_one >= UNASKED_OF_ONE || of_link >= UNASKED_OF_LINK || self.unasked.len() >= UNASKED_OF_ALL || self.sessions.is_beginning(peer) {
+            return;
+        }
+        self.unasked.push(Unasked { at: now, peer, link });
+        self.begin_session(peer, now);
+    }
+
+    pub(super) fn handshake(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) {
+        if Sessions::is_first(frame.payload())
+            && let Some(link) = link.and_then(|link| self.links.get_mut(&link))
+            && !Link::may(&mut link.beginnings, BEGINNINGS_OF_LINK, MINUTE_MS, now)
+        {
+            return;
+        }
         let ephemeral = self.fresh();
         for event in self.sessions.handle(frame.sender, frame.payload(), &ephemeral, now).unwrap_or_default() {
             self.session_event(event, now);
@@ -180,13 +216,14 @@ impl Node {
                 self.send_to(peer, &frame, now);
             }
             SessionEvent::Established { peer, early, .. } => {
+                self.proved_present(peer, now);
                 self.whisper(peer, &Inner::State(self.my_state()), now);
                 self.begin_anew_with(peer);
                 self.tell_groups_anew(peer);
                 self.tell_vouches_anew(peer);
                 self.person_changed(peer);
                 for sealed in early {
-                    self.open(peer, &sealed, now, now);
+                    self.open(peer, &sealed, self.now_of(peer, now), None, now);
                 }
                 if let Some(question) = self.questions.get(&peer).cloned() {
                     self.whisper(peer, &Inner::Challenge(question), now);
@@ -202,11 +239,11 @@ impl Node {
         }
     }
 
-    pub(super) fn encrypted(&mut self, frame: &Frame, now: u64) {
-        self.open(frame.sender, frame.payload(), frame.timestamp, now);
+    pub(super) fn encrypted(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) {
+        self.open(frame.sender, frame.payload(), frame.timestamp, link, now);
     }
 
-    fn open(&mut self, peer: PeerId, sealed: &[u8], at: u64, now: u64) {
+    fn open(&mut self, peer: PeerId, sealed: &[u8], at: u64, link: Option<LinkId>, now: u64) {
         match self.sessions.open(peer, sealed, now) {
             Ok(open) => {
                 // What is not understood is not held against them.
@@ -214,8 +251,9 @@ impl Node {
                     self.told(peer, inner, at, now);
                 }
             }
-            // They have one that this side has lost. What a session that is there cannot open proves nothing.
-            Err(SessionError::None) => self.begin_session(peer, now),
+            // They have one that this side has lost. Anybody can say so in the name of anybody: only somebody who is here
+            // is answered. What a session that is there cannot open proves nothing.
+            Err(SessionError::None) if self.people.contains_key(&peer) => self.begin_unasked(peer, link, now),
             Err(_) => {}
         }
     }

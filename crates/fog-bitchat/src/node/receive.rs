@@ -10,8 +10,6 @@ use crate::identity::PeerId;
 use crate::relay::{Load, Relay, choose_links, decide};
 use crate::sync::packet_id;
 
-use super::room::is_in_time;
-
 /// Packets that wait to be passed on.
 const MAX_WAITING: usize = 512;
 /// Packets for one person that found no way on are kept so many, so many milliseconds.
@@ -91,7 +89,8 @@ impl Node {
             Kind::ANNOUNCE => {
                 let is_genuine = self.announced(frame, link, now);
                 if is_genuine {
-                    self.kept.add(raw, now);
+                    let made = self.made_in_time(frame, now).unwrap_or(now);
+                    self.kept.add(raw, made, now);
                 }
                 is_genuine
             }
@@ -99,11 +98,11 @@ impl Node {
             Kind::MESSAGE => self.said(raw, now),
             Kind::FILE => self.file(raw, is_for_me, now),
             Kind::HANDSHAKE if is_for_me => {
-                self.handshake(frame, now);
+                self.handshake(frame, link, now);
                 true
             }
             Kind::ENCRYPTED if is_for_me => {
-                self.encrypted(frame, now);
+                self.encrypted(frame, link, now);
                 true
             }
             Kind::FRAGMENT => {
@@ -140,7 +139,8 @@ impl Node {
 
     fn file(&mut self, raw: &Raw, is_for_me: bool, now: u64) -> bool {
         let frame = &raw.frame;
-        if !is_in_time(frame, now) || !self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys)) {
+        let Some(made) = self.made_in_time(frame, now) else { return false };
+        if !self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys)) {
             return false;
         }
         let Ok(file) = FilePacket::decode(frame.payload()) else { return false };
@@ -148,7 +148,7 @@ impl Node {
             self.say(Event::File { from: frame.sender, id: None, file, at: frame.timestamp });
         }
         if frame.is_broadcast() {
-            self.kept.add(raw, now);
+            self.kept.add(raw, made, now);
         }
         true
     }

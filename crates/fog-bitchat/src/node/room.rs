@@ -37,58 +37,62 @@ const ANSWERS: usize = 8;
 /// Longest text of one packet: what is longer an iPhone does not verify.
 const MAX_PIECE: usize = 99;
 
+/// A packet that others may ask for.
+struct KeptPacket {
+    raw: Raw,
+    id: [u8; 16],
+    /// When it was made, by this clock.
+    made: u64,
+}
+
 /// Packets that others may ask for, newest first.
 #[derive(Default)]
 pub(super) struct Kept {
-    messages: VecDeque<(Raw, [u8; 16])>,
+    messages: VecDeque<KeptPacket>,
 }
 
 impl Kept {
-    pub(super) fn add(&mut self, raw: &Raw, now: u64) {
+    /// Keeps a packet that was made at `made` by this clock.
+    pub(super) fn add(&mut self, raw: &Raw, made: u64, now: u64) {
         // Of those that say how somebody is, the last one alone.
         let is_before =
             |kept: &Frame| matches!(raw.frame.kind, Kind::ANNOUNCE | Kind::PREKEYS) && kept.kind == raw.frame.kind && kept.sender == raw.frame.sender;
-        self.messages.retain(|(kept, _)| is_fresh(&kept.frame, now) && !is_before(&kept.frame));
+        self.messages.retain(|kept| is_fresh(kept.raw.frame.kind, kept.made, now) && !is_before(&kept.raw.frame));
         let limit = match raw.frame.kind {
             Kind::FILE => MAX_FILES,
             Kind::GROUP_MESSAGE => MAX_GROUP_TEXTS,
             Kind::PREKEYS => MAX_OFFERS,
             _ => MAX_MESSAGES,
         };
-        if self.messages.iter().filter(|(kept, _)| kept.frame.kind == raw.frame.kind).count() >= limit
-            && let Some(oldest) = self.messages.iter().rposition(|(kept, _)| kept.frame.kind == raw.frame.kind)
+        if self.messages.iter().filter(|kept| kept.raw.frame.kind == raw.frame.kind).count() >= limit
+            && let Some(oldest) = self.messages.iter().rposition(|kept| kept.raw.frame.kind == raw.frame.kind)
         {
             self.messages.remove(oldest);
         }
-        let place = self.messages.partition_point(|(kept, _)| kept.frame.timestamp > raw.frame.timestamp);
-        self.messages.insert(place, (raw.clone(), packet_id(&raw.frame)));
+        let place = self.messages.partition_point(|kept| kept.made > made);
+        self.messages.insert(place, KeptPacket { raw: raw.clone(), id: packet_id(&raw.frame), made });
     }
 }
 
-/// Whether a packet may still be shown and kept, by its author's clock.
-pub(super) fn is_in_time(frame: &Frame, now: u64) -> bool {
-    is_fresh(frame, now) && frame.timestamp < now + AHEAD
-}
-
-fn is_fresh(frame: &Frame, now: u64) -> bool {
-    let life = match frame.kind {
+/// Whether what was made at a time may still be shown and kept.
+fn is_fresh(kind: Kind, made: u64, now: u64) -> bool {
+    let life = match kind {
         Kind::ANNOUNCE => ANNOUNCE_LIFE,
         Kind::FILE => FILE_LIFE,
         Kind::PREKEYS => OFFER_LIFE,
-        // The board knows itself what has expired.
-        Kind::BOARD_POST => return true,
         _ => MESSAGE_LIFE,
     };
-    now.saturating_sub(frame.timestamp) < life
+    now.saturating_sub(made) < life
 }
 
-/// Cuts a text into pieces of at most `limit` bytes: at spaces where there are any, never inside a character.
+/// Cuts a text into pieces of at most `limit` bytes: at spaces where there are any, never inside what people see as one
+/// character, if that fits at all.
 #[must_use]
 pub fn pieces(text: &str, limit: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text.trim();
     while rest.len() > limit {
-        let end = rest.floor_char_boundary(limit);
+        let end = crate::text::cut(rest, limit).len();
         let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > limit / 2).unwrap_or(end);
         pieces.push(rest[..cut].trim_end());
         rest = rest[cut..].trim_start();
@@ -109,7 +113,7 @@ impl Node {
             let frame = self.frame(Kind::MESSAGE, piece.into_bytes(), now).signed(&self.identity);
             ids.push(packet_id(&frame));
             if let Ok(raw) = Raw::decode(&frame.encode()) {
-                self.kept.add(&raw, now);
+                self.kept.add(&raw, now, now);
             }
             self.send_everywhere(&frame, now);
         }
@@ -126,29 +130,37 @@ impl Node {
         frame.version = 2;
         let frame = frame.signed(&self.identity);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
-            self.kept.add(&raw, now);
+            self.kept.add(&raw, now, now);
         }
         self.send_everywhere(&frame, now);
         Ok(packet_id(&frame))
+    }
+
+    /// When a packet was made, by this clock, if it may still be shown and kept: as its author says it, or by how far
+    /// their clock is known to be off.
+    pub(super) fn made_in_time(&self, frame: &Frame, now: u64) -> Option<u64> {
+        let corrected = frame.timestamp.saturating_add_signed(self.offset_of(frame.sender).saturating_neg());
+        let is_in_time = |made: &u64| is_fresh(frame.kind, *made, now) && *made < now.saturating_add(AHEAD);
+        [corrected, frame.timestamp].into_iter().find(is_in_time)
     }
 
     /// A text for everybody, if it is genuine.
     pub(super) fn said(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
-        let is_in_time = is_in_time(frame, now);
-        let Ok(text) = std::str::from_utf8(frame.payload()) else { return false };
-        if !is_theirs || !is_in_time || !frame.is_broadcast() || text.len() > MAX_TEXT {
+        let (Ok(text), Some(made)) = (std::str::from_utf8(frame.payload()), self.made_in_time(frame, now)) else { return false };
+        if !is_theirs || !frame.is_broadcast() || text.len() > MAX_TEXT {
             return false;
         }
-        self.kept.add(raw, now);
+        self.kept.add(raw, made, now);
         self.say(Event::Room { from: frame.sender, text: text.to_owned(), at: frame.timestamp, id: packet_id(frame) });
         true
     }
 
-    /// Packets that neighbours may ask for, and their names.
-    fn kept_for_others(&self) -> impl Iterator<Item = (&Raw, &[u8; 16])> {
-        self.kept.messages.iter().map(|(raw, id)| (raw, id)).chain(self.board.packets())
+    /// Packets that neighbours may ask for now, and their names. The board knows itself what has expired.
+    fn kept_for_others(&self, now: u64) -> impl Iterator<Item = (&Raw, &[u8; 16])> {
+        let fresh = self.kept.messages.iter().filter(move |kept| is_fresh(kept.raw.frame.kind, kept.made, now));
+        fresh.map(|kept| (&kept.raw, &kept.id)).chain(self.board.packets())
     }
 
     /// Asks each neighbour for what this node has not heard.
@@ -165,7 +177,7 @@ impl Node {
 
     fn ask_for(&mut self, kinds: u64, now: u64) {
         let mut request = SyncRequest { filter: Filter::of(&[]), kinds: Some(kinds), since: None, fragments: Vec::new() };
-        let here = self.kept_for_others().filter(|(raw, _)| request.wants(raw.frame.kind) && is_fresh(&raw.frame, now));
+        let here = self.kept_for_others(now).filter(|(raw, _)| request.wants(raw.frame.kind));
         request.filter = Filter::of(&here.map(|(_, id)| *id).collect::<Vec<_>>());
         let Ok(payload) = request.encode() else { return };
         let neighbours: Vec<(LinkId, PeerId)> = self.links.iter().filter_map(|(id, link)| Some((*id, link.peer?.0))).collect();
@@ -193,10 +205,10 @@ impl Node {
         let has = request.filter.lookup();
         let is_missing = |raw: &Raw, id: &[u8; 16]| {
             let is_old = request.since.is_some_and(|since| raw.frame.timestamp < since);
-            request.wants(raw.frame.kind) && raw.frame.sender != frame.sender && is_fresh(&raw.frame, now) && !is_old && !has(id)
+            request.wants(raw.frame.kind) && raw.frame.sender != frame.sender && !is_old && !has(id)
         };
         // Announces first: without them the others cannot be verified.
-        let missing = self.kept_for_others().filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
+        let missing = self.kept_for_others(now).filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
         let (announces, others): (Vec<Raw>, Vec<Raw>) = missing.partition(|raw| raw.frame.kind == Kind::ANNOUNCE);
         let limit = self.limit_of(link);
         for raw in announces.into_iter().chain(others.into_iter().rev()) {

@@ -73,7 +73,8 @@ impl Node {
     /// Somebody says whom they verified.
     pub(super) fn vouched(&mut self, by: PeerId, mut whom: Vec<Vouch>, now: u64) {
         let Some(keys) = self.people.get(&by).filter(|known| known.stated.is_some()).map(|known| known.keys) else { return };
-        whom.retain(|vouch| vouch.is_in_time(now) && vouch.is_by(&keys.signing) && vouch.peer() != by && vouch.peer() != self.me);
+        let theirs = self.now_of(by, now);
+        whom.retain(|vouch| (vouch.is_in_time(now) || vouch.is_in_time(theirs)) && vouch.is_by(&keys.signing) && vouch.peer() != by && vouch.peer() != self.me);
         if whom.is_empty() {
             return;
         }

@@ -25,6 +25,9 @@ pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
     Address(peripheral.address().into_inner())
 }
 
+/// A link that does not end in this time is left to its other end, which finds that nobody speaks.
+const ENDING: Duration = Duration::from_secs(5);
+
 struct State {
     links: Arc<Links<DeviceId>>,
     notifier: Mutex<Option<CharacteristicNotifier>>,
@@ -50,6 +53,7 @@ impl Server {
     pub(crate) async fn start(adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
         let session = bluer::Session::new().await.map_err(refused)?;
         let adapter = session.adapter(adapter).map_err(refused)?;
+        end_leftovers(&adapter).await;
         let (links, outgoing) = Links::new(news, writers);
         let state = Arc::new(State { links, notifier: Mutex::default() });
         let application = adapter.serve_gatt_application(application(&state)).await.map_err(refused)?;
@@ -64,6 +68,38 @@ impl Server {
             problem = keep_advertising(&adapter, &state, advertised) => problem,
             () = look_at_links(&adapter, &state) => String::new(),
             () = send_each(&*state, outgoing) => String::new(),
+        }
+    }
+}
+
+/// Ends links of devices, whichever side began them.
+pub(crate) async fn end_links(adapter: &str, devices: Vec<DeviceId>) {
+    let Ok(session) = bluer::Session::new().await else { return };
+    let Ok(adapter) = session.adapter(adapter) else { return };
+    for address in devices {
+        if let Ok(device) = adapter.device(address) {
+            // Gone already is fine.
+            let _ = device.disconnect().await;
+        }
+    }
+}
+
+/// A device that is linked before anything was registered here is linked to what ran before, and was killed: it believes
+/// that it is heard, and what it asked to be told of is forgotten. Only devices of this service that nobody paired with
+/// are meant: a headset stays.
+async fn end_leftovers(adapter: &Adapter) {
+    let Ok(addresses) = adapter.device_addresses().await else { return };
+    for address in addresses {
+        let Ok(device) = adapter.device(address) else { continue };
+        let is_ours = async || {
+            let has_service = device.uuids().await?.is_some_and(|services| services.contains(&SERVICE));
+            bluer::Result::Ok(has_service && device.is_connected().await? && !device.is_paired().await? && !device.is_trusted().await?)
+        };
+        if is_ours().await.unwrap_or(false) {
+            tracing::debug!(?address, "a link of before is ended");
+            if let Ok(Err(error)) = timeout(ENDING, device.disconnect()).await {
+                tracing::debug!(%error, ?address, "a link of before cannot be ended");
+            }
         }
     }
 }

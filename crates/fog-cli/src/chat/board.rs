@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use fog_api::{Command, NoteView, Reply};
+use fog_types::text::clean;
 use serde_json::json;
 
-use super::{clean, view};
+use super::view;
 use crate::args::chat::BoardVerb;
 use crate::connect::{Context, now_ms};
 use crate::output::{Failure, print_json, print_text};

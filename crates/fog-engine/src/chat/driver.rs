@@ -11,7 +11,8 @@ use fog_api::PersonLink;
 use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Member, Node, PeerId, PeerKeys};
 use fog_ble::PhoneRadio;
 use fog_transport::PacketLink;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::ChatNews;
 use super::fellows::{Fellows, Me, Todo};
@@ -32,8 +33,9 @@ const WRITTEN: f64 = 1_000_000.0;
 /// Milliseconds that a text waits for its recipient before Fog nodes carry it, and between two looks.
 const WAIT: u64 = 10_000;
 const LOOK_EVERY: u64 = 1_000;
-/// Time for a goodbye to leave.
+/// Time for a goodbye to leave, and for the radio to end its links.
 const GOODBYE: Duration = Duration::from_millis(200);
+const RADIO_ENDS: Duration = Duration::from_secs(3);
 
 /// What the loop wants.
 pub(crate) enum Order {
@@ -153,6 +155,15 @@ pub(crate) struct Driver {
     saves_power: Arc<AtomicBool>,
     /// Names this one among those of this engine: what one of before says late is not heard.
     number: u64,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+/// The radio while it is used.
+struct Radio {
+    /// Being dropped ends it.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 impl Driver {
@@ -168,6 +179,7 @@ impl Driver {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
         let saves_power = Arc::new(AtomicBool::new(false));
+        let (ending, ended) = oneshot::channel::<()>();
         let radio = fog_ble::Config { saves_power: saves_power.clone(), phone, ..fog_ble::Config::default() };
         std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
             use Capabilities as C;
@@ -186,8 +198,14 @@ impl Driver {
             let to = Listener { number, to };
             runtime.block_on(Running::new(node, (me, nickname), fellows, to, radio).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
+            drop(ending);
         })?;
-        Ok(Self { orders, saves_power, number })
+        Ok(Self { orders, saves_power, number, ended })
+    }
+
+    /// Lets the thread say goodbye and ends it; ready when it has.
+    pub(crate) fn stop(self) -> oneshot::Receiver<()> {
+        self.ended
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -244,7 +262,7 @@ struct Running {
     next_link: u64,
     heard: mpsc::Sender<Heard>,
     hears: Option<mpsc::Receiver<Heard>>,
-    radio: Option<tokio::task::AbortHandle>,
+    radio: Option<Radio>,
     radio_view: fog_api::RadioView,
     /// How the radio is used, but for its adapter.
     radio_config: fog_ble::Config,
@@ -270,7 +288,7 @@ impl Clock {
         Self { began: Instant::now(), base: unix() }
     }
 
-    /// Now, and whether the clock was set back.
+    /// Now, and whether the clock was set.
     fn now(&mut self) -> (u64, bool) {
         let even = self.base + self.began.elapsed().as_millis() as u64;
         let real = unix();
@@ -278,7 +296,7 @@ impl Clock {
             return (even, false);
         }
         *self = Self::new();
-        (real, real < even)
+        (real, true)
     }
 }
 
@@ -320,10 +338,7 @@ impl Running {
     async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
         let Some(mut hears) = self.hears.take() else { return };
         loop {
-            let (now, was_set_back) = self.clock.now();
-            if was_set_back {
-                self.node.handle_clock_set(now);
-            }
+            let now = self.now();
             // What is said to Fog nodes while telling goes out in the next round, which is due at once.
             let is_blocked = self.transmit(now);
             if !self.tell(now).await {
@@ -339,17 +354,31 @@ impl Running {
                 },
                 Some(heard) = hears.recv() => self.hear(heard),
                 () = tokio::time::sleep(due) => {
-                    let (now, _) = self.clock.now();
+                    let now = self.now();
                     self.node.handle_timeout(now);
                     self.fellows.handle_timeout(now);
                     self.entrust(now);
                 }
             }
         }
-        let (now, _) = self.clock.now();
+        let now = self.now();
         self.node.leave(now);
         self.transmit(now);
         tokio::time::sleep(GOODBYE).await;
+        if let Some(Radio { stop, task }) = self.radio.take() {
+            drop(stop);
+            // Links that are not ended in time are left to the system.
+            let _ = tokio::time::timeout(RADIO_ENDS, task).await;
+        }
+    }
+
+    /// Now by this device's clock; what waits for a time follows when it was set.
+    fn now(&mut self) -> u64 {
+        let (now, was_set) = self.clock.now();
+        if was_set {
+            self.node.handle_clock_set(now);
+        }
+        now
     }
 
     /// Hands packets to the links that take some; whether one could not.
@@ -478,7 +507,7 @@ impl Running {
     }
 
     fn obey(&mut self, order: Order) {
-        let (now, _) = self.clock.now();
+        let now = self.now();
         let (refused, to, mid) = match order {
             Order::Say(text) => return drop(self.node.say_to_all(&text, now)),
             Order::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
@@ -541,7 +570,7 @@ impl Running {
             // The thread being gone closes everything.
             let _ = heard.send(Heard::Closed(id)).await;
         });
-        let (now, _) = self.clock.now();
+        let now = self.now();
         self.node.handle_link_up(id, limit, now);
         if is_sure {
             self.node.prefer(id);
@@ -550,7 +579,7 @@ impl Running {
     }
 
     fn hear(&mut self, heard: Heard) {
-        let (now, _) = self.clock.now();
+        let now = self.now();
         match heard {
             Heard::Packet(id, packet) => self.node.handle_bytes(id, &packet, now),
             Heard::Closed(id) => {
@@ -587,26 +616,46 @@ impl Running {
     }
 
     fn switch_radio(&mut self, wish: Option<Option<String>>) {
-        if let Some(running) = self.radio.take() {
-            running.abort();
-        }
+        // What was linked with the one of before is ended first.
+        let before = self.radio.take().map(|running| running.task);
         self.radio_view = fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
         if let Some(adapter) = wish {
             self.radio_view.state = fog_api::RadioState::Starting;
-            let (news, mut told) = mpsc::channel(16);
             let (heard, config) = (self.heard.clone(), fog_ble::Config { adapter, ..self.radio_config.clone() });
-            let task = tokio::spawn(async move {
-                let pass_on = async {
-                    while let Some(one) = told.recv().await {
-                        if heard.send(Heard::Radio(one)).await.is_err() {
-                            return;
-                        }
-                    }
-                };
-                tokio::join!(fog_ble::run(config, news), pass_on);
-            });
-            self.radio = Some(task.abort_handle());
+            let (stop, stopped) = oneshot::channel();
+            let task = tokio::spawn(use_radio(config, heard, stopped, before));
+            self.radio = Some(Radio { stop, task });
         }
         self.tell_radio();
     }
+}
+
+/// Uses the radio until `stopped` closes, and ends its links then. Whatever used it `before` ends first.
+async fn use_radio(config: fog_ble::Config, heard: mpsc::Sender<Heard>, mut stopped: oneshot::Receiver<()>, before: Option<JoinHandle<()>>) {
+    if let Some(before) = before {
+        // It cannot fail but by being dropped.
+        let _ = tokio::time::timeout(RADIO_ENDS, before).await;
+    }
+    let (news, mut told) = mpsc::channel(16);
+    let pass_on = async move {
+        // The radio ends once nobody takes its news.
+        loop {
+            let one = tokio::select! {
+                one = told.recv() => one,
+                _ = &mut stopped => return,
+            };
+            let Some(one) = one else { return };
+            tokio::select! {
+                sent = heard.send(Heard::Radio(one)) => if sent.is_err() { return },
+                _ = &mut stopped => return,
+            }
+        }
+    };
+    let mut radio = std::pin::pin!(fog_ble::run(config, news));
+    tokio::select! {
+        () = &mut radio => return,
+        () = pass_on => {}
+    }
+    // One that does not end its links in time is dropped.
+    let _ = tokio::time::timeout(RADIO_ENDS, radio).await;
 }

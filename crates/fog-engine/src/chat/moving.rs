@@ -110,7 +110,7 @@ impl Luggage {
     /// cannot be read, [`ErrorKind::Incompatible`] when it is of a later program.
     pub(crate) fn read(path: &Path, passphrase: &str) -> Result<Self, ApiError> {
         let mut text = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
+        let read = fog_runtime::open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
         read.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be read: {error}", path.display())))?;
         let other = || refuse(ErrorKind::BadInput, format!("{} is no identity that was saved; nothing was changed", path.display()));
         let file: Sealed = serde_json::from_slice(&text).map_err(|_| other())?;

@@ -1,19 +1,35 @@
 //! Results of tasks at other devices: fetched, checked, believed, paid.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
-use fog_grid::{LeaseId, Message, Receipt, Signed, TaskResult, Terms};
-use fog_store::{JobRow, Output, StoreError};
+use fog_grid::{Evidence, LeaseId, Message, Receipt, Signed, TaskResult, Terms};
+use fog_store::{Claim, JobRow, Output, StoreError};
 use fog_types::{BlobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
 use super::placing::USUAL_UNITS;
 use super::{Core, Message as CoreMessage};
-use crate::grid::{Grid, NetNews, NotReturned, Returned, Waiting, content};
+use crate::grid::{Grid, NetNews, NotReturned, Returned, Transfer, Unstored, Waiting, content};
 use crate::query::to_api;
 
 /// Standard output that is read to check a result; more than a job may print.
 const MAX_STDOUT: u64 = 1 << 32;
+
+/// A result that could not be stored is not fetched again before this.
+const STORED_AGAIN: Duration = Duration::from_secs(60);
+
+/// A result that was recorded.
+struct Stored {
+    job: JobRow,
+    winner: LeaseId,
+    claim: Claim,
+    state: Option<JobState>,
+    units: WorkUnits,
+    signed_hash: [u8; 32],
+    /// When the attempts of its task began.
+    began: BTreeMap<u64, UnixMillis>,
+}
 
 /// How a job pays.
 pub(super) fn terms_of(job: &JobRow) -> Terms {
@@ -23,11 +39,16 @@ pub(super) fn terms_of(job: &JobRow) -> Terms {
 
 impl Core {
     pub(super) fn fetch_result(&mut self, lease: LeaseId, node: NodeId, result: TaskResult) {
+        if self.is_rationed(node) {
+            // Its worker says it again.
+            return self.grid.requester.handle_not_fetched(lease, self.grid.now());
+        }
         let Some(net) = &self.grid.net else { return };
         let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
-        self.grid.waiting.insert(lease, Waiting { result: result.clone(), signed_hash, files: Vec::new() });
-        net.spawn(async move {
+        let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
+        self.grid.waiting.insert(lease, waiting);
+        let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut files = Vec::new();
                 for content in result.contents() {
@@ -50,6 +71,9 @@ impl Core {
             // The loop being gone means the engine stopped; the worker says it again.
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Returned(lease, returned)))).await;
         });
+        if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
+            waiting.transfer = Transfer::new(transfer);
+        }
     }
 
     pub(super) fn returned(&mut self, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
@@ -75,9 +99,7 @@ impl Core {
             Err(NotReturned::Wrong(problem)) => {
                 self.grid.waiting.remove(&lease);
                 if let Some(node) = self.grid.requester.node_of(lease) {
-                    let mut evidence = self.grid.evidence(node);
-                    evidence.saw_invalid(self.clock.unix().0);
-                    self.store_evidence(node, evidence);
+                    self.judge(node, Evidence::saw_invalid);
                 }
                 Err(problem)
             }
@@ -93,12 +115,37 @@ impl Core {
         requester.handle_checked(lease, checked, |node| evidence.get(&node).copied().unwrap_or_default(), now);
     }
 
-    pub(super) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
+    /// A result is believed. One that cannot be stored stays with those who gave it, and is fetched again later.
+    pub(super) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
+        match self.store_result(task, right) {
+            Ok(stored) => {
+                self.grid.unstored.remove(&task);
+                self.settle_result(task, right, wrong, stored);
+            }
+            Err(error) => {
+                tracing::warn!(%task, %error, "a result could not be stored; it stays with the device that has it");
+                let problem = format!(
+                    "the result of task {} is there and could not be stored: {error}. It is kept by the device that made it and fetched again each minute",
+                    task.index
+                );
+                let again = Instant::now() + STORED_AGAIN;
+                self.grid.unstored.insert(task, Unstored { problem, again });
+                for lease in right.iter().chain(wrong) {
+                    self.grid.waiting.remove(lease);
+                }
+                self.grid.requester.handle_not_stored(task, self.grid.now());
+                self.announce_job(task.job);
+            }
+        }
+    }
+
+    /// Records a result: from then on it is there, whatever else goes wrong. `None` when it was recorded before, or none of
+    /// those who gave it is known any more.
+    fn store_result(&mut self, task: TaskId, right: &[LeaseId]) -> Result<Option<Stored>, StoreError> {
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        let Some((winner, waiting)) = right.iter().find_map(|lease| Some((*lease, self.grid.waiting.remove(lease)?))) else { return Ok(()) };
-        let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
-        let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
-        let Some(node) = node_of(&winner) else { return Ok(()) };
+        let Some((winner, waiting)) = right.iter().find_map(|lease| Some((*lease, self.grid.waiting.remove(lease)?))) else { return Ok(None) };
+        let Some(node) = self.grid.requester.node_of(winner) else { return Ok(None) };
+        let job = self.store.job(task.job)?;
         let result = waiting.result;
         let claim = match self.store.lease(&winner.to_string())? {
             Some(row) => row.claim,
@@ -122,47 +169,61 @@ impl Core {
             stderr_dropped: result.stderr.1,
             outputs: outputs.collect(),
         };
-        let job = self.store.job(task.job)?;
         let began: BTreeMap<u64, UnixMillis> = self.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
         let state = self.store.finish_task(claim, &stored, now)?;
-        for lease in right {
-            let hash = self.grid.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(waiting.signed_hash, Signed::hash);
-            if let (Some(identity), Some(worker)) = (&self.grid.identity, node_of(lease)) {
-                let attempt = if *lease == winner { Some(claim.attempt) } else { self.store.lease(&lease.to_string())?.map(|row| row.claim.attempt) };
-                let took = attempt.and_then(|attempt| began.get(&attempt)).map_or(0, |began| now.0 - began.0);
-                let credit = terms_of(&job).worth(result.units, took, job.deadline.0 - now.0);
-                let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: result.units, credit, at_ms: now.0 };
-                self.grid.say(worker, Message::Receipt(Box::new(identity.sign(&receipt))));
-                self.store.settle_credit(&lease.to_string(), worker, task.job, credit, now)?;
-                let mut evidence = self.grid.evidence(worker);
-                if right.len() > 1 || self.grid.proven.remove(lease) {
-                    evidence.saw_valid(now.0);
-                } else {
-                    evidence.saw_unchecked(now.0);
+        Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
+    }
+
+    /// Tells and pays those who gave a result that is stored. What the database refuses now is logged: the result is there,
+    /// and must not be lost for it.
+    fn settle_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
+        let now = self.clock.unix();
+        let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
+        let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
+        let complain = |what: &str, error: &StoreError| tracing::error!(%task, %error, "{what}");
+        if let Some(stored) = &stored {
+            for lease in right {
+                let hash = self.grid.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
+                let (Some(identity), Some(worker)) = (&self.grid.identity, node_of(lease)) else { continue };
+                let row = || self.store.lease(&lease.to_string()).ok().flatten();
+                let attempt = if *lease == stored.winner { Some(stored.claim.attempt) } else { row().map(|row| row.claim.attempt) };
+                let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
+                let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
+                let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: stored.units, credit, at_ms: now.0 };
+                let receipt = Message::Receipt(Box::new(identity.sign(&receipt)));
+                // Stored before it is said.
+                if let Err(error) = self.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
+                    complain("what a result costs could not be noted", &error);
                 }
-                self.store_evidence(worker, evidence);
+                self.grid.say(worker, receipt);
+                let is_checked = right.len() > 1 || self.grid.proven.remove(lease);
+                self.judge(worker, if is_checked { Evidence::saw_valid } else { Evidence::saw_unchecked });
             }
-        }
-        for lease in wrong {
-            if let Some(worker) = node_of(lease) {
-                let mut evidence = self.grid.evidence(worker);
-                evidence.saw_invalid(now.0);
-                self.store_evidence(worker, evidence);
-                self.grid.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+            for lease in wrong {
+                if let Some(worker) = node_of(lease) {
+                    self.judge(worker, Evidence::saw_invalid);
+                    self.grid.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+                }
             }
         }
         for (lease, _) in &nodes {
             self.grid.lent.remove(lease);
             self.grid.waiting.remove(lease);
         }
-        self.store.end_leases_of(task, "another device was first", now)?;
+        if let Err(error) = self.store.end_leases_of(task, "another device was first", now) {
+            complain("leases of a finished task could not be ended", &error);
+        }
         self.grid.requester.settle(task, right, wrong);
-        if state.is_some() {
+        self.grid.failing.remove(&task.job);
+        let Some(stored) = stored else { return };
+        if stored.state.is_some() {
             self.announce(EventBody::TaskFinished { job: task.job, index: task.index });
         }
         self.announce_job(task.job);
-        self.announce_end(task.job, state.filter(|state| *state != JobState::Running))?;
-        self.perhaps_spot_check(&job)
+        let ended = self.announce_end(task.job, stored.state.filter(|state| *state != JobState::Running));
+        if let Err(error) = ended.and_then(|()| self.perhaps_spot_check(&stored.job)) {
+            complain("what follows from a result could not be looked at", &error);
+        }
     }
 
     /// Puts aside what a task will be worth, unless that is more than the owner lets this device owe.
@@ -172,7 +233,7 @@ impl Core {
         let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
         if limit > 0 {
             let sums = self.store.credits()?;
-            if (sums.spent + sums.reserved + milli).saturating_sub(sums.earned) > limit {
+            if sums.spent.saturating_add(sums.reserved).saturating_add(milli).saturating_sub(sums.earned) > limit {
                 return Ok(false);
             }
         }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Event, EventBody, JobCounts, Snapshot, Status, Today};
 use fog_store::{JobFilter, Kept, OtherFiles, Sample, StoreError};
+use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
 use super::{Core, Message, QUIET_PACE, Span};
@@ -98,7 +99,8 @@ impl Core {
         let next = match self.store.next_task()? {
             Some(task) => {
                 let job = self.store.job(task.job)?;
-                Some(if job.tasks_total == 1 { job.file.name } else { format!("{} {}/{}", job.file.name, task.index + 1, job.tasks_total) })
+                let name = clean_name(&job.file.name);
+                Some(if job.tasks_total == 1 { name } else { format!("{name} {}/{}", task.index + 1, job.tasks_total) })
             }
             None => None,
         };
@@ -111,6 +113,7 @@ impl Core {
             counts: views::counts(&self.store.job_counts()?),
             today: Today { worked_ms: worked + self.span.worked.as_millis() as u64, units: units.0 + self.span.units, results },
             at_ms: now.0,
+            run_now: self.run_now.iter().copied().collect(),
         })
     }
 
@@ -121,7 +124,7 @@ impl Core {
         let runs = self.active.values().any(|active| !active.view.frozen);
         if runs {
             self.span.worked += elapsed;
-            self.span.duty_millis += elapsed.as_secs_f64() * 1000.0 * f64::from(self.duty.borrow().get());
+            self.span.duty_millis += elapsed.as_secs_f64() * 1000.0 * f64::from(self.highest_duty().get());
         }
         if self.span.begun.elapsed() >= HISTORY_SPAN {
             self.close_span();

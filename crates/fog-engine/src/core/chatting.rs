@@ -4,12 +4,14 @@ use std::path::Path;
 
 use base64::Engine as _;
 use fog_api::{ApiError, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
-use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, pieces};
+use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, cut_text, pieces};
 use fog_store::{NewChat, WipeStep};
 use fog_types::ErrorKind;
+use fog_types::text::clean_name;
 
 use super::Core;
 use super::grouping::group_id;
+use super::hearing::file_name;
 use crate::chat::{Body, Order};
 use crate::query::to_api;
 
@@ -39,8 +41,9 @@ impl Core {
             return Ok(peer.to_string());
         }
         let (name, digits) = who.rsplit_once('#').map_or((who, ""), |(name, digits)| (name, digits));
-        let fits =
-            |person: &&PersonView| (person.nickname == who) || (!digits.is_empty() && person.nickname == name && person.id.starts_with(&digits.to_lowercase()));
+        let fits = |person: &&PersonView| {
+            person.nickname == who || person.label == who || (!digits.is_empty() && person.nickname == name && person.id.starts_with(&digits.to_lowercase()))
+        };
         let mut found: Vec<&PersonView> = self.chat.people.values().map(|known| &known.view).filter(fits).collect();
         // Of several of one name the one who was verified. Who happens to be here is no reason: anybody may take a name.
         if found.len() > 1 && found.iter().filter(|person| person.is_verified).count() == 1 {
@@ -53,7 +56,7 @@ impl Core {
                 None => Err(refuse(ErrorKind::NotFound, format!("nobody called '{who}' is known; `fog chat people` lists who is"))),
             },
             _ => {
-                let names: Vec<String> = found.iter().map(|person| format!("{}#{}", person.nickname, &person.id[..4.min(person.id.len())])).collect();
+                let names: Vec<&str> = found.iter().map(|person| person.label.as_str()).collect();
                 Err(refuse(ErrorKind::Conflict, format!("several people are called '{who}': {}; say which one", names.join(", "))))
             }
         }
@@ -68,7 +71,7 @@ impl Core {
         if self.chat.driver.is_some() {
             return Ok(());
         }
-        let why = if self.chat.problem.is_empty() { "chat is off; `fog settings set chat on` switches it on" } else { &self.chat.problem };
+        let why = if self.chat.problem.is_empty() { "chat is off; `fog settings set chat=on` switches it on" } else { &self.chat.problem };
         Err(refuse(ErrorKind::Conflict, why))
     }
 
@@ -159,7 +162,7 @@ impl Core {
     ) -> Result<Option<ChatMessage>, ApiError> {
         let name = self.nickname();
         let Some(vault) = &self.chat.vault else { return Ok(None) };
-        let about = file.map(|file| fog_api::ChatFileView { name: file.safe_name(), mime: file.mime.clone(), size: file.content.len() as u64 });
+        let about = file.map(|file| fog_api::ChatFileView { name: file_name(file), mime: file.mime.clone(), size: file.content.len() as u64 });
         let new = NewChat {
             thread: thread.to_owned(),
             is_mine: true,
@@ -167,7 +170,7 @@ impl Core {
             state: state.word().to_owned(),
             at: self.clock.unix(),
             mid: mid.to_owned(),
-            sealed: vault.seal_value(thread, &Body { from: String::new(), name, text, file: about }),
+            sealed: vault.seal_value(thread, &Body { name, text, file: about, ..Body::default() }),
             file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
         };
         self.add_message(&new).map_err(to_api)
@@ -199,7 +202,7 @@ impl Core {
         let id = self.chat.me.zip(to).map(|(me, to)| file.media_id(me.peer(), to)).unwrap_or_default();
         let mid = format!("{id}#{}", new_mid());
         let state = if to.is_some() { MessageState::Queued } else { MessageState::Sent };
-        let message = self.store_mine(&thread, file.safe_name(), Some(&file), state, &mid)?;
+        let message = self.store_mine(&thread, file_name(&file), Some(&file), state, &mid)?;
         self.order_or_fail(&thread, &mid.clone(), Order::Give { to, mid, file })?;
         Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
     }
@@ -313,7 +316,7 @@ impl Core {
         }
         let id = peer.to_string();
         if !self.chat.people.get(&id).is_some_and(|known| known.view.link != PersonLink::Gone) {
-            let name: String = card.nickname.chars().filter(|c| !c.is_control()).take(24).collect();
+            let name = clean_name(cut_text(&card.nickname, 48));
             return Err(refuse(ErrorKind::NotFound, format!("{name} is not here now; the code proves nothing without an answer from their device")));
         }
         self.order(Order::Verify { peer, noise })?;
@@ -330,7 +333,9 @@ impl Core {
         } else {
             messages.iter().map(export_line).collect()
         };
-        std::fs::write(path, text).map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
+        // A pipe would stop the engine until somebody reads from it.
+        let written = fog_runtime::replaceable(path).and_then(|to| std::fs::write(to, text));
+        written.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
         Ok(Reply::Exported { files: vec![path.display().to_string()] })
     }
 
@@ -371,7 +376,7 @@ impl Core {
             }
             C::Who => {
                 let here = self.chat.people.values().map(|known| &known.view).filter(|person| person.link != PersonLink::Gone);
-                let names: Vec<&str> = here.map(|person| person.nickname.as_str()).collect();
+                let names: Vec<&str> = here.map(|person| person.label.as_str()).collect();
                 note(if names.is_empty() { "nobody else is here".to_owned() } else { format!("here: {}", names.join(", ")) })
             }
             C::Clear => {
@@ -381,7 +386,7 @@ impl Core {
             C::Hug(whom) => self.gesture(to, &whom, fog_bitchat::hug),
             C::Slap(whom) => self.gesture(to, &whom, fog_bitchat::slap),
             C::Block(None) => {
-                let names: Vec<&str> = self.chat.people.values().filter(|known| known.view.is_blocked).map(|known| known.view.nickname.as_str()).collect();
+                let names: Vec<&str> = self.chat.people.values().filter(|known| known.view.is_blocked).map(|known| known.view.label.as_str()).collect();
                 note(if names.is_empty() { "nobody is blocked".to_owned() } else { format!("blocked: {}", names.join(", ")) })
             }
             C::Block(Some(who)) => self.mark(&who, PersonChange::Blocked(true), "is blocked; what they say is not shown"),

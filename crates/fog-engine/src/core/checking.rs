@@ -1,7 +1,7 @@
 //! Tasks that are given out although their result is known: a device that makes results up is found out
 //! without anybody asking two devices about everything. It cannot tell such a task from another.
 
-use fog_grid::{Answer, LeaseId, Message, Receipt, Signed, TaskResult};
+use fog_grid::{Answer, Evidence, LeaseId, Message, Receipt, Signed, TaskResult};
 use fog_store::{JobRow, JournalKind, StoreError};
 use fog_types::{JobId, NodeId, TaskId};
 use rand::RngExt as _;
@@ -79,14 +79,20 @@ impl Core {
             Message::Heartbeat { lease, .. } | Message::Saved { lease, .. } if is_one(&lease) => {}
             Message::Failed { lease, .. } if is_one(&lease) => {
                 self.end_spot_check(lease)?;
+                self.judge(node, Evidence::saw_lost);
                 self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
             }
-            Message::Result(signed) => match signed.open(node) {
-                Ok(result) if is_one(&result.lease) => self.spot_checked(node, &signed, &result)?,
-                _ => return Ok(Some(Message::Result(signed))),
-            },
             other => return Ok(Some(other)),
         }
+        Ok(None)
+    }
+
+    /// A result of one; it comes back when it is of another task.
+    pub(super) fn spot_check_result(&mut self, node: NodeId, signed: &Signed<TaskResult>, result: TaskResult) -> Result<Option<TaskResult>, StoreError> {
+        if self.grid.checks.get(&result.lease).is_none_or(|check| check.node != node) {
+            return Ok(Some(result));
+        }
+        self.spot_checked(node, signed, &result)?;
         Ok(None)
     }
 
@@ -94,13 +100,7 @@ impl Core {
         let Some(check) = self.end_spot_check(result.lease)? else { return Ok(()) };
         let now = self.clock.unix();
         let is_right = result.hash == check.expected && result.offer == check.offer_hash && result.worker == node;
-        let mut evidence = self.grid.evidence(node);
-        if is_right {
-            evidence.saw_valid(now.0);
-        } else {
-            evidence.saw_invalid(now.0);
-        }
-        self.store_evidence(node, evidence);
+        self.judge(node, if is_right { Evidence::saw_valid } else { Evidence::saw_invalid });
         let verdict = if is_right { "right" } else { "wrong" };
         let detail = format!("spot check of {} with task {} of job {}: {verdict}", self.peer_name(node), check.task.index, check.task.job);
         self.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
@@ -110,9 +110,10 @@ impl Core {
         };
         // It did the work and is paid like for any other.
         let job = self.store.job(check.by)?;
-        let credit = terms_of(&job).base(result.units);
-        let receipt =
-            Receipt { lease: result.lease, requester: identity.node(), worker: node, result: signed.hash(), units: result.units, credit, at_ms: now.0 };
+        // Its files are not fetched: what it says beside their hash was not checked.
+        let units = self.store.task(check.task)?.units;
+        let credit = terms_of(&job).base(units);
+        let receipt = Receipt { lease: result.lease, requester: identity.node(), worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
         self.grid.say(node, Message::Receipt(Box::new(identity.sign(&receipt))));
         self.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)
     }

@@ -17,6 +17,7 @@ use crate::checkpoints::checkpoint_path;
 use crate::doctor;
 use crate::policy::{Settings, policy_from};
 use crate::query::{self, to_api};
+use crate::results;
 use crate::sensing::SensorOrder;
 use crate::submit::{self, Prepared, Wish};
 use crate::views::{self};
@@ -59,7 +60,7 @@ impl Core {
                     }),
                 }
             }
-            Command::Output { id, index, path } => match query::output(&self.store, id, index, &path) {
+            Command::Output { id, index, path } => match results::output(&self.store, id, index, &path) {
                 Ok(found) => {
                     tokio::task::spawn_blocking(move || {
                         let reply = found.into_bytes().map(|bytes| Reply::Bytes {
@@ -72,24 +73,23 @@ impl Core {
                 }
                 Err(error) => Err(error),
             },
+            Command::ReadResult { id, part, from, limit } => match results::piece(&self.store, id, &part, from, limit) {
+                Ok(piece) => {
+                    tokio::task::spawn_blocking(move || drop(answer.send(piece.read())));
+                    return;
+                }
+                Err(error) => Err(error),
+            },
             Command::Checkpoint { id } => return self.checkpoint(id, answer),
             Command::ExportHistory { id, index, folder } => return self.export_history(id, index, folder.into(), answer),
             Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
-            Command::Export { id, folder } => {
-                let folder = PathBuf::from(folder);
-                match query::export_list(&self.store, id, &folder) {
-                    Ok(items) => {
-                        let whole = query::output(&self.store, id, None, "").ok();
-                        let whole =
-                            whole.map(|found| (folder.join(if matches!(found, query::Found::Tiles { .. }) { "result.png" } else { "result.txt" }), found));
-                        tokio::task::spawn_blocking(move || {
-                            let _ = answer.send(query::export(&items, whole));
-                        });
-                        return;
-                    }
-                    Err(error) => Err(error),
+            Command::Export { id, folder } => match results::export(&self.store, id, PathBuf::from(folder)) {
+                Ok(export) => {
+                    tokio::task::spawn_blocking(move || drop(answer.send(export.write())));
+                    return;
                 }
-            }
+                Err(error) => Err(error),
+            },
             other => self.answer(other),
         };
         // Nobody waiting means the front end went away; the command was carried out.
@@ -120,9 +120,9 @@ impl Core {
             Command::Why { with } => self.why(&with),
             Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
             Command::Jobs(query) => query::jobs(&self.store, &query),
-            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.withheld.get(&id).map(String::as_str)),
+            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.why_waiting(id)),
             Command::ChangeJob { id, action } => self.change_job(id, action),
-            Command::Log { id, index, stderr } => query::log(&self.store, TaskId { job: id, index }, stderr),
+            Command::Log { id, index, stderr } => results::log(&self.store, TaskId { job: id, index }, stderr),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),
             Command::SetSettings { changes } => self.set_settings(changes),
             Command::ResetSettings => {
@@ -140,6 +140,7 @@ impl Core {
                 self.store.folder(),
                 self.config.examples.is_some(),
                 self.filter.rejected(),
+                &self.sensor_faults,
                 self.walls,
                 self.store.disk_use().ok().map(|found| (found, self.settings.storage_cap())),
             ))),
@@ -213,7 +214,7 @@ impl Core {
         let fog_store::Blobs { module, stdin, inputs, items } = &prepared.blobs;
         let needed: Vec<BlobId> = std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items).copied().collect();
         self.store.add_blobs(prepared.copied, &needed, cap, now).map_err(to_api)?;
-        let owner = prepared.owner.unwrap_or_else(|| "this device".to_owned());
+        let owner = prepared.owner.unwrap_or_else(|| super::scheduling::OWN_JOB.to_owned());
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
         let id = self.store.insert_job(&new).map_err(to_api)?;
         if let Some(checkpoint) = prepared.checkpoint
@@ -251,6 +252,18 @@ impl Core {
             let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(bad)?) };
             checked.push((key, value));
         }
+        let mut after = self.settings.values().clone();
+        for (key, value) in &checked {
+            match value {
+                Some(value) => after.insert(key.clone(), value.clone()),
+                None => after.remove(key),
+            };
+        }
+        // What was stored before it was refused must not stand in the way of another change.
+        let is_changed = |conflict: &fog_api::settings::Conflict| conflict.keys.iter().any(|key| checked.iter().any(|(changed, _)| changed == key));
+        if let Some(conflict) = fog_api::settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
+            return Err(bad(format!("{}. Nothing was changed", conflict.message)));
+        }
         self.change_settings(&checked)
     }
 
@@ -284,6 +297,9 @@ impl Core {
 
     pub(super) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
         let now = self.clock.unix();
+        if action == JobAction::RunNow {
+            return self.run_now(id);
+        }
         if action == JobAction::Remove {
             if !self.store.job_state(id).map_err(to_api)?.is_final() {
                 return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
@@ -294,7 +310,7 @@ impl Core {
         }
         let to = match action {
             JobAction::Pause => JobState::Paused,
-            JobAction::Resume => JobState::Queued,
+            JobAction::Resume | JobAction::RunNow => JobState::Queued,
             JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
         };
         let before = self.store.job_state(id).map_err(to_api)?;

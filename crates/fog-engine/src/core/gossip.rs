@@ -23,6 +23,8 @@ const CALLS: usize = 4;
 const CALL_EVERY: Duration = Duration::from_secs(10);
 const MOST_PATIENT: Duration = Duration::from_secs(600);
 const CALL_AGAIN: Duration = Duration::from_secs(120);
+/// Devices that are called by way of one relay in that time.
+const CALLS_BY_A_RELAY: u32 = 8;
 
 /// A device that was heard of.
 pub(crate) struct Far {
@@ -30,6 +32,8 @@ pub(crate) struct Far {
     pub(crate) relation: Relation,
     heard: Instant,
     called: Option<Instant>,
+    /// How often it was called and did not come.
+    calls: u32,
 }
 
 /// What the last advert said in brief.
@@ -47,6 +51,11 @@ fn topic_of(group: &Group) -> String {
 
 fn common_topic(name: &str) -> String {
     format!("fog/1/{name}")
+}
+
+/// The part of an address that is called first, without the name of who is said to be there.
+fn place_of(address: &str) -> String {
+    address.split("/p2p/").next().unwrap_or(address).to_owned()
 }
 
 impl Core {
@@ -112,9 +121,9 @@ impl Core {
             let oldest = self.grid.far.iter().min_by_key(|(_, far)| far.heard).map(|(node, _)| *node);
             oldest.and_then(|node| self.grid.far.remove(&node));
         }
-        let called = self.grid.far.get(&author).and_then(|far| far.called);
+        let (called, calls) = self.grid.far.get(&author).map_or((None, 0), |far| (far.called, far.calls));
         self.grid.adverts += 1;
-        self.grid.far.insert(author, Far { advert, relation, heard: Instant::now(), called });
+        self.grid.far.insert(author, Far { advert, relation, heard: Instant::now(), called, calls });
         true
     }
 
@@ -133,7 +142,7 @@ impl Core {
             return;
         }
         let is_wanted = |far: &Far| (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0);
-        let is_due = |far: &Far| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN);
+        let is_due = |far: &Far| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN * (1 << far.calls.min(6)));
         let mut fit: Vec<NodeId> =
             self.grid.far.iter().filter(|(node, far)| !self.grid.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
         // Who has brought results before comes first; among equals whoever has most to give.
@@ -142,10 +151,22 @@ impl Core {
             ((self.grid.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
         });
         fit.truncate(CALLS);
+        self.grid.called.retain(|_, (at, _)| at.elapsed() < CALL_AGAIN);
         for node in &fit {
             if let Some(far) = self.grid.far.get_mut(node) {
-                far.called = Some(Instant::now());
-                net.transport.dial(*node, far.advert.addresses.clone());
+                (far.called, far.calls) = (Some(Instant::now()), far.calls.saturating_add(1));
+                // On the word of somebody who may name any address, so each is called seldom, whoever names it.
+                let is_from_afar = far.relation == Relation::Open;
+                let mut addresses = far.advert.addresses.clone();
+                addresses.retain(|address| fog_libp2p::is_callable(address, is_from_afar, self.config.network.loopback));
+                addresses.retain(|address| {
+                    // A relay leads to many nodes.
+                    let most = if address.contains("/p2p-circuit") { CALLS_BY_A_RELAY } else { 1 };
+                    let (_, times) = self.grid.called.entry(place_of(address)).or_insert_with(|| (Instant::now(), 0));
+                    *times += 1;
+                    *times <= most
+                });
+                net.transport.dial(*node, addresses);
             }
         }
         if !fit.is_empty() {

@@ -4,10 +4,10 @@ use fog_api::{ApiError, ChatMessage, EventBody, GroupChange, GroupView, MemberVi
 use fog_bitchat::{Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NAME, Member, PeerId, pieces};
 use fog_store::StoreError;
 use fog_types::ErrorKind;
+use fog_types::text::clean_name;
 
 use super::Core;
 use super::chatting::{new_mid, refuse};
-use super::hearing::clean;
 use crate::chat::Order;
 use crate::query::to_api;
 
@@ -33,7 +33,7 @@ impl Core {
             return Ok(Some(who.to_owned()));
         }
         let name = who.strip_prefix('#').unwrap_or(who);
-        let named: Vec<&Group> = self.chat.groups.iter().filter(|group| by_name && clean(&group.name) == name).collect();
+        let named: Vec<&Group> = self.chat.groups.iter().filter(|group| by_name && clean_name(&group.name) == name).collect();
         match named[..] {
             [] if who.starts_with('#') => Err(refuse(ErrorKind::NotFound, format!("this device is in no group called '{name}'; `fog chat group` lists them"))),
             [] => Ok(None),
@@ -57,8 +57,8 @@ impl Core {
         if self.is_mine(&group) {
             return Ok(group);
         }
-        let creator = group.members.iter().find(|member| member.fingerprint == group.creator).map(|member| clean(&member.nickname)).unwrap_or_default();
-        Err(refuse(ErrorKind::Conflict, format!("only {creator}, who made '{}', changes it; nothing was changed", clean(&group.name))))
+        let creator = group.members.iter().find(|member| member.fingerprint == group.creator).map(|member| clean_name(&member.nickname)).unwrap_or_default();
+        Err(refuse(ErrorKind::Conflict, format!("only {creator}, who made '{}', changes it; nothing was changed", clean_name(&group.name))))
     }
 
     fn is_mine(&self, group: &Group) -> bool {
@@ -86,7 +86,7 @@ impl Core {
             GroupChange::Add { group, who } => {
                 let (group, member) = (self.my_group(&group)?, self.member(&who)?);
                 if group.members.iter().any(|known| known.fingerprint == member.fingerprint) {
-                    return Err(refuse(ErrorKind::Conflict, format!("{} is in it already; nothing was changed", clean(&member.nickname))));
+                    return Err(refuse(ErrorKind::Conflict, format!("{} is in it already; nothing was changed", clean_name(&member.nickname))));
                 }
                 if group.members.len() >= MAX_MEMBERS {
                     return Err(refuse(ErrorKind::Conflict, format!("a group has at most {MAX_MEMBERS} members; nothing was changed")));
@@ -98,7 +98,7 @@ impl Core {
             GroupChange::Remove { group, who } => {
                 let group = self.my_group(&group)?;
                 let who = who.trim().trim_start_matches('@');
-                let fits = |member: &&Member| member.peer().to_string() == who || clean(&member.nickname) == who;
+                let fits = |member: &&Member| member.peer().to_string() == who || clean_name(&member.nickname) == who;
                 let mut found: Vec<PeerId> = group.members.iter().filter(fits).map(Member::peer).collect();
                 found.retain(|peer| self.chat.me.is_none_or(|me| me.peer() != *peer));
                 let [peer] = found[..] else {
@@ -118,7 +118,7 @@ impl Core {
     }
 
     fn create_group(&mut self, name: &str, members: &[String]) -> Result<[u8; 16], ApiError> {
-        let name = clean(name.trim().trim_start_matches('#'));
+        let name = clean_name(name.trim().trim_start_matches('#'));
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(refuse(ErrorKind::BadInput, format!("a group's name has 1 to {MAX_NAME} bytes; nothing was made")));
         }
@@ -151,7 +151,7 @@ impl Core {
         };
         let (change, note) = match verb {
             GroupVerb::List => {
-                let names: Vec<String> = self.chat.groups.iter().map(|group| format!("#{} ({})", clean(&group.name), group.members.len())).collect();
+                let names: Vec<String> = self.chat.groups.iter().map(|group| format!("#{} ({})", clean_name(&group.name), group.members.len())).collect();
                 let note = if names.is_empty() { "this device is in no group; /group create hikers makes one".to_owned() } else { names.join("\n") };
                 return Ok(Reply::ChatSaid { messages: Vec::new(), note });
             }
@@ -190,7 +190,7 @@ impl Core {
     /// What a member was called when they were taken in.
     pub(super) fn name_in_group(&self, thread: &str, from: &str) -> Option<String> {
         let group = self.chat.groups.iter().find(|group| thread_of(group.id) == thread)?;
-        group.members.iter().find(|member| member.peer().to_string() == from).map(|member| clean(&member.nickname))
+        group.members.iter().find(|member| member.peer().to_string() == from).map(|member| clean_name(&member.nickname))
     }
 
     pub(super) fn heard_in_group(&mut self, group: [u8; 16], from: PeerId, nickname: &str, text: String, at: u64, mid: String) -> Result<(), StoreError> {
@@ -199,8 +199,8 @@ impl Core {
             return Ok(());
         }
         if let Some(message) = self.heard_text(&thread, &from, text, at, mid, None)? {
-            let name = if message.name.is_empty() { clean(nickname) } else { message.name };
-            let group = self.chat.groups.iter().find(|known| known.id == group).map(|group| clean(&group.name)).unwrap_or_default();
+            let name = if message.name.is_empty() { clean_name(nickname) } else { message.name };
+            let group = self.chat.groups.iter().find(|known| known.id == group).map(|group| clean_name(&group.name)).unwrap_or_default();
             self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: format!("{name} · {group}"), text: message.text }));
         }
         Ok(())
@@ -214,15 +214,15 @@ impl Core {
             }
             return;
         }
-        let inviter = self.chat.people.get(&from).map(|known| known.view.nickname.clone()).unwrap_or_default();
-        self.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean(name), name: inviter }));
+        let inviter = self.chat.people.get(&from).map(|known| known.view.label.clone()).unwrap_or_default();
+        self.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean_name(name), name: inviter }));
     }
 
     /// Keeps the names of groups that this device is not in any more; whether that changes what is written down.
     pub(super) fn groups_left(&mut self, now: &[Group]) -> bool {
         let before = self.chat.left.clone();
         for group in self.chat.groups.iter().filter(|group| now.iter().all(|known| known.id != group.id)) {
-            self.chat.left.insert(thread_of(group.id), clean(&group.name));
+            self.chat.left.insert(thread_of(group.id), clean_name(&group.name));
         }
         self.chat.left.retain(|thread, _| now.iter().all(|known| thread_of(known.id) != *thread));
         while self.chat.left.len() > MAX_LEFT {
@@ -236,13 +236,13 @@ impl Core {
         let view = |group: &Group| {
             let member = |member: &Member| MemberView {
                 id: member.peer().to_string(),
-                nickname: clean(&member.nickname),
+                nickname: self.chat.names.label(&member.peer().to_string(), &member.nickname),
                 is_creator: member.fingerprint == group.creator,
                 is_me: Some(member.peer()) == me,
             };
             let mut members: Vec<MemberView> = group.members.iter().map(member).collect();
             members.sort_by_key(|member| !member.is_creator);
-            GroupView { id: thread_of(group.id), name: clean(&group.name), members, is_mine: self.is_mine(group) }
+            GroupView { id: thread_of(group.id), name: clean_name(&group.name), members, is_mine: self.is_mine(group) }
         };
         let mut views: Vec<GroupView> = self.chat.groups.iter().map(view).collect();
         views.sort_by(|a, b| (a.name.to_lowercase(), &a.id).cmp(&(b.name.to_lowercase(), &b.id)));

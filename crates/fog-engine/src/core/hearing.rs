@@ -4,17 +4,23 @@ use std::time::Instant;
 
 use fog_api::{ChatFileView, ChatMessage, EventBody, MessageState, Notice, PersonLink, PersonView};
 use fog_bitchat::{Event, FilePacket, PeerId};
-use fog_store::{NewChat, StoreError};
+use fog_store::{CHAT_ROW_BYTES, ChatCaps, NewChat, StoreError};
 use fog_types::UnixMillis;
+use fog_types::text::{clean, clean_name};
 
 use super::Core;
 use super::speaking::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
 use crate::chat::{Body, ChatNews, Known, Order, Parcel, state_of};
 
-/// Messages kept of one thread.
-const MAX_THREAD: u32 = 20_000;
-/// Messages of all threads.
-const MAX_MESSAGES: u32 = 200_000;
+/// Bytes that messages and files take: of one thread, and of all. A message counts as [`fog_store::CHAT_ROW_BYTES`] more
+/// than it has, so these are some 25,000 and 200,000 short texts.
+const CHAT_CAPS: ChatCaps = ChatCaps { of_thread: 128 << 20, of_all: 1 << 30 };
+/// Bytes that are stored before it is looked at whether there are too many: that reads every row.
+const LOOK_AT_CAPS_BYTES: u64 = 32 << 20;
+/// People whose credit is known at once; others have to wait.
+const MAX_CREDITS: usize = 4_096;
+/// A time that somebody states is shown beside the one here once it is off by so many milliseconds.
+const STATED_OFF_MS: u64 = 60_000;
 /// Messages of one person that are stored at once, and for each second: what was missed comes at once. Everybody
 /// together may so many times as much. So many bytes of a file count as one.
 const BURST: f64 = 600.0;
@@ -99,6 +105,8 @@ impl Core {
                     // Who was only passing by is not kept.
                     if known.stored.is_none() {
                         self.chat.people.remove(&id);
+                        let others = self.chat.names.remove(&id);
+                        self.tell_apart(others);
                     }
                     self.announce(EventBody::ChatPerson(Box::new(view)));
                 }
@@ -135,7 +143,7 @@ impl Core {
                 // The protocol's id is made of the name alone; two pictures of one name are two.
                 let hash = blake3::hash(&file.content).to_hex();
                 let mid = format!("{}#{}", id.clone().unwrap_or_else(|| file.safe_name()), &hash[..16]);
-                let message = self.heard_text(&thread, &author, file.safe_name(), at, mid, Some(file))?;
+                let message = self.heard_text(&thread, &author, file_name(&file), at, mid, Some(file))?;
                 if let (Some(driver), Some(mid)) = (&self.chat.driver, id) {
                     driver.order(Order::Took { from, mid });
                 }
@@ -151,8 +159,8 @@ impl Core {
             Event::Verified(peer) => self.change_person(&peer.to_string(), |person| person.is_verified = true)?,
             Event::Vouched { by, whom } => self.vouched(by, &whom)?,
             Event::Note(note) => self.noticed(&note),
-            Event::ClockOff(millis) => {
-                self.chat.clock_off = (millis != 0).then_some(millis);
+            Event::ClockOff { millis, peers } => {
+                self.chat.clock_off = (millis != 0).then_some((millis, peers));
                 self.announce_chat();
             }
         }
@@ -161,34 +169,41 @@ impl Core {
 
     /// A text to this device alone; whether it is stored, now or before.
     fn heard_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
-        let thread = from.to_string();
-        if !self.may_store(&thread, text.len()) {
-            return Ok(false);
+        let may = self.may_store(&from.to_string(), text.len());
+        if may {
+            self.store_alone(from, text, at, mid)?;
         }
+        Ok(may)
+    }
+
+    fn store_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<(), StoreError> {
+        let thread = from.to_string();
         let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
         let message = if is_sign { None } else { self.heard_text(&thread, &thread, text, at, mid, None)? };
         if let Some(message) = message {
             self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A message that others carried. Its author was here once, and may not have been remembered.
     fn parcel_came(&mut self, parcel: Parcel) -> Result<(), StoreError> {
         let Parcel { keys, name, mid, text, at, bundle } = parcel;
         let from = keys.peer();
-        self.chat.people.entry(from.to_string()).or_insert_with(|| Known {
-            view: PersonView {
-                id: from.to_string(),
-                nickname: clean(&name),
-                fingerprint: fog_bitchat::fingerprint_text(&keys.noise),
-                seen_ms: self.clock.unix().0,
-                ..PersonView::default()
-            },
-            keys: Some(keys),
-            stored: None,
-        });
-        let is_stored = self.heard_alone(from, text, at, mid)?;
+        let id = from.to_string();
+        // Who may not store anything is not remembered either.
+        let is_stored = self.may_store(&id, text.len()) && {
+            if !self.chat.people.contains_key(&id) {
+                let (nickname, fingerprint) = (clean_name(&name), fog_bitchat::fingerprint_text(&keys.noise));
+                let view = PersonView { id: id.clone(), nickname, fingerprint, seen_ms: self.clock.unix().0, ..PersonView::default() };
+                let nickname = view.nickname.clone();
+                self.chat.people.insert(id.clone(), Known { view, keys: Some(keys), stored: None });
+                self.is_called(&id, &nickname);
+                self.remember(&id, true)?;
+            }
+            self.store_alone(from, text, at, mid)?;
+            true
+        };
         if let Some(driver) = &self.chat.driver {
             driver.order(Order::Answered { bundle, is_stored });
         }
@@ -202,13 +217,24 @@ impl Core {
     /// Whether what somebody said is stored: nobody fills the disk, nor do many who are one.
     pub(super) fn may_store(&mut self, from: &str, bytes: usize) -> bool {
         let price = 1.0 + bytes as f64 / PRICED_BYTES;
-        !self.is_blocked(from) && self.take_credit(from, price, 1.0) && self.take_credit("", price, EVERYBODY)
+        // What all have used up is nobody's fault, and what one has used up is not paid for by all.
+        if self.is_blocked(from) || !self.take_credit("", price, EVERYBODY) {
+            return false;
+        }
+        let may = self.take_credit(from, price, 1.0);
+        if !may && let Some((credit, _)) = self.chat.credit.get_mut("") {
+            *credit += price;
+        }
+        may
     }
 
     fn take_credit(&mut self, from: &str, price: f64, times: f64) -> bool {
-        if self.chat.credit.len() > 1_000 {
+        if self.chat.credit.len() >= MAX_CREDITS && !self.chat.credit.contains_key(from) {
             // Those who are owed everything again anyway.
             self.chat.credit.retain(|_, (credit, last)| *credit + last.elapsed().as_secs_f64() * PER_SECOND < BURST);
+            if self.chat.credit.len() >= MAX_CREDITS {
+                return false;
+            }
         }
         let (credit, last) = self.chat.credit.entry(from.to_owned()).or_insert((BURST * times, Instant::now()));
         *credit = (*credit + last.elapsed().as_secs_f64() * PER_SECOND * times).min(BURST * times);
@@ -230,16 +256,17 @@ impl Core {
         mid: String,
         file: Option<FilePacket>,
     ) -> Result<Option<ChatMessage>, StoreError> {
+        let (at, stated_ms) = self.when(from, at);
         let Some(vault) = &self.chat.vault else { return Ok(None) };
         let name = self.chat.people.get(from).map(|known| known.view.nickname.clone()).or_else(|| self.name_in_group(thread, from)).unwrap_or_default();
-        let about = file.as_ref().map(|file| ChatFileView { name: file.safe_name(), mime: clean(&file.mime), size: file.content.len() as u64 });
-        let body = Body { from: from.to_owned(), name, text, file: about };
+        let about = file.as_ref().map(|file| ChatFileView { name: file_name(file), mime: clean(&file.mime), size: file.content.len() as u64 });
+        let body = Body { from: from.to_owned(), name, text, file: about, stated_ms };
         let new = NewChat {
             thread: thread.to_owned(),
             is_mine: false,
             is_seen: false,
             state: MessageState::Received.word().to_owned(),
-            at: UnixMillis(at.cast_signed()),
+            at: UnixMillis(at),
             sealed: vault.seal_value(thread, &body),
             file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
             mid,
@@ -251,15 +278,35 @@ impl Core {
         self.add_message(&new)
     }
 
+    /// When something was said, by the clocks of both: as its author states it, but for how far their clock is known to
+    /// be off, and never later than it came. What they state themselves, if that is another time.
+    fn when(&self, from: &str, at: u64) -> (i64, Option<i64>) {
+        let stated = i64::try_from(at).unwrap_or(i64::MAX);
+        let offset = self.chat.people.get(from).and_then(|known| known.view.clock_off_ms).unwrap_or(0);
+        let at = stated.saturating_sub(offset).min(self.clock.unix().0);
+        (at, (at.abs_diff(stated) > STATED_OFF_MS).then_some(stated))
+    }
+
     /// Stores a message and says so.
     pub(super) fn add_message(&mut self, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
         let Some(id) = self.store.add_chat(new, self.clock.unix())? else { return Ok(None) };
-        self.chat.stored += 1;
-        if self.chat.stored >= 500 {
-            self.chat.stored = 0;
-            self.store.cut_chats(MAX_THREAD, MAX_MESSAGES)?;
+        self.chat.stored += CHAT_ROW_BYTES + (new.sealed.len() + new.file.as_ref().map_or(0, Vec::len)) as u64;
+        if self.chat.stored >= LOOK_AT_CAPS_BYTES {
+            self.cut_chats()?;
         }
         Ok(self.store.chat_message(id)?.map(|row| self.announce_message(&row)))
+    }
+
+    /// Keeps what is stored within its caps: what strangers said goes first, what people said whom the user marked last.
+    pub(super) fn cut_chats(&mut self) -> Result<usize, StoreError> {
+        self.chat.stored = 0;
+        let is_marked = |known: &&Known| (known.view.is_verified || known.view.is_favourite) && !known.view.is_blocked;
+        let marked = self.chat.people.values().filter(is_marked).map(|known| known.view.id.clone()).collect();
+        let gone = self.store.cut_chats(CHAT_CAPS, &marked)?;
+        if gone > 0 {
+            tracing::info!(gone, "the oldest messages were removed: chat takes no more than its share of the disk");
+        }
+        Ok(gone)
     }
 
     pub(super) fn got_further(&mut self, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
@@ -270,7 +317,8 @@ impl Core {
     }
 }
 
-/// Without what moves a terminal's cursor or turns the reading direction: it comes from anybody.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')).collect()
+/// The name of a file, for the disk and to be shown.
+pub(super) fn file_name(file: &FilePacket) -> String {
+    let name = clean_name(&file.safe_name());
+    if name.is_empty() { "file".to_owned() } else { name }
 }

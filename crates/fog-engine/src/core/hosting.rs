@@ -13,7 +13,8 @@ use rand::RngExt as _;
 use super::{Core, Message as CoreMessage};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
-use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Sealing, content};
+use crate::grid::reader::Heard;
+use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Sealing, Transfer, content};
 use crate::submit::Prepared;
 
 /// How often a worker says that it is at it.
@@ -45,6 +46,7 @@ impl Core {
                 last_ship: None,
                 shipped: None,
                 is_sealing: false,
+                shown: 0,
             };
             self.grid.hosted.insert(row.job, hosted);
         }
@@ -56,48 +58,65 @@ impl Core {
     }
 
     /// Everything that is said over a control link.
-    pub(super) fn said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
+    pub(super) fn said(&mut self, node: NodeId, heard: Heard) -> Result<(), StoreError> {
+        let message = match heard {
+            Heard::Offer(offer, hash) => return self.offered(node, *offer, hash),
+            Heard::StrangeOffer(lease) => {
+                // One of two that have just met does not know the other one yet: the offer comes again.
+                self.grid.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
+                return Ok(());
+            }
+            Heard::Result(result, signed) => return self.result_said(node, *result, *signed),
+            Heard::Receipt(receipt, signed) => return self.receipted(node, &receipt, *signed),
+            Heard::Plain(message) => message,
+        };
         match message {
             Message::Hello(hello) => self.heard_hello(node, &hello),
-            Message::Offer(signed) => self.offered(node, &signed),
-            Message::Receipt(signed) => self.receipted(node, &signed)?,
             Message::Release { lease, why } => self.released(node, lease, &why)?,
             Message::Prove { lease, mark } => self.asked_to_prove(node, lease, mark),
             Message::Proof { lease, mark, state } => self.shown(node, lease, mark, state)?,
-            // Strangers have no leases; a peer that was not heard to say hello yet has one of before.
+            // A peer that was not heard to say hello yet has a lease of before.
             other => self.worker_said(node, other)?,
         }
         Ok(())
     }
 
-    fn offered(&mut self, node: NodeId, signed: &Signed<TaskOffer>) {
-        let Some(me) = self.grid.me() else { return };
-        let Ok(offer) = signed.open(node) else {
-            tracing::debug!(%node, "an offer in somebody else's name");
-            return;
-        };
+    fn offered(&mut self, node: NodeId, offer: TaskOffer, offer_hash: [u8; 32]) -> Result<(), StoreError> {
+        let Some(me) = self.grid.me() else { return Ok(()) };
         let lease = offer.lease;
         let answer = |answer| Message::Answer { lease, answer };
-        if offer.requester != node {
-            return self.grid.say(node, answer(Answer::Declined(Decline::Malformed)));
+        let is_here = self.grid.hosted_by_lease(lease, node).is_some() || self.grid.arriving.get(&lease).is_some_and(|known| known.node == node);
+        if is_here && offer.requester == node {
+            self.grid.say(node, answer(Answer::Accepted));
+            return Ok(());
         }
-        if self.grid.arriving.contains_key(&lease) || self.grid.hosted_by_lease(lease, node).is_some() {
-            return self.grid.say(node, answer(Answer::Accepted));
+        // A lease is taken on once: one that was receipted does not come again, nor does another device's.
+        let is_used = self.grid.arriving.contains_key(&lease) || self.store.has_hosted(&lease.to_string())?;
+        if offer.requester != node || is_used {
+            self.grid.say(node, answer(Answer::Declined(Decline::Malformed)));
+            return Ok(());
         }
         let relation = self.related(node);
+        if self.is_rationed(node) {
+            self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
+            return Ok(());
+        }
         if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity(), self.clock.unix().0) {
             if matches!(why, Decline::Full | Decline::Resting) {
                 self.grid.turned_away.insert(node);
             }
-            return self.grid.say(node, answer(Answer::Declined(why)));
+            self.grid.say(node, answer(Answer::Declined(why)));
+            return Ok(());
         }
         if self.grid.arriving.len() >= MAX_ARRIVING {
-            return self.grid.say(node, answer(Answer::Declined(Decline::Full)));
+            self.grid.say(node, answer(Answer::Declined(Decline::Full)));
+            return Ok(());
         }
-        self.grid.arriving.insert(lease, Arriving { node, fetching: Vec::new(), parked: None });
+        self.grid.arriving.insert(lease, Arriving { node, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
         self.grid.say(node, answer(Answer::Accepted));
-        self.fetch_offer(offer, signed.hash());
+        self.fetch_offer(offer, offer_hash);
         self.say_hello();
+        Ok(())
     }
 
     fn fetch_offer(&mut self, offer: TaskOffer, offer_hash: [u8; 32]) {
@@ -131,7 +150,8 @@ impl Core {
         }
         holders.push(offer.requester);
         let fetches = net.fetches();
-        net.spawn(async move {
+        let lease = offer.lease;
+        let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut copied = Vec::new();
                 for content in &missing {
@@ -153,17 +173,24 @@ impl Core {
             let files = fetch_all.await;
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Arrived(Box::new(Arrival { offer, offer_hash, files }))))).await;
         });
+        if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
+            arriving.transfer = Transfer::new(transfer);
+        }
     }
 
     pub(super) fn arrived(&mut self, arrival: Arrival) -> Result<(), StoreError> {
         let arrived = self.take_in(arrival);
-        // Those that waited for its files have them now, or fetch them themselves.
+        self.fetch_parked();
+        arrived
+    }
+
+    /// Offers that waited for the files of another one have them now, or fetch them themselves.
+    fn fetch_parked(&mut self) {
         let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
         for parked in parked {
             let (offer, offer_hash) = *parked;
             self.fetch_offer(offer, offer_hash);
         }
-        arrived
     }
 
     fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
@@ -213,7 +240,14 @@ impl Core {
             message: None,
             has_receipt: false,
         };
-        self.store.host(&row)?;
+        if let Err(error) = self.store.host(&row) {
+            // Nobody would ever take its result.
+            let now = self.clock.unix();
+            self.store.set_job_state(job, JobState::Cancelled, "it could not be noted whose job it is", now)?;
+            self.drop_tasks_of(job, "it could not be noted whose job it is");
+            self.announce_job(job);
+            return Err(error);
+        }
         for row in rows {
             self.store.put_content(&row)?;
         }
@@ -231,6 +265,7 @@ impl Core {
             last_ship: None,
             shipped: None,
             is_sealing: false,
+            shown: 0,
         };
         self.grid.hosted.insert(job, hosted);
         self.beat(job);
@@ -366,12 +401,17 @@ impl Core {
             outputs,
             history,
         };
-        let message = Message::Result(Box::new(identity.sign(&result)));
+        let said = result.check().and_then(|()| {
+            let message = Message::Result(Box::new(identity.sign(&result)));
+            let fits = message.encode().len() <= fog_grid::MAX_MESSAGE as usize;
+            if fits { Ok(message) } else { Err("it left more files than can be told of to another device".to_owned()) }
+        });
+        // It would be refused for ever; whoever runs it next leaves as many files.
+        let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
         self.keep_saying(job, requester, &message)
     }
 
-    fn receipted(&mut self, node: NodeId, signed: &Signed<Receipt>) -> Result<(), StoreError> {
-        let Ok(receipt) = signed.open(node) else { return Ok(()) };
+    fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
         let Some(job) = self.grid.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
         if Some(receipt.worker) != self.grid.me() || receipt.requester != node {
             return Ok(());
@@ -380,7 +420,7 @@ impl Core {
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
         let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
         self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
-        self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed.clone())).encode())?;
+        self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
         let mut evidence: Evidence = self.grid.evidence(node);
         evidence.saw_receipt(self.clock.unix().0);
@@ -390,7 +430,9 @@ impl Core {
 
     fn released(&mut self, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
         if self.grid.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
+            // What is on its way for it is not fetched any further.
             self.grid.arriving.remove(&lease);
+            self.fetch_parked();
         }
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
         if let Some(hosted) = self.grid.hosted.remove(&job)

@@ -6,11 +6,11 @@ use fog_api::{EventBody, PersonLink, PersonView};
 use fog_bitchat::{PeerId, PeerKeys, Vouch};
 use fog_store::StoreError;
 use fog_types::UnixMillis;
+use fog_types::text::clean_name;
 
 use super::Core;
-use super::hearing::clean;
 use super::speaking::WORDS;
-use crate::chat::{Known, Order, Remembered, Word};
+use crate::chat::{Known, Names, Order, Remembered, Word};
 
 /// What is remembered of somebody is written down at most so often when only the time has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
@@ -24,12 +24,16 @@ impl Core {
     pub(super) fn remember_people(&mut self) -> Result<(), StoreError> {
         let Some(vault) = &self.chat.vault else { return Ok(()) };
         self.chat.people.clear();
+        self.chat.names = Names::default();
+        if let Some(me) = self.chat.me.map(|keys| keys.peer().to_string()) {
+            self.chat.names.set(&me, &self.nickname());
+        }
         for (id, sealed, seen) in self.store.chat_people()? {
             let Some(person) = vault.open_value::<Remembered>(&id, &sealed) else { continue };
             let keys = PeerKeys { noise: person.noise, signing: person.signing };
             let view = PersonView {
                 id: id.clone(),
-                nickname: person.nickname.clone(),
+                nickname: clean_name(&person.nickname),
                 fingerprint: fog_bitchat::fingerprint_text(&person.noise),
                 is_verified: person.is_verified,
                 is_favourite: person.is_favourite,
@@ -37,9 +41,35 @@ impl Core {
                 seen_ms: seen.0,
                 ..PersonView::default()
             };
+            self.chat.names.set(&id, &view.nickname);
             self.chat.people.insert(id, Known { view, keys: Some(keys), stored: Some((person, Instant::now())) });
         }
+        for (id, known) in &mut self.chat.people {
+            known.view.label = self.chat.names.label(id, &known.view.nickname);
+        }
         Ok(())
+    }
+
+    /// Somebody, or this device, is called so from now on: whoever looks the same is told apart.
+    pub(super) fn is_called(&mut self, id: &str, nickname: &str) {
+        let others = self.chat.names.set(id, nickname);
+        if let Some(known) = self.chat.people.get_mut(id) {
+            known.view.label = self.chat.names.label(id, nickname);
+        }
+        self.tell_apart(others);
+    }
+
+    /// Looks again at what people are shown as, and says it when it is another.
+    pub(super) fn tell_apart(&mut self, ids: Vec<String>) {
+        for id in ids {
+            let Some(known) = self.chat.people.get_mut(&id) else { continue };
+            let label = self.chat.names.label(&id, &known.view.nickname);
+            if known.view.label != label {
+                known.view.label = label;
+                let view = known.view.clone();
+                self.announce(EventBody::ChatPerson(Box::new(view)));
+            }
+        }
     }
 
     pub(super) fn person_is_there(&mut self, person: fog_bitchat::Person, link: PersonLink) -> Result<(), StoreError> {
@@ -50,14 +80,17 @@ impl Core {
         known.keys = Some(person.keys);
         known.view = PersonView {
             id: id.clone(),
-            nickname: clean(&person.nickname),
+            nickname: clean_name(&person.nickname),
             fingerprint: fog_bitchat::fingerprint_text(&person.keys.noise),
             link,
             has_session: person.has_session,
             takes_files: person.capabilities.has(fog_bitchat::Capabilities::PRIVATE_MEDIA),
+            clock_off_ms: (person.clock_off != 0).then_some(person.clock_off),
             seen_ms: now,
             ..before.clone()
         };
+        let nickname = known.view.nickname.clone();
+        self.is_called(&id, &nickname);
         if before.id.is_empty() {
             let vouched_by = self.vouched_by(&id);
             self.chat.people.entry(id.clone()).or_default().view.vouched_by = vouched_by;
@@ -164,7 +197,7 @@ impl Core {
         let says_so = |word: &Word| word.until > now && word.fingerprint == person.fingerprint && word.signing == keys.signing;
         let givers = self.chat.words.iter().filter(|(_, words)| words.iter().any(says_so));
         let trusted = |by: &str| self.chat.people.get(by).map(|known| &known.view).filter(|giver| giver.is_verified && !giver.is_blocked);
-        givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.nickname.clone()).collect()
+        givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.label.clone()).collect()
     }
 
     /// Finds out anew who vouches for these people.

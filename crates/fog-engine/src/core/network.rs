@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 use fog_api::{ApiError, EventBody, JoinedNetwork, NetworkView, Reply};
 use fog_grid::{Capacity, ContentKey, Evidence, Group, Hello, Invite, Message, Relation, Sealer, VERSION};
 use fog_libp2p::Config;
-use fog_store::{NetworkRow, PeerRow};
-use fog_transport::{NetEvent, Reach, Transport as _};
+use fog_store::NetworkRow;
+use fog_transport::{NetEvent, PeerClass, Reach, Transport as _};
 use fog_types::{BlobId, ErrorKind, NodeId, Percent};
 
 use super::Core;
-use crate::grid::{Known, Net, NetNews, Peer, Traffic, content};
+use crate::grid::{Known, Net, NetNews, Peer, content};
 use crate::query::to_api;
 
 /// Key of the traffic of this period among the stored settings.
 const TRAFFIC_KEY: &str = "_traffic";
-const PERIOD_MS: i64 = 30 * 86_400_000;
 /// Known devices that are called at the start.
 const CALLED: u32 = 32;
 /// How long a network may take to say where it listens.
@@ -102,6 +101,9 @@ impl Core {
                 self.add_network(&group.name.clone(), Some(&group))?;
             }
             self.remember_addresses(invite.node, &invite.addresses);
+            if let Some(net) = &self.grid.net {
+                net.transport.set_class(invite.node, PeerClass::Known);
+            }
             self.grid.known.insert(invite.node, Known::new(invite.addresses));
         }
         if self.grid.joined.len() == before && self.grid.net.is_some() {
@@ -173,19 +175,18 @@ impl Core {
     }
 
     fn remember_addresses(&mut self, node: NodeId, addresses: &[String]) {
-        let now = self.clock.unix();
-        let known = self.grid.peers.get(&node);
-        let evidence = serde_json::to_string(&self.grid.evidence(node)).unwrap_or_default();
-        let row = PeerRow { node, name: known.map(|peer| peer.name.clone()).unwrap_or_default(), addresses: addresses.to_vec(), evidence, seen: now };
-        if let Err(error) = self.store.put_peer(&row) {
+        let name = self.grid.peers.get(&node).map(|peer| peer.name.as_str()).unwrap_or_default();
+        if let Err(error) = self.store.touch_peer(node, name, addresses, self.clock.unix()) {
             tracing::warn!(%error, "a device is not remembered");
         }
     }
 
     pub(super) fn store_evidence(&mut self, node: NodeId, evidence: Evidence) {
         self.grid.evidence.insert(node, evidence);
-        let addresses = self.grid.peers.get(&node).map(|peer| peer.addresses.clone()).unwrap_or_default();
-        self.remember_addresses(node, &addresses);
+        let text = serde_json::to_string(&evidence).unwrap_or_default();
+        if let Err(error) = self.store.set_evidence(node, &text, self.clock.unix()) {
+            tracing::warn!(%error, "what was seen of a device is not remembered");
+        }
     }
 
     /// Why nothing goes over the network although one was joined.
@@ -194,8 +195,15 @@ impl Core {
             return Some("the connection is metered; nothing is sent until it is not".to_owned());
         }
         let cap = self.data_cap();
-        let used = self.grid.traffic.received + self.grid.traffic.sent;
-        (cap > 0 && used >= cap).then(|| format!("the data limit of {} in 30 days is used up", fog_types::ByteCount(cap)))
+        (cap > 0 && self.grid.traffic.used() >= cap).then(|| format!("the data limit of {} in 30 days is used up", fog_types::ByteCount(cap)))
+    }
+
+    /// Whether nothing large goes between a device and this one, because of the data limit.
+    pub(super) fn is_rationed(&self, node: NodeId) -> bool {
+        let peer = self.grid.peers.get(&node);
+        let is_local = peer.and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local && !route.is_relayed);
+        let cap = self.data_cap();
+        !is_local && (self.grid.traffic.is_saving(cap) || self.grid.traffic.is_over_share(node, &self.related(node), cap))
     }
 
     pub(super) fn data_cap(&self) -> u64 {
@@ -220,6 +228,20 @@ impl Core {
         self.grid.last_hello = None;
         self.grid.advertised = None;
         self.grid.far.clear();
+        // Transfers ended with the network; what they were for is begun anew when it is there again.
+        self.grid.arriving.clear();
+        self.grid.states.clear();
+        self.grid.sealing.clear();
+        self.grid.wanted_proofs.clear();
+        self.grid.is_showing = false;
+        for hosted in self.grid.hosted.values_mut() {
+            hosted.is_sealing = false;
+        }
+        let unfinished: Vec<_> = self.grid.waiting.iter().filter(|(_, waiting)| waiting.files.is_empty()).map(|(lease, _)| *lease).collect();
+        for lease in unfinished.into_iter().chain(std::mem::take(&mut self.grid.proofs).into_keys()) {
+            self.grid.waiting.remove(&lease);
+            self.grid.requester.handle_not_fetched(lease, now);
+        }
     }
 
     /// Starts or stops taking part, as joined networks and rules have it.
@@ -257,8 +279,18 @@ impl Core {
                 if self.grid.open {
                     net.transport.meet(blake3::hash(b"fog-compute open network 1").as_bytes());
                 }
+                // Those that worked for this device, or it for them, find a place whoever else comes.
+                let has_worked = |node| {
+                    let evidence = self.grid.evidence(node);
+                    evidence.valid + evidence.receipted > 0.0
+                };
+                let places: Vec<(NodeId, bool)> = known.iter().map(|peer| (peer.node, has_worked(peer.node))).collect();
                 self.grid.known = known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses))).collect();
-                self.grid.traffic.counted = (0, 0);
+                for (node, is_known) in places {
+                    if is_known {
+                        net.transport.set_class(node, PeerClass::Known);
+                    }
+                }
                 self.grid.net = Some(net);
                 self.grid.net_began = Some(Instant::now());
                 self.join_topics();
@@ -275,23 +307,22 @@ impl Core {
 
     fn count_traffic(&mut self) {
         let Some(net) = &self.grid.net else { return };
-        let (received, sent) = net.transport.traffic();
-        let now = self.clock.unix().0;
-        let known = self.grid.traffic;
-        let is_over = now - known.since_ms >= PERIOD_MS;
-        let base = if is_over { Traffic { since_ms: now, ..Traffic::default() } } else { known };
-        self.grid.traffic = Traffic {
-            received: base.received + received.saturating_sub(known.counted.0),
-            sent: base.sent + sent.saturating_sub(known.counted.1),
-            counted: (received, sent),
-            ..base
-        };
+        self.grid.traffic.begin(self.clock.unix().0);
+        let cap = self.data_cap();
+        for of in net.transport.take_traffic() {
+            let relation = self.related(of.node);
+            self.grid.traffic.add(of, &relation);
+            if self.grid.traffic.is_over_share(of.node, &relation, cap) {
+                tracing::debug!(node = %of.node, "it has had its share of the data limit");
+                net.transport.cut_off(of.node);
+            }
+        }
         // Each is a write that waits for the disk; a crash forgets a minute's bytes at most.
         if self.grid.last_stored.is_some_and(|last| last.elapsed() < Duration::from_secs(60)) {
             return;
         }
         self.grid.last_stored = Some(Instant::now());
-        if let Ok(value) = serde_json::to_value(self.grid.traffic)
+        if let Ok(value) = serde_json::to_value(&self.grid.traffic)
             && let Err(error) = self.store.set_settings(&[(TRAFFIC_KEY.to_owned(), Some(value))])
         {
             tracing::warn!(%error, "the bytes of this period are not remembered");
@@ -334,9 +365,23 @@ impl Core {
     pub(super) fn net_news(&mut self, news: NetNews) -> Result<(), fog_store::StoreError> {
         match news {
             NetNews::Event(event) => self.net_event(event),
-            NetNews::Said(node, message) => return self.said(node, *message),
+            NetNews::Said(node, heard, done) => {
+                let said = self.said(node, *heard);
+                // Its reader may have gone with the network.
+                let _ = done.map(|done| done.send(()));
+                return said;
+            }
             NetNews::ChatLink(link) => self.chat_link_came(*link),
             NetNews::Asked(link, request, counted) => {
+                if self.is_rationed(link.node) {
+                    if let Some(net) = &self.grid.net {
+                        net.spawn(async move {
+                            content::turn_away(*link).await;
+                            drop(counted);
+                        });
+                    }
+                    return Ok(());
+                }
                 let row = self.store.content(&BlobId(request.id.0).to_string())?.map(|row| self.unlocked(row));
                 let shipped =
                     row.as_ref().and_then(|row| self.grid.hosted.values().find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob)));
@@ -378,9 +423,14 @@ impl Core {
                 }
             }
             NetEvent::Disconnected { node } => {
+                // Counted while it is known whose it is.
+                self.count_traffic();
+                let was_related = self.related(node) != Relation::Stranger;
                 self.grid.peers.remove(&node);
                 if let Some(net) = &self.grid.net {
                     net.forget(node);
+                    net.relations.forget(node);
+                    net.transport.set_class(node, if was_related { PeerClass::Known } else { PeerClass::Stranger });
                 }
                 self.grid.requester.handle_reach(node, false, now);
             }
@@ -524,6 +574,11 @@ impl Core {
         let unanswered = self.grid.requester.handle_room(node) as i32;
         let peer: &mut Peer = self.grid.peers.entry(node).or_default();
         let is_new = peer.relation.as_ref() != Some(&relation);
+        if let Some(net) = &self.grid.net {
+            let is_related = relation != Relation::Stranger;
+            net.relations.set(node, is_related);
+            net.transport.set_class(node, if is_related { PeerClass::Related } else { PeerClass::Stranger });
+        }
         peer.name.clone_from(&hello.name);
         peer.capacity = hello.capacity;
         peer.promised = unanswered;

@@ -2,13 +2,28 @@
 
 use fog_api::{ApiError, NetworkView, PeerPath, PeerView, ReachView, Reply};
 use fog_grid::Relation;
-use fog_transport::Reach;
+use fog_transport::{Reach, Transport as _};
 use fog_types::NodeId;
+use fog_types::text::clean_name;
 
 use super::Core;
 use super::network::{LAN, OPEN};
+use crate::chat::Names;
 use crate::grid::{Far, Peer};
 use crate::query::to_api;
+
+/// Devices that look as if they had the same name are followed by the beginning of their ids.
+fn tell_apart(list: &mut [PeerView]) {
+    let mut names = Names::default();
+    for peer in list.iter() {
+        names.set(&peer.id, &peer.name);
+    }
+    for peer in list {
+        if !peer.name.contains('#') {
+            peer.name = names.label(&peer.id, &peer.name);
+        }
+    }
+}
 
 impl Core {
     pub(super) fn network_view(&self) -> NetworkView {
@@ -35,6 +50,7 @@ impl Core {
     fn peer_views(&self) -> Vec<PeerView> {
         let now = self.clock.unix().0;
         let mut list: Vec<PeerView> = self.grid.peers.iter().map(|(node, peer)| self.peer_view(*node, peer, now)).collect();
+        tell_apart(&mut list);
         list.sort_by(|a, b| (a.network.is_empty(), &a.name, &a.id).cmp(&(b.network.is_empty(), &b.name, &b.id)));
         list
     }
@@ -43,7 +59,7 @@ impl Core {
         let route = peer.route.as_ref();
         PeerView {
             id: node.to_string(),
-            name: if peer.name.is_empty() { node.short() } else { peer.name.clone() },
+            name: Some(clean_name(&peer.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| node.short()),
             network: match peer.relation.as_ref() {
                 Some(Relation::Group(name)) => name.clone(),
                 Some(Relation::Lan) => LAN.to_owned(),
@@ -79,6 +95,7 @@ impl Core {
                 list.push(self.peer_view(row.node, &away, row.seen.0));
             }
         }
+        tell_apart(&mut list);
         Ok(Reply::Peers(list))
     }
 
@@ -103,6 +120,23 @@ impl Core {
             ("fog_far_peers", "Devices that are known from what they say to everybody.", self.grid.far.len() as u64),
         ] {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        if let Some(net) = &self.grid.net {
+            // Also what the data limit does not count: the local network, and strangers.
+            text.push_str("# HELP fog_network_bytes Bytes on all networks since they were joined.\n# TYPE fog_network_bytes counter\n");
+            let (received, sent) = net.transport.traffic();
+            for (direction, bytes) in [("received", received), ("sent", sent)] {
+                let _ = writeln!(text, "fog_network_bytes{{direction=\"{direction}\"}} {bytes}");
+            }
+            text.push_str("# HELP fog_control_refused Messages of other devices that were refused, by reason.\n# TYPE fog_control_refused counter\n");
+            for (reason, count) in net.counters.refused() {
+                let _ = writeln!(text, "fog_control_refused{{reason=\"{reason}\"}} {count}");
+            }
+            let opened = net.counters.opened();
+            let _ = writeln!(
+                text,
+                "# HELP fog_control_opened Signed messages that were checked and read.\n# TYPE fog_control_opened counter\nfog_control_opened {opened}"
+            );
         }
         match &self.grid.net {
             Some(net) => text.push_str(&net.transport.metrics()),

@@ -73,6 +73,6 @@ impl Core {
 
     fn name_of(&self, peer: PeerId) -> String {
         let id = peer.to_string();
-        self.chat.people.get(&id).map_or(id, |known| known.view.nickname.clone())
+        self.chat.people.get(&id).map_or(id, |known| known.view.label.clone())
     }
 }

@@ -63,10 +63,16 @@ impl Core {
         let now = self.grid.now();
         let is_candidate = |node: NodeId, peer: &Peer| {
             let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-            is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.grid.requester.is_resting(node, now)
+            is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.grid.requester.is_resting(node, now) && !self.is_rationed(node)
         };
         let candidates = self.grid.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
         candidates.map(|(node, peer)| (*node, machine_of(peer, self.grid.evidence(*node).reliability()))).unzip()
+    }
+
+    /// Devices that may be given work now or later.
+    pub(super) fn lenders(&self) -> impl Iterator<Item = NodeId> {
+        let is_related = |peer: &Peer| peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
+        self.grid.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
     }
 
     fn work_of(job: &JobFile, units: f64, input: u64, deadline: f64, group: u32) -> Work {
@@ -84,13 +90,13 @@ impl Core {
 
     /// A device for each task that finds one.
     pub(super) fn place(&self, wanted: &[Wanted], jobs: &BTreeMap<JobId, Option<JobRow>>) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
-        let (nodes, machines) = self.machines();
+        let (nodes, mut machines) = self.machines();
         if wanted.is_empty() || machines.iter().all(|machine| machine.slots == 0) {
             return Ok(Vec::new());
         }
         let now = self.clock.unix();
-        let (mut works, mut tasks) = (Vec::new(), Vec::new());
-        let mut prefer = Prefer::Balanced;
+        // What matters to a job decides where its own tasks go. Who has least time chooses first.
+        let mut by_preference: Vec<(Prefer, Vec<Work>, Vec<TaskId>)> = Vec::new();
         let mut units: BTreeMap<JobId, f64> = BTreeMap::new();
         let holders = self.holders();
         for (group, one) in wanted.iter().enumerate() {
@@ -103,18 +109,33 @@ impl Core {
                     mean
                 }
             };
-            prefer = job.grid.map_or(prefer, |wish| wish.prefer);
+            let prefer = job.grid.unwrap_or_default().prefer;
             let mut work = Self::work_of(&job.file, mean, 1 << 20, (job.deadline.0 - now.0) as f64 / 1000.0, group as u32);
             work.avoid = nodes.iter().enumerate().filter(|(_, node)| one.avoid.contains(node)).map(|(at, _)| at).collect();
             let has_it = |node: &NodeId| holders.get(&job.id).is_some_and(|holders| holders.contains(node));
             work.present = nodes.iter().enumerate().filter(|(_, node)| has_it(node)).map(|(at, _)| at).collect();
+            let at = by_preference.iter().position(|(known, _, _)| *known == prefer).unwrap_or_else(|| {
+                by_preference.push((prefer, Vec::new(), Vec::new()));
+                by_preference.len() - 1
+            });
+            let Some((_, works, tasks)) = by_preference.get_mut(at) else { continue };
             for _ in 0..one.wants {
                 works.push(work.clone());
                 tasks.push(one.task);
             }
         }
-        let placed = fog_scheduler::quick(&machines, &works, prefer);
-        Ok(tasks.into_iter().zip(placed).filter_map(|(task, machine)| Some((task, *nodes.get(machine?)?))).collect())
+        let mut places = Vec::new();
+        for (prefer, works, tasks) in by_preference {
+            let placed = fog_scheduler::quick(&machines, &works, prefer);
+            for (task, at) in tasks.into_iter().zip(placed) {
+                let Some((at, node)) = at.and_then(|at| Some((at, *nodes.get(at)?))) else { continue };
+                if let Some(machine) = machines.get_mut(at) {
+                    machine.slots = machine.slots.saturating_sub(1);
+                }
+                places.push((task, node));
+            }
+        }
+        Ok(places)
     }
 
     /// Who has the files of which job: whoever was lent a task of it.
@@ -172,6 +193,7 @@ impl Core {
             .flat_map(|index| (0..wish.devices()).map(move |_| index))
             .map(|index| Self::work_of(job, units, input, left, index))
             .collect();
+        let total = tasks.saturating_mul(wish.devices());
         tokio::task::spawn_blocking(move || {
             let settings = Settings { population: 60, generations: if works.len() > 200 { 40 } else { 120 } };
             let front = fog_scheduler::plan(&machines, &works, settings, &mut rand::rng());
@@ -179,7 +201,7 @@ impl Core {
                 Some((chosen, why)) if !works.is_empty() => {
                     let waiting = front.get(chosen).map_or(0, |plan| plan.machine.iter().filter(|machine| machine.is_none()).count()) as u32;
                     let points = front.iter().map(|plan| point(plan, &names)).collect();
-                    let view = PlacementView { tasks: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
+                    let view = PlacementView { tasks: total, planned: works.len() as u32, waiting, front: points, chosen, prefer: wish.prefer, why };
                     Ok(Reply::Placement(Box::new(view)))
                 }
                 _ => refuse(ErrorKind::BadInput, "the job has no tasks to place"),

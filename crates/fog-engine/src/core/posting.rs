@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use fog_api::{ApiError, EventBody, NoteView, Notice, PersonView, Reply};
 use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note};
 use fog_types::ErrorKind;
+use fog_types::text::{clean_lines, clean_name};
 
 use super::Core;
 use super::chatting::refuse;
-use super::hearing::clean;
 use crate::chat::Order;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -18,9 +18,9 @@ fn note_id(id: &[u8; 16], author: &[u8; 32]) -> String {
     blake3::hash(&[id.as_slice(), author].concat()).to_hex()[..32].to_owned()
 }
 
-/// Of a note of somebody else: line breaks stay, nothing that moves a cursor or turns the text does.
-fn clean_text(text: &str) -> String {
-    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+/// The id of a note's author; the beginning of the key that signed it when they were not met yet.
+fn author_id(note: &Note, author: Option<&PersonView>) -> String {
+    author.map_or_else(|| note.author[..8].iter().map(|byte| format!("{byte:02x}")).collect(), |author| author.id.clone())
 }
 
 impl Core {
@@ -43,9 +43,13 @@ impl Core {
         let shown = self.chat.board.iter().filter(|note| note.expires > now && !is_blocked(note));
         let view = |note: &Note| NoteView {
             id: note_id(&note.id, &note.author),
-            text: clean_text(&note.text),
+            text: clean_lines(&note.text),
             author: known.get(&note.author).map(|author| author.id.clone()).unwrap_or_default(),
-            name: clean(&note.nickname),
+            name: if self.is_my_note(note) {
+                clean_name(&note.nickname)
+            } else {
+                self.chat.names.label(&author_id(note, known.get(&note.author).copied()), &note.nickname)
+            },
             is_mine: self.is_my_note(note),
             is_urgent: note.is_urgent,
             at_ms: note.created.cast_signed(),
@@ -82,7 +86,7 @@ impl Core {
         let note = match fits[..] {
             [note] if self.is_my_note(note) => note,
             [note] => {
-                let why = format!("{} wrote this note and alone takes it down; block them to see nothing of theirs", clean(&note.nickname));
+                let why = format!("{} wrote this note and alone takes it down; block them to see nothing of theirs", clean_name(&note.nickname));
                 return Err(refuse(ErrorKind::Conflict, why));
             }
             [] => return Err(refuse(ErrorKind::NotFound, format!("there is no note {id} on the board; `fog chat board` lists them"))),
@@ -95,8 +99,8 @@ impl Core {
     /// A note came: somebody who is known may want it to be noticed.
     pub(super) fn noticed(&mut self, note: &Note) {
         let author = self.author_of(note).filter(|author| note.is_urgent && !author.is_blocked);
-        if let Some(name) = author.map(|author| author.nickname.clone()) {
-            let notice = Notice::ChatMessage { with: String::new(), name, text: clean_text(&note.text) };
+        if let Some(name) = author.map(|author| author.label.clone()) {
+            let notice = Notice::ChatMessage { with: String::new(), name, text: clean_lines(&note.text) };
             self.announce(EventBody::Notice(notice));
         }
     }

@@ -1,7 +1,7 @@
 //! Results that must be shown: the device names every state it came through before it is asked about one,
 //! and a segment drawn at random is run again here before its result is believed.
 
-use fog_grid::{Content, LeaseId, Message, TaskResult};
+use fog_grid::{Content, Evidence, LeaseId, Message, TaskResult};
 use fog_runtime::History;
 use fog_store::{BlobFile, ContentRow, JobRow, JournalKind, StoreError};
 use fog_types::{ByteCount, JobId, NodeId, TaskId};
@@ -9,7 +9,7 @@ use rand::RngExt as _;
 
 use super::hosting::ship;
 use super::{Core, Message as CoreMessage};
-use crate::grid::{NetNews, content, content_of};
+use crate::grid::{NetNews, WantedProof, content, content_of};
 use crate::histories::history_path;
 use crate::proving::{self, Segment};
 use crate::tasks::Launch;
@@ -18,6 +18,8 @@ use crate::tasks::Launch;
 const MAX_HISTORY: u64 = 32 << 20;
 /// How long a device may take to show a state, in milliseconds.
 const PATIENCE: u64 = 600_000;
+/// States of one hosted run that are made ready; a requester draws one, and another one after a restart.
+const MAX_SHOWN: u32 = 16;
 
 /// A result that is being looked into.
 pub(crate) struct Proof {
@@ -133,9 +135,7 @@ impl Core {
         };
         self.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
         if found.is_err() {
-            let mut evidence = self.grid.evidence(proof.node);
-            evidence.saw_invalid(now.0);
-            self.store_evidence(proof.node, evidence);
+            self.judge(proof.node, Evidence::saw_invalid);
             self.grid.waiting.remove(&lease);
         }
         if found.is_ok() {
@@ -182,12 +182,34 @@ impl Core {
         Ok(content_of(&row))
     }
 
-    /// Here as the worker: the requester wants to see a state.
+    /// Here as the worker: the requester wants to see a state. Each is a copy of a checkpoint, so they are made one after
+    /// the other, for each job what was asked for last, and not without end.
     pub(super) fn asked_to_prove(&mut self, node: NodeId, lease: LeaseId, mark: u64) {
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return };
+        // Only a run that has ended is shown.
+        let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return };
+        if hosted.shown >= MAX_SHOWN {
+            return self.grid.say(node, Message::Proof { lease, mark, state: None });
+        }
+        match self.grid.wanted_proofs.iter_mut().find(|wanted| wanted.job == job) {
+            Some(wanted) => wanted.mark = mark,
+            None => self.grid.wanted_proofs.push_back(WantedProof { job, lease, mark }),
+        }
+        self.show_next();
+    }
+
+    fn show_next(&mut self) {
+        if self.grid.is_showing {
+            return;
+        }
+        let Some(WantedProof { job, lease, mark }) = self.grid.wanted_proofs.pop_front() else { return };
         let path = History::checkpoint(&history_path(self.store.folder(), TaskId { job, index: 0 }), mark);
         let (Some(net), Some(key)) = (&self.grid.net, self.key) else { return };
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        self.grid.is_showing = true;
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.shown += 1;
+        }
         net.spawn_blocking(move || {
             let file = if path.exists() { ship(&path, &folder, &key, &secret).map(Some) } else { Ok(None) };
             let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::ToShow { job, lease, mark, file })));
@@ -201,11 +223,11 @@ impl Core {
         mark: u64,
         file: Result<Option<(BlobFile, ContentRow)>, String>,
     ) -> Result<(), StoreError> {
+        self.grid.is_showing = false;
         let state = match file {
             Ok(Some((file, row))) => {
-                self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix())?;
-                self.store.put_content(&row)?;
-                content_of(&row)
+                let stored = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix()).and_then(|_| self.store.put_content(&row));
+                stored.inspect_err(|error| tracing::warn!(%error, "a state cannot be shown")).ok().and_then(|()| content_of(&row))
             }
             Ok(None) => None,
             Err(error) => {
@@ -216,6 +238,7 @@ impl Core {
         if let Some(hosted) = self.grid.hosted.get(&job) {
             self.grid.say(hosted.requester, Message::Proof { lease, mark, state });
         }
+        self.show_next();
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! Tasks of this device's jobs at other devices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Reply, TaskPlace};
 use fog_grid::{
-    Answer, Choice, Content, ContentKey, Decline, Effect, LeaseId, LeaseState, MAX_HOLDERS, Message, Need, Signed, Standing, TaskOffer, TaskResult,
+    Answer, Choice, Content, ContentKey, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, MAX_HOLDERS, Message, Need, Signed, Standing, TaskOffer,
+    TaskResult,
 };
 use fog_store::{ContentRow, FailedAttempt, StoreError};
 use fog_types::job::{GridWish, JobFile, Map};
@@ -20,6 +22,10 @@ use crate::query::to_api;
 const AT_ONCE: usize = 256;
 /// Tasks of a job with spot checks that are done twice, so that there are known results.
 const KNOWN_FIRST: u32 = 2;
+/// What the database refused is tried again after this.
+const DEFERRED: Duration = Duration::from_secs(5);
+/// A task is not offered for this long after it failed at a device where it had failed before.
+const HELD_AFTER_FAILURE_MS: u64 = 10_000;
 
 /// What believing a result of a task takes.
 fn need_of(task: TaskId, wish: &GridWish) -> Need {
@@ -55,9 +61,18 @@ impl Core {
         let gone: Vec<TaskId> = self.grid.requester.tasks().filter(|task| !wanted.contains_key(task)).collect();
         let now = self.clock.unix();
         for task in gone {
+            // What is on its way for it is not fetched any further.
+            let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+            for lease in leases {
+                self.grid.waiting.remove(&lease);
+                self.grid.proofs.remove(&lease);
+            }
+            self.grid.states.remove(&task);
+            self.grid.unstored.remove(&task);
             self.grid.requester.remove(task, "the job was paused or cancelled");
             self.store.end_leases_of(task, "the job was paused or cancelled", now)?;
         }
+        self.grid.failing.retain(|job, _| jobs.contains(job));
         let is_new = wanted.keys().any(|task| !self.grid.requester.has(*task));
         for (task, wish) in wanted {
             if !self.grid.requester.has(task) {
@@ -66,7 +81,9 @@ impl Core {
         }
         if is_new {
             for (task, units, node, blob) in self.store.kept_states()? {
-                if let Some(content) = self.own_content(blob)? {
+                if let Some(content) = self.own_content(blob)?
+                    && !self.store.job(task.job).is_ok_and(|job| Self::must_be_shown(&job))
+                {
                     self.grid.requester.has_checkpoint(task, units, node, content);
                 }
             }
@@ -122,7 +139,7 @@ impl Core {
     /// Offers waiting tasks to devices that have room, and does what follows from what they say.
     pub(super) fn lend(&mut self) -> Result<(), StoreError> {
         self.do_effects()?;
-        if self.grid.net.is_none() || self.grid.peers.is_empty() || self.is_stopping {
+        if self.grid.net.is_none() || self.is_stopping {
             return Ok(());
         }
         let wanting = self.grid.requester.wanting(AT_ONCE, self.grid.now());
@@ -141,6 +158,7 @@ impl Core {
         // Who has least time goes first.
         wanted.sort_by_key(|one| (jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline), one.task));
         self.grid.withheld.retain(|job, _| jobs.contains_key(job));
+        self.look_for_shortage(&wanted);
         for (task, node) in self.place(&wanted, &jobs)? {
             let Some(Some(job)) = jobs.get(&task.job) else { continue };
             match self.offer(task, job, node)? {
@@ -154,6 +172,34 @@ impl Core {
             }
         }
         self.do_effects()
+    }
+
+    /// Says of which jobs no task can have a result, because fewer devices are here than must agree on it.
+    fn look_for_shortage(&mut self, wanted: &[Wanted]) {
+        let here: BTreeSet<NodeId> = self.lenders().collect();
+        let mut short: BTreeMap<JobId, String> = BTreeMap::new();
+        for one in wanted {
+            if short.contains_key(&one.task.job) {
+                continue;
+            }
+            let needed = self.grid.requester.replicas_of(one.task) as usize;
+            let devices: BTreeSet<NodeId> = self.grid.requester.nodes_of(one.task).chain(here.iter().copied()).collect();
+            if devices.len() < needed {
+                let there = devices.len();
+                short.insert(one.task.job, format!("each task is to be run by {needed} devices, and {there} of them can be reached or have its result"));
+            }
+        }
+        let changed: BTreeSet<JobId> = short.iter().filter(|(job, why)| self.grid.short.get(job) != Some(*why)).map(|(job, _)| *job).collect();
+        self.grid.short = short;
+        for job in changed {
+            self.announce_job(job);
+        }
+    }
+
+    /// Whether results of a job must be shown: then each run begins at the beginning, since nobody can answer for a state
+    /// that another device made.
+    pub(super) fn must_be_shown(job: &fog_store::JobRow) -> bool {
+        job.file.segment.is_some() && job.grid.is_some_and(|wish| wish.spot_checks > 0)
     }
 
     /// Other devices that are here and were lent tasks of a job: they may have its files.
@@ -286,90 +332,187 @@ impl Core {
                 self.grid.requester.handle_answer(lease, node, answer, now);
             }
             Message::Heartbeat { lease, standing, units, permille } => {
-                if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units, permille, now)
+                // A number beyond what the job allows is not believed, nor what is added up from it.
+                let most = self.units_of(lease);
+                let permille = permille.map(|permille| permille.min(1000));
+                if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
                     && let Some(permille) = permille
                 {
-                    self.store.set_progress(task, permille.min(1000))?;
+                    self.store.set_progress(task, permille)?;
                 }
             }
-            Message::Saved { lease, units, content } => self.grid.requester.handle_saved(lease, node, units, content, now),
-            Message::Result(signed) => self.result_said(node, *signed),
-            Message::Failed { lease, problem, is_hopeless } => {
-                if let (Some(known), Some(row)) = (self.grid.requester.lease(lease, node), self.store.lease(&lease.to_string())?) {
-                    let failed =
-                        FailedAttempt { problem: format!("{}: {problem}", self.peer_name(node)), units: WorkUnits(known.units), exit_code: None, logs: None };
-                    let is_final = is_hopeless && self.store.job(row.claim.task.job)?.grid.is_some_and(|wish| wish.replicas <= 1);
-                    self.record_failure(row.claim, &failed, is_final)?;
-                    // The same waits as after a failure here: longer each time, and not all at once.
-                    let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
-                    self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
+            Message::Saved { lease, units, content } => {
+                if units <= self.units_of(lease) {
+                    self.grid.requester.handle_saved(lease, node, units, content, now);
                 }
-                self.grid.requester.handle_failed(lease, node, problem, is_hopeless, now);
-                // A worker that is not told has nothing to wait for.
-                self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
             }
-            _ => {}
+            Message::Failed { lease, problem, is_hopeless } => self.given_up(node, lease, problem, is_hopeless)?,
+            // Greetings and signed messages went another way, and these are said to workers.
+            Message::Hello(_)
+            | Message::Offer(_)
+            | Message::Result(_)
+            | Message::Receipt(_)
+            | Message::Release { .. }
+            | Message::Prove { .. }
+            | Message::Proof { .. } => {}
         }
         Ok(())
     }
 
-    fn result_said(&mut self, node: NodeId, signed: Signed<TaskResult>) {
-        let opened = signed.open(node).map_err(|e| e.to_string()).and_then(|result| result.check().map(|()| result));
-        match opened {
-            Ok(result) if result.worker == node => {
-                let lease = result.lease;
-                match self.grid.lent.get_mut(&lease) {
-                    Some(lent) if lent.offer_hash == result.offer => lent.signed_result = Some(signed),
-                    _ => return self.grid.say(node, Message::Release { lease, why: "there is no such lease".to_owned() }),
-                }
-                if let Err(problem) = self.is_within_limits(&result) {
-                    tracing::debug!(%node, problem, "a result is not fetched");
-                    return self.grid.say(node, Message::Release { lease, why: problem.to_owned() });
-                }
-                self.grid.requester.handle_result(node, result, self.grid.now());
-            }
-            Ok(_) => tracing::debug!(%node, "a result in somebody else's name"),
-            Err(error) => tracing::debug!(%node, error, "a result is not believed"),
+    /// Work units that the job of a lease allows.
+    fn units_of(&self, lease: LeaseId) -> u64 {
+        let task = self.grid.requester.task_of(lease);
+        let limit = task.and_then(|task| self.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
+        limit.min(i64::MAX as u64)
+    }
+
+    /// A worker says that it will not do a task.
+    fn given_up(&mut self, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let units = self.grid.requester.lease(lease, node).map_or(0, |known| known.units);
+        let known = self.grid.evidence.clone();
+        let evidence = |node| known.get(&node).copied().unwrap_or_default();
+        let problem = format!("{}: {problem}", self.peer_name(node));
+        let given_up = self.grid.requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
+        // It took a task and gave nothing back, whatever is the matter.
+        if given_up.is_some() {
+            self.judge(node, Evidence::saw_lost);
         }
+        // A worker that is not told has nothing to wait for.
+        self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
+        let Some(given_up) = given_up else { return Ok(()) };
+        let Some(row) = self.store.lease(&lease.to_string())? else { return Ok(()) };
+        match given_up {
+            // Believed or not with what others say; one that is not believed costs the task no try.
+            GivenUp::Hopeless => self.is_free_again(node),
+            GivenUp::FailedAgain => {
+                self.grid.requester.hold(row.claim.task, now + HELD_AFTER_FAILURE_MS);
+            }
+            GivenUp::Failed => {
+                let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
+                self.record_failure_at(row.claim, &failed, false, Some(node))?;
+                // The same waits as after a failure here: longer each time, and not all at once.
+                let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
+                self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
+            }
+        }
+        self.announce_job(row.claim.task.job);
+        Ok(())
     }
 
-    /// Whether the files of a result are no larger than the job lets them be: nothing is fetched that is.
-    fn is_within_limits(&self, result: &TaskResult) -> Result<(), &'static str> {
-        let row = self.store.lease(&result.lease.to_string()).ok().flatten();
-        let task = row.map(|row| row.claim.task).or_else(|| self.grid.requester.task_of(result.lease)).ok_or("there is no such lease")?;
-        let limits = self.store.job(task.job).map_err(|_| "the job is gone")?.file.limits;
-        let files: u64 = result.outputs.iter().fold(0, |sum, (_, content)| sum.saturating_add(content.size));
-        let logs = result.stdout.0.size.max(result.stderr.0.size);
-        if files <= limits.disk.0 && logs <= limits.log.0 { Ok(()) } else { Err("its files are larger than the job lets them be") }
+    pub(super) fn result_said(&mut self, node: NodeId, result: TaskResult, signed: Signed<TaskResult>) -> Result<(), StoreError> {
+        let Some(result) = self.spot_check_result(node, &signed, result)? else { return Ok(()) };
+        let lease = result.lease;
+        if result.worker != node {
+            tracing::debug!(%node, "a result in somebody else's name");
+            return Ok(());
+        }
+        let is_lent = self.grid.requester.lease(lease, node).is_some() && self.grid.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
+        if !is_lent {
+            self.grid.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
+            return Ok(());
+        }
+        if let Err(problem) = self.check_result(&result) {
+            // It kept the lease until now, and would keep it for ever.
+            tracing::debug!(%node, problem, "a result is not fetched");
+            self.judge(node, Evidence::saw_invalid);
+            self.grid.requester.handle_refused(lease, format!("its result is not believed: {problem}"), self.grid.now());
+            self.grid.say(node, Message::Release { lease, why: problem });
+            return Ok(());
+        }
+        if let Some(task) = self.grid.requester.task_of(lease)
+            && self.grid.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
+        {
+            // There was no room for it a moment ago; it stays where it is.
+            self.grid.requester.handle_heartbeat(lease, node, Standing::Waiting, result.units.0, None, self.grid.now());
+            return Ok(());
+        }
+        if let Some(lent) = self.grid.lent.get_mut(&lease) {
+            lent.signed_result = Some(signed);
+        }
+        self.grid.requester.handle_result(node, result, self.grid.now());
+        Ok(())
     }
 
+    /// What a result says of itself, held against its job: nothing is fetched that cannot be right.
+    fn check_result(&self, result: &TaskResult) -> Result<(), String> {
+        result.check()?;
+        let task = self.grid.requester.task_of(result.lease).ok_or("there is no such lease")?;
+        let job = self.store.job(task.job).map_err(|_| "the job is gone".to_owned())?;
+        Ok(result.check_against(&job.file.limits)?)
+    }
+
+    /// Does what the requester's machine decided. What the database refuses is done later, and stops nothing else.
     fn do_effects(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.grid.deferred).into_iter().partition(|(at, _)| *at <= now);
+        self.grid.deferred = later;
+        for (_, effect) in due {
+            self.grid.requester.put_back(effect);
+        }
+        let mut refused = None;
         while let Some(effect) = self.grid.requester.poll_effect() {
-            match effect {
-                Effect::Release { node, lease, why } => self.grid.say(node, Message::Release { lease, why: why.to_owned() }),
-                Effect::Check { lease, node, result } => {
-                    self.is_free_again(node);
-                    self.fetch_result(lease, node, *result);
-                }
-                Effect::Keep { task, node, units, content, .. } => self.fetch_state(task, node, units, content)?,
-                Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong)?,
-                Effect::Fail { task, problem } => {
-                    tracing::info!(%task, problem, "a task was given up by the device that had it");
-                    self.grid.requester.remove(task, "the task was given up");
-                }
-                Effect::Over { lease, task, node, why, is_lost } => {
-                    self.is_free_again(node);
-                    self.store.end_lease(&lease.to_string(), &why, self.clock.unix())?;
-                    if is_lost {
-                        let mut evidence = self.grid.evidence(node);
-                        evidence.saw_lost(self.clock.unix().0);
-                        self.store_evidence(node, evidence);
-                    }
-                    self.announce_job(task.job);
+            match self.do_effect(effect.clone()) {
+                Ok(()) => {}
+                // Its job was removed meanwhile.
+                Err(StoreError::NoJob(_)) => {}
+                Err(error) => {
+                    self.grid.deferred.push((now + DEFERRED, effect));
+                    refused = Some(error);
                 }
             }
         }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn do_effect(&mut self, effect: Effect) -> Result<(), StoreError> {
+        match effect {
+            Effect::Release { node, lease, why } => self.grid.say(node, Message::Release { lease, why: why.to_owned() }),
+            Effect::Check { lease, node, result } => {
+                self.is_free_again(node);
+                self.fetch_result(lease, node, *result);
+            }
+            Effect::Keep { task, node, units, content, .. } => self.fetch_state(task, node, units, content)?,
+            Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong),
+            Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(task, &problem, &leases, &wrong)?,
+            Effect::Over { lease, task, node, why, is_lost } => {
+                self.store.end_lease(&lease.to_string(), &why, self.clock.unix())?;
+                self.is_free_again(node);
+                if is_lost {
+                    self.judge(node, Evidence::saw_lost);
+                }
+                self.announce_job(task.job);
+            }
+        }
         Ok(())
+    }
+
+    /// Those who are believed say that nobody can do a task.
+    fn fail_everywhere(&mut self, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
+        tracing::info!(%task, problem, "a task was given up by those who had it");
+        let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.grid.requester.node_of(*lease)?))).collect();
+        let mut claim = None;
+        for lease in leases {
+            claim = claim.or(self.store.lease(&lease.to_string())?.map(|row| row.claim));
+        }
+        if let Some(claim) = claim {
+            let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
+            self.record_failure(claim, &failed, true)?;
+        }
+        for (lease, node) in others {
+            self.judge(node, Evidence::saw_invalid);
+            self.grid.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
+            self.grid.waiting.remove(&lease);
+        }
+        self.grid.requester.remove(task, "the task was given up");
+        Ok(())
+    }
+
+    /// Notes what was seen of a device.
+    pub(super) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
+        let mut evidence = self.grid.evidence(node);
+        saw(&mut evidence, self.clock.unix().0);
+        self.store_evidence(node, evidence);
     }
 
     pub(super) fn is_free_again(&mut self, node: NodeId) {

@@ -92,7 +92,7 @@ impl Core {
         let task = TaskId { job: id, index };
         let prepared = self.store.job(id).map_err(to_api).and_then(|job| {
             if index >= job.tasks_total {
-                let message = format!("job {id} has {} tasks, numbered from 0", job.tasks_total);
+                let message = format!("job {id} has no task {index}; its tasks are numbered from 0 to {}", job.tasks_total.saturating_sub(1));
                 return Err(ApiError { kind: ErrorKind::NotFound, message });
             }
             self.parts_of(&job, task)

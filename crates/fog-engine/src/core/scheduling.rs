@@ -6,8 +6,9 @@ use fog_api::{ActiveTask, EventBody, Notice};
 use fog_grid::Standing;
 use fog_runtime::EngineKind;
 use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, StoreError, TaskResult};
-use fog_types::{ByteCount, JobId, JobState, Percent, TaskId, UnixMillis, WorkUnits};
-use tokio::sync::{mpsc, oneshot};
+use fog_types::text::clean_name;
+use fog_types::{ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Active, Core};
 use crate::ENGINE_NAME;
@@ -15,6 +16,8 @@ use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::leftovers;
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
 
+/// Owner of a job that this device's user submitted; of others' it is the name of their device.
+pub(super) const OWN_JOB: &str = "this device";
 /// Stop a job after this many failures in a row and tell the user (Folding@home `lostWUs`).
 const MAX_FAILURES_IN_ROW: u32 = 5;
 
@@ -58,32 +61,36 @@ impl Core {
                 return Ok(());
             }
             let claim = self.store.claim(next, ENGINE_NAME, now)?;
-            if is_too_large {
-                let problem = format!(
-                    "a task of this job may hold {} of memory, its files and checkpoints included; this device lends {} at most",
-                    ByteCount(wanted),
-                    ByteCount(self.memory_ever())
-                );
-                self.record_failure(claim, &FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None }, true)?;
-                continue;
-            }
-            match self.launch(claim, &job) {
-                Ok(launch) => self.start_task(launch, &job, now)?,
-                Err(error) => {
-                    self.record_failure(claim, &FailedAttempt { problem: error.to_string(), units: WorkUnits(0), exit_code: None, logs: None }, true)?;
-                }
-            }
+            self.start_claimed(claim, &job, now)?;
             self.announce_job(claim.task.job);
         }
         Ok(())
+    }
+
+    /// Starts a worker for a claimed task, or records why that cannot be.
+    pub(super) fn start_claimed(&mut self, claim: Claim, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+        let (wanted, most) = (job.file.limits.footprint(), ByteCount(self.memory_ever()));
+        let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
+        if wanted > most {
+            let problem = format!("a task of this job may hold {wanted} of memory, its files and checkpoints included; this device lends {most} at most");
+            return self.record_failure(claim, &failed(problem), true);
+        }
+        match self.launch(claim, job) {
+            Ok(launch) => self.start_task(launch, job, now),
+            Err(error) => self.record_failure(claim, &failed(error.to_string()), true),
+        }
     }
 
     /// Puts back the running task that is wanted least, if `next` is wanted more; its last checkpoint makes that free.
     fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
         let is_hosted = |job: JobId| self.grid.hosted.contains_key(&job);
         let rank = self.store.rank(next.job)?;
-        // Work of others takes no place from that of this device's own user, whatever it says of itself.
-        let candidates = self.active.iter().filter(|(_, active)| !is_hosted(next.job) || is_hosted(active.claim.task.job));
+        // Work of others takes no place from that of this device's own user, whatever it says of itself. What was asked for
+        // now stays.
+        let candidates = self.active.iter().filter(|(_, active)| {
+            let job = active.claim.task.job;
+            (!is_hosted(next.job) || is_hosted(job)) && !self.run_now.contains(&job)
+        });
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
         let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least)) else { return Ok(false) };
         self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
@@ -109,7 +116,7 @@ impl Core {
     pub(super) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
         let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
         leftovers::touch(&artifact);
-        let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.rules.verdict().duty)?;
+        let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.duty_of(job.id))?;
         let place = self.place_of(job, claim.task);
         Ok(Launch {
             place,
@@ -144,8 +151,8 @@ impl Core {
         let view = ActiveTask {
             job: claim.task.job,
             index: claim.task.index,
-            name: job.file.name.clone(),
-            owner: job.owner.clone(),
+            name: clean_name(&job.file.name),
+            owner: clean_name(&job.owner),
             tasks_total: job.tasks_total,
             permille: None,
             seconds_left: None,
@@ -156,7 +163,8 @@ impl Core {
         };
         let mean_units = self.store.mean_units(claim.task.job)?;
         let (wishes, wished) = mpsc::channel(4);
-        let running = tasks::run(launch, self.duty.subscribe(), wished, self.to_self.clone());
+        let (duty, duty_seen) = watch::channel(self.duty_of(claim.task.job));
+        let running = tasks::run(launch, duty_seen, wished, self.to_self.clone());
         // Two workers of one task would write the same files.
         let before = self.leaving.remove(&claim.task);
         self.leaving.retain(|_, leaving| !leaving.is_finished());
@@ -171,6 +179,7 @@ impl Core {
             view,
             memory: job.file.limits.footprint().0,
             rank: self.store.rank(job.id)?,
+            duty,
             pid: None,
             running_since: None,
             worked: Duration::ZERO,
@@ -254,7 +263,7 @@ impl Core {
             fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
         }
         match end {
-            TaskEnd::Result { report, stdout, stderr, files, hash } => {
+            TaskEnd::Result { report, stdout, stderr, files, hash, note } => {
                 if report.active_millis >= 20 {
                     let speed = report.units.0.saturating_mul(1000) / report.active_millis;
                     self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
@@ -286,6 +295,9 @@ impl Core {
                 };
                 let state = self.store.finish_task(claim, &result, now)?;
                 if state.is_some() {
+                    if !note.is_empty() {
+                        self.store.note_result(claim.task, &note)?;
+                    }
                     self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
                     self.announce_job(claim.task.job);
                 }
@@ -328,17 +340,28 @@ impl Core {
     }
 
     pub(super) fn record_failure(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
+        self.record_failure_at(claim, failed, is_hopeless, None)
+    }
+
+    /// Records that a task failed: at another device, or at this one.
+    pub(super) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: Option<NodeId>) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let job = self.store.job(claim.task.job)?;
         let tried = self.store.task(claim.task)?.attempts + 1;
         let then = if is_hopeless || tried >= job.file.attempts { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
         let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
         let state = self.store.job_state(claim.task.job)?;
-        if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW {
+        // One other device that fails at everything says something about itself, not about the job.
+        let devices = self.grid.failing.entry(claim.task.job).or_default();
+        devices.extend(at.or(self.grid.identity.as_ref().map(fog_grid::Identity::node)));
+        let is_one_word = at.is_some() && devices.len() < 2;
+        if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", failed.problem);
             self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
-            self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+            if self.is_own(claim.task.job, &job.owner) {
+                self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+            }
         }
         if job.grid.is_some() {
             self.sync_requester()?;
@@ -347,11 +370,20 @@ impl Core {
         self.announce_end(claim.task.job, Some(state))
     }
 
+    /// Whether this device's user submitted a job. Another device may call itself as jobs of this one are marked.
+    fn is_own(&self, id: JobId, owner: &str) -> bool {
+        owner == OWN_JOB && !self.grid.hosted.contains_key(&id)
+    }
+
     pub(super) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
         if !state.is_some_and(JobState::is_final) {
             return Ok(());
         }
         let row = self.store.job(id)?;
+        // What others have computed here is theirs to hear of: they choose its name, and how often it ends.
+        if !self.is_own(id, &row.owner) {
+            return Ok(());
+        }
         match state {
             Some(JobState::Finished) => self.announce(EventBody::Notice(Notice::JobFinished { id, name: row.file.name })),
             Some(JobState::Failed) => self.announce(EventBody::Notice(Notice::JobFailed { id, name: row.file.name, problem: row.problem })),
@@ -372,13 +404,15 @@ impl Core {
         for active in ended.iter().filter_map(|attempt| self.active.remove(attempt)) {
             // One last checkpoint, if it comes soon; then the worker goes.
             let (wish, saved) = oneshot::channel();
-            let Active { job_task, wishes, .. } = active;
+            let Active { job_task, wishes, duty, .. } = active;
             let asked = wishes.try_send(wish).is_ok();
             let leaving = tokio::spawn(async move {
                 if asked {
                     let _ = tokio::time::timeout(LAST_SAVE, saved).await;
                 }
                 job_task.abort();
+                // A worker whose duty has no sender any more saves nothing.
+                drop(duty);
             });
             self.leaving.insert(active.claim.task, leaving);
             if let Err(error) = self.store.release_task(active.claim, why, active.has_advanced, now) {

@@ -2,6 +2,7 @@
 
 use fog_api::{ChatMessage, ChatView, EventBody, PersonLink, PersonView, ThreadView};
 use fog_store::ChatRow;
+use fog_types::text::clean_lines;
 
 use super::Core;
 use crate::chat::{Body, state_from};
@@ -20,7 +21,8 @@ impl Core {
             fingerprint: keys.map(|keys| fog_bitchat::fingerprint_text(&keys.noise)).unwrap_or_default(),
             nickname: self.nickname(),
             radio,
-            clock_off_ms: self.chat.clock_off,
+            clock_off_ms: self.chat.clock_off.map(|(millis, _)| millis),
+            clock_peers: self.chat.clock_off.map_or(0, |(_, peers)| peers),
             people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
             groups: self.group_views(),
             board: self.note_views(),
@@ -45,10 +47,11 @@ impl Core {
         ChatMessage {
             row: row.id,
             with: row.thread.clone(),
+            name: self.chat.names.label(&body.from, &body.name),
             from: body.from,
-            name: body.name,
-            text: body.text,
+            text: clean_lines(&body.text),
             at_ms: row.at.0,
+            stated_ms: body.stated_ms,
             file: body.file,
             state: state_from(&row.state),
         }

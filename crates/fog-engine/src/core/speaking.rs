@@ -6,10 +6,11 @@ use fog_api::{MessageState, PersonLink};
 use fog_bitchat::{FilePacket, PeerId};
 use fog_store::{ChatRow, StoreError, WipeStep};
 use fog_types::UnixMillis;
+use fog_types::text::clean_name;
 
 use super::Core;
 use super::grouping::group_id;
-use crate::chat::{Acquaintance, Body, Driver, Known, Order, Restored, Secrets, Vault, state_from};
+use crate::chat::{Acquaintance, Body, Driver, Known, Names, Order, Restored, Secrets, Vault, state_from};
 
 /// Under which letters that are carried are written down.
 pub(super) const LETTERS: &str = "letters";
@@ -56,6 +57,9 @@ impl Core {
             let is_named = self.chat.told.0 == wish.0 || driver.order(Order::Rename(wish.0.clone()));
             let is_tuned = self.chat.told.1 == wish.1 || driver.order(Order::Radio(wish.1.clone()));
             if is_named {
+                if let Some(me) = self.chat.me.map(|keys| keys.peer().to_string()) {
+                    self.is_called(&me, &wish.0);
+                }
                 self.chat.told.0 = wish.0;
             }
             if is_tuned {
@@ -146,9 +150,9 @@ impl Core {
 
     /// What this device is called in the mesh.
     pub(super) fn nickname(&self) -> String {
-        let set: String = self.settings.text("chat_nickname").trim().chars().filter(|c| !c.is_control()).collect();
+        let set = clean_name(self.settings.text("chat_nickname"));
         if !set.is_empty() {
-            return set[..set.floor_char_boundary(24)].to_owned();
+            return fog_bitchat::cut_text(&set, 24).to_owned();
         }
         let id = self.chat.me.map(|keys| keys.peer().0).unwrap_or_default();
         format!("anon{:04}", u16::from_be_bytes([id[0], id[1]]) % 10_000)
@@ -190,6 +194,7 @@ impl Core {
         for known in self.chat.people.values_mut() {
             known.view.link = PersonLink::Gone;
             known.view.has_session = false;
+            known.view.clock_off_ms = None;
         }
         self.chat.linked.clear();
         self.chat.pings.clear();
@@ -211,6 +216,7 @@ impl Core {
         self.chat.driver = None;
         self.forget_who_is_there();
         self.chat.people.clear();
+        self.chat.names = Names::default();
         self.chat.groups.clear();
         self.chat.left.clear();
         self.chat.board.clear();
@@ -231,9 +237,16 @@ impl Core {
         }
         self.link_chat();
         self.forget_old_words();
+        if self.chat.last_chores.is_some_and(|last| last.elapsed() <= CHORES) {
+            return;
+        }
+        // Also what was stored before this start counts.
+        let is_first = self.chat.last_chores.replace(Instant::now()).is_none();
+        if is_first && let Err(error) = self.cut_chats() {
+            tracing::error!(%error, "messages beyond what chat may keep cannot be removed");
+        }
         let days = self.settings.number("chat_keep_days");
-        if days > 0.0 && self.chat.last_chores.is_none_or(|last| last.elapsed() > CHORES) {
-            self.chat.last_chores = Some(Instant::now());
+        if days > 0.0 {
             let before = UnixMillis(self.clock.lived().0 - (days * 86_400_000.0) as i64);
             match self.store.expire_chat(before) {
                 Ok(0) => {}

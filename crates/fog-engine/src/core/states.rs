@@ -5,26 +5,34 @@ use fog_store::{BlobFile, ContentRow, StoreError};
 use fog_types::{NodeId, TaskId};
 
 use super::{Core, Message as CoreMessage};
-use crate::grid::{NetNews, content, content_of};
+use crate::grid::{NetNews, Transfer, content, content_of};
 
 impl Core {
     pub(super) fn fetch_state(&mut self, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
         let Some(net) = &self.grid.net else { return Ok(()) };
-        let limits = &self.store.job(task.job)?.file.limits;
+        let job = self.store.job(task.job)?;
+        // One at a time: a slow way that began anew with each state would never bring one.
+        if Self::must_be_shown(&job) || self.grid.states.contains_key(&task) || self.is_rationed(node) {
+            return Ok(());
+        }
+        let limits = &job.file.limits;
         let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20).min(self.settings.storage_cap().0 / 2);
         if content.size > most {
             tracing::debug!(%node, size = content.size, "a state that is larger than it may be is not fetched");
             return Ok(());
         }
         let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
-        net.spawn(async move {
+        let transfer = net.spawn(async move {
             let file = content::fetch(&transport, &fetches, &[node], &content, &folder).await.map(|(file, _)| file);
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::State { task, node, units, file }))).await;
         });
+        // Ends when the task is not wanted any more.
+        self.grid.states.insert(task, Transfer::new(transfer));
         Ok(())
     }
 
     pub(super) fn state_arrived(&mut self, task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String>) -> Result<(), StoreError> {
+        self.grid.states.remove(&task);
         let file = match file {
             Ok(file) => file,
             Err(error) => {

@@ -24,6 +24,9 @@ const RUN: u32 = 256;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One of which nothing has come at all is given up sooner: it holds a place that others could use.
 const FIRST_PATIENCE: Duration = Duration::from_secs(20);
+/// Least bytes a second of a transfer, over all of it: a modem's, and this long more for calling holders.
+const LEAST_RATE: u64 = 16 << 10;
+const GRACE: Duration = Duration::from_secs(180);
 /// Pieces that wait for the network, or for the thread that opens and writes them: 4 MiB.
 const AHEAD: usize = 16;
 /// How long a thread with nothing to do waits for the next piece. There are few threads: whoever reads or sends slowly
@@ -119,6 +122,15 @@ pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option
     let _ = link.pipe.shutdown().await;
 }
 
+/// Answers a question of somebody who is to ask again later.
+pub(crate) async fn turn_away(mut link: Link) {
+    if let Err(error) = write_frame(&mut link.pipe, &ContentReply::Busy.encode()).await {
+        tracing::debug!(node = %link.node, %error, "not answered");
+    }
+    // Closed in order, so that the last bytes arrive.
+    let _ = link.pipe.shutdown().await;
+}
+
 /// A run of pieces that somebody asked for.
 struct Outgoing {
     sealer: Sealer,
@@ -194,7 +206,8 @@ impl Fetches {
     }
 }
 
-/// Fetches content from any of its holders, goes on where an earlier try stopped, and checks every piece.
+/// Fetches content from any of its holders, goes on where an earlier try stopped, and checks every piece. What comes more
+/// slowly than [`LEAST_RATE`] is given up: it holds a place that others could use. What has arrived is kept.
 pub(crate) async fn fetch(
     transport: &Arc<dyn Transport>,
     fetches: &Fetches,
@@ -204,6 +217,12 @@ pub(crate) async fn fetch(
 ) -> Result<(BlobFile, ContentRow), String> {
     let turn = fetches.turn(content.id);
     let _turn = turn.lock().await;
+    let most = Duration::from_secs(content.size / LEAST_RATE).saturating_add(GRACE);
+    let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, data_folder))).await;
+    fetched.unwrap_or_else(|_| Err("a file could not be fetched: it comes too slowly".to_owned()))
+}
+
+async fn fetch_whole(transport: &Arc<dyn Transport>, holders: &[NodeId], content: &Content, data_folder: &Path) -> Result<(BlobFile, ContentRow), String> {
     let folder = folder(data_folder);
     tokio::fs::create_dir_all(&folder).await.map_err(|e| e.to_string())?;
     let path = folder.join(BlobId(content.id.0).to_string());
@@ -324,7 +343,7 @@ async fn fetch_from(transport: &Arc<dyn Transport>, holder: NodeId, content: &Co
     let read = reading.await;
     // What came before a link broke is kept.
     let written = writing.end().await;
-    *intake = writing.intake;
+    *intake = writing.intake.take();
     written.and(read)
 }
 
@@ -363,6 +382,14 @@ impl Waiting {
             }
             std::thread::sleep(LINGER / 20);
         }
+    }
+}
+
+impl Drop for Writing {
+    /// A transfer that is not wanted any more: its thread stops, so that the next one has the file for itself.
+    fn drop(&mut self) {
+        self.waiting.is_last.store(true, Ordering::Release);
+        self.waiting.pieces().clear();
     }
 }
 

@@ -9,10 +9,12 @@ use fog_transport::{Channel, NetEvent, Transport};
 use fog_types::NodeId;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::NetNews;
 use super::content::Fetches;
-use super::link::{self, Links};
+use super::link::Links;
+use super::reader::{Counters, Readers, Relations};
 use crate::core;
 
 /// How the daemon was told to take part, beside what its settings say.
@@ -32,6 +34,9 @@ pub(crate) struct Net {
     pub(crate) transport: Arc<LibP2p>,
     links: Links,
     fetches: Fetches,
+    /// Which nodes are related, for those that read what they send.
+    pub(crate) relations: Relations,
+    pub(crate) counters: Arc<Counters>,
     runtime: Option<Runtime>,
 }
 
@@ -43,27 +48,31 @@ impl Net {
             LibP2p::start(secret, config)?
         };
         let transport = Arc::new(transport);
+        let (relations, counters) = (Relations::default(), Arc::<Counters>::default());
+        let readers = Readers::new(relations.clone(), counters.clone(), transport.clone(), to.clone());
         runtime.spawn(async move {
-            let readers = link::Readers::default();
             while let Some(event) = events.recv().await {
-                match event {
-                    NetEvent::Incoming(link) if link.channel == Channel::Control => readers.read(link, to.clone()),
-                    NetEvent::Incoming(link) if link.channel == Channel::Chat => {
-                        if to.send(core::Message::Net(Box::new(NetNews::ChatLink(Box::new(link))))).await.is_err() {
-                            return;
+                let news = match event {
+                    NetEvent::Incoming(link) => match link.channel {
+                        Channel::Control => {
+                            readers.read(link);
+                            continue;
                         }
-                    }
-                    NetEvent::Incoming(link) => readers.question(link, to.clone()),
-                    event => {
-                        if to.send(core::Message::Net(Box::new(NetNews::Event(event)))).await.is_err() {
-                            return;
+                        Channel::Content => {
+                            readers.question(link);
+                            continue;
                         }
-                    }
+                        Channel::Chat => NetNews::ChatLink(Box::new(link)),
+                    },
+                    event => NetNews::Event(event),
+                };
+                if to.send(core::Message::Net(Box::new(news))).await.is_err() {
+                    return;
                 }
             }
         });
         let links = Links::new(transport.clone(), runtime.handle().clone());
-        Ok(Self { transport, links, fetches: Fetches::default(), runtime: Some(runtime) })
+        Ok(Self { transport, links, fetches: Fetches::default(), relations, counters, runtime: Some(runtime) })
     }
 
     pub(crate) fn say(&self, node: NodeId, message: Message) {
@@ -74,11 +83,9 @@ impl Net {
         self.links.forget(node);
     }
 
-    /// Runs something beside the loop, on the network's thread.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(future);
-        }
+    /// Runs something beside the loop, on the network's thread; what it gives back ends it.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(future).abort_handle())
     }
 
     pub(crate) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {

@@ -60,7 +60,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.hints.push((self.code.len(), true));
         self.puts(&[I::If(BlockType::Empty), I::Else]);
         if self.shares_saving() {
-            let saved = self.to_save(place, height)?;
+            let saved = self.plan_save(place, height)?;
             self.shared.extend(saved.into_iter().map(|(local, _)| local));
             let number = self.local(SITE, ValType::I32);
             // The block around everything; this arm is one label more.
@@ -68,7 +68,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             return Ok(());
         }
         if self.shape.can_stop {
-            let saved = self.to_save(place, height)?;
+            let saved = self.plan_save(place, height)?;
             self.save(&I::I32Const(site.cast_signed()), &saved);
             self.saved.insert(site, saved);
         }
@@ -150,7 +150,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
     }
 
     /// Every local that may still be read, and every operand.
-    fn to_save(&mut self, place: Option<usize>, height: usize) -> Result<Saved, Error> {
+    fn plan_save(&mut self, place: Option<usize>, height: usize) -> Result<Saved, Error> {
         let mut saved = Saved::new();
         for local in 0..self.locals {
             if self.plan.is_live(local, place)

@@ -1,4 +1,4 @@
-use fog_eligibility::{Charger, ThermalPressure};
+use fog_eligibility::ThermalPressure;
 use zbus::blocking::Connection;
 use zbus::zvariant::OwnedValue;
 
@@ -56,47 +56,4 @@ pub(crate) fn thermal_pressure() -> Option<ThermalPressure> {
 /// X11 tells through the input monitor; Wayland does not tell.
 pub(crate) fn fullscreen() -> Option<bool> {
     None
-}
-
-/// Every kind of external power that says it is off line, and none that is on.
-pub(crate) fn on_battery() -> Option<bool> {
-    let supplies = supplies();
-    (!supplies.is_empty()).then(|| supplies.iter().all(|(_, online)| !online))
-}
-
-/// The best of what is plugged in.
-pub(crate) fn charger() -> Option<Charger> {
-    supplies().into_iter().filter(|(_, online)| *online).map(|(kind, _)| kind).min()
-}
-
-/// External power and whether it is on, of
-/// <https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-class-power>.
-fn supplies() -> Vec<(Charger, bool)> {
-    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let entries = std::fs::read_dir("/sys/class/power_supply").into_iter().flatten().flatten();
-    let supply = |folder: std::path::PathBuf| {
-        let kind = match read(folder.join("type"))?.as_str() {
-            "Mains" => Charger::Mains,
-            "USB" => Charger::Usb,
-            "Wireless" => Charger::Wireless,
-            _ => return None,
-        };
-        // 2 is a port with a programmable supply behind it.
-        match read(folder.join("online"))?.as_str() {
-            "0" => Some((kind, false)),
-            "1" | "2" => Some((kind, true)),
-            _ => None,
-        }
-    };
-    entries.filter_map(|entry| supply(entry.path())).collect()
-}
-
-/// The fastest fan of <https://docs.kernel.org/hwmon/sysfs-interface.html>.
-pub(crate) fn fan_rpm() -> Option<u32> {
-    let chips = std::fs::read_dir("/sys/class/hwmon").ok()?;
-    chips
-        .flatten()
-        .flat_map(|chip| (1..=8).map(move |n| chip.path().join(format!("fan{n}_input"))))
-        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
-        .max()
 }

@@ -3,6 +3,9 @@ use std::time::{Duration, Instant};
 use battery::units::{electric_potential::volt, energy::watt_hour, ratio::percent, thermodynamic_temperature::degree_celsius};
 use battery::{Battery, Manager, State};
 use fog_eligibility::Readings;
+use fog_eligibility::plausible::{BATTERY_CELSIUS, plausible};
+
+use crate::SensorFault;
 
 /// Batteries come and go: the list is made anew this often.
 const LIST_EVERY: Duration = Duration::from_secs(30);
@@ -18,7 +21,7 @@ impl Power {
         Self { manager: Manager::new().ok(), batteries: None }
     }
 
-    pub(crate) fn read(&mut self, readings: &mut Readings) {
+    pub(crate) fn read(&mut self, readings: &mut Readings, faults: &mut Vec<SensorFault>) {
         let Some(manager) = &self.manager else { return };
         if self.batteries.as_ref().is_none_or(|(at, _)| at.elapsed() >= LIST_EVERY) {
             let Ok(list) = manager.batteries() else { return };
@@ -42,6 +45,10 @@ impl Power {
                 _ => readings.charging = readings.charging.or_else(|| crate::os::on_battery().map(|on_battery| !on_battery)),
             }
             let warmth = battery.temperature().map(|t| t.get::<degree_celsius>());
+            if let Some(celsius) = warmth.filter(|celsius| plausible(*celsius, &BATTERY_CELSIUS).is_none()) {
+                faults.push(SensorFault::new("battery", format_args!("{celsius} °C")));
+            }
+            let warmth = warmth.and_then(|celsius| plausible(celsius, &BATTERY_CELSIUS));
             readings.battery_temp = readings.battery_temp.into_iter().chain(warmth).reduce(f32::max);
         }
         if readings.charging == Some(true) {

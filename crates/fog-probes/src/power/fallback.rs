@@ -9,5 +9,5 @@ impl Power {
     }
 
     #[expect(clippy::unused_self, reason = "the same shape on every system")]
-    pub(crate) fn read(&mut self, _readings: &mut Readings) {}
+    pub(crate) fn read(&mut self, _readings: &mut Readings, _faults: &mut Vec<crate::SensorFault>) {}
 }

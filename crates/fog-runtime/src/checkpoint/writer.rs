@@ -54,7 +54,7 @@ struct Open {
 
 pub(super) fn is_checkpoint(path: &Path) -> bool {
     let mut begins = [0; 8];
-    File::open(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok() && [MAGIC, SEALED].contains(&&begins)
+    crate::files::open_regular(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok() && [MAGIC, SEALED].contains(&&begins)
 }
 
 impl CheckpointWriter {
@@ -197,6 +197,12 @@ impl CheckpointWriter {
     }
 
     fn rename(&self) -> io::Result<()> {
+        // Whatever else was put there in the meantime is not ours to move away.
+        for path in [&self.path, &previous(&self.path)] {
+            if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())));
+            }
+        }
         match std::fs::rename(&self.path, previous(&self.path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -237,7 +243,9 @@ pub(super) fn read(path: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option
 }
 
 fn read_one(path: &Path, named: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option<CheckpointError>), CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|source| CheckpointError::File { path: named.to_owned(), source })?;
+    let file = |source| CheckpointError::File { path: named.to_owned(), source };
+    let mut bytes = Vec::new();
+    crate::files::open_regular(path).and_then(|mut from| from.read_to_end(&mut bytes)).map_err(file)?;
     let damaged = |problem| CheckpointError::Damaged { path: named.to_owned(), problem };
     let Some(parts) = bytes.strip_prefix(SEALED) else {
         return Checkpoint::decode(&bytes).map(|(checkpoint, problem)| (checkpoint, problem.map(damaged))).map_err(damaged);
@@ -283,8 +291,13 @@ fn previous(path: &Path) -> PathBuf {
 
 /// A new file that only its owner reads.
 fn private(path: &Path) -> io::Result<File> {
+    // What a crash left, or a link or pipe that somebody put there: its name is ours.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = File::options();
-    options.create(true).write(true).truncate(true);
+    options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)

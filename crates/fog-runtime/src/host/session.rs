@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::supervise::{Finding, LOOK_EVERY, Supervisor};
 use super::{EVENT_QUEUE, WorkerError, WorkerEvent, read_frames};
-use crate::outcome::{LimitKind, Outcome, Report};
+use crate::outcome::{LeftOut, LimitKind, Outcome, Report};
 use crate::program::Seat;
 use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker, encode_frame};
 use crate::task::TaskSpec;
@@ -168,6 +168,7 @@ impl Session {
             active_millis: u64::try_from(self.supervisor.job_time().as_millis()).unwrap_or(u64::MAX),
             stdout_dropped: 0,
             stderr_dropped: 0,
+            left_out: LeftOut::default(),
         };
         self.tell(WorkerEvent::Message(FromWorker::Done(report))).await;
     }

@@ -4,14 +4,13 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use wasmtime::{Global, Memory, ResourceLimiter};
 
+use super::rights::Rights;
 use super::{Call, Errno, GuestMemory};
 use crate::outcome::LimitKind;
 use crate::run::{Control, Meter, Numbers, Observer, Reached};
 use crate::task::TaskSpec;
-use crate::vfs::{Kind, NodeId, ROOT, Vfs, VfsState};
+use crate::vfs::{CLOCK_START_NANOS, Kind, NodeId, ROOT, Vfs, VfsState};
 
-/// The job's clock starts here: 2020-01-01 00:00 UTC, for every job.
-pub(super) const CLOCK_START_NANOS: u64 = 1_577_836_800 * 1_000_000_000;
 const MAX_FDS: usize = 1024;
 
 /// `proc_exit` was called.
@@ -65,10 +64,27 @@ pub(crate) struct Context {
 pub(super) struct Fd {
     pub(super) target: Target,
     pub(super) position: u64,
-    pub(super) append: bool,
-    pub(super) readable: bool,
-    pub(super) writable: bool,
+    /// As the specification numbers them.
+    pub(super) flags: u16,
+    pub(super) rights: Rights,
+    /// Slot before which a listing ends, so that one that adds names comes to its end.
+    pub(super) listing_end: u64,
 }
+
+impl Fd {
+    fn new(target: Target, rights: Rights) -> Self {
+        Self { target, position: 0, flags: 0, rights, listing_end: u64::MAX }
+    }
+
+    pub(super) fn is_appending(&self) -> bool {
+        self.flags & FDFLAG_APPEND != 0
+    }
+}
+
+/// Writing goes to the end.
+pub(super) const FDFLAG_APPEND: u16 = 1;
+/// All flags of descriptors that there are.
+pub(super) const FDFLAGS: u16 = (1 << 5) - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Target {
@@ -104,11 +120,12 @@ impl Context {
 
     /// Takes over what a checkpoint kept; the words say what does not fit.
     pub(crate) fn restore(&mut self, state: WasiState) -> Result<(), String> {
-        self.vfs.restore(state.files)?;
-        let is_there = |fd: &Option<Fd>| fd.is_none_or(|fd| !matches!(fd.target, Target::Node(id) if !self.vfs.has(id)));
-        if state.fds.len() > MAX_FDS || !state.fds.iter().all(is_there) {
-            return Err("an open file is none of its files".to_owned());
+        let node = |fd: &Fd| if let Target::Node(id) = fd.target { Some(id) } else { None };
+        let opened: Vec<NodeId> = state.fds.iter().flatten().filter_map(node).collect();
+        if state.fds.len() > MAX_FDS {
+            return Err("it has too many open files".to_owned());
         }
+        self.vfs.restore(state.files, &opened)?;
         self.fds = state.fds;
         self.random.set_position(state.random_position);
         (self.slept_nanos, self.log_seen, self.log_digests) = (state.slept_nanos, state.log_seen, state.log_digests);
@@ -122,24 +139,19 @@ impl Context {
             vfs.add_input(&mount.name, std::fs::File::open(&mount.path)?)?;
         }
         let stdin = match &spec.stdin {
-            // Input names cannot hold a backslash, so this one is free.
-            Some(path) => {
-                vfs.add_input("\\stdin", std::fs::File::open(path)?)?;
-                vfs.lookup(ROOT, "in/\\stdin")
-            }
-            None => vfs.lookup(ROOT, "dev/null"),
-        }
-        .map_err(|_| io::ErrorKind::NotFound)?;
-        let fd = |target, readable, writable| Some(Fd { target, position: 0, append: false, readable, writable });
+            Some(path) => vfs.add_nameless(std::fs::File::open(path)?)?,
+            None => vfs.null(),
+        };
+        let fd = |target, rights| Some(Fd::new(target, rights));
         let mut hasher = blake3::Hasher::new_derive_key("fog-compute job randomness v1");
         hasher.update(&spec.seed.to_le_bytes());
         Ok(Self {
             vfs,
             fds: vec![
-                fd(Target::Node(stdin), true, false),
-                fd(Target::Stdout, false, true),
-                fd(Target::Stderr, false, true),
-                fd(Target::Node(ROOT), true, true),
+                fd(Target::Node(stdin), Rights::of_file(true, false)),
+                fd(Target::Stdout, Rights::of_stream()),
+                fd(Target::Stderr, Rights::of_stream()),
+                fd(Target::Node(ROOT), Rights::of_root()),
             ],
             args: std::iter::once(spec.program.clone()).chain(spec.args.iter().cloned()).collect(),
             env: spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect(),
@@ -170,6 +182,11 @@ impl Context {
         self.units.saturating_add(self.slept_nanos)
     }
 
+    /// Nanoseconds since 1970, by the job's own clock.
+    pub(super) fn today(&self) -> u64 {
+        CLOCK_START_NANOS.saturating_add(self.now())
+    }
+
     pub(super) fn fd(&self, fd: u32) -> Result<&Fd, Errno> {
         self.fds.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::BadF)
     }
@@ -178,10 +195,16 @@ impl Context {
         self.fds.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BadF)
     }
 
-    /// The folder behind a descriptor.
-    pub(super) fn dir(&self, fd: u32) -> Result<NodeId, Errno> {
+    /// A descriptor that has this right.
+    pub(super) fn allowed(&self, fd: u32, right: u64) -> Result<&Fd, Errno> {
+        let entry = self.fd(fd)?;
+        if entry.rights.has(right) { Ok(entry) } else { Err(Errno::NotCapable) }
+    }
+
+    /// The folder behind a descriptor that has this right.
+    pub(super) fn dir(&self, fd: u32, right: u64) -> Result<NodeId, Errno> {
         match self.fd(fd)?.target {
-            Target::Node(id) if self.vfs.is_dir(id) => Ok(id),
+            Target::Node(id) if self.vfs.is_dir(id) => self.allowed(fd, right).map(|_| id),
             _ => Err(Errno::NotDir),
         }
     }
@@ -193,17 +216,20 @@ impl Context {
         }
     }
 
-    /// Opens `node` on the lowest free number.
-    pub(super) fn open(&mut self, node: NodeId, readable: bool, writable: bool, append: bool) -> Result<u32, Errno> {
-        let entry = Fd { target: Target::Node(node), position: 0, append, readable, writable };
+    /// The lowest number that is free.
+    pub(super) fn free_fd(&mut self) -> Result<usize, Errno> {
         let free = self.fds.iter().position(Option::is_none).unwrap_or(self.fds.len());
-        if free >= MAX_FDS {
-            return Err(Errno::MFile);
-        }
+        self.vfs.work(free as u64 / 16);
+        if free >= MAX_FDS { Err(Errno::MFile) } else { Ok(free) }
+    }
+
+    /// Opens `node` on the lowest free number.
+    pub(super) fn open(&mut self, node: NodeId, rights: Rights, flags: u16) -> Result<u32, Errno> {
+        let free = self.free_fd()?;
         if free == self.fds.len() {
             self.fds.push(None);
         }
-        self.fds[free] = Some(entry);
+        self.fds[free] = Some(Fd { flags, ..Fd::new(Target::Node(node), rights) });
         self.vfs.opened(node);
         u32::try_from(free).map_err(|_| Errno::MFile)
     }
@@ -224,6 +250,9 @@ impl Context {
         let digest = &mut self.log_digests[usize::from(stderr)];
         *digest = *blake3::Hasher::new_keyed(digest).update(bytes).finalize().as_bytes();
         let kept = &bytes[..bytes.len().min(room)];
+        // Hashing takes longer than copying.
+        self.moved = self.moved.saturating_add(bytes.len() as u64 * 8);
+        self.vfs.visit(1);
         if !kept.is_empty() {
             self.observer.output(stderr, kept);
         }
@@ -248,8 +277,9 @@ impl Context {
     }
 
     /// Writes `count` strings, NUL-ended, and their addresses.
-    pub(super) fn put_strings(memory: &mut GuestMemory<'_>, strings: &[String], mut list: u32, mut at: u32) -> Call {
+    pub(super) fn put_strings(memory: &mut GuestMemory<'_>, strings: &[String], moved: &mut u64, mut list: u32, mut at: u32) -> Call {
         for text in strings {
+            *moved += text.len() as u64 + 64;
             memory.put_u32(list, at)?;
             memory.put(at, text.as_bytes())?;
             let end = super::memory::offset(at, u32::try_from(text.len()).map_err(|_| Errno::Fault)?)?;

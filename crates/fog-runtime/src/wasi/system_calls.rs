@@ -1,4 +1,3 @@
-use super::context::CLOCK_START_NANOS;
 use super::memory::offset;
 use super::{Call, Context, Errno, GuestMemory};
 
@@ -9,7 +8,7 @@ const EVENT_BYTES: u32 = 32;
 /// Arguments, environment, clocks, waiting, randomness; and the sockets there are none of.
 impl Context {
     pub(super) fn args_get(&mut self, m: &mut GuestMemory<'_>, argv: u32, buffer: u32) -> Call {
-        Self::put_strings(m, &self.args, argv, buffer)
+        Self::put_strings(m, &self.args, &mut self.moved, argv, buffer)
     }
 
     pub(super) fn args_sizes_get(&mut self, m: &mut GuestMemory<'_>, count: u32, size: u32) -> Call {
@@ -17,7 +16,7 @@ impl Context {
     }
 
     pub(super) fn environ_get(&mut self, m: &mut GuestMemory<'_>, environ: u32, buffer: u32) -> Call {
-        Self::put_strings(m, &self.env, environ, buffer)
+        Self::put_strings(m, &self.env, &mut self.moved, environ, buffer)
     }
 
     pub(super) fn environ_sizes_get(&mut self, m: &mut GuestMemory<'_>, count: u32, size: u32) -> Call {
@@ -38,7 +37,7 @@ impl Context {
 
     fn clock(&self, id: u32) -> Result<u64, Errno> {
         match id {
-            CLOCK_REALTIME => Ok(CLOCK_START_NANOS.saturating_add(self.now())),
+            CLOCK_REALTIME => Ok(self.today()),
             1..=3 => Ok(self.now()),
             _ => Err(Errno::Inval),
         }
@@ -49,6 +48,7 @@ impl Context {
         if count == 0 || count > 1024 {
             return Err(Errno::Inval);
         }
+        self.vfs.visit(count.into());
         let mut ready: Vec<(u64, u16, u8, u64)> = Vec::new();
         let mut timers: Vec<(u64, u64)> = Vec::new();
         for i in 0..count {
@@ -105,21 +105,27 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn sock_accept(&mut self, _m: &mut GuestMemory<'_>, _fd: u32, _flags: u32, _out: u32) -> Call {
-        Err(Errno::NotCapable)
+    pub(super) fn sock_accept(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _flags: u32, _out: u32) -> Call {
+        self.no_socket(fd)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the signature is the specification's")]
-    pub(super) fn sock_recv(&mut self, _m: &mut GuestMemory<'_>, _fd: u32, _iovs: u32, _count: u32, _flags: u32, _out: u32, _out_flags: u32) -> Call {
-        Err(Errno::NotCapable)
+    pub(super) fn sock_recv(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _iovs: u32, _count: u32, _flags: u32, _out: u32, _out_flags: u32) -> Call {
+        self.no_socket(fd)
     }
 
-    pub(super) fn sock_send(&mut self, _m: &mut GuestMemory<'_>, _fd: u32, _iovs: u32, _count: u32, _flags: u32, _out: u32) -> Call {
-        Err(Errno::NotCapable)
+    pub(super) fn sock_send(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _iovs: u32, _count: u32, _flags: u32, _out: u32) -> Call {
+        self.no_socket(fd)
     }
 
-    pub(super) fn sock_shutdown(&mut self, _m: &mut GuestMemory<'_>, _fd: u32, _how: u32) -> Call {
-        Err(Errno::NotCapable)
+    pub(super) fn sock_shutdown(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _how: u32) -> Call {
+        self.no_socket(fd)
+    }
+
+    /// No descriptor is a socket.
+    fn no_socket(&self, fd: u32) -> Call {
+        self.fd(fd)?;
+        Err(Errno::NotSock)
     }
 }
 

@@ -58,16 +58,12 @@ pub fn short_id(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// What somebody is called: their nickname, with the beginning of the id when two have the same.
+/// What somebody is called: as the engine tells them apart from others of that name.
 pub fn name_of(id: &str, people: &[PersonView]) -> String {
-    let nickname = people.iter().find(|person| person.id == id).map(|person| person.nickname.as_str()).unwrap_or_default();
-    if nickname.is_empty() {
-        return short_id(id).to_owned();
-    }
-    match people.iter().filter(|person| person.nickname == nickname).count() {
-        0 | 1 => nickname.to_owned(),
-        _ => format!("{nickname}#{}", id.get(..4).unwrap_or(id)),
-    }
+    let person = people.iter().find(|person| person.id == id);
+    // An engine of before says no more than the nickname.
+    let name = person.and_then(|person| [&person.label, &person.nickname].into_iter().find(|name| !name.is_empty()));
+    name.cloned().unwrap_or_else(|| short_id(id).to_owned())
 }
 
 /// What a private chat or a group is called.
@@ -111,13 +107,6 @@ pub fn day_words(words: &Words, day: i64, today: i64) -> Option<String> {
         1 => Some(words.t("chat-yesterday")),
         _ => None,
     }
-}
-
-/// What is wrong with the clock, when it matters: phones ignore who is two minutes off.
-pub fn clock_words(words: &Words, off_ms: Option<i64>) -> Option<String> {
-    let off_ms = off_ms.filter(|off| off.abs() >= MINUTE_MS)?;
-    let span = words.span(off_ms.unsigned_abs() / 1000);
-    Some(words.with(if off_ms > 0 { "chat-clock-slow" } else { "chat-clock-fast" }, &[("span", span.into())]))
 }
 
 /// A message as one line below its thread's name.
@@ -215,10 +204,12 @@ mod tests {
 
     #[test]
     fn two_of_the_same_name_are_told_apart_and_who_has_none_has_an_id() {
-        let people = [person("12ab34cd56ef7890", "anna"), person("ffff34cd56ef7890", "anna"), person("0000111122223333", "")];
+        let called = |id: &str, label: &str| PersonView { label: label.to_owned(), ..person(id, "anna") };
+        let people = [called("12ab34cd56ef7890", "anna#12ab"), called("ffff34cd56ef7890", "anna#ffff"), person("0000111122223333", "")];
         let names: Vec<_> = people.iter().map(|person| name_of(&person.id, &people)).collect();
         assert_eq!(names, ["anna#12ab", "anna#ffff", "00001111"]);
-        assert_eq!((name_of("12ab34cd56ef7890", &people[..1]), name_of("77", &people)), ("anna".to_owned(), "77".to_owned()));
+        // Of an engine that does not say what they are shown as.
+        assert_eq!((name_of("1", &[person("1", "anna")]), name_of("77", &people)), ("anna".to_owned(), "77".to_owned()));
     }
 
     #[test]
@@ -242,14 +233,6 @@ mod tests {
         let words = Words::new("en");
         let said = [20_000, 19_999, 19_998, 20_001].map(|day| day_words(&words, day, 20_000));
         assert_eq!(said, [Some("Today".to_owned()), Some("Yesterday".to_owned()), None, None]);
-    }
-
-    #[test]
-    fn only_a_clock_that_is_a_minute_off_is_worth_a_word() {
-        let words = Words::new("en");
-        assert_eq!((clock_words(&words, None), clock_words(&words, Some(-59_000))), (None, None));
-        assert!(clock_words(&words, Some(-180_000)).is_some_and(|text| text.contains("3 min fast")));
-        assert!(clock_words(&words, Some(180_000)).is_some_and(|text| text.contains("3 min slow")));
     }
 
     #[test]
@@ -291,7 +274,8 @@ mod tests {
 
     #[test]
     fn a_name_alone_after_msg_opens_a_thread() {
-        let people = [person("12ab34cd56ef7890", "anna"), person("ffff34cd56ef7890", "anna"), person("0000111122223333", "bert")];
+        let called = |id: &str, label: &str| PersonView { label: label.to_owned(), ..person(id, "anna") };
+        let people = [called("12ab34cd56ef7890", "anna#12ab"), called("ffff34cd56ef7890", "anna#ffff"), person("0000111122223333", "bert")];
         let found = |typed: &str| whom(typed, &people);
         assert_eq!((found("/msg @bert"), found("/M anna#ffff ")), (Some("0000111122223333".to_owned()), Some("ffff34cd56ef7890".to_owned())));
         assert_eq!((found("/msg @bert hello"), found("/msg"), found("/msg @anna"), found("/hug @bert")), (None, None, None, None));

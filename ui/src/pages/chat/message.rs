@@ -14,6 +14,8 @@ use crate::state::{act, focus_soon, t, ui, words};
 #[component]
 pub fn Message(message: ChatMessage, is_first: bool, view: Memo<ChatView>, grown: Callback<()>) -> impl IntoView {
     let talk = ui().talk;
+    let stated = StoredValue::new(message.clone());
+    let stated = move || stated.with_value(|message| words().stated(message, |at| clock(at, bridge::minutes_ahead(at))));
     let ChatMessage { row, from, name, text, at_ms, file, state, .. } = message;
     let is_own = from.is_empty();
     // The name of then; who said it is in the colour and behind the button.
@@ -41,6 +43,7 @@ pub fn Message(message: ChatMessage, is_first: bool, view: Memo<ChatView>, grown
                 <p class="foot meta">
                     {is_own.then(|| view! { <span class="hidden-text">{move || t("chat-you")}</span> })}
                     <span title=title>{time}</span>
+                    {move || stated().map(|text| view! { <span class="stated">{text}</span> })}
                     {move || view! { <State row state=now.get() /> }}
                 </p>
             </div>

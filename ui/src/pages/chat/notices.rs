@@ -1,7 +1,6 @@
 use fog_api::{ChatView, PersonLink, RadioState};
 use leptos::prelude::*;
 
-use crate::pages::chat::format::clock_words;
 use crate::state::{Page, go, set, setting, t, ui, words};
 
 /// Chat is off: one button switches it on.
@@ -36,11 +35,13 @@ pub fn Notices(view: Memo<ChatView>) -> impl IntoView {
         });
         (is_wanted.get() && problem.with(Option::is_none) && !key.is_empty()).then(|| t(key))
     };
-    let clock = move || clock_words(&words(), view.with(|view| view.clock_off_ms));
+    let clock = move || view.with(|view| words().clocks(view));
     let has_network = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty())));
     let nobody = move || {
         let is_searching = is_wanted.get() || has_network.get();
-        (is_alone.get() && is_searching && problem.with(Option::is_none)).then(|| t(if is_wanted.get() { "chat-nobody" } else { "chat-nobody-network" }))
+        let is_clock_off = view.with(|view| view.clock_off_ms.is_some());
+        (is_alone.get() && !is_clock_off && is_searching && problem.with(Option::is_none))
+            .then(|| t(if is_wanted.get() { "chat-nobody" } else { "chat-nobody-network" }))
     };
     view! {
         <Show when=move || !is_wanted.get()>

@@ -28,6 +28,10 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
             view! { <p class="meta" title=exact(at, words.language())>{words.with("chat-last-heard", &[("ago", ago.into())])}</p> }
         })
     };
+    let clock = move || {
+        let text = person.with(|person| person.as_ref().and_then(|person| words().clock_of(person)));
+        text.map(|text| view! { <p class="meta" id="person-clock">{text}</p> })
+    };
     let vouched = move || {
         let by = person.with(|person| person.as_ref().map(|person| person.vouched_by.join(", ")).unwrap_or_default());
         (!by.is_empty()).then(|| view! { <p id="person-vouched">{words().with("chat-vouched-by", &[("names", by.into())])}</p> })
@@ -39,6 +43,7 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
             <span class="meta mono" title=id.get_value()>{id.with_value(|id| short_id(id).to_owned())}</span>
         </div>
         {seen}
+        {clock}
         <Show when=move || !ui().talk.with.with(|open| id.with_value(|id| open.as_ref() == Some(id)))>
             <button id="person-write" class="primary" on:click=move |_| id.with_value(|id| open_thread(id))>{move || t("chat-write")}</button>
         </Show>

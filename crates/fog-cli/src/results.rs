@@ -1,0 +1,163 @@
+//! What jobs left, in pieces and byte for byte: printed, and saved to a folder.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use fog_api::{Command, JobDetail, Reply, ResultPart, ResultPosition};
+use fog_ipc::Client;
+use fog_runtime::OutputFolder;
+use fog_types::{ErrorKind, JobId, TaskState};
+
+use crate::connect::{Context, absolute, unexpected};
+use crate::output::{Failure, complain, print_json, print_text, write_out};
+
+/// Bytes asked for at once.
+const PIECE_BYTES: u32 = 4 << 20;
+/// Most remarks about tasks that are shown.
+const MAX_REMARKS: usize = 20;
+
+/// Reads a part of a result to its end; returns the bytes that a log limit dropped.
+async fn read(client: &Client, id: JobId, part: ResultPart, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<u64, Failure> {
+    let (mut from, mut all_dropped) = (ResultPosition::default(), 0);
+    loop {
+        match client.call(Command::ReadResult { id, part: part.clone(), from, limit: PIECE_BYTES }).await? {
+            Reply::Piece { base64, next, dropped } => {
+                take(&decode(&base64)?)?;
+                all_dropped += dropped;
+                match next {
+                    Some(next) => from = next,
+                    None => return Ok(all_dropped),
+                }
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+fn decode(base64: &str) -> Result<Vec<u8>, Failure> {
+    base64::engine::general_purpose::STANDARD.decode(base64).map_err(|e| Failure::bug(e.to_string()))
+}
+
+fn tell_dropped(dropped: u64) {
+    if dropped > 0 {
+        complain(&format!("fog: {dropped} more bytes were dropped at the job's log limit ('log' under [limits] raises it)"));
+    }
+}
+
+async fn detail(client: &Client, id: JobId, tasks_from: u32) -> Result<Box<JobDetail>, Failure> {
+    match client.call(Command::Job { id, tasks_from }).await? {
+        Reply::Job(detail) => Ok(detail),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `fog job logs`: as the program wrote it, without a line end of ours.
+pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, stderr: bool) -> Result<ExitCode, Failure> {
+    let part = if stderr { ResultPart::Stderr { index } } else { ResultPart::Stdout { index } };
+    let mut kept = Vec::new();
+    let dropped = read(client, id, part, |bytes| {
+        if context.json {
+            kept.extend_from_slice(bytes);
+            Ok(())
+        } else {
+            write_out(bytes)
+        }
+    })
+    .await?;
+    if context.json {
+        print_json(&String::from_utf8_lossy(&kept))?;
+    }
+    tell_dropped(dropped);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the assembled result, or the output of the only task, to standard output.
+pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
+    let job = detail(client, id, u32::MAX).await?.summary;
+    if job.is_picture {
+        if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+            print_text(&format!("The result is a picture; `fog job result {id} -o FOLDER` saves it."));
+            return Ok(());
+        }
+        return match client.call(Command::Output { id, index: None, path: String::new() }).await? {
+            Reply::Bytes { base64, .. } => write_out(&decode(&base64)?),
+            other => Err(unexpected(&other)),
+        };
+    }
+    let dropped = match read(client, id, ResultPart::Assembled, write_out).await {
+        Err(failure) if failure.kind == ErrorKind::NotFound && job.tasks_total == 1 => read(client, id, ResultPart::Stdout { index: 0 }, write_out).await?,
+        other => other?,
+    };
+    tell_dropped(dropped);
+    tell_remarks(client, id).await
+}
+
+/// `fog job result -o`.
+pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) -> Result<ExitCode, Failure> {
+    let folder = fog_engine::as_text(&absolute(folder)?)?;
+    match client.call(Command::Export { id, folder: folder.clone() }).await? {
+        Reply::Exported { files } if context.json => print_json(&files)?,
+        Reply::Exported { files } => print_text(&context.words(None).with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())])),
+        other => return Err(unexpected(&other)),
+    }
+    tell_remarks(client, id).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what is to be known about results: names that were changed, output that was dropped.
+async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
+    let (mut from, mut told) = (0, 0);
+    loop {
+        let detail = detail(client, id, from).await?;
+        for task in detail.tasks.iter().filter(|task| task.state == TaskState::Finished) {
+            let mut remarks = Vec::new();
+            if !task.problem.is_empty() {
+                remarks.push(task.problem.clone());
+            }
+            for (stream, dropped) in [("output", task.dropped.0), ("error", task.dropped.1)] {
+                if dropped > 0 {
+                    remarks.push(format!("{dropped} bytes of standard {stream} were dropped at the job's log limit"));
+                }
+            }
+            for remark in remarks {
+                told += 1;
+                if told <= MAX_REMARKS {
+                    complain(&format!("fog: task {}: {remark}", task.index));
+                }
+            }
+        }
+        from += detail.tasks.len() as u32;
+        if detail.tasks.is_empty() || from >= detail.summary.tasks_total {
+            break;
+        }
+    }
+    if told > MAX_REMARKS {
+        complain(&format!("fog: and {} more remarks; `fog job show {id}` has them", told - MAX_REMARKS));
+    }
+    Ok(())
+}
+
+/// Saves the files that a job left, as `fog run --out` does: those of its only task, or those of many in a folder
+/// for each.
+pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(), Failure> {
+    let mut out = OutputFolder::new(folder.to_owned());
+    let mut index = 0;
+    loop {
+        let detail = detail(client, id, index).await?;
+        for task in &detail.tasks {
+            let place = if detail.summary.tasks_total == 1 { String::new() } else { format!("task-{:05}/", task.index) };
+            for output in &task.outputs {
+                let failed = |e: std::io::Error| Failure::storage(&folder.join(&output.path), &e);
+                let (_, mut file) = out.create(&format!("{place}{}", output.path)).map_err(failed)?;
+                let part = ResultPart::File { index: task.index, path: output.path.clone() };
+                read(client, id, part, |bytes| file.write_all(bytes).map_err(failed)).await?;
+            }
+        }
+        index += detail.tasks.len() as u32;
+        if detail.tasks.is_empty() || index >= detail.summary.tasks_total {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Files that a program gets from outside: read to their end, within a limit, whatever they are.
+
+use std::fs::{File, Metadata};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use fog_runtime::kind_of;
+use fog_types::{ByteCount, ErrorKind};
+
+use crate::output::{Failure, complain};
+
+/// Most bytes taken from what says nothing about its length: a pipe, a file below `/proc`.
+const MAX_COPY: ByteCount = ByteCount(1 << 30);
+/// Most bytes taken from a device: a terminal, or one that never ends.
+const MAX_FROM_DEVICE: ByteCount = ByteCount(16 << 20);
+/// Files of virtual file systems claim at most such a length, and have no blocks.
+const MAX_VIRTUAL: u64 = 1 << 20;
+
+/// Returns a file that can be opened again and is then the same: `path` itself, or a copy at `copy` of what
+/// comes out of it.
+pub fn settle(path: &Path, copy: PathBuf) -> Result<PathBuf, Failure> {
+    let failed = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
+    let about = std::fs::metadata(path).map_err(failed)?;
+    let mut file = File::open(path).map_err(failed)?;
+    if about.is_dir() {
+        return Err(Failure::input(format!("{} is a folder; a file is needed", path.display())));
+    }
+    if about.is_file() && !is_virtual(&about) && path.to_str().is_some() {
+        return std::path::absolute(path).map_err(|e| Failure::storage(path, &e));
+    }
+    let most = if kind_of(&about) == "a device" { MAX_FROM_DEVICE } else { MAX_COPY };
+    copy_within(&mut file, &path.display().to_string(), &copy, most)?;
+    Ok(copy)
+}
+
+/// Keeps this command's own standard input in a file.
+pub fn settle_stdin(copy: PathBuf) -> Result<PathBuf, Failure> {
+    copy_within(&mut std::io::stdin().lock(), "standard input", &copy, MAX_COPY)?;
+    Ok(copy)
+}
+
+/// A length of 0, or a small one without a block on a disk, need not be true.
+fn is_virtual(about: &Metadata) -> bool {
+    #[cfg(unix)]
+    let has_blocks = std::os::unix::fs::MetadataExt::blocks(about) > 0;
+    #[cfg(not(unix))]
+    let has_blocks = true;
+    about.len() == 0 || (!has_blocks && about.len() <= MAX_VIRTUAL)
+}
+
+fn copy_within(from: &mut impl Read, name: &str, to: &Path, most: ByteCount) -> Result<(), Failure> {
+    let mut file = File::create(to).map_err(|e| Failure::storage(to, &e))?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut size = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return file.flush().map_err(|e| Failure::storage(to, &e)),
+            Ok(read) => read,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Failure::input(format!("{name}: {e}"))),
+        };
+        size += read as u64;
+        if size > most.0 {
+            let message = format!("{name} holds more than {most}, the most that is taken from what is not a file on a disk; save it to a file first");
+            return Err(Failure { kind: ErrorKind::LimitReached, message });
+        }
+        file.write_all(&buffer[..read]).map_err(|e| Failure::storage(to, &e))?;
+    }
+}
+
+/// Tells who pipes something into a command that does not pass it on.
+pub fn hint_at_stdin() {
+    if is_stdin_waiting() {
+        complain("fog: there is something on standard input, which the program did not get; --stdin - passes it on");
+    }
+}
+
+/// Whether bytes wait in a pipe or file behind standard input. One that is merely open says nothing: it may be
+/// that of a script.
+#[cfg(unix)]
+fn is_stdin_waiting() -> bool {
+    let stdin = std::io::stdin();
+    let Ok(about) = std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned().and_then(|own| File::from(own).metadata()) else { return false };
+    match kind_of(&about) {
+        "a pipe" => rustix::io::ioctl_fionread(&stdin).is_ok_and(|waiting| waiting > 0),
+        "a file" => rustix::fs::tell(&stdin).is_ok_and(|at| at < about.len()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_stdin_waiting() -> bool {
+    false
+}

@@ -1,0 +1,359 @@
+//! Follows a job to its end: says each change of what it waits for, on a terminal or not.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobSummary, ReasonView, Reply, Snapshot, Status};
+use fog_eligibility::Rule;
+use fog_ipc::{Client, Events};
+use fog_types::{ErrorKind, JobId, JobState};
+use fog_words::Words;
+
+use crate::connect::{Context, now_ms, unexpected};
+use crate::output::Failure;
+
+/// How often the passing of time is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// A gap between two tasks is no waiting; one that lasts longer is said.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often the reason of a job for other devices is asked for: no event tells it.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+
+/// A submission that takes longer than this is spoken about.
+const STORING_FIRST: Duration = Duration::from_secs(2);
+/// How often without a terminal.
+const STORING_EVERY: Duration = Duration::from_secs(10);
+
+/// How a job is followed.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// Also say how many tasks are done.
+    pub shows_progress: bool,
+    /// Longest time in which nothing of the job runs.
+    pub stall_timeout: Option<Duration>,
+}
+
+/// What a job does or waits for.
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// A task of it runs.
+    Works,
+    /// A rule stops it.
+    Stopped(Box<ReasonView>),
+    /// The engine starts no tasks any more.
+    Finishing,
+    /// Something that shows in the job alone: its turn, a back-off, other devices.
+    Waits { what: &'static str, sentence: String },
+}
+
+impl Phase {
+    /// Equal for phases between which nothing has to be said: values of a reason move all the time.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stopped(a), Self::Stopped(b)) => a.rule == b.rule,
+            (Self::Waits { what: a, sentence: s }, Self::Waits { what: b, sentence: t }) => a == b && (*a == "turn" || s == t),
+            _ => self == other,
+        }
+    }
+}
+
+/// Follows a job until it has ended; the job then.
+///
+/// # Errors
+/// When the engine goes, the job is paused after failures, or nothing of it ran for the stall time.
+pub async fn follow(context: &Context, client: &Client, events: &mut Events, words: &Words, first: JobSummary, watch: Watch) -> Result<JobSummary, Failure> {
+    let mut this = Follower {
+        words,
+        json: context.json,
+        watch,
+        status: snapshot(client).await?.status,
+        job: current(client, first.id).await?,
+        withheld: String::new(),
+        said: None,
+        pending: None,
+        last_ran: Instant::now(),
+        line: Line { shows: watch.shows_progress && !context.json && std::io::stderr().is_terminal(), is_drawn: false },
+    };
+    let mut tick = tokio::time::interval(TICK);
+    let mut asked = Instant::now();
+    while !this.job.state.is_final() {
+        this.look();
+        this.check_stalled()?;
+        tokio::select! {
+            event = events.next() => match event {
+                Ok(Some(event)) => this.handle(client, event).await?,
+                Ok(None) => {
+                    this.line.clear();
+                    return Err(Failure {
+                        kind: ErrorKind::NotRunning,
+                        message: format!("the engine stopped; job {} is kept and goes on at its next start", first.id),
+                    });
+                }
+                Err(()) => this.refresh(client).await?,
+            },
+            _ = tick.tick() => {
+                if this.job.is_grid && asked.elapsed() >= ASK_EVERY {
+                    asked = Instant::now();
+                    this.withheld = withheld(client, first.id).await?;
+                }
+            }
+        }
+    }
+    this.line.clear();
+    Ok(this.job)
+}
+
+struct Follower<'a> {
+    words: &'a Words,
+    json: bool,
+    watch: Watch,
+    status: Status,
+    job: JobSummary,
+    withheld: String,
+    said: Option<Phase>,
+    /// What is said unless it passes, and since when it holds.
+    pending: Option<(Phase, Instant)>,
+    last_ran: Instant,
+    line: Line,
+}
+
+impl Follower<'_> {
+    async fn handle(&mut self, client: &Client, event: Event) -> Result<(), Failure> {
+        let id = self.job.id;
+        match event.body {
+            EventBody::Job(job) if job.id == id => {
+                if self.watch.shows_progress && job.tasks_finished != self.job.tasks_finished {
+                    self.say_tasks(&job);
+                }
+                if job.state == JobState::Paused && !job.problem.is_empty() {
+                    self.line.clear();
+                    return Err(Failure { kind: ErrorKind::Conflict, message: format!("job {id}: {}", job.problem) });
+                }
+                self.job = job;
+            }
+            EventBody::Status(status) => self.status = *status,
+            EventBody::Progress(task) => {
+                let same = |known: &&mut ActiveTask| known.job == task.job && known.index == task.index;
+                if let Some(known) = self.status.active.iter_mut().find(same) {
+                    *known = task;
+                }
+                self.draw();
+            }
+            EventBody::JobRemoved(removed) if removed == id => {
+                self.line.clear();
+                return Err(Failure { kind: ErrorKind::NotFound, message: format!("job {id} was removed") });
+            }
+            EventBody::Missed => self.refresh(client).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn refresh(&mut self, client: &Client) -> Result<(), Failure> {
+        self.status = snapshot(client).await?.status;
+        self.job = current(client, self.job.id).await?;
+        Ok(())
+    }
+
+    fn phase(&self) -> Phase {
+        let id = self.job.id;
+        let is_ours = |task: &&ActiveTask| task.job == id && !task.frozen;
+        if self.status.active.iter().any(|task| is_ours(&task)) {
+            return Phase::Works;
+        }
+        if self.job.is_grid {
+            return if self.withheld.is_empty() { Phase::Works } else { Phase::Waits { what: "withheld", sentence: self.withheld.clone() } };
+        }
+        if let Some(reason) = stop_of(&self.status, id) {
+            return Phase::Stopped(Box::new(reason.clone()));
+        }
+        if self.status.verdict.finishing {
+            return Phase::Finishing;
+        }
+        let others = self.status.active.iter().filter(|task| task.job != id && !task.frozen).count();
+        let sentence = if others > 0 {
+            self.words.with("watch-turn", &[("n", (others as f64).into())])
+        } else if self.job.problem.is_empty() {
+            self.words.t("watch-starts")
+        } else {
+            self.words.with("watch-retry", &[("problem", self.job.problem.as_str().into())])
+        };
+        Phase::Waits { what: if others > 0 { "turn" } else { "start" }, sentence }
+    }
+
+    /// Says what changed.
+    fn look(&mut self) {
+        let phase = self.phase();
+        if phase == Phase::Works {
+            self.last_ran = Instant::now();
+        }
+        if self.said.as_ref().is_some_and(|said| said.is_like(&phase)) {
+            self.pending = None;
+            return;
+        }
+        // That it works needs no word unless something else was said before.
+        if phase == Phase::Works && self.said.is_none() {
+            self.pending = None;
+            return;
+        }
+        let since = match &self.pending {
+            Some((pending, since)) if pending.is_like(&phase) => *since,
+            _ => Instant::now(),
+        };
+        let settle = if matches!(phase, Phase::Waits { .. }) { SETTLE } else { Duration::ZERO };
+        if since.elapsed() < settle {
+            self.pending = Some((phase, since));
+            return;
+        }
+        self.pending = None;
+        self.say(&phase);
+        self.said = Some(phase);
+    }
+
+    fn say(&mut self, phase: &Phase) {
+        let (event, rule, sentence, way_on) = self.in_words(phase);
+        self.line.clear();
+        if self.json {
+            let line = serde_json::json!({ "job": self.job.id, "event": event, "rule": rule, "sentence": sentence, "go_on": way_on });
+            eprintln!("{line}");
+            return;
+        }
+        match way_on {
+            Some(way_on) => eprintln!("{sentence} {way_on}"),
+            None => eprintln!("{sentence}"),
+        }
+    }
+
+    fn in_words(&self, phase: &Phase) -> (&'static str, Option<String>, String, Option<String>) {
+        match phase {
+            Phase::Works => ("working", None, self.words.t("watch-works"), None),
+            Phase::Stopped(reason) => ("waiting", Some(reason.rule.clone()), self.words.reason(reason, now_ms()), self.words.way_on(reason, self.job.id)),
+            Phase::Finishing => ("waiting", Some("finishing".to_owned()), self.words.t("headline-finishing"), Some(self.words.t("hint-finishing"))),
+            Phase::Waits { what, sentence } => ("waiting", Some((*what).to_owned()), sentence.clone(), None),
+        }
+    }
+
+    fn say_tasks(&mut self, job: &JobSummary) {
+        if self.json {
+            eprintln!("{}", serde_json::json!({ "job": job.id, "event": "tasks", "done": job.tasks_finished, "total": job.tasks_total }));
+            return;
+        }
+        self.line.clear();
+        eprintln!("{}", done_of(self.words, job));
+    }
+
+    fn draw(&mut self) {
+        let ours = self.status.active.iter().filter(|task| task.job == self.job.id && !task.frozen);
+        let parts: Vec<String> = ours.filter_map(|task| Some(format!("{}: {} %", task.index, task.permille? / 10))).collect();
+        if !parts.is_empty() {
+            self.line.draw(&parts.join("  "));
+        }
+    }
+
+    fn check_stalled(&mut self) -> Result<(), Failure> {
+        let Some(limit) = self.watch.stall_timeout.filter(|limit| self.last_ran.elapsed() >= *limit) else { return Ok(()) };
+        let (_, _, sentence, way_on) = self.in_words(&self.phase());
+        let id = self.job.id.to_string();
+        let gave_up = self.words.with("watch-gave-up", &[("span", self.words.span(limit.as_secs()).into()), ("job", id.into())]);
+        self.line.clear();
+        let message = [sentence, way_on.unwrap_or_default(), gave_up].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        Err(Failure { kind: ErrorKind::Conflict, message })
+    }
+}
+
+/// Sends a submission. Copying and hashing its files may take long, and then that is said.
+///
+/// # Errors
+/// What the engine says.
+pub async fn submit(client: &Client, command: Command, words: &Words, json: bool) -> Result<Reply, Failure> {
+    let files = files_of(&command);
+    let is_terminal = std::io::stderr().is_terminal() && !json;
+    let mut line = Line { shows: is_terminal, is_drawn: false };
+    let begun = Instant::now();
+    let every = if is_terminal { TICK } else { STORING_EVERY };
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + STORING_FIRST, every);
+    let mut call = std::pin::pin!(client.call(command));
+    loop {
+        tokio::select! {
+            reply = &mut call => {
+                line.clear();
+                return Ok(reply?);
+            }
+            _ = tick.tick() => {
+                let seconds = begun.elapsed().as_secs();
+                let text = words.with("submit-storing", &[("n", (files as f64).into()), ("span", words.span(seconds).into())]);
+                if json {
+                    eprintln!("{}", serde_json::json!({ "event": "storing", "files": files, "seconds": seconds }));
+                } else if is_terminal {
+                    line.draw(&text);
+                } else {
+                    eprintln!("{text}");
+                }
+            }
+        }
+    }
+}
+
+/// How many files a submission names.
+fn files_of(command: &Command) -> usize {
+    let Command::Submit { job_file, .. } = command else { return 1 };
+    fog_types::job::parse(job_file).map_or(1, |job| {
+        let items = if let fog_types::job::Map::Inputs(list) = &job.map { list.len() } else { 0 };
+        1 + job.inputs.len() + usize::from(job.stdin.is_some()) + items
+    })
+}
+
+/// The first reason that stops this job.
+fn stop_of(status: &Status, id: JobId) -> Option<&ReasonView> {
+    let is_requested = status.run_now.contains(&id);
+    let gives_way = |reason: &ReasonView| Rule::ALL.iter().any(|rule| rule.word() == reason.rule && rule.yields_to_request());
+    status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && gives_way(reason)))
+}
+
+/// How many of its tasks a job has done.
+pub fn done_of(words: &Words, job: &JobSummary) -> String {
+    words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
+}
+
+async fn snapshot(client: &Client) -> Result<Snapshot, Failure> {
+    match client.call(Command::Snapshot).await? {
+        Reply::Snapshot(snapshot) => Ok(*snapshot),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The newest line of a job.
+pub async fn current(client: &Client, id: JobId) -> Result<JobSummary, Failure> {
+    match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
+        Reply::Job(detail) => Ok(detail.summary),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn withheld(client: &Client, id: JobId) -> Result<String, Failure> {
+    match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
+        Reply::Job(detail) => Ok(detail.grid.map(|grid| grid.withheld).unwrap_or_default()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A line on a terminal that is drawn over.
+struct Line {
+    shows: bool,
+    is_drawn: bool,
+}
+
+impl Line {
+    fn draw(&mut self, text: &str) {
+        if self.shows {
+            eprint!("\r\x1b[K{text}");
+            self.is_drawn = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.is_drawn) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

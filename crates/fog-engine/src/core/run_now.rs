@@ -1,0 +1,115 @@
+//! Jobs that their owner wants now, once, whatever other programs do: they have a duty of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fog_api::{ApiError, Reply};
+use fog_store::StoreError;
+use fog_types::{ErrorKind, JobId, JobState, Percent};
+use serde_json::Value;
+
+use super::Core;
+use crate::ENGINE_NAME;
+use crate::query::to_api;
+use crate::sensing::SensorOrder;
+
+/// Key of these jobs among the stored settings.
+const RUN_NOW_KEY: &str = "_run_now";
+/// Most jobs that may be asked for at once.
+const MAX_RUN_NOW: usize = 100;
+
+/// The jobs that were asked for before the last stop.
+pub(super) fn stored(settings: &BTreeMap<String, Value>) -> BTreeSet<JobId> {
+    let list = settings.get(RUN_NOW_KEY).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_u64).take(MAX_RUN_NOW).map(JobId).collect()
+}
+
+impl Core {
+    /// Runs a job of this device to its end, also while the owner or other programs use the machine.
+    pub(super) fn run_now(&mut self, id: JobId) -> Result<Reply, ApiError> {
+        let conflict = |message: String| Err(ApiError { kind: ErrorKind::Conflict, message });
+        let job = self.store.job(id).map_err(to_api)?;
+        if job.state.is_final() {
+            return conflict(format!("job {id} has already ended ({})", job.state.as_str()));
+        }
+        if job.grid.is_some() {
+            return conflict(format!("job {id} runs on other devices, and their owners decide when; submit it without --where grid to run it here"));
+        }
+        if self.grid.hosted.contains_key(&id) {
+            return conflict(format!("job {id} is of another device; only your own jobs run while you use this one"));
+        }
+        if self.run_now.len() >= MAX_RUN_NOW && !self.run_now.contains(&id) {
+            return conflict(format!("{MAX_RUN_NOW} jobs were already asked for; let some of them end first"));
+        }
+        if job.state == JobState::Paused {
+            self.store.set_job_state(id, JobState::Queued, "", self.clock.unix()).map_err(to_api)?;
+            self.announce_job(id);
+        }
+        self.run_now.insert(id);
+        self.store_run_now().map_err(to_api)?;
+        let _ = self.sensors.try_send(SensorOrder::Now);
+        Ok(Reply::Done)
+    }
+
+    fn store_run_now(&mut self) -> Result<(), StoreError> {
+        let list: Vec<Value> = self.run_now.iter().map(|id| id.0.into()).collect();
+        self.store.set_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))])
+    }
+
+    /// The duty at which tasks of a job run.
+    pub(super) fn duty_of(&self, job: JobId) -> Percent {
+        let verdict = self.rules.verdict();
+        if self.run_now.contains(&job) { verdict.for_requested().duty } else { verdict.duty }
+    }
+
+    /// The highest duty of what runs now.
+    pub(super) fn highest_duty(&self) -> Percent {
+        self.active.values().filter(|active| !active.view.frozen).map(|active| *active.duty.borrow()).max().unwrap_or(Percent::ZERO)
+    }
+
+    /// Tells every worker the duty of its job.
+    pub(super) fn set_duties(&self) {
+        let usual = self.rules.verdict().duty;
+        self.duty.send_if_modified(|known| std::mem::replace(known, usual) != usual);
+        for active in self.active.values() {
+            let duty = self.duty_of(active.claim.task.job);
+            active.duty.send_if_modified(|known| std::mem::replace(known, duty) != duty);
+        }
+    }
+
+    /// Starts tasks of the jobs that were asked for, ahead of the queue and beside tasks that stand still.
+    pub(super) fn fill_requested(&mut self) -> Result<(), StoreError> {
+        if self.run_now.is_empty() {
+            return Ok(());
+        }
+        let store = &self.store;
+        let has_ended = |id: &JobId| !store.job(*id).is_ok_and(|job| matches!(job.state, JobState::Queued | JobState::Running));
+        let ended: Vec<JobId> = self.run_now.iter().copied().filter(has_ended).collect();
+        if !ended.is_empty() {
+            self.run_now.retain(|id| !ended.contains(id));
+            self.store_run_now()?;
+        }
+        if self.finishing || self.is_stopping || self.rules.verdict().for_requested().duty == Percent::ZERO {
+            return Ok(());
+        }
+        let now = self.clock.unix();
+        for id in self.run_now.clone() {
+            let job = self.store.job(id)?;
+            loop {
+                let counts = |active: &&super::Active| !active.view.frozen || self.run_now.contains(&active.claim.task.job);
+                let (mut busy, mut used) = (0, 0_u64);
+                for active in self.active.values().filter(counts) {
+                    busy += 1;
+                    used = used.saturating_add(active.memory);
+                }
+                let fits = used.saturating_add(job.file.limits.footprint().0) <= self.memory_budget();
+                if busy >= self.settings.slots() || (busy > 0 && !fits) {
+                    break;
+                }
+                let Some(claim) = self.store.claim_task_of(id, ENGINE_NAME, now)? else { break };
+                self.start_claimed(claim, &job, now)?;
+                self.announce_job(id);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+pub(crate) type Stream = tokio::net::UnixStream;
+
+/// Longest path that every Unix takes for a socket, with its end: macOS has 104 bytes.
+const MAX_SOCKET_PATH_BYTES: usize = 103;
+/// Name of the socket in a folder of its own.
+const SHORT_NAME: &str = "socket";
+
+pub(crate) struct Listener {
+    socket: tokio::net::UnixListener,
+    path: PathBuf,
+    /// The user who is served.
+    owner: u32,
+    /// Where the socket is when `path` is a link to it; removed with it.
+    _short: Option<TempDir>,
+}
+
+impl Listener {
+    /// Takes over a socket that nobody serves any more.
+    pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
+        if super::is_served(path).await {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another engine answers there"));
+        }
+        remove_left(path)?;
+        let short = if fits(path) { None } else { Some(short_folder()?) };
+        let place = short.as_ref().map_or_else(|| path.to_owned(), |folder| folder.path().join(SHORT_NAME));
+        let socket = tokio::net::UnixListener::bind(&place)?;
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o600))?;
+        if short.is_some() {
+            symlink(&place, path)?;
+        }
+        Ok(Self { socket, path: path.to_owned(), owner: rustix::process::geteuid().as_raw(), _short: short })
+    }
+
+    /// The next connection of the same user; others are closed without a word.
+    pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+        loop {
+            let (stream, _) = self.socket.accept().await?;
+            if stream.peer_cred().is_ok_and(|peer| peer.uid() == self.owner || peer.uid() == 0) {
+                return Ok(stream);
+            }
+            tracing::warn!("a connection of another user was refused");
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
+    Stream::connect(place_of(path)?).await
+}
+
+/// Whether what is at `path` is served by another user than this one, who is not the administrator.
+pub(crate) fn is_of_another_user(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    own != 0 && std::fs::metadata(path).is_ok_and(|about| about.uid() != own)
+}
+
+fn fits(path: &Path) -> bool {
+    path.as_os_str().as_bytes().len() < MAX_SOCKET_PATH_BYTES
+}
+
+/// The socket behind a path that may be too long for one.
+fn place_of(path: &Path) -> io::Result<PathBuf> {
+    if fits(path) {
+        return Ok(path.to_owned());
+    }
+    let place = std::fs::read_link(path)?;
+    // Its folder was this user's alone. Once that is gone, others may make one of the same name.
+    let folder = place.parent().unwrap_or(&place);
+    if std::fs::symlink_metadata(folder)?.uid() == std::fs::symlink_metadata(path)?.uid() {
+        Ok(place)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "the folder of the socket is another user's"))
+    }
+}
+
+/// A new folder for this user alone whose name nobody can foresee.
+fn short_folder() -> io::Result<TempDir> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no folder for temporary files has a path short enough for a socket");
+    let private = std::fs::Permissions::from_mode(0o700);
+    for parent in [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")] {
+        match tempfile::Builder::new().prefix("fog-").rand_bytes(12).permissions(private.clone()).tempdir_in(&parent) {
+            Ok(folder) if fits(&folder.path().join(SHORT_NAME)) => return Ok(folder),
+            Ok(_) => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Removes what an engine left that was killed.
+fn remove_left(path: &Path) -> io::Result<()> {
+    if let Ok(place) = std::fs::read_link(path)
+        && place_of(path).is_ok_and(|ours| ours == place)
+        && place.file_name().is_some_and(|name| name == SHORT_NAME)
+    {
+        // Gone already, or kept for another reason: the link goes in any case.
+        let _ = std::fs::remove_file(&place);
+        let _ = place.parent().map(std::fs::remove_dir);
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+    use crate::endpoint;
+
+    #[tokio::test]
+    async fn a_long_folder_is_served_at_its_own_address() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("d".repeat(120)).join("e".repeat(120));
+        std::fs::create_dir_all(&folder).unwrap();
+        let address = endpoint(&folder).address;
+        assert_eq!(address, folder.join("fog.sock"));
+        assert_eq!(connect(&address).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        let mut listener = Listener::bind(&address).await.unwrap();
+        let (served, asked) = tokio::join!(listener.accept(), connect(&address));
+        assert!(served.is_ok() && asked.is_ok());
+        assert!(Listener::bind(&address).await.is_err(), "it is served");
+        let place = std::fs::read_link(&address).unwrap();
+        assert_eq!(std::fs::metadata(place.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        // Killed: nothing is tidied, and the next one takes over.
+        std::mem::forget(listener);
+        let moved = base.path().join("kept");
+        std::fs::rename(&place, &moved).unwrap();
+        let next = Listener::bind(&address).await.unwrap();
+        assert!(connect(&address).await.is_ok() && !place.exists());
+        drop(next);
+        assert!(!address.exists() && std::fs::symlink_metadata(&address).is_err());
+    }
+
+    /// Somebody else who makes the folder anew that was there before is not listened to.
+    #[tokio::test]
+    async fn a_folder_of_another_user_is_not_taken_for_the_old_one() {
+        if rustix::process::geteuid().as_raw() != 0 {
+            return;
+        }
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("d".repeat(120));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (address, theirs) = (endpoint(&folder).address, base.path().join("fog-taken"));
+        std::fs::create_dir(&theirs).unwrap();
+        let squatter = std::os::unix::net::UnixListener::bind(theirs.join(SHORT_NAME)).unwrap();
+        symlink(theirs.join(SHORT_NAME), &address).unwrap();
+        assert!(connect(&address).await.is_ok());
+        std::os::unix::fs::chown(&theirs, Some(65_534), None).unwrap();
+        assert!(connect(&address).await.is_err());
+        let listener = Listener::bind(&address).await.unwrap();
+        assert!(connect(&address).await.is_ok() && theirs.join(SHORT_NAME).exists());
+        drop((listener, squatter));
+    }
+}

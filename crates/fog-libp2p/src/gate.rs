@@ -1,0 +1,270 @@
+//! Who may connect. Places are shared by address, so that whoever opens many connections takes their own places and
+//! nobody else's; a place of a stranger goes to somebody new when there are no others; and nodes that share a network with
+//! this one, or did work with it before, always find one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use fog_transport::PeerClass;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, FromSwarm, ListenFailure};
+use libp2p::swarm::{CloseConnection, ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy};
+use libp2p::{Multiaddr, PeerId};
+
+use crate::address::ip_of;
+use crate::meter::Meter;
+
+/// Connections that have not shown yet who they are; each lasts 10 s at most.
+const MAX_HALF_OPEN: usize = 128;
+/// Of one address.
+const MAX_HALF_OPEN_PER_ADDRESS: usize = 16;
+/// Of these, kept for addresses where a related node was.
+const HALF_OPEN_FOR_KNOWN: usize = 32;
+/// Connections that strangers opened.
+const MAX_STRANGERS: usize = 128;
+/// From one address.
+const MAX_STRANGERS_PER_ADDRESS: usize = 32;
+/// A node has shown by then that it shares a network; before, nobody new takes its place.
+const GREETING_TIME: Duration = Duration::from_secs(10);
+/// Addresses of related nodes that are remembered.
+const MAX_ADDRESSES: usize = 256;
+
+/// An address as far as one owner has it: all of IPv4, half of IPv6.
+type Site = IpAddr;
+
+fn site_of(address: &Multiaddr) -> Option<Site> {
+    ip_of(address).map(|ip| match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        ip => ip,
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("there is no place for this connection: {0}")]
+struct NoPlace(&'static str);
+
+fn deny<T>(why: &'static str) -> Result<T, ConnectionDenied> {
+    Err(ConnectionDenied::new(NoPlace(why)))
+}
+
+struct Incoming {
+    peer: PeerId,
+    site: Option<Site>,
+    since: Instant,
+}
+
+/// Keeps the places.
+pub(crate) struct Gate {
+    meter: Arc<Meter>,
+    half_open: BTreeMap<ConnectionId, Option<Site>>,
+    incoming: BTreeMap<ConnectionId, Incoming>,
+    /// Where related nodes are or were.
+    known_sites: BTreeSet<Site>,
+    closing: VecDeque<(PeerId, ConnectionId)>,
+}
+
+impl Gate {
+    pub(crate) fn new(meter: Arc<Meter>) -> Self {
+        Self { meter, half_open: BTreeMap::new(), incoming: BTreeMap::new(), known_sites: BTreeSet::new(), closing: VecDeque::new() }
+    }
+
+    fn note_sites(&mut self) {
+        for known in self.incoming.values().filter(|known| self.meter.class(&known.peer) == PeerClass::Related) {
+            self.known_sites.extend(known.site);
+        }
+        while self.known_sites.len() > MAX_ADDRESSES {
+            self.known_sites.pop_first();
+        }
+    }
+
+    fn admit_half_open(&mut self, id: ConnectionId, site: Option<Site>) -> Result<(), ConnectionDenied> {
+        self.note_sites();
+        let is_known = site.is_some_and(|site| self.known_sites.contains(&site));
+        let of_site = self.half_open.values().filter(|other| **other == site).count();
+        let (most, most_of_site) = if is_known {
+            (MAX_HALF_OPEN, MAX_HALF_OPEN_PER_ADDRESS + HALF_OPEN_FOR_KNOWN)
+        } else {
+            (MAX_HALF_OPEN - HALF_OPEN_FOR_KNOWN, MAX_HALF_OPEN_PER_ADDRESS)
+        };
+        if of_site >= most_of_site {
+            return deny("too many of its address have not said who they are");
+        }
+        if self.half_open.len() >= most {
+            return deny("too many have not said who they are");
+        }
+        self.half_open.insert(id, site);
+        Ok(())
+    }
+
+    fn admit(&mut self, id: ConnectionId, peer: PeerId, site: Option<Site>, now: Instant) -> Result<(), ConnectionDenied> {
+        self.half_open.remove(&id);
+        if self.meter.is_cut(&peer) {
+            return deny("it was cut off a while ago");
+        }
+        if self.meter.class(&peer) == PeerClass::Stranger {
+            let is_stranger = |known: &&Incoming| self.meter.class(&known.peer) == PeerClass::Stranger;
+            let strangers: Vec<(&ConnectionId, &Incoming)> = self.incoming.iter().filter(|(_, known)| is_stranger(known)).collect();
+            let of_site = strangers.iter().filter(|(_, known)| known.site == site).count();
+            let needs_place = strangers.len() >= MAX_STRANGERS || of_site >= MAX_STRANGERS_PER_ADDRESS;
+            // Whoever has been here for longest without a reason makes room; of the same address when that is full.
+            let is_full_site = of_site >= MAX_STRANGERS_PER_ADDRESS;
+            let may_go = |known: &Incoming| now.saturating_duration_since(known.since) >= GREETING_TIME && (!is_full_site || known.site == site);
+            let oldest = strangers.iter().filter(|(_, known)| may_go(known)).min_by_key(|(_, known)| known.since);
+            let oldest = oldest.map(|(id, known)| (known.peer, **id));
+            if needs_place {
+                let Some(oldest) = oldest else { return deny("too many strangers are connected") };
+                self.incoming.remove(&oldest.1);
+                self.closing.push_back(oldest);
+            }
+        }
+        self.incoming.insert(id, Incoming { peer, site, since: now });
+        Ok(())
+    }
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(&mut self, id: ConnectionId, _local: &Multiaddr, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
+        self.admit_half_open(id, site_of(remote))
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.admit(id, peer, site_of(remote), Instant::now())?;
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _id: ConnectionId,
+        peer: PeerId,
+        _address: &Multiaddr,
+        _role: Endpoint,
+        _port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        if self.meter.is_cut(&peer) {
+            return deny("it was cut off a while ago");
+        }
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { connection_id, .. }) => {
+                self.half_open.remove(&connection_id);
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
+                self.incoming.remove(&connection_id);
+            }
+            FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
+                self.half_open.remove(&connection_id);
+                self.incoming.remove(&connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _peer: PeerId, _id: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        // Asked for while a connection is admitted, after which the swarm polls.
+        match self.closing.pop_front() {
+            Some((peer_id, id)) => Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate() -> Gate {
+        Gate::new(Arc::default())
+    }
+
+    fn id(n: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(n)
+    }
+
+    fn site(n: u8) -> Option<Site> {
+        Some(IpAddr::from([198, 51, 100, n]))
+    }
+
+    #[test]
+    fn addresses_of_one_owner_are_one_site() {
+        let of = |text: &str| site_of(&text.parse().unwrap());
+        assert_eq!(of("/ip6/2001:db8:1:2::5/tcp/4"), of("/ip6/2001:db8:1:2:ffff::/udp/4/quic-v1"));
+        assert_ne!(of("/ip6/2001:db8:1:2::5/tcp/4"), of("/ip6/2001:db8:1:3::5/tcp/4"));
+        assert_eq!(of("/ip6/::ffff:198.51.100.7/tcp/4"), of("/ip4/198.51.100.7/tcp/4"));
+        assert_ne!(of("/ip4/198.51.100.7/tcp/4"), of("/ip4/198.51.100.8/tcp/4"));
+    }
+
+    #[test]
+    fn half_open_connections_of_one_address_leave_room_for_others() {
+        let mut gate = gate();
+        let let_in = (0..500).filter(|n| gate.admit_half_open(id(*n), site(1)).is_ok()).count();
+        assert_eq!(let_in, MAX_HALF_OPEN_PER_ADDRESS);
+        assert!(gate.admit_half_open(id(501), site(2)).is_ok());
+        // Many addresses leave room for those where a related node was.
+        for n in 0..200 {
+            let _ = gate.admit_half_open(id(1000 + n), site(n as u8));
+        }
+        assert!(gate.admit_half_open(id(2000), site(250)).is_err());
+        gate.known_sites.extend(site(250));
+        assert!(gate.admit_half_open(id(2001), site(250)).is_ok());
+    }
+
+    #[test]
+    fn idle_strangers_make_room_and_related_nodes_always_have_a_place() {
+        let (mut gate, begun) = (gate(), Instant::now());
+        // From eight addresses, as many as are let in.
+        let let_in = (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site((n % 8) as u8), begun).is_ok()).count();
+        assert_eq!(let_in, MAX_STRANGERS);
+        // One that has just come cannot take a place of those who have just come; a known one needs none.
+        let later = begun + GREETING_TIME / 2;
+        assert!(gate.admit(id(600), PeerId::random(), site(100), later).is_err());
+        let known = PeerId::random();
+        gate.meter.set_class(known, PeerClass::Known);
+        assert!(gate.admit(id(601), known, site(100), later).is_ok());
+        // When they have had time to say hello and did not, they make room.
+        let later = begun + GREETING_TIME;
+        assert!(gate.admit(id(602), PeerId::random(), site(100), later).is_ok());
+        assert_eq!(gate.closing.len(), 1);
+        // Who has said hello meanwhile stays.
+        let kept: Vec<PeerId> = gate.incoming.values().map(|known| known.peer).collect();
+        kept.iter().for_each(|peer| gate.meter.set_class(*peer, PeerClass::Related));
+        assert!(gate.admit(id(603), PeerId::random(), site(101), later).is_ok());
+        assert_eq!(gate.closing.len(), 1);
+    }
+
+    #[test]
+    fn one_address_takes_its_own_places_only() {
+        let (mut gate, begun) = (gate(), Instant::now());
+        let let_in = (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site(1), begun).is_ok()).count();
+        assert_eq!(let_in, MAX_STRANGERS_PER_ADDRESS);
+        assert!(gate.admit(id(600), PeerId::random(), site(2), begun).is_ok());
+        assert!(gate.closing.is_empty());
+        // Who was cut off does not come back at once.
+        let bad = PeerId::random();
+        gate.meter.cut_off(bad);
+        assert!(gate.admit(id(601), bad, site(3), begun).is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! Bytes by node. What is exchanged with whom decides what counts against the owner's data cap, and a node that shares no
+//! network with this one is cut off when it has sent as much as getting to know each other can take.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use fog_transport::{NodeTraffic, PeerClass};
+use futures::task::AtomicWaker;
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::ConnectedPoint;
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use crate::address::{ip_of, is_local};
+use crate::node_of;
+
+/// Bytes that a stranger may exchange at once: an address test of AutoNAT takes 100 KB, a look-up 4.
+const STRANGER_BYTES: f64 = 128.0 * 1024.0;
+/// What is forgiven each second: answers to pings, and look-ups of a meeting place each minute.
+const STRANGER_BYTES_PER_SECOND: f64 = 256.0;
+/// How long a node that was cut off is not let in again.
+pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
+/// Nodes that are remembered without a connection.
+const MAX_ACCOUNTS: usize = 4096;
+
+/// What is counted of one node.
+pub(crate) struct Account {
+    class: Mutex<PeerClass>,
+    /// Bytes beyond the local network since they were last taken.
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// A stranger's bytes that are not forgiven yet, and when that was looked at.
+    spent: Mutex<(f64, Instant)>,
+    is_cut: AtomicBool,
+    cut_until: Mutex<Option<Instant>>,
+    connections: AtomicUsize,
+}
+
+impl Account {
+    fn new() -> Self {
+        Self {
+            class: Mutex::default(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            spent: Mutex::new((0.0, Instant::now())),
+            is_cut: AtomicBool::new(false),
+            cut_until: Mutex::default(),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    fn class(&self) -> PeerClass {
+        *lock(&self.class)
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
+        *lock(&self.cut_until) = Some(Instant::now() + CUT_OFF);
+    }
+
+    fn is_cut(&self) -> bool {
+        if !self.is_cut.load(Ordering::Acquire) {
+            return false;
+        }
+        let is_over = lock(&self.cut_until).is_none_or(|until| until <= Instant::now());
+        if is_over {
+            self.is_cut.store(false, Ordering::Release);
+            *lock(&self.spent) = (0.0, Instant::now());
+        }
+        !is_over
+    }
+
+    /// Adds to what a stranger has exchanged; a negative number is given back.
+    fn spend(&self, bytes: f64) {
+        let mut spent = lock(&self.spent);
+        let forgiven = spent.1.elapsed().as_secs_f64() * STRANGER_BYTES_PER_SECOND;
+        *spent = ((spent.0 - forgiven).max(0.0) + bytes, Instant::now());
+        let is_too_much = spent.0 > STRANGER_BYTES;
+        drop(spent);
+        if is_too_much && self.class() != PeerClass::Related {
+            self.cut();
+        }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The accounts of all nodes.
+#[derive(Default)]
+pub(crate) struct Meter {
+    /// A relay carries what it is sent, and cuts nobody off for it.
+    is_relay: bool,
+    accounts: Mutex<BTreeMap<PeerId, Arc<Account>>>,
+}
+
+impl Meter {
+    pub(crate) fn new(is_relay: bool) -> Self {
+        Self { is_relay, ..Self::default() }
+    }
+
+    fn account(&self, peer: PeerId) -> Arc<Account> {
+        let mut accounts = lock(&self.accounts);
+        if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&peer) {
+            accounts.retain(|_, account| account.connections.load(Ordering::Relaxed) > 0);
+        }
+        accounts.entry(peer).or_insert_with(|| Arc::new(Account::new())).clone()
+    }
+
+    /// How a node stands to this one.
+    pub(crate) fn class(&self, peer: &PeerId) -> PeerClass {
+        lock(&self.accounts).get(peer).map_or_else(PeerClass::default, |account| account.class())
+    }
+
+    pub(crate) fn set_class(&self, peer: PeerId, class: PeerClass) {
+        let account = self.account(peer);
+        *lock(&account.class) = class;
+        if class == PeerClass::Related {
+            *lock(&account.spent) = (0.0, Instant::now());
+        }
+    }
+
+    /// A node is not to be listened to for a while.
+    pub(crate) fn cut_off(&self, peer: PeerId) {
+        self.account(peer).cut();
+    }
+
+    pub(crate) fn is_cut(&self, peer: &PeerId) -> bool {
+        lock(&self.accounts).get(peer).is_some_and(|account| account.is_cut())
+    }
+
+    /// Bytes beyond the local network since this was last asked, by node.
+    pub(crate) fn take(&self) -> Vec<NodeTraffic> {
+        let mut accounts = lock(&self.accounts);
+        let mut taken = Vec::new();
+        for (peer, account) in accounts.iter() {
+            let (received, sent) = (account.received.swap(0, Ordering::Relaxed), account.sent.swap(0, Ordering::Relaxed));
+            if let (Some(node), true) = (node_of(peer), received + sent > 0) {
+                taken.push(NodeTraffic { node, received, sent });
+            }
+        }
+        accounts.retain(|_, account| account.connections.load(Ordering::Relaxed) > 0 || account.is_cut() || account.class() == PeerClass::Known);
+        taken
+    }
+
+    /// Counts what goes over a connection from now on.
+    pub(crate) fn connection(&self, peer: PeerId, muxer: StreamMuxerBox, endpoint: &ConnectedPoint) -> Metered {
+        let (remote, local) = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => (address, None),
+            ConnectedPoint::Listener { send_back_addr, local_addr } => (send_back_addr, Some(local_addr)),
+        };
+        let relay = relay_of(remote).or_else(|| local.and_then(relay_of));
+        let account = self.account(peer);
+        account.connections.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted {
+            account,
+            // What a relay carries for others is on its own connection too.
+            relay: relay.map(|relay| self.account(relay)),
+            is_local: !endpoint.is_relayed() && ip_of(remote).is_some_and(is_local),
+            is_relay: self.is_relay,
+            waker: Arc::default(),
+        };
+        Metered { inner: muxer, counted, is_open: true }
+    }
+}
+
+/// The relay of a relayed address.
+fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let parts: Vec<Protocol<'_>> = address.iter().collect();
+    parts.windows(2).find_map(|pair| match pair {
+        [Protocol::P2p(relay), Protocol::P2pCircuit] => Some(*relay),
+        _ => None,
+    })
+}
+
+#[derive(Clone)]
+struct Counted {
+    account: Arc<Account>,
+    relay: Option<Arc<Account>>,
+    is_local: bool,
+    is_relay: bool,
+    /// Wakes the connection, so that it ends when its node is cut off.
+    waker: Arc<AtomicWaker>,
+}
+
+impl Counted {
+    fn count(&self, bytes: usize, is_received: bool) -> io::Result<()> {
+        if !self.is_local {
+            let sum = if is_received { &self.account.received } else { &self.account.sent };
+            sum.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        // What this node sends is of its own choice mostly.
+        let weight = if is_received { 1.0 } else { 0.5 };
+        if !self.is_relay {
+            self.account.spend(bytes as f64 * weight);
+        }
+        if let Some(relay) = &self.relay {
+            // With what is around it on the relay's own connection.
+            relay.spend(bytes as f64 * weight * -1.2);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.account.is_cut() {
+            self.waker.wake();
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this device shares no network with it"));
+        }
+        Ok(())
+    }
+}
+
+/// A connection whose bytes are counted.
+pub(crate) struct Metered {
+    inner: StreamMuxerBox,
+    counted: Counted,
+    is_open: bool,
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.counted.account.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl StreamMuxer for Metered {
+    type Substream = MeteredStream;
+    type Error = io::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
+        let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
+        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone() }))
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
+        let inner = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
+        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone() }))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        self.counted.waker.register(cx.waker());
+        if let Err(error) = self.counted.check() {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.inner).poll(cx)
+    }
+}
+
+/// A stream whose bytes are counted.
+pub(crate) struct MeteredStream {
+    inner: SubstreamBox,
+    counted: Counted,
+}
+
+impl AsyncRead for MeteredStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.counted.count(count, true)?;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for MeteredStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.counted.count(count, false)?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(meter: &Meter, peer: PeerId, is_local: bool) -> Counted {
+        Counted { account: meter.account(peer), relay: None, is_local, is_relay: meter.is_relay, waker: Arc::default() }
+    }
+
+    #[test]
+    fn a_stranger_is_cut_off_and_a_related_node_is_not() {
+        let (meter, stranger, friend) = (Meter::default(), PeerId::random(), PeerId::random());
+        meter.set_class(friend, PeerClass::Related);
+        for is_local in [true, false] {
+            let (theirs, ours) = (counted(&meter, stranger, is_local), counted(&meter, friend, is_local));
+            let mut taken = 0;
+            while theirs.count(1000, true).is_ok() {
+                taken += 1000;
+                assert!(taken < 200_000, "a stranger is not cut off");
+            }
+            assert!(meter.is_cut(&stranger));
+            (0..1000).for_each(|_| ours.count(1000, true).unwrap());
+            assert!(!meter.is_cut(&friend));
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_local_network_is_not_taken_for_the_cap() {
+        let (meter, peer) = (Meter::default(), PeerId::random());
+        let node = fog_types::NodeId([7; 32]);
+        let peer = crate::peer_of(node).unwrap_or(peer);
+        meter.set_class(peer, PeerClass::Related);
+        counted(&meter, peer, true).count(500, true).unwrap();
+        assert_eq!(meter.take(), vec![]);
+        meter.set_class(peer, PeerClass::Related);
+        let far = counted(&meter, peer, false);
+        far.count(500, true).unwrap();
+        far.count(70, false).unwrap();
+        assert_eq!(meter.take(), vec![NodeTraffic { node, received: 500, sent: 70 }]);
+        assert_eq!(meter.take(), vec![]);
+    }
+
+    #[test]
+    fn what_a_relay_carries_is_not_held_against_it() {
+        let (meter, relay, friend) = (Meter::default(), PeerId::random(), PeerId::random());
+        meter.set_class(friend, PeerClass::Related);
+        let outer = counted(&meter, relay, false);
+        let inner = Counted { relay: Some(meter.account(relay)), ..counted(&meter, friend, false) };
+        for _ in 0..1000 {
+            inner.count(1000, true).unwrap();
+            outer.count(1050, true).unwrap();
+        }
+        assert!(!meter.is_cut(&relay));
+    }
+
+    #[test]
+    fn the_relay_of_an_address_is_named_before_the_circuit() {
+        let relay = PeerId::random();
+        let address: Multiaddr = format!("/ip4/198.51.100.7/tcp/4/p2p/{relay}/p2p-circuit/p2p/{}", PeerId::random()).parse().unwrap();
+        assert_eq!(relay_of(&address), Some(relay));
+        assert_eq!(relay_of(&"/ip4/198.51.100.7/tcp/4".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Small files of the kernel.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel lists devices by class.
+pub(crate) const CLASS: &str = "/sys/class";
+/// No file of sysfs holds more.
+const MAX_BYTES: u64 = 4096;
+/// Devices of one class that are looked at.
+const MAX_FOLDERS: usize = 256;
+
+/// What a file says, without blanks around it; `None` when it is missing, does not answer or is empty.
+pub(crate) fn text(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// What is in a folder, in order; `None` when it cannot be listed.
+pub(crate) fn folders(path: &Path) -> Option<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(path).ok()?.flatten().take(MAX_FOLDERS).map(|entry| entry.path()).collect();
+    found.sort();
+    Some(found)
+}

@@ -1,0 +1,188 @@
+//! Files that a user named: what may be read as one, and what may be replaced.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use fog_types::path::numbered;
+
+/// Links that are followed one after the other; as many as most systems follow.
+const MAX_LINKS: u32 = 40;
+
+/// Returns where a file goes that is to be written to `path`: a link is followed, also to a file that is not
+/// there yet. Only a regular file may be replaced.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] when something else is there: a folder, a device, a pipe.
+pub fn replaceable(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let about = match std::fs::symlink_metadata(&path) {
+            Ok(about) => about,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(error),
+        };
+        if about.is_symlink() {
+            let to = std::fs::read_link(&path)?;
+            path = path.parent().unwrap_or(Path::new("")).join(to);
+        } else if about.is_file() {
+            return Ok(path);
+        } else {
+            return Err(not_a_file(&about, "only a file can be replaced"));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "too many links lead from it"))
+}
+
+/// Opens a regular file for reading. What may block for ever, such as a pipe, is not opened.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] when it is something else, and as opening a file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let check = |about: std::fs::Metadata| if about.is_file() { Ok(()) } else { Err(not_a_file(&about, "a file is needed")) };
+    check(std::fs::metadata(path)?)?;
+    let mut options = File::options();
+    options.read(true);
+    // Should somebody put a pipe there in between, opening it does not wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path)?;
+    check(file.metadata()?)?;
+    Ok(file)
+}
+
+/// Returns an error that says what is there instead of a file.
+fn not_a_file(about: &std::fs::Metadata, wanted: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("it is {}; {wanted}", kind_of(about)))
+}
+
+/// Returns what something is, in words.
+#[must_use]
+pub fn kind_of(about: &std::fs::Metadata) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = about.file_type();
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    match (about.is_dir(), about.is_file()) {
+        (true, _) => "a folder",
+        (_, true) => "a file",
+        _ => "not a file",
+    }
+}
+
+/// A folder that the files of one result are written to.
+///
+/// Files that were there before are replaced. One that was just written is not, also where the file system
+/// takes two names for one.
+#[derive(Debug)]
+pub struct OutputFolder {
+    root: PathBuf,
+    written: HashSet<PathBuf>,
+}
+
+impl OutputFolder {
+    /// The folder at `root`, which is made when the first file is.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, written: HashSet::new() }
+    }
+
+    /// Begins the file at `path` below the folder and returns where it really is.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when the path leads out of the folder or something is there that is no
+    /// file, and as making a file.
+    pub fn create(&mut self, path: &str) -> io::Result<(PathBuf, File)> {
+        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
+        if let Some(problem) = fog_types::path::path_problem(path) {
+            return Err(invalid(problem));
+        }
+        // What the check above lets through is relative on every system; this holds if it should not be.
+        if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(invalid("it leads out of the folder"));
+        }
+        let (folder, name) = path.rsplit_once('/').map_or((self.root.clone(), path), |(folder, name)| (self.root.join(folder), name));
+        std::fs::create_dir_all(&folder)?;
+        for number in 1.. {
+            let target = replaceable(&folder.join(numbered(name, number)))?;
+            if std::fs::canonicalize(&target).is_ok_and(|real| self.written.contains(&real)) {
+                continue;
+            }
+            let file = File::create(&target)?;
+            self.written.insert(std::fs::canonicalize(&target)?);
+            return Ok((target, file));
+        }
+        Err(invalid("there is no free name"))
+    }
+
+    /// Number of files written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Whether none was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_result_stays_in_its_folder_and_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("out");
+        let mut out = OutputFolder::new(root.clone());
+        for path in ["../a", "/a", "C:x", "a/../../b", "NUL"] {
+            assert_eq!(out.create(path).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{path}");
+        }
+        out.create("a/b.txt").unwrap().1.write_all(b"1").unwrap();
+        let (second, mut file) = out.create("a/b.txt").unwrap();
+        file.write_all(b"2").unwrap();
+        assert_eq!(second, root.join("a/b-2.txt"));
+        assert_eq!(std::fs::read(root.join("a/b.txt")).unwrap(), b"1");
+        assert_eq!(out.len(), 2);
+        // Another time the files of before are replaced.
+        assert_eq!(OutputFolder::new(root.clone()).create("a/b.txt").unwrap().0, root.join("a/b.txt"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("real"), "x").unwrap();
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        std::os::unix::fs::symlink("not-yet", at("dangling")).unwrap();
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        assert_eq!(replaceable(&at("link")).unwrap(), at("real"));
+        assert_eq!(replaceable(&at("dangling")).unwrap(), at("not-yet"));
+        assert_eq!(replaceable(&at("new")).unwrap(), at("new"));
+        assert!(replaceable(&at("circle")).is_err());
+        assert!(replaceable(folder.path()).unwrap_err().to_string().contains("a folder"));
+        assert!(replaceable(Path::new("/dev/null")).unwrap_err().to_string().contains("a device"));
+        assert!(open_regular(Path::new("/dev/zero")).is_err());
+        assert!(open_regular(&at("link")).is_ok());
+        let pipe = at("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(open_regular(&pipe).unwrap_err().to_string().contains("a pipe"), "and it does not wait");
+        assert!(replaceable(&pipe).is_err());
+    }
+}

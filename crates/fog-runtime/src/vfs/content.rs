@@ -1,0 +1,219 @@
+//! Bytes of a file in memory, in pieces: what was never written takes no memory, and what was cut
+//! off gives its memory back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Bytes of a piece.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+
+/// Bytes of one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Content {
+    len: u64,
+    /// `None` is a piece of zeros, and so is what a piece lacks at its end.
+    pieces: Vec<Option<Piece>>,
+}
+
+/// Shared with a checkpoint while one is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Piece(Arc<Vec<u8>>);
+
+/// Memory could not be had.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoMemory;
+
+impl Content {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether its pieces lie within its length; a checkpoint may say anything.
+    pub(super) fn is_sound(&self) -> bool {
+        let lies_within = |(number, piece): (usize, &Option<Piece>)| {
+            let room = self.len.saturating_sub(number as u64 * PIECE_BYTES as u64).min(PIECE_BYTES as u64);
+            piece.as_ref().is_none_or(|piece| piece.0.len() as u64 <= room)
+        };
+        self.pieces.len() as u64 == self.len.div_ceil(PIECE_BYTES as u64) && self.pieces.iter().enumerate().all(lies_within)
+    }
+
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(super) fn resident(&self) -> usize {
+        self.pieces.capacity() * size_of::<Option<Piece>>() + self.pieces.iter().flatten().map(|piece| piece.0.capacity()).sum::<usize>()
+    }
+
+    /// Copies what lies from `at` on into `buffer`; returns how many bytes there were.
+    pub(super) fn read(&self, buffer: &mut [u8], at: u64) -> usize {
+        let count = buffer.len().min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
+        let mut done = 0;
+        while done < count {
+            let (number, offset) = place(at + done as u64);
+            let target = &mut buffer[done..count.min(done + PIECE_BYTES - offset)];
+            done += target.len();
+            let bytes = self.pieces.get(number).and_then(Option::as_ref).and_then(|piece| piece.0.get(offset..)).unwrap_or_default();
+            let there = bytes.len().min(target.len());
+            target[..there].copy_from_slice(&bytes[..there]);
+            target[there..].fill(0);
+        }
+        count
+    }
+
+    /// Writes over bytes that are part of the file already; returns how many more were filled with zeros.
+    pub(super) fn write(&mut self, bytes: &[u8], at: u64) -> Result<usize, NoMemory> {
+        let (mut done, mut zeros) = (0, 0);
+        while done < bytes.len() {
+            let (number, offset) = place(at + done as u64);
+            let part = &bytes[done..bytes.len().min(done + PIECE_BYTES - offset)];
+            let Some(piece) = self.pieces.get_mut(number) else { return Err(NoMemory) };
+            let piece = Arc::make_mut(&mut piece.get_or_insert_with(|| Piece(Arc::default())).0);
+            let (old, end) = (piece.len(), offset + part.len());
+            if end > old {
+                if end > piece.capacity() {
+                    piece.try_reserve_exact(rounded(end) - old).map_err(|_| NoMemory)?;
+                }
+                zeros += offset.saturating_sub(old);
+                piece.resize(end, 0);
+            }
+            piece[offset..end].copy_from_slice(part);
+            done += part.len();
+        }
+        Ok(zeros)
+    }
+
+    /// Cuts the file off or makes it longer by zeros; returns how many pieces came or went.
+    pub(super) fn set_len(&mut self, len: u64) -> Result<usize, NoMemory> {
+        let count = usize::try_from(len.div_ceil(PIECE_BYTES as u64)).map_err(|_| NoMemory)?;
+        let before = self.pieces.len();
+        if count > before {
+            self.pieces.try_reserve(count - before).map_err(|_| NoMemory)?;
+            self.pieces.resize(count, None);
+        } else if len < self.len {
+            self.pieces.truncate(count);
+            if self.pieces.capacity() > 2 * count {
+                self.pieces.shrink_to_fit();
+            }
+            let (_, end) = place(len);
+            if let (Some(Some(piece)), true) = (self.pieces.last_mut(), end > 0) {
+                let piece = Arc::make_mut(&mut piece.0);
+                piece.truncate(end);
+                piece.shrink_to(rounded(piece.len()));
+            }
+        }
+        self.len = len;
+        Ok(count.abs_diff(before))
+    }
+
+    /// The whole of it.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.len).unwrap_or(usize::MAX));
+        for piece in self.pieces {
+            let begin = bytes.len();
+            if let Some(piece) = piece {
+                bytes.extend_from_slice(&piece.0);
+            }
+            let missing = self.len - begin as u64;
+            bytes.resize(begin + usize::try_from(missing).unwrap_or(usize::MAX).min(PIECE_BYTES), 0);
+        }
+        bytes
+    }
+}
+
+fn place(at: u64) -> (usize, usize) {
+    (usize::try_from(at / PIECE_BYTES as u64).unwrap_or(usize::MAX), (at % PIECE_BYTES as u64) as usize)
+}
+
+/// Room to be had for a piece of this length: an eighth more at most, so that appending is not copying.
+fn rounded(len: usize) -> usize {
+    len.next_multiple_of((len / 16).next_power_of_two().clamp(64, 4096)).min(PIECE_BYTES)
+}
+
+impl Serialize for Piece {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Piece {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(PieceVisitor)
+    }
+}
+
+struct PieceVisitor;
+
+impl<'de> Visitor<'de> for PieceVisitor {
+    type Value = Piece;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bytes of a file")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Piece, E> {
+        Ok(Piece(Arc::new(bytes.to_vec())))
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Piece, E> {
+        Ok(Piece(Arc::new(bytes)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Piece, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(Piece(Arc::new(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_gives_its_memory_back_and_comes_back_as_zeros() {
+        let mut content = Content::default();
+        for _ in 0..3 {
+            content.set_len(10 << 20).unwrap();
+            for at in (0..10_u64 << 20).step_by(1 << 16) {
+                content.write(&[7; 1 << 16], at).unwrap();
+            }
+            assert!(content.resident() >= 10 << 20);
+            content.set_len(100).unwrap();
+            assert!(content.resident() < 1 << 10, "{}", content.resident());
+            content.set_len(1 << 20).unwrap();
+            let mut bytes = vec![1; 1 << 20];
+            assert_eq!(content.read(&mut bytes, 0), 1 << 20);
+            assert!(bytes[..100].iter().all(|byte| *byte == 7) && bytes[100..].iter().all(|byte| *byte == 0));
+            content.set_len(0).unwrap();
+            assert!(content.resident() < 64, "{}", content.resident());
+        }
+    }
+
+    #[test]
+    fn holes_take_no_memory() {
+        let mut content = Content::default();
+        content.set_len(1 << 30).unwrap();
+        content.write(b"end", (1 << 30) - 3).unwrap();
+        assert!(content.resident() < 1 << 20, "{}", content.resident());
+        assert!(content.is_sound());
+        let (mut begin, mut end) = ([1; 8], [1; 8]);
+        assert_eq!(content.read(&mut begin, 0), 8);
+        assert_eq!(content.read(&mut end, (1 << 30) - 5), 5);
+        assert_eq!((begin, &end), ([0; 8], b"\0\0end\x01\x01\x01"));
+    }
+
+    #[test]
+    fn appending_byte_by_byte_wastes_an_eighth_at_most() {
+        let mut content = Content::default();
+        for at in 0..200_000_u64 {
+            content.set_len(at + 1).unwrap();
+            content.write(&[at as u8], at).unwrap();
+            assert!(content.resident() as u64 <= at + at / 8 + 200, "{} for {at}", content.resident());
+        }
+        assert!(content.into_bytes().iter().enumerate().all(|(at, byte)| *byte == at as u8));
+    }
+}

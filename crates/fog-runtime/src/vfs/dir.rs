@@ -1,0 +1,115 @@
+//! Entries of a folder, by name and in the order of their slots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::NodeId;
+
+/// Entries of a folder.
+///
+/// Each entry has a slot that stays its own while others come and go, so that a listing goes on where it
+/// was: nothing that stays is left out, and nothing is listed twice.
+#[derive(Debug, Default)]
+pub(crate) struct Dir {
+    by_name: BTreeMap<Arc<str>, Entry>,
+    by_slot: BTreeMap<u64, Arc<str>>,
+    /// The slot of the entry to come.
+    next: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: NodeId,
+    slot: u64,
+}
+
+/// The same in a checkpoint: name, node and slot of each entry.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct DirState {
+    pub(super) entries: Vec<(String, u32, u64)>,
+    pub(super) next: u64,
+}
+
+impl Dir {
+    pub(super) fn get(&self, name: &str) -> Option<NodeId> {
+        self.by_name.get(name).map(|entry| entry.id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Slot of the entry to come.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Adds an entry, or makes a name that is there lead to another node.
+    pub(super) fn insert(&mut self, name: &str, id: NodeId) {
+        if let Some(entry) = self.by_name.get_mut(name) {
+            entry.id = id;
+            return;
+        }
+        self.insert_at(name, id, self.next);
+        self.next += 1;
+    }
+
+    fn insert_at(&mut self, name: &str, id: NodeId, slot: u64) {
+        let name: Arc<str> = name.into();
+        self.by_slot.insert(slot, Arc::clone(&name));
+        self.by_name.insert(name, Entry { id, slot });
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Some(entry) = self.by_name.remove(name) {
+            self.by_slot.remove(&entry.slot);
+        }
+    }
+
+    /// Gives an entry another name. It keeps its slot, so that a listing does not meet it again; where it
+    /// replaces an entry, that one's slot is the one that stays.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        let Some(entry) = self.by_name.remove(from) else { return };
+        self.by_slot.remove(&entry.slot);
+        match self.by_name.get_mut(to) {
+            Some(replaced) => replaced.id = entry.id,
+            None => self.insert_at(to, entry.id, entry.slot),
+        }
+    }
+
+    /// Entries by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, NodeId)> {
+        self.by_name.iter().map(|(name, entry)| (&**name, entry.id))
+    }
+
+    /// Entries of the slots from `first` to before `end`: slot, name, node.
+    pub(crate) fn listing(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, &str, NodeId)> {
+        self.by_slot.range(first..end.max(first)).filter_map(move |(slot, name)| Some((*slot, &**name, self.get(name)?)))
+    }
+
+    pub(super) fn state(&self) -> DirState {
+        let entries = self.by_slot.iter().filter_map(|(slot, name)| Some((name.to_string(), self.get(name)? as u32, *slot))).collect();
+        DirState { entries, next: self.next }
+    }
+
+    /// Reads what a checkpoint says, which may be anything; `None` where names or slots are not what
+    /// they can be. The nodes are the caller's to check.
+    pub(super) fn restore(state: &DirState) -> Option<Self> {
+        let mut dir = Self { next: state.next, ..Self::default() };
+        for (name, id, slot) in &state.entries {
+            let is_name = !name.is_empty() && name.len() <= super::MAX_NAME_BYTES && !name.contains(['/', '\0']) && name != "." && name != "..";
+            if !is_name || *slot >= state.next || dir.by_name.contains_key(name.as_str()) || dir.by_slot.contains_key(slot) {
+                return None;
+            }
+            dir.insert_at(name, *id as NodeId, *slot);
+        }
+        // A listing names the slot behind the last one, and two more for the dots.
+        (state.next < u64::MAX / 2).then_some(dir)
+    }
+}

@@ -1,0 +1,108 @@
+//! What a job leaves.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use fog_types::path::portable_path;
+
+use super::{Kind, NodeId, ROOT, Vfs};
+use crate::outcome::{LeftOut, LeftOutFile, LeftOutReason, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS};
+
+/// Most files left out that are named.
+const MAX_NAMED: usize = 100;
+
+/// The files of a result, in path order, and what is not among them.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    pub(crate) left_out: LeftOut,
+}
+
+/// Files found so far.
+#[derive(Default)]
+pub(super) struct Search {
+    kept: BTreeMap<String, NodeId>,
+    path_bytes: usize,
+    pub(super) left_out: LeftOut,
+}
+
+impl Search {
+    fn leave_out(&mut self, path: &str, reason: LeftOutReason) {
+        self.left_out.count += 1;
+        if self.left_out.files.len() < MAX_NAMED {
+            self.left_out.files.push(LeftOutFile { path: path.to_owned(), reason });
+        }
+    }
+
+    pub(super) fn found(&mut self, path: &str, id: NodeId) {
+        // A name that means something else on some systems travels, and is kept under a near one.
+        if portable_path(path).is_none() {
+            return self.leave_out(path, LeftOutReason::Name);
+        }
+        self.path_bytes += path.len();
+        self.kept.insert(path.to_owned(), id);
+        while self.kept.len() > MAX_OUTPUT_FILES || self.path_bytes > MAX_OUTPUT_PATHS {
+            let Some((last, _)) = self.kept.pop_last() else { break };
+            self.path_bytes -= last.len();
+            self.leave_out(&last, LeftOutReason::TooMany);
+        }
+    }
+}
+
+impl Vfs {
+    /// Every file the job made outside `/tmp`, in path order.
+    ///
+    /// A file with several names is there under each, as long as all bytes stay within the quota.
+    pub(crate) fn outputs(mut self) -> Outputs {
+        let mut search = Search::default();
+        self.search(ROOT, &mut String::new(), &mut search);
+        let mut names: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let first: u64 = search.kept.values().map(|id| if *names.entry(*id).and_modify(|n| *n += 1).or_insert(1) == 1 { self.size(*id) } else { 0 }).sum();
+        let mut room = self.quota.saturating_sub(first);
+        let mut outputs = Outputs::default();
+        let mut copies: BTreeMap<NodeId, Vec<u8>> = BTreeMap::new();
+        for (path, id) in std::mem::take(&mut search.kept) {
+            let later = names.entry(id).and_modify(|n| *n -= 1).or_default();
+            let data = match copies.entry(id) {
+                Entry::Vacant(entry) => {
+                    let Kind::Memory(content) = std::mem::replace(&mut self.nodes[id].kind, Kind::Free) else { continue };
+                    let data = content.into_bytes();
+                    if *later > 0 {
+                        entry.insert(data.clone());
+                    }
+                    data
+                }
+                Entry::Occupied(entry) => {
+                    if entry.get().len() as u64 > room {
+                        search.leave_out(&path, LeftOutReason::SecondName);
+                        continue;
+                    }
+                    room -= entry.get().len() as u64;
+                    if *later > 0 { entry.get().clone() } else { entry.remove() }
+                }
+            };
+            outputs.files.push((path, data));
+        }
+        outputs.left_out = search.left_out;
+        outputs
+    }
+
+    /// As deep as the tree is: some hundred folders, since paths are bounded.
+    fn search(&self, folder: NodeId, path: &mut String, search: &mut Search) {
+        let Kind::Dir(dir) = &self.node(folder).kind else { return };
+        for (name, id) in dir.iter().filter(|(_, id)| *id >= self.fixed) {
+            let length = path.len();
+            if length > 0 {
+                path.push('/');
+            }
+            path.push_str(name);
+            match &self.node(id).kind {
+                Kind::Dir(_) => self.search(id, path, search),
+                Kind::Memory(_) => search.found(path, id),
+                Kind::Link(_) => search.leave_out(path, LeftOutReason::Link),
+                Kind::Host { .. } | Kind::Null | Kind::Progress | Kind::Free => {}
+            }
+            path.truncate(length);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! From a path to a node.
+
+use super::{Kind, NodeId, ROOT, Vfs};
+use crate::wasi::Errno;
+
+/// Most bytes of a path that is said in one call, and of what a symbolic link says.
+pub(super) const MAX_SAID_BYTES: usize = 4096;
+/// Most bytes of one name.
+pub(crate) const MAX_NAME_BYTES: usize = 255;
+/// Most symbolic links followed on one way.
+const MAX_FOLLOWED: usize = 40;
+
+/// What a path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The folder that holds the last name, or the folder itself where there is none.
+    pub(crate) folder: NodeId,
+    /// The last name; `None` where the path ends in `.` or `..`.
+    pub(crate) name: Option<String>,
+    /// The node, if there is one.
+    pub(crate) id: Option<NodeId>,
+    /// The path ends in a slash: only a folder will do.
+    pub(crate) is_slashed: bool,
+}
+
+/// Checks a path or the text of a link by itself.
+pub(super) fn check_said(path: &str) -> Result<(), Errno> {
+    if path.is_empty() {
+        return Err(Errno::NoEnt);
+    }
+    if path.len() > MAX_SAID_BYTES {
+        return Err(Errno::NameTooLong);
+    }
+    if path.contains('\0') {
+        return Err(Errno::Inval);
+    }
+    // Paths are relative to a folder that was opened.
+    if path.starts_with('/') { Err(Errno::Perm) } else { Ok(()) }
+}
+
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+}
+
+/// Whether only a folder will do.
+pub(crate) fn wants_folder(path: &str) -> bool {
+    path.ends_with('/') || path.ends_with("/.")
+}
+
+impl Vfs {
+    /// Walks `path` from the folder `dir`, which it cannot leave, following symbolic links on the way, and
+    /// at its end if told to.
+    pub(crate) fn resolve(&self, dir: NodeId, path: &str, follow: bool) -> Result<Found, Errno> {
+        check_said(path)?;
+        let mut is_slashed = wants_folder(path);
+        let mut trail = vec![dir];
+        let mut pending: Vec<&str> = parts(path).rev().collect();
+        let mut followed = 0;
+        while let Some(part) = pending.pop() {
+            self.visit(1);
+            let here = trail.last().copied().unwrap_or(ROOT);
+            if part == ".." {
+                // The root of the job is its own parent; what another folder lies in was not given with it.
+                if trail.len() > 1 {
+                    trail.pop();
+                } else if here != ROOT {
+                    return Err(Errno::Perm);
+                }
+                continue;
+            }
+            if part.len() > MAX_NAME_BYTES {
+                return Err(Errno::NameTooLong);
+            }
+            let is_last = pending.is_empty();
+            let Some(id) = self.child(here, part) else {
+                if is_last {
+                    return Ok(Found { folder: here, name: Some(part.to_owned()), id: None, is_slashed });
+                }
+                return Err(Errno::NoEnt);
+            };
+            match &self.node(id).kind {
+                Kind::Link(text) if !is_last || follow => {
+                    followed += 1;
+                    if followed > MAX_FOLLOWED {
+                        return Err(Errno::Loop);
+                    }
+                    check_said(text)?;
+                    is_slashed |= is_last && wants_folder(text);
+                    pending.extend(parts(text).rev());
+                }
+                Kind::Dir(_) if !is_last => trail.push(id),
+                Kind::Dir(_) => return Ok(Found { folder: here, name: Some(part.to_owned()), id: Some(id), is_slashed }),
+                Kind::Memory(_) | Kind::Host { .. } | Kind::Null | Kind::Progress | Kind::Link(_) | Kind::Free => {
+                    if !is_last || is_slashed {
+                        return Err(Errno::NotDir);
+                    }
+                    return Ok(Found { folder: here, name: Some(part.to_owned()), id: Some(id), is_slashed });
+                }
+            }
+        }
+        let folder = trail.last().copied().unwrap_or(ROOT);
+        Ok(Found { folder, name: None, id: Some(folder), is_slashed })
+    }
+
+    /// The node that `path` leads to.
+    pub(crate) fn lookup(&self, dir: NodeId, path: &str, follow: bool) -> Result<NodeId, Errno> {
+        self.resolve(dir, path, follow || wants_folder(path))?.id.ok_or(Errno::NoEnt)
+    }
+}

@@ -50,25 +50,45 @@ pub fn source(name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).find(|path| path.is_dir() && starts(path)).context("the source was not unpacked")
 }
 
+/// Flags without which Debian's library for WASI refuses signals, clocks of processes and their numbers; and
+/// a stack as large as elsewhere, below which nothing else lies that an overflow would change unseen.
+const FOR_WASI: [&str; 7] = [
+    "-D_WASI_EMULATED_SIGNAL",
+    "-D_WASI_EMULATED_PROCESS_CLOCKS",
+    "-D_WASI_EMULATED_GETPID",
+    "-lwasi-emulated-signal",
+    "-lwasi-emulated-process-clocks",
+    "-lwasi-emulated-getpid",
+    "-Wl,-z,stack-size=1048576,--stack-first",
+];
+
 /// Compiles the same files natively and for WASI; the two programs.
 ///
 /// # Errors
 /// What the compiler says.
-pub fn compile(folder: &Path, files: &[&str], flags: &[&str], name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let (native, wasm) = (folder.join(format!("{name}.native")), folder.join(format!("{name}.wasm")));
-    let common = ["-O2", "-w", "-I."];
-    must(Command::new("clang").args(common).args(flags).args(files).arg("-o").arg(&native).arg("-lm").current_dir(folder))?;
-    must(
-        Command::new("clang")
-            .args(["--target=wasm32-wasi", "--sysroot=/usr"])
-            .args(common)
-            .args(flags)
-            .args(files)
-            .arg("-o")
-            .arg(&wasm)
-            .arg("-lm")
-            .current_dir(folder),
-    )?;
+pub fn compile(folder: &Path, program: &Program) -> anyhow::Result<(PathBuf, PathBuf)> {
+    for command in program.before {
+        must(Command::new(command[0]).args(&command[1..]).current_dir(folder))?;
+    }
+    // Headers that only WASI lacks, where only its compiler looks.
+    let headers = folder.join("for-wasi");
+    std::fs::create_dir_all(&headers)?;
+    std::fs::write(headers.join("missing.h"), include_str!("foreign/missing.h"))?;
+    for empty in ["setjmp.h", "pwd.h"] {
+        std::fs::write(headers.join(empty), "")?;
+    }
+    for empty in program.empty {
+        std::fs::write(folder.join(empty), "")?;
+    }
+    let built = |kind: &str| folder.join(format!("{}.{kind}", program.package));
+    let (native, wasm) = (built("native"), built("wasm"));
+    let clang = |first: &[&str], to: &Path, last: &[&str]| {
+        let mut clang = Command::new("clang");
+        clang.args(first).args(["-O2", "-w", "-I."]).args(program.flags).args(program.files).arg("-o").arg(to).arg("-lm").args(last);
+        must(clang.current_dir(folder))
+    };
+    clang(&[], &native, &[])?;
+    clang(&["--target=wasm32-wasi", "--sysroot=/usr", "-Ifor-wasi", "-include", "for-wasi/missing.h"], &wasm, &FOR_WASI)?;
     Ok((native, wasm))
 }
 
@@ -76,6 +96,10 @@ pub fn compile(folder: &Path, files: &[&str], flags: &[&str], name: &str) -> any
 pub struct Program {
     /// Debian's name of the source package.
     pub package: &'static str,
+    /// Commands that make the files.
+    pub before: &'static [&'static [&'static str]],
+    /// Headers that its packaging would write; empty ones do.
+    pub empty: &'static [&'static str],
     /// Its C files.
     pub files: &'static [&'static str],
     /// Flags of the compiler.
@@ -88,6 +112,8 @@ pub struct Program {
 pub const PROGRAMS: &[Program] = &[
     Program {
         package: "zlib",
+        before: &[],
+        empty: &[],
         files: &[
             "test/minigzip.c",
             "adler32.c",
@@ -109,6 +135,78 @@ pub const PROGRAMS: &[Program] = &[
         flags: &["-DHAVE_UNISTD_H"],
         args: &["-9"],
     },
-    Program { package: "par", files: &["buffer.c", "charset.c", "errmsg.c", "par.c", "reformat.c"], flags: &[], args: &["w50j"] },
-    Program { package: "ent", files: &["ent.c", "iso8859.c", "randtest.c", "chisq.c"], flags: &[], args: &["-c"] },
+    Program { package: "par", before: &[], empty: &[], files: &["buffer.c", "charset.c", "errmsg.c", "par.c", "reformat.c"], flags: &[], args: &["w50j"] },
+    Program { package: "ent", before: &[], empty: &[], files: &["ent.c", "iso8859.c", "randtest.c", "chisq.c"], flags: &[], args: &["-c"] },
 ];
+
+/// Compresses in blocks by sorting.
+pub const BZIP2: Program = Program {
+    package: "bzip2",
+    before: &[],
+    empty: &[],
+    files: &["blocksort.c", "bzip2.c", "bzlib.c", "compress.c", "crctable.c", "decompress.c", "huffman.c", "randtable.c"],
+    flags: &[],
+    args: &["-9", "-c"],
+};
+
+/// Runs a script. Its errors end it: WASI has no long jumps.
+pub const LUA: Program = Program {
+    package: "lua5.4",
+    before: &[],
+    empty: &["lua5.4-deb-multiarch.h"],
+    files: &[
+        "src/lapi.c",
+        "src/lauxlib.c",
+        "src/lbaselib.c",
+        "src/lcode.c",
+        "src/lcorolib.c",
+        "src/lctype.c",
+        "src/ldblib.c",
+        "src/ldebug.c",
+        "src/ldo.c",
+        "src/ldump.c",
+        "src/lfunc.c",
+        "src/lgc.c",
+        "src/linit.c",
+        "src/liolib.c",
+        "src/llex.c",
+        "src/lmathlib.c",
+        "src/lmem.c",
+        "src/loadlib.c",
+        "src/lobject.c",
+        "src/lopcodes.c",
+        "src/loslib.c",
+        "src/lparser.c",
+        "src/lstate.c",
+        "src/lstring.c",
+        "src/lstrlib.c",
+        "src/ltable.c",
+        "src/ltablib.c",
+        "src/ltm.c",
+        "src/lua.c",
+        "src/lundump.c",
+        "src/lutf8lib.c",
+        "src/lvm.c",
+        "src/lzio.c",
+    ],
+    flags: &["-DDEB_HOST_MULTIARCH=\"none\"", "-DLUAI_THROW(L,c)=abort()", "-DLUAI_TRY(L,c,a)={a}", "-Dluai_jmpbuf=int"],
+    args: &["-"],
+};
+
+/// Answers SQL about a database in memory.
+pub const SQLITE: Program = Program {
+    package: "sqlite3",
+    before: &[&["./configure", "--quiet", "--disable-tcl", "--disable-readline", "--disable-shared"], &["make", "sqlite3.c", "shell.c"]],
+    empty: &[],
+    files: &["sqlite3.c", "shell.c"],
+    flags: &[
+        "-DSQLITE_OMIT_LOAD_EXTENSION",
+        "-DSQLITE_OMIT_WAL",
+        "-DSQLITE_OMIT_POPEN",
+        "-DSQLITE_NOHAVE_SYSTEM",
+        "-DSQLITE_THREADSAFE=0",
+        // Whatever does not fit its cache stays in memory, too.
+        "-DSQLITE_TEMP_STORE=3",
+    ],
+    args: &["-batch", ":memory:"],
+};

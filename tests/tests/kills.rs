@@ -53,7 +53,7 @@ fn job_files(folder: &Path) -> Vec<PathBuf> {
         let input = folder.join(program.package).with_extension("txt");
         std::fs::write(&input, &inputs.iter().find(|(package, _)| *package == program.package).unwrap().1).unwrap();
         let source = foreign::source(program.package, folder).unwrap();
-        let (_, wasm) = foreign::compile(&source, program.files, program.flags, program.package).unwrap();
+        let (_, wasm) = foreign::compile(&source, program).unwrap();
         let job = format!("module = \"{}\"\nstdin = \"{}\"\nargs = {:?}\n[limits]\nlog = \"32MiB\"", wasm.display(), input.display(), program.args);
         jobs.push((program.package.to_owned(), job));
     }

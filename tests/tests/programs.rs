@@ -93,7 +93,7 @@ fn programs_nobody_here_wrote_give_what_their_native_builds_give() {
     std::fs::write(&input, include_str!("../../docs/architecture.md").repeat(20)).unwrap();
     for program in PROGRAMS {
         let folder = source(program.package, bench.scratch()).unwrap();
-        let (native, wasm) = compile(&folder, program.files, program.flags, program.package).unwrap();
+        let (native, wasm) = compile(&folder, program).unwrap();
         let run = |command: &mut Command| command.stdin(std::fs::File::open(&input).unwrap()).output().unwrap();
         let theirs = run(Command::new(native).args(program.args));
         let (wasm, input) = (wasm.to_string_lossy().into_owned(), input.to_string_lossy().into_owned());

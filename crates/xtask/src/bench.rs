@@ -3,7 +3,7 @@ use crate::{examples, setup};
 
 /// Builds optimised and runs `tests/benches`, which prints the table.
 pub fn bench() -> anyhow::Result<()> {
-    setup::packages(&["boinc-client", "xvfb"])?;
+    setup::packages(&["boinc-client", "xvfb", "clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32", "dpkg-dev", "make", "tcl"])?;
     crate::ui::build_app(true)?;
     examples::build("release")?;
     sh("cargo", &["build", "--quiet", "--release", "-p", "kernels"])?;

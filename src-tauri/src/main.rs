@@ -1,6 +1,7 @@
 //! The desktop app's entry.
 #![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
     match fog_compute::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fog-compute: {error:#}");
+            // Where standard error is closed or full, nobody can be told.
+            let _ = writeln!(std::io::stderr(), "fog-compute: {error:#}");
             ExitCode::FAILURE
         }
     }

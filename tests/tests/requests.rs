@@ -93,6 +93,62 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     assert_eq!(bench.fog(&["job", "now", "4"]).unwrap().status.code(), Some(75), "it has ended");
 }
 
+/// Memory of this machine, in bytes.
+fn total_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap() << 10
+}
+
+/// Of what is free, not of all there is, a share is lent: a job between the two waits, says so, and lets others pass.
+#[test]
+fn a_job_that_waits_for_memory_says_so_and_lets_smaller_ones_pass() {
+    let bench = engine();
+    assert!(bench.fog(&["settings", "set", "memory_share=10", "other_cpu_stop=100"]).unwrap().status.success());
+    let total = total_memory();
+    // Pages that were written are not free.
+    let held = vec![1_u8; (total / 100 * 8) as usize];
+    let least = fog_types::Limits { memory: fog_types::ByteCount(0), ..fog_types::Limits::default() }.footprint().0;
+    let memory = (total / 1000 * 97 - least) >> 20;
+    bench.module("hello.wasm", HELLO).unwrap();
+    let job = |name: &str, limits: &str| {
+        let path = bench.scratch().join(format!("{name}.toml"));
+        std::fs::write(&path, format!("version = 1\nname = \"{name}\"\nmodule = \"hello.wasm\"\n[limits]\n{limits}\n")).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let (large, small) = (job("large", &format!("memory = \"{memory} MiB\"")), job("small", "memory = \"1 MiB\"\ndisk = \"1 MiB\""));
+    let waits = bench.fog(&["submit", &large, "--watch", "--stall-timeout", "8s"]).unwrap();
+    let said = text(&waits.stderr);
+    assert_eq!(waits.status.code(), Some(75), "{said}");
+    assert!(said.contains("“large” waits for memory"), "{said}");
+    let passes = bench.fog(&["submit", &small, "--watch"]).unwrap();
+    assert_eq!(text(&passes.stdout), "hello\n", "{}", text(&passes.stderr));
+    let status = bench.json(&["status"]).unwrap();
+    assert_eq!((&status["memory_waits"][0]["job"], &state(&bench, "1")), (&1.into(), &"queued".into()), "{status}");
+    assert!(text(&bench.fog(&["status"]).unwrap().stdout).contains("“large” waits for memory"));
+    drop(held);
+    assert!(bench.fog(&["settings", "set", "memory_share=90"]).unwrap().status.success());
+    wait_for("its end", Duration::from_secs(60), || (state(&bench, "1") == "finished").then_some(())).unwrap();
+}
+
+/// Without a terminal nothing can be drawn over; a line now and then is what a log holds.
+#[test]
+fn progress_is_told_without_a_terminal() {
+    let bench = engine();
+    assert!(bench.fog(&["settings", "set", "other_cpu_stop=100"]).unwrap().status.success());
+    let endless = bench.module("loop.wasm", LOOP).unwrap().to_string_lossy().into_owned();
+    for json in [false, true] {
+        let log = bench.scratch().join("said.txt");
+        let words: &[&str] = if json { &["--json", "submit", &endless, "--watch", "--now"] } else { &["submit", &endless, "--watch", "--now"] };
+        let mut watching = bench.command(words).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let wanted = if json { "\"event\":\"progress\"" } else { "units so far" };
+        wait_for("a line", Duration::from_secs(60), || std::fs::read_to_string(&log).unwrap().contains(wanted).then_some(())).unwrap();
+        let id = if json { "2" } else { "1" };
+        assert!(bench.fog(&["job", "cancel", id]).unwrap().status.success());
+        assert!(!watching.wait().unwrap().success());
+    }
+}
+
 #[test]
 fn what_a_job_waits_for_is_said_at_each_change() {
     let bench = engine();

@@ -124,19 +124,31 @@ fn nothing_in_a_folder_that_was_open_can_be_read_by_others() {
 fn a_wish_to_finish_first_and_a_pause_survive_a_restart() {
     let mut bench = Bench::working().unwrap();
     let endless = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
-    bench.json(&["submit", &endless.to_string_lossy()]).unwrap();
-    wait_for("a task to run", Duration::from_secs(30), || (!bench.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())).unwrap();
+    let endless = endless.to_string_lossy().into_owned();
+    let status = |bench: &Bench| bench.json(&["status"]).ok();
+    let running = |bench: &Bench| -> Option<Vec<u64>> { status(bench)?["active"].as_array()?.iter().map(|task| task["job"].as_u64()).collect() };
+    assert!(bench.fog(&["settings", "set", "cores=1"]).unwrap().status.success());
+    bench.json(&["submit", &endless]).unwrap();
+    bench.json(&["submit", &endless]).unwrap();
+    wait_for("a task to run", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1])).unwrap();
     assert!(bench.fog(&["off", "--finish"]).unwrap().status.success());
     bench.kill();
     bench.start().unwrap();
-    wait_for("contributing to end", Duration::from_secs(30), || (bench.json(&["status"]).ok()?["contributing"] == false).then_some(())).unwrap();
+    // What ran goes on to its end, and nothing else begins.
+    wait_for("the task to go on", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1])).unwrap();
+    assert_eq!(status(&bench).unwrap()["contributing"], true);
+    assert_eq!(status(&bench).unwrap()["verdict"]["finishing"], true);
+    assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
+    wait_for("contributing to end", Duration::from_secs(30), || (status(&bench)?["contributing"] == false).then_some(())).unwrap();
+    assert_eq!(bench.json(&["job", "show", "2"]).unwrap()["summary"]["state"], "queued");
+    assert!(bench.fog(&["job", "cancel", "2"]).unwrap().status.success());
     bench.json(&["on"]).unwrap();
     bench.json(&["snooze", "30"]).unwrap();
-    let until = bench.json(&["status"]).unwrap()["snoozed_until_ms"].clone();
+    let until = status(&bench).unwrap()["snoozed_until_ms"].clone();
     assert!(until.is_number());
     bench.kill();
     bench.start().unwrap();
-    assert_eq!(bench.json(&["status"]).unwrap()["snoozed_until_ms"], until);
+    assert_eq!(status(&bench).unwrap()["snoozed_until_ms"], until);
 }
 
 #[test]
@@ -146,7 +158,8 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
     let busy = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))";
     bench.module("loop.wasm", busy).unwrap();
     bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
-    std::fs::write(bench.scratch().join("later.toml"), "version = 1\nname = \"later\"\nmodule = \"loop.wasm\"\npriority = -10\n").unwrap();
+    std::fs::write(bench.scratch().join("later.toml"), "version = 1\nname = \"later\"\nmodule = \"loop.wasm\"\npriority = -10\ndeadline = \"50min\"\n")
+        .unwrap();
     std::fs::write(bench.scratch().join("sooner.toml"), "version = 1\nname = \"sooner\"\nmodule = \"nothing.wasm\"\npriority = 10\n").unwrap();
     let runs = || {
         let status = bench.json(&["status"]).ok()?;
@@ -163,4 +176,19 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
     let task = bench.json(&["job", "show", "1"]).unwrap();
     assert_eq!(task["summary"]["state"], "running");
     assert_eq!(task["summary"]["problem"], "", "making way is no failure");
+
+    // A deadline that is near beside one that is not, and what the owner asks for now beside anything.
+    let ends = |id: &str| {
+        wait_for("its end", Duration::from_secs(30), || {
+            let state = bench.json(&["job", "show", id]).ok()?["summary"]["state"].as_str()?.to_owned();
+            (!matches!(state.as_str(), "queued" | "running")).then_some(state)
+        })
+    };
+    std::fs::write(bench.scratch().join("soon.toml"), "version = 1\nmodule = \"nothing.wasm\"\npriority = -10\ndeadline = \"2min\"\n").unwrap();
+    std::fs::write(bench.scratch().join("now.toml"), "version = 1\nmodule = \"nothing.wasm\"\npriority = -10\n").unwrap();
+    bench.json(&["submit", "soon.toml"]).unwrap();
+    assert_eq!(ends("3").unwrap(), "finished");
+    bench.json(&["submit", "now.toml", "--now"]).unwrap();
+    assert_eq!(ends("4").unwrap(), "finished");
+    wait_for("the first job once more", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
 }

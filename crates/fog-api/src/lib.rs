@@ -27,6 +27,6 @@ pub use network::{
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{
-    ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, HistoryView, JobCounts, JobDetail, JobSummary, JournalLine, OutputView,
-    Snapshot, Status, TaskView, Today,
+    ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, HistoryView, JobCounts, JobDetail, JobSummary, JournalLine, MemoryWait,
+    OutputView, Snapshot, Status, TaskView, Today,
 };

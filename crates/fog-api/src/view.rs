@@ -73,6 +73,22 @@ pub struct Status {
     /// Jobs that run whatever other programs do, until they end.
     #[serde(default)]
     pub run_now: Vec<JobId>,
+    /// Jobs that would run if a task of theirs fitted into the memory that is lent; at most 16.
+    #[serde(default)]
+    pub memory_waits: Vec<MemoryWait>,
+}
+
+/// A job whose next task does not fit into memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryWait {
+    /// Its number.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Bytes that a task of it may hold, its files and checkpoints included.
+    pub wanted: u64,
+    /// Bytes that can be lent now beside the tasks that run, in steps of 64 MiB.
+    pub spare: u64,
 }
 
 /// A task in a worker.

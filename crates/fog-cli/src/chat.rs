@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::args::chat::{BoardVerb, ChatArgs, ChatVerb, GroupVerb};
 use crate::connect::{Context, absolute, now_ms, unexpected};
-use crate::output::{Failure, print_json, print_table, print_text};
+use crate::output::{Failure, print_json, print_table, print_text, say, say_part};
 
 /// `fog chat …`.
 pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure> {
@@ -88,7 +88,7 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
     } else if !note.is_empty() {
         print_text(&clean_lines(&note));
     } else if let Some(message) = messages.last() {
-        eprintln!("{}", state_words(message.state));
+        say!("{}", state_words(message.state));
     }
     if !context.json {
         // Phones may not show what comes from a clock that is off.
@@ -236,7 +236,7 @@ fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failur
     if context.json {
         print_json(&groups)?;
     } else if groups.is_empty() {
-        eprintln!("This device is in no group; `fog chat group create NAME WHO` makes one.");
+        say!("This device is in no group; `fog chat group create NAME WHO` makes one.");
     } else {
         let mut rows = vec![["name", "made by", "members", "id"].map(str::to_owned).to_vec()];
         for group in groups {
@@ -253,23 +253,23 @@ fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failur
 /// Says on standard error why nobody may be here.
 fn explain(view: &ChatView, words: &Words) {
     if !view.is_on {
-        eprintln!("Chat is off; `fog settings set chat=on` switches it on.");
+        say!("Chat is off; `fog settings set chat=on` switches it on.");
     } else if !view.radio.problem.is_empty() {
-        eprintln!("Bluetooth: {}.", view.radio.problem);
+        say!("Bluetooth: {}.", view.radio.problem);
     } else if view.radio.state == RadioState::Off {
-        eprintln!("Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway.");
+        say!("Bluetooth is not used; `fog settings set chat_bluetooth=on` uses it. People of joined networks are reached anyway.");
     } else if view.clock_off_ms.is_none() && view.people.iter().all(|person| person.link == PersonLink::Gone) {
-        eprintln!("Nobody is near.");
+        say!("Nobody is near.");
     }
     if view.carried > 0 {
-        eprintln!("This device carries {} message(s) for others to people who cannot be reached now.", view.carried);
+        say!("This device carries {} message(s) for others to people who cannot be reached now.", view.carried);
     }
     explain_clock(view, words);
 }
 
 fn explain_clock(view: &ChatView, words: &Words) {
     if let Some(text) = words.clocks(view) {
-        eprintln!("{text}");
+        say!("{text}");
     }
 }
 
@@ -317,7 +317,7 @@ async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         _ => {
-            eprintln!("No proof came in {} s; nothing was changed. They have to be near, with their app open.", PATIENCE.as_secs());
+            say!("No proof came in {} s; nothing was changed. They have to be near, with their app open.", PATIENCE.as_secs());
             Ok(ExitCode::FAILURE)
         }
     }
@@ -350,7 +350,7 @@ fn ask(question: &str, refusal: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::input(refusal));
     }
-    eprint!("{question} Type yes: ");
+    say_part!("{question} Type yes: ");
     // A terminal that cannot be written to gets no answer either.
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
@@ -410,7 +410,7 @@ async fn tail(context: &Context) -> Result<ExitCode, Failure> {
     }
     while let Some(body) = next(&mut events).await {
         if matches!(body, EventBody::Missed) {
-            eprintln!("some events were missed; `fog chat log` has the messages");
+            say!("some events were missed; `fog chat log` has the messages");
         }
         let Some(line) = tail_line(&body, &mut seen) else { continue };
         if context.json {
@@ -448,7 +448,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
         _ => to.to_owned(),
     };
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
-    eprintln!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
+    say!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
     if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: id.clone(), before: None, limit: 10, search: String::new() }).await? {
         list.iter().rev().for_each(|message| print_text(&line(&shown, message)));
     }
@@ -464,7 +464,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                 match client.call(Command::ChatSay { to: id.clone(), text }).await {
                     Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => print_text(&clean_lines(&note)),
                     Ok(_) => {}
-                    Err(error) => eprintln!("{error}"),
+                    Err(error) => say!("{error}"),
                 }
             }
             body = next(&mut events) => {

@@ -10,7 +10,7 @@ use fog_types::{ByteCount, ErrorKind, Percent, WorkUnits};
 use tokio::time::Instant;
 
 use crate::connect::Context;
-use crate::output::{Failure, print_json, print_text};
+use crate::output::{Failure, print_json, print_text, say};
 use crate::screen::Screen;
 
 /// How long a program may take to its next safe point before an interruption stops waiting.
@@ -31,7 +31,7 @@ pub struct Continued {
 pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
     let (checkpoint, problem) = Checkpoint::read(path, None).map_err(|e| Failure::of(&e))?;
     if let Some(problem) = problem {
-        eprintln!("fog: {problem}; continuing from the checkpoint before it");
+        say!("fog: {problem}; continuing from the checkpoint before it");
     }
     let files = checkpoint.files.ok_or_else(|| {
         Failure::input(format!("{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`", path.display()))
@@ -145,7 +145,7 @@ impl Keeper {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
                 if let Some((code, _)) = self.interrupted {
-                    eprintln!("fog: interrupted; it met no safe point, so the last checkpoint stands");
+                    say!("fog: interrupted; it met no safe point, so the last checkpoint stands");
                     std::process::exit(i32::from(code));
                 }
                 self.next = Instant::now() + self.every;
@@ -173,7 +173,7 @@ impl Keeper {
             Err(reason) => {
                 if !std::mem::replace(&mut self.has_warned, true) {
                     screen.clear();
-                    eprintln!("fog: no checkpoint can be taken of this program: {reason}");
+                    say!("fog: no checkpoint can be taken of this program: {reason}");
                 }
                 return Ok(code);
             }
@@ -182,7 +182,7 @@ impl Keeper {
         self.writer.write(&generation, saved.whole).map_err(|e| Failure::of(&e))?;
         if code.is_some() {
             screen.clear();
-            eprintln!("fog: interrupted at {}; continue with: fog run --from {}", WorkUnits(generation.header.units), self.path.display());
+            say!("fog: interrupted at {}; continue with: fog run --from {}", WorkUnits(generation.header.units), self.path.display());
         }
         Ok(code)
     }

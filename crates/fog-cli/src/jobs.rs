@@ -9,7 +9,7 @@ use fog_words::Words;
 use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::network::in_credits;
-use crate::output::{Failure, complain, print_json, print_table, print_text};
+use crate::output::{Failure, complain, print_json, print_table, print_text, say};
 use crate::program::Program;
 use crate::results;
 use crate::watch::{self, Watch, current, done_of};
@@ -79,10 +79,10 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     }
     if !context.json {
         if args.watch {
-            eprintln!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
+            say!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
         }
         if args.now {
-            eprintln!("{}", words.with("watch-now", &[("name", job.name.as_str().into())]));
+            say!("{}", words.with("watch-now", &[("name", job.name.as_str().into())]));
         }
         if job.is_grid {
             crate::network::explain_waiting(&client, &words, grid).await;
@@ -105,7 +105,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     if job.state == JobState::Finished {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("fog: job {} {}: {}", job.id, words.t(&format!("state-{}", job.state.as_str())), job.problem);
+    say!("fog: job {} {}: {}", job.id, words.t(&format!("state-{}", job.state.as_str())), job.problem);
     Ok(ExitCode::FAILURE)
 }
 

@@ -1,6 +1,8 @@
 //! The `fog` command: `fog daemon` runs the engine without a window; every other verb talks to the
 //! engine that runs, or does its work alone (`run`, `why --trace`).
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod chat;
 mod checkpoint;

@@ -12,7 +12,7 @@ use qrcode::render::unicode;
 
 use crate::args::NetworkVerb;
 use crate::connect::{Context, now_ms, unexpected};
-use crate::output::{Failure, print_json, print_table, print_text};
+use crate::output::{Failure, print_json, print_table, print_text, say};
 
 /// `fog network …`.
 pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, Failure> {
@@ -111,11 +111,11 @@ pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridWi
     let here = view.peers.iter().filter(|peer| !peer.network.is_empty()).count() as u32;
     let wanted = wish.map_or(1, |wish| wish.devices());
     if view.joined.is_empty() {
-        eprintln!("{}", words.t("grid-no-network"));
+        say!("{}", words.t("grid-no-network"));
     } else if here == 0 {
-        eprintln!("{}", words.t("grid-nobody"));
+        say!("{}", words.t("grid-nobody"));
     } else if here < wanted {
-        eprintln!("{}", words.with("grid-too-few", &[("wanted", f64::from(wanted).into()), ("n", f64::from(here).into())]));
+        say!("{}", words.with("grid-too-few", &[("wanted", f64::from(wanted).into()), ("n", f64::from(here).into())]));
     }
 }
 

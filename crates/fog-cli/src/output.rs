@@ -106,8 +106,26 @@ pub fn print_text(text: &str) {
 
 /// A line on standard error. Where that is closed or full, nobody can be told.
 pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    complain_in_part(format_args!("{text}\n"));
 }
+
+/// Text on standard error.
+pub fn complain_in_part(text: std::fmt::Arguments<'_>) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_fmt(text).and_then(|()| stderr.flush());
+}
+
+/// A line on standard error. The standard macro panics where that is closed or full.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::complain(&format!($($text)*)) };
+}
+
+/// As [`say!`], without ending the line.
+macro_rules! say_part {
+    ($($text:tt)*) => { $crate::output::complain_in_part(format_args!($($text)*)) };
+}
+
+pub(crate) use {say, say_part};
 
 /// Rows with aligned columns; the first row is the heading. A cell stays on its line, whoever wrote what is in it.
 pub fn print_table(rows: &[Vec<String>]) {

@@ -2,7 +2,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fog_runtime::{FromWorker, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{FromWorker, Priority, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
 use fog_types::{ByteCount, ErrorKind, Percent};
 
 use crate::args::RunArgs;
@@ -45,6 +45,8 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
         return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", module.display(), spec.limits.module) });
     }
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
+    // Whoever types this command waits for it.
+    let program = program.with_priority(Priority::Asked);
     let artifact = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
     (spec.artifact, spec.engine, spec.duty) = (artifact.clone(), engine, Percent::new(args.duty));
     spec.segments = args.history.as_ref().map(|_| Segments::of(args.segment, true));

@@ -9,7 +9,7 @@ use fog_runtime::{FromWorker, LimitKind, Outcome, OutputFolder, Report, result_h
 use fog_types::WorkUnits;
 use fog_types::path::{Remarks, ResultNames};
 
-use crate::output::{Failure, complain, write_out};
+use crate::output::{Failure, complain, say_part, write_out};
 use crate::program::KEPT_LOG;
 
 /// A limit ended the program; what `timeout` of coreutils uses.
@@ -63,14 +63,14 @@ impl Screen {
 
     pub fn note(&mut self, text: &str) {
         if self.shows_progress {
-            eprint!("\r\x1b[K{text}");
+            say_part!("\r\x1b[K{text}");
             self.has_line = true;
         }
     }
 
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.has_line) {
-            eprint!("\r\x1b[K");
+            say_part!("\r\x1b[K");
         }
     }
 

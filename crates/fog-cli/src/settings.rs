@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::args::SettingsVerb;
 use crate::connect::{Context, unexpected};
-use crate::output::{Failure, print_json, print_table, print_text, read_text};
+use crate::output::{Failure, print_json, print_table, print_text, read_text, say};
 
 /// An exported file is some kilobytes.
 const MAX_IMPORT_BYTES: u64 = 4 << 20;
@@ -39,7 +39,7 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
             let (known, unknown) = parse_export(&text).map_err(|e| Failure::input(format!("{e}. Nothing was changed")))?;
             store(context, known).await?;
             for key in unknown {
-                eprintln!("fog: this release has no setting '{key}'; it was left out");
+                say!("fog: this release has no setting '{key}'; it was left out");
             }
         }
         SettingsVerb::Reset => {
@@ -64,7 +64,7 @@ async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<()
     if let Reply::Settings(values) = client.call(Command::Settings).await? {
         let is_changed = |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
         for conflict in conflicts(&values).iter().filter(is_changed) {
-            eprintln!("fog: {}", conflict.message);
+            say!("fog: {}", conflict.message);
         }
     }
     Ok(())

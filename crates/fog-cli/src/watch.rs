@@ -10,7 +10,7 @@ use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
 use crate::connect::{Context, now_ms, unexpected};
-use crate::output::Failure;
+use crate::output::{Failure, say, say_part};
 
 /// How often the passing of time is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -21,8 +21,8 @@ const ASK_EVERY: Duration = Duration::from_secs(3);
 
 /// A submission that takes longer than this is spoken about.
 const STORING_FIRST: Duration = Duration::from_secs(2);
-/// How often without a terminal.
-const STORING_EVERY: Duration = Duration::from_secs(10);
+/// How often progress is told without a terminal.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How a job is followed.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ impl Phase {
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Stopped(a), Self::Stopped(b)) => a.rule == b.rule,
-            (Self::Waits { what: a, sentence: s }, Self::Waits { what: b, sentence: t }) => a == b && (*a == "turn" || s == t),
+            (Self::Waits { what: a, sentence: s }, Self::Waits { what: b, sentence: t }) => a == b && (matches!(*a, "turn" | "memory") || s == t),
             _ => self == other,
         }
     }
@@ -72,6 +72,7 @@ pub async fn follow(context: &Context, client: &Client, events: &mut Events, wor
         said: None,
         pending: None,
         last_ran: Instant::now(),
+        last_told: Instant::now(),
         line: Line { shows: watch.shows_progress && !context.json && std::io::stderr().is_terminal(), is_drawn: false },
     };
     let mut tick = tokio::time::interval(TICK);
@@ -92,6 +93,7 @@ pub async fn follow(context: &Context, client: &Client, events: &mut Events, wor
                 Err(()) => this.refresh(client).await?,
             },
             _ = tick.tick() => {
+                this.tell_progress();
                 if this.job.is_grid && asked.elapsed() >= ASK_EVERY {
                     asked = Instant::now();
                     this.withheld = withheld(client, first.id).await?;
@@ -114,6 +116,8 @@ struct Follower<'a> {
     /// What is said unless it passes, and since when it holds.
     pending: Option<(Phase, Instant)>,
     last_ran: Instant,
+    /// When something was last printed, where progress is told line by line.
+    last_told: Instant,
     line: Line,
 }
 
@@ -170,6 +174,9 @@ impl Follower<'_> {
         if self.status.verdict.finishing {
             return Phase::Finishing;
         }
+        if let Some(wait) = self.status.memory_waits.iter().find(|wait| wait.job == id) {
+            return Phase::Waits { what: "memory", sentence: format!("{}.", self.words.memory_wait(wait)) };
+        }
         let others = self.status.active.iter().filter(|task| task.job != id && !task.frozen).count();
         let sentence = if others > 0 {
             self.words.with("watch-turn", &[("n", (others as f64).into())])
@@ -211,16 +218,17 @@ impl Follower<'_> {
     }
 
     fn say(&mut self, phase: &Phase) {
+        self.last_told = Instant::now();
         let (event, rule, sentence, way_on) = self.in_words(phase);
         self.line.clear();
         if self.json {
             let line = serde_json::json!({ "job": self.job.id, "event": event, "rule": rule, "sentence": sentence, "go_on": way_on });
-            eprintln!("{line}");
+            say!("{line}");
             return;
         }
         match way_on {
-            Some(way_on) => eprintln!("{sentence} {way_on}"),
-            None => eprintln!("{sentence}"),
+            Some(way_on) => say!("{sentence} {way_on}"),
+            None => say!("{sentence}"),
         }
     }
 
@@ -234,12 +242,13 @@ impl Follower<'_> {
     }
 
     fn say_tasks(&mut self, job: &JobSummary) {
+        self.last_told = Instant::now();
         if self.json {
-            eprintln!("{}", serde_json::json!({ "job": job.id, "event": "tasks", "done": job.tasks_finished, "total": job.tasks_total }));
+            say!("{}", serde_json::json!({ "job": job.id, "event": "tasks", "done": job.tasks_finished, "total": job.tasks_total }));
             return;
         }
         self.line.clear();
-        eprintln!("{}", done_of(self.words, job));
+        say!("{}", done_of(self.words, job));
     }
 
     fn draw(&mut self) {
@@ -248,6 +257,29 @@ impl Follower<'_> {
         if !parts.is_empty() {
             self.line.draw(&parts.join("  "));
         }
+    }
+
+    /// Tells what runs now and then where no line can be drawn over: whoever reads a log wants to know too.
+    fn tell_progress(&mut self) {
+        let is_due = self.watch.shows_progress && !self.line.shows && self.last_told.elapsed() >= TELL_EVERY;
+        if !is_due || self.phase() != Phase::Works {
+            return;
+        }
+        self.last_told = Instant::now();
+        let ours = self.status.active.iter().filter(|task| task.job == self.job.id && !task.frozen);
+        if self.json {
+            let tasks: Vec<_> = ours.map(|task| serde_json::json!({ "index": task.index, "permille": task.permille, "units": task.units })).collect();
+            let (done, total) = (self.job.tasks_finished, self.job.tasks_total);
+            say!("{}", serde_json::json!({ "job": self.job.id, "event": "progress", "done": done, "total": total, "tasks": tasks }));
+            return;
+        }
+        let state = |task: &ActiveTask| match task.permille {
+            Some(permille) => self.words.with("watch-percent", &[("n", f64::from(permille / 10).into())]),
+            None if task.units == 0 => self.words.t("watch-compiling"),
+            None => self.words.with("watch-units", &[("units", self.words.units(task.units).into())]),
+        };
+        let parts: Vec<String> = ours.map(|task| format!("{}: {}", task.index + 1, state(task))).collect();
+        say!("{} · {}", done_of(self.words, &self.job), parts.join(", "));
     }
 
     fn check_stalled(&mut self) -> Result<(), Failure> {
@@ -270,7 +302,7 @@ pub async fn submit(client: &Client, command: Command, words: &Words, json: bool
     let is_terminal = std::io::stderr().is_terminal() && !json;
     let mut line = Line { shows: is_terminal, is_drawn: false };
     let begun = Instant::now();
-    let every = if is_terminal { TICK } else { STORING_EVERY };
+    let every = if is_terminal { TICK } else { TELL_EVERY };
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + STORING_FIRST, every);
     let mut call = std::pin::pin!(client.call(command));
     loop {
@@ -283,11 +315,11 @@ pub async fn submit(client: &Client, command: Command, words: &Words, json: bool
                 let seconds = begun.elapsed().as_secs();
                 let text = words.with("submit-storing", &[("n", (files as f64).into()), ("span", words.span(seconds).into())]);
                 if json {
-                    eprintln!("{}", serde_json::json!({ "event": "storing", "files": files, "seconds": seconds }));
+                    say!("{}", serde_json::json!({ "event": "storing", "files": files, "seconds": seconds }));
                 } else if is_terminal {
                     line.draw(&text);
                 } else {
-                    eprintln!("{text}");
+                    say!("{text}");
                 }
             }
         }
@@ -346,14 +378,14 @@ struct Line {
 impl Line {
     fn draw(&mut self, text: &str) {
         if self.shows {
-            eprint!("\r\x1b[K{text}");
+            say_part!("\r\x1b[K{text}");
             self.is_drawn = true;
         }
     }
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.is_drawn) {
-            eprint!("\r\x1b[K");
+            say_part!("\r\x1b[K");
         }
     }
 }

@@ -7,7 +7,7 @@ use fog_words::Words;
 
 use crate::args::WhyArgs;
 use crate::connect::{Context, now_ms, unexpected};
-use crate::output::{Failure, print_json, print_text, read_text};
+use crate::output::{Failure, print_json, print_text, read_text, say};
 
 /// A recording of a sample each second for a month.
 const MAX_TRACE_BYTES: u64 = 1 << 30;
@@ -49,7 +49,7 @@ fn alone(context: &Context, with: &[(String, String)]) -> Result<ExitCode, Failu
     let mut policy = policy_from(&std::collections::BTreeMap::new(), None, false);
     policy.contributing = true;
     let verdict = Eligibility::dry_run(policy, &readings, clock.moment());
-    eprintln!("fog: no engine is running; these are the default settings, switched on");
+    say!("fog: no engine is running; these are the default settings, switched on");
     show(context, &context.words(None), &verdict_view(&verdict, &clock))
 }
 

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use fog_api::{ActiveTask, ApiError, Command, Event, Reply, Status};
+use fog_api::{ActiveTask, ApiError, Command, Event, MemoryWait, Reply, Status};
 use fog_eligibility::{Eligibility, Filter};
 use fog_probes::{SensorConfig, SensorFault};
 use fog_runtime::{Key, Walls};
@@ -66,8 +66,15 @@ const CHAT_ENDS: Duration = Duration::from_secs(4);
 const SNOOZE_KEY: &str = "_snoozed_until_ms";
 /// Key of both clocks, as the last run had them.
 const CLOCK_KEY: &str = "_clock";
-/// There while no new tasks are to be started, and contributing ends with those that run.
+/// There while no new tasks are to be started, and contributing ends with those that run: a list of them, each as job and
+/// index.
 const FINISHING_KEY: &str = "_finishing";
+
+/// The tasks in the value of [`FINISHING_KEY`].
+fn tasks_in(value: &Value) -> Vec<TaskId> {
+    let task = |pair: &Value| Some(TaskId { job: JobId(pair.get(0)?.as_u64()?), index: u32::try_from(pair.get(1)?.as_u64()?).ok()? });
+    value.as_array().into_iter().flatten().filter_map(task).collect()
+}
 
 pub(crate) enum Message {
     Call(Box<Command>, oneshot::Sender<Result<Reply, ApiError>>),
@@ -99,6 +106,8 @@ pub(crate) struct Core {
     settings: Settings,
     snoozed_until: Option<UnixMillis>,
     finishing: bool,
+    /// Of a run that was to finish its tasks and was restarted: those that have not begun again.
+    to_finish: Vec<TaskId>,
     filter: Filter,
     /// Sensors that were left out of the newest sample.
     sensor_faults: Vec<SensorFault>,
@@ -110,6 +119,8 @@ pub(crate) struct Core {
     duty: watch::Sender<Percent>,
     /// Jobs that run whatever other programs do, until they end.
     run_now: BTreeSet<JobId>,
+    /// Jobs that were passed over for want of memory.
+    memory_waits: Vec<MemoryWait>,
     last_status: Status,
     last_status_at: Option<Instant>,
     /// Something changed since.
@@ -208,6 +219,7 @@ impl Core {
             settings,
             snoozed_until,
             finishing,
+            to_finish: if finishing { stored.get(FINISHING_KEY).map(tasks_in).unwrap_or_default() } else { Vec::new() },
             filter: Filter::default(),
             sensor_faults: Vec::new(),
             rules: Eligibility::new(policy),
@@ -216,6 +228,7 @@ impl Core {
             active: BTreeMap::new(),
             duty,
             run_now: run_now::stored(&stored),
+            memory_waits: Vec::new(),
             last_status: Status::default(),
             last_status_at: None,
             is_status_due: true,
@@ -369,7 +382,7 @@ impl Core {
     fn after_change(&mut self) {
         self.account();
         self.set_duties();
-        if self.finishing && self.active.is_empty() {
+        if self.finishing && self.active.is_empty() && self.to_finish.is_empty() {
             let _ = self.set_contributing(false);
         }
         if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {

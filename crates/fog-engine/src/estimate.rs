@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fog_api::{ApiError, EstimateView};
-use fog_runtime::{EngineKind, FromWorker, Outcome, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare};
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +23,8 @@ struct Sample {
 /// Runs the first task for at most `seconds`, and multiplies. Nothing is stored but the compiled module.
 pub(crate) async fn estimate(prepared: Prepared, program: WorkerProgram, data_folder: PathBuf, seconds: u32, slots: usize) -> Result<EstimateView, ApiError> {
     let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(|| bug("a file of the job is gone"));
+    // Somebody waits, for seconds that are counted.
+    let program = program.with_priority(Priority::Asked);
     let module = path_of(prepared.blobs.module)?;
     let artifact = artifact_path(&data_folder, &prepared.blobs.module.to_string(), EngineKind::Compiled);
     let spec = spec_of(&prepared.file, &prepared.blobs, 0, path_of, artifact.clone(), Percent::FULL)?;

@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStderr, Command};
 
 use crate::host::WorkerError;
 use crate::usage::{self, Usage};
-use crate::worker::WORKER_ARGUMENT;
+use crate::worker::{ASKED_ARGUMENT, WORKER_ARGUMENT};
 
 /// How much of a worker's standard error is kept. The job cannot write there: it is what the language's
 /// runtime says when it gives up.
@@ -18,6 +18,17 @@ const MAX_LAST_WORDS: usize = 4 << 10;
 const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// How the runtime begins what it says when the system has no more memory for it.
 const ALLOCATION_FAILED: &str = "memory allocation of";
+
+/// Where a worker stands beside the other programs of its device. Kept by the system, and only while the
+/// processor is short.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Behind every other program.
+    #[default]
+    Idle,
+    /// Behind the programs a person uses, but never starved by them: somebody waits for the result.
+    Asked,
+}
 
 /// How to start a worker.
 #[derive(Debug, Clone)]
@@ -41,6 +52,18 @@ impl WorkerProgram {
     /// When the system does not tell where it is.
     pub fn this() -> std::io::Result<Self> {
         Ok(Self::Process { path: std::env::current_exe()?, args: vec![WORKER_ARGUMENT.into()] })
+    }
+
+    /// The same program, whose workers have this priority. Threads have one of their own.
+    #[must_use]
+    pub fn with_priority(mut self, priority: Priority) -> Self {
+        if let Self::Process { args, .. } = &mut self {
+            args.retain(|arg| arg != ASKED_ARGUMENT);
+            if priority == Priority::Asked {
+                args.push(ASKED_ARGUMENT.into());
+            }
+        }
+        self
     }
 
     pub(crate) fn start(&self) -> Result<Seat, WorkerError> {

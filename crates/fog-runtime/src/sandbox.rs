@@ -15,6 +15,7 @@ mod os;
 
 use serde::{Deserialize, Serialize};
 
+pub use os::set_priority;
 pub(crate) use os::{limit_memory, lower_priority, restrict};
 
 /// Which walls of the system stand around a worker.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fog_types::Percent;
 
 use crate::compile::{self, EngineKind};
+use crate::program::Priority;
 use crate::protocol::{CHUNK_BYTES, FrameWriter, FromWorker, Mark, SavedState, ToWorker, read_frame};
 use crate::run::{Control, Observer, Order, RunError, run};
 use crate::sandbox::{self, Walls};
@@ -16,6 +17,9 @@ use crate::task::TaskSpec;
 
 /// The argument that makes a program of ours a worker. Not for people.
 pub const WORKER_ARGUMENT: &str = "__worker";
+
+/// The argument that gives a worker [`Priority::Asked`].
+pub(crate) const ASKED_ARGUMENT: &str = "__asked";
 
 /// Least time between two progress messages.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -33,7 +37,8 @@ const THREAD_NICENESS: i32 = 10;
 /// controls how fast. When the parent goes away, so does the worker.
 #[must_use]
 pub fn worker_main() -> ExitCode {
-    sandbox::lower_priority();
+    let is_asked = std::env::args_os().any(|arg| arg == ASKED_ARGUMENT);
+    sandbox::lower_priority(if is_asked { Priority::Asked } else { Priority::Idle });
     // The standard handle reads ahead into a buffer of its own, which the control thread shares; that of
     // standard output would look for line ends.
     #[cfg(unix)]

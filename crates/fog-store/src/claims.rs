@@ -10,24 +10,39 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn claim_task_of(&mut self, JobId(job): JobId, engine: &str, now: UnixMillis) -> Result<Option<Claim>, StoreError> {
-        let transaction = self.db.transaction()?;
-        let found: Option<u32> = transaction
-            .query_row(
+    pub fn claim_task_of(&mut self, job: JobId, engine: &str, now: UnixMillis) -> Result<Option<Claim>, StoreError> {
+        let Some(task) = self.next_task_of(job, now)? else { return Ok(None) };
+        self.claim(task, engine, now).map(Some)
+    }
+
+    /// The next task of one job that is ready to run on this device.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn next_task_of(&self, job: JobId, now: UnixMillis) -> Result<Option<TaskId>, StoreError> {
+        let found = self
+            .db
+            .prepare_cached(
                 "SELECT tasks.idx FROM tasks JOIN jobs ON jobs.id = tasks.job_id
                  WHERE tasks.job_id = ?1 AND tasks.state = 'queued' AND tasks.not_before_ms <= ?2
                    AND jobs.state IN ('queued', 'running') AND jobs.grid IS NULL
                  ORDER BY tasks.idx LIMIT 1",
-                params![job, now.0],
-                |row| row.get(0),
-            )
+            )?
+            .query_row(params![job.0, now.0], |row| row.get(0))
             .optional()?;
-        let Some(index) = found else { return Ok(None) };
-        transaction.execute("UPDATE tasks SET state = 'running', started_ms = ?3, permille = 0 WHERE job_id = ?1 AND idx = ?2", params![job, index, now.0])?;
-        transaction.execute("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'", [job])?;
-        transaction.execute("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)", params![job, index, now.0, engine])?;
-        let attempt = transaction.last_insert_rowid().unsigned_abs();
-        transaction.commit()?;
-        Ok(Some(Claim { task: TaskId { job: JobId(job), index }, attempt }))
+        Ok(found.map(|index| TaskId { job, index }))
+    }
+
+    /// Whether a task could be claimed now.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn is_ready(&self, task: TaskId) -> Result<bool, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT 1 FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+             WHERE tasks.job_id = ?1 AND tasks.idx = ?2 AND tasks.state = 'queued' AND tasks.not_before_ms = 0
+               AND jobs.state IN ('queued', 'running') AND jobs.grid IS NULL",
+        )?;
+        Ok(query.exists(params![task.job.0, task.index])?)
     }
 }

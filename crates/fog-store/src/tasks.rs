@@ -180,14 +180,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn next_task(&self) -> Result<Option<TaskId>, StoreError> {
+        self.next_task_behind(0)
+    }
+
+    /// The next task of the jobs that come after the first `jobs` with ready tasks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn next_task_behind(&self, jobs: u32) -> Result<Option<TaskId>, StoreError> {
         let found = self
             .db
             .prepare_cached(
                 "SELECT tasks.job_id, tasks.idx FROM tasks WHERE state = 'queued' AND not_before_ms = 0
-                 AND job_id = (SELECT job_id FROM progress WHERE is_runnable = 1 AND ready > 0 ORDER BY priority DESC, deadline_ms, job_id LIMIT 1)
+                 AND job_id = (SELECT job_id FROM progress WHERE is_runnable = 1 AND ready > 0 ORDER BY priority DESC, deadline_ms, job_id LIMIT 1 OFFSET ?1)
                  ORDER BY tasks.idx LIMIT 1",
             )?
-            .query_row([], |row| Ok(TaskId { job: JobId(row.get(0)?), index: row.get(1)? }))
+            .query_row([jobs], |row| Ok(TaskId { job: JobId(row.get(0)?), index: row.get(1)? }))
             .optional()?;
         Ok(found)
     }

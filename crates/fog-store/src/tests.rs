@@ -107,6 +107,19 @@ fn a_crash_puts_running_tasks_back_and_old_claims_are_worthless() {
 }
 
 #[test]
+fn jobs_whose_turn_it_is_can_be_passed_over() {
+    let (_folder, mut store) = store();
+    let jobs = [(1, 0), (2, 5), (1, 0)].map(|(tasks, priority)| job(&mut store, tasks, priority));
+    let behind = |store: &Store, jobs| store.next_task_behind(jobs).unwrap().map(|task| (task.job, task.index));
+    assert_eq!(behind(&store, 0), Some((jobs[1], 0)), "{:?}", store.next_task());
+    assert_eq!(behind(&store, 1), Some((jobs[0], 0)));
+    assert_eq!((behind(&store, 2), behind(&store, 3)), (Some((jobs[2], 0)), None));
+    let next = store.next_task_behind(1).unwrap().unwrap();
+    store.claim(next, "test", UnixMillis(1)).unwrap();
+    assert_eq!(behind(&store, 1), Some((jobs[2], 0)), "the one in front is still in front");
+}
+
+#[test]
 fn a_failed_attempt_waits_for_its_back_off() {
     let (_folder, mut store) = store();
     job(&mut store, 1, 0);

@@ -1,4 +1,4 @@
-use fog_api::{ActiveTask, EffectView, ReasonView, ResumeView, Status, ValueView, VerdictView};
+use fog_api::{ActiveTask, EffectView, MemoryWait, ReasonView, ResumeView, Status, ValueView, VerdictView};
 
 use fog_types::JobId;
 
@@ -41,8 +41,16 @@ impl Words {
                 let why = self.reason(reason, now_ms);
                 self.with("headline-requested", &[("name", task.name.as_str().into()), ("why", why.into())])
             }
+            (None, _) if status.active.is_empty() && !status.memory_waits.is_empty() => self.memory_wait(&status.memory_waits[0]),
             _ => self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms),
         }
+    }
+
+    /// Why a job waits for memory.
+    #[must_use]
+    pub fn memory_wait(&self, wait: &MemoryWait) -> String {
+        let values = [("name", wait.name.as_str().into()), ("wanted", self.bytes(wait.wanted).into()), ("spare", self.bytes(wait.spare).into())];
+        self.with("waits-for-memory", &values)
     }
 
     /// What a person can do about a reason, for a job of their own; `None` when waiting is all.
@@ -66,6 +74,7 @@ impl Words {
         match status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
             Some(_) if working > 0 => self.with("pill-working", &[("n", (working as f64).into())]),
             Some(reason) => self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())]),
+            None if status.active.is_empty() && !status.memory_waits.is_empty() => self.with("pill-waiting", &[("why", self.t("short-memory").into())]),
             None if status.active.is_empty() => self.t("pill-ready"),
             None => self.with("pill-working", &[("n", (status.active.len() as f64).into())]),
         }

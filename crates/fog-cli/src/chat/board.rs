@@ -9,7 +9,7 @@ use serde_json::json;
 use super::view;
 use crate::args::chat::BoardVerb;
 use crate::connect::{Context, now_ms};
-use crate::output::{Failure, print_json, print_text};
+use crate::output::{Failure, print_json, print_text, say};
 
 pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
@@ -19,7 +19,7 @@ pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode
             if context.json {
                 print_json(&notes)?;
             } else if notes.is_empty() {
-                eprintln!("Nothing is on the board; `fog chat board post TEXT` puts a note there.");
+                say!("Nothing is on the board; `fog chat board post TEXT` puts a note there.");
             } else {
                 notes.iter().for_each(|note| print_text(&shown(context, note)));
             }

@@ -114,6 +114,7 @@ impl Core {
             today: Today { worked_ms: worked + self.span.worked.as_millis() as u64, units: units.0 + self.span.units, results },
             at_ms: now.0,
             run_now: self.run_now.iter().copied().collect(),
+            memory_waits: self.memory_waits.clone(),
         })
     }
 

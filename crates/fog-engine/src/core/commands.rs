@@ -112,8 +112,9 @@ impl Core {
             }
             Command::FinishThenStop => {
                 let finishing = self.settings.flag("contributing");
-                self.store.set_settings(&[(FINISHING_KEY.to_owned(), finishing.then(|| true.into()))]).map_err(to_api)?;
-                self.finishing = finishing;
+                let tasks = self.active.values().map(|active| active.claim.task).map(|task| serde_json::json!([task.job.0, task.index])).collect();
+                self.store.set_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]).map_err(to_api)?;
+                (self.finishing, self.to_finish) = (finishing, Vec::new());
                 self.apply_policy();
                 Ok(Reply::Done)
             }
@@ -279,7 +280,7 @@ impl Core {
 
     /// Turns contributing on or off; a wish to finish first is over.
     pub(super) fn set_contributing(&mut self, on: bool) -> Result<Reply, ApiError> {
-        self.finishing = false;
+        (self.finishing, self.to_finish) = (false, Vec::new());
         self.change_settings(&[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)])
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fog_api::{ApiError, Reply};
+use fog_runtime::Priority;
 use fog_store::StoreError;
 use fog_types::{ErrorKind, JobId, JobState, Percent};
 use serde_json::Value;
@@ -46,6 +47,9 @@ impl Core {
         }
         self.run_now.insert(id);
         self.store_run_now().map_err(to_api)?;
+        for pid in self.active.values().filter(|active| active.claim.task.job == id).filter_map(|active| active.pid) {
+            fog_runtime::set_priority(pid, Priority::Asked);
+        }
         let _ = self.sensors.try_send(SensorOrder::Now);
         Ok(Reply::Done)
     }
@@ -53,6 +57,11 @@ impl Core {
     fn store_run_now(&mut self) -> Result<(), StoreError> {
         let list: Vec<Value> = self.run_now.iter().map(|id| id.0.into()).collect();
         self.store.set_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))])
+    }
+
+    /// Where the workers of a job stand beside the device's other programs.
+    pub(super) fn priority_of(&self, job: JobId) -> Priority {
+        if self.run_now.contains(&job) { Priority::Asked } else { Priority::Idle }
     }
 
     /// The duty at which tasks of a job run.
@@ -103,6 +112,10 @@ impl Core {
                 }
                 let fits = used.saturating_add(job.file.limits.footprint().0) <= self.memory_budget();
                 if busy >= self.settings.slots() || (busy > 0 && !fits) {
+                    // Their workers save and go; what the owner asked for does not wait for what is not.
+                    if self.store.next_task_of(id, now)?.is_some() && self.make_way_for_requested() {
+                        continue;
+                    }
                     break;
                 }
                 let Some(claim) = self.store.claim_task_of(id, ENGINE_NAME, now)? else { break };

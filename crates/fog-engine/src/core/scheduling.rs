@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fog_api::{ActiveTask, EventBody, Notice};
+use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
 use fog_grid::Standing;
-use fog_runtime::EngineKind;
+use fog_runtime::{EngineKind, Priority};
 use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, StoreError, TaskResult};
 use fog_types::text::clean_name;
 use fog_types::{ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
@@ -28,6 +28,11 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(512);
 /// other with the usual deadline do not.
 const SOONER_MS: i64 = 3_600_000;
 
+/// Most jobs that are passed over for want of memory when a task is looked for.
+const MAX_PASSED: usize = 16;
+/// Spare memory is told in steps: it changes all the time.
+const SPARE_STEP: u64 = 64 << 20;
+
 /// Longest a worker that must go may take for a last checkpoint.
 const LAST_SAVE: Duration = Duration::from_secs(2);
 
@@ -35,34 +40,61 @@ impl Core {
     /// Starts tasks while the verdict, the slots and the memory allow it.
     pub(super) fn fill(&mut self) -> Result<(), StoreError> {
         let duty = self.rules.verdict().duty;
-        if duty == Percent::ZERO || self.finishing || self.is_stopping {
+        self.memory_waits.clear();
+        if duty == Percent::ZERO || self.is_stopping {
             return Ok(());
         }
         let now = self.clock.unix();
+        if self.finishing {
+            return self.fill_to_finish(now);
+        }
         self.store.wake_tasks(now)?;
         let memory_budget = self.memory_budget();
         let slots = self.settings.slots();
-        while let Some(next) = self.store.next_task()? {
+        let mut waiting = Vec::new();
+        while let Some(next) = self.store.next_task_behind(waiting.len() as u32)? {
             if self.active.len() >= slots {
                 if self.make_way(next)? {
                     continue;
                 }
-                return Ok(());
+                break;
             }
             let job = self.store.job(next.job)?;
             let used: u64 = self.active.values().map(|active| active.memory).sum();
             let wanted = job.file.limits.footprint().0;
             let is_too_large = wanted > self.memory_ever();
-            if used.saturating_add(wanted) > memory_budget && !(is_too_large && self.active.is_empty()) {
-                if wanted <= memory_budget && self.make_way(next)? {
+            if used.saturating_add(wanted) > memory_budget && !is_too_large {
+                let fits_alone = wanted <= memory_budget;
+                if fits_alone && self.make_way(next)? {
                     continue;
                 }
-                // It comes back: with a task that ends here, or a program of the owner's.
-                return Ok(());
+                let spare = memory_budget.saturating_sub(used) / SPARE_STEP * SPARE_STEP;
+                waiting.push(MemoryWait { job: next.job, name: clean_name(&job.file.name), wanted, spare });
+                // Tasks that end here give it back, and others that would take it wait as well. Those of the owner's programs
+                // may keep it for hours: what needs less goes ahead.
+                if fits_alone || waiting.len() >= MAX_PASSED {
+                    break;
+                }
+                continue;
             }
             let claim = self.store.claim(next, ENGINE_NAME, now)?;
             self.start_claimed(claim, &job, now)?;
             self.announce_job(claim.task.job);
+        }
+        self.memory_waits = waiting;
+        Ok(())
+    }
+
+    /// Goes on with the tasks that ran when the device was to finish them and stop, and the program was restarted.
+    fn fill_to_finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        while self.active.len() < self.settings.slots().max(1) {
+            let Some(task) = self.to_finish.pop() else { break };
+            if self.store.is_ready(task)? {
+                let job = self.store.job(task.job)?;
+                let claim = self.store.claim(task, ENGINE_NAME, now)?;
+                self.start_claimed(claim, &job, now)?;
+                self.announce_job(task.job);
+            }
         }
         Ok(())
     }
@@ -81,8 +113,21 @@ impl Core {
         }
     }
 
+    /// Puts back the running task that is wanted least, for one that the owner asked for now.
+    pub(super) fn make_way_for_requested(&mut self) -> bool {
+        let others = self.active.iter().filter(|(_, active)| !self.run_now.contains(&active.claim.task.job) && !active.view.frozen);
+        let least = others.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.claim.task.job));
+        // Without a key there are no checkpoints, and what it did would be lost.
+        let Some((attempt, job)) = least.filter(|_| self.key.is_some()) else { return false };
+        self.drop_attempts(&[attempt], "a task that was asked for now took its place");
+        self.host_progress(job, Some(Standing::Waiting), 0, None);
+        self.announce_job(job);
+        true
+    }
+
     /// Puts back the running task that is wanted least, if `next` is wanted more; its last checkpoint makes that free.
     fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
+        let now = self.clock.unix();
         let is_hosted = |job: JobId| self.grid.hosted.contains_key(&job);
         let rank = self.store.rank(next.job)?;
         // Work of others takes no place from that of this device's own user, whatever it says of itself. What was asked for
@@ -92,7 +137,7 @@ impl Core {
             (!is_hosted(next.job) || is_hosted(job)) && !self.run_now.contains(&job)
         });
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
-        let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least)) else { return Ok(false) };
+        let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
         self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
         self.host_progress(job, Some(Standing::Waiting), 0, None);
         tracing::debug!(?rank, ?least, "a task makes way");
@@ -122,7 +167,7 @@ impl Core {
             place,
             history_cap: self.settings.storage_cap().0 / 2,
             claim,
-            program: self.config.worker.clone(),
+            program: self.config.worker.clone().with_priority(self.priority_of(job.id)),
             data_folder: self.store.folder().to_owned(),
             module: self.store.blob(job.blobs.module)?,
             artifact,
@@ -198,6 +243,10 @@ impl Core {
         match news {
             TaskNews::Started { pid, units } => {
                 active.pid = pid;
+                // It may have been asked for while its program was compiled.
+                if let Some(pid) = pid.filter(|_| self.run_now.contains(&active.claim.task.job)) {
+                    fog_runtime::set_priority(pid, Priority::Asked);
+                }
                 active.view.units = units;
                 active.view.saved_ms = (units > 0).then(|| self.clock.unix().0);
                 active.running_since = Some(Instant::now());
@@ -422,9 +471,12 @@ impl Core {
     }
 }
 
-/// Whether work is wanted so much sooner than other work that it takes its place.
-fn is_sooner(work: Rank, than: Rank) -> bool {
-    work.priority > than.priority || (work.priority == than.priority && work.deadline.0.saturating_add(SOONER_MS) < than.deadline.0)
+/// Whether work is wanted so much sooner than other work that it takes its place: by an hour, or in half the time.
+fn is_sooner(work: Rank, than: Rank, now: UnixMillis) -> bool {
+    let left = |rank: Rank| rank.deadline.0.saturating_sub(now.0).max(0);
+    let (work_left, than_left) = (left(work), left(than));
+    work.priority > than.priority
+        || (work.priority == than.priority && (work_left.saturating_add(SOONER_MS) < than_left || work_left.saturating_mul(2) < than_left))
 }
 
 /// 2^n seconds up to the cap, a quarter more or less so that tasks do not return together.
@@ -442,8 +494,13 @@ mod tests {
     fn what_is_wanted_sooner_takes_a_place() {
         let rank = |priority, minutes: i64| Rank { priority, deadline: UnixMillis(minutes * 60_000) };
         let usual = rank(0, 7 * 1440);
+        let is_sooner = |work, than| is_sooner(work, than, UnixMillis(0));
         assert!(is_sooner(rank(10, 7 * 1440), usual) && is_sooner(rank(0, 1), usual) && is_sooner(usual, rank(-10, 1)));
         assert!(!is_sooner(usual, usual) && !is_sooner(rank(0, 7 * 1440 - 30), usual) && !is_sooner(rank(-1, 1), usual));
+        // A minute cannot wait for what has fifty.
+        assert!(is_sooner(rank(0, 1), rank(0, 50)) && !is_sooner(rank(0, 30), rank(0, 50)) && !is_sooner(rank(0, 50), rank(0, 1)));
+        // Both are late: nothing is won.
+        assert!(!is_sooner(rank(0, -9), rank(0, -1)));
         // The least wanted is the one that goes.
         assert!(rank(-10, 1) < usual && usual < rank(0, 1));
     }

@@ -5,19 +5,37 @@ use rustix::process::{Resource, Rlimit, Signal};
 use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
 
 use super::Walls;
+use crate::program::Priority;
+
+/// Niceness of a worker: of its process, and of its session where the kernel shares time out by session. A
+/// nice of 5 is a third of the weight of an ordinary program (sched(7)).
+fn niceness(priority: Priority) -> i32 {
+    match priority {
+        Priority::Idle => 19,
+        Priority::Asked => 5,
+    }
+}
 
 /// Asks the system to prefer every other program, and to end this process with its parent.
-pub(crate) fn lower_priority() {
+pub(crate) fn lower_priority(priority: Priority) {
     // Each of these is a courtesy: where the system refuses one, the worker still works.
-    let _ = rustix::process::nice(19);
+    let _ = rustix::process::nice(niceness(priority));
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // The kernel shares time out by session first: without one of its own, this would slow down the terminal
     // or desktop that started the parent.
     if rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid()) {
-        let _ = std::fs::write("/proc/self/autogroup", "19");
+        let _ = std::fs::write("/proc/self/autogroup", niceness(priority).to_string());
     }
+}
+
+/// Changes the priority of a worker that runs already, by its process number; false where the system leaves
+/// it as it is until the worker's next start, as when its processor time is not shared out by session.
+pub fn set_priority(pid: u32, priority: Priority) -> bool {
+    let is_leader = rustix::process::Pid::from_raw(pid.cast_signed()).is_some_and(|pid| rustix::process::getsid(Some(pid)).is_ok_and(|session| session == pid));
+    // The kernel takes one change in 100 ms from whom is not root.
+    is_leader && std::fs::write(format!("/proc/{pid}/autogroup"), niceness(priority).to_string()).is_ok()
 }
 
 /// A second wall behind the engine's own limit: an allocation past `bytes` fails, whoever makes it. What is

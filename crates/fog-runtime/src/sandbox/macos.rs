@@ -4,11 +4,17 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use super::Walls;
+use crate::program::Priority;
 
 /// Asks the system to prefer every other program.
-pub(crate) fn lower_priority() {
+pub(crate) fn lower_priority(priority: Priority) {
     // A courtesy: refused, the worker still works.
-    let _ = rustix::process::nice(19);
+    let _ = rustix::process::nice(if priority == Priority::Asked { 5 } else { 19 });
+}
+
+/// This system leaves a priority as it is until the worker's next start.
+pub fn set_priority(_pid: u32, _priority: Priority) -> bool {
+    false
 }
 
 /// This system enforces no such limit; the parent looks at what the process takes.

@@ -15,14 +15,32 @@ use windows_sys::Win32::System::JobObjects::{
     JobObjectExtendedLimitInformation, SetInformationJobObject,
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_INTEGRITY;
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcessToken, SetPriorityClass};
+use windows_sys::Win32::System::Threading::{
+    BELOW_NORMAL_PRIORITY_CLASS, GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcess, OpenProcessToken, PROCESS_SET_INFORMATION, SetPriorityClass,
+};
 
 use super::Walls;
+use crate::program::Priority;
 
 /// Asks the system to prefer every other program.
-pub(crate) fn lower_priority() {
+pub(crate) fn lower_priority(priority: Priority) {
+    let class = if priority == Priority::Asked { BELOW_NORMAL_PRIORITY_CLASS } else { IDLE_PRIORITY_CLASS };
     // SAFETY: the handle stands for this process and is never closed. Refused, the worker still works.
-    unsafe { SetPriorityClass(GetCurrentProcess(), IDLE_PRIORITY_CLASS) };
+    unsafe { SetPriorityClass(GetCurrentProcess(), class) };
+}
+
+/// Changes the priority of a worker that runs already, by its process number; false when the system refuses.
+pub fn set_priority(pid: u32, priority: Priority) -> bool {
+    let class = if priority == Priority::Asked { BELOW_NORMAL_PRIORITY_CLASS } else { IDLE_PRIORITY_CLASS };
+    // SAFETY: the handle is closed once, and not used when it is none.
+    unsafe {
+        let process = OpenProcess(PROCESS_SET_INFORMATION, 0, pid);
+        !process.is_null() && {
+            let is_set = SetPriorityClass(process, class) != 0;
+            CloseHandle(process);
+            is_set
+        }
+    }
 }
 
 /// A second wall behind the engine's own limit: an allocation past `bytes` fails, whoever makes it.

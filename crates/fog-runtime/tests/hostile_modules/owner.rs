@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fog_runtime::{CompileLimits, EngineKind, FromWorker, Worker, WorkerError, WorkerEvent, prepare_within};
+use fog_runtime::{CompileLimits, EngineKind, FromWorker, Priority, Worker, WorkerError, WorkerEvent, prepare_within};
 use fog_types::{ByteCount, Limits, Percent};
 use tokio::sync::watch;
 
@@ -39,6 +39,33 @@ async fn a_worker_lowers_its_own_priority_and_nobody_elses() {
     assert!(!data.contains("unlimited"), "{data}");
     drop(worker);
     wait_for("its end", || state(pid).is_none_or(|state| state == 'Z').then_some(())).await;
+}
+
+/// Who waits for a job is not starved by other programs, and may begin to wait while it runs.
+#[tokio::test]
+async fn a_worker_that_was_asked_for_is_not_the_last_of_all() {
+    let job = compiled(&for_ever("", ""), Limits::default(), 100).await;
+    let priorities = |pid: u32| (stat(pid).unwrap()[16].clone(), autogroup(&pid.to_string()));
+    let has_groups = autogroup("self").is_some();
+    for (mark, priority) in [("asked", Priority::Asked), ("idle", Priority::Idle)] {
+        let mut worker = Worker::spawn(&program(mark).with_priority(Priority::Asked).with_priority(priority), job.spec.clone(), None).unwrap();
+        let pid = worker.pid().unwrap();
+        while !matches!(worker.events.recv().await.unwrap(), WorkerEvent::Message(FromWorker::Started)) {}
+        let usual = if priority == Priority::Asked { "5" } else { "19" };
+        let (nice, group) = priorities(pid);
+        assert_eq!(nice, usual);
+        assert!(group.is_none_or(|group| group.ends_with(&format!("nice {usual}"))));
+        for (changed, wanted) in [(Priority::Asked, "nice 5"), (Priority::Idle, "nice 19"), (Priority::Asked, "nice 5")] {
+            // The kernel takes one change in 100 ms from whom is not root.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            let told = fog_runtime::set_priority(pid, changed);
+            assert_eq!(told, has_groups);
+            assert!(priorities(pid).1.is_none_or(|group| group.ends_with(wanted)));
+        }
+    }
+    let before = autogroup("self");
+    assert!(!fog_runtime::set_priority(std::process::id(), Priority::Idle), "only of a worker");
+    assert_eq!(autogroup("self"), before);
 }
 
 /// A worker that has ended reads nothing any more; its result is still in the pipe.

@@ -1,7 +1,7 @@
 //! Who calls whom: which functions can reach a safe point, and which need one at their entry because
 //! they may call themselves, directly or not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::Operator;
 
@@ -11,7 +11,8 @@ use crate::plan::Callees;
 #[derive(Debug, Default)]
 pub(crate) struct Behaviour {
     callees: BTreeSet<u32>,
-    is_indirect: bool,
+    /// Types of what it calls through tables.
+    indirect: BTreeSet<u32>,
     has_loop: bool,
 }
 
@@ -19,7 +20,7 @@ impl Behaviour {
     pub(crate) fn note(&mut self, operator: &Operator<'_>, taken: &mut BTreeSet<u32>) {
         match operator {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => _ = self.callees.insert(*function_index),
-            Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => self.is_indirect = true,
+            Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => _ = self.indirect.insert(*type_index),
             Operator::Loop { .. } => self.has_loop = true,
             Operator::RefFunc { function_index } => _ = taken.insert(*function_index),
             _ => {}
@@ -27,31 +28,56 @@ impl Behaviour {
     }
 }
 
+/// Types of the module and of its functions: a call through a table reaches only functions of its own type.
+pub(crate) struct Types<'a> {
+    /// For each type the first that is equal to it.
+    pub(crate) first: &'a [u32],
+    /// Type of every function, imports first.
+    pub(crate) of: &'a [u32],
+}
+
+impl Types<'_> {
+    fn first(&self, ty: u32) -> u32 {
+        self.first.get(ty as usize).copied().unwrap_or(ty)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct CallGraph {
     imports: u32,
+    /// For each type the first that is equal to it.
+    first: Vec<u32>,
+    /// The nodes that stand for what an indirect call may reach, by its type.
+    anything: BTreeMap<u32, usize>,
     can_unwind: Vec<bool>,
     recurses: Vec<bool>,
     chain_bytes: u64,
 }
 
 impl CallGraph {
-    /// `taken` are the functions whose reference goes anywhere; an indirect call may reach them all,
-    /// and with `is_open`, when others fill its tables, what cannot be known.
-    pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool, frame_bytes: &[u32]) -> Self {
-        // One node more stands for "whatever an indirect call reaches".
-        let anything = functions.len();
+    /// `taken` are the functions whose reference goes anywhere; an indirect call may reach those of its
+    /// type, and with `is_open`, when others fill its tables, what cannot be known.
+    pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool, frame_bytes: &[u32], types: &Types<'_>) -> Self {
+        // One node more for each type stands for "whatever an indirect call reaches".
+        let called: BTreeSet<u32> = functions.iter().flat_map(|function| &function.indirect).map(|ty| types.first(*ty)).collect();
+        let anything: BTreeMap<u32, usize> = called.into_iter().zip(functions.len()..).collect();
         let defined = |callees: &BTreeSet<u32>| -> Vec<usize> { callees.iter().filter_map(|callee| callee.checked_sub(imports)).map(|n| n as usize).collect() };
         let mut edges: Vec<Vec<usize>> = functions.iter().map(|function| defined(&function.callees)).collect();
         for (edges, function) in edges.iter_mut().zip(functions) {
-            if function.is_indirect {
-                edges.push(anything);
+            let reached: BTreeSet<usize> = function.indirect.iter().filter_map(|ty| anything.get(&types.first(*ty)).copied()).collect();
+            edges.extend(reached);
+        }
+        let mut reached = vec![BTreeSet::new(); anything.len()];
+        for function in taken {
+            let ty = types.of.get(*function as usize).map(|ty| types.first(*ty));
+            if let Some(node) = ty.and_then(|ty| anything.get(&ty)) {
+                reached[node - functions.len()].insert(*function);
             }
         }
-        edges.push(defined(taken));
+        edges.extend(reached.iter().map(defined));
         let (recurses, chain_bytes) = cyclic(&edges, frame_bytes);
         let mut can_unwind: Vec<bool> = functions.iter().zip(&recurses).map(|(f, recurses)| f.has_loop || *recurses).collect();
-        can_unwind.push(is_open || recurses[anything]);
+        can_unwind.extend(recurses.iter().skip(functions.len()).map(|recurses| is_open || *recurses));
         let mut callers = vec![Vec::new(); edges.len()];
         for (caller, callees) in edges.iter().enumerate() {
             callees.iter().for_each(|callee| callers[*callee].push(caller));
@@ -64,7 +90,7 @@ impl CallGraph {
                 }
             }
         }
-        Self { imports, can_unwind, recurses, chain_bytes }
+        Self { imports, first: types.first.to_vec(), anything, can_unwind, recurses, chain_bytes }
     }
 
     /// Most bytes that the frames of functions which do not recurse can take on the stack together.
@@ -83,8 +109,10 @@ impl Callees for CallGraph {
         function.checked_sub(self.imports).is_some_and(|n| self.can_unwind[n as usize])
     }
 
-    fn indirect_can_unwind(&self) -> bool {
-        self.can_unwind.last().copied().unwrap_or(false)
+    fn indirect_can_unwind(&self, ty: u32) -> bool {
+        let first = self.first.get(ty as usize).copied().unwrap_or(ty);
+        // A call that the graph does not know is one in code that never runs.
+        self.anything.get(&first).and_then(|node| self.can_unwind.get(*node)).copied().unwrap_or(true)
     }
 }
 

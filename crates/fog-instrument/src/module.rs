@@ -12,7 +12,7 @@ use wasmparser::{Operator, WasmFeatures};
 
 use self::input::{Input, Section, add_main, read};
 use self::write::write;
-use crate::calls::{Behaviour, CallGraph};
+use crate::calls::{Behaviour, CallGraph, Types};
 use crate::nans::Nans;
 use crate::plan::{Nowhere, Plan};
 use crate::{Abilities, names};
@@ -216,7 +216,10 @@ fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result
         behaviours.push(behaviour);
     }
     let frame_bytes: Vec<u32> = input.bodies.iter().map(|body| body.facts.frame_bytes).collect();
-    let graph = CallGraph::new(input.imported_functions, &behaviours, &taken, input.shares_tables, &frame_bytes);
+    let mut first: BTreeMap<&Option<Signature>, u32> = BTreeMap::new();
+    let first: Vec<u32> = input.types.iter().zip(0..).map(|(signature, n)| *first.entry(signature).or_insert(n)).collect();
+    let types = Types { first: &first, of: &input.functions };
+    let graph = CallGraph::new(input.imported_functions, &behaviours, &taken, input.shares_tables, &frame_bytes, &types);
     let mut plans = Vec::with_capacity(input.bodies.len());
     for (n, body) in input.bodies.iter().enumerate() {
         let operators: Vec<Operator<'_>> = body.operators.iter().map(|(operator, _)| operator.clone()).collect();

@@ -13,8 +13,8 @@ use crate::nans::Nans;
 pub(crate) trait Callees {
     /// Whether a call to this function (index of the original module) can reach a safe point.
     fn can_unwind(&self, function: u32) -> bool;
-    /// Whether a call through a table can.
-    fn indirect_can_unwind(&self) -> bool;
+    /// Whether a call through a table to a function of this type (index of the original module) can.
+    fn indirect_can_unwind(&self, ty: u32) -> bool;
 }
 
 /// For modules that are counted only: nothing unwinds.
@@ -25,7 +25,7 @@ impl Callees for Nowhere {
         false
     }
 
-    fn indirect_can_unwind(&self) -> bool {
+    fn indirect_can_unwind(&self, _ty: u32) -> bool {
         false
     }
 }
@@ -215,7 +215,8 @@ impl Plan {
                     is_straight = false;
                     let can_unwind = match operator {
                         O::Call { function_index } => callees.can_unwind(*function_index),
-                        _ => callees.indirect_can_unwind(),
+                        O::CallIndirect { type_index, .. } => callees.indirect_can_unwind(*type_index),
+                        _ => false,
                     };
                     if can_unwind {
                         plan.call(place);

@@ -16,7 +16,7 @@ pub(crate) mod encoded;
 
 /// Version of the bytes below, of the saved frames, and of where a program is charged between them.
 /// Another version, or another cost table, cannot be continued.
-pub const SNAPSHOT_VERSION: u32 = 3;
+pub const SNAPSHOT_VERSION: u32 = 4;
 /// Most tables of a module: what the engine accepts.
 const MOST_TABLES: usize = 100;
 

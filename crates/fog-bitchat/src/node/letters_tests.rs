@@ -250,7 +250,6 @@ proptest! {
     #[test]
     fn what_was_written_down_is_read_whatever_it_is(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut air = three();
-        let now = air.now;
         air.nodes[BEN].restore_mail(&bytes);
         air.nodes[BEN].restore_mail(&[&[1], bytes.as_slice()].concat());
         prop_assert!(air.nodes[BEN].letters() <= 40);

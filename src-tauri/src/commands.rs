@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use fog_api::settings::{EXPORT_VERSION, ExportFile, parse_export};
 use fog_api::{ApiError, Command, Reply};
-use fog_types::ErrorKind;
 use fog_types::job::GridWish;
+use fog_types::{ByteCount, ErrorKind};
 use tauri::{AppHandle, State};
 use tauri_plugin_dialog::{DialogExt, FilePath};
 
@@ -136,15 +136,36 @@ fn save(app: &AppHandle, path: FilePath, text: &str) -> std::io::Result<()> {
     app.fs().open(path, options)?.write_all(text.as_bytes())
 }
 
-/// A text file that a person chose; job and settings files are small.
+/// A text file that a person chose, with whatever mark an editor put before it; job and settings files are small.
 fn read_small(path: &Path) -> Result<String, ApiError> {
-    let size = std::fs::metadata(path).map_err(|e| bad(path, &e))?.len();
-    if size > fog_types::job::MAX_FILE_BYTES as u64 {
-        return Err(bad(path, &"too large for a job or settings file"));
-    }
-    std::fs::read_to_string(path).map_err(|e| bad(path, &e))
+    let most = ByteCount(fog_types::job::MAX_FILE_BYTES as u64);
+    let bytes = fog_runtime::read_regular(path, most).map_err(|e| bad(path, &e))?;
+    fog_types::decode_text(&bytes).map_err(|e| bad(path, &e))
 }
 
 fn bad(path: &Path, error: &dyn std::fmt::Display) -> ApiError {
     ApiError { kind: ErrorKind::BadInput, message: format!("{}: {error}. Nothing was changed", path.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+
+    #[test]
+    fn a_settings_file_is_read_in_every_form_that_editors_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.json");
+        let text = "{ \"a\": \"grün\" }";
+        let wide: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        for bytes in [text.as_bytes().to_vec(), format!("\u{feff}{text}").into_bytes(), wide] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read_small(&path).unwrap(), text);
+        }
+        std::fs::write(&path, vec![b' '; fog_types::job::MAX_FILE_BYTES + 1]).unwrap();
+        assert!(read_small(&path).unwrap_err().message.contains("larger"));
+        #[cfg(unix)]
+        assert!(read_small(Path::new("/dev/zero")).is_err());
+    }
 }

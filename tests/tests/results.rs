@@ -210,6 +210,9 @@ fn bytes_that_a_limit_dropped_are_told() {
         let output = bench.fog(args).unwrap();
         assert!(output.status.success() && text(&output.stderr).contains("2000"), "{args:?}: {}", text(&output.stderr));
     }
+    let logs = bench.json(&["job", "logs", "1"]).unwrap();
+    assert_eq!(logs["stdout_dropped"], 2000);
+    assert!(logs["stdout_base64"].is_string() && logs["stdout"].is_string(), "{logs}");
     let kept = bench.json(&["run", &module, "--", "3000"]).unwrap();
     assert_eq!(kept["stdout_dropped"], 0);
     assert!(kept["stdout_base64"].is_string(), "text cannot hold these bytes");
@@ -236,6 +239,16 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
     let mut said = String::new();
     child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "", "it ends without a word");
+}
+
+#[test]
+fn a_pipe_that_a_job_does_not_get_and_a_file_that_never_ends_are_told() {
+    let bench = Bench::working().unwrap();
+    let module = c(&bench, "hello", "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }");
+    let submitted = with_input(&bench, &["submit", &module, "--wait"], b"for nobody".to_vec());
+    assert!(submitted.status.success() && text(&submitted.stderr).contains("--stdin - passes it on"), "{}", text(&submitted.stderr));
+    let sent = bench.fog(&["chat", "send", "--file", "/dev/zero"]).unwrap();
+    assert!(!sent.status.success() && text(&sent.stderr).contains("it is a device"), "{}", text(&sent.stderr));
 }
 
 /// Leaves as many files as its argument says.

@@ -98,6 +98,15 @@ pub enum Command {
         /// First task to show.
         tasks_from: u32,
     },
+    /// More files of one task, in path order, when a page of its job leaves some out → [`Reply::Outputs`].
+    Outputs {
+        /// Which job.
+        id: JobId,
+        /// Which task.
+        index: u32,
+        /// Those after this path.
+        after: String,
+    },
     /// Change one job → [`Reply::Done`].
     ChangeJob {
         /// Which.
@@ -457,10 +466,19 @@ pub enum Reply {
         #[serde(default)]
         dropped: u64,
     },
+    /// To [`Command::Outputs`]: the next files, and how many come after them.
+    Outputs {
+        /// A page of them.
+        outputs: Vec<crate::OutputView>,
+        /// How many more there are.
+        more: u64,
+    },
     /// To [`Command::Export`]: what was written.
     Exported {
-        /// Paths, complete.
+        /// Complete paths: all, or the first thousand.
         files: Vec<String>,
+        /// How many files were written.
+        count: u64,
     },
     /// To [`Command::Checkpoint`] and [`Command::ExportCheckpoint`].
     Checkpoints(Vec<CheckpointView>),
@@ -503,6 +521,19 @@ pub enum Reply {
     /// To [`Command::Doctor`].
     Checks(Vec<Check>),
 }
+
+impl Reply {
+    /// To [`Command::Export`]: as many paths as a reply may hold, and how many there are.
+    #[must_use]
+    pub fn exported(mut files: Vec<String>) -> Self {
+        let count = files.len() as u64;
+        files.truncate(MAX_EXPORTED);
+        Self::Exported { files, count }
+    }
+}
+
+/// Paths that are listed after an export.
+const MAX_EXPORTED: usize = 1_000;
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -227,6 +227,9 @@ pub struct TaskView {
     pub not_before_ms: i64,
     /// Its files.
     pub outputs: Vec<OutputView>,
+    /// Files of it that are not listed here; [`Command::Outputs`](crate::Command::Outputs) lists them.
+    #[serde(default)]
+    pub outputs_left_out: u64,
     /// Its tries.
     pub attempts: Vec<AttemptView>,
     /// Marks its history holds.

@@ -358,9 +358,11 @@ impl Node {
         }
     }
 
-    /// This device's clock was set: what was to happen later might wait for it to get there again, and what was known of
-    /// other clocks is void.
-    pub fn handle_clock_set(&mut self, now: u64) {
+    /// This device's clock was set by so many milliseconds to `now`: what was to happen later might wait for it to get
+    /// there again, and what was known of other clocks is void. No time was lived through for that, so nothing that
+    /// waits, is carried or is kept is over.
+    pub fn handle_clock_set(&mut self, now: u64, by: i64) {
+        self.move_times(by);
         self.forget_clocks();
         self.unasked.clear();
         self.last_timestamp = self.last_timestamp.min(now);
@@ -373,6 +375,14 @@ impl Node {
         for waiting in &mut self.waiting {
             waiting.at = waiting.at.min(now);
         }
+    }
+
+    /// Moves by so many milliseconds everything whose end cannot be taken back: messages that wait, letters that are
+    /// carried, one-time keys and notes on the board.
+    pub fn move_times(&mut self, by: i64) {
+        self.outbox.values_mut().flatten().for_each(|waiting| waiting.move_by(by));
+        self.mail.move_by(by);
+        self.board.move_by(by);
     }
 
     /// Says goodbye on every link.

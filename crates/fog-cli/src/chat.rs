@@ -11,8 +11,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use fog_api::{ChatMessage, ChatView, Command, EventBody, GroupChange, GroupView, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
 use fog_ipc::{Client, Events};
-use fog_types::ErrorKind;
 use fog_types::text::{clean, clean_lines};
+use fog_types::{ByteCount, ErrorKind};
 use fog_words::Words;
 use qrcode::QrCode;
 use qrcode::render::unicode;
@@ -21,7 +21,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::args::chat::{BoardVerb, ChatArgs, ChatVerb, GroupVerb};
 use crate::connect::{Context, absolute, now_ms, unexpected};
-use crate::output::{Failure, print_json, print_table, print_text, say, say_part};
+use crate::output::{Failure, complain, print_json, print_table, print_text, say, say_part};
+
+/// Most bytes of a file that is handed to the engine, which says how much chat takes.
+const MAX_GIVEN: ByteCount = ByteCount::mib(1);
 
 /// `fog chat …`.
 pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure> {
@@ -62,7 +65,8 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
     let mut events = client.subscribe().await;
     let command = match file {
         Some(path) => {
-            let bytes = std::fs::read(path).map_err(|error| Failure::storage(path, &error))?;
+            let read = fog_runtime::read_regular(path, MAX_GIVEN);
+            let bytes = read.map_err(|error| Failure::input(format!("{}: {error}; nothing was sent", path.display())))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             Command::ChatGive { to, name, base64: base64::engine::general_purpose::STANDARD.encode(bytes) }
         }
@@ -262,7 +266,7 @@ fn explain(view: &ChatView, words: &Words) {
         say!("Nobody is near.");
     }
     if view.carried > 0 {
-        say!("This device carries {} message(s) for others to people who cannot be reached now.", view.carried);
+        complain(&words.with("chat-carrying", &[("n", f64::from(view.carried).into())]));
     }
     explain_clock(view, words);
 }

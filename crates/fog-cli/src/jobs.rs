@@ -10,6 +10,7 @@ use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::network::in_credits;
 use crate::output::{Failure, complain, print_json, print_table, print_text, say};
+use crate::patience;
 use crate::program::Program;
 use crate::results;
 use crate::watch::{self, Watch, current, done_of};
@@ -62,6 +63,9 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     };
     // The engine has copies.
     drop(scratch);
+    if args.program.stdin.is_none() && args.file.as_deref().is_some_and(is_program) {
+        crate::source::hint_at_stdin();
+    }
     if args.now {
         client.call(Command::ChangeJob { id: job.id, action: JobAction::RunNow }).await?;
     }
@@ -113,14 +117,18 @@ async fn estimate(context: &Context, client: &Client, submission: Command, secon
     let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
     };
-    let estimate = match client.call(Command::Estimate { job_file, folder, seconds }).await? {
+    let words = context.words_of(client).await;
+    let command = Command::Estimate { job_file, folder, seconds };
+    let files = watch::files_of(&command) as f64;
+    let working = |past| words.with("job-estimating", &[("n", files.into()), ("span", words.span(past).into())]);
+    let estimate = match patience::call(client, command, "estimating", working, context.json).await? {
         Reply::Estimate(estimate) => estimate,
         other => return Err(unexpected(&other)),
     };
     if context.json {
         print_json(&estimate)?;
     } else {
-        print_text(&context.words_of(client).await.estimate(&estimate));
+        print_text(&words.estimate(&estimate));
     }
     Ok(ExitCode::SUCCESS)
 }

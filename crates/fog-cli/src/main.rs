@@ -16,6 +16,7 @@ mod jobs;
 mod metrics;
 mod network;
 mod output;
+mod patience;
 mod program;
 mod results;
 mod run;

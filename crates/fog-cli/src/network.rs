@@ -148,7 +148,11 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
     let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not placed: it goes on where it is submitted"));
     };
-    let view = match client.call(Command::Plan { job_file, folder, grid }).await? {
+    let words = context.words_of(client).await;
+    let command = Command::Plan { job_file, folder, grid };
+    let files = crate::watch::files_of(&command) as f64;
+    let working = |past| words.with("job-mapping", &[("n", files.into()), ("span", words.span(past).into())]);
+    let view = match crate::patience::call(client, command, "mapping", working, context.json).await? {
         Reply::Placement(view) => view,
         other => return Err(unexpected(&other)),
     };
@@ -156,7 +160,6 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
         print_json(&view)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let words = context.words_of(client).await;
     print_text(&words.with("map-tasks", &[("tasks", f64::from(view.tasks).into()), ("n", (view.front.len() as f64).into())]));
     if view.planned > 0 && view.planned < view.tasks {
         print_text(&words.with("map-planned", &[("n", f64::from(view.planned).into())]));

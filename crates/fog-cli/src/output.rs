@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 
+use base64::Engine as _;
 use fog_api::ApiError;
 use fog_types::text::{clean, clean_lines};
 use fog_types::{ErrorKind, HasKind};
@@ -102,6 +103,11 @@ pub fn print_text(text: &str) {
         failure.print(false);
         std::process::exit(i32::from(failure.exit_code()));
     }
+}
+
+/// Bytes that are no text, in base64; text holds the others as they are.
+pub fn base64_of(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
 /// A line on standard error. Where that is closed or full, nobody can be told.

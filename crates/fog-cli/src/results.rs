@@ -8,10 +8,12 @@ use base64::Engine as _;
 use fog_api::{Command, JobDetail, Reply, ResultPart, ResultPosition};
 use fog_ipc::Client;
 use fog_runtime::OutputFolder;
+use fog_types::text::{clean, counted};
 use fog_types::{ErrorKind, JobId, TaskState};
 
 use crate::connect::{Context, absolute, unexpected};
-use crate::output::{Failure, complain, print_json, print_text, write_out};
+use crate::output::{Failure, base64_of, complain, print_json, print_text, write_out};
+use crate::patience;
 
 /// Bytes asked for at once.
 const PIECE_BYTES: u32 = 4 << 20;
@@ -42,7 +44,8 @@ fn decode(base64: &str) -> Result<Vec<u8>, Failure> {
 
 fn tell_dropped(dropped: u64) {
     if dropped > 0 {
-        complain(&format!("fog: {dropped} more bytes were dropped at the job's log limit ('log' under [limits] raises it)"));
+        let bytes = counted(dropped, "more byte was", "more bytes were");
+        complain(&format!("fog: {bytes} dropped at the job's log limit ('log' under [limits] raises it)"));
     }
 }
 
@@ -67,7 +70,14 @@ pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, std
     })
     .await?;
     if context.json {
-        print_json(&String::from_utf8_lossy(&kept))?;
+        let name = if stderr { "stderr" } else { "stdout" };
+        // As `fog run --json` says it.
+        print_json(&serde_json::json!({
+            name: String::from_utf8_lossy(&kept),
+            format!("{name}_base64"): base64_of(&kept),
+            format!("{name}_dropped"): dropped,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
     }
     tell_dropped(dropped);
     Ok(ExitCode::SUCCESS)
@@ -97,9 +107,11 @@ pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
 /// `fog job result -o`.
 pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) -> Result<ExitCode, Failure> {
     let folder = fog_engine::as_text(&absolute(folder)?)?;
-    match client.call(Command::Export { id, folder: folder.clone() }).await? {
-        Reply::Exported { files } if context.json => print_json(&files)?,
-        Reply::Exported { files } => print_text(&context.words(None).with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())])),
+    let words = context.words(None);
+    let saving = |seconds| words.with("job-saving", &[("span", words.span(seconds).into())]);
+    match patience::call(client, Command::Export { id, folder: folder.clone() }, "saving", saving, context.json).await? {
+        Reply::Exported { files, count } if context.json => print_json(&serde_json::json!({ "folder": folder, "count": count, "files": files }))?,
+        Reply::Exported { count, .. } => print_text(&clean(&words.with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())]))),
         other => return Err(unexpected(&other)),
     }
     tell_remarks(client, id).await?;
@@ -118,13 +130,14 @@ async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
             }
             for (stream, dropped) in [("output", task.dropped.0), ("error", task.dropped.1)] {
                 if dropped > 0 {
-                    remarks.push(format!("{dropped} bytes of standard {stream} were dropped at the job's log limit"));
+                    let bytes = counted(dropped, &format!("byte of standard {stream} was"), &format!("bytes of standard {stream} were"));
+                    remarks.push(format!("{bytes} dropped at the job's log limit"));
                 }
             }
             for remark in remarks {
                 told += 1;
                 if told <= MAX_REMARKS {
-                    complain(&format!("fog: task {}: {remark}", task.index));
+                    complain(&clean(&format!("fog: task {}: {remark}", task.index)));
                 }
             }
         }
@@ -134,7 +147,9 @@ async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
         }
     }
     if told > MAX_REMARKS {
-        complain(&format!("fog: and {} more remarks; `fog job show {id}` has them", told - MAX_REMARKS));
+        let more = (told - MAX_REMARKS) as u64;
+        let (remarks, them) = (counted(more, "more remark", "more remarks"), if more == 1 { "it" } else { "them" });
+        complain(&format!("fog: and {remarks}; `fog job show {id}` has {them}"));
     }
     Ok(())
 }
@@ -148,11 +163,19 @@ pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(),
         let detail = detail(client, id, index).await?;
         for task in &detail.tasks {
             let place = if detail.summary.tasks_total == 1 { String::new() } else { format!("task-{:05}/", task.index) };
-            for output in &task.outputs {
-                let failed = |e: std::io::Error| Failure::storage(&folder.join(&output.path), &e);
-                let (_, mut file) = out.create(&format!("{place}{}", output.path)).map_err(failed)?;
-                let part = ResultPart::File { index: task.index, path: output.path.clone() };
-                read(client, id, part, |bytes| file.write_all(bytes).map_err(failed)).await?;
+            let (mut outputs, mut left) = (task.outputs.clone(), task.outputs_left_out);
+            loop {
+                for output in &outputs {
+                    let failed = |e: std::io::Error| Failure::storage(&folder.join(&output.path), &e);
+                    let (_, mut file) = out.create(&format!("{place}{}", output.path)).map_err(failed)?;
+                    let part = ResultPart::File { index: task.index, path: output.path.clone() };
+                    read(client, id, part, |bytes| file.write_all(bytes).map_err(failed)).await?;
+                }
+                let Some(last) = outputs.last().filter(|_| left > 0) else { break };
+                match client.call(Command::Outputs { id, index: task.index, after: last.path.clone() }).await? {
+                    Reply::Outputs { outputs: next, more } => (outputs, left) = (next, more),
+                    other => return Err(unexpected(&other)),
+                }
             }
         }
         index += detail.tasks.len() as u32;

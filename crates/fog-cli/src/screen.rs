@@ -4,12 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use base64::Engine as _;
 use fog_runtime::{FromWorker, LimitKind, Outcome, OutputFolder, Report, result_hash};
 use fog_types::WorkUnits;
 use fog_types::path::{Remarks, ResultNames};
+use fog_types::text::{clean, clean_lines, counted};
 
-use crate::output::{Failure, complain, say_part, write_out};
+use crate::output::{Failure, base64_of, complain, say_part, write_out};
 use crate::program::KEPT_LOG;
 
 /// A limit ended the program; what `timeout` of coreutils uses.
@@ -147,12 +147,13 @@ impl Screen {
         }
         if !self.json {
             if !self.remarks.is_empty() {
-                complain(&format!("fog: {}", self.remarks));
+                complain(&clean(&format!("fog: {}", self.remarks)));
             }
             for (stream, dropped) in [("output", report.stdout_dropped), ("error", report.stderr_dropped)] {
                 if dropped > 0 {
                     let why = "with --checkpoint, --history or --json only so many are kept";
-                    complain(&format!("fog: {dropped} bytes of standard {stream} were dropped after {KEPT_LOG}: {why}"));
+                    let bytes = counted(dropped, &format!("byte of standard {stream} was"), &format!("bytes of standard {stream} were"));
+                    complain(&format!("fog: {bytes} dropped after {KEPT_LOG}: {why}"));
                 }
             }
         }
@@ -192,13 +193,8 @@ impl Screen {
             }));
         }
         if let Some(problem) = problem {
-            complain(&format!("fog: {problem}"));
+            complain(&format!("fog: {}", clean_lines(problem)));
         }
         Ok(())
     }
-}
-
-/// Bytes that are no text, in base64.
-fn base64_of(bytes: &[u8]) -> Option<String> {
-    std::str::from_utf8(bytes).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(bytes))
 }

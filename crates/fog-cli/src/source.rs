@@ -21,10 +21,11 @@ const MAX_VIRTUAL: u64 = 1 << 20;
 pub fn settle(path: &Path, copy: PathBuf) -> Result<PathBuf, Failure> {
     let failed = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
     let about = std::fs::metadata(path).map_err(failed)?;
-    let mut file = File::open(path).map_err(failed)?;
+    // Some systems refuse to open a folder, without saying that it is one.
     if about.is_dir() {
         return Err(Failure::input(format!("{} is a folder; a file is needed", path.display())));
     }
+    let mut file = File::open(path).map_err(failed)?;
     if about.is_file() && !is_virtual(&about) && path.to_str().is_some() {
         return std::path::absolute(path).map_err(|e| Failure::storage(path, &e));
     }

@@ -327,8 +327,8 @@ pub async fn submit(client: &Client, command: Command, words: &Words, json: bool
 }
 
 /// How many files a submission names.
-fn files_of(command: &Command) -> usize {
-    let Command::Submit { job_file, .. } = command else { return 1 };
+pub fn files_of(command: &Command) -> usize {
+    let (Command::Submit { job_file, .. } | Command::Estimate { job_file, .. } | Command::Plan { job_file, .. }) = command else { return 1 };
     fog_types::job::parse(job_file).map_or(1, |job| {
         let items = if let fog_types::job::Map::Inputs(list) = &job.map { list.len() } else { 0 };
         1 + job.inputs.len() + usize::from(job.stdin.is_some()) + items

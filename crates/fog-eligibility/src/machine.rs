@@ -161,7 +161,8 @@ impl Eligibility {
         if self.last.battery_present == Some(false) {
             return;
         }
-        let missing = if self.last.battery_present == Some(true) { p.unknown_battery } else { Unknown::Allow };
+        // No answer is not the answer that there is none.
+        let missing = p.unknown_battery;
         let (charging, charge, warmth) = (self.last.charging, self.last.battery, self.last.battery_temp);
         let (low, high, hot) = (p.battery_stop, p.battery_resume.max(p.battery_stop), p.battery_temp_stop);
         let (charger, weakest) = (self.last.charger.filter(|_| charging == Some(true)), p.weakest_charger);

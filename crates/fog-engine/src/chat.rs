@@ -2,6 +2,7 @@
 //!
 //! The state lives here; what follows from events is in `core/{hearing,chatting,knowing,posting,grouping,pinging}.rs`.
 
+mod clock;
 pub(crate) mod driver;
 mod fellows;
 mod moving;
@@ -19,6 +20,7 @@ use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
+pub(crate) use clock::Moved;
 pub(crate) use driver::{Acquaintance, Driver, Order, Restored};
 pub(crate) use fellows::Parcel;
 pub(crate) use moving::{Luggage, MIN_PASSPHRASE};
@@ -153,6 +155,8 @@ pub(crate) struct Chat {
     pub(crate) stored: u64,
     /// Messages of each person in the room that may be stored now, and since when.
     pub(crate) credit: BTreeMap<String, (f64, Instant)>,
+    /// By how much the calendar was set while no thread spoke that would have seen it.
+    pub(crate) moved: i64,
     /// Why there is no chat although it is switched on; empty otherwise.
     pub(crate) problem: String,
 }

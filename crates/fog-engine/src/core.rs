@@ -249,6 +249,7 @@ impl Core {
         };
         this.start_grid()?;
         this.grid.traffic.move_by(shift, now);
+        this.chat.moved = shift;
         if let Some(until) = this.snoozed_until.filter(|_| shift != 0) {
             this.store.set_settings(&[(SNOOZE_KEY.to_owned(), Some(until.0.into()))])?;
         }
@@ -354,6 +355,11 @@ impl Core {
             hosted.deadline.0 = hosted.deadline.0.saturating_add(shift);
         }
         self.grid.traffic.move_by(shift, self.clock.unix());
+        self.move_words(shift);
+        if self.chat.driver.is_none() {
+            // The thread that speaks sees it itself.
+            self.chat.moved = self.chat.moved.saturating_add(shift);
+        }
         for active in self.active.values_mut() {
             active.rank.deadline.0 = active.rank.deadline.0.saturating_add(shift);
         }

@@ -28,7 +28,7 @@ pub(crate) fn checks(
     if let Some((found, cap)) = disk {
         let of = ByteCount;
         let detail = format!(
-            "{} of {cap}: {} stored files ({} of them needed), {} states, {} compiled programs, {} chat; beside that {} on its way, {} set aside",
+            "{} of {cap}: {} in stored files ({} of that needed), {} in states, {} in compiled programs, {} in chat; beside that {} on its way, {} set aside",
             of(found.counted()),
             of(found.blobs),
             of(found.pinned),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_types::{JobId, UnixMillis};
 
@@ -32,8 +32,17 @@ pub(crate) fn sweep_shipments(data_folder: &Path) {
 /// Removes what nothing was added to for so long: transfers that broke off and that nobody took up again.
 pub(crate) fn sweep_old(folder: &Path, now: UnixMillis, age: Duration) {
     let now = UNIX_EPOCH + Duration::from_millis(now.0.max(0).unsigned_abs());
-    let is_old = |path: &Path| path.metadata().and_then(|about| about.modified()).is_ok_and(|at| now.duration_since(at).is_ok_and(|since| since > age));
-    entries(folder).filter(|(path, _)| is_old(path)).for_each(|(path, _)| remove(&path));
+    sweep_older(folder, |at| now.duration_since(at).is_ok_and(|since| since > age), fog_store::set_modified);
+}
+
+/// One whose time cannot be set may be younger than it says: it did not move with the calendar, nor when it was used.
+fn sweep_older(folder: &Path, is_old: impl Fn(SystemTime) -> bool, set_modified: impl Fn(&Path, SystemTime) -> std::io::Result<()>) {
+    for (path, _) in entries(folder) {
+        let said = path.metadata().and_then(|about| about.modified());
+        if said.is_ok_and(|at| is_old(at) && set_modified(&path, at).is_ok()) {
+            remove(&path);
+        }
+    }
 }
 
 /// The calendar was set: files whose age counts are as old as before.
@@ -41,7 +50,7 @@ pub(crate) fn shift_times(data_folder: &Path, shift_ms: i64) {
     let by = Duration::from_millis(shift_ms.unsigned_abs());
     for (path, _) in ["partial", "set-aside"].iter().flat_map(|name| entries(&data_folder.join(name))) {
         let moved = path.metadata().and_then(|about| about.modified()).ok().and_then(|at| if shift_ms > 0 { at.checked_add(by) } else { at.checked_sub(by) });
-        let set = moved.map_or(Ok(()), |at| std::fs::File::open(&path)?.set_modified(at));
+        let set = moved.map_or(Ok(()), |at| fog_store::set_modified(&path, at));
         if let Err(error) = set {
             tracing::debug!(%error, path = %path.display(), "its age cannot be moved with the calendar");
         }
@@ -56,7 +65,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, String)> + use<> {
 
 /// Notes that a file was used now; one that is not there needs no note.
 pub(crate) fn touch(path: &Path) {
-    let _ = std::fs::File::open(path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+    let _ = fog_store::set_modified(path, SystemTime::now());
 }
 
 pub(crate) fn remove(path: &Path) {
@@ -98,5 +107,15 @@ mod tests {
         let now = UnixMillis(since.as_millis() as i64);
         sweep_old(folder.path(), now, Duration::from_secs(7 * 86_400));
         assert_eq!(entries(folder.path()).map(|(_, name)| name).collect::<Vec<_>>(), ["young"]);
+    }
+
+    #[test]
+    fn a_file_whose_age_cannot_be_said_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("old"), b"").unwrap();
+        sweep_older(folder.path(), |_| true, |_, _| Err(std::io::ErrorKind::PermissionDenied.into()));
+        assert!(folder.path().join("old").exists());
+        sweep_older(folder.path(), |_| true, fog_store::set_modified);
+        assert!(!folder.path().join("old").exists());
     }
 }

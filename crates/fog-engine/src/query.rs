@@ -2,15 +2,23 @@
 
 use fog_api::{ApiError, AttemptView, GridView, JobDetail, JournalLine, OutputView, PromiseView, Reply, TaskView};
 use fog_scheduler::{Kept, judge_service};
-use fog_store::{JobFilter, JobRow, Store, StoreError};
+use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
 use fog_types::job::GridWish;
-use fog_types::{ErrorKind, HasKind, JobId, JobState};
+use fog_types::text::clean;
+use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId};
 
 use crate::histories;
 use crate::views::job_summary;
 
 /// Tasks on one page of a job's detail.
 const TASKS_PER_PAGE: u32 = 200;
+/// Files on one page: with the longest paths as many as fit into a reply. A page ends before a task whose files would be
+/// more; of a single task the rest is asked for by itself.
+const OUTPUTS_PER_PAGE: u32 = 20_000;
+/// Bytes of tasks on a page, but for its first task.
+const PAGE_BYTES: usize = 16 << 20;
+/// Longest text about a task.
+const MAX_WORDS: usize = 2_048;
 
 pub(crate) fn to_api(error: StoreError) -> ApiError {
     ApiError { kind: error.kind(), message: error.to_string() }
@@ -36,31 +44,94 @@ pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&s
     Ok(Reply::Job(Box::new(detail)))
 }
 
+/// More files of a task.
+pub(crate) fn outputs(store: &Store, task: TaskId, after: &str) -> Result<Reply, ApiError> {
+    let found = store.outputs_after(task, after, OUTPUTS_PER_PAGE + 1).map_err(to_api)?;
+    let more = if found.len() > OUTPUTS_PER_PAGE as usize {
+        let left = store.count_outputs_after(task, after).map_err(to_api)?;
+        left.saturating_sub(u64::from(OUTPUTS_PER_PAGE))
+    } else {
+        0
+    };
+    Ok(Reply::Outputs { outputs: found.into_iter().take(OUTPUTS_PER_PAGE as usize).map(output_view).collect(), more })
+}
+
+fn output_view(output: Output) -> OutputView {
+    OutputView { path: output.path, size: output.size, blob: output.blob.to_string() }
+}
+
+/// What somebody else or a job says, on one line and no longer than it helps.
+fn words(text: &str) -> String {
+    let mut shown = clean(text);
+    if shown.len() > MAX_WORDS {
+        shown.truncate(shown.floor_char_boundary(MAX_WORDS));
+        shown.push('…');
+    }
+    shown
+}
+
+/// Bytes of something as it is sent.
+fn length(view: &impl serde::Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // A view has nothing that is no JSON.
+    let _ = serde_json::to_writer(&mut count, view);
+    count.0
+}
+
+fn task_view(store: &Store, row: &JobRow, task: TaskRow, outputs: Vec<Output>, outputs_left_out: u64) -> Result<TaskView, StoreError> {
+    let attempts = store.attempts(task.id)?.into_iter();
+    Ok(TaskView {
+        index: task.id.index,
+        state: task.state,
+        permille: task.permille,
+        exit_code: task.exit_code,
+        units: task.units.0,
+        active_ms: task.active_millis,
+        memory: task.memory,
+        result_hash: task.result_hash,
+        problem: words(&task.problem),
+        not_before_ms: task.not_before.0,
+        outputs: outputs.into_iter().map(output_view).collect(),
+        outputs_left_out,
+        attempts: attempts
+            .map(|a| AttemptView { started_ms: a.started.0, ended_ms: a.ended.map(|at| at.0), outcome: a.outcome, detail: words(&a.detail) })
+            .collect(),
+        dropped: (task.stdout_dropped, task.stderr_dropped),
+        marks: if row.file.segment.is_some() { histories::marks(store.folder(), task.id) } else { 0 },
+    })
+}
+
 fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreError> {
     let row = store.job(id)?;
-    let mut tasks = Vec::new();
+    let (mut tasks, mut files, mut bytes) = (Vec::new(), 0, 0);
     for task in store.tasks(id, tasks_from, TASKS_PER_PAGE)? {
-        let outputs = store.outputs(task.id)?;
-        let attempts = store.attempts(task.id)?;
-        tasks.push(TaskView {
-            index: task.id.index,
-            state: task.state,
-            permille: task.permille,
-            exit_code: task.exit_code,
-            units: task.units.0,
-            active_ms: task.active_millis,
-            memory: task.memory,
-            result_hash: task.result_hash,
-            problem: task.problem,
-            not_before_ms: task.not_before.0,
-            outputs: outputs.into_iter().map(|o| OutputView { path: o.path, size: o.size, blob: o.blob.to_string() }).collect(),
-            attempts: attempts
-                .into_iter()
-                .map(|a| AttemptView { started_ms: a.started.0, ended_ms: a.ended.map(|at| at.0), outcome: a.outcome, detail: a.detail })
-                .collect(),
-            dropped: (task.stdout_dropped, task.stderr_dropped),
-            marks: if row.file.segment.is_some() { histories::marks(store.folder(), task.id) } else { 0 },
-        });
+        let mut outputs = store.outputs_after(task.id, "", OUTPUTS_PER_PAGE + 1)?;
+        files += outputs.len();
+        // Whoever reads goes on with the first task that is not there, so the first is, whatever it has.
+        if files > OUTPUTS_PER_PAGE as usize && !tasks.is_empty() {
+            break;
+        }
+        let mut left_out = 0;
+        if outputs.len() > OUTPUTS_PER_PAGE as usize {
+            outputs.truncate(OUTPUTS_PER_PAGE as usize);
+            left_out = store.count_outputs_after(task.id, "")?.saturating_sub(u64::from(OUTPUTS_PER_PAGE));
+        }
+        let view = task_view(store, &row, task, outputs, left_out)?;
+        bytes += length(&view);
+        if bytes > PAGE_BYTES && !tasks.is_empty() {
+            break;
+        }
+        tasks.push(view);
     }
     let journal = store.journal(id, 200)?;
     let left = u64::from(row.tasks_total - row.tasks_finished);
@@ -71,7 +142,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
         tasks,
         journal: journal
             .into_iter()
-            .map(|line| JournalLine { at_ms: line.at.0, kind: line.kind.as_str().to_owned(), index: line.index, detail: line.detail })
+            .map(|line| JournalLine { at_ms: line.at.0, kind: line.kind.as_str().to_owned(), index: line.index, detail: words(&line.detail) })
             .collect(),
         grid: row.grid.map(|wish| grid_view(store, &row, wish)).transpose()?,
         summary: job_summary(&row),
@@ -107,3 +178,7 @@ fn unix_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+pub(crate) mod tests;

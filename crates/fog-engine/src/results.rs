@@ -1,5 +1,5 @@
-//! What jobs left: shown, read in pieces, put together and saved. Paths are looked up in the loop; files are
-//! read and written beside it.
+//! What jobs left: shown, read in pieces, put together and saved. All of it but logs is looked up, read and written beside
+//! the loop: a job may have a hundred thousand tasks.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,13 +11,14 @@ use fog_runtime::OutputFolder;
 use fog_store::{Output, Store, TaskRow};
 use fog_types::job::Assemble;
 use fog_types::path::ResultNames;
+use fog_types::text::counted;
 use fog_types::{BlobId, ErrorKind, JobId, TaskId, TaskState};
 
 use crate::assemble;
 use crate::query::{missing, to_api};
 
-/// Largest file that is given whole; larger ones are read in pieces or exported.
-const MAX_WHOLE_BYTES: u64 = 16 << 20;
+/// Largest file that is given whole; larger ones are read in pieces or exported. Noise of that size takes tests minutes.
+const MAX_WHOLE_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 16 << 20 };
 /// Most bytes of a log that are given as text: six times as many in JSON still fit into a reply.
 const MAX_LOG_BYTES: u64 = 4 << 20;
 /// Most bytes of a piece.
@@ -39,6 +40,8 @@ pub(crate) struct Stored {
 
 impl Stored {
     fn find(store: &Store, id: BlobId) -> Result<Self, ApiError> {
+        #[cfg(test)]
+        tests::LOOKED_UP.with(|count| count.set(count.get() + 1));
         Ok(Self { id, path: store.blob(id).map_err(to_api)? })
     }
 
@@ -76,15 +79,23 @@ pub(crate) enum Found {
     Tiles { found: Vec<(u32, PathBuf)>, columns: u32, total: u32 },
 }
 
+fn too_large() -> ApiError {
+    let message = "it is too large to show; `fog job result -o FOLDER` saves it, and so does the job's page in the window";
+    ApiError { kind: ErrorKind::LimitReached, message: message.to_owned() }
+}
+
+fn picture(found: &[(u32, PathBuf)], columns: u32, total: u32) -> Result<Vec<u8>, ApiError> {
+    assemble::tiles(found, columns, total).map_err(|e| ApiError { kind: ErrorKind::NotFound, message: format!("{e:#}") })
+}
+
 impl Found {
-    /// All of it in memory.
+    /// All of it in memory, when it fits into a reply.
     pub(crate) fn into_bytes(self) -> Result<Vec<u8>, ApiError> {
         match self {
             Self::Parts(parts) => {
                 let size = parts.iter().map(Stored::size).sum::<Result<u64, _>>()?;
                 if size > MAX_WHOLE_BYTES {
-                    let message = "it is too large to show; save the results to a folder instead, or read it with `fog job result`";
-                    return Err(ApiError { kind: ErrorKind::LimitReached, message: message.to_owned() });
+                    return Err(too_large());
                 }
                 let mut all = Vec::new();
                 for part in parts {
@@ -93,7 +104,8 @@ impl Found {
                 Ok(all)
             }
             Self::Tiles { found, columns, total } => {
-                assemble::tiles(&found, columns, total).map_err(|e| ApiError { kind: ErrorKind::NotFound, message: format!("{e:#}") })
+                let bytes = picture(&found, columns, total)?;
+                if bytes.len() as u64 > MAX_WHOLE_BYTES { Err(too_large()) } else { Ok(bytes) }
             }
         }
     }
@@ -102,7 +114,7 @@ impl Found {
     fn write_to(self, to: &mut File) -> Result<(), ApiError> {
         match self {
             Self::Parts(parts) => parts.iter().try_for_each(|part| part.copy_to(to)).map_err(storage),
-            tiles @ Self::Tiles { .. } => to.write_all(&tiles.into_bytes()?).map_err(storage),
+            Self::Tiles { found, columns, total } => to.write_all(&picture(&found, columns, total)?).map_err(storage),
         }
     }
 }
@@ -121,10 +133,12 @@ pub(crate) fn log(store: &Store, id: TaskId, stderr: bool) -> Result<Reply, ApiE
     File::open(&stored.path).and_then(|file| file.take(MAX_LOG_BYTES).read_to_end(&mut bytes)).map_err(storage)?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if size > bytes.len() as u64 {
-        text.push_str(&format!("\n[{} more bytes are not shown; save the results to a folder to see all]\n", size - bytes.len() as u64));
+        let more = counted(size - bytes.len() as u64, "more byte is", "more bytes are");
+        text.push_str(&format!("\n[{more} not shown; save the results to a folder to see all]\n"));
     }
     if dropped > 0 {
-        text.push_str(&format!("\n[{dropped} more bytes were dropped at the job's log limit]\n"));
+        let bytes = counted(dropped, "more byte was", "more bytes were");
+        text.push_str(&format!("\n[{bytes} dropped at the job's log limit]\n"));
     }
     Ok(Reply::Text(text))
 }
@@ -296,6 +310,10 @@ impl Export {
             from.write_to(&mut file).map_err(|e| failed(&e))?;
             files.push(path.display().to_string());
         }
-        Ok(Reply::Exported { files })
+        Ok(Reply::exported(files))
     }
 }
+
+#[cfg(test)]
+#[path = "results_tests.rs"]
+pub(crate) mod tests;

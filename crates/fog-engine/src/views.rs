@@ -1,6 +1,6 @@
 //! Domain values in the words of the contract.
 
-use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, ReasonView, ResumeView, ValueView, VerdictView};
+use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, Notice, ReasonView, ResumeView, ValueView, VerdictView};
 use fog_eligibility::{Effect, Reason, Resume, ThermalPressure, Value, Verdict};
 use fog_store::{JobRow, Sample};
 use fog_types::JobState;
@@ -18,6 +18,21 @@ pub fn verdict_view(verdict: &Verdict, clock: &Clock) -> VerdictView {
         profile: verdict.profile.clone(),
         in_use: verdict.in_use,
         reasons: verdict.reasons.iter().map(|reason| reason_view(reason, clock)).collect(),
+    }
+}
+
+/// The name of a job and what is said about it, fit to be shown: both may be somebody else's words.
+pub(crate) fn said_of(name: &str, problem: &str) -> (String, String) {
+    (clean_name(name), clean_lines(problem))
+}
+
+/// What the user is told when a job has ended by itself.
+pub(crate) fn end_notice(row: &JobRow) -> Option<Notice> {
+    let (id, (name, problem)) = (row.id, said_of(&row.file.name, &row.problem));
+    match row.state {
+        JobState::Finished => Some(Notice::JobFinished { id, name }),
+        JobState::Failed => Some(Notice::JobFailed { id, name, problem }),
+        _ => None,
     }
 }
 

@@ -171,13 +171,22 @@ impl<N: Ord + Clone> Carried<N> {
         }
     }
 
-    /// Forgets what is over.
+    /// Forgets what is over. Nothing is carried longer than anything may be, whatever was written down about it.
     pub fn expire(&mut self, now: u64) {
+        let last = now.saturating_add(self.quotas.life);
+        let ends = self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
+        ends.for_each(|end| *end = (*end).min(last));
         let over: Vec<[u8; 16]> = self.letters.values().filter(|letter| letter.expires <= now).map(|letter| letter.id).collect();
         for id in over {
             self.remove(&id);
         }
         self.arrived.retain(|_, until| *until > now);
+    }
+
+    /// The clock was set by so many milliseconds: what is carried is not over sooner or later for that.
+    pub(crate) fn move_by(&mut self, by: i64) {
+        let ends = self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
+        ends.for_each(|end| *end = end.saturating_add_signed(by));
     }
 
     /// Bytes and letters that are carried.

@@ -142,8 +142,8 @@ impl Meeting {
     }
 }
 
-/// A node that carries bundles. Every time is in milliseconds of Unix time; a clock that runs back or jumps shortens
-/// or lengthens what is carried, and breaks nothing.
+/// A node that carries bundles. Every time is in milliseconds of Unix time; whoever sees that the clock was set says so
+/// with [`Self::handle_clock_set`], so that what is carried is carried as long as it would have been.
 #[derive(Debug, Clone)]
 pub struct Carrier {
     me: Node,
@@ -283,6 +283,20 @@ impl Carrier {
             self.say_summary(peer, now);
         }
         self.offer_all(now);
+    }
+
+    /// The clock was set by so many milliseconds. No time was lived through for that, so nothing is over.
+    pub fn handle_clock_set(&mut self, by: i64) {
+        self.table.move_by(by);
+        self.carried.move_by(by);
+        let ends = self.arrivals.values_mut().map(|arrival| &mut arrival.expires).chain(self.receipts.values_mut().map(|receipt| &mut receipt.until));
+        ends.for_each(|end| *end = end.saturating_add_signed(by));
+        for meeting in self.met.values_mut() {
+            let given = meeting.giving.as_mut().map(|(_, _, until)| until);
+            let times = [&mut meeting.said].into_iter().chain(&mut meeting.heard).chain(given);
+            times.for_each(|time| *time = time.saturating_add_signed(by));
+        }
+        self.version += 1;
     }
 
     /// When [`Self::handle_timeout`] has something to do at the earliest, if ever.

@@ -143,6 +143,42 @@ fn give(to: &mut Carrier, from: u8, bundle: &Bundle) -> Answer {
 }
 
 #[test]
+fn a_clock_that_was_wrong_for_a_while_ends_nothing_that_is_carried() {
+    const DAYS: u64 = 40 * 24 * HOUR;
+    let mut world = World::new(3);
+    world.encounter(1, 2);
+    world.send(0, 2, b"by hand");
+    world.meet(0, 1);
+    world.part(0, 1);
+    let (likely, now) = (world.nodes[1].table.likelihood(&node(2), world.now), world.now);
+    for by in [DAYS.cast_signed(), -DAYS.cast_signed(), -DAYS.cast_signed(), DAYS.cast_signed()] {
+        world.now = world.now.saturating_add_signed(by);
+        for n in 0..3 {
+            let now = world.now;
+            world.at(n).handle_clock_set(by);
+            world.at(n).handle_timeout(now);
+            // Nor for one that starts anew meanwhile.
+            let again = Carrier::restore(node(n), Quotas::default(), &world.at(n).state());
+            *world.at(n) = again;
+            world.at(n).handle_timeout(now);
+        }
+        world.pump();
+        assert_eq!((world.nodes[0].carried.size().1, world.nodes[1].carried_for_others()), (1, 1));
+        assert!((world.nodes[1].table.likelihood(&node(2), world.now) - likely).abs() < 1e-9);
+    }
+    assert!(!world.reports.iter().any(|(_, effect)| matches!(effect, Effect::Expired { .. })));
+    assert_eq!(world.now, now);
+    world.now += DAYS;
+    for n in 0..3 {
+        let now = world.now;
+        world.at(n).handle_timeout(now);
+    }
+    world.pump();
+    assert!(world.reports.iter().any(|(n, effect)| *n == 0 && matches!(effect, Effect::Expired { .. })), "forty days later it is over");
+    assert_eq!(world.nodes[1].carried_for_others(), 0);
+}
+
+#[test]
 fn who_is_met_gets_what_is_for_them_and_says_so() {
     let mut world = World::new(2);
     let id = world.send(0, 1, b"hello");

@@ -132,6 +132,14 @@ impl<N: Ord + Clone> Table<N> {
         }
     }
 
+    /// The clock was set by so many milliseconds: nobody was met longer ago for that.
+    pub(crate) fn move_by(&mut self, by: i64) {
+        for entry in self.entries.values_mut() {
+            entry.aged = entry.aged.saturating_add_signed(by);
+            entry.met = entry.met.map(|met| met.saturating_add_signed(by));
+        }
+    }
+
     /// Those go first who were never met: such names can be invented by whoever is met, as many as they like.
     fn make_room(&mut self, now: u64) {
         let limit = self.parameters.entries;

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
+use fog_types::ByteCount;
 use fog_types::path::numbered;
 
 /// Links that are followed one after the other; as many as most systems follow.
@@ -50,6 +51,19 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = options.open(path)?;
     check(file.metadata()?)?;
     Ok(file)
+}
+
+/// Reads all of a regular file, if that is at most `most` bytes. What its metadata say of its length is not believed.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`], and as [`open_regular`].
+pub fn read_regular(path: &Path, most: ByteCount) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(most.0.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most.0 {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most}")));
+    }
+    Ok(bytes)
 }
 
 /// Returns an error that says what is there instead of a file.

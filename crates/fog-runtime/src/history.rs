@@ -4,9 +4,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fog_types::{ErrorKind, HasKind};
+use fog_types::{ByteCount, ErrorKind, HasKind};
 use serde::{Deserialize, Serialize};
 
+use crate::files::read_regular;
 use crate::protocol::Mark;
 use crate::run::SLICE_UNITS;
 
@@ -117,12 +118,12 @@ impl History {
     /// [`HistoryError`] when there is none, or it is damaged.
     pub fn read(folder: &Path) -> Result<Self, HistoryError> {
         let path = folder.join(INDEX);
-        let file = |source| HistoryError::File { path: path.clone(), source };
         let damaged = |problem: String| HistoryError::Damaged { path: path.clone(), problem };
-        if std::fs::metadata(&path).map_err(file)?.len() > MAX_INDEX_BYTES {
-            return Err(damaged("it is too long".to_owned()));
+        match read_regular(&path, ByteCount(MAX_INDEX_BYTES)) {
+            Ok(bytes) => Self::parse(&bytes).map_err(damaged),
+            Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(damaged(error.to_string())),
+            Err(source) => Err(HistoryError::File { path: path.clone(), source }),
         }
-        Self::parse(&std::fs::read(&path).map_err(file)?).map_err(damaged)
     }
 
     /// From the bytes of an index, which may come from anywhere.
@@ -218,6 +219,17 @@ mod tests {
         assert!(!History::exists(folder.path()));
         history.write(folder.path()).unwrap();
         assert_eq!((History::read(folder.path()).unwrap(), history.segments()), (history, 2));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn an_index_that_is_no_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join(INDEX)).unwrap();
+        assert!(History::read(folder.path()).unwrap_err().to_string().contains("a device"));
+        std::fs::remove_file(folder.path().join(INDEX)).unwrap();
+        std::fs::write(folder.path().join(INDEX), vec![b' '; MAX_INDEX_BYTES as usize + 1]).unwrap();
+        assert!(matches!(History::read(folder.path()), Err(HistoryError::Damaged { .. })));
     }
 
     #[test]

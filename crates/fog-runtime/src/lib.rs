@@ -25,7 +25,7 @@ mod worker;
 
 pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
 pub use compile::{CompileError, EngineKind, compile, validate};
-pub use files::{OutputFolder, kind_of, open_regular, replaceable};
+pub use files::{OutputFolder, kind_of, open_regular, read_regular, replaceable};
 pub use fog_instrument::{REWRITING_VERSION, accepted};
 pub use history::{History, HistoryEnd, HistoryError, HistoryMark};
 pub use host::{CompileLimits, Worker, WorkerError, WorkerEvent, check_walls, prepare, prepare_within};

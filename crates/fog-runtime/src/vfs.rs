@@ -21,7 +21,7 @@ use std::io;
 
 use self::content::Content;
 pub(crate) use self::dir::Dir;
-pub(crate) use self::paths::{Found, MAX_NAME_BYTES, wants_folder};
+pub(crate) use self::paths::{Found, MAX_NAME_BYTES, MAX_SAID_BYTES, wants_folder};
 pub(crate) use self::state::VfsState;
 use crate::wasi::VISIT_UNITS;
 

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use fog_types::{BlobId, ByteCount, UnixMillis};
 use rusqlite::{Connection, params};
@@ -376,10 +377,8 @@ impl Store {
                 Some(id) => self.db.prepare_cached("SELECT 1 FROM blobs WHERE id = ?1")?.exists([id])?,
                 None => false,
             };
-            if !is_known && std::fs::create_dir_all(&aside).and_then(|()| std::fs::rename(entry.path(), aside.join(&name))).is_ok() {
-                // They are kept from now on, however old they are.
-                let _ = File::open(aside.join(&name)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
-                moved += 1;
+            if !is_known {
+                moved += usize::from(set_aside(&entry.path(), &aside, crate::set_modified).is_ok());
             }
         }
         Ok(moved)
@@ -396,6 +395,15 @@ impl Store {
     }
 }
 
+/// Moves a file into a folder where it is kept for a while from now on, however old it is. One whose age cannot be said
+/// stays where it is: it would be taken for an old one there, and removed.
+fn set_aside(file: &Path, aside: &Path, set_modified: impl Fn(&Path, SystemTime) -> io::Result<()>) -> io::Result<()> {
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    std::fs::create_dir_all(aside)?;
+    set_modified(file, SystemTime::now())?;
+    std::fs::rename(file, aside.join(name))
+}
+
 /// Makes new names in a folder durable.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -405,4 +413,25 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+
+    #[test]
+    fn a_file_whose_age_cannot_be_said_is_not_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, aside) = (folder.path().join("ab"), folder.path().join("set-aside"));
+        std::fs::write(&file, b"x").unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        crate::set_modified(&file, long_ago).unwrap();
+        assert!(set_aside(&file, &aside, |_, _| Err(io::ErrorKind::PermissionDenied.into())).is_err());
+        assert_eq!((file.exists(), aside.join("ab").exists()), (true, false));
+        set_aside(&file, &aside, crate::set_modified).unwrap();
+        let kept = aside.join("ab").metadata().unwrap().modified().unwrap();
+        assert!(kept.duration_since(long_ago).unwrap().as_secs() > 1_000_000, "it is kept from now on");
+    }
 }

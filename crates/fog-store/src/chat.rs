@@ -182,16 +182,16 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Private messages of this device that are not known to have arrived, oldest first: from the room and from groups
-    /// nobody says so.
+    /// Private messages of this device that are not known to have arrived, and when each was stored, oldest first: from
+    /// the room and from groups nobody says so.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn chat_waiting(&self) -> Result<Vec<ChatRow>, StoreError> {
+    pub fn chat_waiting(&self) -> Result<Vec<(UnixMillis, ChatRow)>, StoreError> {
         let mut query = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND thread <> '' AND length(thread) < 32 ORDER BY id"
+            "SELECT {COLUMNS}, stored_ms FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND thread <> '' AND length(thread) < 32 ORDER BY id"
         ))?;
-        let rows = query.query_map([], row)?;
+        let rows = query.query_map([], |found| Ok((UnixMillis(found.get(8)?), row(found)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -31,9 +31,9 @@ pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, TaskResult, T
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 /// The database and blobs of one data folder.
 #[derive(Debug)]
@@ -42,8 +42,32 @@ pub struct Store {
     folder: PathBuf,
     /// Files beside the blobs, as measured last.
     other: OtherFiles,
-    /// Released by the system when the process ends, however it ends.
-    _lock: File,
+    /// Released by the system when the process ends, however it ends. A [`Reader`] has none.
+    _lock: Option<File>,
+}
+
+/// Reads what a [`Store`] has written, beside it and on another thread.
+#[derive(Debug)]
+pub struct Reader(Store);
+
+impl Reader {
+    /// A reader of a data folder that a [`Store`] of this process has open.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be opened.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let db = Connection::open_with_flags(folder.join("fog.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;")?;
+        Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: None }))
+    }
+}
+
+impl std::ops::Deref for Reader {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.0
+    }
 }
 
 /// Longest wait for a lock that is about to go.
@@ -87,7 +111,7 @@ impl Store {
              PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;",
         )?;
         migrations::run(&mut db)?;
-        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: lock })
+        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: Some(lock) })
     }
 
     /// One transaction that is not synced by itself: at a power cut it may be lost, with what came after it, but
@@ -108,6 +132,24 @@ impl Store {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// Sets when a file was last changed; that of a file that is only read, too.
+///
+/// # Errors
+/// As opening the file.
+pub fn set_modified(path: &Path, at: SystemTime) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(windows)]
+    {
+        // Reading is not enough there; folders are opened by the second.
+        const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        use std::os::windows::fs::OpenOptionsExt;
+        options.access_mode(FILE_WRITE_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    }
+    options.open(path)?.set_modified(at)
 }
 
 /// Folders that lie in a data folder, and files.

@@ -424,13 +424,30 @@ impl Store {
         found.map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size })).transpose()
     }
 
+    /// How many files a task's result has after the one at a path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn count_outputs_after(&self, task: TaskId, after: &str) -> Result<u64, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT count(*) FROM outputs WHERE job_id = ?1 AND idx = ?2 AND path > ?3")?;
+        Ok(query.query_row(params![task.job.0, task.index, after], |row| row.get(0))?)
+    }
+
     /// Files of a task's result in path order.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn outputs(&self, task: TaskId) -> Result<Vec<Output>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT path, blob, size FROM outputs WHERE job_id = ?1 AND idx = ?2 ORDER BY path")?;
-        let rows = query.query_map(params![task.job.0, task.index], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+        self.outputs_after(task, "", u32::MAX)
+    }
+
+    /// The next files of a task's result in path order, after the one at a path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn outputs_after(&self, task: TaskId, after: &str, limit: u32) -> Result<Vec<Output>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT path, blob, size FROM outputs WHERE job_id = ?1 AND idx = ?2 AND path > ?3 ORDER BY path LIMIT ?4")?;
+        let rows = query.query_map(params![task.job.0, task.index, after, limit], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
         rows.map(|row| {
             let (path, blob, size) = row?;
             Ok(Output { path, blob: blob_from(&blob)?, size })

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::text::clean;
+
 /// Longest path inside a job, in bytes.
 pub const MAX_PATH_BYTES: usize = 1024;
 /// Longest part of a path, in bytes; the limit of most file systems.
@@ -209,9 +211,10 @@ impl std::fmt::Display for Remarks {
     }
 }
 
-/// The beginning of a path, on one line.
+/// The beginning of a path, on one line, as words of others are shown; control characters as programs write them.
 pub(crate) fn shown(path: &str) -> String {
-    path.chars().take(80).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    let escaped: String = path.chars().take(80).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect();
+    clean(&escaped)
 }
 
 /// `name.txt`, `name-2.txt`, `name-3.txt`, …
@@ -299,6 +302,17 @@ mod tests {
         assert_eq!(portable_path("../a"), None);
         assert_eq!(portable_path("/a"), None);
         assert_eq!(portable_path(&"d/".repeat(600)), None);
+    }
+
+    #[test]
+    fn a_name_that_turns_the_reading_direction_is_not_shown_as_it_is() {
+        let mut remarks = Remarks::default();
+        remarks.file("a\u{202e}gpj.exe:", Some("a\u{202e}gpj.exe%3A"));
+        remarks.file("x\u{1b}[31m\n", None);
+        let said = remarks.to_string();
+        assert!(said.contains("'agpj.exe:' is kept as 'agpj.exe%3A'"), "{said}");
+        assert!(said.contains("x\\u{1b}[31m\\n"), "{said}");
+        assert_eq!(crate::text::clean(&said), said);
     }
 
     #[test]

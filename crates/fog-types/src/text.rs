@@ -28,6 +28,12 @@ pub fn clean_name(name: &str) -> String {
     clean(name).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A number with the word that goes with it: `1 file`, `2 files`.
+#[must_use]
+pub fn counted(n: u64, one: &str, others: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { others })
+}
+
 /// Text for a reader of Pango or HTML markup, which shows it as it is.
 #[must_use]
 pub fn escape_markup(text: &str) -> String {

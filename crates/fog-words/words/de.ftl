@@ -218,6 +218,19 @@ job-keep = Behalten
 job-remove = Entfernen
 job-remove-sure = Diesen Auftrag und seine Ergebnisse von diesem Gerät entfernen?
 job-save = Ergebnisse speichern
+job-saving = Speichert die Ergebnisse, bisher { $span }.
+job-estimating = Liest { $n ->
+    [one] eine Datei
+   *[other] { $n } Dateien
+} und rechnet den Anfang des Auftrags, bisher { $span }.
+job-mapping = Liest { $n ->
+    [one] eine Datei
+   *[other] { $n } Dateien
+} und verteilt die Aufgaben, bisher { $span }.
+chat-carrying = Dieses Gerät trägt { $n ->
+    [one] eine Nachricht
+   *[other] { $n } Nachrichten
+} anderer zu Leuten, die jetzt nicht zu erreichen sind.
 job-saved = { $n ->
     [one] { $n } Datei gespeichert
    *[other] { $n } Dateien gespeichert

@@ -218,6 +218,19 @@ job-keep = Keep it
 job-remove = Remove
 job-remove-sure = Remove this job and its results from this device?
 job-save = Save results
+job-saving = Saving the results, { $span } so far.
+job-estimating = Reading { $n ->
+    [one] one file
+   *[other] { $n } files
+} and running the beginning of the job, { $span } so far.
+job-mapping = Reading { $n ->
+    [one] one file
+   *[other] { $n } files
+} and placing the tasks, { $span } so far.
+chat-carrying = This device carries { $n ->
+    [one] one message
+   *[other] { $n } messages
+} of others to people who cannot be reached now.
 job-saved = { $n ->
     [one] { $n } file saved
    *[other] { $n } files saved

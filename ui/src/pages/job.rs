@@ -1,4 +1,5 @@
 use fog_api::{Command, JobAction, JobDetail, JournalLine, Reply, TaskView};
+use fog_types::text::clean;
 use fog_types::{JobId, JobState, TaskState};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -8,6 +9,9 @@ use crate::components::ask::Ask;
 use crate::pages::elsewhere::{Elsewhere, Seen};
 use crate::pages::jobs::State;
 use crate::state::{act, say, t, ui, words};
+
+/// Files of a task that are named.
+const LISTED: usize = 100;
 
 /// One job: state, picture, tasks with logs and files, history.
 #[component]
@@ -53,7 +57,7 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
         spawn_local(async move {
             let Ok(Some(folder)) = bridge::pick_folder().await else { return };
             match bridge::call(Command::Export { id, folder: folder.clone() }).await {
-                Ok(Reply::Exported { files }) => say(false, words().with("job-saved", &[("n", (files.len() as f64).into()), ("folder", folder.into())])),
+                Ok(Reply::Exported { count, .. }) => say(false, words().with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())])),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),
             }
@@ -137,7 +141,12 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
     };
     let ended = matches!(task.state, TaskState::Finished | TaskState::Failed);
     let (units, active_ms, tries, state) = (task.units, task.active_ms, task.attempts.len(), task.state.as_str());
-    let files = task.outputs.iter().map(|o| format!("{} ({})", o.path, words().bytes(o.size))).collect::<Vec<_>>().join(", ");
+    let mut files: Vec<String> = task.outputs.iter().take(LISTED).map(|o| format!("{} ({})", clean(&o.path), words().bytes(o.size))).collect();
+    let more = (task.outputs.len() as u64).saturating_add(task.outputs_left_out).saturating_sub(files.len() as u64);
+    if more > 0 {
+        files.push(format!("… +{more}"));
+    }
+    let files = files.join(", ");
     view! {
         <tr>
             <td>{index + 1}</td>

@@ -18,7 +18,7 @@ const MAX_TOMBSTONES_OF_ONE: usize = 5;
 /// Largest packet of a note: its parts at their longest, and its frame.
 const MAX_BYTES: usize = 2 << 10;
 /// Begins what is written down.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// Why something is not put on the board, or taken down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,8 @@ pub(super) struct Pinned {
     item: Item,
     /// The packet around it is its author's too: iPhones take no other.
     is_sure: bool,
+    /// How far this device's clock was ahead of what it shows now when this came: it goes by that.
+    clock_offset: i64,
 }
 
 #[derive(Default)]
@@ -59,8 +61,16 @@ impl Board {
 
     fn expire(&mut self, now: u64) {
         let before = self.pinned.len();
-        self.pinned.retain(|pinned| pinned.item.life().1 > now);
+        self.pinned.retain(|pinned| pinned.item.life().1 > now.saturating_add_signed(pinned.clock_offset));
         self.version += u64::from(self.pinned.len() != before);
+    }
+
+    /// The clock was set by so many milliseconds.
+    pub(super) fn move_by(&mut self, by: i64) {
+        for pinned in &mut self.pinned {
+            pinned.clock_offset = pinned.clock_offset.saturating_sub(by);
+        }
+        self.version += 1;
     }
 
     fn count(&self, is_note: bool, author: Option<&[u8; 32]>) -> usize {
@@ -112,11 +122,12 @@ fn read(state: &[u8]) -> Vec<Pinned> {
     while let Ok(length) = reader.u16()
         && let Ok(bytes) = reader.take(usize::from(length))
         && let Some((is_sure, bytes)) = bytes.split_first()
+        && let Some((offset, bytes)) = bytes.split_first_chunk()
     {
         if let Ok(raw) = Raw::decode(bytes)
             && let Ok(item) = Item::decode_own(raw.frame.payload())
         {
-            pinned.push(Pinned { packet: packet_id(&raw.frame), item, raw, is_sure: *is_sure == 1 });
+            pinned.push(Pinned { packet: packet_id(&raw.frame), item, raw, is_sure: *is_sure == 1, clock_offset: i64::from_be_bytes(*offset) });
         }
     }
     pinned
@@ -174,7 +185,7 @@ impl Node {
         let frame = self.frame(Kind::BOARD_POST, payload, now).signed(&self.identity);
         if let Ok(raw) = Raw::decode(&frame.encode()) {
             let packet = packet_id(&frame);
-            self.add_to_board(Pinned { raw, packet, item, is_sure: true });
+            self.add_to_board(Pinned { raw, packet, item, is_sure: true, clock_offset: 0 });
         }
         self.send_everywhere(&frame, now);
     }
@@ -199,7 +210,7 @@ impl Node {
         }
         let me = self.identity.keys().signing;
         let note = if let Item::Note(note) = &item { Some(note.clone()) } else { None };
-        let pinned = Pinned { raw: raw.clone(), packet: packet_id(frame), item, is_sure };
+        let pinned = Pinned { raw: raw.clone(), packet: packet_id(frame), item, is_sure, clock_offset: 0 };
         let is_new = self.add_to_board(pinned);
         if let Some(note) = note.filter(|note| is_new && note.author != me) {
             self.say(Event::Note(Box::new(note)));
@@ -228,17 +239,17 @@ impl Node {
         let mut out = vec![FORM];
         for pinned in &self.board.pinned {
             let bytes = pinned.raw.with_ttl(0);
-            out.extend((bytes.len() as u16 + 1).to_be_bytes());
+            out.extend((bytes.len() as u16 + 9).to_be_bytes());
             out.push(u8::from(pinned.is_sure));
+            out.extend(pinned.clock_offset.to_be_bytes());
             out.extend(bytes);
         }
         out
     }
 
-    /// Goes on with what was written down.
-    pub fn restore_board(&mut self, state: &[u8], now: u64) {
+    /// Goes on with what was written down; what is over goes when its time comes to be looked at.
+    pub fn restore_board(&mut self, state: &[u8]) {
         self.board.pinned = read(state);
-        self.board.expire(now);
     }
 }
 

@@ -44,7 +44,7 @@ fn a_note_reaches_who_is_there_and_who_comes_later_from_others() {
     air.cut(0, 1);
     let state = air.nodes[1].board_state();
     air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [9; 32]);
-    air.nodes[1].restore_board(&state, air.now);
+    air.nodes[1].restore_board(&state);
     air.now += 7 * HOUR;
     air.wire(1, 2);
     air.run(90_000);

@@ -83,7 +83,7 @@ fn whose_clock_is_wrong_shows_when_there_are_several_and_ends_when_it_is_put_rig
     }
     air.skew[0] = 0;
     let now = air.now;
-    air.nodes[0].handle_clock_set(now);
+    air.nodes[0].handle_clock_set(now, -2 * HOUR);
     air.run(40_000);
     assert_eq!(clock_off(&air, 0), Some((0, 0)));
     let anna = air.nodes[1].person(air.me(0)).map(|person| person.clock_off);

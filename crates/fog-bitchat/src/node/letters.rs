@@ -25,7 +25,7 @@ const MAX_OF_ONE: usize = 2;
 /// Milliseconds between two tries to bring a letter to somebody who is not linked.
 const AGAIN: u64 = 600_000;
 /// Begins what is written down; then a byte for each part, its length, and the part.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 const LETTER: u8 = 1;
 
 /// A letter that is carried for somebody.
@@ -39,13 +39,15 @@ pub(super) struct Carried {
     given: BTreeSet<PeerId>,
     /// When it was last said to its recipient through others.
     tried: Option<u64>,
-    /// How far the clock of who gave it is ahead of this one, if it is valid by theirs alone.
+    /// How far the clock it ends by is ahead of this one: that of who gave it, if it is valid by theirs alone, and this
+    /// one as it was before it was set.
     clock_offset: i64,
 }
 
 impl Carried {
-    fn is_valid(&self, now: u64) -> bool {
-        self.letter.is_valid(now.saturating_add_signed(self.clock_offset))
+    /// How long it may be carried was looked at when it came.
+    fn is_over(&self, now: u64) -> bool {
+        self.letter.expires <= now.saturating_add_signed(self.clock_offset)
     }
 }
 
@@ -55,6 +57,18 @@ pub(super) struct Mail {
     pub(super) keys: OneTimeKeys,
     favourites: BTreeSet<PeerId>,
     pub(super) version: u64,
+}
+
+impl Mail {
+    /// The clock was set by so many milliseconds.
+    pub(super) fn move_by(&mut self, by: i64) {
+        for carried in &mut self.carried {
+            carried.clock_offset = carried.clock_offset.saturating_sub(by);
+            carried.tried = carried.tried.map(|tried| tried.saturating_add_signed(by));
+        }
+        self.keys.move_by(by);
+        self.version += 1;
+    }
 }
 
 impl Node {
@@ -84,7 +98,10 @@ impl Node {
     #[must_use]
     pub fn mail_state(&self) -> Vec<u8> {
         let mut out = vec![FORM];
-        let letters = self.mail.carried.iter().filter_map(|carried| Some((LETTER, [carried.from.0.as_slice(), &carried.letter.encode().ok()?].concat())));
+        let letters =
+            self.mail.carried.iter().filter_map(|carried| {
+                Some((LETTER, [carried.from.0.as_slice(), &carried.clock_offset.to_be_bytes(), &carried.letter.encode().ok()?].concat()))
+            });
         for (what, part) in letters.chain(self.mail.keys.parts()) {
             out.push(what);
             out.extend((part.len() as u32).to_be_bytes());
@@ -93,27 +110,29 @@ impl Node {
         out
     }
 
-    /// Carries on with what was written down. What cannot be read of it is left out.
-    pub fn restore_mail(&mut self, state: &[u8], now: u64) {
+    /// Carries on with what was written down. What cannot be read of it is left out; what is over goes when its time
+    /// comes to be looked at, so that a clock that is found to be wrong at the start ends nothing.
+    pub fn restore_mail(&mut self, state: &[u8]) {
         let Some((&FORM, rest)) = state.split_first() else { return };
         let mut reader = Reader(rest);
         while let (Ok(what), Ok(length)) = (reader.u8(), reader.u32()) {
             let Ok(part) = reader.take(length as usize) else { break };
             if what == LETTER {
-                self.restore_letter(part, now);
+                self.restore_letter(part);
             } else {
-                self.mail.keys.restore(what, part, now);
+                self.mail.keys.restore(what, part);
             }
         }
     }
 
-    fn restore_letter(&mut self, part: &[u8], now: u64) {
-        let Some((from, letter)) = part.split_first_chunk() else { return };
+    fn restore_letter(&mut self, part: &[u8]) {
+        let Some((from, rest)) = part.split_first_chunk() else { return };
+        let Some((offset, letter)) = rest.split_first_chunk() else { return };
         if let Ok(letter) = Letter::decode(letter)
-            && letter.is_valid(now)
             && self.mail.carried.len() < MAX_CARRIED
         {
-            self.mail.carried.push(Carried { letter, from: PeerId(*from), to: None, given: BTreeSet::new(), tried: None, clock_offset: 0 });
+            let clock_offset = i64::from_be_bytes(*offset);
+            self.mail.carried.push(Carried { letter, from: PeerId(*from), to: None, given: BTreeSet::new(), tried: None, clock_offset });
         }
     }
 
@@ -133,7 +152,7 @@ impl Node {
     /// it carries for others.
     pub(super) fn hand_out(&mut self, now: u64) {
         let before = self.mail.carried.len();
-        self.mail.carried.retain(|carried| carried.is_valid(now));
+        self.mail.carried.retain(|carried| !carried.is_over(now));
         if self.mail.carried.len() != before {
             self.mail.version += 1;
         }

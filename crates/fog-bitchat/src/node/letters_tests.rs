@@ -38,7 +38,7 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
     air.cut(ANNA, BEN);
     let state = air.nodes[BEN].mail_state();
     let mut again = Node::new(identity(BEN as u8), air.nodes[BEN].config.clone(), [77; 32]);
-    again.restore_mail(&state, air.now);
+    again.restore_mail(&state);
     air.nodes[BEN] = again;
     assert_eq!(air.nodes[BEN].letters(), 1);
     air.wire(BEN, CLEO);
@@ -55,7 +55,7 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
 fn again(air: &mut Air, who: usize) {
     let state = air.nodes[who].mail_state();
     let mut node = Node::new(identity(who as u8), air.nodes[who].config.clone(), [99; 32]);
-    node.restore_mail(&state, air.now);
+    node.restore_mail(&state);
     air.nodes[who] = node;
     for whom in 0..air.nodes.len() {
         pinned(air, who, whom);
@@ -206,13 +206,52 @@ fn a_letter_in_somebody_elses_name_is_not_carried() {
     }
 }
 
+/// Anna waits for Cleo, Ben carries it; both have a note on the board and keys of their own. Their clock is wrong for
+/// half a minute, by forty days either way.
+#[test]
+fn a_clock_that_was_wrong_for_a_while_ends_nothing_and_days_that_passed_do() {
+    const DAY: i64 = 86_400_000;
+    let mut air = three();
+    air.wire(ANNA, BEN);
+    let cleo = air.me(CLEO);
+    air.run(2_000);
+    air.nodes[ANNA].tell(cleo, "1".to_owned(), "by hand".to_owned(), air.now).unwrap();
+    air.nodes[ANNA].pin_note([3; 16], "soup at the hut", false, 24 * 3_600_000, air.now).unwrap();
+    air.run(25_000);
+    let kept = |air: &Air| {
+        let notes = crate::notes_in(&air.nodes[BEN].board_state()).len();
+        (air.state(ANNA, "1"), air.nodes[BEN].letters(), notes, air.nodes[BEN].mail.keys.ids())
+    };
+    let before = kept(&air);
+    assert_eq!((before.0, before.1, before.2, before.3.is_empty()), (Some(Delivery::Carried), 1, 1, false));
+    for by in [40 * DAY, -40 * DAY, -40 * DAY, 40 * DAY] {
+        for n in [ANNA, BEN] {
+            air.skew[n] += by;
+            let now = air.time(n);
+            air.nodes[n].handle_clock_set(now, by);
+        }
+        air.run(15_000);
+        // Whoever stops and starts meanwhile loses nothing either.
+        let (mail, board) = (air.nodes[BEN].mail_state(), air.nodes[BEN].board_state());
+        air.nodes[BEN].mail.carried.clear();
+        air.nodes[BEN].restore_mail(&mail);
+        air.nodes[BEN].restore_board(&board);
+        air.run(15_000);
+        assert_eq!(kept(&air), before, "set by {} days", by / DAY);
+    }
+    air.now += 40 * DAY.unsigned_abs();
+    air.run(20_000);
+    let after = kept(&air);
+    assert_eq!((after.0, after.1, after.2), (Some(Delivery::Failed), 0, 0));
+    assert!(!after.3.iter().any(|id| before.3.contains(id)), "forty days later there are other keys");
+}
+
 proptest! {
     #[test]
     fn what_was_written_down_is_read_whatever_it_is(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut air = three();
-        let now = air.now;
-        air.nodes[BEN].restore_mail(&bytes, now);
-        air.nodes[BEN].restore_mail(&[&[1], bytes.as_slice()].concat(), now);
+        air.nodes[BEN].restore_mail(&bytes);
+        air.nodes[BEN].restore_mail(&[&[1], bytes.as_slice()].concat());
         prop_assert!(air.nodes[BEN].letters() <= 40);
     }
 }

@@ -54,6 +54,13 @@ impl OneTimeKeys {
         (self.next_offer, self.offered) = (self.next_offer.min(now), self.offered.min(now));
     }
 
+    pub(super) fn move_by(&mut self, by: i64) {
+        for key in self.own.values_mut() {
+            key.made = key.made.saturating_add_signed(by);
+            key.used = key.used.map(|used| used.saturating_add_signed(by));
+        }
+    }
+
     /// What is to be written down, each part with what it is.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u8, Vec<u8>)> {
         let own = self.own.iter().map(|(id, key)| {
@@ -71,15 +78,12 @@ impl OneTimeKeys {
         self.own.keys().copied().collect()
     }
 
-    pub(super) fn restore(&mut self, what: u8, part: &[u8], now: u64) {
+    pub(super) fn restore(&mut self, what: u8, part: &[u8]) {
         match what {
             OWN_KEY => {
                 let mut reader = Reader(part);
                 let (Ok(id), Ok(secret), Ok(made), Ok(used)) = (reader.u32(), reader.array(), reader.u64(), reader.u64()) else { return };
-                let key = OwnKey { secret: Zeroizing::new(secret), made, used: (used > 0).then_some(used) };
-                if key.is_alive(now) {
-                    self.own.insert(id, key);
-                }
+                self.own.insert(id, OwnKey { secret: Zeroizing::new(secret), made, used: (used > 0).then_some(used) });
             }
             BUNDLE => {
                 if let Ok(bundle) = Prekeys::decode(part)
@@ -110,6 +114,10 @@ impl Node {
         }
         (self.mail.keys.next_offer, self.mail.keys.offered) = (now + OFFER_EVERY, now);
         let before = self.mail.keys.own.len();
+        for key in self.mail.keys.own.values_mut() {
+            // One that seems to be of later would live longer than the others.
+            (key.made, key.used) = (key.made.min(now), key.used.map(|used| used.min(now)));
+        }
         self.mail.keys.own.retain(|_, key| key.is_alive(now));
         while self.mail.keys.own.len() > MAX_OWN {
             // Those that were used first.

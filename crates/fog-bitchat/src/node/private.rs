@@ -49,6 +49,13 @@ pub(super) struct Outgoing {
     pub(super) is_with_fellows: bool,
 }
 
+impl Outgoing {
+    pub(super) fn move_by(&mut self, by: i64) {
+        self.queued = self.queued.saturating_add_signed(by);
+        self.sent = self.sent.map(|sent| sent.saturating_add_signed(by));
+    }
+}
+
 /// A session that was begun because of what somebody sent.
 pub(super) struct Unasked {
     at: u64,

@@ -164,6 +164,17 @@ fn a_missing_sensor_never_blocks_unless_told_to() {
 }
 
 #[test]
+fn a_battery_that_nobody_answers_for_stops_work_when_it_shall() {
+    let silent = Readings { battery_present: None, charging: None, battery: None, ..quiet_desktop() };
+    for (unknown, is_working) in [(Unknown::Allow, true), (Unknown::Stop, false)] {
+        let mut machine = Eligibility::new(Policy { unknown_battery: unknown, ..on() });
+        machine.handle_readings(silent.clone(), Moment(0));
+        machine.handle_readings(silent.clone(), Moment(3_600_000));
+        assert_eq!(machine.verdict().duty.get() > 0, is_working, "{unknown:?}");
+    }
+}
+
+#[test]
 fn a_load_spike_does_not_stop_but_a_load_does() {
     let mut machine = Eligibility::new(on());
     let mut at = |load: f32, second: u64| {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fog_api::PersonLink;
 use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Member, Node, PeerId, PeerKeys};
@@ -15,7 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::ChatNews;
+use super::clock::{Clock, Look, Moved};
 use super::fellows::{Fellows, Me, Todo};
+use crate::clock::TimeSource;
 use crate::core;
 
 /// Orders that wait; the loop is told when there are more.
@@ -24,8 +26,6 @@ const ORDERS: usize = 1024;
 const HEARD: usize = 64;
 /// A link that takes nothing now is asked again after this.
 const BLOCKED: Duration = Duration::from_millis(10);
-/// From here a clock was set.
-const CLOCK_JUMP_MS: u64 = 2_000;
 /// Letters and bundles that are carried are written down at most so often, and bundles no faster than this many bytes
 /// a second.
 const MAIL_EVERY: Duration = Duration::from_secs(1);
@@ -147,6 +147,8 @@ pub(crate) struct Restored {
     /// Keys for them, and the key that seals these.
     pub(crate) ratchet: Vec<u8>,
     pub(crate) key: [u8; 32],
+    /// How the calendar was set since.
+    pub(crate) moved: Moved,
 }
 
 /// The running thread; it says goodbye and ends when this is dropped.
@@ -172,6 +174,7 @@ impl Driver {
         nickname: String,
         before: Restored,
         phone: Option<Arc<dyn PhoneRadio>>,
+        time: Arc<dyn TimeSource>,
         to: mpsc::Sender<core::Message>,
     ) -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
@@ -191,12 +194,15 @@ impl Driver {
                 node.set_favourite(keys.peer(), is_favourite);
                 node.set_verified(keys, is_verified);
             }
-            node.restore_mail(&before.letters, unix());
+            let mut clock = Clock::new(time, before.moved.gap);
+            node.restore_mail(&before.letters);
             node.restore_groups(&before.groups);
-            node.restore_board(&before.board, unix());
-            let fellows = Fellows::restore(me.peer(), before.key, &before.bundles, &before.ratchet, unix());
+            node.restore_board(&before.board);
+            let set_by = before.moved.by.saturating_add(before.moved.gap);
+            node.move_times(set_by);
+            let fellows = Fellows::restore(me.peer(), before.key, &before.bundles, &before.ratchet, set_by, clock.look().now);
             let to = Listener { number, to };
-            runtime.block_on(Running::new(node, (me, nickname), fellows, to, radio).run(inbox));
+            runtime.block_on(Running::new(node, (me, nickname), fellows, clock, to, radio).run(inbox));
             runtime.shutdown_timeout(Duration::from_secs(1));
             drop(ending);
         })?;
@@ -277,33 +283,6 @@ struct Running {
     bundles: Option<(u64, Instant)>,
 }
 
-/// Milliseconds since 1970 that go forward evenly, and follow this device's clock when it is set.
-struct Clock {
-    began: Instant,
-    base: u64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { began: Instant::now(), base: unix() }
-    }
-
-    /// Now, and whether the clock was set.
-    fn now(&mut self) -> (u64, bool) {
-        let even = self.base + self.began.elapsed().as_millis() as u64;
-        let real = unix();
-        if even.abs_diff(real) < CLOCK_JUMP_MS {
-            return (even, false);
-        }
-        *self = Self::new();
-        (real, true)
-    }
-}
-
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 /// The loop looked before it ordered; what has changed in between is not worth more than a line.
 fn told<E: std::fmt::Display>(result: Result<(), E>) {
     if let Err(error) = result {
@@ -312,7 +291,7 @@ fn told<E: std::fmt::Display>(result: Result<(), E>) {
 }
 
 impl Running {
-    fn new(node: Node, me: (PeerKeys, String), fellows: Fellows, to: Listener, radio_config: fog_ble::Config) -> Self {
+    fn new(node: Node, me: (PeerKeys, String), fellows: Fellows, clock: Clock, to: Listener, radio_config: fog_ble::Config) -> Self {
         let (heard, hears) = mpsc::channel(HEARD);
         Self {
             node,
@@ -327,7 +306,7 @@ impl Running {
             radio: None,
             radio_view: fog_api::RadioView::default(),
             radio_config,
-            clock: Clock::new(),
+            clock,
             mail: None,
             groups: 0,
             board: None,
@@ -374,9 +353,16 @@ impl Running {
 
     /// Now by this device's clock; what waits for a time follows when it was set.
     fn now(&mut self) -> u64 {
-        let (now, was_set) = self.clock.now();
-        if was_set {
-            self.node.handle_clock_set(now);
+        let Look { now, set_by, believed } = self.clock.look();
+        if set_by != 0 {
+            tracing::warn!(millis = set_by, "the calendar was set; what is kept and carried moves with it");
+            self.node.handle_clock_set(now, set_by);
+            self.fellows.handle_clock_set(set_by);
+            self.next_look = now;
+        }
+        if believed != 0 {
+            self.node.move_times(believed);
+            self.fellows.handle_clock_set(believed);
         }
         now
     }
@@ -659,3 +645,7 @@ async fn use_radio(config: fog_ble::Config, heard: mpsc::Sender<Heard>, mut stop
     // One that does not end its links in time is dropped.
     let _ = tokio::time::timeout(RADIO_ENDS, radio).await;
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -111,8 +111,9 @@ pub(crate) struct Fellows {
 }
 
 impl Fellows {
-    /// Goes on from what was stored; what cannot be read begins anew. `key` seals the ratchet's state.
-    pub(crate) fn restore(me: PeerId, key: [u8; 32], bundles: &[u8], ratchet: &[u8], now: u64) -> Self {
+    /// Goes on from what was stored; what cannot be read begins anew. `key` seals the ratchet's state. The clock was set
+    /// by so many milliseconds since.
+    pub(crate) fn restore(me: PeerId, key: [u8; 32], bundles: &[u8], ratchet: &[u8], set_by: i64, now: u64) -> Self {
         let (noted, bundles) = split::<Noted>(bundles);
         let (beside, sealed) = split::<Beside>(ratchet);
         let (ratchet, rotated) = match Ratchet::restore(&key, sealed) {
@@ -141,8 +142,20 @@ impl Fellows {
             is_stored: true,
             todo: VecDeque::new(),
         };
+        fellows.handle_clock_set(set_by);
         fellows.handle_timeout(now);
         fellows
+    }
+
+    /// The clock was set by so many milliseconds: nothing is over for that.
+    pub(crate) fn handle_clock_set(&mut self, by: i64) {
+        if by == 0 {
+            return;
+        }
+        self.carrier.handle_clock_set(by);
+        for time in [&mut self.rotated, &mut self.full_until, &mut self.handed_at] {
+            *time = time.saturating_add_signed(by);
+        }
     }
 
     /// Rises when [`Self::bundles`] is another.

@@ -31,7 +31,7 @@ fn who(peer: PeerId) -> usize {
 
 impl Street {
     fn new() -> Self {
-        let nodes = (0..3).map(|n| Fellows::restore(keys(n).peer(), [9; 32], &[], &[], START)).collect();
+        let nodes = (0..3).map(|n| Fellows::restore(keys(n).peer(), [9; 32], &[], &[], 0, START)).collect();
         Self { nodes, stored: vec![<_>::default(); 3], near: Vec::new(), now: START, is_slow: false, refuses: false, got: Vec::new(), states: Vec::new() }
     }
 
@@ -53,7 +53,7 @@ impl Street {
 
     fn again(&mut self, n: usize) {
         let (bundles, ratchet) = &self.stored[n];
-        self.nodes[n] = Fellows::restore(keys(n).peer(), [9; 32], bundles, ratchet, self.now);
+        self.nodes[n] = Fellows::restore(keys(n).peer(), [9; 32], bundles, ratchet, 0, self.now);
         self.near.retain(|(a, b)| *a != n && *b != n);
     }
 
@@ -224,7 +224,7 @@ fn nonsense_and_strangers_are_passed_over() {
     assert_eq!(street.nodes[BEN].carried(), 1);
     // States of nobody, and damaged ones, begin anew.
     for state in [&[][..], &[0, 0, 0], &[0, 0, 0, 9, 1], &[255; 40]] {
-        let fellows = Fellows::restore(keys(ANNA).peer(), [9; 32], state, state, now);
+        let fellows = Fellows::restore(keys(ANNA).peer(), [9; 32], state, state, 0, now);
         assert_eq!(fellows.carried(), 0);
     }
 }

@@ -227,7 +227,7 @@ impl Core {
             let path = folder.join(name);
             let written = std::fs::File::options().write(true).create_new(true).open(&path).and_then(|mut file| std::io::Write::write_all(&mut file, &content));
             match written {
-                Ok(()) => return Ok(Reply::Exported { files: vec![path.display().to_string()] }),
+                Ok(()) => return Ok(Reply::exported(vec![path.display().to_string()])),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display()))),
             }
@@ -286,7 +286,7 @@ impl Core {
         }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
             // What waits for them is not sent, now or after a start.
-            for row in self.store.chat_waiting().map_err(to_api)?.into_iter().filter(|row| row.thread == id) {
+            for row in self.store.chat_waiting().map_err(to_api)?.into_iter().map(|(_, row)| row).filter(|row| row.thread == id) {
                 self.got_further(&id, &row.mid, MessageState::Failed).map_err(to_api)?;
             }
             if let Some(driver) = &self.chat.driver {
@@ -336,7 +336,7 @@ impl Core {
         // A pipe would stop the engine until somebody reads from it.
         let written = fog_runtime::replaceable(path).and_then(|to| std::fs::write(to, text));
         written.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
-        Ok(Reply::Exported { files: vec![path.display().to_string()] })
+        Ok(Reply::exported(vec![path.display().to_string()]))
     }
 
     pub(super) fn chat_clear(&mut self, with: &str) -> Result<Reply, ApiError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use fog_api::{ApiError, Command, EventBody, JobAction, Reply};
 use fog_eligibility::Eligibility;
+use fog_store::{Reader, Store};
 use fog_types::{BlobId, ErrorKind, JobId, JobState, TaskId, UnixMillis};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -25,7 +26,7 @@ use crate::views::{self};
 use super::pinging::is_ping;
 
 impl Core {
-    pub(super) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn command(&mut self, command: Command, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let reply = match command {
             Command::SubmitCheckpoint { path } => return self.submit_checkpoint(path.into(), answer),
             Command::Submit { job_file, folder, grid, deadline_seconds } => {
@@ -60,40 +61,40 @@ impl Core {
                     }),
                 }
             }
-            Command::Output { id, index, path } => match results::output(&self.store, id, index, &path) {
-                Ok(found) => {
-                    tokio::task::spawn_blocking(move || {
-                        let reply = found.into_bytes().map(|bytes| Reply::Bytes {
-                            mime: crate::assemble::mime_of(&bytes).to_owned(),
-                            base64: base64::engine::general_purpose::STANDARD.encode(bytes),
-                        });
-                        let _ = answer.send(reply);
-                    });
-                    return;
-                }
-                Err(error) => Err(error),
-            },
-            Command::ReadResult { id, part, from, limit } => match results::piece(&self.store, id, &part, from, limit) {
-                Ok(piece) => {
-                    tokio::task::spawn_blocking(move || drop(answer.send(piece.read())));
-                    return;
-                }
-                Err(error) => Err(error),
-            },
+            Command::Output { id, index, path } => {
+                return self.beside(answer, move |store| {
+                    let bytes = results::output(store, id, index, &path)?.into_bytes()?;
+                    let mime = crate::assemble::mime_of(&bytes).to_owned();
+                    Ok(Reply::Bytes { mime, base64: base64::engine::general_purpose::STANDARD.encode(bytes) })
+                });
+            }
+            Command::ReadResult { id, part, from, limit } => {
+                return self.beside(answer, move |store| results::piece(store, id, &part, from, limit)?.read());
+            }
+            Command::Job { id, tasks_from } => {
+                let withheld = self.grid.why_waiting(id).map(str::to_owned);
+                return self.beside(answer, move |store| query::job(store, id, tasks_from, withheld.as_deref()));
+            }
+            Command::Outputs { id, index, after } => {
+                return self.beside(answer, move |store| query::outputs(store, TaskId { job: id, index }, &after));
+            }
             Command::Checkpoint { id } => return self.checkpoint(id, answer),
             Command::ExportHistory { id, index, folder } => return self.export_history(id, index, folder.into(), answer),
             Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
-            Command::Export { id, folder } => match results::export(&self.store, id, PathBuf::from(folder)) {
-                Ok(export) => {
-                    tokio::task::spawn_blocking(move || drop(answer.send(export.write())));
-                    return;
-                }
-                Err(error) => Err(error),
-            },
+            Command::Export { id, folder } => {
+                return self.beside(answer, move |store| results::export(store, id, PathBuf::from(folder))?.write());
+            }
             other => self.answer(other),
         };
         // Nobody waiting means the front end went away; the command was carried out.
         let _ = answer.send(reply);
+    }
+
+    /// Answers with what is found in the store and its files, on another thread: the loop has other things to do.
+    fn beside(&self, answer: oneshot::Sender<Result<Reply, ApiError>>, find: impl FnOnce(&Store) -> Result<Reply, ApiError> + Send + 'static) {
+        let folder = self.store.folder().to_owned();
+        // Nobody waiting means the front end went away.
+        tokio::task::spawn_blocking(move || drop(answer.send(Reader::open(&folder).map_err(to_api).and_then(|store| find(&store)))));
     }
 
     pub(super) fn answer(&mut self, command: Command) -> Result<Reply, ApiError> {
@@ -121,7 +122,6 @@ impl Core {
             Command::Why { with } => self.why(&with),
             Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
             Command::Jobs(query) => query::jobs(&self.store, &query),
-            Command::Job { id, tasks_from } => query::job(&self.store, id, tasks_from, self.grid.why_waiting(id)),
             Command::ChangeJob { id, action } => self.change_job(id, action),
             Command::Log { id, index, stderr } => results::log(&self.store, TaskId { job: id, index }, stderr),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),

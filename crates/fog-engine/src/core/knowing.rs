@@ -211,9 +211,20 @@ impl Core {
         }
     }
 
+    /// The calendar was set by so many milliseconds: words count as long as they would have.
+    pub(super) fn move_words(&mut self, by: i64) {
+        if by == 0 || self.chat.words.is_empty() {
+            return;
+        }
+        self.chat.words.values_mut().flatten().for_each(|word| word.until = word.until.saturating_add_signed(by));
+        if let Err(error) = self.write_words() {
+            tracing::error!(%error, "what people say of others cannot be written down");
+        }
+    }
+
     /// Words count for a month.
     pub(super) fn forget_old_words(&mut self) {
-        let now = self.clock.unix().0.max(0) as u64;
+        let now = self.clock.lived().0.max(0) as u64;
         let late = self.chat.words.values().flatten().filter(|word| word.until <= now);
         let about: Vec<String> = late.filter_map(|word| word.fingerprint.get(..16).map(str::to_owned)).collect();
         if about.is_empty() {

@@ -24,7 +24,7 @@ impl Core {
             Err(error) => return drop(answer.send(Err(error))),
         };
         tokio::task::spawn_blocking(move || {
-            let written = luggage.write(&path, &passphrase.0).map(|()| Reply::Exported { files: vec![path.display().to_string()] });
+            let written = luggage.write(&path, &passphrase.0).map(|()| Reply::exported(vec![path.display().to_string()]));
             let _ = answer.send(written);
         });
     }

@@ -6,7 +6,7 @@ use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
 use fog_grid::Standing;
 use fog_runtime::{EngineKind, Priority};
 use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, StoreError, TaskResult};
-use fog_types::text::clean_name;
+use fog_types::text::{clean_lines, clean_name};
 use fog_types::{ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,6 +15,7 @@ use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::leftovers;
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
+use crate::views;
 
 /// Owner of a job that this device's user submitted; of others' it is the name of their device.
 pub(super) const OWN_JOB: &str = "this device";
@@ -405,11 +406,12 @@ impl Core {
         devices.extend(at.or(self.grid.identity.as_ref().map(fog_grid::Identity::node)));
         let is_one_word = at.is_some() && devices.len() < 2;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
-            let problem = format!("paused after {in_row} failures in a row; the last: {}", failed.problem);
+            let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
             self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
             if self.is_own(claim.task.job, &job.owner) {
-                self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name: job.file.name, problem: failed.problem.clone() }));
+                let (name, problem) = views::said_of(&job.file.name, &failed.problem);
+                self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name, problem }));
             }
         }
         if job.grid.is_some() {
@@ -433,10 +435,8 @@ impl Core {
         if !self.is_own(id, &row.owner) {
             return Ok(());
         }
-        match state {
-            Some(JobState::Finished) => self.announce(EventBody::Notice(Notice::JobFinished { id, name: row.file.name })),
-            Some(JobState::Failed) => self.announce(EventBody::Notice(Notice::JobFailed { id, name: row.file.name, problem: row.problem })),
-            _ => {}
+        if let Some(notice) = views::end_notice(&row) {
+            self.announce(EventBody::Notice(notice));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use fog_types::text::clean_name;
 
 use super::Core;
 use super::grouping::group_id;
-use crate::chat::{Acquaintance, Body, Driver, Known, Names, Order, Restored, Secrets, Vault, state_from};
+use crate::chat::{Acquaintance, Body, Driver, Known, Moved, Names, Order, Restored, Secrets, Vault, state_from};
 
 /// Under which letters that are carried are written down.
 pub(super) const LETTERS: &str = "letters";
@@ -98,6 +98,7 @@ impl Core {
             self.chat.groups = fog_bitchat::groups_in(&self.written(GROUPS)?);
             self.chat.board = fog_bitchat::notes_in(&self.written(BOARD)?);
             self.chat.words = serde_json::from_slice(&self.written(WORDS)?).unwrap_or_default();
+            self.move_words(self.chat.moved);
             self.look_at_words(self.chat.people.keys().cloned().collect());
             self.chat.left = serde_json::from_slice(&self.written(LEFT)?).unwrap_or_default();
         }
@@ -120,11 +121,13 @@ impl Core {
             bundles: self.written(BUNDLES)?,
             ratchet: self.written(RATCHET)?,
             key: *secrets.ratchet_key(),
+            moved: Moved { by: self.chat.moved, gap: self.clock.gap() },
         };
         let nickname = self.nickname();
         self.chat.told = (nickname.clone(), None);
-        match Driver::start(identity, nickname, before, self.config.chat.phone.clone(), self.to_self.clone()) {
+        match Driver::start(identity, nickname, before, self.config.chat.phone.clone(), self.clock.source(), self.to_self.clone()) {
             Ok(driver) => {
+                self.chat.moved = 0;
                 self.chat.driver = Some(driver);
                 self.say_again_what_waits()?;
                 self.chat_tick();
@@ -160,10 +163,10 @@ impl Core {
 
     /// Messages of before that are not known to have arrived wait again, or are given up.
     fn say_again_what_waits(&mut self) -> Result<(), StoreError> {
-        let now = self.clock.unix().0;
-        for row in self.store.chat_waiting()? {
+        let now = self.clock.lived().0;
+        for (stored, row) in self.store.chat_waiting()? {
             let life = if state_from(&row.state) == MessageState::Carried { CARRIED_LIFE_MS } else { OUTBOX_LIFE_MS };
-            let is_late = now - row.at.0 > life || self.is_blocked(&row.thread);
+            let is_late = now.saturating_sub(stored.0) > life || self.is_blocked(&row.thread);
             if is_late || !self.order_again(&row)? {
                 self.store.set_chat_state(&row.thread, &row.mid, MessageState::Failed.word())?;
             }

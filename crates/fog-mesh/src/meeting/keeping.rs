@@ -198,7 +198,7 @@ impl Carrier {
                 && bundle.hops < bundle.hop_limit.min(HOPS)
                 && self.carried.size().0 + bytes.len() <= self.quotas.bytes
             {
-                let letter = letter(&bundle, bytes.to_vec(), expires.min(bundle.expires()), copies.clamp(1, COPIES));
+                let letter = letter(&bundle, bytes.to_vec(), expires, copies.clamp(1, COPIES));
                 self.hold(letter, bundle.previous, bundle.lock, was_handed == 1);
             }
             Some(())

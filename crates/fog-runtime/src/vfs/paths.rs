@@ -4,7 +4,7 @@ use super::{Kind, NodeId, ROOT, Vfs};
 use crate::wasi::Errno;
 
 /// Most bytes of a path that is said in one call, and of what a symbolic link says.
-pub(super) const MAX_SAID_BYTES: usize = 4096;
+pub(crate) const MAX_SAID_BYTES: usize = 4096;
 /// Most bytes of one name.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
 /// Most symbolic links followed on one way.

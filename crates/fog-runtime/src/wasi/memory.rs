@@ -1,4 +1,5 @@
 use super::Errno;
+use crate::vfs::MAX_SAID_BYTES;
 
 /// The job's linear memory during one call. Every access is checked.
 pub(crate) struct GuestMemory<'m> {
@@ -21,7 +22,11 @@ impl<'m> GuestMemory<'m> {
         self.bytes.get_mut(at as usize..at as usize + len as usize).ok_or(Errno::Fault)
     }
 
+    /// A path or the text of a link. A longer one is none, and is not looked at: nobody pays for that.
     pub(crate) fn text(&self, at: u32, len: u32) -> Result<&str, Errno> {
+        if len as usize > MAX_SAID_BYTES {
+            return Err(Errno::NameTooLong);
+        }
         std::str::from_utf8(self.slice(at, len)?).map_err(|_| Errno::IlSeq)
     }
 
@@ -68,4 +73,21 @@ impl<'m> GuestMemory<'m> {
 
 pub(crate) fn offset(at: u32, by: u32) -> Result<u32, Errno> {
     at.checked_add(by).ok_or(Errno::Fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_beyond_all_bounds_is_not_looked_at() {
+        // Text it is not, which only who looks through it finds.
+        let mut bytes = vec![b'a'; 1 << 20];
+        bytes[(1 << 20) - 1] = 0xff;
+        let memory = GuestMemory::new(&mut bytes);
+        assert_eq!(memory.text(0, 1 << 20), Err(Errno::NameTooLong));
+        assert_eq!(memory.text(0, MAX_SAID_BYTES as u32 + 1), Err(Errno::NameTooLong));
+        assert_eq!(memory.text(0, MAX_SAID_BYTES as u32).map(str::len), Ok(MAX_SAID_BYTES));
+        assert_eq!(memory.text((1 << 20) - 2, 2), Err(Errno::IlSeq));
+    }
 }

@@ -35,7 +35,7 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
                 Err(error) => return say(true, error.message),
             };
             match bridge::call(Command::ChatSave { row, folder }).await {
-                Ok(Reply::Exported { files }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
+                Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),
             }

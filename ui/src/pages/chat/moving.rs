@@ -39,7 +39,7 @@ pub fn Moving() -> impl IntoView {
         spawn_local(async move {
             match bridge::pick_folder().await {
                 Ok(Some(folder)) => ask(Command::ChatMoveOut { path: format!("{folder}/fog-identity.json"), passphrase: secret }, |reply| match reply {
-                    Reply::Exported { files } => Some(words().with("chat-move-saved", &[("path", files.join(", ").into())])),
+                    Reply::Exported { files, .. } => Some(words().with("chat-move-saved", &[("path", files.join(", ").into())])),
                     _ => None,
                 }),
                 Ok(None) => {}

@@ -99,7 +99,7 @@ pub fn Keep(with: String, name: String) -> impl IntoView {
                 Err(error) => return say(true, error.message),
             };
             match bridge::call(Command::ChatExport { with, path: format!("{folder}/{file}") }).await {
-                Ok(Reply::Exported { files }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
+                Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),
             }

@@ -1,0 +1,56 @@
+//! What takes long is said while it does.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use fog_api::{Command, Reply};
+use fog_ipc::Client;
+
+use crate::output::{Failure, complain};
+
+/// What takes longer than this is spoken about.
+const FIRST: Duration = Duration::from_secs(2);
+/// How often on a terminal, and how often elsewhere.
+const TICK: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Sends a command whose answer may take long; `say` says what it does, after so many seconds. In JSON that is an
+/// `event`.
+///
+/// # Errors
+/// What the engine says.
+pub async fn call(client: &Client, command: Command, event: &str, say: impl Fn(u64) -> String, json: bool) -> Result<Reply, Failure> {
+    let is_terminal = std::io::stderr().is_terminal() && !json;
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, if is_terminal { TICK } else { EVERY });
+    let mut call = std::pin::pin!(client.call(command));
+    let mut is_drawn = false;
+    loop {
+        tokio::select! {
+            reply = &mut call => {
+                if is_drawn {
+                    draw("");
+                }
+                return Ok(reply?);
+            }
+            _ = tick.tick() => {
+                let seconds = begun.elapsed().as_secs();
+                if json {
+                    complain(&serde_json::json!({ "event": event, "seconds": seconds }).to_string());
+                } else if is_terminal {
+                    draw(&say(seconds));
+                    is_drawn = true;
+                } else {
+                    complain(&say(seconds));
+                }
+            }
+        }
+    }
+}
+
+/// Draws over the last line of the terminal.
+fn draw(text: &str) {
+    let mut screen = std::io::stderr().lock();
+    // Where standard error is gone, nobody waits for it.
+    let _ = write!(screen, "\r\x1b[K{text}").and_then(|()| screen.flush());
+}

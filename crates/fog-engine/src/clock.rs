@@ -225,7 +225,7 @@ impl Clock {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -236,25 +236,25 @@ mod tests {
     const NOW: i64 = 1_790_000_000_000;
 
     /// Two clocks that a test moves.
-    struct Fake {
+    pub(crate) struct Fake {
         wall: AtomicI64,
         steady: AtomicU64,
         boot: Mutex<String>,
     }
 
     impl Fake {
-        fn new() -> Arc<Self> {
+        pub(crate) fn new() -> Arc<Self> {
             Arc::new(Self { wall: AtomicI64::new(NOW), steady: AtomicU64::new(5_000_000), boot: Mutex::new("one".to_owned()) })
         }
 
         /// Time passes.
-        fn pass(&self, ms: u64) {
+        pub(crate) fn pass(&self, ms: u64) {
             self.wall.fetch_add(ms.cast_signed(), Ordering::Relaxed);
             self.steady.fetch_add(ms, Ordering::Relaxed);
         }
 
         /// Somebody sets the calendar.
-        fn set(&self, by: i64) {
+        pub(crate) fn set(&self, by: i64) {
             self.wall.fetch_add(by, Ordering::Relaxed);
         }
 

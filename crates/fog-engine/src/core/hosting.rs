@@ -7,14 +7,14 @@ use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message,
 use fog_runtime::{Checkpoint, CheckpointWriter, Key};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
-use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, TaskState};
+use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, TaskState};
 use rand::RngExt as _;
 
 use super::{Core, Message as CoreMessage};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
 use crate::grid::reader::Heard;
-use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Sealing, Transfer, content};
+use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Sealing, Telling, Transfer, content};
 use crate::submit::Prepared;
 
 /// How often a worker says that it is at it.
@@ -25,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(15);
 const SHIP: Duration = Duration::from_secs(20);
 /// Shipped states of a task that are kept: the newest, and the one before it that may be on its way.
 const SHIPPED_KEPT: u32 = 2;
+/// How often it is tried to make a result ready, over some minutes, before its requester hears that there is none.
+const MOST_TELLINGS: u32 = 10;
 /// Offers of one requester whose files are on their way.
 const MAX_ARRIVING: usize = 64;
 
@@ -41,6 +43,7 @@ impl Core {
                 units: 0,
                 permille: None,
                 message: row.message,
+                telling: Telling::default(),
                 last_beat: None,
                 said: 0,
                 last_ship: None,
@@ -101,7 +104,7 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
-        if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity(), self.clock.unix().0) {
+        if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity()) {
             if matches!(why, Decline::Full | Decline::Resting) {
                 self.grid.turned_away.insert(node);
             }
@@ -112,7 +115,9 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
-        self.grid.arriving.insert(lease, Arriving { node, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
+        // By the clock of this device, from when it was told.
+        let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms));
+        self.grid.arriving.insert(lease, Arriving { node, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
         self.grid.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
@@ -151,6 +156,7 @@ impl Core {
         holders.push(offer.requester);
         let fetches = net.fetches();
         let lease = offer.lease;
+        let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut copied = Vec::new();
@@ -170,7 +176,7 @@ impl Core {
                 }
                 Ok(Files { copied, checkpoint })
             };
-            let files = fetch_all.await;
+            let files = content::in_time(&wanted, fetch_all).await.unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Arrived(Box::new(Arrival { offer, offer_hash, files }))))).await;
         });
         if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
@@ -196,7 +202,7 @@ impl Core {
     fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
         let Arrival { offer, offer_hash, files } = arrival;
         let arriving = self.grid.arriving.remove(&offer.lease);
-        let Some(Arriving { node, .. }) = arriving else { return Ok(()) };
+        let Some(Arriving { node, deadline, .. }) = arriving else { return Ok(()) };
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
             Ok(files) => files,
@@ -236,7 +242,7 @@ impl Core {
             lease: offer.lease.to_string(),
             requester: node,
             offer: BlobId(offer_hash).to_string(),
-            deadline: fog_types::UnixMillis(offer.deadline_ms),
+            deadline,
             message: None,
             has_receipt: false,
         };
@@ -255,11 +261,12 @@ impl Core {
             lease: offer.lease,
             requester: node,
             offer_hash,
-            deadline: row.deadline,
+            deadline,
             standing: Standing::Waiting,
             units: offer.checkpoint.map_or(0, |(units, _)| units),
             permille: None,
             message: None,
+            telling: Telling::default(),
             last_beat: None,
             said: 0,
             last_ship: None,
@@ -337,20 +344,25 @@ impl Core {
         Ok(())
     }
 
-    /// A hosted job is over, one way or the other.
+    /// A hosted job is over, one way or the other. What it came to is made ready and said; when that cannot be now, it is
+    /// looked at again with the next tick.
     pub(super) fn host_ended(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
-        if hosted.message.is_some() {
-            return Ok(());
-        }
-        let (lease, requester) = (hosted.lease, hosted.requester);
+        let Some(hosted) = self.grid.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due()) else { return Ok(()) };
+        let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
         let row = self.store.job(job)?;
         match row.state {
             JobState::Finished => {
                 let task = self.store.task(TaskId { job, index: 0 })?;
                 let outputs = self.store.outputs(task.id)?;
                 let blobs = task.stdout.into_iter().chain(task.stderr).chain(outputs.iter().map(|output| output.blob)).collect();
-                self.seal_beside(Sealing::Result(job), blobs)
+                let sealing = self.seal_beside(Sealing::Result(job), blobs);
+                if sealing.is_err() && tries >= MOST_TELLINGS {
+                    return self.give_up_telling(job, lease, requester);
+                }
+                if let (Ok(is_under_way), Some(hosted)) = (&sealing, self.grid.hosted.get_mut(&job)) {
+                    hosted.telling.is_under_way = *is_under_way;
+                }
+                sealing.map(drop)
             }
             JobState::Failed | JobState::Cancelled => {
                 let task = self.store.task(TaskId { job, index: 0 })?;
@@ -364,6 +376,38 @@ impl Core {
         }
     }
 
+    /// Ends of hosted jobs that could not be said when they came: the network was left, the disk was full, or this program
+    /// was killed in between. Without this their requesters would hear heartbeats until the deadline.
+    fn tell_ends(&mut self) {
+        let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due();
+        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
+        for job in jobs {
+            let told = match self.store.job_state(job) {
+                Ok(state) if state.is_final() => self.host_ended(job),
+                Ok(_) => continue,
+                Err(StoreError::NoJob(_)) => {
+                    if let Some(Hosted { lease, requester, .. }) = self.grid.hosted.remove(&job) {
+                        self.grid.say(requester, Message::Failed { lease, problem: "its owner removed it".to_owned(), is_hopeless: false });
+                    }
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told {
+                tracing::warn!(%job, %error, "the end of a hosted job cannot be said yet");
+                if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+                    hosted.telling.failed();
+                }
+            }
+        }
+    }
+
+    /// What a hosted job came to is gone, or cannot be made ready on this device: its requester is to ask another one.
+    fn give_up_telling(&mut self, job: JobId, lease: LeaseId, requester: NodeId) -> Result<(), StoreError> {
+        let problem = "it was done, and its result could not be made ready to be fetched".to_owned();
+        self.keep_saying(job, requester, &Message::Failed { lease, problem, is_hopeless: false })
+    }
+
     fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
         let bytes = message.encode();
         self.store.set_hosted_message(job, &bytes)?;
@@ -375,19 +419,39 @@ impl Core {
         Ok(())
     }
 
+    /// The files of a result were sealed, or could not be: then it is tried again, and given up in the end.
     pub(super) fn result_sealed(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
+        let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else { return Ok(()) };
+        hosted.telling.is_under_way = false;
+        let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
+        let said = self.say_result(job);
+        if matches!(said, Ok(true)) {
+            return Ok(());
+        }
+        if tries >= MOST_TELLINGS {
+            return self.give_up_telling(job, lease, requester);
+        }
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.telling.failed();
+        }
+        said.map(drop)
+    }
+
+    /// Says the result of a hosted job. False when not all of it is sealed.
+    fn say_result(&mut self, job: JobId) -> Result<bool, StoreError> {
+        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(true) };
+        let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
         let task = self.store.task(TaskId { job, index: 0 })?;
         let content = |blob: Option<BlobId>| -> Result<Option<Content>, StoreError> { blob.map_or(Ok(None), |blob| self.own_content(blob)) };
-        let (Some(stdout), Some(stderr), Some(hash)) = (content(task.stdout)?, content(task.stderr)?, task.result_hash) else { return Ok(()) };
+        let (Some(stdout), Some(stderr), Some(hash)) = (content(task.stdout)?, content(task.stderr)?, task.result_hash) else { return Ok(false) };
         let mut outputs = Vec::new();
         for output in self.store.outputs(task.id)? {
-            let Some(content) = self.own_content(output.blob)? else { return Ok(()) };
+            let Some(content) = self.own_content(output.blob)? else { return Ok(false) };
             outputs.push((output.path, content));
         }
-        let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
         let history = self.history_for(task.id)?;
-        let Some(identity) = &self.grid.identity else { return Ok(()) };
+        let list = if outputs.len() > fog_grid::MAX_NAMED { Some(self.listed(job, std::mem::take(&mut outputs))?) } else { None };
+        let Some(identity) = &self.grid.identity else { return Ok(false) };
         let result = TaskResult {
             lease,
             worker: identity.node(),
@@ -399,6 +463,7 @@ impl Core {
             stdout: (stdout, task.stdout_dropped),
             stderr: (stderr, task.stderr_dropped),
             outputs,
+            list,
             history,
         };
         let said = result.check().and_then(|()| {
@@ -408,7 +473,20 @@ impl Core {
         });
         // It would be refused for ever; whoever runs it next leaves as many files.
         let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
-        self.keep_saying(job, requester, &message)
+        self.keep_saying(job, requester, &message)?;
+        Ok(true)
+    }
+
+    /// The list of the files of a result, as a content of its own.
+    fn listed(&mut self, job: JobId, outputs: Vec<(String, Content)>) -> Result<Content, StoreError> {
+        let bytes = fog_grid::list_to_bytes(outputs);
+        let blob = BlobFile::copy(self.store.folder(), bytes.as_slice(), ByteCount(u64::MAX))?;
+        let sealed = content::seal(blob.path(), blob.id(), self.content_key(blob.id()));
+        let row = sealed.map_err(|problem| StoreError::Damaged(format!("the list of a result's files cannot be sealed: {problem}")))?;
+        self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
+        self.store.pin(job, row.blob)?;
+        self.store.put_content(&row)?;
+        crate::grid::content_of(&row).ok_or(StoreError::NoBlob(row.blob))
     }
 
     fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
@@ -422,9 +500,7 @@ impl Core {
         self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
         self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
-        let mut evidence: Evidence = self.grid.evidence(node);
-        evidence.saw_receipt(self.clock.unix().0);
-        self.store_evidence(node, evidence);
+        self.judge(node, Evidence::saw_receipt);
         Ok(())
     }
 
@@ -440,9 +516,7 @@ impl Core {
             && hosted.message.is_some()
         {
             // The work was done and is not taken.
-            let mut evidence = self.grid.evidence(node);
-            evidence.saw_unpaid(self.clock.unix().0);
-            self.store_evidence(node, evidence);
+            self.judge(node, Evidence::saw_unpaid);
         }
         self.store.end_hosted(job)?;
         let now = self.clock.unix();
@@ -483,6 +557,7 @@ impl Core {
                 tracing::warn!(%error, "a hosted job is not forgotten");
             }
         }
+        self.tell_ends();
         let due = |hosted: &Hosted| {
             let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
             hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)

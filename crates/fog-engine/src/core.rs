@@ -25,6 +25,7 @@ mod scheduling;
 mod showing;
 mod speaking;
 mod states;
+mod telling;
 #[cfg(test)]
 mod turned_tests;
 

@@ -287,6 +287,8 @@ pub(crate) struct Grid {
     pub(crate) wanted_proofs: VecDeque<WantedProof>,
     pub(crate) is_showing: bool,
     pub(crate) sealing: BTreeSet<JobId>,
+    /// Jobs whose files could not be made ready, and when that is tried again.
+    pub(crate) unsealed: BTreeMap<JobId, Instant>,
     /// Jobs of this device whose files others can fetch.
     pub(crate) sealed: BTreeSet<JobId>,
     /// When the bytes of the period were stored.
@@ -347,6 +349,7 @@ impl Grid {
             wanted_proofs: VecDeque::new(),
             is_showing: false,
             sealing: BTreeSet::new(),
+            unsealed: BTreeMap::new(),
             sealed: BTreeSet::new(),
             last_stored: None,
             began: Instant::now(),

@@ -22,7 +22,7 @@ use crate::query::to_api;
 const AT_ONCE: usize = 256;
 /// Tasks of a job with spot checks that are done twice, so that there are known results.
 const KNOWN_FIRST: u32 = 2;
-/// What the database refused is tried again after this.
+/// What the database or the disk refused is tried again after this.
 const DEFERRED: Duration = Duration::from_secs(5);
 /// A task is not offered for this long after it failed at a device where it had failed before.
 const HELD_AFTER_FAILURE_MS: u64 = 10_000;
@@ -136,21 +136,17 @@ impl Core {
     }
 
     pub(super) fn sealed(&mut self, purpose: Sealing, rows: Result<Vec<ContentRow>, String>) -> Result<(), StoreError> {
-        match rows {
-            Ok(rows) => {
-                for row in rows {
-                    if let Err(error) = self.store.put_content(&row) {
-                        tracing::error!(%error, "files could not be made ready for others");
-                        break;
-                    }
-                }
-            }
-            Err(error) => tracing::error!(error, "files could not be made ready for others"),
+        let stored = rows.and_then(|rows| rows.iter().try_for_each(|row| self.store.put_content(row)).map_err(|error| error.to_string()));
+        if let Err(error) = &stored {
+            tracing::error!(error, "files could not be made ready for others");
         }
         // What is missing is tried again, whatever was the matter.
         match purpose {
             Sealing::Job(job) => {
                 self.grid.sealing.remove(&job);
+                if stored.is_err() {
+                    self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
+                }
                 Ok(())
             }
             Sealing::Result(job) => self.result_sealed(job),
@@ -169,7 +165,14 @@ impl Core {
         for (task, wants, avoid) in wanting {
             if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
                 let row = self.store.job(task.job)?;
-                let is_ready = self.is_sealed(&row)?;
+                // One job whose files cannot be read keeps no other job from being lent.
+                let is_ready = match self.is_sealed(&row) {
+                    Ok(is_ready) => is_ready,
+                    Err(error) => {
+                        self.withhold(task.job, format!("its files cannot be made ready for other devices: {error}"));
+                        false
+                    }
+                };
                 new.insert(is_ready.then_some(row));
             }
             if jobs.get(&task.job).is_some_and(Option::is_some) {
@@ -186,13 +189,17 @@ impl Core {
                 Ok(()) => drop(self.grid.withheld.remove(&task.job)),
                 Err(problem) => {
                     tracing::debug!(%task, problem, "a task cannot be offered");
-                    if self.grid.withheld.insert(task.job, problem.clone()) != Some(problem) {
-                        self.announce_job(task.job);
-                    }
+                    self.withhold(task.job, problem);
                 }
             }
         }
         self.do_effects()
+    }
+
+    fn withhold(&mut self, job: JobId, problem: String) {
+        if self.grid.withheld.insert(job, problem.clone()) != Some(problem) {
+            self.announce_job(job);
+        }
     }
 
     /// Says of which jobs no task can have a result, because fewer devices are here than must agree on it.
@@ -236,7 +243,8 @@ impl Core {
         if self.grid.sealed.contains(&job.id) {
             return Ok(true);
         }
-        if self.grid.sealing.contains(&job.id) {
+        self.grid.unsealed.retain(|_, again| *again > Instant::now());
+        if self.grid.sealing.contains(&job.id) || self.grid.unsealed.contains_key(&job.id) {
             return Ok(false);
         }
         let fog_store::Blobs { module, stdin, inputs, items } = &job.blobs;

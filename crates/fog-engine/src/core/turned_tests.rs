@@ -292,3 +292,13 @@ fn what_is_known_of_a_device_does_not_fade_with_a_wrong_calendar() {
     let valid = turned.core.grid.evidence(known).valid;
     assert!((9.9..10.1).contains(&valid), "{valid}");
 }
+
+#[test]
+fn files_that_cannot_be_made_ready_are_tried_again_after_a_while() {
+    let mut turned = turned();
+    let id = turned.job(1, Some(WISH()), |_| {});
+    turned.core.grid.sealing.insert(id);
+    turned.core.sealed(crate::grid::Sealing::Job(id), Err("the disk refused".to_owned())).unwrap();
+    assert!(!turned.core.grid.sealing.contains(&id), "it is never tried again");
+    assert!(turned.core.grid.unsealed.contains_key(&id), "it is tried again at every event");
+}

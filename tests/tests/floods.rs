@@ -40,7 +40,7 @@ fn offer_of(me: &Identity, worker: NodeId, lease: [u8; 16]) -> TaskOffer {
         stdin: None,
         inputs: Vec::new(),
         checkpoint: None,
-        deadline_ms: i64::MAX,
+        left_ms: u64::MAX,
         tags: Vec::new(),
         holders: Vec::new(),
         price_tenths: 10,

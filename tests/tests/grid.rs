@@ -130,6 +130,72 @@ fn a_requester_that_was_away_finds_its_result() {
     assert_eq!(jobs(&b).len(), 1, "it was not done again");
 }
 
+/// The task ends while its device has left the network, and perhaps is killed then: the result is told afterwards.
+fn ends_without_a_network(is_killed: bool) {
+    let (a, mut b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
+    a.invite(&[&b]).unwrap();
+    let module = working_for(&a, 6.0);
+    let id = submit(&a, &[&module, "--where", "grid"]);
+    wait_for("ben at work", Duration::from_secs(30), || (b.json(&["status"]).ok()?["active"].as_array()?.len() == 1).then_some(())).unwrap();
+    b.json(&["network", "leave"]).unwrap();
+    wait_for("ben's end", Duration::from_secs(60), || (jobs(&b)[0]["state"] == "finished").then_some(())).unwrap();
+    if is_killed {
+        b.kill();
+        b.start().unwrap();
+    }
+    a.invite(&[&b]).unwrap();
+    finished(&a, &id, 40);
+    assert_eq!(jobs(&b).len(), 1, "it was not done again");
+}
+
+#[test]
+fn a_result_that_came_while_the_network_was_left_is_told_later() {
+    ends_without_a_network(false);
+}
+
+#[test]
+fn a_result_that_was_not_told_before_a_kill_is_told_later() {
+    ends_without_a_network(true);
+}
+
+/// Leaves as many files, each with its name in it.
+const FILES: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+    (memory (export "memory") 1) (data (i32.const 0) "f00000") (data (i32.const 100) "\00\00\00\00\06\00\00\00")
+    (func $digit (param $at i32) (param $n i32) (i32.store8 (local.get $at) (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10)))))
+    (func (export "_start") (local $n i32)
+        (loop $l
+            (call $digit (i32.const 5) (local.get $n))
+            (call $digit (i32.const 4) (i32.div_u (local.get $n) (i32.const 10)))
+            (call $digit (i32.const 3) (i32.div_u (local.get $n) (i32.const 100)))
+            (call $digit (i32.const 2) (i32.div_u (local.get $n) (i32.const 1000)))
+            (call $digit (i32.const 1) (i32.div_u (local.get $n) (i32.const 10000)))
+            (if (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 1) (i64.const 64) (i64.const 64) (i32.const 0) (i32.const 200))
+                (then (unreachable)))
+            (drop (call $write (i32.load (i32.const 200)) (i32.const 100) (i32.const 1) (i32.const 204)))
+            (drop (call $close (i32.load (i32.const 200))))
+            (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const COUNT))))))"#;
+
+/// More files than one message names; in the long form more than any message could.
+#[test]
+fn very_many_files_come_back_from_another_device() {
+    let count = if is_full() { 12_000 } else { 1_200 };
+    let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
+    a.invite(&[&b]).unwrap();
+    let module = a.module("files.wasm", &FILES.replace("COUNT", &count.to_string())).unwrap();
+    let id = submit(&a, &[module.to_str().unwrap(), "--where", "grid"]);
+    finished(&a, &id, 300);
+    assert_eq!(jobs(&b).len(), 1, "it was done once");
+    let saved = a.scratch().join("saved");
+    a.json(&["job", "result", &id, "-o", saved.to_str().unwrap()]).unwrap();
+    let last = format!("f{:05}", count - 1);
+    assert_eq!(std::fs::read(saved.join(&last)).unwrap(), last.as_bytes());
+    let files = std::fs::read_dir(&saved).unwrap().flatten().filter(|file| file.file_name().len() == 6).count();
+    assert_eq!(files, count);
+}
+
 #[test]
 fn replicas_run_on_different_devices_and_agree() {
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());

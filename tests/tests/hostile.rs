@@ -96,7 +96,7 @@ fn messages_of_other_devices() {
         stdin: None,
         inputs: Vec::new(),
         checkpoint: Some((7, content)),
-        deadline_ms: 9,
+        left_ms: 9,
         tags: vec!["maths".to_owned()],
         holders: vec![me.node()],
         price_tenths: 10,

@@ -3,17 +3,20 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fog_grid::{
     Answer, CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Decline, Invite, LeaseId, MAX_MESSAGE, Manifest, Message, Receipt, Sealer,
-    Signed, TaskOffer, TaskResult,
+    TaskOffer, TaskResult,
 };
+use fog_runtime::{CheckpointHeader, EngineKind, History, HistoryEnd, HistoryMark, Mark, TaskSpec};
+use fog_tests::jobs::{identity, turning};
 use fog_tests::{Bench, wait_for};
 use fog_transport::{Channel, Link, NetEvent, read_frame, write_frame};
 use fog_types::job::JobFile;
-use fog_types::{BlobId, WorkUnits};
+use fog_types::{BlobId, Percent, WorkUnits};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -54,12 +57,40 @@ enum Lie {
     Twice,
     /// That nobody could do it.
     Hopeless,
+    /// A result that is made up, with states that are too, none of which it has kept.
+    Unshown,
+}
+
+/// States of a run that never was, ending where the lie does.
+fn made_up(offer: &TaskOffer, units: u64, text: &[u8], hash: &str) -> Vec<u8> {
+    let spec = TaskSpec {
+        artifact: PathBuf::new(),
+        engine: EngineKind::Compiled,
+        program: offer.file.name.clone(),
+        args: offer.file.args.clone(),
+        env: Vec::new(),
+        stdin: None,
+        inputs: Vec::new(),
+        limits: offer.file.limits.clone(),
+        seed: offer.file.seed,
+        duty: Percent::FULL,
+        segments: None,
+    };
+    let header = CheckpointHeader::new(&spec, blake3::Hash::from_bytes(offer.module.blob.0), Vec::new(), None);
+    let segment = offer.file.segment.map_or(units, |segment| segment.0);
+    let mut history = History::new(&header.module, &header.task_identity(), segment);
+    for number in 1..=units / segment {
+        let state = blake3::hash(&number.to_le_bytes()).to_hex().to_string();
+        history.marks.push(HistoryMark::new(Mark { number, units: number * segment, state }, text));
+    }
+    history.end = Some(HistoryEnd { units, result_hash: Some(hash.to_owned()) });
+    serde_json::to_vec(&history).unwrap()
 }
 
 /// Takes every offer and hands in the same lie at once.
 async fn lie(mut member: Member, lie: Lie) {
     let shelf = Shelf::default();
-    let (offers, mut taken) = tokio::sync::mpsc::channel::<Signed<TaskOffer>>(64);
+    let (offers, mut taken) = tokio::sync::mpsc::channel::<Message>(64);
     let mut talk = member.control().await;
     loop {
         tokio::select! {
@@ -69,8 +100,8 @@ async fn lie(mut member: Member, lie: Lie) {
                     let offers = offers.clone();
                     tokio::spawn(async move {
                         while let Ok(bytes) = read_frame(&mut link.pipe, MAX_MESSAGE).await {
-                            if let Ok(Message::Offer(signed)) = Message::decode(&bytes) {
-                                let _ = offers.send(*signed).await;
+                            if let Ok(message @ (Message::Offer(_) | Message::Prove { .. })) = Message::decode(&bytes) {
+                                let _ = offers.send(message).await;
                             }
                         }
                     });
@@ -78,14 +109,27 @@ async fn lie(mut member: Member, lie: Lie) {
                 Some(_) => {}
                 None => return,
             },
-            Some(signed) = taken.recv() => {
+            Some(message) = taken.recv() => {
+                let signed = match message {
+                    Message::Offer(signed) => *signed,
+                    Message::Prove { lease, mark } => {
+                        let _ = write_frame(&mut talk.pipe, &Message::Proof { lease, mark, state: None }.encode()).await;
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let Ok(offer) = signed.open(member.victim) else { continue };
                 let text = b"a lie";
                 let (stdout, stderr) = (put(&shelf, text), put(&shelf, b""));
-                let units = WorkUnits(if lie == Lie::Units { u64::MAX } else { 1_000_000 });
+                let units = WorkUnits(match lie {
+                    Lie::Units => u64::MAX,
+                    Lie::Unshown => 7_000_000_005,
+                    _ => 1_000_000,
+                });
                 let outputs = if lie == Lie::Twice { vec![("a.txt".to_owned(), stdout), ("a.txt".to_owned(), stdout)] } else { Vec::new() };
                 let listed = outputs.iter().map(|(path, content): &(String, Content)| (path.as_str(), blake3::Hash::from_bytes(content.blob.0)));
                 let hash = fog_runtime::result_hash(0, units, text, listed).to_hex().to_string();
+                let history = (lie == Lie::Unshown).then(|| put(&shelf, &made_up(&offer, units.0, text, &hash)));
                 let result = TaskResult {
                     lease: offer.lease,
                     worker: member.me.node(),
@@ -97,11 +141,12 @@ async fn lie(mut member: Member, lie: Lie) {
                     stdout: (stdout, 0),
                     stderr: (stderr, 0),
                     outputs,
-                    history: None,
+                    list: None,
+                    history,
                 };
                 let end = match lie {
                     Lie::Hopeless => Message::Failed { lease: offer.lease, problem: "nobody can do this".to_owned(), is_hopeless: true },
-                    Lie::Text | Lie::Units | Lie::Twice => Message::Result(Box::new(member.me.sign(&result))),
+                    Lie::Text | Lie::Units | Lie::Twice | Lie::Unshown => Message::Result(Box::new(member.me.sign(&result))),
                 };
                 for message in [Message::Answer { lease: offer.lease, answer: Answer::Accepted }, end] {
                     if write_frame(&mut talk.pipe, &message.encode()).await.is_err() {
@@ -193,6 +238,36 @@ fn one_word_that_nobody_could_do_it_fails_nothing_where_several_are_asked() {
     survives(Lie::Hopeless, &["--service", "gold"]);
 }
 
+/// States that are made up cost nothing; who says that it has not kept the one it is asked for is not believed alone.
+#[test]
+fn a_result_whose_states_were_not_kept_is_not_believed_alone() {
+    let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
+    a.invite(&[&b, &c]).unwrap();
+    let module = turning(&a, 300_000_000);
+    let (right, _) = identity(&a.fog(&["--json", "run", &module]).unwrap());
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.spawn(async move { lie(Member::join(&invite).await, Lie::Unshown).await });
+    let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
+    wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
+    let job = a.scratch().join("shown.toml");
+    std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\nsegment = 1000000000\n[map]\nrange = [0, 16]\n").unwrap();
+    let id = a.json(&["submit", job.to_str().unwrap(), "--where", "grid", "--spot-checks", "50", "--prefer", "fast"]).unwrap()["id"].to_string();
+    let show = || a.json(&["job", "show", &id]).unwrap();
+    wait_for("the end of the job", Duration::from_secs(180), || (show()["summary"]["state"] == "finished").then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}", show(), a.json(&["peers"]).unwrap()));
+    let done = show();
+    let lines = done["journal"].as_array().unwrap().iter().filter(|line| line["detail"].as_str().is_some_and(|text| text.contains("could not be run again")));
+    let asked: Vec<u64> = lines.filter_map(|line| line["index"].as_u64()).collect();
+    assert!(!asked.is_empty(), "the liar was not asked: {:#}", done["journal"]);
+    for index in asked {
+        let task = done["tasks"].as_array().unwrap().iter().find(|task| task["index"].as_u64() == Some(index)).unwrap();
+        assert_eq!(task["result_hash"].as_str(), Some(right.as_str()), "a lie was believed: {task:#}");
+    }
+    let reliability = liar().unwrap()["reliability"].as_u64().unwrap();
+    assert!(reliability < 500, "{reliability}");
+}
+
 /// Serves one file, a piece every 100 ms; tells how many pieces went out.
 async fn serve_slowly(mut link: Link, size: u64, manifest: Manifest, piece: Vec<u8>, served: Arc<std::sync::atomic::AtomicU64>) {
     let Ok(bytes) = read_frame(&mut link.pipe, 256).await else { return };
@@ -274,7 +349,7 @@ impl Asker {
             stdin: None,
             inputs: Vec::new(),
             checkpoint: None,
-            deadline_ms: i64::MAX,
+            left_ms: u64::MAX,
             tags: Vec::new(),
             holders: Vec::new(),
             price_tenths: 10,
@@ -347,7 +422,7 @@ fn what_is_not_wanted_any_more_is_not_fetched_any_further() {
             stdin: None,
             inputs: Vec::new(),
             checkpoint: None,
-            deadline_ms: i64::MAX,
+            left_ms: u64::MAX,
             tags: Vec::new(),
             holders: Vec::new(),
             price_tenths: 10,

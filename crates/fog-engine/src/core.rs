@@ -25,6 +25,9 @@ mod scheduling;
 mod showing;
 mod speaking;
 mod states;
+mod telling;
+#[cfg(test)]
+mod turned_tests;
 
 pub(crate) use checking::SpotCheck;
 pub(crate) use gossip::{Far, Told};
@@ -351,8 +354,12 @@ impl Core {
             tracing::error!(%error, "deadlines could not be moved with the calendar");
         }
         leftovers::shift_times(self.store.folder(), shift);
-        for hosted in self.grid.hosted.values_mut() {
-            hosted.deadline.0 = hosted.deadline.0.saturating_add(shift);
+        let hosted = self.grid.hosted.values_mut().map(|hosted| &mut hosted.deadline);
+        for deadline in hosted.chain(self.grid.arriving.values_mut().map(|arriving| &mut arriving.deadline)) {
+            deadline.0 = deadline.0.saturating_add(shift);
+        }
+        for evidence in self.grid.evidence.values_mut() {
+            evidence.at_ms = evidence.at_ms.saturating_add(shift);
         }
         self.grid.traffic.move_by(shift, self.clock.unix());
         self.move_words(shift);

@@ -10,7 +10,7 @@ mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fog_grid::{
     Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult,
@@ -44,6 +44,8 @@ pub(crate) enum NetNews {
     Arrived(Box<Arrival>),
     /// The files of a result have arrived, with the identity they make, or will not.
     Returned(LeaseId, Result<Returned, NotReturned>),
+    /// The list of the files of a result has arrived: the result with them. Or it will not.
+    Listed(LeaseId, Result<Box<TaskResult>, NotReturned>),
     /// A state of a task elsewhere has arrived.
     State { task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String> },
     /// A state that arrived was sealed, for the disk and for whoever goes on from it.
@@ -92,6 +94,8 @@ pub(crate) struct Returned {
 pub(crate) enum NotReturned {
     /// The files could not be fetched now.
     Unreachable(String),
+    /// They come so slowly that somebody else is asked too.
+    TooSlow,
     /// They are not what they are said to be.
     Wrong(String),
 }
@@ -123,6 +127,8 @@ impl Peer {
 pub(crate) struct Arriving {
     /// Whose it is.
     pub(crate) node: NodeId,
+    /// Nobody wants its result after this.
+    pub(crate) deadline: UnixMillis,
     /// What is fetched for it.
     pub(crate) fetching: Vec<ContentId>,
     /// It waits, because another offer fetches what it needs too.
@@ -167,6 +173,8 @@ pub(crate) struct Hosted {
     pub(crate) permille: Option<u16>,
     /// What is said about its end until it is answered.
     pub(crate) message: Option<Vec<u8>>,
+    /// How far its end is from being said.
+    pub(crate) telling: Telling,
     pub(crate) last_beat: Option<Instant>,
     /// How often its end was said.
     pub(crate) said: u32,
@@ -176,6 +184,30 @@ pub(crate) struct Hosted {
     pub(crate) is_sealing: bool,
     /// States that were made ready because its requester wanted to see them.
     pub(crate) shown: u32,
+}
+
+/// How far the end of a hosted job is from being said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Telling {
+    /// Its files are being sealed.
+    pub(crate) is_under_way: bool,
+    /// How often that came to nothing.
+    pub(crate) tries: u32,
+    /// Not tried again before this.
+    pub(crate) not_before: Option<Instant>,
+}
+
+impl Telling {
+    /// Whether it is to be tried now.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.is_under_way && self.not_before.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// It came to nothing; the next try waits longer.
+    pub(crate) fn failed(&mut self) {
+        let wait = Duration::from_secs(1 << self.tries.min(6));
+        *self = Self { is_under_way: false, tries: self.tries + 1, not_before: Some(Instant::now() + wait) };
+    }
 }
 
 /// A result that was fetched and waits to be believed.
@@ -255,6 +287,8 @@ pub(crate) struct Grid {
     pub(crate) wanted_proofs: VecDeque<WantedProof>,
     pub(crate) is_showing: bool,
     pub(crate) sealing: BTreeSet<JobId>,
+    /// Jobs whose files could not be made ready, and when that is tried again.
+    pub(crate) unsealed: BTreeMap<JobId, Instant>,
     /// Jobs of this device whose files others can fetch.
     pub(crate) sealed: BTreeSet<JobId>,
     /// When the bytes of the period were stored.
@@ -315,6 +349,7 @@ impl Grid {
             wanted_proofs: VecDeque::new(),
             is_showing: false,
             sealing: BTreeSet::new(),
+            unsealed: BTreeMap::new(),
             sealed: BTreeSet::new(),
             last_stored: None,
             began: Instant::now(),

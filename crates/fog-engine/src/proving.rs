@@ -25,6 +25,14 @@ enum Ends {
     Result(String),
 }
 
+#[cfg(test)]
+impl Segment {
+    /// One that nothing is run of.
+    pub(crate) fn test() -> Self {
+        Self { begins: None, ends: Ends::Result(String::new()), units: 1 }
+    }
+}
+
 /// Draws one segment of a history, if that is one of this very task with this result.
 ///
 /// # Errors

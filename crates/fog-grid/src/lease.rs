@@ -13,6 +13,8 @@ pub struct Need {
     pub replicas: u32,
     /// When a result is believed.
     pub choice: Choice,
+    /// So many must say that nobody can do it, whatever makes a result believed. What they say cannot be checked.
+    pub hopeless: u32,
 }
 
 /// Where a lease is.

@@ -23,8 +23,8 @@ pub use identity::{Identity, Purpose, Signed, SignedError};
 pub use invite::{Group, GroupId, Invite, InviteError};
 pub use lease::{Effect, GivenUp, Lease, LeaseState, Need};
 pub use message::{
-    Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_MESSAGE, MAX_STRANGER_MESSAGE, Message, MessageError, Receipt,
-    Standing, TaskOffer, TaskResult, VERSION,
+    Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_LIST, MAX_MESSAGE, MAX_NAMED, MAX_OUTPUTS, MAX_STRANGER_MESSAGE,
+    Message, MessageError, Receipt, Standing, TaskOffer, TaskResult, VERSION, list_to_bytes,
 };
 pub use policy::{HostPolicy, Relation};
 pub use price::Terms;

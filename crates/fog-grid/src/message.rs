@@ -19,7 +19,12 @@ pub const MAX_MESSAGE: u32 = 2 << 20;
 pub const MAX_STRANGER_MESSAGE: u32 = 64 << 10;
 const MAX_TEXT: usize = 500;
 const MAX_PROOFS: usize = 16;
-const MAX_OUTPUTS: usize = 10_000;
+/// Most files of a result: as many as the runtime lets a task leave.
+pub const MAX_OUTPUTS: usize = 50_000;
+/// Most of them that a message names: it is said again and again until it is answered.
+pub const MAX_NAMED: usize = 1_000;
+/// Most bytes of a list of files: their paths, which the runtime bounds at 8 MiB, and some 110 bytes for each.
+pub const MAX_LIST: u64 = 16 << 20;
 const MAX_INPUTS: usize = 4_097;
 const MAX_TAGS: usize = 8;
 /// Most nodes that an offer names as holders of its files.
@@ -107,8 +112,9 @@ pub struct TaskOffer {
     pub inputs: Vec<(String, Content)>,
     /// A state to go on from, with the work units it holds.
     pub checkpoint: Option<(u64, Content)>,
-    /// Milliseconds since 1970 after which nobody wants the result.
-    pub deadline_ms: i64,
+    /// Milliseconds from now on after which nobody wants the result. Not a time of day: two devices need not agree on
+    /// what time it is.
+    pub left_ms: u64,
     /// Words about what it is for.
     #[serde(deserialize_with = "fog_types::bounded::list::<MAX_TAGS, _, _>")]
     pub tags: Vec<String>,
@@ -190,15 +196,30 @@ pub struct TaskResult {
     pub stdout: (Content, u64),
     /// Standard error, and bytes of it that were dropped.
     pub stderr: (Content, u64),
-    /// Files by path.
-    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_OUTPUTS, _, _>")]
+    /// Files by path. Where there are more than a message names, these are in [`list`](Self::list).
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_NAMED, _, _>")]
     pub outputs: Vec<(String, Content)>,
+    /// The files by path, as [`list_to_bytes`] writes them, when this names none.
+    pub list: Option<Content>,
     /// Every state it came through, when its job has segments: named before any of them is asked for.
     pub history: Option<Content>,
 }
 
 impl Purpose for TaskResult {
     const PURPOSE: &'static str = "task result";
+}
+
+#[derive(Serialize, Deserialize)]
+struct OutputList {
+    #[serde(deserialize_with = "fog_types::bounded::list::<MAX_OUTPUTS, _, _>")]
+    outputs: Vec<(String, Content)>,
+}
+
+/// The files of a result as a content of their own.
+#[must_use]
+pub fn list_to_bytes(outputs: Vec<(String, Content)>) -> Vec<u8> {
+    // Values of ours always encode.
+    postcard::to_stdvec(&OutputList { outputs }).unwrap_or_default()
 }
 
 /// A requester's acceptance: what payment will rest on.
@@ -386,8 +407,14 @@ impl TaskResult {
     /// A sentence about what is wrong.
     pub fn check(&self) -> Result<(), String> {
         let is_hash = self.hash.len() == 64 && self.hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if self.outputs.len() > MAX_OUTPUTS || !is_hash || self.contents().chain(&self.history).any(|content| content.size > MAX_CONTENT) {
+        if !is_hash || self.contents().chain(&self.history).any(|content| content.size > MAX_CONTENT) {
             return Err("the result is beyond all bounds".to_owned());
+        }
+        if self.outputs.len() > MAX_OUTPUTS || self.list.is_some_and(|list| list.size > MAX_LIST) {
+            return Err(format!("it has more files than the {MAX_OUTPUTS} that a result may have, or names of more than {} MiB", MAX_LIST >> 20));
+        }
+        if self.list.is_some() && !self.outputs.is_empty() {
+            return Err("it names its files twice".to_owned());
         }
         fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str())).map_err(|e| e.to_string())
     }
@@ -414,7 +441,20 @@ impl TaskResult {
         Ok(())
     }
 
-    /// Everything the requester fetches for it.
+    /// With the files of its list, which was fetched.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong with the list.
+    pub fn with_list(self, bytes: &[u8]) -> Result<Self, String> {
+        let (OutputList { outputs }, rest) = postcard::take_from_bytes(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
+        if !rest.is_empty() {
+            return Err("the list of its files cannot be read".to_owned());
+        }
+        let whole = Self { outputs, list: None, ..self };
+        whole.check().map(|()| whole)
+    }
+
+    /// Everything the requester fetches for it, beside its list.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
         [&self.stdout.0, &self.stderr.0].into_iter().chain(self.outputs.iter().map(|(_, content)| content))
     }
@@ -502,7 +542,7 @@ mod tests {
             stdin: None,
             inputs: vec![("a.txt".to_owned(), content())],
             checkpoint: Some((5, content())),
-            deadline_ms: 7,
+            left_ms: 7,
             tags: vec!["maths".to_owned()],
             holders: vec![NodeId([3; 32])],
             price_tenths: 10,
@@ -574,6 +614,7 @@ mod tests {
             stdout: (content(), 0),
             stderr: (content(), 0),
             outputs: vec![("a".to_owned(), content()), ("b/c".to_owned(), content())],
+            list: None,
             history: None,
         }
     }
@@ -598,6 +639,31 @@ mod tests {
             assert!(bad.check_against(&limits).is_err(), "{bad:?}");
         }
         assert!(TaskResult { hash: "\u{e9}".repeat(32), ..result() }.check().is_err());
+    }
+
+    #[test]
+    fn a_result_with_very_many_files_has_a_list_of_them() {
+        let files = |count: usize, long: usize| -> Vec<(String, Content)> { (0..count).map(|n| (format!("{n:0long$}"), content())).collect() };
+        let short = TaskResult { outputs: Vec::new(), list: Some(content()), ..result() };
+        assert_eq!(short.check(), Ok(()));
+        // As many as the runtime lets a task leave, with paths of 8 MiB in all.
+        for (count, long) in [(12_000, 6), (MAX_OUTPUTS, 160)] {
+            let bytes = list_to_bytes(files(count, long));
+            assert!(bytes.len() as u64 <= MAX_LIST, "{}", bytes.len());
+            let whole = short.clone().with_list(&bytes).unwrap();
+            assert_eq!((whole.outputs.len(), whole.list), (count, None));
+        }
+        // More, others, damaged, twice.
+        assert!(short.clone().with_list(&list_to_bytes(files(MAX_OUTPUTS + 1, 6))).is_err());
+        assert!(short.clone().with_list(&list_to_bytes(vec![("../a".to_owned(), content())])).is_err());
+        assert!(short.clone().with_list(&[list_to_bytes(files(2, 3)), vec![0]].concat()).is_err());
+        assert!(short.clone().with_list(&[255; 9]).is_err());
+        assert!(TaskResult { list: Some(content()), ..result() }.check().is_err());
+        assert!(TaskResult { list: Some(Content { size: MAX_LIST + 1, ..content() }), ..short.clone() }.check().is_err());
+        // A message names few, so that it stays short.
+        let me = Identity::new(&[1; 32]);
+        let open = |count| me.sign(&TaskResult { outputs: files(count, 6), ..result() }).open(me.node()).is_ok();
+        assert!(open(MAX_NAMED) && !open(MAX_NAMED + 1));
     }
 
     #[test]

@@ -38,8 +38,8 @@ impl HostPolicy {
     ///
     /// # Errors
     /// The answer to it.
-    pub fn consider(&self, offer: &TaskOffer, relation: &Relation, me: NodeId, lends: &Capacity, now_ms: i64) -> Result<(), Decline> {
-        if offer.worker != me || offer.check().is_err() || offer.deadline_ms <= now_ms {
+    pub fn consider(&self, offer: &TaskOffer, relation: &Relation, me: NodeId, lends: &Capacity) -> Result<(), Decline> {
+        if offer.worker != me || offer.check().is_err() || offer.left_ms == 0 {
             return Err(Decline::Malformed);
         }
         let is_welcome = match relation {
@@ -83,7 +83,7 @@ mod tests {
             stdin: None,
             inputs: Vec::new(),
             checkpoint: None,
-            deadline_ms: 100,
+            left_ms: 100,
             tags: vec!["maths".to_owned()],
             holders: Vec::new(),
             price_tenths: 10,
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn trusted_groups_and_the_local_network_only_unless_the_owner_says_otherwise() {
         let policy = HostPolicy::default();
-        let ask = |policy: &HostPolicy, relation| policy.consider(&offer(), &relation, ME, &lends(), 0);
+        let ask = |policy: &HostPolicy, relation| policy.consider(&offer(), &relation, ME, &lends());
         assert_eq!(ask(&policy, Relation::Group("home".to_owned())), Ok(()));
         assert_eq!(ask(&policy, Relation::Lan), Ok(()));
         assert_eq!(ask(&policy, Relation::Open), Err(Decline::NotWelcome));
@@ -122,13 +122,14 @@ mod tests {
             (Capacity { memory: 1, ..lends() }, Decline::Full),
             (Capacity { disk: 1, ..lends() }, Decline::Full),
         ] {
-            assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends, 0), Err(why));
+            assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends), Err(why));
         }
         let mut large = offer();
         large.file.limits.memory = ByteCount::mib(2);
         large.file.limits.disk = ByteCount(4 << 30);
-        assert_eq!(policy.consider(&large, &Relation::Lan, ME, &lends(), 0), Err(Decline::Full), "4 GiB of files are 4 GiB of memory");
-        assert_eq!(policy.consider(&offer(), &Relation::Lan, NodeId([3; 32]), &lends(), 0), Err(Decline::Malformed));
-        assert_eq!(policy.consider(&offer(), &Relation::Lan, ME, &lends(), 100), Err(Decline::Malformed));
+        assert_eq!(policy.consider(&large, &Relation::Lan, ME, &lends()), Err(Decline::Full), "4 GiB of files are 4 GiB of memory");
+        assert_eq!(policy.consider(&offer(), &Relation::Lan, NodeId([3; 32]), &lends()), Err(Decline::Malformed));
+        let late = TaskOffer { left_ms: 0, ..offer() };
+        assert_eq!(policy.consider(&late, &Relation::Lan, ME, &lends()), Err(Decline::Malformed));
     }
 }

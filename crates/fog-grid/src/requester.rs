@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use fog_types::{NodeId, TaskId};
+use fog_types::{JobId, NodeId, TaskId};
 
 use crate::content::Content;
 use crate::lease::{Effect, GivenUp, Lease, LeaseState, Need};
@@ -52,8 +52,15 @@ struct Given {
 }
 
 impl Task {
+    fn given_up_by(&self) -> usize {
+        self.results.iter().filter(|given| given.hash == HOPELESS).count()
+    }
+
     fn verdict(&self) -> Verdict {
-        let given: Vec<(NodeId, String)> = self.results.iter().map(|given| (given.node, given.hash.clone())).collect();
+        // Too few who say that nobody can do it count as if they had said nothing.
+        let counts_hopeless = self.given_up_by() >= self.need.hopeless as usize;
+        let counted = self.results.iter().filter(|given| counts_hopeless || given.hash != HOPELESS);
+        let given: Vec<(NodeId, String)> = counted.map(|given| (given.node, given.hash.clone())).collect();
         let evidence = |node| self.results.iter().find(|given| given.node == node).map(|given| given.evidence).unwrap_or_default();
         judge(&given, self.need.choice, evidence)
     }
@@ -266,6 +273,11 @@ impl Requester {
         self.tasks.keys().copied()
     }
 
+    /// Tasks of a job known here, found without looking at those of others.
+    pub fn tasks_of(&self, job: JobId) -> impl Iterator<Item = TaskId> {
+        self.tasks.range(TaskId { job, index: 0 }..=TaskId { job, index: u32::MAX }).map(|(task, _)| *task)
+    }
+
     /// Tasks that want a worker.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -416,6 +428,39 @@ impl Requester {
         }
     }
 
+    /// A result is here whose giver did not show how it came to it, although it was asked to: it is believed when another
+    /// node gives the same, and by no rule that would believe it alone.
+    pub fn handle_unproven(&mut self, id: LeaseId, hash: String, now: u64) {
+        if let Some(task) = self.task_of(id).and_then(|task| self.tasks.get_mut(&task)) {
+            task.need.replicas = task.need.replicas.max(2);
+            task.need.choice = match task.need.choice {
+                Choice::Quorum(k) => Choice::Quorum(k.max(2)),
+                Choice::Confidence(_) | Choice::Adaptive(_) => Choice::Quorum(2),
+            };
+        }
+        self.handle_checked(id, Ok(hash), |_| Evidence::default(), now);
+    }
+
+    /// The files of a result come so slowly that nobody waits for them: somebody else is asked too. Should they come in the
+    /// end, they are welcome.
+    pub fn handle_too_slow(&mut self, id: LeaseId, now: u64) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) else { return };
+        lease.heard = now;
+        self.lose(id, "its result came too slowly", now);
+    }
+
+    /// A lease leads nowhere for now; its task is given to somebody else.
+    fn lose(&mut self, id: LeaseId, why: &str, now: u64) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.state = LeaseState::Lost;
+        let (task, node) = (lease.task, lease.node);
+        if let Some(known) = self.tasks.get_mut(&task) {
+            known.sulking.insert(node, now + SULK);
+        }
+        self.reconsider(task);
+        self.effects.push_back(Effect::Over { lease: id, task, node, why: why.to_owned(), is_lost: true });
+    }
+
     /// Says what follows once the results of a task decide it.
     fn decide(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
@@ -494,7 +539,8 @@ impl Requester {
     /// Devices that a task needs to be believed, at the least.
     #[must_use]
     pub fn replicas_of(&self, task: TaskId) -> u32 {
-        self.tasks.get(&task).map_or(0, |known| known.need.replicas)
+        let of = |known: &Task| if known.given_up_by() > 0 { known.need.replicas.max(known.need.hopeless) } else { known.need.replicas };
+        self.tasks.get(&task).map_or(0, of)
     }
 
     /// Nodes that have given a result of a task, or have it now.
@@ -538,14 +584,7 @@ impl Requester {
             self.end(id, "no answer to the offer".to_owned(), false, now);
         }
         for id in lost {
-            let Some(lease) = self.leases.get_mut(&id) else { continue };
-            lease.state = LeaseState::Lost;
-            let (task, node) = (lease.task, lease.node);
-            if let Some(known) = self.tasks.get_mut(&task) {
-                known.sulking.insert(node, now + SULK);
-            }
-            self.reconsider(task);
-            self.effects.push_back(Effect::Over { lease: id, task, node, why: "the device is gone".to_owned(), is_lost: true });
+            self.lose(id, "the device is gone", now);
         }
         for task in stuck {
             self.reconsider(task);

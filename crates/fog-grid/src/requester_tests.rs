@@ -32,11 +32,12 @@ fn result(id: LeaseId, by: NodeId) -> TaskResult {
         stdout: (content(), 0),
         stderr: (content(), 0),
         outputs: Vec::new(),
+        list: None,
         history: None,
     }
 }
 
-const ONE: Need = Need { replicas: 1, choice: Choice::Quorum(1) };
+const ONE: Need = Need { replicas: 1, choice: Choice::Quorum(1), hopeless: 1 };
 
 fn effects(requester: &mut Requester) -> Vec<Effect> {
     std::iter::from_fn(|| requester.poll_effect()).collect()
@@ -80,7 +81,7 @@ fn a_silent_worker_loses_its_lease_and_its_result_is_welcome_still() {
 #[test]
 fn replicas_go_to_different_nodes_and_a_liar_is_outvoted() {
     let mut r = Requester::default();
-    r.add(task(0), Need { replicas: 2, choice: Choice::Quorum(2) });
+    r.add(task(0), Need { replicas: 2, choice: Choice::Quorum(2), hopeless: 1 });
     assert_eq!(r.wanting(9, 0)[0].1, 2);
     r.offered(lease(1), task(0), node(1), 0);
     r.offered(lease(2), task(0), node(2), 0);
@@ -216,7 +217,7 @@ proptest! {
         let mut r = Requester::default();
         let choice = Choice::Quorum(replicas);
         for index in 0..3 {
-            r.add(task(index), Need { replicas, choice });
+            r.add(task(index), Need { replicas, choice, hopeless: 1 });
         }
         let (mut now, mut next, mut accepted) = (0, 0u8, BTreeSet::new());
         let owner = |n: u8| node(n % 6);
@@ -279,7 +280,7 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
     let fails = |r: &mut Requester| effects(r).into_iter().any(|effect| matches!(effect, Effect::Fail { .. }));
     // Nobody is believed alone under a high trust, while a known device is looked at, or where two must agree.
     for choice in [Choice::Confidence(1000), Choice::Adaptive(7), Choice::Quorum(2)] {
-        let mut r = asked(Need { replicas: 1, choice }, 1);
+        let mut r = asked(Need { replicas: 1, choice, hopeless: 1 }, 1);
         assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1), Some(GivenUp::Hopeless));
         assert!(!fails(&mut r), "{choice:?}");
         assert_eq!(r.wanting(9, 2)[0].2, BTreeSet::from([node(1)]), "{choice:?}");
@@ -287,12 +288,12 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
         assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 3), None);
     }
     // Two agree.
-    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2) }, 3);
+    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     r.handle_failed(lease(2), node(2), "it traps".to_owned(), true, none, 2);
     assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "it traps".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
     // Two others have a result: who gave up was wrong.
-    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2) }, 3);
+    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     for n in [2, 3] {
         r.handle_result(node(n), result(lease(n), node(n)), 5);
@@ -300,7 +301,7 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
     }
     assert!(effects(&mut r).contains(&Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] }));
     // A failure that says nothing about others counts once of each node, where several are needed.
-    let mut r = asked(Need { replicas: 2, choice: Choice::Quorum(2) }, 2);
+    let mut r = asked(Need { replicas: 2, choice: Choice::Quorum(2), hopeless: 1 }, 2);
     assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, none, 1), Some(GivenUp::Failed));
     r.offered(lease(9), task(0), node(1), 70_000);
     assert_eq!(r.handle_failed(lease(9), node(1), "no".to_owned(), false, none, 70_001), Some(GivenUp::FailedAgain));
@@ -322,4 +323,70 @@ fn a_result_that_could_not_be_stored_is_asked_for_again() {
         // Its worker has it still; nobody else is asked.
         assert!(r.wanting(9, now + 3).is_empty());
     }
+}
+
+#[test]
+fn too_few_who_say_that_nobody_can_do_it_are_as_if_they_had_said_nothing() {
+    let careful = Need { hopeless: 2, ..ONE };
+    let none = |_| Evidence::default();
+    let give_up = |r: &mut Requester, n: u8, now| {
+        r.offered(lease(n), task(0), node(n), now);
+        assert_eq!(r.handle_failed(lease(n), node(n), "no".to_owned(), true, none, now), Some(GivenUp::Hopeless));
+    };
+    let mut r = Requester::default();
+    r.add(task(0), careful);
+    assert_eq!(r.replicas_of(task(0)), 1);
+    give_up(&mut r, 1, 0);
+    assert_eq!(effects(&mut r), []);
+    assert_eq!(r.replicas_of(task(0)), 2, "so many devices must be here");
+    assert_eq!(r.wanting(9, 1), [(task(0), 1, BTreeSet::from([node(1)]))]);
+    // One result is enough, as it would be without them.
+    r.offered(lease(2), task(0), node(2), 2);
+    r.handle_result(node(2), result(lease(2), node(2)), 3);
+    effects(&mut r);
+    r.handle_checked(lease(2), Ok("a".to_owned()), none, 4);
+    assert_eq!(effects(&mut r), [Effect::Accept { task: task(0), leases: vec![lease(2)], wrong: vec![lease(1)] }]);
+    // As many as are needed are believed.
+    let mut r = Requester::default();
+    r.add(task(0), careful);
+    give_up(&mut r, 1, 0);
+    give_up(&mut r, 2, 1);
+    assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "no".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
+}
+
+#[test]
+fn a_result_without_proof_is_believed_when_somebody_else_has_it_too() {
+    for choice in [Choice::Quorum(1), Choice::Confidence(2), Choice::Adaptive(7)] {
+        let mut r = Requester::default();
+        r.add(task(0), Need { choice, ..ONE });
+        let trusted = |_| Evidence { valid: 1000.0, in_row: 1000, ..Evidence::default() };
+        for n in [1, 2, 3] {
+            r.offered(lease(n), task(0), node(n), 0);
+            r.handle_result(node(n), result(lease(n), node(n)), 1);
+            effects(&mut r);
+            match n {
+                1 => r.handle_unproven(lease(1), "a".to_owned(), 2),
+                2 => r.handle_checked(lease(2), Ok("b".to_owned()), trusted, 2),
+                _ => r.handle_checked(lease(3), Ok("b".to_owned()), trusted, 2),
+            }
+            let found = effects(&mut r);
+            let end = Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] };
+            assert_eq!(found, if n == 3 { vec![end] } else { vec![] }, "{choice:?} {n}");
+        }
+    }
+}
+
+#[test]
+fn a_result_that_comes_too_slowly_is_asked_of_others_and_welcome_still() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_result(node(1), result(lease(1), node(1)), 1);
+    effects(&mut r);
+    assert!(r.wanting(9, 2).is_empty());
+    r.handle_too_slow(lease(1), 500_000);
+    assert!(matches!(effects(&mut r)[..], [Effect::Over { is_lost: true, .. }]));
+    assert_eq!(r.wanting(9, 500_001), [(task(0), 1, BTreeSet::from([node(1)]))]);
+    r.handle_result(node(1), result(lease(1), node(1)), 500_002);
+    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
 }

@@ -79,6 +79,16 @@ pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
     !is_from_afar || !is_local(ip)
 }
 
+/// Of the addresses that a node says it has, those that it is called at: what cannot be meant for this device is not kept,
+/// nor what would make it knock elsewhere. Somebody far away has no local addresses.
+pub(crate) fn told_of_itself(addresses: Vec<Multiaddr>, is_from_here: bool, loopback: bool) -> Vec<Multiaddr> {
+    let mut kept: Vec<Multiaddr> = addresses.into_iter().filter(|address| is_callable(&address.to_string(), !is_from_here, loopback)).collect();
+    kept.sort_by_key(|address| (is_relayed(address), transport_of(address) != "quic"));
+    kept.dedup();
+    kept.truncate(MAX_ADDRESSES);
+    kept
+}
+
 /// Names turned into addresses by the system's resolver: libp2p's own one finds no configuration on
 /// phones.
 pub(crate) async fn resolve(address: Multiaddr) -> Vec<Multiaddr> {
@@ -135,6 +145,25 @@ mod tests {
             assert_eq!((is_callable(text, false, false), is_callable(text, true, false)), (near, afar), "{text}");
         }
         assert!(is_callable("/ip4/127.0.0.1/tcp/4001", false, true) && !is_callable("/ip4/198.51.100.7/tcp/4001", false, true));
+    }
+
+    #[test]
+    fn a_node_is_not_called_wherever_it_says_it_is() {
+        let named = [
+            "/ip4/198.51.100.7/tcp/25",
+            "/dns4/example.org/tcp/4001",
+            "/ip4/198.51.100.7/tcp/4001",
+            "/ip4/198.51.100.8/tcp/22/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit",
+            "/ip4/198.51.100.9/tcp/4001/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit",
+            "/ip4/192.168.1.4/udp/4001/quic-v1",
+            "/ip4/127.0.0.1/tcp/4001",
+        ];
+        let all: Vec<Multiaddr> = named.iter().map(|text| text.parse().unwrap()).collect();
+        let kept = |is_from_here, loopback| -> Vec<usize> {
+            let kept = told_of_itself(all.clone(), is_from_here, loopback);
+            kept.iter().map(|address| all.iter().position(|known| known == address).unwrap()).collect()
+        };
+        assert_eq!((kept(true, false), kept(false, false), kept(true, true)), (vec![5, 2, 4], vec![2, 4], vec![6]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, noise, ping, quic, relay, tcp, websocket, yamux};
 use tokio::sync::mpsc;
 
-use crate::address::{self, MAX_ADDRESSES, is_public, is_relayed};
+use crate::address::{self, is_public, is_relayed};
 use crate::behaviour::{KAD, MEET_AT_MOST, Parts, PartsEvent, RELAY_HOP};
 use crate::bulk::Bulk;
 use crate::meter::Meter;
@@ -387,13 +387,7 @@ impl Swarm {
         let Some(node) = node_of(&peer) else { return };
         let is_relay = info.protocols.contains(&RELAY_HOP);
         let from_here = self.peers.get(&peer).is_some_and(|p| p.connections.iter().any(|c| c.route.is_local));
-        // What cannot be meant for us is not kept: local addresses of somebody far away, loopback from elsewhere.
-        let is_loopback = |address: &Multiaddr| address::ip_of(address).is_some_and(|ip| ip.is_loopback());
-        let mut addresses: Vec<Multiaddr> =
-            info.listen_addrs.into_iter().filter(|a| is_relayed(a) || is_public(a) || (from_here && is_loopback(a) == self.config.loopback)).collect();
-        addresses.sort_by_key(|address| (is_relayed(address), address::transport_of(address) != "quic"));
-        addresses.dedup();
-        addresses.truncate(MAX_ADDRESSES);
+        let addresses = address::told_of_itself(info.listen_addrs, from_here, self.config.loopback);
         if info.protocols.contains(&KAD) {
             for address in &addresses {
                 self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());

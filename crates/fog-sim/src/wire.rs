@@ -36,7 +36,7 @@ impl Sizes {
             stdin: None,
             inputs: vec![("item".to_owned(), content)],
             checkpoint: None,
-            deadline_ms: 1 << 40,
+            left_ms: 1 << 40,
             tags: Vec::new(),
             holders: vec![node; 4],
             price_tenths: 10,
@@ -53,6 +53,7 @@ impl Sizes {
             stdout: (content, 0),
             stderr: (content, 0),
             outputs: vec![("result.bin".to_owned(), content)],
+            list: None,
             history: None,
         };
         let receipt = Receipt { lease, requester: me.node(), worker: node, result: [200; 32], units: WorkUnits(1 << 40), credit: 1 << 20, at_ms: 1 << 40 };

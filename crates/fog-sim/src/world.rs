@@ -242,7 +242,7 @@ impl World {
                     Choice::Adaptive(_) => Choice::Adaptive(rng.random()),
                     other => other,
                 };
-                requester.add(TaskId { job: JobId(1), index: index as u32 }, Need { replicas: scenario.replicas, choice });
+                requester.add(TaskId { job: JobId(1), index: index as u32 }, Need { replicas: scenario.replicas, choice, hopeless: 1 });
                 // Most are short and some are long.
                 let spread: f64 = (0..4).map(|_| rng.random_range(-1.0..1.0f64)).sum::<f64>() * 0.5;
                 units.push(scenario.minutes * 60e9 * spread.exp() * 0.85);
@@ -541,6 +541,7 @@ impl World {
                     stdout: (content(), 0),
                     stderr: (content(), 0),
                     outputs: Vec::new(),
+                    list: None,
                     history: None,
                 };
                 asker.requester.handle_result(node, result, now);

@@ -278,18 +278,20 @@ impl Store {
         Ok(self.db.query_row("SELECT coalesce(min(agreed), 0) FROM tasks WHERE job_id = ?1 AND state = 'finished'", [job.0], |row| row.get(0))?)
     }
 
-    /// Tasks of jobs for other devices that have no result yet, with their job's wish.
+    /// Tasks of jobs for other devices that have no result yet, with their job's wish. It looks at all of them, so it is
+    /// for a start and for a change of a whole job.
     pub fn grid_tasks(&self) -> Result<Vec<(TaskId, fog_types::job::GridWish)>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT tasks.job_id, tasks.idx, jobs.grid FROM jobs JOIN tasks ON tasks.job_id = jobs.id AND tasks.state IN ('queued', 'running')
-             WHERE jobs.grid IS NOT NULL AND jobs.state IN ('queued', 'running')",
-        )?;
-        let rows = query.query_map([], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get::<_, String>(2)?)))?;
-        rows.map(|row| {
-            let (task, wish) = row?;
-            Ok((task, from_json(&wish)?))
-        })
-        .collect()
+        let mut query = self.db.prepare_cached("SELECT id, grid FROM jobs WHERE grid IS NOT NULL AND state IN ('queued', 'running')")?;
+        let jobs: Vec<(u64, String)> = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let mut query = self.db.prepare_cached("SELECT idx FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running')")?;
+        let mut found = Vec::new();
+        for (job, wish) in jobs {
+            let wish = from_json(&wish)?;
+            for index in query.query_map([job], |row| row.get(0))? {
+                found.push((TaskId { job: JobId(job), index: index? }, wish));
+            }
+        }
+        Ok(found)
     }
 
     /// Keeps the state of a task, if it is further than the one that is kept.
@@ -397,6 +399,13 @@ impl Store {
         Ok(())
     }
 
+    /// A stored file stays as long as a job needs its files.
+    pub fn pin(&mut self, job: JobId, blob: BlobId) -> Result<(), StoreError> {
+        crate::blobs::check_stored(&self.db, blob)?;
+        self.db.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
+        Ok(())
+    }
+
     /// Lets others fetch a stored file.
     pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
         self.db.execute(
@@ -455,6 +464,10 @@ mod tests {
         store.touch_peer(node, "", &[], UnixMillis(7)).unwrap();
         let row = store.peers(10).unwrap().remove(0);
         assert_eq!((row.name.as_str(), row.addresses.len(), row.evidence.as_str(), row.seen), ("anna", 1, r#"{"lost":1.0}"#, UnixMillis(7)));
+        // When the calendar is set, what was seen fades from the same moment as before; nothing else of it changes.
+        store.set_evidence(node, r#"{"valid":2.125,"at_ms":1000}"#, UnixMillis(6)).unwrap();
+        store.shift_times(-400).unwrap();
+        assert_eq!(store.peers(10).unwrap()[0].evidence, r#"{"valid":2.125,"at_ms":600}"#);
         // A device of which only evidence is known is remembered too.
         store.set_evidence(NodeId([8; 32]), "{}", UnixMillis(8)).unwrap();
         assert_eq!(store.peers(10).unwrap().len(), 2);

@@ -255,6 +255,12 @@ impl Store {
             // One is the earliest: zero means that a task waits for nothing.
             transaction.execute(&format!("UPDATE {table} SET {column} = max(CAST({column} + ?1 AS INTEGER), 1) WHERE {condition}"), [by_ms])?;
         }
+        // What was seen of other devices fades from then on.
+        transaction.execute(
+            "UPDATE peers SET evidence = json_set(evidence, '$.at_ms', max(CAST(json_extract(evidence, '$.at_ms') + ?1 AS INTEGER), 1))
+             WHERE json_valid(evidence) AND json_type(evidence, '$.at_ms') = 'integer'",
+            [by_ms],
+        )?;
         transaction.commit()?;
         Ok(())
     }

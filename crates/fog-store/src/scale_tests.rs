@@ -38,6 +38,17 @@ fn every_event(store: &mut Store, now: i64) {
     store.begin_lease(next, &lease, node, "o", at).unwrap();
     store.settle_credit(&lease, node, next.job, 5, at).unwrap();
     store.end_leases_of(next, "why", at).unwrap();
+    // A member that fails at what it was lent.
+    let lent = store.next_task().unwrap().unwrap();
+    store.begin_lease(lent, &lease, node, "o", at).unwrap();
+    let row = store.lease(&lease).unwrap().unwrap();
+    store.end_lease(&lease, "no", at).unwrap();
+    let claim = store.begin_lease(lent, &lease, node, "o", at).unwrap();
+    assert_eq!(row.claim.task, claim.task);
+    store.job(lent.job).unwrap();
+    store.task(lent).unwrap();
+    store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(now + 1_000_000)), at).unwrap().unwrap();
+    store.end_leases_of(lent, "no", at).unwrap();
     store.credits().unwrap();
     // A status, and the chores.
     store.job_counts().unwrap();
@@ -128,6 +139,25 @@ fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
     let many = if std::env::var_os("FOG_TEST_FULL").is_some() { cost(100_000, 1_000) } else { cost(20_000, 50) };
     println!("steps for all of one event, and a status: {few:?} with 100 tasks, {many:?} with many");
     assert!(many.0 <= few.0 + few.0 / 10 && many.1 <= few.1 + few.1 / 10, "{few:?} {many:?}");
+}
+
+/// All tasks that others shall run are looked at when a job comes or goes, and the wish of their job once for all of them.
+#[test]
+fn the_tasks_for_others_are_found_by_their_jobs() {
+    let (_folder, mut store) = store();
+    let wish = fog_types::job::GridWish { replicas: 3, ..Default::default() };
+    let id = job(&mut store, 40, 0);
+    let row = store.job(id).unwrap();
+    let new = |grid| NewJob { file: row.file.clone(), blobs: row.blobs.clone(), owner: "me".to_owned(), grid, now: UnixMillis(0) };
+    let lent = [store.insert_job(&new(Some(wish))).unwrap(), store.insert_job(&new(Some(wish))).unwrap()];
+    let gone = store.insert_job(&new(Some(wish))).unwrap();
+    store.set_job_state(gone, JobState::Paused, "", UnixMillis(1)).unwrap();
+    let found = store.grid_tasks().unwrap();
+    let wanted: Vec<TaskId> = lent.iter().flat_map(|job| (0..40).map(|index| TaskId { job: *job, index })).collect();
+    let mut tasks: Vec<TaskId> = found.iter().map(|(task, _)| *task).collect();
+    tasks.sort();
+    assert_eq!(tasks, wanted);
+    assert!(found.iter().all(|(_, found)| *found == wish));
 }
 
 /// The counts that triggers keep are what counting gives.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
-use fog_grid::{Evidence, LeaseId, Message, Receipt, Signed, TaskResult, Terms};
+use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
 use fog_store::{Claim, JobRow, Output, StoreError};
-use fog_types::{BlobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
+use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
 use super::placing::USUAL_UNITS;
 use super::{Core, Message as CoreMessage};
@@ -43,11 +43,23 @@ impl Core {
             // Its worker says it again.
             return self.grid.requester.handle_not_fetched(lease, self.grid.now());
         }
-        let Some(net) = &self.grid.net else { return };
+        if let Some(list) = result.list {
+            return self.fetch_list(lease, node, list, result);
+        }
+        if let Err(problem) = self.has_room_for(&result) {
+            self.grid.requester.handle_not_fetched(lease, self.grid.now());
+            if let Some(task) = self.grid.requester.task_of(lease) {
+                self.not_stored_yet(task, &problem);
+            }
+            return;
+        }
+        // Left a moment ago: its worker says it again when the network is back.
+        let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
         let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);
+        let wanted: Vec<Content> = result.contents().copied().collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut files = Vec::new();
@@ -67,12 +79,53 @@ impl Core {
                     Err(NotReturned::Wrong("the files do not make the result they are said to make".to_owned()))
                 }
             };
-            let returned = fetch_all.await;
+            let returned = content::in_time(&wanted, fetch_all).await.unwrap_or(Err(NotReturned::TooSlow));
             // The loop being gone means the engine stopped; the worker says it again.
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Returned(lease, returned)))).await;
         });
         if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
             waiting.transfer = Transfer::new(transfer);
+        }
+    }
+
+    /// The files of a result are so many that the list of them comes first.
+    fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
+        // Left a moment ago: its worker says it again when the network is back.
+        let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
+        self.grid.waiting.insert(lease, waiting);
+        let transfer = net.spawn(async move {
+            let fetched = content::fetch(&transport, &fetches, &[node], &list, &folder).await;
+            let read = match fetched {
+                Ok((file, _)) => tokio::task::spawn_blocking(move || {
+                    let bytes = content::read_whole(file.path(), MAX_LIST).map_err(NotReturned::Unreachable)?;
+                    result.with_list(&bytes).map(Box::new).map_err(NotReturned::Wrong)
+                })
+                .await
+                .unwrap_or_else(|error| Err(NotReturned::Unreachable(error.to_string()))),
+                Err(problem) => Err(NotReturned::Unreachable(problem)),
+            };
+            let _ = to.send(CoreMessage::Net(Box::new(NetNews::Listed(lease, read)))).await;
+        });
+        if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
+            waiting.transfer = Transfer::new(transfer);
+        }
+    }
+
+    /// The list of the files of a result has come, or will not: they are fetched when they can be right.
+    pub(super) fn listed_files(&mut self, lease: LeaseId, listed: Result<Box<TaskResult>, NotReturned>) -> Result<(), StoreError> {
+        if self.grid.waiting.remove(&lease).is_none() {
+            return Ok(());
+        }
+        let (Some(task), Some(node)) = (self.grid.requester.task_of(lease), self.grid.requester.node_of(lease)) else { return Ok(()) };
+        let limits = self.store.job(task.job)?.file.limits;
+        match listed.and_then(|result| result.check_against(&limits).map(|()| result).map_err(|problem| NotReturned::Wrong(problem.to_owned()))) {
+            Ok(result) => {
+                self.fetch_result(lease, node, *result);
+                Ok(())
+            }
+            Err(not) => self.returned(lease, Err(not)),
         }
     }
 
@@ -94,6 +147,12 @@ impl Core {
                 tracing::debug!(%lease, problem, "a result could not be fetched yet");
                 self.grid.waiting.remove(&lease);
                 self.grid.requester.handle_not_fetched(lease, now);
+                return Ok(());
+            }
+            Err(NotReturned::TooSlow) => {
+                tracing::debug!(%lease, "a result comes too slowly");
+                self.grid.waiting.remove(&lease);
+                self.grid.requester.handle_too_slow(lease, now);
                 return Ok(());
             }
             Err(NotReturned::Wrong(problem)) => {
@@ -124,19 +183,39 @@ impl Core {
             }
             Err(error) => {
                 tracing::warn!(%task, %error, "a result could not be stored; it stays with the device that has it");
-                let problem = format!(
-                    "the result of task {} is there and could not be stored: {error}. It is kept by the device that made it and fetched again each minute",
-                    task.index
-                );
-                let again = Instant::now() + STORED_AGAIN;
-                self.grid.unstored.insert(task, Unstored { problem, again });
+                self.not_stored_yet(task, &error);
                 for lease in right.iter().chain(wrong) {
                     self.grid.waiting.remove(lease);
                 }
                 self.grid.requester.handle_not_stored(task, self.grid.now());
-                self.announce_job(task.job);
             }
         }
+    }
+
+    /// A result stays with the device that made it; it is not asked for again before some time.
+    fn not_stored_yet(&mut self, task: TaskId, error: &StoreError) {
+        let problem = format!(
+            "the result of task {} is there and could not be stored: {error}. It is kept by the device that made it, and this device looks each minute whether \
+             there is room",
+            task.index
+        );
+        self.grid.unstored.insert(task, Unstored { problem, again: Instant::now() + STORED_AGAIN });
+        self.announce_job(task.job);
+    }
+
+    /// Whether the files of a result would find room, so that what cannot be stored is not fetched: it would be again and
+    /// again, at the cost of the data limit.
+    pub(super) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
+        let (room, cap) = (self.store.disk_use()?.room(self.settings.storage_cap().0), self.settings.storage_cap());
+        let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, content.size)).collect();
+        let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
+        if sum(&new) <= room {
+            return Ok(());
+        }
+        // What is stored already takes no more.
+        new.retain(|blob, _| self.store.blob(*blob).is_err());
+        let wanted = sum(&new);
+        if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
     }
 
     /// Records a result: from then on it is there, whatever else goes wrong. `None` when it was recorded before, or none of

@@ -206,13 +206,14 @@ impl Core {
         let lived = self.clock.lived();
         match self.store.expire_jobs(lived) {
             Ok(late) => {
-                for id in late {
-                    self.drop_tasks_of(id, "the deadline passed");
-                    self.announce_job(id);
-                    let _ = self.announce_end(id, Some(JobState::Failed));
-                    if let Err(error) = self.sync_requester().and_then(|()| self.host_ended(id)) {
-                        tracing::error!(%error, "other devices were not told that a deadline passed");
-                    }
+                for id in &late {
+                    self.drop_tasks_of(*id, "the deadline passed");
+                    self.announce_job(*id);
+                    let _ = self.announce_end(*id, Some(JobState::Failed));
+                }
+                let told = if late.is_empty() { Ok(()) } else { self.sync_requester() };
+                if let Err(error) = late.into_iter().fold(told, |told, id| told.and(self.host_ended(id))) {
+                    tracing::error!(%error, "other devices were not told that a deadline passed");
                 }
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),

@@ -1,6 +1,7 @@
 //! What is said to a whole network, seldom: who has room, who has work. From it a device learns of others
 //! it has no link to, and calls some of them when it needs them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fog_grid::{Advert, Group, LeaseState, Relation};
@@ -23,8 +24,21 @@ const CALLS: usize = 4;
 const CALL_EVERY: Duration = Duration::from_secs(10);
 const MOST_PATIENT: Duration = Duration::from_secs(600);
 const CALL_AGAIN: Duration = Duration::from_secs(120);
-/// Devices that are called by way of one relay in that time.
-const CALLS_BY_A_RELAY: u32 = 8;
+
+/// How often one address is called in [`CALL_AGAIN`], whoever names it.
+#[derive(Debug, Clone, Copy)]
+struct Calls {
+    direct: u32,
+    /// A relay leads to many nodes.
+    relayed: u32,
+}
+
+impl Calls {
+    /// On the word of a device that is only heard of.
+    const HEARD_OF: Self = Self { direct: 1, relayed: 8 };
+    /// Of devices that were here before: once in ten seconds at most.
+    const KNOWN: Self = Self { direct: 12, relayed: 64 };
+}
 
 /// A device that was heard of.
 pub(crate) struct Far {
@@ -56,6 +70,19 @@ fn common_topic(name: &str) -> String {
 /// The part of an address that is called first, without the name of who is said to be there.
 fn place_of(address: &str) -> String {
     address.split("/p2p/").next().unwrap_or(address).to_owned()
+}
+
+/// Of addresses that others named, those that are called now: where a device can be, and not again and again.
+fn callable(called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String], is_from_afar: bool, loopback: bool, most: Calls) -> Vec<String> {
+    called.retain(|_, (at, _)| at.elapsed() < CALL_AGAIN);
+    let mut kept: Vec<String> = addresses.iter().filter(|address| fog_libp2p::is_callable(address, is_from_afar, loopback)).cloned().collect();
+    kept.retain(|address| {
+        let most = if address.contains("/p2p-circuit") { most.relayed } else { most.direct };
+        let (_, times) = called.entry(place_of(address)).or_insert_with(|| (Instant::now(), 0));
+        *times = times.saturating_add(1);
+        *times <= most
+    });
+    kept
 }
 
 impl Core {
@@ -151,21 +178,11 @@ impl Core {
             ((self.grid.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
         });
         fit.truncate(CALLS);
-        self.grid.called.retain(|_, (at, _)| at.elapsed() < CALL_AGAIN);
         for node in &fit {
             if let Some(far) = self.grid.far.get_mut(node) {
                 (far.called, far.calls) = (Some(Instant::now()), far.calls.saturating_add(1));
-                // On the word of somebody who may name any address, so each is called seldom, whoever names it.
                 let is_from_afar = far.relation == Relation::Open;
-                let mut addresses = far.advert.addresses.clone();
-                addresses.retain(|address| fog_libp2p::is_callable(address, is_from_afar, self.config.network.loopback));
-                addresses.retain(|address| {
-                    // A relay leads to many nodes.
-                    let most = if address.contains("/p2p-circuit") { CALLS_BY_A_RELAY } else { 1 };
-                    let (_, times) = self.grid.called.entry(place_of(address)).or_insert_with(|| (Instant::now(), 0));
-                    *times += 1;
-                    *times <= most
-                });
+                let addresses = callable(&mut self.grid.called, &far.advert.addresses, is_from_afar, self.config.network.loopback, Calls::HEARD_OF);
                 net.transport.dial(*node, addresses);
             }
         }
@@ -179,7 +196,7 @@ impl Core {
     /// called first. Less and less often.
     pub(super) fn call_known(&mut self) {
         let Some(net) = &self.grid.net else { return };
-        let now = Instant::now();
+        let (now, loopback) = (Instant::now(), self.config.network.loopback);
         for (node, known) in self.grid.known.iter_mut().filter(|(_, known)| known.next <= now) {
             if self.grid.peers.contains_key(node) {
                 (known.tries, known.next) = (0, now + CALL_EVERY);
@@ -187,12 +204,32 @@ impl Core {
             }
             known.tries += 1;
             known.next = now + MOST_PATIENT.min(Duration::from_secs(5 << known.tries.min(10)));
-            net.transport.dial(*node, known.addresses.clone());
+            // Where it said it was: that is its word alone, and many can name one address.
+            let addresses = callable(&mut self.grid.called, &known.addresses, false, loopback, Calls::KNOWN);
+            net.transport.dial(*node, addresses);
         }
     }
 
     /// Tasks of this device that a node has now.
     pub(super) fn lent_to(&self, node: NodeId) -> u32 {
         self.grid.requester.leases_at(node).filter(|lease| lease.state != LeaseState::Lost).count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_devices_that_name_one_address_do_not_make_this_one_knock_there_again_and_again() {
+        let mut called = BTreeMap::new();
+        let victim = ["/ip4/198.51.100.7/tcp/4001".to_owned(), "/ip4/198.51.100.7/tcp/25".to_owned(), "/dns4/example.org/tcp/4001".to_owned()];
+        let calls = (0..1000).map(|_| callable(&mut called, &victim, false, false, Calls::KNOWN)).collect::<Vec<_>>();
+        assert!(calls.iter().flatten().all(|address| *address == victim[0]), "{:?}", calls.first());
+        assert_eq!(calls.iter().flatten().count(), 12);
+        // On the word of one that was only heard of, once; by way of a relay more of them.
+        assert_eq!(callable(&mut called, &victim, true, false, Calls::HEARD_OF), Vec::<String>::new());
+        let relayed = ["/ip4/198.51.100.9/tcp/4001/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit".to_owned()];
+        assert_eq!((0..1000).filter(|_| !callable(&mut called, &relayed, true, false, Calls::HEARD_OF).is_empty()).count(), 8);
     }
 }

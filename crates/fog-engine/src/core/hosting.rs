@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, TaskResult, Terms};
+use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, Terms};
 use fog_runtime::{Checkpoint, CheckpointWriter, Key};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
-use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, TaskState};
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
 use rand::RngExt as _;
 
 use super::{Core, Message as CoreMessage};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
 use crate::grid::reader::Heard;
-use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Sealing, Transfer, content};
+use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Telling, Transfer, content};
 use crate::submit::Prepared;
 
 /// How often a worker says that it is at it.
@@ -41,6 +41,7 @@ impl Core {
                 units: 0,
                 permille: None,
                 message: row.message,
+                telling: Telling::default(),
                 last_beat: None,
                 said: 0,
                 last_ship: None,
@@ -101,7 +102,7 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
-        if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity(), self.clock.unix().0) {
+        if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity()) {
             if matches!(why, Decline::Full | Decline::Resting) {
                 self.grid.turned_away.insert(node);
             }
@@ -112,7 +113,9 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
-        self.grid.arriving.insert(lease, Arriving { node, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
+        // By the clock of this device, from when it was told.
+        let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms));
+        self.grid.arriving.insert(lease, Arriving { node, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
         self.grid.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
@@ -151,6 +154,7 @@ impl Core {
         holders.push(offer.requester);
         let fetches = net.fetches();
         let lease = offer.lease;
+        let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
                 let mut copied = Vec::new();
@@ -170,7 +174,7 @@ impl Core {
                 }
                 Ok(Files { copied, checkpoint })
             };
-            let files = fetch_all.await;
+            let files = content::in_time(&wanted, fetch_all).await.unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Arrived(Box::new(Arrival { offer, offer_hash, files }))))).await;
         });
         if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
@@ -196,7 +200,7 @@ impl Core {
     fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
         let Arrival { offer, offer_hash, files } = arrival;
         let arriving = self.grid.arriving.remove(&offer.lease);
-        let Some(Arriving { node, .. }) = arriving else { return Ok(()) };
+        let Some(Arriving { node, deadline, .. }) = arriving else { return Ok(()) };
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
             Ok(files) => files,
@@ -236,7 +240,7 @@ impl Core {
             lease: offer.lease.to_string(),
             requester: node,
             offer: BlobId(offer_hash).to_string(),
-            deadline: fog_types::UnixMillis(offer.deadline_ms),
+            deadline,
             message: None,
             has_receipt: false,
         };
@@ -255,11 +259,12 @@ impl Core {
             lease: offer.lease,
             requester: node,
             offer_hash,
-            deadline: row.deadline,
+            deadline,
             standing: Standing::Waiting,
             units: offer.checkpoint.map_or(0, |(units, _)| units),
             permille: None,
             message: None,
+            telling: Telling::default(),
             last_beat: None,
             said: 0,
             last_ship: None,
@@ -337,80 +342,6 @@ impl Core {
         Ok(())
     }
 
-    /// A hosted job is over, one way or the other.
-    pub(super) fn host_ended(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
-        if hosted.message.is_some() {
-            return Ok(());
-        }
-        let (lease, requester) = (hosted.lease, hosted.requester);
-        let row = self.store.job(job)?;
-        match row.state {
-            JobState::Finished => {
-                let task = self.store.task(TaskId { job, index: 0 })?;
-                let outputs = self.store.outputs(task.id)?;
-                let blobs = task.stdout.into_iter().chain(task.stderr).chain(outputs.iter().map(|output| output.blob)).collect();
-                self.seal_beside(Sealing::Result(job), blobs)
-            }
-            JobState::Failed | JobState::Cancelled => {
-                let task = self.store.task(TaskId { job, index: 0 })?;
-                // Ended before its tries were used up: the next device would see the same.
-                let is_hopeless = row.state == JobState::Failed && task.state == TaskState::Failed && task.attempts < row.file.attempts;
-                let problem = if row.state == JobState::Cancelled { "its owner does not want to run it".to_owned() } else { row.problem };
-                let message = Message::Failed { lease, problem: shorten(&problem), is_hopeless };
-                self.keep_saying(job, requester, &message)
-            }
-            JobState::Queued | JobState::Running | JobState::Paused => Ok(()),
-        }
-    }
-
-    fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
-        let bytes = message.encode();
-        self.store.set_hosted_message(job, &bytes)?;
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
-            hosted.message = Some(bytes);
-            hosted.last_beat = Some(Instant::now());
-        }
-        self.grid.say(requester, message.clone());
-        Ok(())
-    }
-
-    pub(super) fn result_sealed(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
-        let task = self.store.task(TaskId { job, index: 0 })?;
-        let content = |blob: Option<BlobId>| -> Result<Option<Content>, StoreError> { blob.map_or(Ok(None), |blob| self.own_content(blob)) };
-        let (Some(stdout), Some(stderr), Some(hash)) = (content(task.stdout)?, content(task.stderr)?, task.result_hash) else { return Ok(()) };
-        let mut outputs = Vec::new();
-        for output in self.store.outputs(task.id)? {
-            let Some(content) = self.own_content(output.blob)? else { return Ok(()) };
-            outputs.push((output.path, content));
-        }
-        let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
-        let history = self.history_for(task.id)?;
-        let Some(identity) = &self.grid.identity else { return Ok(()) };
-        let result = TaskResult {
-            lease,
-            worker: identity.node(),
-            offer,
-            units: task.units,
-            active_ms: task.active_millis,
-            memory: task.memory,
-            hash,
-            stdout: (stdout, task.stdout_dropped),
-            stderr: (stderr, task.stderr_dropped),
-            outputs,
-            history,
-        };
-        let said = result.check().and_then(|()| {
-            let message = Message::Result(Box::new(identity.sign(&result)));
-            let fits = message.encode().len() <= fog_grid::MAX_MESSAGE as usize;
-            if fits { Ok(message) } else { Err("it left more files than can be told of to another device".to_owned()) }
-        });
-        // It would be refused for ever; whoever runs it next leaves as many files.
-        let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
-        self.keep_saying(job, requester, &message)
-    }
-
     fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
         let Some(job) = self.grid.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
         if Some(receipt.worker) != self.grid.me() || receipt.requester != node {
@@ -422,9 +353,7 @@ impl Core {
         self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
         self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
-        let mut evidence: Evidence = self.grid.evidence(node);
-        evidence.saw_receipt(self.clock.unix().0);
-        self.store_evidence(node, evidence);
+        self.judge(node, Evidence::saw_receipt);
         Ok(())
     }
 
@@ -440,9 +369,7 @@ impl Core {
             && hosted.message.is_some()
         {
             // The work was done and is not taken.
-            let mut evidence = self.grid.evidence(node);
-            evidence.saw_unpaid(self.clock.unix().0);
-            self.store_evidence(node, evidence);
+            self.judge(node, Evidence::saw_unpaid);
         }
         self.store.end_hosted(job)?;
         let now = self.clock.unix();
@@ -483,6 +410,7 @@ impl Core {
                 tracing::warn!(%error, "a hosted job is not forgotten");
             }
         }
+        self.tell_ends();
         let due = |hosted: &Hosted| {
             let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
             hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)
@@ -510,6 +438,7 @@ pub(super) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, 
     content::seal_stored(&open, folder, secret)
 }
 
-fn shorten(text: &str) -> String {
+/// As much of a text as a message takes.
+pub(super) fn shorten(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }

@@ -31,6 +31,9 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
 /// How often hello is said to a device that does not answer: others than ours never do.
 const MOST_ASKED: u8 = 6;
 
+/// Most tasks that one device is believed to run at once.
+const MOST_SLOTS: u16 = 1024;
+
 impl Core {
     /// Reads what was joined before, and takes part again.
     pub(super) fn start_grid(&mut self) -> Result<(), fog_store::StoreError> {
@@ -101,6 +104,8 @@ impl Core {
                 self.add_network(&group.name.clone(), Some(&group))?;
             }
             self.remember_addresses(invite.node, &invite.addresses);
+            // Its user wants them called now, however often they were.
+            self.grid.called.clear();
             if let Some(net) = &self.grid.net {
                 net.transport.set_class(invite.node, PeerClass::Known);
             }
@@ -236,6 +241,8 @@ impl Core {
         self.grid.is_showing = false;
         for hosted in self.grid.hosted.values_mut() {
             hosted.is_sealing = false;
+            // What was being sealed may have ended with the network's threads.
+            hosted.telling.is_under_way = false;
         }
         let unfinished: Vec<_> = self.grid.waiting.iter().filter(|(_, waiting)| waiting.files.is_empty()).map(|(lease, _)| *lease).collect();
         for lease in unfinished.into_iter().chain(std::mem::take(&mut self.grid.proofs).into_keys()) {
@@ -396,6 +403,7 @@ impl Core {
             }
             NetNews::Sealed(purpose, rows) => return self.sealed(purpose, rows),
             NetNews::Arrived(arrival) => return self.arrived(*arrival),
+            NetNews::Listed(lease, listed) => return self.listed_files(lease, listed),
             NetNews::Returned(lease, returned) => return self.returned(lease, returned),
             NetNews::State { task, node, units, file } => return self.state_arrived(task, node, units, file),
             NetNews::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
@@ -580,7 +588,9 @@ impl Core {
             net.transport.set_class(node, if is_related { PeerClass::Related } else { PeerClass::Stranger });
         }
         peer.name.clone_from(&hello.name);
-        peer.capacity = hello.capacity;
+        // Whoever claims more is lent as much as the largest machine could have.
+        let slots = hello.capacity.slots.min(MOST_SLOTS);
+        peer.capacity = Capacity { slots, free: hello.capacity.free.min(slots), ..hello.capacity };
         peer.promised = unanswered;
         peer.relation = Some(relation);
         if is_fitting && (is_new || !hello.has_heard) {

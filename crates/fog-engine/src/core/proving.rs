@@ -107,7 +107,7 @@ impl Core {
         let limits = &self.store.job(proof.task.job)?.file.limits;
         let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
         let Some(state) = state.filter(|state| state.size <= most) else {
-            // States are kept as far as there is room; without one the result counts like any other.
+            // States are kept as far as there is room, so this is no lie yet, and no proof either.
             return self.unproven(lease, "it has not kept the state that was asked for");
         };
         self.fetch_beside(node, state, move |file| NetNews::Shown(lease, segment, Some(file)));
@@ -153,9 +153,11 @@ impl Core {
             JournalKind::Checked,
             proof.task.job,
             Some(proof.task.index),
-            &format!("a segment of {name}'s run could not be run again: {why}"),
+            &format!("a segment of {name}'s run could not be run again, so another device is asked too: {why}"),
         )?;
-        self.checked(lease, Ok(proof.hash));
+        // It did not do what its requester counted on, whatever is the matter.
+        self.judge(proof.node, Evidence::saw_lost);
+        self.grid.requester.handle_unproven(lease, proof.hash, self.grid.now());
         Ok(())
     }
 
@@ -178,6 +180,8 @@ impl Core {
         let (path, id) = (blob.path().to_owned(), blob.id());
         let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&self.grid.secret, id)) else { return Ok(None) };
         self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
+        // It is asked for until the result is accepted.
+        self.store.pin(task.job, id)?;
         self.store.put_content(&row)?;
         Ok(content_of(&row))
     }
@@ -240,5 +244,45 @@ impl Core {
         }
         self.show_next();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use fog_types::WorkUnits;
+    use fog_types::job::GridWish;
+
+    use super::super::turned_tests::{Turned, node, turned};
+    use super::*;
+
+    /// Who says that it has not kept the state it is asked for is not believed alone: made-up states cost nothing.
+    #[test]
+    fn a_state_that_was_not_kept_proves_nothing() {
+        let mut turned = turned();
+        let wish = GridWish { replicas: 1, spot_checks: 50, ..GridWish::default() };
+        let id = turned.job(5, Some(wish), |file| file.segment = Some(WorkUnits(1_000_000_000)));
+        let task = TaskId { job: id, index: 4 };
+        let lease = turned.lend(1, task, node(1));
+        let core = &mut turned.core;
+        core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.grid.now());
+        while core.grid.requester.poll_effect().is_some() {}
+        let drawn = Some((Segment::test(), 3));
+        core.grid.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX });
+        core.shown(node(1), lease, 3, None).unwrap();
+        let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
+        assert!(effects.is_empty(), "it was believed without a proof: {effects:?}");
+        let wanted = core.grid.requester.wanting(99, core.grid.now()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        assert_eq!((wanted.1, wanted.2.into_iter().collect::<Vec<_>>()), (1, vec![node(1)]), "somebody else is asked");
+        assert!(core.grid.evidence(node(1)).lost > 0.0);
+        // When that one says the same, both are believed.
+        let second = turned.lend(2, task, node(2));
+        let core = &mut turned.core;
+        core.grid.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.grid.now());
+        while core.grid.requester.poll_effect().is_some() {}
+        core.checked(second, Ok("a".repeat(64)));
+        let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
+        assert!(matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2), "{effects:?}");
     }
 }

@@ -10,19 +10,19 @@ use fog_grid::{
 };
 use fog_store::{ContentRow, FailedAttempt, StoreError};
 use fog_types::job::{GridWish, JobFile, Map};
-use fog_types::{BlobId, ErrorKind, JobId, NodeId, TaskId, WorkUnits};
+use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, WorkUnits};
 
 use super::accepting::terms_of;
 use super::placing::Wanted;
 use super::{Core, Message as CoreMessage};
-use crate::grid::{Lent, NetNews, Sealing, content, content_of, lease_from};
+use crate::grid::{Grid, Lent, NetNews, Sealing, content, content_of, lease_from};
 use crate::query::to_api;
 
 /// Tasks that are looked at in one go.
 const AT_ONCE: usize = 256;
 /// Tasks of a job with spot checks that are done twice, so that there are known results.
 const KNOWN_FIRST: u32 = 2;
-/// What the database refused is tried again after this.
+/// What the database or the disk refused is tried again after this.
 const DEFERRED: Duration = Duration::from_secs(5);
 /// A task is not offered for this long after it failed at a device where it had failed before.
 const HELD_AFTER_FAILURE_MS: u64 = 10_000;
@@ -36,7 +36,9 @@ fn need_of(task: TaskId, wish: &GridWish) -> Need {
         None if wish.adaptive && !is_known_first => Choice::Adaptive(rand::random()),
         None => Choice::Quorum(replicas / 2 + 1),
     };
-    Need { replicas, choice }
+    // Whose results are looked into is not believed alone either when it says that nobody can do it.
+    let hopeless = if wish.spot_checks > 0 { 2 } else { 1 };
+    Need { replicas, choice, hopeless }
 }
 
 impl Core {
@@ -59,18 +61,8 @@ impl Core {
         let jobs: BTreeSet<JobId> = wanted.keys().map(|task| task.job).collect();
         self.grid.sealed.retain(|job| jobs.contains(job));
         let gone: Vec<TaskId> = self.grid.requester.tasks().filter(|task| !wanted.contains_key(task)).collect();
-        let now = self.clock.unix();
         for task in gone {
-            // What is on its way for it is not fetched any further.
-            let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
-            for lease in leases {
-                self.grid.waiting.remove(&lease);
-                self.grid.proofs.remove(&lease);
-            }
-            self.grid.states.remove(&task);
-            self.grid.unstored.remove(&task);
-            self.grid.requester.remove(task, "the job was paused or cancelled");
-            self.store.end_leases_of(task, "the job was paused or cancelled", now)?;
+            self.not_wanted(task, "the job was paused or cancelled")?;
         }
         self.grid.failing.retain(|job, _| jobs.contains(job));
         let is_new = wanted.keys().any(|task| !self.grid.requester.has(*task));
@@ -91,6 +83,32 @@ impl Core {
         Ok(())
     }
 
+    /// Nobody is to run a task any more.
+    fn not_wanted(&mut self, task: TaskId, why: &'static str) -> Result<(), StoreError> {
+        // What is on its way for it is not fetched any further.
+        let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+        for lease in leases {
+            self.grid.waiting.remove(&lease);
+            self.grid.proofs.remove(&lease);
+        }
+        self.grid.states.remove(&task);
+        self.grid.unstored.remove(&task);
+        self.grid.requester.remove(task, why);
+        self.store.end_leases_of(task, why, self.clock.unix())
+    }
+
+    /// What follows from a failure of a task that others run. A member that fails at everything does so often: this looks at
+    /// the task alone, and at its job when that has ended.
+    pub(super) fn sync_failed(&mut self, task: TaskId, is_final: bool) -> Result<(), StoreError> {
+        if !matches!(self.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
+            self.grid.sealed.remove(&task.job);
+            self.grid.failing.remove(&task.job);
+            let tasks: Vec<TaskId> = self.grid.requester.tasks_of(task.job).collect();
+            return tasks.into_iter().try_for_each(|task| self.not_wanted(task, "the job was paused or has ended"));
+        }
+        if is_final { self.not_wanted(task, "the task was given up") } else { Ok(()) }
+    }
+
     pub(super) fn content_key(&self, blob: BlobId) -> ContentKey {
         ContentKey::derive(&self.grid.secret, blob)
     }
@@ -101,39 +119,38 @@ impl Core {
         Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
     }
 
-    /// Seals stored files beside the loop.
-    pub(super) fn seal_beside(&self, purpose: Sealing, blobs: Vec<BlobId>) -> Result<(), StoreError> {
+    /// Seals stored files beside the loop. False when there is no network to do it for.
+    pub(super) fn seal_beside(&self, purpose: Sealing, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
+        let Some(net) = &self.grid.net else { return Ok(false) };
         let mut work = Vec::new();
         for blob in blobs {
             work.push((self.store.blob(blob)?, blob, self.content_key(blob)));
         }
         let to = self.to_self.clone();
-        if let Some(net) = &self.grid.net {
-            net.spawn_blocking(move || {
-                let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
-                // The loop being gone means the engine stopped.
-                let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(purpose, rows))));
-            });
-        }
-        Ok(())
+        net.spawn_blocking(move || {
+            let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
+            // The loop being gone means the engine stopped.
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(purpose, rows))));
+        });
+        Ok(true)
     }
 
     pub(super) fn sealed(&mut self, purpose: Sealing, rows: Result<Vec<ContentRow>, String>) -> Result<(), StoreError> {
-        match rows {
-            Ok(rows) => {
-                for row in rows {
-                    self.store.put_content(&row)?;
-                }
-            }
-            Err(error) => tracing::error!(error, "files could not be made ready for others"),
+        let stored = rows.and_then(|rows| rows.iter().try_for_each(|row| self.store.put_content(row)).map_err(|error| error.to_string()));
+        if let Err(error) = &stored {
+            tracing::error!(error, "files could not be made ready for others");
         }
+        // What is missing is tried again, whatever was the matter.
         match purpose {
             Sealing::Job(job) => {
                 self.grid.sealing.remove(&job);
+                if stored.is_err() {
+                    self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
+                }
+                Ok(())
             }
-            Sealing::Result(job) => self.result_sealed(job)?,
+            Sealing::Result(job) => self.result_sealed(job),
         }
-        Ok(())
     }
 
     /// Offers waiting tasks to devices that have room, and does what follows from what they say.
@@ -148,7 +165,14 @@ impl Core {
         for (task, wants, avoid) in wanting {
             if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
                 let row = self.store.job(task.job)?;
-                let is_ready = self.is_sealed(&row)?;
+                // One job whose files cannot be read keeps no other job from being lent.
+                let is_ready = match self.is_sealed(&row) {
+                    Ok(is_ready) => is_ready,
+                    Err(error) => {
+                        self.withhold(task.job, format!("its files cannot be made ready for other devices: {error}"));
+                        false
+                    }
+                };
                 new.insert(is_ready.then_some(row));
             }
             if jobs.get(&task.job).is_some_and(Option::is_some) {
@@ -165,13 +189,17 @@ impl Core {
                 Ok(()) => drop(self.grid.withheld.remove(&task.job)),
                 Err(problem) => {
                     tracing::debug!(%task, problem, "a task cannot be offered");
-                    if self.grid.withheld.insert(task.job, problem.clone()) != Some(problem) {
-                        self.announce_job(task.job);
-                    }
+                    self.withhold(task.job, problem);
                 }
             }
         }
         self.do_effects()
+    }
+
+    fn withhold(&mut self, job: JobId, problem: String) {
+        if self.grid.withheld.insert(job, problem.clone()) != Some(problem) {
+            self.announce_job(job);
+        }
     }
 
     /// Says of which jobs no task can have a result, because fewer devices are here than must agree on it.
@@ -215,7 +243,8 @@ impl Core {
         if self.grid.sealed.contains(&job.id) {
             return Ok(true);
         }
-        if self.grid.sealing.contains(&job.id) {
+        self.grid.unsealed.retain(|_, again| *again > Instant::now());
+        if self.grid.sealing.contains(&job.id) || self.grid.unsealed.contains_key(&job.id) {
             return Ok(false);
         }
         let fog_store::Blobs { module, stdin, inputs, items } = &job.blobs;
@@ -231,8 +260,9 @@ impl Core {
         }
         missing.sort_unstable();
         missing.dedup();
-        self.grid.sealing.insert(job.id);
-        self.seal_beside(Sealing::Job(job.id), missing)?;
+        if self.seal_beside(Sealing::Job(job.id), missing)? {
+            self.grid.sealing.insert(job.id);
+        }
         Ok(false)
     }
 
@@ -272,6 +302,9 @@ impl Core {
         if let (Map::Inputs(_), Some(blob)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
             inputs.insert("item".to_owned(), content(*blob)?);
         }
+        let Ok(left_ms @ 1..) = u64::try_from(job.deadline.0.saturating_sub(self.clock.lived().0)) else {
+            return Ok(Err("its deadline has passed".to_owned()));
+        };
         let holders = self.holders_of(job.id, node);
         let terms = terms_of(job);
         let lease = LeaseId(rand::random());
@@ -284,7 +317,7 @@ impl Core {
             stdin: job.blobs.stdin.map(content).transpose()?,
             inputs: inputs.into_iter().collect(),
             checkpoint,
-            deadline_ms: job.deadline.0,
+            left_ms,
             tags: Vec::new(),
             holders,
             price_tenths: terms.price_tenths,
@@ -370,10 +403,10 @@ impl Core {
     fn given_up(&mut self, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
         let now = self.grid.now();
         let units = self.grid.requester.lease(lease, node).map_or(0, |known| known.units);
-        let known = self.grid.evidence.clone();
-        let evidence = |node| known.get(&node).copied().unwrap_or_default();
         let problem = format!("{}: {problem}", self.peer_name(node));
-        let given_up = self.grid.requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
+        let Grid { requester, evidence, .. } = &mut self.grid;
+        let evidence = |node| evidence.get(&node).copied().unwrap_or_default();
+        let given_up = requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
         // It took a task and gave nothing back, whatever is the matter.
         if given_up.is_some() {
             self.judge(node, Evidence::saw_lost);
@@ -390,7 +423,7 @@ impl Core {
             }
             GivenUp::Failed => {
                 let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
-                self.record_failure_at(row.claim, &failed, false, Some(node))?;
+                self.record_failure_at(row.claim, &failed, false, &[node])?;
                 // The same waits as after a failure here: longer each time, and not all at once.
                 let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
                 self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
@@ -491,13 +524,14 @@ impl Core {
     fn fail_everywhere(&mut self, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
         tracing::info!(%task, problem, "a task was given up by those who had it");
         let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.grid.requester.node_of(*lease)?))).collect();
+        let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.grid.requester.node_of(*lease)).collect();
         let mut claim = None;
         for lease in leases {
             claim = claim.or(self.store.lease(&lease.to_string())?.map(|row| row.claim));
         }
         if let Some(claim) = claim {
             let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
-            self.record_failure(claim, &failed, true)?;
+            self.record_failure_at(claim, &failed, true, &sayers)?;
         }
         for (lease, node) in others {
             self.judge(node, Evidence::saw_invalid);
@@ -508,10 +542,11 @@ impl Core {
         Ok(())
     }
 
-    /// Notes what was seen of a device.
+    /// Notes what was seen of a device. What is known of it fades with the time that was lived through, not with a calendar
+    /// that may be wrong for a moment.
     pub(super) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
         let mut evidence = self.grid.evidence(node);
-        saw(&mut evidence, self.clock.unix().0);
+        saw(&mut evidence, self.clock.lived().0);
         self.store_evidence(node, evidence);
     }
 

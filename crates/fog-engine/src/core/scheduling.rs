@@ -390,24 +390,30 @@ impl Core {
     }
 
     pub(super) fn record_failure(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
-        self.record_failure_at(claim, failed, is_hopeless, None)
+        self.record_failure_at(claim, failed, is_hopeless, &[])
     }
 
-    /// Records that a task failed: at another device, or at this one.
-    pub(super) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: Option<NodeId>) -> Result<(), StoreError> {
+    /// Records that a task failed: at other devices, or at this one when none is named.
+    pub(super) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: &[NodeId]) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let job = self.store.job(claim.task.job)?;
         let tried = self.store.task(claim.task)?.attempts + 1;
-        let then = if is_hopeless || tried >= job.file.attempts { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
+        let is_final = is_hopeless || tried >= job.file.attempts;
+        let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
         let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
         let state = self.store.job_state(claim.task.job)?;
         // One other device that fails at everything says something about itself, not about the job.
         let devices = self.grid.failing.entry(claim.task.job).or_default();
-        devices.extend(at.or(self.grid.identity.as_ref().map(fog_grid::Identity::node)));
-        let is_one_word = at.is_some() && devices.len() < 2;
+        devices.extend(at);
+        if at.is_empty() {
+            devices.extend(self.grid.identity.as_ref().map(fog_grid::Identity::node));
+        }
+        let is_one_word = !at.is_empty() && devices.len() < 2;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
-            self.store.set_job_state(claim.task.job, JobState::Paused, &problem, now)?;
+            // Another device's job has nobody here who would go on with it, and its requester would wait for ever.
+            let to = if self.grid.hosted.contains_key(&claim.task.job) { JobState::Failed } else { JobState::Paused };
+            self.store.set_job_state(claim.task.job, to, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
             if self.is_own(claim.task.job, &job.owner) {
                 let (name, problem) = views::said_of(&job.file.name, &failed.problem);
@@ -415,7 +421,7 @@ impl Core {
             }
         }
         if job.grid.is_some() {
-            self.sync_requester()?;
+            self.sync_failed(claim.task, is_final)?;
         }
         self.announce_job(claim.task.job);
         self.announce_end(claim.task.job, Some(state))

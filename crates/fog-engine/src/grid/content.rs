@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_PATIENCE: Duration = Duration::from_secs(20);
 /// Least bytes a second of a transfer, over all of it: a modem's, and this long more for calling holders.
 const LEAST_RATE: u64 = 16 << 10;
-const GRACE: Duration = Duration::from_secs(180);
+const GRACE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 180 });
 /// Pieces that wait for the network, or for the thread that opens and writes them: 4 MiB.
 const AHEAD: usize = 16;
 /// How long a thread with nothing to do waits for the next piece. There are few threads: whoever reads or sends slowly
@@ -220,6 +220,24 @@ pub(crate) async fn fetch(
     let most = Duration::from_secs(content.size / LEAST_RATE).saturating_add(GRACE);
     let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, data_folder))).await;
     fetched.unwrap_or_else(|_| Err("a file could not be fetched: it comes too slowly".to_owned()))
+}
+
+/// Content that belongs together did not come in time.
+pub(crate) struct TooSlow;
+
+/// Least time that one of many files is given: its questions go there and back, however small it is.
+const LEAST_TIME: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
+
+/// How long content that belongs together may take: each file by its size, and one grace for all of them. With a grace for
+/// each, whoever names thousands of small ones could hold a place for days.
+fn time_for(contents: &[Content]) -> Duration {
+    let each = contents.iter().map(|content| Duration::from_secs(content.size / LEAST_RATE).max(LEAST_TIME));
+    each.fold(GRACE, Duration::saturating_add)
+}
+
+/// Does what fetches these contents, within the time that they may take together.
+pub(crate) async fn in_time<T>(contents: &[Content], fetching: impl Future<Output = T>) -> Result<T, TooSlow> {
+    tokio::time::timeout(time_for(contents), Box::pin(fetching)).await.map_err(|_| TooSlow)
 }
 
 async fn fetch_whole(transport: &Arc<dyn Transport>, holders: &[NodeId], content: &Content, data_folder: &Path) -> Result<(BlobFile, ContentRow), String> {
@@ -465,6 +483,72 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
     use super::*;
+
+    /// Answers every question late, though not so late that silence would be an error.
+    struct Trickle(BTreeMap<ContentId, u8>);
+
+    impl Transport for Trickle {
+        fn local(&self) -> NodeId {
+            NodeId([1; 32])
+        }
+        fn open(&self, node: NodeId, channel: Channel) -> fog_transport::Boxed<Result<Link, fog_transport::LinkError>> {
+            let known = self.0.clone();
+            Box::pin(async move {
+                let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+                tokio::spawn(async move {
+                    let asked = read_frame(&mut theirs, 256).await.unwrap();
+                    let request = ContentRequest::decode(&asked).unwrap();
+                    let (open, key) = ([known[&request.id]], ContentKey([9; 32]));
+                    sleep(Duration::from_millis(40)).await;
+                    write_frame(&mut theirs, &ContentReply::Here { size: 1 }.encode()).await.unwrap();
+                    sleep(Duration::from_millis(40)).await;
+                    let sealed = Sealer::new(&key, 1).seal(0, &open).unwrap();
+                    let mut manifest = Manifest::begin(1);
+                    manifest.add(&sealed);
+                    let bytes = if request.from.is_none() { manifest.to_bytes() } else { sealed };
+                    // Nobody may wait for it any more.
+                    let _ = write_frame(&mut theirs, &bytes).await;
+                });
+                Ok(Link { node, channel, pipe: Box::new(ours) })
+            })
+        }
+        fn dial(&self, _: NodeId, _: Vec<String>) {}
+        fn hang_up(&self, _: NodeId) {}
+        fn meet(&self, _: &[u8; 32]) {}
+        fn join_topic(&self, _: &str) {}
+        fn leave_topic(&self, _: &str) {}
+        fn publish(&self, _: &str, _: Vec<u8>) {}
+        fn judge(&self, _: Vec<u8>, _: NodeId, _: bool) {}
+        fn traffic(&self) -> (u64, u64) {
+            (0, 0)
+        }
+    }
+
+    /// Each file keeps within its own time; all of them do not.
+    #[tokio::test]
+    async fn many_small_files_that_come_slowly_hold_no_place_for_days() {
+        let folder = tempfile::tempdir().unwrap();
+        let contents: Vec<Content> = (0..200u8)
+            .map(|n| {
+                let mut manifest = Manifest::begin(1);
+                manifest.add(&Sealer::new(&ContentKey([9; 32]), 1).seal(0, &[n]).unwrap());
+                Content { id: manifest.id(), blob: BlobId(*blake3::hash(&[n]).as_bytes()), size: 1, key: ContentKey([9; 32]) }
+            })
+            .collect();
+        let transport: Arc<dyn Transport> = Arc::new(Trickle(contents.iter().map(|content| content.id).zip(0..).collect()));
+        let fetches = Fetches::default();
+        let mut arrived = 0;
+        let fetched = in_time(&contents, async {
+            for content in &contents {
+                fetch(&transport, &fetches, &[NodeId([2; 32])], content, folder.path()).await?;
+                arrived += 1;
+            }
+            Ok::<(), String>(())
+        });
+        let fetched = fetched.await;
+        assert!(matches!(fetched, Err(TooSlow)), "it went on to the end: {arrived} files of {}", contents.len());
+        assert!(arrived > 0, "one alone comes in time");
+    }
 
     /// A state that lies sealed is served as one that is sealed on its way, and opens to the same bytes.
     #[test]

@@ -179,7 +179,7 @@ mod tests {
         assert!(found == [&text[..], b"more"].concat() && !opening.is_torn);
         assert!(opening.from.most <= PIECE + TAG);
         // Where it is cut or changed, what lies before that piece stands.
-        for (at, whole) in [(file.len() - 1, text.len()), (20 + 3 * (PIECE + TAG), 3 * PIECE), (20, 0), (3, 0)] {
+        for (at, whole) in [(file.len() - 1, text.len()), (20 + 3 * (PIECE + TAG), 3 * PIECE), (20, 0), (9, 0)] {
             let mut changed = file.clone();
             changed[at] ^= 1;
             for damaged in [&changed[..], &file[..at]] {

@@ -44,7 +44,7 @@ impl Core {
             return self.grid.requester.handle_not_fetched(lease, self.grid.now());
         }
         let Some(net) = &self.grid.net else { return };
-        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);

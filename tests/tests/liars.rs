@@ -16,7 +16,7 @@ use fog_tests::jobs::{identity, turning};
 use fog_tests::{Bench, wait_for};
 use fog_transport::{Channel, Link, NetEvent, read_frame, write_frame};
 use fog_types::job::JobFile;
-use fog_types::{BlobId, Percent, WorkUnits};
+use fog_types::{BlobId, ByteCount, Percent, WorkUnits};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -388,6 +388,35 @@ fn a_lease_is_taken_on_once() {
         assert_eq!(again, Decline::Malformed);
     });
     assert_eq!(a.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1, "{:#}", a.json(&["jobs"]).unwrap());
+}
+
+/// A state that its task cannot have is not fetched: reading it would take as much memory as somebody likes.
+#[test]
+fn a_state_beyond_its_task_is_declined() {
+    let a = Bench::device("anna").unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let module = std::fs::read(a.module("nothing.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut asker = Asker::new(&invite).await;
+        let content = put(&asker.shelf, &module);
+        let state = put(&asker.shelf, b"FOGCKPT1 and nothing else");
+        let mut offer = asker.offer(5, content);
+        offer.file.limits.memory = ByteCount::mib(2);
+        offer.file.limits.disk = ByteCount(0);
+        let most = offer.file.limits.state_size().0;
+        offer.checkpoint = Some((1, Content { size: most + 1, ..state }));
+        asker.say(&Message::Offer(Box::new(asker.member.me.sign(&offer)))).await;
+        let why = asker.until(|message| if let Message::Answer { answer: Answer::Declined(why), .. } = message { Some(why) } else { None }).await;
+        assert_eq!(why, Decline::Malformed);
+        // What is no state at all costs its requester nothing but the time of a task that begins anew, and this device nothing.
+        let mut offer = asker.offer(6, content);
+        offer.checkpoint = Some((1, state));
+        asker.say(&Message::Offer(Box::new(asker.member.me.sign(&offer)))).await;
+        asker.until(|message| if let Message::Result(signed) = message { Some(signed) } else { None }).await;
+    });
+    let left = |name: &str| std::fs::read_dir(a.data().join(name)).map_or(0, Iterator::count);
+    assert_eq!((left("partial"), left("incoming")), (0, 0));
 }
 
 #[test]

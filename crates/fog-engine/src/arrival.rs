@@ -1,6 +1,7 @@
 //! A checkpoint that was begun elsewhere becomes a job of this engine and goes on from where it is.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use fog_api::ApiError;
@@ -45,26 +46,33 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     Ok(Prepared { file, blobs, copied, checkpoint: Some(sealed), owner: None, grid: None })
 }
 
-/// A state that came without program and inputs, sealed with this device's key. Whether it is of the
-/// task is seen when that begins.
+/// A state that came without program and inputs, sealed with this device's key piece by piece. Whether it is one, and of
+/// the task, is seen when that begins.
 ///
 /// # Errors
-/// When it is no checkpoint, or cannot be written.
-pub(crate) fn seal_state(path: &Path, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
-    let (checkpoint, _) = Checkpoint::read(path, None).map_err(|e| refuse(e.kind(), e))?;
-    seal_checkpoint(checkpoint, data_folder, key)
+/// When it does not begin like one, or cannot be written.
+pub(crate) fn seal_state(state: impl Read, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
+    let sealed = arrived(data_folder)?;
+    Checkpoint::seal(state, &sealed, &key).map_err(|e| refuse(e.kind(), e))?;
+    Ok(sealed)
 }
 
 fn seal_checkpoint(checkpoint: Checkpoint, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
-    let folder = checkpoints::folder(data_folder);
-    let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(at)?;
-    let sealed = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
-    // The name is ours; a file there would be kept as the checkpoint before this one.
-    std::fs::remove_file(&sealed).map_err(at)?;
+    let sealed = arrived(data_folder)?;
     let generation = checkpoint.into_generation(None).map_err(|e| refuse(ErrorKind::Bug, e))?;
     CheckpointWriter::new(sealed.to_path_buf(), Some(key)).write(&generation, true).map_err(|e| refuse(e.kind(), e))?;
     Ok(sealed)
+}
+
+/// A free name among the checkpoints; what is there goes with it.
+fn arrived(data_folder: &Path) -> Result<tempfile::TempPath, ApiError> {
+    let folder = checkpoints::folder(data_folder);
+    let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(at)?;
+    let path = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
+    // The name is ours; a file there would be kept as the checkpoint before this one.
+    std::fs::remove_file(&path).map_err(at)?;
+    Ok(path)
 }
 
 /// The job whose one task has this header.

@@ -92,8 +92,8 @@ pub(crate) struct Saver<'a> {
 enum Writing {
     /// No checkpoint is coming in.
     Idle(CheckpointWriter),
-    /// A thread writes what it is sent.
-    Busy { to: mpsc::Sender<Piece>, thread: JoinHandle<Written>, bytes: u64 },
+    /// A thread writes what it is sent, to a file that had so many bytes before and has so many with it.
+    Busy { to: mpsc::Sender<Piece>, thread: JoinHandle<Written>, before: u64, bytes: u64 },
     /// What is coming in is dropped, and why.
     Refused(CheckpointWriter, String),
     /// The thread that wrote is gone.
@@ -154,11 +154,9 @@ impl<'a> Saver<'a> {
     pub(crate) async fn take(&mut self, piece: Vec<u8>) -> Result<(), WorkerError> {
         self.writing = match std::mem::replace(&mut self.writing, Writing::Broken) {
             Writing::Idle(writer) => self.begin(writer, piece).await?,
-            Writing::Busy { to, thread, bytes } => {
+            Writing::Busy { to, thread, before, bytes } => {
                 let bytes = bytes + piece.len() as u64;
-                // Compressed memory and files, with room for frames and what does not compress.
-                let most = (self.spec.limits.memory.0 + self.spec.limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
-                if bytes > most {
+                if bytes - before > self.spec.limits.state_size().0 {
                     drop(to);
                     let _ = thread.await;
                     return Err(WorkerError::Nonsense { message: "a checkpoint larger than all it may hold".to_owned() });
@@ -171,7 +169,7 @@ impl<'a> Saver<'a> {
                 }
                 // A thread that has stopped says why when it is asked for the result.
                 let _ = to.send(Piece::State(piece)).await;
-                Writing::Busy { to, thread, bytes }
+                Writing::Busy { to, thread, before, bytes }
             }
             other => other,
         };
@@ -182,7 +180,8 @@ impl<'a> Saver<'a> {
         let Some(whole) = Snapshot::begins_whole(&piece) else {
             return Err(WorkerError::Nonsense { message: "what it sent is no checkpoint".to_owned() });
         };
-        let bytes = piece.len() as u64 + if whole { 0 } else { writer.length() };
+        let before = if whole { 0 } else { writer.length() };
+        let bytes = before + piece.len() as u64;
         if bytes > self.place.cap {
             return Ok(self.refused());
         }
@@ -190,7 +189,7 @@ impl<'a> Saver<'a> {
         let folder = self.place.path.parent().map(Path::to_owned);
         let thread = tokio::task::spawn_blocking(move || write_pieces(writer, whole, pieces, folder));
         let _ = to.send(Piece::State(piece)).await;
-        Ok(Writing::Busy { to, thread, bytes })
+        Ok(Writing::Busy { to, thread, before, bytes })
     }
 
     /// What is there stays. What follows would lack the part that is refused, so the next one is whole.

@@ -10,6 +10,7 @@ mod grouping;
 mod hearing;
 mod hosting;
 mod knowing;
+mod lending;
 mod linking;
 mod moving;
 mod network;
@@ -49,7 +50,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::awake::Awake;
 use crate::chat::{Chat, ChatNews, Luggage};
-use crate::checkpoints::{self, SaveWish};
+use crate::checkpoints::SaveWish;
 use crate::clock::Clock;
 use crate::grid::{Grid, NetNews};
 use crate::handle::EngineConfig;
@@ -153,6 +154,8 @@ struct Active {
     claim: Claim,
     view: ActiveTask,
     memory: u64,
+    /// Memory beyond that until its worker runs: a compiler may take more.
+    compiling: u64,
     /// How much its job is wanted.
     rank: Rank,
     duty: watch::Sender<Percent>,
@@ -164,6 +167,13 @@ struct Active {
     has_advanced: bool,
     job_task: AbortHandle,
     wishes: mpsc::Sender<SaveWish>,
+}
+
+impl Active {
+    /// Memory that it takes from what is lent.
+    fn charge(&self) -> u64 {
+        self.memory.saturating_add(self.compiling)
+    }
 }
 
 /// The point of history under way.
@@ -197,8 +207,7 @@ impl Core {
         if lost > 0 {
             tracing::warn!(lost, "stored files that the database does not know were moved to the folder 'set-aside'");
         }
-        leftovers::sweep_arrivals(&checkpoints::folder(store.folder()));
-        leftovers::sweep_shipments(store.folder());
+        leftovers::sweep_arrivals(store.folder());
         if recovered > 0 {
             tracing::info!(recovered, "tasks of the last run go back to the queue");
         }

@@ -3,9 +3,11 @@
 //! The state lives here; what follows from events is in `core/{network,requesting,hosting}.rs`.
 
 pub(crate) mod content;
+pub(crate) mod fetches;
 pub(crate) mod link;
 mod net;
 pub(crate) mod reader;
+pub(crate) mod state;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +26,7 @@ pub(crate) use crate::core::{Far, Proof, SpotCheck, Told};
 use crate::proving::Segment;
 pub(crate) use net::Net;
 pub use net::NetSettings;
+use state::StateFile;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 pub(crate) use traffic::Traffic;
@@ -47,13 +50,13 @@ pub(crate) enum NetNews {
     /// The list of the files of a result has arrived: the result with them. Or it will not.
     Listed(LeaseId, Result<Box<TaskResult>, NotReturned>),
     /// A state of a task elsewhere has arrived.
-    State { task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String> },
+    State { task: TaskId, node: NodeId, units: u64, file: Result<StateFile, String> },
     /// A state that arrived was sealed, for the disk and for whoever goes on from it.
     Kept { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
     /// A segment of a claimed run was drawn.
     Drawn(LeaseId, Result<Segment, String>),
     /// The state it begins with has arrived.
-    Shown(LeaseId, Segment, Option<BlobFile>),
+    Shown(LeaseId, Segment, Option<StateFile>),
     /// It was run again.
     Proved(LeaseId, Result<(), String>),
     /// A state of a hosted task that its requester wants to see.
@@ -129,6 +132,8 @@ pub(crate) struct Arriving {
     pub(crate) node: NodeId,
     /// Nobody wants its result after this.
     pub(crate) deadline: UnixMillis,
+    /// Bytes of its files and of what it may write.
+    pub(crate) room: u64,
     /// What is fetched for it.
     pub(crate) fetching: Vec<ContentId>,
     /// It waits, because another offer fetches what it needs too.
@@ -266,6 +271,9 @@ pub(crate) struct Grid {
     pub(crate) waiting: BTreeMap<LeaseId, Waiting>,
     pub(crate) checks: BTreeMap<LeaseId, SpotCheck>,
     pub(crate) proofs: BTreeMap<LeaseId, Proof>,
+    /// Segments that wait to be run again, one after the other, and the memory of the one that is.
+    pub(crate) wanted_replays: VecDeque<(LeaseId, Segment, Option<StateFile>)>,
+    pub(crate) replaying: u64,
     /// Results of which a part was run again and was right.
     pub(crate) proven: BTreeSet<LeaseId>,
     pub(crate) hosted: BTreeMap<JobId, Hosted>,
@@ -337,6 +345,8 @@ impl Grid {
             waiting: BTreeMap::new(),
             checks: BTreeMap::new(),
             proofs: BTreeMap::new(),
+            wanted_replays: VecDeque::new(),
+            replaying: 0,
             proven: BTreeSet::new(),
             hosted: BTreeMap::new(),
             arriving: BTreeMap::new(),

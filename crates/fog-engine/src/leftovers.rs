@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fog_types::{JobId, UnixMillis};
 
-use crate::checkpoints::ARRIVED;
+use crate::checkpoints::{self, ARRIVED};
+use crate::grid::fetches::{self, STATE};
 
 /// Removes from `folder` what belongs to jobs that need it no more; each job is asked for once.
 pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) {
@@ -19,14 +20,11 @@ pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) {
     of_jobs.into_iter().filter(|(job, _)| !needs_it(*job)).flat_map(|(_, paths)| paths).for_each(|path| remove(&path));
 }
 
-/// Removes what arrived and was never accepted: at the start nothing is arriving.
-pub(crate) fn sweep_arrivals(folder: &Path) {
-    entries(folder).filter(|(_, name)| name.starts_with(ARRIVED)).for_each(|(path, _)| remove(&path));
-}
-
-/// Removes states that a kill left unsealed on their way to another device.
-pub(crate) fn sweep_shipments(data_folder: &Path) {
-    entries(data_folder).filter(|(_, name)| name.starts_with("ship-")).for_each(|(path, _)| remove(&path));
+/// Removes what a kill left of states on their way: at the start nothing is arriving.
+pub(crate) fn sweep_arrivals(data_folder: &Path) {
+    for (folder, begin) in [(checkpoints::folder(data_folder), ARRIVED), (fetches::folder(data_folder), STATE)] {
+        entries(&folder).filter(|(_, name)| name.starts_with(begin)).for_each(|(path, _)| remove(&path));
+    }
 }
 
 /// Removes what nothing was added to for so long: transfers that broke off and that nobody took up again.
@@ -84,15 +82,21 @@ mod tests {
     #[test]
     fn what_others_need_stays() {
         let folder = tempfile::tempdir().unwrap();
+        let [kept, arriving] = ["checkpoints", "partial"].map(|name| folder.path().join(name));
+        std::fs::create_dir_all(kept.join("7-3")).unwrap();
+        std::fs::create_dir(&arriving).unwrap();
         for name in ["7-0.fog", "7-1.fog.previous", "12-0.fog", "arrived-x1", "arrived-x1.partial", "notes"] {
-            std::fs::write(folder.path().join(name), b"").unwrap();
+            std::fs::write(kept.join(name), b"").unwrap();
         }
-        std::fs::create_dir(folder.path().join("7-3")).unwrap();
-        let left = || entries(folder.path()).map(|(_, name)| name).collect::<std::collections::BTreeSet<_>>();
-        sweep(folder.path(), |job| job == JobId(12));
+        for name in ["state-77", "77"] {
+            std::fs::write(arriving.join(name), b"").unwrap();
+        }
+        let left = || entries(&kept).map(|(_, name)| name).collect::<std::collections::BTreeSet<_>>();
+        sweep(&kept, |job| job == JobId(12));
         assert_eq!(left(), ["12-0.fog", "arrived-x1", "arrived-x1.partial", "notes"].map(str::to_owned).into());
         sweep_arrivals(folder.path());
         assert_eq!(left(), ["12-0.fog", "notes"].map(str::to_owned).into());
+        assert_eq!(entries(&arriving).map(|(_, name)| name).collect::<Vec<_>>(), ["77"], "a file of a job can be gone on with, a state cannot");
         sweep(&folder.path().join("missing"), |_| false);
     }
 

@@ -1,13 +1,12 @@
 //! One segment of a run that another device claims, run again here.
 
-use std::path::Path;
-
 use fog_runtime::{Checkpoint, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
 use fog_types::Percent;
 use fog_types::job::MAX_MARKS;
 use rand::RngExt as _;
 use tokio::sync::watch;
 
+use crate::grid::state::StateFile;
 use crate::tasks::{Collector, Launch, TaskEnd};
 
 /// A segment of a claimed run: where it begins and how it must end.
@@ -75,29 +74,33 @@ fn check_marks(history: &History, segment: u64, units: u64) -> Result<(), String
 ///
 /// # Errors
 /// A sentence about what is wrong with the claim.
-pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<&Path>, mut duty: watch::Receiver<Percent>) -> Result<(), String> {
+pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<StateFile>, mut duty: watch::Receiver<Percent>) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     launch.spec.segments = Some(Segments { units: segment.units, keep: false });
-    prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, None, duty.clone()).await.map_err(|e| text(&e))?;
+    prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, Some(launch.compile), duty.clone()).await.map_err(|e| text(&e))?;
     launch.spec.duty = *duty.borrow_and_update();
     let mut collector = Collector::new(&launch).map_err(|e| text(&e))?;
     let mut begins: Option<Mark> = None;
-    let mut bytes = None;
-    if let (Some(mark), Some(path)) = (&segment.begins, state) {
-        let path = path.to_owned();
-        let read = tokio::task::spawn_blocking(move || Checkpoint::read(&path, None).map_err(|e| e.to_string()));
-        let (checkpoint, _) = read.await.map_err(|e| text(&e))??;
+    let mut snapshot = None;
+    if let (Some(mark), Some(state)) = (&segment.begins, state) {
+        let read = tokio::task::spawn_blocking(move || Checkpoint::read_from(state.open()?));
+        let checkpoint = read.await.map_err(|e| text(&e))??;
         if checkpoint.header.task_identity() != launch.place.header(&launch.spec).task_identity() {
             return Err("the state it shows is of another task".to_owned());
         }
         if blake3::hash(&checkpoint.stdout).to_hex().as_str() != mark.stdout {
             return Err("the state it shows holds other output than its history says".to_owned());
         }
-        collector.take(FromWorker::Stdout(checkpoint.stdout.clone())).map_err(|e| text(&e))?;
-        bytes = Some(checkpoint.snapshot.encode().map_err(|e| text(&e))?);
+        collector.take(FromWorker::Stdout(checkpoint.stdout)).map_err(|e| text(&e))?;
+        snapshot = Some(checkpoint.snapshot);
         begins = Some(mark.mark.clone());
     }
-    let mut worker = Worker::spawn(&launch.program, launch.spec.clone(), bytes).map_err(|e| text(&e))?;
+    let spec = launch.spec.clone();
+    let worker = match snapshot {
+        Some(snapshot) => Worker::resume(&launch.program, spec, snapshot),
+        None => Worker::spawn(&launch.program, spec, None),
+    };
+    let mut worker = worker.map_err(|e| text(&e))?;
     loop {
         let event = tokio::select! {
             biased;

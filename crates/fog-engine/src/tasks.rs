@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{
-    Checkpoint, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
-    result_hash,
+    Checkpoint, CompileLimits, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram,
+    prepare_within, result_hash,
 };
 use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
 use fog_types::job::{JobFile, Map};
@@ -24,6 +24,8 @@ pub(crate) struct Launch {
     pub(crate) data_folder: PathBuf,
     pub(crate) module: PathBuf,
     pub(crate) artifact: PathBuf,
+    /// What compiling the module may take: no more than is lent.
+    pub(crate) compile: CompileLimits,
     pub(crate) spec: TaskSpec,
     pub(crate) place: CheckpointPlace,
     /// Most bytes that histories may take.
@@ -106,11 +108,21 @@ pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut 
     let attempt = launch.claim.attempt;
     let end = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
         Ok(end) => end,
+        // The module may be as good as any; another device lends more, or this one another time.
+        Err(WorkerError::CompileMemory { limit }) if is_compiled_with_less(&launch) => {
+            let problem =
+                format!("compiling its program took more than {limit} of memory, which is what this device lends now; lend more, or run it elsewhere");
+            TaskEnd::Unlucky { problem, report: None, logs: None }
+        }
         Err(error) if error.is_permanent() => TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None },
         Err(error) => TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None },
     };
     // The loop being gone means the engine stopped; the task is put back at the next start.
     let _ = to.send(Message::Task(attempt, TaskNews::Ended(Box::new(end)))).await;
+}
+
+fn is_compiled_with_less(launch: &Launch) -> bool {
+    launch.module.metadata().is_ok_and(|about| launch.compile.memory < CompileLimits::of(about.len()).memory)
 }
 
 async fn attempt_once(
@@ -119,10 +131,8 @@ async fn attempt_once(
     wishes: &mut mpsc::Receiver<SaveWish>,
     to: &mpsc::Sender<Message>,
 ) -> Result<TaskEnd, WorkerError> {
-    // A checkpoint that is damaged or of something else is left alone; the task begins anew.
-    let saved = launch.place.load(&launch.spec).await;
     for is_last_try in [false, true] {
-        let compiling = prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, None, duty.clone());
+        let compiling = prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, Some(launch.compile), duty.clone());
         tokio::select! {
             compiled = compiling => {
                 compiled?;
@@ -134,16 +144,17 @@ async fn attempt_once(
         let mut collector = Collector::new(launch)?;
         let mut saver = Saver::new(&launch.place, &launch.spec);
         let mut historian = launch.historian().await;
-        let state = match &saved {
-            Some(saved) => {
-                collector.take(FromWorker::Stdout(saved.stdout.clone()))?;
-                collector.take(FromWorker::Stderr(saved.stderr.clone()))?;
-                saver.units = saved.header.units;
-                Some(saved.snapshot.encode().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?)
+        // A checkpoint that is damaged or of something else is left alone; the task begins anew. It may be as large as all
+        // that the task holds, so it is read last and is gone once its worker has it.
+        let worker = match launch.place.load(&launch.spec).await {
+            Some(Checkpoint { header, stdout, stderr, snapshot, .. }) => {
+                collector.take(FromWorker::Stdout(stdout))?;
+                collector.take(FromWorker::Stderr(stderr))?;
+                saver.units = header.units;
+                Worker::resume(&launch.program, spec, snapshot)?
             }
-            None => None,
+            None => Worker::spawn(&launch.program, spec, None)?,
         };
-        let worker = Worker::spawn(&launch.program, spec, state)?;
         let mut links = Links { attempt: launch.claim.attempt, duty, wishes, to };
         let watched = watch_worker(worker, &mut collector, &mut saver, historian.as_mut(), &mut links).await;
         saver.settle().await;

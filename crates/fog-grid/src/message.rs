@@ -388,6 +388,9 @@ impl TaskOffer {
         if self.contents().any(|content| content.size > MAX_CONTENT) {
             return Err("a file of it is larger than any that is carried".to_owned());
         }
+        if self.checkpoint.as_ref().is_some_and(|(_, state)| state.size > self.file.limits.state_size().0) {
+            return Err("the state it brings is larger than one of its task can be".to_owned());
+        }
         if self.checkpoint.as_ref().is_some_and(|(units, _)| *units > self.file.limits.units.0) {
             return Err("the state it brings holds more work than its limit allows".to_owned());
         }
@@ -523,7 +526,7 @@ mod tests {
     use super::*;
     use crate::content::ContentKey;
     use crate::identity::Identity;
-    use fog_types::BlobId;
+    use fog_types::{BlobId, ByteCount};
     use proptest::prelude::*;
 
     fn content() -> Content {
@@ -581,6 +584,19 @@ mod tests {
         ahead.checkpoint = Some((ahead.file.limits.units.0 + 1, content()));
         for bad in [huge, ahead] {
             assert!(bad.check().is_err());
+        }
+    }
+
+    #[test]
+    fn a_state_that_its_task_cannot_have_is_refused() {
+        let mut small = offer();
+        (small.file.limits.memory, small.file.limits.disk) = (ByteCount::mib(2), ByteCount(0));
+        let with = |size| TaskOffer { checkpoint: Some((5, Content { size, ..content() })), ..small.clone() };
+        let most = small.file.limits.state_size().0;
+        assert!(most < 200 << 20, "{most}");
+        assert_eq!(with(most).check(), Ok(()));
+        for size in [most + 1, 9_000_000_000] {
+            assert_eq!(with(size).check(), Err("the state it brings is larger than one of its task can be".to_owned()));
         }
     }
 

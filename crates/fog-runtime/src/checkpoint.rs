@@ -2,9 +2,10 @@
 //! has the format byte by byte.
 
 mod format;
+mod opening;
 mod writer;
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fog_types::{ErrorKind, HasKind, Limits};
@@ -15,6 +16,7 @@ use crate::seal::Key;
 use crate::snapshot::{SNAPSHOT_VERSION, Snapshot};
 
 pub use format::Generation;
+pub use opening::CheckpointBytes;
 pub use writer::CheckpointWriter;
 
 /// Version of the container.
@@ -167,6 +169,31 @@ impl Checkpoint {
     /// [`CheckpointError`] of the newer file when there is none that can be used.
     pub fn read(path: &Path, key: Option<&Key>) -> Result<(Self, Option<CheckpointError>), CheckpointError> {
         writer::read(path, key)
+    }
+
+    /// Reads one from bytes that may come from anywhere, such as a file that is opened on its way.
+    ///
+    /// # Errors
+    /// When they hold no whole checkpoint; the words say what is wrong.
+    pub fn read_from(mut from: impl Read) -> Result<Self, String> {
+        Self::decode_from(&mut from).map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// The bytes of the newest file at `path`, open, without looking at what they hold: for a copy elsewhere, of which
+    /// no more than a piece is in memory. Ends where a part is torn.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when neither it nor the one before it can be opened.
+    pub fn open(path: &Path, key: Option<&Key>) -> Result<CheckpointBytes, CheckpointError> {
+        writer::open(path, key)
+    }
+
+    /// Writes such bytes to a new file, sealed, piece by piece. Whether they hold a checkpoint is seen when it is read.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when they do not begin like one, or the file cannot be written.
+    pub fn seal(from: impl Read, path: &Path, key: &Key) -> Result<(), CheckpointError> {
+        writer::seal_from(from, path, key)
     }
 
     /// Whether the file at `path` begins as a checkpoint does, sealed or not.

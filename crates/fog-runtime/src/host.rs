@@ -11,9 +11,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
 pub use self::compiling::{CompileLimits, check_walls, prepare, prepare_within};
-use self::session::{Request, Session};
+use self::session::{Request, Session, State};
 use crate::program::WorkerProgram;
 use crate::protocol::{FromWorker, MAX_FRAME_BYTES, decode_frame};
+use crate::snapshot::Snapshot;
 use crate::task::TaskSpec;
 
 const EVENT_QUEUE: usize = 32;
@@ -129,6 +130,19 @@ impl Worker {
     /// # Errors
     /// [`WorkerError::Start`] when there is no process.
     pub fn spawn(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>) -> Result<Self, WorkerError> {
+        Self::begin(program, spec, state.map_or(State::None, State::Bytes))
+    }
+
+    /// The same from a snapshot, which is encoded while it is sent and is gone then.
+    ///
+    /// # Errors
+    /// As [`Worker::spawn`].
+    pub fn resume(program: &WorkerProgram, spec: TaskSpec, snapshot: Snapshot) -> Result<Self, WorkerError> {
+        Self::begin(program, spec, State::Snapshot(Box::new(snapshot)))
+    }
+
+    fn begin(program: &WorkerProgram, spec: TaskSpec, state: State) -> Result<Self, WorkerError> {
+        let state_bytes = state.length().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
         let mut seat = program.start()?;
         let pid = seat.pid();
         let (Some(input), Some(output)) = (seat.input.take(), seat.output.take()) else {
@@ -136,8 +150,8 @@ impl Worker {
         };
         let (requests, requested) = mpsc::channel(REQUEST_QUEUE);
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
-        let session = Session::new(seat, input, sink, requested, &spec, state.as_ref().map_or(0, Vec::len) as u64);
-        let guard = tokio::spawn(session.serve(spec, state, output)).abort_handle();
+        let session = Session::new(seat, input, sink, requested, &spec, state_bytes);
+        let guard = tokio::spawn(session.serve(spec, state, state_bytes, output)).abort_handle();
         Ok(Self { requests, events, pid, guard })
     }
 

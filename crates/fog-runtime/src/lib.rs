@@ -23,7 +23,7 @@ mod vfs;
 mod wasi;
 mod worker;
 
-pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
+pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointBytes, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
 pub use compile::{CompileError, EngineKind, compile, validate};
 pub use files::{OutputFolder, kind_of, open_regular, read_regular, replaceable};
 pub use fog_instrument::{REWRITING_VERSION, accepted};

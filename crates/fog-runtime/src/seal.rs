@@ -4,15 +4,15 @@
 
 use std::io;
 
-use chacha20poly1305::aead::{Aead, AeadInPlace, KeyInit, OsRng, Payload, rand_core::RngCore};
-use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use chacha20poly1305::aead::{AeadInPlace, KeyInit, OsRng, rand_core::RngCore};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
 
 /// A key for checkpoints at rest.
 pub type Key = chacha20poly1305::Key;
 
-const PIECE: usize = 1 << 20;
-const TAG: usize = 16;
-const PREFIX: usize = 8;
+pub(crate) const PIECE: usize = 1 << 20;
+pub(crate) const TAG: usize = 16;
+pub(crate) const PREFIX: usize = 8;
 
 /// A new random key.
 #[must_use]
@@ -55,15 +55,28 @@ pub(crate) fn seal_into(key: &Key, bytes: &[u8], out: &mut Vec<u8>) -> io::Resul
     Ok(())
 }
 
+/// Opens one sealed piece where it lies; false when the key is another or a byte is changed.
+pub(crate) fn open_piece(key: &Key, prefix: &[u8; PREFIX], number: u32, is_last: bool, piece: &mut Vec<u8>) -> bool {
+    let Some(length) = piece.len().checked_sub(TAG) else { return false };
+    let (bytes, tag) = piece.split_at_mut(length);
+    let tag = Tag::clone_from_slice(tag);
+    let opened = ChaCha20Poly1305::new(key).decrypt_in_place_detached(&nonce(prefix, number), &[u8::from(is_last)], bytes, &tag);
+    piece.truncate(length);
+    opened.is_ok()
+}
+
 /// `None` when the key is another or a byte is changed.
+#[cfg(test)]
 pub(crate) fn open(key: &Key, sealed: &[u8]) -> Option<Vec<u8>> {
-    let cipher = ChaCha20Poly1305::new(key);
-    let (prefix, pieces) = sealed.split_at_checked(PREFIX)?;
+    let (prefix, pieces) = sealed.split_first_chunk::<PREFIX>()?;
     let count = pieces.len().div_ceil(PIECE + TAG);
-    let mut out = Vec::with_capacity(pieces.len());
+    let mut out = Vec::new();
     for (number, piece) in pieces.chunks(PIECE + TAG).enumerate() {
-        let is_last = [u8::from(number + 1 == count)];
-        out.extend(cipher.decrypt(&nonce(prefix, u32::try_from(number).ok()?), Payload { msg: piece, aad: &is_last }).ok()?);
+        let mut piece = piece.to_vec();
+        if !open_piece(key, prefix, number as u32, number + 1 == count, &mut piece) {
+            return None;
+        }
+        out.extend(piece);
     }
     (count > 0).then_some(out)
 }

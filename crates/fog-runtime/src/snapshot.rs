@@ -19,6 +19,12 @@ pub(crate) mod encoded;
 pub const SNAPSHOT_VERSION: u32 = 4;
 /// Most tables of a module: what the engine accepts.
 const MOST_TABLES: usize = 100;
+/// Most memories and files of a snapshot, most stretches of all of them, most globals, and most entries of tables. What is
+/// read takes many times its bytes where these are many and small.
+const MOST_IMAGES: usize = 16;
+const MOST_RUNS: usize = 6 << 20;
+const MOST_GLOBALS: usize = 1_000_000;
+const MOST_ENTRIES: usize = 10_000_000;
 
 /// What changed is found page by page; pages of nothing but zeros are left out.
 const PAGE: usize = 4 << 10;
@@ -153,21 +159,51 @@ impl Snapshot {
     /// Reads bytes that may come from anywhere.
     ///
     /// # Errors
-    /// [`SnapshotError`]; what is allocated is at most some tens of times the size of `bytes`.
+    /// [`SnapshotError`]; what is allocated beside the size of `bytes` is at most some hundred mebibytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let failed = |e: postcard::Error| SnapshotError::Damaged(e.to_string());
-        let ((version, cost_version), _) = postcard::take_from_bytes::<(u32, u32)>(bytes).map_err(failed)?;
+        let mut rest = bytes;
+        let (version, cost_version) = take::<(u32, u32)>(&mut rest)?;
         if (version, cost_version) != (SNAPSHOT_VERSION, fog_instrument::COST_VERSION) {
             return Err(SnapshotError::Version { version, cost_version });
         }
-        let (snapshot, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(failed)?;
-        if snapshot.tables.len() > MOST_TABLES {
-            return Err(damaged("it has too many tables"));
+        let (series, number) = take::<(u64, u32)>(&mut rest)?;
+        let mut runs_left = MOST_RUNS;
+        let mut images = Vec::new();
+        for _ in 0..take_count(&mut rest, MOST_IMAGES, "it has too many memories")? {
+            let bytes = take(&mut rest)?;
+            let count = take_count(&mut rest, runs_left, "it has too many stretches")?;
+            runs_left -= count;
+            let mut runs = Vec::new();
+            for _ in 0..count {
+                let (page, length, content) = take::<(u32, u32, &[u8])>(&mut rest)?;
+                runs.push(Run { page, length, content: ByteBuf::from(content) });
+            }
+            images.push(Image { bytes, runs });
         }
-        if snapshot.images.is_empty() {
+        if images.is_empty() {
             return Err(damaged("it has no files"));
         }
-        if rest.is_empty() { Ok(snapshot) } else { Err(SnapshotError::Damaged(format!("{} bytes too many", rest.len()))) }
+        let mut globals = Vec::new();
+        for _ in 0..take_count(&mut rest, MOST_GLOBALS, "it has too many globals")? {
+            globals.push(take(&mut rest)?);
+        }
+        let frames = take::<&[u8]>(&mut rest)?.to_vec();
+        let (left, granted, active_millis) = take(&mut rest)?;
+        let mut entries_left = MOST_ENTRIES;
+        let mut tables = Vec::new();
+        for _ in 0..take_count(&mut rest, MOST_TABLES, "it has too many tables")? {
+            let count = take_count(&mut rest, entries_left, "its tables are too large")?;
+            entries_left -= count;
+            let mut table = Vec::new();
+            for _ in 0..count {
+                table.push(take(&mut rest)?);
+            }
+            tables.push(table);
+        }
+        if !rest.is_empty() {
+            return Err(SnapshotError::Damaged(format!("{} bytes too many", rest.len())));
+        }
+        Ok(Self { version, cost_version, series, number, images, globals, frames, left, granted, active_millis, tables })
     }
 
     /// Takes over what changed since this one.
@@ -177,6 +213,12 @@ impl Snapshot {
     pub fn advance(&mut self, next: Self) -> Result<(), SnapshotError> {
         if next.series != self.series || self.number.checked_add(1) != Some(next.number) || next.images.len() != self.images.len() {
             return Err(damaged("a part of it does not follow the one before"));
+        }
+        if self.runs() + next.runs() > MOST_RUNS {
+            self.images.iter_mut().for_each(Image::leave_out_covered);
+            if self.runs() + next.runs() > MOST_RUNS {
+                return Err(damaged("it has too many stretches"));
+            }
         }
         for (image, changed) in self.images.iter_mut().zip(next.images) {
             if changed.bytes < image.bytes {
@@ -190,6 +232,10 @@ impl Snapshot {
         (self.number, self.globals, self.frames, self.tables) = (number, globals, frames, tables);
         (self.left, self.granted, self.active_millis) = (left, granted, active_millis);
         Ok(())
+    }
+
+    fn runs(&self) -> usize {
+        self.images.iter().map(|image| image.runs.len()).sum()
     }
 
     /// The same as one whole snapshot.
@@ -220,6 +266,19 @@ impl Snapshot {
     }
 }
 
+/// Takes a value off the front of `rest`.
+fn take<'a, T: Deserialize<'a>>(rest: &mut &'a [u8]) -> Result<T, SnapshotError> {
+    let (value, after) = postcard::take_from_bytes(rest).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+    *rest = after;
+    Ok(value)
+}
+
+/// The same with the length of a list, which is at most `most`.
+fn take_count(rest: &mut &[u8], most: usize, otherwise: &str) -> Result<usize, SnapshotError> {
+    let count: usize = take(rest)?;
+    if count > most { Err(damaged(otherwise)) } else { Ok(count) }
+}
+
 #[cfg(test)]
 impl Snapshot {
     /// Whether it holds what the task did that another one was taken of.
@@ -239,6 +298,22 @@ impl Snapshot {
 }
 
 impl Image {
+    /// Leaves out stretches all of whose pages are written again by later ones.
+    fn leave_out_covered(&mut self) {
+        // Pages beyond any memory are not looked at.
+        let mut covered = vec![false; MOST_RUNS];
+        let mut is_needed = vec![true; self.runs.len()];
+        for (run, is_needed) in self.runs.iter().zip(&mut is_needed).rev() {
+            let (first, length) = (run.page as usize, run.length as usize);
+            *is_needed = covered.get(first..first.saturating_add(length.div_ceil(PAGE))).is_none_or(|pages| pages.contains(&false));
+            if let Some(pages) = covered.get_mut(first..first.saturating_add(length / PAGE)) {
+                pages.fill(true);
+            }
+        }
+        let mut is_needed = is_needed.into_iter();
+        self.runs.retain(|_| is_needed.next().unwrap_or(true));
+    }
+
     fn fill(&self, target: &mut [u8]) -> Result<(), SnapshotError> {
         // What was there before, such as a module's own initial content, must not shine through.
         target.fill(0);
@@ -579,8 +654,26 @@ mod tests {
         let image = whole.images[0].clone();
         whole.images.insert(0, Image { bytes: u64::MAX, ..image });
         assert_eq!(Snapshot::decode(&whole.encode().unwrap()).unwrap().memory_bytes(), u64::MAX);
-        whole.tables = vec![vec![]; MOST_TABLES + 1];
-        assert!(matches!(Snapshot::decode(&whole.encode().unwrap()), Err(SnapshotError::Damaged(_))));
+        let refused = |snapshot: &Snapshot, what: &str| {
+            let found = Snapshot::decode(&snapshot.encode().unwrap());
+            assert!(matches!(&found, Err(SnapshotError::Damaged(why)) if why.contains(what)), "{what}: {found:?}");
+        };
+        refused(&Snapshot { tables: vec![vec![]; MOST_TABLES + 1], ..whole.clone() }, "tables");
+        refused(&Snapshot { tables: vec![vec![0; MOST_ENTRIES / 2 + 1]; 2], ..whole.clone() }, "tables");
+        refused(&Snapshot { globals: vec![(0, Number::Null); MOST_GLOBALS + 1], ..whole.clone() }, "globals");
+        refused(&Snapshot { images: vec![whole.images[1].clone(); MOST_IMAGES + 1], ..whole.clone() }, "memories");
+        let run = Run { page: 0, length: 1, content: ByteBuf::new() };
+        let image = Image { bytes: 4096, runs: vec![run; MOST_RUNS / 2 + 1] };
+        refused(&Snapshot { images: vec![image.clone(), image.clone()], ..whole.clone() }, "stretches");
+        // Nor does a row of them add up to more: what is written again counts once.
+        let runs = |page| Image { bytes: u64::MAX, runs: vec![Run { page, length: PAGE as u32, content: ByteBuf::new() }; MOST_RUNS / 2 + 1] };
+        let row = |page, number| Snapshot { images: vec![runs(page)], number, ..whole.clone() };
+        let mut settled = row(7, 0);
+        settled.advance(row(7, 1)).unwrap();
+        assert_eq!(settled.runs(), MOST_RUNS / 2 + 2);
+        let mut beyond = row(u32::MAX, 0);
+        assert!(matches!(beyond.advance(row(u32::MAX, 1)), Err(SnapshotError::Damaged(_))));
+        whole.tables = vec![vec![]];
         let mut other = whole.encode().unwrap();
         other[0] = 1;
         assert!(matches!(Snapshot::decode(&other), Err(SnapshotError::Version { version: 1, .. })));

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use fog_types::{BlobId, ByteCount, UnixMillis};
 use rusqlite::{Connection, params};
 
-use crate::{Store, StoreError, disk};
+use crate::{OtherFiles, Store, StoreError, disk};
 
 /// How much may wait for the disk while more arrives.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -92,6 +92,12 @@ impl BlobIntake {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The id of what is there.
+    #[must_use]
+    pub fn id(&self) -> BlobId {
+        BlobId(*self.hasher.finalize().as_bytes())
     }
 
     /// Adds bytes.
@@ -211,6 +217,7 @@ impl Store {
     /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
     pub fn add_blobs(&mut self, files: Vec<BlobFile>, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
         let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
+        let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
         let keep: BTreeSet<BlobId> = ids.iter().chain(needed).copied().collect();
         let mut new = BTreeMap::new();
         for file in files {
@@ -223,7 +230,9 @@ impl Store {
             self.touch_blob(*id, now)?;
         }
         let wanted = new.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        self.make_room_beside(wanted, cap, &keep, now)?;
+        self.make_room_beside(wanted, arrived, cap, &keep, now)?;
+        // They were on their way until now.
+        self.other.incoming = self.other.incoming.saturating_sub(arrived);
         let mut folders = BTreeSet::new();
         let mut rows = Vec::new();
         for (id, BlobFile { path: file, size, .. }) in new {
@@ -291,17 +300,28 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] when they would not: nothing is forgotten then.
     pub fn make_room(&mut self, extra: u64, cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
-        self.make_room_beside(extra, cap, &BTreeSet::new(), now)
+        self.make_room_beside(extra, 0, cap, &BTreeSet::new(), now)
     }
 
-    fn make_room_beside(&mut self, extra: u64, cap: ByteCount, keep: &BTreeSet<BlobId>, now: UnixMillis) -> Result<(), StoreError> {
-        let total = self.disk_use()?.counted();
-        let need = total.saturating_add(extra).saturating_sub(cap.0);
+    /// `arrived` of the bytes on their way are those that room is made for.
+    fn make_room_beside(&mut self, extra: u64, arrived: u64, cap: ByteCount, keep: &BTreeSet<BlobId>, now: UnixMillis) -> Result<(), StoreError> {
+        let lacks = |store: &Self| -> Result<u64, StoreError> {
+            let mut found = store.disk_use()?;
+            found.other.incoming = found.other.incoming.saturating_sub(arrived);
+            Ok(found.counted().saturating_add(extra).saturating_sub(cap.0))
+        };
+        if lacks(self)? == 0 {
+            return Ok(());
+        }
+        // What is on its way may have arrived or gone since it was measured.
+        let OtherFiles { incoming, partial, .. } = OtherFiles::measure_passing(&self.folder);
+        (self.other.incoming, self.other.partial) = (incoming, partial);
+        let need = lacks(self)?;
         if need == 0 {
             return Ok(());
         }
-        // The longest unused of both kinds first.
-        let mut compiled = disk::compiled_files(&self.folder).into_iter().filter(|file| file.is_unused_at(now)).peekable();
+        // The longest unused of all kinds first.
+        let mut spare = disk::spare_files(&self.folder, now).into_iter().peekable();
         let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
         {
             let mut query = self.db.prepare_cached("SELECT id, size, used_ms FROM blobs WHERE pins = 0 ORDER BY used_ms")?;
@@ -312,7 +332,7 @@ impl Store {
                     None => None,
                 };
                 let before = blob.as_ref().map_or(i64::MAX, |(_, _, used)| *used);
-                while let Some(file) = compiled.next_if(|file| gone < need && file.used_ms <= before) {
+                while let Some(file) = spare.next_if(|file| gone < need && file.used_ms <= before) {
                     gone = gone.saturating_add(file.size);
                     files.push(file);
                 }
@@ -338,7 +358,8 @@ impl Store {
         for file in files {
             // One that a worker has open stays on some systems, and counts again at the next look.
             if std::fs::remove_file(&file.path).is_ok() {
-                self.other.compiled = self.other.compiled.saturating_sub(file.size);
+                let sum = if file.is_partial { &mut self.other.partial } else { &mut self.other.compiled };
+                *sum = sum.saturating_sub(file.size);
             }
         }
         Ok(())

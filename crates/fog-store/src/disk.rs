@@ -8,8 +8,10 @@ use fog_types::UnixMillis;
 
 use crate::{Store, StoreError};
 
-/// A compiled module that was used within this time is not given up: a worker may be about to open it.
-const COMPILED_IN_USE_MS: i64 = 60_000;
+/// A compiled module that was used within this time is not given up: a worker may be about to open it. Nor is a file that
+/// something was added to: a transfer without a word for a minute has ended.
+const COMPILED_IN_USE_MS: u64 = 60_000;
+const PARTIAL_IN_USE_MS: u64 = 180_000;
 
 /// Bytes of files beside the blobs. Measured with [`OtherFiles::measure`], away from the event loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,8 +20,10 @@ pub struct OtherFiles {
     pub compiled: u64,
     /// Checkpoints and histories of tasks.
     pub states: u64,
-    /// Files that are on their way: copies and transfers.
+    /// Files that are on their way: copies, and what arrived and has no row yet.
     pub incoming: u64,
+    /// The beginnings of files that are fetched, or that nobody goes on fetching.
+    pub partial: u64,
     /// Files without a row that the last starts found.
     pub aside: u64,
 }
@@ -29,7 +33,14 @@ impl OtherFiles {
     #[must_use]
     pub fn measure(folder: &Path) -> Self {
         let of = |names: &[&str]| names.iter().map(|name| bytes_below(&folder.join(name))).sum();
-        Self { compiled: of(&["compiled"]), states: of(&["checkpoints", "histories"]), incoming: of(&["incoming", "partial"]), aside: of(&["set-aside"]) }
+        Self { compiled: of(&["compiled"]), states: of(&["checkpoints", "histories"]), aside: of(&["set-aside"]), ..Self::measure_passing(folder) }
+    }
+}
+
+impl OtherFiles {
+    /// What is on its way alone, which changes soonest.
+    pub(crate) fn measure_passing(folder: &Path) -> Self {
+        Self { incoming: bytes_below(&folder.join("incoming")), partial: bytes_below(&folder.join("partial")), ..Self::default() }
     }
 }
 
@@ -47,16 +58,17 @@ pub struct DiskUse {
 }
 
 impl DiskUse {
-    /// Bytes that count against the storage cap. Files on their way do not: they count when they arrive.
+    /// Bytes that count against the storage cap, on their way or not.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        self.blobs.saturating_add(self.chat).saturating_add(self.other.states).saturating_add(self.other.compiled)
+        let OtherFiles { compiled, states, incoming, partial, aside: _ } = self.other;
+        [self.chat, states, compiled, incoming, partial].into_iter().fold(self.blobs, u64::saturating_add)
     }
 
     /// Bytes of these that nothing gives up for room.
     #[must_use]
     pub fn needed(&self) -> u64 {
-        self.pinned.saturating_add(self.chat).saturating_add(self.other.states)
+        [self.chat, self.other.states, self.other.incoming].into_iter().fold(self.pinned, u64::saturating_add)
     }
 
     /// Bytes that fit below `cap` when everything is given up that can be.
@@ -90,27 +102,33 @@ impl Store {
     }
 }
 
-/// A compiled module on disk.
+/// A file beside the blobs that can be given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CompiledFile {
+pub(crate) struct SpareFile {
     pub(crate) path: PathBuf,
     pub(crate) size: u64,
-    /// When a task last used it.
+    /// When a task last used it, or something was added to it.
     pub(crate) used_ms: i64,
+    pub(crate) is_partial: bool,
 }
 
-impl CompiledFile {
-    pub(crate) fn is_unused_at(&self, now: UnixMillis) -> bool {
-        now.0.abs_diff(self.used_ms) > COMPILED_IN_USE_MS.unsigned_abs()
+impl SpareFile {
+    fn is_unused_at(&self, now: UnixMillis) -> bool {
+        now.0.abs_diff(self.used_ms) > if self.is_partial { PARTIAL_IN_USE_MS } else { COMPILED_IN_USE_MS }
     }
 }
 
-/// Compiled modules, the longest unused first.
-pub(crate) fn compiled_files(folder: &Path) -> Vec<CompiledFile> {
-    let entries = std::fs::read_dir(folder.join("compiled")).into_iter().flatten().flatten();
-    let whole = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"));
-    let mut files: Vec<CompiledFile> =
-        whole.filter_map(|entry| entry.metadata().ok().map(|about| CompiledFile { path: entry.path(), size: about.len(), used_ms: used_ms(&about) })).collect();
+/// Compiled modules and beginnings of files that nobody uses now, the longest unused first.
+pub(crate) fn spare_files(folder: &Path, now: UnixMillis) -> Vec<SpareFile> {
+    let entries = |name| std::fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
+    let whole = entries("compiled").filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).map(|entry| (entry, false));
+    let all = whole.chain(entries("partial").map(|entry| (entry, true)));
+    let mut files: Vec<SpareFile> = all
+        .filter_map(|(entry, is_partial)| {
+            entry.metadata().ok().map(|about| SpareFile { path: entry.path(), size: about.len(), used_ms: used_ms(&about), is_partial })
+        })
+        .filter(|file| file.is_unused_at(now))
+        .collect();
     files.sort_by_key(|file| file.used_ms);
     files
 }

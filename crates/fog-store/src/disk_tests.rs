@@ -94,8 +94,74 @@ fn what_can_be_given_up_counts_as_room() {
     blob(&mut store, &vec![9; PART], 1).unwrap();
     let used = store.disk_use().unwrap();
     assert_eq!((used.room(CAP.0), used.blobs - used.pinned), (before, PART as u64));
-    store.set_other_files(OtherFiles { compiled: 5, states: 7, incoming: 11, aside: 13 });
-    assert_eq!(store.disk_use().unwrap().room(CAP.0), before - 7);
+    store.set_other_files(OtherFiles { compiled: 5, states: 7, incoming: 11, partial: 17, aside: 13 });
+    assert_eq!(store.disk_use().unwrap().room(CAP.0), before - 7 - 11);
+    assert_eq!(store.disk_use().unwrap().counted(), used.counted() + 5 + 7 + 11 + 17);
+}
+
+#[test]
+fn what_broke_off_on_its_way_counts_and_gives_way() {
+    let (folder, mut store) = store();
+    let partial = folder.path().join("partial");
+    std::fs::create_dir_all(&partial).unwrap();
+    let begin = |name: &str, minutes: u64| {
+        let path = partial.join(name);
+        std::fs::write(&path, vec![1; PART]).unwrap();
+        std::fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60 * minutes)).unwrap();
+    };
+    begin("oldest", 30);
+    begin("old", 20);
+    begin("fetched now", 0);
+    let now = UnixMillis(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64);
+    let there = || ["oldest", "old", "fetched now"].map(|name| partial.join(name).exists());
+    // Three of them are more than the cap.
+    store.set_other_files(OtherFiles::measure(folder.path()));
+    assert!(store.disk_use().unwrap().counted() > CAP.0);
+    store.make_room(0, CAP, now).unwrap();
+    assert_eq!(there(), [false, true, true], "the one that was left longest goes");
+    let id = store.add_blob(file(&store, 7, PART), CAP, now).unwrap();
+    assert_eq!(there(), [false, false, true]);
+    assert!(store.blob(id).is_ok());
+    assert_eq!(store.disk_use().unwrap().other.partial, PART as u64);
+    // What is fetched now stays, so there is no room; nor is there beside copies that are made.
+    job(&mut store, 1, 0);
+    let used = store.disk_use().unwrap();
+    let copy = file(&store, 8, CAP.0 as usize - used.needed() as usize);
+    store.set_other_files(OtherFiles::measure(folder.path()));
+    assert_eq!(store.disk_use().unwrap().room(CAP.0), 0);
+    assert!(matches!(store.add_blob(file(&store, 9, PART), CAP, now), Err(StoreError::Full { .. })));
+    // When those are gone there is, although nobody measured since.
+    drop(copy);
+    store.add_blob(file(&store, 9, PART), CAP, now).unwrap();
+}
+
+#[test]
+fn what_a_requester_is_to_look_at_stays_until_its_receipt() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 1, 0);
+    host(&mut store, id, "1");
+    let history = blob(&mut store, &vec![1; PART / 4], 1).unwrap();
+    store.hold_blob(id, history).unwrap();
+    let mut shown = Vec::new();
+    for n in 2..5u8 {
+        let state = blob(&mut store, &vec![n; PART / 4], i64::from(n)).unwrap();
+        store.show_state(id, state, 2).unwrap();
+        shown.push(state);
+    }
+    // The results that follow make everything else give way.
+    for n in 10..20u8 {
+        blob(&mut store, &vec![n; PART], i64::from(n)).unwrap();
+    }
+    let there = |store: &Store, all: &[BlobId]| all.iter().map(|blob| store.blob(*blob).is_ok()).collect::<Vec<_>>();
+    assert!(store.blob(history).is_ok());
+    assert_eq!(there(&store, &shown), [false, true, true], "the newest, and the one before it that may be on its way");
+    check_sums(&store);
+    store.set_hosted_receipt(id, b"receipt").unwrap();
+    assert_eq!(there(&store, &shown), [false; 3]);
+    assert_eq!(store.blob_bytes().unwrap().1, ByteCount(0));
+    check_sums(&store);
+    // A job that is gone holds nothing.
+    assert!(matches!(store.hold_blob(JobId(99), history), Err(StoreError::NoJob(_))));
 }
 
 #[test]

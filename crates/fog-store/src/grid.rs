@@ -382,6 +382,23 @@ impl Store {
         self.forget_shipped(job, keep)
     }
 
+    /// Keeps a file for a job as long as that needs its files.
+    pub fn hold_blob(&mut self, job: JobId, blob: BlobId) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        if !transaction.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?.exists([job.0])? {
+            return Err(StoreError::NoJob(job));
+        }
+        crate::blobs::check_stored(&transaction, blob)?;
+        transaction.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
+        Ok(transaction.commit()?)
+    }
+
+    /// As [`Store::ship_state`], for a state that the requester is to look at: it gives way to nothing until the job's end.
+    pub fn show_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
+        self.hold_blob(job, blob)?;
+        self.ship_state(job, blob, keep)
+    }
+
     /// Deletes the shipped states of a job but for the newest `keep`.
     fn forget_shipped(&mut self, job: JobId, keep: u32) -> Result<(), StoreError> {
         let old: Vec<String> = {
@@ -393,16 +410,11 @@ impl Store {
         for blob in old {
             let is_again: bool = self.db.prepare_cached("SELECT 1 FROM shipped WHERE job_id = ?1 AND blob = ?2")?.exists(params![job.0, blob])?;
             if !is_again {
+                // One that was shown was held.
+                self.db.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?.execute(params![job.0, blob])?;
                 self.forget_blob(blob_from(&blob)?)?;
             }
         }
-        Ok(())
-    }
-
-    /// A stored file stays as long as a job needs its files.
-    pub fn pin(&mut self, job: JobId, blob: BlobId) -> Result<(), StoreError> {
-        crate::blobs::check_stored(&self.db, blob)?;
-        self.db.execute("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
         Ok(())
     }
 

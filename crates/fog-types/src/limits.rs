@@ -10,6 +10,8 @@ const SAVED_FRAME_BYTES: u64 = 64 << 20;
 const FILE_COPIES: u64 = 2;
 /// A continued task gets this many times its stack.
 const STACK_COPIES: u64 = 4;
+/// A saved state beside memory and files: frames, tables, and what does not compress.
+const STATE_BYTES: u64 = 128 << 20;
 /// A table's element, and its number in a checkpoint.
 const TABLE_ELEMENT_BYTES: u64 = 16;
 
@@ -74,6 +76,14 @@ impl Limits {
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
 
+    /// Most bytes of a saved state of a task with these limits, on a disk or on its way: memory and files, what was
+    /// added to them since, and the logs. A larger one is of no use to anybody.
+    #[must_use]
+    pub fn state_size(&self) -> ByteCount {
+        let parts = [self.memory.0.saturating_mul(2), self.disk.0.saturating_mul(2), self.log.0.saturating_mul(2), STATE_BYTES];
+        ByteCount(parts.into_iter().fold(0, u64::saturating_add))
+    }
+
     /// The first field outside what this program supports, in words; `None` when all are fine.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
@@ -105,5 +115,6 @@ mod tests {
         assert!(large.footprint().0 - small.footprint().0 >= 2 * (4 << 30), "the files, and once more in a checkpoint");
         let endless = Limits { disk: ByteCount(u64::MAX), memory: ByteCount(u64::MAX), ..small };
         assert_eq!(endless.footprint(), ByteCount(u64::MAX));
+        assert_eq!(endless.state_size(), ByteCount(u64::MAX));
     }
 }

@@ -55,7 +55,7 @@ impl Core {
         }
         // Left a moment ago: its worker says it again when the network is back.
         let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);

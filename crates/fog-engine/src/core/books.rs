@@ -8,7 +8,7 @@ use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
 use super::{Core, Message, QUIET_PACE, Span};
-use crate::grid::content;
+use crate::grid::fetches;
 use crate::query::to_api;
 use crate::{checkpoints, histories, leftovers, views};
 
@@ -235,8 +235,8 @@ impl Core {
             Err(_) => Some(JobState::Running),
         };
         leftovers::sweep(&checkpoints::folder(self.store.folder()), |id| job(id).is_some_and(|state| !state.is_final()));
-        leftovers::sweep(&histories::folder(self.store.folder()), |id| job(id).is_some());
-        leftovers::sweep_old(&content::folder(self.store.folder()), lived, TRANSFER_KEPT);
+        leftovers::sweep(&histories::folder(self.store.folder()), |id| self.needs_history(id));
+        leftovers::sweep_old(&fetches::folder(self.store.folder()), lived, TRANSFER_KEPT);
         leftovers::sweep_old(&self.store.folder().join("set-aside"), lived, ASIDE_KEPT);
         if let Err(error) = self.look_back() {
             tracing::error!(%error, "history cannot be read");

@@ -5,8 +5,8 @@ use std::time::Instant;
 use fog_api::{ChatFileView, ChatMessage, EventBody, MessageState, Notice, PersonLink, PersonView};
 use fog_bitchat::{Event, FilePacket, PeerId};
 use fog_store::{CHAT_ROW_BYTES, ChatCaps, NewChat, StoreError};
-use fog_types::UnixMillis;
 use fog_types::text::{clean, clean_name};
+use fog_types::{ByteCount, UnixMillis};
 
 use super::Core;
 use super::speaking::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
@@ -15,6 +15,8 @@ use crate::chat::{Body, ChatNews, Known, Order, Parcel, state_of};
 /// Bytes that messages and files take: of one thread, and of all. A message counts as [`fog_store::CHAT_ROW_BYTES`] more
 /// than it has, so these are some 25,000 and 200,000 short texts.
 const CHAT_CAPS: ChatCaps = ChatCaps { of_thread: 128 << 20, of_all: 1 << 30 };
+/// Of what may be stored at all, chat takes this part at most: whoever is near can fill it, and jobs need the rest.
+const CHAT_PART: u64 = 4;
 /// Bytes that are stored before it is looked at whether there are too many: that reads every row.
 const LOOK_AT_CAPS_BYTES: u64 = 32 << 20;
 /// People whose credit is known at once; others have to wait.
@@ -27,6 +29,13 @@ const BURST: f64 = 600.0;
 const PER_SECOND: f64 = 1.0;
 const EVERYBODY: f64 = 5.0;
 const PRICED_BYTES: f64 = 16_384.0;
+
+/// The caps of chat, and how much is stored before they are looked at, where so much may be stored at all.
+fn chat_caps(storage: ByteCount) -> (ChatCaps, u64) {
+    let of_all = CHAT_CAPS.of_all.min(storage.0 / CHAT_PART);
+    // Several threads fit, so that one does not push out all others.
+    (ChatCaps { of_thread: CHAT_CAPS.of_thread.min(of_all / 4), of_all }, LOOK_AT_CAPS_BYTES.min(of_all / 4))
+}
 
 impl Core {
     pub(super) fn chat_news(&mut self, driver: u64, news: ChatNews) -> Result<(), StoreError> {
@@ -291,7 +300,7 @@ impl Core {
     pub(super) fn add_message(&mut self, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
         let Some(id) = self.store.add_chat(new, self.clock.unix())? else { return Ok(None) };
         self.chat.stored += CHAT_ROW_BYTES + (new.sealed.len() + new.file.as_ref().map_or(0, Vec::len)) as u64;
-        if self.chat.stored >= LOOK_AT_CAPS_BYTES {
+        if self.chat.stored >= chat_caps(self.settings.storage_cap()).1 {
             self.cut_chats()?;
         }
         Ok(self.store.chat_message(id)?.map(|row| self.announce_message(&row)))
@@ -302,7 +311,7 @@ impl Core {
         self.chat.stored = 0;
         let is_marked = |known: &&Known| (known.view.is_verified || known.view.is_favourite) && !known.view.is_blocked;
         let marked = self.chat.people.values().filter(is_marked).map(|known| known.view.id.clone()).collect();
-        let gone = self.store.cut_chats(CHAT_CAPS, &marked)?;
+        let gone = self.store.cut_chats(chat_caps(self.settings.storage_cap()).0, &marked)?;
         if gone > 0 {
             tracing::info!(gone, "the oldest messages were removed: chat takes no more than its share of the disk");
         }
@@ -321,4 +330,23 @@ impl Core {
 pub(super) fn file_name(file: &FilePacket) -> String {
     let name = clean_name(&file.safe_name());
     if name.is_empty() { "file".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use fog_store::DiskUse;
+
+    use super::*;
+
+    /// What strangers say leaves room for jobs, however little may be stored.
+    #[test]
+    fn chat_at_its_caps_does_not_make_a_host_full() {
+        for storage in [ByteCount(100_000_000), ByteCount(1 << 30), ByteCount(10 << 30), ByteCount(1 << 40)] {
+            let (caps, unseen) = chat_caps(storage);
+            let used = DiskUse { chat: caps.of_all + unseen, ..DiskUse::default() };
+            assert!(used.room(storage.0) >= storage.0 / 3 * 2, "{storage}: room for {}", used.room(storage.0));
+            assert!(caps.of_thread <= caps.of_all / 2 && caps.of_all <= CHAT_CAPS.of_all && unseen <= LOOK_AT_CAPS_BYTES);
+        }
+        assert_eq!(chat_caps(ByteCount(10 << 30)).0, CHAT_CAPS);
+    }
 }

@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, Terms};
-use fog_runtime::{Checkpoint, CheckpointWriter, Key};
+use fog_runtime::{Checkpoint, Key};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
 use rand::RngExt as _;
 
+use super::scheduling::OWN_JOB;
 use super::{Core, Message as CoreMessage};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
 use crate::grid::reader::Heard;
+use crate::grid::state::seal_stored;
 use crate::grid::{Arrival, Arriving, Files, Hosted, NetNews, Telling, Transfer, content};
+use crate::histories::history_path;
+use crate::leftovers;
 use crate::submit::Prepared;
 
 /// How often a worker says that it is at it.
@@ -102,7 +106,10 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
-        if let Err(why) = self.host_policy().consider(&offer, &relation, me, &self.capacity()) {
+        let lends = self.capacity();
+        let is_fitting = || self.charge_for(&offer.file.limits, offer.module.blob, offer.module.size) <= lends.memory;
+        let considered = self.host_policy().consider(&offer, &relation, me, &lends);
+        if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
             if matches!(why, Decline::Full | Decline::Resting) {
                 self.grid.turned_away.insert(node);
             }
@@ -115,7 +122,9 @@ impl Core {
         }
         // By the clock of this device, from when it was told.
         let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms));
-        self.grid.arriving.insert(lease, Arriving { node, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
+        let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(content.size));
+        let room = files.saturating_add(offer.file.limits.disk.0);
+        self.grid.arriving.insert(lease, Arriving { node, room, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
         self.grid.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
@@ -152,7 +161,7 @@ impl Core {
             holders.rotate_left(from);
         }
         holders.push(offer.requester);
-        let fetches = net.fetches();
+        let fetches = self.fetches(net);
         let lease = offer.lease;
         let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
@@ -163,9 +172,9 @@ impl Core {
                 }
                 let mut checkpoint = None;
                 if let (Some((_, content)), Some(key)) = (&offer.checkpoint, key) {
-                    let (file, _) = content::fetch(&transport, &fetches, &[offer.requester], content, &folder).await?;
+                    let state = content::fetch_state(&transport, &fetches, offer.requester, content, &folder).await?;
                     let folder = folder.clone();
-                    let sealed = tokio::task::spawn_blocking(move || arrival::seal_state(file.path(), &folder, key));
+                    let sealed = tokio::task::spawn_blocking(move || arrival::seal_state(state.open()?, &folder, key).map_err(|e| e.message));
                     match sealed.await.map_err(|e| e.to_string())? {
                         Ok(path) => checkpoint = Some(path),
                         // Without it the job is right as well, and begins anew.
@@ -354,6 +363,7 @@ impl Core {
         self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
         self.judge(node, Evidence::saw_receipt);
+        self.forget_history(job);
         Ok(())
     }
 
@@ -377,7 +387,28 @@ impl Core {
             self.drop_tasks_of(job, "its requester does not need it any more");
             self.announce_job(job);
         }
+        self.forget_history(job);
         Ok(())
+    }
+
+    /// How a hosted job came to its result is of use until that is believed, or not wanted any more. A worker that is about
+    /// to go may still write to it: what it leaves goes with the next chores.
+    fn forget_history(&self, job: JobId) {
+        let folder = history_path(self.store.folder(), TaskId { job, index: 0 });
+        tokio::task::spawn_blocking(move || {
+            if folder.exists() {
+                leftovers::remove(&folder);
+            }
+        });
+    }
+
+    /// Whether the history of a job is of use: to its owner here, or to its requester.
+    pub(super) fn needs_history(&self, id: JobId) -> bool {
+        match self.store.job(id) {
+            Ok(job) => job.owner == OWN_JOB || !job.state.is_final() || self.grid.hosted.contains_key(&id),
+            // Where it cannot be told how a job is, its files stay.
+            Err(error) => !matches!(error, StoreError::NoJob(_)),
+        }
     }
 
     /// A related device is there: what it waits for is said at once.
@@ -409,6 +440,7 @@ impl Core {
             if let Err(error) = self.store.end_hosted(job) {
                 tracing::warn!(%error, "a hosted job is not forgotten");
             }
+            self.forget_history(job);
         }
         self.tell_ends();
         let due = |hosted: &Hosted| {
@@ -424,18 +456,9 @@ impl Core {
     }
 }
 
-/// A checkpoint as another device can read it: opened, and sealed for whoever is told its key.
+/// A checkpoint as another device can read it: opened piece by piece, and sealed for whoever is told its key.
 pub(super) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
-    let (checkpoint, _) = Checkpoint::read(path, Some(key)).map_err(|e| e.to_string())?;
-    let generation = checkpoint.into_generation(None)?;
-    // What a kill leaves there goes at the next start.
-    let incoming = folder.join("incoming");
-    std::fs::create_dir_all(&incoming).map_err(|e| e.to_string())?;
-    let open = tempfile::Builder::new().prefix("ship-").tempfile_in(&incoming).map_err(|e| e.to_string())?.into_temp_path();
-    std::fs::remove_file(&open).map_err(|e| e.to_string())?;
-    CheckpointWriter::new(open.to_path_buf(), None).write(&generation, true).map_err(|e| e.to_string())?;
-    // What stays is sealed; the open one goes with this function.
-    content::seal_stored(&open, folder, secret)
+    seal_stored(|| Checkpoint::open(path, Some(key)).map_err(|e| e.to_string()), folder, secret)
 }
 
 /// As much of a text as a message takes.

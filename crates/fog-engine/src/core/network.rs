@@ -10,6 +10,7 @@ use fog_transport::{NetEvent, PeerClass, Reach, Transport as _};
 use fog_types::{BlobId, ErrorKind, NodeId, Percent};
 
 use super::Core;
+use crate::grid::fetches::{Fetches, Room};
 use crate::grid::{Known, Net, NetNews, Peer, content};
 use crate::query::to_api;
 
@@ -238,6 +239,7 @@ impl Core {
         self.grid.states.clear();
         self.grid.sealing.clear();
         self.grid.wanted_proofs.clear();
+        self.grid.wanted_replays.clear();
         self.grid.is_showing = false;
         for hosted in self.grid.hosted.values_mut() {
             hosted.is_sealing = false;
@@ -409,7 +411,10 @@ impl Core {
             NetNews::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
             NetNews::Drawn(lease, drawn) => return self.drawn(lease, drawn),
             NetNews::Shown(lease, segment, file) => return self.replay(lease, segment, file),
-            NetNews::Proved(lease, found) => return self.proved(lease, found),
+            NetNews::Proved(lease, found) => {
+                let proved = self.proved(lease, found);
+                return self.replay_ended().and(proved);
+            }
             NetNews::ToShow { job, lease, mark, file } => return self.state_to_show(job, lease, mark, file),
             NetNews::Shipped { job, units, file } => return self.shipped(job, units, file),
         }
@@ -467,6 +472,18 @@ impl Core {
         }
     }
 
+    fn disk_room(&self) -> u64 {
+        self.store.disk_use().map_or(0, |found| found.room(self.settings.storage_cap().0))
+    }
+
+    /// The transfers under way, for one more: files that broke off keep no room from what is needed, and a part of the
+    /// rest for themselves at most.
+    pub(super) fn fetches(&self, net: &Net) -> Fetches {
+        let fetches = net.fetches();
+        fetches.set_room(Room { all: self.disk_room(), idle: self.settings.storage_cap().0 / 4 });
+        fetches
+    }
+
     /// What this device lends now.
     pub(super) fn capacity(&self) -> Capacity {
         let duty = if self.finishing || self.is_stopping { Percent::ZERO } else { self.rules.verdict().duty };
@@ -477,9 +494,9 @@ impl Core {
         Capacity {
             slots: slots as u16,
             free: slots.saturating_sub(waiting + own) as u16,
-            memory: self.memory_budget().saturating_sub(self.active.values().map(|active| active.memory).sum()),
-            // What nobody needs makes way for a job.
-            disk: self.store.disk_use().map_or(0, |found| found.room(self.settings.storage_cap().0)),
+            memory: self.memory_budget().saturating_sub(self.memory_used()),
+            // What nobody needs makes way for a job; what others were promised does not.
+            disk: self.grid.arriving.values().fold(self.disk_room(), |room, arriving| room.saturating_sub(arriving.room)),
             duty: duty.get(),
             speed: self.speed,
             battery: (readings.charging == Some(false)).then_some(readings.battery).flatten().map(|level| level as u8),

@@ -9,6 +9,7 @@ use rand::RngExt as _;
 
 use super::hosting::ship;
 use super::{Core, Message as CoreMessage};
+use crate::grid::state::StateFile;
 use crate::grid::{NetNews, WantedProof, content, content_of};
 use crate::histories::history_path;
 use crate::proving::{self, Segment};
@@ -20,6 +21,8 @@ const MAX_HISTORY: u64 = 32 << 20;
 const PATIENCE: u64 = 600_000;
 /// States of one hosted run that are made ready; a requester draws one, and another one after a restart.
 const MAX_SHOWN: u32 = 16;
+/// Of these, those that are kept: the newest, and the one before it that may be on its way.
+const SHOWN_KEPT: u32 = 2;
 
 /// A result that is being looked into.
 pub(crate) struct Proof {
@@ -70,7 +73,7 @@ impl Core {
     /// Fetches a file from a device and says to the loop what `then` makes of it.
     fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetNews + Send + 'static) {
         let Some(net) = &self.grid.net else { return };
-        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         net.spawn(async move {
             // What does not come is given up when its time is over.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
@@ -104,25 +107,54 @@ impl Core {
     pub(super) fn shown(&mut self, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
         let Some(proof) = self.grid.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
         let Some((segment, _)) = proof.drawn.take_if(|(_, wanted)| *wanted == mark) else { return Ok(()) };
-        let limits = &self.store.job(proof.task.job)?.file.limits;
-        let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20);
+        let most = self.store.job(proof.task.job)?.file.limits.state_size().0;
         let Some(state) = state.filter(|state| state.size <= most) else {
             // States are kept as far as there is room, so this is no lie yet, and no proof either.
             return self.unproven(lease, "it has not kept the state that was asked for");
         };
-        self.fetch_beside(node, state, move |file| NetNews::Shown(lease, segment, Some(file)));
+        let Some(net) = &self.grid.net else { return Ok(()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        net.spawn(async move {
+            // As above.
+            if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
+                let _ = to.send(CoreMessage::Net(Box::new(NetNews::Shown(lease, segment, Some(file))))).await;
+            }
+        });
         Ok(())
     }
 
-    pub(super) fn replay(&mut self, lease: LeaseId, segment: Segment, state: Option<BlobFile>) -> Result<(), StoreError> {
-        let Some(proof) = self.grid.proofs.get(&lease) else { return Ok(()) };
-        let job = self.store.job(proof.task.job)?;
-        let launch = self.launch_elsewhere(proof.task, &job)?;
+    pub(super) fn replay(&mut self, lease: LeaseId, segment: Segment, state: Option<StateFile>) -> Result<(), StoreError> {
+        let Some(proof) = self.grid.proofs.get_mut(&lease) else { return Ok(()) };
+        // It has shown what it was asked for; how long the rest takes is not its fault.
+        proof.until = u64::MAX;
+        if self.grid.replaying > 0 {
+            self.grid.wanted_replays.push_back((lease, segment, state));
+            return Ok(());
+        }
+        let task = proof.task;
+        let job = self.store.job(task.job)?;
+        let launch = self.launch_elsewhere(task, &job)?;
+        self.grid.replaying = self.charge(&job);
         let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
-            let found = proving::replay(launch, segment, state.as_ref().map(BlobFile::path), duty).await;
+            let found = proving::replay(launch, segment, state, duty).await;
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Proved(lease, found)))).await;
         });
+        Ok(())
+    }
+
+    /// A segment was run again: the next one.
+    pub(super) fn replay_ended(&mut self) -> Result<(), StoreError> {
+        self.grid.replaying = 0;
+        while self.grid.replaying == 0
+            && let Some((lease, segment, state)) = self.grid.wanted_replays.pop_front()
+        {
+            // One that cannot be begun must not keep the others from it.
+            if let Err(error) = self.replay(lease, segment, state) {
+                self.unproven(lease, "it cannot be run here")?;
+                tracing::warn!(%error, "a segment cannot be run again");
+            }
+        }
         Ok(())
     }
 
@@ -180,8 +212,8 @@ impl Core {
         let (path, id) = (blob.path().to_owned(), blob.id());
         let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&self.grid.secret, id)) else { return Ok(None) };
         self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
-        // It is asked for until the result is accepted.
-        self.store.pin(task.job, id)?;
+        // Without it the result is not believed: it must not give way to the next one.
+        self.store.hold_blob(task.job, id)?;
         self.store.put_content(&row)?;
         Ok(content_of(&row))
     }
@@ -229,11 +261,13 @@ impl Core {
     ) -> Result<(), StoreError> {
         self.grid.is_showing = false;
         let state = match file {
-            Ok(Some((file, row))) => {
-                let stored = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix()).and_then(|_| self.store.put_content(&row));
+            // After its receipt nobody looks at it.
+            Ok(Some((file, row))) if self.grid.hosted.contains_key(&job) => {
+                let added = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix());
+                let stored = added.and_then(|blob| self.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| self.store.put_content(&row));
                 stored.inspect_err(|error| tracing::warn!(%error, "a state cannot be shown")).ok().and_then(|()| content_of(&row))
             }
-            Ok(None) => None,
+            Ok(_) => None,
             Err(error) => {
                 tracing::warn!(error, "a state cannot be shown");
                 None

@@ -108,9 +108,9 @@ impl Core {
                 let (mut busy, mut used) = (0, 0_u64);
                 for active in self.active.values().filter(counts) {
                     busy += 1;
-                    used = used.saturating_add(active.memory);
+                    used = used.saturating_add(active.charge());
                 }
-                let fits = used.saturating_add(job.file.limits.footprint().0) <= self.memory_budget();
+                let fits = used.saturating_add(self.charge(&job)) <= self.memory_budget();
                 if busy >= self.settings.slots() || (busy > 0 && !fits) {
                     // Their workers save and go; what the owner asked for does not wait for what is not.
                     if self.store.next_task_of(id, now)?.is_some() && self.make_way_for_requested() {

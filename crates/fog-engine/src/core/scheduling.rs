@@ -10,7 +10,7 @@ use fog_types::text::{clean_lines, clean_name};
 use fog_types::{ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Active, Core};
+use super::{Active, Core, lending};
 use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::leftovers;
@@ -61,9 +61,8 @@ impl Core {
                 break;
             }
             let job = self.store.job(next.job)?;
-            let used: u64 = self.active.values().map(|active| active.memory).sum();
-            let wanted = job.file.limits.footprint().0;
-            let is_too_large = wanted > self.memory_ever();
+            let (used, wanted) = (self.memory_used(), self.charge(&job));
+            let is_too_large = job.file.limits.footprint().0 > self.memory_ever();
             if used.saturating_add(wanted) > memory_budget && !is_too_large {
                 let fits_alone = wanted <= memory_budget;
                 if fits_alone && self.make_way(next)? {
@@ -149,7 +148,7 @@ impl Core {
     pub(super) fn memory_budget(&self) -> u64 {
         // Until the first sample the share is of a small machine.
         let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
-        let lent: u64 = self.active.values().map(|active| active.memory).sum();
+        let lent = self.memory_used();
         ((available.saturating_add(lent / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
     }
 
@@ -164,13 +163,16 @@ impl Core {
         leftovers::touch(&artifact);
         let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.duty_of(job.id))?;
         let place = self.place_of(job, claim.task);
+        let module = self.store.blob(job.blobs.module)?;
+        let module_bytes = lending::length(&module).unwrap_or(0);
         Ok(Launch {
             place,
+            compile: lending::compile_limits(module_bytes, self.memory_budget()),
             history_cap: self.settings.storage_cap().0 / 2,
             claim,
             program: self.config.worker.clone().with_priority(self.priority_of(job.id)),
             data_folder: self.store.folder().to_owned(),
-            module: self.store.blob(job.blobs.module)?,
+            module,
             artifact,
             spec,
         })
@@ -224,6 +226,7 @@ impl Core {
             claim,
             view,
             memory: job.file.limits.footprint().0,
+            compiling: self.charge(job).saturating_sub(job.file.limits.footprint().0),
             rank: self.store.rank(job.id)?,
             duty,
             pid: None,
@@ -248,6 +251,7 @@ impl Core {
                 if let Some(pid) = pid.filter(|_| self.run_now.contains(&active.claim.task.job)) {
                     fog_runtime::set_priority(pid, Priority::Asked);
                 }
+                active.compiling = 0;
                 active.view.units = units;
                 active.view.saved_ms = (units > 0).then(|| self.clock.unix().0);
                 active.running_since = Some(Instant::now());

@@ -5,6 +5,7 @@ use fog_store::{BlobFile, ContentRow, StoreError};
 use fog_types::{NodeId, TaskId};
 
 use super::{Core, Message as CoreMessage};
+use crate::grid::state::{StateFile, seal_stored};
 use crate::grid::{NetNews, Transfer, content, content_of};
 
 impl Core {
@@ -15,15 +16,14 @@ impl Core {
         if Self::must_be_shown(&job) || self.grid.states.contains_key(&task) || self.is_rationed(node) {
             return Ok(());
         }
-        let limits = &job.file.limits;
-        let most = (limits.memory.0 + limits.disk.0).saturating_mul(2).saturating_add(128 << 20).min(self.settings.storage_cap().0 / 2);
+        let most = job.file.limits.state_size().0.min(self.settings.storage_cap().0 / 2);
         if content.size > most {
             tracing::debug!(%node, size = content.size, "a state that is larger than it may be is not fetched");
             return Ok(());
         }
-        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let transfer = net.spawn(async move {
-            let file = content::fetch(&transport, &fetches, &[node], &content, &folder).await.map(|(file, _)| file);
+            let file = content::fetch_state(&transport, &fetches, node, &content, &folder).await;
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::State { task, node, units, file }))).await;
         });
         // Ends when the task is not wanted any more.
@@ -31,7 +31,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn state_arrived(&mut self, task: TaskId, node: NodeId, units: u64, file: Result<BlobFile, String>) -> Result<(), StoreError> {
+    pub(super) fn state_arrived(&mut self, task: TaskId, node: NodeId, units: u64, file: Result<StateFile, String>) -> Result<(), StoreError> {
         self.grid.states.remove(&task);
         let file = match file {
             Ok(file) => file,
@@ -43,11 +43,11 @@ impl Core {
         if !self.grid.requester.has(task) {
             return Ok(());
         }
-        // Sealed anew, so that it does not lie open here: whoever goes on from it gets it from this device.
+        // Sealed anew with a key of this device, from which whoever goes on from it gets it.
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
         if let Some(net) = &self.grid.net {
             net.spawn_blocking(move || {
-                let sealed = content::seal_stored(file.path(), &folder, &secret);
+                let sealed = seal_stored(|| file.open(), &folder, &secret);
                 let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Kept { task, node, units, sealed })));
             });
         }

@@ -155,7 +155,7 @@ impl Core {
         let sealed = content::seal(blob.path(), blob.id(), self.content_key(blob.id()));
         let row = sealed.map_err(|problem| StoreError::Damaged(format!("the list of a result's files cannot be sealed: {problem}")))?;
         self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
-        self.store.pin(job, row.blob)?;
+        self.store.hold_blob(job, row.blob)?;
         self.store.put_content(&row)?;
         crate::grid::content_of(&row).ok_or(StoreError::NoBlob(row.blob))
     }

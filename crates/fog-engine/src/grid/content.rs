@@ -1,6 +1,6 @@
 //! Files for others and from others: sealed, served, fetched.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fog_grid::{CHUNK, Content, ContentId, ContentKey, ContentReply, ContentRequest, Manifest, Sealer};
-use fog_store::{BlobFile, BlobIntake, BlobWriter, ContentRow};
+use fog_grid::{CHUNK, Content, ContentKey, ContentReply, ContentRequest, Manifest, Sealer};
+use fog_store::{BlobFile, BlobIntake, ContentRow};
 use fog_transport::{Channel, Link, Transport, read_frame, write_frame};
-use fog_types::{BlobId, ByteCount, NodeId};
+use fog_types::{BlobId, NodeId};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
+
+use super::fetches::Fetches;
+use super::state::{StateFile, TAG};
 
 /// Chunks asked for at once: 64 MiB.
 const RUN: u32 = 256;
@@ -35,14 +38,6 @@ const LINGER: Duration = Duration::from_millis(2);
 /// Largest manifest, and largest sealed chunk.
 const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
-/// Bytes that sealing adds to a piece.
-const TAG: u64 = 16;
-
-/// Where transfers that broke off go on from.
-pub(crate) fn folder(data_folder: &Path) -> PathBuf {
-    data_folder.join("partial")
-}
-
 /// Seals a stored file: reads it once and hashes its sealed chunks. What is stored stays open.
 pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<ContentRow, String> {
     let mut file = File::open(path).map_err(|e| e.to_string())?;
@@ -61,36 +56,6 @@ pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<Content
         }
     }
     Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes(), open: None })
-}
-
-/// Seals a file into one of the store, whose pieces are served as they are: for states of tasks, which must not lie
-/// open on any disk. The key is made of this device's secret and is stored nowhere.
-pub(crate) fn seal_stored(path: &Path, data_folder: &Path, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
-    let mut hasher = blake3::Hasher::new();
-    let size = std::io::copy(&mut file, &mut hasher).map_err(|e| e.to_string())?;
-    let open = BlobId(*hasher.finalize().as_bytes());
-    let key = ContentKey::derive(secret, open);
-    let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
-    let mut writer = BlobWriter::create(data_folder, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
-    file.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
-    let mut chunk = vec![0; CHUNK];
-    let mut left = size;
-    loop {
-        let take = left.min(CHUNK as u64) as usize;
-        file.read_exact(&mut chunk[..take]).map_err(|e| e.to_string())?;
-        let sealed = sealer.seal(manifest.count(), &chunk[..take]).map_err(|e| e.to_string())?;
-        manifest.add(&sealed);
-        writer.write(&sealed).map_err(|e| e.to_string())?;
-        left -= take as u64;
-        if left == 0 {
-            break;
-        }
-    }
-    let stored = writer.finish().map_err(|e| e.to_string())?;
-    let id = BlobId(manifest.id().0).to_string();
-    let row = ContentRow { id, blob: stored.id(), size, key: key.0, manifest: manifest.to_bytes(), open: Some(open) };
-    Ok((stored, row))
 }
 
 /// Answers a question; `found` is the content and where its open bytes are.
@@ -193,19 +158,6 @@ impl Outgoing {
     }
 }
 
-/// Content is fetched once at a time: two transfers would write one file.
-#[derive(Clone, Default)]
-pub(crate) struct Fetches(Arc<Mutex<BTreeMap<ContentId, Arc<tokio::sync::Mutex<()>>>>>);
-
-impl Fetches {
-    fn turn(&self, id: ContentId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody waits for any more.
-        known.retain(|_, turn| Arc::strong_count(turn) > 1);
-        known.entry(id).or_default().clone()
-    }
-}
-
 /// Fetches content from any of its holders, goes on where an earlier try stopped, and checks every piece. What comes more
 /// slowly than [`LEAST_RATE`] is given up: it holds a place that others could use. What has arrived is kept.
 pub(crate) async fn fetch(
@@ -215,10 +167,41 @@ pub(crate) async fn fetch(
     content: &Content,
     data_folder: &Path,
 ) -> Result<(BlobFile, ContentRow), String> {
-    let turn = fetches.turn(content.id);
-    let _turn = turn.lock().await;
+    let (file, manifest) = fetch_timely(transport, fetches, holders, content, false, data_folder).await?;
+    let row = ContentRow {
+        id: BlobId(content.id.0).to_string(),
+        blob: content.blob,
+        size: content.size,
+        key: content.key.0,
+        manifest: manifest.to_bytes(),
+        open: None,
+    };
+    Ok((file, row))
+}
+
+/// The same for the state of a task, which lies on the disk as it came: sealed. Nothing of one that does not arrive is kept.
+pub(crate) async fn fetch_state(
+    transport: &Arc<dyn Transport>,
+    fetches: &Fetches,
+    holder: NodeId,
+    content: &Content,
+    data_folder: &Path,
+) -> Result<StateFile, String> {
+    let (file, _) = fetch_timely(transport, fetches, &[holder], content, true, data_folder).await?;
+    Ok(StateFile { file, content: *content })
+}
+
+async fn fetch_timely(
+    transport: &Arc<dyn Transport>,
+    fetches: &Fetches,
+    holders: &[NodeId],
+    content: &Content,
+    is_state: bool,
+    data_folder: &Path,
+) -> Result<(BlobFile, Manifest), String> {
+    let turn = fetches.begin(content, is_state, data_folder).await?;
     let most = Duration::from_secs(content.size / LEAST_RATE).saturating_add(GRACE);
-    let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, data_folder))).await;
+    let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, is_state, &turn.path, data_folder))).await;
     fetched.unwrap_or_else(|_| Err("a file could not be fetched: it comes too slowly".to_owned()))
 }
 
@@ -240,40 +223,36 @@ pub(crate) async fn in_time<T>(contents: &[Content], fetching: impl Future<Outpu
     tokio::time::timeout(time_for(contents), Box::pin(fetching)).await.map_err(|_| TooSlow)
 }
 
-async fn fetch_whole(transport: &Arc<dyn Transport>, holders: &[NodeId], content: &Content, data_folder: &Path) -> Result<(BlobFile, ContentRow), String> {
-    let folder = folder(data_folder);
-    tokio::fs::create_dir_all(&folder).await.map_err(|e| e.to_string())?;
-    let path = folder.join(BlobId(content.id.0).to_string());
+async fn fetch_whole(
+    transport: &Arc<dyn Transport>,
+    holders: &[NodeId],
+    content: &Content,
+    is_state: bool,
+    path: &Path,
+    data_folder: &Path,
+) -> Result<(BlobFile, Manifest), String> {
     let begun = Instant::now();
     let mut moved = begun;
     let mut intake = None;
     let mut problem = "nobody has it".to_owned();
     for round in 0u32.. {
         for holder in holders {
-            let before = length(&path).await;
-            match fetch_from(transport, *holder, content, &mut intake, &path).await {
+            let before = length(path).await;
+            match fetch_from(transport, *holder, content, is_state, &mut intake, path).await {
                 Ok(()) => break,
                 Err(error) => problem = error,
             }
-            if length(&path).await > before {
+            if length(path).await > before {
                 moved = Instant::now();
             }
         }
         if let Some(done) = intake.take_if(|intake: &mut Intake| intake.is_whole()) {
-            let row = ContentRow {
-                id: BlobId(content.id.0).to_string(),
-                blob: content.blob,
-                size: content.size,
-                key: content.key.0,
-                manifest: done.manifest.to_bytes(),
-                open: None,
-            };
             let (folder, blob, arrived) = (data_folder.to_owned(), content.blob, begun.elapsed());
-            let file = spawn_blocking(move || done.blob.finish(&folder, blob)).await.map_err(|e| e.to_string())?;
+            let file = spawn_blocking(move || done.finish(&folder, blob)).await.map_err(|e| e.to_string())?;
             tracing::debug!(bytes = content.size, ?arrived, stored = ?begun.elapsed(), "content was fetched");
-            return file.map(|file| (file, row)).map_err(|e| e.to_string());
+            return file;
         }
-        let patience = if intake.is_none() && length(&path).await == 0 { FIRST_PATIENCE } else { PATIENCE };
+        let patience = if intake.is_none() && length(path).await == 0 { FIRST_PATIENCE } else { PATIENCE };
         if moved.elapsed() > patience {
             break;
         }
@@ -287,16 +266,28 @@ struct Intake {
     manifest: Manifest,
     sealer: Sealer,
     blob: BlobIntake,
+    /// Of a state, whose pieces are written as they came: the hash of its open bytes.
+    open: Option<blake3::Hasher>,
     at: u32,
 }
 
 impl Intake {
-    /// Goes on where an earlier try stopped; whole pieces count, a torn one at the end is fetched again.
-    fn resume(path: &Path, content: &Content, manifest: Manifest) -> Result<Self, String> {
+    /// Goes on where an earlier try stopped; whole pieces count, a torn one at the end is fetched again. A state begins
+    /// anew.
+    fn resume(path: &Path, content: &Content, is_state: bool, manifest: Manifest) -> Result<Self, String> {
+        let sealer = Sealer::new(&content.key, content.size);
+        if is_state {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.to_string()),
+                _ => {}
+            }
+            let blob = BlobIntake::resume(path, CHUNK as u64 + TAG, u64::MAX).map_err(|e| e.to_string())?;
+            return Ok(Self { sealer, manifest, blob, open: Some(blake3::Hasher::new()), at: 0 });
+        }
         let blob = BlobIntake::resume(path, CHUNK as u64, content.size).map_err(|e| e.to_string())?;
         let is_whole = blob.size() == content.size && content.size > 0;
         let at = if is_whole { manifest.count() } else { (blob.size() / CHUNK as u64) as u32 };
-        Ok(Self { sealer: Sealer::new(&content.key, content.size), manifest, blob, at })
+        Ok(Self { sealer, manifest, blob, open: None, at })
     }
 
     fn is_whole(&self) -> bool {
@@ -305,10 +296,26 @@ impl Intake {
 
     fn take(&mut self, mut piece: Vec<u8>) -> Result<(), String> {
         self.manifest.check(self.at, &piece).map_err(|e| e.to_string())?;
+        if self.open.is_some() {
+            self.blob.write(&piece).map_err(|e| e.to_string())?;
+        }
         self.sealer.open_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
-        self.blob.write(&piece).map_err(|e| e.to_string())?;
+        match &mut self.open {
+            Some(open) => drop(open.update(&piece)),
+            None => self.blob.write(&piece).map_err(|e| e.to_string())?,
+        }
         self.at += 1;
         Ok(())
+    }
+
+    fn finish(self, data_folder: &Path, open: BlobId) -> Result<(BlobFile, Manifest), String> {
+        let stored = match &self.open {
+            None => open,
+            Some(hasher) if *hasher.finalize().as_bytes() == open.0 => self.blob.id(),
+            Some(_) => return Err(format!("what was fetched is not {open}")),
+        };
+        let file = self.blob.finish(data_folder, stored).map_err(|e| e.to_string())?;
+        Ok((file, self.manifest))
     }
 }
 
@@ -334,7 +341,14 @@ async fn read_timely(link: &mut Link, limit: u32) -> Result<Vec<u8>, String> {
     read.map_err(|_| "the other side is silent".to_owned())?.map_err(|e| e.to_string())
 }
 
-async fn fetch_from(transport: &Arc<dyn Transport>, holder: NodeId, content: &Content, intake: &mut Option<Intake>, path: &Path) -> Result<(), String> {
+async fn fetch_from(
+    transport: &Arc<dyn Transport>,
+    holder: NodeId,
+    content: &Content,
+    is_state: bool,
+    intake: &mut Option<Intake>,
+    path: &Path,
+) -> Result<(), String> {
     let taking = match intake.take() {
         Some(known) => known,
         None => {
@@ -342,7 +356,7 @@ async fn fetch_from(transport: &Arc<dyn Transport>, holder: NodeId, content: &Co
             let bytes = read_timely(&mut link, MAX_MANIFEST).await?;
             let manifest = Manifest::from_bytes(content.id, content.size, &bytes).map_err(|e| e.to_string())?;
             let (path, content) = (path.to_owned(), *content);
-            spawn_blocking(move || Intake::resume(&path, &content, manifest)).await.map_err(|e| e.to_string())??
+            spawn_blocking(move || Intake::resume(&path, &content, is_state, manifest)).await.map_err(|e| e.to_string())??
         }
     };
     let (mut at, end) = (taking.at, taking.manifest.count());
@@ -483,6 +497,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
     use super::*;
+    use crate::grid::state::seal_stored;
+
+    fn open_file(path: &Path) -> Result<File, String> {
+        File::open(path).map_err(|e| e.to_string())
+    }
 
     /// Answers every question late, though not so late that silence would be an error.
     struct Trickle(BTreeMap<ContentId, u8>);
@@ -559,7 +578,7 @@ mod tests {
             let bytes: Vec<u8> = b"FOGCKPT1".iter().copied().cycle().take(size).collect();
             let path = folder.path().join("open");
             std::fs::write(&path, &bytes).unwrap();
-            let (stored, row) = seal_stored(&path, folder.path(), &secret).unwrap();
+            let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &secret).unwrap();
             let lies = std::fs::read(stored.path()).unwrap();
             assert!(size == 0 || !lies.windows(8).any(|window| window == b"FOGCKPT1"), "nothing of it lies open");
             let open = BlobId(*blake3::hash(&bytes).as_bytes());
@@ -575,5 +594,41 @@ mod tests {
                 assert!(sealed.is_done());
             }
         }
+    }
+
+    /// What is fetched of a state lies sealed from its first piece on, and opens to what was sealed.
+    #[test]
+    fn a_state_lies_sealed_while_it_arrives() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = b"FOGCKPT1".iter().copied().cycle().take(2 * CHUNK + 5).collect();
+        let path = folder.path().join("open");
+        std::fs::write(&path, &bytes).unwrap();
+        let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &[7; 32]).unwrap();
+        let content = crate::grid::content_of(&row).unwrap();
+        let arriving = folder.path().join("arriving");
+        // Of a try that broke off.
+        std::fs::write(&arriving, b"FOGCKPT1").unwrap();
+        let manifest = || Manifest::from_bytes(content.id, content.size, &row.manifest).unwrap();
+        let take_all = |content: &Content| {
+            let mut outgoing = Outgoing::open(&row, stored.path(), 0, 9).unwrap();
+            let mut intake = Intake::resume(&arriving, content, true, manifest()).unwrap();
+            while !outgoing.is_done() {
+                intake.take(outgoing.next().unwrap()).unwrap();
+                let lies = std::fs::read(&arriving).unwrap();
+                assert!(!lies.windows(8).any(|window| window == b"FOGCKPT1"), "nothing of it lies open");
+            }
+            assert!(intake.is_whole());
+            intake.finish(folder.path(), content.blob)
+        };
+        let (file, _) = take_all(&content).unwrap();
+        let state = StateFile { file, content };
+        let mut found = Vec::new();
+        state.open().unwrap().read_to_end(&mut found).unwrap();
+        assert!(found == bytes);
+        // Sealed anew from that, for whoever goes on.
+        let (_, again) = seal_stored(|| state.open(), folder.path(), &[8; 32]).unwrap();
+        assert_eq!((again.open, again.size), (row.open, row.size));
+        // It is not what it was said to be.
+        assert!(take_all(&Content { blob: BlobId([1; 32]), ..content }).is_err());
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::NetNews;
-use super::content::Fetches;
+use super::fetches::Fetches;
 use super::link::Links;
 use super::reader::{Counters, Readers, Relations};
 use crate::core;

@@ -1,7 +1,7 @@
 //! The bytes of a checkpoint file: parts, each with its length and checksum, and after those of one
 //! generation a checksum over all so far.
 
-use std::borrow::Cow;
+use std::io::Read;
 
 use serde_json::{from_slice, to_vec};
 
@@ -87,59 +87,64 @@ fn checksum(kind: u8, bytes: &[u8]) -> blake3::Hash {
 }
 
 impl Checkpoint {
+    /// As [`Self::decode_from`].
+    pub(super) fn decode(mut bytes: &[u8]) -> Result<(Self, Option<String>), String> {
+        Self::decode_from(&mut bytes)
+    }
+
     /// Reads bytes that may come from anywhere: the newest generation that is whole, and what is
-    /// wrong with those behind it.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Option<String>), String> {
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or("it does not begin like one")?;
+    /// wrong with those behind it. One generation at a time is in memory beside what was found.
+    pub(super) fn decode_from(from: &mut dyn Read) -> Result<(Self, Option<String>), String> {
+        let mut begins = [0; MAGIC.len()];
+        if from.read_exact(&mut begins).is_err() || begins != *MAGIC {
+            return Err("it does not begin like one".to_owned());
+        }
         let mut chain = blake3::Hasher::new();
         let mut found: Option<Self> = None;
-        while !rest.is_empty() {
-            let next = generation(&mut rest, &mut chain).and_then(|parts| match &mut found {
-                None => Self::first(&parts).map(|first| found = Some(first)),
-                Some(found) => found.add(&parts),
-            });
+        loop {
+            let next = match (Parts::read(from, &mut chain), &mut found) {
+                (Ok(None), _) => return found.map(|found| (found, None)).ok_or_else(|| "it is cut off".to_owned()),
+                (Ok(Some(parts)), None) => Self::first(parts).map(|first| found = Some(first)),
+                (Ok(Some(parts)), Some(found)) => found.add(parts),
+                (Err(problem), _) => Err(problem),
+            };
             if let Err(problem) = next {
                 return found.map(|found| (found, Some(problem.clone()))).ok_or(problem);
             }
         }
-        found.map(|found| (found, None)).ok_or_else(|| "it is cut off".to_owned())
     }
 
-    fn first(parts: &Parts<'_>) -> Result<Self, String> {
+    fn first(mut parts: Parts) -> Result<Self, String> {
         let header = parts.header()?;
-        let snapshot = parts.snapshot(&header)?;
+        let (snapshot, state_bytes) = parts.snapshot(&header)?;
         if !snapshot.is_whole() {
             return Err("its beginning is missing".to_owned());
         }
-        let files = parts.one(Part::Module).map(|module| CheckpointFiles {
-            module: module.to_vec(),
-            inputs: parts.0.iter().filter(|(kind, _)| *kind == Part::Input as u8).map(|(_, content)| content.to_vec()).collect(),
-            stdin: parts.one(Part::Stdin).map(<[u8]>::to_vec),
-        });
+        let files = parts.module.take().map(|module| CheckpointFiles { module, inputs: std::mem::take(&mut parts.inputs), stdin: parts.stdin.take() });
         if let Some(files) = &files
             && !files.are_of(&header)
         {
             return Err("its files are not those of its header".to_owned());
         }
-        let (stdout, stderr) = (parts.need(Part::Stdout)?.to_vec(), parts.need(Part::Stderr)?.to_vec());
-        let state_bytes = parts.state()?.len() as u64;
+        let (stdout, stderr) = parts.logs()?;
         Ok(Self { header, stdout, stderr, snapshot, files, added: 0, state_bytes })
     }
 
     /// Takes over what changed; all of it or nothing.
-    fn add(&mut self, parts: &Parts<'_>) -> Result<(), String> {
+    fn add(&mut self, mut parts: Parts) -> Result<(), String> {
         let header = parts.header()?;
         let CheckpointHeader { units, memory, taken_ms, .. } = header;
         if header != (CheckpointHeader { units, memory, taken_ms, ..self.header.clone() }) {
             return Err("a part of it belongs to another task".to_owned());
         }
-        let (stdout, stderr, state) = (parts.need(Part::Stdout)?, parts.need(Part::Stderr)?, parts.state()?);
-        self.snapshot.advance(parts.snapshot(&header)?).map_err(|e| e.to_string())?;
+        let (stdout, stderr) = parts.logs()?;
+        let (snapshot, state_bytes) = parts.snapshot(&header)?;
+        self.snapshot.advance(snapshot).map_err(|e| e.to_string())?;
         self.header = header;
-        self.stdout.extend_from_slice(stdout);
-        self.stderr.extend_from_slice(stderr);
+        self.stdout.extend_from_slice(&stdout);
+        self.stderr.extend_from_slice(&stderr);
         self.added += 1;
-        self.state_bytes += state.len() as u64;
+        self.state_bytes += state_bytes;
         Ok(())
     }
 }
@@ -157,67 +162,100 @@ impl CheckpointFiles {
     }
 }
 
-/// The parts of one generation.
-struct Parts<'a>(Vec<(u8, &'a [u8])>);
+/// The parts of one generation, the first of each kind.
+#[derive(Default)]
+struct Parts {
+    header: Option<Vec<u8>>,
+    stdout: Option<Vec<u8>>,
+    stderr: Option<Vec<u8>>,
+    /// Its pieces, which are parts of their own, put together.
+    state: Option<Vec<u8>>,
+    module: Option<Vec<u8>>,
+    inputs: Vec<Vec<u8>>,
+    stdin: Option<Vec<u8>>,
+}
 
-impl<'a> Parts<'a> {
-    fn one(&self, part: Part) -> Option<&'a [u8]> {
-        self.0.iter().find(|(kind, _)| *kind == part as u8).map(|(_, content)| *content)
+impl Parts {
+    /// Takes one generation off `from`, whose checksums are right; none where that ends.
+    fn read(from: &mut dyn Read, chain: &mut blake3::Hasher) -> Result<Option<Self>, String> {
+        let cut = |_| "it is cut off".to_owned();
+        let mut parts = Self::default();
+        let mut is_first = true;
+        loop {
+            let mut kind = [0];
+            match from.read_exact(&mut kind) {
+                Err(_) if is_first => return Ok(None),
+                read => read.map_err(cut)?,
+            }
+            is_first = false;
+            let mut sum = [0; 32];
+            if kind[0] == Part::End as u8 {
+                from.read_exact(&mut sum).map_err(cut)?;
+                return if *chain.finalize().as_bytes() == sum { Ok(Some(parts)) } else { Err("its checksum is wrong".to_owned()) };
+            }
+            let mut length = [0; 8];
+            from.read_exact(&mut length).map_err(cut)?;
+            from.read_exact(&mut sum).map_err(cut)?;
+            parts.add(kind[0], u64::from_le_bytes(length), &sum, from)?;
+            chain.update(&sum);
+        }
     }
 
-    fn need(&self, part: Part) -> Result<&'a [u8], String> {
-        self.one(part).ok_or_else(|| format!("its {part:?} is missing"))
+    fn add(&mut self, kind: u8, length: u64, sum: &[u8; 32], from: &mut dyn Read) -> Result<(), String> {
+        // Pieces of the state go behind each other at once.
+        let mut bytes = if kind == Part::State as u8 { self.state.take().unwrap_or_default() } else { Vec::new() };
+        let begins = bytes.len();
+        // No more is allocated than comes.
+        from.take(length).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+        let content = bytes.get(begins..).unwrap_or_default();
+        if content.len() as u64 != length {
+            return Err("it is cut off".to_owned());
+        }
+        if *checksum(kind, content).as_bytes() != *sum {
+            return Err("a part of it is changed".to_owned());
+        }
+        let place = match kind {
+            kind if kind == Part::Header as u8 => &mut self.header,
+            kind if kind == Part::Stdout as u8 => &mut self.stdout,
+            kind if kind == Part::Stderr as u8 => &mut self.stderr,
+            kind if kind == Part::State as u8 => &mut self.state,
+            kind if kind == Part::Module as u8 => &mut self.module,
+            kind if kind == Part::Stdin as u8 => &mut self.stdin,
+            kind if kind == Part::Input as u8 => {
+                self.inputs.push(bytes);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        place.get_or_insert(bytes);
+        Ok(())
     }
 
-    /// The state, whose pieces are parts of their own.
-    fn state(&self) -> Result<Cow<'a, [u8]>, String> {
-        let mut pieces = self.0.iter().filter(|(kind, _)| *kind == Part::State as u8).map(|(_, content)| *content);
-        let first = pieces.next().ok_or_else(|| format!("its {:?} is missing", Part::State))?;
-        let mut all = Cow::Borrowed(first);
-        pieces.for_each(|piece| all.to_mut().extend_from_slice(piece));
-        Ok(all)
+    fn logs(&mut self) -> Result<(Vec<u8>, Vec<u8>), String> {
+        let need = |log: &mut Option<Vec<u8>>, part| log.take().ok_or_else(|| missing(part));
+        Ok((need(&mut self.stdout, Part::Stdout)?, need(&mut self.stderr, Part::Stderr)?))
     }
 
     fn header(&self) -> Result<CheckpointHeader, String> {
-        let header: CheckpointHeader = from_slice(self.need(Part::Header)?).map_err(|e| format!("its header cannot be read: {e}"))?;
+        let bytes = self.header.as_deref().ok_or_else(|| missing(Part::Header))?;
+        let header: CheckpointHeader = from_slice(bytes).map_err(|e| format!("its header cannot be read: {e}"))?;
         if header.format != CHECKPOINT_FORMAT {
             return Err(format!("it has format {}, this program reads {CHECKPOINT_FORMAT}", header.format));
         }
         Ok(header)
     }
 
-    fn snapshot(&self, header: &CheckpointHeader) -> Result<Snapshot, String> {
-        let snapshot = Snapshot::decode(&self.state()?).map_err(|e| e.to_string())?;
+    /// The state, and how many bytes it had; they are gone then.
+    fn snapshot(&mut self, header: &CheckpointHeader) -> Result<(Snapshot, u64), String> {
+        let bytes = self.state.take().ok_or_else(|| missing(Part::State))?;
+        let snapshot = Snapshot::decode(&bytes).map_err(|e| e.to_string())?;
         if (snapshot.units().0, snapshot.memory_bytes()) != (header.units, header.memory) {
             return Err("its header does not tell what it holds".to_owned());
         }
-        Ok(snapshot)
+        Ok((snapshot, bytes.len() as u64))
     }
 }
 
-/// Takes one generation off `rest`; its checksums are right.
-fn generation<'a>(rest: &mut &'a [u8], chain: &mut blake3::Hasher) -> Result<Parts<'a>, String> {
-    let cut = || "it is cut off".to_owned();
-    let mut parts = Vec::new();
-    loop {
-        let (kind, after) = rest.split_first().ok_or_else(cut)?;
-        if *kind == Part::End as u8 {
-            let (sum, after) = after.split_first_chunk::<32>().ok_or_else(cut)?;
-            if *chain.finalize().as_bytes() != *sum {
-                return Err("its checksum is wrong".to_owned());
-            }
-            *rest = after;
-            return Ok(Parts(parts));
-        }
-        let (length, after) = after.split_first_chunk::<8>().ok_or_else(cut)?;
-        let (sum, after) = after.split_first_chunk::<32>().ok_or_else(cut)?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut())?;
-        let (content, after) = after.split_at_checked(length).ok_or_else(cut)?;
-        if checksum(*kind, content) != *sum {
-            return Err("a part of it is changed".to_owned());
-        }
-        chain.update(sum);
-        parts.push((*kind, content));
-        *rest = after;
-    }
+fn missing(part: Part) -> String {
+    format!("its {part:?} is missing")
 }

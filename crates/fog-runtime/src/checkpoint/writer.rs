@@ -6,12 +6,12 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::{Chain, Generation, MAGIC};
-use super::{Checkpoint, CheckpointError};
+use super::{Checkpoint, CheckpointBytes, CheckpointError};
 use crate::seal::{self, Key};
 
 /// Pieces of the state are parts of this size.
 const PIECE: usize = 1 << 20;
-const SEALED: &[u8; 8] = b"FOGSEAL1";
+pub(super) const SEALED: &[u8; 8] = b"FOGSEAL1";
 /// A file is written anew when what was added is this many times the whole.
 const ADDED_PART: u64 = 2;
 /// Additions below this size are never a reason.
@@ -243,32 +243,34 @@ pub(super) fn read(path: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option
 }
 
 fn read_one(path: &Path, named: &Path, key: Option<&Key>) -> Result<(Checkpoint, Option<CheckpointError>), CheckpointError> {
-    let file = |source| CheckpointError::File { path: named.to_owned(), source };
-    let mut bytes = Vec::new();
-    crate::files::open_regular(path).and_then(|mut from| from.read_to_end(&mut bytes)).map_err(file)?;
     let damaged = |problem| CheckpointError::Damaged { path: named.to_owned(), problem };
-    let Some(parts) = bytes.strip_prefix(SEALED) else {
-        return Checkpoint::decode(&bytes).map(|(checkpoint, problem)| (checkpoint, problem.map(damaged))).map_err(damaged);
-    };
-    let sealed = || CheckpointError::Sealed { path: named.to_owned() };
-    let (plain, is_torn) = open(parts, key.ok_or_else(sealed)?);
-    if plain.is_empty() {
-        return Err(sealed());
-    }
-    let (checkpoint, problem) = Checkpoint::decode(&plain).map_err(damaged)?;
-    Ok((checkpoint, problem.or_else(|| is_torn.then(|| "a part of it is cut off or changed".to_owned())).map(damaged)))
+    let mut bytes = CheckpointBytes::begin(path, named, key)?;
+    let (checkpoint, problem) = Checkpoint::decode_from(&mut bytes).map_err(damaged)?;
+    Ok((checkpoint, problem.or_else(|| bytes.is_torn().then(|| "a part of it is cut off or changed".to_owned())).map(damaged)))
 }
 
-/// As many parts as can be opened, and whether something is left.
-fn open(mut parts: &[u8], key: &Key) -> (Vec<u8>, bool) {
-    let mut plain = Vec::new();
-    while let Some((length, rest)) = parts.split_first_chunk::<8>() {
-        let part = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| rest.split_at_checked(length));
-        let Some((opened, after)) = part.and_then(|(part, after)| Some((seal::open(key, part)?, after))) else { break };
-        plain.extend(opened);
-        parts = after;
+/// The bytes of the checkpoint at `path`, or of the one before it.
+pub(super) fn open(path: &Path, key: Option<&Key>) -> Result<CheckpointBytes, CheckpointError> {
+    CheckpointBytes::begin(path, path, key).or_else(|error| CheckpointBytes::begin(&previous(path), path, key).map_err(|_| error))
+}
+
+/// Writes the open bytes of a checkpoint to a new file at `path`, sealed piece by piece.
+pub(super) fn seal_from(mut from: impl Read, path: &Path, key: &Key) -> Result<(), CheckpointError> {
+    let at = |source| CheckpointError::File { path: path.to_owned(), source };
+    let mut file = private(path).map_err(at)?;
+    file.write_all(SEALED).map_err(at)?;
+    let (mut plain, mut sealed, mut is_first) = (Vec::new(), Vec::new(), true);
+    loop {
+        plain.clear();
+        from.by_ref().take(PIECE as u64).read_to_end(&mut plain).map_err(at)?;
+        if std::mem::take(&mut is_first) && !plain.starts_with(MAGIC) {
+            return Err(CheckpointError::Damaged { path: path.to_owned(), problem: "it does not begin like one".to_owned() });
+        }
+        if plain.is_empty() {
+            return file.sync_all().map_err(at);
+        }
+        file.write_all(seal_part(Some(key), &plain, &mut sealed).map_err(at)?).map_err(at)?;
     }
-    (plain, !parts.is_empty())
 }
 
 /// Removes the checkpoint at `path` and the one before it. Missing ones are fine.

@@ -1,5 +1,6 @@
 //! One conversation with a running worker, from its first message to its end.
 
+use std::io;
 use std::time::Duration;
 
 use fog_types::{ByteCount, Percent, WorkUnits};
@@ -12,10 +13,14 @@ use super::{EVENT_QUEUE, WorkerError, WorkerEvent, read_frames};
 use crate::outcome::{LeftOut, LimitKind, Outcome, Report};
 use crate::program::Seat;
 use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker, encode_frame};
+use crate::snapshot::{Snapshot, encoded};
 use crate::task::TaskSpec;
 
 /// A worker that does not freeze by itself within this time is stopped by the system.
 const FREEZE_GRACE: Duration = Duration::from_millis(40);
+
+/// Pieces of a state that wait for the worker.
+const STATE_QUEUE: usize = 4;
 
 /// What the holder of a worker wants of it.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +45,36 @@ pub(super) struct Session {
     units: u64,
 }
 
+/// What a task goes on from.
+pub(super) enum State {
+    None,
+    Bytes(Vec<u8>),
+    Snapshot(Box<Snapshot>),
+}
+
+impl State {
+    pub(super) fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::None => Ok(0),
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::Snapshot(snapshot) => encoded::length(&**snapshot).map(|length| length as u64),
+        }
+    }
+
+    /// Its bytes, of which some pieces are made at a time.
+    fn pieces(self) -> mpsc::Receiver<Vec<u8>> {
+        let (to, pieces) = mpsc::channel(STATE_QUEUE);
+        // Who takes them may be gone.
+        let send = move |piece: &[u8]| to.blocking_send(piece.to_vec()).map_err(io::Error::other);
+        tokio::task::spawn_blocking(move || match self {
+            Self::None => Ok(()),
+            Self::Bytes(bytes) => bytes.chunks(CHUNK_BYTES).try_for_each(send),
+            Self::Snapshot(snapshot) => encoded::pages(&*snapshot, CHUNK_BYTES, send).map(|_| ()),
+        });
+        pieces
+    }
+}
+
 impl Session {
     pub(super) fn new(
         seat: Seat,
@@ -55,8 +90,8 @@ impl Session {
         Self { seat, input: Some(input), sink, requests, freeze_by: None, is_stopped: false, supervisor, units: 0 }
     }
 
-    pub(super) async fn serve(mut self, spec: TaskSpec, state: Option<Vec<u8>>, output: Output) {
-        let error = match self.converse(spec, state.unwrap_or_default(), output).await {
+    pub(super) async fn serve(mut self, spec: TaskSpec, state: State, state_bytes: u64, output: Output) {
+        let error = match self.converse(spec, state, state_bytes, output).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -64,16 +99,16 @@ impl Session {
         self.tell(WorkerEvent::Gone(error)).await;
     }
 
-    async fn converse(&mut self, spec: TaskSpec, state: Vec<u8>, output: Output) -> Result<(), WorkerError> {
+    async fn converse(&mut self, spec: TaskSpec, state: State, state_bytes: u64, output: Output) -> Result<(), WorkerError> {
         // Frames are read by a task of their own: reading half a frame must not be cancelled.
         let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
         let reader = tokio::spawn(read_frames(output, frames_in));
         let _stop_reading = AbortOnDrop(reader.abort_handle());
-        self.say(&ToWorker::Start { spec: Box::new(spec), state_bytes: state.len() as u64 }).await?;
-        for piece in state.chunks(CHUNK_BYTES) {
-            self.say(&ToWorker::State(piece.to_vec())).await?;
+        self.say(&ToWorker::Start { spec: Box::new(spec), state_bytes }).await?;
+        let mut pieces = state.pieces();
+        while let Some(piece) = pieces.recv().await {
+            self.say(&ToWorker::State(piece)).await?;
         }
-        drop(state);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -1,0 +1,73 @@
+//! Memory that tasks are lent: for their compiler until their worker runs, and for segments that are run again.
+
+use std::path::Path;
+
+use fog_runtime::{CompileLimits, EngineKind};
+use fog_store::JobRow;
+use fog_types::{BlobId, Limits};
+
+use super::Core;
+use crate::checkpoints::artifact_path;
+
+/// What compiling a module of so many bytes may take where `budget` is lent: no more, as long as any module fits there.
+pub(crate) fn compile_limits(module_bytes: u64, budget: u64) -> CompileLimits {
+    let usual = CompileLimits::of(module_bytes);
+    let least = CompileLimits::of(0).memory.0;
+    CompileLimits { memory: fog_types::ByteCount(usual.memory.0.min(budget.max(least))), ..usual }
+}
+
+/// What a task takes from `budget`: its worker's memory, or its compiler's where that is more and it is not compiled yet.
+fn charge(limits: &Limits, to_compile: Option<u64>, budget: u64) -> u64 {
+    // One that is alone may take all that is lent.
+    let compiling = to_compile.map_or(0, |bytes| compile_limits(bytes, budget).memory.0.min(budget));
+    limits.footprint().0.max(compiling)
+}
+
+impl Core {
+    /// Memory that tasks have now.
+    pub(super) fn memory_used(&self) -> u64 {
+        self.active.values().map(super::Active::charge).fold(self.grid.replaying, u64::saturating_add)
+    }
+
+    /// Memory that a task of a job takes when it starts.
+    pub(super) fn charge(&self, job: &JobRow) -> u64 {
+        let size = self.store.blob(job.blobs.module).ok().as_deref().and_then(length);
+        self.charge_for(&job.file.limits, job.blobs.module, size.unwrap_or(0))
+    }
+
+    /// The same for a module of so many bytes, which need not be here.
+    pub(super) fn charge_for(&self, limits: &Limits, module: BlobId, size: u64) -> u64 {
+        let is_compiled = artifact_path(self.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
+        charge(limits, (!is_compiled).then_some(size), self.memory_budget())
+    }
+}
+
+pub(super) fn length(path: &Path) -> Option<u64> {
+    path.metadata().ok().map(|about| about.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use fog_types::ByteCount;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_compiler_counts_like_a_task() {
+        let small = Limits { memory: ByteCount::mib(2), disk: ByteCount(0), ..Limits::default() };
+        let footprint = small.footprint().0;
+        assert_eq!(charge(&small, None, 8 * GIB), footprint);
+        // 50 MiB of module may take 1.8 GiB to compile, whatever the task says of itself.
+        let large = charge(&small, Some(50 << 20), 8 * GIB);
+        assert!(large > GIB && large == CompileLimits::of(50 << 20).memory.0, "{large}");
+        // Where less is lent its compiler gets no more than that, and it starts at last where it is alone.
+        assert_eq!(charge(&small, Some(50 << 20), GIB), GIB);
+        assert_eq!(compile_limits(50 << 20, GIB).memory.0, GIB);
+        // A compiler that gets less than any needs is of no use.
+        assert_eq!(compile_limits(50 << 20, 1 << 20).memory, CompileLimits::of(0).memory);
+        assert_eq!(charge(&small, Some(50 << 20), 1 << 20), footprint);
+        assert_eq!(charge(&Limits::default(), Some(1 << 10), 8 * GIB), Limits::default().footprint().0);
+    }
+}

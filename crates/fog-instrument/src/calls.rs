@@ -51,6 +51,7 @@ pub(crate) struct CallGraph {
     anything: BTreeMap<u32, usize>,
     can_unwind: Vec<bool>,
     recurses: Vec<bool>,
+    closes: Vec<bool>,
     chain_bytes: u64,
 }
 
@@ -75,9 +76,15 @@ impl CallGraph {
             }
         }
         edges.extend(reached.iter().map(defined));
-        let (recurses, chain_bytes) = cyclic(&edges, frame_bytes);
-        let mut can_unwind: Vec<bool> = functions.iter().zip(&recurses).map(|(f, recurses)| f.has_loop || *recurses).collect();
-        can_unwind.extend(recurses.iter().skip(functions.len()).map(|recurses| is_open || *recurses));
+        let Cycles { recurses, mut closes, heaviest } = cyclic(&edges, frame_bytes);
+        // Whatever is reached by an indirect call that closes a cycle looks at the count in its place.
+        for node in functions.len()..edges.len() {
+            if closes[node] {
+                edges[node].iter().filter(|function| recurses[**function]).for_each(|function| closes[*function] = true);
+            }
+        }
+        let mut can_unwind: Vec<bool> = functions.iter().zip(&closes).map(|(f, closes)| f.has_loop || *closes).collect();
+        can_unwind.resize(edges.len(), is_open);
         let mut callers = vec![Vec::new(); edges.len()];
         for (caller, callees) in edges.iter().enumerate() {
             callees.iter().for_each(|callee| callers[*callee].push(caller));
@@ -90,7 +97,7 @@ impl CallGraph {
                 }
             }
         }
-        Self { imports, first: types.first.to_vec(), anything, can_unwind, recurses, chain_bytes }
+        Self { imports, first: types.first.to_vec(), anything, can_unwind, recurses, closes, chain_bytes: heaviest }
     }
 
     /// Most bytes that the frames of functions which do not recurse can take on the stack together.
@@ -102,6 +109,22 @@ impl CallGraph {
     pub(crate) fn recurses(&self, n: usize) -> bool {
         self.recurses[n]
     }
+
+    /// Whether the `n`th defined function is one of those that lie on every cycle of calls between them.
+    pub(crate) fn closes_a_cycle(&self, n: usize) -> bool {
+        self.closes[n]
+    }
+}
+
+/// What is known of the cycles of a graph.
+#[derive(Debug, PartialEq, Eq)]
+struct Cycles {
+    /// Nodes that lie on one.
+    recurses: Vec<bool>,
+    /// Nodes to which the walk came back: each cycle has one of them.
+    closes: Vec<bool>,
+    /// The greatest sum of weights, on one path, of nodes that lie on none.
+    heaviest: u64,
 }
 
 impl Callees for CallGraph {
@@ -116,14 +139,15 @@ impl Callees for CallGraph {
     }
 }
 
-/// Which nodes lie on a cycle: Tarjan's strongly connected components (1972), without recursion. With
-/// it the greatest sum of weights of nodes on one path that lie on none.
-fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> (Vec<bool>, u64) {
+/// Which nodes lie on a cycle: Tarjan's strongly connected components (1972), without recursion. An edge back
+/// to a node that is still being walked closes one (Tarjan's depth-first search of the same paper).
+fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> Cycles {
     const UNSEEN: usize = usize::MAX;
     let mut order = vec![UNSEEN; edges.len()];
     let mut low = vec![0; edges.len()];
     let mut on_stack = vec![false; edges.len()];
-    let mut result = vec![false; edges.len()];
+    let mut recurses = vec![false; edges.len()];
+    let (mut is_walked, mut closes) = (vec![false; edges.len()], vec![false; edges.len()]);
     let (mut stack, mut next) = (Vec::new(), 0);
     // The greatest sum of a path that begins at the node; a component comes after all it leads to.
     let mut heaviest = vec![0_u64; edges.len()];
@@ -138,9 +162,11 @@ fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> (Vec<bool>, u64) {
                 next += 1;
                 stack.push(node);
                 on_stack[node] = true;
+                is_walked[node] = true;
             }
             if let Some(target) = edges[node].get(edge).copied() {
                 work.push((node, edge + 1));
+                closes[target] |= is_walked[target];
                 if order[target] == UNSEEN {
                     work.push((target, 0));
                 } else if on_stack[target] {
@@ -148,6 +174,7 @@ fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> (Vec<bool>, u64) {
                 }
                 continue;
             }
+            is_walked[node] = false;
             if let Some((parent, _)) = work.last() {
                 low[*parent] = low[*parent].min(low[node]);
             }
@@ -158,13 +185,13 @@ fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> (Vec<bool>, u64) {
                 let own = if is_cycle { 0 } else { weights.get(node).copied().unwrap_or(0) };
                 for member in stack.drain(begin..) {
                     on_stack[member] = false;
-                    result[member] = is_cycle;
+                    recurses[member] = is_cycle;
                     heaviest[member] = below + u64::from(own);
                 }
             }
         }
     }
-    (result, heaviest.into_iter().max().unwrap_or(0))
+    Cycles { recurses, closes, heaviest: heaviest.into_iter().max().unwrap_or(0) }
 }
 
 #[cfg(test)]
@@ -173,14 +200,60 @@ mod tests {
 
     #[test]
     fn cycles_are_found() {
+        let found = |edges: &[Vec<usize>], weights: &[u32]| {
+            let Cycles { recurses, heaviest, .. } = cyclic(edges, weights);
+            (recurses, heaviest)
+        };
         // 0 → 1 → 2 → 1, 3 → 3, 4 → 0
         let edges = [vec![1], vec![2], vec![1], vec![3], vec![0]];
-        assert_eq!(cyclic(&edges, &[10, 100, 100, 100, 1]), (vec![false, true, true, true, false], 11));
+        assert_eq!(found(&edges, &[10, 100, 100, 100, 1]), (vec![false, true, true, true, false], 11));
+        assert_eq!(cyclic(&edges, &[]).closes, [false, true, false, true, false]);
         // 0 → 1 → 3, 0 → 2 → 3, 3 → 4 → 4, 4 → 5: what lies behind the cycle counts too.
         let edges = [vec![1, 2], vec![3], vec![3], vec![4], vec![4, 5], vec![]];
-        assert_eq!(cyclic(&edges, &[1, 20, 300, 4000, 50_000, 600_000]).1, 604_301);
-        assert_eq!(cyclic(&[], &[]), (Vec::new(), 0));
+        assert_eq!(found(&edges, &[1, 20, 300, 4000, 50_000, 600_000]).1, 604_301);
+        assert_eq!(found(&[], &[]), (Vec::new(), 0));
         let long: Vec<Vec<usize>> = (0..100_000).map(|n| vec![(n + 1) % 100_000]).collect();
-        assert!(cyclic(&long, &[]).0.into_iter().all(|on| on));
+        assert!(found(&long, &[]).0.into_iter().all(|on| on));
+        assert_eq!(cyclic(&long, &[]).closes.into_iter().filter(|closes| *closes).count(), 1);
+    }
+
+    /// Without the nodes that close them, no cycle is left; none of the others does.
+    #[test]
+    fn every_cycle_has_a_node_that_closes_it() {
+        let mut state = 1_u64;
+        let mut draw = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..2_000 {
+            let nodes = 1 + draw(12);
+            let edges: Vec<Vec<usize>> = (0..nodes).map(|_| (0..draw(4)).map(|_| draw(nodes)).collect()).collect();
+            let Cycles { recurses, closes, .. } = cyclic(&edges, &[]);
+            assert!(closes.iter().zip(&recurses).all(|(closes, recurses)| !closes || *recurses));
+            let without: Vec<Vec<usize>> = edges
+                .iter()
+                .enumerate()
+                .map(|(node, targets)| if closes[node] { Vec::new() } else { targets.iter().copied().filter(|target| !closes[*target]).collect() })
+                .collect();
+            assert!(cyclic(&without, &[]).recurses.into_iter().all(|on| !on), "{edges:?}");
+        }
+    }
+
+    /// Two functions call through the table, each of a type that only the other has.
+    #[test]
+    fn a_table_leads_to_functions_of_the_type() {
+        let types = Types { first: &[0, 1, 0], of: &[0, 1, 2, 1] };
+        let calls = |ty: Option<u32>| Behaviour { indirect: ty.into_iter().collect(), ..Behaviour::default() };
+        let taken: BTreeSet<u32> = [0, 1, 2].into();
+        let functions = |second: Option<u32>| [calls(Some(1)), calls(second), calls(None), calls(Some(2))];
+        let graph = CallGraph::new(0, &functions(None), &taken, false, &[], &types);
+        assert!((0..4).all(|n| !graph.recurses(n) && !graph.can_unwind(n as u32)));
+        // Through a type that is equal to that of the first.
+        let graph = CallGraph::new(0, &functions(Some(2)), &taken, false, &[], &types);
+        assert_eq!([0, 1, 2, 3].map(|n| graph.recurses(n)), [true, true, false, false]);
+        assert_eq!([0, 1, 2, 3].map(|n| graph.can_unwind(n)), [true, true, false, true], "the last calls the first");
+        assert!(graph.closes_a_cycle(0) || graph.closes_a_cycle(1));
+        let graph = CallGraph::new(0, &functions(None), &taken, true, &[], &types);
+        assert!(graph.indirect_can_unwind(1) && graph.can_unwind(0), "others fill its tables");
     }
 }

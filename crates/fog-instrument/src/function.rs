@@ -258,7 +258,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
 
     /// Takes the function's frame off the stack that is left, where it can be on it more than once.
     fn take_stack(&mut self) {
-        if !self.plan.has_entry_check {
+        if !self.plan.takes_stack {
             return;
         }
         let stack = self.shape.stack;
@@ -272,7 +272,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
     /// Gives it back: what was there before is at hand sooner than a sum would be. Who stops does not give
     /// it back: then the host sets it.
     fn give_stack(&mut self) {
-        if self.plan.has_entry_check {
+        if self.plan.takes_stack {
             let before = self.local(STACK, ValType::I32);
             self.puts(&[I::LocalGet(before), I::GlobalSet(self.shape.stack)]);
         }

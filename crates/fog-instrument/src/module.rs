@@ -223,13 +223,14 @@ fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result
     let mut plans = Vec::with_capacity(input.bodies.len());
     for (n, body) in input.bodies.iter().enumerate() {
         let operators: Vec<Operator<'_>> = body.operators.iter().map(|(operator, _)| operator.clone()).collect();
-        let recurses = graph.recurses(n);
+        let has_entry_check = graph.closes_a_cycle(n);
         let plan = if can_stop {
-            Plan::of(&operators, &body.facts.dead, body.local_count, recurses, &graph)
+            Plan::of(&operators, &body.facts.dead, body.local_count, has_entry_check, &graph)
         } else {
-            Plan::of(&operators, &body.facts.dead, body.local_count, recurses, &Nowhere)
+            Plan::of(&operators, &body.facts.dead, body.local_count, has_entry_check, &Nowhere)
         };
         let mut plan = plan.ok_or(Error::TooLarge { function: input.imported_functions + n as u32 })?;
+        plan.takes_stack = graph.recurses(n);
         plan.shares_saving |= abilities.share_saving;
         plans.push(plan);
     }

@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) loops: BTreeMap<usize, u32>,
     /// The safe point at the function's entry is site 1.
     pub(crate) has_entry_check: bool,
+    /// It takes its frame off the count of the stack.
+    pub(crate) takes_stack: bool,
     /// Number of sites plus one; sites are numbered from 1.
     pub(crate) sites: u32,
     /// By the place of the instruction that opens it.

@@ -155,8 +155,7 @@ mod tests {
 
     #[test]
     fn a_settings_file_is_read_in_every_form_that_editors_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("settings.json");
+        let path = std::env::temp_dir().join(format!("fog-settings-{}.json", std::process::id()));
         let text = "{ \"a\": \"grün\" }";
         let wide: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
         for bytes in [text.as_bytes().to_vec(), format!("\u{feff}{text}").into_bytes(), wide] {
@@ -165,6 +164,7 @@ mod tests {
         }
         std::fs::write(&path, vec![b' '; fog_types::job::MAX_FILE_BYTES + 1]).unwrap();
         assert!(read_small(&path).unwrap_err().message.contains("larger"));
+        std::fs::remove_file(&path).unwrap();
         #[cfg(unix)]
         assert!(read_small(Path::new("/dev/zero")).is_err());
     }

@@ -496,6 +496,10 @@ pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+    use std::collections::BTreeMap;
+
+    use fog_grid::ContentId;
+
     use super::*;
     use crate::grid::state::seal_stored;
 

@@ -71,7 +71,8 @@ fn a_picture_too_large_for_a_reply_is_refused_and_still_saved() {
     let path = folder.path().join("tile.png");
     let side = 600_u32;
     let mut encoder = png::Encoder::new(File::create(&path).unwrap(), side, side);
-    (encoder.set_color(png::ColorType::Rgba), encoder.set_depth(png::BitDepth::Eight));
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_depth(png::BitDepth::Eight);
     // What cannot be packed.
     let mut noise = vec![0; (side * side * 4) as usize];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);

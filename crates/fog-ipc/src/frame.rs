@@ -6,6 +6,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest frame either side accepts: a picture of 16 MiB in base64 fits.
 pub const MAX_FRAME_BYTES: usize = 32 << 20;
+/// Longest message before a connection has proven that it knows the token.
+const MAX_GREETING_BYTES: usize = 4 << 10;
 
 /// A frame is not what the protocol allows.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +84,21 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, &[u8])>, F
 
 /// Reads one message; `None` at the end of the connection.
 pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, FrameError> {
+    read_at_most(from, MAX_FRAME_BYTES).await
+}
+
+/// As [`read`], from whoever has not said yet who it is.
+pub(crate) async fn read_short<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, FrameError> {
+    read_at_most(from, MAX_GREETING_BYTES).await
+}
+
+async fn read_at_most<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), most: usize) -> Result<Option<T>, FrameError> {
     let length = match from.read_u32_le().await {
         Ok(length) => length as usize,
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    if length > MAX_FRAME_BYTES {
+    if length > most {
         return Err(FrameError::TooLong { length });
     }
     // Memory follows the bytes that come, not the length that was claimed.

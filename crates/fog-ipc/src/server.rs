@@ -1,21 +1,30 @@
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fog_api::{ApiError, Command, Event, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 use fog_types::ErrorKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::frame;
 use crate::listener::{Endpoint, Listener, Stream};
 use crate::token::{self, Side, Token};
 
-/// Connections served at once; more wait.
-const MAX_CONNECTIONS: usize = 32;
+/// Front ends at once. More are hung up on.
+const MAX_CONNECTIONS: usize = 512;
+/// Of these, how many may listen to events: the rest are kept for commands, such as the one that switches off.
+const MAX_LISTENERS: usize = 256;
+/// Connections that have not said yet who they are. The oldest makes room for the next: whoever is at work says it
+/// within milliseconds.
+const MAX_GREETING: usize = 64;
+/// Wait after a connection that could not be accepted, as when the process has no descriptor left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Commands of one connection under way at once.
 const MAX_CALLS: usize = 16;
 /// Longest a connection may take to say who it is.
@@ -43,25 +52,49 @@ pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl 
     let mut listener = Listener::bind(&endpoint.address).await?;
     // Written before anybody is answered: who connects meanwhile waits.
     let token = Arc::new(Token::create(&endpoint.token)?);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (places, listeners) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_LISTENERS)));
     let mut connections = JoinSet::new();
+    let mut greeting = Greeting::default();
     let mut stop = std::pin::pin!(stop);
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return Ok(()) };
-        tokio::select! {
+        let accepted = tokio::select! {
             () = &mut stop => return Ok(()),
-            accepted = listener.accept() => {
-                let stream = accepted?;
-                let (service, token) = (Arc::clone(&service), Arc::clone(&token));
-                connections.spawn(async move {
-                    let _permit = permit;
-                    if let Err(error) = converse(stream, service, &token).await {
-                        tracing::debug!(%error, "a front end's connection ended");
-                    }
-                });
-                while connections.try_join_next().is_some() {}
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a front end could not be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
             }
+        };
+        let is_known = Arc::new(AtomicBool::new(false));
+        let (service, token) = (Arc::clone(&service), Arc::clone(&token));
+        let (places, listeners, known) = (Arc::clone(&places), Arc::clone(&listeners), Arc::clone(&is_known));
+        let handle = connections.spawn(async move {
+            if let Err(error) = converse(stream, service, &token, &known, places, listeners).await {
+                tracing::debug!(%error, "a front end's connection ended");
+            }
+        });
+        greeting.add(handle, is_known);
+    }
+}
+
+/// Connections that have not proven that they know the token, oldest first.
+#[derive(Default)]
+struct Greeting(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
+
+impl Greeting {
+    fn add(&mut self, handle: AbortHandle, is_known: Arc<AtomicBool>) {
+        self.0.retain(|(handle, is_known)| !handle.is_finished() && !is_known.load(Ordering::Relaxed));
+        if self.0.len() >= MAX_GREETING
+            && let Some((oldest, _)) = self.0.pop_front()
+        {
+            oldest.abort();
         }
+        self.0.push_back((handle, is_known));
     }
 }
 
@@ -70,7 +103,7 @@ async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
     let nonce = token::nonce();
     let hello = ServerMessage::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce.clone() };
     frame::write(to, &hello).await?;
-    match tokio::time::timeout(GREETING, frame::read::<Request>(from)).await {
+    match tokio::time::timeout(GREETING, frame::read_short::<Request>(from)).await {
         Ok(request) => match request? {
             Some(Request::Prove { proof, nonce: theirs }) if token.accepts(Side::Client, &nonce, &proof) => {
                 frame::write(to, &ServerMessage::Welcome { proof: token.proof(Side::Server, &theirs) }).await?;
@@ -82,12 +115,24 @@ async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
     }
 }
 
-async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token) -> Result<(), frame::FrameError> {
+async fn converse<S: Service>(
+    stream: Stream,
+    service: Arc<S>,
+    token: &Token,
+    is_known: &AtomicBool,
+    places: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
+) -> Result<(), frame::FrameError> {
     let (mut from, mut to) = tokio::io::split(stream);
     if !greet(&mut from, &mut to, token).await? {
-        tracing::warn!("a front end that does not know the token was refused");
+        tracing::debug!("a front end that does not know the token was refused");
         return Ok(());
     }
+    is_known.store(true, Ordering::Relaxed);
+    let Ok(_place) = places.try_acquire() else {
+        tracing::debug!("a front end was hung up on: {MAX_CONNECTIONS} are connected");
+        return Ok(());
+    };
     let (answers, mut outgoing) = mpsc::channel::<ServerMessage>(MAX_CALLS * 4);
     let mut writer = tokio::spawn(async move {
         while let Some(message) = outgoing.recv().await {
@@ -140,8 +185,13 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token) ->
             // Once is enough.
             Request::Prove { .. } => break,
             Request::Subscribe => {
+                let Ok(place) = Arc::clone(&listeners).try_acquire_owned() else {
+                    tracing::debug!("a front end was hung up on: {MAX_LISTENERS} listen to events");
+                    break;
+                };
                 let (mut events, answers) = (service.events(), answers.clone());
                 tasks.spawn(async move {
+                    let _place = place;
                     while let Some(event) = events.next().await {
                         if answers.send(ServerMessage::Event(Box::new(event))).await.is_err() {
                             return;

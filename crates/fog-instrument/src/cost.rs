@@ -2,7 +2,7 @@ use wasmparser::Operator;
 
 /// Version of the table below. A change of any number is a new version: the same program then costs
 /// other units, and checkpoints of the old version cannot be continued.
-pub const COST_VERSION: u32 = 2;
+pub const COST_VERSION: u32 = 3;
 
 /// Work units of one instruction.
 ///

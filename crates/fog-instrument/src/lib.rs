@@ -5,7 +5,7 @@
 //! Pure: bytes in, bytes out. `docs/checkpoint.md` has the whole method and its format.
 //!
 //! - **Counting.** Each stretch of straight-line code takes its cost (see [`COST_VERSION`]) off a
-//!   count; loop heads and the entries of functions that recurse look whether it is used up, and ask
+//!   count; loop heads and the entries of functions that close a cycle of calls look whether it is used up, and ask
 //!   the host then.
 //! - **Stopping.** The host's answer may be to stop. The function that asked saves its frame and
 //!   returns; behind each call that can stop, the caller looks at the count, which says so, and does

@@ -108,6 +108,12 @@ struct Open {
     is_dead_inside: bool,
     /// The `br_if` to its end that comes first in its stretch, and that stretch.
     way_out: Option<(usize, Option<usize>)>,
+    /// The stretch it lies in, and whether nothing had left it or looked at the count.
+    around: (Option<usize>, bool),
+    /// Loops and calls before it.
+    looks: usize,
+    /// How many frames are open around whatever something inside branches to; the least of all branches.
+    reach: usize,
 }
 
 /// A stretch that is reached by one `br_if` only: charged before that branch, in the stretch which
@@ -158,6 +164,7 @@ impl Plan {
         let mut early: Vec<Early> = Vec::new();
         // Nothing has left the stretch so far, or looked at the count.
         let mut is_straight = true;
+        let mut looks = 0;
         for (place, operator) in operators.iter().enumerate() {
             use Operator as O;
             if dead[place] {
@@ -173,7 +180,9 @@ impl Plan {
                         plan.sites += 1;
                     }
                     let is_if = matches!(operator, O::If { .. });
-                    open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false, way_out: None });
+                    let around = (region, is_straight);
+                    open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false, way_out: None, around, looks, reach: usize::MAX });
+                    looks += usize::from(is_loop);
                     if is_loop || is_if {
                         (region, is_straight) = (Some(place), true);
                     }
@@ -194,12 +203,18 @@ impl Plan {
                         early.push(Early { end: place, branch, stretch });
                     }
                     let is_join = plan.close(&frame, place);
-                    if is_join || frame.is_dead_inside {
+                    if let Some(outer) = open.last_mut() {
+                        outer.reach = outer.reach.min(frame.reach);
+                    }
+                    if frame.reach > open.len() {
+                        // All ways through it meet here: who was in the stretch before it comes to what follows.
+                        (region, is_straight) = (frame.around.0, frame.around.1 && looks == frame.looks);
+                    } else if is_join || frame.is_dead_inside {
                         (region, is_straight) = (Some(place), true);
                     }
                 }
                 O::BrIf { relative_depth } => {
-                    plan.target(&open, *relative_depth);
+                    plan.target(&mut open, *relative_depth);
                     if let (0, true, Some(frame)) = (relative_depth, is_straight, open.last_mut())
                         && !frame.is_loop
                         && !frame.is_if
@@ -208,13 +223,14 @@ impl Plan {
                     }
                     is_straight = false;
                 }
-                O::Br { relative_depth } => plan.target(&open, *relative_depth),
+                O::Br { relative_depth } => plan.target(&mut open, *relative_depth),
                 O::BrTable { targets } => {
-                    targets.targets().flatten().chain([targets.default()]).for_each(|depth| plan.target(&open, depth));
+                    targets.targets().flatten().chain([targets.default()]).for_each(|depth| plan.target(&mut open, depth));
                 }
                 // Whoever is called may look at the count, or end the program with it.
                 O::Call { .. } | O::CallIndirect { .. } => {
                     is_straight = false;
+                    looks += 1;
                     let can_unwind = match operator {
                         O::Call { function_index } => callees.can_unwind(*function_index),
                         O::CallIndirect { type_index, .. } => callees.indirect_can_unwind(*type_index),
@@ -225,6 +241,11 @@ impl Plan {
                     }
                 }
                 _ => {}
+            }
+            if matches!(operator, O::Return | O::ReturnCall { .. } | O::ReturnCallIndirect { .. })
+                && let Some(frame) = open.last_mut()
+            {
+                frame.reach = 0;
             }
             if never_goes_on(operator)
                 && let Some(frame) = open.last_mut()
@@ -264,7 +285,11 @@ impl Plan {
         self.sites += 1;
     }
 
-    fn target(&mut self, open: &[Open], depth: u32) {
+    fn target(&mut self, open: &mut [Open], depth: u32) {
+        let reach = open.len().saturating_sub(depth as usize);
+        if let Some(frame) = open.last_mut() {
+            frame.reach = frame.reach.min(reach);
+        }
         // A branch to the function's own block leads nowhere that would have to be charged.
         if let Some(frame) = open.len().checked_sub(1 + depth as usize).and_then(|at| open.get(at))
             && !frame.is_loop

@@ -60,7 +60,7 @@ fn run_tells_limits_and_refusals_apart() {
     assert!(text(&refused.stderr).contains("_start"));
     std::fs::write(bench.scratch().join("not.wasm"), "hello").unwrap();
     assert_eq!(bench.fog(&["run", "not.wasm"]).unwrap().status.code(), Some(126));
-    assert_eq!(bench.fog(&["run", "missing.wasm"]).unwrap().status.code(), Some(65));
+    assert_eq!(bench.fog(&["run", "missing.wasm"]).unwrap().status.code(), Some(66));
 }
 
 #[test]

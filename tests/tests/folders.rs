@@ -24,7 +24,7 @@ fn bare(bench: &Bench, args: &[&str], environment: &[(&str, &str)]) -> Output {
 fn without_a_home_it_is_said_and_no_folder_appears() {
     let bench = Bench::new().unwrap();
     for verb in [&["status"][..], &["daemon"], &["settings", "list"]] {
-        for environment in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
+        for environment in [&[][..], &[("HOME", "")], &[("HOME", "relative")], &[("FOG_DATA_DIR", "")]] {
             let refused = bare(&bench, verb, environment);
             assert_eq!(refused.status.code(), Some(74), "{verb:?} {environment:?}: {}", text(&refused.stderr));
             assert!(text(&refused.stderr).contains("--data-dir"), "{}", text(&refused.stderr));
@@ -36,6 +36,17 @@ fn without_a_home_it_is_said_and_no_folder_appears() {
     let missing = bare(&bench, &["--data-dir", "/nowhere/at/all", "status"], &[]);
     assert_eq!(missing.status.code(), Some(69));
     assert!(text(&missing.stderr).contains("/nowhere/at/all, which does not exist"), "{}", text(&missing.stderr));
+}
+
+/// The file system of processes takes no files, from whomever.
+#[cfg(target_os = "linux")]
+#[test]
+fn of_a_folder_that_cannot_be_written_one_thing_is_said() {
+    let bench = Bench::new().unwrap();
+    let refused = bare(&bench, &["--data-dir", "/proc/self", "daemon"], &[("FOG_KEYCHAIN", "off")]);
+    assert_eq!(refused.status.code(), Some(74));
+    let said = text(&refused.stderr);
+    assert!(said.lines().count() == 1 && said.contains("/proc/self"), "{said}");
 }
 
 #[test]

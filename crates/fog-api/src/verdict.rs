@@ -30,6 +30,9 @@ pub struct ReasonView {
     pub resumes: ResumeView,
     /// Not before this moment, when a minimum hold runs.
     pub held_until_ms: Option<i64>,
+    /// It gives way to a job that its owner asked to run at once.
+    #[serde(default)]
+    pub yields: bool,
 }
 
 /// What a reason does.

@@ -76,6 +76,9 @@ pub struct Status {
     /// Jobs that would run if a task of theirs fitted into the memory that is lent; at most 16.
     #[serde(default)]
     pub memory_waits: Vec<MemoryWait>,
+    /// Why no checkpoints are taken, so that tasks begin anew after a stop; empty when they are.
+    #[serde(default)]
+    pub no_checkpoints: String,
 }
 
 /// A job whose next task does not fit into memory.
@@ -165,7 +168,7 @@ pub struct JobSummary {
     pub tasks_total: u32,
     /// Tasks with a result.
     pub tasks_finished: u32,
-    /// Units of finished tasks.
+    /// Units of finished tasks; in a [`JobDetail`] also of those that run here, so far.
     pub units: u64,
     /// Accepted.
     pub created_ms: i64,
@@ -213,9 +216,9 @@ pub struct TaskView {
     pub permille: u16,
     /// Exit code of its result.
     pub exit_code: Option<u32>,
-    /// Work units of its result.
+    /// Work units of its result; so far while it runs here.
     pub units: u64,
-    /// Running time of its result.
+    /// Running time of its result; so far while it runs here.
     pub active_ms: u64,
     /// Largest memory, bytes.
     pub memory: u64,

@@ -17,7 +17,7 @@ Exit codes:
   76  other version 78 not supported here             141 nobody reads its output any more
 `fog run` passes on the exit code of the program it ran; 124 a limit ended it, 126 it cannot run.
 
-Environment: FOG_DATA_DIR, FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug), FOG_KEYCHAIN
+Environment: FOG_DATA_DIR (as --data-dir), FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug), FOG_KEYCHAIN
 (off: the key of the checkpoints goes to a file), LANG.";
 
 /// Lend your device's idle time, and run jobs on it
@@ -25,7 +25,7 @@ Environment: FOG_DATA_DIR, FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=deb
 #[command(name = "fog", version, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
     /// Folder with jobs, results and settings
-    #[arg(long, global = true, value_name = "DIR", env = "FOG_DATA_DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Print JSON on standard output
     #[arg(long, global = true)]
@@ -135,7 +135,7 @@ pub struct DaemonArgs {
     /// The Bluetooth adapter, such as hci0; the first when not given
     #[arg(long, value_name = "NAME", requires = "ble")]
     pub adapter: Option<String>,
-    /// Write the log here instead of to standard error
+    /// Write the log here instead of to standard error; at 8 MiB it begins anew, and the full one gets .1 behind its name
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// Relay for devices that cannot reach each other: for a machine that is always on
@@ -395,6 +395,7 @@ pub enum CheckpointVerb {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("waits").args(["wait", "watch", "out"]).multiple(true)))]
 pub struct SubmitArgs {
     /// A job file (.toml), a program (.wasm), or a checkpoint that travels (.fog), which goes on here
     #[arg(value_name = "JOB.toml|MODULE.wasm|CHECKPOINT.fog", required_unless_present_any = ["example", "list_examples"])]
@@ -454,7 +455,7 @@ pub struct SubmitArgs {
     #[arg(long, conflicts_with_all = ["estimate", "list_examples"])]
     pub now: bool,
     /// Stop waiting (exit code 75) when nothing of the job ran for this long, such as 90s; the job is kept
-    #[arg(long, value_name = "SPAN")]
+    #[arg(long, value_name = "SPAN", requires = "waits")]
     pub stall_timeout: Option<String>,
 }
 

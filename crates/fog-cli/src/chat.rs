@@ -66,7 +66,7 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
     let command = match file {
         Some(path) => {
             let read = fog_runtime::read_regular(path, MAX_GIVEN);
-            let bytes = read.map_err(|error| Failure::input(format!("{}: {error}; nothing was sent", path.display())))?;
+            let bytes = read.map_err(|error| Failure::file(path, &error).with("nothing was sent"))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             Command::ChatGive { to, name, base64: base64::engine::general_purpose::STANDARD.encode(bytes) }
         }

@@ -4,7 +4,6 @@ use fog_api::Command;
 use fog_engine::EngineConfig;
 use fog_runtime::WorkerProgram;
 use fog_types::ErrorKind;
-use tracing_subscriber::EnvFilter;
 
 use crate::args::DaemonArgs;
 use crate::connect::Context;
@@ -12,7 +11,7 @@ use crate::output::Failure;
 
 /// Runs the engine until it is told to stop, by signal or by command.
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
-    start_log(args)?;
+    crate::log::start(args.log_file.as_deref())?;
     let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let config = EngineConfig {
         data_folder: context.data_folder.clone(),
@@ -56,19 +55,6 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
     }
     handle.stopped().await;
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_log(args: &DaemonArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_env("FOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    match &args.log_file {
-        Some(path) => {
-            let file = std::fs::File::options().create(true).append(true).open(path).map_err(|e| Failure::storage(path, &e))?;
-            builder.with_ansi(false).with_writer(file).init();
-        }
-        None => builder.with_writer(std::io::stderr).init(),
-    }
-    Ok(())
 }
 
 #[cfg(unix)]

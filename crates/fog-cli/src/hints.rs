@@ -41,13 +41,14 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// `{name}`, `{ $job }`, `…` and words in capitals stand for what is filled in; numbers fit most of them.
+/// `{name}`, `{ $job }`, `…` and words in capitals stand for what is filled in; a number that every setting with one takes
+/// fits most of them.
 fn with_values(command: &str) -> String {
     let mut out = String::new();
     let mut rest = command;
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
-        out.push('7');
+        out.push_str("70");
         rest = after.split_once('}').map_or("", |(_, after)| after);
     }
     out.push_str(rest);
@@ -133,5 +134,5 @@ fn a_command_that_fails_when_pasted_is_found() {
     assert!(check("settings set battery_stop=900").is_err());
     assert!(check("job nowadays 3").is_err());
     assert!(check("job now 3 --soon").is_err());
-    assert_eq!(commands("a `fog job now { $job }` b `fog on`"), ["job now 7", "on"]);
+    assert_eq!(commands("a `fog job now { $job }` b `fog on`"), ["job now 70", "on"]);
 }

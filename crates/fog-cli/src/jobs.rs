@@ -92,7 +92,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
             crate::network::explain_waiting(&client, &words, grid).await;
         }
     }
-    let watch = Watch { shows_progress: args.watch, stall_timeout };
+    let watch = Watch { shows_progress: args.watch, stall_timeout, is_requested: args.now };
     let job = watch::follow(context, &client, &mut events, &words, job, watch).await?;
     if let (JobState::Finished, Some(folder)) = (job.state, &args.program.out) {
         results::save_files(&client, job.id, folder).await?;

@@ -13,6 +13,7 @@ mod devnet;
 mod hints;
 mod history;
 mod jobs;
+mod log;
 mod metrics;
 mod network;
 mod output;
@@ -40,7 +41,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == fog_runtime::WORKER_ARGUMENT) {
         return fog_runtime::worker_main();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
     let json = cli.json;
     match execute(cli) {
         Ok(code) => code,
@@ -49,6 +53,27 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    if !error.use_stderr() {
+        let written = error.print().and_then(|()| std::io::Write::flush(&mut std::io::stdout()));
+        let Err(problem) = written else { return ExitCode::from(code) };
+        let failure = Failure::of_stream("standard output", &problem);
+        failure.print(false);
+        return ExitCode::from(failure.exit_code());
+    }
+    let is_json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if is_json {
+        let text = error.render().to_string();
+        Failure::input(text.trim().trim_start_matches("error: ")).print(true);
+    } else {
+        // Where standard error is closed or full, nobody can be told.
+        let _ = error.print();
+    }
+    ExitCode::from(code)
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {

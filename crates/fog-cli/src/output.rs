@@ -23,6 +23,11 @@ impl Failure {
         Self { kind: ErrorKind::BadInput, message: message.into() }
     }
 
+    /// A file that was named cannot be read.
+    pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self { kind: ErrorKind::of_named_file(error.kind()), message: format!("{}: {error}", path.display()) }
+    }
+
     pub fn storage(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self { kind: ErrorKind::Storage, message: format!("{}: {error}", path.display()) }
     }
@@ -41,6 +46,11 @@ impl Failure {
     /// The exit code that goes with it.
     pub fn exit_code(&self) -> u8 {
         if self.is_quiet() { READER_GONE } else { self.kind.exit_code() }
+    }
+
+    /// With what became of the wish.
+    pub fn with(self, outcome: &str) -> Self {
+        Self { message: format!("{}; {outcome}", self.message), ..self }
     }
 
     pub fn bug(message: impl Into<String>) -> Self {
@@ -75,9 +85,8 @@ impl From<ApiError> for Failure {
 /// The text of a file, with whatever mark an editor put before it; at most `most` bytes.
 pub fn read_text(path: &std::path::Path, most: u64) -> Result<String, Failure> {
     let wrong = |what: String| Failure::input(format!("{}: {what}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
     let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(|e| Failure::file(path, &e))?;
     if bytes.len() as u64 > most {
         return Err(wrong(format!("it is longer than {}", fog_types::ByteCount(most))));
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fog_api::Command;
 use fog_runtime::{EngineKind, Mount, TaskSpec};
-use fog_types::job::{check_inside_path, name_of_module, parse_span};
+use fog_types::job::{check_input_names, check_inside_path, name_of_module, parse_span};
 use fog_types::{ByteCount, ErrorKind, Limits, Percent, WorkUnits};
 use serde::Serialize;
 
@@ -45,6 +45,7 @@ impl Program {
                 return Err(Failure::input(format!("the input '{name}' is given twice")));
             }
         }
+        check_input_names(inputs.keys().map(String::as_str)).map_err(|e| Failure::input(e.to_string()))?;
         let copy = scratch.join("stdin");
         let stdin = match &args.stdin {
             // A program that stops and goes on must find its input again, so it is kept in a file.
@@ -187,6 +188,8 @@ mod tests {
         assert!(program(&replaced).unwrap().submission().is_err());
         let twice = ProgramArgs { input: vec![args.input[0].clone(), args.input[0].clone()], ..ProgramArgs::default() };
         assert!(program(&twice).is_err());
+        let case = ProgramArgs { input: ["a", "A"].map(|name| format!("{name}={}", at("data").display())).to_vec(), ..ProgramArgs::default() };
+        assert!(program(&case).unwrap_err().message.contains("same name"));
         let device = ProgramArgs { input: vec![format!("NUL={}", at("data").display())], ..ProgramArgs::default() };
         assert!(program(&device).unwrap_err().message.contains("device"));
     }

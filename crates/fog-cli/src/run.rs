@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     };
     let mut bytes = Vec::new();
     let read = fog_runtime::open_regular(&module).and_then(|file| file.take(spec.limits.module.0 + 1).read_to_end(&mut bytes));
-    read.map_err(|e| Failure::input(format!("{}: {e}", module.display())))?;
+    read.map_err(|e| Failure::file(&module, &e))?;
     if bytes.len() as u64 > spec.limits.module.0 {
         return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", module.display(), spec.limits.module) });
     }

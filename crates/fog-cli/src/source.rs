@@ -19,7 +19,7 @@ const MAX_VIRTUAL: u64 = 1 << 20;
 /// Returns a file that can be opened again and is then the same: `path` itself, or a copy at `copy` of what
 /// comes out of it.
 pub fn settle(path: &Path, copy: PathBuf) -> Result<PathBuf, Failure> {
-    let failed = |e: std::io::Error| Failure::input(format!("{}: {e}", path.display()));
+    let failed = |e: std::io::Error| Failure::file(path, &e);
     let about = std::fs::metadata(path).map_err(failed)?;
     // Some systems refuse to open a folder, without saying that it is one.
     if about.is_dir() {

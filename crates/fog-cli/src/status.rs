@@ -51,6 +51,7 @@ fn show(context: &Context, words: &Words, snapshot: &Snapshot) -> Result<(), Fai
 fn lines(words: &Words, status: &Status) -> Vec<String> {
     let now = now_ms();
     let mut list = vec![words.status_headline(status, now)];
+    list.extend(words.no_checkpoints(status));
     for task in &status.active {
         let progress = task.permille.map_or_else(String::new, |p| format!(" · {} %", p / 10));
         let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));

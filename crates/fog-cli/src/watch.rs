@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobSummary, ReasonView, Reply, Snapshot, Status};
-use fog_eligibility::Rule;
 use fog_ipc::{Client, Events};
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
@@ -31,6 +30,8 @@ pub struct Watch {
     pub shows_progress: bool,
     /// Longest time in which nothing of the job runs.
     pub stall_timeout: Option<Duration>,
+    /// It was asked for now. What the engine told before it heard that does not know.
+    pub is_requested: bool,
 }
 
 /// What a job does or waits for.
@@ -168,7 +169,7 @@ impl Follower<'_> {
         if self.job.is_grid {
             return if self.withheld.is_empty() { Phase::Works } else { Phase::Waits { what: "withheld", sentence: self.withheld.clone() } };
         }
-        if let Some(reason) = stop_of(&self.status, id) {
+        if let Some(reason) = stop_of(&self.status, id, self.watch.is_requested) {
             return Phase::Stopped(Box::new(reason.clone()));
         }
         if self.status.verdict.finishing {
@@ -336,10 +337,9 @@ pub fn files_of(command: &Command) -> usize {
 }
 
 /// The first reason that stops this job.
-fn stop_of(status: &Status, id: JobId) -> Option<&ReasonView> {
-    let is_requested = status.run_now.contains(&id);
-    let gives_way = |reason: &ReasonView| Rule::ALL.iter().any(|rule| rule.word() == reason.rule && rule.yields_to_request());
-    status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && gives_way(reason)))
+fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&ReasonView> {
+    let is_requested = is_requested || status.run_now.contains(&id);
+    status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
 }
 
 /// How many of its tasks a job has done.
@@ -387,5 +387,34 @@ impl Line {
         if std::mem::take(&mut self.is_drawn) {
             say_part!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fog_api::{ResumeView, ValueView, VerdictView};
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_was_asked_for_waits_for_no_rule_that_gives_way() {
+        let reason = |rule: &str, yields| ReasonView {
+            rule: rule.to_owned(),
+            effect: EffectView::Stops,
+            now: ValueView::Unknown,
+            limit: ValueView::Unknown,
+            resumes: ResumeView::ConditionEnds,
+            held_until_ms: None,
+            yields,
+        };
+        let status = |reasons| Status { verdict: VerdictView { reasons, ..VerdictView::default() }, ..Status::default() };
+        let (id, busy) = (JobId(1), status(vec![reason("other-cpu", true)]));
+        let rule = |status: &Status, is_requested| stop_of(status, id, is_requested).map(|reason| reason.rule.clone());
+        assert_eq!(rule(&busy, false).as_deref(), Some("other-cpu"));
+        // A status from before the engine heard of the wish.
+        assert_eq!(rule(&busy, true), None);
+        assert_eq!(rule(&Status { run_now: vec![id], ..busy }, false), None);
+        let hot = status(vec![reason("other-cpu", true), reason("battery-level", false)]);
+        assert_eq!(rule(&hot, true).as_deref(), Some("battery-level"));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     };
     let about = open_regular(path)
         .and_then(|file| file.metadata())
-        .map_err(|e| refuse(ErrorKind::BadInput, format!("{} cannot be read: {e}. Nothing was submitted", path.display())))?;
+        .map_err(|e| refuse(ErrorKind::of_named_file(e.kind()), format!("{} cannot be read: {e}. Nothing was submitted", path.display())))?;
     if about.len() > cap.0 / 2 {
         let message = format!("{} is {}; the storage setting allows a checkpoint of {}", path.display(), ByteCount(about.len()), ByteCount(cap.0 / 2));
         return Err(refuse(ErrorKind::LimitReached, message));

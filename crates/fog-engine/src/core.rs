@@ -138,6 +138,8 @@ pub(crate) struct Core {
     leaving: BTreeMap<TaskId, JoinHandle<()>>,
     walls: Option<Walls>,
     key: Option<Key>,
+    /// Why there is none; empty otherwise.
+    key_problem: String,
     grid: Grid,
     chat: Chat,
     /// Work units a second of a task at full duty, as last seen; 0 before.
@@ -173,6 +175,11 @@ impl Active {
     /// Memory that it takes from what is lent.
     fn charge(&self) -> u64 {
         self.memory.saturating_add(self.compiling)
+    }
+
+    /// How long it has run in this attempt.
+    fn worked(&self) -> Duration {
+        self.worked + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -218,8 +225,10 @@ impl Core {
         let finishing = stored.contains_key(FINISHING_KEY) && settings.flag("contributing");
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
         let (duty, _) = watch::channel(Percent::ZERO);
-        // Without a key checkpoints would lie open; then there are none, and the log says so.
-        let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had")).ok().flatten();
+        // Without a key checkpoints would lie open; then there are none, and the log, the status and `fog doctor` say so.
+        let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had"));
+        let key_problem = key.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let key = key.ok().flatten();
         let grid = Grid::new(key.as_ref());
         let mut this = Self {
             config,
@@ -252,6 +261,7 @@ impl Core {
             leaving: BTreeMap::new(),
             walls: None,
             key,
+            key_problem,
             grid,
             chat: Chat::default(),
             speed: 0,

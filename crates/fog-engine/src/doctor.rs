@@ -16,6 +16,7 @@ pub(crate) fn checks(
     faults: &[SensorFault],
     walls: Option<Walls>,
     disk: Option<(DiskUse, ByteCount)>,
+    key_problem: &str,
 ) -> Vec<Check> {
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
@@ -39,6 +40,18 @@ pub(crate) fn checks(
             of(found.other.aside),
         );
         add("storage", if found.needed() < cap.0 { CheckState::Good } else { CheckState::Bad }, detail);
+    }
+    match key_problem {
+        "" => add("checkpoints", CheckState::Good, "sealed with a key of this device".to_owned()),
+        problem => {
+            let file = data_folder.join("checkpoint.key");
+            let detail = format!(
+                "none are taken, so tasks begin anew after a stop: {problem}. Put {} back from a copy and start again; or move it elsewhere: \
+                 then a new key is made, and what was sealed with the old one (checkpoints, secrets of groups) cannot be read any more",
+                file.display()
+            );
+            add("checkpoints", CheckState::Bad, detail);
+        }
     }
     let r = readings;
     let known = |value: Option<String>, missing: &str| value.unwrap_or_else(|| missing.to_owned());

@@ -5,7 +5,7 @@ use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
 use fog_types::job::GridWish;
 use fog_types::text::clean;
-use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId};
+use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
 
 use crate::histories;
 use crate::views::job_summary;
@@ -35,9 +35,27 @@ pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Reply, Ap
     Ok(Reply::Jobs(rows.iter().map(job_summary).collect()))
 }
 
-/// `withheld` is why its tasks are not lent.
-pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>) -> Result<Reply, ApiError> {
+/// How far a task is that runs.
+pub(crate) struct LiveTask {
+    pub(crate) index: u32,
+    pub(crate) permille: Option<u16>,
+    pub(crate) units: u64,
+    pub(crate) active_ms: u64,
+}
+
+/// `withheld` is why its tasks are not lent; `live` are its tasks that run here.
+pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>, live: &[LiveTask]) -> Result<Reply, ApiError> {
     let mut detail = detail(store, id, tasks_from).map_err(to_api)?;
+    for task in detail.tasks.iter_mut().filter(|task| task.state == TaskState::Running) {
+        if let Some(live) = live.iter().find(|live| live.index == task.index) {
+            (task.units, task.active_ms) = (live.units, live.active_ms);
+            task.permille = live.permille.unwrap_or(task.permille);
+        }
+    }
+    // One that ended meanwhile is among the finished ones.
+    if !detail.summary.state.is_final() {
+        detail.summary.units = live.iter().map(|live| live.units).fold(detail.summary.units, u64::saturating_add);
+    }
     if let (Some(grid), Some(why), false) = (&mut detail.grid, withheld, detail.summary.state.is_final()) {
         why.clone_into(&mut grid.withheld);
     }

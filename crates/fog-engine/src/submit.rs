@@ -149,7 +149,7 @@ impl Copier<'_> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
-    refuse(ErrorKind::BadInput, format!("{} cannot be read: {error}. Nothing was submitted", path.display()))
+    refuse(ErrorKind::of_named_file(error.kind()), format!("{} cannot be read: {error}. Nothing was submitted", path.display()))
 }
 
 fn refuse(kind: ErrorKind, message: String) -> ApiError {

@@ -53,6 +53,7 @@ fn reason_view(reason: &Reason, clock: &Clock) -> ReasonView {
             Resume::Below(value) => ResumeView::Below(value_view(value)),
         },
         held_until_ms: reason.held_until.map(|moment| clock.to_unix(moment).0),
+        yields: reason.rule.yields_to_request(),
     }
 }
 

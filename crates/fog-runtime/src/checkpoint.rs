@@ -154,6 +154,7 @@ pub enum CheckpointError {
 impl HasKind for CheckpointError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::File { .. } => ErrorKind::Storage,
             Self::Damaged { .. } | Self::Sealed { .. } => ErrorKind::BadInput,
         }

@@ -93,6 +93,7 @@ pub enum HistoryError {
 impl HasKind for HistoryError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::File { .. } => ErrorKind::Storage,
             Self::Damaged { .. } | Self::OutOfTurn { .. } => ErrorKind::BadInput,
         }

@@ -83,6 +83,7 @@ impl LeftOutReason {
             Self::Name => "no system could keep its name",
             Self::Link => "it is a symbolic link",
             Self::TooMany => "the result has as many other files as one can have",
+            Self::EmptyFolder => "it is an empty folder, and a result has files only",
             Self::SecondName => "it is a second name of another file, and a copy would exceed the disk limit",
         }
     }
@@ -108,6 +109,8 @@ pub enum LeftOutReason {
     TooMany,
     /// It is another name of a file in the result, and a copy would exceed the disk limit.
     SecondName,
+    /// It is a folder without anything in it.
+    EmptyFolder,
 }
 
 /// One file a task left.

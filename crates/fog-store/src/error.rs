@@ -1,6 +1,7 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fog_types::{BlobId, ErrorKind, HasKind, JobId};
+use rusqlite::ErrorCode;
 
 /// The store could not do what was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +65,45 @@ pub enum StoreError {
     /// A row does not hold what it must: damage, or a bug.
     #[error("the database holds something unexpected: {0}")]
     Damaged(String),
+    /// SQLite finds that its file is not what it wrote.
+    #[error(
+        "the database {database} is damaged ({problem}); nothing was changed. Stop the engine and put it back from a copy. To begin anew, move it with its \
+         -wal and -shm and the folder blobs beside it elsewhere: the stored results are the files in there"
+    )]
+    DamagedDatabase {
+        /// The database file.
+        database: PathBuf,
+        /// SQLite's words.
+        problem: String,
+    },
+    /// A number that no row can have: SQLite counts to 2^63 - 1.
+    #[error("there is none with this number: it is larger than any that is given")]
+    NoNumber,
     /// SQLite refused.
     #[error("database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::ToSqlConversionFailure(_) => Self::NoNumber,
+            error if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) => {
+                Self::DamagedDatabase { database: crate::DATABASE.into(), problem: error.to_string() }
+            }
+            error => Self::Sqlite(error),
+        }
+    }
+}
+
+impl StoreError {
+    /// With the whole path of a damaged database.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::DamagedDatabase { problem, .. } => Self::DamagedDatabase { database: path.to_owned(), problem },
+            other => other,
+        }
+    }
 }
 
 impl HasKind for StoreError {
@@ -74,8 +111,8 @@ impl HasKind for StoreError {
         match self {
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::TooNew { .. } | Self::ForeignDatabase { .. } => ErrorKind::Incompatible,
-            Self::EmptyDatabase { .. } => ErrorKind::Storage,
-            Self::NoJob(_) | Self::NoBlob(_) => ErrorKind::NotFound,
+            Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } => ErrorKind::Storage,
+            Self::NoJob(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } => ErrorKind::LimitReached,
             Self::File { .. } | Self::Sqlite(_) => ErrorKind::Storage,
             Self::Damaged(_) => ErrorKind::Bug,

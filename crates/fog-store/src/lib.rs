@@ -35,6 +35,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 
+/// The database in a data folder.
+const DATABASE: &str = "fog.sqlite";
+
 /// The database and blobs of one data folder.
 #[derive(Debug)]
 pub struct Store {
@@ -56,7 +59,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when the database cannot be opened.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let db = Connection::open_with_flags(folder.join("fog.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let db = Connection::open_with_flags(folder.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;")?;
         Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: None }))
     }
@@ -86,6 +89,9 @@ impl Store {
             move |source| StoreError::File { path, source }
         };
         make_private_folder(folder).map_err(at(folder))?;
+        // Where nothing can be written, one answer is enough.
+        let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(at(folder))?;
+        drop(probe);
         make_private(folder);
         let lock_path = folder.join("lock");
         let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
@@ -100,18 +106,23 @@ impl Store {
                 Err(TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
             }
         }
-        let database = folder.join("fog.sqlite");
-        migrations::check_own(folder, &database)?;
+        let database = folder.join(DATABASE);
+        migrations::check_own(folder, &database).map_err(|error| error.at(&database))?;
         // The journals beside it get the mode of the database.
         private_file().create(true).truncate(false).write(true).open(&database).map_err(at(&database))?;
-        let mut db = Connection::open(&database)?;
+        let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
+        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: Some(lock) })
+    }
+
+    fn open_database(database: &Path) -> Result<Connection, StoreError> {
+        let mut db = Connection::open(database)?;
         // FULL: a result that was acknowledged survives a power cut, at one fsync a transaction.
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;",
         )?;
         migrations::run(&mut db)?;
-        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: Some(lock) })
+        Ok(db)
     }
 
     /// One transaction that is not synced by itself: at a power cut it may be lost, with what came after it, but
@@ -178,7 +189,7 @@ fn private_file() -> std::fs::OpenOptions {
 fn make_private(folder: &Path) {
     let is_ours = |name: &std::ffi::OsStr| OWN_FOLDERS.iter().chain(&OWN_FILES).any(|own| name == *own);
     let mut others = std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| !is_ours(&entry.file_name()));
-    let is_shared = others.next().is_some() && !folder.join("fog.sqlite").exists();
+    let is_shared = others.next().is_some() && !folder.join(DATABASE).exists();
     let whole = [(folder.to_owned(), true)].into_iter().filter(|_| !is_shared);
     let folders = OWN_FOLDERS.iter().map(|name| (folder.join(name), true));
     let files = OWN_FILES.iter().map(|name| (folder.join(name), false));

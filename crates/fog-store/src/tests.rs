@@ -1,5 +1,5 @@
 use fog_types::job::{JobFile, Map};
-use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis, WorkUnits};
+use fog_types::{BlobId, ByteCount, ErrorKind, HasKind as _, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits};
 
 use super::*;
 
@@ -282,4 +282,51 @@ fn a_blob_that_arrives_in_pieces_goes_on_after_its_last_whole_one() {
     wrong.write(&[7; 1000]).unwrap();
     assert!(matches!(wrong.finish(folder.path(), id), Err(StoreError::Damaged(_))));
     assert_eq!(resume().size(), 0);
+}
+
+/// Overwrites everything in the database but what it begins with.
+fn damage(folder: &Path, from: u64) {
+    use std::io::{Seek, SeekFrom, Write};
+    let mut file = std::fs::File::options().write(true).open(folder.join("fog.sqlite")).unwrap();
+    let size = file.metadata().unwrap().len();
+    file.seek(SeekFrom::Start(from)).unwrap();
+    file.write_all(&vec![0xff; (size - from) as usize]).unwrap();
+}
+
+#[test]
+fn a_damaged_database_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    damage(folder.path(), 100);
+    let error = Store::open(folder.path()).unwrap_err();
+    let (said, path) = (error.to_string(), folder.path().join("fog.sqlite"));
+    assert!(matches!(error, StoreError::DamagedDatabase { .. }) && error.kind() == ErrorKind::Storage, "{said}");
+    assert!(said.contains(&path.display().to_string()) && said.contains("from a copy") && said.contains("blobs"), "{said}");
+}
+
+#[test]
+fn damage_that_is_met_later_is_named_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    damage(folder.path(), 4096);
+    let said = Reader::open(folder.path()).and_then(|reader| reader.jobs(&JobFilter { limit: 1, ..JobFilter::default() })).unwrap_err().to_string();
+    assert!(said.contains("fog.sqlite is damaged") && said.contains("from a copy"), "{said}");
+}
+
+#[test]
+fn a_number_that_no_row_can_have_is_not_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let (id, task) = (JobId(1 << 63), TaskId { job: JobId(u64::MAX), index: 0 });
+    let errors = [
+        store.job(id).unwrap_err(),
+        store.job_state(id).unwrap_err(),
+        store.set_job_state(id, JobState::Paused, "", UnixMillis(0)).unwrap_err(),
+        store.tasks(id, 0, 1).unwrap_err(),
+        store.outputs_after(task, "", 1).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
 }

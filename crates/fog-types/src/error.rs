@@ -26,6 +26,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind of an error with a file that the user named, to be read.
+    #[must_use]
+    pub fn of_named_file(error: std::io::ErrorKind) -> Self {
+        if error == std::io::ErrorKind::NotFound { Self::NotFound } else { Self::BadInput }
+    }
+
     /// The exit code the `fog` command ends with for this kind, after `sysexits.h`.
     #[must_use]
     pub fn exit_code(self) -> u8 {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::path::{ResultNames, path_problem, shown};
+use crate::path::{ResultNames, fold, path_problem, shown};
 use crate::{ByteCount, ErrorKind, HasKind, Limits, WorkUnits};
 
 /// The version of the job file that this build reads and writes.
@@ -458,6 +458,8 @@ impl JobFile {
                 return Err(value(format!("input '{name}' is a file, so '{deeper}' cannot lie below it")));
             }
         }
+        let item = matches!(self.map, Map::Inputs(_)).then_some("item");
+        check_input_names(item.into_iter().chain(self.inputs.keys().map(String::as_str)))?;
         if !(-10..=10).contains(&self.priority) {
             return Err(value(format!("'priority' is {}; it must lie between -10 and 10", self.priority)));
         }
@@ -559,6 +561,24 @@ pub fn check_inside_path(path: &str) -> Result<(), JobFileError> {
     path_problem(path).map_or(Ok(()), |problem| Err(value(format!("'{}' cannot be the name of a file: {problem}", shown(path)))))
 }
 
+/// Checks the names of the inputs of one task: each by itself, and that no two of them are one file on any system.
+///
+/// # Errors
+/// [`JobFileError::Value`] that names the first input that cannot be, and the one that it is too near to.
+pub fn check_input_names<'a>(inputs: impl IntoIterator<Item = &'a str>) -> Result<(), JobFileError> {
+    let mut names = ResultNames::default();
+    let mut known: BTreeMap<String, &str> = BTreeMap::new();
+    for name in inputs {
+        check_inside_path(name)?;
+        if names.add(name).as_deref() != Some(name) {
+            let other = known.get(&fold(name)).map_or_else(|| "of a file and of a folder".to_owned(), |other| format!("'{}'", shown(other)));
+            return Err(value(format!("the input '{}' has the same name as another one on some systems: {other}", shown(name))));
+        }
+        known.insert(fold(name), name);
+    }
+    Ok(())
+}
+
 /// Checks the names of one result: each by itself, and that no two of them are one file on any system.
 ///
 /// # Errors
@@ -645,6 +665,23 @@ mod tests {
             let refused = parse(&FULL.replace("db/all.fasta", name)).unwrap_err().to_string();
             assert!(refused.contains("cannot be the name of a file"), "{name}: {refused}");
         }
+    }
+
+    #[test]
+    fn inputs_that_are_one_file_on_some_systems_are_refused() {
+        for (one, other) in [("a", "A"), ("ß", "ẞ"), ("caf\u{e9}", "cafe\u{301}"), ("Dir/x", "dir/X"), ("dir", "DIR/x")] {
+            let mut job = JobFile::for_module("x", "x.wasm");
+            job.inputs = [one, other].map(|name| (name.to_owned(), "file".to_owned())).into();
+            let refused = job.check().map_err(|error| error.to_string());
+            assert!(refused.as_ref().is_err_and(|said| said.contains(one) || said.contains(other)), "{one} {other}: {refused:?}");
+        }
+        let mut job = JobFile::for_module("x", "x.wasm");
+        job.inputs = ["a", "b", "dir/a", "dir/b", "Dir2/a"].map(|name| (name.to_owned(), "file".to_owned())).into();
+        assert_eq!(job.check(), Ok(()));
+        job.map = Map::Inputs(vec!["file".to_owned()]);
+        assert_eq!(job.check(), Ok(()));
+        job.inputs.insert("Item".to_owned(), "file".to_owned());
+        assert!(job.check().is_err());
     }
 
     #[test]

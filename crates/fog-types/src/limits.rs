@@ -98,7 +98,7 @@ impl Limits {
             .or_else(|| (self.units.0 == 0).then(|| "limit 'units' is 0; it must be at least 1".to_owned()))
             .or_else(|| {
                 (self.wall_seconds == 0 || self.wall_seconds > 366 * 86_400)
-                    .then(|| format!("limit 'wall_seconds' is {}; it must lie between 1 and 31622400", self.wall_seconds))
+                    .then(|| format!("limit 'wall' is {} s; it must lie between 1 s and 366 days", self.wall_seconds))
             })
             .or_else(|| (self.table_elements > 10_000_000).then(|| format!("limit 'table_elements' is {}; it must be at most 10000000", self.table_elements)))
     }
@@ -107,6 +107,24 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_names_the_limit_as_people_write_it() {
+        let wrong = [
+            ("memory", Limits { memory: ByteCount(1), ..Limits::default() }),
+            ("disk", Limits { disk: ByteCount(u64::MAX), ..Limits::default() }),
+            ("units", Limits { units: WorkUnits(0), ..Limits::default() }),
+            ("wall", Limits { wall_seconds: 0, ..Limits::default() }),
+            ("stack", Limits { stack: ByteCount(0), ..Limits::default() }),
+            ("table_elements", Limits { table_elements: u64::MAX, ..Limits::default() }),
+            ("log", Limits { log: ByteCount(u64::MAX), ..Limits::default() }),
+            ("module", Limits { module: ByteCount(0), ..Limits::default() }),
+        ];
+        for (name, limits) in wrong {
+            let said = limits.problem().unwrap();
+            assert!(said.contains(&format!("limit '{name}'")), "{said}");
+        }
+    }
 
     #[test]
     fn files_in_memory_count_as_memory() {

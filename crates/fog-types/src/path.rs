@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::text::clean;
 
 /// Longest path inside a job, in bytes.
@@ -231,9 +233,15 @@ pub fn numbered(name: &str, number: usize) -> String {
     format!("{}{end}", cut(stem, MAX_NAME_BYTES.saturating_sub(end.len())))
 }
 
-/// What systems compare that do not tell upper and lower case apart. Folds more than any of them does.
-fn fold(path: &str) -> String {
-    path.to_uppercase().to_lowercase()
+/// What systems compare that do not tell upper and lower case apart, nor the two ways to write a letter with an accent.
+/// Folds more than any of them does: ß, ẞ and ss are one.
+pub(crate) fn fold(path: &str) -> String {
+    if path.is_ascii() {
+        return path.to_ascii_lowercase();
+    }
+    // Letter by letter, since a whole word has a sigma of its own at its end. Down first: a capital ẞ has no other capital.
+    let one_case = path.nfd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    one_case.nfd().collect()
 }
 
 #[cfg(test)]
@@ -331,6 +339,21 @@ mod tests {
         assert_eq!(kept("Deep"), "Deep-2");
         assert_eq!(kept("stdout.txt/inside"), "stdout.txt/inside");
         assert_eq!(kept("stdout.txt"), "stdout-2.txt");
+    }
+
+    #[test]
+    fn letters_that_a_system_takes_for_the_same_are_the_same() {
+        for (one, other) in
+            [("a", "A"), ("straße", "STRASSE"), ("ß", "ẞ"), ("caf\u{e9}", "cafe\u{301}"), ("caf\u{e9}", "CAFE\u{301}"), ("ΟΔΟΣ", "οδος"), ("οδός", "οδόσ")]
+        {
+            assert_eq!(fold(one), fold(other), "{one} {other}");
+            let mut names = ResultNames::default();
+            assert_eq!(names.add(one).as_deref(), Some(one));
+            assert_eq!(names.add(other), Some(format!("{other}-2")));
+        }
+        for (one, other) in [("a", "b"), ("e", "é"), ("x2", "x²")] {
+            assert_ne!(fold(one), fold(other));
+        }
     }
 
     #[test]

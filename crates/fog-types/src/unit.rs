@@ -84,14 +84,15 @@ impl fmt::Display for ByteCount {
     }
 }
 
-/// Accepts a number of bytes with an optional unit: `512`, `64 KiB`, `10MB`, `2GiB`.
+/// Accepts a number of bytes with an optional unit: `512`, `64 KiB`, `10MB`, `1.5GiB`. A part of a unit is cut to whole bytes.
 impl FromStr for ByteCount {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("'{}' is not a size, such as 64MiB", text.chars().take(40).collect::<String>());
+        let bad = || format!("'{}' is not a size, such as 64MiB or 1.5GiB", text.chars().take(40).collect::<String>());
         let text_trimmed = text.trim();
-        let split = text_trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(text_trimmed.len());
-        let number: u64 = text_trimmed[..split].parse().map_err(|_| bad())?;
+        let split = text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_trimmed.len());
+        let (whole, part) = text_trimmed[..split].split_once('.').map_or((&text_trimmed[..split], None), |(whole, part)| (whole, Some(part)));
+        let number: u64 = whole.parse().map_err(|_| bad())?;
         let factor: u64 = match text_trimmed[split..].trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "kb" => 1_000,
@@ -102,7 +103,16 @@ impl FromStr for ByteCount {
             "g" | "gib" => 1 << 30,
             _ => return Err(bad()),
         };
-        number.checked_mul(factor).map(Self).ok_or_else(bad)
+        let part = match part {
+            None => 0,
+            // There is no part of a byte.
+            Some(part) if factor > 1 && (1..=9).contains(&part.len()) => {
+                let digits: u64 = part.parse().map_err(|_| bad())?;
+                (u128::from(digits) * u128::from(factor) / 10_u128.pow(part.len() as u32)) as u64
+            }
+            Some(_) => return Err(bad()),
+        };
+        number.checked_mul(factor).and_then(|whole| whole.checked_add(part)).map(Self).ok_or_else(bad)
     }
 }
 
@@ -127,6 +137,11 @@ mod tests {
         assert_eq!("512".parse(), Ok(ByteCount(512)));
         assert_eq!("64 KiB".parse(), Ok(ByteCount(65_536)));
         assert_eq!("2gib".parse(), Ok(ByteCount(2 << 30)));
+        assert_eq!("1.5GiB".parse(), Ok(ByteCount(3 << 29)));
+        assert_eq!("0.25 kb".parse(), Ok(ByteCount(250)));
+        for wrong in ["1.5", "1.5 B", "1.GiB", ".5GiB", "1.5.5GiB", ".", "1,5GiB", "1.0000000001GiB", "-1.5GiB", "18446744073709551615.5"] {
+            assert!(wrong.parse::<ByteCount>().is_err(), "{wrong}");
+        }
         assert!("12 bananas".parse::<ByteCount>().is_err());
         assert!("99999999999999999999".parse::<ByteCount>().is_err());
         assert!("18446744073709551615 GiB".parse::<ByteCount>().is_err());

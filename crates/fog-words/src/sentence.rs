@@ -4,9 +4,43 @@ use fog_types::JobId;
 
 use crate::Words;
 
-/// Tasks that run because their owner asked for them now.
+/// Tasks that run because their owner asked for them now: none while a rule holds for them too.
 fn requested(status: &Status) -> impl Iterator<Item = &ActiveTask> {
-    status.active.iter().filter(|task| !task.frozen && status.run_now.contains(&task.job))
+    let is_held = status.verdict.reasons.iter().any(|reason| reason.effect == EffectView::Stops && !reason.yields);
+    status.active.iter().filter(move |task| !is_held && !task.frozen && status.run_now.contains(&task.job))
+}
+
+/// A rule whose limit can be lowered until it lets work go on: its setting is a number of tenths or of whole units.
+struct Steps {
+    rule: &'static str,
+    setting: &'static str,
+    /// In the unit of the reading.
+    unit: f64,
+    /// Parts of a unit that the setting is said in.
+    parts: f64,
+}
+
+const STEPS: [Steps; 3] = [
+    Steps { rule: "battery-level", setting: "battery_stop", unit: 1.0, parts: 1.0 },
+    Steps { rule: "disk-free", setting: "disk_free_min", unit: 1e9, parts: 10.0 },
+    Steps { rule: "ram-available", setting: "ram_available_min", unit: 1_048_576.0, parts: 1.0 },
+];
+
+impl Steps {
+    /// A value of the setting with which the rule would stop nothing now, as it is typed; `None` when there is none.
+    ///
+    /// It is a tenth below the reading, since that moves.
+    fn below(&self, reason: &ReasonView) -> Option<String> {
+        let number = |value: &ValueView| match value {
+            ValueView::Bytes(bytes) => Some(*bytes as f64),
+            ValueView::Percent(percent) => Some(f64::from(*percent)),
+            _ => None,
+        };
+        let (now, limit) = (number(&reason.now)? / self.unit, number(&reason.limit)? / self.unit);
+        let lower = (now * 0.9 * self.parts).floor() / self.parts;
+        let setting = fog_api::settings::find(self.setting)?;
+        (lower < limit && setting.check(&lower.into()).is_ok()).then(|| lower.to_string())
+    }
 }
 
 /// Verdicts as sentences.
@@ -46,6 +80,13 @@ impl Words {
         }
     }
 
+    /// That no checkpoints are taken, if so.
+    #[must_use]
+    pub fn no_checkpoints(&self, status: &Status) -> Option<String> {
+        let why = status.no_checkpoints.as_str();
+        (!why.is_empty()).then(|| self.with("no-checkpoints", &[("why", why.into())]))
+    }
+
     /// Why a job waits for memory.
     #[must_use]
     pub fn memory_wait(&self, wait: &MemoryWait) -> String {
@@ -57,7 +98,14 @@ impl Words {
     #[must_use]
     pub fn way_on(&self, reason: &ReasonView, job: JobId) -> Option<String> {
         let key = format!("hint-{}", reason.rule);
-        self.has(&key).then(|| self.with(&key, &[("job", job.to_string().into())]))
+        let job = ("job", job.to_string().into());
+        let Some(steps) = STEPS.iter().find(|steps| steps.rule == reason.rule) else {
+            return self.has(&key).then(|| self.with(&key, &[job]));
+        };
+        match steps.below(reason) {
+            Some(lower) => Some(self.with(&key, &[job, ("lower", lower.into())])),
+            None => Some(self.t(&format!("{key}-lowest"))),
+        }
     }
 
     /// A dot's worth: three words for the pill on every page.

@@ -77,6 +77,7 @@ fn a_reason_says_value_limit_and_end() {
         limit: ValueView::Percent(40.0),
         resumes: ResumeView::Above(ValueView::Percent(60.0)),
         held_until_ms: None,
+        yields: false,
     };
     let verdict = VerdictView { reasons: vec![reason.clone()], ..VerdictView::default() };
     assert_eq!(Words::new("en").headline(&verdict, true, 0), "The battery is at 35 %, below your limit of 40 %. Resumes at 60 %.");
@@ -84,6 +85,94 @@ fn a_reason_says_value_limit_and_end() {
     assert!(Words::new("de").reason(&reason, 0).contains("60 %"));
     let held = ReasonView { held_until_ms: Some(90_000), ..reason };
     assert_eq!(Words::new("en").reason(&held, 0), "The battery is at 35 %, below your limit of 40 %. Resumes at 60 %, in 90 s at the earliest.");
+}
+
+fn stop(rule: &str, now: ValueView, limit: ValueView) -> ReasonView {
+    let yields = matches!(rule, "in-use" | "other-cpu");
+    ReasonView { rule: rule.to_owned(), effect: EffectView::Stops, now, limit, resumes: ResumeView::UserActs, held_until_ms: None, yields }
+}
+
+/// The number in a hint's command.
+fn number_in(hint: &str) -> Option<f64> {
+    hint.split_once('=')?.1.trim_end_matches('`').parse().ok()
+}
+
+#[test]
+fn a_limit_that_is_suggested_is_below_the_limit_and_below_what_there_is() {
+    let words = Words::new("en");
+    let job = fog_types::JobId(7);
+    let gb = |n: f64| ValueView::Bytes((n * 1e9) as u64);
+    let mib = |n: u64| ValueView::Bytes(n << 20);
+    for (rule, now, limit, reading, most) in [
+        ("disk-free", gb(3.0), gb(5.0), 3.0, 5.0),
+        ("disk-free", gb(0.6), gb(0.9), 0.6, 0.9),
+        ("disk-free", gb(150.0), gb(200.0), 150.0, 200.0),
+        ("ram-available", mib(400), mib(512), 400.0, 512.0),
+        ("ram-available", mib(90), mib(100), 90.0, 100.0),
+        ("battery-level", ValueView::Percent(15.0), ValueView::Percent(16.0), 15.0, 16.0),
+    ] {
+        let hint = words.way_on(&stop(rule, now, limit), job).unwrap();
+        assert!(number_in(&hint).is_some_and(|number| number < reading && number < most && number > 0.0), "{hint}");
+    }
+    for (rule, now, limit) in [
+        ("disk-free", gb(0.05), gb(0.1)),
+        ("ram-available", mib(60), mib(64)),
+        ("battery-level", ValueView::Percent(5.0), ValueView::Percent(5.5)),
+        ("battery-level", ValueView::Unknown, ValueView::Percent(40.0)),
+        // It only waits until a little more is free again.
+        ("disk-free", gb(50.0), gb(5.0)),
+    ] {
+        let hint = words.way_on(&stop(rule, now, limit), job).unwrap();
+        assert!(number_in(&hint).is_none() && !hint.contains("hint-"), "{hint}");
+    }
+}
+
+#[test]
+fn no_hint_says_a_number_that_was_thought_of_before() {
+    for (_, catalogue) in CATALOGUES {
+        for line in catalogue.lines().filter(|line| line.contains("`fog settings set")) {
+            let value = line.split_once("`fog settings set").and_then(|(_, rest)| rest.split_once('=')).map_or("", |(_, value)| value);
+            // 0 switches the rule off.
+            assert!(value.starts_with("0`") || !value.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+        }
+    }
+}
+
+#[test]
+fn work_that_was_asked_for_is_not_claimed_while_a_rule_holds_for_it_too() {
+    let words = Words::new("en");
+    let task = fog_api::ActiveTask {
+        job: fog_types::JobId(1),
+        index: 0,
+        name: "Asked".to_owned(),
+        owner: "this device".to_owned(),
+        tasks_total: 1,
+        permille: None,
+        seconds_left: None,
+        frozen: false,
+        started_ms: 0,
+        units: 0,
+        saved_ms: None,
+    };
+    let status = |rules: &[&str]| fog_api::Status {
+        contributing: true,
+        verdict: VerdictView {
+            reasons: rules.iter().map(|rule| stop(rule, ValueView::Percent(1.0), ValueView::Percent(2.0))).collect(),
+            ..VerdictView::default()
+        },
+        active: vec![task.clone()],
+        run_now: vec![fog_types::JobId(1)],
+        ..fog_api::Status::default()
+    };
+    let headline = |rules: &[&str]| words.status_headline(&status(rules), 0);
+    assert!(headline(&["in-use", "other-cpu"]).contains("because you asked for it now"));
+    assert!(words.pill(&status(&["in-use"])).starts_with("Working"));
+    for rule in ["off", "snoozed", "battery-level", "disk-free"] {
+        for rules in [&[rule][..], &["in-use", rule]] {
+            assert!(!headline(rules).contains("you asked"), "{}", headline(rules));
+            assert!(!words.pill(&status(rules)).starts_with("Working"), "{rules:?}");
+        }
+    }
 }
 
 #[test]

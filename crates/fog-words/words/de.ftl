@@ -1,4 +1,5 @@
 # Headlines and the pill
+no-checkpoints = Es gibt keine Zwischenstände, Aufgaben beginnen nach einem Halt von vorn: { $why }. `fog doctor` sagt, was zu tun ist
 headline-working-full = Arbeitet mit voller Kraft, während du weg bist
 headline-working = Arbeitet mit { $duty } %, während du weg bist
 headline-working-in-use = Arbeitet mit { $duty } % neben dir
@@ -69,7 +70,8 @@ hint-off = Einschalten: `fog on`
 hint-snoozed = Pause beenden: `fog snooze 0`
 hint-on-battery = Netzteil anschließen, oder erlauben: `fog settings set run_on_battery=on`
 hint-charger = Anderes Ladegerät nehmen, oder jedes gelten lassen: `fog settings set chargers=any`
-hint-battery-level = Laden, oder die Grenze senken: `fog settings set battery_stop=20`
+hint-battery-level-lowest = Laden.
+hint-battery-level = Laden, oder die Grenze senken: `fog settings set battery_stop={ $lower }`
 hint-in-use = Trotzdem jetzt laufen lassen: `fog job now { $job }`
 hint-inhibited = Trotzdem jetzt laufen lassen: `fog job now { $job }`
 hint-fullscreen = Trotzdem jetzt laufen lassen: `fog job now { $job }`
@@ -77,8 +79,10 @@ hint-exclusive = Trotzdem jetzt laufen lassen: `fog job now { $job }`
 hint-other-cpu = Trotzdem jetzt laufen lassen: `fog job now { $job }`
 hint-schedule = Trotzdem jetzt laufen lassen: `fog job now { $job }`
 hint-metered = Erlauben: `fog settings set stop_when_metered=off`
-hint-disk-free = Platz schaffen, oder die Grenze senken: `fog settings set disk_free_min=1`
-hint-ram-available = Ein Programm schließen, oder die Grenze senken: `fog settings set ram_available_min=128`
+hint-disk-free-lowest = Platz schaffen.
+hint-disk-free = Platz schaffen, oder die Grenze senken: `fog settings set disk_free_min={ $lower }`
+hint-ram-available-lowest = Ein Programm schließen.
+hint-ram-available = Ein Programm schließen, oder die Grenze senken: `fog settings set ram_available_min={ $lower }`
 hint-energy = Warten, oder die Regel abschalten: `fog settings set energy_source=`
 hint-fan = Warten, oder die Grenze aufheben: `fog settings set quiet_fan_rpm=0`
 hint-finishing = Wieder neue Aufgaben beginnen: `fog on`

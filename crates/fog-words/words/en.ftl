@@ -1,4 +1,5 @@
 # Headlines and the pill
+no-checkpoints = No checkpoints are taken, so tasks begin anew after a stop: { $why }. `fog doctor` says what to do
 headline-working-full = Working at full speed while you are away
 headline-working = Working at { $duty } % while you are away
 headline-working-in-use = Working at { $duty } % beside you
@@ -69,7 +70,8 @@ hint-off = Switch it on: `fog on`
 hint-snoozed = End the pause: `fog snooze 0`
 hint-on-battery = Plug the device in, or allow it: `fog settings set run_on_battery=on`
 hint-charger = Use another charger, or let any count: `fog settings set chargers=any`
-hint-battery-level = Charge it, or lower the limit: `fog settings set battery_stop=20`
+hint-battery-level-lowest = Charge it.
+hint-battery-level = Charge it, or lower the limit: `fog settings set battery_stop={ $lower }`
 hint-in-use = Run it now anyway: `fog job now { $job }`
 hint-inhibited = Run it now anyway: `fog job now { $job }`
 hint-fullscreen = Run it now anyway: `fog job now { $job }`
@@ -77,8 +79,10 @@ hint-exclusive = Run it now anyway: `fog job now { $job }`
 hint-other-cpu = Run it now anyway: `fog job now { $job }`
 hint-schedule = Run it now anyway: `fog job now { $job }`
 hint-metered = Allow it: `fog settings set stop_when_metered=off`
-hint-disk-free = Free some disk, or lower the limit: `fog settings set disk_free_min=1`
-hint-ram-available = Close a program, or lower the limit: `fog settings set ram_available_min=128`
+hint-disk-free-lowest = Free some disk.
+hint-disk-free = Free some disk, or lower the limit: `fog settings set disk_free_min={ $lower }`
+hint-ram-available-lowest = Close a program.
+hint-ram-available = Close a program, or lower the limit: `fog settings set ram_available_min={ $lower }`
 hint-energy = Wait, or switch the rule off: `fog settings set energy_source=`
 hint-fan = Wait, or lift the limit: `fog settings set quiet_fan_rpm=0`
 hint-finishing = Start new tasks again: `fog on`

@@ -106,12 +106,12 @@ impl Luggage {
     /// Reads one.
     ///
     /// # Errors
-    /// [`ErrorKind::BadInput`] when it is no such file or the passphrase is another, [`ErrorKind::Storage`] when it
-    /// cannot be read, [`ErrorKind::Incompatible`] when it is of a later program.
+    /// [`ErrorKind::NotFound`] when it is missing, [`ErrorKind::BadInput`] when it is no such file, cannot be read or
+    /// the passphrase is another, [`ErrorKind::Incompatible`] when it is of a later program.
     pub(crate) fn read(path: &Path, passphrase: &str) -> Result<Self, ApiError> {
         let mut text = Vec::new();
         let read = fog_runtime::open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
-        read.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be read: {error}", path.display())))?;
+        read.map_err(|error| refuse(ErrorKind::of_named_file(error.kind()), format!("{} cannot be read: {error}; nothing was changed", path.display())))?;
         let other = || refuse(ErrorKind::BadInput, format!("{} is no identity that was saved; nothing was changed", path.display()));
         let file: Sealed = serde_json::from_slice(&text).map_err(|_| other())?;
         if file.fog_identity != VERSION {

@@ -7,9 +7,9 @@ use fog_store::{JobFilter, Kept, OtherFiles, Sample, StoreError};
 use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
-use super::{Core, Message, QUIET_PACE, Span};
+use super::{Active, Core, Message, QUIET_PACE, Span};
 use crate::grid::fetches;
-use crate::query::to_api;
+use crate::query::{LiveTask, to_api};
 use crate::{checkpoints, histories, leftovers, views};
 
 /// Length of one point of history.
@@ -115,7 +115,20 @@ impl Core {
             at_ms: now.0,
             run_now: self.run_now.iter().copied().collect(),
             memory_waits: self.memory_waits.clone(),
+            no_checkpoints: self.key_problem.clone(),
         })
+    }
+
+    /// How far the tasks of a job are that run here.
+    pub(super) fn live_of(&self, job: JobId) -> Vec<LiveTask> {
+        let ours = self.active.values().filter(|active| active.claim.task.job == job);
+        let live = |active: &Active| LiveTask {
+            index: active.claim.task.index,
+            permille: active.view.permille,
+            units: active.view.units,
+            active_ms: active.worked().as_millis() as u64,
+        };
+        ours.map(live).collect()
     }
 
     /// Adds the time since the last change to the point of history under way.

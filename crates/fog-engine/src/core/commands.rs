@@ -73,7 +73,8 @@ impl Core {
             }
             Command::Job { id, tasks_from } => {
                 let withheld = self.grid.why_waiting(id).map(str::to_owned);
-                return self.beside(answer, move |store| query::job(store, id, tasks_from, withheld.as_deref()));
+                let live = self.live_of(id);
+                return self.beside(answer, move |store| query::job(store, id, tasks_from, withheld.as_deref(), &live));
             }
             Command::Outputs { id, index, after } => {
                 return self.beside(answer, move |store| query::outputs(store, TaskId { job: id, index }, &after));
@@ -144,6 +145,7 @@ impl Core {
                 &self.sensor_faults,
                 self.walls,
                 self.store.disk_use().ok().map(|found| (found, self.settings.storage_cap())),
+                &self.key_problem,
             ))),
             Command::Network => Ok(Reply::Network(Box::new(self.network_view()))),
             Command::JoinNetwork { what } => self.join_network(&what),

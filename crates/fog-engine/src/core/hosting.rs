@@ -178,7 +178,7 @@ impl Core {
                     match sealed.await.map_err(|e| e.to_string())? {
                         Ok(path) => checkpoint = Some(path),
                         // Without it the job is right as well, and begins anew.
-                        Err(error) => tracing::warn!(%error, "the state that came with a job cannot be used"),
+                        Err(error) => tracing::debug!(%error, "the state that came with a job cannot be used"),
                     }
                 }
                 Ok(Files { copied, checkpoint })

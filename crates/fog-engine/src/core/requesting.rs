@@ -522,7 +522,7 @@ impl Core {
 
     /// Those who are believed say that nobody can do a task.
     fn fail_everywhere(&mut self, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
-        tracing::info!(%task, problem, "a task was given up by those who had it");
+        tracing::debug!(%task, problem, "a task was given up by those who had it");
         let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.grid.requester.node_of(*lease)?))).collect();
         let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.grid.requester.node_of(*lease)).collect();
         let mut claim = None;

@@ -91,7 +91,11 @@ impl Core {
             return Ok(());
         }
         let store = &self.store;
-        let has_ended = |id: &JobId| !store.job(*id).is_ok_and(|job| matches!(job.state, JobState::Queued | JobState::Running));
+        // A paused one keeps the wish for when it goes on.
+        let has_ended = |id: &JobId| match store.job_state(*id) {
+            Ok(state) => state.is_final(),
+            Err(error) => matches!(error, StoreError::NoJob(_)),
+        };
         let ended: Vec<JobId> = self.run_now.iter().copied().filter(has_ended).collect();
         if !ended.is_empty() {
             self.run_now.retain(|id| !ended.contains(id));

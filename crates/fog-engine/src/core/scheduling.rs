@@ -267,7 +267,7 @@ impl Core {
                 // Without a word from the job, its finished siblings tell how far it is.
                 let estimate = || active.mean_units.filter(|mean| mean.0 > 0).map(|mean| (units.saturating_mul(1000) / mean.0).min(990) as u16);
                 active.view.permille = permille.or_else(estimate);
-                let worked = active.worked + active.running_since.map_or(Duration::ZERO, |since| since.elapsed());
+                let worked = active.worked();
                 active.view.seconds_left = active.view.permille.filter(|p| *p > 0).map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
                 let (task, view) = (active.claim.task, active.view.clone());
                 if let Some(permille) = view.permille {

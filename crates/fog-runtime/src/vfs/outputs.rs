@@ -97,6 +97,7 @@ impl Vfs {
             }
             path.push_str(name);
             match &self.node(id).kind {
+                Kind::Dir(dir) if dir.is_empty() => search.leave_out(path, LeftOutReason::EmptyFolder),
                 Kind::Dir(_) => self.search(id, path, search),
                 Kind::Memory(_) => search.found(path, id),
                 Kind::Link(_) => search.leave_out(path, LeftOutReason::Link),

@@ -283,6 +283,21 @@ fn a_file_that_no_result_can_hold_costs_that_file_only() {
     assert_eq!(search.left_out.files[0].reason, LeftOutReason::Name);
 }
 
+#[test]
+fn an_empty_folder_is_no_result_and_is_named() {
+    let mut vfs = Vfs::new(1 << 20);
+    let outer = dir(&mut vfs, ROOT, "outer");
+    dir(&mut vfs, outer, "empty");
+    let full = dir(&mut vfs, ROOT, "full");
+    vfs.create_file(full, "file", 0).unwrap();
+    let tmp = vfs.lookup(ROOT, "tmp", true).unwrap();
+    dir(&mut vfs, tmp, "scratch");
+    let outputs = vfs.outputs();
+    assert_eq!(outputs.files.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["full/file"]);
+    let left_out: Vec<_> = outputs.left_out.files.iter().map(|file| (file.path.as_str(), file.reason)).collect();
+    assert_eq!((outputs.left_out.count, left_out), (1, vec![("outer/empty", LeftOutReason::EmptyFolder)]));
+}
+
 /// Reads a folder in pieces of `piece` entries, doing something to each entry.
 fn list(vfs: &mut Vfs, folder: NodeId, piece: usize, mut each: impl FnMut(&mut Vfs, &str)) -> Vec<String> {
     let Kind::Dir(dir) = &vfs.node(folder).kind else { panic!("no folder") };

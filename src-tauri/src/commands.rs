@@ -101,7 +101,7 @@ fn picked(_app: &AppHandle, path: FilePath) -> Result<PathBuf, ApiError> {
 
 #[cfg(desktop)]
 fn save(_app: &AppHandle, path: FilePath, text: &str) -> std::io::Result<()> {
-    std::fs::write(path.into_path().map_err(std::io::Error::other)?, text)
+    fog_runtime::write_file(&path.into_path().map_err(std::io::Error::other)?, text.as_bytes())
 }
 
 /// A file that a person chose, as a path. Android gives an address that its own file access opens;

@@ -136,7 +136,7 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
 async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Failure> {
     let Reply::Bytes { base64, .. } = context.call(Command::ChatFile { row }).await? else { return Err(Failure::bug("no answer of its kind")) };
     let bytes = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| Failure::bug(error.to_string()))?;
-    std::fs::write(output, bytes).map_err(|error| Failure::storage(output, &error))?;
+    fog_runtime::write_file(output, &bytes).map_err(|error| Failure::storage(output, &error))?;
     Ok(ExitCode::SUCCESS)
 }
 

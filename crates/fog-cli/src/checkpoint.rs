@@ -136,6 +136,7 @@ impl Keeper {
         }
         let signals = Signals::new().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
         let writer = CheckpointWriter::new(target, None);
+        writer.check().map_err(|e| Failure::input(format!("{e}. Nothing was run")))?;
         Ok(Self { path: path.to_owned(), writer, every, next: Instant::now() + every, signals, interrupted: None, has_warned: false })
     }
 

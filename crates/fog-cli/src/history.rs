@@ -4,14 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{
-    CheckpointWriter, FromWorker, History, HistoryEnd, HistoryMark, Mark, Report, SavedState, Segments, Worker, WorkerEvent, WorkerProgram, prepare,
-};
+use fog_runtime::{CheckpointWriter, FromWorker, History, HistoryEnd, HistoryMark, Mark, Report, SavedState, Segments, Worker, WorkerEvent, WorkerProgram};
 use fog_types::{ErrorKind, WorkUnits};
 use serde::Serialize;
 
 use crate::args::SegmentArgs;
 use crate::checkpoint::{self, Origin};
+use crate::compiled;
 use crate::connect::Context;
 use crate::output::{Failure, print_json, print_text};
 use crate::screen::Screen;
@@ -113,10 +112,11 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     }
     // The first segment begins at the beginning.
     let (state, stdout) = if begins.is_some() { (Some(from.state), from.stdout) } else { (None, Vec::new()) };
+    fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let engine = args.engine.into();
     let artifact = fog_engine::artifact_path(&context.data_folder, &history.module, engine);
-    prepare(&program, &from.module, &artifact, engine).await.map_err(|e| Failure::of(&e))?;
+    let artifact = compiled::prepare(&program, &from.module, &artifact, scratch.path(), engine).await.map_err(|e| Failure::of(&e))?;
     from.spec.segments = Some(Segments::of(history.segment, false));
     (from.spec.artifact, from.spec.engine) = (artifact, engine);
     let mut screen = Screen::new(None, true, true);

@@ -6,6 +6,7 @@
 mod args;
 mod chat;
 mod checkpoint;
+mod compiled;
 mod connect;
 mod daemon;
 mod devnet;

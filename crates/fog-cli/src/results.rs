@@ -167,9 +167,10 @@ pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(),
             loop {
                 for output in &outputs {
                     let failed = |e: std::io::Error| Failure::storage(&folder.join(&output.path), &e);
-                    let (_, mut file) = out.create(&format!("{place}{}", output.path)).map_err(failed)?;
+                    let mut file = out.create(&format!("{place}{}", output.path)).map_err(failed)?;
                     let part = ResultPart::File { index: task.index, path: output.path.clone() };
                     read(client, id, part, |bytes| file.write_all(bytes).map_err(failed)).await?;
+                    out.finish(file).map_err(failed)?;
                 }
                 let Some(last) = outputs.last().filter(|_| left > 0) else { break };
                 match client.call(Command::Outputs { id, index: task.index, after: last.path.clone() }).await? {

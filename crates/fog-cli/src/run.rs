@@ -2,11 +2,12 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fog_runtime::{FromWorker, Priority, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{FromWorker, Priority, Report, Segments, TaskSpec, Worker, WorkerEvent, WorkerProgram};
 use fog_types::{ByteCount, ErrorKind, Percent};
 
 use crate::args::RunArgs;
 use crate::checkpoint::{self, Keeper, Origin};
+use crate::compiled;
 use crate::connect::Context;
 use crate::history::Historian;
 use crate::output::Failure;
@@ -44,11 +45,12 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     if bytes.len() as u64 > spec.limits.module.0 {
         return Err(Failure { kind: ErrorKind::LimitReached, message: format!("{} is larger than {}", module.display(), spec.limits.module) });
     }
+    fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     // Whoever types this command waits for it.
     let program = program.with_priority(Priority::Asked);
-    let artifact = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
-    (spec.artifact, spec.engine, spec.duty) = (artifact.clone(), engine, Percent::new(args.duty));
+    let mut cached = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
+    (spec.engine, spec.duty) = (engine, Percent::new(args.duty));
     spec.segments = args.history.as_ref().map(|_| Segments::of(args.segment, true));
     let keeper = args.checkpoint.as_ref().map(|path| Keeper::new(path, std::time::Duration::from_secs_f64(args.every))).transpose()?;
     let origin = if args.checkpoint.is_some() || args.history.is_some() { Some(Origin::new(&spec, bytes)?) } else { None };
@@ -59,8 +61,8 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let mut record = Record { origin, keeper, historian };
     for is_last_try in [false, true] {
         screen.note("compiling");
-        match prepare(&program, &module, &artifact, engine).await {
-            Ok(_) => {}
+        match compiled::prepare(&program, &module, &cached, scratch.path(), engine).await {
+            Ok(artifact) => spec.artifact = artifact,
             Err(fog_runtime::WorkerError::Module { message }) => {
                 screen.end(None, Some(&message))?;
                 return Ok(ExitCode::from(CANNOT_RUN));
@@ -83,7 +85,11 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
             }
             Followed::Stale if is_last_try => break,
             // Compiled by another build, or damaged: once more from the module.
-            Followed::Stale => drop(std::fs::remove_file(&artifact)),
+            Followed::Stale => {
+                if std::fs::remove_file(&spec.artifact).is_err() {
+                    cached = scratch.path().join("anew.cwasm");
+                }
+            }
         }
     }
     Err(Failure::bug("the compiled module cannot be loaded"))

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fog_runtime::{FromWorker, LimitKind, Outcome, OutputFolder, Report, result_hash};
+use fog_runtime::{FromWorker, LimitKind, NewFile, Outcome, OutputFolder, Report, result_hash};
 use fog_types::WorkUnits;
 use fog_types::path::{Remarks, ResultNames};
 use fog_types::text::{clean, clean_lines, counted};
@@ -41,7 +40,7 @@ struct Incoming {
     /// Its name in the result; none when it is left out.
     kept: Option<String>,
     /// Where it goes, when files are kept.
-    file: Option<(PathBuf, File)>,
+    file: Option<(PathBuf, NewFile)>,
 }
 
 impl Screen {
@@ -55,7 +54,7 @@ impl Screen {
             stdout: Vec::new(),
             stderr: Vec::new(),
             names: ResultNames::default(),
-            remarks: Remarks::default(),
+            remarks: if json { Remarks::keeping_all() } else { Remarks::default() },
             files: BTreeMap::new(),
             incoming: None,
         }
@@ -108,10 +107,11 @@ impl Screen {
 
     fn write(&mut self, path: &str, chunk: &[u8]) -> Result<(), Failure> {
         if self.incoming.as_ref().is_none_or(|incoming| incoming.said != path) {
+            self.close_file()?;
             let kept = self.names.add(path);
             self.remarks.file(path, kept.as_deref());
             let file = match (&mut self.out, &kept) {
-                (Some(out), Some(name)) => Some(out.create(name).map_err(|e| Failure::storage(Path::new(name), &e))?),
+                (Some(out), Some(name)) => Some((PathBuf::from(name), out.create(name).map_err(|e| Failure::storage(Path::new(name), &e))?)),
                 _ => None,
             };
             if let Some(name) = &kept {
@@ -127,7 +127,14 @@ impl Screen {
         file.write_all(chunk).map_err(|e| Failure::storage(path, &e))
     }
 
+    /// Gives the file that came in its name: it is whole.
+    fn close_file(&mut self) -> Result<(), Failure> {
+        let (Some(out), Some(Incoming { file: Some((path, file)), .. })) = (&mut self.out, self.incoming.take()) else { return Ok(()) };
+        out.finish(file).map(drop).map_err(|e| Failure::storage(&path, &e))
+    }
+
     pub fn finish(mut self, report: &Report) -> Result<ExitCode, Failure> {
+        self.close_file()?;
         report.left_out.remark(&mut self.remarks);
         let (code, problem) = match &report.outcome {
             // Exit codes have a byte on most systems; anything else must not look like success.
@@ -189,6 +196,9 @@ impl Screen {
                 "stdout_dropped": report.map_or(0, |report| report.stdout_dropped),
                 "stderr_dropped": report.map_or(0, |report| report.stderr_dropped),
                 "files": self.files.keys().collect::<Vec<_>>(),
+                // All files that have another name here or are left out; those that are only counted come on top.
+                "renamed": self.remarks.files(),
+                "renamed_count": self.remarks.count(),
                 "note": self.remarks.to_string(),
             }));
         }

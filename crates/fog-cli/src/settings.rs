@@ -30,7 +30,7 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
                 None => print_json(&file)?,
                 Some(path) => {
                     let text = serde_json::to_string_pretty(&file).map_err(|e| Failure::bug(e.to_string()))?;
-                    std::fs::write(&path, text + "\n").map_err(|e| Failure::storage(&path, &e))?;
+                    fog_runtime::write_file(&path, (text + "\n").as_bytes()).map_err(|e| Failure::storage(&path, &e))?;
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
@@ -12,19 +11,19 @@ const MAX_PIXELS: u64 = 64 << 20;
 /// Puts PNG tiles together row by row. Missing ones stay transparent.
 ///
 /// # Errors
-/// When a tile is not an 8-bit PNG or its size differs from the first.
-pub(crate) fn tiles(found: &[(u32, PathBuf)], columns: u32, total: u32) -> anyhow::Result<Vec<u8>> {
+/// When a tile cannot be opened, is not an 8-bit PNG or its size differs from the first.
+pub(crate) fn tiles<T>(found: &[(u32, T)], open: impl Fn(&T) -> anyhow::Result<File>, columns: u32, total: u32) -> anyhow::Result<Vec<u8>> {
     let rows = total.div_ceil(columns.max(1));
     let Some((_, first)) = found.first() else { bail!("no tile is finished yet") };
-    let (width, height, _) = decode(first)?;
+    let (width, height, _) = decode(open(first)?)?;
     let (full_width, full_height) = (u64::from(width) * u64::from(columns), u64::from(height) * u64::from(rows));
     if full_width * full_height > MAX_PIXELS {
         bail!("the picture would have {full_width} × {full_height} pixels");
     }
     let stride = full_width as usize * 4;
     let mut canvas = vec![0u8; stride * full_height as usize];
-    for (index, path) in found {
-        let (w, h, pixels) = decode(path)?;
+    for (index, tile) in found {
+        let (w, h, pixels) = decode(open(tile)?)?;
         if (w, h) != (width, height) {
             bail!("tile {index} has {w} × {h} pixels, the first {width} × {height}");
         }
@@ -45,8 +44,8 @@ pub(crate) fn tiles(found: &[(u32, PathBuf)], columns: u32, total: u32) -> anyho
     Ok(out)
 }
 
-fn decode(path: &Path) -> anyhow::Result<(u32, u32, Vec<u8>)> {
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(File::open(path)?), png::Limits { bytes: 256 << 20 });
+fn decode(tile: File) -> anyhow::Result<(u32, u32, Vec<u8>)> {
+    let mut decoder = png::Decoder::new_with_limits(BufReader::new(tile), png::Limits { bytes: 256 << 20 });
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let mut reader = decoder.read_info().context("a tile is not a PNG")?;
     let mut pixels = vec![0; reader.output_buffer_size().context("a tile is too large")?];
@@ -75,7 +74,13 @@ pub(crate) fn mime_of(bytes: &[u8]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
+
+    fn open(path: &PathBuf) -> anyhow::Result<File> {
+        Ok(File::open(path)?)
+    }
 
     fn tile(folder: &Path, name: &str, shade: u8) -> PathBuf {
         let path = folder.join(name);
@@ -89,10 +94,10 @@ mod tests {
     fn tiles_land_in_their_places_and_missing_ones_stay_clear() {
         let folder = tempfile::tempdir().unwrap();
         let found = [(0, tile(folder.path(), "a", 10)), (3, tile(folder.path(), "d", 40))];
-        let png = tiles(&found, 2, 4).unwrap();
+        let png = tiles(&found, open, 2, 4).unwrap();
         let path = folder.path().join("whole");
         std::fs::write(&path, png).unwrap();
-        let (w, h, pixels) = decode(&path).unwrap();
+        let (w, h, pixels) = decode(open(&path).unwrap()).unwrap();
         assert_eq!((w, h), (4, 4));
         assert_eq!((&pixels[..4], &pixels[2 * 4..3 * 4], &pixels[15 * 4..]), (&[10, 10, 10, 255][..], &[0; 4][..], &[40, 40, 40, 255][..]));
     }
@@ -102,6 +107,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, "not a png").unwrap();
-        assert!(tiles(&[(0, path)], 1, 1).is_err());
+        assert!(tiles(&[(0, path)], open, 1, 1).is_err());
     }
 }

@@ -271,6 +271,19 @@ impl Parts {
     }
 }
 
+/// Compares files with their hashes in the checkpoint that they go into.
+pub(crate) fn check(header: &CheckpointHeader, files: &CheckpointFiles, parts: &Parts) -> Result<(), ApiError> {
+    let module = (&header.module, &files.module, &parts.module);
+    let inputs = header.inputs.iter().map(|(_, hash)| hash).zip(&files.inputs).zip(&parts.inputs).map(|((hash, bytes), path)| (hash, bytes, path));
+    let stdin = header.stdin.iter().zip(&files.stdin).zip(&parts.stdin).map(|((hash, bytes), path)| (hash, bytes, path));
+    for (hash, bytes, path) in std::iter::once(module).chain(inputs).chain(stdin) {
+        if blake3::hash(bytes).to_hex().as_str() != hash {
+            return Err(crate::query::to_api(fog_store::StoreError::Changed { path: path.clone() }));
+        }
+    }
+    Ok(())
+}
+
 /// Writes the checkpoint at `place` with its program and inputs, unsealed, to `path`.
 pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Result<(u64, i64), ApiError> {
     let api = |kind, message: String| ApiError { kind, message };
@@ -278,7 +291,9 @@ pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Res
         return Err(api(ErrorKind::NotFound, "the task has no checkpoint yet".to_owned()));
     }
     let (checkpoint, _) = Checkpoint::read(&place.path, place.key.as_ref()).map_err(|e| api(e.kind(), e.to_string()))?;
-    let generation = checkpoint.into_generation(Some(parts.read()?)).map_err(|e| api(ErrorKind::Bug, e))?;
+    let files = parts.read()?;
+    check(&checkpoint.header, &files, parts)?;
+    let generation = checkpoint.into_generation(Some(files)).map_err(|e| api(ErrorKind::Bug, e))?;
     let to = fog_runtime::replaceable(path)
         .map_err(|e| api(ErrorKind::BadInput, format!("{} cannot take a checkpoint: {e}. Nothing was written", path.display())))?;
     CheckpointWriter::new(to, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;

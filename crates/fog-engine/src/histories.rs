@@ -8,7 +8,7 @@ use fog_runtime::{Checkpoint, CheckpointHeader, CheckpointWriter, History, Histo
 use fog_types::job::MAX_MARKS;
 use fog_types::{ErrorKind, HasKind, TaskId};
 
-use crate::checkpoints::{CheckpointPlace, Parts};
+use crate::checkpoints::{self, CheckpointPlace, Parts};
 use crate::leftovers;
 
 /// Where the history of a task lies.
@@ -165,6 +165,9 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
             continue;
         }
         let (checkpoint, _) = Checkpoint::read(&from, place.key.as_ref()).map_err(|e| api(e.kind(), e.to_string()))?;
+        if checkpoints == 0 {
+            checkpoints::check(&checkpoint.header, &files, parts)?;
+        }
         let generation = checkpoint.into_generation(Some(files.clone())).map_err(|e| api(ErrorKind::Bug, e))?;
         let path = History::checkpoint(to, mark.number);
         CheckpointWriter::new(path, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;

@@ -26,6 +26,7 @@ mod query;
 mod results;
 mod sensing;
 mod sleep;
+mod stored;
 mod submit;
 mod tasks;
 mod views;

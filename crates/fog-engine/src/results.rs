@@ -1,8 +1,7 @@
 //! What jobs left: shown, read in pieces, put together and saved. All of it but logs is looked up, read and written beside
 //! the loop: a job may have a hundred thousand tasks.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -16,6 +15,7 @@ use fog_types::{BlobId, ErrorKind, JobId, TaskId, TaskState};
 
 use crate::assemble;
 use crate::query::{missing, to_api};
+use crate::stored::{Stored, storage};
 
 /// Largest file that is given whole; larger ones are read in pieces or exported. Noise of that size takes tests minutes.
 const MAX_WHOLE_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 16 << 20 };
@@ -25,58 +25,11 @@ const MAX_LOG_BYTES: u64 = 4 << 20;
 const MAX_PIECE_BYTES: u32 = 8 << 20;
 /// Most tasks that one piece looks through.
 const TASKS_PER_PIECE: u32 = 1_000;
-const COPY_BUFFER_BYTES: usize = 256 << 10;
-
-fn storage(what: impl std::fmt::Display) -> ApiError {
-    ApiError { kind: ErrorKind::Storage, message: what.to_string() }
-}
-
-/// A stored file.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    id: BlobId,
-    path: PathBuf,
-}
-
-impl Stored {
-    fn find(store: &Store, id: BlobId) -> Result<Self, ApiError> {
-        #[cfg(test)]
-        tests::LOOKED_UP.with(|count| count.set(count.get() + 1));
-        Ok(Self { id, path: store.blob(id).map_err(to_api)? })
-    }
-
-    fn size(&self) -> Result<u64, ApiError> {
-        Ok(std::fs::metadata(&self.path).map_err(|e| storage(format_args!("{}: {e}", self.path.display())))?.len())
-    }
-
-    /// Copies all of it and compares it with its hash.
-    fn copy_to(&self, to: &mut impl Write) -> io::Result<()> {
-        let mut from = File::open(&self.path)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; COPY_BUFFER_BYTES];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => {
-                    hasher.update(&buffer[..n]);
-                    to.write_all(&buffer[..n])?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if *hasher.finalize().as_bytes() == self.id.0 {
-            Ok(())
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, format!("the stored file {} was changed", self.id)))
-        }
-    }
-}
 
 /// Files one behind the other, or pictures that must be put together first.
 pub(crate) enum Found {
     Parts(Vec<Stored>),
-    Tiles { found: Vec<(u32, PathBuf)>, columns: u32, total: u32 },
+    Tiles { found: Vec<(u32, Stored)>, columns: u32, total: u32 },
 }
 
 fn too_large() -> ApiError {
@@ -84,8 +37,9 @@ fn too_large() -> ApiError {
     ApiError { kind: ErrorKind::LimitReached, message: message.to_owned() }
 }
 
-fn picture(found: &[(u32, PathBuf)], columns: u32, total: u32) -> Result<Vec<u8>, ApiError> {
-    assemble::tiles(found, columns, total).map_err(|e| ApiError { kind: ErrorKind::NotFound, message: format!("{e:#}") })
+fn picture(found: &[(u32, Stored)], columns: u32, total: u32) -> Result<Vec<u8>, ApiError> {
+    let made = assemble::tiles(found, |tile| Ok(tile.open()?), columns, total);
+    made.map_err(|e| e.downcast().unwrap_or_else(|e| ApiError { kind: ErrorKind::NotFound, message: format!("{e:#}") }))
 }
 
 impl Found {
@@ -99,7 +53,7 @@ impl Found {
                 }
                 let mut all = Vec::new();
                 for part in parts {
-                    part.copy_to(&mut all).map_err(storage)?;
+                    part.copy_to(&mut all)?;
                 }
                 Ok(all)
             }
@@ -111,9 +65,9 @@ impl Found {
     }
 
     /// The same into a file, whatever its size.
-    fn write_to(self, to: &mut File) -> Result<(), ApiError> {
+    fn write_to(self, to: &mut impl Write) -> Result<(), ApiError> {
         match self {
-            Self::Parts(parts) => parts.iter().try_for_each(|part| part.copy_to(to)).map_err(storage),
+            Self::Parts(parts) => parts.iter().try_for_each(|part| part.copy_to(to)),
             Self::Tiles { found, columns, total } => to.write_all(&picture(&found, columns, total)?).map_err(storage),
         }
     }
@@ -130,7 +84,7 @@ pub(crate) fn log(store: &Store, id: TaskId, stderr: bool) -> Result<Reply, ApiE
     let stored = Stored::find(store, blob)?;
     let size = stored.size()?;
     let mut bytes = Vec::new();
-    File::open(&stored.path).and_then(|file| file.take(MAX_LOG_BYTES).read_to_end(&mut bytes)).map_err(storage)?;
+    stored.piece(0, size.min(MAX_LOG_BYTES), &mut bytes)?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if size > bytes.len() as u64 {
         let more = counted(size - bytes.len() as u64, "more byte is", "more bytes are");
@@ -167,7 +121,7 @@ fn assembled(store: &Store, id: JobId) -> Result<Found, ApiError> {
             for task in finished {
                 let outputs = store.outputs(task.id).map_err(to_api)?;
                 if let Some(tile) = outputs.iter().find(|output| output.path.ends_with("tile.png")) {
-                    found.push((task.id.index, store.blob(tile.blob).map_err(to_api)?));
+                    found.push((task.id.index, Stored::find(store, tile.blob)?));
                 }
             }
             if found.is_empty() {
@@ -226,7 +180,8 @@ fn assembled_piece(store: &Store, id: JobId, from: ResultPosition, limit: u64) -
         let length = size.saturating_sub(at).min(left);
         left -= length;
         let end = at.saturating_add(length);
-        if length > 0 {
+        // Also where nothing is left of it: it may have been longer.
+        if length > 0 || end >= size {
             reads.push((stored, at, length));
         }
         if end < size {
@@ -243,14 +198,7 @@ impl Piece {
     pub(crate) fn read(self) -> Result<Reply, ApiError> {
         let mut bytes = Vec::new();
         for (stored, offset, length) in self.reads {
-            let mut read = || {
-                let mut file = File::open(&stored.path)?;
-                file.seek(SeekFrom::Start(offset))?;
-                file.take(length).read_to_end(&mut bytes)
-            };
-            if read().map_err(|e| storage(format_args!("the stored file {}: {e}", stored.id)))? as u64 != length {
-                return Err(storage(format_args!("the stored file {} was changed", stored.id)));
-            }
+            stored.piece(offset, length, &mut bytes)?;
         }
         Ok(Reply::Piece { base64: base64::engine::general_purpose::STANDARD.encode(bytes), next: self.next, dropped: self.dropped })
     }
@@ -305,10 +253,12 @@ impl Export {
         let mut files = Vec::new();
         for ExportItem { from, to } in self.items {
             let said = self.folder.join(&to).display().to_string();
-            let failed = |e: &dyn std::fmt::Display| storage(format_args!("{said} cannot be written: {e}. The results stay stored"));
-            let (path, mut file) = folder.create(&to).map_err(|e| failed(&e))?;
+            let failed = |e: &dyn std::fmt::Display| {
+                storage(format_args!("{said} cannot be written: {e}. The results stay stored, and a file of that name is as it was"))
+            };
+            let mut file = folder.create(&to).map_err(|e| failed(&e))?;
             from.write_to(&mut file).map_err(|e| failed(&e))?;
-            files.push(path.display().to_string());
+            files.push(folder.finish(file).map_err(|e| failed(&e))?.display().to_string());
         }
         Ok(Reply::exported(files))
     }

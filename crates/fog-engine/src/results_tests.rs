@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::cell::Cell;
+use std::fs::File;
 
 use fog_api::Command;
 use fog_runtime::WorkerProgram;
@@ -77,7 +78,7 @@ fn a_picture_too_large_for_a_reply_is_refused_and_still_saved() {
     let mut noise = vec![0; (side * side * 4) as usize];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
     encoder.write_header().unwrap().write_image_data(&noise).unwrap();
-    let tiles = || Found::Tiles { found: vec![(0, path.clone())], columns: 1, total: 1 };
+    let tiles = || Found::Tiles { found: vec![(0, Stored::at(path.clone()))], columns: 1, total: 1 };
     let refused = tiles().into_bytes().unwrap_err();
     assert_eq!(refused.kind, ErrorKind::LimitReached);
     assert!(refused.message.contains("job result"), "{}", refused.message);

@@ -1,12 +1,14 @@
 //! Files that a user named: what may be read as one, and what may be replaced.
 
-use std::collections::HashSet;
+mod writing;
+
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use fog_types::ByteCount;
-use fog_types::path::numbered;
+
+pub use self::writing::{NewFile, OutputFolder, replace_file, write_file};
 
 /// Links that are followed one after the other; as many as most systems follow.
 const MAX_LINKS: u32 = 40;
@@ -95,87 +97,9 @@ pub fn kind_of(about: &std::fs::Metadata) -> &'static str {
     }
 }
 
-/// A folder that the files of one result are written to.
-///
-/// Files that were there before are replaced. One that was just written is not, also where the file system
-/// takes two names for one.
-#[derive(Debug)]
-pub struct OutputFolder {
-    root: PathBuf,
-    written: HashSet<PathBuf>,
-}
-
-impl OutputFolder {
-    /// The folder at `root`, which is made when the first file is.
-    #[must_use]
-    pub fn new(root: PathBuf) -> Self {
-        Self { root, written: HashSet::new() }
-    }
-
-    /// Begins the file at `path` below the folder and returns where it really is.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] when the path leads out of the folder or something is there that is no
-    /// file, and as making a file.
-    pub fn create(&mut self, path: &str) -> io::Result<(PathBuf, File)> {
-        let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
-        if let Some(problem) = fog_types::path::path_problem(path) {
-            return Err(invalid(problem));
-        }
-        // What the check above lets through is relative on every system; this holds if it should not be.
-        if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(invalid("it leads out of the folder"));
-        }
-        let (folder, name) = path.rsplit_once('/').map_or((self.root.clone(), path), |(folder, name)| (self.root.join(folder), name));
-        std::fs::create_dir_all(&folder)?;
-        for number in 1.. {
-            let target = replaceable(&folder.join(numbered(name, number)))?;
-            if std::fs::canonicalize(&target).is_ok_and(|real| self.written.contains(&real)) {
-                continue;
-            }
-            let file = File::create(&target)?;
-            self.written.insert(std::fs::canonicalize(&target)?);
-            return Ok((target, file));
-        }
-        Err(invalid("there is no free name"))
-    }
-
-    /// Number of files written.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.written.len()
-    }
-
-    /// Whether none was written.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.written.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    #[test]
-    fn a_file_of_a_result_stays_in_its_folder_and_is_not_written_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("out");
-        let mut out = OutputFolder::new(root.clone());
-        for path in ["../a", "/a", "C:x", "a/../../b", "NUL"] {
-            assert_eq!(out.create(path).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{path}");
-        }
-        out.create("a/b.txt").unwrap().1.write_all(b"1").unwrap();
-        let (second, mut file) = out.create("a/b.txt").unwrap();
-        file.write_all(b"2").unwrap();
-        assert_eq!(second, root.join("a/b-2.txt"));
-        assert_eq!(std::fs::read(root.join("a/b.txt")).unwrap(), b"1");
-        assert_eq!(out.len(), 2);
-        // Another time the files of before are replaced.
-        assert_eq!(OutputFolder::new(root.clone()).create("a/b.txt").unwrap().0, root.join("a/b.txt"));
-    }
 
     #[cfg(unix)]
     #[test]

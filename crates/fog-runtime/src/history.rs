@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use fog_types::{ByteCount, ErrorKind, HasKind};
 use serde::{Deserialize, Serialize};
 
-use crate::files::read_regular;
+use crate::files::{NewFile, read_regular};
 use crate::protocol::Mark;
 use crate::run::SLICE_UNITS;
 
@@ -152,16 +152,16 @@ impl History {
     /// # Errors
     /// [`HistoryError::File`].
     pub fn write(&self, folder: &Path) -> Result<(), HistoryError> {
-        let (path, partial) = (folder.join(INDEX), folder.join("history.json.partial"));
+        let path = folder.join(INDEX);
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
         let write = |text: Vec<u8>| {
-            let mut file = std::fs::File::create(&partial)?;
+            let mut file = NewFile::begin(path.clone())?;
             file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&partial, &path)
+            file.sync()?;
+            file.finish()
         };
         let written = text.and_then(write);
-        written.map_err(|source| HistoryError::File { path, source })
+        written.map(drop).map_err(|source| HistoryError::File { path, source })
     }
 
     /// Adds the next mark. One that is there already, because the run went on from before it, must be

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::host::WorkerError;
+use crate::suspend;
 use crate::usage::{self, Usage};
 use crate::worker::{ASKED_ARGUMENT, WORKER_ARGUMENT};
 
@@ -98,6 +99,7 @@ impl Seat {
         detach(&mut command);
         let command = command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn()?;
+        child.id().into_iter().for_each(suspend::enter);
         let input = child.stdin.take().map(|pipe| Box::new(pipe) as _);
         let output = child.stdout.take().map(|pipe| Box::new(pipe) as _);
         let last_words = Arc::default();
@@ -140,6 +142,7 @@ impl Seat {
 
     /// How the process ended; waits two seconds for it.
     pub(crate) async fn exit(&mut self) -> Exit {
+        self.pid().into_iter().for_each(suspend::leave);
         let Some(child) = &mut self.child else { return Exit { status: "its thread ended".to_owned(), is_out_of_memory: false } };
         let mut status = match tokio::time::timeout(EXIT_GRACE, child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
@@ -167,7 +170,14 @@ impl Seat {
 
     /// Stops the process or lets it go on; false when there is none or the system has no such thing.
     pub(crate) fn hold(&self, hold: bool) -> bool {
-        self.pid().is_some_and(|pid| signal(pid, hold))
+        self.pid().is_some_and(|pid| suspend::hold(pid, hold))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Its number may be another's from here on.
+        self.pid().into_iter().for_each(suspend::leave);
     }
 }
 
@@ -203,17 +213,4 @@ async fn keep_last_words(mut stderr: ChildStderr, words: Arc<Mutex<Vec<u8>>>) {
         let room = MAX_LAST_WORDS.saturating_sub(words.len());
         words.extend_from_slice(&piece[..length.min(room)]);
     }
-}
-
-#[cfg(unix)]
-fn signal(pid: u32, stop: bool) -> bool {
-    use rustix::process::{Pid, Signal, kill_process};
-    let signal = if stop { Signal::STOP } else { Signal::CONT };
-    Pid::from_raw(pid.cast_signed()).is_some_and(|pid| kill_process(pid, signal).is_ok())
-}
-
-/// Without such signals a task between two safe points runs on for the few milliseconds it needs.
-#[cfg(not(unix))]
-fn signal(_pid: u32, _stop: bool) -> bool {
-    false
 }

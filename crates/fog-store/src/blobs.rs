@@ -274,14 +274,14 @@ impl Store {
     /// The bytes of a stored blob, at most `limit` of them, checked against their hash when whole.
     ///
     /// # Errors
-    /// [`StoreError::NoBlob`] when missing, [`StoreError::Damaged`] when changed on disk.
+    /// [`StoreError::NoBlob`] when missing, [`StoreError::Changed`] when changed on disk.
     pub fn read_blob(&self, id: BlobId, limit: u64) -> Result<Vec<u8>, StoreError> {
         let path = self.blob(id)?;
         let at = |source| StoreError::File { path: path.clone(), source };
         let mut bytes = Vec::new();
         File::open(&path).map_err(at)?.take(limit).read_to_end(&mut bytes).map_err(at)?;
         if (bytes.len() as u64) < limit && *blake3::hash(&bytes).as_bytes() != id.0 {
-            return Err(StoreError::Damaged(format!("the stored file {id} was changed")));
+            return Err(StoreError::Changed { path });
         }
         Ok(bytes)
     }

@@ -46,6 +46,12 @@ pub enum StoreError {
     /// The blob was cleaned up or never stored.
     #[error("the stored file {0} is missing")]
     NoBlob(BlobId),
+    /// A stored file is not what was stored: the disk, or somebody, changed it.
+    #[error("the stored file {path} was changed since it was stored, so nothing of it is given; put it back from a copy, or run its job again")]
+    Changed {
+        /// Where it lies; its name is the hash of what was stored.
+        path: PathBuf,
+    },
     /// The store is full and everything in it is needed.
     #[error("storing {wanted} would exceed the storage limit of {cap}; raise the limit or remove finished jobs")]
     Full {
@@ -111,7 +117,7 @@ impl HasKind for StoreError {
         match self {
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::TooNew { .. } | Self::ForeignDatabase { .. } => ErrorKind::Incompatible,
-            Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } => ErrorKind::Storage,
+            Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } | Self::Changed { .. } => ErrorKind::Storage,
             Self::NoJob(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } => ErrorKind::LimitReached,
             Self::File { .. } | Self::Sqlite(_) => ErrorKind::Storage,

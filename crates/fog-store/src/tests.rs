@@ -230,7 +230,7 @@ fn a_blob_changed_on_disk_is_noticed() {
     let id = blob(&mut store, b"hello", 0).unwrap();
     assert_eq!(store.read_blob(id, 100).unwrap(), b"hello");
     std::fs::write(store.blob(id).unwrap(), b"hellO").unwrap();
-    assert!(matches!(store.read_blob(id, 100), Err(StoreError::Damaged(_))));
+    assert!(matches!(store.read_blob(id, 100), Err(StoreError::Changed { .. })));
 }
 
 #[test]

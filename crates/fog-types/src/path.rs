@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::text::clean;
@@ -154,38 +155,70 @@ impl ResultNames {
     }
 }
 
+/// A file that a program left and that is not in the result under its own name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Renamed {
+    /// As the program called it.
+    pub name: String,
+    /// Its name in the result; none when it was left out.
+    pub kept: Option<String>,
+    /// Why it was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+}
+
+/// Why a file is left out whose name cannot be made portable.
+const NO_NAME: &str = "no system could keep it";
+
 /// What is said about files of a result whose names were changed or that were left out.
 #[derive(Debug, Clone, Default)]
 pub struct Remarks {
-    /// The first few, in words.
-    named: Vec<String>,
+    /// The first few, or all.
+    named: Vec<Renamed>,
     count: u64,
+    keeps_all: bool,
 }
 
 impl Remarks {
     /// Most files that are named; the others are counted.
     const MAX_NAMED: usize = 20;
 
+    /// Remarks of which none is only counted, for whoever reads them by program.
+    #[must_use]
+    pub fn keeping_all() -> Self {
+        Self { keeps_all: true, ..Self::default() }
+    }
+
+    /// The files that were noted: the first few, or all.
+    #[must_use]
+    pub fn files(&self) -> &[Renamed] {
+        &self.named
+    }
+
+    /// Number of files that were noted or counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Notes what became of a file: its name in the result, or `None` when it is not in there.
     pub fn file(&mut self, said: &str, kept: Option<&str>) {
         if kept == Some(said) {
             return;
         }
+        self.add(said, kept, kept.is_none().then_some(NO_NAME));
+    }
+
+    fn add(&mut self, said: &str, kept: Option<&str>, reason: Option<&'static str>) {
         self.count += 1;
-        if self.named.len() < Self::MAX_NAMED {
-            self.named.push(match kept {
-                Some(kept) => format!("'{}' is kept as '{}'", shown(said), shown(kept)),
-                None => format!("'{}' is left out, because no system could keep it", shown(said)),
-            });
+        if self.keeps_all || self.named.len() < Self::MAX_NAMED {
+            self.named.push(Renamed { name: said.to_owned(), kept: kept.map(str::to_owned), reason });
         }
     }
 
     /// Notes a file that is not in the result, and why.
-    pub fn left_out(&mut self, path: &str, why: &str) {
-        self.count += 1;
-        if self.named.len() < Self::MAX_NAMED {
-            self.named.push(format!("'{}' is left out, because {why}", shown(path)));
-        }
+    pub fn left_out(&mut self, path: &str, why: &'static str) {
+        self.add(path, None, Some(why));
     }
 
     /// Notes files of which only the number is known.
@@ -205,17 +238,49 @@ impl std::fmt::Display for Remarks {
         if self.is_empty() {
             return Ok(());
         }
-        write!(f, "files of the result: {}", self.named.join(", "))?;
-        match self.count - self.named.len() as u64 {
+        let named = &self.named[..self.named.len().min(Self::MAX_NAMED)];
+        let words: Vec<String> = named.iter().map(Renamed::in_words).collect();
+        write!(f, "files of the result: {}", words.join(", "))?;
+        match self.count - named.len() as u64 {
             0 => Ok(()),
             more => write!(f, ", and {more} more"),
         }
     }
 }
 
+impl Renamed {
+    fn in_words(&self) -> String {
+        match &self.kept {
+            Some(kept) => {
+                let (said, kept) = shown_apart(&self.name, kept);
+                format!("'{said}' is kept as '{kept}'")
+            }
+            None => format!("'{}' is left out, because {}", shown(&self.name), self.reason.unwrap_or(NO_NAME)),
+        }
+    }
+}
+
+/// Most characters of a path that are shown.
+const MAX_SHOWN: usize = 80;
+/// What is shown of two paths before they differ, where they are too long to be shown from their beginning.
+const SHOWN_ALIKE: usize = 30;
+
+/// Two paths that differ, each in part where it is long, so that it can be seen where they do.
+fn shown_apart(one: &str, other: &str) -> (String, String) {
+    let alike = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let from = if alike + SHOWN_ALIKE < MAX_SHOWN { 0 } else { alike - SHOWN_ALIKE };
+    let part = |path: &str| {
+        let (begin, length) = (path.char_indices().nth(from).map_or(path.len(), |(at, _)| at), path.chars().count());
+        let begins = if from > 0 { "…" } else { "" };
+        let ends = if length > from + MAX_SHOWN { "…" } else { "" };
+        format!("{begins}{}{ends}", shown(&path[begin..]))
+    };
+    (part(one), part(other))
+}
+
 /// The beginning of a path, on one line, as words of others are shown; control characters as programs write them.
 pub(crate) fn shown(path: &str) -> String {
-    let escaped: String = path.chars().take(80).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect();
+    let escaped: String = path.chars().take(MAX_SHOWN).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect();
     clean(&escaped)
 }
 
@@ -321,6 +386,37 @@ mod tests {
         assert!(said.contains("'agpj.exe:' is kept as 'agpj.exe%3A'"), "{said}");
         assert!(said.contains("x\\u{1b}[31m\\n"), "{said}");
         assert_eq!(crate::text::clean(&said), said);
+    }
+
+    #[test]
+    fn two_long_names_are_shown_where_they_differ() {
+        let long = "x".repeat(200);
+        for (said, differs) in [(format!("{long}."), "x.' is kept as"), (format!("{long}:{long}"), "x:x")] {
+            let kept = portable_path(&said).unwrap();
+            let mut remarks = Remarks::default();
+            remarks.file(&said, Some(&kept));
+            let words = remarks.to_string();
+            let (before, after) = words.split_once(" is kept as ").unwrap();
+            assert!(words.contains(differs) && after.contains('%'), "{words}");
+            assert_ne!(before.strip_prefix("files of the result: ").unwrap(), after, "{words}");
+            assert!(words.chars().count() < 250, "{words}");
+        }
+        let twin = "y".repeat(255);
+        assert!(shown_apart(&twin, &numbered(&twin, 2)).1.ends_with("y-2"));
+        assert_eq!(shown_apart("a:b", "a%3Ab"), ("a:b".to_owned(), "a%3Ab".to_owned()));
+    }
+
+    #[test]
+    fn all_files_are_kept_for_programs_and_few_are_said() {
+        let (mut few, mut all) = (Remarks::default(), Remarks::keeping_all());
+        for number in 0..1_000 {
+            for remarks in [&mut few, &mut all] {
+                remarks.file(&format!("a:{number}"), Some(&format!("a%3A{number}")));
+            }
+        }
+        assert_eq!((few.files().len(), all.files().len(), all.count()), (20, 1_000, 1_000));
+        assert_eq!(few.to_string(), all.to_string());
+        assert!(all.to_string().ends_with("and 980 more"));
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Core {
             messages.iter().map(export_line).collect()
         };
         // A pipe would stop the engine until somebody reads from it.
-        let written = fog_runtime::replaceable(path).and_then(|to| std::fs::write(to, text));
+        let written = fog_runtime::replace_file(path, text.as_bytes());
         written.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
         Ok(Reply::exported(vec![path.display().to_string()]))
     }

@@ -68,6 +68,9 @@ impl Core {
                     Ok(Reply::Bytes { mime, base64: base64::engine::general_purpose::STANDARD.encode(bytes) })
                 });
             }
+            Command::Log { id, index, stderr } => {
+                return self.beside(answer, move |store| results::log(store, TaskId { job: id, index }, stderr));
+            }
             Command::ReadResult { id, part, from, limit } => {
                 return self.beside(answer, move |store| results::piece(store, id, &part, from, limit)?.read());
             }
@@ -124,7 +127,6 @@ impl Core {
             Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
             Command::Jobs(query) => query::jobs(&self.store, &query),
             Command::ChangeJob { id, action } => self.change_job(id, action),
-            Command::Log { id, index, stderr } => results::log(&self.store, TaskId { job: id, index }, stderr),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),
             Command::SetSettings { changes } => self.set_settings(changes),
             Command::ResetSettings => {

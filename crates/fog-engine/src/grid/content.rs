@@ -38,22 +38,30 @@ const LINGER: Duration = Duration::from_millis(2);
 /// Largest manifest, and largest sealed chunk.
 const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
-/// Seals a stored file: reads it once and hashes its sealed chunks. What is stored stays open.
+/// What is said of a stored file that is not what it was, before any of it goes out.
+const CHANGED: &str = "the stored file was changed since it was stored, so it is not sent";
+
+/// Seals a stored file: reads it once, compares it with its hash and hashes its sealed chunks. What is stored stays open.
 pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<ContentRow, String> {
     let mut file = File::open(path).map_err(|e| e.to_string())?;
     let size = file.metadata().map_err(|e| e.to_string())?.len();
     let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
     let mut chunk = vec![0; CHUNK];
     let mut left = size;
+    let mut hasher = blake3::Hasher::new();
     loop {
         let take = left.min(CHUNK as u64) as usize;
         file.read_exact(&mut chunk[..take]).map_err(|e| e.to_string())?;
+        hasher.update(&chunk[..take]);
         let sealed = sealer.seal(manifest.count(), &chunk[..take]).map_err(|e| e.to_string())?;
         manifest.add(&sealed);
         left -= take as u64;
         if left == 0 {
             break;
         }
+    }
+    if *hasher.finalize().as_bytes() != blob.0 {
+        return Err(format!("{}: {CHANGED}", path.display()));
     }
     Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes(), open: None })
 }
@@ -103,6 +111,8 @@ struct Outgoing {
     size: u64,
     /// What is stored are the sealed pieces.
     is_sealed: bool,
+    /// Hashes of the sealed pieces, one after the other.
+    hashes: Vec<u8>,
     at: u32,
     end: u32,
     /// Sealed, but nobody took it yet.
@@ -116,7 +126,16 @@ impl Outgoing {
         let stored = CHUNK as u64 + if is_sealed { TAG } else { 0 };
         file.seek(SeekFrom::Start(u64::from(from) * stored)).map_err(|e| e.to_string())?;
         let end = from.saturating_add(count).min((row.manifest.len() / 32) as u32);
-        Ok(Self { sealer: Sealer::new(&ContentKey(row.key), row.size), file, size: row.size, is_sealed, at: from, end, left: None })
+        Ok(Self {
+            sealer: Sealer::new(&ContentKey(row.key), row.size),
+            file,
+            size: row.size,
+            is_sealed,
+            hashes: row.manifest.clone(),
+            at: from,
+            end,
+            left: None,
+        })
     }
 
     fn is_done(&self) -> bool {
@@ -152,6 +171,10 @@ impl Outgoing {
         }
         if !self.is_sealed {
             self.sealer.seal_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
+        }
+        // Whoever gets it would find out as well, and blame this device.
+        if self.hashes.as_chunks::<32>().0.get(self.at as usize) != Some(blake3::hash(&piece).as_bytes()) {
+            return Err(CHANGED.to_owned());
         }
         self.at += 1;
         Ok(piece)

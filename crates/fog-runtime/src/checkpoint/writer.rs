@@ -57,11 +57,42 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
     crate::files::open_regular(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok() && [MAGIC, SEALED].contains(&&begins)
 }
 
+/// Whether a file may be taken for one of ours: a checkpoint, or as much of one as a crash left of it.
+fn looks_ours(path: &Path) -> bool {
+    let mut begins = Vec::new();
+    let read = crate::files::open_regular(path).and_then(|file| file.take(8).read_to_end(&mut begins));
+    read.is_ok() && [MAGIC, SEALED].iter().any(|magic| magic.starts_with(&begins))
+}
+
 impl CheckpointWriter {
     /// For the file at `path`; sealed when there is a key.
     #[must_use]
     pub fn new(path: PathBuf, key: Option<Key>) -> Self {
         Self { path, key, written: None, open: None, plain: Vec::new(), sealed: Vec::new() }
+    }
+
+    /// Looks whether the names beside the file, `<file>.previous` and `<file>.partial`, are free or hold checkpoints.
+    ///
+    /// # Errors
+    /// [`CheckpointError::File`] when they hold something else, which nobody said may be replaced.
+    pub fn check(&self) -> Result<(), CheckpointError> {
+        self.check_beside().map_err(|source| self.problem(source))
+    }
+
+    fn check_beside(&self) -> io::Result<()> {
+        // Sealed ones lie in a folder of ours, where a damaged one must not stop all others.
+        if self.key.is_some() {
+            return Ok(());
+        }
+        for (end, why) in [("previous", "the checkpoint before the newest is kept there"), ("partial", "a checkpoint is written there first")] {
+            let path = with_end(&self.path, end);
+            let is_foreign = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) && !looks_ours(&path);
+            if is_foreign {
+                let what = format!("{} is no checkpoint, and {why}; move it away, or choose another name", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the next snapshot has to be a whole one.
@@ -141,16 +172,27 @@ impl CheckpointWriter {
 
     fn begin(&mut self) -> io::Result<Open> {
         self.written = None;
-        let mut file = private(&with_end(&self.path, "partial"))?;
+        self.check_beside()?;
+        let partial = with_end(&self.path, "partial");
+        let mut file = private(&partial)?;
+        match self.write_beginning(&mut file).and_then(|()| file.stream_position()) {
+            Ok(bytes) => Ok(Open { file, chain: Chain::default(), base: None, bytes }),
+            Err(error) => {
+                drop(file);
+                let _ = std::fs::remove_file(&partial);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_beginning(&mut self, file: &mut File) -> io::Result<()> {
         if self.key.is_some() {
             file.write_all(SEALED)?;
         }
         self.plain.clear();
         self.plain.extend_from_slice(Chain::beginning());
         let part = seal_part(self.key.as_ref(), &self.plain, &mut self.sealed)?;
-        file.write_all(part)?;
-        let bytes = file.stream_position()?;
-        Ok(Open { file, chain: Chain::default(), base: None, bytes })
+        file.write_all(part)
     }
 
     fn append(&mut self) -> io::Result<Open> {
@@ -203,9 +245,12 @@ impl CheckpointWriter {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())));
             }
         }
-        match std::fs::rename(&self.path, previous(&self.path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // Something else that had this name is replaced, as whoever gave it wants; it would not be a checkpoint before.
+        if self.key.is_some() || looks_ours(&self.path) {
+            match std::fs::rename(&self.path, previous(&self.path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         std::fs::rename(with_end(&self.path, "partial"), &self.path)?;
         // The names are safe once the folder is; systems that cannot sync one need no such thing.

@@ -1,0 +1,24 @@
+//! Compiled programs of commands that work alone. Keeping them saves time; without a place to keep them all else works.
+
+use std::path::{Path, PathBuf};
+
+use fog_runtime::{EngineKind, WorkerError, WorkerProgram};
+
+/// Compiles `module` into `cached`, unless it is there, or into the folder `scratch` where that cannot be written. Returns
+/// where it is.
+pub async fn prepare(program: &WorkerProgram, module: &Path, cached: &Path, scratch: &Path, engine: EngineKind) -> Result<PathBuf, WorkerError> {
+    let unkept = match fog_runtime::prepare(program, module, cached, engine).await {
+        Ok(_) => return Ok(cached.to_owned()),
+        Err(WorkerError::File { path, source }) => format!("{}: {source}", path.display()),
+        Err(error) => return Err(error),
+    };
+    let own = scratch.join("compiled.cwasm");
+    match fog_runtime::prepare(program, module, &own, engine).await {
+        Ok(_) => Ok(own),
+        Err(WorkerError::File { path, source }) => {
+            let why = format!("{source}. It is needed because compiled programs cannot be kept either: {unkept}. TMPDIR names another temporary folder");
+            Err(WorkerError::File { path, source: std::io::Error::other(why) })
+        }
+        Err(error) => Err(error),
+    }
+}

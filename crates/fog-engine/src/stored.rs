@@ -1,0 +1,200 @@
+//! Stored files on their way out: none is given to anybody before it was compared with its hash.
+
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use fog_api::ApiError;
+use fog_store::{Store, StoreError};
+use fog_types::{BlobId, ErrorKind};
+
+use crate::query::to_api;
+
+const COPY_BUFFER_BYTES: usize = 256 << 10;
+/// Files whose check is remembered while they are read in pieces.
+const MAX_REMEMBERED: usize = 64;
+
+/// What was checked lately, the latest last. A file that changed since looks different.
+static CHECKED: Mutex<VecDeque<(PathBuf, Look)>> = Mutex::new(VecDeque::new());
+
+/// What tells a file that was written to since from one that was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    size: u64,
+    modified: Option<SystemTime>,
+    /// Where the system has them: the file's number, and when anything of it changed, which nobody sets back.
+    #[cfg(unix)]
+    identity: (u64, i64, i64),
+}
+
+impl Look {
+    fn of(about: &Metadata) -> Self {
+        Self {
+            size: about.len(),
+            modified: about.modified().ok(),
+            #[cfg(unix)]
+            identity: {
+                use std::os::unix::fs::MetadataExt;
+                (about.ino(), about.ctime(), about.ctime_nsec())
+            },
+        }
+    }
+}
+
+/// Returns an error of storage in these words.
+pub(crate) fn storage(what: impl std::fmt::Display) -> ApiError {
+    ApiError { kind: ErrorKind::Storage, message: what.to_string() }
+}
+
+/// A stored file.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    id: BlobId,
+    path: PathBuf,
+}
+
+impl Stored {
+    pub(crate) fn find(store: &Store, id: BlobId) -> Result<Self, ApiError> {
+        #[cfg(test)]
+        crate::results::tests::LOOKED_UP.with(|count| count.set(count.get() + 1));
+        Ok(Self { id, path: store.blob(id).map_err(to_api)? })
+    }
+
+    pub(crate) fn size(&self) -> Result<u64, ApiError> {
+        Ok(std::fs::metadata(&self.path).map_err(|e| self.unusable(&e))?.len())
+    }
+
+    fn unusable(&self, error: &io::Error) -> ApiError {
+        storage(format_args!("{}: {error}", self.path.display()))
+    }
+
+    fn changed(&self) -> ApiError {
+        to_api(StoreError::Changed { path: self.path.clone() })
+    }
+
+    /// Passes on what is read until there is no more, and compares it with the hash.
+    fn hash(&self, from: &mut File, mut take: impl FnMut(&[u8]) -> Result<(), ApiError>) -> Result<(), ApiError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; COPY_BUFFER_BYTES];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => {
+                    hasher.update(&buffer[..n]);
+                    take(&buffer[..n])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.unusable(&error)),
+            }
+        }
+        if *hasher.finalize().as_bytes() == self.id.0 { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// Copies all of it. After an error what was copied is not to be kept.
+    pub(crate) fn copy_to(&self, to: &mut impl Write) -> Result<(), ApiError> {
+        let mut from = File::open(&self.path).map_err(|e| self.unusable(&e))?;
+        self.hash(&mut from, |bytes| to.write_all(bytes).map_err(storage))
+    }
+
+    /// Opens it, once all of it was compared with its hash.
+    pub(crate) fn open(&self) -> Result<File, ApiError> {
+        let mut file = File::open(&self.path).map_err(|e| self.unusable(&e))?;
+        self.hash(&mut file, |_| Ok(()))?;
+        file.rewind().map_err(|e| self.unusable(&e))?;
+        Ok(file)
+    }
+
+    /// Adds `length` bytes from `offset` on. All of the file is compared with its hash before its first piece is given;
+    /// the later ones are of the same file.
+    pub(crate) fn piece(&self, offset: u64, length: u64, bytes: &mut Vec<u8>) -> Result<(), ApiError> {
+        let failed = |e: io::Error| self.unusable(&e);
+        let mut file = File::open(&self.path).map_err(failed)?;
+        // Of before the check: a change meanwhile is found by the next piece.
+        let look = Look::of(&file.metadata().map_err(failed)?);
+        let before = bytes.len();
+        let is_all = offset == 0 && length == look.size;
+        if !is_all && (offset == 0 || !is_known(&self.path, look)) {
+            self.hash(&mut file, |_| Ok(()))?;
+            remember(self.path.clone(), look);
+        }
+        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let read = file.take(length).read_to_end(bytes).map_err(failed)?;
+        let is_same = !is_all || *blake3::hash(&bytes[before..]).as_bytes() == self.id.0;
+        if read as u64 == length && is_same { Ok(()) } else { Err(self.changed()) }
+    }
+}
+
+fn is_known(path: &std::path::Path, look: Look) -> bool {
+    CHECKED.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(known, before)| known == path && *before == look)
+}
+
+fn remember(path: PathBuf, look: Look) {
+    let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    checked.retain(|(known, _)| *known != path);
+    if checked.len() >= MAX_REMEMBERED {
+        checked.pop_front();
+    }
+    checked.push_back((path, look));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+
+    impl Stored {
+        /// The file at `path` as it is now.
+        pub(crate) fn at(path: PathBuf) -> Self {
+            Self { id: BlobId(*blake3::hash(&std::fs::read(&path).unwrap()).as_bytes()), path }
+        }
+    }
+
+    /// Whatever of a file is asked for, and by whichever way.
+    #[test]
+    fn nothing_is_given_of_a_file_that_was_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stored");
+        let whole = vec![7; 3 * COPY_BUFFER_BYTES];
+        let mut flipped = whole.clone();
+        flipped[2 * COPY_BUFFER_BYTES] ^= 1;
+        for damage in [flipped, whole[..10].to_vec(), Vec::new(), [whole.clone(), vec![1]].concat()] {
+            std::fs::write(&path, &whole).unwrap();
+            let stored = Stored::at(path.clone());
+            let mut bytes = Vec::new();
+            stored.piece(0, 100, &mut bytes).unwrap();
+            stored.piece(100, whole.len() as u64 - 100, &mut bytes).unwrap();
+            assert_eq!(bytes, whole);
+            // A file is seldom changed within moments of being written.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::fs::write(&path, &damage).unwrap();
+            let size = damage.len() as u64;
+            for (offset, length) in [(0, size), (0, size.min(5)), (size.min(100), 0), (5, 3), (size.saturating_sub(1), 1)] {
+                let error = stored.piece(offset, length, &mut Vec::new()).unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Storage, "{offset} {length}: {error:?}");
+                assert!(error.message.contains(path.to_str().unwrap()) && error.message.contains("was changed"), "{}", error.message);
+            }
+            assert_eq!(stored.copy_to(&mut Vec::new()).unwrap_err().kind, ErrorKind::Storage);
+            assert_eq!(stored.open().unwrap_err().kind, ErrorKind::Storage);
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_once_for_all_of_its_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stored");
+        std::fs::write(&path, [3; 1000]).unwrap();
+        let stored = Stored::at(path.clone());
+        let look = Look::of(&path.metadata().unwrap());
+        assert!(!is_known(&path, look));
+        stored.piece(0, 100, &mut Vec::new()).unwrap();
+        assert!(is_known(&path, look));
+        for other in 0..MAX_REMEMBERED {
+            remember(folder.path().join(other.to_string()), look);
+        }
+        assert!(!is_known(&path, look), "no more than so many are remembered");
+    }
+}

@@ -8,11 +8,12 @@ use libp2p::gossipsub::{self, MessageAuthenticity, PeerScoreParams, PeerScoreThr
 use libp2p::kad::{self, store::MemoryStore};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, mdns, ping, relay, upnp};
+use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, ping, relay, upnp};
 
 use crate::Config;
 use crate::gate::Gate;
 use crate::meter::Meter;
+use crate::neighbours::Neighbours;
 
 /// Our own, so that other networks' nodes stay out of the routing table.
 pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
@@ -42,9 +43,7 @@ pub(crate) struct Parts {
     ping: ping::Behaviour,
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     pub(crate) gossip: gossipsub::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
-    /// The same over IPv6: one of them speaks one of the two.
-    mdns_v6: Toggle<mdns::tokio::Behaviour>,
+    neighbours: Toggle<Neighbours>,
     autonat: Toggle<autonat::v2::client::Behaviour>,
     autonat_server: Toggle<autonat::v2::server::Behaviour>,
     relay_client: relay::client::Behaviour,
@@ -88,11 +87,7 @@ impl Parts {
             .build()?;
         let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), gossip_config)?;
         gossip.with_peer_score(PeerScoreParams::default(), PeerScoreThresholds::default())?;
-        // Asked again soon: over Wi-Fi a multicast is easily lost, and after the first answer nothing is probed.
-        let mdns_config = |enable_ipv6| mdns::Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6 };
-        let has_mdns = config.lan && !config.loopback;
-        let mdns = if has_mdns { Some(mdns::tokio::Behaviour::new(mdns_config(false), me)?) } else { None };
-        let mdns_v6 = if has_mdns { Some(mdns::tokio::Behaviour::new(mdns_config(true), me)?) } else { None };
+        let neighbours = if config.lan && !config.loopback { Some(Neighbours::new(me)?) } else { None };
         let relay_config = relay::Config {
             // The defaults end a circuit after 128 KiB: too little for one input file.
             max_reservations: 256,
@@ -122,8 +117,7 @@ impl Parts {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(15)).with_timeout(Duration::from_secs(10))),
             kad,
             gossip,
-            mdns: mdns.into(),
-            mdns_v6: mdns_v6.into(),
+            neighbours: neighbours.into(),
             autonat: (!config.loopback).then(autonat::v2::client::Behaviour::default).into(),
             autonat_server: (!config.loopback).then(autonat::v2::server::Behaviour::default).into(),
             relay_client,

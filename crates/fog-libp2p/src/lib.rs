@@ -9,6 +9,7 @@ mod behaviour;
 mod bulk;
 mod gate;
 mod meter;
+mod neighbours;
 mod scoped;
 mod swarm;
 

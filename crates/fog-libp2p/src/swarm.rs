@@ -333,7 +333,7 @@ impl Swarm {
                 tracing::debug!(%peer, %error, "a connection does not answer");
                 self.swarm.close_connection(connection);
             }
-            PartsEvent::Mdns(mdns::Event::Discovered(found)) | PartsEvent::MdnsV6(mdns::Event::Discovered(found)) => {
+            PartsEvent::Neighbours(mdns::Event::Discovered(found)) => {
                 let mut addresses: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
                 for (peer, address) in found {
                     addresses.entry(peer).or_default().push(address);

@@ -1,6 +1,5 @@
 //! The parts of libp2p in use, each with the settings whose defaults do not fit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fog_transport::MAX_GOSSIP;
@@ -12,7 +11,6 @@ use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identi
 
 use crate::Config;
 use crate::gate::Gate;
-use crate::meter::Meter;
 use crate::neighbours::Neighbours;
 
 /// Our own, so that other networks' nodes stay out of the routing table.
@@ -58,7 +56,7 @@ impl Parts {
         key: &Keypair,
         relay_client: relay::client::Behaviour,
         config: &Config,
-        meter: Arc<Meter>,
+        gate: Gate,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let me = key.public().to_peer_id();
         // One home's worth of links, and room for those who only look something up; the gate has the places of strangers.
@@ -105,7 +103,7 @@ impl Parts {
             relay
         });
         Ok(Self {
-            gate: Gate::new(meter),
+            gate,
             limits: connection_limits::Behaviour::new(limits),
             memory: memory(),
             identify: identify::Behaviour::new(

@@ -51,17 +51,23 @@ pub struct Lease {
     pub(crate) away: Option<u64>,
     /// It has stood still for so long that somebody else is asked too.
     pub(crate) is_stuck: bool,
+    /// When it was given, and when its units grew last. What a worker says of its state moves neither.
+    pub(crate) begun: u64,
+    pub(crate) grown: u64,
+    /// It has taken so long that somebody else is asked too, whatever its worker goes on saying.
+    pub(crate) is_overdue: bool,
 }
 
 impl Lease {
     pub(crate) fn new(task: TaskId, node: NodeId, state: LeaseState, now: u64) -> Self {
-        Self { task, node, state, units: 0, permille: None, since: now, heard: now, away: None, is_stuck: false }
+        let (units, permille, away, is_stuck, is_overdue) = (0, None, None, false, false);
+        Self { task, node, state, units, permille, since: now, heard: now, away, is_stuck, begun: now, grown: now, is_overdue }
     }
 
     /// It may bring a result without anything more being done.
     pub(crate) fn is_live(&self) -> bool {
         match self.state {
-            LeaseState::Offered | LeaseState::Fetching | LeaseState::Held(_) => !self.is_stuck,
+            LeaseState::Offered | LeaseState::Fetching | LeaseState::Held(_) => !self.is_stuck && !self.is_overdue,
             LeaseState::Done(_) | LeaseState::Lost => false,
         }
     }

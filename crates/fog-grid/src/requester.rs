@@ -18,6 +18,13 @@ const SILENCE: u64 = 60_000;
 const ABSENCE: u64 = 10_000;
 /// A task that stands still this long is given to somebody else too.
 const STILL: u64 = 120_000;
+/// A task whose units have not grown for this long is given to somebody else too, whatever is said of it.
+const NO_PROGRESS: u64 = 600_000;
+/// One that has taken so many times as long as others of its job is, too (backup tasks as in MapReduce), but not before this.
+const OVERDUE: u64 = 4;
+const NEVER_OVERDUE: u64 = 60_000;
+/// Results of a job that say how long its tasks take.
+const USUAL_OF: u32 = 3;
 /// A worker that declined or failed is not asked again about the same task for this long.
 const SULK: u64 = 60_000;
 /// One that was full or resting may have room soon.
@@ -78,6 +85,8 @@ pub struct Requester {
     looked: Option<TaskId>,
     /// Until when a node is not asked about anything: it was full, at rest or silent.
     resting: BTreeMap<NodeId, u64>,
+    /// How long tasks of a job took, in milliseconds: how many, and their mean.
+    usual: BTreeMap<JobId, (u32, f64)>,
     effects: VecDeque<Effect>,
 }
 
@@ -117,6 +126,16 @@ impl Requester {
         for (id, lease) in self.take_out(task) {
             if !right.contains(&id) && !wrong.contains(&id) {
                 self.release(lease.node, id);
+                if lease.is_overdue {
+                    // Somebody else had to do it.
+                    self.effects.push_back(Effect::Over {
+                        lease: id,
+                        task,
+                        node: lease.node,
+                        why: "another device was first by far".to_owned(),
+                        is_lost: true,
+                    });
+                }
             }
         }
     }
@@ -124,6 +143,9 @@ impl Requester {
     fn take_out(&mut self, task: TaskId) -> Vec<(LeaseId, Lease)> {
         self.open.remove(&task);
         let gone = self.tasks.remove(&task).map(|gone| gone.leases).unwrap_or_default();
+        if self.tasks_of(task.job).next().is_none() {
+            self.usual.remove(&task.job);
+        }
         gone.into_iter().filter_map(|id| Some((id, self.forget(id)?))).collect()
     }
 
@@ -284,6 +306,28 @@ impl Requester {
         self.open.len()
     }
 
+    /// Whether a task is given to one more device only because another takes so long: nothing that nobody has waits for it.
+    #[must_use]
+    pub fn is_second_try(&self, task: TaskId) -> bool {
+        self.leases_of(task).any(|(_, lease)| lease.is_overdue && lease.state != LeaseState::Lost)
+    }
+
+    /// Leases that take a place of a node.
+    pub fn held_by(&self, node: NodeId) -> u32 {
+        let counts = |lease: &&Lease| matches!(lease.state, LeaseState::Offered | LeaseState::Held(_));
+        u32::try_from(self.leases_at(node).filter(counts).count()).unwrap_or(u32::MAX)
+    }
+
+    /// When a lease is overdue, if ever.
+    fn overdue_at(&self, lease: &Lease) -> Option<u64> {
+        if lease.is_overdue || !matches!(lease.state, LeaseState::Held(_)) {
+            return None;
+        }
+        let usual = self.usual.get(&lease.task.job).filter(|(count, _)| *count >= USUAL_OF);
+        let slow = usual.map_or(u64::MAX, |(_, mean)| lease.begun + (*mean as u64).saturating_mul(OVERDUE).max(NEVER_OVERDUE));
+        Some(slow.min(lease.grown + NO_PROGRESS))
+    }
+
     fn hear(&mut self, id: LeaseId, node: NodeId, now: u64) -> Option<&mut Lease> {
         let lease = self.leases.get_mut(&id).filter(|lease| lease.node == node)?;
         lease.heard = now;
@@ -342,7 +386,9 @@ impl Requester {
                     lease.since = now;
                     lease.is_stuck = false;
                 }
-                lease.units = lease.units.max(units);
+                if units > lease.units {
+                    (lease.units, lease.grown) = (units, now);
+                }
                 lease.permille = permille.or(lease.permille);
                 let task = lease.task;
                 if has_changed {
@@ -419,6 +465,9 @@ impl Requester {
             Err(problem) => self.end(id, problem, true, now + SULK),
             Ok(hash) => {
                 lease.state = LeaseState::Done(hash.clone());
+                let (count, mean) = self.usual.entry(lease.task.job).or_default();
+                *count = count.saturating_add(1);
+                *mean += (now.saturating_sub(lease.begun) as f64 - *mean) / f64::from(*count);
                 let (id_of_task, node) = (lease.task, lease.node);
                 let Some(task) = self.tasks.get_mut(&id_of_task) else { return };
                 task.results.push(Given { node, hash, lease: id, evidence: evidence(node) });
@@ -575,6 +624,14 @@ impl Requester {
                 _ => {}
             }
         }
+        let is_due = |lease: &Lease| self.overdue_at(lease).is_some_and(|at| at <= now);
+        let overdue: Vec<LeaseId> = self.leases.iter().filter(|(_, lease)| is_due(lease)).map(|(id, _)| *id).collect();
+        for lease in overdue {
+            if let Some(lease) = self.leases.get_mut(&lease) {
+                lease.is_overdue = true;
+                stuck.push(lease.task);
+            }
+        }
         for id in unanswered {
             if let Some(node) = self.node_of(id) {
                 self.effects.push_back(Effect::Release { node, lease: id, why: "the offer was not answered in time" });
@@ -603,7 +660,7 @@ impl Requester {
                 _ => None,
             }
         };
-        self.leases.values().filter_map(at).min()
+        self.leases.values().filter_map(|lease| at(lease).into_iter().chain(self.overdue_at(lease)).min()).min()
     }
 
     /// What is to be done next.

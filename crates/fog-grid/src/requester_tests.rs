@@ -172,6 +172,56 @@ fn a_worker_that_stands_still_is_not_the_only_one_for_long() {
     assert_eq!(r.open(), 0);
 }
 
+/// Words alone hold no task: neither the same progress again and again nor another state each time.
+#[test]
+fn heartbeats_without_progress_keep_a_task_from_nobody() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
+    for now in (0..NO_PROGRESS).step_by(3000) {
+        let standing = if now % 2000 == 0 { Standing::Running } else { Standing::Paused };
+        r.handle_heartbeat(lease(1), node(1), standing, 5, Some(500), now);
+        r.handle_timeout(now);
+        assert_eq!(r.open(), 0, "{now}");
+    }
+    assert!(r.poll_timeout().is_some_and(|at| at <= NO_PROGRESS));
+    r.handle_timeout(NO_PROGRESS);
+    r.handle_heartbeat(lease(1), node(1), Standing::Paused, 5, Some(500), NO_PROGRESS);
+    assert_eq!(r.wanting(9, NO_PROGRESS), vec![(task(0), 1, BTreeSet::from([node(1)]))]);
+    assert!(r.is_second_try(task(0)));
+    // It is still welcome to finish; when the other one is first, it has kept the task to itself.
+    r.offered(lease(2), task(0), node(2), NO_PROGRESS);
+    assert_eq!((r.open(), r.held_by(node(1))), (0, 1));
+    effects(&mut r);
+    r.settle(task(0), &[lease(2)], &[]);
+    assert!(effects(&mut r).iter().any(|effect| matches!(effect, Effect::Over { node: of, is_lost: true, .. } if *of == node(1))));
+}
+
+/// Progress that is made up does not help for longer than others of the job take.
+#[test]
+fn a_lease_that_takes_much_longer_than_others_is_not_waited_for_alone() {
+    let mut r = Requester::default();
+    for n in 0..4 {
+        r.add(task(n), ONE);
+        r.offered(lease(n as u8), task(n), node(n as u8), 0);
+    }
+    for n in 1..4u8 {
+        r.handle_result(node(n), result(lease(n), node(n)), 30_000);
+        r.handle_checked(lease(n), Ok("a".to_owned()), |_| Evidence::default(), 30_000);
+        r.settle(task(u32::from(n)), &[lease(n)], &[]);
+    }
+    for now in (30_000..120_000).step_by(3000) {
+        r.handle_heartbeat(lease(0), node(0), Standing::Running, now, Some(500), now);
+        r.handle_timeout(now);
+        assert_eq!(r.open(), 0, "{now}");
+    }
+    r.handle_timeout(120_000);
+    assert_eq!(r.open(), 1);
+    r.remove(task(0), "over");
+    assert!(r.usual.is_empty());
+}
+
 #[test]
 fn a_lease_of_before_a_restart_goes_on() {
     let mut r = Requester::default();

@@ -14,6 +14,8 @@ const TRUSTED_AFTER: u32 = 10;
 /// What a result counts that nobody compared. With one for each of them, and a longer row, a device that
 /// makes everything up would be believed the more the longer nobody looks.
 const UNCHECKED: f64 = 0.25;
+/// Tasks that somebody unknown may have at once.
+const FIRST_WINDOW: f64 = 4.0;
 
 /// What this node saw another one do. Local, decaying, never a number that travels.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -88,6 +90,14 @@ impl Evidence {
     #[must_use]
     pub fn reliability(&self) -> f64 {
         (self.valid + 1.0) / (self.valid + self.invalid * 3.0 + self.lost + 2.0)
+    }
+
+    /// Tasks that it may have at once: few while nothing is known of it, one more with each result that was taken, and fewer
+    /// with each that it kept to itself. Places are claimed for nothing, and whoever has a task can keep it for long.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        let share = (self.valid + 1.0) / (self.valid + self.invalid * 3.0 + self.lost + 1.0);
+        (((FIRST_WINDOW + self.valid / UNCHECKED) * share) as u32).max(1)
     }
 
     /// Its weight in a vote: at least 2, more with its valid results (iExec PoCo: max(score / 3, 3) − 1).
@@ -203,6 +213,19 @@ mod tests {
         }
         assert_eq!(judge(&results(&["a"; 7]), Choice::Confidence(100), |_| Evidence::default()), Verdict::Accept("a".to_owned()));
         assert_eq!(judge(&results(&["a"]), Choice::Confidence(100), |_| of(300.0, 300)), Verdict::Accept("a".to_owned()));
+    }
+
+    #[test]
+    fn a_window_opens_with_results_and_closes_with_losses() {
+        let mut evidence = Evidence::default();
+        assert_eq!(evidence.window(), 4);
+        (0..4).for_each(|_| evidence.saw_lost(0));
+        assert_eq!(evidence.window(), 1);
+        let mut evidence = Evidence::default();
+        (0..60).for_each(|_| evidence.saw_unchecked(0));
+        assert_eq!(evidence.window(), 64);
+        (0..16).for_each(|_| evidence.saw_lost(0));
+        assert_eq!(evidence.window(), 32);
     }
 
     #[test]

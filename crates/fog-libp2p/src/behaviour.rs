@@ -1,6 +1,5 @@
 //! The parts of libp2p in use, each with the settings whose defaults do not fit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fog_transport::MAX_GOSSIP;
@@ -8,11 +7,11 @@ use libp2p::gossipsub::{self, MessageAuthenticity, PeerScoreParams, PeerScoreThr
 use libp2p::kad::{self, store::MemoryStore};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, mdns, ping, relay, upnp};
+use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identity::Keypair, ping, relay, upnp};
 
 use crate::Config;
 use crate::gate::Gate;
-use crate::meter::Meter;
+use crate::neighbours::Neighbours;
 
 /// Our own, so that other networks' nodes stay out of the routing table.
 pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
@@ -42,9 +41,7 @@ pub(crate) struct Parts {
     ping: ping::Behaviour,
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     pub(crate) gossip: gossipsub::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
-    /// The same over IPv6: one of them speaks one of the two.
-    mdns_v6: Toggle<mdns::tokio::Behaviour>,
+    neighbours: Toggle<Neighbours>,
     autonat: Toggle<autonat::v2::client::Behaviour>,
     autonat_server: Toggle<autonat::v2::server::Behaviour>,
     relay_client: relay::client::Behaviour,
@@ -59,7 +56,7 @@ impl Parts {
         key: &Keypair,
         relay_client: relay::client::Behaviour,
         config: &Config,
-        meter: Arc<Meter>,
+        gate: Gate,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let me = key.public().to_peer_id();
         // One home's worth of links, and room for those who only look something up; the gate has the places of strangers.
@@ -88,11 +85,7 @@ impl Parts {
             .build()?;
         let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), gossip_config)?;
         gossip.with_peer_score(PeerScoreParams::default(), PeerScoreThresholds::default())?;
-        // Asked again soon: over Wi-Fi a multicast is easily lost, and after the first answer nothing is probed.
-        let mdns_config = |enable_ipv6| mdns::Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6 };
-        let has_mdns = config.lan && !config.loopback;
-        let mdns = if has_mdns { Some(mdns::tokio::Behaviour::new(mdns_config(false), me)?) } else { None };
-        let mdns_v6 = if has_mdns { Some(mdns::tokio::Behaviour::new(mdns_config(true), me)?) } else { None };
+        let neighbours = if config.lan && !config.loopback { Some(Neighbours::new(me)?) } else { None };
         let relay_config = relay::Config {
             // The defaults end a circuit after 128 KiB: too little for one input file.
             max_reservations: 256,
@@ -110,7 +103,7 @@ impl Parts {
             relay
         });
         Ok(Self {
-            gate: Gate::new(meter),
+            gate,
             limits: connection_limits::Behaviour::new(limits),
             memory: memory(),
             identify: identify::Behaviour::new(
@@ -122,8 +115,7 @@ impl Parts {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(15)).with_timeout(Duration::from_secs(10))),
             kad,
             gossip,
-            mdns: mdns.into(),
-            mdns_v6: mdns_v6.into(),
+            neighbours: neighbours.into(),
             autonat: (!config.loopback).then(autonat::v2::client::Behaviour::default).into(),
             autonat_server: (!config.loopback).then(autonat::v2::server::Behaviour::default).into(),
             relay_client,

@@ -2,6 +2,7 @@
 //! nobody else's; a place of a stranger goes to somebody new when there are no others; and nodes that share a network with
 //! this one, or did work with it before, always find one.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
@@ -17,20 +18,30 @@ use libp2p::swarm::{CloseConnection, ConnectionDenied, ConnectionId, NetworkBeha
 use libp2p::{Multiaddr, PeerId};
 
 use crate::address::ip_of;
+use crate::doors::Doors;
 use crate::meter::Meter;
 
-/// Connections that have not shown yet who they are; each lasts 10 s at most.
-const MAX_HALF_OPEN: usize = 128;
+/// Connections that have not shown yet who they are; each has a descriptor and some 20 KB for 10 s at most, for 3 s while
+/// they are many.
+const MAX_HALF_OPEN: usize = 256;
 /// Of one address.
-const MAX_HALF_OPEN_PER_ADDRESS: usize = 16;
+const MAX_HALF_OPEN_PER_ADDRESS: usize = 8;
 /// Of these, kept for addresses where a related node was.
-const HALF_OPEN_FOR_KNOWN: usize = 32;
+const HALF_OPEN_FOR_KNOWN: usize = 64;
+/// One that has had this long makes room for somebody new: an honest one has said by then who it is, mostly.
+const HALF_OPEN_SAFE: Duration = Duration::from_secs(1);
 /// Connections that strangers opened.
 const MAX_STRANGERS: usize = 128;
 /// From one address.
 const MAX_STRANGERS_PER_ADDRESS: usize = 32;
 /// A node has shown by then that it shares a network; before, nobody new takes its place.
 const GREETING_TIME: Duration = Duration::from_secs(10);
+/// Connections that strangers may begin at once from one address, and each minute from then on. What a stranger may send and
+/// is answered is little, but there is no end of strangers. One device has an address of its own on the local network only.
+const BEGUN_AT_ONCE: f64 = 30.0;
+const BEGUN_PER_MINUTE: f64 = 30.0;
+/// Addresses of which this is counted.
+const MAX_BEGINNERS: usize = 4096;
 /// Addresses of related nodes that are remembered.
 const MAX_ADDRESSES: usize = 256;
 
@@ -61,10 +72,19 @@ struct Incoming {
     since: Instant,
 }
 
+struct HalfOpen {
+    remote: Multiaddr,
+    site: Option<Site>,
+    since: Instant,
+}
+
 /// Keeps the places.
 pub(crate) struct Gate {
     meter: Arc<Meter>,
-    half_open: BTreeMap<ConnectionId, Option<Site>>,
+    doors: Arc<Doors>,
+    half_open: BTreeMap<ConnectionId, HalfOpen>,
+    /// How many more connections strangers of an address may begin, and when that was so.
+    beginners: BTreeMap<Site, (f64, Instant)>,
     incoming: BTreeMap<ConnectionId, Incoming>,
     /// Where related nodes are or were.
     known_sites: BTreeSet<Site>,
@@ -72,8 +92,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(meter: Arc<Meter>) -> Self {
-        Self { meter, half_open: BTreeMap::new(), incoming: BTreeMap::new(), known_sites: BTreeSet::new(), closing: VecDeque::new() }
+    pub(crate) fn new(meter: Arc<Meter>, doors: Arc<Doors>) -> Self {
+        Self {
+            meter,
+            doors,
+            half_open: BTreeMap::new(),
+            beginners: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            known_sites: BTreeSet::new(),
+            closing: VecDeque::new(),
+        }
     }
 
     fn note_sites(&mut self) {
@@ -85,23 +113,60 @@ impl Gate {
         }
     }
 
-    fn admit_half_open(&mut self, id: ConnectionId, site: Option<Site>) -> Result<(), ConnectionDenied> {
+    fn admit_half_open(&mut self, id: ConnectionId, remote: &Multiaddr, now: Instant) -> Result<(), ConnectionDenied> {
         self.note_sites();
+        let site = site_of(remote);
         let is_known = site.is_some_and(|site| self.known_sites.contains(&site));
-        let of_site = self.half_open.values().filter(|other| **other == site).count();
+        let of_site = self.half_open.values().filter(|other| other.site == site).count();
         let (most, most_of_site) = if is_known {
             (MAX_HALF_OPEN, MAX_HALF_OPEN_PER_ADDRESS + HALF_OPEN_FOR_KNOWN)
         } else {
             (MAX_HALF_OPEN - HALF_OPEN_FOR_KNOWN, MAX_HALF_OPEN_PER_ADDRESS)
         };
         if of_site >= most_of_site {
-            return deny("too many of its address have not said who they are");
+            let oldest = self.half_open.iter().filter(|(_, other)| other.site == site).min_by_key(|(_, other)| other.since);
+            let oldest = oldest.map(|(id, _)| *id);
+            self.displace(oldest, now, "too many of its address have not said who they are")?;
+        } else if self.half_open.len() >= most {
+            let oldest = self.oldest_of_the_most();
+            self.displace(oldest, now, "too many have not said who they are")?;
         }
-        if self.half_open.len() >= most {
-            return deny("too many have not said who they are");
-        }
-        self.half_open.insert(id, site);
+        self.half_open.insert(id, HalfOpen { remote: remote.clone(), site, since: now });
         Ok(())
+    }
+
+    /// Of those addresses that have most of the places.
+    fn oldest_of_the_most(&self) -> Option<ConnectionId> {
+        let mut counts: BTreeMap<Option<Site>, usize> = BTreeMap::new();
+        for other in self.half_open.values() {
+            *counts.entry(other.site).or_default() += 1;
+        }
+        let count = |other: &HalfOpen| counts.get(&other.site).copied().unwrap_or(0);
+        self.half_open.iter().max_by_key(|(_, other)| (count(other), Reverse(other.since))).map(|(id, _)| *id)
+    }
+
+    fn displace(&mut self, oldest: Option<ConnectionId>, now: Instant, why: &'static str) -> Result<(), ConnectionDenied> {
+        let is_old = |id: &ConnectionId| self.half_open.get(id).is_some_and(|old| now.saturating_duration_since(old.since) >= HALF_OPEN_SAFE);
+        let Some(old) = oldest.filter(is_old).and_then(|id| self.half_open.remove(&id)) else { return deny(why) };
+        self.doors.close(&old.remote);
+        Ok(())
+    }
+
+    /// Whether one more stranger may begin from there.
+    fn may_begin(&mut self, site: Option<Site>, now: Instant) -> bool {
+        let Some(site) = site.filter(|site| !site.is_loopback() && !self.known_sites.contains(site)) else { return true };
+        let refilled = |(left, at): (f64, Instant)| (left + now.saturating_duration_since(at).as_secs_f64() * BEGUN_PER_MINUTE / 60.0).min(BEGUN_AT_ONCE);
+        if self.beginners.len() >= MAX_BEGINNERS {
+            self.beginners.retain(|_, counted| refilled(*counted) < BEGUN_AT_ONCE);
+        }
+        if self.beginners.len() >= MAX_BEGINNERS && !self.beginners.contains_key(&site) {
+            // So many at once are one owner's, and no honest one's.
+            return false;
+        }
+        let counted = self.beginners.entry(site).or_insert((BEGUN_AT_ONCE, now));
+        let left = refilled(*counted);
+        *counted = (if left >= 1.0 { left - 1.0 } else { left }, now);
+        left >= 1.0
     }
 
     fn admit(&mut self, id: ConnectionId, peer: PeerId, site: Option<Site>, now: Instant) -> Result<(), ConnectionDenied> {
@@ -110,6 +175,9 @@ impl Gate {
             return deny("it was cut off a while ago");
         }
         if self.meter.class(&peer) == PeerClass::Stranger {
+            if !self.may_begin(site, now) {
+                return deny("too many strangers came from its address a moment ago");
+            }
             let is_stranger = |known: &&Incoming| self.meter.class(&known.peer) == PeerClass::Stranger;
             let strangers: Vec<(&ConnectionId, &Incoming)> = self.incoming.iter().filter(|(_, known)| is_stranger(known)).collect();
             let of_site = strangers.iter().filter(|(_, known)| known.site == site).count();
@@ -135,7 +203,7 @@ impl NetworkBehaviour for Gate {
     type ToSwarm = Infallible;
 
     fn handle_pending_inbound_connection(&mut self, id: ConnectionId, _local: &Multiaddr, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
-        self.admit_half_open(id, site_of(remote))
+        self.admit_half_open(id, remote, Instant::now())
     }
 
     fn handle_established_inbound_connection(
@@ -197,11 +265,15 @@ mod tests {
     use super::*;
 
     fn gate() -> Gate {
-        Gate::new(Arc::default())
+        Gate::new(Arc::default(), Arc::default())
     }
 
     fn id(n: usize) -> ConnectionId {
         ConnectionId::new_unchecked(n)
+    }
+
+    fn remote(n: u8, port: usize) -> Multiaddr {
+        format!("/ip4/198.51.100.{n}/tcp/{port}").parse().unwrap()
     }
 
     fn site(n: u8) -> Option<Site> {
@@ -219,17 +291,61 @@ mod tests {
 
     #[test]
     fn half_open_connections_of_one_address_leave_room_for_others() {
-        let mut gate = gate();
-        let let_in = (0..500).filter(|n| gate.admit_half_open(id(*n), site(1)).is_ok()).count();
+        let (mut gate, now) = (gate(), Instant::now());
+        let let_in = (0..500).filter(|n| gate.admit_half_open(id(*n), &remote(1, *n), now).is_ok()).count();
         assert_eq!(let_in, MAX_HALF_OPEN_PER_ADDRESS);
-        assert!(gate.admit_half_open(id(501), site(2)).is_ok());
-        // Many addresses leave room for those where a related node was.
-        for n in 0..200 {
-            let _ = gate.admit_half_open(id(1000 + n), site(n as u8));
+        // Ten addresses that try again and again leave room for the next.
+        for n in 0..1000 {
+            let _ = gate.admit_half_open(id(1000 + n), &remote((2 + n % 10) as u8, n), now);
         }
-        assert!(gate.admit_half_open(id(2000), site(250)).is_err());
+        assert!(gate.admit_half_open(id(2100), &remote(20, 1), now).is_ok());
+        // Many leave room for those where a related node was.
+        for n in 0..1000 {
+            let _ = gate.admit_half_open(id(3000 + n), &remote((30 + n % 200) as u8, n), now);
+        }
+        assert!(gate.admit_half_open(id(4000), &remote(250, 1), now).is_err());
         gate.known_sites.extend(site(250));
-        assert!(gate.admit_half_open(id(2001), site(250)).is_ok());
+        assert!(gate.admit_half_open(id(4001), &remote(250, 1), now).is_ok());
+    }
+
+    #[test]
+    fn who_is_silent_makes_room_for_who_is_new() {
+        let (mut gate, begun) = (gate(), Instant::now());
+        // All places, those of 20 addresses that have as many as they may and of some that have one.
+        for n in 0..1000 {
+            let _ = gate.admit_half_open(id(n), &remote((n % 20) as u8, n), begun);
+        }
+        (0..50).for_each(|n| drop(gate.admit_half_open(id(2000 + n), &remote(100 + n as u8, 1), begun)));
+        let full = gate.half_open.len();
+        let alone = |gate: &Gate| (2000..2050).filter(|n| gate.half_open.contains_key(&id(*n))).count();
+        let of_one = alone(&gate);
+        assert_eq!(full, MAX_HALF_OPEN - HALF_OPEN_FOR_KNOWN);
+        assert!(of_one < 50, "the places are full");
+        assert!(gate.admit_half_open(id(3000), &remote(200, 1), begun).is_err(), "the others have just come");
+        let later = begun + HALF_OPEN_SAFE;
+        for n in 0..20 {
+            assert!(gate.admit_half_open(id(4000 + n), &remote(201 + n as u8, 1), later).is_ok());
+        }
+        // Those went that have most.
+        assert_eq!((gate.half_open.len(), alone(&gate)), (full, of_one));
+        // At a full address its own oldest goes.
+        let mut gate = Gate::new(Arc::default(), Arc::default());
+        (0..MAX_HALF_OPEN_PER_ADDRESS).for_each(|n| gate.admit_half_open(id(n), &remote(1, n), begun).unwrap());
+        assert!(gate.admit_half_open(id(50), &remote(1, 50), later).is_ok());
+        assert!(!gate.half_open.contains_key(&id(0)));
+    }
+
+    #[test]
+    fn strangers_of_one_address_begin_so_often_and_no_more() {
+        let (mut gate, begun) = (gate(), Instant::now());
+        let mut begin = |n: u8, now| (0..200).filter(|_| gate.may_begin(site(n), now)).count();
+        assert_eq!((begin(1, begun), begin(2, begun)), (30, 30));
+        assert_eq!(begin(1, begun + Duration::from_secs(20)), 10);
+        gate.known_sites.extend(site(1));
+        assert_eq!((0..200).filter(|_| gate.may_begin(site(1), begun)).count(), 200);
+        // Its connections are refused, and no account is needed for that.
+        assert!(!(0..200).all(|_| gate.may_begin(site(3), begun)));
+        assert!(gate.admit(id(1), PeerId::random(), site(3), begun).is_err());
     }
 
     #[test]
@@ -259,7 +375,7 @@ mod tests {
     fn one_address_takes_its_own_places_only() {
         let (mut gate, begun) = (gate(), Instant::now());
         let let_in = (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site(1), begun).is_ok()).count();
-        assert_eq!(let_in, MAX_STRANGERS_PER_ADDRESS);
+        assert_eq!(let_in, BEGUN_AT_ONCE as usize);
         assert!(gate.admit(id(600), PeerId::random(), site(2), begun).is_ok());
         assert!(gate.closing.is_empty());
         // Who was cut off does not come back at once.

@@ -7,8 +7,11 @@
 mod address;
 mod behaviour;
 mod bulk;
+mod doors;
 mod gate;
 mod meter;
+mod neighbours;
+mod raw;
 mod scoped;
 mod swarm;
 

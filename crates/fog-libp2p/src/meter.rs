@@ -19,15 +19,48 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::address::{ip_of, is_local};
 use crate::node_of;
+use crate::raw::CountedYamux;
 
 /// Bytes that a stranger may exchange at once: an address test of AutoNAT takes 100 KB, a look-up 4.
 const STRANGER_BYTES: f64 = 128.0 * 1024.0;
 /// What is forgiven each second: answers to pings, and look-ups of a meeting place each minute.
 const STRANGER_BYTES_PER_SECOND: f64 = 256.0;
+/// What comes below the streams too: their frames, and those that carry nothing.
+const STRANGER_RAW_BYTES: f64 = 160.0 * 1024.0;
+/// What an answer on a stream that the other side opened counts more than what it sends: 64 KiB of answers are all. What this
+/// node sends on its own streams is of its own choice.
+const ANSWER_WEIGHT: f64 = 2.0;
+const SENT_WEIGHT: f64 = 0.5;
 /// How long a node that was cut off is not let in again.
 pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
 /// Nodes that are remembered without a connection.
 const MAX_ACCOUNTS: usize = 4096;
+
+/// A stranger's bytes that are not forgiven yet, and when that was looked at.
+struct Spent(f64, Instant);
+
+impl Spent {
+    fn none() -> Mutex<Self> {
+        Mutex::new(Self(0.0, Instant::now()))
+    }
+
+    /// Adds to it; a negative number is given back.
+    fn add(&mut self, bytes: f64) -> f64 {
+        let forgiven = self.1.elapsed().as_secs_f64() * STRANGER_BYTES_PER_SECOND;
+        *self = Self((self.0 - forgiven).max(0.0) + bytes, Instant::now());
+        self.0
+    }
+}
+
+/// Where bytes went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Received,
+    /// On a stream that this node opened.
+    Sent,
+    /// On a stream that the other side opened.
+    Answered,
+}
 
 /// What is counted of one node.
 pub(crate) struct Account {
@@ -35,20 +68,25 @@ pub(crate) struct Account {
     /// Bytes beyond the local network since they were last taken.
     received: AtomicU64,
     sent: AtomicU64,
-    /// A stranger's bytes that are not forgiven yet, and when that was looked at.
-    spent: Mutex<(f64, Instant)>,
+    spent: Mutex<Spent>,
+    /// The same below the streams.
+    raw: Mutex<Spent>,
+    /// Carries connections of others to this node: what it brings is not its own. On a relay everybody's account is like that.
+    is_carrier: AtomicBool,
     is_cut: AtomicBool,
     cut_until: Mutex<Option<Instant>>,
     connections: AtomicUsize,
 }
 
 impl Account {
-    fn new() -> Self {
+    fn new(is_carrier: bool) -> Self {
         Self {
             class: Mutex::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            spent: Mutex::new((0.0, Instant::now())),
+            spent: Spent::none(),
+            raw: Spent::none(),
+            is_carrier: AtomicBool::new(is_carrier),
             is_cut: AtomicBool::new(false),
             cut_until: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -71,21 +109,40 @@ impl Account {
         let is_over = lock(&self.cut_until).is_none_or(|until| until <= Instant::now());
         if is_over {
             self.is_cut.store(false, Ordering::Release);
-            *lock(&self.spent) = (0.0, Instant::now());
+            self.forgive();
         }
         !is_over
     }
 
-    /// Adds to what a stranger has exchanged; a negative number is given back.
+    fn forgive(&self) {
+        for spent in [&self.spent, &self.raw] {
+            *lock(spent) = Spent(0.0, Instant::now());
+        }
+    }
+
+    /// Adds to what a stranger has exchanged.
     fn spend(&self, bytes: f64) {
-        let mut spent = lock(&self.spent);
-        let forgiven = spent.1.elapsed().as_secs_f64() * STRANGER_BYTES_PER_SECOND;
-        *spent = ((spent.0 - forgiven).max(0.0) + bytes, Instant::now());
-        let is_too_much = spent.0 > STRANGER_BYTES;
-        drop(spent);
+        let spent = lock(&self.spent).add(bytes);
+        self.judge(spent > STRANGER_BYTES);
+    }
+
+    fn judge(&self, is_too_much: bool) {
         if is_too_much && self.class() != PeerClass::Related {
             self.cut();
         }
+    }
+
+    /// Bytes below the streams. An error ends the connection.
+    pub(crate) fn count_raw(&self, bytes: usize, is_received: bool) -> io::Result<()> {
+        if !self.is_carrier.load(Ordering::Relaxed) {
+            let spent = lock(&self.raw).add(bytes as f64 * if is_received { 1.0 } else { SENT_WEIGHT });
+            self.judge(spent > STRANGER_RAW_BYTES);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.is_cut() { Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this device shares no network with it")) } else { Ok(()) }
     }
 }
 
@@ -111,7 +168,12 @@ impl Meter {
         if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&peer) {
             accounts.retain(|_, account| account.connections.load(Ordering::Relaxed) > 0);
         }
-        accounts.entry(peer).or_insert_with(|| Arc::new(Account::new())).clone()
+        accounts.entry(peer).or_insert_with(|| Arc::new(Account::new(self.is_relay))).clone()
+    }
+
+    /// What counts the bytes below the streams of a connection.
+    pub(crate) fn yamux(&self, peer: PeerId) -> CountedYamux {
+        CountedYamux { account: self.account(peer) }
     }
 
     /// How a node stands to this one.
@@ -123,7 +185,7 @@ impl Meter {
         let account = self.account(peer);
         *lock(&account.class) = class;
         if class == PeerClass::Related {
-            *lock(&account.spent) = (0.0, Instant::now());
+            account.forgive();
         }
     }
 
@@ -157,12 +219,16 @@ impl Meter {
             ConnectedPoint::Listener { send_back_addr, local_addr } => (send_back_addr, Some(local_addr)),
         };
         let relay = relay_of(remote).or_else(|| local.and_then(relay_of));
+        let relay = relay.map(|relay| self.account(relay));
+        if let Some(relay) = &relay {
+            relay.is_carrier.store(true, Ordering::Relaxed);
+        }
         let account = self.account(peer);
         account.connections.fetch_add(1, Ordering::Relaxed);
         let counted = Counted {
             account,
             // What a relay carries for others is on its own connection too.
-            relay: relay.map(|relay| self.account(relay)),
+            relay,
             is_local: !endpoint.is_relayed() && ip_of(remote).is_some_and(is_local),
             is_relay: self.is_relay,
             waker: Arc::default(),
@@ -191,29 +257,33 @@ struct Counted {
 }
 
 impl Counted {
-    fn count(&self, bytes: usize, is_received: bool) -> io::Result<()> {
+    fn count(&self, bytes: usize, way: Way) -> io::Result<()> {
         if !self.is_local {
-            let sum = if is_received { &self.account.received } else { &self.account.sent };
+            let sum = if way == Way::Received { &self.account.received } else { &self.account.sent };
             sum.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-        // What this node sends is of its own choice mostly.
-        let weight = if is_received { 1.0 } else { 0.5 };
+        let weight = match way {
+            Way::Received => 1.0,
+            Way::Sent => SENT_WEIGHT,
+            Way::Answered => ANSWER_WEIGHT,
+        };
         if !self.is_relay {
             self.account.spend(bytes as f64 * weight);
         }
         if let Some(relay) = &self.relay {
-            // With what is around it on the relay's own connection.
-            relay.spend(bytes as f64 * weight * -1.2);
+            // With what is around it on the relay's own connection, where either side may have opened the stream.
+            let most = if way == Way::Received { 1.0 } else { ANSWER_WEIGHT };
+            relay.spend(bytes as f64 * most * -1.2);
         }
         self.check()
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.account.is_cut() {
+        let checked = self.account.check();
+        if checked.is_err() {
             self.waker.wake();
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this device shares no network with it"));
         }
-        Ok(())
+        checked
     }
 }
 
@@ -238,12 +308,12 @@ impl StreamMuxer for Metered {
 
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
         let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
-        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone() }))
+        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone(), out: Way::Answered }))
     }
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
         let inner = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
-        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone() }))
+        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone(), out: Way::Sent }))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -263,12 +333,13 @@ impl StreamMuxer for Metered {
 pub(crate) struct MeteredStream {
     inner: SubstreamBox,
     counted: Counted,
+    out: Way,
 }
 
 impl AsyncRead for MeteredStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.counted.count(count, true)?;
+        self.counted.count(count, Way::Received)?;
         Poll::Ready(Ok(count))
     }
 }
@@ -276,7 +347,7 @@ impl AsyncRead for MeteredStream {
 impl AsyncWrite for MeteredStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
-        self.counted.count(count, false)?;
+        self.counted.count(count, self.out)?;
         Poll::Ready(Ok(count))
     }
 
@@ -304,14 +375,38 @@ mod tests {
         for is_local in [true, false] {
             let (theirs, ours) = (counted(&meter, stranger, is_local), counted(&meter, friend, is_local));
             let mut taken = 0;
-            while theirs.count(1000, true).is_ok() {
+            while theirs.count(1000, Way::Received).is_ok() {
                 taken += 1000;
                 assert!(taken < 200_000, "a stranger is not cut off");
             }
             assert!(meter.is_cut(&stranger));
-            (0..1000).for_each(|_| ours.count(1000, true).unwrap());
+            (0..1000).for_each(|_| ours.count(1000, Way::Received).unwrap());
             assert!(!meter.is_cut(&friend));
         }
+    }
+
+    #[test]
+    fn answers_to_a_stranger_are_bounded_more_closely_than_what_it_says() {
+        let (meter, stranger) = (Meter::default(), PeerId::random());
+        let theirs = counted(&meter, stranger, true);
+        let given = (0..1000).take_while(|_| theirs.count(1000, Way::Answered).is_ok()).count();
+        assert!((60..70).contains(&given), "{given} KB were answered");
+    }
+
+    #[test]
+    fn frames_without_data_cut_a_stranger_off_and_neither_a_friend_nor_a_relay() {
+        let (meter, stranger, friend, relay) = (Meter::default(), PeerId::random(), PeerId::random(), PeerId::random());
+        meter.set_class(friend, PeerClass::Related);
+        meter.account(relay).is_carrier.store(true, Ordering::Relaxed);
+        let taken = |peer| {
+            let account = meter.account(peer);
+            (0..100_000).take_while(|_| account.count_raw(12, true).is_ok()).count()
+        };
+        assert!((13_000..15_000).contains(&taken(stranger)));
+        assert!(meter.is_cut(&stranger));
+        assert_eq!((taken(friend), taken(relay)), (100_000, 100_000));
+        // Whoever relays cuts nobody off for what it carries.
+        assert!((0..100_000).all(|_| Meter::new(true).account(stranger).count_raw(12, true).is_ok()));
     }
 
     #[test]
@@ -320,12 +415,12 @@ mod tests {
         let node = fog_types::NodeId([7; 32]);
         let peer = crate::peer_of(node).unwrap_or(peer);
         meter.set_class(peer, PeerClass::Related);
-        counted(&meter, peer, true).count(500, true).unwrap();
+        counted(&meter, peer, true).count(500, Way::Received).unwrap();
         assert_eq!(meter.take(), vec![]);
         meter.set_class(peer, PeerClass::Related);
         let far = counted(&meter, peer, false);
-        far.count(500, true).unwrap();
-        far.count(70, false).unwrap();
+        far.count(500, Way::Received).unwrap();
+        far.count(70, Way::Sent).unwrap();
         assert_eq!(meter.take(), vec![NodeTraffic { node, received: 500, sent: 70 }]);
         assert_eq!(meter.take(), vec![]);
     }
@@ -337,8 +432,8 @@ mod tests {
         let outer = counted(&meter, relay, false);
         let inner = Counted { relay: Some(meter.account(relay)), ..counted(&meter, friend, false) };
         for _ in 0..1000 {
-            inner.count(1000, true).unwrap();
-            outer.count(1050, true).unwrap();
+            inner.count(1000, Way::Received).unwrap();
+            outer.count(1050, Way::Received).unwrap();
         }
         assert!(!meter.is_cut(&relay));
     }

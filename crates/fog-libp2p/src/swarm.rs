@@ -9,7 +9,6 @@ use fog_transport::{MAX_GOSSIP, NetEvent, Reach, Route};
 use futures::StreamExt as _;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::ListenerId;
-use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::upgrade::Version;
 use libp2p::core::{ConnectedPoint, Transport as _};
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId};
@@ -18,12 +17,14 @@ use libp2p::metrics::{BandwidthTransport, Registry};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, noise, ping, quic, relay, tcp, websocket, yamux};
+use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, noise, ping, quic, relay, tcp, websocket};
 use tokio::sync::mpsc;
 
 use crate::address::{self, is_public, is_relayed};
 use crate::behaviour::{KAD, MEET_AT_MOST, Parts, PartsEvent, RELAY_HOP};
 use crate::bulk::Bulk;
+use crate::doors::{Doors, Timed};
+use crate::gate::Gate;
 use crate::meter::Meter;
 use crate::scoped::ScopedTcp;
 use crate::{Config, StartError, node_of};
@@ -38,8 +39,6 @@ const TICK: Duration = Duration::from_secs(5);
 const MEET_EVERY: Duration = Duration::from_secs(60);
 /// A direct link has carried something by then; the relayed one beside it goes.
 const SETTLED: Duration = Duration::from_secs(10);
-/// How long a connection may take to show who it is.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long leaving may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Relays that are asked for a place.
@@ -102,22 +101,33 @@ pub(crate) struct Swarm {
 }
 
 /// Ways to connect, each authenticated and counted by node.
-fn transport(key: &Keypair, relayed: relay::client::Transport, registry: &mut Registry, meter: Arc<Meter>) -> Result<Connections, noise::Error> {
+fn transport(
+    key: &Keypair,
+    relayed: relay::client::Transport,
+    registry: &mut Registry,
+    meter: Arc<Meter>,
+    doors: Arc<Doors>,
+) -> Result<Connections, noise::Error> {
     let tcp_config = || tcp::Config::new().nodelay(true);
     let mut quic_config = quic::Config::new(key);
     quic_config.max_idle_timeout = 20_000;
     quic_config.keep_alive_interval = Duration::from_secs(8);
+    // Frames without data are counted too.
+    let yamux = {
+        let meter = meter.clone();
+        move |peer: &PeerId, _: &ConnectedPoint| meter.yamux(*peer)
+    };
     let plain = tcp::tokio::Transport::new(tcp_config());
-    let plain = plain.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex(yamux::Config::default());
+    let plain = plain.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let plain = plain.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let datagrams = quic::tokio::Transport::new(quic_config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     // Without a resolver: the one of libp2p finds no configuration on phones.
     let sockets = websocket::Config::new(tcp::tokio::Transport::new(tcp_config()));
-    let sockets = sockets.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex(yamux::Config::default());
+    let sockets = sockets.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let sockets = sockets.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let relayed = relayed.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex(yamux::Config::default());
+    let relayed = relayed.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let relayed = relayed.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let scoped = ScopedTcp.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex(yamux::Config::default());
+    let scoped = ScopedTcp.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux);
     let scoped = scoped.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let plain = scoped.or_transport(plain).map(|either, _| either.into_inner());
     let direct = plain.or_transport(datagrams).map(|either, _| either.into_inner()).or_transport(sockets).map(|either, _| either.into_inner());
@@ -127,7 +137,7 @@ fn transport(key: &Keypair, relayed: relay::client::Transport, registry: &mut Re
         (peer, StreamMuxerBox::new(counted))
     });
     // Whoever does not say who it is holds no place for longer.
-    Ok(TransportTimeout::new(counted, HANDSHAKE).boxed())
+    Ok(Timed::new(counted.boxed(), doors).boxed())
 }
 
 impl Swarm {
@@ -141,8 +151,9 @@ impl Swarm {
     ) -> Result<Self, StartError> {
         let setup = |error: &dyn std::fmt::Display| StartError::Setup(error.to_string());
         let (relay_transport, relay_client) = relay::client::new(key.public().to_peer_id());
-        let transport = transport(key, relay_transport, registry, meter.clone()).map_err(|e| setup(&e))?;
-        let behaviour = Parts::new(key, relay_client, config, meter.clone()).map_err(|e| setup(&e))?;
+        let doors = Arc::new(Doors::default());
+        let transport = transport(key, relay_transport, registry, meter.clone(), doors.clone()).map_err(|e| setup(&e))?;
+        let behaviour = Parts::new(key, relay_client, config, Gate::new(meter.clone(), doors)).map_err(|e| setup(&e))?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
         let swarm = libp2p::Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm_config);
         let mut this = Self {
@@ -333,7 +344,7 @@ impl Swarm {
                 tracing::debug!(%peer, %error, "a connection does not answer");
                 self.swarm.close_connection(connection);
             }
-            PartsEvent::Mdns(mdns::Event::Discovered(found)) | PartsEvent::MdnsV6(mdns::Event::Discovered(found)) => {
+            PartsEvent::Neighbours(mdns::Event::Discovered(found)) => {
                 let mut addresses: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
                 for (peer, address) in found {
                     addresses.entry(peer).or_default().push(address);

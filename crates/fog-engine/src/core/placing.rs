@@ -66,7 +66,14 @@ impl Core {
             is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.grid.requester.is_resting(node, now) && !self.is_rationed(node)
         };
         let candidates = self.grid.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
-        candidates.map(|(node, peer)| (*node, machine_of(peer, self.grid.evidence(*node).reliability()))).unzip()
+        let machine = |node: NodeId, peer: &Peer| {
+            let evidence = self.grid.evidence(node);
+            let mut machine = machine_of(peer, evidence.reliability());
+            // What it claims to have room for is its word alone.
+            machine.slots = machine.slots.min(evidence.window().saturating_sub(self.grid.requester.held_by(node)));
+            machine
+        };
+        candidates.map(|(node, peer)| (*node, machine(*node, peer))).unzip()
     }
 
     /// Devices that may be given work now or later.

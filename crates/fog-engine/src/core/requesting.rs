@@ -179,8 +179,9 @@ impl Core {
                 wanted.push(Wanted { task, wants, avoid });
             }
         }
-        // Who has least time goes first.
-        wanted.sort_by_key(|one| (jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline), one.task));
+        // Who has least time goes first, and what somebody has already, however slow, last.
+        let deadline = |one: &Wanted| jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline);
+        wanted.sort_by_key(|one| (self.grid.requester.is_second_try(one.task), deadline(one), one.task));
         self.grid.withheld.retain(|job, _| jobs.contains_key(job));
         self.look_for_shortage(&wanted);
         for (task, node) in self.place(&wanted, &jobs)? {

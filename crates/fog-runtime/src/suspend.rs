@@ -37,6 +37,7 @@ pub(crate) fn hold(pid: u32, hold: bool) -> bool {
     workers.is_suspended || signal(pid, hold)
 }
 
+#[cfg(unix)]
 fn suspend() {
     let mut workers = workers();
     workers.is_suspended = true;
@@ -45,6 +46,7 @@ fn suspend() {
     }
 }
 
+#[cfg(unix)]
 fn resume() {
     let mut workers = workers();
     workers.is_suspended = false;

@@ -623,6 +623,29 @@ mod tests {
         }
     }
 
+    /// Neither one that was changed before it is made ready for others, nor one that was changed since.
+    #[test]
+    fn a_file_that_was_changed_is_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stored");
+        let bytes = vec![5; 2 * CHUNK + 5];
+        let mut flipped = bytes.clone();
+        flipped[CHUNK + 1] ^= 1;
+        let blob = BlobId(*blake3::hash(&bytes).as_bytes());
+        let key = ContentKey::derive(&[7; 32], blob);
+        std::fs::write(&path, &flipped).unwrap();
+        assert!(seal(&path, blob, key).unwrap_err().contains("was changed"));
+        std::fs::write(&path, &bytes).unwrap();
+        let row = seal(&path, blob, key).unwrap();
+        std::fs::write(&path, &flipped).unwrap();
+        let mut outgoing = Outgoing::open(&row, &path, 0, 9).unwrap();
+        assert!(outgoing.next().is_ok(), "its first piece is as it was");
+        assert!(outgoing.next().unwrap_err().contains("was changed"));
+        std::fs::write(&path, &bytes[..CHUNK]).unwrap();
+        let mut outgoing = Outgoing::open(&row, &path, 1, 9).unwrap();
+        assert!(outgoing.next().is_err());
+    }
+
     /// What is fetched of a state lies sealed from its first piece on, and opens to what was sealed.
     #[test]
     fn a_state_lies_sealed_while_it_arrives() {

@@ -92,7 +92,10 @@ mod tests {
     #[tokio::test]
     async fn a_stranger_that_only_opens_and_ends_streams_is_cut_off() {
         let (meter, stranger) = (Meter::default(), PeerId::random());
-        let (ours, mut theirs) = tokio::io::duplex(4096);
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (mut answers, mut theirs) = tokio::io::split(theirs);
+        // Its answers are taken, so that it goes on.
+        tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
         let mut muxer = meter.yamux(stranger).upgrade_inbound(ours.compat(), "/yamux/1.0.0").await.unwrap();
         let flood = tokio::spawn(async move {
             let mut sent = 0;

@@ -32,6 +32,9 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
 /// How often hello is said to a device that does not answer: others than ours never do.
 const MOST_ASKED: u8 = 6;
 
+/// Devices of which it is remembered what was seen of them.
+const MAX_EVIDENCE: usize = 4096;
+
 /// Most tasks that one device is believed to run at once.
 const MOST_SLOTS: u16 = 1024;
 
@@ -189,6 +192,13 @@ impl Core {
 
     pub(super) fn store_evidence(&mut self, node: NodeId, evidence: Evidence) {
         self.grid.evidence.insert(node, evidence);
+        // Names are made for nothing; those of whom least is known go.
+        while self.grid.evidence.len() > MAX_EVIDENCE {
+            let weight = |(_, known): &(&NodeId, &Evidence)| (((known.valid + known.invalid + known.lost) * 16.0) as u64, known.at_ms);
+            let least = self.grid.evidence.iter().filter(|(known, _)| **known != node).min_by_key(weight).map(|(known, _)| *known);
+            let Some(least) = least else { break };
+            self.grid.evidence.remove(&least);
+        }
         let text = serde_json::to_string(&evidence).unwrap_or_default();
         if let Err(error) = self.store.set_evidence(node, &text, self.clock.unix()) {
             tracing::warn!(%error, "what was seen of a device is not remembered");

@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fog_grid::Message;
 use fog_transport::{Channel, Link, Transport, write_frame};
 use fog_types::NodeId;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// Messages to one node that wait; more are dropped, and the exchange says them again.
 const QUEUE: usize = 256;
+
+/// Who could not be reached is forgotten when there is nothing more to say for this long. Nobody says so of one that had gone
+/// before the last word to it.
+const GONE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Links {
     transport: Arc<dyn Transport>,
@@ -29,6 +35,9 @@ impl Links {
 
     pub(crate) fn say(&self, node: NodeId, message: Message) {
         let mut out = self.out();
+        if !out.get(&node).is_some_and(|to| !to.is_closed()) {
+            out.retain(|_, to| !to.is_closed());
+        }
         let to = out.entry(node).or_insert_with(|| {
             let (to, inbox) = mpsc::channel(QUEUE);
             self.runtime.spawn(speak(self.transport.clone(), node, inbox));
@@ -50,7 +59,18 @@ impl Links {
 
 async fn speak(transport: Arc<dyn Transport>, node: NodeId, mut inbox: mpsc::Receiver<Message>) {
     let mut link: Option<Link> = None;
-    while let Some(message) = inbox.recv().await {
+    loop {
+        let message = match timeout(GONE, inbox.recv()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(_) => {
+                if link.is_none() {
+                    // What is in it already is still said.
+                    inbox.close();
+                }
+                continue;
+            }
+        };
         let bytes = message.encode();
         // Twice: the link may have died while nobody spoke.
         for _ in 0..2 {
@@ -66,5 +86,29 @@ async fn speak(transport: Arc<dyn Transport>, node: NodeId, mut inbox: mpsc::Rec
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fog_grid::LeaseId;
+    use fog_transport::memory::MemoryNetwork;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_gone_before_the_last_word_is_forgotten() {
+        let network = MemoryNetwork::default();
+        let (transport, _events) = network.join(NodeId([1; 32]));
+        let links = Links::new(Arc::new(transport), Handle::current());
+        let word = || Message::Release { lease: LeaseId([7; 16]), why: String::new() };
+        for round in 0..3u8 {
+            for n in 0..100 {
+                links.say(NodeId([2 + n; 32]), word());
+            }
+            assert_eq!(links.out().len(), 100, "round {round}");
+            tokio::time::sleep(GONE * 3).await;
+        }
+        links.say(NodeId([250; 32]), word());
+        assert_eq!(links.out().len(), 1);
     }
 }

@@ -34,7 +34,7 @@ pub fn start(file: Option<&Path>) -> Result<(), Failure> {
     let filter = asked.unwrap_or_else(|| EnvFilter::new(fog_engine::log_filter("info")));
     let is_coloured = file.is_none() && io::stderr().is_terminal();
     let lines = fmt::layer().with_ansi(is_coloured).with_writer(move || sink.clone());
-    tracing_subscriber::registry().with(filter).with(lines.with_filter(limit.map_or_else(Limit::none, |limit| limit))).init();
+    tracing_subscriber::registry().with(filter).with(lines.with_filter(limit.unwrap_or_else(Limit::none))).init();
     Ok(())
 }
 

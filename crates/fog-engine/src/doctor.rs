@@ -7,17 +7,25 @@ use fog_runtime::Walls;
 use fog_store::DiskUse;
 use fog_types::ByteCount;
 
+/// What the engine knows of its device.
+pub(crate) struct Known<'a> {
+    /// The newest ones.
+    pub(crate) readings: &'a Readings,
+    pub(crate) data_folder: &'a std::path::Path,
+    pub(crate) has_examples: bool,
+    /// Readings that were not believed.
+    pub(crate) rejected: u64,
+    pub(crate) faults: &'a [SensorFault],
+    pub(crate) walls: Option<Walls>,
+    /// What is stored, and how much may be.
+    pub(crate) disk: Option<(DiskUse, ByteCount)>,
+    /// Why there are no checkpoints; empty when there are.
+    pub(crate) key_problem: &'a str,
+}
+
 /// Checks the sensors from the newest readings, the folder and the examples.
-pub(crate) fn checks(
-    readings: &Readings,
-    data_folder: &std::path::Path,
-    has_examples: bool,
-    rejected: u64,
-    faults: &[SensorFault],
-    walls: Option<Walls>,
-    disk: Option<(DiskUse, ByteCount)>,
-    key_problem: &str,
-) -> Vec<Check> {
+pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
+    let Known { readings, data_folder, has_examples, rejected, faults, walls, disk, key_problem } = known;
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };

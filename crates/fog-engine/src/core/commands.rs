@@ -139,16 +139,16 @@ impl Core {
                 let samples = self.store.samples(since, now, points.clamp(1, 2000)).map_err(to_api)?;
                 Ok(Reply::History(samples.into_iter().map(views::history_point).collect()))
             }
-            Command::Doctor => Ok(Reply::Checks(doctor::checks(
-                self.rules.readings(),
-                self.store.folder(),
-                self.config.examples.is_some(),
-                self.filter.rejected(),
-                &self.sensor_faults,
-                self.walls,
-                self.store.disk_use().ok().map(|found| (found, self.settings.storage_cap())),
-                &self.key_problem,
-            ))),
+            Command::Doctor => Ok(Reply::Checks(doctor::checks(doctor::Known {
+                readings: self.rules.readings(),
+                data_folder: self.store.folder(),
+                has_examples: self.config.examples.is_some(),
+                rejected: self.filter.rejected(),
+                faults: &self.sensor_faults,
+                walls: self.walls,
+                disk: self.store.disk_use().ok().map(|found| (found, self.settings.storage_cap())),
+                key_problem: &self.key_problem,
+            }))),
             Command::Network => Ok(Reply::Network(Box::new(self.network_view()))),
             Command::JoinNetwork { what } => self.join_network(&what),
             Command::LeaveNetwork { name } => self.leave_network(name.as_deref()),

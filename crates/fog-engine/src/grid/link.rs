@@ -35,7 +35,7 @@ impl Links {
 
     pub(crate) fn say(&self, node: NodeId, message: Message) {
         let mut out = self.out();
-        if !out.get(&node).is_some_and(|to| !to.is_closed()) {
+        if out.get(&node).is_none_or(|to| to.is_closed()) {
             out.retain(|_, to| !to.is_closed());
         }
         let to = out.entry(node).or_insert_with(|| {

@@ -228,4 +228,6 @@ mod disk_tests;
 #[cfg(test)]
 mod scale_tests;
 #[cfg(test)]
+mod soak_tests;
+#[cfg(test)]
 mod tests;

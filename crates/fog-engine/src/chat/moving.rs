@@ -161,6 +161,6 @@ mod tests {
             std::fs::write(&other, text.replacen(from, to, 1)).unwrap();
             assert_eq!(kind(&other, "correct horse battery"), Some(expected), "{from}");
         }
-        assert_eq!(kind(&folder.path().join("none"), "x"), Some(ErrorKind::Storage));
+        assert_eq!(kind(&folder.path().join("none"), "x"), Some(ErrorKind::NotFound));
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod examples;
 mod fuzz;
+mod lanes;
 mod run;
 mod setup;
 mod shell;

@@ -1,8 +1,9 @@
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::shell::{command, finish, root, sh, target, works};
-use crate::{examples, setup, shell, ui};
+use crate::{examples, lanes, setup, shell, ui};
 
 /// Everything CI runs, in an order that finds mistakes early.
 pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
@@ -26,19 +27,23 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
         examples::build("debug")
     })?;
     step("Tests", || {
-        let mut args = vec!["test", "--locked", "--workspace", "--no-fail-fast"];
-        if only_window {
-            args = vec!["test", "--locked", "-p", "fog-tests", "--test", "window", "--test", "desktop"];
+        let axe = axe();
+        let arm64 = if full { Some(arm64()?) } else { None };
+        let prepare = |tests: &mut Command| {
+            tests.env("FOG_BIN", target().join("debug/fog")).env("FOG_APP", target().join("debug/fog-compute"));
+            tests.env("FOG_ARTEFACTS", root().join("target/artefacts"));
+            if let Some(axe) = &axe {
+                tests.env("FOG_AXE", axe);
+            }
+            if let Some(arm64) = &arm64 {
+                tests.env("FOG_TEST_FULL", "1").env("FOG_ARM64", arm64);
+            }
+        };
+        if !only_window {
+            return lanes::run(prepare);
         }
-        let mut tests = command("cargo", &args);
-        tests.env("FOG_BIN", target().join("debug/fog")).env("FOG_APP", target().join("debug/fog-compute"));
-        tests.env("FOG_ARTEFACTS", root().join("target/artefacts"));
-        if let Some(axe) = axe() {
-            tests.env("FOG_AXE", axe);
-        }
-        if full {
-            tests.env("FOG_TEST_FULL", "1").env("FOG_ARM64", arm64()?);
-        }
+        let mut tests = command("cargo", &["test", "--locked", "-p", "fog-tests", "--test", "window", "--test", "desktop"]);
+        prepare(&mut tests);
         finish(tests)
     })?;
     if !only_window {

@@ -7,6 +7,8 @@ use crate::wasi::Errno;
 pub(crate) const MAX_SAID_BYTES: usize = 4096;
 /// Most bytes of one name.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
+/// Bytes of a path that cost as much as one part of it.
+const BYTES_PER_VISIT: usize = 16;
 /// Most symbolic links followed on one way.
 const MAX_FOLLOWED: usize = 40;
 
@@ -52,6 +54,7 @@ impl Vfs {
     /// at its end if told to.
     pub(crate) fn resolve(&self, dir: NodeId, path: &str, follow: bool) -> Result<Found, Errno> {
         check_said(path)?;
+        self.read_through(path);
         let mut is_slashed = wants_folder(path);
         let mut trail = vec![dir];
         let mut pending: Vec<&str> = parts(path).rev().collect();
@@ -85,6 +88,7 @@ impl Vfs {
                         return Err(Errno::Loop);
                     }
                     check_said(text)?;
+                    self.read_through(text);
                     is_slashed |= is_last && wants_folder(text);
                     pending.extend(parts(text).rev());
                 }
@@ -100,6 +104,11 @@ impl Vfs {
         }
         let folder = trail.last().copied().unwrap_or(ROOT);
         Ok(Found { folder, name: None, id: Some(folder), is_slashed })
+    }
+
+    /// Finding the parts of a path costs by its bytes: thousands of `.` are no parts, and time all the same.
+    fn read_through(&self, path: &str) {
+        self.visit((path.len() / BYTES_PER_VISIT) as u64);
     }
 
     /// The node that `path` leads to.

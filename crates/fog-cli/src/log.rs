@@ -38,7 +38,7 @@ pub fn start(file: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where lines go, from every thread.
+/// The sink of log lines, shared by all threads.
 #[derive(Clone)]
 struct Sink(Arc<Mutex<dyn Write + Send>>);
 

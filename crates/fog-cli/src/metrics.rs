@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, engine: EngineHandle) {
     }
 }
 
-/// Whoever has been there for longest makes room for who is new.
+/// The oldest connection makes room for a new one.
 fn admit(asking: &mut VecDeque<JoinHandle<()>>, answer: impl Future<Output = std::io::Result<()>> + Send + 'static) {
     asking.retain(|one| !one.is_finished());
     if asking.len() >= MAX_CONNECTIONS

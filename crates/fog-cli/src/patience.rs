@@ -1,4 +1,4 @@
-//! What takes long is said while it does.
+//! Progress of calls that take long.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use fog_ipc::Client;
 
 use crate::output::{Failure, complain};
 
-/// What takes longer than this is spoken about.
+/// Calls that take longer than this are spoken about.
 const FIRST: Duration = Duration::from_secs(2);
-/// How often on a terminal, and how often elsewhere.
+/// Time between two lines of progress, on a terminal and elsewhere.
 const TICK: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 

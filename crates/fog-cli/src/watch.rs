@@ -20,7 +20,7 @@ const ASK_EVERY: Duration = Duration::from_secs(3);
 
 /// A submission that takes longer than this is spoken about.
 const STORING_FIRST: Duration = Duration::from_secs(2);
-/// How often progress is told without a terminal.
+/// Time between two lines of progress without a terminal.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How a job is followed.

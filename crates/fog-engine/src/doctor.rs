@@ -7,7 +7,7 @@ use fog_runtime::Walls;
 use fog_store::DiskUse;
 use fog_types::ByteCount;
 
-/// What the engine knows of its device.
+/// Readings and settings that the checks look at.
 pub(crate) struct Known<'a> {
     /// The newest ones.
     pub(crate) readings: &'a Readings,

@@ -191,7 +191,7 @@ pub(crate) struct Hosted {
     pub(crate) shown: u32,
 }
 
-/// How far the end of a hosted job is from being said.
+/// Steps from the end of a hosted job to its message.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Telling {
     /// Its files are being sealed.

@@ -35,7 +35,7 @@ pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Reply, Ap
     Ok(Reply::Jobs(rows.iter().map(job_summary).collect()))
 }
 
-/// How far a task is that runs.
+/// Progress of a running task.
 pub(crate) struct LiveTask {
     pub(crate) index: u32,
     pub(crate) permille: Option<u16>,

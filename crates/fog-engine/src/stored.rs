@@ -17,10 +17,10 @@ const COPY_BUFFER_BYTES: usize = 256 << 10;
 /// Files whose check is remembered while they are read in pieces.
 const MAX_REMEMBERED: usize = 64;
 
-/// What was checked lately, the latest last. A file that changed since looks different.
+/// Files that were checked lately, the latest last. A file that changed since looks different.
 static CHECKED: Mutex<VecDeque<(PathBuf, Look)>> = Mutex::new(VecDeque::new());
 
-/// What tells a file that was written to since from one that was not.
+/// Size, times and inode of a file: they differ once it was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     size: u64,

@@ -26,7 +26,7 @@ pub(crate) fn said_of(name: &str, problem: &str) -> (String, String) {
     (clean_name(name), clean_lines(problem))
 }
 
-/// What the user is told when a job has ended by itself.
+/// The notice for a job that has ended by itself.
 pub(crate) fn end_notice(row: &JobRow) -> Option<Notice> {
     let (id, (name, problem)) = (row.id, said_of(&row.file.name, &row.problem));
     match row.state {

@@ -116,7 +116,7 @@ impl CallGraph {
     }
 }
 
-/// What is known of the cycles of a graph.
+/// Cycles of a directed graph.
 #[derive(Debug, PartialEq, Eq)]
 struct Cycles {
     /// Nodes that lie on one.
@@ -139,7 +139,7 @@ impl Callees for CallGraph {
     }
 }
 
-/// Which nodes lie on a cycle: Tarjan's strongly connected components (1972), without recursion. An edge back
+/// Finds the nodes that lie on a cycle: Tarjan's strongly connected components (1972), without recursion. An edge back
 /// to a node that is still being walked closes one (Tarjan's depth-first search of the same paper).
 fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> Cycles {
     const UNSEEN: usize = usize::MAX;

@@ -18,7 +18,7 @@ use libp2p::core::muxing::StreamMuxerBox;
 
 type Output = (PeerId, StreamMuxerBox);
 
-/// How long a connection may take to show who it is.
+/// Longest time of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The same while places are short: some round trips around the world.
 const SHORT_HANDSHAKE: Duration = Duration::from_secs(3);

@@ -52,7 +52,7 @@ impl Spent {
     }
 }
 
-/// Where bytes went.
+/// Direction and kind of counted bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Received,

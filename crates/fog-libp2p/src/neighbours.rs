@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 1024;
 /// How often it is looked at how busy the thread is, and the share of that time that is too much.
 const LOOK: Duration = Duration::from_secs(1);
 const MAX_BUSY: f64 = 0.5;
-/// How long nobody is looked for after a flood; twice as long after each that follows.
+/// Pause after a flood; twice as long after each that follows.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// After this long without a flood the pauses are short again.
@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_secs(3600);
 
 type Addresses = BTreeSet<Multiaddr>;
 
-/// How long it is waited after each flood.
+/// Pauses after floods.
 #[derive(Debug, Default)]
 struct Pauses {
     last: Option<(Instant, Duration)>,
@@ -172,7 +172,7 @@ fn poll_parts(parts: &mut [Behaviour; 2], cx: &mut Context<'_>) -> Poll<Option<E
     if parts.iter().map(|part| part.discovered_nodes().len()).sum::<usize>() > MAX_NAMES { Poll::Ready(None) } else { Poll::Pending }
 }
 
-/// Where this node listens.
+/// Addresses on which this node listens.
 fn tell(part: &mut Behaviour, before: &Addresses, now: &Addresses) {
     for addr in now.difference(before) {
         part.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id: ListenerId::next(), addr }));

@@ -20,8 +20,8 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// How the runtime begins what it says when the system has no more memory for it.
 const ALLOCATION_FAILED: &str = "memory allocation of";
 
-/// Where a worker stands beside the other programs of its device. Kept by the system, and only while the
-/// processor is short.
+/// Scheduling priority of a worker beside the other programs of its device (nice, autogroup; a priority class on
+/// Windows).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Priority {
     /// Behind every other program.

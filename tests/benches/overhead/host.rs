@@ -72,7 +72,7 @@ fn put(memory: &mut [u8], at: u32, bytes: &[u8]) {
     memory[at as usize..][..bytes.len()].copy_from_slice(bytes);
 }
 
-/// Where a piece of a read or write lies, and its length.
+/// Address and length of a piece of a read or write.
 fn piece(memory: &[u8], pieces: u32, n: u32) -> (usize, usize) {
     let word = |at: u32| u32::from_le_bytes(memory[at as usize..][..4].try_into().unwrap()) as usize;
     (word(pieces + 8 * n), word(pieces + 8 * n + 4))

@@ -1,4 +1,4 @@
-//! What is measured: each a second or more of processor time in plain wasmtime.
+//! The workloads: each a second or more of processor time in plain wasmtime.
 
 use std::path::{Path, PathBuf};
 

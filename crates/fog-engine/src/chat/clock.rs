@@ -18,7 +18,7 @@ pub(crate) struct Moved {
     pub(crate) gap: i64,
 }
 
-/// What a look at the clock found.
+/// Result of a look at the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     /// Milliseconds since 1970.

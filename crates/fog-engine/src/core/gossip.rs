@@ -25,7 +25,7 @@ const CALL_EVERY: Duration = Duration::from_secs(10);
 const MOST_PATIENT: Duration = Duration::from_secs(600);
 const CALL_AGAIN: Duration = Duration::from_secs(120);
 
-/// How often one address is called in [`CALL_AGAIN`], whoever names it.
+/// Most calls of one address in [`CALL_AGAIN`], whoever names it.
 #[derive(Debug, Clone, Copy)]
 struct Calls {
     direct: u32,

@@ -9,14 +9,14 @@ use fog_types::{BlobId, Limits};
 use super::Core;
 use crate::checkpoints::artifact_path;
 
-/// What compiling a module of so many bytes may take where `budget` is lent: no more, as long as any module fits there.
+/// Limits for compiling a module of so many bytes, where `budget` is lent: no more, as long as any module fits there.
 pub(crate) fn compile_limits(module_bytes: u64, budget: u64) -> CompileLimits {
     let usual = CompileLimits::of(module_bytes);
     let least = CompileLimits::of(0).memory.0;
     CompileLimits { memory: fog_types::ByteCount(usual.memory.0.min(budget.max(least))), ..usual }
 }
 
-/// What a task takes from `budget`: its worker's memory, or its compiler's where that is more and it is not compiled yet.
+/// Memory that a task takes from `budget`: its worker's memory, or its compiler's where that is more and it is not compiled yet.
 fn charge(limits: &Limits, to_compile: Option<u64>, budget: u64) -> u64 {
     // One that is alone may take all that is lent.
     let compiling = to_compile.map_or(0, |bytes| compile_limits(bytes, budget).memory.0.min(budget));

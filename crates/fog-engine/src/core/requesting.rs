@@ -22,7 +22,7 @@ use crate::query::to_api;
 const AT_ONCE: usize = 256;
 /// Tasks of a job with spot checks that are done twice, so that there are known results.
 const KNOWN_FIRST: u32 = 2;
-/// What the database or the disk refused is tried again after this.
+/// Time until something that the database or the disk refused is tried again.
 const DEFERRED: Duration = Duration::from_secs(5);
 /// A task is not offered for this long after it failed at a device where it had failed before.
 const HELD_AFTER_FAILURE_MS: u64 = 10_000;

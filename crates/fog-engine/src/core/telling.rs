@@ -10,7 +10,7 @@ use super::Core;
 use super::hosting::shorten;
 use crate::grid::{Hosted, Sealing, content};
 
-/// How often it is tried to make a result ready, over some minutes, before its requester hears that there is none.
+/// Most tries to make a result ready, over some minutes, before its requester hears that there is none.
 const MOST_TELLINGS: u32 = 10;
 
 impl Core {

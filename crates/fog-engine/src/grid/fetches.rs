@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 /// How the files begin that hold the sealed pieces of a state: nobody goes on with one that broke off.
 pub(crate) const STATE: &str = "state-";
 
-/// Where files arrive, and where transfers that broke off go on from.
+/// The folder in which files arrive, and from which transfers that broke off go on from.
 pub(crate) fn folder(data_folder: &Path) -> PathBuf {
     data_folder.join("partial")
 }

@@ -45,7 +45,7 @@ pub(super) struct Session {
     units: u64,
 }
 
-/// What a task goes on from.
+/// State that a task goes on from.
 pub(super) enum State {
     None,
     Bytes(Vec<u8>),

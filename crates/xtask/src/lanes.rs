@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::shell::{command, root};
+use crate::shell::{command, target};
 
 /// Programs that run at once.
 const LANES: usize = 2;
@@ -85,7 +85,7 @@ fn programs() -> anyhow::Result<Vec<Program>> {
 fn run_one(program: &Program, prepare: &impl Fn(&mut Command)) -> anyhow::Result<()> {
     let begun = Instant::now();
     // Both streams go to one file, in the order in which they were written.
-    let folder = root().join("target/test-output");
+    let folder = target().join("test-output");
     std::fs::create_dir_all(&folder)?;
     let log = folder.join(format!("{}.txt", program.path.file_name().unwrap_or_default().to_string_lossy()));
     let file = std::fs::File::create(&log)?;

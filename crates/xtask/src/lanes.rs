@@ -16,6 +16,9 @@ const LANES: usize = 2;
 /// Those that take longest come first, so that none of them runs alone at the end.
 const LONGEST: [&str; 12] = ["ble", "grid", "results", "checkpoints", "chat", "hostile_modules", "rewriting", "liars", "kills", "requests", "desktop", "talk"];
 
+/// Characters of a failed program's output that are printed again.
+const MAX_REPEATED: usize = 6_000;
+
 /// One test program.
 struct Program {
     name: String,
@@ -49,11 +52,25 @@ pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
     ended.sort_by_key(|(_, took, _)| std::cmp::Reverse(*took));
     let longest: Vec<String> = ended.iter().take_while(|(_, took, _)| *took > Duration::from_secs(30)).map(|(name, took, _)| said(name, *took)).collect();
     println!("\nThe longest: {}", longest.join(", "));
+    for (name, _, problem) in &ended {
+        if let Some(problem) = problem {
+            // Once more where a reader looks first: the end.
+            println!("\n\x1b[1m{name} failed\x1b[0m\n{problem:?}");
+        }
+    }
     let failed: Vec<&str> = ended.iter().filter(|(_, _, problem)| problem.is_some()).map(|(name, _, _)| name.as_str()).collect();
     if !failed.is_empty() {
         bail!("tests failed: {}", failed.join(", "));
     }
     crate::shell::sh("cargo", &["test", "--quiet", "--locked", "--workspace", "--doc"])
+}
+
+/// What a test program printed of its failures: from the first heading "failures:", a limited part.
+fn failures(text: &str) -> &str {
+    let begin = text.find("\nfailures:").map_or(text.len().saturating_sub(MAX_REPEATED), |at| at + 1);
+    let begin = text.ceil_char_boundary(begin);
+    let end = text.floor_char_boundary((begin + MAX_REPEATED).min(text.len()));
+    &text[begin..end]
 }
 
 fn said(name: &str, took: Duration) -> String {
@@ -98,7 +115,7 @@ fn run_one(program: &Program, prepare: &impl Fn(&mut Command)) -> anyhow::Result
     // One call, so that the other lane does not write in between.
     println!("\n\x1b[1m$ {}\x1b[0m\n{}\n  {}", program.path.display(), text.trim(), said(&program.name, begun.elapsed()));
     if !status.success() {
-        bail!("{} ended with {status}", program.name);
+        bail!("{} ended with {status}:\n{}", program.name, failures(&text));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(crate) fn lower_priority(priority: Priority) {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // The kernel shares time out by session first: without one of its own, this would slow down the terminal
     // or desktop that started the parent.
-    if rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid()) {
+    if leads_a_session(std::process::id()) {
         let _ = std::fs::write("/proc/self/autogroup", niceness(priority).to_string());
     }
 }
@@ -33,9 +33,19 @@ pub(crate) fn lower_priority(priority: Priority) {
 /// Changes the priority of a worker that runs already, by its process number; false where the system leaves
 /// it as it is until the worker's next start, as when its processor time is not shared out by session.
 pub fn set_priority(pid: u32, priority: Priority) -> bool {
-    let is_leader = rustix::process::Pid::from_raw(pid.cast_signed()).is_some_and(|pid| rustix::process::getsid(Some(pid)).is_ok_and(|session| session == pid));
     // The kernel takes one change in 100 ms from whom is not root.
-    is_leader && std::fs::write(format!("/proc/{pid}/autogroup"), niceness(priority).to_string()).is_ok()
+    leads_a_session(pid) && std::fs::write(format!("/proc/{pid}/autogroup"), niceness(priority).to_string()).is_ok()
+}
+
+/// True when the session of process `pid` is its own.
+///
+/// rustix takes the session's number for one above zero; it is 0 in a container whose first process belongs to
+/// a session outside (`getsid(2)` in `pid_namespaces(7)`).
+fn leads_a_session(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The name before the bracket may hold anything; then come state, parent, group and session.
+    let session = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(3));
+    session.is_some_and(|session| session == pid.to_string())
 }
 
 /// A second wall behind the engine's own limit: an allocation past `bytes` fails, whoever makes it. What is

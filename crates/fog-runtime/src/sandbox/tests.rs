@@ -45,6 +45,29 @@ fn child() {
     println!("WALLS {walls:?}\nWORKED {}", attack(parent).join(", "));
 }
 
+/// The session of a container's first process may have its leader outside; its number is 0 inside.
+#[test]
+fn a_session_from_outside_has_no_leader_here() {
+    if std::env::var(ROLE).as_deref() == Ok("container") {
+        assert!(!super::set_priority(std::process::id(), crate::program::Priority::Idle));
+        super::lower_priority(crate::program::Priority::Idle);
+        return;
+    }
+    let contained = |program: &std::ffi::OsStr| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]).arg(program);
+        command
+    };
+    if !contained("true".as_ref()).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this system makes no namespaces");
+        return;
+    }
+    let mut test = contained(std::env::current_exe().expect("this program").as_os_str());
+    test.args(["--exact", "sandbox::os::tests::a_session_from_outside_has_no_leader_here", "--test-threads=1"]);
+    let output = test.env(ROLE, "container").output().expect("unshare");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 fn worked(role: &str) -> String {
     let output = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "sandbox::os::tests::child", "--nocapture", "--test-threads=1"])

@@ -112,20 +112,32 @@ fn names_that_nobody_typed_and_links_in_the_folder_are_left_alone() {
     let module = c(&bench, "leaves", LEAVES);
     let long = c(&bench, "long", LONG);
     let at = |name: &str| bench.scratch().join(name);
-    for beside in ["notes.txt.previous", "notes.txt.partial"] {
+    for beside in ["notes.txt.previous", "notes.txt.partial", "notes.txt", "linked.txt"] {
         std::fs::write(at(beside), "of somebody").unwrap();
+        if beside == "linked.txt" {
+            std::os::unix::fs::symlink(beside, at("notes.txt")).unwrap();
+        }
         let refused = bench.fog(&["run", &long, "--checkpoint", "notes.txt", "--every", "0.2", "--wall", "3s"]).unwrap();
         assert_eq!(refused.status.code(), Some(65), "{}", text(&refused.stderr));
         assert!(text(&refused.stderr).contains(beside) && text(&refused.stderr).contains("no checkpoint"), "{}", text(&refused.stderr));
         assert_eq!(std::fs::read(at(beside)).unwrap(), b"of somebody");
         std::fs::remove_file(at(beside)).unwrap();
     }
+    std::fs::remove_file(at("notes.txt")).unwrap();
+    let itself = bench.fog(&["run", &long, "--checkpoint", &long, "--every", "0.2", "--wall", "3s"]).unwrap();
+    assert_eq!(itself.status.code(), Some(65), "{}", text(&itself.stderr));
     let run = || bench.fog(&["run", &long, "--checkpoint", "notes.txt", "--every", "0.2", "--wall", "2s"]).unwrap();
     for _ in 0..3 {
         assert_eq!(run().status.code(), Some(124), "those of before are ours");
     }
     assert!(at("notes.txt.previous").is_file());
 
+    // Said before anything runs, of the place that is wrong.
+    for taken in ["notes.txt", "/dev/null"] {
+        let refused = bench.fog(&["run", &module, "--out", taken]).unwrap();
+        assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(65), String::new()));
+        assert!(text(&refused.stderr).contains(taken) && text(&refused.stderr).contains("not a folder"), "{}", text(&refused.stderr));
+    }
     std::fs::create_dir(at("out")).unwrap();
     std::os::unix::fs::symlink("../outside", at("out/big")).unwrap();
     let done = bench.fog(&["run", &module, "--out", "out"]).unwrap();

@@ -93,6 +93,26 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     assert_eq!(bench.fog(&["job", "now", "4"]).unwrap().status.code(), Some(75), "it has ended");
 }
 
+#[test]
+fn who_watches_a_job_is_told_of_its_pause_and_its_end() {
+    let bench = engine();
+    let endless = bench.module("loop.wasm", LOOP).unwrap().to_string_lossy().into_owned();
+    let said = bench.scratch().join("said");
+    let file = std::fs::File::create(&said).unwrap();
+    let mut watch = Guarded(bench.command(&["submit", &endless, "--now", "--watch"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap());
+    let has_said = |what: &str| std::fs::read_to_string(&said).unwrap().contains(what).then_some(());
+    let works = || (bench.json(&["status"]).ok()?["active"][0]["units"].as_u64() > Some(0)).then_some(());
+    wait_for("work", Duration::from_secs(60), works).unwrap();
+    assert!(bench.fog(&["job", "pause", "1"]).unwrap().status.success());
+    wait_for("the way on", Duration::from_secs(30), || has_said("was paused. Go on: `fog job resume 1`")).unwrap();
+    assert!(bench.fog(&["job", "resume", "1"]).unwrap().status.success());
+    wait_for("work again", Duration::from_secs(60), works).unwrap();
+    assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
+    assert_eq!(watch.0.wait().unwrap().code(), Some(1));
+    let said = std::fs::read_to_string(&said).unwrap();
+    assert_eq!(said.lines().last(), Some("fog: job 1 cancelled"), "{said}");
+}
+
 /// Memory of this machine, in bytes.
 fn total_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap();

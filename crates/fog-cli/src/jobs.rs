@@ -37,6 +37,9 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
         return estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample).await;
     }
+    if let Some(out) = &args.program.out {
+        crate::screen::Screen::check(out)?;
+    }
     let grid = args.grid();
     if args.now && grid.is_some() {
         return Err(Failure::input("--now is for a job on this device; the owners of other devices decide when those work. Nothing was submitted"));
@@ -109,7 +112,8 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     if job.state == JobState::Finished {
         return Ok(ExitCode::SUCCESS);
     }
-    say!("fog: job {} {}: {}", job.id, words.t(&format!("state-{}", job.state.as_str())), job.problem);
+    let why = if job.problem.is_empty() { String::new() } else { format!(": {}", job.problem) };
+    say!("fog: job {} {}{why}", job.id, words.t(&format!("state-{}", job.state.as_str())));
     Ok(ExitCode::FAILURE)
 }
 

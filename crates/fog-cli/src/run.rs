@@ -20,6 +20,9 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     // What is printed is passed on as it comes. It is kept as well, within a limit, where it is asked for later.
     let keeps_output = context.json || args.checkpoint.is_some() || args.history.is_some();
+    if let Some(out) = &args.program.out {
+        Screen::check(out)?;
+    }
     let mut screen = Screen::new(args.program.out.clone(), context.json, keeps_output);
     let engine = args.engine.into();
     let (module, mut spec, state) = match (&args.from, &args.module) {

@@ -60,6 +60,11 @@ impl Screen {
         }
     }
 
+    /// Looks whether a result can be written to a folder of this name, before anything is done for it.
+    pub fn check(out: &Path) -> Result<(), Failure> {
+        OutputFolder::check(out).map_err(|e| Failure::input(format!("no result can be written to {}: {e}. Nothing was run", out.display())))
+    }
+
     pub fn note(&mut self, text: &str) {
         if self.shows_progress {
             say_part!("\r\x1b[K{text}");

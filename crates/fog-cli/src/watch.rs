@@ -45,6 +45,8 @@ enum Phase {
     Finishing,
     /// Something that shows in the job alone: its turn, a back-off, other devices.
     Waits { what: &'static str, sentence: String },
+    /// Somebody paused the job.
+    Paused,
 }
 
 impl Phase {
@@ -163,6 +165,9 @@ impl Follower<'_> {
     fn phase(&self) -> Phase {
         let id = self.job.id;
         let is_ours = |task: &&ActiveTask| task.job == id && !task.frozen;
+        if self.job.state == JobState::Paused {
+            return Phase::Paused;
+        }
         if self.status.active.iter().any(|task| is_ours(&task)) {
             return Phase::Works;
         }
@@ -239,6 +244,10 @@ impl Follower<'_> {
             Phase::Stopped(reason) => ("waiting", Some(reason.rule.clone()), self.words.reason(reason, now_ms()), self.words.way_on(reason, self.job.id)),
             Phase::Finishing => ("waiting", Some("finishing".to_owned()), self.words.t("headline-finishing"), Some(self.words.t("hint-finishing"))),
             Phase::Waits { what, sentence } => ("waiting", Some((*what).to_owned()), sentence.clone(), None),
+            Phase::Paused => {
+                let way_on = self.words.with("hint-job-paused", &[("job", self.job.id.to_string().into())]);
+                ("waiting", Some("paused".to_owned()), self.words.t("watch-paused"), Some(way_on))
+            }
         }
     }
 

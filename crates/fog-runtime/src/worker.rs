@@ -145,7 +145,11 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: En
         move |e: io::Error| FromWorker::CannotWrite(format!("the {what}: {e}"))
     };
     let bytes = std::fs::read(module).map_err(file("module"))?;
-    let mut out = std::fs::File::create_new(artifact).map_err(file("compiled module"))?;
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut out = options.open(artifact).map_err(file("compiled module"))?;
     // The module is foreign from here on; the compiler needs nothing but memory.
     place.restrict();
     let compiled = compile::compile(&bytes, engine).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;

@@ -102,6 +102,8 @@ watch-turn = Er wartet, bis er an der Reihe ist: { $n ->
    *[other] { $n } andere Aufgaben laufen
 }.
 watch-starts = Er beginnt gleich.
+watch-paused = Er wurde angehalten.
+hint-job-paused = Weiter: `fog job resume { $job }`
 watch-retry = Eine Aufgabe ist gescheitert und wird später noch einmal versucht: { $problem }
 watch-gave-up = Nach { $span } nicht weiter gewartet. Auftrag { $job } bleibt und geht von selbst weiter; `fog job show { $job }` sagt, wie weit er ist.
 watch-percent = { $n } %

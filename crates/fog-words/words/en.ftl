@@ -102,6 +102,8 @@ watch-turn = It waits for its turn: { $n ->
    *[other] { $n } other tasks run
 }.
 watch-starts = It is about to start.
+watch-paused = It was paused.
+hint-job-paused = Go on: `fog job resume { $job }`
 watch-retry = A task failed and is tried again later: { $problem }
 watch-gave-up = Stopped waiting after { $span }. Job { $job } is kept and goes on by itself; `fog job show { $job }` tells how it goes.
 watch-percent = { $n } %

@@ -71,7 +71,8 @@ impl CheckpointWriter {
         Self { path, key, written: None, open: None, plain: Vec::new(), sealed: Vec::new() }
     }
 
-    /// Looks whether the names beside the file, `<file>.previous` and `<file>.partial`, are free or hold checkpoints.
+    /// Looks whether the file's name and those beside it, `<file>.previous` and `<file>.partial`, are free or hold
+    /// checkpoints.
     ///
     /// # Errors
     /// [`CheckpointError::File`] when they hold something else, which nobody said may be replaced.
@@ -84,8 +85,12 @@ impl CheckpointWriter {
         if self.key.is_some() {
             return Ok(());
         }
-        for (end, why) in [("previous", "the checkpoint before the newest is kept there"), ("partial", "a checkpoint is written there first")] {
-            let path = with_end(&self.path, end);
+        let names = [
+            (self.path.clone(), "it would be replaced by one"),
+            (previous(&self.path), "the checkpoint before the newest is kept there"),
+            (with_end(&self.path, "partial"), "a checkpoint is written there first"),
+        ];
+        for (path, why) in names {
             let is_foreign = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) && !looks_ours(&path);
             if is_foreign {
                 let what = format!("{} is no checkpoint, and {why}; move it away, or choose another name", path.display());
@@ -245,7 +250,7 @@ impl CheckpointWriter {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())));
             }
         }
-        // Something else that had this name is replaced, as whoever gave it wants; it would not be a checkpoint before.
+        // Something else may have taken this name in the meantime; it would not be a checkpoint before.
         if self.key.is_some() || looks_ours(&self.path) {
             match std::fs::rename(&self.path, previous(&self.path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

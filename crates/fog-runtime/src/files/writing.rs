@@ -143,6 +143,17 @@ impl OutputFolder {
         Self { root, written: HashSet::new() }
     }
 
+    /// Looks whether files can be written to a folder at `root`: nothing is there, or a folder.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotADirectory`] when it is something else.
+    pub fn check(root: &Path) -> io::Result<()> {
+        match std::fs::metadata(root) {
+            Ok(about) if !about.is_dir() => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder, which the files go to")),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins the file at `path` below the folder; [`finish`](Self::finish) gives it its name.
     ///
     /// # Errors

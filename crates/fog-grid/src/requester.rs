@@ -320,12 +320,15 @@ impl Requester {
 
     /// When a lease is overdue, if ever.
     fn overdue_at(&self, lease: &Lease) -> Option<u64> {
-        if lease.is_overdue || !matches!(lease.state, LeaseState::Held(_)) {
-            return None;
-        }
+        // What was handed in has as long again to come over.
+        let (begun, grown) = match lease.state {
+            LeaseState::Held(_) => (lease.begun, lease.grown),
+            LeaseState::Fetching => (lease.since, lease.since),
+            LeaseState::Offered | LeaseState::Done(_) | LeaseState::Lost => return None,
+        };
         let usual = self.usual.get(&lease.task.job).filter(|(count, _)| *count >= USUAL_OF);
-        let slow = usual.map_or(u64::MAX, |(_, mean)| lease.begun + (*mean as u64).saturating_mul(OVERDUE).max(NEVER_OVERDUE));
-        Some(slow.min(lease.grown + NO_PROGRESS))
+        let slow = usual.map_or(u64::MAX, |(_, mean)| begun + (*mean as u64).saturating_mul(OVERDUE).max(NEVER_OVERDUE));
+        Some(slow.min(grown + NO_PROGRESS)).filter(|_| !lease.is_overdue)
     }
 
     fn hear(&mut self, id: LeaseId, node: NodeId, now: u64) -> Option<&mut Lease> {
@@ -421,6 +424,7 @@ impl Requester {
             LeaseState::Fetching | LeaseState::Done(_) => {}
             LeaseState::Offered | LeaseState::Held(_) | LeaseState::Lost => {
                 lease.state = LeaseState::Fetching;
+                lease.since = now;
                 lease.units = result.units.0;
                 lease.is_stuck = false;
                 let task = lease.task;

@@ -46,7 +46,7 @@ pub fn accepted() -> WasmFeatures {
 
 /// Version of what is written: modules that were rewritten and compiled by another are made anew.
 /// Where the frames change too, so does the version of the state in checkpoints.
-pub const REWRITING_VERSION: u32 = 6;
+pub const REWRITING_VERSION: u32 = 7;
 
 /// What a rewritten module is to be able to do, beside counting its work. Everything by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

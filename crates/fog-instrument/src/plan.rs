@@ -40,6 +40,10 @@ pub(crate) struct Facts {
     pub(crate) frame_bytes: u32,
 }
 
+/// Most units of a stretch that is charged with the one it is reached from, whether or not it is reached: its
+/// own charge would cost as much as what it counts.
+const SMALL: u64 = 12;
+
 /// Most locals times sites of a function. Above it, neither what is live where nor the ways from all
 /// sites to one place can be held by any compiler.
 const MOST_SAVED: u64 = 1 << 26;
@@ -116,6 +120,16 @@ struct Open {
     reach: usize,
 }
 
+/// A stretch that is reached only by way of another, and at most as often.
+struct Follower {
+    /// Where it begins.
+    place: usize,
+    /// The stretch it is reached from; none for the function's first.
+    leader: Option<usize>,
+    /// The other arm of an `if`, of which one way takes one.
+    twin: Option<usize>,
+}
+
 /// A stretch that is reached by one `br_if` only: charged before that branch, in the stretch which
 /// leads there, one charge does for both; who does not take the branch gets it back.
 struct Early {
@@ -162,6 +176,7 @@ impl Plan {
         let mut open: Vec<Open> = Vec::new();
         let mut region: Option<usize> = None;
         let mut early: Vec<Early> = Vec::new();
+        let mut followers: Vec<Follower> = Vec::new();
         // Nothing has left the stretch so far, or looked at the count.
         let mut is_straight = true;
         let mut looks = 0;
@@ -183,6 +198,9 @@ impl Plan {
                     let around = (region, is_straight);
                     open.push(Open { place, is_loop, is_if, has_else: false, is_dead_inside: false, way_out: None, around, looks, reach: usize::MAX });
                     looks += usize::from(is_loop);
+                    if is_if {
+                        followers.push(Follower { place, leader: region, twin: None });
+                    }
                     if is_loop || is_if {
                         (region, is_straight) = (Some(place), true);
                     }
@@ -190,6 +208,7 @@ impl Plan {
                 O::Else => {
                     if let Some(frame) = open.last_mut() {
                         (frame.has_else, frame.is_dead_inside) = (true, false);
+                        followers.push(Follower { place, leader: frame.around.0, twin: Some(frame.place) });
                         if let Some(span) = plan.spans.get_mut(&frame.place) {
                             span.middle = plan.sites;
                         }
@@ -210,6 +229,7 @@ impl Plan {
                         // All ways through it meet here: who was in the stretch before it comes to what follows.
                         (region, is_straight) = (frame.around.0, frame.around.1 && looks == frame.looks);
                     } else if is_join || frame.is_dead_inside {
+                        followers.push(Follower { place, leader: frame.around.0, twin: None });
                         (region, is_straight) = (Some(place), true);
                     }
                 }
@@ -253,6 +273,7 @@ impl Plan {
                 frame.is_dead_inside = true;
             }
         }
+        plan.charge_small(&followers);
         // The last first: what it moves may move on.
         for Early { end, branch, stretch } in early.into_iter().rev() {
             // The look at the entry comes behind its charge, and would see what may never run.
@@ -277,6 +298,29 @@ impl Plan {
     fn charge(&mut self, region: Option<usize>, units: u64) {
         if units > 0 {
             *region.map_or(&mut self.entry_charge, |place| self.charges.entry(place).or_default()) += units;
+        }
+    }
+
+    /// Charges small stretches with the ones they are reached from, which none is done for more units than it has
+    /// itself, or [`SMALL`]. A loop's own is never moved out of it.
+    fn charge_small(&mut self, followers: &[Follower]) {
+        let mut paid: BTreeMap<Option<usize>, u64> = BTreeMap::new();
+        // The last first: what it moves may move on.
+        for Follower { place, leader, twin } in followers.iter().rev() {
+            let units_of = |plan: &Self, place: &usize| plan.charges.get(place).copied().unwrap_or(0);
+            // Of two arms, the dearer one.
+            let other = twin.as_ref().map_or(0, |twin| units_of(self, twin));
+            let (own, both) = (units_of(self, place), *twin.as_ref().filter(|_| other <= SMALL).unwrap_or(place));
+            let units = if both == *place { own } else { own.max(other) };
+            let leading = leader.as_ref().map_or(self.entry_charge, |leader| units_of(self, leader));
+            let for_others = paid.entry(*leader).or_default();
+            if units == 0 || own > SMALL || *for_others + units > leading.saturating_sub(*for_others).max(SMALL) {
+                continue;
+            }
+            *for_others += units;
+            self.charges.remove(place);
+            self.charges.remove(&both);
+            self.charge(*leader, units);
         }
     }
 

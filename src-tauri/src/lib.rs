@@ -22,14 +22,14 @@ use crate::backend::{Backend, Shell};
 /// Runs the app until it is quit.
 ///
 /// # Errors
-/// When no engine can be reached or started, or the window system refuses.
+/// When there is no data folder, or the window system refuses.
 pub fn run() -> anyhow::Result<()> {
     // The engine may be hosted here, where other devices cause much of what is logged.
     fog_engine::start_log(None, "warn").context("the log cannot begin")?;
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
         .setup(move |app| {
-            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app)))?);
+            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app))));
             app.manage(Arc::clone(&backend));
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fog_api::{ApiError, Command, Event, Reply};
 use fog_engine::{ChatSettings, DeviceReadings, EngineConfig, EngineHandle, EventSubscription, PhoneRadio};
@@ -29,18 +30,28 @@ pub(crate) struct Backend {
 enum Link {
     Hosted(EngineHandle),
     Attached(Client),
+    /// None could be started or reached; each call tries again and says why.
+    Missing,
 }
 
 /// Events of whichever engine it is.
 pub(crate) enum Subscription {
     Hosted(EngineHandle, EventSubscription),
     Attached(Events),
+    Missing,
 }
 
+/// How long nothing is looked for when no engine could be had.
+const MISSING_PAUSE: Duration = Duration::from_secs(10);
+
 impl Backend {
-    pub(crate) async fn open(data_folder: PathBuf, shell: Shell) -> anyhow::Result<Self> {
-        let link = link(&data_folder, shell.clone()).await?;
-        Ok(Self { data_folder, shell, link: RwLock::new(link) })
+    /// Without an engine, as when the database is damaged, the window says why, and what to do.
+    pub(crate) async fn open(data_folder: PathBuf, shell: Shell) -> Self {
+        let link = link(&data_folder, shell.clone()).await.unwrap_or_else(|error| {
+            tracing::error!(error = %format!("{error:#}"), "no engine can be started");
+            Link::Missing
+        });
+        Self { data_folder, shell, link: RwLock::new(link) }
     }
 
     /// Carries out a command. When the daemon has gone, once more on an engine of our own.
@@ -59,6 +70,7 @@ impl Backend {
         match &*self.link.read().await {
             Link::Hosted(engine) => Subscription::Hosted(engine.clone(), engine.subscribe()),
             Link::Attached(client) => Subscription::Attached(client.subscribe().await),
+            Link::Missing => Subscription::Missing,
         }
     }
 
@@ -68,6 +80,7 @@ impl Backend {
         let is_alive = match &*held {
             Link::Attached(client) => !client.is_closed(),
             Link::Hosted(engine) => !engine.has_stopped(),
+            Link::Missing => false,
         };
         if is_alive {
             return Ok(());
@@ -122,6 +135,7 @@ impl Link {
         match self {
             Self::Hosted(engine) => engine.call(command).await,
             Self::Attached(client) => client.call(command).await,
+            Self::Missing => Err(ApiError { kind: ErrorKind::NotRunning, message: "no engine is running".to_owned() }),
         }
     }
 }
@@ -138,6 +152,10 @@ impl Subscription {
                 Ok(event) => event,
                 Err(()) => Some(missed()),
             },
+            Self::Missing => {
+                tokio::time::sleep(MISSING_PAUSE).await;
+                None
+            }
         }
     }
 }

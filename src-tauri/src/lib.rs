@@ -11,28 +11,25 @@ mod mobile;
 #[cfg(desktop)]
 mod tray;
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tauri::webview::PageLoadEvent;
 use tauri::{Manager, RunEvent, WebviewUrl, WebviewWindowBuilder};
-use tracing_subscriber::EnvFilter;
 
 use crate::backend::{Backend, Shell};
 
 /// Runs the app until it is quit.
 ///
 /// # Errors
-/// When no engine can be reached or started, or the window system refuses.
+/// When there is no data folder, or the window system refuses.
 pub fn run() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("FOG_LOG").unwrap_or_else(|_| EnvFilter::new(fog_engine::log_filter("warn")));
-    // A second call on a phone finds the log running already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).try_init();
+    // The engine may be hosted here, where other devices cause much of what is logged.
+    fog_engine::start_log(None, "warn").context("the log cannot begin")?;
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
         .setup(move |app| {
-            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app)))?);
+            let backend = Arc::new(tauri::async_runtime::block_on(Backend::open(data_folder(app)?, shell(app))));
             app.manage(Arc::clone(&backend));
             integration::start(app.handle().clone(), backend);
             #[cfg(desktop)]

@@ -215,3 +215,28 @@ fn every_changed_name_is_told_to_programs() {
     assert_eq!(renamed[299], serde_json::json!({ "name": "a:299", "kept": "a%3A299" }));
     assert!(told["note"].as_str().unwrap().ends_with("and 281 more"));
 }
+
+#[test]
+fn every_changed_name_of_a_job_is_told_to_programs() {
+    let bench = Bench::working().unwrap();
+    let source = r#"
+        #include <stdio.h>
+        int main(void) {
+            char name[256];
+            for (int i = 0; i < 300; i++) { sprintf(name, "a:%03d", i); fclose(fopen(name, "w")); }
+            puts("done");
+            return 0;
+        }"#;
+    let module = c(&bench, "names", source);
+    std::fs::write(bench.scratch().join("two.toml"), format!("version = 1\nmodule = {module:?}\n[map]\nrange = [0, 2]\n[result]\nassemble = \"concat\"\n"))
+        .unwrap();
+    assert!(bench.fog(&["submit", "two.toml", "--watch"]).unwrap().status.success());
+    let saved = bench.json(&["job", "result", "1", "-o", "out"]).unwrap();
+    let printed = bench.json(&["job", "result", "1"]).unwrap();
+    assert_eq!((printed["result"].as_str(), &printed["result_base64"]), (Some("done\ndone\n"), &serde_json::Value::Null));
+    for told in [saved, printed] {
+        let renamed = told["renamed"].as_array().unwrap();
+        assert_eq!((renamed.len(), &told["renamed_count"]), (600, &serde_json::json!(600)));
+        assert_eq!(renamed[599], serde_json::json!({ "task": 1, "name": "a:299", "kept": "a%3A299" }));
+    }
+}

@@ -192,3 +192,43 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
     assert_eq!(ends("4").unwrap(), "finished");
     wait_for("the first job once more", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
 }
+
+/// The input and the program of a job change on the disk while it waits; another job of the same program goes on.
+#[test]
+fn a_job_does_not_run_on_files_that_were_changed_and_says_which() {
+    let bench = Bench::working().unwrap();
+    bench.module("nothing.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    for index in 0..3 {
+        std::fs::write(bench.scratch().join(format!("{index}.csv")), format!("input {index}\n")).unwrap();
+    }
+    std::fs::write(bench.scratch().join("job.toml"), "version = 1\nmodule = \"nothing.wasm\"\n[map]\ninputs = [\"0.csv\", \"1.csv\", \"2.csv\"]\n").unwrap();
+    assert!(bench.fog(&["off"]).unwrap().status.success());
+    bench.json(&["submit", "job.toml"]).unwrap();
+    let hash = blake3::hash(b"input 1\n").to_hex().to_string();
+    let stored = bench.data().join("blobs").join(&hash[..2]).join(&hash);
+    let mut bytes = std::fs::read(&stored).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&stored, &bytes).unwrap();
+    assert!(bench.fog(&["on"]).unwrap().status.success());
+    let ended = |id: &str| {
+        wait_for("the end of a job", Duration::from_secs(60), || {
+            let job = bench.json(&["job", "show", id]).ok()?;
+            let state = job["summary"]["state"].as_str()?.to_owned();
+            (state == "finished" || state == "failed").then_some((state, job))
+        })
+        .unwrap()
+    };
+    let (state, job) = ended("1");
+    assert_eq!(state, "failed", "it ran on something else than was stored: {job}");
+    let states: Vec<&str> = job["tasks"].as_array().unwrap().iter().map(|task| task["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["finished", "failed", "finished"], "the others go on");
+    let problem = job["tasks"][1]["problem"].as_str().unwrap();
+    assert!(
+        problem.contains("the input of task 1") && problem.contains(&stored.display().to_string()) && problem.contains("Submit the job again"),
+        "{problem}"
+    );
+    // And that helps.
+    bench.json(&["submit", "job.toml"]).unwrap();
+    assert_eq!(ended("2").0, "finished");
+    assert_eq!(std::fs::read(&stored).unwrap(), b"input 1\n");
+}

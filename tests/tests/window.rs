@@ -122,3 +122,55 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
 
     again.close();
 }
+
+#[test]
+fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
+    let mut desk = Desk::set_up().unwrap();
+    desk.bench.start().unwrap();
+    for setting in ["first_run_done=true", "theme=light"] {
+        assert!(desk.bench.fog(&["settings", "set", setting]).unwrap().status.success());
+    }
+    assert!(desk.bench.fog(&["shutdown"]).unwrap().status.success());
+    desk.bench.kill();
+    let (key, database) = (desk.bench.data().join("checkpoint.key"), desk.bench.data().join("fog.sqlite"));
+    let whole = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "short").unwrap();
+    let window = desk.open().unwrap();
+    let told = window.wait_text("#no-checkpoints", "No checkpoints are taken", 30);
+    assert!(told.contains("checkpoint.key"), "{told}");
+    window.screenshot("damaged-key-light.png");
+    window.assert_contrast();
+    window.click("#no-checkpoints button");
+    window.wait_text("#content", "from a copy", 15);
+    assert!(desk.bench.fog(&["settings", "set", "theme=dark"]).unwrap().status.success());
+    wait_for("the theme", Duration::from_secs(10), || (window.script("return document.documentElement.dataset.theme || ''").ok()? == "dark").then_some(()))
+        .unwrap();
+    window.screenshot("damaged-key-dark.png");
+    window.assert_contrast();
+    window.close();
+    std::fs::write(&key, whole).unwrap();
+    wait_for("the end", Duration::from_secs(20), || (desk.bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())).unwrap();
+
+    let good = std::fs::read(&database).unwrap();
+    // What a killed engine left in its journal would mend the file.
+    for journal in ["fog.sqlite-wal", "fog.sqlite-shm"] {
+        let _ = std::fs::remove_file(desk.bench.data().join(journal));
+    }
+    let mut bytes = good.clone();
+    bytes[100..].fill(0xff);
+    std::fs::write(&database, bytes).unwrap();
+    let window = desk.open().unwrap();
+    let told = window.wait_text("#lost", "cannot start", 30);
+    assert!(told.contains(&database.display().to_string()) && told.contains("from a copy"), "{told}");
+    for theme in ["light", "dark"] {
+        window.script(&format!("document.documentElement.dataset.theme = '{theme}'")).unwrap();
+        window.screenshot(&format!("damaged-database-{theme}.png"));
+        window.assert_contrast();
+    }
+    // Once it is mended, the window goes on without a restart.
+    std::fs::write(&database, good).unwrap();
+    window.click("#lost button");
+    window.wait_text("#pill", "", 20);
+    wait_for("nothing to say", Duration::from_secs(20), || window.text("#lost").is_none().then_some(())).unwrap();
+    window.close();
+}

@@ -107,6 +107,15 @@ pub enum Command {
         /// Those after this path.
         after: String,
     },
+    /// Files of one task whose names were changed or that were left out of its result → [`Reply::Renamed`].
+    Renamed {
+        /// Which job.
+        id: JobId,
+        /// Which task.
+        index: u32,
+        /// Number of the first one to give, from 0.
+        from: u32,
+    },
     /// Change one job → [`Reply::Done`].
     ChangeJob {
         /// Which.
@@ -472,6 +481,13 @@ pub enum Reply {
         outputs: Vec<crate::OutputView>,
         /// How many more there are.
         more: u64,
+    },
+    /// To [`Command::Renamed`]: a page of them.
+    Renamed {
+        /// In the order in which they were noted.
+        renamed: Vec<crate::RenamedView>,
+        /// Number of the first one of the next page; `None` after the last.
+        next: Option<u32>,
     },
     /// To [`Command::Export`]: what was written.
     Exported {

@@ -233,6 +233,9 @@ pub struct TaskView {
     /// Files of it that are not listed here; [`Command::Outputs`](crate::Command::Outputs) lists them.
     #[serde(default)]
     pub outputs_left_out: u64,
+    /// Files whose names were changed or that are not in its result; [`Command::Renamed`](crate::Command::Renamed) names them.
+    #[serde(default)]
+    pub renamed: u64,
     /// Its tries.
     pub attempts: Vec<AttemptView>,
     /// Marks its history holds.
@@ -241,6 +244,18 @@ pub struct TaskView {
     /// Bytes of standard output and of standard error that the job's log limit dropped.
     #[serde(default)]
     pub dropped: (u64, u64),
+}
+
+/// A file that a task left and that is not in its result under its own name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenamedView {
+    /// As its program called it.
+    pub name: String,
+    /// Its name in the result; none when it was left out.
+    pub kept: Option<String>,
+    /// Why it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The history of a task, as it was written.

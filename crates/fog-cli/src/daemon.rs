@@ -11,7 +11,8 @@ use crate::output::Failure;
 
 /// Runs the engine until it is told to stop, by signal or by command.
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
-    crate::log::start(args.log_file.as_deref())?;
+    let log = args.log_file.as_deref();
+    fog_engine::start_log(log, "info").map_err(|e| Failure::storage(log.unwrap_or(std::path::Path::new("standard error")), &e))?;
     let worker = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
     let config = EngineConfig {
         data_folder: context.data_folder.clone(),

@@ -202,7 +202,11 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         JobVerb::Logs { id, task, stderr } => return results::logs(context, &client, id, task, stderr).await,
         JobVerb::Result { id, output: Some(folder) } => return results::save(context, &client, id, &folder).await,
         JobVerb::Result { id, output: None } => {
-            results::print(&client, id).await?;
+            if context.json {
+                results::tell(&client, id).await?;
+            } else {
+                results::print(&client, id).await?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Checkpoint { id }).await,

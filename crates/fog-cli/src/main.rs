@@ -14,7 +14,6 @@ mod devnet;
 mod hints;
 mod history;
 mod jobs;
-mod log;
 mod metrics;
 mod network;
 mod output;

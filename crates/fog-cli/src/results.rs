@@ -83,6 +83,74 @@ pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, std
     Ok(ExitCode::SUCCESS)
 }
 
+/// Every file of a finished task whose name was changed or that was left out, as `fog run --json` tells them, with its
+/// task; and how many they are with those that were only counted.
+async fn renamed(client: &Client, id: JobId) -> Result<(Vec<serde_json::Value>, u64), Failure> {
+    let (mut all, mut count, mut index) = (Vec::new(), 0u64, 0);
+    loop {
+        let detail = detail(client, id, index).await?;
+        for task in detail.tasks.iter().filter(|task| task.state == TaskState::Finished && task.renamed > 0) {
+            count = count.saturating_add(task.renamed);
+            let mut from = Some(0);
+            while let Some(first) = from {
+                match client.call(Command::Renamed { id, index: task.index, from: first }).await? {
+                    Reply::Renamed { renamed, next } => {
+                        for one in renamed {
+                            let mut told = serde_json::json!({ "task": task.index, "name": one.name, "kept": one.kept });
+                            if let Some(reason) = one.reason {
+                                told["reason"] = reason.into();
+                            }
+                            all.push(told);
+                        }
+                        from = next;
+                    }
+                    other => return Err(unexpected(&other)),
+                }
+            }
+        }
+        index += detail.tasks.len() as u32;
+        if detail.tasks.is_empty() || index >= detail.summary.tasks_total {
+            return Ok((all, count));
+        }
+    }
+}
+
+/// `fog job result --json`: the assembled result, or the output of the only task, and what is to be known about it.
+pub async fn tell(client: &Client, id: JobId) -> Result<(), Failure> {
+    let job = detail(client, id, u32::MAX).await?.summary;
+    let (mut bytes, mut dropped) = (Vec::new(), 0);
+    if job.is_picture {
+        match client.call(Command::Output { id, index: None, path: String::new() }).await? {
+            Reply::Bytes { base64, .. } => bytes = decode(&base64)?,
+            other => return Err(unexpected(&other)),
+        }
+    } else {
+        for part in [ResultPart::Assembled, ResultPart::Stdout { index: 0 }] {
+            bytes.clear();
+            let is_whole = part == ResultPart::Assembled;
+            let read = read(client, id, part, |piece| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            });
+            match read.await {
+                Err(failure) if is_whole && failure.kind == ErrorKind::NotFound && job.tasks_total == 1 => {}
+                read => {
+                    dropped = read?;
+                    break;
+                }
+            }
+        }
+    }
+    let (renamed, renamed_count) = renamed(client, id).await?;
+    print_json(&serde_json::json!({
+        "result": String::from_utf8_lossy(&bytes),
+        "result_base64": base64_of(&bytes),
+        "result_dropped": dropped,
+        "renamed": renamed,
+        "renamed_count": renamed_count,
+    }))
+}
+
 /// Writes the assembled result, or the output of the only task, to standard output.
 pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
     let job = detail(client, id, u32::MAX).await?.summary;
@@ -110,7 +178,11 @@ pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) 
     let words = context.words(None);
     let saving = |seconds| words.with("job-saving", &[("span", words.span(seconds).into())]);
     match patience::call(client, Command::Export { id, folder: folder.clone() }, "saving", saving, context.json).await? {
-        Reply::Exported { files, count } if context.json => print_json(&serde_json::json!({ "folder": folder, "count": count, "files": files }))?,
+        Reply::Exported { files, count } if context.json => {
+            let (renamed, renamed_count) = renamed(client, id).await?;
+            print_json(&serde_json::json!({ "folder": folder, "count": count, "files": files, "renamed": renamed, "renamed_count": renamed_count }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Reply::Exported { count, .. } => print_text(&clean(&words.with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())]))),
         other => return Err(unexpected(&other)),
     }

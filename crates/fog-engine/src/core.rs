@@ -5,6 +5,8 @@ mod books;
 mod chatting;
 mod checking;
 mod commands;
+#[cfg(test)]
+mod damaged_tests;
 mod gossip;
 mod grouping;
 mod hearing;

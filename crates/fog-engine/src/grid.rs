@@ -53,12 +53,16 @@ pub(crate) enum NetNews {
     State { task: TaskId, node: NodeId, units: u64, file: Result<StateFile, String> },
     /// A state that arrived was sealed, for the disk and for whoever goes on from it.
     Kept { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
+    /// The file of a state that others may fetch turned out to be damaged or gone.
+    Damaged(fog_types::BlobId),
     /// A segment of a claimed run was drawn.
     Drawn(LeaseId, Result<Segment, String>),
     /// The state it begins with has arrived.
     Shown(LeaseId, Segment, Option<StateFile>),
     /// It was run again.
     Proved(LeaseId, Result<(), String>),
+    /// It could not be run here, for this reason.
+    NotReplayed(LeaseId, String),
     /// A state of a hosted task that its requester wants to see.
     ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
     /// A state of a hosted task is ready to be shipped.

@@ -44,7 +44,7 @@ pub use examples::{examples_folder, list_examples};
 pub use grid::NetSettings;
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use keychain::checkpoint_key;
-pub use logging::log_filter;
+pub use logging::start_log;
 pub use policy::policy_from;
 pub use submit::{as_text, submission};
 pub use views::verdict_view;

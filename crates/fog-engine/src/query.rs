@@ -1,6 +1,6 @@
 //! Commands that only read.
 
-use fog_api::{ApiError, AttemptView, GridView, JobDetail, JournalLine, OutputView, PromiseView, Reply, TaskView};
+use fog_api::{ApiError, AttemptView, GridView, JobDetail, JournalLine, OutputView, PromiseView, RenamedView, Reply, TaskView};
 use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
 use fog_types::job::GridWish;
@@ -15,6 +15,10 @@ const TASKS_PER_PAGE: u32 = 200;
 /// Files on one page: with the longest paths as many as fit into a reply. A page ends before a task whose files would be
 /// more; of a single task the rest is asked for by itself.
 const OUTPUTS_PER_PAGE: u32 = 20_000;
+/// Changed names on one page.
+const RENAMED_PER_PAGE: u32 = 20_000;
+/// Bytes of changed names on one page: six times as many in JSON still fit into a reply.
+const RENAMED_BYTES: usize = 4 << 20;
 /// Bytes of tasks on a page, but for its first task.
 const PAGE_BYTES: usize = 16 << 20;
 /// Longest text about a task.
@@ -74,6 +78,23 @@ pub(crate) fn outputs(store: &Store, task: TaskId, after: &str) -> Result<Reply,
     Ok(Reply::Outputs { outputs: found.into_iter().take(OUTPUTS_PER_PAGE as usize).map(output_view).collect(), more })
 }
 
+/// A page of the files of a task whose names were changed or that were left out.
+pub(crate) fn renamed(store: &Store, task: TaskId, from: u32) -> Result<Reply, ApiError> {
+    let found = store.renamed(task, from, RENAMED_PER_PAGE).map_err(to_api)?;
+    let (mut bytes, mut page) = (0, Vec::new());
+    let count = found.len();
+    for row in found {
+        bytes += row.name.len() + row.kept.as_ref().map_or(0, String::len);
+        if bytes > RENAMED_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(RenamedView { name: row.name, kept: row.kept, reason: Some(row.reason).filter(|reason| !reason.is_empty()) });
+    }
+    let is_last = page.len() == count && count < RENAMED_PER_PAGE as usize;
+    let next = if is_last { None } else { Some(from.saturating_add(page.len() as u32)) };
+    Ok(Reply::Renamed { renamed: page, next })
+}
+
 fn output_view(output: Output) -> OutputView {
     OutputView { path: output.path, size: output.size, blob: output.blob.to_string() }
 }
@@ -121,6 +142,7 @@ fn task_view(store: &Store, row: &JobRow, task: TaskRow, outputs: Vec<Output>, o
         not_before_ms: task.not_before.0,
         outputs: outputs.into_iter().map(output_view).collect(),
         outputs_left_out,
+        renamed: task.renamed,
         attempts: attempts
             .map(|a| AttemptView { started_ms: a.started.0, ended_ms: a.ended.map(|at| at.0), outcome: a.outcome, detail: words(&a.detail) })
             .collect(),

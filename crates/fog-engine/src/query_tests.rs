@@ -129,3 +129,27 @@ fn a_task_that_runs_is_shown_as_far_as_it_is() {
     let task = &detail.tasks[task.index as usize];
     assert_eq!((task.units, task.active_ms, task.permille, detail.summary.units), (77, 1500, 250, 77));
 }
+
+/// Names with what JSON makes six times as long fill replies, and no reply is larger than a frame.
+#[test]
+fn changed_names_are_given_in_pages_that_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let (id, blob) = job(&mut store, 1);
+    finish(&mut store, blob, 1);
+    let task = TaskId { job: id, index: 0 };
+    let name = |number: usize| format!("{number}{}", "\u{1}".repeat(4000));
+    let rows: Vec<_> = (0..5_000).map(|number| fog_store::RenamedRow { name: name(number), kept: None, reason: "no".to_owned() }).collect();
+    store.note_result(task, "a note", &rows, 5_007).unwrap();
+    assert_eq!((page(&store, id, 0).tasks[0].renamed, page(&store, id, 0).tasks[0].problem.as_str()), (5_007, "a note"));
+    let (mut all, mut from) = (Vec::new(), Some(0));
+    while let Some(first) = from {
+        let Reply::Renamed { renamed, next } = renamed(&store, task, first).unwrap() else { panic!() };
+        assert!(!renamed.is_empty() && serde_json::to_vec(&renamed).unwrap().len() < 30 << 20);
+        all.extend(renamed);
+        from = next;
+    }
+    assert_eq!(all.len(), 5_000);
+    assert!(all.iter().enumerate().all(|(number, one)| one.name == name(number) && one.reason.as_deref() == Some("no")));
+    assert!(matches!(renamed(&store, TaskId { job: id, index: 7 }, 0), Ok(Reply::Renamed { renamed, next: None }) if renamed.is_empty()));
+}

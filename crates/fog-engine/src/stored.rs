@@ -1,11 +1,11 @@
-//! Stored files on their way out: none is given to anybody before it was compared with its hash.
+//! Stored files on their way out: none is given to anybody, a task included, before it was compared with its hash.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use fog_api::ApiError;
 use fog_store::{Store, StoreError};
@@ -16,9 +16,13 @@ use crate::query::to_api;
 const COPY_BUFFER_BYTES: usize = 256 << 10;
 /// Files whose check is remembered while they are read in pieces.
 const MAX_REMEMBERED: usize = 64;
+/// Files from this size on are not read again for each of many tasks that start one after the other.
+const LARGE_BYTES: u64 = 16 << 20;
+/// How long a check of a large file holds for the tasks that start, while the file looks the same.
+const CHECK_HOLDS: Duration = Duration::from_secs(600);
 
 /// Files that were checked lately, the latest last. A file that changed since looks different.
-static CHECKED: Mutex<VecDeque<(PathBuf, Look)>> = Mutex::new(VecDeque::new());
+static CHECKED: Mutex<VecDeque<(PathBuf, Look, Instant)>> = Mutex::new(VecDeque::new());
 
 /// Size, times and inode of a file: they differ once it was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,11 @@ impl Stored {
         #[cfg(test)]
         crate::results::tests::LOOKED_UP.with(|count| count.set(count.get() + 1));
         Ok(Self { id, path: store.blob(id).map_err(to_api)? })
+    }
+
+    /// One that a task reads.
+    pub(crate) fn of_task(store: &Store, id: BlobId) -> Result<Self, StoreError> {
+        Ok(Self { id, path: store.blob(id)? })
     }
 
     pub(crate) fn size(&self) -> Result<u64, ApiError> {
@@ -107,6 +116,37 @@ impl Stored {
         Ok(file)
     }
 
+    pub(crate) fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// Compares all of it with its hash, before a task reads it. A large file that was compared lately and looks the same
+    /// since is not read again.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] or [`StoreError::NoBlob`] when it is not what was stored, [`StoreError::File`] when it cannot
+    /// be read now.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::NoBlob(self.id),
+            _ => StoreError::File { path: self.path.clone(), source },
+        };
+        let file = File::open(&self.path).map_err(failed)?;
+        let look = Look::of(&file.metadata().map_err(failed)?);
+        let is_large = look.size >= LARGE_BYTES;
+        if is_large && checked_at(&self.path, look).is_some_and(|at| at.elapsed() < CHECK_HOLDS) {
+            return Ok(());
+        }
+        let mut hasher = blake3::Hasher::new();
+        if *hasher.update_reader(file).map_err(failed)?.finalize().as_bytes() != self.id.0 {
+            return Err(StoreError::Changed { path: self.path.clone() });
+        }
+        if is_large {
+            remember(self.path.clone(), look);
+        }
+        Ok(())
+    }
+
     /// Adds `length` bytes from `offset` on. All of the file is compared with its hash before its first piece is given;
     /// the later ones are of the same file.
     pub(crate) fn piece(&self, offset: u64, length: u64, bytes: &mut Vec<u8>) -> Result<(), ApiError> {
@@ -127,17 +167,23 @@ impl Stored {
     }
 }
 
-fn is_known(path: &std::path::Path, look: Look) -> bool {
-    CHECKED.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(known, before)| known == path && *before == look)
+fn is_known(path: &Path, look: Look) -> bool {
+    checked_at(path, look).is_some()
+}
+
+/// When a file that looks like this was compared with its hash.
+fn checked_at(path: &Path, look: Look) -> Option<Instant> {
+    let checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    checked.iter().find(|(known, before, _)| known == path && *before == look).map(|(_, _, at)| *at)
 }
 
 fn remember(path: PathBuf, look: Look) {
     let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
-    checked.retain(|(known, _)| *known != path);
+    checked.retain(|(known, _, _)| *known != path);
     if checked.len() >= MAX_REMEMBERED {
         checked.pop_front();
     }
-    checked.push_back((path, look));
+    checked.push_back((path, look, Instant::now()));
 }
 
 #[cfg(test)]
@@ -180,6 +226,44 @@ mod tests {
             assert_eq!(stored.copy_to(&mut Vec::new()).unwrap_err().kind, ErrorKind::Storage);
             assert_eq!(stored.open().unwrap_err().kind, ErrorKind::Storage);
         }
+    }
+
+    #[test]
+    fn a_task_gets_no_file_that_was_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stored");
+        for size in [0, 5, LARGE_BYTES as usize] {
+            let whole = vec![7; size];
+            let mut flipped = whole.clone();
+            flipped.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+            let longer = [whole.clone(), vec![1]].concat();
+            for damage in [flipped, whole[..size / 2].to_vec(), longer].into_iter().filter(|damage| *damage != whole) {
+                std::fs::write(&path, &whole).unwrap();
+                let stored = Stored::at(path.clone());
+                stored.check().unwrap();
+                stored.check().unwrap();
+                // A file is seldom changed within moments of being written.
+                std::thread::sleep(Duration::from_millis(20));
+                std::fs::write(&path, &damage).unwrap();
+                assert!(matches!(stored.check(), Err(StoreError::Changed { .. })), "{size}");
+            }
+        }
+        let stored = Stored::at(path.clone());
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(stored.check(), Err(StoreError::NoBlob(_))));
+    }
+
+    #[test]
+    fn a_large_file_is_read_once_for_tasks_that_start_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stored");
+        std::fs::write(&path, vec![3; LARGE_BYTES as usize]).unwrap();
+        let stored = Stored::at(path.clone());
+        let look = Look::of(&path.metadata().unwrap());
+        stored.check().unwrap();
+        let at = checked_at(&path, look).unwrap();
+        stored.check().unwrap();
+        assert_eq!(checked_at(&path, look), Some(at));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::checkpoints::{CheckpointPlace, SaveWish, Saver};
 use crate::core::Message;
 use crate::histories::{Historian, HistoryProblem};
+use crate::stored::Stored;
 
 /// Everything a task needs from the store, looked up before it starts.
 pub(crate) struct Launch {
@@ -23,6 +24,8 @@ pub(crate) struct Launch {
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
     pub(crate) module: PathBuf,
+    /// The stored files that it reads, each with what it is to the job; the module first.
+    pub(crate) files: Vec<(String, Stored)>,
     pub(crate) artifact: PathBuf,
     /// What compiling the module may take: no more than is lent.
     pub(crate) compile: CompileLimits,
@@ -33,10 +36,54 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
+    /// Compares the stored files that the task reads with their hashes, the module where it is to be compiled; reads them
+    /// beside the loop.
+    pub(crate) async fn check_files(&self) -> Result<(), UnusableFiles> {
+        let is_compiled = tokio::fs::try_exists(&self.artifact).await.unwrap_or(false);
+        let files: Vec<_> = self.files.iter().skip(usize::from(is_compiled)).cloned().collect();
+        let checked = tokio::task::spawn_blocking(move || {
+            let mut found = UnusableFiles { problem: String::new(), damaged: Vec::new() };
+            for (what, stored) in files {
+                if let Err(error) = stored.check() {
+                    if matches!(error, StoreError::Changed { .. } | StoreError::NoBlob(_)) {
+                        found.damaged.push(stored.id());
+                    }
+                    if found.problem.is_empty() {
+                        found.problem = unusable(&what, &error);
+                    }
+                }
+            }
+            if found.problem.is_empty() { Ok(()) } else { Err(found) }
+        });
+        checked.await.unwrap_or_else(|e| Err(UnusableFiles { problem: e.to_string(), damaged: Vec::new() }))
+    }
+
     /// Of a task whose job wants one.
     async fn historian(&self) -> Option<Historian> {
         let segments = self.spec.segments?;
         Historian::open(self.data_folder.clone(), self.claim.task, self.place.header(&self.spec), segments.units, self.history_cap).await
+    }
+}
+
+/// Why a task does not run on the files that are stored for it.
+#[derive(Debug)]
+pub(crate) struct UnusableFiles {
+    /// A sentence about the first of them.
+    pub(crate) problem: String,
+    /// Those that are not what was stored, or are gone; not those that could only not be read now.
+    pub(crate) damaged: Vec<BlobId>,
+}
+
+/// Says which file of a task cannot be used, and what to do.
+pub(crate) fn unusable(what: &str, error: &StoreError) -> String {
+    match error {
+        StoreError::Changed { path } => format!(
+            "{what} is not what was stored, so nothing ran on it: the stored file {} was changed on the disk. Submit the job again with the original file, \
+             which is stored anew, or put the stored one back from a copy and run the job again",
+            path.display()
+        ),
+        StoreError::NoBlob(id) => format!("{what} is missing: the stored file {id} is gone. Submit the job again with the original file"),
+        error => format!("{what} cannot be read: {error}"),
     }
 }
 
@@ -65,11 +112,13 @@ pub(crate) enum TaskEnd {
         stderr: BlobFile,
         files: Vec<(String, BlobFile)>,
         hash: String,
-        /// Files whose names were changed or that were left out; empty when none were.
-        note: String,
+        /// Files whose names were changed or that were left out.
+        remarks: Remarks,
     },
     /// In a way another attempt cannot change.
     Hopeless { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
+    /// Before it ran: stored files that it reads are not what was stored.
+    Damaged { problem: String, blobs: Vec<BlobId> },
     /// In a way another attempt may change.
     Unlucky { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
 }
@@ -132,6 +181,15 @@ async fn attempt_once(
     to: &mpsc::Sender<Message>,
 ) -> Result<TaskEnd, WorkerError> {
     for is_last_try in [false, true] {
+        let checked = tokio::select! {
+            checked = launch.check_files() => checked,
+            () = refuse_saves(wishes) => Ok(()),
+        };
+        match checked {
+            Ok(()) => {}
+            Err(UnusableFiles { problem, damaged }) if damaged.is_empty() => return Ok(TaskEnd::Unlucky { problem, report: None, logs: None }),
+            Err(UnusableFiles { problem, damaged }) => return Ok(TaskEnd::Damaged { problem, blobs: damaged }),
+        }
         let compiling = prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, Some(launch.compile), duty.clone());
         tokio::select! {
             compiled = compiling => {
@@ -306,7 +364,7 @@ impl Collector {
             files: BTreeMap::new(),
             incoming: None,
             names: ResultNames::default(),
-            remarks: Remarks::default(),
+            remarks: Remarks::keeping_all(),
             disk_left: launch.spec.limits.disk.0,
         })
     }
@@ -368,7 +426,7 @@ impl Collector {
                 let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
                 report.left_out.remark(&mut self.remarks);
                 let hash = result_hash(0, report.units, &self.stdout_bytes, listed).to_hex().to_string();
-                return Ok(TaskEnd::Result { report, stdout, stderr, files, hash, note: self.remarks.to_string() });
+                return Ok(TaskEnd::Result { report, stdout, stderr, files, hash, remarks: self.remarks });
             }
             Outcome::Limit(LimitKind::WallTime) => {
                 let problem = limit("running time");
@@ -394,6 +452,7 @@ impl TaskEnd {
     pub(crate) fn units(&self) -> WorkUnits {
         match self {
             Self::Result { report, .. } => report.units,
+            Self::Damaged { .. } => WorkUnits(0),
             Self::Hopeless { report, .. } | Self::Unlucky { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
         }
     }

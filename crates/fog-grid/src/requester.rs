@@ -183,6 +183,19 @@ impl Requester {
         }
     }
 
+    /// The state of a task that is here is lost: the task begins anew, also at whoever was about to go on from it. Nobody is
+    /// blamed, and each may be asked again at once.
+    pub fn handle_state_lost(&mut self, task: TaskId, why: &str, now: u64) {
+        let Some(known) = self.tasks.get_mut(&task) else { return };
+        known.checkpoint = None;
+        let is_coming = |lease: &Lease| lease.units > 0 && matches!(lease.state, LeaseState::Offered | LeaseState::Held(Standing::Fetching));
+        let waiting: Vec<(LeaseId, NodeId)> = self.leases_of(task).filter(|(_, lease)| is_coming(lease)).map(|(id, lease)| (id, lease.node)).collect();
+        for (id, node) in waiting {
+            self.end(id, why.to_owned(), false, now);
+            self.effects.push_back(Effect::Release { node, lease: id, why: "the state to go on from is lost" });
+        }
+    }
+
     /// A state of a task to go on from, here, with its units and who made it. A replica that shall be
     /// compared with others begins from the beginning: its state would be theirs.
     #[must_use]

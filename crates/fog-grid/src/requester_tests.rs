@@ -79,6 +79,28 @@ fn a_silent_worker_loses_its_lease_and_its_result_is_welcome_still() {
 }
 
 #[test]
+fn a_task_whose_state_is_lost_begins_anew() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.has_checkpoint(task(0), 50, node(1), content());
+    r.offered(lease(1), task(0), node(1), 0);
+    r.handle_answer(lease(1), node(1), Answer::Accepted, 5);
+    r.handle_state_lost(task(0), "its state is damaged", 10);
+    let said = effects(&mut r);
+    assert!(matches!(&said[..], [Effect::Over { why, is_lost: false, .. }, Effect::Release { .. }] if why == "its state is damaged"), "{said:?}");
+    assert_eq!(r.checkpoint(task(0)), None);
+    assert_eq!(r.wanting(9, 10), vec![(task(0), 1, BTreeSet::new())], "the same device may begin it");
+    // Who runs it already goes on, and its next state counts although it is not as far as the lost one.
+    r.offered(lease(2), task(0), node(1), 11);
+    r.handle_answer(lease(2), node(1), Answer::Accepted, 12);
+    r.handle_heartbeat(lease(2), node(1), Standing::Running, 9, None, 13);
+    r.handle_state_lost(task(0), "its state is damaged", 14);
+    assert_eq!(effects(&mut r), vec![]);
+    r.handle_saved(lease(2), node(1), 9, content(), 15);
+    assert!(matches!(effects(&mut r)[..], [Effect::Keep { units: 9, .. }]));
+}
+
+#[test]
 fn replicas_go_to_different_nodes_and_a_liar_is_outvoted() {
     let mut r = Requester::default();
     r.add(task(0), Need { replicas: 2, choice: Choice::Quorum(2), hopeless: 1 });

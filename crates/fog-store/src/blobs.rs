@@ -211,7 +211,8 @@ impl Store {
 
     /// Names blobs that belong together; from then on they can be found. Makes room for all of them at once by
     /// forgetting what no job needs, the longest unused first, so that the total stays within `cap`. None of them, and
-    /// none of `needed`, gives way for the others. Returns their ids in order.
+    /// none of `needed`, gives way for the others. One that is stored already takes the place of its file. Returns their ids
+    /// in order.
     ///
     /// # Errors
     /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
@@ -219,10 +220,12 @@ impl Store {
         let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
         let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
         let keep: BTreeSet<BlobId> = ids.iter().chain(needed).copied().collect();
-        let mut new = BTreeMap::new();
+        let (mut new, mut again) = (BTreeMap::new(), Vec::new());
         for file in files {
             let is_here = self.touch_blob(file.id, now)? && self.blob_path(file.id).exists();
-            if !is_here {
+            if is_here {
+                again.push(file);
+            } else {
                 new.entry(file.id).or_insert(file);
             }
         }
@@ -233,6 +236,10 @@ impl Store {
         self.make_room_beside(wanted, arrived, cap, &keep, now)?;
         // They were on their way until now.
         self.other.incoming = self.other.incoming.saturating_sub(arrived);
+        for file in again {
+            // What lies there may have been changed since; what has come was just hashed. One that is open stays on some systems.
+            let _ = file.path.persist(self.blob_path(file.id));
+        }
         let mut folders = BTreeSet::new();
         let mut rows = Vec::new();
         for (id, BlobFile { path: file, size, .. }) in new {
@@ -374,6 +381,19 @@ impl Store {
             let _ = std::fs::remove_file(self.blob_path(id));
         }
         Ok(())
+    }
+
+    /// Removes the bytes of a blob that are not what was stored; its row and what needs it stay. It is missing from then on,
+    /// until it is added again.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the file cannot be removed.
+    pub fn remove_damaged(&mut self, id: BlobId) -> Result<(), StoreError> {
+        let path = self.blob_path(id);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::File { path, source }),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what a crash may have left: half-copied and half-compiled files. Blobs without a row are moved to

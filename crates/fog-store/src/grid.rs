@@ -317,6 +317,25 @@ impl Store {
         before.map_or(Ok(()), |(_, old)| self.forget_blob(blob_from(&old)?))
     }
 
+    /// Forgets a kept state whose file is damaged or gone, and that others could fetch it. Returns the tasks it was of, with
+    /// its units.
+    pub fn drop_state(&mut self, blob: BlobId) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        let text = blob.to_string();
+        let transaction = self.db.transaction()?;
+        let found: Vec<(TaskId, u64)> = {
+            let mut query = transaction.prepare_cached("DELETE FROM kept WHERE blob = ?1 RETURNING job_id, idx, units")?;
+            let rows = query.query_map([&text], |row| Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get(2)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for (task, _) in &found {
+            transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, text])?;
+        }
+        transaction.execute("DELETE FROM contents WHERE blob = ?1", [&text])?;
+        transaction.commit()?;
+        self.forget_blob(blob)?;
+        Ok(found)
+    }
+
     /// The states that are kept.
     pub fn kept_states(&self) -> Result<Vec<(TaskId, u64, NodeId, BlobId)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT job_id, idx, units, node, blob FROM kept")?;

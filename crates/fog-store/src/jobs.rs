@@ -338,7 +338,7 @@ impl Store {
         let Some(id) = found else { return Ok(false) };
         self.relaxed(|db| {
             let mut gone = 0;
-            for (table, key) in [("outputs", "(idx, path)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")] {
+            for (table, key) in [("outputs", "(idx, path)"), ("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")] {
                 let columns = key.trim_matches(['(', ')']);
                 let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
                 gone += db.prepare_cached(&sql)?.execute(params![id, SWEEP_ROWS])?;

@@ -27,7 +27,7 @@ pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};
 pub use jobs::{Blobs, JobFilter, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
-pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, TaskResult, TaskRow};
+pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};

@@ -8,8 +8,13 @@ use crate::StoreError;
 const APPLICATION_ID: i32 = 0x466f_6743;
 
 /// One step each, applied in order and never edited after a release.
-pub(crate) const STEPS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql"), include_str!("migrations/0004.sql")];
+pub(crate) const STEPS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
+];
 
 pub(crate) fn run(db: &mut Connection) -> Result<(), StoreError> {
     let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;

@@ -42,12 +42,25 @@ pub struct TaskRow {
     pub stdout_dropped: u64,
     /// Bytes of stderr not kept.
     pub stderr_dropped: u64,
+    /// Files of the result that have another name there or were left out; [`Store::renamed`] names them.
+    pub renamed: u64,
     /// What the last failed attempt said.
     pub problem: String,
     /// First start of the attempt that counts.
     pub started: Option<UnixMillis>,
     /// End.
     pub finished: Option<UnixMillis>,
+}
+
+/// A file that a task left and that is not in its result under its own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenamedRow {
+    /// As its program called it.
+    pub name: String,
+    /// Its name in the result; `None` when it was left out.
+    pub kept: Option<String>,
+    /// Why it was left out; empty when it was not.
+    pub reason: String,
 }
 
 /// One try at a task.
@@ -136,7 +149,7 @@ pub enum Failure {
     Final,
 }
 
-const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms, agreed";
+const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms, agreed, renamed";
 
 impl Store {
     /// Puts every task that was running back in the queue: the worker died with the last engine.
@@ -306,13 +319,40 @@ impl Store {
         crate::jobs::state_from(&state).map(Some)
     }
 
-    /// Keeps a remark about the result of a task that is finished, where the problem of one that is not stands.
+    /// Keeps a remark about the result of a task that is finished, where the problem of one that is not stands, and the
+    /// `count` files whose names were changed or that were left out.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn note_result(&mut self, task: TaskId, note: &str) -> Result<(), StoreError> {
-        self.db.execute("UPDATE tasks SET problem = ?3 WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'", params![task.job.0, task.index, note])?;
+    pub fn note_result(&mut self, task: TaskId, note: &str, renamed: &[RenamedRow], count: u64) -> Result<(), StoreError> {
+        let (job, index) = (task.job.0, task.index);
+        let transaction = self.db.transaction()?;
+        let noted = transaction.execute(
+            "UPDATE tasks SET problem = ?3, renamed = ?4 WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'",
+            params![job, index, note, to_sql(count)],
+        )?;
+        if noted > 0 {
+            let mut insert =
+                transaction.prepare_cached("INSERT OR REPLACE INTO renamed (job_id, idx, seq, name, kept, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            for (number, row) in renamed.iter().enumerate() {
+                insert.execute(params![job, index, number, row.name, row.kept.as_deref().unwrap_or_default(), row.reason])?;
+            }
+        }
+        transaction.commit()?;
         Ok(())
+    }
+
+    /// Files whose names were changed or that were left out, from the `from`-th on and at most `limit`, in the order in
+    /// which they were noted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn renamed(&self, task: TaskId, from: u32, limit: u32) -> Result<Vec<RenamedRow>, StoreError> {
+        let mut query =
+            self.db.prepare_cached("SELECT name, nullif(kept, ''), reason FROM renamed WHERE job_id = ?1 AND idx = ?2 AND seq >= ?3 ORDER BY seq LIMIT ?4")?;
+        let rows = query
+            .query_map(params![task.job.0, task.index, from, limit], |row| Ok(RenamedRow { name: row.get(0)?, kept: row.get(1)?, reason: row.get(2)? }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Records a failed attempt and what follows. `None` when the claim no longer counts; otherwise
@@ -535,5 +575,6 @@ fn read(row: &Row<'_>) -> Result<TaskRow, StoreError> {
         started: row.get::<_, Option<i64>>(16)?.map(UnixMillis),
         finished: row.get::<_, Option<i64>>(17)?.map(UnixMillis),
         agreed: row.get(18)?,
+        renamed: row.get(19)?,
     })
 }

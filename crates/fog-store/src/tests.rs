@@ -234,6 +234,23 @@ fn a_blob_changed_on_disk_is_noticed() {
 }
 
 #[test]
+fn a_blob_that_is_stored_again_is_whole_again() {
+    let (_folder, mut store) = store();
+    let id = blob(&mut store, b"hello", 0).unwrap();
+    for damage in [&b"hellO"[..], b"he", b""] {
+        std::fs::write(store.blob(id).unwrap(), damage).unwrap();
+        assert_eq!(blob(&mut store, b"hello", 1).unwrap(), id);
+        assert_eq!(store.read_blob(id, 100).unwrap(), b"hello");
+    }
+    let before = store.blob_bytes().unwrap();
+    store.remove_damaged(id).unwrap();
+    store.remove_damaged(id).unwrap();
+    assert!(matches!(store.read_blob(id, 100), Err(StoreError::NoBlob(_))));
+    blob(&mut store, b"hello", 2).unwrap();
+    assert_eq!((store.read_blob(id, 100).unwrap(), store.blob_bytes().unwrap()), (b"hello".to_vec(), before));
+}
+
+#[test]
 fn settings_and_samples_round_trip() {
     let (_folder, mut store) = store();
     store.set_settings(&[("a".to_owned(), Some(1.into())), ("b".to_owned(), Some("x".into()))]).unwrap();

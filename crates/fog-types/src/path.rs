@@ -176,17 +176,22 @@ pub struct Remarks {
     /// The first few, or all.
     named: Vec<Renamed>,
     count: u64,
-    keeps_all: bool,
+    /// Bytes of names that may come on top of the first few.
+    room: usize,
 }
 
 impl Remarks {
     /// Most files that are named; the others are counted.
     const MAX_NAMED: usize = 20;
+    /// Most bytes of names that are kept for programs: those of as many files as a result can have, with room to spare.
+    const MAX_NAME_BYTES: usize = 64 << 20;
+    /// Longest name that is kept beyond the first few.
+    const MAX_NAME: usize = 64 << 10;
 
-    /// Remarks of which none is only counted, for whoever reads them by program.
+    /// Remarks of which none that a program can cause is only counted, for whoever reads them by program.
     #[must_use]
     pub fn keeping_all() -> Self {
-        Self { keeps_all: true, ..Self::default() }
+        Self { room: Self::MAX_NAME_BYTES, ..Self::default() }
     }
 
     /// The files that were noted: the first few, or all.
@@ -211,7 +216,10 @@ impl Remarks {
 
     fn add(&mut self, said: &str, kept: Option<&str>, reason: Option<&'static str>) {
         self.count += 1;
-        if self.keeps_all || self.named.len() < Self::MAX_NAMED {
+        let bytes = said.len().saturating_add(kept.map_or(0, str::len)).saturating_add(size_of::<Renamed>());
+        let has_room = said.len() <= Self::MAX_NAME && bytes <= self.room;
+        if has_room || self.named.len() < Self::MAX_NAMED {
+            self.room = self.room.saturating_sub(bytes);
             self.named.push(Renamed { name: said.to_owned(), kept: kept.map(str::to_owned), reason });
         }
     }
@@ -417,6 +425,11 @@ mod tests {
         assert_eq!((few.files().len(), all.files().len(), all.count()), (20, 1_000, 1_000));
         assert_eq!(few.to_string(), all.to_string());
         assert!(all.to_string().ends_with("and 980 more"));
+        // Whatever says names without end fills no memory.
+        for _ in 0..100 {
+            all.file(&"y".repeat(1 << 20), None);
+        }
+        assert_eq!((all.files().len(), all.count()), (1_000, 1_100));
     }
 
     #[test]

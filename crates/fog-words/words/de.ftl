@@ -405,6 +405,7 @@ welcome-later = Jetzt nicht
 # Errors and notices
 error-title = Das hat nicht geklappt
 engine-gone = Der Dienst antwortet nicht. Zu sehen ist der Stand { $ago }.
+engine-missing = Der Dienst kann nicht starten; nichts läuft, und nichts ist zu sehen.
 retry = Noch einmal
 loading = Lädt
 notice-finished = „{ $name }“ ist fertig

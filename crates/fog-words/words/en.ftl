@@ -405,6 +405,7 @@ welcome-later = Not now
 # Errors and notices
 error-title = That did not work
 engine-gone = The engine does not answer. Showing the state of { $ago }.
+engine-missing = The engine cannot start, so nothing runs and nothing is shown.
 retry = Try again
 loading = Loading
 notice-finished = “{ $name }” is finished

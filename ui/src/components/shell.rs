@@ -8,7 +8,7 @@ use crate::components::pill::Pill;
 use crate::components::welcome::Welcome;
 use crate::pages::{chat::Chat, history::History, home::Home, jobs::Jobs, network::Network, settings::Settings};
 use crate::state::chat::Beside;
-use crate::state::{Page, go, refresh, setting, t, ui, words};
+use crate::state::{Page, go, refresh, setting, show_checks, t, ui, words};
 
 /// Everything in the window.
 #[component]
@@ -59,6 +59,7 @@ pub fn Shell() -> impl IntoView {
                 <Rail />
                 <main class="page" class:fills=move || ui().page.get() == Page::Chat id="content" tabindex="-1">
                     <Lost />
+                    <NoCheckpoints />
                     <Show when=move || is_loaded.get() fallback=Loading>
                         <div class="head wide">
                             <h1>{move || t(ui().page.get().key())}</h1>
@@ -132,23 +133,41 @@ fn Unread() -> impl IntoView {
 
 #[component]
 fn Loading() -> impl IntoView {
-    view! { <p class="meta" role="status">{move || t("loading")}</p> }
+    // What went wrong is said above it.
+    view! { <Show when=move || ui().lost.with(Option::is_none)><p class="meta" role="status">{move || t("loading")}</p></Show> }
 }
 
-/// Stale state says so, and since when.
+/// Stale state says so, and since when; with no state yet, that nothing could be started.
 #[component]
 fn Lost() -> impl IntoView {
     let text = move || {
-        let since = ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.status.at_ms));
+        let since = ui().snapshot.with(|s| s.as_ref().map(|s| s.status.at_ms));
         let words = words();
-        let ago = words.ago(since, ui().now.get());
-        ui().lost.get().map(|error| (words.with("engine-gone", &[("ago", ago.into())]), error.message))
+        let headline = match since {
+            Some(since) => words.with("engine-gone", &[("ago", words.ago(since, ui().now.get()).into())]),
+            None => words.t("engine-missing"),
+        };
+        ui().lost.get().map(|error| (headline, error.message))
     };
     view! {
         {move || text().map(|(headline, message)| view! {
-            <div class="card banner row spread" role="alert">
-                <div><p>{headline}</p><p class="meta">{message}</p></div>
+            <div class="card banner row spread" role="alert" id="lost">
+                <div class="grow"><p>{headline}</p><p class="meta">{message}</p></div>
                 <button on:click=move |_| refresh()>{move || t("retry")}</button>
+            </div>
+        })}
+    }
+}
+
+/// The key for checkpoints is damaged; the check of this device says what to do.
+#[component]
+fn NoCheckpoints() -> impl IntoView {
+    let text = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().and_then(|s| words().no_checkpoints(&s.status))));
+    view! {
+        {move || text.get().map(|text| view! {
+            <div class="card banner row spread" role="alert" id="no-checkpoints">
+                <p class="grow">{text}</p>
+                <button on:click=move |_| show_checks()>{move || t("about-checks")}</button>
             </div>
         })}
     }

@@ -82,6 +82,9 @@ impl Core {
             Command::Outputs { id, index, after } => {
                 return self.beside(answer, move |store| query::outputs(store, TaskId { job: id, index }, &after));
             }
+            Command::Renamed { id, index, from } => {
+                return self.beside(answer, move |store| query::renamed(store, TaskId { job: id, index }, from));
+            }
             Command::Checkpoint { id } => return self.checkpoint(id, answer),
             Command::ExportHistory { id, index, folder } => return self.export_history(id, index, folder.into(), answer),
             Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),

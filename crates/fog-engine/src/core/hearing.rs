@@ -196,7 +196,7 @@ impl Core {
     }
 
     /// A message that others carried. Its author was here once, and may not have been remembered.
-    fn parcel_came(&mut self, parcel: Parcel) -> Result<(), StoreError> {
+    pub(super) fn parcel_came(&mut self, parcel: Parcel) -> Result<(), StoreError> {
         let Parcel { keys, name, mid, text, at, bundle } = parcel;
         let from = keys.peer();
         let id = from.to_string();

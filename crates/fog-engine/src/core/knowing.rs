@@ -14,8 +14,9 @@ use crate::chat::{Known, Names, Order, Remembered, Word};
 
 /// What is remembered of somebody is written down at most so often when only the time has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
-/// People who are remembered.
-const MAX_PEOPLE: u32 = 10_000;
+/// People who are remembered. So many more are held in memory before the oldest of them go: it looks at all of them.
+const MAX_PEOPLE: u32 = if cfg!(test) { 100 } else { 10_000 };
+const PEOPLE_SLACK: usize = 50;
 /// What one person says of others that is kept, and what all say.
 const MAX_WORDS_OF_ONE: usize = 64;
 const MAX_WORDS: usize = 2_000;
@@ -132,11 +133,30 @@ impl Core {
         let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
         let is_marked = person.is_verified || person.is_favourite || person.is_blocked;
         self.store.put_chat_person(id, &sealed, seen, is_marked, MAX_PEOPLE)?;
+        self.forget_people(id);
         if is_other && let Some(driver) = &self.chat.driver {
             driver.order(Order::Pin(keys));
             driver.order(Order::Verified(keys, person.is_verified));
         }
         Ok(())
+    }
+
+    /// Forgets those of whom nothing was heard for longest, as the store does: anybody may make up people who write. Who is
+    /// here, was marked or is the one that was just remembered stays.
+    fn forget_people(&mut self, except: &str) {
+        let too_many = self.chat.people.len().saturating_sub(MAX_PEOPLE as usize);
+        if too_many < PEOPLE_SLACK {
+            return;
+        }
+        let may_go = |view: &PersonView| view.link == PersonLink::Gone && !(view.is_verified || view.is_favourite || view.is_blocked) && view.id != except;
+        let mut old: Vec<(i64, String)> =
+            self.chat.people.values().filter(|known| may_go(&known.view)).map(|known| (known.view.seen_ms, known.view.id.clone())).collect();
+        old.sort_unstable();
+        for (_, id) in old.into_iter().take(too_many) {
+            self.chat.people.remove(&id);
+            let others = self.chat.names.remove(&id);
+            self.tell_apart(others);
+        }
     }
 
     pub(super) fn change_person(&mut self, id: &str, change: impl FnOnce(&mut PersonView)) -> Result<(), StoreError> {
@@ -236,5 +256,66 @@ impl Core {
             tracing::error!(%error, "what people say of others cannot be written down");
         }
         self.look_at_words(about);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::super::turned_tests::{Turned, turned};
+    use super::*;
+    use crate::chat::{Parcel, Secrets};
+
+    /// A message that others carried, from somebody nobody has seen.
+    fn stranger(n: u32) -> Parcel {
+        let mut noise = [0; 32];
+        noise[..4].copy_from_slice(&n.to_le_bytes());
+        Parcel {
+            keys: PeerKeys { noise, signing: [1; 32] },
+            name: format!("anybody {n}"),
+            mid: n.to_string(),
+            text: "hello".to_owned(),
+            at: 1,
+            bundle: [0; 16],
+        }
+    }
+
+    fn with_chat() -> Turned {
+        let mut turned = turned();
+        turned.core.chat.vault = Some(Secrets::fresh().vault());
+        turned
+    }
+
+    #[test]
+    fn made_up_authors_of_carried_messages_fill_no_memory() {
+        let mut turned = with_chat();
+        let core = &mut turned.core;
+        core.parcel_came(stranger(0)).unwrap();
+        let marked = core.chat.people.keys().next().unwrap().clone();
+        core.change_person(&marked, |person| person.is_favourite = true).unwrap();
+        for n in 1..600 {
+            core.parcel_came(stranger(n)).unwrap();
+            let newest = stranger(n).keys.peer().to_string();
+            assert!(core.chat.people.contains_key(&newest));
+        }
+        let most = MAX_PEOPLE as usize + PEOPLE_SLACK;
+        assert!(core.chat.people.len() <= most, "{} people are held", core.chat.people.len());
+        assert!(core.chat.people.contains_key(&marked), "whom the user marked stays");
+        assert!(core.store.chat_people().unwrap().len() <= MAX_PEOPLE as usize);
+    }
+
+    #[test]
+    fn nobody_is_remembered_whose_message_is_not_stored() {
+        let mut turned = with_chat();
+        let core = &mut turned.core;
+        while core.may_store("somebody", 1 << 20) {}
+        while core.may_store("somebody else", 0) {}
+        core.chat.credit.insert(String::new(), (-1e9, Instant::now()));
+        for n in 0..100 {
+            core.parcel_came(stranger(n)).unwrap();
+        }
+        assert_eq!((core.chat.people.len(), core.store.chat_people().unwrap().len()), (0, 0));
+        assert!(core.chat.credit.len() <= 3, "nor is their credit, once all have used up theirs");
     }
 }

@@ -405,10 +405,11 @@ impl Core {
                 let shipped =
                     row.as_ref().and_then(|row| self.grid.hosted.values().find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob)));
                 let in_use = shipped.and_then(|hosted| hosted.shipped.as_ref()).map(|(_, in_use)| in_use.clone());
+                let damage = row.as_ref().filter(|row| row.open.is_some()).map(|row| content::DamageReport { blob: row.blob, to: self.to_self.clone() });
                 let found = row.and_then(|row| Some((self.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
                 if let Some(net) = &self.grid.net {
                     net.spawn(async move {
-                        content::serve(*link, request, found).await;
+                        content::serve(*link, request, found, damage).await;
                         drop((counted, in_use));
                     });
                 }
@@ -419,12 +420,14 @@ impl Core {
             NetNews::Returned(lease, returned) => return self.returned(lease, returned),
             NetNews::State { task, node, units, file } => return self.state_arrived(task, node, units, file),
             NetNews::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
+            NetNews::Damaged(blob) => return self.state_damaged(blob),
             NetNews::Drawn(lease, drawn) => return self.drawn(lease, drawn),
             NetNews::Shown(lease, segment, file) => return self.replay(lease, segment, file),
             NetNews::Proved(lease, found) => {
                 let proved = self.proved(lease, found);
                 return self.replay_ended().and(proved);
             }
+            NetNews::NotReplayed(lease, problem) => return self.not_replayed(lease, &problem),
             NetNews::ToShow { job, lease, mark, file } => return self.state_to_show(job, lease, mark, file),
             NetNews::Shipped { job, units, file } => return self.shipped(job, units, file),
         }

@@ -110,7 +110,11 @@ impl Core {
         let most = self.store.job(proof.task.job)?.file.limits.state_size().0;
         let Some(state) = state.filter(|state| state.size <= most) else {
             // States are kept as far as there is room, so this is no lie yet, and no proof either.
-            return self.unproven(lease, "it has not kept the state that was asked for");
+            let node = proof.node;
+            self.unproven(lease, "it has not kept the state that was asked for")?;
+            // It did not do what its requester counted on, whatever is the matter.
+            self.judge(node, Evidence::saw_lost);
+            return Ok(());
         };
         let Some(net) = &self.grid.net else { return Ok(()) };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
@@ -137,10 +141,20 @@ impl Core {
         self.grid.replaying = self.charge(&job);
         let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
-            let found = proving::replay(launch, segment, state, duty).await;
-            let _ = to.send(CoreMessage::Net(Box::new(NetNews::Proved(lease, found)))).await;
+            let news = match launch.check_files().await {
+                Ok(()) => NetNews::Proved(lease, proving::replay(launch, segment, state, duty).await),
+                // It says nothing about who ran it.
+                Err(unusable) => NetNews::NotReplayed(lease, unusable.problem),
+            };
+            let _ = to.send(CoreMessage::Net(Box::new(news))).await;
         });
         Ok(())
+    }
+
+    /// A segment could not be run again for a reason of this device, as a damaged file of the job: nobody is blamed.
+    pub(super) fn not_replayed(&mut self, lease: LeaseId, problem: &str) -> Result<(), StoreError> {
+        let unproven = self.unproven(lease, problem);
+        self.replay_ended().and(unproven)
     }
 
     /// A segment was run again: the next one.
@@ -187,8 +201,6 @@ impl Core {
             Some(proof.task.index),
             &format!("a segment of {name}'s run could not be run again, so another device is asked too: {why}"),
         )?;
-        // It did not do what its requester counted on, whatever is the matter.
-        self.judge(proof.node, Evidence::saw_lost);
         self.grid.requester.handle_unproven(lease, proof.hash, self.grid.now());
         Ok(())
     }
@@ -318,5 +330,46 @@ mod tests {
         core.checked(second, Ok("a".repeat(64)));
         let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
         assert!(matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2), "{effects:?}");
+    }
+
+    /// A state that is shown costs a copy of a checkpoint, and asking for it costs nothing.
+    #[test]
+    fn states_are_shown_one_at_a_time_and_not_without_end() {
+        let mut turned = turned();
+        let (asker, other) = (node(2), node(3));
+        let deadline = fog_types::UnixMillis(turned.core.clock.unix().0 + 86_400_000);
+        let mut leases = Vec::new();
+        for (n, requester) in [(1u8, asker), (2, asker), (3, other)] {
+            let job = turned.job(1, None, |_| {});
+            let lease = LeaseId([n; 16]);
+            let offer = fog_types::BlobId([0; 32]).to_string();
+            let row = fog_store::HostedRow { job, lease: lease.to_string(), requester, offer, deadline, message: None, has_receipt: false };
+            turned.core.store.host(&row).unwrap();
+            leases.push((job, lease));
+        }
+        let core = &mut turned.core;
+        core.restore_hosted().unwrap();
+        let ((first, of_first), (second, of_second), (third, of_third)) = (leases[0], leases[1], leases[2]);
+        core.asked_to_prove(asker, of_first, 1);
+        assert!(core.grid.wanted_proofs.is_empty(), "only a run that has ended is shown");
+        for (job, _) in &leases {
+            core.grid.hosted.get_mut(job).unwrap().message = Some(Vec::new());
+        }
+        // One is being made: whatever else is wanted waits, for each job what was asked for last.
+        core.grid.is_showing = true;
+        for mark in 0..1_000 {
+            for (from, lease) in [(asker, of_first), (asker, of_second), (other, of_third), (other, of_first), (asker, of_third), (node(9), of_first)] {
+                core.asked_to_prove(from, lease, mark);
+            }
+        }
+        let waiting: Vec<_> = core.grid.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
+        assert_eq!(waiting, [(first, 999), (second, 999), (third, 999)]);
+        assert!(core.grid.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
+        // And so many of one run.
+        core.grid.wanted_proofs.clear();
+        core.grid.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
+        core.asked_to_prove(asker, of_first, 7);
+        core.asked_to_prove(asker, of_second, 7);
+        assert_eq!(core.grid.wanted_proofs.iter().map(|wanted| wanted.job).collect::<Vec<_>>(), [second]);
     }
 }

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
 use fog_grid::Standing;
 use fog_runtime::{EngineKind, Priority};
-use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, StoreError, TaskResult};
+use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, RenamedRow, StoreError, TaskResult};
+use fog_types::job::Map;
+use fog_types::path::Renamed;
 use fog_types::text::{clean_lines, clean_name};
-use fog_types::{ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
+use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Active, Core, lending};
 use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::leftovers;
+use crate::stored::Stored;
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
 use crate::views;
 
@@ -109,8 +112,34 @@ impl Core {
         }
         match self.launch(claim, job) {
             Ok(launch) => self.start_task(launch, job, now),
+            Err(error @ StoreError::NoBlob(id)) => {
+                let known = files_of(job, claim.task.index).into_iter().find(|(_, file)| *file == id);
+                let what = known.map_or_else(|| "a file of this job".to_owned(), |(what, _)| what);
+                self.files_unusable(claim, tasks::unusable(&what, &error), &[id])
+            }
             Err(error) => self.record_failure(claim, &failed(error.to_string()), true),
         }
+    }
+
+    /// Stored files of a task are not what was stored, or are gone: nothing runs on them. The job's owner has the originals.
+    /// Another device's job is given back as one that can be done elsewhere, or here once its files were fetched anew; its
+    /// requester is not told where files lie on this device.
+    fn files_unusable(&mut self, claim: Claim, problem: String, blobs: &[BlobId]) -> Result<(), StoreError> {
+        let job = claim.task.job;
+        tracing::warn!(%job, problem, "stored files of a task cannot be used");
+        let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
+        if !self.grid.hosted.contains_key(&job) {
+            return self.record_failure(claim, &failed(problem), true);
+        }
+        for blob in blobs {
+            self.store.remove_damaged(*blob)?;
+        }
+        let now = self.clock.unix();
+        let problem = "a file of it was damaged on the disk here; it is fetched anew the next time".to_owned();
+        self.store.fail_task(claim, &failed(problem.clone()), Failure::Retry(now), now)?;
+        self.store.set_job_state(job, JobState::Failed, &problem, now)?;
+        self.announce_job(job);
+        self.host_ended(job)
     }
 
     /// Puts back the running task that is wanted least, for one that the owner asked for now.
@@ -164,6 +193,8 @@ impl Core {
         let spec = tasks::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.duty_of(job.id))?;
         let place = self.place_of(job, claim.task);
         let module = self.store.blob(job.blobs.module)?;
+        let files = files_of(job, claim.task.index).into_iter().map(|(what, id)| Ok((what, Stored::of_task(&self.store, id)?)));
+        let files = files.collect::<Result<_, StoreError>>()?;
         let module_bytes = lending::length(&module).unwrap_or(0);
         Ok(Launch {
             place,
@@ -173,6 +204,7 @@ impl Core {
             program: self.config.worker.clone().with_priority(self.priority_of(job.id)),
             data_folder: self.store.folder().to_owned(),
             module,
+            files,
             artifact,
             spec,
         })
@@ -180,7 +212,7 @@ impl Core {
 
     pub(super) fn place_of(&self, job: &fog_store::JobRow, task: TaskId) -> CheckpointPlace {
         let mut inputs: Vec<(String, String)> = job.blobs.inputs.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        if let (fog_types::job::Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
+        if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
             inputs.push(("item".to_owned(), id.to_string()));
         }
         CheckpointPlace {
@@ -312,12 +344,13 @@ impl Core {
         let is_over = match &end {
             TaskEnd::Result { .. } | TaskEnd::Hopeless { .. } => true,
             TaskEnd::Unlucky { report, .. } => report.is_some(),
+            TaskEnd::Damaged { .. } => false,
         };
         if is_over {
             fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
         }
         match end {
-            TaskEnd::Result { report, stdout, stderr, files, hash, note } => {
+            TaskEnd::Result { report, stdout, stderr, files, hash, remarks } => {
                 if report.active_millis >= 20 {
                     let speed = report.units.0.saturating_mul(1000) / report.active_millis;
                     self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
@@ -349,8 +382,11 @@ impl Core {
                 };
                 let state = self.store.finish_task(claim, &result, now)?;
                 if state.is_some() {
-                    if !note.is_empty() {
-                        self.store.note_result(claim.task, &note)?;
+                    if !remarks.is_empty() {
+                        let row =
+                            |one: &Renamed| RenamedRow { name: one.name.clone(), kept: one.kept.clone(), reason: one.reason.unwrap_or_default().to_owned() };
+                        let renamed: Vec<RenamedRow> = remarks.files().iter().map(row).collect();
+                        self.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
                     }
                     self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
                     self.announce_job(claim.task.job);
@@ -364,6 +400,7 @@ impl Core {
                 self.announce_job(claim.task.job);
                 Ok(())
             }
+            TaskEnd::Damaged { problem, blobs } => self.files_unusable(claim, problem, &blobs),
             TaskEnd::Hopeless { problem, report, logs } => {
                 let failed = self.failed_attempt(problem, report, logs);
                 self.record_failure(claim, &failed, true)
@@ -479,6 +516,17 @@ impl Core {
             }
         }
     }
+}
+
+/// The stored files that a task reads, each with what it is to the job; the module first.
+fn files_of(job: &fog_store::JobRow, index: u32) -> Vec<(String, BlobId)> {
+    let mut files = vec![("its program".to_owned(), job.blobs.module)];
+    files.extend(job.blobs.inputs.iter().map(|(name, id)| (format!("its input {}", clean_name(name)), *id)));
+    if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(index as usize)) {
+        files.push((format!("the input of task {index}"), *id));
+    }
+    files.extend(job.blobs.stdin.map(|id| ("its standard input".to_owned(), id)));
+    files
 }
 
 /// Whether work is wanted so much sooner than other work that it takes its place: by an hour, or in half the time.

@@ -2,7 +2,7 @@
 
 use fog_grid::Content;
 use fog_store::{BlobFile, ContentRow, StoreError};
-use fog_types::{NodeId, TaskId};
+use fog_types::{BlobId, NodeId, TaskId};
 
 use super::{Core, Message as CoreMessage};
 use crate::grid::state::{StateFile, seal_stored};
@@ -68,6 +68,18 @@ impl Core {
         self.store.put_content(&row)?;
         self.know_state(task, units, node, &row);
         Ok(())
+    }
+
+    /// The file of a state was damaged on this device, which came out when somebody fetched it: it is as if there were none.
+    /// Its task begins anew, and the attempt that was to go on from it says why it ended.
+    pub(super) fn state_damaged(&mut self, blob: BlobId) -> Result<(), StoreError> {
+        for (task, units) in self.store.drop_state(blob)? {
+            tracing::warn!(%task, units, "the state of a task that was kept here is damaged; it begins anew");
+            let why = format!("its state at {units} work units, which is kept on this device, was damaged on the disk; the task begins anew");
+            self.grid.requester.handle_state_lost(task, &why, self.grid.now());
+            self.announce_job(task.job);
+        }
+        self.lend()
     }
 
     /// A row with its key: that of a file which is sealed on this device is not stored, but made anew.

@@ -18,8 +18,10 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
+use super::NetNews;
 use super::fetches::Fetches;
 use super::state::{StateFile, TAG};
+use crate::core::Message as CoreMessage;
 
 /// Chunks asked for at once: 64 MiB.
 const RUN: u32 = 256;
@@ -40,6 +42,20 @@ const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
 /// What is said of a stored file that is not what it was, before any of it goes out.
 const CHANGED: &str = "the stored file was changed since it was stored, so it is not sent";
+const SHORTER: &str = "the file here is shorter than it was, so it is not sent";
+
+/// Who is told that a stored file turned out to be damaged or gone when somebody asked for it.
+pub(crate) struct DamageReport {
+    pub(crate) blob: BlobId,
+    pub(crate) to: mpsc::Sender<CoreMessage>,
+}
+
+impl DamageReport {
+    async fn send(self) {
+        // The loop being gone means the engine stopped.
+        let _ = self.to.send(CoreMessage::Net(Box::new(NetNews::Damaged(self.blob)))).await;
+    }
+}
 
 /// Seals a stored file: reads it once, compares it with its hash and hashes its sealed chunks. What is stored stays open.
 pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<ContentRow, String> {
@@ -66,11 +82,13 @@ pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<Content
     Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes(), open: None })
 }
 
-/// Answers a question; `found` is the content and where its open bytes are.
-pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option<(ContentRow, PathBuf)>) {
+/// Answers a question; `found` is the content and where its open bytes are. Whoever wants to know of damage is told before
+/// the other side can be.
+pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option<(ContentRow, PathBuf)>, damage: Option<DamageReport>) {
+    let is_gone = found.is_none();
     let served = async {
         let Some((row, path)) = found else {
-            return write_frame(&mut link.pipe, &ContentReply::Unknown.encode()).await.map_err(|e| e.to_string());
+            return Err("it is not here".to_owned());
         };
         write_frame(&mut link.pipe, &ContentReply::Here { size: row.size }.encode()).await.map_err(|e| e.to_string())?;
         let Some(from) = request.from else {
@@ -90,6 +108,13 @@ pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option
     };
     if let Err(error) = served.await {
         tracing::debug!(node = %link.node, error, "content was not sent to its end");
+        if let Some(damage) = damage.filter(|_| is_gone || error == CHANGED || error == SHORTER) {
+            damage.send().await;
+        }
+        if is_gone {
+            // Who does not hear it asks somebody else anyway.
+            let _ = write_frame(&mut link.pipe, &ContentReply::Unknown.encode()).await;
+        }
     }
     // Closed in order, so that the last bytes arrive.
     let _ = link.pipe.shutdown().await;
@@ -167,7 +192,7 @@ impl Outgoing {
         let length = open + if self.is_sealed { TAG } else { 0 };
         let mut piece = Vec::with_capacity(CHUNK + 16);
         if self.file.by_ref().take(length).read_to_end(&mut piece).map_err(|e| e.to_string())? < length as usize {
-            return Err("the file here is shorter than it was".to_owned());
+            return Err(SHORTER.to_owned());
         }
         if !self.is_sealed {
             self.sealer.seal_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;

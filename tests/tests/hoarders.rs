@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fog_grid::{Answer, Invite, MAX_MESSAGE, Message};
-use fog_tests::Bench;
+use fog_tests::{Bench, is_full};
 use fog_transport::{NetEvent, read_frame, write_frame};
 use tokio::time::{Instant, timeout};
 
@@ -44,4 +44,50 @@ fn whoever_is_new_gets_few_tasks_at_once_whatever_it_claims() {
         taken.len()
     });
     assert!((1..=4).contains(&taken), "somebody unknown was given {taken} tasks of 40");
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap()
+}
+
+/// Whoever is let into a group can make names without end. What is remembered of each is little.
+#[test]
+fn members_that_come_say_what_they_have_and_go_leave_no_memory_behind() {
+    let a = Bench::device("anna").unwrap();
+    let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
+    let pid = a.pid().unwrap();
+    // By the first, what is made once is there, and as many connections wait for their end as ever will.
+    let (first, last) = if is_full() { (100, 500) } else { (100, 200) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let begun = std::time::Instant::now();
+    let mut sizes = vec![resident_kib(pid)];
+    for n in 1..=last {
+        runtime.block_on(async {
+            let mut member = Member::connect(&invite).await;
+            member.greet(&invite, 0).await;
+            // It is greeted as a member.
+            let mut link = member.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
+            while let Ok(Ok(bytes)) = timeout(Duration::from_secs(30), read_frame(&mut link.pipe, MAX_MESSAGE)).await {
+                if matches!(Message::decode(&bytes), Ok(Message::Hello(hello)) if hello.has_heard) {
+                    break;
+                }
+            }
+            for _ in 0..3 {
+                member.advertise(&invite.group, 0);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        if n == first || n == last {
+            sizes.push(resident_kib(pid));
+        }
+    }
+    let adverts = a.json(&["network", "status"]).unwrap()["adverts"].as_u64().unwrap();
+    let [before, early, late] = sizes[..] else { unreachable!() };
+    let grown = late.saturating_sub(early);
+    eprintln!("{before} KiB, {early} after {first}, {late} after {last}: {grown} more; {adverts} adverts, {:?}", begun.elapsed());
+    let known = a.json(&["peers"]).unwrap().as_array().unwrap().len();
+    assert!(known >= last / 2, "{known} of {last} were believed");
+    assert!(grown < 8 << 10, "{grown} KiB for {} identities", last - first);
+    assert!(!a.log().contains("panicked"), "{}", a.log());
 }

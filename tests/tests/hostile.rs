@@ -110,6 +110,7 @@ fn messages_of_other_devices() {
         groups: vec![(GroupId([5; 32]), [6; 32])],
         capacity: Capacity::default(),
         has_heard: true,
+        clock_ms: 1 << 40,
     };
     let seeds = [
         Message::Hello(hello),
@@ -143,8 +144,8 @@ fn adverts_and_what_is_asked_for() {
         fog_types::NodeId([1; 32]).to_string().into_bytes(),
     ];
     attack(&seeds, |bytes| {
-        drop(Advert::decode(bytes, author, None, 0));
-        drop(Advert::decode(bytes, author, Some(&group), 0));
+        drop(Advert::decode(bytes, author, None, &[0]));
+        drop(Advert::decode(bytes, author, Some(&group), &[0]));
         drop(ContentRequest::decode(bytes));
         drop(ContentReply::decode(bytes));
         drop(Manifest::from_bytes(ContentId([0; 32]), 600_000, bytes));

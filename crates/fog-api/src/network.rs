@@ -29,6 +29,9 @@ pub struct NetworkView {
     pub data_cap: u64,
     /// Messages to whole networks that were heard and passed on.
     pub adverts: u64,
+    /// By how many milliseconds the clocks of most devices here are ahead of this one's, below 0 behind it; none where they
+    /// agree, or nobody can tell whose is wrong.
+    pub clock_off_ms: Option<i64>,
 }
 
 /// One of them.
@@ -100,6 +103,10 @@ pub struct PeerView {
     pub reliability: u16,
     /// When it was last heard of.
     pub seen_ms: i64,
+    /// By how many milliseconds its clock is ahead of this device's, in whole seconds; below 0 behind it. None where that is
+    /// not known.
+    #[serde(default)]
+    pub clock_off_ms: Option<i64>,
 }
 
 /// Where one task is.

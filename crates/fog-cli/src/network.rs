@@ -24,7 +24,7 @@ pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, F
     };
     match context.call(command).await? {
         Reply::Network(view) if context.json => print_json(&view)?,
-        Reply::Network(view) => show(&view),
+        Reply::Network(view) => show(&view, &context.words(None)),
         Reply::Invite { group, text } if context.json => print_json(&serde_json::json!({ "group": group, "invite": text }))?,
         Reply::Invite { group, text } => {
             print_text(&format!("Whoever has this becomes a member of the group '{group}' and shares work with it:"));
@@ -38,7 +38,7 @@ pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(view: &NetworkView) {
+fn show(view: &NetworkView, words: &Words) {
     if view.joined.is_empty() {
         print_text("No network was joined; nothing listens. `fog network join lan` shares work with devices on the same network.");
         return;
@@ -58,6 +58,9 @@ fn show(view: &NetworkView) {
     print_text(&format!("Data in 30 days: {} received, {} sent ({cap})", ByteCount(view.received), ByteCount(view.sent)));
     let related = view.peers.iter().filter(|peer| !peer.network.is_empty()).count();
     print_text(&format!("Devices here: {related}. `fog peers` lists them."));
+    if let Some(text) = words.own_clock(view) {
+        print_text(&text);
+    }
 }
 
 /// `fog peers`.
@@ -76,6 +79,7 @@ pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
     }
     let (words, now) = (context.words(None), now_ms());
     let mut rows = vec![["name", "network", "link", "there and back", "free", "lent", "hosted", "trust", "id"].map(str::to_owned).to_vec()];
+    let clocks: Vec<String> = list.iter().filter_map(|peer| Some(format!("{}: {}.", peer.name, words.clock_of_peer(peer)?))).collect();
     for peer in list {
         let link = link(&peer).unwrap_or_else(|| words.ago(peer.seen_ms, now));
         let time = peer.round_trip_ms.map_or_else(String::new, |ms| format!("{ms} ms"));
@@ -94,6 +98,16 @@ pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
         ]);
     }
     print_table(&rows);
+    if clocks.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    clocks.iter().for_each(|text| print_text(text));
+    // Its owner may set it; what others do about theirs is up to them.
+    if let Reply::Network(view) = context.call(Command::Network).await?
+        && let Some(text) = words.own_clock(&view)
+    {
+        print_text(&text);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ mod accepting;
 mod books;
 mod chatting;
 mod checking;
+mod clocks;
 mod commands;
 #[cfg(test)]
 mod damaged_tests;

@@ -2,6 +2,7 @@
 
 use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
+use fog_grid::CLOCKS_AGREE_MS;
 use fog_probes::SensorFault;
 use fog_runtime::Walls;
 use fog_store::DiskUse;
@@ -21,11 +22,51 @@ pub(crate) struct Known<'a> {
     pub(crate) disk: Option<(DiskUse, ByteCount)>,
     /// Why there are no checkpoints; empty when there are.
     pub(crate) key_problem: &'a str,
+    pub(crate) clocks: Clocks,
+}
+
+/// What the clocks of the devices here show beside this one's.
+#[derive(Debug, Default)]
+pub(crate) struct Clocks {
+    /// By how many milliseconds this device's is behind most others; 0 where nobody can tell.
+    pub(crate) correction_ms: i64,
+    /// The names of devices here, and by how many milliseconds each one's is ahead.
+    pub(crate) others: Vec<(String, i64)>,
+}
+
+/// Names of devices in one check.
+const MAX_NAMED: usize = 5;
+
+fn span(ms: i64) -> String {
+    match ms.unsigned_abs() / 60_000 {
+        minutes @ 0..120 => format!("{minutes} min"),
+        minutes @ 120..2880 => format!("{} h", minutes / 60),
+        minutes => format!("{} days", minutes / 1440),
+    }
+}
+
+fn clock_check(clocks: &Clocks) -> (CheckState, String) {
+    let (off, others) = (clocks.correction_ms, clocks.others.len());
+    if off != 0 {
+        let how = if off > 0 { "slow" } else { "fast" };
+        let (bad, set) = (CheckState::Bad, "set it, or let the system do so");
+        return (bad, format!("this device's is {} {how}, as most of {others} devices here show; {set}", span(off)));
+    }
+    let apart = clocks.others.iter().filter(|(_, off)| off.unsigned_abs() > CLOCKS_AGREE_MS.unsigned_abs());
+    let apart: Vec<String> =
+        apart.take(MAX_NAMED).map(|(name, off)| format!("that of {name} is {} {}", span(*off), if *off > 0 { "ahead" } else { "behind" })).collect();
+    match (apart.is_empty(), others) {
+        (true, 0) => (CheckState::Good, "no other device is here to compare with".to_owned()),
+        (true, _) => (CheckState::Good, format!("agrees with the devices here ({others})")),
+        (false, 1) => (CheckState::Bad, format!("{}; one of the two is wrong", apart.join(", "))),
+        // Theirs: nothing is wrong here.
+        (false, _) => (CheckState::Missing, apart.join(", ")),
+    }
 }
 
 /// Checks the sensors from the newest readings, the folder and the examples.
 pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
-    let Known { readings, data_folder, has_examples, rejected, faults, walls, disk, key_problem } = known;
+    let Known { readings, data_folder, has_examples, rejected, faults, walls, disk, key_problem, clocks } = known;
     let mut list = Vec::new();
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
@@ -109,6 +150,8 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     );
     add("free disk", sensor(r.disk_free.is_some()), known(r.disk_free.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     add("available memory", sensor(r.ram_available.is_some()), known(r.ram_available.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
+    let (state, detail) = clock_check(&clocks);
+    add("clock", state, detail);
     match walls {
         Some(Walls { files: true, calls: true, .. }) => {
             add("walls around jobs", CheckState::Good, "no files, no network, no other programs (Landlock, seccomp)".to_owned())
@@ -130,4 +173,27 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     }
     add("impossible readings", CheckState::Good, format!("{rejected} rejected since the start"));
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_told_whose_ever_it_is() {
+        let say = |correction_ms, others: &[(&str, i64)]| {
+            let others = others.iter().map(|(name, off)| ((*name).to_owned(), *off)).collect();
+            clock_check(&Clocks { correction_ms, others })
+        };
+        let hour = 3_600_000;
+        assert_eq!(say(0, &[]).0, CheckState::Good);
+        assert_eq!(say(0, &[("ben", 3_000)]).0, CheckState::Good);
+        let (state, detail) = say(0, &[("ben", 5 * hour)]);
+        assert_eq!((state, detail.as_str()), (CheckState::Bad, "that of ben is 5 h ahead; one of the two is wrong"));
+        let (state, detail) = say(0, &[("ben", -72 * hour), ("cleo", 0)]);
+        assert_eq!((state, detail.as_str()), (CheckState::Missing, "that of ben is 3 days behind"));
+        let (state, detail) = say(5 * hour, &[("ben", 5 * hour), ("cleo", 5 * hour)]);
+        assert_eq!(state, CheckState::Bad);
+        assert!(detail.starts_with("this device's is 5 h slow"), "{detail}");
+    }
 }

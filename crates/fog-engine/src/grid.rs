@@ -317,6 +317,8 @@ pub(crate) struct Grid {
     pub(crate) far: BTreeMap<NodeId, Far>,
     /// Addresses that were called on the word of others, since when and how often.
     pub(crate) called: BTreeMap<String, (Instant, u32)>,
+    /// How far ahead of this device's time without a calendar others' clocks were, in milliseconds.
+    pub(crate) clocks: BTreeMap<NodeId, i64>,
     pub(crate) pace: Pace,
     pub(crate) advertised: Option<Told>,
     /// Adverts of others that were heard and passed on.
@@ -373,6 +375,7 @@ impl Grid {
             known: BTreeMap::new(),
             far: BTreeMap::new(),
             called: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             pace: Pace::default(),
             advertised: None,
             adverts: 0,

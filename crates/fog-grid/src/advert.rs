@@ -12,7 +12,7 @@ use crate::invite::Group;
 use crate::message::Capacity;
 
 /// An advert that is older, or that far ahead, is not passed on; milliseconds.
-const MAX_AGE: i64 = 600_000;
+const MAX_AGE: u64 = 600_000;
 /// A node's adverts are this far apart at least, in milliseconds; others are not passed on.
 const MIN_GAP: u64 = 20_000;
 /// Authors that are remembered for that.
@@ -40,10 +40,10 @@ pub struct Advert {
 }
 
 impl Advert {
-    fn check(&self, author: NodeId, now_ms: i64) -> bool {
+    fn check(&self, author: NodeId, now_ms: &[i64]) -> bool {
         let is_text = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
         self.node == author
-            && (now_ms - self.at_ms).abs() <= MAX_AGE
+            && now_ms.iter().any(|now| now.abs_diff(self.at_ms) <= MAX_AGE)
             && is_text(&self.name, MAX_NAME)
             && self.addresses.len() <= MAX_ADDRESSES
             && self.addresses.iter().all(|address| is_text(address, MAX_ADDRESS))
@@ -63,9 +63,10 @@ impl Advert {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// From the wire; `None` when nobody should pass it on.
+    /// From the wire; `None` when nobody should pass it on. `now_ms` are the times of day by which it may be young, in
+    /// milliseconds since 1970: clocks need not agree.
     #[must_use]
-    pub fn decode(bytes: &[u8], author: NodeId, group: Option<&Group>, now_ms: i64) -> Option<Self> {
+    pub fn decode(bytes: &[u8], author: NodeId, group: Option<&Group>, now_ms: &[i64]) -> Option<Self> {
         let opened = match group {
             Some(group) => {
                 let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
@@ -131,18 +132,26 @@ mod tests {
     #[test]
     fn members_read_it_and_nobody_else() {
         let bytes = advert().encode(Some(&group(1)), [7; NONCE]);
-        assert_eq!(Advert::decode(&bytes, ME, Some(&group(1)), 1_000_000), Some(advert()));
-        assert_eq!(Advert::decode(&bytes, ME, Some(&group(2)), 1_000_000), None);
-        assert_eq!(Advert::decode(&bytes, ME, None, 1_000_000), None);
-        assert_eq!(Advert::decode(&bytes, NodeId([2; 32]), Some(&group(1)), 1_000_000), None, "in somebody else's name");
+        assert_eq!(Advert::decode(&bytes, ME, Some(&group(1)), &[1_000_000]), Some(advert()));
+        assert_eq!(Advert::decode(&bytes, ME, Some(&group(2)), &[1_000_000]), None);
+        assert_eq!(Advert::decode(&bytes, ME, None, &[1_000_000]), None);
+        assert_eq!(Advert::decode(&bytes, NodeId([2; 32]), Some(&group(1)), &[1_000_000]), None, "in somebody else's name");
         let open = advert().encode(None, [0; NONCE]);
-        assert_eq!(Advert::decode(&open, ME, None, 1_000_000), Some(advert()));
+        assert_eq!(Advert::decode(&open, ME, None, &[1_000_000]), Some(advert()));
     }
 
     #[test]
     fn what_is_old_or_beyond_bounds_goes_no_further() {
-        let decode = |advert: &Advert, now| Advert::decode(&advert.encode(None, [0; NONCE]), ME, None, now);
-        assert_eq!(decode(&advert(), 1_000_000 + MAX_AGE + 1), None);
+        let decode = |advert: &Advert, now: i64| Advert::decode(&advert.encode(None, [0; NONCE]), ME, None, &[now]);
+        let limit = MAX_AGE as i64;
+        assert_eq!(decode(&advert(), 1_000_000 + limit + 1), None);
+        assert_eq!(decode(&advert(), 1_000_000 + limit), Some(advert()));
+        for at_ms in [i64::MIN, i64::MAX] {
+            assert_eq!(decode(&Advert { at_ms, ..advert() }, -5), None);
+        }
+        // By its author's clock it is young.
+        let apart = Advert::decode(&advert().encode(None, [0; NONCE]), ME, None, &[limit * 9, 1_000_005]);
+        assert_eq!(apart, Some(advert()));
         for bad in [
             Advert { name: "x".repeat(241), ..advert() },
             Advert { name: "a\u{7}".to_owned(), ..advert() },
@@ -169,8 +178,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = Advert::decode(&bytes, ME, None, 0);
-            let _ = Advert::decode(&bytes, ME, Some(&group(1)), 0);
+            let _ = Advert::decode(&bytes, ME, None, &[0]);
+            let _ = Advert::decode(&bytes, ME, Some(&group(1)), &[0]);
         }
     }
 }

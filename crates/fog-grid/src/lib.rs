@@ -7,6 +7,7 @@
 //! anything is stored.
 
 mod advert;
+mod clock;
 mod content;
 mod identity;
 mod invite;
@@ -18,6 +19,7 @@ mod requester;
 mod trust;
 
 pub use advert::{Advert, Pace};
+pub use clock::{CLOCKS_AGREE_MS, clock_correction};
 pub use content::{CHUNK, Content, ContentId, ContentKey, MAX_CONTENT, Manifest, SealError, Sealer};
 pub use identity::{Identity, Purpose, Signed, SignedError};
 pub use invite::{Group, GroupId, Invite, InviteError};

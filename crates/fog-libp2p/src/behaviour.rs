@@ -1,5 +1,6 @@
 //! The parts of libp2p in use, each with the settings whose defaults do not fit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fog_transport::MAX_GOSSIP;
@@ -12,6 +13,7 @@ use libp2p::{StreamProtocol, autonat, connection_limits, dcutr, identify, identi
 use crate::Config;
 use crate::gate::Gate;
 use crate::neighbours::Neighbours;
+use crate::relay_places::RelayPlaces;
 
 /// Our own, so that other networks' nodes stay out of the routing table.
 pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
@@ -57,6 +59,7 @@ impl Parts {
         relay_client: relay::client::Behaviour,
         config: &Config,
         gate: Gate,
+        places: &Arc<RelayPlaces>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let me = key.public().to_peer_id();
         // One home's worth of links, and room for those who only look something up; the gate has the places of strangers.
@@ -86,19 +89,8 @@ impl Parts {
         let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), gossip_config)?;
         gossip.with_peer_score(PeerScoreParams::default(), PeerScoreThresholds::default())?;
         let neighbours = if config.lan && !config.loopback { Some(Neighbours::new(me)?) } else { None };
-        let relay_config = relay::Config {
-            // The defaults end a circuit after 128 KiB: too little for one input file.
-            max_reservations: 256,
-            max_reservations_per_peer: 2,
-            reservation_duration: Duration::from_secs(3600),
-            max_circuits: 128,
-            max_circuits_per_peer: 16,
-            max_circuit_duration: Duration::from_secs(3600),
-            max_circuit_bytes: 1 << 30,
-            ..relay::Config::default()
-        };
         let relay = config.relay.then(|| {
-            let mut relay = relay::Behaviour::new(me, relay_config);
+            let mut relay = relay::Behaviour::new(me, places.config());
             relay.set_status(Some(relay::Status::Enable));
             relay
         });

@@ -16,6 +16,7 @@ use libp2p::core::transport::PortUse;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, FromSwarm, ListenFailure};
 use libp2p::swarm::{CloseConnection, ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy};
 use libp2p::{Multiaddr, PeerId};
+use tokio::time::{Interval, interval};
 
 use crate::address::ip_of;
 use crate::doors::Doors;
@@ -40,15 +41,20 @@ const GREETING_TIME: Duration = Duration::from_secs(10);
 /// is answered is little, but there is no end of strangers. One device has an address of its own on the local network only.
 const BEGUN_AT_ONCE: f64 = 30.0;
 const BEGUN_PER_MINUTE: f64 = 30.0;
+/// How long a connection that a stranger opened lasts: QUIC's own frames, which carry nothing for a stream, are counted
+/// nowhere. Whoever has a reason to come again does.
+pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(600);
+/// How often it is looked for those that are older.
+pub(crate) const SWEEP: Duration = Duration::from_secs(30);
 /// Addresses of which this is counted.
 const MAX_BEGINNERS: usize = 4096;
 /// Addresses of related nodes that are remembered.
 const MAX_ADDRESSES: usize = 256;
 
 /// An address as far as one owner has it: all of IPv4, half of IPv6.
-type Site = IpAddr;
+pub(crate) type Site = IpAddr;
 
-fn site_of(address: &Multiaddr) -> Option<Site> {
+pub(crate) fn site_of(address: &Multiaddr) -> Option<Site> {
     ip_of(address).map(|ip| match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
@@ -89,6 +95,8 @@ pub(crate) struct Gate {
     /// Where related nodes are or were.
     known_sites: BTreeSet<Site>,
     closing: VecDeque<(PeerId, ConnectionId)>,
+    /// Begun with the first poll, which is the first time that a runtime is there for certain.
+    sweep: Option<Interval>,
 }
 
 impl Gate {
@@ -101,6 +109,17 @@ impl Gate {
             incoming: BTreeMap::new(),
             known_sites: BTreeSet::new(),
             closing: VecDeque::new(),
+            sweep: None,
+        }
+    }
+
+    /// Ends what strangers opened too long ago.
+    fn close_old(&mut self, now: Instant) {
+        let is_old = |known: &Incoming| now.saturating_duration_since(known.since) >= STRANGER_TIME && self.meter.class(&known.peer) == PeerClass::Stranger;
+        let old: Vec<(PeerId, ConnectionId)> = self.incoming.iter().filter(|(_, known)| is_old(known)).map(|(id, known)| (known.peer, *id)).collect();
+        for (peer, id) in old {
+            self.incoming.remove(&id);
+            self.closing.push_back((peer, id));
         }
     }
 
@@ -251,8 +270,11 @@ impl NetworkBehaviour for Gate {
         match event {}
     }
 
-    fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        // Asked for while a connection is admitted, after which the swarm polls.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        while self.sweep.get_or_insert_with(|| interval(SWEEP)).poll_tick(cx).is_ready() {
+            self.close_old(Instant::now());
+        }
+        // The others are asked for while a connection is admitted, after which the swarm polls.
         match self.closing.pop_front() {
             Some((peer_id, id)) => Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }),
             None => Poll::Pending,
@@ -369,6 +391,22 @@ mod tests {
         kept.iter().for_each(|peer| gate.meter.set_class(*peer, PeerClass::Related));
         assert!(gate.admit(id(603), PeerId::random(), site(101), later).is_ok());
         assert_eq!(gate.closing.len(), 1);
+    }
+
+    #[test]
+    fn a_stranger_does_not_stay_and_a_related_node_does() {
+        let (mut gate, begun) = (gate(), Instant::now());
+        let peers: Vec<PeerId> = (0..3).map(|_| PeerId::random()).collect();
+        for (n, peer) in peers.iter().enumerate() {
+            gate.admit(id(n), *peer, site(n as u8), begun).unwrap();
+        }
+        gate.meter.set_class(peers[1], PeerClass::Related);
+        gate.meter.set_class(peers[2], PeerClass::Known);
+        gate.close_old(begun + STRANGER_TIME - Duration::from_secs(1));
+        assert!(gate.closing.is_empty());
+        gate.close_old(begun + STRANGER_TIME);
+        assert_eq!(gate.closing, [(peers[0], id(0))]);
+        assert_eq!(gate.incoming.len(), 2);
     }
 
     #[test]

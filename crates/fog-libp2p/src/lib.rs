@@ -12,6 +12,7 @@ mod gate;
 mod meter;
 mod neighbours;
 mod raw;
+mod relay_places;
 mod scoped;
 mod swarm;
 

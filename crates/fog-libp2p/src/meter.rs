@@ -31,6 +31,11 @@ const STRANGER_RAW_BYTES: f64 = 160.0 * 1024.0;
 /// node sends on its own streams is of its own choice.
 const ANSWER_WEIGHT: f64 = 2.0;
 const SENT_WEIGHT: f64 = 0.5;
+/// What a stream that a stranger opens counts, whatever goes over it, on a sum of its own: 256 streams at once and one in two
+/// seconds. QUIC opens one with a frame of a few bytes.
+const STREAM_COST: f64 = 512.0;
+/// How much more a stranger may exchange with a relay, which carries what is not its own: 8 MiB at once, 16 KiB a second.
+const RELAY_ALLOWANCE: f64 = 64.0;
 /// How long a node that was cut off is not let in again.
 pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
 /// Nodes that are remembered without a connection.
@@ -71,7 +76,11 @@ pub(crate) struct Account {
     spent: Mutex<Spent>,
     /// The same below the streams.
     raw: Mutex<Spent>,
-    /// Carries connections of others to this node: what it brings is not its own. On a relay everybody's account is like that.
+    /// The same for streams that it opened.
+    opened: Mutex<Spent>,
+    /// By how much its bytes weigh less.
+    allowance: f64,
+    /// Carries connections of others to this node: what it brings is not its own.
     is_carrier: AtomicBool,
     is_cut: AtomicBool,
     cut_until: Mutex<Option<Instant>>,
@@ -79,14 +88,16 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    fn new(is_carrier: bool) -> Self {
+    fn new(allowance: f64) -> Self {
         Self {
             class: Mutex::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             spent: Spent::none(),
             raw: Spent::none(),
-            is_carrier: AtomicBool::new(is_carrier),
+            opened: Spent::none(),
+            allowance,
+            is_carrier: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             cut_until: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -115,14 +126,14 @@ impl Account {
     }
 
     fn forgive(&self) {
-        for spent in [&self.spent, &self.raw] {
+        for spent in [&self.spent, &self.raw, &self.opened] {
             *lock(spent) = Spent(0.0, Instant::now());
         }
     }
 
     /// Adds to what a stranger has exchanged.
     fn spend(&self, bytes: f64) {
-        let spent = lock(&self.spent).add(bytes);
+        let spent = lock(&self.spent).add(bytes / self.allowance);
         self.judge(spent > STRANGER_BYTES);
     }
 
@@ -135,9 +146,17 @@ impl Account {
     /// Bytes below the streams. An error ends the connection.
     pub(crate) fn count_raw(&self, bytes: usize, is_received: bool) -> io::Result<()> {
         if !self.is_carrier.load(Ordering::Relaxed) {
-            let spent = lock(&self.raw).add(bytes as f64 * if is_received { 1.0 } else { SENT_WEIGHT });
+            let weight = if is_received { 1.0 } else { SENT_WEIGHT };
+            let spent = lock(&self.raw).add(bytes as f64 * weight / self.allowance);
             self.judge(spent > STRANGER_RAW_BYTES);
         }
+        self.check()
+    }
+
+    /// One more stream that it opened. An error ends the connection.
+    fn count_stream(&self) -> io::Result<()> {
+        let spent = lock(&self.opened).add(STREAM_COST);
+        self.judge(spent > STRANGER_BYTES);
         self.check()
     }
 
@@ -151,16 +170,21 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The accounts of all nodes.
-#[derive(Default)]
 pub(crate) struct Meter {
-    /// A relay carries what it is sent, and cuts nobody off for it.
-    is_relay: bool,
+    /// Of each account.
+    allowance: f64,
     accounts: Mutex<BTreeMap<PeerId, Arc<Account>>>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self::new(false)
+    }
 }
 
 impl Meter {
     pub(crate) fn new(is_relay: bool) -> Self {
-        Self { is_relay, ..Self::default() }
+        Self { allowance: if is_relay { RELAY_ALLOWANCE } else { 1.0 }, accounts: Mutex::default() }
     }
 
     fn account(&self, peer: PeerId) -> Arc<Account> {
@@ -168,7 +192,7 @@ impl Meter {
         if accounts.len() >= MAX_ACCOUNTS && !accounts.contains_key(&peer) {
             accounts.retain(|_, account| account.connections.load(Ordering::Relaxed) > 0);
         }
-        accounts.entry(peer).or_insert_with(|| Arc::new(Account::new(self.is_relay))).clone()
+        accounts.entry(peer).or_insert_with(|| Arc::new(Account::new(self.allowance))).clone()
     }
 
     /// What counts the bytes below the streams of a connection.
@@ -230,7 +254,6 @@ impl Meter {
             // What a relay carries for others is on its own connection too.
             relay,
             is_local: !endpoint.is_relayed() && ip_of(remote).is_some_and(is_local),
-            is_relay: self.is_relay,
             waker: Arc::default(),
         };
         Metered { inner: muxer, counted, is_open: true }
@@ -251,7 +274,6 @@ struct Counted {
     account: Arc<Account>,
     relay: Option<Arc<Account>>,
     is_local: bool,
-    is_relay: bool,
     /// Wakes the connection, so that it ends when its node is cut off.
     waker: Arc<AtomicWaker>,
 }
@@ -267,9 +289,7 @@ impl Counted {
             Way::Sent => SENT_WEIGHT,
             Way::Answered => ANSWER_WEIGHT,
         };
-        if !self.is_relay {
-            self.account.spend(bytes as f64 * weight);
-        }
+        self.account.spend(bytes as f64 * weight);
         if let Some(relay) = &self.relay {
             // With what is around it on the relay's own connection, where either side may have opened the stream.
             let most = if way == Way::Received { 1.0 } else { ANSWER_WEIGHT };
@@ -308,6 +328,10 @@ impl StreamMuxer for Metered {
 
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
         let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
+        if let Err(error) = self.counted.account.count_stream() {
+            self.counted.waker.wake();
+            return Poll::Ready(Err(error));
+        }
         Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone(), out: Way::Answered }))
     }
 
@@ -365,7 +389,7 @@ mod tests {
     use super::*;
 
     fn counted(meter: &Meter, peer: PeerId, is_local: bool) -> Counted {
-        Counted { account: meter.account(peer), relay: None, is_local, is_relay: meter.is_relay, waker: Arc::default() }
+        Counted { account: meter.account(peer), relay: None, is_local, waker: Arc::default() }
     }
 
     #[test]
@@ -394,6 +418,34 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_that_opens_stream_after_stream_is_cut_off() {
+        let (meter, stranger, friend) = (Meter::default(), PeerId::random(), PeerId::random());
+        meter.set_class(friend, PeerClass::Related);
+        // One that relays for this node has no reason to either.
+        meter.account(stranger).is_carrier.store(true, Ordering::Relaxed);
+        let opened = |peer| (0..10_000).take_while(|_| meter.account(peer).count_stream().is_ok()).count();
+        assert!((250..300).contains(&opened(stranger)));
+        assert!(meter.is_cut(&stranger));
+        assert_eq!(opened(friend), 10_000);
+    }
+
+    #[test]
+    fn a_relay_carries_some_megabytes_for_a_stranger_and_all_for_a_friend() {
+        let (meter, stranger, friend) = (Meter::new(true), PeerId::random(), PeerId::random());
+        meter.set_class(friend, PeerClass::Related);
+        let carried = |peer, way| {
+            let counted = counted(&meter, peer, false);
+            (0..1000).take_while(|_| counted.count(100_000, way).is_ok()).count()
+        };
+        assert!((80..90).contains(&carried(stranger, Way::Received)), "some 8 MiB");
+        assert!(meter.is_cut(&stranger));
+        assert_eq!((carried(friend, Way::Received), carried(friend, Way::Answered)), (1000, 1000));
+        let (raw, other) = (meter.account(PeerId::random()), meter.account(friend));
+        assert!((100..110).contains(&(0..1000).take_while(|_| raw.count_raw(100_000, true).is_ok()).count()), "some 10 MiB");
+        assert!((0..1000).all(|_| other.count_raw(100_000, true).is_ok()));
+    }
+
+    #[test]
     fn frames_without_data_cut_a_stranger_off_and_neither_a_friend_nor_a_relay() {
         let (meter, stranger, friend, relay) = (Meter::default(), PeerId::random(), PeerId::random(), PeerId::random());
         meter.set_class(friend, PeerClass::Related);
@@ -405,8 +457,6 @@ mod tests {
         assert!((13_000..15_000).contains(&taken(stranger)));
         assert!(meter.is_cut(&stranger));
         assert_eq!((taken(friend), taken(relay)), (100_000, 100_000));
-        // Whoever relays cuts nobody off for what it carries.
-        assert!((0..100_000).all(|_| Meter::new(true).account(stranger).count_raw(12, true).is_ok()));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::bulk::Bulk;
 use crate::doors::{Doors, Timed};
 use crate::gate::Gate;
 use crate::meter::Meter;
+use crate::relay_places::RelayPlaces;
 use crate::scoped::ScopedTcp;
 use crate::{Config, StartError, node_of};
 
@@ -98,6 +99,7 @@ pub(crate) struct Swarm {
     /// Whom to call again, because the connection broke.
     again: BTreeMap<PeerId, Again>,
     bulk: Arc<Bulk>,
+    places_for_others: Arc<RelayPlaces>,
 }
 
 /// Ways to connect, each authenticated and counted by node.
@@ -112,6 +114,10 @@ fn transport(
     let mut quic_config = quic::Config::new(key);
     quic_config.max_idle_timeout = 20_000;
     quic_config.keep_alive_interval = Duration::from_secs(8);
+    // What comes out of order waits in memory and is counted nowhere until the bytes before it are there; 128 strangers may do
+    // so at once. It is still 20 MB a second on a line of 100 ms.
+    quic_config.max_stream_data = 2 << 20;
+    quic_config.max_connection_data = 4 << 20;
     // Frames without data are counted too.
     let yamux = {
         let meter = meter.clone();
@@ -153,7 +159,8 @@ impl Swarm {
         let (relay_transport, relay_client) = relay::client::new(key.public().to_peer_id());
         let doors = Arc::new(Doors::default());
         let transport = transport(key, relay_transport, registry, meter.clone(), doors.clone()).map_err(|e| setup(&e))?;
-        let behaviour = Parts::new(key, relay_client, config, Gate::new(meter.clone(), doors)).map_err(|e| setup(&e))?;
+        let places = RelayPlaces::new(meter.clone());
+        let behaviour = Parts::new(key, relay_client, config, Gate::new(meter.clone(), doors), &places).map_err(|e| setup(&e))?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
         let swarm = libp2p::Swarm::new(transport, behaviour, key.public().to_peer_id(), swarm_config);
         let mut this = Self {
@@ -167,6 +174,7 @@ impl Swarm {
             listening: Vec::new(),
             again: BTreeMap::new(),
             bulk,
+            places_for_others: places,
         };
         this.listen()?;
         for address in config.known.iter().filter_map(|text| text.parse::<Multiaddr>().ok()) {
@@ -368,6 +376,7 @@ impl Swarm {
                 tracing::debug!(%tested_addr, %server, ?result, "an address was tested from outside");
             }
             PartsEvent::RelayClient(relay::client::Event::ReservationReqAccepted { .. }) => self.look_at_reach().await,
+            PartsEvent::Relay(event) => self.places_for_others.handle(&event, Instant::now()),
             PartsEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
             _ => {}
         }

@@ -1,11 +1,21 @@
 //! Real nodes over real sockets of this machine.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use fog_libp2p::{Config, LibP2p};
 use fog_transport::{Channel, NetEvent, PeerClass, Transport as _, read_frame, write_frame};
 use fog_types::NodeId;
+use futures::StreamExt as _;
+use futures::future::poll_fn;
+use libp2p::core::muxing::StreamMuxer as _;
+use libp2p::core::transport::{DialOpts, PortUse};
+use libp2p::core::{Endpoint, Transport as _};
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, SwarmBuilder, noise, quic, relay, yamux};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -215,4 +225,53 @@ async fn a_stranger_is_cut_off_and_uses_up_nothing() {
     for _ in 0..100 {
         read_frame(&mut theirs.pipe, 10_000).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_stranger_that_only_opens_and_ends_streams_over_quic_is_cut_off() {
+    let server = node(46, Config::default()).await;
+    let mut quic = quic::tokio::Transport::new(quic::Config::new(&Keypair::generate_ed25519()));
+    let address: Multiaddr = server.on("quic-v1").remove(0).parse().unwrap();
+    let dialled = quic.dial(address, DialOpts { role: Endpoint::Dialer, port_use: PortUse::New }).unwrap();
+    let (_, mut connection) = timeout(Duration::from_secs(30), dialled).await.unwrap().unwrap();
+    let mut opened = 0;
+    while opened < 10_000 {
+        // Dropped, it ends with nothing on it.
+        let next = timeout(Duration::from_secs(60), poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx))).await.expect("it is neither let nor cut off");
+        if next.map(drop).is_err() {
+            break;
+        }
+        opened += 1;
+    }
+    // What the other side may have open at once comes on top.
+    assert!(opened < 2000, "{opened} streams were opened");
+}
+
+/// Asks a relay for a place; gives whether that was refused for want of places.
+async fn is_refused(relay: &Node, key: Keypair) -> bool {
+    let builder = SwarmBuilder::with_existing_identity(key).with_tokio().with_quic();
+    let builder = builder.with_relay_client(noise::Config::new, yamux::Config::default).unwrap();
+    let mut swarm = builder.with_behaviour(|_, client| client).unwrap().build();
+    let address: Multiaddr = relay.on("quic-v1").remove(0).parse().unwrap();
+    swarm.listen_on(address.with(Protocol::P2pCircuit)).unwrap();
+    loop {
+        match timeout(Duration::from_secs(30), swarm.select_next_some()).await.expect("the relay does not answer") {
+            SwarmEvent::Behaviour(relay::client::Event::ReservationReqAccepted { .. }) => return false,
+            SwarmEvent::ListenerClosed { reason, .. } => return format!("{reason:?}").contains("ResourceLimitExceeded"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relay_has_few_places_for_strangers_and_always_one_for_a_related_node() {
+    let relay = node(47, Config { relay: true, ..Config::default() }).await;
+    let mut taken = 0;
+    for _ in 0..12 {
+        taken += usize::from(!is_refused(&relay, Keypair::generate_ed25519()).await);
+    }
+    assert!((1..=4).contains(&taken), "{taken} strangers of one address have a place");
+    let friend = Keypair::generate_ed25519();
+    relay.net.set_class(NodeId::from_peer_id_bytes(&friend.public().to_peer_id().to_bytes()).unwrap(), PeerClass::Related);
+    assert!(!is_refused(&relay, friend).await);
 }

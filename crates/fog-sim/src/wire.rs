@@ -65,6 +65,7 @@ impl Sizes {
             groups: vec![(GroupId([200; 32]), [200; 32])],
             capacity: Capacity::default(),
             has_heard: true,
+            clock_ms: 1 << 40,
         };
         Self {
             hello: size(Message::Hello(hello)),

@@ -5,6 +5,7 @@
 
 mod chat;
 mod format;
+mod peers;
 mod sentence;
 
 use fluent_bundle::{FluentArgs, FluentBundle, FluentResource, FluentValue};

@@ -7,8 +7,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert_eq!(fog_grid::Message::decode(&message.encode()).as_ref(), Ok(&message));
     }
     let (author, group) = (fog_types::NodeId([1; 32]), fog_grid::Group { name: "home".to_owned(), secret: [7; 32] });
-    drop(fog_grid::Advert::decode(bytes, author, None, 0));
-    drop(fog_grid::Advert::decode(bytes, author, Some(&group), 0));
+    drop(fog_grid::Advert::decode(bytes, author, None, &[0]));
+    drop(fog_grid::Advert::decode(bytes, author, Some(&group), &[0]));
     drop(fog_runtime::History::from_bytes(bytes));
     drop(fog_grid::ContentRequest::decode(bytes));
     drop(fog_grid::ContentReply::decode(bytes));

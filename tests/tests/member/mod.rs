@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fog_grid::{Capacity, Hello, Identity, Invite, MAX_MESSAGE, Message, TaskOffer, VERSION};
+use fog_grid::{Advert, Capacity, Group, Hello, Identity, Invite, MAX_MESSAGE, Message, TaskOffer, VERSION};
 use fog_libp2p::{Config, LibP2p};
 use fog_transport::{Channel, Link, NetEvent, PeerClass, Transport as _, read_frame, write_frame};
 use fog_types::NodeId;
@@ -34,14 +34,39 @@ impl Member {
     /// Connects and shows that it is a member.
     pub async fn join(invite: &Invite) -> Self {
         let this = Self::connect(invite).await;
-        let proof = invite.group.proof(this.me.node(), invite.node);
-        let capacity = Capacity { slots: 64, free: 64, memory: 1 << 40, disk: 1 << 40, duty: 100, speed: 1 << 40, battery: None, forecast: 1000 };
-        let groups = vec![(invite.group.id(), proof)];
-        let hello = Hello { version: VERSION, name: "mallory".to_owned(), lan: false, open: false, groups, capacity, has_heard: false };
-        let mut link = this.control().await;
-        write_frame(&mut link.pipe, &Message::Hello(hello).encode()).await.unwrap();
+        this.greet(invite, 0).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         this
+    }
+
+    /// Shows that it is a member, and a clock that is so many milliseconds ahead.
+    pub async fn greet(&self, invite: &Invite, ahead_ms: i64) {
+        let proof = invite.group.proof(self.me.node(), invite.node);
+        let capacity = Capacity { slots: 64, free: 64, memory: 1 << 40, disk: 1 << 40, duty: 100, speed: 1 << 40, battery: None, forecast: 1000 };
+        let groups = vec![(invite.group.id(), proof)];
+        let hello = Hello {
+            version: VERSION,
+            name: "mallory".to_owned(),
+            lan: false,
+            open: false,
+            groups,
+            capacity,
+            has_heard: false,
+            clock_ms: fog_tests::now_ms() + ahead_ms,
+        };
+        let mut link = self.control().await;
+        write_frame(&mut link.pipe, &Message::Hello(hello).encode()).await.unwrap();
+    }
+
+    /// Says to the whole group that it has room, by a clock that is so many milliseconds ahead.
+    pub fn advertise(&self, group: &Group, ahead_ms: i64) {
+        let topic = blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret)).to_hex();
+        let topic = format!("fog/1/{topic}");
+        let capacity = Capacity { slots: 8, free: 8, duty: 100, ..Capacity::default() };
+        let at_ms = fog_tests::now_ms() + ahead_ms;
+        let advert = Advert { node: self.me.node(), at_ms, name: "mallory".to_owned(), capacity, wants: 0, addresses: Vec::new() };
+        self.net.join_topic(&topic);
+        self.net.publish(&topic, advert.encode(Some(group), rand::random()));
     }
 
     pub async fn until<T>(&mut self, mut pick: impl FnMut(NetEvent) -> Option<T>) -> T {

@@ -130,6 +130,7 @@ fn Peers(view: Memo<NetworkView>) -> impl IntoView {
     view! {
         <section class="card" aria-label=move || t("network-devices")>
             <h2>{move || t("network-devices")}</h2>
+            {move || words().own_clock(&view.get()).map(|text| view! { <p class="meta">{text}</p> })}
             <Show when=move || !friends().is_empty() fallback=|| view! { <p class="meta">{move || t("network-nobody")}</p> }>
                 <ul class="peers" id="peers">{move || friends().into_iter().map(|peer| view! { <PeerRow peer /> }).collect_view()}</ul>
             </Show>
@@ -145,6 +146,7 @@ fn PeerRow(peer: PeerView) -> impl IntoView {
         PeerPath::Direct | PeerPath::None => words.with("network-link-direct", &[("transport", peer.transport.clone().into())]),
     };
     let time = peer.round_trip_ms.map(|millis| format!(" · {millis} ms")).unwrap_or_default();
+    let clock = words.clock_of_peer(&peer).map(|text| view! { <p class="meta">{text}</p> });
     let lends = if peer.duty == 0 {
         words.t("network-resting")
     } else {
@@ -157,7 +159,7 @@ fn PeerRow(peer: PeerView) -> impl IntoView {
     };
     view! {
         <li class="row spread" title=peer.id>
-            <div class="grow"><p>{peer.name}</p><p class="meta">{link}{time}</p></div>
+            <div class="grow"><p>{peer.name}</p><p class="meta">{link}{time}</p>{clock}</div>
             <div class="right"><p class="meta">{lends}</p><p class="meta">{work}</p></div>
         </li>
     }

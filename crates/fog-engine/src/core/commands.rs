@@ -151,6 +151,7 @@ impl Core {
                 walls: self.walls,
                 disk: self.store.disk_use().ok().map(|found| (found, self.settings.storage_cap())),
                 key_problem: &self.key_problem,
+                clocks: self.clock_view(),
             }))),
             Command::Network => Ok(Reply::Network(Box::new(self.network_view()))),
             Command::JoinNetwork { what } => self.join_network(&what),

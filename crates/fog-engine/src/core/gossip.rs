@@ -44,7 +44,7 @@ impl Calls {
 pub(crate) struct Far {
     pub(crate) advert: Advert,
     pub(crate) relation: Relation,
-    heard: Instant,
+    pub(crate) heard: Instant,
     called: Option<Instant>,
     /// How often it was called and did not come.
     calls: u32,
@@ -117,7 +117,7 @@ impl Core {
             return;
         }
         let addresses = self.grid.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
-        let advert = Advert { node, at_ms: self.clock.unix().0, name: self.device_name(), capacity, wants, addresses };
+        let advert = Advert { node, at_ms: self.clock.unix().0.saturating_add(self.clock_correction()), name: self.device_name(), capacity, wants, addresses };
         for group in &self.grid.groups {
             net.transport.publish(&topic_of(group), advert.encode(Some(group), rand::random()));
         }
@@ -138,7 +138,7 @@ impl Core {
             None if self.grid.open && topic == common_topic(OPEN) => Relation::Open,
             None => return false,
         };
-        let Some(advert) = Advert::decode(data, author, group, self.clock.unix().0) else { return false };
+        let Some(advert) = Advert::decode(data, author, group, &self.clocks_of(author)) else { return false };
         let now = self.grid.now();
         if !self.grid.pace.admits(author, now) {
             return false;

@@ -528,6 +528,7 @@ impl Core {
             groups,
             capacity,
             has_heard: self.related(to) != Relation::Stranger,
+            clock_ms: self.clock.unix().0,
         })
     }
 
@@ -609,6 +610,9 @@ impl Core {
             None => Relation::Stranger,
         };
         let is_fitting = hello.version == VERSION && relation != Relation::Stranger;
+        if is_fitting {
+            self.note_clock(node, hello.clock_ms);
+        }
         let unanswered = self.grid.requester.handle_room(node) as i32;
         let peer: &mut Peer = self.grid.peers.entry(node).or_default();
         let is_new = peer.relation.as_ref() != Some(&relation);

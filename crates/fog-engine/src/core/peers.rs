@@ -44,6 +44,7 @@ impl Core {
             sent: self.grid.traffic.sent,
             data_cap: self.data_cap(),
             adverts: self.grid.adverts,
+            clock_off_ms: Some(self.clock_correction()).filter(|off| *off != 0),
         }
     }
 
@@ -78,6 +79,7 @@ impl Core {
             hosted: self.grid.hosted.values().filter(|hosted| hosted.requester == node && hosted.message.is_none()).count() as u32,
             reliability: (self.grid.evidence(node).reliability() * 1000.0) as u16,
             seen_ms: now,
+            clock_off_ms: peer.relation.as_ref().filter(|_| route.is_some()).and_then(|_| self.clock_off(node)),
         }
     }
 
@@ -85,9 +87,11 @@ impl Core {
     pub(super) fn peers(&self) -> Result<Reply, ApiError> {
         let mut list = self.peer_views();
         for (node, far) in self.grid.far.iter().filter(|(node, _)| !self.grid.peers.contains_key(node)) {
-            let Far { advert, relation, .. } = far;
+            let Far { advert, relation, heard, .. } = far;
+            // Not when it says it was: its clock may show any time.
+            let seen = self.clock.unix().0.saturating_sub_unsigned(u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
             let peer = Peer { name: advert.name.clone(), relation: Some(relation.clone()), capacity: advert.capacity, ..Peer::default() };
-            list.push(self.peer_view(*node, &peer, advert.at_ms));
+            list.push(self.peer_view(*node, &peer, seen));
         }
         for row in self.store.peers(1000).map_err(to_api)? {
             if !self.grid.peers.contains_key(&row.node) && !self.grid.far.contains_key(&row.node) {

@@ -70,6 +70,9 @@ pub(crate) async fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>
 pub(crate) fn module(body: &str) -> String {
     format!(
         r#"(module
+        (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_get" (func $env (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_allocate" (func $allocate (param i32 i64 i64) (result i32)))
         (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
@@ -79,12 +82,15 @@ pub(crate) fn module(body: &str) -> String {
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_create_directory" (func $mkdir (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_filestat_get" (func $stat (param i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_link" (func $link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_open"
             (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_remove_directory" (func $rmdir (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_rename" (func $rename (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_symlink" (func $symlink (param i32 i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
         (memory (export "memory") 256)
@@ -157,6 +163,8 @@ pub(crate) fn written(folder: &Path, wat: &str) -> PathBuf {
 pub(crate) struct Measured {
     pub(crate) report: Report,
     pub(crate) files: usize,
+    /// Bytes of the checkpoints, one after the other.
+    pub(crate) saved: Vec<u64>,
     pub(crate) resident: u64,
     /// Of the job: from the word that it begins.
     pub(crate) processor: Duration,
@@ -187,7 +195,7 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
             used
         }
     });
-    let (mut begun, mut used_before, mut files) = (Instant::now(), Duration::ZERO, 0);
+    let (mut begun, mut used_before, mut files, mut saved) = (Instant::now(), Duration::ZERO, 0, Vec::new());
     let report = loop {
         let event = worker.events.recv().await.expect("a last event");
         if saves > 0 && matches!(event, WorkerEvent::Message(FromWorker::Started | FromWorker::Saved(_))) {
@@ -198,6 +206,7 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
             WorkerEvent::Message(FromWorker::Started) => (begun, used_before) = (Instant::now(), processor_time(pid).unwrap_or_default()),
             WorkerEvent::Message(FromWorker::File { .. }) => files += 1,
             WorkerEvent::Message(FromWorker::Done(report)) => break report,
+            WorkerEvent::Message(FromWorker::Saved(state)) => saved.push(state.expect("a checkpoint").bytes),
             WorkerEvent::Message(FromWorker::Failed { message, .. }) => panic!("{message}"),
             WorkerEvent::Gone(error) => panic!("{error}"),
             WorkerEvent::Message(_) | WorkerEvent::Frozen(_) => {}
@@ -206,5 +215,5 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
     let elapsed = begun.elapsed();
     is_over.store(true, Ordering::Relaxed);
     let processor = sampler.join().unwrap().saturating_sub(used_before);
-    Measured { report, files, resident: resident.load(Ordering::Relaxed), processor, elapsed }
+    Measured { report, files, saved, resident: resident.load(Ordering::Relaxed), processor, elapsed }
 }

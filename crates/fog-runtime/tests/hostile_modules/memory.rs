@@ -3,43 +3,80 @@
 
 mod modules;
 
+use fog_runtime::TaskSpec;
 use fog_types::{ByteCount, Limits};
 
-use crate::support::{compiled, is_full, measure};
+use self::modules::Hostile;
+use crate::support::{Compiled, Measured, compiled, is_full, measure, measure_from};
 
 /// What a worker needs beside the job's memory and files.
 const WORKER: ByteCount = ByteCount::mib(64);
 /// So many are run in the short form.
 const MOST_TELLING: usize = 8;
 
+fn limits() -> Limits {
+    Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 60, ..Limits::default() }
+}
+
+async fn prepared(module: &Hostile) -> Compiled {
+    let mut job = compiled(&module.wat, limits(), 100).await;
+    let long = |number| format!("{number:16384}");
+    job.spec = TaskSpec {
+        segments: module.segments,
+        args: (0..module.arguments).map(long).collect(),
+        env: (0..module.arguments).map(|number| (number.to_string(), long(number))).collect(),
+        ..job.spec
+    };
+    job
+}
+
+/// What is wrong with how it ended, or that it took more than this.
+fn problem(module: &Hostile, ended: &Measured, most: u64) -> Option<String> {
+    let name = module.name;
+    let largest = ended.saved.iter().max().copied().unwrap_or(0);
+    println!(
+        "{name}: {:?}, resident {} MiB of {}, {} files, {} checkpoints of up to {} KiB, {:?}",
+        ended.report.outcome,
+        ended.resident >> 20,
+        most >> 20,
+        ended.files,
+        ended.saved.len(),
+        largest >> 10,
+        ended.elapsed
+    );
+    let checks = [
+        (ended.report.outcome == module.outcome, "ended in another way"),
+        (largest >= module.least_saved, "was not saved while it had everything"),
+        (ended.resident <= most, "took more than its limits"),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map(|(_, what)| format!("{name} {what}: {ended:?}"))
+}
+
 #[tokio::test]
 async fn no_job_makes_its_worker_larger_than_its_limits() {
-    let limits = Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 60, ..Limits::default() };
-    let most = limits.memory.0 + limits.disk.0 + WORKER.0;
+    let most = limits().memory.0 + limits().disk.0 + WORKER.0;
     let modules = modules::all();
     assert!(modules.len() >= 20);
     let count = if is_full() { modules.len() } else { MOST_TELLING };
+    let mut problems = Vec::new();
     for module in modules.into_iter().take(count) {
-        let name = module.name;
-        let mut job = compiled(&module.wat, limits.clone(), 100).await;
-        job.spec.segments = module.segments;
-        let long = |number| format!("{number:16384}");
-        job.spec.args = (0..module.arguments).map(long).collect();
-        job.spec.env = (0..module.arguments).map(|number| (number.to_string(), long(number))).collect();
-        // A worker that dies fails this: reaching a limit has its own ending.
-        let ended = measure(job.spec.clone(), 0).await;
-        let (resident, largest) = (ended.resident >> 20, ended.saved.iter().max().copied().unwrap_or(0));
-        println!(
-            "{name}: {:?}, resident {resident} MiB of {}, {} files, {} checkpoints of up to {} KiB, {:?}",
-            ended.report.outcome,
-            most >> 20,
-            ended.files,
-            ended.saved.len(),
-            largest >> 10,
-            ended.elapsed
-        );
-        assert_eq!(ended.report.outcome, module.outcome, "{name}: {ended:?}");
-        assert!(largest >= module.least_saved, "{name} was not saved while it had everything: {ended:?}");
-        assert!(ended.resident <= most, "{name}: {ended:?}");
+        let job = prepared(&module).await;
+        // A worker that dies is a problem: reaching a limit has its own ending.
+        match tokio::spawn(measure(job.spec.clone())).await {
+            Ok(ended) => problems.extend(problem(&module, &ended, most)),
+            Err(died) => problems.push(format!("{}: {died}", module.name)),
+        }
     }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// What it is continued from is in memory once while memory and files are filled from it.
+#[tokio::test]
+async fn a_job_that_is_continued_has_its_state_in_memory_once() {
+    let module = modules::all().swap_remove(0);
+    let job = prepared(&module).await;
+    let (_, state) = measure_from(job.spec.clone(), None).await;
+    let most = limits().memory.0 + limits().disk.0 + WORKER.0 + state.len() as u64;
+    let (ended, _) = measure_from(job.spec.clone(), Some(state)).await;
+    assert_eq!(problem(&Hostile { least_saved: 0, ..module }, &ended, most), None);
 }

@@ -178,9 +178,14 @@ impl Measured {
     }
 }
 
-/// Runs a task to its report, with this many whole checkpoints one after the other.
-pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
-    let mut worker = Worker::spawn(&program("run"), spec, None).unwrap();
+/// Runs a task to its report.
+pub(crate) async fn measure(spec: TaskSpec) -> Measured {
+    measure_from(spec, None).await.0
+}
+
+/// The same from a checkpoint; with the last checkpoint that it made.
+pub(crate) async fn measure_from(spec: TaskSpec, from: Option<Vec<u8>>) -> (Measured, Vec<u8>) {
+    let mut worker = Worker::spawn(&program("run"), spec, from).unwrap();
     let pid = worker.pid().unwrap();
     let (resident, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let sampler = std::thread::spawn({
@@ -195,18 +200,19 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
             used
         }
     });
-    let (mut begun, mut used_before, mut files, mut saved) = (Instant::now(), Duration::ZERO, 0, Vec::new());
+    let (mut begun, mut used_before, mut files) = (Instant::now(), Duration::ZERO, 0);
+    let (mut saved, mut state, mut arriving) = (Vec::new(), Vec::new(), Vec::new());
     let report = loop {
         let event = worker.events.recv().await.expect("a last event");
-        if saves > 0 && matches!(event, WorkerEvent::Message(FromWorker::Started | FromWorker::Saved(_))) {
-            saves -= 1;
-            worker.save(true);
-        }
         match event {
             WorkerEvent::Message(FromWorker::Started) => (begun, used_before) = (Instant::now(), processor_time(pid).unwrap_or_default()),
             WorkerEvent::Message(FromWorker::File { .. }) => files += 1,
             WorkerEvent::Message(FromWorker::Done(report)) => break report,
-            WorkerEvent::Message(FromWorker::Saved(state)) => saved.push(state.expect("a checkpoint").bytes),
+            WorkerEvent::Message(FromWorker::State(piece)) => arriving.extend(piece),
+            WorkerEvent::Message(FromWorker::Saved(about)) => {
+                saved.push(about.expect("a checkpoint").bytes);
+                state = std::mem::take(&mut arriving);
+            }
             WorkerEvent::Message(FromWorker::Failed { message, .. }) => panic!("{message}"),
             WorkerEvent::Gone(error) => panic!("{error}"),
             WorkerEvent::Message(_) | WorkerEvent::Frozen(_) => {}
@@ -215,5 +221,5 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
     let elapsed = begun.elapsed();
     is_over.store(true, Ordering::Relaxed);
     let processor = sampler.join().unwrap().saturating_sub(used_before);
-    Measured { report, files, saved, resident: resident.load(Ordering::Relaxed), processor, elapsed }
+    (Measured { report, files, saved, resident: resident.load(Ordering::Relaxed), processor, elapsed }, state)
 }

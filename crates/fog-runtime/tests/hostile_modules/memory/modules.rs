@@ -7,7 +7,7 @@ use fog_runtime::{LimitKind, Outcome, Segments};
 
 use crate::support::module;
 
-/// Units between two checkpoints of those that are saved; `$work` lasts for more than two.
+/// Units between two checkpoints of those that are saved; `$work` lasts for more than that.
 const SAVED_EVERY: u64 = 100_000_000;
 
 /// One module, and how it ends.
@@ -45,7 +45,7 @@ const HELPERS: &str = "
             (if (i32.eqz (call $put (local.get $file) (i32.const 65536) (local.get $at)))
                 (then (local.set $at (i64.add (local.get $at) (i64.const 65536))) (br $more)))))
     (func $work (local $times i32)
-        (loop $more (br_if $more (i32.lt_u (local.tee $times (i32.add (local.get $times) (i32.const 1))) (i32.const 60000000)))))
+        (loop $more (br_if $more (i32.lt_u (local.tee $times (i32.add (local.get $times) (i32.const 1))) (i32.const 30000000)))))
     ;; A new file with a name of 255 letters; the error.
     (func $long (param $number i32) (result i32)
         (call $name (local.get $number))

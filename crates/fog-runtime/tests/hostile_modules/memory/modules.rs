@@ -244,7 +244,7 @@ fn files() -> Vec<Hostile> {
             ),
         ),
         Hostile {
-            segments: Some(Segments::of(10_000_000, true)),
+            segments: Some(Segments::of(20_000_000, true)),
             ..saved(
                 "checkpoints in a row while everything changes",
                 MEMORY + DISK,
@@ -323,7 +323,7 @@ fn names() -> Vec<Hostile> {
                         (i64.const 66) (i64.const 66) (i32.const 0) (i32.const 200)))
                     (drop (call $close (i32.load (i32.const 200))))
                     (drop (call $path_open (local.get $a) (i32.const 0) (i32.const 300) (i32.const 8) (i32.const 2)
-                        (i64.const 66) (i64.const 66) (i32.const 0) (i32.const 200)))
+                        (i64.const 0) (i64.const 66) (i32.const 0) (i32.const 200)))
                     (if (i32.ne (local.get $a) (i32.const 3)) (then (drop (call $close (local.get $a)))))
                     (local.set $a (i32.load (i32.const 200)))"
                 )

@@ -242,8 +242,8 @@ mod tests {
         let mut memory = vec![0; 65536];
         [1, 2, 3].map(|round: u8| {
             memory[usize::from(round) * 5000] = round;
-            let rest = Rest { globals: vec![], frames: vec![round], left: -i64::from(round), granted: 100, active_millis: 1, tables: vec![] };
-            let snapshot = tracker.take(&[&memory], WasiState::default(), rest, false).unwrap().snapshot().unwrap();
+            let rest = Rest { globals: vec![], left: -i64::from(round), granted: 100, active_millis: 1, tables: vec![] };
+            let snapshot = tracker.take(&[&memory], &[round], WasiState::default(), rest, false).unwrap().snapshot().unwrap();
             let header = CheckpointHeader {
                 format: CHECKPOINT_FORMAT,
                 state_version: SNAPSHOT_VERSION,

@@ -1,6 +1,8 @@
 use fog_types::{ByteCount, WorkUnits};
 use serde::{Deserialize, Serialize};
 
+use crate::vfs::Content;
+
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -114,12 +116,31 @@ pub enum LeftOutReason {
 }
 
 /// One file a task left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFile {
     /// Relative path from the root the job saw.
     pub path: String,
-    /// Its bytes.
-    pub data: Vec<u8>,
+    /// Its bytes, as they were in the job's tree: one memory for all names of a file.
+    pub(crate) content: Content,
+}
+
+impl OutputFile {
+    /// Number of its bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.content.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies its bytes from `at` on into `buffer`; returns how many there were.
+    pub fn read(&self, buffer: &mut [u8], at: u64) -> usize {
+        self.content.read(buffer, at)
+    }
 }
 
 /// The identity of a result: exit code, work units, standard output and every file, in order.

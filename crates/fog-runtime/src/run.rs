@@ -224,7 +224,7 @@ fn run_here(
         stderr_dropped,
         left_out: outputs.left_out,
     };
-    let files = outputs.files.into_iter().map(|(path, data)| OutputFile { path, data }).collect();
+    let files = outputs.files.into_iter().map(|(path, content)| OutputFile { path, content }).collect();
     Ok((report, files))
 }
 

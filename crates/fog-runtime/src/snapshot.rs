@@ -2,7 +2,7 @@
 //! the one before. `docs/checkpoint.md` has the format.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 
 use fog_types::WorkUnits;
@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use twox_hash::XxHash3_128;
 
+use self::encoded::Encoded;
+use self::reading::{ImageReader, Values};
 use crate::wasi::WasiState;
 
 pub(crate) mod encoded;
+mod reading;
 
 /// Version of the bytes below, of the saved frames, and of where a program is charged between them.
 /// Another version, or another cost table, cannot be continued.
@@ -112,10 +115,9 @@ fn damaged(what: &str) -> SnapshotError {
     SnapshotError::Damaged(what.to_owned())
 }
 
-/// What a machine holds besides its memories.
+/// What a machine holds besides its memories, its files and its saved frames.
 pub(crate) struct Rest {
     pub(crate) globals: Vec<(u32, Number)>,
-    pub(crate) frames: Vec<u8>,
     pub(crate) left: i64,
     pub(crate) granted: u64,
     pub(crate) active_millis: u64,
@@ -161,22 +163,30 @@ impl Snapshot {
     /// # Errors
     /// [`SnapshotError`]; what is allocated beside the size of `bytes` is at most some hundred mebibytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let mut rest = bytes;
-        let (version, cost_version) = take::<(u32, u32)>(&mut rest)?;
+        Self::decode_from(bytes)
+    }
+
+    /// The same from bytes that come piece by piece and are not in memory all at once. Reads to the end of those of a
+    /// snapshot, and one more to see that there is none.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); bytes that cannot be read count as missing.
+    pub(crate) fn decode_from(from: impl Read) -> Result<Self, SnapshotError> {
+        let mut from = Values::new(from);
+        let (version, cost_version) = from.take::<(u32, u32)>()?;
         if (version, cost_version) != (SNAPSHOT_VERSION, fog_instrument::COST_VERSION) {
             return Err(SnapshotError::Version { version, cost_version });
         }
-        let (series, number) = take::<(u64, u32)>(&mut rest)?;
+        let (series, number) = from.take::<(u64, u32)>()?;
         let mut runs_left = MOST_RUNS;
         let mut images = Vec::new();
-        for _ in 0..take_count(&mut rest, MOST_IMAGES, "it has too many memories")? {
-            let bytes = take(&mut rest)?;
-            let count = take_count(&mut rest, runs_left, "it has too many stretches")?;
+        for _ in 0..from.take_count(MOST_IMAGES, "it has too many memories")? {
+            let bytes = from.take()?;
+            let count = from.take_count(runs_left, "it has too many stretches")?;
             runs_left -= count;
             let mut runs = Vec::new();
             for _ in 0..count {
-                let (page, length, content) = take::<(u32, u32, &[u8])>(&mut rest)?;
-                runs.push(Run { page, length, content: ByteBuf::from(content) });
+                runs.push(from.take()?);
             }
             images.push(Image { bytes, runs });
         }
@@ -184,24 +194,24 @@ impl Snapshot {
             return Err(damaged("it has no files"));
         }
         let mut globals = Vec::new();
-        for _ in 0..take_count(&mut rest, MOST_GLOBALS, "it has too many globals")? {
-            globals.push(take(&mut rest)?);
+        for _ in 0..from.take_count(MOST_GLOBALS, "it has too many globals")? {
+            globals.push(from.take()?);
         }
-        let frames = take::<&[u8]>(&mut rest)?.to_vec();
-        let (left, granted, active_millis) = take(&mut rest)?;
+        let frames = from.take_bytes()?;
+        let (left, granted, active_millis) = from.take()?;
         let mut entries_left = MOST_ENTRIES;
         let mut tables = Vec::new();
-        for _ in 0..take_count(&mut rest, MOST_TABLES, "it has too many tables")? {
-            let count = take_count(&mut rest, entries_left, "its tables are too large")?;
+        for _ in 0..from.take_count(MOST_TABLES, "it has too many tables")? {
+            let count = from.take_count(entries_left, "its tables are too large")?;
             entries_left -= count;
             let mut table = Vec::new();
             for _ in 0..count {
-                table.push(take(&mut rest)?);
+                table.push(from.take()?);
             }
             tables.push(table);
         }
-        if !rest.is_empty() {
-            return Err(SnapshotError::Damaged(format!("{} bytes too many", rest.len())));
+        if !from.is_at_end() {
+            return Err(damaged("it is followed by something"));
         }
         Ok(Self { version, cost_version, series, number, images, globals, frames, left, granted, active_millis, tables })
     }
@@ -253,30 +263,28 @@ impl Snapshot {
         self.images.get(index).ok_or_else(|| damaged("a memory is missing"))?.fill(memory)
     }
 
-    /// Files and the rest; at most `limit` bytes.
+    /// Gives back the memory of what [`fill`](Self::fill) wrote.
+    pub(crate) fn forget(&mut self, index: usize) {
+        if let Some(image) = self.images.get_mut(index) {
+            image.runs = Vec::new();
+        }
+    }
+
+    /// Files and the rest; at most `limit` bytes. The encoded form is never in memory as a whole.
     pub(crate) fn wasi(&self, limit: u64) -> Result<WasiState, SnapshotError> {
         let image = self.images.last().ok_or_else(|| damaged("it has no files"))?;
         if image.bytes > limit {
             return Err(damaged("its files are larger than the task's"));
         }
-        let mut bytes = vec![0; usize::try_from(image.bytes).unwrap_or(usize::MAX)];
-        image.fill(&mut bytes)?;
-        let (state, rest) = postcard::take_from_bytes(&bytes).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
-        if rest.is_empty() { Ok(state) } else { Err(damaged("its files are followed by something")) }
+        let mut reader = ImageReader::new(image)?;
+        // Room for the longest piece of a file, name and text of a link there are.
+        let mut scratch = vec![0; RUN];
+        let state = postcard::from_io((&mut reader, &mut scratch)).map(|(state, _)| state);
+        // A stretch that is damaged says more than that something is missing.
+        let left = reader.finish()?;
+        let state = state.map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+        if left == 0 { Ok(state) } else { Err(damaged("its files are followed by something")) }
     }
-}
-
-/// Takes a value off the front of `rest`.
-fn take<'a, T: Deserialize<'a>>(rest: &mut &'a [u8]) -> Result<T, SnapshotError> {
-    let (value, after) = postcard::take_from_bytes(rest).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
-    *rest = after;
-    Ok(value)
-}
-
-/// The same with the length of a list, which is at most `most`.
-fn take_count(rest: &mut &[u8], most: usize, otherwise: &str) -> Result<usize, SnapshotError> {
-    let count: usize = take(rest)?;
-    if count > most { Err(damaged(otherwise)) } else { Ok(count) }
 }
 
 #[cfg(test)]
@@ -287,7 +295,11 @@ impl Snapshot {
         for (number, (image, (_, source))) in self.images.iter().zip(&taken.images).enumerate() {
             let bytes = match source {
                 Source::Memory(bytes) => bytes.to_vec(),
-                Source::Wasi(state, _) => postcard::to_stdvec(state).unwrap_or_default(),
+                Source::Wasi(state, _) => {
+                    let mut bytes = Vec::new();
+                    state.pages(PAGE, &mut |page| Ok(bytes.extend_from_slice(page))).unwrap_or_default();
+                    bytes
+                }
             };
             let mut filled = vec![0xff; usize::try_from(image.bytes).unwrap_or(0)];
             image.fill(&mut filled).unwrap_or_default();
@@ -322,14 +334,7 @@ impl Image {
             let at = run.page as usize * PAGE;
             let length = run.length as usize;
             let piece = buffer.get_mut(..length).ok_or_else(|| damaged("a stretch is too long"))?;
-            if run.content.is_empty() {
-                piece.fill(0);
-            } else {
-                let written = lz4_flex::block::decompress_into(&run.content, piece).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
-                if written != length {
-                    return Err(damaged("a stretch is too short"));
-                }
-            }
+            run.decompress(piece)?;
             // Files may have become shorter since.
             let end = (at + length).min(target.len());
             if at < end {
@@ -337,6 +342,18 @@ impl Image {
             }
         }
         Ok(())
+    }
+}
+
+impl Run {
+    /// Its bytes, of which `target` holds exactly as many as it says.
+    fn decompress(&self, target: &mut [u8]) -> Result<(), SnapshotError> {
+        if self.content.is_empty() {
+            target.fill(0);
+            return Ok(());
+        }
+        let written = lz4_flex::block::decompress_into(&self.content, target).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+        if written == target.len() { Ok(()) } else { Err(damaged("a stretch is too short")) }
     }
 }
 
@@ -361,8 +378,9 @@ impl Tracker {
         Self { seed, series: random(), next: 0, known: Vec::new(), zeros: XxHash3_128::oneshot_with_seed(seed, &[0; PAGE]) }
     }
 
-    /// A snapshot: whole when asked for or the first, otherwise what changed since the last.
-    pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], wasi: WasiState, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
+    /// A snapshot: whole when asked for or the first, otherwise what changed since the last. `wasi` is encoded as
+    /// [`WasiState`] is read.
+    pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], frames: &'a [u8], wasi: impl Encoded + 'a, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
         if whole || self.next == 0 {
             (self.next, self.series) = (0, self.series.wrapping_add(1));
             self.known = vec![Vec::new(); memories.len() + 1];
@@ -376,25 +394,27 @@ impl Tracker {
         }
         if let Some(known) = self.known.last_mut() {
             let mut changes = Changes::new(known, seed, zeros);
-            let bytes = encoded::pages(&wasi, PAGE, |page| {
+            let bytes = wasi.pages(PAGE, &mut |page| {
                 changes.page(page);
                 Ok(())
             });
             let bytes = bytes.map_err(|e| e.to_string())?;
-            images.push((changes.finish(bytes), Source::Wasi(wasi, bytes)));
+            images.push((changes.finish(bytes), Source::Wasi(Box::new(wasi), bytes)));
         }
         let number = self.next;
         // A row that long is never written; beginning anew is always right.
         self.next = self.next.checked_add(1).unwrap_or(0);
-        Ok(Taken { series: self.series, number, images, rest })
+        Ok(Taken { series: self.series, number, images, frames, rest })
     }
 }
 
-/// A snapshot of a task that stands still, not yet compressed: the memory it shows is the task's own.
+/// A snapshot of a task that stands still, not yet compressed: memory, files and frames are the task's own, and
+/// nothing of them is copied.
 pub struct Taken<'a> {
     series: u64,
     number: u32,
     images: Vec<Shown<'a>>,
+    frames: &'a [u8],
     rest: Rest,
 }
 
@@ -404,7 +424,7 @@ type Shown<'a> = (Vec<Range<usize>>, Source<'a>);
 enum Source<'a> {
     Memory(&'a [u8]),
     /// Encoded again whenever it is needed, page by page: its files may take a gibibyte. So many bytes.
-    Wasi(WasiState, usize),
+    Wasi(Box<dyn Encoded + 'a>, usize),
 }
 
 impl Source<'_> {
@@ -423,7 +443,7 @@ impl Source<'_> {
                 let mut ranges = ranges.iter().peekable();
                 let (mut at, mut piece) = (0, Vec::with_capacity(RUN));
                 // Ranges begin where pages do, and end there or with the last.
-                encoded::pages(state, PAGE, |page| {
+                state.pages(PAGE, &mut |page| {
                     if let Some(range) = ranges.peek().copied().filter(|range| range.contains(&at)) {
                         piece.extend_from_slice(page);
                         if at + page.len() >= range.end {
@@ -490,8 +510,9 @@ impl Taken<'_> {
                 out.write_all(&content[..length])
             })?;
         }
-        let Rest { globals, frames, left, granted, active_millis, tables } = &self.rest;
-        put(&mut out, postcard::to_stdvec(&Tail { globals, frames, left: *left, granted: *granted, active_millis: *active_millis, tables }))
+        let Rest { globals, left, granted, active_millis, tables } = &self.rest;
+        let tail = Tail { globals, frames: self.frames, left: *left, granted: *granted, active_millis: *active_millis, tables };
+        encoded::pages(&tail, RUN, |page| out.write_all(page)).map(drop)
     }
 
     /// The same, compressed and on its own.
@@ -576,7 +597,7 @@ mod tests {
     use super::*;
 
     fn rest() -> Rest {
-        Rest { globals: vec![(3, Number::F64(7))], frames: vec![1, 2, 3], left: -4, granted: 10, active_millis: 5, tables: vec![vec![0, 7], vec![]] }
+        Rest { globals: vec![(3, Number::F64(7))], left: -4, granted: 10, active_millis: 5, tables: vec![vec![0, 7], vec![]] }
     }
 
     fn filled(snapshot: &Snapshot, bytes: usize) -> Vec<u8> {
@@ -607,7 +628,7 @@ mod tests {
                         memory[at..end].fill(value);
                     }
                 }
-                let snapshot = tracker.take(&[&memory], WasiState::default(), rest(), false).unwrap();
+                let snapshot = tracker.take(&[&memory], &[1, 2, 3], WasiState::default(), rest(), false).unwrap();
                 let (whole, mut bytes) = (snapshot.is_whole(), Vec::new());
                 snapshot.write(&mut bytes).unwrap();
                 prop_assert_eq!(Snapshot::begins_whole(&bytes), Some(whole));
@@ -630,7 +651,7 @@ mod tests {
     fn only_what_changed_is_kept_and_nothing_out_of_turn_is_taken() {
         let mut memory: Vec<u8> = (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut tracker = Tracker::new();
-        let mut take = |memory: &[u8], whole| tracker.take(&[memory], WasiState::default(), rest(), whole).unwrap().snapshot().unwrap();
+        let mut take = |memory: &[u8], whole| tracker.take(&[memory], &[1, 2, 3], WasiState::default(), rest(), whole).unwrap().snapshot().unwrap();
         let first = take(&memory, false);
         memory[1_000_000] ^= 1;
         let second = take(&memory, false);
@@ -650,7 +671,7 @@ mod tests {
 
     #[test]
     fn sizes_and_tables_from_anywhere_are_bounded() {
-        let mut whole = Tracker::new().take(&[&[7; 10_000]], WasiState::default(), rest(), false).unwrap().snapshot().unwrap();
+        let mut whole = Tracker::new().take(&[&[7; 10_000]], &[1, 2, 3], WasiState::default(), rest(), false).unwrap().snapshot().unwrap();
         let image = whole.images[0].clone();
         whole.images.insert(0, Image { bytes: u64::MAX, ..image });
         assert_eq!(Snapshot::decode(&whole.encode().unwrap()).unwrap().memory_bytes(), u64::MAX);

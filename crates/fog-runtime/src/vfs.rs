@@ -19,10 +19,10 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io;
 
-use self::content::Content;
+pub(crate) use self::content::Content;
 pub(crate) use self::dir::Dir;
 pub(crate) use self::paths::{Found, MAX_NAME_BYTES, MAX_SAID_BYTES, wants_folder};
-pub(crate) use self::state::VfsState;
+pub(crate) use self::state::{VfsShown, VfsState};
 use crate::wasi::VISIT_UNITS;
 
 pub(crate) type NodeId = usize;

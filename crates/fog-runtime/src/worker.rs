@@ -12,7 +12,7 @@ use crate::program::Priority;
 use crate::protocol::{CHUNK_BYTES, FrameWriter, FromWorker, Mark, SavedState, ToWorker, read_frame};
 use crate::run::{Control, Observer, Order, RunError, run};
 use crate::sandbox::{self, Walls};
-use crate::snapshot::{Snapshot, Taken};
+use crate::snapshot::{Snapshot, SnapshotError, Taken};
 use crate::task::TaskSpec;
 
 /// The argument that makes a program of ours a worker. Not for people.
@@ -105,8 +105,8 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
             if place == Place::Process {
                 sandbox::limit_memory(memory_of(&spec, state_bytes));
             }
-            if let Ok(state) = read_state(&mut orders, state_bytes) {
-                execute(&spec, state, orders, news, place);
+            if let Ok(snapshot) = read_snapshot(&mut orders, state_bytes) {
+                execute(&spec, snapshot, orders, news, place);
             }
         }
         Ok(ToWorker::Walls) => {
@@ -121,22 +121,59 @@ fn leave_with_parent(mut orders: impl Read, place: Place) {
     place.leave();
 }
 
-/// Most bytes the process may ask for. A task that is continued begins with its state in memory, as it was sent
-/// and as it is read; buffers that grew are up to twice as large as what is in them, untouched behind it.
+/// Most bytes the process may ask for, touched or not. A task that is continued begins with its state in memory, and
+/// with as much again where that consists of many small stretches; of files that were removed between others, the
+/// allocator keeps the addresses, and 100,000 long names take twice their share of the disk.
 fn memory_of(spec: &TaskSpec, state_bytes: u64) -> u64 {
     let artifact = std::fs::metadata(&spec.artifact).map_or(0, |artifact| artifact.len());
-    [artifact, state_bytes.saturating_mul(2), spec.limits.disk.0].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
+    [artifact, state_bytes.saturating_mul(2), spec.limits.disk.0.saturating_mul(2)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
 }
 
-fn read_state(orders: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
-    let mut state = Vec::new();
-    while (state.len() as u64) < bytes {
-        match read_frame(orders)? {
-            ToWorker::State(piece) if !piece.is_empty() => state.extend(piece),
-            _ => return Err(io::ErrorKind::InvalidData.into()),
-        }
+/// The snapshot a task is continued from, none without bytes of it; the error is the snapshot's or, outside, that of a
+/// parent that has gone.
+fn read_snapshot(orders: &mut impl Read, bytes: u64) -> io::Result<Result<Option<Snapshot>, SnapshotError>> {
+    if bytes == 0 {
+        return Ok(Ok(None));
     }
-    Ok(state)
+    let mut pieces = StatePieces { orders, bytes, piece: io::Cursor::new(Vec::new()), problem: None };
+    let snapshot = Snapshot::decode_from(&mut pieces);
+    // The parent says all of it before it listens.
+    let rest = io::copy(&mut pieces, &mut io::sink());
+    match pieces.problem {
+        Some(problem) => Err(problem),
+        None => rest.map(|_| snapshot.map(Some)),
+    }
+}
+
+/// Bytes of a snapshot as they come from the parent, of which one piece is in memory.
+struct StatePieces<'a, R> {
+    orders: &'a mut R,
+    /// Still to come.
+    bytes: u64,
+    piece: io::Cursor<Vec<u8>>,
+    /// Why no more come.
+    problem: Option<io::Error>,
+}
+
+impl<R: Read> Read for StatePieces<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.piece.position() == self.piece.get_ref().len() as u64 {
+            if self.bytes == 0 || self.problem.is_some() {
+                return Ok(0);
+            }
+            match read_frame(self.orders) {
+                Ok(ToWorker::State(piece)) if !piece.is_empty() => {
+                    self.bytes = self.bytes.saturating_sub(piece.len() as u64);
+                    self.piece = io::Cursor::new(piece);
+                }
+                other => {
+                    self.problem = Some(other.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
+                    return Ok(0);
+                }
+            }
+        }
+        self.piece.read(buffer)
+    }
 }
 
 fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: EngineKind, place: Place) -> Result<(), FromWorker> {
@@ -156,7 +193,13 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: En
     out.write_all(&compiled).map_err(file("compiled module"))
 }
 
-fn execute(spec: &TaskSpec, state: Vec<u8>, orders: impl Read + Send + 'static, news: FrameWriter<Box<dyn Write + Send>>, place: Place) {
+fn execute(
+    spec: &TaskSpec,
+    snapshot: Result<Option<Snapshot>, SnapshotError>,
+    orders: impl Read + Send + 'static,
+    news: FrameWriter<Box<dyn Write + Send>>,
+    place: Place,
+) {
     let shared = Arc::new(Shared {
         place,
         state: Mutex::new(State { duty: spec.duty, permille: None, is_abandoned: false, wants_save: None }),
@@ -169,17 +212,18 @@ fn execute(spec: &TaskSpec, state: Vec<u8>, orders: impl Read + Send + 'static, 
     }
     let observer = Box::new(Announcer { shared: Arc::clone(&shared) });
     let control = Box::new(Throttle { shared: Arc::clone(&shared), debt: Duration::ZERO, last_progress: Instant::now(), is_frozen: false });
-    let snapshot = if state.is_empty() { Ok(None) } else { Snapshot::decode(&state).map(Some) };
-    drop(state);
     let result = snapshot.map_err(|e| RunError::Checkpoint(e.to_string())).and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
     let message = match result {
         Ok((report, files)) => {
             for file in files {
-                let mut chunks = file.data.chunks(CHUNK_BYTES);
+                let mut at = 0;
                 // An empty file still has to be announced.
-                let first = chunks.next().unwrap_or_default();
-                for chunk in std::iter::once(first).chain(chunks) {
-                    shared.send(&FromWorker::File { path: file.path.clone(), chunk: chunk.to_vec() });
+                while at == 0 || at < file.len() {
+                    let mut chunk = vec![0; CHUNK_BYTES];
+                    let read = file.read(&mut chunk, at);
+                    chunk.truncate(read);
+                    at += CHUNK_BYTES as u64;
+                    shared.send(&FromWorker::File { path: file.path.clone(), chunk });
                 }
             }
             FromWorker::Done(report)

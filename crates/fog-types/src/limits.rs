@@ -4,12 +4,11 @@ use crate::{ByteCount, WorkUnits};
 
 /// Memory of a worker without a job: the program, its stacks, and the pieces that are on their way.
 const WORKER_BYTES: u64 = 64 << 20;
-/// Frames of all functions under way, as a checkpoint saves them: what the rewriting adds has this bound.
-const SAVED_FRAME_BYTES: u64 = 64 << 20;
-/// How often the files of a task lie in memory while a checkpoint is taken: themselves, and as its copy.
-const FILE_COPIES: u64 = 2;
-/// A continued task gets this many times its stack.
-const STACK_COPIES: u64 = 4;
+/// A checkpoint reads memory and files where they lie; beside them it knows a hash of 16 bytes of each page of 4 KiB.
+const BYTES_PER_HASHED: u64 = 256;
+/// A task gets this many times its stack, as the machine counts it; and as much for the frames of all functions under way:
+/// saved, they take at most twice what is counted, and are there twice while a task is continued.
+const STACK_COPIES: u64 = 4 + 4;
 /// A saved state beside memory and files: frames, tables, and what does not compress.
 const STATE_BYTES: u64 = 128 << 20;
 /// A table's element, and its number in a checkpoint.
@@ -61,16 +60,16 @@ impl Default for Limits {
 
 impl Limits {
     /// Most bytes of memory that a worker may hold for a task with these limits: linear memory, the files it keeps
-    /// in memory, what a checkpoint needs beside them, tables, stacks and the worker's own. Devices lend by this
-    /// number, and the system enforces it where it can.
+    /// in memory, what a checkpoint needs beside them, tables, stacks and 64 MiB of the worker's own. Devices lend by
+    /// this number, and the system enforces it where it can.
     #[must_use]
     pub fn footprint(&self) -> ByteCount {
         let parts = [
             self.memory.0,
-            self.disk.0.saturating_mul(FILE_COPIES),
+            self.disk.0,
+            self.memory.0.saturating_add(self.disk.0) / BYTES_PER_HASHED,
             self.stack.0.saturating_mul(STACK_COPIES),
             self.table_elements.saturating_mul(TABLE_ELEMENT_BYTES),
-            SAVED_FRAME_BYTES,
             WORKER_BYTES,
         ];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
@@ -130,7 +129,8 @@ mod tests {
     fn files_in_memory_count_as_memory() {
         let small = Limits { memory: ByteCount::mib(2), disk: ByteCount(0), ..Limits::default() };
         let large = Limits { disk: ByteCount(4 << 30), ..small.clone() };
-        assert!(large.footprint().0 - small.footprint().0 >= 2 * (4 << 30), "the files, and once more in a checkpoint");
+        let more = large.footprint().0 - small.footprint().0;
+        assert_eq!(more, (4 << 30) + (16 << 20), "the files, and the hashes of their pages");
         let endless = Limits { disk: ByteCount(u64::MAX), memory: ByteCount(u64::MAX), ..small };
         assert_eq!(endless.footprint(), ByteCount(u64::MAX));
         assert_eq!(endless.state_size(), ByteCount(u64::MAX));

@@ -84,7 +84,7 @@ impl Session {
         spec: &TaskSpec,
         state_bytes: u64,
     ) -> Self {
-        // A task that is continued begins with its state in memory, as it was sent and as it is read.
+        // A task that is continued begins with its state in memory, and as much again for many small stretches.
         let memory = spec.limits.footprint().0.saturating_add(state_bytes.saturating_mul(2));
         let supervisor = Supervisor::new(Duration::from_secs(spec.limits.wall_seconds), memory, spec.duty);
         Self { seat, input: Some(input), sink, requests, freeze_by: None, is_stopped: false, supervisor, units: 0 }

@@ -11,21 +11,21 @@ use crate::wasi::Context;
 
 /// Everything the stopped machine holds.
 pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracker: &mut Tracker, whole: bool) -> Result<Taken<'a>, String> {
-    let (memories, rest) = parts(store, instance)?;
+    let Parts { memories, frames, rest } = parts(store, instance)?;
     let store = &*store;
     let memories: Vec<&[u8]> = memories.iter().map(|memory| memory.data(store)).collect();
-    tracker.take(&memories, store.data().state(), rest, whole)
+    tracker.take(&memories, frames.of(store)?, store.data().shown(), rest, whole)
 }
 
 /// BLAKE3 of all of it but the running time: the same wherever the task comes here.
 pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result<String, String> {
-    let (memories, rest) = parts(store, instance)?;
+    let Parts { memories, frames, rest } = parts(store, instance)?;
     let mut hasher = blake3::Hasher::new_derive_key("fog-compute task state v1");
     let mut put = |bytes: &[u8]| _ = hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     memories.iter().for_each(|memory| put(memory.data(&*store)));
     let plain = |e: postcard::Error| e.to_string();
     // As the others, behind its length, but without ever lying in one piece.
-    let wasi = store.data().state();
+    let wasi = store.data().shown();
     let bytes = encoded::length(&wasi).map_err(|e| e.to_string())?;
     hasher.update(&(bytes as u64).to_le_bytes());
     let hashed = encoded::pages(&wasi, 1 << 16, |page| {
@@ -33,17 +33,37 @@ pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result
         Ok(())
     });
     hashed.map_err(|e| e.to_string())?;
-    drop(wasi);
     let mut put = |bytes: &[u8]| _ = hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     put(&postcard::to_stdvec(&(rest.globals, rest.left, rest.granted)).map_err(plain)?);
-    put(&rest.frames);
+    put(frames.of(store)?);
     if !rest.tables.is_empty() {
         put(&postcard::to_stdvec(&rest.tables).map_err(plain)?);
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn parts(store: &mut Store<Context>, instance: Instance) -> Result<(Vec<Memory>, Rest), String> {
+/// What a stopped machine holds beside its files.
+struct Parts {
+    memories: Vec<Memory>,
+    frames: Frames,
+    rest: Rest,
+}
+
+/// The saved frames: so many bytes at the beginning of a memory.
+struct Frames {
+    memory: Memory,
+    bytes: usize,
+}
+
+impl Frames {
+    fn of<'a>(&self, store: &'a Store<Context>) -> Result<&'a [u8], String> {
+        self.memory.data(store).get(..self.bytes).ok_or_else(|| DAMAGED_FRAMES.to_owned())
+    }
+}
+
+const DAMAGED_FRAMES: &str = "its frames are damaged";
+
+fn parts(store: &mut Store<Context>, instance: Instance) -> Result<Parts, String> {
     let (mut globals, mut memories, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     let references = References::of(store, instance);
     let exports: Vec<(String, Extern)> = instance.exports(&mut *store).map(|export| (export.name().to_owned(), export.into_extern())).collect();
@@ -62,24 +82,24 @@ fn parts(store: &mut Store<Context>, instance: Instance) -> Result<(Vec<Memory>,
         }
     }
     let top = top(store, instance)?.get(&mut *store).i32().unwrap_or(0);
-    let frames = memory(store, instance, names::FRAMES)?;
-    // What was saved is in the snapshot; continuing here pops the same frames.
-    let frames = usize::try_from(top).ok().and_then(|top| frames.data(&*store).get(..top)).ok_or("its frames are damaged")?.to_vec();
+    // What was saved goes into the snapshot; continuing here pops the same frames.
+    let frames = Frames { memory: memory(store, instance, names::FRAMES)?, bytes: usize::try_from(top).map_err(|_| DAMAGED_FRAMES)? };
     let meter = &store.data().meter;
     let active_millis = u64::try_from(meter.active.as_millis()).unwrap_or(u64::MAX);
-    let rest = Rest { globals, frames, left: meter.stopped_with, granted: meter.granted, active_millis, tables };
-    Ok((memories, rest))
+    let rest = Rest { globals, left: meter.stopped_with, granted: meter.granted, active_millis, tables };
+    Ok(Parts { memories, frames, rest })
 }
 
 /// Puts a fresh instance where the snapshot was taken: stopped, with nothing granted yet. The snapshot
 /// may come from anywhere.
-pub(super) fn restore(store: &mut Store<Context>, instance: Instance, snapshot: Snapshot) -> Result<(), String> {
+pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapshot: Snapshot) -> Result<(), String> {
     let failed = |e: wasmtime::Error| format!("{e:#}");
     let sizes: Vec<u64> = snapshot.memory_sizes().collect();
     for (index, bytes) in sizes.iter().enumerate() {
         let memory = memory(store, instance, &format!("{}{index}", names::MEMORY))?;
         grow(store, memory, *bytes)?;
         snapshot.fill(index, memory.data_mut(&mut *store)).map_err(|e| e.to_string())?;
+        snapshot.forget(index);
     }
     if instance.get_export(&mut *store, &format!("{}{}", names::MEMORY, sizes.len())).is_some() {
         return Err("it has fewer memories than the module".to_owned());

@@ -171,7 +171,7 @@ fn seen((report, files): (Report, Vec<OutputFile>), logs: &Logs) -> Seen {
         memory: report.memory.0,
         disk: report.disk.0,
         logs: logs.0.lock().unwrap().clone(),
-        files: files.into_iter().map(|file| (file.path, blake3::hash(&file.data))).collect(),
+        files: files.into_iter().map(|file| (file.path, blake3::hash(&file.content.bytes()))).collect(),
     }
 }
 

@@ -27,6 +27,18 @@ pub(crate) fn length(value: &impl Serialize) -> io::Result<usize> {
     pages(value, 1 << 16, |_| Ok(()))
 }
 
+/// A value by its encoded form alone.
+pub(crate) trait Encoded {
+    /// As [`pages`].
+    fn pages(&self, size: usize, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize>;
+}
+
+impl<T: Serialize> Encoded for T {
+    fn pages(&self, size: usize, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize> {
+        pages(self, size, take)
+    }
+}
+
 struct Pages<'a, F> {
     page: Vec<u8>,
     size: usize,

@@ -18,16 +18,31 @@ pub(crate) struct Content {
     pieces: Vec<Option<Piece>>,
 }
 
-/// Shared with a checkpoint while one is taken.
+/// Shared by the names of a file among those a job leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece(Arc<Vec<u8>>);
+
+impl Piece {
+    /// Gives back the memory behind its end.
+    ///
+    /// It moves to another place: of what is cut off where it lies, an allocator keeps a gap before the next piece that
+    /// no whole piece fits into, and a job that leaves a byte of every piece makes such gaps of all the memory there is.
+    fn give_back(&mut self) {
+        let (old, room) = (&self.0, rounded(self.0.len()));
+        let mut bytes = Vec::new();
+        if old.capacity() > room && bytes.try_reserve_exact(room).is_ok() {
+            bytes.extend_from_slice(old);
+            self.0 = Arc::new(bytes);
+        }
+    }
+}
 
 /// Memory could not be had.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoMemory;
 
 impl Content {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
@@ -47,7 +62,7 @@ impl Content {
     }
 
     /// Copies what lies from `at` on into `buffer`; returns how many bytes there were.
-    pub(super) fn read(&self, buffer: &mut [u8], at: u64) -> usize {
+    pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> usize {
         let count = buffer.len().min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
         let mut done = 0;
         while done < count {
@@ -98,9 +113,8 @@ impl Content {
             }
             let (_, end) = place(len);
             if let (Some(Some(piece)), true) = (self.pieces.last_mut(), end > 0) {
-                let piece = Arc::make_mut(&mut piece.0);
-                piece.truncate(end);
-                piece.shrink_to(rounded(piece.len()));
+                Arc::make_mut(&mut piece.0).truncate(end);
+                piece.give_back();
             }
         }
         self.len = len;
@@ -108,16 +122,10 @@ impl Content {
     }
 
     /// The whole of it.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.len).unwrap_or(usize::MAX));
-        for piece in self.pieces {
-            let begin = bytes.len();
-            if let Some(piece) = piece {
-                bytes.extend_from_slice(&piece.0);
-            }
-            let missing = self.len - begin as u64;
-            bytes.resize(begin + usize::try_from(missing).unwrap_or(usize::MAX).min(PIECE_BYTES), 0);
-        }
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len as usize];
+        assert_eq!(self.read(&mut bytes, 0), bytes.len());
         bytes
     }
 }
@@ -214,6 +222,6 @@ mod tests {
             content.write(&[at as u8], at).unwrap();
             assert!(content.resident() as u64 <= at + at / 8 + 200, "{} for {at}", content.resident());
         }
-        assert!(content.into_bytes().iter().enumerate().all(|(at, byte)| *byte == at as u8));
+        assert!(content.bytes().iter().enumerate().all(|(at, byte)| *byte == at as u8));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::NodeId;
 
@@ -25,8 +25,9 @@ struct Entry {
     slot: u64,
 }
 
-/// The same in a checkpoint: name, node and slot of each entry.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The same as it is read from a checkpoint: name, node and slot of each entry.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 pub(super) struct DirState {
     pub(super) entries: Vec<(String, u32, u64)>,
     pub(super) next: u64,
@@ -93,11 +94,6 @@ impl Dir {
         self.by_slot.range(first..end.max(first)).filter_map(move |(slot, name)| Some((*slot, &**name, self.get(name)?)))
     }
 
-    pub(super) fn state(&self) -> DirState {
-        let entries = self.by_slot.iter().filter_map(|(slot, name)| Some((name.to_string(), self.get(name)? as u32, *slot))).collect();
-        DirState { entries, next: self.next }
-    }
-
     /// Reads what a checkpoint says, which may be anything; `None` where names or slots are not what
     /// they can be. The nodes are the caller's to check.
     pub(super) fn restore(state: &DirState) -> Option<Self> {
@@ -111,5 +107,27 @@ impl Dir {
         }
         // A listing names the slot behind the last one, and two more for the dots.
         (state.next < u64::MAX / 2).then_some(dir)
+    }
+}
+
+/// As [`DirState`], without a copy of it.
+impl Serialize for Dir {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            entries: Entries<'a>,
+            next: u64,
+        }
+        Shown { entries: Entries(self), next: self.next }.serialize(serializer)
+    }
+}
+
+/// Entries in the order of their slots.
+struct Entries<'a>(&'a Dir);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Every slot has a name, and every name an entry.
+        serializer.collect_seq(self.0.by_slot.iter().map(|(slot, name)| (&**name, self.0.get(name).unwrap_or_default() as u32, *slot)))
     }
 }

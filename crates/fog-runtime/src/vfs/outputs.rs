@@ -1,11 +1,10 @@
 //! What a job leaves.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fog_types::path::portable_path;
 
-use super::{Kind, NodeId, ROOT, Vfs};
+use super::{Content, Kind, NodeId, ROOT, Vfs};
 use crate::outcome::{LeftOut, LeftOutFile, LeftOutReason, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS};
 
 /// Most files left out that are named.
@@ -14,7 +13,7 @@ const MAX_NAMED: usize = 100;
 /// The files of a result, in path order, and what is not among them.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
-    pub(crate) files: Vec<(String, Vec<u8>)>,
+    pub(crate) files: Vec<(String, Content)>,
     pub(crate) left_out: LeftOut,
 }
 
@@ -52,36 +51,29 @@ impl Search {
 impl Vfs {
     /// Every file the job made outside `/tmp`, in path order.
     ///
-    /// A file with several names is there under each, as long as all bytes stay within the quota.
+    /// A file with several names is there under each, as long as all bytes stay within the quota where it is kept
+    /// as so many files. Here they share its memory.
     pub(crate) fn outputs(mut self) -> Outputs {
         let mut search = Search::default();
         self.search(ROOT, &mut String::new(), &mut search);
-        let mut names: BTreeMap<NodeId, usize> = BTreeMap::new();
-        let first: u64 = search.kept.values().map(|id| if *names.entry(*id).and_modify(|n| *n += 1).or_insert(1) == 1 { self.size(*id) } else { 0 }).sum();
-        let mut room = self.quota.saturating_sub(first);
+        let mut taken: BTreeMap<NodeId, Content> = BTreeMap::new();
+        let once: BTreeSet<NodeId> = search.kept.values().copied().collect();
+        let mut room = self.quota.saturating_sub(once.into_iter().map(|id| self.size(id)).sum());
         let mut outputs = Outputs::default();
-        let mut copies: BTreeMap<NodeId, Vec<u8>> = BTreeMap::new();
         for (path, id) in std::mem::take(&mut search.kept) {
-            let later = names.entry(id).and_modify(|n| *n -= 1).or_default();
-            let data = match copies.entry(id) {
-                Entry::Vacant(entry) => {
-                    let Kind::Memory(content) = std::mem::replace(&mut self.nodes[id].kind, Kind::Free) else { continue };
-                    let data = content.into_bytes();
-                    if *later > 0 {
-                        entry.insert(data.clone());
-                    }
-                    data
-                }
-                Entry::Occupied(entry) => {
-                    if entry.get().len() as u64 > room {
+            if let Some(content) = taken.get(&id) {
+                match room.checked_sub(content.len()) {
+                    Some(rest) => room = rest,
+                    None => {
                         search.leave_out(&path, LeftOutReason::SecondName);
                         continue;
                     }
-                    room -= entry.get().len() as u64;
-                    if *later > 0 { entry.get().clone() } else { entry.remove() }
                 }
-            };
-            outputs.files.push((path, data));
+                outputs.files.push((path, content.clone()));
+            } else if let Kind::Memory(content) = std::mem::replace(&mut self.nodes[id].kind, Kind::Free) {
+                taken.insert(id, content.clone());
+                outputs.files.push((path, content));
+            }
         }
         outputs.left_out = search.left_out;
         outputs

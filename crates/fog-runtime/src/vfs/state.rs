@@ -1,29 +1,32 @@
 //! The tree as a checkpoint keeps it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::dir::DirState;
 use super::paths::check_said;
 use super::{Content, Dir, Kind, MAX_NODES, MAX_PATH_BYTES, NODE_COST, Node, NodeId, ROOT, Vfs};
 
-/// The tree as a checkpoint keeps it. What was there from the beginning is kept by its place; the bytes of
+/// The tree as it is read from a checkpoint. What was there from the beginning is kept by its place; the bytes of
 /// inputs are the job's.
 ///
 /// What follows from the rest (names, parents, opens, bytes used) is not part of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 pub(crate) struct VfsState {
     nodes: Vec<NodeState>,
     free: Vec<u32>,
     peak: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct NodeState {
     kind: KindState,
     times: [u64; 3],
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 enum KindState {
     Dir(DirState),
     Memory(Content),
@@ -35,23 +38,74 @@ enum KindState {
     Free,
 }
 
+/// The tree as it is written to a checkpoint: as [`VfsState`], read where it lies.
+#[derive(Serialize)]
+pub(crate) struct VfsShown<'a> {
+    nodes: Nodes<'a>,
+    free: Places<'a>,
+    peak: u64,
+}
+
+struct Nodes<'a>(&'a [Node]);
+
+struct Places<'a>(&'a [NodeId]);
+
+/// As [`NodeState`].
+#[derive(Serialize)]
+struct NodeShown<'a> {
+    kind: KindShown<'a>,
+    times: [u64; 3],
+}
+
+/// As [`KindState`].
+#[derive(Serialize)]
+enum KindShown<'a> {
+    Dir(&'a Dir),
+    Memory(&'a Content),
+    Link(&'a str),
+    Host(u64),
+    Given,
+    Free,
+}
+
+impl Serialize for Nodes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|node| NodeShown {
+            kind: match &node.kind {
+                Kind::Dir(dir) if node.writable => KindShown::Dir(dir),
+                Kind::Memory(content) => KindShown::Memory(content),
+                Kind::Link(text) => KindShown::Link(text),
+                Kind::Host { len, .. } => KindShown::Host(*len),
+                Kind::Dir(_) | Kind::Null | Kind::Progress => KindShown::Given,
+                Kind::Free => KindShown::Free,
+            },
+            times: node.times,
+        }))
+    }
+}
+
+impl Serialize for Places<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|id| *id as u32))
+    }
+}
+
 const NO_TREE: &str = "its folders do not form a tree";
 const NO_FIT: &str = "its files do not fit this task";
 
 impl Vfs {
+    /// What a checkpoint keeps of it, without a copy.
+    pub(crate) fn shown(&self) -> VfsShown<'_> {
+        VfsShown { nodes: Nodes(&self.nodes), free: Places(&self.free), peak: self.peak }
+    }
+
+    /// What is read from a checkpoint of it.
+    #[cfg(test)]
     pub(crate) fn state(&self) -> VfsState {
-        let node = |node: &Node| NodeState {
-            kind: match &node.kind {
-                Kind::Dir(dir) if node.writable => KindState::Dir(dir.state()),
-                Kind::Memory(content) => KindState::Memory(content.clone()),
-                Kind::Link(text) => KindState::Link(text.to_string()),
-                Kind::Host { len, .. } => KindState::Host(*len),
-                Kind::Dir(_) | Kind::Null | Kind::Progress => KindState::Given,
-                Kind::Free => KindState::Free,
-            },
-            times: node.times,
-        };
-        VfsState { nodes: self.nodes.iter().map(node).collect(), free: self.free.iter().map(|id| *id as u32).collect(), peak: self.peak }
+        let bytes = postcard::to_stdvec(&self.shown()).unwrap();
+        let state = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(postcard::to_stdvec(&state).unwrap(), bytes, "what is shown is what is read");
+        state
     }
 
     /// Takes the state of a checkpoint over a fresh tree with the same inputs. `opened` are the nodes that

@@ -9,7 +9,7 @@ use super::{Call, Errno, GuestMemory};
 use crate::outcome::LimitKind;
 use crate::run::{Control, Meter, Numbers, Observer, Reached};
 use crate::task::TaskSpec;
-use crate::vfs::{CLOCK_START_NANOS, Kind, NodeId, ROOT, Vfs, VfsState};
+use crate::vfs::{CLOCK_START_NANOS, Kind, NodeId, ROOT, Vfs, VfsShown, VfsState};
 
 const MAX_FDS: usize = 1024;
 
@@ -93,8 +93,9 @@ pub(super) enum Target {
     Node(NodeId),
 }
 
-/// What a checkpoint keeps of a job's world.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// What a checkpoint keeps of a job's world, as it is read.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 pub(crate) struct WasiState {
     files: VfsState,
     fds: Vec<Option<Fd>>,
@@ -105,11 +106,24 @@ pub(crate) struct WasiState {
     log_digests: [[u8; 32]; 2],
 }
 
+/// The same as it is written, read where it lies.
+#[derive(Serialize)]
+pub(crate) struct WasiShown<'a> {
+    files: VfsShown<'a>,
+    fds: &'a [Option<Fd>],
+    random_position: u64,
+    slept_nanos: u64,
+    memory_peak: u64,
+    log_seen: [u64; 2],
+    log_digests: [[u8; 32]; 2],
+}
+
 impl Context {
-    pub(crate) fn state(&self) -> WasiState {
-        WasiState {
-            files: self.vfs.state(),
-            fds: self.fds.clone(),
+    /// What a checkpoint keeps, without a copy.
+    pub(crate) fn shown(&self) -> WasiShown<'_> {
+        WasiShown {
+            files: self.vfs.shown(),
+            fds: &self.fds,
             random_position: self.random.position(),
             slept_nanos: self.slept_nanos,
             memory_peak: self.memory_peak as u64,

@@ -772,11 +772,11 @@ proptest! {
             prop_assert!(real.context.vfs.resident() as u64 <= QUOTA / 8 * 9 + real.context.vfs.count() as u64 * 4096);
             if number % 16 == 7 {
                 // Stopped, saved, and continued.
-                let state = postcard::to_stdvec(&real.context.state()).unwrap();
+                let state = postcard::to_stdvec(&real.context.shown()).unwrap();
                 let mut fresh = context();
                 fresh.units = real.context.units;
                 prop_assert_eq!(fresh.restore(postcard::from_bytes(&state).unwrap()), Ok(()));
-                prop_assert_eq!(postcard::to_stdvec(&fresh.state()).unwrap(), state);
+                prop_assert_eq!(postcard::to_stdvec(&fresh.shown()).unwrap(), state);
                 real.context = fresh;
             }
         }

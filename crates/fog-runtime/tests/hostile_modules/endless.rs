@@ -133,7 +133,7 @@ async fn jobs_without_an_end_keep_their_running_time_and_their_share() {
     let count = if is_full() { usize::MAX } else { 6 };
     for (name, wat) in modules().into_iter().take(count) {
         let job = compiled(&wat, limits.clone(), DUTY).await;
-        let ended = measure(job.spec.clone(), 0).await;
+        let ended = measure(job.spec.clone()).await;
         println!(
             "{name}: {:?}, processor {:?}, elapsed {:?}, share {:.2}, resident {} MiB, charged {} ms",
             ended.report.outcome,

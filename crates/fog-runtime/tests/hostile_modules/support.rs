@@ -70,6 +70,9 @@ pub(crate) async fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>
 pub(crate) fn module(body: &str) -> String {
     format!(
         r#"(module
+        (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_get" (func $env (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_allocate" (func $allocate (param i32 i64 i64) (result i32)))
         (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
@@ -79,12 +82,15 @@ pub(crate) fn module(body: &str) -> String {
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_create_directory" (func $mkdir (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_filestat_get" (func $stat (param i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_link" (func $link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_open"
             (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_remove_directory" (func $rmdir (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_rename" (func $rename (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_symlink" (func $symlink (param i32 i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
         (memory (export "memory") 256)
@@ -96,7 +102,8 @@ pub(crate) fn module(body: &str) -> String {
         ;; Opens the one-letter name at this address below a folder; the descriptor.
         (func $open (param $folder i32) (param $name i32) (param $flags i32) (result i32)
             (drop (call $path_open (local.get $folder) (i32.const 0) (local.get $name) (i32.const 1) (local.get $flags)
-                (i64.const 66) (i64.const 66) (i32.const 0) (i32.const 200)))
+                ;; A folder is not written to.
+                (select (i64.const 0) (i64.const 66) (i32.and (local.get $flags) (i32.const 2))) (i64.const 66) (i32.const 0) (i32.const 200)))
             (i32.load (i32.const 200)))
         ;; Writes a number as a name of eight letters.
         (func $name (param $number i32)
@@ -157,6 +164,8 @@ pub(crate) fn written(folder: &Path, wat: &str) -> PathBuf {
 pub(crate) struct Measured {
     pub(crate) report: Report,
     pub(crate) files: usize,
+    /// Bytes of the checkpoints, one after the other.
+    pub(crate) saved: Vec<u64>,
     pub(crate) resident: u64,
     /// Of the job: from the word that it begins.
     pub(crate) processor: Duration,
@@ -170,9 +179,14 @@ impl Measured {
     }
 }
 
-/// Runs a task to its report, with this many whole checkpoints one after the other.
-pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
-    let mut worker = Worker::spawn(&program("run"), spec, None).unwrap();
+/// Runs a task to its report.
+pub(crate) async fn measure(spec: TaskSpec) -> Measured {
+    measure_from(&program("run"), spec, None).await.0
+}
+
+/// The same from a checkpoint; with the last checkpoint that it made.
+pub(crate) async fn measure_from(program: &WorkerProgram, spec: TaskSpec, from: Option<Vec<u8>>) -> (Measured, Vec<u8>) {
+    let mut worker = Worker::spawn(program, spec, from).unwrap();
     let pid = worker.pid().unwrap();
     let (resident, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let sampler = std::thread::spawn({
@@ -188,16 +202,18 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
         }
     });
     let (mut begun, mut used_before, mut files) = (Instant::now(), Duration::ZERO, 0);
+    let (mut saved, mut state, mut arriving) = (Vec::new(), Vec::new(), Vec::new());
     let report = loop {
         let event = worker.events.recv().await.expect("a last event");
-        if saves > 0 && matches!(event, WorkerEvent::Message(FromWorker::Started | FromWorker::Saved(_))) {
-            saves -= 1;
-            worker.save(true);
-        }
         match event {
             WorkerEvent::Message(FromWorker::Started) => (begun, used_before) = (Instant::now(), processor_time(pid).unwrap_or_default()),
             WorkerEvent::Message(FromWorker::File { .. }) => files += 1,
             WorkerEvent::Message(FromWorker::Done(report)) => break report,
+            WorkerEvent::Message(FromWorker::State(piece)) => arriving.extend(piece),
+            WorkerEvent::Message(FromWorker::Saved(about)) => {
+                saved.push(about.expect("a checkpoint").bytes);
+                state = std::mem::take(&mut arriving);
+            }
             WorkerEvent::Message(FromWorker::Failed { message, .. }) => panic!("{message}"),
             WorkerEvent::Gone(error) => panic!("{error}"),
             WorkerEvent::Message(_) | WorkerEvent::Frozen(_) => {}
@@ -206,5 +222,5 @@ pub(crate) async fn measure(spec: TaskSpec, mut saves: u32) -> Measured {
     let elapsed = begun.elapsed();
     is_over.store(true, Ordering::Relaxed);
     let processor = sampler.join().unwrap().saturating_sub(used_before);
-    Measured { report, files, resident: resident.load(Ordering::Relaxed), processor, elapsed }
+    (Measured { report, files, saved, resident: resident.load(Ordering::Relaxed), processor, elapsed }, state)
 }

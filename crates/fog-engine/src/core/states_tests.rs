@@ -103,3 +103,21 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
     assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(3000));
     assert_eq!(turned.core.grid.evidence(node(1)).invalid, 0.0);
 }
+
+/// A device that cannot use the state it was given says from where it begins, not how far its maker claimed to be.
+#[test]
+fn a_hosted_task_says_from_where_it_begins() {
+    let mut turned = turned();
+    let id = turned.job(1, None, |_| {});
+    let (lease, deadline) = (LeaseId([7; 16]).to_string(), UnixMillis(turned.core.clock.unix().0 + 86_400_000));
+    let offer = fog_types::BlobId([0; 32]).to_string();
+    turned.core.store.host(&fog_store::HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+    turned.core.restore_hosted().unwrap();
+    turned.core.grid.hosted.get_mut(&id).unwrap().units = 1_000_000_000;
+    turned.core.host_began(id, 5);
+    turned.core.host_progress(id, None, 9, None);
+    assert_eq!(turned.core.grid.hosted[&id].units, 9);
+    // A pause takes nothing back.
+    turned.core.host_progress(id, Some(fog_grid::Standing::Paused), 0, None);
+    assert_eq!(turned.core.grid.hosted[&id].units, 9);
+}

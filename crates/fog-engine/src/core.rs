@@ -6,6 +6,7 @@ mod chatting;
 mod checking;
 mod clocks;
 mod commands;
+mod crowded;
 #[cfg(test)]
 mod damaged_tests;
 mod gossip;
@@ -29,9 +30,14 @@ mod scheduling;
 mod showing;
 mod speaking;
 mod states;
+#[cfg(test)]
+mod states_tests;
 mod telling;
 #[cfg(test)]
 mod turned_tests;
+mod untaken;
+#[cfg(test)]
+mod untaken_tests;
 
 pub(crate) use checking::SpotCheck;
 pub(crate) use gossip::{Far, Told};
@@ -376,6 +382,9 @@ impl Core {
             tracing::error!(%error, "deadlines could not be moved with the calendar");
         }
         leftovers::shift_times(self.store.folder(), shift);
+        for untaken in self.grid.hosted.values_mut().filter_map(|hosted| hosted.untaken.as_mut()) {
+            untaken.since.0 = untaken.since.0.saturating_add(shift);
+        }
         let hosted = self.grid.hosted.values_mut().map(|hosted| &mut hosted.deadline);
         for deadline in hosted.chain(self.grid.arriving.values_mut().map(|arriving| &mut arriving.deadline)) {
             deadline.0 = deadline.0.saturating_add(shift);

@@ -49,8 +49,8 @@ pub(crate) enum NetNews {
     Returned(LeaseId, Result<Returned, NotReturned>),
     /// The list of the files of a result has arrived: the result with them. Or it will not.
     Listed(LeaseId, Result<Box<TaskResult>, NotReturned>),
-    /// A state of a task elsewhere has arrived.
-    State { task: TaskId, node: NodeId, units: u64, file: Result<StateFile, String> },
+    /// A state of a task elsewhere has arrived and was looked at: its work units. Or there is none.
+    State { lease: LeaseId, task: TaskId, node: NodeId, state: Result<(u64, StateFile), NotReturned> },
     /// A state that arrived was sealed, for the disk and for whoever goes on from it.
     Kept { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
     /// The file of a state that others may fetch turned out to be damaged or gone.
@@ -97,7 +97,8 @@ pub(crate) struct Returned {
     pub(crate) hash: String,
 }
 
-/// Why there is no result of a lease yet.
+/// Why there is no result of a lease yet, or no state.
+#[derive(Debug)]
 pub(crate) enum NotReturned {
     /// The files could not be fetched now.
     Unreachable(String),
@@ -193,6 +194,17 @@ pub(crate) struct Hosted {
     pub(crate) is_sealing: bool,
     /// States that were made ready because its requester wanted to see them.
     pub(crate) shown: u32,
+    /// Set once its end is said, until that is answered.
+    pub(crate) untaken: Option<Untaken>,
+}
+
+/// What a hosted job that has ended holds for its requester.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Untaken {
+    /// When it ended.
+    pub(crate) since: UnixMillis,
+    /// Bytes of its files, with those that other jobs hold too.
+    pub(crate) bytes: u64,
 }
 
 /// Steps from the end of a hosted job to its message.
@@ -287,6 +299,12 @@ pub(crate) struct Grid {
     pub(crate) withheld: BTreeMap<JobId, String>,
     /// Jobs whose tasks cannot all be placed on as many devices as they need, and why.
     pub(crate) short: BTreeMap<JobId, String>,
+    /// Devices that were last asked about a job and declined because they were full, or at rest (true).
+    pub(crate) declined: BTreeMap<JobId, BTreeMap<NodeId, bool>>,
+    /// Jobs that no device near has room for, and why.
+    pub(crate) crowded: BTreeMap<JobId, String>,
+    /// When results that nobody fetches were looked at last.
+    pub(crate) last_untaken: Option<Instant>,
     /// Tasks whose result could not be stored.
     pub(crate) unstored: BTreeMap<TaskId, Unstored>,
     /// What could not be done yet, because the database refused.
@@ -358,6 +376,9 @@ impl Grid {
             arriving: BTreeMap::new(),
             withheld: BTreeMap::new(),
             short: BTreeMap::new(),
+            declined: BTreeMap::new(),
+            crowded: BTreeMap::new(),
+            last_untaken: None,
             unstored: BTreeMap::new(),
             deferred: Vec::new(),
             failing: BTreeMap::new(),
@@ -408,7 +429,7 @@ impl Grid {
     /// Why tasks of a job wait that others shall run, if there is a reason.
     pub(crate) fn why_waiting(&self, job: JobId) -> Option<&str> {
         let unstored = || self.unstored.iter().find(|(task, _)| task.job == job).map(|(_, unstored)| unstored.problem.as_str());
-        unstored().or_else(|| self.withheld.get(&job).or_else(|| self.short.get(&job)).map(String::as_str))
+        unstored().or_else(|| self.withheld.get(&job).or_else(|| self.short.get(&job)).or_else(|| self.crowded.get(&job)).map(String::as_str))
     }
 
     pub(crate) fn hosted_by_lease(&self, lease: LeaseId, requester: NodeId) -> Option<JobId> {

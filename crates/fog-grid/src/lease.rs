@@ -54,14 +54,18 @@ pub struct Lease {
     /// When it was given, and when its units grew last. What a worker says of its state moves neither.
     pub(crate) begun: u64,
     pub(crate) grown: u64,
+    /// Its worker has said that it runs: `units` are its own from then on, and until then those of the state it was given.
+    pub(crate) has_run: bool,
+    /// When its result was handed in first. Handing it in again does not move it.
+    pub(crate) handed: Option<u64>,
     /// It has taken so long that somebody else is asked too, whatever its worker goes on saying.
     pub(crate) is_overdue: bool,
 }
 
 impl Lease {
     pub(crate) fn new(task: TaskId, node: NodeId, state: LeaseState, now: u64) -> Self {
-        let (units, permille, away, is_stuck, is_overdue) = (0, None, None, false, false);
-        Self { task, node, state, units, permille, since: now, heard: now, away, is_stuck, begun: now, grown: now, is_overdue }
+        let (units, permille, away, is_stuck, has_run, handed, is_overdue) = (0, None, None, false, false, None, false);
+        Self { task, node, state, units, permille, since: now, heard: now, away, is_stuck, begun: now, grown: now, has_run, handed, is_overdue }
     }
 
     /// It may bring a result without anything more being done.

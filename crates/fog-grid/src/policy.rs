@@ -39,7 +39,7 @@ impl HostPolicy {
     /// # Errors
     /// The answer to it.
     pub fn consider(&self, offer: &TaskOffer, relation: &Relation, me: NodeId, lends: &Capacity) -> Result<(), Decline> {
-        if offer.worker != me || offer.check().is_err() || offer.left_ms == 0 {
+        if offer.worker != me || offer.left_ms == 0 {
             return Err(Decline::Malformed);
         }
         let is_welcome = match relation {
@@ -53,10 +53,17 @@ impl HostPolicy {
         if lends.duty == 0 {
             return Err(Decline::Resting);
         }
+        if lends.free == 0 {
+            return Err(Decline::Full);
+        }
+        // Its many inputs are looked at only where it may be taken.
+        if offer.check().is_err() {
+            return Err(Decline::Malformed);
+        }
         let files: u64 = offer.contents().map(|content| content.size).sum();
         let needs = files.saturating_add(offer.file.limits.disk.0);
         // What a task writes lies in its worker's memory first.
-        if lends.free == 0 || offer.file.limits.footprint().0 > lends.memory || needs > lends.disk {
+        if offer.file.limits.footprint().0 > lends.memory || needs > lends.disk {
             return Err(Decline::Full);
         }
         Ok(())
@@ -111,6 +118,17 @@ mod tests {
             let denying = HostPolicy { from_anyone: true, allow: vec![word.clone()], deny: vec![word] };
             assert_eq!(ask(&denying, Relation::Lan), Err(Decline::NotWelcome));
         }
+    }
+
+    #[test]
+    fn an_offer_that_cannot_be_taken_now_is_declined_before_its_inputs_are_looked_at() {
+        let policy = HostPolicy::default();
+        let wrong = TaskOffer { tags: vec![String::new(); 10_000], ..offer() };
+        assert!(wrong.check().is_err());
+        let ask = |lends| policy.consider(&wrong, &Relation::Lan, ME, &lends);
+        assert_eq!(ask(lends()), Err(Decline::Malformed));
+        assert_eq!(ask(Capacity { free: 0, ..lends() }), Err(Decline::Full));
+        assert_eq!(ask(Capacity { duty: 0, ..lends() }), Err(Decline::Resting));
     }
 
     #[test]

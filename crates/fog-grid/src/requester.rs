@@ -29,6 +29,11 @@ const USUAL_OF: u32 = 3;
 const SULK: u64 = 60_000;
 /// One that was full or resting may have room soon.
 const MOMENT: u64 = 2_000;
+/// A node that declined so many times in a row is asked ever more rarely, each pause twice the one before, up to the longest.
+const PATIENCE: u32 = 8;
+const LONGEST_REST: u64 = 600_000;
+/// How often a node declined is forgotten this long after its pause.
+const REST_FORGOTTEN: u64 = 3_600_000;
 /// Leases of one task that are remembered.
 const MAX_LEASES: usize = 32;
 /// Stands for the identity of a result when a worker says that nobody could do the task: no identity looks like this.
@@ -73,6 +78,24 @@ impl Task {
     }
 }
 
+/// A node that is not asked about anything for a while.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rest {
+    until: u64,
+    /// Times in a row that it declined, several offers of one moment counted once.
+    declines: u32,
+}
+
+impl Rest {
+    fn declined(&mut self, now: u64) {
+        if self.until <= now {
+            self.declines = self.declines.saturating_add(1);
+            let doubled = self.declines.saturating_sub(PATIENCE).min(16);
+            self.until = now + (MOMENT << doubled).min(LONGEST_REST);
+        }
+    }
+}
+
 /// Everything a requester knows about its tasks at other nodes.
 #[derive(Default)]
 pub struct Requester {
@@ -83,8 +106,8 @@ pub struct Requester {
     open: BTreeSet<TaskId>,
     /// Where the last look at them ended.
     looked: Option<TaskId>,
-    /// Until when a node is not asked about anything: it was full, at rest or silent.
-    resting: BTreeMap<NodeId, u64>,
+    /// Nodes that are not asked about anything: they declined or were silent.
+    resting: BTreeMap<NodeId, Rest>,
     /// How long tasks of a job took, in milliseconds: how many, and their mean.
     usual: BTreeMap<JobId, (u32, f64)>,
     effects: VecDeque<Effect>,
@@ -258,7 +281,7 @@ impl Requester {
     /// Whether a node is left alone for now.
     #[must_use]
     pub fn is_resting(&self, node: NodeId, now: u64) -> bool {
-        self.resting.get(&node).is_some_and(|until| *until > now)
+        self.resting.get(&node).is_some_and(|rest| rest.until > now)
     }
 
     /// A task was offered to a worker, with the state that is known of it.
@@ -336,7 +359,7 @@ impl Requester {
         // What was handed in has as long again to come over.
         let (begun, grown) = match lease.state {
             LeaseState::Held(_) => (lease.begun, lease.grown),
-            LeaseState::Fetching => (lease.since, lease.since),
+            LeaseState::Fetching => (lease.handed.unwrap_or(lease.since), lease.handed.unwrap_or(lease.since)),
             LeaseState::Offered | LeaseState::Done(_) | LeaseState::Lost => return None,
         };
         let usual = self.usual.get(&lease.task.job).filter(|(count, _)| *count >= USUAL_OF);
@@ -368,15 +391,14 @@ impl Requester {
             (Answer::Accepted, Some(lease)) if lease.state == LeaseState::Offered => {
                 lease.state = LeaseState::Held(Standing::Fetching);
                 lease.since = now;
+                self.resting.remove(&node);
             }
             (Answer::Declined(why), Some(lease)) if lease.state == LeaseState::Offered => {
                 let task = lease.task;
                 // One that has just come back says so to somebody it has not heard yet. It means it when it says so again.
                 let is_strange = why == Decline::NotWelcome && self.tasks.get_mut(&task).is_some_and(|known| known.estranged.insert(node));
                 let is_momentary = is_strange || matches!(why, Decline::Full | Decline::Resting);
-                if is_momentary || why == Decline::NotWelcome {
-                    self.resting.insert(node, now + MOMENT);
-                }
+                self.resting.entry(node).or_default().declined(now);
                 self.end(id, format!("declined: {why:?}"), false, if is_momentary { now } else { now + SULK });
             }
             (Answer::Accepted, None) => self.release(node, id),
@@ -402,7 +424,10 @@ impl Requester {
                     lease.since = now;
                     lease.is_stuck = false;
                 }
-                if units > lease.units {
+                // What it begins with is what it says itself: the state it was given may be less than its maker claimed.
+                let begins = standing == Standing::Running && !lease.has_run;
+                lease.has_run |= begins;
+                if begins || units > lease.units {
                     (lease.units, lease.grown) = (units, now);
                 }
                 lease.permille = permille.or(lease.permille);
@@ -438,6 +463,7 @@ impl Requester {
             LeaseState::Offered | LeaseState::Held(_) | LeaseState::Lost => {
                 lease.state = LeaseState::Fetching;
                 lease.since = now;
+                lease.handed.get_or_insert(now);
                 lease.units = result.units.0;
                 lease.is_stuck = false;
                 let task = lease.task;
@@ -456,10 +482,12 @@ impl Requester {
         }
     }
 
-    /// A node says that it has room: who was turned away a moment ago may ask again. Gives the number of
-    /// offers it has not answered, which it did not count.
+    /// A node says that it has room: who was turned away a moment ago may ask again, unless it has declined too often to be
+    /// taken at its word. Gives the number of offers it has not answered, which it did not count.
     pub fn handle_room(&mut self, node: NodeId) -> usize {
-        self.resting.remove(&node);
+        if let Some(rest) = self.resting.get_mut(&node).filter(|rest| rest.declines <= PATIENCE) {
+            rest.until = 0;
+        }
         self.leases_at(node).filter(|lease| lease.state == LeaseState::Offered).count()
     }
 
@@ -592,6 +620,8 @@ impl Requester {
                 lease.state = LeaseState::Held(Standing::Waiting);
                 lease.since = now;
                 lease.heard = now;
+                // That it is fetched once more is not its doing.
+                lease.handed = None;
             }
         }
         self.reconsider(id);
@@ -627,7 +657,7 @@ impl Requester {
 
     /// Time passed; milliseconds of a clock that only goes forward.
     pub fn handle_timeout(&mut self, now: u64) {
-        self.resting.retain(|_, until| *until > now);
+        self.resting.retain(|_, rest| rest.until.saturating_add(REST_FORGOTTEN) > now);
         let (mut unanswered, mut lost, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
         for (id, lease) in &mut self.leases {
             let is_away = lease.away.is_some_and(|since| now.saturating_sub(since) >= ABSENCE);
@@ -653,7 +683,8 @@ impl Requester {
             if let Some(node) = self.node_of(id) {
                 self.effects.push_back(Effect::Release { node, lease: id, why: "the offer was not answered in time" });
                 // A lost message is no reason to avoid a device for long.
-                self.resting.insert(node, now + MOMENT);
+                let rest = self.resting.entry(node).or_default();
+                rest.until = rest.until.max(now + MOMENT);
             }
             self.end(id, "no answer to the offer".to_owned(), false, now);
         }

@@ -244,6 +244,102 @@ fn a_lease_that_takes_much_longer_than_others_is_not_waited_for_alone() {
     assert!(r.usual.is_empty());
 }
 
+/// A result whose files trickle holds its task no longer than a task that is not done.
+#[test]
+fn a_result_whose_files_trickle_is_not_waited_for_alone() {
+    for knows_the_usual in [true, false] {
+        let mut r = Requester::default();
+        for n in 0..4 {
+            r.add(task(n), ONE);
+            r.offered(lease(n as u8), task(n), node(n as u8), 0);
+        }
+        for n in 1..4u8 {
+            r.handle_result(node(n), result(lease(n), node(n)), 30_000);
+            if knows_the_usual {
+                r.handle_checked(lease(n), Ok("a".to_owned()), |_| Evidence::default(), 30_000);
+            }
+            r.settle(task(u32::from(n)), &[lease(n)], &[]);
+        }
+        r.handle_result(node(0), result(lease(0), node(0)), 1000);
+        let due = 1000 + if knows_the_usual { 120_000 } else { NO_PROGRESS };
+        for now in (31_000..due).step_by(3000) {
+            // It comes to a halt and is handed in again, which is no reason to wait anew.
+            r.handle_not_fetched(lease(0), now);
+            r.handle_result(node(0), result(lease(0), node(0)), now);
+            r.handle_timeout(now);
+            assert_eq!(r.open(), 0, "{now}");
+        }
+        assert!(r.poll_timeout().is_some_and(|at| at <= due));
+        r.handle_timeout(due);
+        assert_eq!(r.wanting(9, due), vec![(task(0), 1, BTreeSet::from([node(0)]))]);
+        assert!(r.is_second_try(task(0)));
+    }
+}
+
+/// Whoever goes on from a state that is less than was claimed is measured by what it does itself.
+#[test]
+fn a_claimed_state_makes_no_honest_successor_overdue() {
+    let mut r = Requester::default();
+    r.add(task(0), ONE);
+    r.has_checkpoint(task(0), 1_000_000_000, node(1), content());
+    r.offered(lease(2), task(0), node(2), 0);
+    r.handle_answer(lease(2), node(2), Answer::Accepted, 0);
+    r.handle_heartbeat(lease(2), node(2), Standing::Waiting, 1_000_000_000, None, 10);
+    for now in (3000..3 * NO_PROGRESS).step_by(3000) {
+        r.handle_heartbeat(lease(2), node(2), Standing::Running, now, None, now);
+        r.handle_timeout(now);
+        assert_eq!(r.open(), 0, "{now}");
+    }
+    // Saying that it begins anew counts once.
+    let last = 3 * NO_PROGRESS;
+    for now in (last..last + NO_PROGRESS).step_by(3000) {
+        r.handle_heartbeat(lease(2), node(2), if now % 2000 == 0 { Standing::Running } else { Standing::Paused }, 5, None, now);
+        r.handle_timeout(now);
+    }
+    assert_eq!(r.open(), 1);
+}
+
+#[test]
+fn a_node_that_declines_again_and_again_is_asked_ever_more_rarely() {
+    for why in [Decline::Malformed, Decline::NotWelcome, Decline::Full] {
+        let mut r = Requester::default();
+        let (mut now, mut asked) = (0, 0u32);
+        let decline = |r: &mut Requester, now| {
+            // Two at once are one refusal.
+            for n in 0..2u8 {
+                r.add(task(asked_task(now, n)), ONE);
+                r.offered(lease(n), task(asked_task(now, n)), node(1), now);
+            }
+            (0..2).for_each(|n| r.handle_answer(lease(n), node(1), Answer::Declined(why), now));
+            (0..2).for_each(|n| r.remove(task(asked_task(now, n)), "over"));
+        };
+        while now < 24 * 3_600_000 {
+            r.handle_timeout(now);
+            // That it has room is not believed in the end.
+            r.handle_room(node(1));
+            if !r.is_resting(node(1), now) {
+                decline(&mut r, now);
+                asked += 1;
+            }
+            now += 500;
+        }
+        assert!(asked < 200, "{why:?}: {asked} times a day");
+        // Until it takes one.
+        while r.is_resting(node(1), now) {
+            now += 500;
+        }
+        r.add(task(0), ONE);
+        r.offered(lease(9), task(0), node(1), now);
+        r.handle_answer(lease(9), node(1), Answer::Accepted, now);
+        decline(&mut r, now);
+        assert!(r.is_resting(node(1), now) && !r.is_resting(node(1), now + MOMENT));
+    }
+}
+
+fn asked_task(now: u64, n: u8) -> u32 {
+    1 + (now % 1_000_000) as u32 * 2 + u32::from(n)
+}
+
 #[test]
 fn a_lease_of_before_a_restart_goes_on() {
     let mut r = Requester::default();

@@ -386,6 +386,26 @@ impl Store {
         self.forget_shipped(job, 0)
     }
 
+    /// Bytes of the files that these jobs hold, each file once.
+    pub fn bytes_held_by(&self, jobs: impl IntoIterator<Item = JobId>) -> Result<u64, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1")?;
+        let mut sizes = std::collections::BTreeMap::<String, u64>::new();
+        for job in jobs {
+            for row in query.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                let (blob, size) = row?;
+                sizes.insert(blob, size);
+            }
+        }
+        Ok(sizes.into_values().fold(0, u64::saturating_add))
+    }
+
+    /// What a hosted job came to is not kept any longer: its files may go when room is needed, its states go now. It is told
+    /// of until that is answered.
+    pub fn release_hosted_files(&mut self, job: JobId) -> Result<(), StoreError> {
+        self.db.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        self.forget_shipped(job, 0)
+    }
+
     /// Nobody wants to hear about it any more; the job stays in the list, its files may go when room is needed.
     pub fn end_hosted(&mut self, job: JobId) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;

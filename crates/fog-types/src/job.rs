@@ -18,6 +18,8 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 pub const MAX_TASKS: u32 = 100_000;
 /// Most marks one task may come to.
 pub const MAX_MARKS: u64 = 10_000;
+/// Longest deadline of a job, in seconds: 366 days.
+pub const MAX_DEADLINE_SECONDS: u64 = 366 * 86_400;
 const MAX_LIST: usize = 4096;
 const MAX_TEXT: usize = 64 << 10;
 
@@ -463,7 +465,7 @@ impl JobFile {
         if !(-10..=10).contains(&self.priority) {
             return Err(value(format!("'priority' is {}; it must lie between -10 and 10", self.priority)));
         }
-        if self.deadline_seconds == 0 || self.deadline_seconds > 366 * 86_400 {
+        if self.deadline_seconds == 0 || self.deadline_seconds > MAX_DEADLINE_SECONDS {
             return Err(value("'deadline' must lie between 1 second and 366 days".to_owned()));
         }
         if !(1..=100).contains(&self.attempts) {

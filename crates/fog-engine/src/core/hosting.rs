@@ -40,7 +40,7 @@ impl Core {
                 lease,
                 requester: row.requester,
                 offer_hash: offer.0,
-                deadline: row.deadline,
+                deadline: row.deadline.min(self.latest_deadline()),
                 standing: Standing::Waiting,
                 units: 0,
                 permille: None,
@@ -52,8 +52,10 @@ impl Core {
                 shipped: None,
                 is_sealing: false,
                 shown: 0,
+                untaken: None,
             };
             self.grid.hosted.insert(row.job, hosted);
+            self.note_untaken(row.job)?;
         }
         Ok(())
     }
@@ -116,12 +118,17 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(why)));
             return Ok(());
         }
+        if self.holds_too_much(node)? {
+            self.grid.turned_away.insert(node);
+            self.grid.say(node, answer(Answer::Declined(Decline::Full)));
+            return Ok(());
+        }
         if self.grid.arriving.len() >= MAX_ARRIVING {
             self.grid.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
         // By the clock of this device, from when it was told.
-        let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms));
+        let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(content.size));
         let room = files.saturating_add(offer.file.limits.disk.0);
         self.grid.arriving.insert(lease, Arriving { node, room, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
@@ -218,6 +225,7 @@ impl Core {
                 return Ok(());
             }
         };
+        let has_state = files.checkpoint.is_some();
         let (blobs, rows): (Vec<BlobFile>, Vec<ContentRow>) = files.copied.into_iter().unzip();
         let prepared = Prepared {
             blobs: fog_store::Blobs {
@@ -270,7 +278,7 @@ impl Core {
             offer_hash,
             deadline,
             standing: Standing::Waiting,
-            units: offer.checkpoint.map_or(0, |(units, _)| units),
+            units: if has_state { offer.checkpoint.map_or(0, |(units, _)| units) } else { 0 },
             permille: None,
             message: None,
             telling: Telling::default(),
@@ -280,6 +288,7 @@ impl Core {
             shipped: None,
             is_sealing: false,
             shown: 0,
+            untaken: None,
         };
         self.grid.hosted.insert(job, hosted);
         self.beat(job);
@@ -292,6 +301,14 @@ impl Core {
         let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
         let to = hosted.requester;
         self.grid.say(to, beat);
+    }
+
+    /// A hosted task begins with so many units, which may be less than its requester was told by somebody else.
+    pub(super) fn host_began(&mut self, job: JobId, units: u64) {
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.units = units;
+        }
+        self.host_progress(job, Some(Standing::Running), units, None);
     }
 
     /// A hosted task moved on.
@@ -393,7 +410,7 @@ impl Core {
 
     /// How a hosted job came to its result is of use until that is believed, or not wanted any more. A worker that is about
     /// to go may still write to it: what it leaves goes with the next chores.
-    fn forget_history(&self, job: JobId) {
+    pub(super) fn forget_history(&self, job: JobId) {
         let folder = history_path(self.store.folder(), TaskId { job, index: 0 });
         tokio::task::spawn_blocking(move || {
             if folder.exists() {
@@ -443,6 +460,7 @@ impl Core {
             self.forget_history(job);
         }
         self.tell_ends();
+        self.look_at_untaken();
         let due = |hosted: &Hosted| {
             let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
             hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)

@@ -62,7 +62,7 @@ impl Core {
     }
 
     /// The task as its worker runs it: a job of one task, its inputs in their order there.
-    fn launch_elsewhere(&self, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
+    pub(super) fn launch_elsewhere(&self, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
         let mut launch = self.launch(fog_store::Claim { task, attempt: 0 }, job)?;
         launch.spec.inputs.sort_by(|a, b| a.name.cmp(&b.name));
         launch.place.inputs.sort();

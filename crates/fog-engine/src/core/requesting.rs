@@ -184,6 +184,7 @@ impl Core {
         wanted.sort_by_key(|one| (self.grid.requester.is_second_try(one.task), deadline(one), one.task));
         self.grid.withheld.retain(|job, _| jobs.contains_key(job));
         self.look_for_shortage(&wanted);
+        self.look_for_room(&jobs);
         for (task, node) in self.place(&wanted, &jobs)? {
             let Some(Some(job)) = jobs.get(&task.job) else { continue };
             match self.offer(task, job, node)? {
@@ -359,6 +360,7 @@ impl Core {
                     // Until it says otherwise.
                     peer.capacity.free = 0;
                 }
+                self.note_answer(node, lease, answer);
                 if answer == Answer::Declined(Decline::NotWelcome) {
                     // One that has just started anew does not know who this is.
                     self.hello_to(node);
@@ -506,7 +508,7 @@ impl Core {
                 self.is_free_again(node);
                 self.fetch_result(lease, node, *result);
             }
-            Effect::Keep { task, node, units, content, .. } => self.fetch_state(task, node, units, content)?,
+            Effect::Keep { lease, task, node, units, content } => self.fetch_state(lease, task, node, units, content)?,
             Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong),
             Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(task, &problem, &leases, &wrong)?,
             Effect::Over { lease, task, node, why, is_lost } => {

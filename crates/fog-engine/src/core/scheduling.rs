@@ -329,7 +329,7 @@ impl Core {
     fn tell_requester(&mut self, attempt: u64, news: &TaskNews) {
         let Some(task) = self.active.get(&attempt).map(|active| active.claim.task).filter(|task| self.grid.hosted.contains_key(&task.job)) else { return };
         match news {
-            TaskNews::Started { units, .. } => self.host_progress(task.job, Some(Standing::Running), *units, None),
+            TaskNews::Started { units, .. } => self.host_began(task.job, *units),
             TaskNews::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { Standing::Paused } else { Standing::Running }), 0, None),
             TaskNews::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
             TaskNews::Saved { units } => self.host_saved(task, *units),

@@ -1,15 +1,19 @@
 //! States of tasks at other devices, kept here so that another one can go on.
 
-use fog_grid::Content;
-use fog_store::{BlobFile, ContentRow, StoreError};
+use fog_grid::{Content, Evidence, LeaseId, Message};
+use fog_store::{BlobFile, ContentRow, JobRow, StoreError};
 use fog_types::{BlobId, NodeId, TaskId};
+use tokio::sync::Semaphore;
 
 use super::{Core, Message as CoreMessage};
-use crate::grid::state::{StateFile, seal_stored};
-use crate::grid::{NetNews, Transfer, content, content_of};
+use crate::grid::state::{StateClaim, StateFile, seal_stored};
+use crate::grid::{NetNews, NotReturned, Transfer, content, content_of};
+
+/// States are looked at one after the other: each is in memory as a whole meanwhile.
+static LOOK: Semaphore = Semaphore::const_new(1);
 
 impl Core {
-    pub(super) fn fetch_state(&mut self, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
+    pub(super) fn fetch_state(&mut self, lease: LeaseId, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
         let Some(net) = &self.grid.net else { return Ok(()) };
         let job = self.store.job(task.job)?;
         // One at a time: a slow way that began anew with each state would never bring one.
@@ -21,22 +25,47 @@ impl Core {
             tracing::debug!(%node, size = content.size, "a state that is larger than it may be is not fetched");
             return Ok(());
         }
+        let claim = match self.claim_of(task, &job, units) {
+            Ok(claim) => claim,
+            // A job whose own files are damaged has other worries.
+            Err(error) => {
+                tracing::debug!(%task, %error, "a state is not fetched");
+                return Ok(());
+            }
+        };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let transfer = net.spawn(async move {
-            let file = content::fetch_state(&transport, &fetches, node, &content, &folder).await;
-            let _ = to.send(CoreMessage::Net(Box::new(NetNews::State { task, node, units, file }))).await;
+            let state = match content::fetch_state(&transport, &fetches, node, &content, &folder).await {
+                Ok(file) => look_at(file, claim).await,
+                Err(problem) => Err(NotReturned::Unreachable(problem)),
+            };
+            let _ = to.send(CoreMessage::Net(Box::new(NetNews::State { lease, task, node, state }))).await;
         });
         // Ends when the task is not wanted any more.
         self.grid.states.insert(task, Transfer::new(transfer));
         Ok(())
     }
 
-    pub(super) fn state_arrived(&mut self, task: TaskId, node: NodeId, units: u64, file: Result<StateFile, String>) -> Result<(), StoreError> {
+    /// What a state of a task must be.
+    pub(super) fn claim_of(&self, task: TaskId, job: &JobRow, units: u64) -> Result<StateClaim, StoreError> {
+        let launch = self.launch_elsewhere(task, job)?;
+        Ok(StateClaim { task: launch.place.header(&launch.spec).task_identity(), units, most: job.file.limits.units.0 })
+    }
+
+    pub(super) fn state_arrived(&mut self, lease: LeaseId, task: TaskId, node: NodeId, state: Result<(u64, StateFile), NotReturned>) -> Result<(), StoreError> {
         self.grid.states.remove(&task);
-        let file = match file {
-            Ok(file) => file,
+        let (units, file) = match state {
+            Ok(state) => state,
+            Err(NotReturned::Wrong(problem)) => {
+                // Kept, it would outrank what others do, and whoever goes on would begin anew.
+                tracing::debug!(%task, %node, problem, "a state is not believed");
+                self.judge(node, Evidence::saw_invalid);
+                self.grid.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), self.grid.now());
+                self.grid.say(node, Message::Release { lease, why: "the state it saved is not believed".to_owned() });
+                return self.lend();
+            }
             Err(error) => {
-                tracing::debug!(%task, error, "a state did not arrive");
+                tracing::debug!(%task, ?error, "a state did not arrive");
                 return Ok(());
             }
         };
@@ -93,4 +122,15 @@ impl Core {
             self.grid.requester.has_checkpoint(task, units, node, content);
         }
     }
+}
+
+/// Work units of a state that was fetched, when it is what was said of it.
+pub(super) async fn look_at(file: StateFile, claim: StateClaim) -> Result<(u64, StateFile), NotReturned> {
+    let stopped = |error: &dyn std::fmt::Display| NotReturned::Unreachable(error.to_string());
+    let turn = LOOK.acquire().await.map_err(|e| stopped(&e))?;
+    let looked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        file.check(&claim).map(|units| (units, file))
+    });
+    looked.await.map_err(|e| stopped(&e))?
 }

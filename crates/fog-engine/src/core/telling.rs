@@ -79,13 +79,14 @@ impl Core {
     }
 
     /// Says it, and again until it is answered.
-    fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
+    pub(super) fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
         let bytes = message.encode();
         self.store.set_hosted_message(job, &bytes)?;
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
             hosted.message = Some(bytes);
             hosted.last_beat = Some(Instant::now());
         }
+        self.note_untaken(job)?;
         self.grid.say(requester, message.clone());
         Ok(())
     }

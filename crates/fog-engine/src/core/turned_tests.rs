@@ -19,7 +19,7 @@ const DAY_MS: i64 = 86_400_000;
 
 pub(super) struct Turned {
     pub(super) core: Core,
-    clock: Arc<Fake>,
+    pub(super) clock: Arc<Fake>,
     _folder: tempfile::TempDir,
     _inbox: mpsc::Receiver<Message>,
 }
@@ -102,7 +102,7 @@ impl Turned {
     }
 
     /// A device that shares a network with this one.
-    fn meets(&mut self, node: NodeId) {
+    pub(super) fn meets(&mut self, node: NodeId) {
         self.core.grid.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
     }
 }
@@ -146,6 +146,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
         shipped: None,
         is_sealing: false,
         shown: 0,
+        untaken: None,
     };
     core.grid.hosted.insert(done, hosted);
     for _ in 0..30 {

@@ -5,11 +5,25 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use fog_grid::{CHUNK, Content, ContentKey, Manifest, Sealer};
+use fog_runtime::Checkpoint;
 use fog_store::{BlobFile, BlobWriter, ContentRow};
 use fog_types::{BlobId, ByteCount};
 
 /// Bytes that sealing adds to a piece.
 pub(crate) const TAG: u64 = 16;
+
+use super::NotReturned;
+
+/// What a saved state must be to be kept.
+#[derive(Debug, Clone)]
+pub(crate) struct StateClaim {
+    /// Identity of its task, as a checkpoint has it.
+    pub(crate) task: String,
+    /// Work units that it is said to hold.
+    pub(crate) units: u64,
+    /// Most work units its job allows.
+    pub(crate) most: u64,
+}
 
 /// A state that was fetched: its pieces as they came. The key is in memory only.
 pub(crate) struct StateFile {
@@ -18,6 +32,23 @@ pub(crate) struct StateFile {
 }
 
 impl StateFile {
+    /// Work units of a state that is what was said of it. A file that was added to since it was told of may hold more. Reads
+    /// the whole state into memory.
+    ///
+    /// # Errors
+    /// [`NotReturned::Wrong`] when it is no state of the task, or less than was said.
+    pub(crate) fn check(&self, claim: &StateClaim) -> Result<u64, NotReturned> {
+        let bytes = self.open().map_err(NotReturned::Unreachable)?;
+        let header = Checkpoint::read_from(bytes).map_err(|problem| NotReturned::Wrong(format!("it is no state of a task: {problem}")))?.header;
+        if header.task_identity() != claim.task {
+            return Err(NotReturned::Wrong("it is the state of another task".to_owned()));
+        }
+        if header.units < claim.units || header.units > claim.most {
+            return Err(NotReturned::Wrong(format!("it holds {} work units; {} were said, and {} are allowed", header.units, claim.units, claim.most)));
+        }
+        Ok(header.units)
+    }
+
     /// Its open bytes.
     pub(crate) fn open(&self) -> Result<impl Read + use<>, String> {
         let file = File::open(self.file.path()).map_err(|e| e.to_string())?;

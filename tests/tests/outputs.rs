@@ -133,16 +133,63 @@ fn names_that_nobody_typed_and_links_in_the_folder_are_left_alone() {
     assert!(at("notes.txt.previous").is_file());
 
     // Said before anything runs, of the place that is wrong.
-    for taken in ["notes.txt", "/dev/null"] {
+    for (taken, why) in
+        [("notes.txt", "not a folder"), ("/dev/null", "not a folder"), ("notes.txt/below", "not a folder"), ("/proc/new", ""), ("/proc/new/deep", "")]
+    {
         let refused = bench.fog(&["run", &module, "--out", taken]).unwrap();
         assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(65), String::new()));
-        assert!(text(&refused.stderr).contains(taken) && text(&refused.stderr).contains("not a folder"), "{}", text(&refused.stderr));
+        let said = text(&refused.stderr);
+        assert!(said.contains(taken) && said.contains(why) && said.contains("Nothing was run"), "{said}");
     }
+    // The folder is made where it can be, and not before there is a result.
+    let refused = bench.fog(&["run", "nowhere.wasm", "--out", "made/deep"]).unwrap();
+    assert!(!refused.status.success() && !at("made").exists(), "{}", text(&refused.stderr));
+    let done = bench.fog(&["run", &module, "--out", "made/deep"]).unwrap();
+    assert!(done.status.success() && at("made/deep/big").is_file(), "{}", text(&done.stderr));
     std::fs::create_dir(at("out")).unwrap();
     std::os::unix::fs::symlink("../outside", at("out/big")).unwrap();
     let done = bench.fog(&["run", &module, "--out", "out"]).unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert!(!at("outside").exists() && std::fs::symlink_metadata(at("out/big")).unwrap().is_file());
+}
+
+/// Leaves ten thousand files.
+const MANY: &str = r#"
+#include <stdio.h>
+int main(void) {
+    char name[32];
+    for (int i = 0; i < 10000; i++) { snprintf(name, sizeof name, "%05d", i); FILE *f = fopen(name, "w"); fputs(name, f); fclose(f); }
+    return 0;
+}"#;
+
+#[test]
+fn a_kill_leaves_no_half_file_among_the_results() {
+    let bench = Bench::new().unwrap();
+    let module = c(&bench, "many", MANY);
+    let out = bench.scratch().join("out");
+    let is_half = |name: &String| name.starts_with(".fog-");
+    for run in 0..3 {
+        // The second time there are files to replace.
+        let written = out.join(if run == 0 { "00100" } else { "00005" });
+        if run > 0 {
+            std::fs::write(&written, "").unwrap();
+        }
+        let mut fog = Guarded(bench.command(&["run", &module, "--out", "out"]).stdin(Stdio::null()).spawn().unwrap());
+        let is_there = || std::fs::read(&written).is_ok_and(|found| !found.is_empty()).then_some(());
+        wait_for("a result", Duration::from_secs(120), is_there).unwrap();
+        fog.0.kill().unwrap();
+        fog.0.wait().unwrap();
+        if run == 0 {
+            assert_eq!(names(&out).into_iter().filter(is_half).collect::<Vec<_>>(), [""; 0]);
+        }
+    }
+    // One of an earlier release, or of a file system without files that have no name.
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    std::fs::write(out.join(format!(".fog-{}-7.partial", ended.id())), "half").unwrap();
+    let done = bench.fog(&["run", &module, "--out", "out"]).unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!((names(&out).len(), names(&out).into_iter().find(is_half)), (10_000, None));
 }
 
 #[test]

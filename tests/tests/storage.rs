@@ -120,6 +120,62 @@ fn nothing_in_a_folder_that_was_open_can_be_read_by_others() {
     }
 }
 
+/// Whatever is in a folder, and the folder.
+#[cfg(unix)]
+fn all_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(all_below(&entry.path())),
+            _ => found.push(entry.path()),
+        }
+    }
+    found
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_that_a_job_leaves_in_the_data_folder_can_be_read_by_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open: fn(std::path::PathBuf) -> Vec<String> = |folder| {
+        let mode = |path: &std::path::PathBuf| path.symlink_metadata().map_or(0, |about| about.permissions().mode());
+        let open = all_below(&folder).into_iter().filter(|path| mode(path) & 0o077 != 0);
+        open.map(|path| format!("{} is {:o}", path.display(), mode(&path))).collect()
+    };
+    let bench = Bench::working().unwrap();
+    assert!(bench.fog(&["settings", "set", "checkpoint_every=1"]).unwrap().status.success());
+    bench.module("files.wasm", &two_files(1000)).unwrap();
+    assert!(bench.fog(&["submit", "files.wasm", "--wait"]).unwrap().status.success());
+    let _ = fog_tests::jobs::turning(&bench, 1_000_000_000_000);
+    std::fs::write(bench.scratch().join("long.toml"), "version = 1\nmodule = \"long.wasm\"\nsegment = 50000000\n[limits]\nunits = 400000000000\n").unwrap();
+    bench.json(&["submit", "long.toml"]).unwrap();
+    let holds_a_file = |name: &str| all_below(&bench.data().join(name)).iter().any(|path| path.is_file());
+    wait_for("a checkpoint and a history", Duration::from_secs(120), || (holds_a_file("checkpoints") && holds_a_file("histories")).then_some(())).unwrap();
+    assert_eq!(open(bench.data()), [""; 0]);
+    assert!(["blobs", "compiled"].into_iter().all(holds_a_file));
+
+    // Where no engine ran yet.
+    let fresh = bench.scratch().join("fresh/data");
+    let ran = bench.command(&["run", "files.wasm"]).env("FOG_DATA_DIR", &fresh).output().unwrap();
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    assert!(all_below(&fresh).len() > 2);
+    assert_eq!(open(fresh), [""; 0]);
+}
+
+#[test]
+fn work_is_remembered_though_the_engine_is_killed() {
+    let mut bench = Bench::working().unwrap();
+    let _ = fog_tests::jobs::turning(&bench, 1_000_000_000_000);
+    bench.json(&["submit", "long.wasm", "--now"]).unwrap();
+    let worked = |bench: &Bench| bench.json(&["status"]).unwrap()["today"]["worked_ms"].as_u64().unwrap();
+    wait_for("some work", Duration::from_secs(240), || (worked(&bench) > 25_000).then_some(())).unwrap();
+    bench.kill();
+    bench.start().unwrap();
+    let points = bench.json(&["history"]).unwrap();
+    let sum = |key: &str| points.as_array().unwrap().iter().filter_map(|point| point[key].as_u64()).sum::<u64>();
+    assert!(sum("worked_ms") > 0 && sum("units") > 0, "{points}");
+}
+
 #[test]
 fn a_wish_to_finish_first_and_a_pause_survive_a_restart() {
     let mut bench = Bench::working().unwrap();

@@ -185,20 +185,24 @@ pub struct NetworkArgs {
 #[derive(Debug, Subcommand)]
 pub enum NetworkVerb {
     /// What was joined, and how far this device can be reached
+    #[command(after_help = "Examples:\n  fog network status\n  fog network status --json")]
     Status,
     /// Join a network
+    #[command(after_help = "Examples:\n  fog network join lan\n  fog network join FOG1…    # what `fog network invite` printed on another device")]
     Join {
         /// lan, open, or an invitation
         #[arg(value_name = "lan|open|INVITE")]
         what: String,
     },
     /// Show a text and a QR code that let another device into a private group
+    #[command(after_help = "Examples:\n  fog network invite\n  fog network invite --group friends")]
     Invite {
         /// The group; made when there is none of this name
         #[arg(long)]
         group: Option<String>,
     },
     /// Leave a network
+    #[command(after_help = "Examples:\n  fog network leave lan\n  fog network leave    # all of them")]
     Leave {
         /// lan, open or the name of a group; all of them when not given
         name: Option<String>,
@@ -239,30 +243,36 @@ pub struct SnoozeArgs {
 #[derive(Debug, Subcommand)]
 pub enum SettingsVerb {
     /// Every setting with its value, default and range
+    #[command(after_help = "Examples:\n  fog settings list\n  fog settings list --json")]
     List,
     /// One value
+    #[command(after_help = "Example:\n  fog settings get battery_stop")]
     Get {
         /// Its key
         key: String,
     },
     /// Change settings, all or none
+    #[command(after_help = "Examples:\n  fog settings set battery_stop=50 run_on_battery=on\n  fog settings set battery_stop=    # the default again")]
     Set {
         /// KEY=VALUE; an empty value returns to the default
         #[arg(required = true, value_name = "KEY=VALUE")]
         changes: Vec<String>,
     },
     /// Write all settings to one file
+    #[command(after_help = "Example:\n  fog settings export -o fog.json")]
     Export {
         /// Where to; standard output when not given
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
     /// Take settings from an exported file, all or none
+    #[command(after_help = "Example:\n  fog settings import fog.json")]
     Import {
         /// The file
         file: PathBuf,
     },
     /// Return every setting to its default
+    #[command(after_help = "Example:\n  fog settings reset")]
     Reset,
 }
 
@@ -365,6 +375,9 @@ impl From<EngineChoice> for fog_runtime::EngineKind {
 #[derive(Debug, Subcommand)]
 pub enum VerifyVerb {
     /// Run one segment of a history again and compare; exit code 1 if it is wrong
+    #[command(
+        after_help = "Examples:\n  fog verify segment long.history --segment 3\n  fog verify segment long.history --segment 3 --engine interpreted --json"
+    )]
     Segment(SegmentArgs),
 }
 
@@ -388,6 +401,7 @@ fn positive(text: &str) -> Result<f64, String> {
 #[derive(Debug, Subcommand)]
 pub enum CheckpointVerb {
     /// What a checkpoint is of, and how far it is
+    #[command(after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
     Inspect {
         /// The file
         file: PathBuf,
@@ -568,6 +582,7 @@ pub enum JobVerb {
         from: u32,
     },
     /// What a task printed
+    #[command(after_help = "Examples:\n  fog job logs 3\n  fog job logs 3 --task 2 --stderr")]
     Logs {
         /// Its number
         id: JobId,
@@ -580,6 +595,7 @@ pub enum JobVerb {
     },
     /// Where its tasks could go: the choices of which none is better in everything, and the one taken.
     /// Nothing is submitted
+    #[command(after_help = "Examples:\n  fog job map job.toml\n  fog job map job.toml --replicas 2 --prefer cheap --json")]
     Map {
         /// A job file
         #[arg(value_name = "JOB.toml")]
@@ -592,11 +608,13 @@ pub enum JobVerb {
         prefer: Preference,
     },
     /// Which devices have its tasks
+    #[command(after_help = "Example:\n  fog job places 3")]
     Places {
         /// Its number
         id: JobId,
     },
     /// Stop its tasks and start no more
+    #[command(after_help = "Examples:\n  fog job pause 3\n  fog job resume 3    # goes on")]
     Pause {
         /// Its number
         id: JobId,
@@ -610,21 +628,25 @@ pub enum JobVerb {
         id: JobId,
     },
     /// Go on with a paused job
+    #[command(after_help = "Example:\n  fog job resume 3")]
     Resume {
         /// Its number
         id: JobId,
     },
     /// End it; finished results are kept
+    #[command(after_help = "Example:\n  fog job cancel 3")]
     Cancel {
         /// Its number
         id: JobId,
     },
     /// Forget an ended job and its results
+    #[command(after_help = "Example:\n  fog job remove 3")]
     Remove {
         /// Its number
         id: JobId,
     },
     /// Take a checkpoint of its running tasks now
+    #[command(after_help = "Examples:\n  fog job checkpoint 3\n  fog job checkpoint 3 -o now.fog    # and take it elsewhere")]
     Checkpoint {
         /// Its number
         id: JobId,
@@ -633,6 +655,9 @@ pub enum JobVerb {
         output: Option<PathBuf>,
     },
     /// Write a task's checkpoint, with its program and inputs, to a file that `fog run --from` continues anywhere
+    #[command(
+        after_help = "Examples:\n  fog job export-checkpoint 3 -o half.fog\n  fog job export-checkpoint 3 --task 2 -o half.fog\n  fog run --from half.fog"
+    )]
     ExportCheckpoint {
         /// Its number
         id: JobId,
@@ -646,6 +671,7 @@ pub enum JobVerb {
     /// Write a task's history to a folder: its checkpoint and hash at every mark, with its program and inputs
     ///
     /// The job file's 'segment' says how far the marks lie apart. Check one stretch with `fog verify segment`.
+    #[command(after_help = "Examples:\n  fog job export-history 3 -o three.history\n  fog verify segment three.history --segment 0")]
     ExportHistory {
         /// Its number
         id: JobId,
@@ -657,6 +683,7 @@ pub enum JobVerb {
         output: PathBuf,
     },
     /// Write its results to a folder, or print the assembled result
+    #[command(after_help = "Examples:\n  fog job result 3 -o results\n  fog job result 3 > result.txt")]
     Result {
         /// Its number
         id: JobId,

@@ -124,9 +124,21 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent_and_every_verb_has_an_example() {
         Cli::command().debug_assert();
-        for verb in Cli::command().get_subcommands().filter(|verb| verb.get_name() != "help") {
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("fog "), "{} has no example", verb.get_name());
+        fn look(verb: &mut clap::Command, path: &str, found: &mut usize) {
+            let name = format!("{path} {}", verb.get_name()).trim_start().to_owned();
+            for below in verb.get_subcommands_mut().filter(|below| below.get_name() != "help" && !below.is_hide_set()) {
+                look(below, &name, found);
+            }
+            if !path.is_empty() {
+                let help = verb.render_long_help().to_string();
+                let examples = help.split_once("Example:\n").or_else(|| help.split_once("Examples:\n")).map(|(_, examples)| examples).unwrap_or_default();
+                let is_own = |line: &str| line.trim_start().starts_with(&name) || line.contains(&format!(" {name}"));
+                assert!(examples.lines().any(is_own), "`{name}` has no example of its own:\n{help}");
+                *found += 1;
+            }
         }
+        let mut found = 0;
+        look(&mut Cli::command(), "", &mut found);
+        assert!(found > 60, "only {found} verbs were found");
     }
 }

@@ -68,7 +68,7 @@ fn seal_checkpoint(checkpoint: Checkpoint, data_folder: &Path, key: Key) -> Resu
 fn arrived(data_folder: &Path) -> Result<tempfile::TempPath, ApiError> {
     let folder = checkpoints::folder(data_folder);
     let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(at)?;
+    fog_store::make_private_folder(&folder).map_err(at)?;
     let path = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
     // The name is ours; a file there would be kept as the checkpoint before this one.
     std::fs::remove_file(&path).map_err(at)?;

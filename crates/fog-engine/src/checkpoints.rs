@@ -110,7 +110,7 @@ type Written = (CheckpointWriter, Result<(), String>);
 fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Receiver<Piece>, folder: Option<PathBuf>) -> Written {
     let write = || {
         if let Some(folder) = folder {
-            std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;
+            fog_store::make_private_folder(&folder).map_err(|e| e.to_string())?;
         }
         writer.start(whole).map_err(|e| e.to_string())?;
         while let Some(piece) = pieces.blocking_recv() {

@@ -199,6 +199,25 @@ struct Span {
     duty_millis: f64,
     worked: Duration,
     units: u64,
+    stored: StoredSpan,
+}
+
+/// What of the point under way is stored.
+struct StoredSpan {
+    /// Its row.
+    at: Option<UnixMillis>,
+    /// When that was last looked at.
+    since: Instant,
+    worked: Duration,
+    units: u64,
+}
+
+impl Span {
+    fn begin() -> Self {
+        let now = Instant::now();
+        let stored = StoredSpan { at: None, since: now, worked: Duration::ZERO, units: 0 };
+        Self { begun: now, last: now, duty_millis: 0.0, worked: Duration::ZERO, units: 0, stored }
+    }
 }
 
 impl Core {
@@ -262,7 +281,7 @@ impl Core {
             last_status: Status::default(),
             last_status_at: None,
             is_status_due: true,
-            span: Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 },
+            span: Span::begin(),
             last_chores: None,
             last_trim: None,
             last_measured: None,

@@ -71,7 +71,7 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     let mut add = |name: &str, state, detail: String| list.push(Check { name: name.to_owned(), state, detail });
     let sensor = |known: bool| if known { CheckState::Good } else { CheckState::Missing };
     let probe = data_folder.join("incoming");
-    match std::fs::create_dir_all(&probe).and_then(|()| tempfile::NamedTempFile::new_in(&probe)) {
+    match fog_store::make_private_folder(&probe).and_then(|()| tempfile::NamedTempFile::new_in(&probe)) {
         Ok(_) => add("data folder", CheckState::Good, data_folder.display().to_string()),
         Err(e) => add("data folder", CheckState::Bad, format!("{} cannot be written: {e}", data_folder.display())),
     }

@@ -52,7 +52,7 @@ impl Historian {
         let folder = history_path(&data_folder, task);
         let at = folder.clone();
         let opened = tokio::task::spawn_blocking(move || -> Result<History, String> {
-            std::fs::create_dir_all(&at).map_err(|e| e.to_string())?;
+            fog_store::make_private_folder(&at).map_err(|e| e.to_string())?;
             if !History::exists(&at) {
                 let history = History::new(&header.module, &header.task_identity(), segment);
                 return history.write(&at).map(|()| history).map_err(|e| e.to_string());

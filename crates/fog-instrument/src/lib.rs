@@ -46,7 +46,14 @@ pub fn accepted() -> WasmFeatures {
 
 /// Version of what is written: modules that were rewritten and compiled by another are made anew.
 /// Where the frames change too, so does the version of the state in checkpoints.
-pub const REWRITING_VERSION: u32 = 7;
+pub const REWRITING_VERSION: u32 = 8;
+
+/// Most bytes of the saved frames of a program whose stack may take `stack_bytes`: a value takes twice its place on the
+/// counted stack at most, and each function counts for more than the two numbers that are saved with it. This is twice that.
+#[must_use]
+pub fn frame_bytes(stack_bytes: u64) -> u64 {
+    stack_bytes.saturating_add(names::CHAIN_BYTES).saturating_mul(4).min(names::FRAME_PAGES << 16)
+}
 
 /// What a rewritten module is to be able to do, beside counting its work. Everything by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +101,8 @@ pub mod names {
     pub const CHAIN_BYTES: u64 = 256 << 10;
     /// Global, `i32`: bytes of saved frames.
     pub const TOP: &str = "fog:top";
-    /// Memory: the saved frames.
+    /// Memory: the saved frames. It is empty at first; a host that knows how large the stack can be makes room for as many
+    /// frames ([`frame_bytes`](super::frame_bytes)) before the program runs, and saves a reservation of all pages.
     pub const FRAMES: &str = "fog:frames";
     /// Most pages of saved frames: 128 MiB, more than the largest stack can hold.
     pub const FRAME_PAGES: u64 = 2048;

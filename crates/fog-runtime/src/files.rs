@@ -1,5 +1,6 @@
 //! Files that a user named: what may be read as one, and what may be replaced.
 
+mod partial;
 mod writing;
 
 use std::fs::File;

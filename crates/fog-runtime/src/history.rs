@@ -147,7 +147,7 @@ impl History {
         Ok(history)
     }
 
-    /// Writes the index; a kill or a power cut leaves the old one or the new one.
+    /// Writes the index, for this user's eyes as its checkpoints are; a kill or a power cut leaves the old one or the new one.
     ///
     /// # Errors
     /// [`HistoryError::File`].
@@ -155,7 +155,7 @@ impl History {
         let path = folder.join(INDEX);
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
         let write = |text: Vec<u8>| {
-            let mut file = NewFile::begin(path.clone())?;
+            let mut file = NewFile::begin_private(path.clone())?;
             file.write_all(&text)?;
             file.sync()?;
             file.finish()

@@ -307,6 +307,7 @@ fn drive(
         }
         go_on(store, left)?;
     }
+    state::reserve_frames(store, instance, stack_limit.0).map_err(RunError::Engine)?;
     store.data_mut().observer.started();
     let mut entry = if is_continued { names::RESUME } else { names::MAIN };
     loop {

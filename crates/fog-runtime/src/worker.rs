@@ -122,11 +122,10 @@ fn leave_with_parent(mut orders: impl Read, place: Place) {
 }
 
 /// Most bytes the process may ask for, touched or not. A task that is continued begins with its state in memory, and
-/// with as much again where that consists of many small stretches; of files that were removed between others, the
-/// allocator keeps the addresses, and 100,000 long names take twice their share of the disk.
+/// with as much again where that consists of many small stretches; room for the frames is had before there are any.
 fn memory_of(spec: &TaskSpec, state_bytes: u64) -> u64 {
     let artifact = std::fs::metadata(&spec.artifact).map_or(0, |artifact| artifact.len());
-    [artifact, state_bytes.saturating_mul(2), spec.limits.disk.0.saturating_mul(2)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
+    [artifact, state_bytes.saturating_mul(2), fog_instrument::frame_bytes(spec.limits.stack.0)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
 }
 
 /// The snapshot a task is continued from, none without bytes of it; the error is the snapshot's or, outside, that of a

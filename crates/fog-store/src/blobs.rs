@@ -78,7 +78,7 @@ impl BlobIntake {
     /// [`StoreError::File`] when the file cannot be used.
     pub fn resume(path: &Path, piece: u64, size: u64) -> Result<Self, StoreError> {
         let at = |source| StoreError::File { path: path.to_owned(), source };
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(at)?;
+        let mut file = crate::private_file().read(true).write(true).create(true).truncate(false).open(path).map_err(at)?;
         let found = file.metadata().map_err(at)?.len();
         let kept = if found == size { found } else { found.min(size) / piece * piece };
         file.set_len(kept).map_err(at)?;
@@ -138,7 +138,7 @@ impl BlobIntake {
         self.file.sync_all().map_err(at)?;
         // A name of its own: under the old one another transfer may begin.
         let incoming = folder.join("incoming");
-        std::fs::create_dir_all(&incoming).map_err(at)?;
+        crate::make_private_folder(&incoming).map_err(at)?;
         let own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?.into_temp_path();
         std::fs::rename(&self.path, &own).map_err(at)?;
         Ok(BlobFile { path: own, id, size: self.size })
@@ -162,7 +162,7 @@ impl BlobWriter {
     pub fn create(folder: &Path, limit: ByteCount) -> Result<Self, StoreError> {
         let incoming = folder.join("incoming");
         let at = |source| StoreError::File { path: incoming.clone(), source };
-        std::fs::create_dir_all(&incoming).map_err(at)?;
+        crate::make_private_folder(&incoming).map_err(at)?;
         let file = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?;
         Ok(Self { file, hasher: blake3::Hasher::new(), size: 0, limit })
     }
@@ -246,7 +246,7 @@ impl Store {
             let path = self.blob_path(id);
             let at = |source| StoreError::File { path: path.clone(), source };
             if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder).map_err(at)?;
+                crate::make_private_folder(folder).map_err(at)?;
                 folders.insert(folder.to_owned());
             }
             file.persist(&path).map_err(|e| at(e.error))?;
@@ -440,7 +440,7 @@ impl Store {
 /// stays where it is: it would be taken for an old one there, and removed.
 fn set_aside(file: &Path, aside: &Path, set_modified: impl Fn(&Path, SystemTime) -> io::Result<()>) -> io::Result<()> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    std::fs::create_dir_all(aside)?;
+    crate::make_private_folder(aside)?;
     set_modified(file, SystemTime::now())?;
     std::fs::rename(file, aside.join(name))
 }

@@ -1,10 +1,10 @@
 use fog_types::{Percent, UnixMillis, WorkUnits};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::tasks::QUARTER_MS;
 use crate::{Store, StoreError};
 
-/// What a stretch of time looked like. Written about once a minute.
+/// What a stretch of time looked like: about a minute, or less of the one under way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Its end.
@@ -45,19 +45,23 @@ impl Default for Kept {
 }
 
 impl Store {
-    /// Adds a sample. Old ones go with [`Store::trim`], by number: a clock that is wrong for a minute makes none old.
+    /// Adds a sample, in place of the one that ended at `before` if it was [kept](Self::keep_sample). Old ones go with
+    /// [`Store::trim`], by number: a clock that is wrong for a minute makes none old.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
-    pub fn add_sample(&mut self, sample: &Sample) -> Result<(), StoreError> {
-        self.db.execute(
-            "INSERT OR REPLACE INTO samples (at_ms, span_ms, duty, worked_ms, units, cpu_temp, battery, other_cpu, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                sample.at.0, sample.span_millis.cast_signed(), sample.duty.get(), sample.worked_millis.cast_signed(), i64::try_from(sample.units.0).unwrap_or(i64::MAX),
-                sample.cpu_temp, sample.battery, sample.other_cpu, sample.reason
-            ],
-        )?;
-        Ok(())
+    pub fn add_sample(&mut self, sample: &Sample, before: Option<UnixMillis>) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        write_sample(&transaction, sample, before)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The same of a stretch that goes on: a kill loses what came after, a power cut may lose this as well.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn keep_sample(&mut self, sample: &Sample, before: Option<UnixMillis>) -> Result<(), StoreError> {
+        self.relaxed(|db| write_sample(db, sample, before))
     }
 
     /// Samples that ended after `since`, oldest first, put together into at most `points`.
@@ -122,4 +126,18 @@ impl Store {
             Ok(())
         })
     }
+}
+
+fn write_sample(db: &Connection, sample: &Sample, before: Option<UnixMillis>) -> Result<(), StoreError> {
+    if let Some(before) = before {
+        db.execute("DELETE FROM samples WHERE at_ms = ?1", [before.0])?;
+    }
+    db.execute(
+        "INSERT OR REPLACE INTO samples (at_ms, span_ms, duty, worked_ms, units, cpu_temp, battery, other_cpu, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            sample.at.0, sample.span_millis.cast_signed(), sample.duty.get(), sample.worked_millis.cast_signed(), i64::try_from(sample.units.0).unwrap_or(i64::MAX),
+            sample.cpu_temp, sample.battery, sample.other_cpu, sample.reason
+        ],
+    )?;
+    Ok(())
 }

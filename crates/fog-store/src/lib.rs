@@ -167,8 +167,12 @@ pub fn set_modified(path: &Path, at: SystemTime) -> std::io::Result<()> {
 const OWN_FOLDERS: [&str; 7] = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"];
 const OWN_FILES: [&str; 7] = ["fog.sqlite", "fog.sqlite-wal", "fog.sqlite-shm", "lock", "checkpoint.key", "fog.token", "fog.sock"];
 
-/// Makes a folder that only this user can read, with all above it that are missing.
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+/// Makes a folder in the data folder, which only this user can read, with all above it that are missing. One that is there
+/// stays as it is.
+///
+/// # Errors
+/// As making a folder.
+pub fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

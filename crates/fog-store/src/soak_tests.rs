@@ -154,7 +154,9 @@ impl Host {
             let reason = String::new();
             let (cpu_temp, battery, other_cpu) = (Some(50.0), None, Some(3.0));
             let (at, duty, units) = (UnixMillis(now.0 + n * 3_600_000), Percent::FULL, WorkUnits(5));
-            self.store().add_sample(&Sample { at, span_millis: 60_000, duty, worked_millis: 60_000, units, cpu_temp, battery, other_cpu, reason }).unwrap();
+            self.store()
+                .add_sample(&Sample { at, span_millis: 60_000, duty, worked_millis: 60_000, units, cpu_temp, battery, other_cpu, reason }, None)
+                .unwrap();
         }
         for n in 0..40 {
             let thread = format!("{:064}", self.chance.below(12));

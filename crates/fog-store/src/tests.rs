@@ -268,12 +268,37 @@ fn settings_and_samples_round_trip() {
             other_cpu: None,
             reason: String::new(),
         };
-        store.add_sample(&sample).unwrap();
+        store.add_sample(&sample, None).unwrap();
     }
     let points = store.samples(UnixMillis(0), UnixMillis(3_600_000), 10).unwrap();
     assert!(points.len() <= 11, "{}", points.len());
     assert_eq!(points.iter().map(|p| p.units.0).sum::<u64>(), 60);
     assert_eq!(store.totals_since(UnixMillis(0)).unwrap().0, 1_800_000);
+}
+
+#[test]
+fn a_stretch_that_goes_on_is_one_sample_that_only_grows() {
+    let (_folder, mut store) = store();
+    let sample = |seconds: i64| Sample {
+        at: UnixMillis(seconds * 1000),
+        span_millis: seconds.unsigned_abs() * 1000,
+        duty: fog_types::Percent::new(50),
+        worked_millis: seconds.unsigned_abs() * 500,
+        units: WorkUnits(seconds.unsigned_abs()),
+        cpu_temp: None,
+        battery: None,
+        other_cpu: None,
+        reason: String::new(),
+    };
+    let mut before = None;
+    for seconds in [10, 20, 30] {
+        store.keep_sample(&sample(seconds), before).unwrap();
+        assert_eq!(store.samples(UnixMillis(0), UnixMillis(3_600_000), 3_600).unwrap(), [sample(seconds)]);
+        before = Some(sample(seconds).at);
+    }
+    store.add_sample(&sample(60), before).unwrap();
+    assert_eq!(store.totals_since(UnixMillis(0)).unwrap(), (30_000, WorkUnits(60), 0));
+    assert_eq!(store.samples(UnixMillis(0), UnixMillis(3_600_000), 3_600).unwrap(), [sample(60)]);
 }
 
 #[test]

@@ -7,13 +7,15 @@ use fog_store::{JobFilter, Kept, OtherFiles, Sample, StoreError};
 use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
-use super::{Active, Core, Message, QUIET_PACE, Span};
+use super::{Active, Core, Message, QUIET_PACE, Span, StoredSpan};
 use crate::grid::fetches;
 use crate::query::{LiveTask, to_api};
 use crate::{checkpoints, histories, leftovers, views};
 
 /// Length of one point of history.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
+/// How often the one under way is stored: what a kill loses of it.
+const HISTORY_PACE: Duration = Duration::from_secs(10);
 /// The status is sent this often at most.
 const STATUS_PACE: Duration = Duration::from_millis(250);
 /// Longest that rows of removed jobs hold the loop up at once.
@@ -25,6 +27,13 @@ const MEASURE_PACE: Duration = Duration::from_secs(30);
 const ASIDE_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How long the beginning of a file is kept that nobody goes on fetching.
 const TRANSFER_KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+impl Span {
+    /// Milliseconds worked that are not in its row.
+    fn unstored_millis(&self) -> u64 {
+        (self.worked.as_millis() - self.stored.worked.as_millis()) as u64
+    }
+}
 
 impl Core {
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, ApiError> {
@@ -111,7 +120,7 @@ impl Core {
             active: self.active.values().map(|active| active.view.clone()).collect(),
             next,
             counts: views::counts(&self.store.job_counts()?),
-            today: Today { worked_ms: worked + self.span.worked.as_millis() as u64, units: units.0 + self.span.units, results },
+            today: Today { worked_ms: worked + self.span.unstored_millis(), units: units.0 + (self.span.units - self.span.stored.units), results },
             at_ms: now.0,
             run_now: self.run_now.iter().copied().collect(),
             memory_waits: self.memory_waits.clone(),
@@ -142,11 +151,40 @@ impl Core {
         }
         if self.span.begun.elapsed() >= HISTORY_SPAN {
             self.close_span();
+        } else if self.span.stored.since.elapsed() >= HISTORY_PACE {
+            self.keep_span();
+        }
+    }
+
+    /// Stores the point of history so far, where there is more of it than before.
+    fn keep_span(&mut self) {
+        self.span.stored.since = Instant::now();
+        if self.span.unstored_millis() == 0 && self.span.units == self.span.stored.units {
+            return;
+        }
+        let sample = self.sample();
+        match self.store.keep_sample(&sample, self.span.stored.at) {
+            Ok(()) => {
+                let Span { worked, units, .. } = self.span;
+                self.span.stored = StoredSpan { at: Some(sample.at), since: self.span.stored.since, worked, units };
+            }
+            Err(error) => tracing::error!(%error, "history cannot be written"),
         }
     }
 
     pub(super) fn close_span(&mut self) {
-        let span = std::mem::replace(&mut self.span, Span { begun: Instant::now(), last: Instant::now(), duty_millis: 0.0, worked: Duration::ZERO, units: 0 });
+        let sample = self.sample();
+        let stored = self.span.stored.at;
+        self.span = Span::begin();
+        if let Err(error) = self.store.add_sample(&sample, stored) {
+            tracing::error!(%error, "history cannot be written");
+        }
+        self.remember_clock();
+    }
+
+    /// The point of history under way, as if it ended now.
+    fn sample(&self) -> Sample {
+        let span = &self.span;
         let millis = span.begun.elapsed().as_millis().max(1) as u64;
         let readings = self.rules.readings();
         let reason = match self.rules.verdict().stopped_by() {
@@ -154,9 +192,8 @@ impl Core {
             None if span.worked.is_zero() => "idle",
             None => "",
         };
-        let now = self.clock.unix();
-        let sample = Sample {
-            at: now,
+        Sample {
+            at: self.clock.unix(),
             span_millis: millis,
             duty: Percent::new((span.duty_millis / millis as f64) as u8),
             worked_millis: span.worked.as_millis() as u64,
@@ -165,11 +202,7 @@ impl Core {
             battery: readings.battery.map(f64::from),
             other_cpu: readings.other_cpu.map(f64::from),
             reason: reason.to_owned(),
-        };
-        if let Err(error) = self.store.add_sample(&sample) {
-            tracing::error!(%error, "history cannot be written");
         }
-        self.remember_clock();
     }
 
     /// Deletes pieces of removed jobs for a short while.

@@ -81,7 +81,7 @@ impl Fetches {
     }
 
     fn make_room(&self, folder: &Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
+        fog_store::make_private_folder(folder)?;
         let mut idle: Vec<(SystemTime, String, u64)> = Vec::new();
         for entry in std::fs::read_dir(folder)?.flatten() {
             if let (Ok(name), Ok(about)) = (entry.file_name().into_string(), entry.metadata()) {

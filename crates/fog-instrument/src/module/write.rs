@@ -181,13 +181,15 @@ fn restored_function(shape: &Shape) -> Function {
 }
 
 /// Asks the host for more units; returns whether to stop instead, if it can. In that case there is
-/// room for the frames.
+/// room for the frames: what the host made, else as much as there can be.
 fn check_function(shape: &Shape, ask: u32) -> Function {
     let mut function = Function::new([]);
     let asks = [I::GlobalGet(shape.left), I::Call(ask), I::GlobalSet(shape.left)];
     let is_stop = [I::GlobalGet(shape.left), I::I64Const(names::STOP), I::I64Eq];
     let frames = shape.frames;
-    let grow = [I::I32Const(names::FRAME_PAGES as i32), I::MemorySize(frames), I::I32Sub, I::MemoryGrow(frames), I::Drop];
+    let is_none = [I::MemorySize(frames), I::I32Eqz, I::If(BlockType::Empty)];
+    let most = [I::I32Const(names::FRAME_PAGES as i32), I::MemoryGrow(frames), I::Drop, I::End];
+    let grow = [&is_none[..], &most].concat();
     // One that cannot stop ends here.
     let prepares = if shape.can_stop { &grow[..] } else { &[I::Unreachable] };
     let stops = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(prepares).chain(&[I::End]).cloned().collect::<Vec<_>>();

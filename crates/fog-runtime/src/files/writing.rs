@@ -4,23 +4,19 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fog_types::path::numbered;
 
+use super::partial::{self, Partial};
 use super::{not_a_file, replaceable};
 
-/// Names that are tried for a file on its way; each is taken only by a process of the same number that was killed.
-const MAX_TRIES: u32 = 1_000;
-
 /// A file on its way to its name. What has that name stays as it is until [`finish`](Self::finish); dropped before that,
-/// nothing is left of what was written.
+/// nothing is left of what was written, nor where the process is killed and the system has files without a name.
 #[derive(Debug)]
 pub struct NewFile {
     target: PathBuf,
-    partial: PathBuf,
     /// Closed once it has its name.
-    file: Option<File>,
+    partial: Option<Partial>,
 }
 
 impl NewFile {
@@ -29,6 +25,18 @@ impl NewFile {
     /// # Errors
     /// As making a file in that folder and as writing to the one that is there.
     pub fn begin(target: PathBuf) -> io::Result<Self> {
+        Self::begin_with(target, 0o666)
+    }
+
+    /// The same; where nothing has its name, only this user may read it.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_private(target: PathBuf) -> io::Result<Self> {
+        Self::begin_with(target, 0o600)
+    }
+
+    fn begin_with(target: PathBuf, mode: u32) -> io::Result<Self> {
         let before = match std::fs::symlink_metadata(&target) {
             Ok(about) if about.is_file() => {
                 // One that its owner protects stays, as if it were written to.
@@ -39,12 +47,12 @@ impl NewFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => None,
         };
-        let (partial, file) = exclusive(target.parent().unwrap_or(Path::new("")))?;
-        let new = Self { target, partial, file: Some(file) };
-        if let (Some(permissions), Some(file)) = (before, &new.file) {
-            file.set_permissions(permissions)?;
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let partial = Partial::begin(folder, mode)?;
+        if let Some(permissions) = before {
+            partial.file().set_permissions(permissions)?;
         }
-        Ok(new)
+        Ok(Self { target, partial: Some(partial) })
     }
 
     /// Makes what was written durable.
@@ -52,7 +60,7 @@ impl NewFile {
     /// # Errors
     /// As the disk.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.as_ref().map_or(Ok(()), File::sync_all)
+        self.partial.as_ref().map_or(Ok(()), |partial| partial.file().sync_all())
     }
 
     /// Gives the file its name.
@@ -60,47 +68,20 @@ impl NewFile {
     /// # Errors
     /// As renaming; what had that name stays then.
     pub fn finish(mut self) -> io::Result<PathBuf> {
-        // Some systems rename no open file.
-        let file = self.file.take();
-        let is_open = file.is_some();
-        drop(file);
-        let renamed = if is_open { std::fs::rename(&self.partial, &self.target) } else { Ok(()) };
-        if renamed.is_err() {
-            let _ = std::fs::remove_file(&self.partial);
+        if let Some(partial) = self.partial.take() {
+            partial.finish(&self.target)?;
         }
-        renamed.map(|()| std::mem::take(&mut self.target))
+        Ok(std::mem::take(&mut self.target))
     }
 }
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
+        self.partial.as_ref().ok_or(io::ErrorKind::BrokenPipe)?.file().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), File::flush)
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            let _ = std::fs::remove_file(&self.partial);
-        }
-    }
-}
-
-/// A file of a name that nothing has.
-fn exclusive(folder: &Path) -> io::Result<(PathBuf, File)> {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let mut tries = 0;
-    loop {
-        let path = folder.join(format!(".fog-{}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
-        tries += 1;
-        match File::options().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < MAX_TRIES => {}
-            made => return Ok((path, made?)),
-        }
+        self.partial.as_ref().map_or(Ok(()), |partial| partial.file().flush())
     }
 }
 
@@ -129,29 +110,48 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// A folder that the files of one result are written to.
 ///
 /// Files that were there before are replaced, each once the new one is whole. One that was just written is not, also
-/// where the file system takes two names for one. Nothing below the folder is followed that leads elsewhere.
+/// where the file system takes two names for one. What processes left there that were killed while they wrote is removed.
+/// Nothing below the folder is followed that leads elsewhere.
 #[derive(Debug)]
 pub struct OutputFolder {
     root: PathBuf,
     written: HashSet<PathBuf>,
+    /// Folders that were looked through for what killed processes left.
+    swept: HashSet<PathBuf>,
 }
 
 impl OutputFolder {
     /// The folder at `root`, which is made when the first file is.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root, written: HashSet::new() }
+        Self { root, written: HashSet::new(), swept: HashSet::new() }
     }
 
-    /// Looks whether files can be written to a folder at `root`: nothing is there, or a folder.
+    /// Looks whether files can be written to a folder at `root`, or such a folder be made. Leaves all as it was.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotADirectory`] when it is something else.
+    /// [`io::ErrorKind::NotADirectory`] when it or what it is to lie in is something else; otherwise those of the files
+    /// that were tried, such as [`io::ErrorKind::ReadOnlyFilesystem`].
     pub fn check(root: &Path) -> io::Result<()> {
-        match std::fs::metadata(root) {
-            Ok(about) if !about.is_dir() => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder, which the files go to")),
-            _ => Ok(()),
+        let mut there = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+        loop {
+            match std::fs::metadata(there) {
+                Ok(about) if !about.is_dir() && there == root => {
+                    return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder, which the files go to"));
+                }
+                Ok(about) if !about.is_dir() => {
+                    return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", there.display())));
+                }
+                Ok(_) => break,
+                // A link that leads nowhere is there, and no folder can be made of it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && std::fs::symlink_metadata(there).is_err() => {}
+                // What it is to lie in is named above.
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+                Err(error) => return Err(error),
+            }
+            there = there.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         }
+        if there == root { partial::try_file(there) } else { partial::try_folder(there) }
     }
 
     /// Begins the file at `path` below the folder; [`finish`](Self::finish) gives it its name.
@@ -174,6 +174,9 @@ impl OutputFolder {
         for part in folders.split('/').filter(|part| !part.is_empty()) {
             folder.push(part);
             enter(&folder)?;
+        }
+        if self.swept.insert(folder.clone()) {
+            partial::sweep(&folder);
         }
         for number in 1.. {
             let target = folder.join(numbered(name, number));
@@ -271,6 +274,32 @@ mod tests {
         assert_eq!((names(folder.path()), std::fs::read(folder.path().join("a")).unwrap()), (vec!["a".to_owned()], b"old".to_vec()));
         put(&mut out, "a", b"new");
         assert_eq!((names(folder.path()), std::fs::read(folder.path().join("a")).unwrap()), (vec!["a".to_owned()], b"new".to_vec()));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "x").unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        for name in ["", "folder", "new", "new/deep/er", "folder/new"] {
+            OutputFolder::check(&at(name)).unwrap();
+        }
+        OutputFolder::check(Path::new("")).unwrap();
+        for name in ["file", "file/new", "file/new/deep"] {
+            assert_eq!(OutputFolder::check(&at(name)).unwrap_err().kind(), io::ErrorKind::NotADirectory, "{name}");
+        }
+        assert_eq!((names(folder.path()), names(&at("folder"))), (vec!["file".to_owned(), "folder".to_owned()], vec![]), "nothing was left there");
+        // Not even the superuser makes anything there.
+        #[cfg(target_os = "linux")]
+        for path in ["/proc/self/fd", "/proc/self/new", "/proc/new/deep"] {
+            assert!(OutputFolder::check(Path::new(path)).is_err(), "{path}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+            assert!(OutputFolder::check(&at("dangling")).is_err());
+        }
     }
 
     #[cfg(unix)]

@@ -77,7 +77,12 @@ pub async fn prepare_within(
         move |source| WorkerError::File { path, source }
     };
     if let Some(folder) = artifact.parent() {
-        tokio::fs::create_dir_all(folder).await.map_err(at(folder))?;
+        let mut builder = tokio::fs::DirBuilder::new();
+        builder.recursive(true);
+        // Where no engine ran yet, this makes the data folder.
+        #[cfg(unix)]
+        builder.mode(0o700);
+        builder.create(folder).await.map_err(at(folder))?;
     }
     let limits = match limits {
         Some(limits) => limits,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fog_instrument::names;
+use fog_instrument::{frame_bytes, names};
 use wasmtime::{Extern, Global, Instance, Memory, Ref, Store, Table, Val};
 
 use super::references::References;
@@ -136,6 +136,16 @@ pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapsh
     (meter.granted, meter.stopped_with) = (snapshot.granted, snapshot.left);
     meter.active = Duration::from_millis(snapshot.active_millis);
     Ok(())
+}
+
+/// Makes room for the frames of a stack of so many bytes. All that there can be would count as the worker's memory, used or
+/// not.
+pub(super) fn reserve_frames(store: &mut Store<Context>, instance: Instance, stack_bytes: u64) -> Result<(), String> {
+    let Some(frames) = instance.get_memory(&mut *store, names::FRAMES) else { return Ok(()) };
+    store.data_mut().is_stopping = true;
+    let grown = grow(store, frames, frame_bytes(stack_bytes));
+    store.data_mut().is_stopping = false;
+    grown
 }
 
 fn memory(store: &mut Store<Context>, instance: Instance, name: &str) -> Result<Memory, String> {

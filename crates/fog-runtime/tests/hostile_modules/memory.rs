@@ -3,7 +3,7 @@
 
 mod modules;
 
-use fog_runtime::{Priority, TaskSpec, WorkerProgram};
+use fog_runtime::{Outcome, Priority, TaskSpec, WorkerProgram};
 use fog_types::{ByteCount, Limits};
 
 use self::modules::Hostile;
@@ -91,4 +91,17 @@ async fn a_job_that_is_continued_has_its_state_in_memory_once() {
     let most = limits().memory.0 + limits().disk.0 + WORKER.0 + state.len() as u64;
     let (ended, _) = measure_from(&worker(), job.spec.clone(), Some(state)).await;
     assert_eq!(problem(&Hostile { least_saved: 0, ..module }, &ended, most), None);
+}
+
+/// The room for what a checkpoint needs comes from the job's stack, not from what it may keep in files.
+#[tokio::test]
+async fn a_job_that_may_keep_no_files_is_saved_and_continued() {
+    let small = Limits { memory: ByteCount::mib(16), disk: ByteCount(0), ..limits() };
+    let Hostile { segments, .. } = modules::all().swap_remove(0);
+    let job = compiled(&modules::working(), small.clone(), 100).await;
+    let (ended, state) = measure_from(&worker(), TaskSpec { segments, ..job.spec.clone() }, None).await;
+    assert_eq!((ended.report.outcome, ended.saved.is_empty()), (Outcome::Exited(0), false));
+    let (ended, _) = measure_from(&worker(), job.spec.clone(), Some(state)).await;
+    assert_eq!(ended.report.outcome, Outcome::Exited(0));
+    assert!(ended.resident <= small.memory.0 + WORKER.0, "{ended:?}");
 }

@@ -78,6 +78,11 @@ fn saved(name: &'static str, least_saved: u64, functions: &str, body: &str) -> H
     Hostile { segments: Some(Segments::of(SAVED_EVERY, true)), least_saved, ..hostile(name, wat) }
 }
 
+/// One that only works.
+pub(super) fn working() -> String {
+    module(&format!("{HELPERS} (func (export \"_start\") (call $work))"))
+}
+
 /// A function that keeps this many numbers while it calls itself, and works at the bottom.
 fn keeping(count: usize) -> String {
     let mut function = String::from("(func $keep (param $depth i32) (param $from i32) (result i64)");

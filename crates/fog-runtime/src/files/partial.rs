@@ -1,0 +1,230 @@
+//! Files on their way to a name: without one where the system has such files, else under one that says whose they are.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Names that are tried; each is taken only by a process of the same number that was killed.
+const MAX_TRIES: u32 = 1_000;
+
+/// What was written of a file. Dropped, nothing is left of it.
+#[derive(Debug)]
+pub(super) struct Partial {
+    file: File,
+    /// None while it has no name.
+    name: Option<Name>,
+}
+
+impl Partial {
+    /// A new file in `folder`; who may read it is `mode`, less what the user's mask takes.
+    pub(super) fn begin(folder: &Path, mode: u32) -> io::Result<Self> {
+        match os::unnamed(folder, mode) {
+            Some(file) => Ok(Self { file, name: None }),
+            None => Self::named(folder, mode),
+        }
+    }
+
+    fn named(folder: &Path, mode: u32) -> io::Result<Self> {
+        let (name, file) = exclusive(folder, |path| new_file(path, mode))?;
+        // A process elsewhere that shares the folder, and knows none of this number, sees that somebody writes.
+        let _ = file.try_lock();
+        Ok(Self { file, name: Some(Name(name)) })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives it this name, which lies in its folder; what has it now is replaced.
+    pub(super) fn finish(self, target: &Path) -> io::Result<()> {
+        let Self { file, name } = self;
+        let name = match name {
+            Some(name) => name,
+            None => match os::link(&file, target) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // A link replaces nothing, so it needs a name that then takes the other's place.
+                    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    Name(exclusive(folder, |path| os::link(&file, path))?.0)
+                }
+                linked => return linked,
+            },
+        };
+        // Some systems rename no open file.
+        drop(file);
+        name.replace(target)
+    }
+}
+
+/// A name that is for the way only.
+#[derive(Debug)]
+struct Name(PathBuf);
+
+impl Name {
+    fn replace(mut self, target: &Path) -> io::Result<()> {
+        std::fs::rename(&self.0, target)?;
+        self.0.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+fn new_file(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    options.open(path)
+}
+
+/// Makes something of a name that nothing has.
+fn exclusive<T>(folder: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let mut tries = 0;
+    loop {
+        let path = folder.join(format!(".fog-{}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
+        tries += 1;
+        match make(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < MAX_TRIES => {}
+            made => return Ok((path, made?)),
+        }
+    }
+}
+
+/// Tries whether a file can be made in `folder`.
+pub(super) fn try_file(folder: &Path) -> io::Result<()> {
+    Partial::begin(folder, 0o600).map(drop)
+}
+
+/// Tries whether a folder can be made in `folder`.
+pub(super) fn try_folder(folder: &Path) -> io::Result<()> {
+    let (path, ()) = exclusive(folder, |path| std::fs::create_dir(path))?;
+    std::fs::remove_dir(path)
+}
+
+/// Removes what processes left in `folder` that were killed before their files had a name.
+pub(super) fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(writer_of).filter(|pid| is_gone(*pid)) else { continue };
+        let path = entry.path();
+        // A folder was on trial; only an empty one goes.
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir(&path),
+            Ok(kind) if kind.is_file() && is_free(&path) => std::fs::remove_file(&path),
+            _ => continue,
+        };
+        if let Err(error) = removed {
+            tracing::debug!(%error, pid, path = %path.display(), "the beginning of a file cannot be removed");
+        }
+    }
+}
+
+/// The process that made a file of this name.
+fn writer_of(name: &str) -> Option<u32> {
+    let (pid, number) = name.strip_prefix(".fog-")?.strip_suffix(".partial")?.split_once('-')?;
+    number.parse::<u64>().ok()?;
+    pid.parse().ok()
+}
+
+/// Whether nobody holds its lock; false where that cannot be told.
+fn is_free(path: &Path) -> bool {
+    File::options().read(true).write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// Whether no process has this number.
+#[cfg(unix)]
+fn is_gone(pid: u32) -> bool {
+    let pid = pid.try_into().ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(not(unix))]
+fn is_gone(_pid: u32) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
+#[path = "partial/linux.rs"]
+mod os;
+#[cfg(not(target_os = "linux"))]
+#[path = "partial/fallback.rs"]
+mod os;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// A process that has ended.
+    fn dead() -> u32 {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
+    }
+
+    #[test]
+    fn a_file_on_its_way_has_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let partial = Partial::begin(folder.path(), 0o666).unwrap();
+        partial.file().write_all(b"half").unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
+        partial.finish(&folder.path().join("new")).unwrap();
+        // And where something has its name.
+        let partial = Partial::begin(folder.path(), 0o666).unwrap();
+        partial.file().write_all(b"whole").unwrap();
+        partial.finish(&folder.path().join("new")).unwrap();
+        assert_eq!((names(folder.path()), std::fs::read(folder.path().join("new")).unwrap()), (vec!["new".to_owned()], b"whole".to_vec()));
+    }
+
+    #[test]
+    fn a_named_one_takes_the_same_way() {
+        let folder = tempfile::tempdir().unwrap();
+        for content in ["one", "two"] {
+            let partial = Partial::named(folder.path(), 0o600).unwrap();
+            partial.file().write_all(content.as_bytes()).unwrap();
+            assert_eq!(names(folder.path()).iter().filter(|name| writer_of(name) == Some(std::process::id())).count(), 1);
+            partial.finish(&folder.path().join("new")).unwrap();
+            assert_eq!(std::fs::read(folder.path().join("new")).unwrap(), content.as_bytes());
+        }
+        drop(Partial::named(folder.path(), 0o600).unwrap());
+        assert_eq!(names(folder.path()), ["new"]);
+    }
+
+    #[test]
+    fn what_dead_processes_left_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = dead();
+        let at = |name: &str| folder.path().join(name);
+        let held = format!(".fog-{dead}-2.partial");
+        let kept = [".fog-1-0.partial", ".fog-x-0.partial", ".fog-7.partial", &held, "fog-7-0.partial"];
+        for name in kept {
+            std::fs::write(at(name), "x").unwrap();
+        }
+        let writer = File::options().write(true).open(at(&held)).unwrap();
+        writer.try_lock().unwrap();
+        let ours = Partial::named(folder.path(), 0o600).unwrap();
+        let before = names(folder.path());
+        std::fs::write(at(&format!(".fog-{dead}-0.partial")), "half").unwrap();
+        std::fs::create_dir(at(&format!(".fog-{dead}-1.partial"))).unwrap();
+        sweep(folder.path());
+        assert_eq!(names(folder.path()), before);
+        drop(ours);
+    }
+}

@@ -1,0 +1,24 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+
+/// A file without a name (`O_TMPFILE` of open(2)); none where the file system has no such files, or nothing could give it
+/// one.
+pub(super) fn unnamed(folder: &Path, mode: u32) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = File::from(openat(CWD, folder, flags, Mode::from_raw_mode(mode)).ok()?);
+    std::fs::symlink_metadata(place(&file)).is_ok().then_some(file)
+}
+
+/// Gives a file without a name this one, which nothing has.
+pub(super) fn link(file: &File, to: &Path) -> io::Result<()> {
+    Ok(linkat(CWD, place(file), CWD, to, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// What leads to an open file; naming the file by its descriptor alone takes a privilege.
+fn place(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}

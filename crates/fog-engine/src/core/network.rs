@@ -631,6 +631,10 @@ impl Core {
             let addresses = peer.addresses.clone();
             self.remember_addresses(node, &addresses);
             if !is_new {
+                // It has begun anew, here or at another address: what was open to it before leads nowhere.
+                if let Some(net) = &self.grid.net {
+                    net.transport.drop_old_connections(node);
+                }
                 self.renew_link(node);
             }
             // It may have come before it knew that we are related, and what it waits for.

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,15 +114,24 @@ async fn a_program_that_connects_without_end_stops_no_command() {
     drop(connected(folder.path()).await);
     let address = fog_ipc::endpoint(folder.path()).address;
     let script = "import socket,sys\nheld=[]\nwhile True:\n s=socket.socket(socket.AF_UNIX)\n try: s.connect(sys.argv[1])\n except OSError: continue\n held=held[-200:]+[s]\n";
-    let started = std::process::Command::new("python3").args(["-c", script]).arg(&address).stderr(std::process::Stdio::null()).spawn();
-    let Ok(mut flood) = started else { return eprintln!("skipped: no other program to connect with") };
+    let started = std::process::Command::new("python3").args(["-c", script]).arg(&address).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(flood) = started else { return eprintln!("skipped: no other program to connect with") };
+    let mut flood = Flood(flood);
     tokio::time::sleep(Duration::from_millis(500)).await;
     for _ in 0..20 {
         is_obeyed(folder.path()).await;
     }
-    assert!(flood.try_wait().unwrap().is_none(), "the flood ended by itself");
-    flood.kill().unwrap();
-    flood.wait().unwrap();
+    assert!(flood.0.try_wait().unwrap().is_none(), "the flood ended by itself");
+}
+
+/// Another program; it ends with the test, however that ends.
+struct Flood(std::process::Child);
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A socket whose queue is full is no engine that is not running, and one that hangs up at once is not somebody else's.

@@ -43,6 +43,8 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// Connections that two nodes open to each other at the same moment are this close in time. What is older than the newest by
 /// more is of before.
 const SAME_MOMENT: Duration = Duration::from_secs(3);
+/// Connections to one node: a relayed one, a direct one each way, and one that is on its way out.
+const MAX_CONNECTIONS_PER_PEER: usize = 4;
 /// How long leaving may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Relays that are asked for a place.
@@ -78,6 +80,14 @@ fn of_before(connections: &[Connection]) -> Vec<ConnectionId> {
     let direct = || connections.iter().filter(|connection| !connection.route.is_relayed);
     let Some(newest) = direct().map(|connection| connection.since).max() else { return Vec::new() };
     direct().filter(|old| newest.saturating_duration_since(old.since) > SAME_MOMENT).map(|old| old.id).collect()
+}
+
+/// The one to close where the last makes too many: the oldest to another address, which may lead nowhere any more, else the
+/// last itself.
+fn too_many(connections: &[Connection]) -> Option<ConnectionId> {
+    let newest = connections.last().filter(|_| connections.len() > MAX_CONNECTIONS_PER_PEER)?;
+    let elsewhere = connections.iter().filter(|old| !old.route.is_relayed && old.ip != newest.ip).min_by_key(|old| old.since);
+    Some(elsewhere.unwrap_or(newest).id)
 }
 
 #[derive(Default)]
@@ -465,6 +475,9 @@ impl Swarm {
             known.dialled.drain(..too_many);
         }
         known.connections.push(new);
+        if let Some(id) = too_many(&known.connections) {
+            self.swarm.close_connection(id);
+        }
         self.again.remove(&peer);
         self.tell_route(peer).await;
     }
@@ -625,5 +638,23 @@ mod tests {
         // Whoever opened it, and a relayed one is another way.
         let all = [connection(1, 0, false), connection(2, 1, false), connection(3, 0, true), connection(4, 30, false), connection(5, 50, true)];
         assert_eq!(of_before(&all), [ConnectionId::new_unchecked(1), ConnectionId::new_unchecked(2)]);
+    }
+
+    #[test]
+    fn a_node_that_comes_from_another_address_finds_a_place_whatever_is_left_of_before() {
+        let begun = Instant::now();
+        let connection = |n: usize, ip: [u8; 4]| Connection {
+            id: ConnectionId::new_unchecked(n),
+            route: address::route_of(&"/ip4/10.77.0.2/udp/4/quic-v1".parse().unwrap(), false),
+            ip: Some(ip.into()),
+            is_dialer: false,
+            since: begun + Duration::from_secs(n as u64),
+        };
+        let mut all: Vec<Connection> = (0..4).map(|n| connection(n, [10, 77, 0, 2])).collect();
+        assert_eq!(too_many(&all), None);
+        all.push(connection(4, [10, 77, 0, 9]));
+        assert_eq!(too_many(&all), Some(ConnectionId::new_unchecked(0)));
+        all[4].ip = all[0].ip;
+        assert_eq!(too_many(&all), Some(ConnectionId::new_unchecked(4)));
     }
 }

@@ -3,7 +3,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Command, Event, PROTOCOL_VERSION, Reply, Request, ServerMessage};
 use fog_types::{ErrorKind, HasKind};
@@ -16,8 +16,14 @@ use crate::token::{self, Side, Token};
 const EVENT_QUEUE: usize = 256;
 /// Longest an engine may take to answer a greeting. A machine that is busy with other things takes seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it is tried to reach an engine whose socket is full.
+const CROWDED_PATIENCE: Duration = Duration::from_secs(8);
+/// The same with one that takes connections and ends them when it is shown the token.
+const UNPROVEN_PATIENCE: Duration = Duration::from_secs(1);
+/// Wait between two of these tries.
+const CROWDED_WAIT: Duration = Duration::from_millis(10);
 
-/// A connection to an engine. Cloning shares it.
+/// A connection to an engine. Cloning shares it; it ends with the last clone and the last [`Events`] of it.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Requests as frames.
@@ -32,9 +38,12 @@ pub struct Client {
 
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Reply, ApiError>>>>>>;
 
-/// Events of a connection.
+/// Events of a connection, which lasts as long as they do.
 #[derive(Debug)]
-pub struct Events(Option<broadcast::Receiver<Event>>);
+pub struct Events {
+    events: Option<broadcast::Receiver<Event>>,
+    _connection: mpsc::Sender<Vec<u8>>,
+}
 
 /// No connection, or it broke.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +77,28 @@ pub enum ClientError {
     /// The engine is there and does not answer in time.
     #[error("the engine is there and does not answer; the machine may be very busy, so try again, or restart the engine")]
     Silent,
+    /// The engine is there, and other programs of this user take its socket faster than it can answer.
+    #[error("the engine is running and too many programs of yours connect to it at once; end them, or try again")]
+    Crowded,
     /// The other end does not speak this protocol, or does not know the token.
     #[error("what answers there is not the Fog Compute engine of this data folder")]
     Stranger,
+}
+
+/// Why one try failed.
+enum Refused {
+    /// Whoever is there had no place.
+    Full,
+    /// It ended the connection when it was shown the token: it does not accept it, or had no place any more.
+    Unproven,
+    /// Another try fails as well.
+    For(ClientError),
+}
+
+impl From<ClientError> for Refused {
+    fn from(error: ClientError) -> Self {
+        Self::For(error)
+    }
 }
 
 impl HasKind for ClientError {
@@ -78,31 +106,58 @@ impl HasKind for ClientError {
         match self {
             Self::NotRunning(_) | Self::Silent => ErrorKind::NotRunning,
             Self::NoToken { .. } | Self::Forbidden { .. } => ErrorKind::Storage,
+            Self::Crowded => ErrorKind::LimitReached,
             Self::Incompatible { .. } | Self::Stranger => ErrorKind::Incompatible,
         }
     }
 }
 
 impl Client {
-    /// Connects and checks that both sides speak the same version.
+    /// Connects and checks that both sides speak the same version. While the engine's socket is full, tries again for
+    /// eight seconds.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let begun = Instant::now();
+        let mut is_crowded = false;
+        loop {
+            let refused = match Self::connect_once(endpoint).await {
+                Ok(client) => return Ok(client),
+                Err(refused) => refused,
+            };
+            is_crowded |= matches!(refused, Refused::Full);
+            let patience = match refused {
+                Refused::For(error) => return Err(error),
+                Refused::Unproven if !is_crowded => UNPROVEN_PATIENCE,
+                Refused::Full | Refused::Unproven => CROWDED_PATIENCE,
+            };
+            if begun.elapsed() >= patience {
+                return Err(if is_crowded { ClientError::Crowded } else { ClientError::Stranger });
+            }
+            tokio::time::sleep(CROWDED_WAIT).await;
+        }
+    }
+
+    async fn connect_once(endpoint: &Endpoint) -> Result<Self, Refused> {
         let forbidden = || ClientError::Forbidden { folder: endpoint.token.parent().unwrap_or(&endpoint.token).to_owned() };
         let stream = connect(&endpoint.address).await.map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => forbidden(),
-            _ => ClientError::NotRunning(error),
+            io::ErrorKind::PermissionDenied => Refused::For(forbidden()),
+            // The queue of those that wait to be accepted is full, so somebody listens.
+            io::ErrorKind::WouldBlock => Refused::Full,
+            _ => Refused::For(ClientError::NotRunning(error)),
         })?;
         let (mut from, mut to) = tokio::io::split(stream);
         let hello = tokio::time::timeout(ANSWER_TIMEOUT, frame::read(&mut from)).await;
         let (version, drawn) = match hello {
             Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version, nonce }))) => (version, nonce),
-            Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => return Err(ClientError::Incompatible { protocol, version }),
-            Err(_) => return Err(ClientError::Silent),
+            Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => return Err(ClientError::Incompatible { protocol, version }.into()),
+            Err(_) => return Err(ClientError::Silent.into()),
             // An engine hangs up on other users without a word.
-            _ if is_of_another_user(&endpoint.address) => return Err(forbidden()),
-            _ => return Err(ClientError::Stranger),
+            _ if is_of_another_user(&endpoint.address) => return Err(forbidden().into()),
+            // It needed the place for somebody else before it got to say anything.
+            Ok(Ok(None) | Err(frame::FrameError::Io(_))) => return Err(Refused::Full),
+            _ => return Err(ClientError::Stranger.into()),
         };
         let token = Token::read(&endpoint.token).map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => forbidden(),
@@ -110,25 +165,19 @@ impl Client {
         })?;
         let nonce = token::nonce();
         let prove = Request::Prove { proof: token.proof(Side::Client, &drawn), nonce: nonce.clone() };
-        frame::write(&mut to, &prove).await.map_err(|_| ClientError::Stranger)?;
+        frame::write(&mut to, &prove).await.map_err(|_| Refused::Unproven)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, frame::read(&mut from)).await {
             Ok(Ok(Some(ServerMessage::Welcome { proof }))) if token.accepts(Side::Server, &nonce, &proof) => {}
-            Err(_) => return Err(ClientError::Silent),
-            _ => return Err(ClientError::Stranger),
+            Err(_) => return Err(ClientError::Silent.into()),
+            Ok(Ok(None) | Err(frame::FrameError::Io(_))) => return Err(Refused::Unproven),
+            _ => return Err(ClientError::Stranger.into()),
         }
         let (requests, mut outgoing) = mpsc::channel::<Vec<u8>>(64);
-        tokio::spawn(async move {
-            while let Some(frame) = outgoing.recv().await {
-                if frame::write_frame(&mut to, &frame).await.is_err() {
-                    return;
-                }
-            }
-        });
         let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
         let (events, _) = broadcast::channel::<Event>(EVENT_QUEUE);
         let (answered, announced) = (Arc::clone(&waiting), events);
         let events = announced.downgrade();
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             while let Ok(Some(message)) = frame::read::<ServerMessage>(&mut from).await {
                 match message {
                     ServerMessage::Response(response) => {
@@ -146,6 +195,15 @@ impl Client {
             // Dropping the senders tells every caller that no answer will come.
             answered.lock().unwrap_or_else(PoisonError::into_inner).take();
         });
+        tokio::spawn(async move {
+            while let Some(frame) = outgoing.recv().await {
+                if frame::write_frame(&mut to, &frame).await.is_err() {
+                    return;
+                }
+            }
+            // Nobody asks or listens any more. What was asked last is sent, and the reader has the other half of the connection.
+            reader.abort();
+        });
         Ok(Self { requests, waiting, next_id: Arc::new(AtomicU64::new(1)), events, version })
     }
 
@@ -154,7 +212,10 @@ impl Client {
     /// # Errors
     /// What the engine says, or [`ErrorKind::NotRunning`] when the connection broke.
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
-        let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine stopped before it answered; what it had accepted is kept".to_owned() };
+        let gone = || ApiError {
+            kind: ErrorKind::NotRunning,
+            message: "the connection to the engine ended before it answered; what it had accepted is kept".to_owned(),
+        };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         // Before anybody waits for the answer to it.
         let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError { kind: ErrorKind::LimitReached, message: error.to_string() })?;
@@ -169,7 +230,7 @@ impl Client {
 
     /// Asks for events and returns them from now on.
     pub async fn subscribe(&self) -> Events {
-        let events = Events(self.events.upgrade().map(|events| events.subscribe()));
+        let events = Events { events: self.events.upgrade().map(|events| events.subscribe()), _connection: self.requests.clone() };
         // A broken connection shows as the end of the events.
         if let Ok(frame) = frame::encode(&Request::Subscribe) {
             let _ = self.requests.send(frame).await;
@@ -190,7 +251,7 @@ impl Events {
     /// # Errors
     /// When this listener was too slow.
     pub async fn next(&mut self) -> Result<Option<Event>, ()> {
-        let Some(events) = &mut self.0 else { return Ok(None) };
+        let Some(events) = &mut self.events else { return Ok(None) };
         match events.recv().await {
             Ok(event) => Ok(Some(event)),
             Err(broadcast::error::RecvError::Closed) => Ok(None),

@@ -47,7 +47,8 @@ fn address(data_folder: &Path) -> PathBuf {
 
 /// Whether an engine answers there now.
 async fn is_served(address: &Path) -> bool {
-    connect(address).await.is_ok()
+    // The queue of a socket that is served may be full.
+    connect(address).await.map_or_else(|error| error.kind() == std::io::ErrorKind::WouldBlock, |_| true)
 }
 
 #[cfg(unix)]
@@ -78,10 +79,10 @@ mod windows {
             Ok(Self { next, path: path.to_owned() })
         }
 
-        pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+        pub(crate) async fn accept(&mut self) -> io::Result<(Stream, Option<i32>)> {
             self.next.connect().await?;
             let next = ServerOptions::new().reject_remote_clients(true).create(&self.path)?;
-            Ok(Stream::Server(std::mem::replace(&mut self.next, next)))
+            Ok((Stream::Server(std::mem::replace(&mut self.next, next)), None))
         }
     }
 

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -20,9 +20,13 @@ use crate::token::{self, Side, Token};
 const MAX_CONNECTIONS: usize = 512;
 /// Of these, how many may listen to events: the rest are kept for commands, such as the one that switches off.
 const MAX_LISTENERS: usize = 256;
-/// Connections that have not said yet who they are. The oldest makes room for the next: whoever is at work says it
-/// within milliseconds.
+/// Connections that have not said yet who they are. The oldest of the process that has most of them makes room for the
+/// next: whoever is at work says it within milliseconds, and does not pay for what another program opens.
 const MAX_GREETING: usize = 64;
+/// Front ends beyond those that fit, which are told so. More are hung up on without a word.
+const MAX_REFUSED: usize = 32;
+/// How long one of these may take to ask something, which is then answered.
+const REFUSED_TIME: Duration = Duration::from_secs(2);
 /// Wait after a connection that could not be accepted, as when the process has no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Commands of one connection under way at once.
@@ -52,7 +56,11 @@ pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl 
     let mut listener = Listener::bind(&endpoint.address).await?;
     // Written before anybody is answered: who connects meanwhile waits.
     let token = Arc::new(Token::create(&endpoint.token)?);
-    let (places, listeners) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_LISTENERS)));
+    let places = Places {
+        all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
+        refused: Arc::new(Semaphore::new(MAX_REFUSED)),
+    };
     let mut connections = JoinSet::new();
     let mut greeting = Greeting::default();
     let mut stop = std::pin::pin!(stop);
@@ -62,8 +70,8 @@ pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl 
             accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, process) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "a front end could not be accepted");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -72,29 +80,54 @@ pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl 
         };
         let is_known = Arc::new(AtomicBool::new(false));
         let (service, token) = (Arc::clone(&service), Arc::clone(&token));
-        let (places, listeners, known) = (Arc::clone(&places), Arc::clone(&listeners), Arc::clone(&is_known));
+        let (places, known) = (places.clone(), Arc::clone(&is_known));
         let handle = connections.spawn(async move {
-            if let Err(error) = converse(stream, service, &token, &known, places, listeners).await {
+            if let Err(error) = converse(stream, service, &token, &known, places).await {
                 tracing::debug!(%error, "a front end's connection ended");
             }
         });
-        greeting.add(handle, is_known);
+        greeting.add(handle, is_known, process);
     }
 }
 
-/// Connections that have not proven that they know the token, oldest first.
+/// What there is of places.
+#[derive(Clone)]
+struct Places {
+    all: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
+    refused: Arc<Semaphore>,
+}
+
+/// A connection that has not proven that it knows the token.
+struct Unknown {
+    handle: AbortHandle,
+    is_known: Arc<AtomicBool>,
+    /// Where it is from. All of which this is not known count as one.
+    process: Option<i32>,
+}
+
+/// All of these, oldest first.
 #[derive(Default)]
-struct Greeting(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
+struct Greeting(VecDeque<Unknown>);
 
 impl Greeting {
-    fn add(&mut self, handle: AbortHandle, is_known: Arc<AtomicBool>) {
-        self.0.retain(|(handle, is_known)| !handle.is_finished() && !is_known.load(Ordering::Relaxed));
+    fn add(&mut self, handle: AbortHandle, is_known: Arc<AtomicBool>, process: Option<i32>) {
+        self.0.retain(|unknown| !unknown.handle.is_finished() && !unknown.is_known.load(Ordering::Relaxed));
         if self.0.len() >= MAX_GREETING
-            && let Some((oldest, _)) = self.0.pop_front()
+            && let Some(oldest) = self.oldest_of_the_most().and_then(|at| self.0.remove(at))
         {
-            oldest.abort();
+            oldest.handle.abort();
         }
-        self.0.push_back((handle, is_known));
+        self.0.push_back(Unknown { handle, is_known, process });
+    }
+
+    fn oldest_of_the_most(&self) -> Option<usize> {
+        let mut counts: BTreeMap<Option<i32>, usize> = BTreeMap::new();
+        for unknown in &self.0 {
+            *counts.entry(unknown.process).or_default() += 1;
+        }
+        let most = counts.values().max()?;
+        self.0.iter().position(|unknown| counts.get(&unknown.process) == Some(most))
     }
 }
 
@@ -115,23 +148,28 @@ async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
     }
 }
 
-async fn converse<S: Service>(
-    stream: Stream,
-    service: Arc<S>,
-    token: &Token,
-    is_known: &AtomicBool,
-    places: Arc<Semaphore>,
-    listeners: Arc<Semaphore>,
-) -> Result<(), frame::FrameError> {
+/// Answers the first command of a front end that has no place.
+async fn refuse(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> Result<(), frame::FrameError> {
+    let Ok(asked) = tokio::time::timeout(REFUSED_TIME, frame::read_short::<Request>(from)).await else { return Ok(()) };
+    let Some(Request::Call { id, .. }) = asked? else { return Ok(()) };
+    let message = format!("{MAX_CONNECTIONS} programs are connected to the engine already; end some of them, and try again");
+    let result = Err(ApiError { kind: ErrorKind::LimitReached, message });
+    frame::write(to, &ServerMessage::Response(Box::new(Response { id, result }))).await
+}
+
+async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is_known: &AtomicBool, places: Places) -> Result<(), frame::FrameError> {
     let (mut from, mut to) = tokio::io::split(stream);
     if !greet(&mut from, &mut to, token).await? {
         tracing::debug!("a front end that does not know the token was refused");
         return Ok(());
     }
     is_known.store(true, Ordering::Relaxed);
-    let Ok(_place) = places.try_acquire() else {
+    let Ok(_place) = places.all.try_acquire() else {
         tracing::debug!("a front end was hung up on: {MAX_CONNECTIONS} are connected");
-        return Ok(());
+        return match places.refused.try_acquire() {
+            Ok(_place) => refuse(&mut from, &mut to).await,
+            Err(_) => Ok(()),
+        };
     };
     let (answers, mut outgoing) = mpsc::channel::<ServerMessage>(MAX_CALLS * 4);
     let mut writer = tokio::spawn(async move {
@@ -185,7 +223,7 @@ async fn converse<S: Service>(
             // Once is enough.
             Request::Prove { .. } => break,
             Request::Subscribe => {
-                let Ok(place) = Arc::clone(&listeners).try_acquire_owned() else {
+                let Ok(place) = Arc::clone(&places.listeners).try_acquire_owned() else {
                     tracing::debug!("a front end was hung up on: {MAX_LISTENERS} listen to events");
                     break;
                 };

@@ -4,11 +4,13 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fog_api::{ApiError, Command, Event, Reply};
 use fog_ipc::{Client, EventStream, Service};
+use fog_types::{ErrorKind, HasKind as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
@@ -102,4 +104,75 @@ async fn many_that_listen_leave_places_for_commands() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(is_told(), 24);
+}
+
+/// What another program opens, as fast as it can, costs its own places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_connects_without_end_stops_no_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = served(folder.path());
+    drop(connected(folder.path()).await);
+    let address = fog_ipc::endpoint(folder.path()).address;
+    let script = "import socket,sys\nheld=[]\nwhile True:\n s=socket.socket(socket.AF_UNIX)\n try: s.connect(sys.argv[1])\n except OSError: continue\n held=held[-200:]+[s]\n";
+    let started = std::process::Command::new("python3").args(["-c", script]).arg(&address).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(flood) = started else { return eprintln!("skipped: no other program to connect with") };
+    let mut flood = Flood(flood);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..20 {
+        is_obeyed(folder.path()).await;
+    }
+    assert!(flood.0.try_wait().unwrap().is_none(), "the flood ended by itself");
+}
+
+/// Another program; it ends with the test, however that ends.
+struct Flood(std::process::Child);
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A socket whose queue is full is no engine that is not running, and one that hangs up at once is not somebody else's.
+#[tokio::test]
+async fn a_full_socket_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = fog_ipc::endpoint(folder.path());
+    let listener = tokio::net::UnixListener::bind(&endpoint.address).unwrap();
+    let hanging_up = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let error = Client::connect(&endpoint).await.unwrap_err();
+    assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::LimitReached, 75), "{error}");
+    hanging_up.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_leaves_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = served(folder.path());
+    drop(connected(folder.path()).await);
+    for _ in 0..700 {
+        let client = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap();
+        assert!(matches!(client.call(Command::SetContributing { on: true }).await, Ok(Reply::Done)));
+    }
+    // Events keep it, whoever asked for them.
+    let mut events = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap().subscribe().await;
+    assert!(tokio::time::timeout(Duration::from_millis(300), events.next()).await.is_err(), "they ended");
+}
+
+#[tokio::test]
+async fn whoever_finds_no_place_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = served(folder.path());
+    drop(connected(folder.path()).await);
+    let mut held = Vec::new();
+    let refused = loop {
+        let client = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap();
+        match client.call(Command::SetContributing { on: true }).await {
+            Ok(_) => held.push(client),
+            Err(error) => break error,
+        }
+    };
+    assert!(held.len() >= 500, "{}", held.len());
+    assert_eq!(refused.kind, ErrorKind::LimitReached, "{}", refused.message);
 }

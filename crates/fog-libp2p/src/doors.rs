@@ -16,6 +16,8 @@ use tokio::time::{sleep, timeout};
 
 use libp2p::core::muxing::StreamMuxerBox;
 
+use crate::address::ip_of;
+
 type Output = (PeerId, StreamMuxerBox);
 
 /// Longest time of a handshake.
@@ -101,11 +103,14 @@ impl Drop for Place {
 pub(crate) struct Timed {
     inner: Boxed<Output>,
     doors: Arc<Doors>,
+    loopback: bool,
 }
 
 impl Timed {
-    pub(crate) fn new(inner: Boxed<Output>, doors: Arc<Doors>) -> Self {
-        Self { inner, doors }
+    /// Calls addresses of this machine only where `loopback` is set: every node says that it listens there, and who answers is
+    /// this one.
+    pub(crate) fn new(inner: Boxed<Output>, doors: Arc<Doors>, loopback: bool) -> Self {
+        Self { inner, doors, loopback }
     }
 }
 
@@ -124,6 +129,9 @@ impl Transport for Timed {
     }
 
     fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        if !self.loopback && ip_of(&address).is_some_and(|ip| ip.to_canonical().is_loopback()) {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        }
         let dial = self.inner.dial(address, options)?;
         Ok(Box::pin(async move { timeout(HANDSHAKE, dial).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? }))
     }
@@ -169,5 +177,20 @@ mod tests {
         assert!(!is_over(some).await && is_over(all).await);
         let _many: Vec<_> = (0..MANY as u16).map(|port| doors.wait(from(port), pending::<io::Result<()>>())).collect();
         assert!(is_over(some).await && !is_over(Instant::now()).await);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_looked_for_on_this_machine() {
+        use libp2p::core::transport::PortUse;
+        let dials = |loopback: bool, address: &str| {
+            let listener = libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::new());
+            let reached = listener.and_then(|_, _| async { Err::<Output, _>(io::Error::other("not asked who is there")) });
+            let mut timed = Timed::new(reached.boxed(), Arc::default(), loopback);
+            timed.dial(address.parse().unwrap(), DialOpts { role: libp2p::core::Endpoint::Dialer, port_use: PortUse::New }).is_ok()
+        };
+        for address in ["/ip4/127.0.0.1/tcp/4", "/ip6/::1/tcp/4", "/ip6/::ffff:127.0.0.1/tcp/4"] {
+            assert_eq!([dials(true, address), dials(false, address)], [true, false], "{address}");
+        }
+        assert!(dials(false, "/ip4/198.51.100.7/tcp/4"));
     }
 }

@@ -151,7 +151,7 @@ impl Transport for LibP2p {
     }
 
     fn open(&self, node: NodeId, channel: Channel) -> Boxed<Result<Link, LinkError>> {
-        let (mut streams, bulk) = (self.streams.clone(), self.bulk.clone());
+        let (mut streams, bulk, orders) = (self.streams.clone(), self.bulk.clone(), self.orders.clone());
         Box::pin(async move {
             let peer = peer_of(node).ok_or(LinkError::Unsupported)?;
             if channel == Channel::Content
@@ -159,12 +159,25 @@ impl Transport for LibP2p {
             {
                 return Ok(Link { node, channel, pipe: Box::new(plain) });
             }
-            let opened = tokio::time::timeout(swarm::OPEN_PATIENCE, streams.open_stream(peer, StreamProtocol::new(channel.protocol()))).await;
-            match opened {
+            let protocol = StreamProtocol::new(channel.protocol());
+            let opening = async {
+                match streams.open_stream(peer, protocol.clone()).await {
+                    // The connection was closed meanwhile; there may be a newer one.
+                    Err(libp2p_stream::OpenStreamError::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                        streams.open_stream(peer, protocol).await
+                    }
+                    opened => opened,
+                }
+            };
+            match tokio::time::timeout(swarm::OPEN_PATIENCE, opening).await {
                 Ok(Ok(stream)) => Ok(Link { node, channel, pipe: Box::new(stream.compat()) }),
                 Ok(Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))) => Err(LinkError::Unsupported),
                 Ok(Err(error)) => Err(LinkError::Unreachable(error.to_string())),
-                Err(_) => Err(LinkError::Unreachable("it does not answer".to_owned())),
+                Err(_) => {
+                    // Which connection that was is not known; the newest is the likeliest to lead somewhere.
+                    let _ = orders.try_send(Order::DropOld(peer));
+                    Err(LinkError::Unreachable("it does not answer".to_owned()))
+                }
             }
         })
     }
@@ -213,6 +226,12 @@ impl Transport for LibP2p {
     fn set_class(&self, node: NodeId, class: PeerClass) {
         if let Some(peer) = peer_of(node) {
             self.meter.set_class(peer, class);
+        }
+    }
+
+    fn drop_old_connections(&self, node: NodeId) {
+        if let Some(peer) = peer_of(node) {
+            self.order(Order::DropOld(peer));
         }
     }
 

@@ -40,6 +40,11 @@ const TICK: Duration = Duration::from_secs(5);
 const MEET_EVERY: Duration = Duration::from_secs(60);
 /// A direct link has carried something by then; the relayed one beside it goes.
 const SETTLED: Duration = Duration::from_secs(10);
+/// Connections that two nodes open to each other at the same moment are this close in time. What is older than the newest by
+/// more is of before.
+const SAME_MOMENT: Duration = Duration::from_secs(3);
+/// Connections to one node: a relayed one, a direct one each way, and one that is on its way out.
+const MAX_CONNECTIONS_PER_PEER: usize = 4;
 /// How long leaving may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Relays that are asked for a place.
@@ -54,6 +59,7 @@ type Connections = libp2p::core::transport::Boxed<(PeerId, StreamMuxerBox)>;
 pub(crate) enum Order {
     Dial(PeerId, Vec<Multiaddr>),
     HangUp(PeerId),
+    DropOld(PeerId),
     Meet([u8; 32]),
     Join(String),
     Leave(String),
@@ -67,6 +73,21 @@ struct Connection {
     ip: Option<IpAddr>,
     is_dialer: bool,
     since: Instant,
+}
+
+/// Direct connections that were there before the newest one.
+fn of_before(connections: &[Connection]) -> Vec<ConnectionId> {
+    let direct = || connections.iter().filter(|connection| !connection.route.is_relayed);
+    let Some(newest) = direct().map(|connection| connection.since).max() else { return Vec::new() };
+    direct().filter(|old| newest.saturating_duration_since(old.since) > SAME_MOMENT).map(|old| old.id).collect()
+}
+
+/// The one to close where the last makes too many: the oldest to another address, which may lead nowhere any more, else the
+/// last itself.
+fn too_many(connections: &[Connection]) -> Option<ConnectionId> {
+    let newest = connections.last().filter(|_| connections.len() > MAX_CONNECTIONS_PER_PEER)?;
+    let elsewhere = connections.iter().filter(|old| !old.route.is_relayed && old.ip != newest.ip).min_by_key(|old| old.since);
+    Some(elsewhere.unwrap_or(newest).id)
 }
 
 #[derive(Default)]
@@ -109,6 +130,7 @@ fn transport(
     registry: &mut Registry,
     meter: Arc<Meter>,
     doors: Arc<Doors>,
+    loopback: bool,
 ) -> Result<Connections, noise::Error> {
     let tcp_config = || tcp::Config::new().nodelay(true);
     let mut quic_config = quic::Config::new(key);
@@ -143,7 +165,7 @@ fn transport(
         (peer, StreamMuxerBox::new(counted))
     });
     // Whoever does not say who it is holds no place for longer.
-    Ok(Timed::new(counted.boxed(), doors).boxed())
+    Ok(Timed::new(counted.boxed(), doors, loopback).boxed())
 }
 
 impl Swarm {
@@ -158,7 +180,7 @@ impl Swarm {
         let setup = |error: &dyn std::fmt::Display| StartError::Setup(error.to_string());
         let (relay_transport, relay_client) = relay::client::new(key.public().to_peer_id());
         let doors = Arc::new(Doors::default());
-        let transport = transport(key, relay_transport, registry, meter.clone(), doors.clone()).map_err(|e| setup(&e))?;
+        let transport = transport(key, relay_transport, registry, meter.clone(), doors.clone(), config.loopback).map_err(|e| setup(&e))?;
         let places = RelayPlaces::new(meter.clone());
         let behaviour = Parts::new(key, relay_client, config, Gate::new(meter.clone(), doors), &places).map_err(|e| setup(&e))?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE).with_smart_dial();
@@ -260,6 +282,7 @@ impl Swarm {
                 // Not connected is what was asked for.
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
+            Order::DropOld(peer) => self.drop_old(peer),
             Order::Meet(place) => {
                 self.places.insert(place, None);
                 self.meet();
@@ -282,6 +305,15 @@ impl Swarm {
                 let verdict = if is_valid { MessageAcceptance::Accept } else { MessageAcceptance::Reject };
                 self.swarm.behaviour_mut().gossip.report_message_validation_result(&MessageId::new(&id), &from, verdict);
             }
+        }
+    }
+
+    /// A stream is opened on any connection there is; on one that leads nowhere it waits for all of its patience.
+    fn drop_old(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer) else { return };
+        for id in of_before(&known.connections) {
+            tracing::debug!(%peer, "a connection of before is closed");
+            self.swarm.close_connection(id);
         }
     }
 
@@ -443,6 +475,9 @@ impl Swarm {
             known.dialled.drain(..too_many);
         }
         known.connections.push(new);
+        if let Some(id) = too_many(&known.connections) {
+            self.swarm.close_connection(id);
+        }
         self.again.remove(&peer);
         self.tell_route(peer).await;
     }
@@ -580,5 +615,46 @@ impl Swarm {
         for (peer, addresses) in due {
             self.dial(peer, addresses);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_the_newest_connection_is_of_before() {
+        let begun = Instant::now();
+        let connection = |n: usize, since: u64, is_relayed: bool| Connection {
+            id: ConnectionId::new_unchecked(n),
+            route: address::route_of(&"/ip4/10.77.0.2/udp/4/quic-v1".parse().unwrap(), is_relayed),
+            ip: None,
+            is_dialer: n % 2 == 0,
+            since: begun + Duration::from_secs(since),
+        };
+        assert_eq!(of_before(&[]), []);
+        // Both called each other at once: neither is of before.
+        assert_eq!(of_before(&[connection(1, 0, false), connection(2, 2, false)]), []);
+        // Whoever opened it, and a relayed one is another way.
+        let all = [connection(1, 0, false), connection(2, 1, false), connection(3, 0, true), connection(4, 30, false), connection(5, 50, true)];
+        assert_eq!(of_before(&all), [ConnectionId::new_unchecked(1), ConnectionId::new_unchecked(2)]);
+    }
+
+    #[test]
+    fn a_node_that_comes_from_another_address_finds_a_place_whatever_is_left_of_before() {
+        let begun = Instant::now();
+        let connection = |n: usize, ip: [u8; 4]| Connection {
+            id: ConnectionId::new_unchecked(n),
+            route: address::route_of(&"/ip4/10.77.0.2/udp/4/quic-v1".parse().unwrap(), false),
+            ip: Some(ip.into()),
+            is_dialer: false,
+            since: begun + Duration::from_secs(n as u64),
+        };
+        let mut all: Vec<Connection> = (0..4).map(|n| connection(n, [10, 77, 0, 2])).collect();
+        assert_eq!(too_many(&all), None);
+        all.push(connection(4, [10, 77, 0, 9]));
+        assert_eq!(too_many(&all), Some(ConnectionId::new_unchecked(0)));
+        all[4].ip = all[0].ip;
+        assert_eq!(too_many(&all), Some(ConnectionId::new_unchecked(4)));
     }
 }

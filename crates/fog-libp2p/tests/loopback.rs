@@ -1,23 +1,30 @@
 //! Real nodes over real sockets of this machine.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use std::future::Pending;
+use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fog_libp2p::{Config, LibP2p};
-use fog_transport::{Channel, NetEvent, PeerClass, Transport as _, read_frame, write_frame};
+use fog_transport::{Boxed, Channel, NetEvent, PeerClass, Transport as _, read_frame, write_frame};
 use fog_types::NodeId;
 use futures::StreamExt as _;
 use futures::future::poll_fn;
-use libp2p::core::muxing::StreamMuxer as _;
-use libp2p::core::transport::{DialOpts, PortUse};
+use libp2p::core::muxing::{StreamMuxer as _, StreamMuxerBox};
+use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
+use libp2p::core::upgrade::Version;
 use libp2p::core::{Endpoint, Transport as _};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, SwarmBuilder, noise, quic, relay, yamux};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 struct Node {
     net: LibP2p,
@@ -274,4 +281,145 @@ async fn a_relay_has_few_places_for_strangers_and_always_one_for_a_related_node(
     let friend = Keypair::generate_ed25519();
     relay.net.set_class(NodeId::from_peer_id_bytes(&friend.public().to_peer_id().to_bytes()).unwrap(), PeerClass::Related);
     assert!(!is_refused(&relay, friend).await);
+}
+
+/// TCP from an address of this machine that can be chosen: places are shared by address.
+struct From4(Ipv4Addr);
+
+impl libp2p::core::Transport for From4 {
+    type Output = Compat<TcpStream>;
+    type Error = io::Error;
+    type ListenerUpgrade = Pending<io::Result<Self::Output>>;
+    type Dial = Boxed<io::Result<Self::Output>>;
+
+    fn listen_on(&mut self, _id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        Err(TransportError::MultiaddrNotSupported(address))
+    }
+
+    fn remove_listener(&mut self, _id: ListenerId) -> bool {
+        false
+    }
+
+    fn dial(&mut self, address: Multiaddr, _options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let from = self.0;
+        let port = address.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None }).unwrap();
+        Ok(Box::pin(async move {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((from, 0).into())?;
+            Ok(socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?.compat())
+        }))
+    }
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        Poll::Pending
+    }
+}
+
+/// A connection of somebody who shows who it is and says nothing more; none when it is not let in.
+async fn silent(server: &Node, key: &Keypair, from: Ipv4Addr) -> Option<StreamMuxerBox> {
+    let address: Multiaddr = server.on("/tcp/").into_iter().find(|address| !address.contains("/ws")).unwrap().parse().unwrap();
+    let transport = From4(from).upgrade(Version::V1).authenticate(noise::Config::new(key).unwrap()).multiplex(yamux::Config::default());
+    let dialled = transport.boxed().dial(address, DialOpts { role: Endpoint::Dialer, port_use: PortUse::New }).unwrap();
+    timeout(Duration::from_secs(5), dialled).await.ok()?.ok().map(|(_, muxer)| muxer)
+}
+
+fn id_of(key: &Keypair) -> NodeId {
+    NodeId::from_peer_id_bytes(&key.public().to_peer_id().to_bytes()).unwrap()
+}
+
+/// Ends when the other side closes the connection.
+async fn end_of(connection: &mut StreamMuxerBox) {
+    let mut asked = Vec::new();
+    while let Ok(stream) = poll_fn(|cx| {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut *connection).poll(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut *connection).poll_inbound(cx)
+    })
+    .await
+    {
+        asked.push(stream);
+    }
+}
+
+#[tokio::test]
+async fn idle_strangers_shut_out_neither_a_member_nor_who_is_at_work() {
+    let mut server = node(51, Config::default()).await;
+    let mut worker = node(52, Config { known: server.on("quic-v1"), ..Config::default() }).await;
+    worker.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+    server.net.set_class(worker.net.local(), PeerClass::Related);
+    let mut member = node(53, Config::default()).await;
+    server.net.set_class(member.net.local(), PeerClass::Known);
+    let mut held = Vec::new();
+    for n in 0..256_u16 {
+        held.extend(silent(&server, &Keypair::generate_ed25519(), Ipv4Addr::new(127, 0, 0, 2 + (n % 16) as u8)).await);
+    }
+    // There are 128 places for strangers: the rest was refused, or pushed out one of before.
+    let (mut staying, mut ended) = (Vec::new(), 0);
+    for mut connection in held {
+        match timeout(Duration::from_millis(20), end_of(&mut connection)).await {
+            Ok(()) => ended += 1,
+            Err(_) => staying.push(connection),
+        }
+    }
+    assert!(staying.len() >= 100 && ended >= 100, "{} stay and {ended} were refused", staying.len());
+    // The member was here before, comes while all places are taken, and from an address that has none of its own.
+    member.net.dial(server.net.local(), server.on("quic-v1"));
+    let met = member.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(()));
+    timeout(Duration::from_secs(20), met).await.expect("a member is shut out");
+    // It is there and is heard.
+    for (net, class) in [(&member.net, "a member"), (&worker.net, "a worker")] {
+        net.set_class(server.net.local(), PeerClass::Related);
+        let mut link = net.open(server.net.local(), Channel::Control).await.unwrap();
+        write_frame(&mut link.pipe, class.as_bytes()).await.unwrap();
+        let who = net.local();
+        let mut theirs = server
+            .until(|event| match event {
+                NetEvent::Incoming(link) if link.node == who => Some(link),
+                NetEvent::Disconnected { node } => {
+                    assert_ne!(node, who, "{class} was hung up on");
+                    None
+                }
+                _ => None,
+            })
+            .await;
+        assert_eq!(read_frame(&mut theirs.pipe, 100).await.unwrap(), class.as_bytes());
+    }
+    // One that nobody knows yet, such as a member that was just invited, finds a place as soon as the others had their time to
+    // say what they want.
+    let mut new = node(54, Config::default()).await;
+    let mut tries = 0;
+    loop {
+        new.net.dial(server.net.local(), server.on("quic-v1"));
+        let stays = async {
+            new.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+            new.net.set_class(server.net.local(), PeerClass::Related);
+            new.net.open(server.net.local(), Channel::Control).await.is_ok()
+        };
+        if timeout(Duration::from_secs(3), stays).await == Ok(true) {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 15, "a new member is shut out");
+    }
+    drop(staying);
+}
+
+/// A node that begins anew is heard on its newest connection; the ones before lead nowhere, and nobody waits for them.
+#[tokio::test]
+async fn connections_of_before_are_closed_when_a_node_begins_anew() {
+    let mut server = node(55, Config::default()).await;
+    let key = Keypair::generate_ed25519();
+    server.net.set_class(id_of(&key), PeerClass::Related);
+    let mut before = silent(&server, &key, Ipv4Addr::LOCALHOST).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut newest = silent(&server, &key, Ipv4Addr::LOCALHOST).await.unwrap();
+    // Both are there.
+    assert!(timeout(Duration::from_secs(1), futures::future::select(Box::pin(end_of(&mut before)), Box::pin(end_of(&mut newest)))).await.is_err());
+    server.net.drop_old_connections(id_of(&key));
+    timeout(Duration::from_secs(5), end_of(&mut before)).await.expect("it is still open");
+    assert!(timeout(Duration::from_secs(1), end_of(&mut newest)).await.is_err(), "the newest went too");
+    while let Ok(event) = server.events.try_recv() {
+        assert!(!matches!(event, NetEvent::Disconnected { .. }), "it was taken for gone");
+    }
 }

@@ -90,6 +90,9 @@ fn blob_from(text: &str) -> Result<BlobId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
 }
 
+/// Devices that are remembered.
+const MAX_PEERS: u32 = 1000;
+
 /// Methods about networks and other devices. Each returns [`StoreError`] when the database refuses.
 #[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
 impl Store {
@@ -123,8 +126,16 @@ impl Store {
     }
 
     /// Remembers a device that was heard of: what it is called and where it was found. An empty name or list leaves what
-    /// is known. Of more than 1,000 devices the one that was not heard of for longest goes.
-    pub fn touch_peer(&mut self, node: NodeId, name: &str, addresses: &[String], now: UnixMillis) -> Result<(), StoreError> {
+    /// is known. Of more than 1,000 devices those go of which least is known, the ones not heard of for longest first;
+    /// `connected` ones, those with work under way and those whose results held go last.
+    pub fn touch_peer(
+        &mut self,
+        node: NodeId,
+        name: &str,
+        addresses: &[String],
+        connected: impl IntoIterator<Item = NodeId>,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let addresses = crate::jobs::to_json(&addresses)?;
         let transaction = self.db.transaction()?;
         transaction.execute(
@@ -134,7 +145,24 @@ impl Store {
              seen_ms = excluded.seen_ms",
             params![node.to_string(), name, addresses, now.0],
         )?;
-        transaction.execute("DELETE FROM peers WHERE node IN (SELECT node FROM peers ORDER BY seen_ms DESC LIMIT -1 OFFSET 1000)", [])?;
+        let count: u32 = transaction.query_row("SELECT count(*) FROM peers", [], |row| row.get(0))?;
+        if count > MAX_PEERS {
+            let connected: Vec<String> = connected.into_iter().map(|node| node.to_string()).collect();
+            // Names are made for nothing: what was worked for counts before what was only said. A device with nothing but
+            // bad evidence is known as well, though a new name would not carry it.
+            transaction.execute(
+                "DELETE FROM peers WHERE node IN (
+                   SELECT node FROM peers ORDER BY
+                     node = ?2 OR node IN (SELECT value FROM json_each(?3)) DESC,
+                     node IN (SELECT node FROM leases) OR node IN (SELECT requester FROM hosted WHERE message IS NULL) DESC,
+                     coalesce(json_extract(evidence, '$.valid'), 0) + coalesce(json_extract(evidence, '$.receipted'), 0) > 0 DESC,
+                     coalesce(json_extract(evidence, '$.invalid'), 0) + coalesce(json_extract(evidence, '$.lost'), 0)
+                       + coalesce(json_extract(evidence, '$.unpaid'), 0) > 0 DESC,
+                     seen_ms DESC
+                   LIMIT -1 OFFSET ?1)",
+                params![MAX_PEERS, node.to_string(), crate::jobs::to_json(&connected)?],
+            )?;
+        }
         transaction.commit()?;
         Ok(())
     }
@@ -510,9 +538,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(folder.path()).unwrap();
         let node = NodeId([7; 32]);
-        store.touch_peer(node, "anna", &["/ip4/198.51.100.7/tcp/4".to_owned()], UnixMillis(5)).unwrap();
+        store.touch_peer(node, "anna", &["/ip4/198.51.100.7/tcp/4".to_owned()], [], UnixMillis(5)).unwrap();
         store.set_evidence(node, r#"{"lost":1.0}"#, UnixMillis(6)).unwrap();
-        store.touch_peer(node, "", &[], UnixMillis(7)).unwrap();
+        store.touch_peer(node, "", &[], [], UnixMillis(7)).unwrap();
         let row = store.peers(10).unwrap().remove(0);
         assert_eq!((row.name.as_str(), row.addresses.len(), row.evidence.as_str(), row.seen), ("anna", 1, r#"{"lost":1.0}"#, UnixMillis(7)));
         // When the calendar is set, what was seen fades from the same moment as before; nothing else of it changes.
@@ -522,5 +550,31 @@ mod tests {
         // A device of which only evidence is known is remembered too.
         store.set_evidence(NodeId([8; 32]), "{}", UnixMillis(8)).unwrap();
         assert_eq!(store.peers(10).unwrap().len(), 2);
+    }
+
+    /// One member makes as many names as it likes; they do not push out those of whom something is known.
+    #[test]
+    fn a_thousand_names_of_one_device_erase_nobody_who_worked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let [worker, liar, connected, away] = [1, 2, 3, 4].map(|n| NodeId([n; 32]));
+        for (node, evidence) in [(worker, r#"{"valid":3.0}"#), (liar, r#"{"invalid":1.0}"#), (connected, "{}"), (away, "{}")] {
+            store.touch_peer(node, "old", &["/ip4/198.51.100.7/tcp/4".to_owned()], [], UnixMillis(1)).unwrap();
+            store.set_evidence(node, evidence, UnixMillis(1)).unwrap();
+        }
+        for n in 0..1100_u32 {
+            let mut made = [9; 32];
+            made[..4].copy_from_slice(&n.to_le_bytes());
+            store.touch_peer(NodeId(made), "mallory", &[], [connected], UnixMillis(2 + i64::from(n))).unwrap();
+        }
+        let rows = store.peers(2000).unwrap();
+        assert_eq!(rows.len(), 1000);
+        let kept = |node: NodeId| rows.iter().find(|row| row.node == node).map(|row| (row.evidence.as_str(), row.addresses.len()));
+        assert_eq!(kept(worker), Some((r#"{"valid":3.0}"#, 1)));
+        assert_eq!(kept(liar), Some((r#"{"invalid":1.0}"#, 1)));
+        assert_eq!(kept(connected), Some(("{}", 1)));
+        assert_eq!(kept(away), None);
+        // The newest is there, or nobody new could be remembered.
+        assert_eq!(rows[0].seen, UnixMillis(1101));
     }
 }

@@ -106,7 +106,7 @@ impl Host {
         let deadline = UnixMillis(now.0 + DAY);
         let row = HostedRow { job: id, lease: lease.clone(), requester, offer: "o".repeat(64), deadline, message: None, has_receipt: false };
         self.store().host(&row).unwrap();
-        self.store().touch_peer(requester, "a neighbour", &["/ip4/192.0.2.1/tcp/4001".to_owned()], now).unwrap();
+        self.store().touch_peer(requester, "a neighbour", &["/ip4/192.0.2.1/tcp/4001".to_owned()], [], now).unwrap();
         let claim = self.store().claim_task_of(id, "soak", now).unwrap().unwrap();
         for _ in 0..self.chance.below(5) {
             let state = self.file(80_000, now);

@@ -210,6 +210,9 @@ pub trait Transport: Send + Sync {
     fn traffic(&self) -> (u64, u64);
     /// Says how a node stands to this one. An adapter that serves nobody else needs not know.
     fn set_class(&self, _node: NodeId, _class: PeerClass) {}
+    /// Closes those direct connections to a node that are older than its newest one: the node has begun anew, so it does not
+    /// have them any more. An adapter with one connection for each node needs not know.
+    fn drop_old_connections(&self, _node: NodeId) {}
     /// Closes every connection to a node, and lets it in again only after some minutes.
     fn cut_off(&self, node: NodeId) {
         self.hang_up(node);

@@ -16,8 +16,9 @@ use crate::query::to_api;
 
 /// Key of the traffic of this period among the stored settings.
 const TRAFFIC_KEY: &str = "_traffic";
-/// Known devices that are called at the start.
-const CALLED: u32 = 32;
+/// Known devices that are called at the start: those last heard of that worked for this device, or it for them, up to half
+/// of the places, and then those last heard of at all. Names that were made for nothing do not take all of them.
+const CALLED: usize = 32;
 /// How long a network may take to say where it listens.
 const LISTENING: Duration = Duration::from_secs(3);
 /// Addresses in an invitation; a QR code stays readable.
@@ -185,7 +186,8 @@ impl Core {
 
     fn remember_addresses(&mut self, node: NodeId, addresses: &[String]) {
         let name = self.grid.peers.get(&node).map(|peer| peer.name.as_str()).unwrap_or_default();
-        if let Err(error) = self.store.touch_peer(node, name, addresses, self.clock.unix()) {
+        let connected = self.grid.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node);
+        if let Err(error) = self.store.touch_peer(node, name, addresses, connected, self.clock.unix()) {
             tracing::warn!(%error, "a device is not remembered");
         }
     }
@@ -280,7 +282,7 @@ impl Core {
             return;
         }
         let Some(secret) = self.key.map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())) else { return };
-        let known = self.store.peers(CALLED).unwrap_or_default();
+        let mut known = self.store.peers(1000).unwrap_or_default();
         let config = Config {
             lan: self.grid.lan,
             open: self.grid.open,
@@ -304,6 +306,10 @@ impl Core {
                     evidence.valid + evidence.receipted > 0.0
                 };
                 let places: Vec<(NodeId, bool)> = known.iter().map(|peer| (peer.node, has_worked(peer.node))).collect();
+                let mut first: Vec<NodeId> = places.iter().filter(|(_, is_known)| *is_known).map(|(node, _)| *node).collect();
+                first.truncate(CALLED / 2);
+                known.sort_by_key(|peer| !first.contains(&peer.node));
+                known.truncate(CALLED);
                 self.grid.known = known.into_iter().map(|peer| (peer.node, Known::new(peer.addresses))).collect();
                 for (node, is_known) in places {
                     if is_known {
@@ -631,6 +637,10 @@ impl Core {
             let addresses = peer.addresses.clone();
             self.remember_addresses(node, &addresses);
             if !is_new {
+                // It has begun anew, here or at another address: what was open to it before leads nowhere.
+                if let Some(net) = &self.grid.net {
+                    net.transport.drop_old_connections(node);
+                }
                 self.renew_link(node);
             }
             // It may have come before it knew that we are related, and what it waits for.

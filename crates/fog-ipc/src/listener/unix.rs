@@ -38,12 +38,15 @@ impl Listener {
         Ok(Self { socket, path: path.to_owned(), owner: rustix::process::geteuid().as_raw(), _short: short })
     }
 
-    /// The next connection of the same user; others are closed without a word.
-    pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+    /// The next connection of the same user, and the process it is from where the system says so; others are closed without
+    /// a word.
+    pub(crate) async fn accept(&mut self) -> io::Result<(Stream, Option<i32>)> {
         loop {
             let (stream, _) = self.socket.accept().await?;
-            if stream.peer_cred().is_ok_and(|peer| peer.uid() == self.owner || peer.uid() == 0) {
-                return Ok(stream);
+            if let Ok(peer) = stream.peer_cred()
+                && (peer.uid() == self.owner || peer.uid() == 0)
+            {
+                return Ok((stream, peer.pid()));
             }
             tracing::warn!("a connection of another user was refused");
         }

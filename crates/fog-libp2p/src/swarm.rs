@@ -629,7 +629,7 @@ mod tests {
             id: ConnectionId::new_unchecked(n),
             route: address::route_of(&"/ip4/10.77.0.2/udp/4/quic-v1".parse().unwrap(), is_relayed),
             ip: None,
-            is_dialer: n % 2 == 0,
+            is_dialer: n.is_multiple_of(2),
             since: begun + Duration::from_secs(since),
         };
         assert_eq!(of_before(&[]), []);

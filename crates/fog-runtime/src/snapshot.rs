@@ -297,7 +297,11 @@ impl Snapshot {
                 Source::Memory(bytes) => bytes.to_vec(),
                 Source::Wasi(state, _) => {
                     let mut bytes = Vec::new();
-                    state.pages(PAGE, &mut |page| Ok(bytes.extend_from_slice(page))).unwrap_or_default();
+                    let mut keep = |page: &[u8]| {
+                        bytes.extend_from_slice(page);
+                        Ok(())
+                    };
+                    state.pages(PAGE, &mut keep).unwrap_or_default();
                     bytes
                 }
             };

@@ -136,8 +136,7 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     for n in 1..=3 {
         turned.meets(node(n));
         let peer = turned.core.grid.peers.get_mut(&node(n)).unwrap();
-        (peer.capacity, peer.route) =
-            (has_room.clone(), Some(fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() }));
+        (peer.capacity, peer.route) = (has_room, Some(fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() }));
     }
     assert_eq!(why(&mut turned), None);
     for (n, answer) in [(1, Decline::Full), (2, Decline::Full), (3, Decline::Resting)] {
@@ -146,7 +145,7 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
         turned.core.grid.requester.offered(lease, task, node(n), now);
         turned.core.worker_said(node(n), Said::Answer { lease, answer: Answer::Declined(answer) }).unwrap();
         // It says again that it has room.
-        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity = has_room.clone();
+        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity = has_room;
     }
     let told = why(&mut turned).expect("it waits, and nobody knows why");
     assert!(told.starts_with("of 3 devices near 2 are full and 1 rests"), "{told}");

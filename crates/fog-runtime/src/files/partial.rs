@@ -161,6 +161,7 @@ mod os;
 mod os;
 
 #[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 mod tests {
     use std::io::Write as _;
 

@@ -46,6 +46,7 @@ fn address(data_folder: &Path) -> PathBuf {
 }
 
 /// Whether an engine answers there now.
+#[cfg(unix)]
 async fn is_served(address: &Path) -> bool {
     // The queue of a socket that is served may be full.
     connect(address).await.map_or_else(|error| error.kind() == std::io::ErrorKind::WouldBlock, |_| true)

@@ -182,6 +182,7 @@ pub fn make_private_folder(folder: &Path) -> std::io::Result<()> {
 
 /// Options for files that only this user can read.
 fn private_file() -> std::fs::OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
     let mut options = File::options();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

@@ -100,9 +100,9 @@ pub enum Command {
     },
     /// More files of one task, in path order, when a page of its job leaves some out → [`Reply::Outputs`].
     Outputs {
-        /// Which job.
+        /// The job.
         id: JobId,
-        /// Which task.
+        /// Number of its task.
         index: u32,
         /// Those after this path.
         after: String,

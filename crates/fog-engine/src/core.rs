@@ -202,7 +202,7 @@ struct Span {
     stored: StoredSpan,
 }
 
-/// What of the point under way is stored.
+/// The stored part of the point under way.
 struct StoredSpan {
     /// Its row.
     at: Option<UnixMillis>,

@@ -25,7 +25,7 @@ pub(crate) struct Known<'a> {
     pub(crate) clocks: Clocks,
 }
 
-/// What the clocks of the devices here show beside this one's.
+/// Clocks of the devices here beside this one's.
 #[derive(Debug, Default)]
 pub(crate) struct Clocks {
     /// By how many milliseconds this device's is behind most others; 0 where nobody can tell.

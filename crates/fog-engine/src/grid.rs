@@ -61,7 +61,7 @@ pub(crate) enum NetNews {
     Shown(LeaseId, Segment, Option<StateFile>),
     /// It was run again.
     Proved(LeaseId, Result<(), String>),
-    /// It could not be run here, for this reason.
+    /// The reason why it could not be run here.
     NotReplayed(LeaseId, String),
     /// A state of a hosted task that its requester wants to see.
     ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
@@ -198,7 +198,7 @@ pub(crate) struct Hosted {
     pub(crate) untaken: Option<Untaken>,
 }
 
-/// What a hosted job that has ended holds for its requester.
+/// Storage that a hosted job which has ended holds for its requester.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Untaken {
     /// When it ended.

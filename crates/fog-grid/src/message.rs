@@ -90,7 +90,7 @@ pub struct Hello {
     /// It has heard who the other one is; otherwise it is to be told. One side may have lost a connection
     /// that the other one never noticed to be gone.
     pub has_heard: bool,
-    /// What its clock shows, in milliseconds since 1970. Only compared, and told to people.
+    /// Time that its clock shows, in milliseconds since 1970. Only compared, and told to people.
     pub clock_ms: i64,
 }
 

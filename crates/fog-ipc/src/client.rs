@@ -89,7 +89,7 @@ pub enum ClientError {
 enum Refused {
     /// Whoever is there had no place.
     Full,
-    /// It ended the connection when it was shown the token: it does not accept it, or had no place any more.
+    /// The other side ended the connection when it was shown the token: it does not accept it, or had no place any more.
     Unproven,
     /// Another try fails as well.
     For(ClientError),

@@ -90,7 +90,7 @@ pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl 
     }
 }
 
-/// What there is of places.
+/// Places for connections, by use.
 #[derive(Clone)]
 struct Places {
     all: Arc<Semaphore>,

@@ -31,7 +31,7 @@ const STRANGER_RAW_BYTES: f64 = 160.0 * 1024.0;
 /// node sends on its own streams is of its own choice.
 const ANSWER_WEIGHT: f64 = 2.0;
 const SENT_WEIGHT: f64 = 0.5;
-/// What a stream that a stranger opens counts, whatever goes over it, on a sum of its own: 256 streams at once and one in two
+/// Price of a stream that a stranger opens, whatever goes over it, on a sum of its own: 256 streams at once and one in two
 /// seconds. QUIC opens one with a frame of a few bytes.
 const STREAM_COST: f64 = 512.0;
 /// How much more a stranger may exchange with a relay, which carries what is not its own: 8 MiB at once, 16 KiB a second.

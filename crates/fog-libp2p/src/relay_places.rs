@@ -44,6 +44,11 @@ struct Places {
     circuits: Vec<Place>,
 }
 
+/// Whether there are as many places as there may be, in all or of this address.
+fn are_taken(places: &[Place], site: Option<Site>, most: usize, most_of_site: usize) -> bool {
+    places.len() >= most || places.iter().filter(|place| place.site == site).count() >= most_of_site
+}
+
 /// The places of strangers.
 pub(crate) struct RelayPlaces {
     meter: Arc<Meter>,
@@ -103,8 +108,7 @@ impl RelayPlaces {
             own.until = now + RESERVED;
             return true;
         }
-        let of_site = reservations.iter().filter(|place| place.site == site).count();
-        if reservations.len() >= STRANGER_RESERVATIONS || of_site >= STRANGER_RESERVATIONS_PER_SITE {
+        if are_taken(reservations, site, STRANGER_RESERVATIONS, STRANGER_RESERVATIONS_PER_SITE) {
             return false;
         }
         reservations.push(Place { peer, site, until: now + RESERVED, is_asked: false });
@@ -118,8 +122,7 @@ impl RelayPlaces {
         let mut places = self.places();
         let (circuits, site) = (&mut places.circuits, site_of(address));
         self.prune(circuits, now);
-        let of_site = circuits.iter().filter(|place| place.site == site).count();
-        if circuits.len() >= STRANGER_CIRCUITS || of_site >= STRANGER_CIRCUITS_PER_SITE {
+        if are_taken(circuits, site, STRANGER_CIRCUITS, STRANGER_CIRCUITS_PER_SITE) {
             return false;
         }
         circuits.push(Place { peer, site, until: now + ASKED, is_asked: true });

@@ -115,7 +115,7 @@ fn damaged(what: &str) -> SnapshotError {
     SnapshotError::Damaged(what.to_owned())
 }
 
-/// What a machine holds besides its memories, its files and its saved frames.
+/// State of a machine besides its memories, its files and its saved frames.
 pub(crate) struct Rest {
     pub(crate) globals: Vec<(u32, Number)>,
     pub(crate) left: i64,

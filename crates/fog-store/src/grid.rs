@@ -427,10 +427,13 @@ impl Store {
         Ok(sizes.into_values().fold(0, u64::saturating_add))
     }
 
-    /// What a hosted job came to is not kept any longer: its files may go when room is needed, its states go now. It is told
-    /// of until that is answered.
-    pub fn release_hosted_files(&mut self, job: JobId) -> Result<(), StoreError> {
-        self.db.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+    /// Gives up the result of a hosted job: its files may go when room is needed, its states go now. From the same moment
+    /// on `message` is said about its end until it is answered, so that no kill leaves a result that is told and not there.
+    pub fn give_up_hosted(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        transaction.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
+        transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        transaction.commit()?;
         self.forget_shipped(job, 0)
     }
 

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use crate::tasks::QUARTER_MS;
 use crate::{Store, StoreError};
 
-/// What a stretch of time looked like: about a minute, or less of the one under way.
+/// Summary of a stretch of time: about a minute, or less of the one under way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Its end.

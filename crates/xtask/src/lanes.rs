@@ -65,7 +65,7 @@ pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
     crate::shell::sh("cargo", &["test", "--quiet", "--locked", "--workspace", "--doc"])
 }
 
-/// What a test program printed of its failures: from the first heading "failures:", a limited part.
+/// Failures that a test program printed: from the first heading "failures:", a limited part.
 fn failures(text: &str) -> &str {
     let begin = text.find("\nfailures:").map_or(text.len().saturating_sub(MAX_REPEATED), |at| at + 1);
     let begin = text.ceil_char_boundary(begin);

@@ -27,7 +27,7 @@ impl Core {
         }
     }
 
-    /// What a device's clock shows now.
+    /// Time that a device's clock shows now, in milliseconds since 1970.
     fn clock_of(&self, node: NodeId) -> Option<i64> {
         self.grid.clocks.get(&node).map(|ahead| ahead.saturating_add(self.even_ms()))
     }

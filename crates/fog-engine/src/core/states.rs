@@ -46,7 +46,7 @@ impl Core {
         Ok(())
     }
 
-    /// What a state of a task must be.
+    /// Conditions that a state of a task must meet.
     pub(super) fn claim_of(&self, task: TaskId, job: &JobRow, units: u64) -> Result<StateClaim, StoreError> {
         let launch = self.launch_elsewhere(task, job)?;
         Ok(StateClaim { task: launch.place.header(&launch.spec).task_identity(), units, most: job.file.limits.units.0 })

@@ -83,14 +83,15 @@ impl Core {
         Ok(())
     }
 
-    /// What a hosted job came to is not kept any longer. Its requester hears so when it is there, and has it done anew.
+    /// Gives up the result of a hosted job. Its requester hears so when it is there, and has the task done anew.
     fn give_way(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
         let (lease, requester) = (hosted.lease, hosted.requester);
         tracing::info!(%job, "a result that was not fetched for a day gives way");
-        self.store.release_hosted_files(job)?;
         let problem = "it was done, and its result was not fetched for so long that it gave way to others".to_owned();
-        self.keep_saying(job, requester, &Message::Failed { lease, problem, is_hopeless: false })?;
+        let message = Message::Failed { lease, problem, is_hopeless: false };
+        self.store.give_up_hosted(job, &message.encode())?;
+        self.keep_saying(job, requester, &message)?;
         self.forget_history(job);
         Ok(())
     }

@@ -44,7 +44,7 @@ const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
 const CHANGED: &str = "the stored file was changed since it was stored, so it is not sent";
 const SHORTER: &str = "the file here is shorter than it was, so it is not sent";
 
-/// Who is told that a stored file turned out to be damaged or gone when somebody asked for it.
+/// Listener that is told when a stored file turned out to be damaged or gone when somebody asked for it.
 pub(crate) struct DamageReport {
     pub(crate) blob: BlobId,
     pub(crate) to: mpsc::Sender<CoreMessage>,

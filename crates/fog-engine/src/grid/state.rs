@@ -14,7 +14,7 @@ pub(crate) const TAG: u64 = 16;
 
 use super::NotReturned;
 
-/// What a saved state must be to be kept.
+/// Conditions for keeping a saved state.
 #[derive(Debug, Clone)]
 pub(crate) struct StateClaim {
     /// Identity of its task, as a checkpoint has it.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Names that are tried; each is taken only by a process of the same number that was killed.
 const MAX_TRIES: u32 = 1_000;
 
-/// What was written of a file. Dropped, nothing is left of it.
+/// The written part of a file. Dropped, nothing is left of it.
 #[derive(Debug)]
 pub(super) struct Partial {
     file: File,

@@ -42,7 +42,7 @@ pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// What a stopped machine holds beside its files.
+/// State of a stopped machine beside its files.
 struct Parts {
     memories: Vec<Memory>,
     frames: Frames,

@@ -94,12 +94,12 @@ const NO_TREE: &str = "its folders do not form a tree";
 const NO_FIT: &str = "its files do not fit this task";
 
 impl Vfs {
-    /// What a checkpoint keeps of it, without a copy.
+    /// The tree as a checkpoint keeps it, without a copy.
     pub(crate) fn shown(&self) -> VfsShown<'_> {
         VfsShown { nodes: Nodes(&self.nodes), free: Places(&self.free), peak: self.peak }
     }
 
-    /// What is read from a checkpoint of it.
+    /// The tree as it is read from a checkpoint.
     #[cfg(test)]
     pub(crate) fn state(&self) -> VfsState {
         let bytes = postcard::to_stdvec(&self.shown()).unwrap();

@@ -93,7 +93,7 @@ pub(super) enum Target {
     Node(NodeId),
 }
 
-/// What a checkpoint keeps of a job's world, as it is read.
+/// State of a job's world, as it is read from a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub(crate) struct WasiState {
@@ -119,7 +119,7 @@ pub(crate) struct WasiShown<'a> {
 }
 
 impl Context {
-    /// What a checkpoint keeps, without a copy.
+    /// State that a checkpoint keeps, without a copy.
     pub(crate) fn shown(&self) -> WasiShown<'_> {
         WasiShown {
             files: self.vfs.shown(),

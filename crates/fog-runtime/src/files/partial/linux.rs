@@ -18,7 +18,7 @@ pub(super) fn link(file: &File, to: &Path) -> io::Result<()> {
     Ok(linkat(CWD, place(file), CWD, to, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// What leads to an open file; naming the file by its descriptor alone takes a privilege.
+/// Path of an open file by its descriptor; naming the file by its descriptor alone takes a privilege.
 fn place(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }

@@ -1,3 +1,5 @@
+#[cfg(any(target_os = "macos", windows, test))]
+mod listed;
 #[cfg(any(target_os = "macos", windows))]
 #[path = "power/desktop.rs"]
 mod system;

@@ -5,32 +5,44 @@ use battery::{Battery, Manager, State};
 use fog_eligibility::Readings;
 use fog_eligibility::plausible::{BATTERY_CELSIUS, plausible};
 
+use super::listed::Listed;
 use crate::SensorFault;
 
 /// Batteries come and go: the list is made anew this often.
 const LIST_EVERY: Duration = Duration::from_secs(30);
 
+/// What was found when it was made.
+struct List {
+    at: Instant,
+    batteries: Vec<Battery>,
+    is_any: Option<bool>,
+}
+
 /// The batteries of a laptop.
 pub(crate) struct Power {
     manager: Option<Manager>,
-    batteries: Option<(Instant, Vec<Battery>)>,
+    list: Option<List>,
 }
 
 impl Power {
     pub(crate) fn new() -> Self {
-        Self { manager: Manager::new().ok(), batteries: None }
+        Self { manager: Manager::new().ok(), list: None }
     }
 
     pub(crate) fn read(&mut self, readings: &mut Readings, faults: &mut Vec<SensorFault>) {
         let Some(manager) = &self.manager else { return };
-        if self.batteries.as_ref().is_none_or(|(at, _)| at.elapsed() >= LIST_EVERY) {
-            let Ok(list) = manager.batteries() else { return };
-            // Batteries of mice and headsets hold no voltage worth the name.
-            let list = list.flatten().filter(|b| b.energy_full().get::<watt_hour>() > 1.0 && b.voltage().get::<volt>() > 1.0);
-            self.batteries = Some((Instant::now(), list.collect()));
+        if self.list.as_ref().is_none_or(|list| list.at.elapsed() >= LIST_EVERY) {
+            let Ok(found) = manager.batteries() else { return };
+            let (mut batteries, mut kinds) = (Vec::new(), Vec::new());
+            for found in found {
+                let kind = found.as_ref().map_or(Listed::Unknown, |b| Listed::of(b.energy_full().get::<watt_hour>(), b.voltage().get::<volt>()));
+                kinds.push(kind);
+                batteries.extend(found.ok().filter(|_| kind == Listed::Own));
+            }
+            self.list = Some(List { at: Instant::now(), batteries, is_any: Listed::is_any(&kinds) });
         }
-        let Some((_, batteries)) = &mut self.batteries else { return };
-        readings.battery_present = Some(!batteries.is_empty());
+        let Some(List { batteries, is_any, .. }) = &mut self.list else { return };
+        readings.battery_present = *is_any;
         let mut charge = (0.0, 0.0);
         for battery in batteries.iter_mut() {
             if manager.refresh(battery).is_err() {

@@ -18,6 +18,26 @@ pub fn is_possible() -> bool {
     made
 }
 
+/// Whether a test that needs namespaces and these programs is skipped here, which it says. In the full form it fails
+/// instead: what was not tried is not shown.
+#[must_use]
+pub fn is_skipped(programs: &[&str]) -> bool {
+    let is_there = |program: &&&str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let missing = programs.iter().find(|program| !is_there(program));
+    let why = match missing {
+        _ if !is_possible() => "network namespaces need root, and `ip`".to_owned(),
+        Some(program) => format!("`{program}` is not installed; `cargo xtask setup` does that"),
+        None => return false,
+    };
+    skipped(&why, crate::is_full());
+    true
+}
+
+fn skipped(why: &str, is_full: bool) {
+    assert!(!is_full, "the full form cannot go without this test: {why}");
+    eprintln!("skipped: {why}");
+}
+
 fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output()?;
     if !output.status.success() {
@@ -124,5 +144,17 @@ impl Drop for Host {
     fn drop(&mut self) {
         // The kernel takes the devices inside along.
         let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "cannot go without this test: no root")]
+    fn what_is_skipped_fails_in_the_full_form() {
+        skipped("no root", false);
+        skipped("no root", true);
     }
 }

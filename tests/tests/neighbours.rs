@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use fog_tests::net::{Host, is_possible};
+use fog_tests::net::{Host, is_skipped};
 use fog_tests::{Bench, wait_for};
 use libp2p::PeerId;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -49,8 +49,7 @@ fn sockets(pid: u32) -> usize {
 
 #[test]
 fn made_up_devices_take_neither_memory_nor_time_and_friends_stay() {
-    if !is_possible() {
-        eprintln!("skipped: network namespaces need root");
+    if is_skipped(&[]) {
         return;
     }
     let (switch, one, two) = (Host::new("sw").unwrap(), Host::new("a").unwrap(), Host::new("b").unwrap());

@@ -1,22 +1,14 @@
 //! Real devices in network namespaces: a switch without a way out, routers that translate addresses,
-//! cables that are pulled. Needs root; says so and passes where namespaces cannot be made.
+//! cables that are pulled. Needs root; says so and passes where namespaces cannot be made, but in the full form.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
 
 use fog_tests::jobs::working_for;
-use fog_tests::net::{Host, is_possible};
+use fog_tests::net::{Host, is_skipped};
 use fog_tests::{Bench, is_full, wait_for};
 use serde_json::Value;
-
-fn skipped() -> bool {
-    let skipped = !is_possible();
-    if skipped {
-        eprintln!("skipped: network namespaces need root");
-    }
-    skipped
-}
 
 fn finished(bench: &Bench, id: &str, seconds: u64) -> Value {
     let show = || bench.json(&["job", "show", id]).unwrap();
@@ -59,7 +51,7 @@ fn meet(home: &Home) -> Duration {
 
 #[test]
 fn two_laptops_on_a_switch_share_a_job_without_a_way_out() {
-    if skipped() {
+    if is_skipped(&[]) {
         return;
     }
     let home = home();
@@ -95,7 +87,7 @@ fn big_job(bench: &Bench, megabytes: usize) -> String {
 
 #[test]
 fn a_cable_that_is_pulled_again_and_again_delays_a_transfer_and_no_more() {
-    if skipped() {
+    if is_skipped(&[]) {
         return;
     }
     let home = home();
@@ -124,7 +116,7 @@ fn a_cable_that_is_pulled_again_and_again_delays_a_transfer_and_no_more() {
 
 #[test]
 fn a_device_whose_address_changes_is_found_again() {
-    if skipped() {
+    if is_skipped(&[]) {
         return;
     }
     let home = home();
@@ -148,7 +140,7 @@ fn a_device_whose_address_changes_is_found_again() {
 /// The address changes while a task is under way: the device goes on with it, and hands it in.
 #[test]
 fn a_task_under_way_outlives_the_address_of_its_device() {
-    if skipped() {
+    if is_skipped(&[]) {
         return;
     }
     let home = home();
@@ -171,7 +163,7 @@ fn a_task_under_way_outlives_the_address_of_its_device() {
 /// and afterwards everything is accepted once.
 #[test]
 fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
-    if skipped() {
+    if is_skipped(&[]) {
         return;
     }
     let names = ["anna", "ben", "cleo", "dora"];
@@ -276,7 +268,7 @@ fn meet_through_relay(symmetric: [bool; 2], tries: u32) -> u32 {
 }
 
 fn behind_routers(name: &str, symmetric: [bool; 2]) {
-    if skipped() || std::process::Command::new("nft").arg("--version").output().is_err() {
+    if is_skipped(&["nft"]) {
         return;
     }
     let tries = if is_full() { 17 } else { 1 };
@@ -302,7 +294,7 @@ fn devices_meet_through_a_relay_where_both_routers_do() {
 /// Two hosts on one switch that speak IPv6 only: with an address of their own network, or with nothing but what each
 /// interface gives itself.
 fn six(addresses: [Option<&str>; 2]) {
-    if skipped() {
+    if is_skipped(&[]) {
         return;
     }
     let (switch, one, two) = (Host::new("sw").unwrap(), Host::new("a").unwrap(), Host::new("b").unwrap());

@@ -429,6 +429,9 @@ impl Core {
 
     /// Notes both clocks for the next run.
     fn remember_clock(&mut self) {
+        if let Some(at) = &mut self.span.stored.at {
+            at.0 = at.0.saturating_add(shift);
+        }
         let state = serde_json::to_value(self.clock.state()).ok();
         if let Err(error) = self.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
             tracing::error!(%error, "the time cannot be noted");

@@ -1,5 +1,5 @@
 use fog_types::{Percent, UnixMillis, WorkUnits};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::tasks::QUARTER_MS;
 use crate::{Store, StoreError};
@@ -25,6 +25,31 @@ pub struct Sample {
     pub other_cpu: Option<f64>,
     /// The first reason at the end, as its rule's word; `idle` when nothing waited, else empty.
     pub reason: String,
+}
+
+/// Key of the milliseconds by which the calendar was set since the first point of history, among the stored settings.
+const SHIFT_KEY: &str = "_history_shift_ms";
+
+/// By how much the stored times of history differ from those of the calendar. It moves instead of them: there are very
+/// many.
+pub(crate) fn history_shift(db: &Connection) -> Result<i64, StoreError> {
+    let stored: Option<String> = db.prepare_cached("SELECT value FROM settings WHERE key = ?1")?.query_row([SHIFT_KEY], |row| row.get(0)).optional()?;
+    Ok(stored.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// The calendar was set: history moves with it, so that what was done an hour ago stays so.
+pub(crate) fn shift_history(db: &Connection, by_ms: i64) -> Result<(), StoreError> {
+    let shift = history_shift(db)?.saturating_add(by_ms);
+    db.execute(
+        "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![SHIFT_KEY, shift.to_string()],
+    )?;
+    Ok(())
+}
+
+/// The row of `results_by_quarter` of a moment. It moves by whole ones: midnight stays between two.
+pub(crate) fn quarter_of(at: UnixMillis, shift: i64) -> i64 {
+    at.0.div_euclid(QUARTER_MS).saturating_sub(shift.saturating_add(QUARTER_MS / 2).div_euclid(QUARTER_MS))
 }
 
 /// Rows that [`Store::trim`] leaves.
@@ -64,20 +89,22 @@ impl Store {
         self.relaxed(|db| write_sample(db, sample, before))
     }
 
-    /// Samples that ended after `since`, oldest first, put together into at most `points`.
+    /// Samples that ended after `since` and not after `now`, oldest first, put together into at most `points`.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn samples(&self, since: UnixMillis, now: UnixMillis, points: u32) -> Result<Vec<Sample>, StoreError> {
         let bucket = ((now.0 - since.0) / i64::from(points.max(1))).max(1);
+        let shift = history_shift(&self.db)?;
+        let stored = |at: UnixMillis| at.0.saturating_sub(shift);
         let mut query = self.db.prepare_cached(
             "SELECT max(at_ms), sum(span_ms), CAST(sum(duty * span_ms) / max(1, sum(span_ms)) AS INTEGER), sum(worked_ms), sum(units),
                     avg(cpu_temp), avg(battery), avg(other_cpu), reason
-             FROM samples WHERE at_ms > ?1 GROUP BY (at_ms - ?1) / ?2 ORDER BY 1",
+             FROM samples WHERE at_ms > ?1 AND at_ms <= ?3 GROUP BY (at_ms - ?1) / ?2 ORDER BY 1",
         )?;
-        let rows = query.query_map(params![since.0, bucket], |row| {
+        let rows = query.query_map(params![stored(since), bucket, stored(now)], |row| {
             Ok(Sample {
-                at: UnixMillis(row.get(0)?),
+                at: UnixMillis(row.get::<_, i64>(0)?.saturating_add(shift)),
                 span_millis: row.get(1)?,
                 duty: Percent::new(row.get(2)?),
                 worked_millis: row.get(3)?,
@@ -91,19 +118,21 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Time worked in milliseconds, units, and results since a moment; results by whole quarters of an hour.
+    /// Time worked in milliseconds, units, and results since a moment and until `now`; results by whole quarters of an
+    /// hour.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn totals_since(&self, since: UnixMillis) -> Result<(u64, WorkUnits, u64), StoreError> {
+    pub fn totals_since(&self, since: UnixMillis, now: UnixMillis) -> Result<(u64, WorkUnits, u64), StoreError> {
+        let shift = history_shift(&self.db)?;
         let (worked, units) = self
             .db
-            .prepare_cached("SELECT coalesce(sum(worked_ms), 0), coalesce(sum(units), 0) FROM samples WHERE at_ms > ?1")?
-            .query_row([since.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            .prepare_cached("SELECT coalesce(sum(worked_ms), 0), coalesce(sum(units), 0) FROM samples WHERE at_ms > ?1 AND at_ms <= ?2")?
+            .query_row([since.0.saturating_sub(shift), now.0.saturating_sub(shift)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let results = self
             .db
-            .prepare_cached("SELECT coalesce(sum(results), 0) FROM results_by_quarter WHERE quarter >= ?1")?
-            .query_row([since.0 / QUARTER_MS], |row| row.get(0))?;
+            .prepare_cached("SELECT coalesce(sum(results), 0) FROM results_by_quarter WHERE quarter BETWEEN ?1 AND ?2")?
+            .query_row([quarter_of(since, shift), quarter_of(now, shift)], |row| row.get(0))?;
         Ok((worked, WorkUnits(units), results))
     }
 
@@ -129,13 +158,14 @@ impl Store {
 }
 
 fn write_sample(db: &Connection, sample: &Sample, before: Option<UnixMillis>) -> Result<(), StoreError> {
+    let shift = history_shift(db)?;
     if let Some(before) = before {
-        db.execute("DELETE FROM samples WHERE at_ms = ?1", [before.0])?;
+        db.execute("DELETE FROM samples WHERE at_ms = ?1", [before.0.saturating_sub(shift)])?;
     }
     db.execute(
         "INSERT OR REPLACE INTO samples (at_ms, span_ms, duty, worked_ms, units, cpu_temp, battery, other_cpu, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
-            sample.at.0, sample.span_millis.cast_signed(), sample.duty.get(), sample.worked_millis.cast_signed(), i64::try_from(sample.units.0).unwrap_or(i64::MAX),
+            sample.at.0.saturating_sub(shift), sample.span_millis.cast_signed(), sample.duty.get(), sample.worked_millis.cast_signed(), i64::try_from(sample.units.0).unwrap_or(i64::MAX),
             sample.cpu_temp, sample.battery, sample.other_cpu, sample.reason
         ],
     )?;

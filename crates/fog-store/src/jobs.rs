@@ -6,6 +6,7 @@ use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
+use crate::history::shift_history;
 use crate::journal::{JournalKind, note};
 use crate::{Store, StoreError, blobs};
 
@@ -264,6 +265,7 @@ impl Store {
              WHERE json_valid(evidence) AND json_type(evidence, '$.at_ms') = 'integer'",
             [by_ms],
         )?;
+        shift_history(&transaction, by_ms)?;
         transaction.commit()?;
         Ok(())
     }

@@ -52,7 +52,7 @@ fn every_event(store: &mut Store, now: i64) {
     store.credits().unwrap();
     // A status, and the chores.
     store.job_counts().unwrap();
-    store.totals_since(UnixMillis(now - 1000)).unwrap();
+    store.totals_since(UnixMillis(now - 1000), UnixMillis(now)).unwrap();
     store.disk_use().unwrap();
     store.expire_jobs(UnixMillis(1)).unwrap();
     store.remove_jobs(UnixMillis(0), None).unwrap();
@@ -130,7 +130,7 @@ fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
         let status = steps_of(&mut store, |store| {
             store.next_task().unwrap();
             store.job_counts().unwrap();
-            store.totals_since(UnixMillis(0)).unwrap();
+            store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap();
             store.disk_use().unwrap();
         });
         (event, status)
@@ -265,7 +265,7 @@ fn a_database_of_the_release_before_is_counted_once() {
     assert_eq!(store.wake_tasks(UnixMillis(500)).unwrap(), 1);
     let (bytes, pinned) = store.blob_bytes().unwrap();
     assert_eq!((bytes.0, pinned.0), (1024, 1000));
-    assert_eq!((store.totals_since(UnixMillis(0)).unwrap().2, store.totals_since(UnixMillis(1_800_000)).unwrap().2), (2, 1));
+    assert_eq!((store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().2, store.totals_since(UnixMillis(1_800_000), UnixMillis(i64::MAX)).unwrap().2), (2, 1));
     assert_eq!(store.credits().unwrap(), CreditRow { earned: 70, spent: 0, reserved: 5 });
     drop(store);
     assert!(Store::open(folder.path()).is_ok());

@@ -213,7 +213,7 @@ impl Host {
         let status = steps_of(store, |store| {
             store.next_task().unwrap();
             store.job_counts().unwrap();
-            store.totals_since(UnixMillis(now.0 - DAY)).unwrap();
+            store.totals_since(UnixMillis(now.0 - DAY), now).unwrap();
             store.disk_use().unwrap();
             store.credits().unwrap();
         });

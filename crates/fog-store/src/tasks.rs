@@ -1,6 +1,7 @@
 use fog_types::{BlobId, JobId, JobState, TaskId, TaskState, UnixMillis, WorkUnits};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 
+use crate::history::{history_shift, quarter_of};
 use crate::journal::{JournalKind, note};
 use crate::{Store, StoreError, blobs};
 
@@ -309,9 +310,10 @@ impl Store {
         transaction
             .prepare_cached("UPDATE progress SET units = CAST(units + ?2 AS INTEGER), failures_in_row = 0 WHERE job_id = ?1")?
             .execute(params![job.0, to_sql(result.units.0)])?;
+        let quarter = quarter_of(now, history_shift(&transaction)?);
         transaction
             .prepare_cached("INSERT INTO results_by_quarter VALUES (?1, 1) ON CONFLICT (quarter) DO UPDATE SET results = results + 1")?
-            .execute([now.0 / QUARTER_MS])?;
+            .execute([quarter])?;
         note(&transaction, now, JournalKind::Result, Some(job), Some(index), &result.result_hash)?;
         settle(&transaction, job, now)?;
         let state: String = transaction.query_row("SELECT state FROM jobs WHERE id = ?1", [job.0], |row| row.get(0))?;

@@ -273,7 +273,58 @@ fn settings_and_samples_round_trip() {
     let points = store.samples(UnixMillis(0), UnixMillis(3_600_000), 10).unwrap();
     assert!(points.len() <= 11, "{}", points.len());
     assert_eq!(points.iter().map(|p| p.units.0).sum::<u64>(), 60);
-    assert_eq!(store.totals_since(UnixMillis(0)).unwrap().0, 1_800_000);
+    assert_eq!(store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().0, 1_800_000);
+}
+
+/// An hour with a clock forty days ahead, which is set right then.
+#[test]
+fn what_was_done_with_a_wrong_calendar_is_done_once_and_then() {
+    const DAY: i64 = 86_400_000;
+    let (_folder, mut store) = store();
+    let sample = |at: i64| Sample {
+        at: UnixMillis(at),
+        span_millis: 60_000,
+        duty: fog_types::Percent::new(50),
+        worked_millis: 60_000,
+        units: WorkUnits(1),
+        cpu_temp: None,
+        battery: None,
+        other_cpu: None,
+        reason: String::new(),
+    };
+    let noon = 1000 * DAY + DAY / 2;
+    let worked = |store: &Store, from: i64, to: i64| store.totals_since(UnixMillis(from), UnixMillis(to)).unwrap().0;
+    store.add_sample(&sample(noon - DAY), None).unwrap();
+    store.shift_times(40 * DAY).unwrap();
+    // Of a stretch that goes on.
+    store.keep_sample(&sample(noon + 40 * DAY), None).unwrap();
+    store.add_sample(&sample(noon + 40 * DAY + 60_000), Some(UnixMillis(noon + 40 * DAY))).unwrap();
+    assert_eq!(worked(&store, noon + 40 * DAY - 3_600_000, noon + 40 * DAY + 60_000), 60_000);
+    store.shift_times(-40 * DAY).unwrap();
+    let now = noon + 120_000;
+    assert_eq!(worked(&store, noon - DAY / 2, now), 60_000, "what was done today is not");
+    assert_eq!(worked(&store, noon - 2 * DAY, noon - DAY / 2), 60_000, "what was done yesterday has moved");
+    assert_eq!(worked(&store, noon + 39 * DAY, noon + 41 * DAY), 0, "it is done again in forty days");
+    let times: Vec<i64> = store.samples(UnixMillis(noon - 2 * DAY), UnixMillis(now), 100_000).unwrap().iter().map(|sample| sample.at.0).collect();
+    assert_eq!(times, [noon - DAY, noon + 60_000]);
+    // What is later than now, as after a start with a wrong calendar that nobody saw, counts nowhere.
+    store.add_sample(&sample(now + 40 * DAY), None).unwrap();
+    assert_eq!(worked(&store, noon - DAY / 2, now), 60_000);
+    assert_eq!(store.samples(UnixMillis(noon), UnixMillis(now), 10).unwrap().len(), 1);
+}
+
+/// Results move by whole quarters of an hour, so that midnight stays between two.
+#[test]
+fn results_move_with_the_calendar() {
+    use crate::history::quarter_of;
+    const QUARTER: i64 = 900_000;
+    let at = |minutes: i64| UnixMillis(minutes * 60_000);
+    assert_eq!((quarter_of(at(14), 0), quarter_of(at(15), 0)), (0, 1));
+    for shift in [40 * 96 * QUARTER, -7 * QUARTER, 7 * 60_000, -8 * 60_000] {
+        assert_eq!(quarter_of(at(15), shift) - quarter_of(at(0), shift), 1, "{shift}");
+    }
+    // A result of before is as far away as it was.
+    assert_eq!(quarter_of(at(30), 0), quarter_of(UnixMillis(at(30).0 + 96 * QUARTER), 96 * QUARTER));
 }
 
 #[test]
@@ -297,7 +348,7 @@ fn a_stretch_that_goes_on_is_one_sample_that_only_grows() {
         before = Some(sample(seconds).at);
     }
     store.add_sample(&sample(60), before).unwrap();
-    assert_eq!(store.totals_since(UnixMillis(0)).unwrap(), (30_000, WorkUnits(60), 0));
+    assert_eq!(store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap(), (30_000, WorkUnits(60), 0));
     assert_eq!(store.samples(UnixMillis(0), UnixMillis(3_600_000), 3_600).unwrap(), [sample(60)]);
 }
 

@@ -35,6 +35,12 @@ impl Span {
     }
 }
 
+/// The last midnight of a time zone, by the clock of the engine.
+fn midnight(now: UnixMillis, zone: &jiff::tz::TimeZone) -> UnixMillis {
+    let at = jiff::Timestamp::from_millisecond(now.0).and_then(|at| at.to_zoned(zone.clone()).start_of_day());
+    at.map_or(now, |day| UnixMillis(day.timestamp().as_millisecond()))
+}
+
 impl Core {
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, ApiError> {
         self.announce_status();
@@ -103,8 +109,7 @@ impl Core {
 
     pub(super) fn status(&self) -> Result<Status, StoreError> {
         let now = self.clock.unix();
-        let midnight = jiff::Zoned::now().start_of_day().map_or(now.0, |day| day.timestamp().as_millisecond());
-        let (worked, units, results) = self.store.totals_since(UnixMillis(midnight))?;
+        let (worked, units, results) = self.store.totals_since(midnight(now, &jiff::tz::TimeZone::system()), now)?;
         let next = match self.store.next_task()? {
             Some(task) => {
                 let job = self.store.job(task.job)?;
@@ -290,5 +295,21 @@ impl Core {
         if self.snoozed_until.is_some_and(|until| until <= now) {
             let _ = self.set_snooze(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_at_midnight_by_the_clock_of_the_engine() {
+        const DAY: i64 = 86_400_000;
+        let hours = |hours: i64| UnixMillis(20_000 * DAY + hours * 3_600_000);
+        let utc = jiff::tz::TimeZone::UTC;
+        assert_eq!((midnight(hours(0), &utc), midnight(hours(23), &utc), midnight(hours(24), &utc)), (hours(0), hours(0), hours(24)));
+        let east = jiff::tz::TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!((midnight(hours(1), &east), midnight(hours(23), &east)), (hours(-2), hours(22)));
+        assert_eq!(midnight(UnixMillis(i64::MAX), &utc), UnixMillis(i64::MAX));
     }
 }

@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use std::io::BufRead;
+use std::process::Stdio;
 use std::time::Duration;
 
 use fog_tests::{Bench, wait_for};
@@ -29,12 +31,16 @@ fn ticks(pid: u32) -> u32 {
     stat(pid).map_or(0, |fields| fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap())
 }
 
-/// The daemon's worker once it has been at work for a while.
-fn busy_worker(bench: &Bench) -> u32 {
+/// The daemon's workers.
+fn workers(bench: &Bench) -> impl Iterator<Item = u32> {
     let parent = bench.pid().unwrap().to_string();
-    let is_worker = |pid: &u32| stat(*pid).is_some_and(|fields| fields[1] == parent) && ticks(*pid) >= 20;
-    let processes = || std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    wait_for("a worker at work", SOON, || processes().find(is_worker)).unwrap()
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    processes.filter(move |pid| stat(*pid).is_some_and(|fields| fields[1] == parent && fields[0] != "Z"))
+}
+
+/// One of them once it has been at work for a while.
+fn busy_worker(bench: &Bench) -> u32 {
+    wait_for("a worker at work", SOON, || workers(bench).find(|pid| ticks(*pid) >= 20)).unwrap()
 }
 
 #[test]
@@ -58,6 +64,45 @@ fn compiling_stops_with_off_and_ends_with_cancel() {
     }
 }
 
+/// What a program prints on a stream, line by line.
+fn lines_of(stream: impl std::io::Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
+    let (to, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || std::io::BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+    lines
+}
+
+#[test]
+fn an_estimate_stops_with_off_says_why_and_can_be_interrupted() {
+    let bench = Bench::working().unwrap();
+    let module = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
+    let mut command = bench.command(&["submit", &module.to_string_lossy(), "--estimate", "--sample", "600", "--json"]);
+    let mut asked = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = lines_of(asked.stderr.take().unwrap());
+    let hears = |what: &str| wait_for(what, SOON, || said.try_iter().any(|line| line.contains(what)).then_some(())).unwrap();
+    let worker = busy_worker(&bench);
+    assert!(bench.fog(&["off"]).unwrap().status.success());
+    wait_for("the sample to stop", SOON, || (stat(worker)?[0] == "T").then_some(())).unwrap();
+    hears("\"rule\":\"off\"");
+    let stopped = ticks(worker);
+    assert!(bench.fog(&["on"]).unwrap().status.success());
+    wait_for("the sample to go on", SOON, || (ticks(worker) > stopped).then_some(())).unwrap();
+    hears("\"event\":\"working\"");
+    // Interrupted, also while it stands still.
+    assert!(bench.fog(&["off"]).unwrap().status.success());
+    wait_for("the sample to stop", SOON, || (stat(worker)?[0] == "T").then_some(())).unwrap();
+    assert!(std::process::Command::new("kill").args(["-INT", &asked.id().to_string()]).status().unwrap().success());
+    assert!(!asked.wait().unwrap().success());
+    wait_for("the sample to end", SOON, || is_gone(worker).then_some(())).unwrap();
+    // One that is asked for while the device is off begins nothing.
+    let mut asked = command.stderr(Stdio::piped()).spawn().unwrap();
+    let said = lines_of(asked.stderr.take().unwrap());
+    wait_for("the reason", SOON, || said.try_iter().any(|line| line.contains("\"rule\":\"off\"")).then_some(())).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(workers(&bench).count(), 0, "it runs although the device is off");
+    asked.kill().unwrap();
+    asked.wait().unwrap();
+}
+
 /// `memory = 2 MiB, disk = 4 GiB` is a job of more than 4 GiB.
 #[test]
 fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
@@ -67,6 +112,10 @@ fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
     let file = bench.scratch().join("job.toml");
     let text = format!("version = 1\nname = \"m\"\nmodule = {:?}\n[limits]\nmemory = \"2MiB\"\ndisk = \"16GiB\"\n", module.to_string_lossy());
     std::fs::write(&file, text).unwrap();
+    // Nor is that tried out.
+    let refused = bench.fog(&["submit", &file.to_string_lossy(), "--estimate"]).unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("this device lends") && told.contains("Nothing was submitted"), "{told}");
     bench.json(&["submit", &file.to_string_lossy()]).unwrap();
     let problem = wait_for("the job to fail", SOON, || {
         let job = bench.json(&["job", "show", "1"]).ok()?;

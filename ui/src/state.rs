@@ -6,7 +6,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use fog_api::{ApiError, Applied, Check, Command, Event, EventBody, Notice, Reply, Snapshot, apply};
+use fog_api::{ApiError, Applied, Check, Command, EffectView, Event, EventBody, Notice, Reply, Snapshot, Status, apply};
 use fog_types::job::GridWish;
 use fog_words::Words;
 use leptos::prelude::*;
@@ -310,13 +310,20 @@ pub fn estimate_file() {
             Ok(None) => return,
             Err(error) => return say(true, error.message),
         };
-        say(false, t("estimating"));
+        let stop = ui().snapshot.with_untracked(|snapshot| snapshot.as_ref().and_then(|snapshot| estimate_waits_for(&snapshot.status)));
+        say(false, stop.map_or_else(|| t("estimating"), |why| words().with("estimate-waits", &[("why", why.into())])));
         match bridge::estimate_path(&path).await {
             Ok(Reply::Estimate(estimate)) => ui().toast.set(Some(Toast { is_error: false, text: words().estimate(&estimate) })),
             Ok(_) => {}
             Err(error) => say(true, error.message),
         }
     });
+}
+
+/// Why an estimate would not begin now.
+fn estimate_waits_for(status: &Status) -> Option<String> {
+    let is_stopped = status.verdict.finishing || status.verdict.reasons.iter().any(|reason| reason.effect == EffectView::Stops);
+    is_stopped.then(|| words().headline(&status.verdict, true, status.at_ms))
 }
 
 /// Saves every setting to a file the user chooses.

@@ -76,6 +76,9 @@ pub struct Status {
     /// Jobs that would run if a task of theirs fitted into the memory that is lent; at most 16.
     #[serde(default)]
     pub memory_waits: Vec<MemoryWait>,
+    /// A job that is to be estimated and does not fit into the memory that is lent; its number is 0.
+    #[serde(default)]
+    pub estimate_wait: Option<MemoryWait>,
     /// Why no checkpoints are taken, so that tasks begin anew after a stop; empty when they are.
     #[serde(default)]
     pub no_checkpoints: String,

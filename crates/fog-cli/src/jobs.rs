@@ -10,7 +10,6 @@ use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
 use crate::connect::{Context, absolute, now_ms, unexpected};
 use crate::network::in_credits;
 use crate::output::{Failure, complain, print_json, print_table, print_text, say};
-use crate::patience;
 use crate::program::Program;
 use crate::results;
 use crate::watch::{self, Watch, current, done_of};
@@ -35,7 +34,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     if args.estimate {
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
-        return estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample).await;
+        return crate::estimate::estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample).await;
     }
     if let Some(out) = &args.program.out {
         crate::screen::Screen::check(out)?;
@@ -115,26 +114,6 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let why = if job.problem.is_empty() { String::new() } else { format!(": {}", job.problem) };
     say!("fog: job {} {}{why}", job.id, words.t(&format!("state-{}", job.state.as_str())));
     Ok(ExitCode::FAILURE)
-}
-
-async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32) -> Result<ExitCode, Failure> {
-    let Command::Submit { job_file, folder, .. } = submission else {
-        return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
-    };
-    let words = context.words_of(client).await;
-    let command = Command::Estimate { job_file, folder, seconds };
-    let files = watch::files_of(&command) as f64;
-    let working = |past| words.with("job-estimating", &[("n", files.into()), ("span", words.span(past).into())]);
-    let estimate = match patience::call(client, command, "estimating", working, context.json).await? {
-        Reply::Estimate(estimate) => estimate,
-        other => return Err(unexpected(&other)),
-    };
-    if context.json {
-        print_json(&estimate)?;
-    } else {
-        print_text(&words.estimate(&estimate));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What submitting a file means; a program is given what `fog run` would give it.

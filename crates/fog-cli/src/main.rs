@@ -10,6 +10,7 @@ mod compiled;
 mod connect;
 mod daemon;
 mod devnet;
+mod estimate;
 #[cfg(test)]
 mod hints;
 mod history;

@@ -346,7 +346,7 @@ pub fn files_of(command: &Command) -> usize {
 }
 
 /// The first reason that stops this job.
-fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&ReasonView> {
+pub fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&ReasonView> {
     let is_requested = is_requested || status.run_now.contains(&id);
     status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
 }
@@ -356,7 +356,8 @@ pub fn done_of(words: &Words, job: &JobSummary) -> String {
     words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
 }
 
-async fn snapshot(client: &Client) -> Result<Snapshot, Failure> {
+/// All that the engine shows.
+pub async fn snapshot(client: &Client) -> Result<Snapshot, Failure> {
     match client.call(Command::Snapshot).await? {
         Reply::Snapshot(snapshot) => Ok(*snapshot),
         other => Err(unexpected(&other)),
@@ -379,20 +380,20 @@ async fn withheld(client: &Client, id: JobId) -> Result<String, Failure> {
 }
 
 /// A line on a terminal that is drawn over.
-struct Line {
-    shows: bool,
-    is_drawn: bool,
+pub struct Line {
+    pub shows: bool,
+    pub is_drawn: bool,
 }
 
 impl Line {
-    fn draw(&mut self, text: &str) {
+    pub fn draw(&mut self, text: &str) {
         if self.shows {
             say_part!("\r\x1b[K{text}");
             self.is_drawn = true;
         }
     }
 
-    fn clear(&mut self) {
+    pub fn clear(&mut self) {
         if std::mem::take(&mut self.is_drawn) {
             say_part!("\r\x1b[K");
         }

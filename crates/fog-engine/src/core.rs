@@ -9,6 +9,9 @@ mod commands;
 mod crowded;
 #[cfg(test)]
 mod damaged_tests;
+mod estimating;
+#[cfg(test)]
+mod estimating_tests;
 mod gossip;
 mod grouping;
 mod hearing;
@@ -39,7 +42,10 @@ mod untaken;
 #[cfg(test)]
 mod untaken_tests;
 
+use self::estimating::Estimates;
+
 pub(crate) use checking::SpotCheck;
+pub(crate) use estimating::EstimateNews;
 pub(crate) use gossip::{Far, Told};
 pub(crate) use proving::Proof;
 
@@ -104,6 +110,8 @@ pub(crate) enum Message {
     Net(Box<NetNews>),
     /// From the thread that speaks in the mesh.
     Chat(u64, Box<ChatNews>),
+    /// From an estimate, or for one.
+    Estimate(Box<EstimateNews>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
     /// An identity was read from a file.
     MovedIn(Box<Result<Luggage, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
@@ -128,6 +136,8 @@ pub(crate) struct Core {
     sensors: SyncSender<SensorOrder>,
     awake: Awake,
     active: BTreeMap<u64, Active>,
+    /// Jobs whose cost somebody waits to hear.
+    estimates: Estimates,
     /// The duty of what runs for no job in particular.
     duty: watch::Sender<Percent>,
     /// Jobs that run whatever other programs do, until they end.
@@ -275,6 +285,7 @@ impl Core {
             sensors,
             awake: Awake::default(),
             active: BTreeMap::new(),
+            estimates: Estimates::default(),
             duty,
             run_now: run_now::stored(&stored),
             memory_waits: Vec::new(),
@@ -378,6 +389,7 @@ impl Core {
                     tracing::error!(%error, "what was heard in the mesh could not be stored");
                 }
             }
+            Message::Estimate(news) => self.estimate_news(*news),
             Message::Call(command, answer) => self.command(*command, answer),
             Message::Prepared(prepared, answer) => {
                 let reply = prepared.and_then(|prepared| self.accept(prepared));
@@ -417,6 +429,9 @@ impl Core {
             // The thread that speaks sees it itself.
             self.chat.moved = self.chat.moved.saturating_add(shift);
         }
+        if let Some(at) = &mut self.span.stored.at {
+            at.0 = at.0.saturating_add(shift);
+        }
         for active in self.active.values_mut() {
             active.rank.deadline.0 = active.rank.deadline.0.saturating_add(shift);
         }
@@ -429,9 +444,6 @@ impl Core {
 
     /// Notes both clocks for the next run.
     fn remember_clock(&mut self) {
-        if let Some(at) = &mut self.span.stored.at {
-            at.0 = at.0.saturating_add(shift);
-        }
         let state = serde_json::to_value(self.clock.state()).ok();
         if let Err(error) = self.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
             tracing::error!(%error, "the time cannot be noted");
@@ -451,6 +463,7 @@ impl Core {
         if self.finishing && self.active.is_empty() && self.to_finish.is_empty() {
             let _ = self.set_contributing(false);
         }
+        self.fill_estimates();
         if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {
             tracing::error!(%error, "no task could be started");
         }
@@ -462,9 +475,9 @@ impl Core {
         let is_working = self.active.values().any(|active| !active.view.frozen);
         self.awake.want(is_working && self.settings.flag("keep_awake") && self.rules.readings().charging != Some(false));
         let open = self.counts();
-        let has_work = !self.active.is_empty() || open.queued + open.running > 0;
+        let has_work = !self.active.is_empty() || self.estimates.is_busy() || open.queued + open.running > 0;
         let pace = if self.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
-        let pids: Vec<u32> = self.active.values().filter_map(|active| active.pid).collect();
+        let pids: Vec<u32> = self.active.values().filter_map(|active| active.pid).chain(self.estimates.pid).collect();
         let order = (pace, pids);
         // The sensors' queue is only full while they are sampling; the next change tries again.
         if order != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(order.0, order.1.clone())).is_ok() {

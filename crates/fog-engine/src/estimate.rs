@@ -1,39 +1,62 @@
 //! What a job would cost here, from running the beginning of its first task.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, EstimateView};
-use fog_runtime::{EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare};
+use fog_runtime::{
+    CompileLimits, EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
+};
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{mpsc, watch};
 
 use crate::checkpoints::artifact_path;
+use crate::core::{EstimateNews, Message};
 use crate::submit::Prepared;
 use crate::tasks::spec_of;
+
+/// What an estimate takes from this device, and at which pace it runs.
+pub(crate) struct Share {
+    pub(crate) program: WorkerProgram,
+    pub(crate) data_folder: PathBuf,
+    /// What compiling the module may take.
+    pub(crate) compile: CompileLimits,
+    /// The duty of every job; the sample stands still at 0.
+    pub(crate) duty: watch::Receiver<Percent>,
+    /// Longest the sample may run. Time in which it stands still does not count.
+    pub(crate) limit: Duration,
+    /// Tasks that run at once.
+    pub(crate) slots: usize,
+}
 
 /// How far a sample came.
 struct Sample {
     units: u64,
     permille: Option<u16>,
+    /// Of running time at full speed.
     millis: u64,
     report: Option<Report>,
 }
 
-/// Runs the first task for at most `seconds`, and multiplies. Nothing is stored but the compiled module.
-pub(crate) async fn estimate(prepared: Prepared, program: WorkerProgram, data_folder: PathBuf, seconds: u32, slots: usize) -> Result<EstimateView, ApiError> {
+/// Runs the first task for a while, and multiplies. Nothing is stored but the compiled module. The loop hears of the
+/// worker.
+pub(crate) async fn estimate(prepared: Prepared, share: Share, to: mpsc::Sender<Message>) -> Result<EstimateView, ApiError> {
+    let Share { program, data_folder, compile, mut duty, limit, slots } = share;
     let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(|| bug("a file of the job is gone"));
     // Somebody waits, for seconds that are counted.
     let program = program.with_priority(Priority::Asked);
     let module = path_of(prepared.blobs.module)?;
     let artifact = artifact_path(&data_folder, &prepared.blobs.module.to_string(), EngineKind::Compiled);
-    let spec = spec_of(&prepared.file, &prepared.blobs, 0, path_of, artifact.clone(), Percent::FULL)?;
-    let limit = Duration::from_secs(u64::from(seconds));
+    let mut spec = spec_of(&prepared.file, &prepared.blobs, 0, path_of, artifact.clone(), Percent::ZERO)?;
     let mut found = None;
     // Once more from the module when what was compiled is of another build, or damaged.
     for _ in 0..2 {
-        prepare(&program, &module, &artifact, EngineKind::Compiled).await.map_err(worker)?;
-        found = sample(Worker::spawn(&program, spec.clone(), None).map_err(worker)?, limit).await.map_err(worker)?;
+        prepare_within(&program, &module, &artifact, EngineKind::Compiled, Some(compile), duty.clone()).await.map_err(worker)?;
+        spec.duty = *duty.borrow_and_update();
+        let sampled = Worker::spawn(&program, spec.clone(), None).map_err(worker)?;
+        // The loop being gone ends this as well.
+        let _ = to.send(Message::Estimate(Box::new(EstimateNews::Began(sampled.pid())))).await;
+        found = sample(sampled, spec.duty, limit, &mut duty).await.map_err(worker)?;
         if found.is_some() {
             break;
         }
@@ -47,14 +70,30 @@ pub(crate) async fn estimate(prepared: Prepared, program: WorkerProgram, data_fo
 }
 
 /// Follows a worker for a while; `None` when its compiled module was stale.
-async fn sample(mut worker: Worker, limit: Duration) -> Result<Option<Sample>, WorkerError> {
-    let begun = Instant::now();
+async fn sample(mut worker: Worker, begins: Percent, limit: Duration, duty: &mut watch::Receiver<Percent>) -> Result<Option<Sample>, WorkerError> {
+    let mut pace = Pace::new(begins, Instant::now());
     let mut sample = Sample { units: 0, permille: None, millis: 0, report: None };
-    while let Ok(event) = timeout_at(begun + limit, worker.events.recv()).await {
+    loop {
+        let left = limit.saturating_sub(pace.passed(Instant::now()).0);
+        let event = tokio::select! {
+            biased;
+            changed = duty.changed() => {
+                if changed.is_err() {
+                    // The loop is gone, and this with it.
+                    std::future::pending::<()>().await;
+                }
+                let duty = *duty.borrow_and_update();
+                worker.set_duty(duty);
+                pace.change(duty, Instant::now());
+                continue;
+            }
+            () = tokio::time::sleep(left), if pace.duty > Percent::ZERO => break,
+            event = worker.events.recv() => event,
+        };
         match event {
             Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => {
                 (sample.units, sample.permille) = (units, permille);
-                sample.millis = begun.elapsed().as_millis() as u64;
+                sample.millis = pace.passed(Instant::now()).1.as_millis() as u64;
             }
             Some(WorkerEvent::Message(FromWorker::Done(report))) => {
                 (sample.units, sample.millis) = (report.units.0, report.active_millis);
@@ -69,6 +108,34 @@ async fn sample(mut worker: Worker, limit: Duration) -> Result<Option<Sample>, W
         }
     }
     Ok(Some(sample))
+}
+
+/// The time of a sample whose share of the device changes.
+struct Pace {
+    duty: Percent,
+    since: Instant,
+    ran: Duration,
+    full: Duration,
+}
+
+impl Pace {
+    fn new(duty: Percent, now: Instant) -> Self {
+        Self { duty, since: now, ran: Duration::ZERO, full: Duration::ZERO }
+    }
+
+    /// How long it ran, and how long that would be at full speed.
+    fn passed(&self, now: Instant) -> (Duration, Duration) {
+        if self.duty == Percent::ZERO {
+            return (self.ran, self.full);
+        }
+        let span = now.saturating_duration_since(self.since);
+        (self.ran + span, self.full + span.mul_f64(f64::from(self.duty.get()) / 100.0))
+    }
+
+    fn change(&mut self, duty: Percent, now: Instant) {
+        (self.ran, self.full) = self.passed(now);
+        (self.duty, self.since) = (duty, now);
+    }
 }
 
 /// The first task stands for all; as many run at once as there are slots.
@@ -121,5 +188,17 @@ mod tests {
         let silent = Sample { permille: None, ..part };
         let found = extrapolate(&silent, 10, 4, ByteCount(7));
         assert_eq!((found.units, found.seconds, found.sample_units), (None, None, 1_000));
+    }
+
+    #[test]
+    fn a_sample_that_stands_still_takes_none_of_its_time() {
+        let (begun, seconds) = (Instant::now(), Duration::from_secs);
+        let mut pace = Pace::new(Percent::ZERO, begun);
+        assert_eq!(pace.passed(begun + seconds(1000)), (seconds(0), seconds(0)));
+        pace.change(Percent::FULL, begun + seconds(1000));
+        pace.change(Percent::new(50), begun + seconds(1004));
+        pace.change(Percent::ZERO, begun + seconds(1006));
+        // Two seconds at half of the speed are one.
+        assert_eq!(pace.passed(begun + seconds(9000)), (seconds(6), seconds(5)));
     }
 }

@@ -10,6 +10,11 @@ fn requested(status: &Status) -> impl Iterator<Item = &ActiveTask> {
     status.active.iter().filter(move |task| !is_held && !task.frozen && status.run_now.contains(&task.job))
 }
 
+/// What waits for memory while nothing runs.
+fn short_of(status: &Status) -> Option<&MemoryWait> {
+    status.memory_waits.first().or(status.estimate_wait.as_ref()).filter(|_| status.active.is_empty())
+}
+
 /// A rule whose limit can be lowered until it lets work go on: its setting is a number of tenths or of whole units.
 struct Steps {
     rule: &'static str,
@@ -75,8 +80,11 @@ impl Words {
                 let why = self.reason(reason, now_ms);
                 self.with("headline-requested", &[("name", task.name.as_str().into()), ("why", why.into())])
             }
-            (None, _) if status.active.is_empty() && !status.memory_waits.is_empty() => self.memory_wait(&status.memory_waits[0]),
-            _ => self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms),
+            (Some(_), None) => self.headline(&status.verdict, true, now_ms),
+            (None, _) => match short_of(status) {
+                Some(wait) => self.memory_wait(wait),
+                None => self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms),
+            },
         }
     }
 
@@ -122,7 +130,7 @@ impl Words {
         match status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
             Some(_) if working > 0 => self.with("pill-working", &[("n", (working as f64).into())]),
             Some(reason) => self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())]),
-            None if status.active.is_empty() && !status.memory_waits.is_empty() => self.with("pill-waiting", &[("why", self.t("short-memory").into())]),
+            None if short_of(status).is_some() => self.with("pill-waiting", &[("why", self.t("short-memory").into())]),
             None if status.active.is_empty() => self.t("pill-ready"),
             None => self.with("pill-working", &[("n", (status.active.len() as f64).into())]),
         }

@@ -422,6 +422,7 @@ estimating = Die erste Aufgabe läuft bis zu 10 s, um den Aufwand des Auftrags z
 export-settings = Einstellungen exportieren
 import-settings = Einstellungen importieren
 read-anew = Alles neu lesen
+estimate-waits = Die Schätzung wartet, bis dieses Gerät arbeitet: { $why }
 palette = Befehle
 palette-hint = Einen Befehl tippen
 shortcuts = Tastenkürzel

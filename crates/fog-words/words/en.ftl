@@ -422,6 +422,7 @@ estimating = Running the first task for up to 10 s to see what the job would cos
 export-settings = Export settings
 import-settings = Import settings
 read-anew = Read everything anew
+estimate-waits = The estimate waits until this device works: { $why }
 palette = Commands
 palette-hint = Type a command
 shortcuts = Keyboard shortcuts

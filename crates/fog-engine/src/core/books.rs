@@ -129,6 +129,7 @@ impl Core {
             at_ms: now.0,
             run_now: self.run_now.iter().copied().collect(),
             memory_waits: self.memory_waits.clone(),
+            estimate_wait: self.estimates.wait.clone(),
             no_checkpoints: self.key_problem.clone(),
         })
     }

@@ -201,22 +201,6 @@ impl Core {
         });
     }
 
-    fn estimate(&self, text: String, folder: PathBuf, seconds: u32, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let (data_folder, cap, slots) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.settings.slots());
-        let program = self.config.worker.clone();
-        tokio::spawn(async move {
-            let copying = data_folder.clone();
-            let prepared = tokio::task::spawn_blocking(move || submit::prepare(&text, &folder, &copying, cap)).await;
-            let estimated = match prepared {
-                Ok(Ok(prepared)) => crate::estimate::estimate(prepared, program, data_folder, seconds.clamp(1, 600), slots).await,
-                Ok(Err(error)) => Err(error),
-                Err(error) => Err(ApiError { kind: ErrorKind::Bug, message: error.to_string() }),
-            };
-            // Nobody waiting means the front end went away.
-            let _ = answer.send(estimated.map(Reply::Estimate));
-        });
-    }
-
     /// Names the copied blobs and accepts the job: from here on it is safe.
     pub(super) fn accept(&mut self, prepared: Prepared) -> Result<Reply, ApiError> {
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());

@@ -24,9 +24,14 @@ fn charge(limits: &Limits, to_compile: Option<u64>, budget: u64) -> u64 {
 }
 
 impl Core {
-    /// Memory that tasks have now.
+    /// Memory that tasks have now, and estimates.
     pub(super) fn memory_used(&self) -> u64 {
-        self.active.values().map(super::Active::charge).fold(self.grid.replaying, u64::saturating_add)
+        self.active.values().map(super::Active::charge).fold(self.memory_beside(), u64::saturating_add)
+    }
+
+    /// Memory that is lent to what is no task: a segment that is run again, an estimate.
+    pub(super) fn memory_beside(&self) -> u64 {
+        self.grid.replaying.saturating_add(self.estimates.memory)
     }
 
     /// Memory that a task of a job takes when it starts.

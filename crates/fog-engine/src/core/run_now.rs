@@ -109,7 +109,7 @@ impl Core {
             let job = self.store.job(id)?;
             loop {
                 let counts = |active: &&super::Active| !active.view.frozen || self.run_now.contains(&active.claim.task.job);
-                let (mut busy, mut used) = (0, 0_u64);
+                let (mut busy, mut used) = (0, self.memory_beside());
                 for active in self.active.values().filter(counts) {
                     busy += 1;
                     used = used.saturating_add(active.charge());

@@ -71,7 +71,7 @@ impl Core {
                 if fits_alone && self.make_way(next)? {
                     continue;
                 }
-                let spare = memory_budget.saturating_sub(used) / SPARE_STEP * SPARE_STEP;
+                let spare = in_steps(memory_budget.saturating_sub(used));
                 waiting.push(MemoryWait { job: next.job, name: clean_name(&job.file.name), wanted, spare });
                 // Tasks that end here give it back, and others that would take it wait as well. Those of the owner's programs
                 // may keep it for hours: what needs less goes ahead.
@@ -182,7 +182,7 @@ impl Core {
     }
 
     /// What this device would lend if nothing else needed memory.
-    fn memory_ever(&self) -> u64 {
+    pub(super) fn memory_ever(&self) -> u64 {
         let share = self.settings.number("memory_share") / 100.0;
         fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
     }
@@ -516,6 +516,11 @@ impl Core {
             }
         }
     }
+}
+
+/// Memory as it is told.
+pub(super) fn in_steps(spare: u64) -> u64 {
+    spare / SPARE_STEP * SPARE_STEP
 }
 
 /// The stored files that a task reads, each with what it is to the job; the module first.

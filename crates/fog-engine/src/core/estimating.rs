@@ -1,0 +1,141 @@
+//! Estimates: one at a time, at the pace and in the memory of any job of this device.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fog_api::{ApiError, MemoryWait, Reply};
+use fog_types::text::clean_name;
+use fog_types::{ByteCount, ErrorKind, JobId, Percent};
+use tokio::sync::oneshot;
+
+use super::{Core, Message, lending};
+use crate::estimate::{Share, estimate};
+use crate::submit::{self, Prepared};
+
+/// Estimates that may wait at once.
+const MAX_WAITING: usize = 16;
+
+/// A job whose cost somebody waits to hear.
+pub(crate) struct Wanted {
+    prepared: Prepared,
+    limit: Duration,
+    answer: oneshot::Sender<Result<Reply, ApiError>>,
+}
+
+#[cfg(test)]
+impl Wanted {
+    pub(super) fn new(prepared: Prepared, answer: oneshot::Sender<Result<Reply, ApiError>>) -> Self {
+        Self { prepared, limit: Duration::from_secs(1), answer }
+    }
+}
+
+/// What the estimate under way says to the loop.
+pub(crate) enum EstimateNews {
+    /// The files of one are read.
+    Prepared(Wanted),
+    /// Its worker runs as this process.
+    Began(Option<u32>),
+    /// It was answered, or nobody waits for it any more.
+    Ended,
+}
+
+/// Estimates that are under way, in turn.
+#[derive(Default)]
+pub(super) struct Estimates {
+    waiting: VecDeque<Wanted>,
+    runs: bool,
+    /// The process of the one that runs.
+    pub(super) pid: Option<u32>,
+    /// Memory that it takes, or that is kept free for the next.
+    pub(super) memory: u64,
+    /// Why the next does not begin, when that is for want of memory.
+    pub(super) wait: Option<MemoryWait>,
+}
+
+impl Estimates {
+    /// Whether one runs, or waits.
+    pub(super) fn is_busy(&self) -> bool {
+        self.runs || !self.waiting.is_empty()
+    }
+}
+
+impl Core {
+    pub(super) fn estimate(&self, text: String, folder: PathBuf, seconds: u32, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
+        let limit = Duration::from_secs(u64::from(seconds.clamp(1, 600)));
+        tokio::task::spawn_blocking(move || match submit::prepare(&text, &folder, &data_folder, cap) {
+            // The loop being gone needs no answer.
+            Ok(prepared) => drop(to.blocking_send(Message::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, limit, answer }))))),
+            // Nobody waiting means the front end went away.
+            Err(error) => drop(answer.send(Err(error))),
+        });
+    }
+
+    pub(super) fn estimate_news(&mut self, news: EstimateNews) {
+        match news {
+            EstimateNews::Prepared(wanted) => self.want_estimate(wanted),
+            EstimateNews::Began(pid) => self.estimates.pid = pid,
+            EstimateNews::Ended => (self.estimates.runs, self.estimates.pid, self.estimates.memory) = (false, None, 0),
+        }
+    }
+
+    fn want_estimate(&mut self, wanted: Wanted) {
+        let (footprint, most) = (wanted.prepared.file.limits.footprint(), ByteCount(self.memory_ever()));
+        let problem = if footprint > most {
+            format!("a task of this job may hold {footprint} of memory, its files and checkpoints included; this device lends {most} at most")
+        } else if self.estimates.waiting.len() >= MAX_WAITING {
+            format!("{MAX_WAITING} estimates wait already; let some of them end first")
+        } else {
+            return self.estimates.waiting.push_back(wanted);
+        };
+        let refused = ApiError { kind: ErrorKind::LimitReached, message: format!("{problem}. Nothing was submitted") };
+        // Nobody waiting means the front end went away.
+        let _ = wanted.answer.send(Err(refused));
+    }
+
+    /// Begins the next estimate when the device works and lends the memory for it.
+    pub(super) fn fill_estimates(&mut self) {
+        self.estimates.waiting.retain(|wanted| !wanted.answer.is_closed());
+        self.estimates.wait = None;
+        if self.estimates.runs {
+            return;
+        }
+        self.estimates.memory = 0;
+        let Some(next) = self.estimates.waiting.front() else { return };
+        if self.rules.verdict().duty == Percent::ZERO || self.finishing || self.is_stopping {
+            return;
+        }
+        let (file, module) = (&next.prepared.file, next.prepared.blobs.module);
+        let found = next.prepared.copied.iter().find(|blob| blob.id() == module);
+        let module_bytes = found.and_then(|blob| lending::length(blob.path())).unwrap_or(0);
+        let (budget, used, charge) = (self.memory_budget(), self.memory_used(), self.charge_for(&file.limits, module, module_bytes));
+        if used.saturating_add(charge) > budget {
+            let spare = super::scheduling::in_steps(budget.saturating_sub(used));
+            self.estimates.wait = Some(MemoryWait { job: JobId(0), name: clean_name(&file.name), wanted: charge, spare });
+            // Kept for it: tasks that end would be followed by others for ever.
+            self.estimates.memory = charge;
+            return;
+        }
+        let Some(Wanted { prepared, limit, mut answer }) = self.estimates.waiting.pop_front() else { return };
+        (self.estimates.runs, self.estimates.memory) = (true, charge);
+        let share = Share {
+            program: self.config.worker.clone(),
+            data_folder: self.store.folder().to_owned(),
+            compile: lending::compile_limits(module_bytes, budget),
+            duty: self.duty.subscribe(),
+            limit,
+            slots: self.settings.slots(),
+        };
+        let to = self.to_self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                estimated = estimate(prepared, share, to.clone()) => drop(answer.send(estimated.map(Reply::Estimate))),
+                // Whoever asked was interrupted: the worker goes.
+                () = answer.closed() => {}
+            }
+            // The loop being gone ended this as well.
+            let _ = to.send(Message::Estimate(Box::new(EstimateNews::Ended))).await;
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! Estimates obey the owner like any job.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use fog_eligibility::Readings;
+use fog_types::ByteCount;
+
+use super::turned_tests::{Turned, turned};
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+impl Turned {
+    /// Somebody wants to hear what a job of this footprint would cost.
+    fn wants_estimate(&mut self, memory: u64) -> oneshot::Receiver<Result<Reply, ApiError>> {
+        let (answer, answered) = oneshot::channel();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
+        let text = format!("version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n");
+        let prepared = crate::submit::prepare(&text, folder.path(), self.core.store.folder(), ByteCount::mib(100)).unwrap();
+        self.core.estimate_news(EstimateNews::Prepared(estimating::Wanted::new(prepared, answer)));
+        answered
+    }
+
+    fn has_memory(&mut self, available: u64) {
+        let now = self.core.clock.moment();
+        self.core.rules.handle_readings(Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() }, now);
+    }
+}
+
+#[tokio::test]
+async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
+    let mut turned = turned();
+    turned.core.set_settings([("memory_share".to_owned(), 50.into()), ("unknown_idle".to_owned(), "allow".into())].into()).unwrap();
+    turned.core.set_settings([("contributing".to_owned(), false.into())].into()).unwrap();
+    turned.has_memory(1024 * MIB);
+    let mut first = turned.wants_estimate(100);
+    let second = turned.wants_estimate(400);
+    turned.core.fill_estimates();
+    assert!(turned.core.estimates.is_busy() && turned.core.memory_used() == 0, "it begins although the device is off");
+    turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
+    turned.has_memory(1024 * MIB);
+    assert!(turned.core.rules.verdict().duty > Percent::ZERO, "{:?}", turned.core.rules.verdict());
+    turned.core.fill_estimates();
+    let used = turned.core.memory_used();
+    assert!(used >= 100 * MIB, "what it holds is in no sum: {used}");
+    // One after the other.
+    turned.core.fill_estimates();
+    assert_eq!(turned.core.memory_used(), used);
+    assert!(first.try_recv().is_err());
+    turned.core.estimate_news(EstimateNews::Ended);
+    // There is no room for the second: that is said, and what tasks give back is kept for it.
+    turned.has_memory(600 * MIB);
+    turned.core.fill_estimates();
+    let wait = turned.core.estimates.wait.clone().expect("it runs without memory");
+    assert!(wait.name == "large" && wait.wanted >= 400 * MIB && wait.spare <= 300 * MIB, "{wait:?}");
+    assert!(turned.core.memory_used() >= 400 * MIB);
+    assert_eq!(turned.core.status().unwrap().estimate_wait, Some(wait));
+    // Whoever asked was interrupted.
+    drop(second);
+    turned.core.fill_estimates();
+    assert!(!turned.core.estimates.is_busy() && turned.core.memory_used() == 0 && turned.core.estimates.wait.is_none());
+}
+
+#[tokio::test]
+async fn a_job_that_this_device_cannot_run_is_not_estimated() {
+    let mut turned = turned();
+    turned.core.set_settings([("memory_share".to_owned(), 5.into())].into()).unwrap();
+    let total = fog_probes::ram_total().unwrap();
+    let mut answered = turned.wants_estimate((total / MIB).min(4000));
+    if total / 20 < 4000 * MIB {
+        let refused = answered.try_recv().unwrap().unwrap_err();
+        assert!(refused.kind == fog_types::ErrorKind::LimitReached && refused.message.contains("this device lends"), "{refused:?}");
+        assert!(!turned.core.estimates.is_busy());
+    }
+}

@@ -56,7 +56,8 @@ fn lines(words: &Words, status: &Status) -> Vec<String> {
         let progress = task.permille.map_or_else(String::new, |p| format!(" · {} %", p / 10));
         let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));
         let frozen = if task.frozen { format!(" · {}", words.t("kept-frozen")) } else { String::new() };
-        list.push(format!("  {}: {} {}/{}{progress}{left}{frozen}", words.t("now"), task.name, task.index + 1, task.tasks_total));
+        let place = words.task_of(task.index, task.tasks_total).map_or_else(String::new, |place| format!(" · {place}"));
+        list.push(format!("  {}: {}{place}{progress}{left}{frozen}", words.t("now"), task.name));
     }
     if let Some(next) = &status.next {
         list.push(format!("  {}: {next}", words.t("next")));

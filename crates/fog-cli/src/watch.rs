@@ -1,10 +1,12 @@
 //! Follows a job to its end: says each change of what it waits for, on a terminal or not.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobSummary, ReasonView, Reply, Snapshot, Status};
+use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobSummary, ReasonView, Reply, Snapshot, Status, TaskPlace};
 use fog_ipc::{Client, Events};
+use fog_types::text::clean_name;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
@@ -17,6 +19,9 @@ const TICK: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(5);
 /// How often the reason of a job for other devices is asked for: no event tells it.
 const ASK_EVERY: Duration = Duration::from_secs(3);
+
+/// Devices that are named when several have a job paused.
+const NAMED: usize = 3;
 
 /// A submission that takes longer than this is spoken about.
 const STORING_FIRST: Duration = Duration::from_secs(2);
@@ -72,6 +77,7 @@ pub async fn follow(context: &Context, client: &Client, events: &mut Events, wor
         status: snapshot(client).await?.status,
         job: current(client, first.id).await?,
         withheld: String::new(),
+        places: None,
         said: None,
         pending: None,
         last_ran: Instant::now(),
@@ -100,6 +106,7 @@ pub async fn follow(context: &Context, client: &Client, events: &mut Events, wor
                 if this.job.is_grid && asked.elapsed() >= ASK_EVERY {
                     asked = Instant::now();
                     this.withheld = withheld(client, first.id).await?;
+                    this.places = Some(places(client, first.id).await?);
                 }
             }
         }
@@ -115,6 +122,8 @@ struct Follower<'a> {
     status: Status,
     job: JobSummary,
     withheld: String,
+    /// Which devices have its tasks, once that was asked.
+    places: Option<Vec<TaskPlace>>,
     said: Option<Phase>,
     /// What is said unless it passes, and since when it holds.
     pending: Option<(Phase, Instant)>,
@@ -172,7 +181,10 @@ impl Follower<'_> {
             return Phase::Works;
         }
         if self.job.is_grid {
-            return if self.withheld.is_empty() { Phase::Works } else { Phase::Waits { what: "withheld", sentence: self.withheld.clone() } };
+            let there = self.places.as_ref().map_or(Phase::Works, |places| elsewhere(self.words, places));
+            // Why some of its tasks are not lent is no matter while others run.
+            let is_withheld = !self.withheld.is_empty() && (self.places.is_none() || there != Phase::Works);
+            return if is_withheld { Phase::Waits { what: "withheld", sentence: self.withheld.clone() } } else { there };
         }
         if let Some(reason) = stop_of(&self.status, id, self.watch.is_requested) {
             return Phase::Stopped(Box::new(reason.clone()));
@@ -288,7 +300,7 @@ impl Follower<'_> {
             None if task.units == 0 => self.words.t("watch-compiling"),
             None => self.words.with("watch-units", &[("units", self.words.units(task.units).into())]),
         };
-        let parts: Vec<String> = ours.map(|task| format!("{}: {}", task.index + 1, state(task))).collect();
+        let parts: Vec<String> = ours.map(|task| format!("{}: {}", task.index, state(task))).collect();
         say!("{} · {}", done_of(self.words, &self.job), parts.join(", "));
     }
 
@@ -351,6 +363,25 @@ pub fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&Reason
     status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
 }
 
+/// What a job does whose tasks other devices have.
+fn elsewhere(words: &Words, places: &[TaskPlace]) -> Phase {
+    let has = |states: &[&str]| places.iter().any(|place| states.contains(&place.state.as_str()));
+    if has(&["running", "fetching", "checking"]) {
+        return Phase::Works;
+    }
+    let (what, state, key) = if has(&["paused"]) {
+        ("paused-there", "paused", "watch-paused-there")
+    } else if has(&["waiting"]) {
+        ("turn-there", "waiting", "watch-turn-there")
+    } else {
+        return Phase::Waits { what: "start", sentence: words.t("watch-starts") };
+    };
+    let names: BTreeSet<String> = places.iter().filter(|place| place.state == state).map(|place| clean_name(&place.name)).collect();
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    let devices = names.into_iter().take(NAMED).collect::<Vec<_>>().join(", ") + more;
+    Phase::Waits { what, sentence: words.with(key, &[("devices", devices.into())]) }
+}
+
 /// How many of its tasks a job has done.
 pub fn done_of(words: &Words, job: &JobSummary) -> String {
     words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
@@ -375,6 +406,13 @@ pub async fn current(client: &Client, id: JobId) -> Result<JobSummary, Failure> 
 async fn withheld(client: &Client, id: JobId) -> Result<String, Failure> {
     match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
         Reply::Job(detail) => Ok(detail.grid.map(|grid| grid.withheld).unwrap_or_default()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn places(client: &Client, id: JobId) -> Result<Vec<TaskPlace>, Failure> {
+    match client.call(Command::Places { id }).await? {
+        Reply::Places(places) => Ok(places),
         other => Err(unexpected(&other)),
     }
 }
@@ -426,5 +464,30 @@ mod tests {
         assert_eq!(rule(&Status { run_now: vec![id], ..busy }, false), None);
         let hot = status(vec![reason("other-cpu", true), reason("battery-level", false)]);
         assert_eq!(rule(&hot, true).as_deref(), Some("battery-level"));
+    }
+
+    #[test]
+    fn a_lent_job_that_no_device_runs_does_not_work() {
+        let words = Words::new("en");
+        let phase = |states: &[(&str, &str)]| {
+            let place = |(name, state): &(&str, &str)| TaskPlace {
+                index: 0,
+                node: String::new(),
+                name: (*name).to_owned(),
+                state: (*state).to_owned(),
+                units: 0,
+                permille: None,
+            };
+            elsewhere(&words, &states.iter().map(place).collect::<Vec<_>>())
+        };
+        assert_eq!(phase(&[("a", "paused"), ("b", "running")]), Phase::Works);
+        assert_eq!(phase(&[("a", "fetching")]), Phase::Works);
+        let said = |phase| if let Phase::Waits { what, sentence } = phase { (what, sentence) } else { panic!("it is said to work") };
+        let (what, sentence) = said(phase(&[("laptop", "paused"), ("laptop", "paused"), ("desk", "waiting")]));
+        assert!(what == "paused-there" && sentence.matches("laptop").count() == 1 && !sentence.contains("desk"), "{sentence}");
+        assert!(said(phase(&[("a", "paused"), ("b", "paused"), ("c", "paused"), ("d", "paused")])).1.contains("a, b, c, …"));
+        assert_eq!(said(phase(&[("desk", "waiting")])).0, "turn-there");
+        assert_eq!(said(phase(&[("desk", "offered")])).0, "start");
+        assert_eq!(said(phase(&[])).0, "start");
     }
 }

@@ -88,6 +88,13 @@ impl Words {
         }
     }
 
+    /// Which task of a job of several, numbered as everywhere: from 0.
+    #[must_use]
+    pub fn task_of(&self, index: u32, total: u32) -> Option<String> {
+        let last = total.saturating_sub(1);
+        (last > 0).then(|| self.with("task-of", &[("task", index.to_string().into()), ("last", last.to_string().into())]))
+    }
+
     /// That no checkpoints are taken, if so.
     #[must_use]
     pub fn no_checkpoints(&self, status: &Status) -> Option<String> {

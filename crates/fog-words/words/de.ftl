@@ -96,6 +96,7 @@ submit-storing = Speichert { $n ->
     [one] eine Datei
    *[other] { $n } Dateien
 }, bisher { $span }. Erst wenn alle gespeichert sind, ist der Auftrag angenommen.
+task-of = Aufgabe { $task } (0–{ $last })
 watch-works = Er läuft.
 watch-turn = Er wartet, bis er an der Reihe ist: { $n ->
     [one] eine andere Aufgabe läuft
@@ -103,6 +104,8 @@ watch-turn = Er wartet, bis er an der Reihe ist: { $n ->
 }.
 watch-starts = Er beginnt gleich.
 watch-paused = Er wurde angehalten.
+watch-paused-there = Er steht still auf { $devices }: in Gebrauch, aus, zu warm oder im Akkubetrieb.
+watch-turn-there = Er wartet auf { $devices }, bis er an der Reihe ist.
 hint-job-paused = Weiter: `fog job resume { $job }`
 watch-retry = Eine Aufgabe ist gescheitert und wird später noch einmal versucht: { $problem }
 watch-gave-up = Nach { $span } nicht weiter gewartet. Auftrag { $job } bleibt und geht von selbst weiter; `fog job show { $job }` sagt, wie weit er ist.
@@ -419,10 +422,10 @@ pill-panel = Gründe und Pause
 submit-file = Auftragsdatei oder Programm einreichen
 estimate-file = Aufwand schätzen
 estimating = Die erste Aufgabe läuft bis zu 10 s, um den Aufwand des Auftrags zu sehen…
+estimate-waits = Die Schätzung wartet, bis dieses Gerät arbeitet: { $why }
 export-settings = Einstellungen exportieren
 import-settings = Einstellungen importieren
 read-anew = Alles neu lesen
-estimate-waits = Die Schätzung wartet, bis dieses Gerät arbeitet: { $why }
 palette = Befehle
 palette-hint = Einen Befehl tippen
 shortcuts = Tastenkürzel

@@ -96,6 +96,7 @@ submit-storing = Storing { $n ->
     [one] one file
    *[other] { $n } files
 }, { $span } so far. Nothing is submitted before all are stored.
+task-of = task { $task } (0–{ $last })
 watch-works = It runs.
 watch-turn = It waits for its turn: { $n ->
     [one] one other task runs
@@ -103,6 +104,8 @@ watch-turn = It waits for its turn: { $n ->
 }.
 watch-starts = It is about to start.
 watch-paused = It was paused.
+watch-paused-there = It stands still on { $devices }: in use, off, too warm, or on battery.
+watch-turn-there = It waits for its turn on { $devices }.
 hint-job-paused = Go on: `fog job resume { $job }`
 watch-retry = A task failed and is tried again later: { $problem }
 watch-gave-up = Stopped waiting after { $span }. Job { $job } is kept and goes on by itself; `fog job show { $job }` tells how it goes.
@@ -419,10 +422,10 @@ pill-panel = Why, and pausing
 submit-file = Submit a job file or program
 estimate-file = Estimate the cost of one
 estimating = Running the first task for up to 10 s to see what the job would cost…
+estimate-waits = The estimate waits until this device works: { $why }
 export-settings = Export settings
 import-settings = Import settings
 read-anew = Read everything anew
-estimate-waits = The estimate waits until this device works: { $why }
 palette = Commands
 palette-hint = Type a command
 shortcuts = Keyboard shortcuts

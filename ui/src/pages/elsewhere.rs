@@ -88,7 +88,7 @@ fn Place(place: TaskPlace) -> impl IntoView {
     let done = place.permille.map(|permille| format!("{} %", permille / 10)).unwrap_or_default();
     view! {
         <tr>
-            <td>{place.index + 1}</td>
+            <td>{place.index}</td>
             <td>{place.name}</td>
             <td>{move || t(&format!("place-{}", place.state))}</td>
             <td class="meta">{done}</td>

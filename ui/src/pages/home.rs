@@ -59,15 +59,12 @@ pub fn Home() -> impl IntoView {
 
 #[component]
 fn Running(task: ActiveTask) -> impl IntoView {
-    let place = format!("{}/{}", task.index + 1, task.tasks_total);
     let detail = {
         let task = task.clone();
         move || {
             let words = words();
             let mut parts = vec![words.with("for-owner", &[("owner", task.owner.as_str().into())])];
-            if task.tasks_total > 1 {
-                parts.push(place.clone());
-            }
+            parts.extend(words.task_of(task.index, task.tasks_total));
             if task.frozen {
                 parts.push(words.t("kept-frozen"));
             } else if let Some(seconds) = task.seconds_left {

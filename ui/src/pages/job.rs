@@ -149,7 +149,7 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
     let files = files.join(", ");
     view! {
         <tr>
-            <td>{index + 1}</td>
+            <td>{index}</td>
             <td>
                 {move || t(&format!("state-{state}"))}
                 {(task.state == TaskState::Running).then(|| format!(" {} %", task.permille / 10))}
@@ -177,7 +177,7 @@ fn Happened(line: JournalLine) -> impl IntoView {
     let text = {
         let line = line.clone();
         move || {
-            let task = line.index.map_or_else(String::new, |i| (i + 1).to_string());
+            let task = line.index.map_or_else(String::new, |index| index.to_string());
             words().with(&format!("log-{}", line.kind), &[("task", task.into()), ("detail", line.detail.clone().into())])
         }
     };

@@ -114,7 +114,7 @@ impl Core {
             Some(task) => {
                 let job = self.store.job(task.job)?;
                 let name = clean_name(&job.file.name);
-                Some(if job.tasks_total == 1 { name } else { format!("{name} {}/{}", task.index + 1, job.tasks_total) })
+                Some(if job.tasks_total == 1 { name } else { format!("{name} {} (0–{})", task.index, job.tasks_total - 1) })
             }
             None => None,
         };

@@ -205,3 +205,30 @@ fn a_log_in_a_file_has_no_colours() {
     bench.start().unwrap();
     assert!(bench.log().contains("the engine serves") && !bench.log().contains('\u{1b}'), "{}", bench.log());
 }
+
+/// The commands of a document or of hints that change nothing but this device's settings.
+fn harmless_commands(text: &str) -> Vec<Vec<String>> {
+    const HARMLESS: [&str; 12] = ["on", "off", "status", "why", "jobs", "peers", "credits", "doctor", "history", "snooze", "settings", "network"];
+    let lines = text.lines().map(|line| line.split(" #").next().unwrap_or_default());
+    let pieces = lines.flat_map(|line| line.split([';', '`', '|', '>'])).filter_map(|piece| piece.trim().strip_prefix("fog "));
+    let commands = pieces.filter(|command| !command.contains(['{', '…', '\'']) && !command.ends_with("--with"));
+    let words = commands.map(|command| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    // Networks are for other suites.
+    words.filter(|words| HARMLESS.contains(&words[0].as_str()) && (words[0] != "network" || words[1..] == ["status"])).collect()
+}
+
+#[test]
+fn what_documents_and_hints_suggest_works() {
+    let bench = Bench::working().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let hints = read("crates/fog-words/words/en.ftl");
+    let hints = hints.lines().filter(|line| line.starts_with("hint-")).collect::<Vec<_>>().join("\n");
+    let tried: std::collections::BTreeSet<Vec<String>> = harmless_commands(&hints).into_iter().chain(harmless_commands(&read("README.md"))).collect();
+    assert!(tried.len() >= 12, "only {tried:?} were found");
+    for command in tried {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let done = bench.fog(&words).unwrap();
+        assert!(done.status.success(), "fog {}: {}", command.join(" "), said(&done));
+    }
+}

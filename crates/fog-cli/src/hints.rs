@@ -26,6 +26,44 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
+/// The documents that come with the program.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut found = vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("CHANGELOG.md")];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The commands of a document: in backticks, and in blocks, where several may stand on a line.
+fn commands_of(document: &str) -> Vec<String> {
+    let (mut found, mut prose, mut is_block) = (Vec::new(), String::new(), false);
+    for line in document.lines() {
+        if line.trim_start().starts_with("```") {
+            is_block = !is_block;
+        } else if is_block {
+            let line = line.split(" #").next().unwrap_or_default();
+            let parts = line.split(['|', '>', ';']).map(|part| part.trim().trim_start_matches("$ "));
+            found.extend(parts.filter_map(|part| part.strip_prefix("fog ")).map(str::to_owned));
+        } else {
+            prose += line;
+            prose.push('\n');
+        }
+    }
+    found.extend(commands(&prose));
+    // Words in capitals stand for a number where a number is wanted.
+    found.iter().map(|command| command.replace(" K", " 7").replace(" UNITS", " 7000000").replace(" ID", " 7")).collect()
+}
+
 /// The commands in backticks, with values in the place of variables.
 fn commands(text: &str) -> Vec<String> {
     let is_comment = |line: &&str| !line.trim_start().starts_with("//");
@@ -108,6 +146,30 @@ fn every_command_that_is_suggested_is_accepted() {
     }
     assert!(tried > 60, "only {tried} commands were found");
     assert_eq!(wrong, [""; 0], "{tried} tried");
+}
+
+#[test]
+fn every_command_in_the_documents_is_accepted() {
+    let mut tried = 0;
+    let mut wrong = Vec::new();
+    for path in documents() {
+        for command in commands_of(&std::fs::read_to_string(&path).unwrap()) {
+            tried += 1;
+            if let Err(problem) = check(&command) {
+                wrong.push(format!("{}: `fog {command}`: {}", path.display(), problem.lines().next().unwrap_or_default()));
+            }
+        }
+    }
+    assert!(tried > 40, "only {tried} commands were found");
+    assert_eq!(wrong, [""; 0], "{tried} tried");
+}
+
+#[test]
+fn commands_of_a_document_are_found() {
+    let text = "See `fog why`.\n```\nfog on; fog status   # both\nfog submit --example path-tracer --watch > picture.png\ncargo build\n```\n`fog verify segment DIR --segment K`";
+    let found = commands_of(text);
+    assert_eq!(found, ["on", "status", "submit --example path-tracer --watch", "why", "verify segment DIR --segment 7"]);
+    assert!(check("submit job.toml --estimation").is_err());
 }
 
 /// The examples of `--help`, of every verb.

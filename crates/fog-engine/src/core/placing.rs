@@ -304,4 +304,19 @@ mod tests {
         let share = |hours: i64| habits.forecast(hour_of_week(now.0 + hours * HOUR_MILLIS), 1.0).unwrap();
         assert!(share(0) > 0.9 && share(1) < 0.1 && (share(2) - 0.5).abs() < 0.1, "{} {} {}", share(0), share(1), share(2));
     }
+
+    #[tokio::test]
+    async fn a_map_of_very_many_tasks_tells_how_many_there_are() {
+        let mut turned = super::super::turned_tests::turned();
+        let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
+        let capacity = fog_grid::Capacity { slots: 4, free: 4, memory: 64 << 30, disk: 1 << 40, duty: 100, forecast: 1000, ..Default::default() };
+        let peer = Peer { relation: Some(Relation::Lan), route: Some(route), capacity, ..Peer::default() };
+        turned.core.grid.peers.insert(NodeId([1; 32]), peer);
+        let text = "version = 1\nname = \"m\"\nmodule = \"m.wasm\"\n[map]\nrange = [0, 1500]\n";
+        let (answer, answered) = oneshot::channel();
+        turned.core.plan(text, Path::new("."), GridWish { replicas: 1, ..GridWish::default() }, answer);
+        let Reply::Placement(view) = answered.await.unwrap().unwrap() else { panic!("no placement") };
+        assert_eq!((view.tasks, view.planned), (1500, MAX_PLANNED));
+        assert_eq!(view.waiting + view.front[view.chosen].shares.iter().map(|(.., count)| *count).sum::<u32>(), view.planned);
+    }
 }

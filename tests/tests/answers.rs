@@ -229,6 +229,8 @@ fn what_documents_and_hints_suggest_works() {
     for command in tried {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let done = bench.fog(&words).unwrap();
-        assert!(done.status.success(), "fog {}: {}", command.join(" "), said(&done));
+        // The answer may be that it would not work.
+        let is_answer = words[0] == "why" && done.stderr.is_empty();
+        assert!(done.status.success() || is_answer, "fog {}: {}", command.join(" "), said(&done));
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use fog_tests::jobs::{turning, working_for};
@@ -465,4 +466,22 @@ fn too_few_devices_are_told_at_once() {
     let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--replicas", "9"]);
     let why = || Some(a.json(&["job", "show", &id]).ok()?["grid"]["withheld"].as_str()?.to_owned());
     wait_for("the reason", Duration::from_secs(20), || why().filter(|why| why.contains("9 devices"))).unwrap_or_else(|error| panic!("{error}: {:?}", why()));
+}
+
+#[test]
+fn a_lent_job_that_its_device_has_paused_is_said_to_stand_still() {
+    let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
+    a.invite(&[&b]).unwrap();
+    let module = a.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
+    let mut watch = a.command(&["submit", &module.to_string_lossy(), "--where", "grid", "--watch", "--stall-timeout", "20s"]);
+    let mut watched = watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let state = || Some(a.json(&["job", "places", "1"]).ok()?[0]["state"].as_str()?.to_owned());
+    wait_for("the task", Duration::from_secs(60), || (state()? == "running").then_some(())).unwrap();
+    b.json(&["off"]).unwrap();
+    let ended = wait_for("the end of the waiting", Duration::from_secs(90), || watched.try_wait().unwrap());
+    if ended.is_err() {
+        watched.kill().unwrap();
+    }
+    let told = String::from_utf8(watched.wait_with_output().unwrap().stderr).unwrap();
+    assert!(ended.is_ok_and(|status| !status.success()) && told.contains("It stands still on ben") && told.contains("Stopped waiting"), "{told}");
 }

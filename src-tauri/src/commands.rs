@@ -40,7 +40,8 @@ pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<
 #[tauri::command]
 pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
     match fog_engine::submission(&path)? {
-        Command::Submit { job_file, folder, .. } => engine.call(Command::Estimate { job_file, folder, seconds: 10 }).await,
+        // Whoever asks in the window uses the device: that alone is no reason to wait.
+        Command::Submit { job_file, folder, .. } => engine.call(Command::Estimate { job_file, folder, seconds: 10, now: true }).await,
         _ => Err(ApiError { kind: ErrorKind::BadInput, message: "a checkpoint is not estimated: it goes on from where it is".to_owned() }),
     }
 }

@@ -322,8 +322,10 @@ pub fn estimate_file() {
 
 /// Why an estimate would not begin now.
 fn estimate_waits_for(status: &Status) -> Option<String> {
-    let is_stopped = status.verdict.finishing || status.verdict.reasons.iter().any(|reason| reason.effect == EffectView::Stops);
-    is_stopped.then(|| words().headline(&status.verdict, true, status.at_ms))
+    // It is asked for by somebody who uses the device.
+    let stop = status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !reason.yields);
+    let finishing = || status.verdict.finishing.then(|| t("headline-finishing"));
+    stop.map(|reason| words().reason(reason, status.at_ms)).or_else(finishing)
 }
 
 /// Saves every setting to a file the user chooses.

@@ -86,6 +86,9 @@ pub enum Command {
         folder: String,
         /// How long to run it, 1 to 600.
         seconds: u32,
+        /// Also while its owner or other programs use the device, as [`JobAction::RunNow`] does.
+        #[serde(default)]
+        now: bool,
     },
     /// The jobs that come with the program → [`Reply::Examples`].
     Examples,

@@ -466,7 +466,7 @@ pub struct SubmitArgs {
     pub watch: bool,
     /// Run it now and to its end, also while you or other programs use the device. Rules that protect the
     /// device (battery, heat, disk, memory) still hold
-    #[arg(long, conflicts_with_all = ["estimate", "list_examples"])]
+    #[arg(long, conflicts_with = "list_examples")]
     pub now: bool,
     /// Stop waiting (exit code 75) when nothing of the job ran for this long, such as 90s; the job is kept
     #[arg(long, value_name = "SPAN", requires = "waits")]

@@ -20,18 +20,18 @@ const TICK: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 
 /// `fog submit --estimate`. The engine ends the sample when this program ends.
-pub async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32) -> Result<ExitCode, Failure> {
+pub async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32, now: bool) -> Result<ExitCode, Failure> {
     let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
     };
     let words = context.words_of(client).await;
-    let command = Command::Estimate { job_file, folder, seconds };
+    let command = Command::Estimate { job_file, folder, seconds, now };
     let files = files_of(&command) as f64;
     let mut events = client.subscribe().await;
     let status = snapshot(client).await?.status;
     let is_terminal = std::io::stderr().is_terminal() && !context.json;
     let line = Line { shows: is_terminal, is_drawn: false };
-    let mut this = Waiter { words: &words, json: context.json, files, status, said: None, ran_since: Instant::now(), line };
+    let mut this = Waiter { words: &words, json: context.json, now, files, status, said: None, ran_since: Instant::now(), line };
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FIRST, if is_terminal { TICK } else { EVERY });
     let mut call = std::pin::pin!(client.call(command));
     let mut listens = true;
@@ -68,6 +68,8 @@ type Wait = (String, String, Option<String>);
 struct Waiter<'a> {
     words: &'a Words,
     json: bool,
+    /// It was asked for now.
+    now: bool,
     files: f64,
     status: Status,
     /// The rule that was said last, while it holds.
@@ -79,7 +81,7 @@ struct Waiter<'a> {
 impl Waiter<'_> {
     /// Says what changed.
     fn look(&mut self) {
-        let wait = wait_of(self.words, &self.status);
+        let wait = wait_of(self.words, &self.status, self.now);
         let rule = wait.as_ref().map(|(rule, ..)| rule.clone());
         if rule == self.said {
             return;
@@ -115,11 +117,11 @@ impl Waiter<'_> {
     }
 }
 
-fn wait_of(words: &Words, status: &Status) -> Option<Wait> {
-    // There is no job yet that could be asked for now.
+fn wait_of(words: &Words, status: &Status, now: bool) -> Option<Wait> {
+    // There is no job yet.
     let no_job = JobId(0);
-    if let Some(reason) = stop_of(status, no_job, false) {
-        let way_on = if reason.yields { None } else { words.way_on(reason, no_job) };
+    if let Some(reason) = stop_of(status, no_job, now) {
+        let way_on = if reason.yields { Some(words.t("hint-estimate-now")) } else { words.way_on(reason, no_job) };
         return Some((reason.rule.clone(), words.reason(reason, now_ms()), way_on));
     }
     if status.verdict.finishing {
@@ -148,17 +150,18 @@ mod tests {
             yields,
         };
         let stopped = |reason| Status { verdict: VerdictView { reasons: vec![reason], ..VerdictView::default() }, ..Status::default() };
-        let wait = |status: Status| wait_of(&words, &status);
+        let wait = |status: Status| wait_of(&words, &status, false);
         assert_eq!(wait(Status::default()), None);
         let (rule, _, way_on) = wait(stopped(reason("off", false))).unwrap();
         assert_eq!((rule.as_str(), way_on.unwrap().contains("`fog on`")), ("off", true));
         // It is no job that could be told to run now.
         let (rule, sentence, way_on) = wait(stopped(reason("other-cpu", true))).unwrap();
-        assert_eq!((rule.as_str(), sentence.is_empty(), way_on), ("other-cpu", false, None));
+        assert!(rule == "other-cpu" && !sentence.is_empty() && way_on.unwrap().contains("--now"));
+        assert_eq!(wait_of(&words, &stopped(reason("other-cpu", true)), true), None);
         let finishing = Status { verdict: VerdictView { finishing: true, ..VerdictView::default() }, ..Status::default() };
         assert_eq!(wait(finishing).unwrap().0, "finishing");
         let short = MemoryWait { job: JobId(0), name: "large".to_owned(), wanted: 3 << 30, spare: 1 << 30 };
         let (rule, sentence, _) = wait(Status { estimate_wait: Some(short), ..Status::default() }).unwrap();
-        assert!(rule == "memory" && sentence.contains("large") && sentence.contains("3 GiB"), "{sentence}");
+        assert!(rule == "memory" && sentence.contains("large") && sentence.contains("3.0 GiB"), "{sentence}");
     }
 }

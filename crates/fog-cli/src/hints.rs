@@ -122,6 +122,7 @@ fn check(command: &str) -> Result<(), String> {
         {
             return Ok(());
         }
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => return Ok(()),
         Err(error) => return Err(error.to_string()),
     };
     if let Verb::Settings(SettingsVerb::Set { changes }) = parsed.verb {

@@ -34,7 +34,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
     if args.estimate {
         let file = args.file.as_deref().ok_or_else(|| Failure::input("name a job file or a module"))?;
-        return crate::estimate::estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample).await;
+        return crate::estimate::estimate(context, &client, submission(file, &args.program, scratch.path())?, args.sample, args.now).await;
     }
     if let Some(out) = &args.program.out {
         crate::screen::Screen::check(out)?;

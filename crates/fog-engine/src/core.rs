@@ -140,6 +140,8 @@ pub(crate) struct Core {
     estimates: Estimates,
     /// The duty of what runs for no job in particular.
     duty: watch::Sender<Percent>,
+    /// The same of what its owner asked for now.
+    requested_duty: watch::Sender<Percent>,
     /// Jobs that run whatever other programs do, until they end.
     run_now: BTreeSet<JobId>,
     /// Jobs that were passed over for want of memory.
@@ -262,7 +264,7 @@ impl Core {
         let sensors = sensing::start(sensor_config(&settings, &config), config.device.clone(), to_self.clone())?;
         let finishing = stored.contains_key(FINISHING_KEY) && settings.flag("contributing");
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
-        let (duty, _) = watch::channel(Percent::ZERO);
+        let (duty, requested_duty) = (watch::Sender::new(Percent::ZERO), watch::Sender::new(Percent::ZERO));
         // Without a key checkpoints would lie open; then there are none, and the log, the status and `fog doctor` say so.
         let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had"));
         let key_problem = key.as_ref().err().map(ToString::to_string).unwrap_or_default();
@@ -287,6 +289,7 @@ impl Core {
             active: BTreeMap::new(),
             estimates: Estimates::default(),
             duty,
+            requested_duty,
             run_now: run_now::stored(&stored),
             memory_waits: Vec::new(),
             last_status: Status::default(),

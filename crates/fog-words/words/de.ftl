@@ -106,6 +106,7 @@ watch-starts = Er beginnt gleich.
 watch-paused = Er wurde angehalten.
 watch-paused-there = Er steht still auf { $devices }: in Gebrauch, aus, zu warm oder im Akkubetrieb.
 watch-turn-there = Er wartet auf { $devices }, bis er an der Reihe ist.
+hint-estimate-now = Trotzdem jetzt schätzen: `--now` anfügen
 hint-job-paused = Weiter: `fog job resume { $job }`
 watch-retry = Eine Aufgabe ist gescheitert und wird später noch einmal versucht: { $problem }
 watch-gave-up = Nach { $span } nicht weiter gewartet. Auftrag { $job } bleibt und geht von selbst weiter; `fog job show { $job }` sagt, wie weit er ist.

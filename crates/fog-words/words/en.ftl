@@ -106,6 +106,7 @@ watch-starts = It is about to start.
 watch-paused = It was paused.
 watch-paused-there = It stands still on { $devices }: in use, off, too warm, or on battery.
 watch-turn-there = It waits for its turn on { $devices }.
+hint-estimate-now = Estimate it now anyway: add `--now`
 hint-job-paused = Go on: `fog job resume { $job }`
 watch-retry = A task failed and is tried again later: { $problem }
 watch-gave-up = Stopped waiting after { $span }. Job { $job } is kept and goes on by itself; `fog job show { $job }` tells how it goes.

@@ -23,6 +23,7 @@ use crate::sensing::SensorOrder;
 use crate::submit::{self, Prepared, Wish};
 use crate::views::{self};
 
+use super::estimating;
 use super::pinging::is_ping;
 
 impl Core {
@@ -32,7 +33,9 @@ impl Core {
             Command::Submit { job_file, folder, grid, deadline_seconds } => {
                 return self.submit(job_file, folder.into(), Wish { grid, deadline_seconds }, answer);
             }
-            Command::Estimate { job_file, folder, seconds } => return self.estimate(job_file, folder.into(), seconds, answer),
+            Command::Estimate { job_file, folder, seconds, now } => {
+                return self.estimate(job_file, folder.into(), estimating::Ask { seconds, now }, answer);
+            }
             Command::Invite { group } => {
                 let made = self.invite(group.as_deref());
                 if made.is_ok() && self.is_about_to_listen() {

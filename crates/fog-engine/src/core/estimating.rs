@@ -16,17 +16,26 @@ use crate::submit::{self, Prepared};
 /// Estimates that may wait at once.
 const MAX_WAITING: usize = 16;
 
+/// How a job is to be estimated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    /// Longest the sample may run.
+    pub(crate) seconds: u32,
+    /// Whatever other programs do.
+    pub(crate) now: bool,
+}
+
 /// A job whose cost somebody waits to hear.
 pub(crate) struct Wanted {
     prepared: Prepared,
-    limit: Duration,
+    ask: Ask,
     answer: oneshot::Sender<Result<Reply, ApiError>>,
 }
 
 #[cfg(test)]
 impl Wanted {
-    pub(super) fn new(prepared: Prepared, answer: oneshot::Sender<Result<Reply, ApiError>>) -> Self {
-        Self { prepared, limit: Duration::from_secs(1), answer }
+    pub(super) fn new(prepared: Prepared, now: bool, answer: oneshot::Sender<Result<Reply, ApiError>>) -> Self {
+        Self { prepared, ask: Ask { seconds: 1, now }, answer }
     }
 }
 
@@ -61,12 +70,11 @@ impl Estimates {
 }
 
 impl Core {
-    pub(super) fn estimate(&self, text: String, folder: PathBuf, seconds: u32, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(super) fn estimate(&self, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
-        let limit = Duration::from_secs(u64::from(seconds.clamp(1, 600)));
         tokio::task::spawn_blocking(move || match submit::prepare(&text, &folder, &data_folder, cap) {
             // The loop being gone needs no answer.
-            Ok(prepared) => drop(to.blocking_send(Message::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, limit, answer }))))),
+            Ok(prepared) => drop(to.blocking_send(Message::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, ask, answer }))))),
             // Nobody waiting means the front end went away.
             Err(error) => drop(answer.send(Err(error))),
         });
@@ -103,9 +111,11 @@ impl Core {
         }
         self.estimates.memory = 0;
         let Some(next) = self.estimates.waiting.front() else { return };
-        if self.rules.verdict().duty == Percent::ZERO || self.finishing || self.is_stopping {
+        let duty = if next.ask.now { &self.requested_duty } else { &self.duty };
+        if *duty.borrow() == Percent::ZERO || self.finishing || self.is_stopping {
             return;
         }
+        let duty = duty.subscribe();
         let (file, module) = (&next.prepared.file, next.prepared.blobs.module);
         let found = next.prepared.copied.iter().find(|blob| blob.id() == module);
         let module_bytes = found.and_then(|blob| lending::length(blob.path())).unwrap_or(0);
@@ -117,14 +127,14 @@ impl Core {
             self.estimates.memory = charge;
             return;
         }
-        let Some(Wanted { prepared, limit, mut answer }) = self.estimates.waiting.pop_front() else { return };
+        let Some(Wanted { prepared, ask, mut answer }) = self.estimates.waiting.pop_front() else { return };
         (self.estimates.runs, self.estimates.memory) = (true, charge);
         let share = Share {
             program: self.config.worker.clone(),
             data_folder: self.store.folder().to_owned(),
             compile: lending::compile_limits(module_bytes, budget),
-            duty: self.duty.subscribe(),
-            limit,
+            duty,
+            limit: Duration::from_secs(u64::from(ask.seconds.clamp(1, 600))),
             slots: self.settings.slots(),
         };
         let to = self.to_self.clone();

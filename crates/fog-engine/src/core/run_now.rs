@@ -77,8 +77,10 @@ impl Core {
 
     /// Tells every worker the duty of its job.
     pub(super) fn set_duties(&self) {
-        let usual = self.rules.verdict().duty;
-        self.duty.send_if_modified(|known| std::mem::replace(known, usual) != usual);
+        let verdict = self.rules.verdict();
+        for (to, duty) in [(&self.duty, verdict.duty), (&self.requested_duty, verdict.for_requested().duty)] {
+            to.send_if_modified(|known| std::mem::replace(known, duty) != duty);
+        }
         for active in self.active.values() {
             let duty = self.duty_of(active.claim.task.job);
             active.duty.send_if_modified(|known| std::mem::replace(known, duty) != duty);

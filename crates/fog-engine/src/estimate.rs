@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, EstimateView};
-use fog_runtime::{
-    CompileLimits, EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
-};
+use fog_runtime::{CompileLimits, EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within};
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::sync::{mpsc, watch};
 

@@ -265,7 +265,10 @@ fn a_database_of_the_release_before_is_counted_once() {
     assert_eq!(store.wake_tasks(UnixMillis(500)).unwrap(), 1);
     let (bytes, pinned) = store.blob_bytes().unwrap();
     assert_eq!((bytes.0, pinned.0), (1024, 1000));
-    assert_eq!((store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().2, store.totals_since(UnixMillis(1_800_000), UnixMillis(i64::MAX)).unwrap().2), (2, 1));
+    assert_eq!(
+        (store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().2, store.totals_since(UnixMillis(1_800_000), UnixMillis(i64::MAX)).unwrap().2),
+        (2, 1)
+    );
     assert_eq!(store.credits().unwrap(), CreditRow { earned: 70, spent: 0, reserved: 5 });
     drop(store);
     assert!(Store::open(folder.path()).is_ok());

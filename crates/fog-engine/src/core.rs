@@ -154,7 +154,7 @@ pub(crate) struct Core {
     last_chores: Option<Instant>,
     last_trim: Option<Instant>,
     last_measured: Option<Instant>,
-    told_sensors: (Duration, Vec<u32>),
+    told_sensors: Duration,
     /// Workers that take a last checkpoint before they go.
     leaving: BTreeMap<TaskId, JoinHandle<()>>,
     walls: Option<Walls>,
@@ -299,7 +299,7 @@ impl Core {
             last_chores: None,
             last_trim: None,
             last_measured: None,
-            told_sensors: (Duration::ZERO, Vec::new()),
+            told_sensors: Duration::ZERO,
             leaving: BTreeMap::new(),
             walls: None,
             key,
@@ -480,11 +480,9 @@ impl Core {
         let open = self.counts();
         let has_work = !self.active.is_empty() || self.estimates.is_busy() || open.queued + open.running > 0;
         let pace = if self.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
-        let pids: Vec<u32> = self.active.values().filter_map(|active| active.pid).chain(self.estimates.pid).collect();
-        let order = (pace, pids);
         // The sensors' queue is only full while they are sampling; the next change tries again.
-        if order != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(order.0, order.1.clone())).is_ok() {
-            self.told_sensors = order;
+        if pace != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(pace)).is_ok() {
+            self.told_sensors = pace;
         }
         self.status_changed();
     }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use fog_api::{ApiError, EstimateView};
 use fog_runtime::{CompileLimits, EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within};
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::checkpoints::artifact_path;
-use crate::core::{EstimateNews, Message};
 use crate::submit::Prepared;
 use crate::tasks::spec_of;
 
@@ -36,9 +35,8 @@ struct Sample {
     report: Option<Report>,
 }
 
-/// Runs the first task for a while, and multiplies. Nothing is stored but the compiled module. The loop hears of the
-/// worker.
-pub(crate) async fn estimate(prepared: Prepared, share: Share, to: mpsc::Sender<Message>) -> Result<EstimateView, ApiError> {
+/// Runs the first task for a while, and multiplies. Nothing is stored but the compiled module.
+pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<EstimateView, ApiError> {
     let Share { program, data_folder, compile, mut duty, limit, slots } = share;
     let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(|| bug("a file of the job is gone"));
     // Somebody waits, for seconds that are counted.
@@ -52,8 +50,6 @@ pub(crate) async fn estimate(prepared: Prepared, share: Share, to: mpsc::Sender<
         prepare_within(&program, &module, &artifact, EngineKind::Compiled, Some(compile), duty.clone()).await.map_err(worker)?;
         spec.duty = *duty.borrow_and_update();
         let sampled = Worker::spawn(&program, spec.clone(), None).map_err(worker)?;
-        // The loop being gone ends this as well.
-        let _ = to.send(Message::Estimate(Box::new(EstimateNews::Began(sampled.pid())))).await;
         found = sample(sampled, spec.duty, limit, &mut duty).await.map_err(worker)?;
         if found.is_some() {
             break;

@@ -20,8 +20,8 @@ pub(crate) struct Sample {
 /// What the engine tells the thread.
 pub(crate) enum SensorOrder {
     Configure(SensorConfig),
-    /// Time between samples, and the processes whose load is ours.
-    Pace(Duration, Vec<u32>),
+    /// Time between samples.
+    Pace(Duration),
     /// One sample now.
     Now,
 }
@@ -39,10 +39,9 @@ pub(crate) fn start(config: SensorConfig, device: Option<DeviceReadings>, to: mp
 
 fn sense(mut sensors: Sensors, orders: &Receiver<SensorOrder>, to: &mpsc::Sender<Message>) {
     let mut pace = Duration::from_secs(1);
-    let mut own = Vec::new();
     loop {
         let begun = Instant::now();
-        let readings = sensors.sample(&own);
+        let readings = sensors.sample(&fog_runtime::worker_pids());
         let sample = Sample { readings, faults: sensors.faults() };
         if to.blocking_send(Message::Sample(Box::new(sample))).is_err() {
             return;
@@ -50,7 +49,7 @@ fn sense(mut sensors: Sensors, orders: &Receiver<SensorOrder>, to: &mpsc::Sender
         // A new pace counts from the last sample: being told it must not cause another one.
         loop {
             match orders.recv_timeout(pace.saturating_sub(begun.elapsed())) {
-                Ok(SensorOrder::Pace(span, pids)) => (pace, own) = (span, pids),
+                Ok(SensorOrder::Pace(span)) => pace = span,
                 Ok(SensorOrder::Configure(config)) => {
                     sensors.configure(config);
                     break;

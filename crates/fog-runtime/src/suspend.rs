@@ -29,6 +29,12 @@ pub(crate) fn leave(pid: u32) {
     workers().held.remove(&pid);
 }
 
+/// Numbers of the processes of all workers of this process: of tasks, of compilers, of samples.
+#[must_use]
+pub fn worker_pids() -> Vec<u32> {
+    workers().held.keys().copied().collect()
+}
+
 /// Stops a process or lets it go on; false when the system has no such thing.
 pub(crate) fn hold(pid: u32, hold: bool) -> bool {
     let mut workers = workers();

@@ -43,8 +43,6 @@ impl Wanted {
 pub(crate) enum EstimateNews {
     /// The files of one are read.
     Prepared(Wanted),
-    /// Its worker runs as this process.
-    Began(Option<u32>),
     /// It was answered, or nobody waits for it any more.
     Ended,
 }
@@ -54,8 +52,6 @@ pub(crate) enum EstimateNews {
 pub(super) struct Estimates {
     waiting: VecDeque<Wanted>,
     runs: bool,
-    /// The process of the one that runs.
-    pub(super) pid: Option<u32>,
     /// Memory that it takes, or that is kept free for the next.
     pub(super) memory: u64,
     /// Why the next does not begin, when that is for want of memory.
@@ -83,8 +79,7 @@ impl Core {
     pub(super) fn estimate_news(&mut self, news: EstimateNews) {
         match news {
             EstimateNews::Prepared(wanted) => self.want_estimate(wanted),
-            EstimateNews::Began(pid) => self.estimates.pid = pid,
-            EstimateNews::Ended => (self.estimates.runs, self.estimates.pid, self.estimates.memory) = (false, None, 0),
+            EstimateNews::Ended => (self.estimates.runs, self.estimates.memory) = (false, 0),
         }
     }
 
@@ -140,7 +135,7 @@ impl Core {
         let to = self.to_self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                estimated = estimate(prepared, share, to.clone()) => drop(answer.send(estimated.map(Reply::Estimate))),
+                estimated = estimate(prepared, share) => drop(answer.send(estimated.map(Reply::Estimate))),
                 // Whoever asked was interrupted: the worker goes.
                 () = answer.closed() => {}
             }

@@ -235,8 +235,9 @@ impl Session {
     async fn ask_to_save(&mut self, whole: bool) -> Result<(), WorkerError> {
         // It is asked for now, often because the task has to go.
         if self.supervisor.throttle.is_held {
-            self.release(self.supervisor.throttle.duty());
+            self.seat.hold(false);
         }
+        self.supervisor.ask();
         self.say(&ToWorker::Save { whole }).await
     }
 

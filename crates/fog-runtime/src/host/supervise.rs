@@ -50,10 +50,6 @@ impl Throttle {
         Self { duty, debt_limit, balance: 0.0, last: None, is_held: false }
     }
 
-    pub(super) fn duty(&self) -> Percent {
-        self.duty
-    }
-
     /// Begins anew with this share; who calls lets a stopped process go on.
     pub(super) fn set_duty(&mut self, duty: Percent) {
         *self = Self::new(duty, self.debt_limit);

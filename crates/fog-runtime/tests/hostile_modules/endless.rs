@@ -139,7 +139,7 @@ fn marked_modules() -> Vec<(&'static str, String)> {
                 "",
             ),
         ),
-        ("marks of a deep stack", deep_recursion(20_000)),
+        ("marks of a deep stack", deep_recursion(10_000)),
         ("marks of very little", for_ever("", "")),
     ]
 }

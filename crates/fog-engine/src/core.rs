@@ -177,8 +177,8 @@ struct Active {
     claim: Claim,
     view: ActiveTask,
     memory: u64,
-    /// Memory beyond that until its worker runs: a compiler may take more.
-    compiling: u64,
+    /// Memory beyond that until it runs: a compiler may take more, and a state that it goes on from comes on top.
+    starting: u64,
     /// How much its job is wanted.
     rank: Rank,
     duty: watch::Sender<Percent>,
@@ -195,7 +195,7 @@ struct Active {
 impl Active {
     /// Memory that it takes from what is lent.
     fn charge(&self) -> u64 {
-        self.memory.saturating_add(self.compiling)
+        self.memory.saturating_add(self.starting)
     }
 
     /// How long it has run in this attempt.

@@ -92,6 +92,8 @@ pub(crate) fn unusable(what: &str, error: &StoreError) -> String {
 pub(crate) enum TaskNews {
     /// Its worker runs as this process, from a checkpoint with these units, or 0.
     Started { pid: Option<u32>, units: u64 },
+    /// It runs: what it goes on from is restored.
+    Began,
     /// Units so far and the job's own progress.
     Progress { units: u64, permille: Option<u16> },
     /// It stands still, or goes on.
@@ -244,13 +246,37 @@ async fn refuse_saves(wishes: &mut mpsc::Receiver<SaveWish>) {
 
 /// Follows a worker to its end; `None` when its compiled module was stale.
 async fn watch_worker(
+    worker: Worker,
+    collector: &mut Collector,
+    saver: &mut Saver<'_>,
+    historian: Option<&mut Historian>,
+    links: &mut Links<'_>,
+) -> Result<Option<Report>, WorkerError> {
+    let share = worker.duty();
+    let mut duty = links.duty.clone();
+    // Said to the worker beside all else: whoever follows it may wait for the disk.
+    let pass_on = async {
+        duty.mark_changed();
+        while duty.changed().await.is_ok() {
+            share.send_replace(*duty.borrow_and_update());
+        }
+    };
+    tokio::select! {
+        biased;
+        // The loop dropped this task.
+        () = pass_on => std::future::pending().await,
+        ended = follow_worker(worker, collector, saver, historian, links) => ended,
+    }
+}
+
+async fn follow_worker(
     mut worker: Worker,
     collector: &mut Collector,
     saver: &mut Saver<'_>,
     mut historian: Option<&mut Historian>,
     links: &mut Links<'_>,
 ) -> Result<Option<Report>, WorkerError> {
-    let (attempt, to, duty) = (links.attempt, links.to, &mut links.duty);
+    let (attempt, to) = (links.attempt, links.to);
     let tell = async |news| drop(to.send(Message::Task(attempt, news)).await);
     tell(TaskNews::Started { pid: worker.pid(), units: saver.units }).await;
     let mut clock = tokio::time::interval(saver.every());
@@ -259,14 +285,6 @@ async fn watch_worker(
     loop {
         tokio::select! {
             biased;
-            changed = duty.changed() => {
-                if changed.is_err() {
-                    // The loop dropped this task.
-                    std::future::pending::<()>().await;
-                }
-                let duty = *duty.borrow_and_update();
-                worker.set_duty(duty);
-            }
             Some(wish) = links.wishes.recv() => {
                 saver.waiting.push(wish);
                 saver.ask(&worker);
@@ -300,6 +318,7 @@ async fn watch_worker(
                 Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
                 Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
                 Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => tell(TaskNews::Progress { units, permille }).await,
+                Some(WorkerEvent::Message(FromWorker::Started)) => tell(TaskNews::Began).await,
                 Some(WorkerEvent::Message(message)) => collector.take(message)?,
                 Some(WorkerEvent::Frozen(frozen)) => {
                     saver.is_frozen = frozen;

@@ -1,6 +1,7 @@
 //! The parent's half of a worker: starting it, following it, and holding it to its limits from outside.
 
 mod compiling;
+mod outgoing;
 mod session;
 mod supervise;
 
@@ -8,17 +9,18 @@ use std::path::PathBuf;
 
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use self::compiling::{CompileLimits, check_walls, prepare, prepare_within};
-use self::session::{Request, Session, State};
+use self::session::{Session, State, Wishes};
 use crate::program::WorkerProgram;
 use crate::protocol::{FromWorker, MAX_FRAME_BYTES, decode_frame};
 use crate::snapshot::Snapshot;
 use crate::task::TaskSpec;
 
 const EVENT_QUEUE: usize = 32;
-const REQUEST_QUEUE: usize = 16;
+/// Wishes for checkpoints that wait; more of them are the same.
+const SAVE_QUEUE: usize = 16;
 
 /// A worker could not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +119,8 @@ pub enum WorkerEvent {
 /// One running task in its own process, or thread. Dropping it ends the task.
 #[derive(Debug)]
 pub struct Worker {
-    requests: mpsc::Sender<Request>,
+    duty: watch::Sender<Percent>,
+    saves: mpsc::Sender<bool>,
     /// Events in order. Slow readers slow the worker; nothing is dropped.
     pub events: mpsc::Receiver<WorkerEvent>,
     pid: Option<u32>,
@@ -142,23 +145,29 @@ impl Worker {
     }
 
     fn begin(program: &WorkerProgram, spec: TaskSpec, state: State) -> Result<Self, WorkerError> {
-        let state_bytes = state.length().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
         let mut seat = program.start()?;
         let pid = seat.pid();
         let (Some(input), Some(output)) = (seat.input.take(), seat.output.take()) else {
             return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
         };
-        let (requests, requested) = mpsc::channel(REQUEST_QUEUE);
+        let (duty, duty_seen) = watch::channel(spec.duty);
+        let (saves, wanted) = mpsc::channel(SAVE_QUEUE);
         let (sink, events) = mpsc::channel(EVENT_QUEUE);
-        let session = Session::new(seat, input, sink, requested, &spec, state_bytes);
-        let guard = tokio::spawn(session.serve(spec, state, state_bytes, output)).abort_handle();
-        Ok(Self { requests, events, pid, guard })
+        let session = Session::begin(seat, input, sink, Wishes { duty: duty_seen, saves: wanted }, spec, state)?;
+        let guard = tokio::spawn(session.serve(output)).abort_handle();
+        Ok(Self { duty, saves, events, pid, guard })
     }
 
-    /// Sets the share of processor time; 0 freezes the task within 100 ms, whatever it does.
+    /// Sets the share of processor time; 0 freezes the task within 100 ms, whatever it does and whether or not anybody
+    /// takes its events.
     pub fn set_duty(&self, duty: Percent) {
-        // A full queue holds newer requests than the worker has read; it drains in microseconds.
-        let _ = self.requests.try_send(Request::Duty(duty));
+        self.duty.send_replace(duty);
+    }
+
+    /// The share of processor time, to be set while the worker itself is followed elsewhere.
+    #[must_use]
+    pub fn duty(&self) -> watch::Sender<Percent> {
+        self.duty.clone()
     }
 
     /// Asks for a checkpoint at the next safe point, within milliseconds; its pieces and
@@ -166,7 +175,7 @@ impl Worker {
     ///
     /// With `whole` it stands alone; otherwise it may hold only what changed since the last one.
     pub fn save(&self, whole: bool) {
-        let _ = self.requests.try_send(Request::Save { whole });
+        let _ = self.saves.try_send(whole);
     }
 
     /// The process id, for measuring its load; none when it is a thread of this process.

@@ -51,8 +51,8 @@ pub enum Order {
 
 /// Who decides how fast a task may run.
 pub trait Control: Send {
-    /// Called at every safe point with the processor time worked since the last call and the work units used
-    /// so far. May block, to throttle or freeze the task.
+    /// Called at every safe point with the processor time taken since the last call, for marks and checkpoints too, and
+    /// the work units used so far. May block, to throttle or freeze the task.
     fn safe_point(&mut self, worked: Duration, units: u64) -> Order;
 
     /// The task stands still for a mark or a checkpoint, which may take a while to work out.
@@ -241,16 +241,15 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
         return Err(Reached(LimitKind::WallTime).into());
     }
     let order = context.control.safe_point(worked, used);
+    // Saving frames belongs to what they are saved for.
+    context.meter.since = ThreadClock::start();
     if order == Order::Go && context.meter.marks_at(used) > context.meter.marks {
         context.is_stopping = true;
         context.meter.stopped_with = left;
         return Ok(names::STOP);
     }
     match order {
-        Order::Go => {
-            context.meter.since = ThreadClock::start();
-            Ok(grant(&mut context.meter, left))
-        }
+        Order::Go => Ok(grant(&mut context.meter, left)),
         Order::Save { whole } => {
             context.is_stopping = true;
             context.wants_save = Some(whole);
@@ -334,7 +333,9 @@ fn drive(
         let used = store.data().meter.used(store.data().meter.stopped_with);
         let mut wants_save = store.data_mut().wants_save.take();
         let passed = store.data().meter.marks_at(used);
-        if passed > store.data().meter.marks {
+        // Marks are where the job wants them, checkpoints where the device does.
+        let mut is_the_jobs = passed > store.data().meter.marks;
+        if is_the_jobs {
             store.data_mut().meter.marks = passed;
             let state = state::identity(store, instance).map_err(RunError::Engine)?;
             store.data_mut().control.mark(Mark { number: passed, units: used, state });
@@ -349,7 +350,11 @@ fn drive(
                 control.save(state::save(store, instance, tracker, whole));
                 store.data_mut().control = control;
             }
-            match store.data_mut().control.safe_point(Duration::ZERO, used) {
+            let context = store.data_mut();
+            let took = if std::mem::take(&mut is_the_jobs) { context.meter.work() } else { context.meter.since.elapsed() };
+            let order = context.control.safe_point(took, used);
+            context.meter.since = ThreadClock::start();
+            match order {
                 Order::Go => break,
                 Order::Save { whole } => wants_save = Some(whole),
                 Order::Abandon => return Err(RunError::Abandoned),

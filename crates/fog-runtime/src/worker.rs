@@ -210,7 +210,7 @@ fn execute(
         return;
     }
     let observer = Box::new(Announcer { shared: Arc::clone(&shared) });
-    let control = Box::new(Throttle { shared: Arc::clone(&shared), debt: Duration::ZERO, last_progress: Instant::now(), is_frozen: false });
+    let control = Box::new(Throttle { shared: Arc::clone(&shared), duty: spec.duty, debt: Duration::ZERO, last_progress: Instant::now(), is_frozen: false });
     let result = snapshot.map_err(|e| RunError::Checkpoint(e.to_string())).and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
     let message = match result {
         Ok((report, files)) => {
@@ -349,6 +349,8 @@ impl std::io::Write for Pieces<'_> {
 /// Sleeps in proportion to the time worked, and freezes at duty 0.
 struct Throttle {
     shared: Arc<Shared>,
+    /// The share that the debt is of.
+    duty: Percent,
     debt: Duration,
     last_progress: Instant,
     /// The parent was told so.
@@ -371,11 +373,17 @@ impl Control for Throttle {
             }
             let is_held = |state: &mut State| state.duty == Percent::ZERO && !state.is_abandoned && state.wants_save.is_none();
             state = self.shared.changed.wait_while(state, is_held).unwrap_or_else(PoisonError::into_inner);
+            // Who is saved while frozen owes nothing for it.
             self.debt = Duration::ZERO;
         }
         if state.is_abandoned {
             return Order::Abandon;
         }
+        if state.duty != self.duty {
+            (self.duty, self.debt) = (state.duty, Duration::ZERO);
+        }
+        let duty = u32::from(state.duty.get());
+        self.debt += if duty > 0 { worked * (100 - duty) / duty } else { Duration::ZERO };
         if let Some(whole) = state.wants_save.take() {
             return Order::Save { whole };
         }
@@ -384,8 +392,6 @@ impl Control for Throttle {
             self.shared.send(&FromWorker::Thawed);
             return Order::Go;
         }
-        let duty = u32::from(state.duty.get());
-        self.debt += worked * (100 - duty) / duty;
         if self.debt >= Duration::from_millis(2) {
             let begun = Instant::now();
             let duty_now = state.duty;

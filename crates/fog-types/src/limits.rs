@@ -11,6 +11,8 @@ const BYTES_PER_HASHED: u64 = 256;
 const STACK_COPIES: u64 = 4 + 4;
 /// A saved state beside memory and files: frames, tables, and what does not compress.
 const STATE_BYTES: u64 = 128 << 20;
+/// Who follows a task holds its logs, and once more while a checkpoint of it is written.
+const LOG_COPIES: u64 = 2 + 2;
 /// A table's element, and its number in a checkpoint.
 const TABLE_ELEMENT_BYTES: u64 = 16;
 
@@ -59,9 +61,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Most bytes of memory that a worker may hold for a task with these limits: linear memory, the files it keeps
-    /// in memory, what a checkpoint needs beside them, tables, stacks and 64 MiB of the worker's own. Devices lend by
-    /// this number, and the system enforces it where it can.
+    /// Most bytes of memory that a worker and who follows it may hold for a task with these limits: linear memory, the
+    /// files it keeps in memory, what a checkpoint needs beside them, tables, stacks, logs and 64 MiB of the worker's own.
+    /// Devices lend by this number, and the system enforces it on the worker where it can.
     #[must_use]
     pub fn footprint(&self) -> ByteCount {
         let parts = [
@@ -70,6 +72,7 @@ impl Limits {
             self.memory.0.saturating_add(self.disk.0) / BYTES_PER_HASHED,
             self.stack.0.saturating_mul(STACK_COPIES),
             self.table_elements.saturating_mul(TABLE_ELEMENT_BYTES),
+            self.log.0.saturating_mul(LOG_COPIES),
             WORKER_BYTES,
         ];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
@@ -131,6 +134,8 @@ mod tests {
         let large = Limits { disk: ByteCount(4 << 30), ..small.clone() };
         let more = large.footprint().0 - small.footprint().0;
         assert_eq!(more, (4 << 30) + (16 << 20), "the files, and the hashes of their pages");
+        let talkative = Limits { log: ByteCount::mib(64), ..small.clone() };
+        assert_eq!(talkative.footprint().0 - small.footprint().0, 4 * (63 << 20), "both logs, and once more for a checkpoint");
         let endless = Limits { disk: ByteCount(u64::MAX), memory: ByteCount(u64::MAX), ..small };
         assert_eq!(endless.footprint(), ByteCount(u64::MAX));
         assert_eq!(endless.state_size(), ByteCount(u64::MAX));

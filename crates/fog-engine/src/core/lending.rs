@@ -1,13 +1,13 @@
-//! Memory that tasks are lent: for their compiler until their worker runs, and for segments that are run again.
+//! Memory that tasks are lent: for their compiler until their worker runs, for a state until they go on from it, and for segments that are run again.
 
 use std::path::Path;
 
 use fog_runtime::{CompileLimits, EngineKind};
 use fog_store::JobRow;
-use fog_types::{BlobId, Limits};
+use fog_types::{BlobId, Limits, TaskId};
 
 use super::Core;
-use crate::checkpoints::artifact_path;
+use crate::checkpoints::{artifact_path, checkpoint_path};
 
 /// Limits for compiling a module of so many bytes, where `budget` is lent: no more, as long as any module fits there.
 pub(crate) fn compile_limits(module_bytes: u64, budget: u64) -> CompileLimits {
@@ -21,6 +21,16 @@ fn charge(limits: &Limits, to_compile: Option<u64>, budget: u64) -> u64 {
     // One that is alone may take all that is lent.
     let compiling = to_compile.map_or(0, |bytes| compile_limits(bytes, budget).memory.0.min(budget));
     limits.footprint().0.max(compiling)
+}
+
+/// A state that is restored is in memory here, where it is read, and in the worker it is sent to.
+const STATE_COPIES: u64 = 2;
+
+/// Memory that a task takes from `budget` when it goes on from a state of so many bytes and would take `charge` otherwise.
+fn with_state(charge: u64, state: u64, limits: &Limits, budget: u64) -> u64 {
+    // One that is alone may take all that is lent. Its compiler is gone before the state is read.
+    let restoring = limits.footprint().0.saturating_add(state.saturating_mul(STATE_COPIES)).min(budget);
+    charge.max(restoring)
 }
 
 impl Core {
@@ -38,6 +48,12 @@ impl Core {
     pub(super) fn charge(&self, job: &JobRow) -> u64 {
         let size = self.store.blob(job.blobs.module).ok().as_deref().and_then(length);
         self.charge_for(&job.file.limits, job.blobs.module, size.unwrap_or(0))
+    }
+
+    /// The same for one task of the job, which may go on from a checkpoint.
+    pub(super) fn charge_of(&self, task: TaskId, job: &JobRow) -> u64 {
+        let state = length(&checkpoint_path(self.store.folder(), task)).unwrap_or(0);
+        with_state(self.charge(job), state, &job.file.limits, self.memory_budget())
     }
 
     /// The same for a module of so many bytes, which need not be here.
@@ -58,6 +74,18 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_state_counts_until_its_task_goes_on_from_it() {
+        let limits = Limits { memory: ByteCount(GIB), disk: ByteCount(0), ..Limits::default() };
+        let footprint = limits.footprint().0;
+        assert_eq!(with_state(footprint, 0, &limits, 16 * GIB), footprint);
+        assert_eq!(with_state(footprint, GIB, &limits, 16 * GIB), footprint + 2 * GIB);
+        // It starts at last where it is alone, and its compiler may take more than that before.
+        assert_eq!(with_state(footprint, GIB, &limits, 2 * GIB), 2 * GIB);
+        assert_eq!(with_state(footprint, GIB, &limits, GIB), footprint);
+        assert_eq!(with_state(8 * GIB, GIB, &limits, 16 * GIB), 8 * GIB);
+    }
 
     #[test]
     fn a_compiler_counts_like_a_task() {

@@ -116,10 +116,12 @@ impl Core {
                     busy += 1;
                     used = used.saturating_add(active.charge());
                 }
-                let fits = used.saturating_add(self.charge(&job)) <= self.memory_budget();
+                let next = self.store.next_task_of(id, now)?;
+                let wanted = next.map_or_else(|| self.charge(&job), |task| self.charge_of(task, &job));
+                let fits = used.saturating_add(wanted) <= self.memory_budget();
                 if busy >= self.settings.slots() || (busy > 0 && !fits) {
                     // Their workers save and go; what the owner asked for does not wait for what is not.
-                    if self.store.next_task_of(id, now)?.is_some() && self.make_way_for_requested() {
+                    if next.is_some() && self.make_way_for_requested() {
                         continue;
                     }
                     break;

@@ -64,7 +64,7 @@ impl Core {
                 break;
             }
             let job = self.store.job(next.job)?;
-            let (used, wanted) = (self.memory_used(), self.charge(&job));
+            let (used, wanted) = (self.memory_used(), self.charge_of(next, &job));
             let is_too_large = job.file.limits.footprint().0 > self.memory_ever();
             if used.saturating_add(wanted) > memory_budget && !is_too_large {
                 let fits_alone = wanted <= memory_budget;
@@ -258,7 +258,7 @@ impl Core {
             claim,
             view,
             memory: job.file.limits.footprint().0,
-            compiling: self.charge(job).saturating_sub(job.file.limits.footprint().0),
+            starting: self.charge_of(claim.task, job).saturating_sub(job.file.limits.footprint().0),
             rank: self.store.rank(job.id)?,
             duty,
             pid: None,
@@ -283,11 +283,11 @@ impl Core {
                 if let Some(pid) = pid.filter(|_| self.run_now.contains(&active.claim.task.job)) {
                     fog_runtime::set_priority(pid, Priority::Asked);
                 }
-                active.compiling = 0;
                 active.view.units = units;
                 active.view.saved_ms = (units > 0).then(|| self.clock.unix().0);
                 active.running_since = Some(Instant::now());
             }
+            TaskNews::Began => active.starting = 0,
             TaskNews::Frozen(frozen) => {
                 active.view.frozen = frozen;
                 active.worked += active.running_since.take().map_or(Duration::ZERO, |since| since.elapsed());
@@ -333,7 +333,7 @@ impl Core {
             TaskNews::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { Standing::Paused } else { Standing::Running }), 0, None),
             TaskNews::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
             TaskNews::Saved { units } => self.host_saved(task, *units),
-            TaskNews::Ended(_) => {}
+            TaskNews::Began | TaskNews::Ended(_) => {}
         }
     }
 

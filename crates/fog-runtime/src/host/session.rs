@@ -1,18 +1,20 @@
 //! One conversation with a running worker, from its first message to its end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use fog_types::{ByteCount, Percent, WorkUnits};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::outgoing::Outgoing;
 use super::supervise::{Finding, LOOK_EVERY, Supervisor};
 use super::{EVENT_QUEUE, WorkerError, WorkerEvent, read_frames};
 use crate::outcome::{LeftOut, LimitKind, Outcome, Report};
 use crate::program::Seat;
-use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker, encode_frame};
+use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker};
 use crate::snapshot::{Snapshot, encoded};
 use crate::task::TaskSpec;
 
@@ -22,21 +24,23 @@ const FREEZE_GRACE: Duration = Duration::from_millis(40);
 /// Pieces of a state that wait for the worker.
 const STATE_QUEUE: usize = 4;
 
-/// What the holder of a worker wants of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Request {
-    Duty(Percent),
-    Save { whole: bool },
-}
-
 type Output = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+/// What the holder of a worker wants of it.
+pub(super) struct Wishes {
+    /// The share of the processor; a newer one takes the place of those before it.
+    pub(super) duty: watch::Receiver<Percent>,
+    /// Checkpoints, whole ones or not.
+    pub(super) saves: mpsc::Receiver<bool>,
+}
 
 pub(super) struct Session {
     seat: Seat,
-    /// `None` once the worker reads no more; what it has written is read to the end.
-    input: Option<Box<dyn AsyncWrite + Send + Sync + Unpin>>,
+    outgoing: Outgoing,
     sink: mpsc::Sender<WorkerEvent>,
-    requests: mpsc::Receiver<Request>,
+    /// Events that the holder has no room for; nothing more is read meanwhile.
+    untold: VecDeque<WorkerEvent>,
+    wishes: Wishes,
     freeze_by: Option<Instant>,
     /// The system has stopped it, because it did not freeze by itself.
     is_stopped: bool,
@@ -62,7 +66,7 @@ impl State {
     }
 
     /// Its bytes, of which some pieces are made at a time.
-    fn pieces(self) -> mpsc::Receiver<Vec<u8>> {
+    pub(super) fn pieces(self) -> mpsc::Receiver<Vec<u8>> {
         let (to, pieces) = mpsc::channel(STATE_QUEUE);
         // Who takes them may be gone.
         let send = move |piece: &[u8]| to.blocking_send(piece.to_vec()).map_err(io::Error::other);
@@ -76,65 +80,79 @@ impl State {
 }
 
 impl Session {
-    pub(super) fn new(
+    pub(super) fn begin(
         seat: Seat,
         input: Box<dyn AsyncWrite + Send + Sync + Unpin>,
         sink: mpsc::Sender<WorkerEvent>,
-        requests: mpsc::Receiver<Request>,
-        spec: &TaskSpec,
-        state_bytes: u64,
-    ) -> Self {
+        wishes: Wishes,
+        spec: TaskSpec,
+        state: State,
+    ) -> Result<Self, WorkerError> {
+        let state_bytes = state.length().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
         // A task that is continued begins with its state in memory, and as much again for many small stretches.
         let memory = spec.limits.footprint().0.saturating_add(state_bytes.saturating_mul(2));
         let supervisor = Supervisor::new(Duration::from_secs(spec.limits.wall_seconds), memory, spec.duty);
-        Self { seat, input: Some(input), sink, requests, freeze_by: None, is_stopped: false, supervisor, units: 0 }
+        let outgoing = Outgoing::begin(input, &ToWorker::Start { spec: Box::new(spec), state_bytes }, state.pieces())?;
+        Ok(Self { seat, outgoing, sink, untold: VecDeque::new(), wishes, freeze_by: None, is_stopped: false, supervisor, units: 0 })
     }
 
-    pub(super) async fn serve(mut self, spec: TaskSpec, state: State, state_bytes: u64, output: Output) {
-        let error = match self.converse(spec, state, state_bytes, output).await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-        self.seat.end();
-        self.tell(WorkerEvent::Gone(error)).await;
+    pub(super) async fn serve(mut self, output: Output) {
+        let ended = self.converse(output).await;
+        if let Err(error) = ended {
+            self.seat.end();
+            self.tell(WorkerEvent::Gone(error));
+        }
+        for event in std::mem::take(&mut self.untold) {
+            // Nobody listening means the worker is being dropped.
+            let _ = self.sink.send(event).await;
+        }
     }
 
-    async fn converse(&mut self, spec: TaskSpec, state: State, state_bytes: u64, output: Output) -> Result<(), WorkerError> {
+    async fn converse(&mut self, output: Output) -> Result<(), WorkerError> {
         // Frames are read by a task of their own: reading half a frame must not be cancelled.
         let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
         let reader = tokio::spawn(read_frames(output, frames_in));
         let _stop_reading = AbortOnDrop(reader.abort_handle());
-        self.say(&ToWorker::Start { spec: Box::new(spec), state_bytes }).await?;
-        let mut pieces = state.pieces();
-        while let Some(piece) = pieces.recv().await {
-            self.say(&ToWorker::State(piece)).await?;
-        }
+        let sink = self.sink.clone();
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let freeze_by = self.freeze_by;
+            // No arm waits for the worker or for the holder: a share that changes reaches it at once.
             tokio::select! {
                 biased;
-                request = self.requests.recv() => match request {
-                    Some(Request::Duty(duty)) => self.change_duty(duty).await?,
-                    Some(Request::Save { whole }) => self.ask_to_save(whole).await?,
+                changed = self.wishes.duty.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let duty = *self.wishes.duty.borrow_and_update();
+                    self.change_duty(duty);
+                }
+                save = self.wishes.saves.recv() => match save {
+                    Some(whole) => self.ask_to_save(whole),
                     None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(freeze_by.unwrap_or_else(Instant::now)), if freeze_by.is_some() => {
                     self.freeze_by = None;
                     self.is_stopped = self.seat.hold(true);
                     if self.is_stopped {
-                        self.tell(WorkerEvent::Frozen(true)).await;
+                        self.tell(WorkerEvent::Frozen(true));
                     }
                 }
                 _ = looks.tick(), if !self.is_stopped => {
-                    if self.look(!frames.is_empty()).await {
+                    if self.look(!frames.is_empty()) {
                         return Ok(());
                     }
                 }
-                frame = frames.recv() => match frame {
+                said = self.outgoing.go_on(), if self.outgoing.has_more() => said?,
+                room = sink.reserve(), if !self.untold.is_empty() => match (room, self.untold.pop_front()) {
+                    (Ok(room), Some(event)) => room.send(event),
+                    // Nobody listens: the worker is being dropped.
+                    _ => self.untold.clear(),
+                },
+                frame = frames.recv(), if self.untold.is_empty() => match frame {
                     Some(Ok(message)) => {
-                        if self.hear(message).await? {
+                        if self.hear(message)? {
                             return Ok(());
                         }
                     }
@@ -146,15 +164,15 @@ impl Session {
     }
 
     /// Returns true when the task is done.
-    async fn hear(&mut self, message: FromWorker) -> Result<bool, WorkerError> {
+    fn hear(&mut self, message: FromWorker) -> Result<bool, WorkerError> {
         self.supervisor.hear(&message, self.seat.usage());
         let is_last = matches!(message, FromWorker::Done(_) | FromWorker::Failed { .. });
         match message {
             FromWorker::Frozen => {
                 self.freeze_by = None;
-                self.tell(WorkerEvent::Frozen(true)).await;
+                self.tell(WorkerEvent::Frozen(true));
             }
-            FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)).await,
+            FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)),
             FromWorker::AtSafePoint => {}
             FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) | FromWorker::Walls(_) => {
                 return Err(WorkerError::Nonsense { message: "an answer to a question not asked".to_owned() });
@@ -163,14 +181,14 @@ impl Session {
                 if let FromWorker::Progress { units, .. } = other {
                     self.units = self.units.max(units);
                 }
-                self.tell(WorkerEvent::Message(other)).await;
+                self.tell(WorkerEvent::Message(other));
             }
         }
         Ok(is_last)
     }
 
     /// Holds the worker to its limits; returns true when one of them ended the task.
-    async fn look(&mut self, has_unread: bool) -> bool {
+    fn look(&mut self, has_unread: bool) -> bool {
         // A thread cannot be told apart from the rest of its process, nor stopped: it keeps its limits by itself.
         let Some(usage) = self.seat.usage() else { return false };
         let was_held = self.supervisor.throttle.is_held;
@@ -188,12 +206,12 @@ impl Session {
             Finding::TimeOver => LimitKind::WallTime,
             Finding::MemoryOver => LimitKind::Memory,
         };
-        self.end_at(limit).await;
+        self.end_at(limit);
         true
     }
 
     /// Reports an end that the worker could not report itself.
-    async fn end_at(&mut self, limit: LimitKind) {
+    fn end_at(&mut self, limit: LimitKind) {
         self.seat.end();
         let report = Report {
             outcome: Outcome::Limit(limit),
@@ -205,12 +223,11 @@ impl Session {
             stderr_dropped: 0,
             left_out: LeftOut::default(),
         };
-        self.tell(WorkerEvent::Message(FromWorker::Done(report))).await;
+        self.tell(WorkerEvent::Message(FromWorker::Done(report)));
     }
 
-    async fn tell(&self, event: WorkerEvent) {
-        // Nobody listening means the worker is being dropped.
-        let _ = self.sink.send(event).await;
+    fn tell(&mut self, event: WorkerEvent) {
+        self.untold.push_back(event);
     }
 
     /// Lets a worker go on that stands still for being ahead of its share.
@@ -221,40 +238,33 @@ impl Session {
         self.supervisor.throttle.set_duty(duty);
     }
 
-    async fn change_duty(&mut self, duty: Percent) -> Result<(), WorkerError> {
+    fn change_duty(&mut self, duty: Percent) {
         self.release(duty);
         self.freeze_by = (duty == Percent::ZERO && !self.is_stopped).then(|| Instant::now() + FREEZE_GRACE);
         if duty > Percent::ZERO && self.is_stopped {
             self.is_stopped = false;
             self.seat.hold(false);
-            self.tell(WorkerEvent::Frozen(false)).await;
+            self.tell(WorkerEvent::Frozen(false));
         }
-        if self.is_stopped { Ok(()) } else { self.say(&ToWorker::Duty(duty)).await }
+        if !self.is_stopped {
+            self.outgoing.set_duty(duty);
+        }
     }
 
-    async fn ask_to_save(&mut self, whole: bool) -> Result<(), WorkerError> {
+    fn ask_to_save(&mut self, whole: bool) {
         // It is asked for now, often because the task has to go.
         if self.supervisor.throttle.is_held {
-            self.release(self.supervisor.throttle.duty());
+            self.seat.hold(false);
         }
-        self.say(&ToWorker::Save { whole }).await
-    }
-
-    /// A worker that reads no more has ended or is about to; what it said before is still to be read.
-    async fn say(&mut self, message: &ToWorker) -> Result<(), WorkerError> {
-        let Some(input) = &mut self.input else { return Ok(()) };
-        let frame = encode_frame(message).map_err(|error| WorkerError::Nonsense { message: error.to_string() })?;
-        if input.write_all(&frame).await.is_err() {
-            self.input = None;
-        }
-        Ok(())
+        self.supervisor.ask();
+        self.outgoing.ask_to_save(whole);
     }
 
     /// It has closed its output without a last word.
     async fn died(&mut self) -> Result<(), WorkerError> {
         let exit = self.seat.exit().await;
         if exit.is_out_of_memory {
-            self.end_at(LimitKind::Memory).await;
+            self.end_at(LimitKind::Memory);
             return Ok(());
         }
         Err(WorkerError::Died { status: exit.status })

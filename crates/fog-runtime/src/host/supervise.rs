@@ -1,5 +1,10 @@
 //! What a worker may take, watched from outside: a job that never comes to a safe point, or has taken its
 //! worker over, is held to its share of the processor and to its running time all the same.
+//!
+//! Checkpoints that the device asks for are no running time, and are not stopped for being ahead of the share; that is
+//! made up for afterwards. Marks are where the job wants them: they are work like any other. One that has taken its
+//! worker over and says it were at safe points can take its running time and a tenth for itself, and as much again under
+//! the name of checkpoints.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +21,16 @@ const TIME_GRACE: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(750);
 /// Most processor time without a word while a checkpoint is worked out, or a task begins.
 const LONG_SILENCE: Duration = Duration::from_secs(120);
+/// Part of the running time that words and pauses of an honest worker may take beside it, which it does not count.
+const UNCOUNTED_PART: u32 = 10;
 /// How far a running job may be ahead of its share. It keeps to it by itself where it comes to safe points.
 const RUNNING_DEBT: Duration = Duration::from_millis(100);
 /// The same of a frozen one, which only answers requests.
 const FROZEN_DEBT: Duration = Duration::from_secs(2);
+/// The same of one that was asked for a checkpoint, which may have to go.
+const SAVING_DEBT: Duration = LONG_SILENCE;
+/// A request is answered by the second checkpoint after it at the latest: the first may be one of a mark, begun before.
+const ANSWERS: u8 = 2;
 
 /// Holds a process to its share of processor time by stopping it and letting it go on.
 #[derive(Debug)]
@@ -39,19 +50,16 @@ impl Throttle {
         Self { duty, debt_limit, balance: 0.0, last: None, is_held: false }
     }
 
-    pub(super) fn duty(&self) -> Percent {
-        self.duty
-    }
-
     /// Begins anew with this share; who calls lets a stopped process go on.
     pub(super) fn set_duty(&mut self, duty: Percent) {
         *self = Self::new(duty, self.debt_limit);
     }
 
-    /// Whether the process should stand still until the next look. `is_free` time is not counted.
-    pub(super) fn look(&mut self, now: Instant, used: Duration, is_free: bool) -> bool {
+    /// Whether the process should stand still until the next look. One that `is_saving` may go ahead and makes up for it
+    /// afterwards.
+    pub(super) fn look(&mut self, now: Instant, used: Duration, is_saving: bool) -> bool {
         let (since, before) = self.last.replace((now, used)).unwrap_or((now, used));
-        if is_free || self.duty == Percent::FULL {
+        if self.duty == Percent::FULL {
             (self.balance, self.is_held) = (self.balance.clamp(0.0, LOOK_EVERY.as_secs_f64()), false);
             return false;
         }
@@ -59,8 +67,12 @@ impl Throttle {
         let earned = now.saturating_duration_since(since).as_secs_f64() * share;
         // What was not used is not kept past a look: a process that waited may not run faster afterwards.
         self.balance = (self.balance + earned - used.saturating_sub(before).as_secs_f64()).min(LOOK_EVERY.as_secs_f64());
-        let limit = if self.duty == Percent::ZERO { FROZEN_DEBT } else { self.debt_limit };
-        self.is_held = if self.is_held { self.balance < 0.0 } else { self.balance < -limit.as_secs_f64() };
+        let limit = match self.duty {
+            _ if is_saving => SAVING_DEBT,
+            Percent::ZERO => FROZEN_DEBT,
+            _ => self.debt_limit,
+        };
+        self.is_held = if self.is_held && !is_saving { self.balance < 0.0 } else { self.balance < -limit.as_secs_f64() };
         self.is_held
     }
 }
@@ -84,11 +96,19 @@ pub(super) struct Supervisor {
     running_time: Duration,
     memory: u64,
     pub(super) throttle: Throttle,
-    has_started: bool,
-    /// Processor time when the job began, or at the last word that came from a safe point.
-    started: Duration,
+    /// Processor time when the job began.
+    started: Option<Duration>,
+    /// Processor time at the last word that came from a safe point.
     heard: Duration,
     is_at_safe_point: bool,
+    /// Checkpoints that may still come before a request for one is answered.
+    asked: u8,
+    /// The checkpoint that comes next is one of a mark.
+    is_marked: bool,
+    /// Processor time that checkpoints took for which the job was asked.
+    saving: Duration,
+    /// Processor time when what the job left began to come.
+    ended: Option<Duration>,
     latest: Duration,
 }
 
@@ -97,23 +117,61 @@ impl Supervisor {
     pub(super) fn new(running_time: Duration, memory: u64, duty: Percent) -> Self {
         let throttle = Throttle::new(duty, RUNNING_DEBT);
         let none = Duration::ZERO;
-        Self { running_time, memory, throttle, has_started: false, started: none, heard: none, is_at_safe_point: false, latest: none }
+        Self {
+            running_time,
+            memory,
+            throttle,
+            started: None,
+            heard: none,
+            is_at_safe_point: false,
+            asked: 0,
+            is_marked: false,
+            saving: none,
+            ended: None,
+            latest: none,
+        }
     }
 
-    /// Processor time of the job so far.
+    /// Processor time of the job so far, without that of checkpoints for which it was asked.
     pub(super) fn job_time(&self) -> Duration {
-        self.latest.saturating_sub(self.started)
+        let Some(started) = self.started else { return Duration::ZERO };
+        // A worker that was taken over may say that it saves for ever.
+        let saving = self.saving.min(self.running_time.max(LONG_SILENCE));
+        self.ended.unwrap_or(self.latest).saturating_sub(started).saturating_sub(saving)
+    }
+
+    /// The worker is asked for a checkpoint.
+    pub(super) fn ask(&mut self) {
+        self.asked = ANSWERS;
+        // It has to come to a safe point first.
+        self.throttle.is_held = false;
+    }
+
+    fn is_saving(&self) -> bool {
+        self.asked > 0 && self.is_at_safe_point && !self.is_marked
+    }
+
+    fn spent(&mut self, processor: Duration) {
+        if self.is_saving() {
+            self.saving += processor.saturating_sub(self.latest);
+        }
+        self.latest = processor;
     }
 
     /// Takes note of a word from the worker. What a job says itself, such as its output, proves nothing.
     pub(super) fn hear(&mut self, message: &FromWorker, usage: Option<Usage>) {
-        self.latest = usage.map_or(self.latest, |usage| usage.processor);
+        self.spent(usage.map_or(self.latest, |usage| usage.processor));
         match message {
-            FromWorker::Started => (self.has_started, self.started) = (true, self.latest),
-            FromWorker::AtSafePoint | FromWorker::State(_) => self.is_at_safe_point = true,
-            FromWorker::Progress { .. } | FromWorker::Frozen | FromWorker::Thawed | FromWorker::Saved(_) | FromWorker::Mark(_) => self.is_at_safe_point = false,
-            // The job has ended: what it left is on its way.
-            FromWorker::File { .. } => self.is_at_safe_point = true,
+            FromWorker::Started => _ = self.started.get_or_insert(self.latest),
+            FromWorker::AtSafePoint => (self.is_at_safe_point, self.is_marked) = (true, false),
+            FromWorker::State(_) => self.is_at_safe_point = true,
+            FromWorker::Mark(_) => (self.is_at_safe_point, self.is_marked) = (false, true),
+            FromWorker::Saved(_) => {
+                self.asked = if std::mem::take(&mut self.is_marked) { self.asked.saturating_sub(1) } else { 0 };
+                self.is_at_safe_point = false;
+            }
+            FromWorker::Progress { .. } | FromWorker::Frozen | FromWorker::Thawed => self.is_at_safe_point = false,
+            FromWorker::File { .. } => _ = self.ended.get_or_insert(self.latest),
             FromWorker::Stdout(_) | FromWorker::Stderr(_) => return,
             FromWorker::Compiled
             | FromWorker::CannotCompile(_)
@@ -127,18 +185,29 @@ impl Supervisor {
 
     /// Looks at what the process has used. `has_unread` words from it excuse its silence.
     pub(super) fn look(&mut self, now: Instant, usage: Usage, has_unread: bool) -> Finding {
-        self.latest = usage.processor;
+        self.spent(usage.processor);
         if usage.resident.is_some_and(|resident| resident > self.memory) {
             return Finding::MemoryOver;
         }
-        let silent = usage.processor.saturating_sub(self.heard);
-        let is_quiet_by_right = self.is_at_safe_point || !self.has_started;
-        let is_over = if is_quiet_by_right { silent > LONG_SILENCE } else { self.job_time() > self.running_time + TIME_GRACE && silent > SILENCE };
-        if is_over && !has_unread {
+        if self.is_over(has_unread) {
             return Finding::TimeOver;
         }
-        let is_free = self.is_at_safe_point && silent <= LONG_SILENCE;
-        if self.throttle.look(now, usage.processor, is_free) { Finding::Hold } else { Finding::Run }
+        if self.throttle.look(now, usage.processor, self.asked > 0) { Finding::Hold } else { Finding::Run }
+    }
+
+    fn is_over(&self, has_unread: bool) -> bool {
+        let (job_time, silent) = (self.job_time(), self.latest.saturating_sub(self.heard));
+        let is_past = job_time > self.running_time + TIME_GRACE;
+        // Whatever it says meanwhile.
+        let is_far_past = job_time > self.running_time + self.running_time / UNCOUNTED_PART + TIME_GRACE
+            || self.ended.is_some_and(|ended| self.latest.saturating_sub(ended) > LONG_SILENCE);
+        let is_quiet_by_right = self.started.is_none() || self.ended.is_some() || self.is_at_safe_point && (self.is_saving() || !is_past);
+        let longest = match is_past {
+            _ if is_quiet_by_right => LONG_SILENCE,
+            true => SILENCE,
+            false => Duration::MAX,
+        };
+        is_far_past || silent > longest && !has_unread
     }
 }
 
@@ -189,18 +258,95 @@ mod tests {
         assert_eq!(job.job_time(), Duration::from_millis(3_600));
     }
 
-    /// Taking checkpoints is not the job's running time.
+    const SAVED: FromWorker = FromWorker::Saved(Err(String::new()));
+    const PROGRESS: FromWorker = FromWorker::Progress { units: 1, permille: None };
+
+    fn mark() -> FromWorker {
+        FromWorker::Mark(crate::protocol::Mark { number: 1, units: 1, state: String::new() })
+    }
+
+    /// Taking checkpoints that the device asks for is not the job's running time.
     #[test]
     fn a_job_that_comes_to_safe_points_ends_by_itself() {
         let mut job = Supervisor::new(Duration::from_secs(3), u64::MAX, Percent::FULL);
         let now = Instant::now();
         job.hear(&FromWorker::Started, Some(at(0)));
-        job.hear(&FromWorker::AtSafePoint, Some(at(4_000)));
+        job.ask();
+        job.hear(&FromWorker::AtSafePoint, Some(at(3_000)));
         assert_eq!(job.look(now, at(60_000), false), Finding::Run);
-        job.hear(&FromWorker::Saved(Err(String::new())), Some(at(60_000)));
-        assert_eq!(job.look(now, at(60_500), false), Finding::Run);
-        job.hear(&FromWorker::AtSafePoint, Some(at(61_000)));
+        job.hear(&SAVED, Some(at(60_000)));
+        assert_eq!((job.look(now, at(60_500), false), job.job_time()), (Finding::Run, Duration::from_millis(3_500)));
+        job.ask();
+        job.hear(&FromWorker::AtSafePoint, Some(at(60_500)));
         assert_eq!(job.look(now, at(200_000), false), Finding::TimeOver, "nothing takes that long");
+    }
+
+    #[test]
+    fn marks_are_running_time() {
+        let mut job = Supervisor::new(Duration::from_secs(3), u64::MAX, Percent::FULL);
+        let now = Instant::now();
+        job.hear(&FromWorker::Started, Some(at(0)));
+        job.hear(&FromWorker::AtSafePoint, Some(at(1_000)));
+        assert_eq!(job.look(now, at(2_400), false), Finding::Run);
+        job.hear(&mark(), Some(at(2_400)));
+        job.hear(&FromWorker::State(vec![1]), Some(at(2_500)));
+        // One that is asked for meanwhile comes behind it.
+        job.ask();
+        job.hear(&SAVED, Some(at(2_600)));
+        job.hear(&FromWorker::State(vec![1]), Some(at(2_600)));
+        job.hear(&SAVED, Some(at(50_000)));
+        assert_eq!((job.look(now, at(50_000), false), job.job_time()), (Finding::Run, Duration::from_millis(2_600)));
+        job.hear(&FromWorker::AtSafePoint, Some(at(50_100)));
+        assert_eq!(job.look(now, at(51_300), false), Finding::TimeOver);
+    }
+
+    /// Whoever has taken a worker over can say whatever an honest one says, as often as it likes.
+    #[test]
+    fn words_do_not_make_the_running_time_longer() {
+        let file = || FromWorker::File { path: "a".to_owned(), chunk: Vec::new() };
+        let words: [(&str, &[FromWorker], u64); 5] = [
+            ("progress", &[PROGRESS], 34),
+            ("beginning", &[FromWorker::Started], 34),
+            ("marks", &[FromWorker::AtSafePoint, mark(), FromWorker::State(vec![1]), SAVED], 34),
+            ("checkpoints", &[FromWorker::AtSafePoint, FromWorker::State(vec![1])], 154),
+            ("files", &[file()], 122),
+        ];
+        for (what, words, most_seconds) in words {
+            let mut job = Supervisor::new(Duration::from_secs(30), u64::MAX, Percent::FULL);
+            let now = Instant::now();
+            job.hear(&FromWorker::Started, Some(at(0)));
+            let ended = (1..10_000).find(|look| {
+                // The device wants a checkpoint each minute.
+                if look % 600 == 1 {
+                    job.ask();
+                }
+                words.iter().for_each(|word| job.hear(word, Some(at(look * 100))));
+                job.look(now, at(look * 100), true) == Finding::TimeOver
+            });
+            assert!(ended.is_some_and(|look| look <= most_seconds * 10), "{what}: {ended:?} tenths of a second");
+        }
+    }
+
+    /// The owner does not wait for a checkpoint, nor lends more for it.
+    #[test]
+    fn what_a_checkpoint_takes_is_made_up_for() {
+        let mut job = Supervisor::new(Duration::from_secs(30), u64::MAX, Percent::new(50));
+        let (begun, mut used) = (Instant::now(), 0);
+        let mut look = |job: &mut Supervisor, number: u32, used: u64| job.look(begun + LOOK_EVERY * number, at(used), false);
+        job.hear(&FromWorker::Started, Some(at(0)));
+        assert_eq!(look(&mut job, 0, 0), Finding::Run);
+        job.ask();
+        job.hear(&FromWorker::AtSafePoint, Some(at(0)));
+        for number in 1..=20 {
+            used += 50;
+            assert_eq!(look(&mut job, number, used), Finding::Run);
+        }
+        job.hear(&SAVED, Some(at(used)));
+        let held = (21..100).take_while(|number| look(&mut job, *number, used) == Finding::Hold).count();
+        assert!((18..=20).contains(&held), "{held}");
+        // Nobody asked for what a mark takes.
+        job.hear(&FromWorker::AtSafePoint, Some(at(used)));
+        assert!((1..=8).any(|more| look(&mut job, 41 + more, used + u64::from(more) * 50) == Finding::Hold));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fog_runtime::{LimitKind, Outcome};
+use fog_runtime::{LimitKind, Outcome, Segments, TaskSpec};
 use fog_types::{ByteCount, Limits};
 
 use crate::support::{compiled, for_ever, is_full, measure, module};
@@ -10,6 +10,8 @@ use crate::support::{compiled, for_ever, is_full, measure, module};
 const DUTY: u8 = 50;
 /// How far the running time may be exceeded before the job is ended.
 const MOST_OVER: Duration = Duration::from_secs(1);
+/// Longest a job of one second may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder `f` with many files, on `$a`.
 const MANY_FILES: &str = "
@@ -117,39 +119,76 @@ fn modules() -> Vec<(&'static str, String)> {
         ("tables that are refused", for_ever("", "(drop (table.grow $table (ref.null func) (i32.const 90000000)))")),
         ("a table of jumps", for_ever("", &format!("(block $l (br_table {many_cases} (local.get $i))) (local.set $i (i32.add (local.get $i) (i32.const 1)))"))),
         ("calls through a table", for_ever("", "(call_indirect $table (type $nothing) (i32.const 0))")),
+        ("deep recursion", deep_recursion(3_000)),
+    ]
+}
+
+/// Jobs whose marks lie as near to each other as they may.
+fn marked_modules() -> Vec<(&'static str, String)> {
+    vec![
+        ("marks of a large memory", for_ever("(drop (call $random (i32.const 65536) (i32.const 16000000)))", "")),
         (
-            "deep recursion",
-            module(
-                "(func $deep (param $n i32) (if (local.get $n) (then (call $deep (i32.sub (local.get $n) (i32.const 1))))))
-                (func (export \"_start\") (loop $again (call $deep (i32.const 3000)) (br $again)))",
+            "marks of a large file",
+            for_ever(
+                "(drop (call $random (i32.const 65536) (i32.const 16000000)))
+                (i32.store (i32.const 400) (i32.const 65536)) (i32.store (i32.const 404) (i32.const 16000000))
+                (local.set $a (call $open (i32.const 3) (i32.const 0) (i32.const 1)))
+                (loop $more
+                    (drop (call $pwrite (local.get $a) (i32.const 400) (i32.const 1) (i64.mul (i64.extend_i32_u (local.get $i)) (i64.const 16000000)) (i32.const 408)))
+                    (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))",
+                "",
             ),
         ),
+        ("marks of a deep stack", deep_recursion(10_000)),
+        ("marks of very little", for_ever("", "")),
     ]
+}
+
+/// Goes down so far and comes back, again and again.
+fn deep_recursion(depth: u32) -> String {
+    module(&format!(
+        "(func $deep (param $n i32) (if (local.get $n) (then (call $deep (i32.sub (local.get $n) (i32.const 1))))))
+        (func (export \"_start\") (loop $again (call $deep (i32.const {depth})) (br $again)))"
+    ))
+}
+
+async fn keeps_its_limits(name: &str, wat: &str, segments: Option<Segments>) {
+    let limits = Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 1, ..Limits::default() };
+    let job = compiled(wat, limits.clone(), DUTY).await;
+    let ended = tokio::time::timeout(PATIENCE, measure(TaskSpec { segments, ..job.spec.clone() })).await;
+    let Ok(ended) = ended else { panic!("{name}: it runs on after {PATIENCE:?}") };
+    println!(
+        "{name}: {:?}, processor {:?}, elapsed {:?}, share {:.2}, resident {} MiB, charged {} ms, {} checkpoints",
+        ended.report.outcome,
+        ended.processor,
+        ended.elapsed,
+        ended.share(),
+        ended.resident >> 20,
+        ended.report.active_millis,
+        ended.saved.len()
+    );
+    // A table that is refused costs its size all the same, which is more than the units there are.
+    let is_other = name == "tables that are refused" && ended.report.outcome == Outcome::Limit(LimitKind::Units);
+    assert!(is_other || ended.report.outcome == Outcome::Limit(LimitKind::WallTime), "{name}: {:?}", ended.report.outcome);
+    assert!(ended.processor <= Duration::from_secs(limits.wall_seconds) + MOST_OVER, "{name}: {ended:?}");
+    assert!(ended.share() <= f64::from(DUTY) / 100.0 + 0.1, "{name}: {ended:?}");
+    let charged = Duration::from_millis(ended.report.active_millis);
+    assert!(charged <= ended.processor + Duration::from_millis(200), "waiting for the processor is not charged: {name}: {ended:?}");
+    assert!(ended.resident <= limits.footprint().0, "{name}: {ended:?}");
 }
 
 #[tokio::test]
 async fn jobs_without_an_end_keep_their_running_time_and_their_share() {
-    let limits = Limits { memory: ByteCount::mib(32), disk: ByteCount::mib(64), wall_seconds: 1, ..Limits::default() };
     let count = if is_full() { usize::MAX } else { 6 };
     for (name, wat) in modules().into_iter().take(count) {
-        let job = compiled(&wat, limits.clone(), DUTY).await;
-        let ended = measure(job.spec.clone()).await;
-        println!(
-            "{name}: {:?}, processor {:?}, elapsed {:?}, share {:.2}, resident {} MiB, charged {} ms",
-            ended.report.outcome,
-            ended.processor,
-            ended.elapsed,
-            ended.share(),
-            ended.resident >> 20,
-            ended.report.active_millis
-        );
-        // A table that is refused costs its size all the same, which is more than the units there are.
-        let is_other = name == "tables that are refused" && ended.report.outcome == Outcome::Limit(LimitKind::Units);
-        assert!(is_other || ended.report.outcome == Outcome::Limit(LimitKind::WallTime), "{name}: {:?}", ended.report.outcome);
-        assert!(ended.processor <= Duration::from_secs(limits.wall_seconds) + MOST_OVER, "{name}: {ended:?}");
-        assert!(ended.share() <= f64::from(DUTY) / 100.0 + 0.1, "{name}: {ended:?}");
-        let charged = Duration::from_millis(ended.report.active_millis);
-        assert!(charged <= ended.processor + Duration::from_millis(200), "waiting for the processor is not charged: {name}: {ended:?}");
-        assert!(ended.resident <= limits.footprint().0, "{name}: {ended:?}");
+        keeps_its_limits(name, &wat, None).await;
+    }
+}
+
+/// Whoever submits a job chooses how often its state is worked out.
+#[tokio::test]
+async fn marks_are_paid_for_like_the_work_between_them() {
+    for (name, wat) in marked_modules() {
+        keeps_its_limits(name, &wat, Some(Segments::of(1, true))).await;
     }
 }

@@ -95,6 +95,48 @@ async fn a_result_is_read_to_its_end_whatever_is_said_meanwhile() {
     assert_eq!(files, 800);
 }
 
+/// A worker that does not read, such as one that is starved, has no part in how soon it stands still.
+#[tokio::test]
+async fn a_pause_reaches_a_worker_that_is_still_being_sent_its_state() {
+    let job = compiled(&for_ever("", ""), Limits::default(), 100).await;
+    let mut worker = Worker::spawn(&program("state"), job.spec.clone(), Some(vec![0; 64 << 20])).unwrap();
+    let pid = worker.pid().unwrap();
+    // It takes nothing more.
+    assert!(std::process::Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Many words, of which the last is the one that counts.
+    for duty in (0..100).rev() {
+        worker.set_duty(Percent::new(duty));
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let frozen = async { while !matches!(worker.events.recv().await.unwrap(), WorkerEvent::Frozen(true)) {} };
+    tokio::time::timeout(Duration::from_secs(20), frozen).await.expect("it is told that it stands still");
+    println!("stood still after {:?}", begun.elapsed());
+    assert_eq!(state(pid), Some('T'));
+}
+
+/// Whoever follows a worker may wait for the disk.
+#[tokio::test]
+async fn a_pause_reaches_a_worker_whose_events_nobody_takes() {
+    let wat = for_ever(
+        "(i32.store (i32.const 400) (i32.const 65536)) (i32.store (i32.const 404) (i32.const 100000))",
+        "(drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 408)))",
+    );
+    let limits = Limits { log: ByteCount::mib(64), ..Limits::default() };
+    let job = compiled(&wat, limits, 100).await;
+    let worker = Worker::spawn(&program("untaken"), job.spec.clone(), None).unwrap();
+    let pid = worker.pid().unwrap();
+    wait_for("all queues are full", || state(pid).filter(|state| *state == 'S')).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    worker.set_duty(Percent::ZERO);
+    let begun = Instant::now();
+    while state(pid) != Some('T') {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not stopped");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// 600 functions take some tenths of a second of processor time to compile, 4,000 some seconds.
 fn large_module(functions: usize) -> String {
     let line = "(local.set 0 (i64.add (i64.mul (local.get 0) (i64.const 31)) (i64.load (i32.wrap_i64 (local.get 0)))))";

@@ -9,6 +9,7 @@ mod commands;
 mod crowded;
 #[cfg(test)]
 mod damaged_tests;
+mod finishing;
 mod gossip;
 mod grouping;
 mod hearing;

@@ -424,6 +424,7 @@ impl Core {
             NetNews::Arrived(arrival) => return self.arrived(*arrival),
             NetNews::Listed(lease, listed) => return self.listed_files(lease, listed),
             NetNews::Returned(lease, returned) => return self.returned(lease, returned),
+            NetNews::Placed { task, winner, placed } => self.result_placed(task, winner, placed),
             NetNews::State { lease, task, node, state } => return self.state_arrived(lease, task, node, state),
             NetNews::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
             NetNews::Damaged(blob) => return self.state_damaged(blob),

@@ -1,6 +1,8 @@
 //! The event loop: the one place where state changes.
 
 mod accepting;
+#[cfg(test)]
+mod answers_tests;
 mod books;
 mod chatting;
 mod checking;
@@ -43,6 +45,7 @@ mod untaken_tests;
 pub(crate) use checking::SpotCheck;
 pub(crate) use gossip::{Far, Told};
 pub(crate) use proving::Proof;
+pub(crate) use telling::ToTell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;

@@ -41,8 +41,12 @@ pub(crate) enum NetNews {
     ChatLink(Box<Link>),
     /// A node asks for content; the last counts against what it may ask at once.
     Asked(Box<Link>, fog_grid::ContentRequest, reader::Counted),
-    /// Stored files were sealed for others.
-    Sealed(Sealing, Result<Vec<ContentRow>, String>),
+    /// Stored files of a job of this device were sealed for others.
+    Sealed(JobId, Result<Vec<ContentRow>, String>),
+    /// Some files of a hosted job's result were sealed; who sealed them waits until that is noted.
+    Noted(Vec<ContentRow>, oneshot::Sender<Result<(), String>>),
+    /// All of them were, or could not be.
+    ToTell(JobId, Result<crate::core::ToTell, String>),
     /// What an offer needs has arrived, or will not.
     Arrived(Box<Arrival>),
     /// The files of a result have arrived, with the identity they make, or will not.
@@ -69,15 +73,6 @@ pub(crate) enum NetNews {
     ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
     /// A state of a hosted task is ready to be shipped.
     Shipped { job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String> },
-}
-
-/// What was sealed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sealing {
-    /// A job of this device that others shall run.
-    Job(JobId),
-    /// The result of a hosted job.
-    Result(JobId),
 }
 
 /// An offer with its files.

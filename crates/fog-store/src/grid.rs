@@ -521,18 +521,28 @@ impl Store {
 
     /// Lets others fetch a stored file.
     pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
-        self.db.execute(
-            "INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                row.id,
-                row.blob.to_string(),
-                row.size.cast_signed(),
-                // Whoever has the file and this database is not to have what is in it.
-                if row.open.is_some() { [0; 32] } else { row.key },
-                row.manifest,
-                row.open.map(|open| open.to_string())
-            ],
-        )?;
+        self.put_contents(std::slice::from_ref(row))
+    }
+
+    /// As [`Store::put_content`] for several, in one transaction.
+    pub fn put_contents(&mut self, rows: &[ContentRow]) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        {
+            let mut put =
+                transaction.prepare_cached("INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            for row in rows {
+                put.execute(params![
+                    row.id,
+                    row.blob.to_string(),
+                    row.size.cast_signed(),
+                    // Whoever has the file and this database is not to have what is in it.
+                    if row.open.is_some() { [0; 32] } else { row.key },
+                    row.manifest,
+                    row.open.map(|open| open.to_string())
+                ])?;
+            }
+        }
+        transaction.commit()?;
         Ok(())
     }
 

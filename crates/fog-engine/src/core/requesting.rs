@@ -15,7 +15,7 @@ use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, WorkUnits};
 use super::accepting::terms_of;
 use super::placing::Wanted;
 use super::{Core, Message as CoreMessage};
-use crate::grid::{Grid, Lent, NetNews, Sealing, content, content_of, lease_from};
+use crate::grid::{Grid, Lent, NetNews, content, content_of, lease_from};
 use crate::query::to_api;
 
 /// Tasks that are looked at in one go.
@@ -138,8 +138,8 @@ impl Core {
         Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
     }
 
-    /// Seals stored files beside the loop. False when there is no network to do it for.
-    pub(super) fn seal_beside(&self, purpose: Sealing, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
+    /// Seals stored files of a job beside the loop. False when there is no network to do it for.
+    fn seal_beside(&self, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
         let Some(net) = &self.grid.net else { return Ok(false) };
         let mut work = Vec::new();
         for blob in blobs {
@@ -149,26 +149,17 @@ impl Core {
         net.spawn_blocking(move || {
             let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
             // The loop being gone means the engine stopped.
-            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(purpose, rows))));
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(job, rows))));
         });
         Ok(true)
     }
 
-    pub(super) fn sealed(&mut self, purpose: Sealing, rows: Result<Vec<ContentRow>, String>) -> Result<(), StoreError> {
-        let stored = rows.and_then(|rows| rows.iter().try_for_each(|row| self.store.put_content(row)).map_err(|error| error.to_string()));
-        if let Err(error) = &stored {
+    pub(super) fn sealed(&mut self, job: JobId, rows: Result<Vec<ContentRow>, String>) {
+        self.grid.sealing.remove(&job);
+        if let Err(error) = rows.and_then(|rows| self.store.put_contents(&rows).map_err(|error| error.to_string())) {
             tracing::error!(error, "files could not be made ready for others");
-        }
-        // What is missing is tried again, whatever was the matter.
-        match purpose {
-            Sealing::Job(job) => {
-                self.grid.sealing.remove(&job);
-                if stored.is_err() {
-                    self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
-                }
-                Ok(())
-            }
-            Sealing::Result(job) => self.result_sealed(job),
+            // What is missing is tried again, whatever was the matter.
+            self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
         }
     }
 
@@ -281,7 +272,7 @@ impl Core {
         }
         missing.sort_unstable();
         missing.dedup();
-        if self.seal_beside(Sealing::Job(job.id), missing)? {
+        if self.seal_beside(job.id, missing)? {
             self.grid.sealing.insert(job.id);
         }
         Ok(false)

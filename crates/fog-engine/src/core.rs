@@ -1,6 +1,8 @@
 //! The event loop: the one place where state changes.
 
 mod accepting;
+#[cfg(test)]
+mod answers_tests;
 mod books;
 mod chatting;
 mod checking;
@@ -12,6 +14,7 @@ mod damaged_tests;
 mod estimating;
 #[cfg(test)]
 mod estimating_tests;
+mod finishing;
 mod gossip;
 mod grouping;
 mod hearing;
@@ -48,6 +51,7 @@ pub(crate) use checking::SpotCheck;
 pub(crate) use estimating::EstimateNews;
 pub(crate) use gossip::{Far, Told};
 pub(crate) use proving::Proof;
+pub(crate) use telling::ToTell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;

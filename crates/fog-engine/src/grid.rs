@@ -18,7 +18,7 @@ use fog_grid::{
     Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult,
 };
 use fog_runtime::Key;
-use fog_store::{BlobFile, ContentRow};
+use fog_store::{BlobFile, ContentRow, PlacedFiles, StoreError};
 use fog_transport::{Link, NetEvent, Reach, Route};
 use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
 
@@ -41,12 +41,18 @@ pub(crate) enum NetNews {
     ChatLink(Box<Link>),
     /// A node asks for content; the last counts against what it may ask at once.
     Asked(Box<Link>, fog_grid::ContentRequest, reader::Counted),
-    /// Stored files were sealed for others.
-    Sealed(Sealing, Result<Vec<ContentRow>, String>),
+    /// Stored files of a job of this device were sealed for others.
+    Sealed(JobId, Result<Vec<ContentRow>, String>),
+    /// Some files of a hosted job's result were sealed; who sealed them waits until that is noted.
+    Noted(Vec<ContentRow>, oneshot::Sender<Result<(), String>>),
+    /// All of them were, or could not be.
+    ToTell(JobId, Result<crate::core::ToTell, String>),
     /// What an offer needs has arrived, or will not.
     Arrived(Box<Arrival>),
     /// The files of a result have arrived, with the identity they make, or will not.
     Returned(LeaseId, Result<Returned, NotReturned>),
+    /// The files of a believed result lie where they stay, or cannot.
+    Placed { task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError> },
     /// The list of the files of a result has arrived: the result with them. Or it will not.
     Listed(LeaseId, Result<Box<TaskResult>, NotReturned>),
     /// A state of a task elsewhere has arrived and was looked at: its work units. Or there is none.
@@ -67,15 +73,6 @@ pub(crate) enum NetNews {
     ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
     /// A state of a hosted task is ready to be shipped.
     Shipped { job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String> },
-}
-
-/// What was sealed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sealing {
-    /// A job of this device that others shall run.
-    Job(JobId),
-    /// The result of a hosted job.
-    Result(JobId),
 }
 
 /// An offer with its files.
@@ -240,6 +237,12 @@ pub(crate) struct Waiting {
     pub(crate) transfer: Transfer,
 }
 
+/// A result that is believed, while its files are put where they stay.
+pub(crate) struct Believed {
+    pub(crate) right: Vec<LeaseId>,
+    pub(crate) wrong: Vec<LeaseId>,
+}
+
 /// A result that was believed and could not be stored.
 pub(crate) struct Unstored {
     /// Why, and what to do.
@@ -285,6 +288,7 @@ pub(crate) struct Grid {
     pub(crate) requester: Requester,
     pub(crate) lent: BTreeMap<LeaseId, Lent>,
     pub(crate) waiting: BTreeMap<LeaseId, Waiting>,
+    pub(crate) placing: BTreeMap<TaskId, Believed>,
     pub(crate) checks: BTreeMap<LeaseId, SpotCheck>,
     pub(crate) proofs: BTreeMap<LeaseId, Proof>,
     /// Segments that wait to be run again, one after the other, and the memory of the one that is.
@@ -367,6 +371,7 @@ impl Grid {
             requester: Requester::default(),
             lent: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            placing: BTreeMap::new(),
             checks: BTreeMap::new(),
             proofs: BTreeMap::new(),
             wanted_replays: VecDeque::new(),

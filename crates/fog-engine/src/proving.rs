@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use tokio::sync::watch;
 
 use crate::grid::state::StateFile;
-use crate::tasks::{Collector, Launch, TaskEnd};
+use crate::tasks::{Collector, Launch, Left};
 
 /// A segment of a claimed run: where it begins and how it must end.
 #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<S
             },
             Some(WorkerEvent::Message(FromWorker::Done(report))) => {
                 let is_right = match collector.finish(report) {
-                    Ok(TaskEnd::Result { hash, .. }) => matches!(&segment.ends, Ends::Result(claimed) if *claimed == hash),
+                    Ok(Left::Result { hash, .. }) => matches!(&segment.ends, Ends::Result(claimed) if *claimed == hash),
                     _ => false,
                 };
                 return if is_right { Ok(()) } else { Err("its last segment comes to another result".to_owned()) };

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 
 use fog_api::{ApiError, Command};
 use fog_runtime::{Checkpoint, open_regular};
-use fog_store::{BlobFile, Blobs};
+use fog_store::{BlobFile, Blobs, Holds, PlacedFiles};
 use fog_types::job::{self, GridWish, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
+
+use crate::query::to_api;
 
 /// A job whose files are copied and hashed, ready to be accepted.
 pub(crate) struct Prepared {
     pub(crate) file: JobFile,
     pub(crate) blobs: Blobs,
     pub(crate) copied: Vec<BlobFile>,
+    /// Those of them that lie where they stay.
+    pub(crate) placed: Option<PlacedFiles>,
     /// A sealed checkpoint that its one task goes on from.
     pub(crate) checkpoint: Option<tempfile::TempPath>,
     /// Whose it is, when it came from another device.
@@ -32,6 +36,12 @@ pub(crate) struct Wish {
 }
 
 impl Prepared {
+    /// With its files where they stay. Beside the loop, as there may be many.
+    pub(crate) fn placed(mut self, data_folder: &Path, holds: &Holds) -> Result<Self, ApiError> {
+        self.placed = Some(PlacedFiles::place(data_folder, holds, std::mem::take(&mut self.copied)).map_err(to_api)?);
+        Ok(self)
+    }
+
     /// With what the submission says beside its job file.
     pub(crate) fn with(mut self, wish: Wish) -> Result<Self, ApiError> {
         if let Some(grid) = wish.grid
@@ -75,7 +85,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
         Map::One | Map::Range { .. } => Vec::new(),
     };
     let blobs = Blobs { module, stdin, inputs, items };
-    Ok(Prepared { file, blobs, copied: copier.copied, checkpoint: None, owner: None, grid: None })
+    Ok(Prepared { file, blobs, copied: copier.copied, placed: None, checkpoint: None, owner: None, grid: None })
 }
 
 /// What submitting the file at `path` means: the text of a job file, made up for a module, with the

@@ -7,7 +7,7 @@ use fog_runtime::{
     Checkpoint, CompileLimits, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram,
     prepare_within, result_hash,
 };
-use fog_store::{BlobFile, BlobWriter, Blobs, Claim, StoreError};
+use fog_store::{BlobFile, BlobWriter, Blobs, Claim, Holds, Output, PlacedFiles, StoreError};
 use fog_types::job::{JobFile, Map};
 use fog_types::path::{Remarks, ResultNames};
 use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
@@ -23,6 +23,8 @@ pub(crate) struct Launch {
     pub(crate) claim: Claim,
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
+    /// What keeps the files of its result until they have rows.
+    pub(crate) holds: Holds,
     pub(crate) module: PathBuf,
     /// The stored files that it reads, each with what it is to the job; the module first.
     pub(crate) files: Vec<(String, Stored)>,
@@ -100,14 +102,16 @@ pub(crate) enum TaskNews {
     Frozen(bool),
     /// A checkpoint is on disk.
     Saved { units: u64 },
-    /// It ended.
+    /// It ended with a result.
+    Done(Box<TaskDone>),
+    /// It ended without one.
     Ended(Box<TaskEnd>),
 }
 
-/// How a task ended, with its files on disk but not yet in the store.
+/// What a worker left, with its files on disk.
 #[derive(Debug)]
-pub(crate) enum TaskEnd {
-    /// With a result.
+pub(crate) enum Left {
+    /// A result.
     Result {
         report: Report,
         stdout: BlobFile,
@@ -117,6 +121,26 @@ pub(crate) enum TaskEnd {
         /// Files whose names were changed or that were left out.
         remarks: Remarks,
     },
+    /// None.
+    Nothing(TaskEnd),
+}
+
+/// A result whose files lie where they stay, and have no rows yet.
+#[derive(Debug)]
+pub(crate) struct TaskDone {
+    pub(crate) report: Report,
+    pub(crate) stdout: BlobId,
+    pub(crate) stderr: BlobId,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) placed: PlacedFiles,
+    pub(crate) hash: String,
+    /// Files whose names were changed or that were left out.
+    pub(crate) remarks: Remarks,
+}
+
+/// How a task ended that has no result, with its files on disk but not yet in the store.
+#[derive(Debug)]
+pub(crate) enum TaskEnd {
     /// In a way another attempt cannot change.
     Hopeless { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
     /// Before it ran: stored files that it reads are not what was stored.
@@ -157,19 +181,20 @@ pub(crate) fn spec_of<E>(
 /// Runs a task to its end and reports on the way. Dropping the future kills the worker.
 pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut wishes: mpsc::Receiver<SaveWish>, to: mpsc::Sender<Message>) {
     let attempt = launch.claim.attempt;
-    let end = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
-        Ok(end) => end,
+    let ended = |end| TaskNews::Ended(Box::new(end));
+    let news = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
+        Ok(left) => left.placed(&launch, &mut wishes).await,
         // The module may be as good as any; another device lends more, or this one another time.
         Err(WorkerError::CompileMemory { limit }) if is_compiled_with_less(&launch) => {
             let problem =
                 format!("compiling its program took more than {limit} of memory, which is what this device lends now; lend more, or run it elsewhere");
-            TaskEnd::Unlucky { problem, report: None, logs: None }
+            ended(TaskEnd::Unlucky { problem, report: None, logs: None })
         }
-        Err(error) if error.is_permanent() => TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None },
-        Err(error) => TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None },
+        Err(error) if error.is_permanent() => ended(TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None }),
+        Err(error) => ended(TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None }),
     };
     // The loop being gone means the engine stopped; the task is put back at the next start.
-    let _ = to.send(Message::Task(attempt, TaskNews::Ended(Box::new(end)))).await;
+    let _ = to.send(Message::Task(attempt, news)).await;
 }
 
 fn is_compiled_with_less(launch: &Launch) -> bool {
@@ -181,7 +206,7 @@ async fn attempt_once(
     duty: &mut watch::Receiver<Percent>,
     wishes: &mut mpsc::Receiver<SaveWish>,
     to: &mpsc::Sender<Message>,
-) -> Result<TaskEnd, WorkerError> {
+) -> Result<Left, WorkerError> {
     for is_last_try in [false, true] {
         let checked = tokio::select! {
             checked = launch.check_files() => checked,
@@ -189,8 +214,8 @@ async fn attempt_once(
         };
         match checked {
             Ok(()) => {}
-            Err(UnusableFiles { problem, damaged }) if damaged.is_empty() => return Ok(TaskEnd::Unlucky { problem, report: None, logs: None }),
-            Err(UnusableFiles { problem, damaged }) => return Ok(TaskEnd::Damaged { problem, blobs: damaged }),
+            Err(UnusableFiles { problem, damaged }) if damaged.is_empty() => return Ok(Left::Nothing(TaskEnd::Unlucky { problem, report: None, logs: None })),
+            Err(UnusableFiles { problem, damaged }) => return Ok(Left::Nothing(TaskEnd::Damaged { problem, blobs: damaged })),
         }
         let compiling = prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, Some(launch.compile), duty.clone());
         tokio::select! {
@@ -220,11 +245,11 @@ async fn attempt_once(
         saver.settle().await;
         match watched? {
             Some(report) => {
-                let end = collector.finish(report)?;
-                if let (Some(historian), TaskEnd::Result { report, hash, .. }) = (historian, &end) {
+                let left = collector.finish(report)?;
+                if let (Some(historian), Left::Result { report, hash, .. }) = (historian, &left) {
                     historian.end(report.units.0, hash).await;
                 }
-                return Ok(end);
+                return Ok(left);
             }
             None if is_last_try => break,
             None => {
@@ -236,10 +261,36 @@ async fn attempt_once(
     Err(WorkerError::Nonsense { message: "the compiled module cannot be loaded".to_owned() })
 }
 
+impl Left {
+    /// Puts the files of a result where they stay, beside the loop: of many files that takes seconds.
+    async fn placed(self, launch: &Launch, wishes: &mut mpsc::Receiver<SaveWish>) -> TaskNews {
+        let (report, stdout, stderr, files, hash, remarks) = match self {
+            Self::Result { report, stdout, stderr, files, hash, remarks } => (report, stdout, stderr, files, hash, remarks),
+            Self::Nothing(end) => return TaskNews::Ended(Box::new(end)),
+        };
+        let (stdout_id, stderr_id) = (stdout.id(), stderr.id());
+        let outputs = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
+        let (folder, holds) = (launch.data_folder.clone(), launch.holds.clone());
+        let all = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
+        let placing = tokio::task::spawn_blocking(move || PlacedFiles::place(&folder, &holds, all));
+        let placed = tokio::select! {
+            placed = placing => placed.map_err(|error| error.to_string()).and_then(|placed| placed.map_err(|error| error.to_string())),
+            () = refuse_saves(wishes) => Err(String::new()),
+        };
+        match placed {
+            Ok(placed) => TaskNews::Done(Box::new(TaskDone { report, stdout: stdout_id, stderr: stderr_id, outputs, placed, hash, remarks })),
+            Err(problem) => {
+                let problem = format!("its result could not be stored: {problem}");
+                TaskNews::Ended(Box::new(TaskEnd::Unlucky { problem, report: Some(report), logs: None }))
+            }
+        }
+    }
+}
+
 /// Answers at once that there is nothing to save: who ends the task need not wait. Never ends.
 async fn refuse_saves(wishes: &mut mpsc::Receiver<SaveWish>) {
     while let Some(wish) = wishes.recv().await {
-        let _ = wish.send(Err("the program is still being compiled".to_owned()));
+        let _ = wish.send(Err("the program does not run now".to_owned()));
     }
     std::future::pending().await
 }
@@ -434,7 +485,7 @@ impl Collector {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self, report: Report) -> Result<TaskEnd, WorkerError> {
+    pub(crate) fn finish(mut self, report: Report) -> Result<Left, WorkerError> {
         self.close_file()?;
         let stdout = self.stdout.finish().map_err(storage)?;
         let stderr = self.stderr.finish().map_err(storage)?;
@@ -445,11 +496,11 @@ impl Collector {
                 let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
                 report.left_out.remark(&mut self.remarks);
                 let hash = result_hash(0, report.units, &self.stdout_bytes, listed).to_hex().to_string();
-                return Ok(TaskEnd::Result { report, stdout, stderr, files, hash, remarks: self.remarks });
+                return Ok(Left::Result { report, stdout, stderr, files, hash, remarks: self.remarks });
             }
             Outcome::Limit(LimitKind::WallTime) => {
                 let problem = limit("running time");
-                return Ok(TaskEnd::Unlucky { problem, report: Some(report), logs: Some((stdout, stderr)) });
+                return Ok(Left::Nothing(TaskEnd::Unlucky { problem, report: Some(report), logs: Some((stdout, stderr)) }));
             }
             Outcome::Exited(code) => format!("the program ended with code {code}"),
             Outcome::Trapped(what) => format!("the program broke off: {what}"),
@@ -458,7 +509,7 @@ impl Collector {
             Outcome::Limit(LimitKind::Memory) => "it used more memory than its limits allow".to_owned(),
             Outcome::Refused(why) => format!("the module cannot run: {why}"),
         };
-        Ok(TaskEnd::Hopeless { problem, report: Some(report), logs: Some((stdout, stderr)) })
+        Ok(Left::Nothing(TaskEnd::Hopeless { problem, report: Some(report), logs: Some((stdout, stderr)) }))
     }
 }
 
@@ -470,7 +521,6 @@ impl TaskEnd {
     /// Units used, as far as they are known.
     pub(crate) fn units(&self) -> WorkUnits {
         match self {
-            Self::Result { report, .. } => report.units,
             Self::Damaged { .. } => WorkUnits(0),
             Self::Hopeless { report, .. } | Self::Unlucky { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
         }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use fog_types::{BlobId, ByteCount, UnixMillis};
 use rusqlite::{Connection, params};
 
-use crate::{OtherFiles, Store, StoreError, disk};
+use crate::{OtherFiles, PlacedFiles, Store, StoreError, disk};
 
 /// How much may wait for the disk while more arrives.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -57,6 +57,11 @@ impl BlobFile {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Puts it where it stays.
+    pub(crate) fn persist(self, to: &Path) -> io::Result<()> {
+        self.path.persist(to).map_err(|refused| refused.error)
     }
 }
 
@@ -217,56 +222,37 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
     pub fn add_blobs(&mut self, files: Vec<BlobFile>, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
-        let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
-        let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
-        let keep: BTreeSet<BlobId> = ids.iter().chain(needed).copied().collect();
-        let (mut new, mut again) = (BTreeMap::new(), Vec::new());
-        for file in files {
-            let is_here = self.touch_blob(file.id, now)? && self.blob_path(file.id).exists();
-            if is_here {
-                again.push(file);
-            } else {
-                new.entry(file.id).or_insert(file);
-            }
-        }
-        for id in needed {
-            self.touch_blob(*id, now)?;
-        }
-        let wanted = new.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        self.make_room_beside(wanted, arrived, cap, &keep, now)?;
+        let placed = PlacedFiles::place(&self.folder, &self.holds, files)?;
+        self.add_placed(&placed, needed, cap, now)?;
+        Ok(placed.ids().to_vec())
+    }
+
+    /// As [`Store::add_blobs`], for files that have their names: one transaction, whatever their number.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_placed(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
+        self.make_room_beside(placed.wanted(), placed.arrived(), cap, &needed.iter().copied().collect(), now)?;
         // They were on their way until now.
-        self.other.incoming = self.other.incoming.saturating_sub(arrived);
-        for file in again {
-            // What lies there may have been changed since; what has come was just hashed. One that is open stays on some systems.
-            let _ = file.path.persist(self.blob_path(file.id));
-        }
-        let mut folders = BTreeSet::new();
-        let mut rows = Vec::new();
-        for (id, BlobFile { path: file, size, .. }) in new {
-            let path = self.blob_path(id);
-            let at = |source| StoreError::File { path: path.clone(), source };
-            if let Some(folder) = path.parent() {
-                crate::make_private_folder(folder).map_err(at)?;
-                folders.insert(folder.to_owned());
-            }
-            file.persist(&path).map_err(|e| at(e.error))?;
-            rows.push((id, size));
-        }
-        for folder in folders {
-            sync_folder(&folder).map_err(|source| StoreError::File { path: folder.clone(), source })?;
-        }
-        // A crash before this leaves files without rows, which the next start sets aside.
+        self.other.incoming = self.other.incoming.saturating_sub(placed.arrived());
         let transaction = self.db.transaction()?;
-        for (id, size) in rows {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
-                     ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
-                )?
-                .execute(params![id.to_string(), size.cast_signed(), now.0])?;
+        {
+            // A crash before this leaves files without rows, which the next start sets aside.
+            let mut add = transaction.prepare_cached(
+                "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
+                 ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
+            )?;
+            for (id, size) in placed.sizes() {
+                add.execute(params![id.to_string(), size.cast_signed(), now.0])?;
+            }
+            let mut touch = transaction.prepare_cached("UPDATE blobs SET used_ms = ?2 WHERE id = ?1")?;
+            for id in needed {
+                touch.execute(params![id.to_string(), now.0])?;
+            }
         }
         transaction.commit()?;
-        Ok(ids)
+        placed.stored();
+        Ok(())
     }
 
     /// Where the bytes of a stored blob are.
@@ -327,6 +313,9 @@ impl Store {
         if need == 0 {
             return Ok(());
         }
+        // What is being named now stays, and nothing of it can begin to be until the files of these are gone.
+        let holds = self.holds.clone();
+        let held = holds.table();
         // The longest unused of all kinds first.
         let mut spare = disk::spare_files(&self.folder, now).into_iter().peekable();
         let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
@@ -344,7 +333,7 @@ impl Store {
                     files.push(file);
                 }
                 let Some((id, size, _)) = blob else { break };
-                if gone < need && !id.parse().is_ok_and(|id| keep.contains(&id)) {
+                if gone < need && !id.parse().is_ok_and(|id| keep.contains(&id) || held.is_held(id)) {
                     gone = gone.saturating_add(size);
                     blobs.push(id);
                 }
@@ -372,11 +361,15 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a blob that no job needs.
+    /// Deletes a blob that no job needs, and that is not being named anew.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn forget_blob(&mut self, id: BlobId) -> Result<(), StoreError> {
+        let held = self.holds.table();
+        if held.is_held(id) {
+            return Ok(());
+        }
         if self.db.prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?.execute([id.to_string()])? > 0 {
             let _ = std::fs::remove_file(self.blob_path(id));
         }
@@ -389,6 +382,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] when the file cannot be removed.
     pub fn remove_damaged(&mut self, id: BlobId) -> Result<(), StoreError> {
+        let held = self.holds.table();
+        // It has just come, and is what it is said to be.
+        if held.is_held(id) {
+            return Ok(());
+        }
         let path = self.blob_path(id);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::File { path, source }),
@@ -425,15 +423,15 @@ impl Store {
         Ok(moved)
     }
 
-    fn touch_blob(&mut self, id: BlobId, now: UnixMillis) -> Result<bool, StoreError> {
-        // When it was used last is not worth waiting for the disk.
-        self.relaxed(|db| Ok(db.prepare_cached("UPDATE blobs SET used_ms = ?2 WHERE id = ?1")?.execute(params![id.to_string(), now.0])? == 1))
-    }
-
     fn blob_path(&self, id: BlobId) -> PathBuf {
-        let name = id.to_string();
-        self.folder.join("blobs").join(&name[..2]).join(&name)
+        path_of(&self.folder, id)
     }
+}
+
+/// Where a blob lies.
+pub(crate) fn path_of(folder: &Path, id: BlobId) -> PathBuf {
+    let name = id.to_string();
+    folder.join("blobs").join(&name[..2]).join(&name)
 }
 
 /// Moves a file into a folder where it is kept for a while from now on, however old it is. One whose age cannot be said
@@ -447,12 +445,12 @@ fn set_aside(file: &Path, aside: &Path, set_modified: impl Fn(&Path, SystemTime)
 
 /// Makes new names in a folder durable.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -85,7 +85,8 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn disk_use(&self) -> Result<DiskUse, StoreError> {
         let (blobs, pinned) = self.blob_bytes()?;
-        Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, other: self.other })
+        let incoming = self.other.incoming.saturating_add(self.holds.new_bytes());
+        Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, other: OtherFiles { incoming, ..self.other } })
     }
 
     /// Bytes of all chat messages with their files.

@@ -66,6 +66,58 @@ fn a_set_that_does_not_fit_pushes_nothing_out() {
     assert!(store.blob(old).is_ok());
 }
 
+/// Between the thread that names files and the one that has the database.
+#[test]
+fn files_that_are_being_named_give_way_to_nobody() {
+    let (_folder, mut store) = store();
+    let known = blob(&mut store, &vec![9; PART], 1).unwrap();
+    // One that is there already, and one that is new.
+    let files = vec![file(&store, 9, PART), file(&store, 1, PART)];
+    let placed = PlacedFiles::place(store.folder(), &store.holds(), files).unwrap();
+    let new = placed.ids()[1];
+    assert_eq!(store.disk_use().unwrap().counted(), 2 * PART as u64, "it counts before it has a row");
+    // Nothing takes their place, and what is thought to be needed by nobody stays.
+    assert!(matches!(blob(&mut store, &vec![3; PART], 5), Err(StoreError::Full { .. })));
+    store.forget_blob(known).unwrap();
+    assert!(store.blob(known).is_ok() && store.blob(new).is_ok());
+    store.add_placed(&placed, &[], CAP, UnixMillis(6)).unwrap();
+    drop(placed);
+    assert_eq!((store.read_blob(new, u64::MAX).unwrap().len(), store.disk_use().unwrap().counted()), (PART, 2 * PART as u64));
+    check_sums(&store);
+    // They are like others from then on.
+    blob(&mut store, &vec![3; PART], 7).unwrap();
+    assert!(store.blob(known).is_err() || store.blob(new).is_err());
+}
+
+#[test]
+fn files_that_got_no_row_are_gone_or_set_aside() {
+    let (folder, mut store) = store();
+    let place = |store: &Store, byte| PlacedFiles::place(store.folder(), &store.holds(), vec![file(store, byte, PART)]).unwrap();
+    // Twice the same: it stays while one of them is there.
+    let (one, other) = (place(&store, 1), place(&store, 1));
+    let id = one.ids()[0];
+    drop(one);
+    assert!(store.blob(id).is_ok());
+    drop(other);
+    assert!(store.blob(id).is_err());
+    assert_eq!(store.disk_use().unwrap().counted(), 0);
+    // Very many go on a thread of their own.
+    let many: Vec<BlobFile> = (0..200).map(|n| file(&store, n, 10)).collect();
+    let many = PlacedFiles::place(store.folder(), &store.holds(), many).unwrap();
+    let ids = many.ids().to_vec();
+    drop(many);
+    let begun = std::time::Instant::now();
+    while ids.iter().any(|id| store.blob(*id).is_ok()) && begun.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(ids.iter().all(|id| store.blob(*id).is_err()));
+    // Killed in between.
+    std::mem::forget(place(&store, 2));
+    drop(store);
+    store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.sweep_blobs().unwrap(), 1);
+}
+
 #[test]
 fn what_names_a_file_that_is_not_stored_is_refused_whole() {
     let (_folder, mut store) = store();

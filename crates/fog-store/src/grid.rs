@@ -251,6 +251,38 @@ impl Store {
         kept.map_or(Ok(()), |blob| self.forget_blob(blob_from(&blob)?))
     }
 
+    /// As [`Store::end_leases_of`] for all tasks of a job at once, at the cost of its leases and kept states.
+    pub fn end_leases_of_job(&mut self, job: JobId, why: &str, now: UnixMillis) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        transaction.execute(
+            "UPDATE attempts SET outcome = 'interrupted', detail = ?2, ended_ms = ?3
+             WHERE outcome = 'running' AND id IN (SELECT attempt FROM leases WHERE job_id = ?1)",
+            params![job.0, why, now.0],
+        )?;
+        transaction.execute("DELETE FROM credits WHERE settled IS NULL AND lease IN (SELECT lease FROM leases WHERE job_id = ?1)", [job.0])?;
+        transaction.execute(
+            "UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND state = 'running' AND idx IN (SELECT idx FROM leases WHERE job_id = ?1)",
+            [job.0],
+        )?;
+        transaction.execute("DELETE FROM leases WHERE job_id = ?1", [job.0])?;
+        let kept: Vec<String> = {
+            let mut query = transaction.prepare_cached(
+                "DELETE FROM kept WHERE job_id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = ?1 AND tasks.idx = kept.idx AND state = 'queued') RETURNING blob",
+            )?;
+            let rows = query.query_map([job.0], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        {
+            let mut let_go = transaction.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?;
+            for blob in &kept {
+                let_go.execute(params![job.0, blob])?;
+            }
+        }
+        transaction.commit()?;
+        kept.iter().try_for_each(|blob| self.forget_blob(blob_from(blob)?))
+    }
+
     /// One lease.
     pub fn lease(&self, lease: &str) -> Result<Option<LeaseRow>, StoreError> {
         Ok(self.leases_where("lease = ?1", Some(lease))?.pop())
@@ -306,20 +338,20 @@ impl Store {
         Ok(self.db.query_row("SELECT coalesce(min(agreed), 0) FROM tasks WHERE job_id = ?1 AND state = 'finished'", [job.0], |row| row.get(0))?)
     }
 
-    /// Tasks of jobs for other devices that have no result yet, with their job's wish. It looks at all of them, so it is
-    /// for a start and for a change of a whole job.
-    pub fn grid_tasks(&self) -> Result<Vec<(TaskId, fog_types::job::GridWish)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT id, grid FROM jobs WHERE grid IS NOT NULL AND state IN ('queued', 'running')")?;
-        let jobs: Vec<(u64, String)> = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-        let mut query = self.db.prepare_cached("SELECT idx FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running')")?;
-        let mut found = Vec::new();
-        for (job, wish) in jobs {
-            let wish = from_json(&wish)?;
-            for index in query.query_map([job], |row| row.get(0))? {
-                found.push((TaskId { job: JobId(job), index: index? }, wish));
-            }
-        }
-        Ok(found)
+    /// Jobs for other devices that have not ended and are not paused.
+    pub fn grid_jobs(&self) -> Result<Vec<JobId>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT id FROM jobs WHERE grid IS NOT NULL AND state IN ('queued', 'running')")?;
+        Ok(query.query_map([], |row| Ok(JobId(row.get(0)?)))?.collect::<Result<_, _>>()?)
+    }
+
+    /// What a job for other devices wishes, with its tasks that have no result yet. `None` when it is no such job, has ended
+    /// or is paused. It looks at all tasks of the job, so it is for a start and for a change of the whole job.
+    pub fn grid_tasks(&self, job: JobId) -> Result<Option<(fog_types::job::GridWish, Vec<TaskId>)>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT grid FROM jobs WHERE id = ?1 AND grid IS NOT NULL AND state IN ('queued', 'running')")?;
+        let Some(wish) = query.query_row([job.0], |row| row.get::<_, String>(0)).optional()? else { return Ok(None) };
+        let mut query = self.db.prepare_cached("SELECT idx FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running') ORDER BY idx")?;
+        let tasks = query.query_map([job.0], |row| Ok(TaskId { job, index: row.get(0)? }))?.collect::<Result<_, _>>()?;
+        Ok(Some((from_json(&wish)?, tasks)))
     }
 
     /// Keeps the state of a task, if it is further than the one that is kept.
@@ -364,12 +396,11 @@ impl Store {
         Ok(found)
     }
 
-    /// The states that are kept.
-    pub fn kept_states(&self) -> Result<Vec<(TaskId, u64, NodeId, BlobId)>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT job_id, idx, units, node, blob FROM kept")?;
-        let rows = query.query_map([], |row| {
-            Ok((TaskId { job: JobId(row.get(0)?), index: row.get(1)? }, row.get::<_, u64>(2)?, row.get::<_, String>(3)?, row.get::<_, String>(4)?))
-        })?;
+    /// The states that are kept of the tasks of a job.
+    pub fn kept_states(&self, job: JobId) -> Result<Vec<(TaskId, u64, NodeId, BlobId)>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT idx, units, node, blob FROM kept WHERE job_id = ?1")?;
+        let rows = query
+            .query_map([job.0], |row| Ok((TaskId { job, index: row.get(0)? }, row.get::<_, u64>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?)))?;
         rows.map(|row| {
             let (task, units, node, blob) = row?;
             Ok((task, units, node_from(&node)?, blob_from(&blob)?))
@@ -490,18 +521,28 @@ impl Store {
 
     /// Lets others fetch a stored file.
     pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
-        self.db.execute(
-            "INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                row.id,
-                row.blob.to_string(),
-                row.size.cast_signed(),
-                // Whoever has the file and this database is not to have what is in it.
-                if row.open.is_some() { [0; 32] } else { row.key },
-                row.manifest,
-                row.open.map(|open| open.to_string())
-            ],
-        )?;
+        self.put_contents(std::slice::from_ref(row))
+    }
+
+    /// As [`Store::put_content`] for several, in one transaction.
+    pub fn put_contents(&mut self, rows: &[ContentRow]) -> Result<(), StoreError> {
+        let transaction = self.db.transaction()?;
+        {
+            let mut put =
+                transaction.prepare_cached("INSERT OR REPLACE INTO contents (id, blob, size, key, manifest, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            for row in rows {
+                put.execute(params![
+                    row.id,
+                    row.blob.to_string(),
+                    row.size.cast_signed(),
+                    // Whoever has the file and this database is not to have what is in it.
+                    if row.open.is_some() { [0; 32] } else { row.key },
+                    row.manifest,
+                    row.open.map(|open| open.to_string())
+                ])?;
+            }
+        }
+        transaction.commit()?;
         Ok(())
     }
 

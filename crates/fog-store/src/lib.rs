@@ -15,6 +15,7 @@ mod history;
 mod jobs;
 mod journal;
 mod migrations;
+mod placed;
 mod settings;
 mod tasks;
 
@@ -27,6 +28,7 @@ pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};
 pub use jobs::{Blobs, JobFilter, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
+pub use placed::{Holds, PlacedFiles};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
 use std::fs::{File, TryLockError};
@@ -45,6 +47,8 @@ pub struct Store {
     folder: PathBuf,
     /// Files beside the blobs, as measured last.
     other: OtherFiles,
+    /// Files that are being named.
+    holds: Holds,
     /// Released by the system when the process ends, however it ends. A [`Reader`] has none.
     _lock: Option<File>,
 }
@@ -61,7 +65,7 @@ impl Reader {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let db = Connection::open_with_flags(folder.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;")?;
-        Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: None }))
+        Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: None }))
     }
 }
 
@@ -111,7 +115,7 @@ impl Store {
         // The journals beside it get the mode of the database.
         private_file().create(true).truncate(false).write(true).open(&database).map_err(at(&database))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
-        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: Some(lock) })
+        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock) })
     }
 
     fn open_database(database: &Path) -> Result<Connection, StoreError> {

@@ -9,7 +9,7 @@ use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
 use proptest::prelude::*;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use crate::tests::{broke, job, result, store};
+use crate::tests::{blob, broke, job, result, store};
 use crate::*;
 
 thread_local! {
@@ -49,6 +49,7 @@ fn every_event(store: &mut Store, now: i64) {
     store.task(lent).unwrap();
     store.fail_task(claim, &broke(), Failure::Retry(UnixMillis(now + 1_000_000)), at).unwrap().unwrap();
     store.end_leases_of(lent, "no", at).unwrap();
+    store.end_leases_of_job(lent.job, "no", at).unwrap();
     store.credits().unwrap();
     // A status, and the chores.
     store.job_counts().unwrap();
@@ -141,23 +142,87 @@ fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
     assert!(many.0 <= few.0 + few.0 / 10 && many.1 <= few.1 + few.1 / 10, "{few:?} {many:?}");
 }
 
-/// All tasks that others shall run are looked at when a job comes or goes, and the wish of their job once for all of them.
+/// Of the tasks that others shall run, those of one job are looked at when it comes, goes on or ends.
 #[test]
 fn the_tasks_for_others_are_found_by_their_jobs() {
     let (_folder, mut store) = store();
     let wish = fog_types::job::GridWish { replicas: 3, ..Default::default() };
-    let id = job(&mut store, 40, 0);
-    let row = store.job(id).unwrap();
-    let new = |grid| NewJob { file: row.file.clone(), blobs: row.blobs.clone(), owner: "me".to_owned(), grid, now: UnixMillis(0) };
-    let lent = [store.insert_job(&new(Some(wish))).unwrap(), store.insert_job(&new(Some(wish))).unwrap()];
-    let gone = store.insert_job(&new(Some(wish))).unwrap();
+    let own = job(&mut store, 40, 0);
+    let lent = [job_for_others(&mut store, own, wish), job_for_others(&mut store, own, wish)];
+    let gone = job_for_others(&mut store, own, wish);
     store.set_job_state(gone, JobState::Paused, "", UnixMillis(1)).unwrap();
-    let found = store.grid_tasks().unwrap();
-    let wanted: Vec<TaskId> = lent.iter().flat_map(|job| (0..40).map(|index| TaskId { job: *job, index })).collect();
-    let mut tasks: Vec<TaskId> = found.iter().map(|(task, _)| *task).collect();
-    tasks.sort();
-    assert_eq!(tasks, wanted);
-    assert!(found.iter().all(|(_, found)| *found == wish));
+    assert_eq!(store.grid_jobs().unwrap(), lent);
+    for id in lent {
+        let wanted: Vec<TaskId> = (0..40).map(|index| TaskId { job: id, index }).collect();
+        assert_eq!(store.grid_tasks(id).unwrap(), Some((wish, wanted)));
+    }
+    assert_eq!((store.grid_tasks(own).unwrap(), store.grid_tasks(gone).unwrap()), (None, None));
+}
+
+/// The same job, for others.
+fn job_for_others(store: &mut Store, like: JobId, wish: fog_types::job::GridWish) -> JobId {
+    let row = store.job(like).unwrap();
+    store.insert_job(&NewJob { file: row.file, blobs: row.blobs, owner: "me".to_owned(), grid: Some(wish), now: UnixMillis(0) }).unwrap()
+}
+
+/// What was lent of a job comes back at the cost of what was lent, however many tasks it has.
+#[test]
+fn a_job_of_a_hundred_thousand_tasks_comes_back_like_one_of_a_hundred() {
+    let cost = |tasks: i64, to: JobState| {
+        let (_folder, mut store) = store();
+        let own = job(&mut store, tasks, 0);
+        let id = job_for_others(&mut store, own, Default::default());
+        let (at, state) = (UnixMillis(5), blob(&mut store, b"state", 1).unwrap());
+        for index in [3, 50, 99] {
+            let (task, lease) = (TaskId { job: id, index }, index.to_string());
+            store.reserve_credit(&lease, NodeId([4; 32]), id, 5, at).unwrap();
+            store.begin_lease(task, &lease, NodeId([4; 32]), "o", at).unwrap();
+        }
+        store.keep_state(TaskId { job: id, index: 3 }, 7, NodeId([4; 32]), state).unwrap();
+        store.set_job_state(id, to, "", at).unwrap();
+        let steps = steps_of(&mut store, |store| store.end_leases_of_job(id, "the job was paused or cancelled", at).unwrap());
+        assert!(store.leases().unwrap().is_empty());
+        assert_eq!(store.credits().unwrap().reserved, 0);
+        let (is_over, task) = (to.is_final(), store.task(TaskId { job: id, index: 3 }).unwrap());
+        assert_eq!(task.state == fog_types::TaskState::Queued, !is_over, "{:?}", task.state);
+        assert!(store.attempts(task.id).unwrap().iter().all(|attempt| attempt.outcome != "running"));
+        assert_eq!((store.kept_states(id).unwrap().is_empty(), store.blob(state).is_err()), (is_over, is_over), "it goes on from its state when it does");
+        check_counts(&store);
+        steps
+    };
+    let many = if std::env::var_os("FOG_TEST_FULL").is_some() { 100_000 } else { 20_000 };
+    for to in [JobState::Paused, JobState::Cancelled] {
+        let (few, many) = (cost(100, to), cost(many, to));
+        println!("steps until a {to:?} job is back: {few} with 100 tasks, {many} with many");
+        assert!(many <= few + few / 10, "{to:?}: {few} {many}");
+    }
+}
+
+/// A result of very many files is recorded in as many transactions as one of a few.
+#[test]
+fn files_are_named_in_one_transaction() {
+    let count = |files: usize| {
+        let (_folder, mut store) = store();
+        let known = blob(&mut store, b"0", 1).unwrap();
+        let copied = (0..files).map(|n| BlobFile::copy(store.folder(), n.to_string().as_bytes(), crate::tests::CAP).unwrap()).collect();
+        thread_local!(static ENDS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+        ENDS.set(0);
+        store.db.trace_v2(
+            TraceEventCodes::SQLITE_TRACE_STMT,
+            Some(|event| {
+                if let TraceEvent::Stmt(_, sql) = event
+                    && ["BEGIN", "COMMIT", "PRAGMA"].iter().any(|word| sql.starts_with(word))
+                {
+                    ENDS.set(ENDS.get() + 1);
+                }
+            }),
+        );
+        let ids = store.add_blobs(copied, &[known], crate::tests::CAP, UnixMillis(9)).unwrap();
+        store.db.trace_v2(TraceEventCodes::empty(), None);
+        assert_eq!((ids.len(), ids[0]), (files, known));
+        ENDS.get()
+    };
+    assert_eq!((count(3), count(300)), (2, 2));
 }
 
 /// The counts that triggers keep are what counting gives.

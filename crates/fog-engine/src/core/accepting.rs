@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
 use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
-use fog_store::{Claim, JobRow, Output, StoreError};
+use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
 use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
 use super::placing::USUAL_UNITS;
 use super::{Core, Message as CoreMessage};
-use crate::grid::{Grid, NetNews, NotReturned, Returned, Transfer, Unstored, Waiting, content};
+use crate::grid::{Believed, Grid, NetNews, NotReturned, Returned, Transfer, Unstored, Waiting, content};
 use crate::query::to_api;
 
 /// Standard output that is read to check a result; more than a job may print.
@@ -18,6 +18,9 @@ const MAX_STDOUT: u64 = 1 << 32;
 
 /// A result that could not be stored is not fetched again before this.
 const STORED_AGAIN: Duration = Duration::from_secs(60);
+
+/// A result of more files has them put where they stay beside the loop.
+const PLACED_AT_ONCE: usize = 16;
 
 /// A result that was recorded.
 struct Stored {
@@ -176,7 +179,42 @@ impl Core {
 
     /// A result is believed. One that cannot be stored stays with those who gave it, and is fetched again later.
     pub(super) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
-        match self.store_result(task, right) {
+        if let Some(believed) = self.grid.placing.get_mut(&task) {
+            // Somebody else came to it meanwhile.
+            (believed.right, believed.wrong) = (right.to_vec(), wrong.to_vec());
+            return;
+        }
+        // Nobody who gave it is known any more, or it was recorded before.
+        let known = right.iter().find(|lease| self.grid.waiting.contains_key(lease)).copied();
+        let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.grid.waiting.get_mut(&lease)?))) else {
+            return self.settle_result(task, right, wrong, None);
+        };
+        let (files, folder, holds) = (std::mem::take(&mut waiting.files), self.store.folder().to_owned(), self.store.holds());
+        if files.len() <= PLACED_AT_ONCE {
+            let placed = PlacedFiles::place(&folder, &holds, files);
+            return self.store_placed(task, right, wrong, winner, placed);
+        }
+        self.grid.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
+        let to = self.to_self.clone();
+        tokio::task::spawn_blocking(move || {
+            let placed = PlacedFiles::place(&folder, &holds, files);
+            // The loop being gone means the engine stopped; the worker says it again.
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Placed { task, winner, placed })));
+        });
+    }
+
+    /// The files of a believed result lie where they stay, or cannot.
+    pub(super) fn result_placed(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        let Some(Believed { right, wrong }) = self.grid.placing.remove(&task) else { return };
+        if !self.grid.waiting.contains_key(&winner) {
+            // It is not wanted any more, or was and is again.
+            return;
+        }
+        self.store_placed(task, &right, &wrong, winner, placed);
+    }
+
+    fn store_placed(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        match placed.and_then(|placed| self.store_result(task, winner, right.len(), &placed)) {
             Ok(stored) => {
                 self.grid.unstored.remove(&task);
                 self.settle_result(task, right, wrong, stored);
@@ -218,11 +256,11 @@ impl Core {
         if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
     }
 
-    /// Records a result: from then on it is there, whatever else goes wrong. `None` when it was recorded before, or none of
-    /// those who gave it is known any more.
-    fn store_result(&mut self, task: TaskId, right: &[LeaseId]) -> Result<Option<Stored>, StoreError> {
+    /// Records a result that `agreed` devices came to: from then on it is there, whatever else goes wrong. `None` when who
+    /// gave it is not known any more.
+    fn store_result(&mut self, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        let Some((winner, waiting)) = right.iter().find_map(|lease| Some((*lease, self.grid.waiting.remove(lease)?))) else { return Ok(None) };
+        let Some(waiting) = self.grid.waiting.remove(&winner) else { return Ok(None) };
         let Some(node) = self.grid.requester.node_of(winner) else { return Ok(None) };
         let job = self.store.job(task.job)?;
         let result = waiting.result;
@@ -231,19 +269,20 @@ impl Core {
             // It was given up for lost and came back.
             None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(result.offer).to_string(), now)?,
         };
-        let sizes: Vec<u64> = waiting.files.iter().map(fog_store::BlobFile::size).collect();
         // All at once: one after the other each could make the one before give way.
-        let blobs: Vec<(BlobId, u64)> = self.store.add_blobs(waiting.files, &[], cap, now)?.into_iter().zip(sizes).collect();
-        let outputs = result.outputs.iter().zip(blobs.iter().skip(2)).map(|((path, _), (blob, size))| Output { path: path.clone(), blob: *blob, size: *size });
+        self.store.add_placed(placed, &[], cap, now)?;
+        let blobs = placed.ids();
+        let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
+        let outputs = result.outputs.iter().zip(blobs.iter().skip(2)).map(output);
         let stored = fog_store::TaskResult {
             exit_code: 0,
             units: result.units,
             active_millis: result.active_ms,
             memory: result.memory,
             result_hash: result.hash.clone(),
-            agreed: right.len() as u32,
-            stdout: blobs.first().map_or(result.stdout.0.blob, |(blob, _)| *blob),
-            stderr: blobs.get(1).map_or(result.stderr.0.blob, |(blob, _)| *blob),
+            agreed: agreed as u32,
+            stdout: blobs.first().copied().unwrap_or(result.stdout.0.blob),
+            stderr: blobs.get(1).copied().unwrap_or(result.stderr.0.blob),
             stdout_dropped: result.stdout.1,
             stderr_dropped: result.stderr.1,
             outputs: outputs.collect(),

@@ -263,8 +263,8 @@ impl Core {
                     self.announce_job(*id);
                     let _ = self.announce_end(*id, Some(JobState::Failed));
                 }
-                let told = if late.is_empty() { Ok(()) } else { self.sync_requester() };
-                if let Err(error) = late.into_iter().fold(told, |told, id| told.and(self.host_ended(id))) {
+                let tell = |this: &mut Self, id| this.sync_job(id).and(this.host_ended(id));
+                if let Err(error) = late.into_iter().fold(Ok(()), |told, id| told.and(tell(self, id))) {
                     tracing::error!(%error, "other devices were not told that a deadline passed");
                 }
             }

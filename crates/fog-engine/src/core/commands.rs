@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use fog_api::{ApiError, Command, EventBody, JobAction, Reply};
 use fog_eligibility::Eligibility;
-use fog_store::{Reader, Store};
+use fog_store::{PlacedFiles, Reader, Store};
 use fog_types::{BlobId, ErrorKind, JobId, JobState, TaskId, UnixMillis};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -190,16 +190,18 @@ impl Core {
 
     pub(super) fn submit(&self, text: String, folder: PathBuf, wish: Wish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
+        let holds = self.store.holds();
         tokio::task::spawn_blocking(move || {
-            let prepared = submit::prepare(&text, &folder, &data_folder, cap).and_then(|prepared| prepared.with(wish));
+            let prepared = submit::prepare(&text, &folder, &data_folder, cap).and_then(|prepared| prepared.with(wish)?.placed(&data_folder, &holds));
             let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
         });
     }
 
     fn submit_checkpoint(&self, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (data_folder, cap, key, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.key, self.to_self.clone());
+        let holds = self.store.holds();
         tokio::task::spawn_blocking(move || {
-            let prepared = arrival::prepare(&path, &data_folder, key, cap);
+            let prepared = arrival::prepare(&path, &data_folder, key, cap).and_then(|prepared| prepared.placed(&data_folder, &holds));
             let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
         });
     }
@@ -209,7 +211,8 @@ impl Core {
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
         let fog_store::Blobs { module, stdin, inputs, items } = &prepared.blobs;
         let needed: Vec<BlobId> = std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items).copied().collect();
-        self.store.add_blobs(prepared.copied, &needed, cap, now).map_err(to_api)?;
+        let placed = prepared.placed.map_or_else(|| PlacedFiles::place(self.store.folder(), &self.store.holds(), prepared.copied), Ok);
+        placed.and_then(|placed| self.store.add_placed(&placed, &needed, cap, now).map(|()| placed)).map_err(to_api)?;
         let owner = prepared.owner.unwrap_or_else(|| super::scheduling::OWN_JOB.to_owned());
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
         let id = self.store.insert_job(&new).map_err(to_api)?;
@@ -220,7 +223,7 @@ impl Core {
             tracing::error!(%error, "the state of a job that moved here is lost");
         }
         if prepared.grid.is_some() {
-            self.sync_requester().map_err(to_api)?;
+            self.sync_job(id).map_err(to_api)?;
         }
         let job = views::job_summary(&self.store.job(id).map_err(to_api)?);
         self.announce(EventBody::Job(job.clone()));
@@ -319,7 +322,7 @@ impl Core {
         if to != JobState::Queued {
             self.drop_tasks_of(id, "the job was paused or cancelled");
         }
-        self.sync_requester().map_err(to_api)?;
+        self.sync_job(id).map_err(to_api)?;
         self.host_ended(id).map_err(to_api)?;
         self.announce_job(id);
         Ok(Reply::Done)

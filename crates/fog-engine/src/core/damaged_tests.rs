@@ -166,7 +166,7 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let Some(Message::Net(news)) = from.recv().await else { panic!("it is known to the log alone") };
         turned.core.net_news(*news).unwrap();
         assert_eq!(turned.core.grid.requester.checkpoint(task), None);
-        assert!(turned.core.store.kept_states().unwrap().is_empty() && turned.core.store.blob(row.blob).is_err());
+        assert!(turned.core.store.kept_states(id).unwrap().is_empty() && turned.core.store.blob(row.blob).is_err());
         assert!(turned.core.store.content(&row.id).unwrap().is_none(), "it is offered to nobody any more");
         let attempts = turned.core.store.attempts(task).unwrap();
         assert_eq!(attempts.len(), 1);

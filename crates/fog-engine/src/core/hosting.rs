@@ -236,6 +236,7 @@ impl Core {
             },
             file: offer.file,
             copied: blobs,
+            placed: None,
             checkpoint: files.checkpoint,
             owner: Some(self.peer_name(node)),
             grid: None,

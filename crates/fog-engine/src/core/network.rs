@@ -420,10 +420,14 @@ impl Core {
                     });
                 }
             }
-            NetNews::Sealed(purpose, rows) => return self.sealed(purpose, rows),
+            NetNews::Sealed(job, rows) => self.sealed(job, rows),
+            // Who waits is told, whoever it is.
+            NetNews::Noted(rows, noted) => drop(noted.send(self.store.put_contents(&rows).map_err(|error| error.to_string()))),
+            NetNews::ToTell(job, told) => return self.result_sealed(job, told),
             NetNews::Arrived(arrival) => return self.arrived(*arrival),
             NetNews::Listed(lease, listed) => return self.listed_files(lease, listed),
             NetNews::Returned(lease, returned) => return self.returned(lease, returned),
+            NetNews::Placed { task, winner, placed } => self.result_placed(task, winner, placed),
             NetNews::State { lease, task, node, state } => return self.state_arrived(lease, task, node, state),
             NetNews::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
             NetNews::Damaged(blob) => return self.state_damaged(blob),

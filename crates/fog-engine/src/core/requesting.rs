@@ -15,7 +15,7 @@ use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, WorkUnits};
 use super::accepting::terms_of;
 use super::placing::Wanted;
 use super::{Core, Message as CoreMessage};
-use crate::grid::{Grid, Lent, NetNews, Sealing, content, content_of, lease_from};
+use crate::grid::{Grid, Lent, NetNews, content, content_of, lease_from};
 use crate::query::to_api;
 
 /// Tasks that are looked at in one go.
@@ -57,25 +57,28 @@ impl Core {
 
     /// What others shall run, as the store has it.
     pub(super) fn sync_requester(&mut self) -> Result<(), StoreError> {
-        let wanted: BTreeMap<TaskId, GridWish> = self.store.grid_tasks()?.into_iter().collect();
-        let jobs: BTreeSet<JobId> = wanted.keys().map(|task| task.job).collect();
-        self.grid.sealed.retain(|job| jobs.contains(job));
-        let gone: Vec<TaskId> = self.grid.requester.tasks().filter(|task| !wanted.contains_key(task)).collect();
+        let jobs = self.store.grid_jobs()?;
+        jobs.into_iter().try_for_each(|job| self.sync_job(job))
+    }
+
+    /// What others shall run of one job that came, went, was paused or goes on: no other job is looked at.
+    pub(super) fn sync_job(&mut self, job: JobId) -> Result<(), StoreError> {
+        let Some((wish, tasks)) = self.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
+        let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();
+        let gone: Vec<TaskId> = self.grid.requester.tasks_of(job).filter(|task| !wanted.contains(task)).collect();
         for task in gone {
             self.not_wanted(task, "the job was paused or cancelled")?;
         }
-        self.grid.failing.retain(|job, _| jobs.contains(job));
-        let is_new = wanted.keys().any(|task| !self.grid.requester.has(*task));
-        for (task, wish) in wanted {
+        let mut is_new = false;
+        for task in wanted {
             if !self.grid.requester.has(task) {
+                is_new = true;
                 self.grid.requester.add(task, need_of(task, &wish));
             }
         }
-        if is_new {
-            for (task, units, node, blob) in self.store.kept_states()? {
-                if let Some(content) = self.own_content(blob)?
-                    && !self.store.job(task.job).is_ok_and(|job| Self::must_be_shown(&job))
-                {
+        if is_new && !Self::must_be_shown(&self.store.job(job)?) {
+            for (task, units, node, blob) in self.store.kept_states(job)? {
+                if let Some(content) = self.own_content(blob)? {
                     self.grid.requester.has_checkpoint(task, units, node, content);
                 }
             }
@@ -83,8 +86,27 @@ impl Core {
         Ok(())
     }
 
+    /// Nobody is to run a task of a job any more. It may have very many, so the store is asked once.
+    fn close_job(&mut self, job: JobId, why: &'static str) -> Result<(), StoreError> {
+        self.grid.sealed.remove(&job);
+        self.grid.failing.remove(&job);
+        let tasks: Vec<TaskId> = self.grid.requester.tasks_of(job).collect();
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        for task in tasks {
+            self.forget_task(task, why);
+        }
+        self.store.end_leases_of_job(job, why, self.clock.unix())
+    }
+
     /// Nobody is to run a task any more.
     fn not_wanted(&mut self, task: TaskId, why: &'static str) -> Result<(), StoreError> {
+        self.forget_task(task, why);
+        self.store.end_leases_of(task, why, self.clock.unix())
+    }
+
+    fn forget_task(&mut self, task: TaskId, why: &'static str) {
         // What is on its way for it is not fetched any further.
         let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
         for lease in leases {
@@ -92,19 +114,16 @@ impl Core {
             self.grid.proofs.remove(&lease);
         }
         self.grid.states.remove(&task);
+        self.grid.placing.remove(&task);
         self.grid.unstored.remove(&task);
         self.grid.requester.remove(task, why);
-        self.store.end_leases_of(task, why, self.clock.unix())
     }
 
     /// What follows from a failure of a task that others run. A member that fails at everything does so often: this looks at
     /// the task alone, and at its job when that has ended.
     pub(super) fn sync_failed(&mut self, task: TaskId, is_final: bool) -> Result<(), StoreError> {
         if !matches!(self.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
-            self.grid.sealed.remove(&task.job);
-            self.grid.failing.remove(&task.job);
-            let tasks: Vec<TaskId> = self.grid.requester.tasks_of(task.job).collect();
-            return tasks.into_iter().try_for_each(|task| self.not_wanted(task, "the job was paused or has ended"));
+            return self.close_job(task.job, "the job was paused or has ended");
         }
         if is_final { self.not_wanted(task, "the task was given up") } else { Ok(()) }
     }
@@ -119,8 +138,8 @@ impl Core {
         Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
     }
 
-    /// Seals stored files beside the loop. False when there is no network to do it for.
-    pub(super) fn seal_beside(&self, purpose: Sealing, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
+    /// Seals stored files of a job beside the loop. False when there is no network to do it for.
+    fn seal_beside(&self, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
         let Some(net) = &self.grid.net else { return Ok(false) };
         let mut work = Vec::new();
         for blob in blobs {
@@ -130,26 +149,17 @@ impl Core {
         net.spawn_blocking(move || {
             let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
             // The loop being gone means the engine stopped.
-            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(purpose, rows))));
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(job, rows))));
         });
         Ok(true)
     }
 
-    pub(super) fn sealed(&mut self, purpose: Sealing, rows: Result<Vec<ContentRow>, String>) -> Result<(), StoreError> {
-        let stored = rows.and_then(|rows| rows.iter().try_for_each(|row| self.store.put_content(row)).map_err(|error| error.to_string()));
-        if let Err(error) = &stored {
+    pub(super) fn sealed(&mut self, job: JobId, rows: Result<Vec<ContentRow>, String>) {
+        self.grid.sealing.remove(&job);
+        if let Err(error) = rows.and_then(|rows| self.store.put_contents(&rows).map_err(|error| error.to_string())) {
             tracing::error!(error, "files could not be made ready for others");
-        }
-        // What is missing is tried again, whatever was the matter.
-        match purpose {
-            Sealing::Job(job) => {
-                self.grid.sealing.remove(&job);
-                if stored.is_err() {
-                    self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
-                }
-                Ok(())
-            }
-            Sealing::Result(job) => self.result_sealed(job),
+            // What is missing is tried again, whatever was the matter.
+            self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
         }
     }
 
@@ -262,7 +272,7 @@ impl Core {
         }
         missing.sort_unstable();
         missing.dedup();
-        if self.seal_beside(Sealing::Job(job.id), missing)? {
+        if self.seal_beside(job.id, missing)? {
             self.grid.sealing.insert(job.id);
         }
         Ok(false)

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
 use fog_grid::Standing;
 use fog_runtime::{EngineKind, Priority};
-use fog_store::{Claim, FailedAttempt, Failure, Output, Rank, RenamedRow, StoreError, TaskResult};
+use fog_store::{Claim, FailedAttempt, Failure, Rank, StoreError};
 use fog_types::job::Map;
-use fog_types::path::Renamed;
 use fog_types::text::{clean_lines, clean_name};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -203,6 +202,7 @@ impl Core {
             claim,
             program: self.config.worker.clone().with_priority(self.priority_of(job.id)),
             data_folder: self.store.folder().to_owned(),
+            holds: self.store.holds(),
             module,
             files,
             artifact,
@@ -314,6 +314,13 @@ impl Core {
                 let view = active.view.clone();
                 self.announce(EventBody::Progress(view));
             }
+            TaskNews::Done(done) => {
+                let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
+                self.span.units += done.report.units.0.saturating_sub(active.view.units);
+                let job = active.claim.task.job;
+                self.task_done(active.claim, *done)?;
+                self.host_ended(job)?;
+            }
             TaskNews::Ended(end) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += end.units().0.saturating_sub(active.view.units);
@@ -333,16 +340,15 @@ impl Core {
             TaskNews::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { Standing::Paused } else { Standing::Running }), 0, None),
             TaskNews::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
             TaskNews::Saved { units } => self.host_saved(task, *units),
-            TaskNews::Began | TaskNews::Ended(_) => {}
+            TaskNews::Began | TaskNews::Done(_) | TaskNews::Ended(_) => {}
         }
     }
 
     pub(super) fn task_ended(&mut self, claim: Claim, has_advanced: bool, end: TaskEnd) -> Result<(), StoreError> {
         let now = self.clock.unix();
-        let cap = self.settings.storage_cap();
         // A limit of time is part of the checkpoint; continuing from it would reach the limit again.
         let is_over = match &end {
-            TaskEnd::Result { .. } | TaskEnd::Hopeless { .. } => true,
+            TaskEnd::Hopeless { .. } => true,
             TaskEnd::Unlucky { report, .. } => report.is_some(),
             TaskEnd::Damaged { .. } => false,
         };
@@ -350,49 +356,6 @@ impl Core {
             fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
         }
         match end {
-            TaskEnd::Result { report, stdout, stderr, files, hash, remarks } => {
-                if report.active_millis >= 20 {
-                    let speed = report.units.0.saturating_mul(1000) / report.active_millis;
-                    self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
-                }
-                let (stdout_id, stderr_id) = (stdout.id(), stderr.id());
-                let outputs: Vec<Output> = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
-                // All at once: one after the other each could make the one before give way.
-                let stored = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
-                let (stdout, stderr) = match self.store.add_blobs(stored, &[], cap, now) {
-                    Ok(_) => (stdout_id, stderr_id),
-                    Err(error) => {
-                        let failed =
-                            FailedAttempt { problem: format!("its result could not be stored: {error}"), units: report.units, exit_code: None, logs: None };
-                        return self.record_failure(claim, &failed, false);
-                    }
-                };
-                let result = TaskResult {
-                    exit_code: 0,
-                    units: report.units,
-                    active_millis: report.active_millis,
-                    memory: report.memory.0,
-                    result_hash: hash,
-                    agreed: 1,
-                    stdout,
-                    stderr,
-                    stdout_dropped: report.stdout_dropped,
-                    stderr_dropped: report.stderr_dropped,
-                    outputs,
-                };
-                let state = self.store.finish_task(claim, &result, now)?;
-                if state.is_some() {
-                    if !remarks.is_empty() {
-                        let row =
-                            |one: &Renamed| RenamedRow { name: one.name.clone(), kept: one.kept.clone(), reason: one.reason.unwrap_or_default().to_owned() };
-                        let renamed: Vec<RenamedRow> = remarks.files().iter().map(row).collect();
-                        self.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
-                    }
-                    self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
-                    self.announce_job(claim.task.job);
-                }
-                self.announce_end(claim.task.job, state)
-            }
             // Killed or crashed on its way, with more saved than before: it goes on from there and nobody
             // waits. A crash that comes again at the same place saves nothing new and counts below.
             TaskEnd::Unlucky { problem, report: None, .. } if has_advanced => {

@@ -86,7 +86,7 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
         let lease = turned.lend(10 + n as u8, task, liar);
         let found = comes(&mut turned, lease, task, liar, said, bytes).await;
         assert!(matches!(found, Err(NotReturned::Wrong(_))), "{n}: {found:?}");
-        let kept: Vec<(u64, NodeId)> = turned.core.store.kept_states().unwrap().into_iter().map(|(_, units, node, _)| (units, node)).collect();
+        let kept: Vec<(u64, NodeId)> = turned.core.store.kept_states(id).unwrap().into_iter().map(|(_, units, node, _)| (units, node)).collect();
         assert_eq!(kept, [(1000, node(1))], "{n}");
         assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(1000));
         let evidence: Evidence = turned.core.grid.evidence(liar);
@@ -96,7 +96,7 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
     // What others really did counts.
     let later = state(&turned, task, 2000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2000, &later).await.unwrap(), 2000);
-    assert_eq!(turned.core.store.kept_states().unwrap()[0].1, 2000);
+    assert_eq!(turned.core.store.kept_states(id).unwrap()[0].1, 2000);
     // More was added to its file after it was told of.
     let longer = state(&turned, task, 3000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2500, &longer).await.unwrap(), 3000);

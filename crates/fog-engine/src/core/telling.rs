@@ -1,17 +1,21 @@
 //! Ends of jobs of other devices that ran here: made ready, said, and said later when that could not be at once.
 
+use std::path::Path;
 use std::time::Instant;
 
-use fog_grid::{Content, LeaseId, Message, TaskResult};
-use fog_store::{BlobFile, StoreError};
+use fog_grid::{Content, ContentKey, LeaseId, Message, TaskResult};
+use fog_store::{BlobFile, ContentRow, Reader, StoreError, TaskRow};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, TaskState};
+use tokio::sync::oneshot;
 
-use super::Core;
 use super::hosting::shorten;
-use crate::grid::{Hosted, Sealing, content};
+use super::{Core, Message as CoreMessage};
+use crate::grid::{Hosted, NetNews, content, content_of};
 
 /// Most tries to make a result ready, over some minutes, before its requester hears that there is none.
 const MOST_TELLINGS: u32 = 10;
+/// Sealed files that are noted in one go; the loop does other things in between.
+const NOTED_AT_ONCE: usize = 256;
 
 impl Core {
     /// A hosted job is over, one way or the other. What it came to is made ready and said; when that cannot be now, it is
@@ -22,10 +26,7 @@ impl Core {
         let row = self.store.job(job)?;
         match row.state {
             JobState::Finished => {
-                let task = self.store.task(TaskId { job, index: 0 })?;
-                let outputs = self.store.outputs(task.id)?;
-                let blobs = task.stdout.into_iter().chain(task.stderr).chain(outputs.iter().map(|output| output.blob)).collect();
-                let sealing = self.seal_beside(Sealing::Result(job), blobs);
+                let sealing = self.seal_result_beside(job);
                 if sealing.is_err() && tries >= MOST_TELLINGS {
                     return self.give_up_telling(job, lease, requester);
                 }
@@ -91,12 +92,37 @@ impl Core {
         Ok(())
     }
 
+    /// Makes the files of a result ready beside the loop: there may be very many. False when there is no network to do it for.
+    fn seal_result_beside(&self, job: JobId) -> Result<bool, StoreError> {
+        let Some(net) = &self.grid.net else { return Ok(false) };
+        // What is gone is found out at once.
+        self.store.task(TaskId { job, index: 0 })?;
+        let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        net.spawn_blocking(move || {
+            let note = |rows: Vec<ContentRow>| {
+                let (noted, is_noted) = oneshot::channel();
+                // The loop being gone means the engine stopped.
+                let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Noted(rows, noted))));
+                is_noted.blocking_recv().unwrap_or_else(|_| Err("the engine stopped".to_owned()))
+            };
+            let told = ToTell::prepare(&folder, &secret, job, note);
+            let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::ToTell(job, told))));
+        });
+        Ok(true)
+    }
+
     /// The files of a result were sealed, or could not be: then it is tried again, and given up in the end.
-    pub(super) fn result_sealed(&mut self, job: JobId) -> Result<(), StoreError> {
+    pub(super) fn result_sealed(&mut self, job: JobId, told: Result<ToTell, String>) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else { return Ok(()) };
         hosted.telling.is_under_way = false;
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
-        let said = self.say_result(job);
+        let said = match told {
+            Ok(told) => self.say_result(job, told),
+            Err(error) => {
+                tracing::error!(error, "the files of a result could not be made ready for others");
+                Ok(false)
+            }
+        };
         if matches!(said, Ok(true)) {
             return Ok(());
         }
@@ -109,20 +135,16 @@ impl Core {
         said.map(drop)
     }
 
-    /// Says the result of a hosted job. False when not all of it is sealed.
-    fn say_result(&mut self, job: JobId) -> Result<bool, StoreError> {
+    /// Says the result of a hosted job. False when it cannot be said now.
+    fn say_result(&mut self, job: JobId, told: ToTell) -> Result<bool, StoreError> {
         let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(true) };
         let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
-        let task = self.store.task(TaskId { job, index: 0 })?;
-        let content = |blob: Option<BlobId>| -> Result<Option<Content>, StoreError> { blob.map_or(Ok(None), |blob| self.own_content(blob)) };
-        let (Some(stdout), Some(stderr), Some(hash)) = (content(task.stdout)?, content(task.stderr)?, task.result_hash) else { return Ok(false) };
-        let mut outputs = Vec::new();
-        for output in self.store.outputs(task.id)? {
-            let Some(content) = self.own_content(output.blob)? else { return Ok(false) };
-            outputs.push((output.path, content));
-        }
+        let ToTell { task, hash, stdout, stderr, outputs, list } = told;
+        let list = match list {
+            Some((blob, row)) => Some(self.keep_list(job, blob, &row)?),
+            None => None,
+        };
         let history = self.history_for(task.id)?;
-        let list = if outputs.len() > fog_grid::MAX_NAMED { Some(self.listed(job, std::mem::take(&mut outputs))?) } else { None };
         let Some(identity) = &self.grid.identity else { return Ok(false) };
         let result = TaskResult {
             lease,
@@ -149,15 +171,61 @@ impl Core {
         Ok(true)
     }
 
-    /// The list of the files of a result, as a content of its own.
-    fn listed(&mut self, job: JobId, outputs: Vec<(String, Content)>) -> Result<Content, StoreError> {
-        let bytes = fog_grid::list_to_bytes(outputs);
-        let blob = BlobFile::copy(self.store.folder(), bytes.as_slice(), ByteCount(u64::MAX))?;
-        let sealed = content::seal(blob.path(), blob.id(), self.content_key(blob.id()));
-        let row = sealed.map_err(|problem| StoreError::Damaged(format!("the list of a result's files cannot be sealed: {problem}")))?;
+    /// Stores the list of the files of a result, as a content of its own.
+    fn keep_list(&mut self, job: JobId, blob: BlobFile, row: &ContentRow) -> Result<Content, StoreError> {
         self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
         self.store.hold_blob(job, row.blob)?;
-        self.store.put_content(&row)?;
-        crate::grid::content_of(&row).ok_or(StoreError::NoBlob(row.blob))
+        self.store.put_contents(std::slice::from_ref(row))?;
+        content_of(row).ok_or(StoreError::NoBlob(row.blob))
+    }
+}
+
+/// What is said of a result, with its files as others fetch them.
+pub(crate) struct ToTell {
+    task: TaskRow,
+    hash: String,
+    stdout: Content,
+    stderr: Content,
+    outputs: Vec<(String, Content)>,
+    /// In place of them when they are many.
+    list: Option<(BlobFile, ContentRow)>,
+}
+
+impl ToTell {
+    /// Looks the files up and seals those that are not yet; `note` stores what was sealed, some at a time.
+    fn prepare(folder: &Path, secret: &[u8; 32], job: JobId, note: impl Fn(Vec<ContentRow>) -> Result<(), String>) -> Result<Self, String> {
+        let text = |error: StoreError| error.to_string();
+        let store = Reader::open(folder).map_err(text)?;
+        let mut sealed = Vec::new();
+        let mut content = |blob: BlobId| -> Result<Content, String> {
+            let key = ContentKey::derive(secret, blob);
+            let known = store.content_of(blob, &key.0).map_err(text)?;
+            let known = known.map(|row| ContentRow { key: row.open.map_or(row.key, |open| ContentKey::derive(secret, open).0), ..row });
+            if let Some(content) = known.as_ref().and_then(content_of) {
+                return Ok(content);
+            }
+            let row = content::seal(&store.blob(blob).map_err(text)?, blob, key)?;
+            let made = content_of(&row).ok_or("its content has no name")?;
+            sealed.push(row);
+            if sealed.len() >= NOTED_AT_ONCE {
+                note(std::mem::take(&mut sealed))?;
+            }
+            Ok(made)
+        };
+        let task = store.task(TaskId { job, index: 0 }).map_err(text)?;
+        let missing = || "its result is gone".to_owned();
+        let hash = task.result_hash.clone().ok_or_else(missing)?;
+        let (stdout, stderr) = (content(task.stdout.ok_or_else(missing)?)?, content(task.stderr.ok_or_else(missing)?)?);
+        let named = store.outputs(task.id).map_err(text)?.into_iter().map(|output| Ok((output.path, content(output.blob)?)));
+        let mut outputs = named.collect::<Result<Vec<_>, String>>()?;
+        note(sealed)?;
+        let mut list = None;
+        if outputs.len() > fog_grid::MAX_NAMED {
+            let bytes = fog_grid::list_to_bytes(std::mem::take(&mut outputs));
+            let blob = BlobFile::copy(folder, bytes.as_slice(), ByteCount(u64::MAX)).map_err(text)?;
+            let row = content::seal(blob.path(), blob.id(), ContentKey::derive(secret, blob.id()));
+            list = Some((blob, row.map_err(|problem| format!("the list of a result's files cannot be sealed: {problem}"))?));
+        }
+        Ok(Self { task, hash, stdout, stderr, outputs, list })
     }
 }

@@ -157,7 +157,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     // What cannot be made ready, over some minutes, is given up: its requester asks somebody else.
     for _ in 0..11 {
         core.grid.hosted.get_mut(&done).unwrap().telling.not_before = None;
-        core.result_sealed(done).unwrap();
+        core.result_sealed(done, Err("the disk refused".to_owned())).unwrap();
     }
     let said = core.grid.hosted[&done].message.clone().unwrap();
     assert!(matches!(Said::decode(&said), Ok(Said::Failed { is_hopeless: false, .. })));
@@ -299,7 +299,7 @@ fn files_that_cannot_be_made_ready_are_tried_again_after_a_while() {
     let mut turned = turned();
     let id = turned.job(1, Some(WISH()), |_| {});
     turned.core.grid.sealing.insert(id);
-    turned.core.sealed(crate::grid::Sealing::Job(id), Err("the disk refused".to_owned())).unwrap();
+    turned.core.sealed(id, Err("the disk refused".to_owned()));
     assert!(!turned.core.grid.sealing.contains(&id), "it is never tried again");
     assert!(turned.core.grid.unsealed.contains_key(&id), "it is tried again at every event");
 }

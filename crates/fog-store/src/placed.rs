@@ -1,0 +1,191 @@
+//! Files that lie under their hashes before the database knows them: named beside the thread that has the database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fog_types::BlobId;
+
+use crate::blobs::{BlobFile, path_of, sync_folder};
+use crate::{Store, StoreError};
+
+/// Sets of more files than this are let go on a thread of their own.
+const LET_GO_AT_ONCE: usize = 64;
+
+/// The files that nobody gives up now, shared by a [`Store`] and those who name files for it.
+#[derive(Debug, Clone, Default)]
+pub struct Holds(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    held: BTreeMap<BlobId, Held>,
+    /// Bytes of held files without a row.
+    new_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Sets that it is in.
+    sets: u32,
+    size: u64,
+    /// It was not there before, and has no row yet.
+    is_new: bool,
+    /// It got one since it is held.
+    is_stored: bool,
+}
+
+impl Holds {
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing that is done with it can be left half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of files that have their names and no row yet.
+    pub(crate) fn new_bytes(&self) -> u64 {
+        self.table().new_bytes
+    }
+}
+
+impl Table {
+    pub(crate) fn is_held(&self, id: BlobId) -> bool {
+        self.held.contains_key(&id)
+    }
+
+    fn placed(&mut self, id: BlobId, size: u64, was_there: bool) {
+        let Some(held) = self.held.get_mut(&id).filter(|held| !was_there && !held.is_stored && !held.is_new) else { return };
+        (held.is_new, held.size) = (true, size);
+        self.new_bytes = self.new_bytes.saturating_add(size);
+    }
+
+    fn stored(&mut self, id: BlobId) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.is_stored = true;
+            if std::mem::take(&mut held.is_new) {
+                self.new_bytes = self.new_bytes.saturating_sub(held.size);
+            }
+        }
+    }
+
+    /// Whether its file is nobody's then.
+    fn let_go(&mut self, id: BlobId) -> bool {
+        let Some(held) = self.held.get_mut(&id) else { return false };
+        held.sets -= 1;
+        if held.sets > 0 {
+            return false;
+        }
+        let is_new = held.is_new;
+        if is_new {
+            self.new_bytes = self.new_bytes.saturating_sub(held.size);
+        }
+        self.held.remove(&id);
+        is_new
+    }
+}
+
+/// Files that belong together and lie where they stay, durable. They are held until this is dropped; those that got no row
+/// until then are deleted. A kill leaves them without rows, and the next start sets them aside.
+#[derive(Debug)]
+pub struct PlacedFiles {
+    folder: PathBuf,
+    holds: Holds,
+    ids: Vec<BlobId>,
+    sizes: BTreeMap<BlobId, u64>,
+    arrived: u64,
+}
+
+impl PlacedFiles {
+    /// Gives files their names below the data folder. For many of them this takes seconds, so it needs no database: room
+    /// is made by [`Store::add_placed`].
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the disk refuses: none of them stays then.
+    pub fn place(folder: &Path, holds: &Holds, files: Vec<BlobFile>) -> Result<Self, StoreError> {
+        let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
+        let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size()));
+        let mut placed = Self { folder: folder.to_owned(), holds: holds.clone(), ids, sizes: BTreeMap::new(), arrived };
+        let mut folders = BTreeSet::new();
+        for file in files {
+            let (id, size) = (file.id(), file.size());
+            if placed.sizes.insert(id, size).is_none() {
+                holds.table().held.entry(id).or_default().sets += 1;
+            }
+            let path = path_of(folder, id);
+            let at = |source| StoreError::File { path: path.clone(), source };
+            let was_there = path.exists();
+            if let Some(below) = path.parent().filter(|_| !was_there) {
+                if folders.insert(below.to_owned()) {
+                    crate::make_private_folder(below).map_err(at)?;
+                }
+            }
+            // What lies there may have been changed since; what has come was just hashed. One that is open stays on some
+            // systems.
+            match file.persist(&path) {
+                Ok(()) => {}
+                Err(_) if was_there => {}
+                Err(source) => return Err(at(source)),
+            }
+            holds.table().placed(id, size, was_there);
+        }
+        for folder in folders {
+            sync_folder(&folder).map_err(|source| StoreError::File { path: folder.clone(), source })?;
+        }
+        Ok(placed)
+    }
+
+    /// Their ids, in the order in which they were given.
+    #[must_use]
+    pub fn ids(&self) -> &[BlobId] {
+        &self.ids
+    }
+
+    /// Bytes that they had on their way.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived
+    }
+
+    /// Each of them once, with its length in bytes.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (BlobId, u64)> {
+        self.sizes.iter().map(|(id, size)| (*id, *size))
+    }
+
+    /// Bytes of those without a row.
+    pub(crate) fn wanted(&self) -> u64 {
+        let table = self.holds.table();
+        let is_new = |id: &BlobId| table.held.get(id).is_some_and(|held| held.is_new);
+        self.sizes.iter().filter(|(id, _)| is_new(id)).fold(0, |sum, (_, size)| sum.saturating_add(*size))
+    }
+
+    pub(crate) fn stored(&self) {
+        let mut table = self.holds.table();
+        self.sizes.keys().for_each(|id| table.stored(*id));
+    }
+}
+
+impl Drop for PlacedFiles {
+    fn drop(&mut self) {
+        let (folder, holds, sizes) = (std::mem::take(&mut self.folder), self.holds.clone(), std::mem::take(&mut self.sizes));
+        let count = sizes.len();
+        let let_go = move || {
+            for id in sizes.into_keys() {
+                let mut table = holds.table();
+                if table.let_go(id) {
+                    // Still locked: nobody can place it again in between.
+                    let _ = std::fs::remove_file(path_of(&folder, id));
+                }
+            }
+        };
+        if count <= LET_GO_AT_ONCE {
+            return let_go();
+        }
+        // Without a thread they stay held until the end of this process, and are looked at by its next start.
+        let _ = std::thread::Builder::new().name("let-go".to_owned()).spawn(let_go);
+    }
+}
+
+impl Store {
+    /// What those need who name files for this store.
+    #[must_use]
+    pub fn holds(&self) -> Holds {
+        self.holds.clone()
+    }
+}

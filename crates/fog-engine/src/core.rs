@@ -31,6 +31,8 @@ mod showing;
 mod speaking;
 mod states;
 #[cfg(test)]
+mod hosted_tests;
+#[cfg(test)]
 mod states_tests;
 mod telling;
 #[cfg(test)]
@@ -167,6 +169,8 @@ struct Active {
     memory: u64,
     /// Memory beyond that until its worker runs: a compiler may take more.
     compiling: u64,
+    /// Its job is of another device.
+    is_hosted: bool,
     /// How much its job is wanted.
     rank: Rank,
     duty: watch::Sender<Percent>,

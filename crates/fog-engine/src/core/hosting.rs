@@ -10,7 +10,6 @@ use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
 use rand::RngExt as _;
 
-use super::scheduling::OWN_JOB;
 use super::{Core, Message as CoreMessage};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
@@ -238,6 +237,15 @@ impl Core {
             copied: blobs,
             checkpoint: files.checkpoint,
             owner: Some(self.peer_name(node)),
+            hosted: Some(HostedRow {
+                job: JobId(0),
+                lease: offer.lease.to_string(),
+                requester: node,
+                offer: BlobId(offer_hash).to_string(),
+                deadline,
+                message: None,
+                has_receipt: false,
+            }),
             grid: None,
         };
         let accepted = match self.accept(prepared) {
@@ -252,26 +260,6 @@ impl Core {
                 return Ok(());
             }
         };
-        let row = HostedRow {
-            job,
-            lease: offer.lease.to_string(),
-            requester: node,
-            offer: BlobId(offer_hash).to_string(),
-            deadline,
-            message: None,
-            has_receipt: false,
-        };
-        if let Err(error) = self.store.host(&row) {
-            // Nobody would ever take its result.
-            let now = self.clock.unix();
-            self.store.set_job_state(job, JobState::Cancelled, "it could not be noted whose job it is", now)?;
-            self.drop_tasks_of(job, "it could not be noted whose job it is");
-            self.announce_job(job);
-            return Err(error);
-        }
-        for row in rows {
-            self.store.put_content(&row)?;
-        }
         let hosted = Hosted {
             lease: offer.lease,
             requester: node,
@@ -292,6 +280,9 @@ impl Core {
         };
         self.grid.hosted.insert(job, hosted);
         self.beat(job);
+        for row in rows {
+            self.store.put_content(&row)?;
+        }
         Ok(())
     }
 
@@ -376,6 +367,11 @@ impl Core {
         // No price is higher, and no bonus more than doubles it: what a receipt claims beyond that is not counted.
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
         let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
+        // There is nothing left to do for it, whether it was done or not.
+        if self.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.clock.unix())? {
+            self.drop_tasks_of(job, "its requester has said that it is done");
+            self.announce_job(job);
+        }
         self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
         self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
@@ -391,17 +387,20 @@ impl Core {
             self.fetch_parked();
         }
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
-        if let Some(hosted) = self.grid.hosted.remove(&job)
-            && self.store.job(job)?.state == JobState::Finished
-            && hosted.message.is_some()
-        {
+        let is_told = self.grid.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
+        if is_told && self.store.job_state(job)? == JobState::Finished {
             // The work was done and is not taken.
             self.judge(node, Evidence::saw_unpaid);
         }
-        self.store.end_hosted(job)?;
-        let now = self.clock.unix();
-        if self.store.set_job_state(job, JobState::Cancelled, why, now)? {
-            self.drop_tasks_of(job, "its requester does not need it any more");
+        self.end_hosted(job, why)
+    }
+
+    /// Nobody wants a hosted job any more: it ends here as well, and holds nothing.
+    pub(super) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
+        let was_open = self.store.end_hosted(job, why, self.clock.unix())?;
+        self.grid.hosted.remove(&job);
+        self.drop_tasks_of(job, "its requester does not need it any more");
+        if was_open {
             self.announce_job(job);
         }
         self.forget_history(job);
@@ -422,7 +421,7 @@ impl Core {
     /// Whether the history of a job is of use: to its owner here, or to its requester.
     pub(super) fn needs_history(&self, id: JobId) -> bool {
         match self.store.job(id) {
-            Ok(job) => job.owner == OWN_JOB || !job.state.is_final() || self.grid.hosted.contains_key(&id),
+            Ok(job) => self.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
             // Where it cannot be told how a job is, its files stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
         }
@@ -453,11 +452,9 @@ impl Core {
         let now = self.clock.lived();
         let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
         for job in over {
-            self.grid.hosted.remove(&job);
-            if let Err(error) = self.store.end_hosted(job) {
-                tracing::warn!(%error, "a hosted job is not forgotten");
+            if let Err(error) = self.end_hosted(job, "the deadline passed") {
+                tracing::warn!(%error, "a hosted job is not given up yet");
             }
-            self.forget_history(job);
         }
         self.tell_ends();
         self.look_at_untaken();

@@ -508,7 +508,7 @@ impl Core {
         let duty = if self.finishing || self.is_stopping { Percent::ZERO } else { self.rules.verdict().duty };
         let slots = self.settings.slots();
         let waiting = self.grid.arriving.len() + self.grid.hosted.values().filter(|hosted| hosted.message.is_none()).count();
-        let own = self.active.values().filter(|active| !self.grid.hosted.contains_key(&active.claim.task.job)).count();
+        let own = self.active.values().filter(|active| !active.is_hosted).count();
         let readings = self.rules.readings();
         Capacity {
             slots: slots as u16,

@@ -15,7 +15,7 @@ const DAY_MS: u64 = 86_400_000;
 const MEGABYTE: usize = 1_000_000;
 
 /// A device that lends, and may store 100 MB.
-fn host() -> Turned {
+pub(super) fn host() -> Turned {
     let mut host = turned();
     let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
     host.core.set_settings(on.into_iter().chain([("storage_cap", 0.1.into())]).map(|(key, value): (&str, Value)| (key.to_owned(), value)).collect()).unwrap();

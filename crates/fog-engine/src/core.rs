@@ -20,6 +20,7 @@ mod moving;
 mod network;
 mod peers;
 mod pinging;
+mod places;
 mod placing;
 mod posting;
 mod proving;
@@ -409,7 +410,8 @@ impl Core {
             untaken.since.0 = untaken.since.0.saturating_add(shift);
         }
         let hosted = self.grid.hosted.values_mut().map(|hosted| &mut hosted.deadline);
-        for deadline in hosted.chain(self.grid.arriving.values_mut().map(|arriving| &mut arriving.deadline)) {
+        let arriving = self.grid.arriving.values_mut().flat_map(|arriving| [&mut arriving.deadline, &mut arriving.until]);
+        for deadline in hosted.chain(arriving) {
             deadline.0 = deadline.0.saturating_add(shift);
         }
         for evidence in self.grid.evidence.values_mut() {

@@ -6,7 +6,7 @@ use fog_types::job::JobFile;
 use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
 use super::turned_tests::{Turned, node};
-use super::untaken_tests::host;
+use super::untaken_tests::{host, offer};
 use super::*;
 use crate::submit::Prepared;
 
@@ -118,4 +118,71 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
     core.drop_tasks_of(sooner, "");
     core.fill().unwrap();
     assert_eq!(running(core), [own], "{own} waited longer than {also}");
+}
+
+#[tokio::test]
+async fn offers_that_trickle_leave_places_to_others_and_end() {
+    let (mut greedy, mut honest, mut host) = (super::turned_tests::turned(), super::turned_tests::turned(), host());
+    host.core.set_settings([("cores".to_owned(), 2.into())].into()).unwrap();
+    let from = greedy.core.grid.me().unwrap();
+    let first = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
+    assert!(host.core.grid.arriving.contains_key(&first));
+    let second = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
+    assert!(!host.core.grid.arriving.contains_key(&second), "it takes all places");
+    assert!(host.core.capacity_for(from).free == 0 && host.core.grid.turned_away.contains(&from));
+    if host.core.capacity().slots > 1 {
+        let other = offer(&mut honest, &mut host, HOUR_MS);
+        assert!(host.core.grid.arriving.contains_key(&other), "nobody else finds a place");
+        // Nobody wants it any more.
+        host.clock.pass(HOUR_MS + 1);
+        host.core.host_tick();
+        assert!(!host.core.grid.arriving.contains_key(&other) && host.core.grid.arriving.contains_key(&first));
+        let other = offer(&mut honest, &mut host, HOUR_MS);
+        assert!(host.core.grid.arriving.remove(&other).is_some(), "its time was short, and no fault of its");
+    }
+    host.clock.pass(6 * HOUR_MS);
+    host.core.host_tick();
+    assert!(host.core.grid.arriving.is_empty(), "it holds its place for days");
+    let again = offer(&mut greedy, &mut host, HOUR_MS);
+    assert!(!host.core.grid.arriving.contains_key(&again), "others come first");
+    host.clock.pass(HOUR_MS + 1);
+    let again = offer(&mut greedy, &mut host, HOUR_MS);
+    assert!(host.core.grid.arriving.contains_key(&again));
+}
+
+fn hello() -> fog_grid::Hello {
+    let (name, capacity) = ("anna".to_owned(), fog_grid::Capacity::default());
+    fog_grid::Hello { version: fog_grid::VERSION, name, lan: false, open: true, groups: Vec::new(), capacity, has_heard: false, clock_ms: 0 }
+}
+
+#[tokio::test]
+async fn nobody_who_is_gone_comes_back_by_what_is_read_late() {
+    let mut turned = super::turned_tests::turned();
+    let core = &mut turned.core;
+    core.grid.open = true;
+    core.heard_hello(node(5), &hello());
+    assert!(core.grid.peers.is_empty(), "it has gone, and counts as there");
+    let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
+    core.net_news(crate::grid::NetNews::Event(7, fog_transport::NetEvent::Connected { node: node(6), route })).unwrap();
+    assert!(core.grid.peers.is_empty(), "the network was left in which it is");
+}
+
+#[tokio::test]
+async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
+    let mut turned = super::turned_tests::turned();
+    turned.meets(node(5));
+    turned.core.grid.open = true;
+    let seen = |turned: &Turned| turned.core.store.peers(9).unwrap()[0].seen;
+    // It is new, and then has begun anew: that is true, or has to be taken for it.
+    for _ in 0..2 {
+        turned.clock.pass(1000);
+        turned.core.heard_hello(node(5), &hello());
+        assert_eq!(seen(&turned), turned.core.clock.unix());
+    }
+    let last = seen(&turned);
+    for _ in 0..50 {
+        turned.clock.pass(20);
+        turned.core.heard_hello(node(5), &hello());
+    }
+    assert_eq!(seen(&turned), last, "each one is written to the disk");
 }

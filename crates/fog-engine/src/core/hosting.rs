@@ -28,8 +28,6 @@ const AGAIN: Duration = Duration::from_secs(15);
 const SHIP: Duration = Duration::from_secs(20);
 /// Shipped states of a task that are kept: the newest, and the one before it that may be on its way.
 const SHIPPED_KEPT: u32 = 2;
-/// Offers of one requester whose files are on their way.
-const MAX_ARRIVING: usize = 64;
 
 impl Core {
     pub(super) fn restore_hosted(&mut self) -> Result<(), StoreError> {
@@ -103,11 +101,11 @@ impl Core {
             return Ok(());
         }
         let relation = self.related(node);
-        if self.is_rationed(node) {
+        if self.is_rationed(node) || self.has_trickled(node) {
             self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
-        let lends = self.capacity();
+        let lends = self.capacity_for(node);
         let is_fitting = || self.charge_for(&offer.file.limits, offer.module.blob, offer.module.size) <= lends.memory;
         let considered = self.host_policy().consider(&offer, &relation, me, &lends);
         if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
@@ -122,15 +120,12 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
-        if self.grid.arriving.len() >= MAX_ARRIVING {
-            self.grid.say(node, answer(Answer::Declined(Decline::Full)));
-            return Ok(());
-        }
         // By the clock of this device, from when it was told.
         let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(content.size));
         let room = files.saturating_add(offer.file.limits.disk.0);
-        self.grid.arriving.insert(lease, Arriving { node, room, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
+        let until = self.arrives_until(deadline);
+        self.grid.arriving.insert(lease, Arriving { node, room, deadline, until, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
         self.grid.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
@@ -204,7 +199,7 @@ impl Core {
     }
 
     /// Offers that waited for the files of another one have them now, or fetch them themselves.
-    fn fetch_parked(&mut self) {
+    pub(super) fn fetch_parked(&mut self) {
         let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
         for parked in parked {
             let (offer, offer_hash) = *parked;
@@ -216,8 +211,10 @@ impl Core {
         let Arrival { offer, offer_hash, files } = arrival;
         let arriving = self.grid.arriving.remove(&offer.lease);
         let Some(Arriving { node, deadline, .. }) = arriving else { return Ok(()) };
+        let now = self.clock.lived();
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
+            Ok(_) if deadline <= now => return Ok(()),
             Ok(files) => files,
             Err(problem) => {
                 self.grid.say(node, fail(problem));
@@ -455,6 +452,9 @@ impl Core {
             if let Err(error) = self.end_hosted(job, "the deadline passed") {
                 tracing::warn!(%error, "a hosted job is not given up yet");
             }
+        }
+        if let Err(error) = self.arrival_tick() {
+            tracing::warn!(%error, "offers whose files do not come are not given up yet");
         }
         self.tell_ends();
         self.look_at_untaken();

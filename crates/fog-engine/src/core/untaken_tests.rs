@@ -43,7 +43,7 @@ fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
 }
 
 /// An offer of a small job that comes to a host.
-fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> LeaseId {
+pub(super) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> LeaseId {
     let id = requester.job(1, Some(GridWish { replicas: 1, ..GridWish::default() }), |file| file.limits.disk = ByteCount::mib(1));
     let blob = requester.core.store.job(id).unwrap().blobs.module;
     let row = crate::grid::content::seal(&requester.core.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();

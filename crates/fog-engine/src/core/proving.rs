@@ -146,7 +146,9 @@ impl Core {
         let task = proof.task;
         let job = self.store.job(task.job)?;
         let launch = self.launch_elsewhere(task, &job)?;
-        self.grid.replaying = self.charge(&job);
+        // Its state is here and on its way to the worker beside what that may hold.
+        let held = state.as_ref().map_or(0, |state| state.content.size.saturating_mul(2));
+        self.grid.replaying = self.charge(&job).saturating_add(held);
         let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {

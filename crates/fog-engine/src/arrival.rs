@@ -43,7 +43,7 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     }
     let (blobs, copied) = store(&checkpoint.header, files, data_folder, cap)?;
     let sealed = seal_checkpoint(checkpoint, data_folder, key)?;
-    Ok(Prepared { file, blobs, copied, placed: None, checkpoint: Some(sealed), owner: None, grid: None })
+    Ok(Prepared { file, blobs, copied, placed: None, checkpoint: Some(sealed), owner: None, hosted: None, grid: None })
 }
 
 /// A state that came without program and inputs, sealed with this device's key piece by piece. Whether it is one, and of

@@ -18,6 +18,8 @@ mod finishing;
 mod gossip;
 mod grouping;
 mod hearing;
+#[cfg(test)]
+mod hosted_tests;
 mod hosting;
 mod knowing;
 mod lending;
@@ -26,6 +28,7 @@ mod moving;
 mod network;
 mod peers;
 mod pinging;
+mod places;
 mod placing;
 mod posting;
 mod proving;
@@ -183,6 +186,8 @@ struct Active {
     memory: u64,
     /// Memory beyond that until it runs: a compiler may take more, and a state that it goes on from comes on top.
     starting: u64,
+    /// Its job is of another device.
+    is_hosted: bool,
     /// How much its job is wanted.
     rank: Rank,
     duty: watch::Sender<Percent>,
@@ -424,7 +429,8 @@ impl Core {
             untaken.since.0 = untaken.since.0.saturating_add(shift);
         }
         let hosted = self.grid.hosted.values_mut().map(|hosted| &mut hosted.deadline);
-        for deadline in hosted.chain(self.grid.arriving.values_mut().map(|arriving| &mut arriving.deadline)) {
+        let arriving = self.grid.arriving.values_mut().flat_map(|arriving| [&mut arriving.deadline, &mut arriving.until]);
+        for deadline in hosted.chain(arriving) {
             deadline.0 = deadline.0.saturating_add(shift);
         }
         for evidence in self.grid.evidence.values_mut() {

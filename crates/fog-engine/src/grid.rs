@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fog_eligibility::Moment;
 use fog_grid::{
     Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult,
 };
@@ -33,8 +34,8 @@ pub(crate) use traffic::Traffic;
 
 /// What the network says to the loop.
 pub(crate) enum NetNews {
-    /// Something happened.
-    Event(NetEvent),
+    /// Something happened in the network of this number.
+    Event(u64, NetEvent),
     /// A node said something; who waits for it to be done is told by the last.
     Said(NodeId, Box<reader::Heard>, Option<oneshot::Sender<()>>),
     /// A node opened a link of the mesh.
@@ -118,6 +119,8 @@ pub(crate) struct Peer {
     pub(crate) promised: i32,
     /// How often hello was said again because it did not answer.
     pub(crate) asked: u8,
+    /// When it last said that it has begun anew.
+    pub(crate) began_anew: Option<Instant>,
 }
 
 impl Peer {
@@ -134,6 +137,8 @@ pub(crate) struct Arriving {
     pub(crate) node: NodeId,
     /// Nobody wants its result after this.
     pub(crate) deadline: UnixMillis,
+    /// It is given up when its files have not come by then.
+    pub(crate) until: UnixMillis,
     /// Bytes of its files and of what it may write.
     pub(crate) room: u64,
     /// What is fetched for it.
@@ -151,6 +156,11 @@ pub(crate) struct Transfer(Option<AbortHandle>);
 impl Transfer {
     pub(crate) fn new(handle: Option<AbortHandle>) -> Self {
         Self(handle)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn handle(&self) -> Option<&AbortHandle> {
+        self.0.as_ref()
     }
 }
 
@@ -299,6 +309,8 @@ pub(crate) struct Grid {
     pub(crate) hosted: BTreeMap<JobId, Hosted>,
     /// Offers whose files are on their way.
     pub(crate) arriving: BTreeMap<LeaseId, Arriving>,
+    /// Requesters whose files took so long that nothing more is taken from them until then.
+    pub(crate) trickled: BTreeMap<NodeId, Moment>,
     /// Jobs whose tasks cannot be lent, and why.
     pub(crate) withheld: BTreeMap<JobId, String>,
     /// Jobs whose tasks cannot all be placed on as many devices as they need, and why.
@@ -379,6 +391,7 @@ impl Grid {
             proven: BTreeSet::new(),
             hosted: BTreeMap::new(),
             arriving: BTreeMap::new(),
+            trickled: BTreeMap::new(),
             withheld: BTreeMap::new(),
             short: BTreeMap::new(),
             declined: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! One segment of a run that another device claims, run again here.
 
-use fog_runtime::{Checkpoint, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
+use fog_runtime::{Checkpoint, CheckpointSurvey, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
 use fog_types::Percent;
 use fog_types::job::MAX_MARKS;
 use rand::RngExt as _;
@@ -83,14 +83,19 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<S
     let mut begins: Option<Mark> = None;
     let mut snapshot = None;
     if let (Some(mark), Some(state)) = (&segment.begins, state) {
-        let read = tokio::task::spawn_blocking(move || Checkpoint::read_from(state.open()?));
+        let (task, stdout) = (launch.place.header(&launch.spec).task_identity(), mark.stdout.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            // What is none of the task, or not what was claimed, is not taken into memory.
+            let survey = CheckpointSurvey::read(std::io::BufReader::new(state.open()?))?;
+            if survey.header.task_identity() != task {
+                return Err("the state it shows is of another task".to_owned());
+            }
+            if survey.stdout.to_hex().as_str() != stdout {
+                return Err("the state it shows holds other output than its history says".to_owned());
+            }
+            Checkpoint::read_from(state.open()?)
+        });
         let checkpoint = read.await.map_err(|e| text(&e))??;
-        if checkpoint.header.task_identity() != launch.place.header(&launch.spec).task_identity() {
-            return Err("the state it shows is of another task".to_owned());
-        }
-        if blake3::hash(&checkpoint.stdout).to_hex().as_str() != mark.stdout {
-            return Err("the state it shows holds other output than its history says".to_owned());
-        }
         collector.take(FromWorker::Stdout(checkpoint.stdout)).map_err(|e| text(&e))?;
         snapshot = Some(checkpoint.snapshot);
         begins = Some(mark.mark.clone());

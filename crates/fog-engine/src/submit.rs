@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fog_api::{ApiError, Command};
 use fog_runtime::{Checkpoint, open_regular};
-use fog_store::{BlobFile, Blobs, Holds, PlacedFiles};
+use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles};
 use fog_types::job::{self, GridWish, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
 
@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) checkpoint: Option<tempfile::TempPath>,
     /// Whose it is, when it came from another device.
     pub(crate) owner: Option<String>,
+    /// What is to be remembered of it, when it was lent to this device.
+    pub(crate) hosted: Option<HostedRow>,
     /// That other devices may run it.
     pub(crate) grid: Option<GridWish>,
 }
@@ -85,7 +87,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
         Map::One | Map::Range { .. } => Vec::new(),
     };
     let blobs = Blobs { module, stdin, inputs, items };
-    Ok(Prepared { file, blobs, copied: copier.copied, placed: None, checkpoint: None, owner: None, grid: None })
+    Ok(Prepared { file, blobs, copied: copier.copied, placed: None, checkpoint: None, owner: None, hosted: None, grid: None })
 }
 
 /// What submitting the file at `path` means: the text of a job file, made up for a module, with the

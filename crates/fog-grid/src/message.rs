@@ -29,6 +29,8 @@ const MAX_INPUTS: usize = 4_097;
 const MAX_TAGS: usize = 8;
 /// Most nodes that an offer names as holders of its files.
 pub const MAX_HOLDERS: usize = 8;
+/// Seconds behind the limit of its running time within which a task is surely stopped.
+const LATE_SECONDS: u64 = 60;
 /// Largest number that a node may state: those of the database are signed.
 const MAX_NUMBER: u64 = i64::MAX as u64;
 /// Most chunks asked for at once: 64 MiB.
@@ -440,6 +442,10 @@ impl TaskResult {
         if self.memory > limits.memory.0.saturating_add(limits.disk.0) {
             return Err("it claims more memory than the job lets it have");
         }
+        // It is stopped a moment behind its limit, and rounds.
+        if self.active_ms / 1000 > limits.wall_seconds.saturating_add(LATE_SECONDS) {
+            return Err("it claims more running time than the job lets it have");
+        }
         if self.active_ms > MAX_NUMBER || self.stdout.1 > MAX_NUMBER || self.stderr.1 > MAX_NUMBER {
             return Err("the result is beyond all bounds");
         }
@@ -651,6 +657,7 @@ mod tests {
             (TaskResult { units: WorkUnits(Limits::default().units.0 + 1), ..result() }, Limits::default()),
             (TaskResult { memory: u64::MAX, ..result() }, limits.clone()),
             (TaskResult { active_ms: u64::MAX, ..result() }, limits.clone()),
+            (TaskResult { active_ms: (limits.wall_seconds + 2 * LATE_SECONDS) * 1000, ..result() }, limits.clone()),
             (TaskResult { stdout: (content(), u64::MAX), ..result() }, limits.clone()),
             (TaskResult { outputs: vec![("a".to_owned(), Content { size: u64::MAX, ..content() }); 2], ..result() }, limits),
         ] {

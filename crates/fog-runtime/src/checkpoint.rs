@@ -3,6 +3,7 @@
 
 mod format;
 mod opening;
+mod survey;
 mod writer;
 
 use std::io::{self, Read};
@@ -17,6 +18,7 @@ use crate::snapshot::{SNAPSHOT_VERSION, Snapshot};
 
 pub use format::Generation;
 pub use opening::CheckpointBytes;
+pub use survey::CheckpointSurvey;
 pub use writer::CheckpointWriter;
 
 /// Version of the container.
@@ -296,8 +298,10 @@ mod tests {
             for (what, damaged) in [("changed", &changed[..]), ("cut", &bytes[..at])] {
                 let found = Checkpoint::decode(damaged);
                 match before {
-                    0 => assert!(found.is_err(), "{what} at {at}"),
+                    0 => assert!(found.is_err() && CheckpointSurvey::read(damaged).is_err(), "{what} at {at}"),
                     _ => {
+                        let survey = CheckpointSurvey::read(damaged).unwrap();
+                        assert_eq!((survey.header.units, survey.stdout), (100 + before as u64, blake3::hash(&vec![b'o'; before * 10])), "{what} at {at}");
                         let (found, problem) = found.unwrap();
                         assert_eq!(found.header.units, 100 + before as u64, "{what} at {at}");
                         assert!(problem.is_some() || at == ends[before - 1] && what == "cut", "{what} at {at}");
@@ -311,6 +315,32 @@ mod tests {
             let bytes: Vec<u8> = wrong.iter().flat_map(|part| part.iter().copied()).collect();
             assert!(Checkpoint::decode(&bytes).map_or(true, |(_, problem)| problem.is_some()));
         }
+    }
+
+    /// Bytes that count how many of them were wanted at once.
+    struct Counted<'a>(&'a [u8], usize);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.1 = self.1.max(into.len());
+            self.0.read(into)
+        }
+    }
+
+    #[test]
+    fn what_a_checkpoint_says_of_itself_is_read_without_its_state() {
+        let [mut first, ..] = sample();
+        // No state at all, and a long one: it is not looked into, nor is it held.
+        first.state = vec![0xff; 4 << 20];
+        let mut chain = format::Chain::default();
+        let mut bytes = format::Chain::beginning().to_vec();
+        chain.state(&first.state, &mut bytes);
+        chain.rest(&first, None, [0, 0], &mut bytes);
+        let mut counted = Counted(&bytes, 0);
+        assert_eq!(CheckpointSurvey::read(&mut counted).unwrap().header, first.header);
+        assert!(counted.1 <= 64 << 10, "{} bytes at once", counted.1);
+        let mut counted = Counted(&bytes, 0);
+        assert!(Checkpoint::read_from(&mut counted).is_err() && counted.1 > 64 << 10);
     }
 
     #[test]

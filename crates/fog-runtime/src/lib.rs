@@ -24,7 +24,9 @@ mod vfs;
 mod wasi;
 mod worker;
 
-pub use checkpoint::{CHECKPOINT_FORMAT, Checkpoint, CheckpointBytes, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointWriter, Generation};
+pub use checkpoint::{
+    CHECKPOINT_FORMAT, Checkpoint, CheckpointBytes, CheckpointError, CheckpointFiles, CheckpointHeader, CheckpointSurvey, CheckpointWriter, Generation,
+};
 pub use compile::{CompileError, EngineKind, compile, validate};
 pub use files::{NewFile, OutputFolder, kind_of, open_regular, read_regular, replace_file, replaceable, write_file};
 pub use fog_instrument::{REWRITING_VERSION, accepted};

@@ -1,6 +1,7 @@
 //! Room on the disk, what is given up for it, and the data folder itself.
 
-use fog_types::{BlobId, ByteCount, JobId, NodeId, TaskId, UnixMillis};
+use fog_types::job::JobFile;
+use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, UnixMillis};
 
 use crate::tests::{CAP, blob, job, result, store};
 use crate::*;
@@ -235,6 +236,39 @@ fn a_hosted_job_holds_its_files_until_its_receipt_and_one_state() {
     assert_eq!(store.blob_bytes().unwrap().1, ByteCount(0), "nothing is pinned after the receipt");
     assert!(states.iter().all(|state| store.blob(*state).is_err()), "and no state is left");
     assert!(store.blob(module).is_ok(), "files go when room is needed only");
+    check_sums(&store);
+}
+
+/// A job is never here without its device: they come in one transaction, and what ended stays known as that device's.
+#[test]
+fn a_hosted_job_is_of_its_device_from_the_beginning_and_for_good() {
+    let (_folder, mut store) = store();
+    let known = job(&mut store, 1, 0);
+    let row = store.job(known).unwrap();
+    let new = NewJob { file: JobFile { priority: 10, ..row.file }, blobs: row.blobs, owner: "this device".to_owned(), grid: None, now: UnixMillis(0) };
+    let lent = |lease: &str| {
+        let (requester, offer, deadline) = (NodeId([1; 32]), BlobId([2; 32]).to_string(), UnixMillis(1_000));
+        HostedRow { job: JobId(0), lease: lease.to_owned(), requester, offer, deadline, message: None, has_receipt: false }
+    };
+    let id = store.insert_hosted_job(&new, lent("1")).unwrap();
+    assert!(store.is_hosted(id).unwrap() && !store.is_hosted(known).unwrap());
+    // Wanted no longer than its device says, and less than anything of this one.
+    assert_eq!((store.job(id).unwrap().deadline, store.rank(id).unwrap().deadline), (UnixMillis(1_000), UnixMillis(1_000)));
+    assert!(store.rank(id).unwrap() < store.rank(known).unwrap());
+    assert_eq!(store.next_task().unwrap().unwrap().job, known);
+    // A lease is taken on once: no job without a device is left.
+    assert!(store.insert_hosted_job(&new, lent("1")).is_err());
+    assert_eq!(store.jobs(&JobFilter { limit: 9, ..JobFilter::default() }).unwrap().len(), 2);
+    let claim = store.claim_task_of(id, "test", UnixMillis(1)).unwrap().unwrap();
+    assert!(store.end_hosted(id, "no", UnixMillis(2)).unwrap());
+    assert_eq!(store.job_state(id).unwrap(), JobState::Cancelled);
+    assert!(store.is_hosted(id).unwrap() && store.has_hosted("1").unwrap());
+    assert!(store.hosted().unwrap().iter().all(|row| row.has_receipt && row.message.is_none()), "it is told again");
+    // What its worker still brings holds nothing.
+    let done = result(&mut store);
+    assert_eq!(store.finish_task(claim, &done, UnixMillis(3)).unwrap(), None);
+    assert_eq!(store.bytes_held_by([id]).unwrap(), 0);
+    assert!(!store.end_hosted(id, "again", UnixMillis(4)).unwrap());
     check_sums(&store);
 }
 

@@ -1,7 +1,7 @@
 //! What the exchange with other devices must remember.
 
-use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
-use rusqlite::{OptionalExtension, params};
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::jobs::from_json;
 use crate::tasks::begin_attempt;
@@ -61,7 +61,7 @@ pub struct HostedRow {
     pub deadline: UnixMillis,
     /// What is to be said about its end.
     pub message: Option<Vec<u8>>,
-    /// The requester's acceptance.
+    /// It is over: the requester accepted, or nobody wants it any more.
     pub has_receipt: bool,
 }
 
@@ -88,6 +88,24 @@ fn node_from(text: &str) -> Result<NodeId, StoreError> {
 
 fn blob_from(text: &str) -> Result<BlobId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
+}
+
+/// What a job of another device is behind by, so that the owner's own come first whatever is said of it: more than lies
+/// between the highest and the lowest priority.
+const BEHIND: i8 = 21;
+
+/// Notes that a job is of another device. Nobody waits for it longer than that device does, whatever its job file says.
+pub(crate) fn host(transaction: &Transaction<'_>, row: &HostedRow) -> Result<(), StoreError> {
+    transaction.execute(
+        "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![row.job.0, row.lease, row.requester.to_string(), row.offer, row.deadline.0],
+    )?;
+    transaction.execute("UPDATE jobs SET deadline_ms = min(deadline_ms, ?2) WHERE id = ?1", params![row.job.0, row.deadline.0])?;
+    transaction.execute(
+        "UPDATE progress SET deadline_ms = min(deadline_ms, ?2), priority = priority - ?3 WHERE job_id = ?1",
+        params![row.job.0, row.deadline.0, BEHIND],
+    )?;
+    Ok(())
 }
 
 /// Devices that are remembered.
@@ -154,7 +172,7 @@ impl Store {
                 "DELETE FROM peers WHERE node IN (
                    SELECT node FROM peers ORDER BY
                      node = ?2 OR node IN (SELECT value FROM json_each(?3)) DESC,
-                     node IN (SELECT node FROM leases) OR node IN (SELECT requester FROM hosted WHERE message IS NULL) DESC,
+                     node IN (SELECT node FROM leases) OR node IN (SELECT requester FROM hosted WHERE message IS NULL AND receipt IS NULL) DESC,
                      coalesce(json_extract(evidence, '$.valid'), 0) + coalesce(json_extract(evidence, '$.receipted'), 0) > 0 DESC,
                      coalesce(json_extract(evidence, '$.invalid'), 0) + coalesce(json_extract(evidence, '$.lost'), 0)
                        + coalesce(json_extract(evidence, '$.unpaid'), 0) > 0 DESC,
@@ -410,14 +428,18 @@ impl Store {
 
     /// A job of another device was accepted as one of this engine.
     pub fn host(&mut self, row: &HostedRow) -> Result<(), StoreError> {
-        self.db.execute(
-            "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![row.job.0, row.lease, row.requester.to_string(), row.offer, row.deadline.0],
-        )?;
+        let transaction = self.db.transaction()?;
+        host(&transaction, row)?;
+        transaction.commit()?;
         Ok(())
     }
 
-    /// Every hosted job.
+    /// Whether a job is of another device, also when that is done with it.
+    pub fn is_hosted(&self, job: JobId) -> Result<bool, StoreError> {
+        Ok(self.db.prepare_cached("SELECT 1 FROM hosted WHERE job_id = ?1")?.exists([job.0])?)
+    }
+
+    /// Every hosted job, also those that are over.
     pub fn hosted(&self) -> Result<Vec<HostedRow>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT job_id, lease, requester, offer, deadline_ms, message, receipt IS NOT NULL FROM hosted")?;
         let rows = query.query_map([], |row| {
@@ -468,13 +490,23 @@ impl Store {
         self.forget_shipped(job, 0)
     }
 
-    /// Nobody wants to hear about it any more; the job stays in the list, its files may go when room is needed.
-    pub fn end_hosted(&mut self, job: JobId) -> Result<(), StoreError> {
+    /// Nobody wants a hosted job any more: it is cancelled if it has not ended, and never counts as one of this device.
+    /// The job stays in the list, its files may go when room is needed. Returns whether it had not ended.
+    pub fn end_hosted(&mut self, job: JobId, why: &str, now: UnixMillis) -> Result<bool, StoreError> {
+        let was_open = match self.job_state(job) {
+            Ok(state) => !state.is_final(),
+            Err(StoreError::NoJob(_)) => false,
+            Err(error) => return Err(error),
+        };
         let transaction = self.db.transaction()?;
-        transaction.execute("DELETE FROM hosted WHERE job_id = ?1", [job.0])?;
+        if was_open {
+            Self::set_state(&transaction, job, JobState::Cancelled, why, now)?;
+        }
+        transaction.execute("UPDATE hosted SET message = NULL, receipt = coalesce(receipt, x'') WHERE job_id = ?1", [job.0])?;
         transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
         transaction.commit()?;
-        self.forget_shipped(job, 0)
+        self.forget_shipped(job, 0)?;
+        Ok(was_open)
     }
 
     /// Remembers a state of a hosted task that its requester is told of, and deletes all but the newest `keep`.

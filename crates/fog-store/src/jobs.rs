@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 
 use fog_types::job::{GridWish, JobFile};
 use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
-use rusqlite::{OptionalExtension, Row, named_params, params};
+use rusqlite::{OptionalExtension, Row, Transaction, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::history::shift_history;
 use crate::journal::{JournalKind, note};
-use crate::{Store, StoreError, blobs};
+use crate::{HostedRow, Store, StoreError, blobs};
 
 /// Which stored bytes a job's files are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,25 @@ impl Store {
     /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`]. No job is stored then.
     pub fn insert_job(&mut self, job: &NewJob) -> Result<JobId, StoreError> {
         let transaction = self.db.transaction()?;
+        let id = Self::insert(&transaction, job)?;
+        transaction.commit()?;
+        Ok(id)
+    }
+
+    /// The same for a job of another device, with what is known of that; the number in `row` is not looked at. There is no
+    /// moment at which the job is here and nobody knows whose it is.
+    ///
+    /// # Errors
+    /// As [`Store::insert_job`], and when its lease was taken on before. No job is stored then.
+    pub fn insert_hosted_job(&mut self, job: &NewJob, row: HostedRow) -> Result<JobId, StoreError> {
+        let transaction = self.db.transaction()?;
+        let id = Self::insert(&transaction, job)?;
+        crate::grid::host(&transaction, &HostedRow { job: id, ..row })?;
+        transaction.commit()?;
+        Ok(id)
+    }
+
+    fn insert(transaction: &Transaction<'_>, job: &NewJob) -> Result<JobId, StoreError> {
         let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
         transaction.execute(
             "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, grid)
@@ -141,12 +160,11 @@ impl Store {
             let Blobs { module, stdin, inputs, items } = &job.blobs;
             for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
                 if claim.execute(params![id.0, blob.to_string()])? > 0 {
-                    blobs::check_stored(&transaction, *blob)?;
+                    blobs::check_stored(transaction, *blob)?;
                 }
             }
         }
-        note(&transaction, job.now, JournalKind::Accepted, Some(id), None, &job.file.name)?;
-        transaction.commit()?;
+        note(transaction, job.now, JournalKind::Accepted, Some(id), None, &job.file.name)?;
         Ok(id)
     }
 
@@ -200,6 +218,13 @@ impl Store {
             return Ok(false);
         }
         let transaction = self.db.transaction()?;
+        Self::set_state(&transaction, id, to, problem, now)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Moves a job that has not ended to another state.
+    pub(crate) fn set_state(transaction: &Transaction<'_>, id: JobId, to: JobState, problem: &str, now: UnixMillis) -> Result<(), StoreError> {
         let finished = to.is_final().then_some(now.0);
         transaction.execute("UPDATE jobs SET state = ?2, problem = ?3, finished_ms = ?4 WHERE id = ?1", params![id.0, to.as_str(), problem, finished])?;
         if to == JobState::Queued {
@@ -217,12 +242,10 @@ impl Store {
             JobState::Failed => JournalKind::Failed,
             JobState::Finished => JournalKind::Finished,
         };
-        note(&transaction, now, kind, Some(id), None, problem)?;
-        transaction.commit()?;
-        Ok(true)
+        note(transaction, now, kind, Some(id), None, problem)
     }
 
-    /// Gives up every job past its deadline; returns them.
+    /// Gives up every job past its deadline; returns them. Those of other devices count as cancelled: nothing went wrong.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -235,7 +258,8 @@ impl Store {
             query.query_map([now.0], |row| row.get(0))?.collect::<Result<_, _>>()?
         };
         for id in &late {
-            self.set_job_state(JobId(*id), JobState::Failed, "the deadline passed", now)?;
+            let to = if self.is_hosted(JobId(*id))? { JobState::Cancelled } else { JobState::Failed };
+            self.set_job_state(JobId(*id), to, "the deadline passed", now)?;
         }
         Ok(late.into_iter().map(JobId).collect())
     }
@@ -270,7 +294,7 @@ impl Store {
         Ok(())
     }
 
-    /// How much a job is wanted.
+    /// How much a job is wanted. One of another device is wanted less than any of this one.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.

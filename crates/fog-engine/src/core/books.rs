@@ -261,7 +261,12 @@ impl Core {
                 for id in &late {
                     self.drop_tasks_of(*id, "the deadline passed");
                     self.announce_job(*id);
-                    let _ = self.announce_end(*id, Some(JobState::Failed));
+                    let ended = self.announce_end(*id, Some(JobState::Failed));
+                    // Their requesters want them no longer than that.
+                    let given_up = ended.and_then(|()| if self.store.is_hosted(*id)? { self.end_hosted(*id, "the deadline passed") } else { Ok(()) });
+                    if let Err(error) = given_up {
+                        tracing::warn!(%error, "a job whose deadline passed still holds its files");
+                    }
                 }
                 let tell = |this: &mut Self, id| this.sync_job(id).and(this.host_ended(id));
                 if let Err(error) = late.into_iter().fold(Ok(()), |told, id| told.and(tell(self, id))) {

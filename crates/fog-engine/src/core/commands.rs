@@ -215,7 +215,11 @@ impl Core {
         placed.and_then(|placed| self.store.add_placed(&placed, &needed, cap, now).map(|()| placed)).map_err(to_api)?;
         let owner = prepared.owner.unwrap_or_else(|| super::scheduling::OWN_JOB.to_owned());
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
-        let id = self.store.insert_job(&new).map_err(to_api)?;
+        let id = match prepared.hosted {
+            Some(row) => self.store.insert_hosted_job(&new, row),
+            None => self.store.insert_job(&new),
+        };
+        let id = id.map_err(to_api)?;
         if let Some(checkpoint) = prepared.checkpoint
             && let Err(error) = checkpoint.persist(checkpoint_path(self.store.folder(), TaskId { job: id, index: 0 }))
         {

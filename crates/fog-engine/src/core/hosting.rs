@@ -10,7 +10,6 @@ use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
 use rand::RngExt as _;
 
-use super::scheduling::OWN_JOB;
 use super::{Core, Message as CoreMessage};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
@@ -29,8 +28,6 @@ const AGAIN: Duration = Duration::from_secs(15);
 const SHIP: Duration = Duration::from_secs(20);
 /// Shipped states of a task that are kept: the newest, and the one before it that may be on its way.
 const SHIPPED_KEPT: u32 = 2;
-/// Offers of one requester whose files are on their way.
-const MAX_ARRIVING: usize = 64;
 
 impl Core {
     pub(super) fn restore_hosted(&mut self) -> Result<(), StoreError> {
@@ -104,11 +101,11 @@ impl Core {
             return Ok(());
         }
         let relation = self.related(node);
-        if self.is_rationed(node) {
+        if self.is_rationed(node) || self.has_trickled(node) {
             self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
-        let lends = self.capacity();
+        let lends = self.capacity_for(node);
         let is_fitting = || self.charge_for(&offer.file.limits, offer.module.blob, offer.module.size) <= lends.memory;
         let considered = self.host_policy().consider(&offer, &relation, me, &lends);
         if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
@@ -123,15 +120,12 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
-        if self.grid.arriving.len() >= MAX_ARRIVING {
-            self.grid.say(node, answer(Answer::Declined(Decline::Full)));
-            return Ok(());
-        }
         // By the clock of this device, from when it was told.
         let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(content.size));
         let room = files.saturating_add(offer.file.limits.disk.0);
-        self.grid.arriving.insert(lease, Arriving { node, room, deadline, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
+        let until = self.arrives_until(deadline);
+        self.grid.arriving.insert(lease, Arriving { node, room, deadline, until, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
         self.grid.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
@@ -205,7 +199,7 @@ impl Core {
     }
 
     /// Offers that waited for the files of another one have them now, or fetch them themselves.
-    fn fetch_parked(&mut self) {
+    pub(super) fn fetch_parked(&mut self) {
         let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
         for parked in parked {
             let (offer, offer_hash) = *parked;
@@ -217,8 +211,10 @@ impl Core {
         let Arrival { offer, offer_hash, files } = arrival;
         let arriving = self.grid.arriving.remove(&offer.lease);
         let Some(Arriving { node, deadline, .. }) = arriving else { return Ok(()) };
+        let now = self.clock.lived();
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
+            Ok(_) if deadline <= now => return Ok(()),
             Ok(files) => files,
             Err(problem) => {
                 self.grid.say(node, fail(problem));
@@ -239,6 +235,15 @@ impl Core {
             placed: None,
             checkpoint: files.checkpoint,
             owner: Some(self.peer_name(node)),
+            hosted: Some(HostedRow {
+                job: JobId(0),
+                lease: offer.lease.to_string(),
+                requester: node,
+                offer: BlobId(offer_hash).to_string(),
+                deadline,
+                message: None,
+                has_receipt: false,
+            }),
             grid: None,
         };
         let accepted = match self.accept(prepared) {
@@ -253,26 +258,6 @@ impl Core {
                 return Ok(());
             }
         };
-        let row = HostedRow {
-            job,
-            lease: offer.lease.to_string(),
-            requester: node,
-            offer: BlobId(offer_hash).to_string(),
-            deadline,
-            message: None,
-            has_receipt: false,
-        };
-        if let Err(error) = self.store.host(&row) {
-            // Nobody would ever take its result.
-            let now = self.clock.unix();
-            self.store.set_job_state(job, JobState::Cancelled, "it could not be noted whose job it is", now)?;
-            self.drop_tasks_of(job, "it could not be noted whose job it is");
-            self.announce_job(job);
-            return Err(error);
-        }
-        for row in rows {
-            self.store.put_content(&row)?;
-        }
         let hosted = Hosted {
             lease: offer.lease,
             requester: node,
@@ -293,6 +278,9 @@ impl Core {
         };
         self.grid.hosted.insert(job, hosted);
         self.beat(job);
+        for row in rows {
+            self.store.put_content(&row)?;
+        }
         Ok(())
     }
 
@@ -377,6 +365,11 @@ impl Core {
         // No price is higher, and no bonus more than doubles it: what a receipt claims beyond that is not counted.
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
         let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
+        // There is nothing left to do for it, whether it was done or not.
+        if self.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.clock.unix())? {
+            self.drop_tasks_of(job, "its requester has said that it is done");
+            self.announce_job(job);
+        }
         self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
         self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
@@ -392,17 +385,20 @@ impl Core {
             self.fetch_parked();
         }
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
-        if let Some(hosted) = self.grid.hosted.remove(&job)
-            && self.store.job(job)?.state == JobState::Finished
-            && hosted.message.is_some()
-        {
+        let is_told = self.grid.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
+        if is_told && self.store.job_state(job)? == JobState::Finished {
             // The work was done and is not taken.
             self.judge(node, Evidence::saw_unpaid);
         }
-        self.store.end_hosted(job)?;
-        let now = self.clock.unix();
-        if self.store.set_job_state(job, JobState::Cancelled, why, now)? {
-            self.drop_tasks_of(job, "its requester does not need it any more");
+        self.end_hosted(job, why)
+    }
+
+    /// Nobody wants a hosted job any more: it ends here as well, and holds nothing.
+    pub(super) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
+        let was_open = self.store.end_hosted(job, why, self.clock.unix())?;
+        self.grid.hosted.remove(&job);
+        self.drop_tasks_of(job, "its requester does not need it any more");
+        if was_open {
             self.announce_job(job);
         }
         self.forget_history(job);
@@ -423,7 +419,7 @@ impl Core {
     /// Whether the history of a job is of use: to its owner here, or to its requester.
     pub(super) fn needs_history(&self, id: JobId) -> bool {
         match self.store.job(id) {
-            Ok(job) => job.owner == OWN_JOB || !job.state.is_final() || self.grid.hosted.contains_key(&id),
+            Ok(job) => self.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
             // Where it cannot be told how a job is, its files stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
         }
@@ -454,11 +450,12 @@ impl Core {
         let now = self.clock.lived();
         let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
         for job in over {
-            self.grid.hosted.remove(&job);
-            if let Err(error) = self.store.end_hosted(job) {
-                tracing::warn!(%error, "a hosted job is not forgotten");
+            if let Err(error) = self.end_hosted(job, "the deadline passed") {
+                tracing::warn!(%error, "a hosted job is not given up yet");
             }
-            self.forget_history(job);
+        }
+        if let Err(error) = self.arrival_tick() {
+            tracing::warn!(%error, "offers whose files do not come are not given up yet");
         }
         self.tell_ends();
         self.look_at_untaken();

@@ -33,6 +33,9 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
 /// How often hello is said to a device that does not answer: others than ours never do.
 const MOST_ASKED: u8 = 6;
 
+/// Least time between two times that a device is believed to have begun anew: each costs a write and a new link.
+const ANEW: Duration = Duration::from_secs(5);
+
 /// Devices of which it is remembered what was seen of them.
 const MAX_EVIDENCE: usize = 4096;
 
@@ -389,7 +392,12 @@ impl Core {
 
     pub(super) fn net_news(&mut self, news: NetNews) -> Result<(), fog_store::StoreError> {
         match news {
-            NetNews::Event(event) => self.net_event(event),
+            NetNews::Event(number, event) => {
+                // A network that was left may still have something to say.
+                if self.grid.net.as_ref().is_some_and(|net| net.number == number) {
+                    self.net_event(event);
+                }
+            }
             NetNews::Said(node, heard, done) => {
                 let said = self.said(node, *heard);
                 // Its reader may have gone with the network.
@@ -512,7 +520,7 @@ impl Core {
         let duty = if self.finishing || self.is_stopping { Percent::ZERO } else { self.rules.verdict().duty };
         let slots = self.settings.slots();
         let waiting = self.grid.arriving.len() + self.grid.hosted.values().filter(|hosted| hosted.message.is_none()).count();
-        let own = self.active.values().filter(|active| !self.grid.hosted.contains_key(&active.claim.task.job)).count();
+        let own = self.active.values().filter(|active| !active.is_hosted).count();
         let readings = self.rules.readings();
         Capacity {
             slots: slots as u16,
@@ -548,8 +556,12 @@ impl Core {
         name.chars().filter(|c| !c.is_control()).take(60).collect()
     }
 
-    pub(super) fn hello_to(&self, node: NodeId) {
-        if let Some(hello) = self.hello(node, self.capacity()) {
+    pub(super) fn hello_to(&mut self, node: NodeId) {
+        let capacity = self.capacity_for(node);
+        if capacity.free == 0 && self.grid.arriving.values().any(|arriving| arriving.node == node) {
+            self.grid.turned_away.insert(node);
+        }
+        if let Some(hello) = self.hello(node, capacity) {
             self.grid.say(node, Message::Hello(hello));
         }
     }
@@ -564,7 +576,11 @@ impl Core {
         let capacity = self.capacity();
         if capacity.free > 0 && capacity.duty > 0 {
             for node in std::mem::take(&mut self.grid.turned_away) {
-                self.hello_to(node);
+                if self.capacity_for(node).free > 0 {
+                    self.hello_to(node);
+                } else if self.grid.peers.contains_key(&node) {
+                    self.grid.turned_away.insert(node);
+                }
             }
         }
         let brief = |c: &Capacity| (c.free, c.duty == 0, c.slots, c.battery.is_some());
@@ -608,6 +624,10 @@ impl Core {
 
     pub(super) fn heard_hello(&mut self, node: NodeId, hello: &Hello) {
         let Some(me) = self.grid.me() else { return };
+        // That somebody is there is said before that one speaks: this one has gone, and was read late.
+        if !self.grid.peers.contains_key(&node) {
+            return;
+        }
         let is_local = self.grid.peers.get(&node).and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local);
         let shared = self.grid.groups.iter().find(|group| {
             let id = group.id();
@@ -637,7 +657,12 @@ impl Core {
         peer.capacity = Capacity { slots, free: hello.capacity.free.min(slots), ..hello.capacity };
         peer.promised = unanswered;
         peer.relation = Some(relation);
-        if is_fitting && (is_new || !hello.has_heard) {
+        // Whoever says so all the time is not followed each time.
+        let begins_anew = !is_new && !hello.has_heard && peer.began_anew.is_none_or(|last| last.elapsed() >= ANEW);
+        if begins_anew {
+            peer.began_anew = Some(Instant::now());
+        }
+        if is_fitting && (is_new || begins_anew) {
             let addresses = peer.addresses.clone();
             self.remember_addresses(node, &addresses);
             if !is_new {

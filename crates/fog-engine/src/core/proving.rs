@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use super::hosting::ship;
 use super::{Core, Message as CoreMessage};
 use crate::grid::state::StateFile;
-use crate::grid::{NetNews, WantedProof, content, content_of};
+use crate::grid::{NetNews, Transfer, WantedProof, content, content_of};
 use crate::histories::history_path;
 use crate::proving::{self, Segment};
 use crate::tasks::Launch;
@@ -32,6 +32,8 @@ pub(crate) struct Proof {
     /// What was drawn, while the state it begins with is on its way.
     drawn: Option<(Segment, u64)>,
     until: u64,
+    /// Ends the transfer of what is to be shown.
+    transfer: Transfer,
 }
 
 impl Core {
@@ -43,7 +45,7 @@ impl Core {
         if job.file.segment.is_none() || percent == 0 || rand::rng().random_range(0..100) >= percent || self.grid.proofs.contains_key(&lease) {
             return Ok(false);
         }
-        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: self.grid.now() + PATIENCE };
+        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: self.grid.now() + PATIENCE, transfer: Transfer::default() };
         self.grid.proofs.insert(lease, proof);
         let Some(history) = result.history.filter(|history| history.size <= MAX_HISTORY) else {
             self.proved(lease, Err("it shows no history of how it came to its result".to_owned()))?;
@@ -51,13 +53,16 @@ impl Core {
         };
         let launch = self.launch_elsewhere(task, &job)?;
         let (units, hash) = (result.units.0, hash.to_owned());
-        self.fetch_beside(node, history, move |file| {
+        let transfer = self.fetch_beside(node, history, move |file| {
             let drawn = std::fs::read(file.path()).map_err(|e| e.to_string()).and_then(|bytes| {
                 let history = History::from_bytes(&bytes).map_err(|e| e.to_string())?;
                 proving::draw(&history, &launch, units, &hash)
             });
             NetNews::Drawn(lease, drawn)
         });
+        if let Some(proof) = self.grid.proofs.get_mut(&lease) {
+            proof.transfer = transfer;
+        }
         Ok(true)
     }
 
@@ -71,17 +76,17 @@ impl Core {
     }
 
     /// Fetches a file from a device and says to the loop what `then` makes of it.
-    fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetNews + Send + 'static) {
-        let Some(net) = &self.grid.net else { return };
+    fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetNews + Send + 'static) -> Transfer {
+        let Some(net) = &self.grid.net else { return Transfer::default() };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
-        net.spawn(async move {
+        Transfer::new(net.spawn(async move {
             // What does not come is given up when its time is over.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
                 && let Ok(news) = tokio::task::spawn_blocking(move || then(file)).await
             {
                 let _ = to.send(CoreMessage::Net(Box::new(news))).await;
             }
-        });
+        }))
     }
 
     /// A segment was drawn: the device shows the state it begins with, unless that is the beginning.
@@ -118,12 +123,15 @@ impl Core {
         };
         let Some(net) = &self.grid.net else { return Ok(()) };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
-        net.spawn(async move {
+        let transfer = net.spawn(async move {
             // As above.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
                 let _ = to.send(CoreMessage::Net(Box::new(NetNews::Shown(lease, segment, Some(file))))).await;
             }
         });
+        if let Some(proof) = self.grid.proofs.get_mut(&lease) {
+            proof.transfer = Transfer::new(transfer);
+        }
         Ok(())
     }
 
@@ -138,7 +146,9 @@ impl Core {
         let task = proof.task;
         let job = self.store.job(task.job)?;
         let launch = self.launch_elsewhere(task, &job)?;
-        self.grid.replaying = self.charge(&job);
+        // Its state is here and on its way to the worker beside what that may hold.
+        let held = state.as_ref().map_or(0, |state| state.content.size.saturating_mul(2));
+        self.grid.replaying = self.charge(&job).saturating_add(held);
         let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
@@ -315,7 +325,7 @@ mod tests {
         core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.grid.now());
         while core.grid.requester.poll_effect().is_some() {}
         let drawn = Some((Segment::test(), 3));
-        core.grid.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX });
+        core.grid.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
         core.shown(node(1), lease, 3, None).unwrap();
         let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
         assert!(effects.is_empty(), "it was believed without a proof: {effects:?}");
@@ -330,6 +340,34 @@ mod tests {
         core.checked(second, Ok("a".repeat(64)));
         let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
         assert!(matches!(&effects[..], [fog_grid::Effect::Accept { leases, .. }] if leases.len() == 2), "{effects:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_shown_is_not_fetched_any_further_than_its_job_goes() {
+        let mut turned = turned();
+        let id = turned.job(1, Some(GridWish { replicas: 1, spot_checks: 100, ..GridWish::default() }), |file| file.segment = Some(WorkUnits(1_000_000_000)));
+        let task = TaskId { job: id, index: 0 };
+        let lease = turned.lend(1, task, node(1));
+        let core = &mut turned.core;
+        let config = fog_libp2p::Config { lan: false, open: false, loopback: true, relay: false, port: 0, known: Vec::new() };
+        core.grid.net = Some(crate::grid::Net::start(&[7; 32], &config, core.to_self.clone()).unwrap());
+        let transfer = |core: &Core| core.grid.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
+        let result = TaskResult { history: Some(super::super::turned_tests::content(7, 100)), ..Turned::result(lease, node(1), 1) };
+        assert!(core.must_prove(lease, node(1), &result, &result.hash).unwrap());
+        let history = transfer(core);
+        // Its state is fetched, no longer its history.
+        core.grid.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
+        core.shown(node(1), lease, 3, Some(super::super::turned_tests::content(8, 100))).unwrap();
+        let state = transfer(core);
+        core.change_job(id, fog_api::JobAction::Cancel).unwrap();
+        assert!(core.grid.proofs.is_empty());
+        for ended in [history, state] {
+            let begun = std::time::Instant::now();
+            while !ended.is_finished() {
+                assert!(begun.elapsed().as_secs() < 2, "it is fetched on");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// A state that is shown costs a copy of a checkpoint, and asking for it costs nothing.

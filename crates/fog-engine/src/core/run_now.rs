@@ -35,7 +35,7 @@ impl Core {
         if job.grid.is_some() {
             return conflict(format!("job {id} runs on other devices, and their owners decide when; submit it without --where grid to run it here"));
         }
-        if self.grid.hosted.contains_key(&id) {
+        if self.store.is_hosted(id).map_err(to_api)? {
             return conflict(format!("job {id} is of another device; only your own jobs run while you use this one"));
         }
         if self.run_now.len() >= MAX_RUN_NOW && !self.run_now.contains(&id) {

@@ -127,7 +127,7 @@ impl Core {
         let job = claim.task.job;
         tracing::warn!(%job, problem, "stored files of a task cannot be used");
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
-        if !self.grid.hosted.contains_key(&job) {
+        if !self.store.is_hosted(job)? {
             return self.record_failure(claim, &failed(problem), true);
         }
         for blob in blobs {
@@ -156,14 +156,11 @@ impl Core {
     /// Puts back the running task that is wanted least, if `next` is wanted more; its last checkpoint makes that free.
     fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
         let now = self.clock.unix();
-        let is_hosted = |job: JobId| self.grid.hosted.contains_key(&job);
+        let is_hosted = self.store.is_hosted(next.job)?;
         let rank = self.store.rank(next.job)?;
         // Work of others takes no place from that of this device's own user, whatever it says of itself. What was asked for
         // now stays.
-        let candidates = self.active.iter().filter(|(_, active)| {
-            let job = active.claim.task.job;
-            (!is_hosted(next.job) || is_hosted(job)) && !self.run_now.contains(&job)
-        });
+        let candidates = self.active.iter().filter(|(_, active)| (!is_hosted || active.is_hosted) && !self.run_now.contains(&active.claim.task.job));
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
         let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
         self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
@@ -259,6 +256,7 @@ impl Core {
             view,
             memory: job.file.limits.footprint().0,
             starting: self.charge_of(claim.task, job).saturating_sub(job.file.limits.footprint().0),
+            is_hosted: self.store.is_hosted(job.id)?,
             rank: self.store.rank(job.id)?,
             duty,
             pid: None,
@@ -416,10 +414,10 @@ impl Core {
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
             // Another device's job has nobody here who would go on with it, and its requester would wait for ever.
-            let to = if self.grid.hosted.contains_key(&claim.task.job) { JobState::Failed } else { JobState::Paused };
+            let to = if self.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
             self.store.set_job_state(claim.task.job, to, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
-            if self.is_own(claim.task.job, &job.owner) {
+            if self.is_own(claim.task.job, &job.owner)? {
                 let (name, problem) = views::said_of(&job.file.name, &failed.problem);
                 self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name, problem }));
             }
@@ -432,8 +430,9 @@ impl Core {
     }
 
     /// Whether this device's user submitted a job. Another device may call itself as jobs of this one are marked.
-    fn is_own(&self, id: JobId, owner: &str) -> bool {
-        owner == OWN_JOB && !self.grid.hosted.contains_key(&id)
+    /// What the store has of it tells, as long as the job is there: nobody waits for it any more when its deadline has passed.
+    pub(super) fn is_own(&self, id: JobId, owner: &str) -> Result<bool, StoreError> {
+        Ok(owner == OWN_JOB && !self.store.is_hosted(id)?)
     }
 
     pub(super) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
@@ -442,7 +441,7 @@ impl Core {
         }
         let row = self.store.job(id)?;
         // What others have computed here is theirs to hear of: they choose its name, and how often it ends.
-        if !self.is_own(id, &row.owner) {
+        if !self.is_own(id, &row.owner)? {
             return Ok(());
         }
         if let Some(notice) = views::end_notice(&row) {

@@ -15,7 +15,7 @@ const DAY_MS: u64 = 86_400_000;
 const MEGABYTE: usize = 1_000_000;
 
 /// A device that lends, and may store 100 MB.
-fn host() -> Turned {
+pub(super) fn host() -> Turned {
     let mut host = turned();
     let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
     host.core.set_settings(on.into_iter().chain([("storage_cap", 0.1.into())]).map(|(key, value): (&str, Value)| (key.to_owned(), value)).collect()).unwrap();
@@ -43,7 +43,7 @@ fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
 }
 
 /// An offer of a small job that comes to a host.
-fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> LeaseId {
+pub(super) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> LeaseId {
     let id = requester.job(1, Some(GridWish { replicas: 1, ..GridWish::default() }), |file| file.limits.disk = ByteCount::mib(1));
     let blob = requester.core.store.job(id).unwrap().blobs.module;
     let row = crate::grid::content::seal(&requester.core.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();

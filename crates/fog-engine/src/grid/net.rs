@@ -1,6 +1,7 @@
 //! The running network: its own thread, so that the loop is never held up by it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fog_grid::Message;
@@ -30,7 +31,12 @@ pub struct NetSettings {
     pub known: Vec<String>,
 }
 
+/// Networks that were started since the program was.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
 pub(crate) struct Net {
+    /// Its own: what a network that was left still says is not taken for what this one says.
+    pub(crate) number: u64,
     pub(crate) transport: Arc<LibP2p>,
     links: Links,
     fetches: Fetches,
@@ -48,6 +54,7 @@ impl Net {
             LibP2p::start(secret, config)?
         };
         let transport = Arc::new(transport);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let (relations, counters) = (Relations::default(), Arc::<Counters>::default());
         let readers = Readers::new(relations.clone(), counters.clone(), transport.clone(), to.clone());
         runtime.spawn(async move {
@@ -64,7 +71,7 @@ impl Net {
                         }
                         Channel::Chat => NetNews::ChatLink(Box::new(link)),
                     },
-                    event => NetNews::Event(event),
+                    event => NetNews::Event(number, event),
                 };
                 if to.send(core::Message::Net(Box::new(news))).await.is_err() {
                     return;
@@ -72,7 +79,7 @@ impl Net {
             }
         });
         let links = Links::new(transport.clone(), runtime.handle().clone());
-        Ok(Self { transport, links, fetches: Fetches::default(), relations, counters, runtime: Some(runtime) })
+        Ok(Self { number, transport, links, fetches: Fetches::default(), relations, counters, runtime: Some(runtime) })
     }
 
     pub(crate) fn say(&self, node: NodeId, message: Message) {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use fog_grid::{CHUNK, Content, ContentKey, Manifest, Sealer};
-use fog_runtime::Checkpoint;
+use fog_runtime::CheckpointSurvey;
 use fog_store::{BlobFile, BlobWriter, ContentRow};
 use fog_types::{BlobId, ByteCount};
 
@@ -32,14 +32,16 @@ pub(crate) struct StateFile {
 }
 
 impl StateFile {
-    /// Work units of a state that is what was said of it. A file that was added to since it was told of may hold more. Reads
-    /// the whole state into memory.
+    /// Work units of a state that is what was said of it. A file that was added to since it was told of may hold more. What
+    /// it holds beside that is not looked into: who goes on from it finds out, with memory that was lent for it.
     ///
     /// # Errors
     /// [`NotReturned::Wrong`] when it is no state of the task, or less than was said.
     pub(crate) fn check(&self, claim: &StateClaim) -> Result<u64, NotReturned> {
         let bytes = self.open().map_err(NotReturned::Unreachable)?;
-        let header = Checkpoint::read_from(bytes).map_err(|problem| NotReturned::Wrong(format!("it is no state of a task: {problem}")))?.header;
+        let header = CheckpointSurvey::read(std::io::BufReader::new(bytes))
+            .map_err(|problem| NotReturned::Wrong(format!("it is no state of a task: {problem}")))?
+            .header;
         if header.task_identity() != claim.task {
             return Err(NotReturned::Wrong("it is the state of another task".to_owned()));
         }

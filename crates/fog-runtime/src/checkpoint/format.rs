@@ -12,7 +12,7 @@ pub(super) const MAGIC: &[u8; 8] = b"FOGCKPT1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Part {
+pub(super) enum Part {
     End = 0,
     Header = 1,
     Stdout = 2,
@@ -256,6 +256,6 @@ impl Parts {
     }
 }
 
-fn missing(part: Part) -> String {
+pub(super) fn missing(part: Part) -> String {
     format!("its {part:?} is missing")
 }

@@ -112,10 +112,10 @@ impl PlacedFiles {
             let path = path_of(folder, id);
             let at = |source| StoreError::File { path: path.clone(), source };
             let was_there = path.exists();
-            if let Some(below) = path.parent().filter(|_| !was_there) {
-                if folders.insert(below.to_owned()) {
-                    crate::make_private_folder(below).map_err(at)?;
-                }
+            if let Some(below) = path.parent().filter(|_| !was_there)
+                && folders.insert(below.to_owned())
+            {
+                crate::make_private_folder(below).map_err(at)?;
             }
             // What lies there may have been changed since; what has come was just hashed. One that is open stays on some
             // systems.

@@ -14,6 +14,7 @@ mod devnet;
 mod hints;
 mod history;
 mod jobs;
+mod keeper;
 mod metrics;
 mod network;
 mod output;

@@ -45,6 +45,124 @@ fn a_torn_checkpoint_costs_its_last_generation_only() {
     assert_eq!(bench.fog(&["run", "--from", &module]).unwrap().status.code(), Some(65));
 }
 
+/// Fills its memory with random bytes for ever: each checkpoint of it is large.
+#[cfg(unix)]
+const RANDOM: &str = r#"(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+    (memory (export "memory") 1024)
+    (func (export "_start") (loop $l (drop (call $random (i32.const 0) (i32.const 60000000))) (br $l))))"#;
+
+/// `fog run` of a module with `--checkpoint x.fog`, started and not yet ended.
+#[cfg(unix)]
+fn started(bench: &Bench, module: &str, every: &str) -> std::process::Child {
+    let args = ["run", module, "--checkpoint", "x.fog", "--every", every, "--wall", "120s"];
+    bench.command(&args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[cfg(unix)]
+fn signal(child: &std::process::Child, signal: &str) {
+    assert!(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Its exit code and what it said on standard error.
+#[cfg(unix)]
+fn said(child: std::process::Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A checkpoint is being written at nearly every moment of these runs.
+#[cfg(unix)]
+#[test]
+fn a_signal_that_comes_while_a_checkpoint_is_written_is_heard() {
+    let bench = Bench::new().unwrap();
+    let module = bench.module("random.wasm", RANDOM).unwrap().to_string_lossy().into_owned();
+    let file = bench.scratch().join("x.fog");
+    for (name, code) in [("INT", 130), ("TERM", 143), ("INT", 130), ("TERM", 143)] {
+        let _ = std::fs::remove_file(&file);
+        let mut child = started(&bench, &module, "0.001");
+        wait_for("a checkpoint", Duration::from_secs(60), || file.exists().then_some(())).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&child, name);
+        let ended = wait_for("its end", Duration::from_secs(30), || child.try_wait().ok().flatten());
+        let _ = child.kill();
+        let (_, text) = said(child);
+        assert_eq!(ended.unwrap_or_else(|e| panic!("{name} was not heard: {e}")).code(), Some(code), "{text}");
+        assert!(text.contains("continue with: fog run --from x.fog"), "{text}");
+    }
+}
+
+/// What stands between a run and its checkpoint costs checkpoints only.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_cannot_be_written_does_not_end_the_run() {
+    use std::io::Write;
+    let bench = Bench::new().unwrap();
+    let module = fog_tests::jobs::turning(&bench, 1 << 40);
+    let (file, blocked) = (bench.scratch().join("x.fog"), bench.scratch().join("x.fog.partial"));
+    let child = started(&bench, &module, "0.1");
+    let length = || std::fs::metadata(&file).map_or(0, |about| about.len());
+    // A byte more, and nothing can be added to the file; a folder, and no new one is begun.
+    let break_it = || {
+        wait_for("a checkpoint", Duration::from_secs(60), || (length() > 0).then_some(())).unwrap();
+        std::fs::create_dir(&blocked).unwrap();
+        std::fs::File::options().append(true).open(&file).unwrap().write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(1_500));
+    };
+    break_it();
+    std::fs::remove_dir(&blocked).unwrap();
+    let broken = length();
+    wait_for("another", Duration::from_secs(30), || (length() != broken).then_some(())).unwrap();
+    break_it();
+    signal(&child, "TERM");
+    let (code, text) = said(child);
+    assert_eq!(code, Some(143), "{text}");
+    let count = |what: &str| text.matches(what).count();
+    assert_eq!((count("The program goes on"), count("are written again"), count("could not be saved")), (2, 1, 1), "{text}");
+    assert!(text.contains("stands; continue with: fog run --from x.fog"), "{text}");
+    let seen = bench.fog(&["--json", "checkpoint", "inspect", "x.fog"]).unwrap();
+    assert!(String::from_utf8_lossy(&seen.stdout).contains("units"), "{seen:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_place_that_takes_no_checkpoint_is_refused_before_anything_runs() {
+    let bench = Bench::new().unwrap();
+    let module = fog_tests::jobs::turning(&bench, 100);
+    for option in ["--checkpoint", "--history"] {
+        std::fs::create_dir_all(bench.scratch().join("taken/1.fog")).unwrap();
+        std::fs::create_dir_all(bench.scratch().join("foreign")).unwrap();
+        std::fs::write(bench.scratch().join("foreign/1.fog"), "of somebody").unwrap();
+        let places = if option == "--history" { ["/proc/new", "long.wasm", "taken", "foreign"] } else { ["/proc/new.fog", "nowhere/c.fog", "taken/1.fog", "foreign/1.fog"] };
+        for place in places {
+            let refused = bench.fog(&["run", &module, option, place]).unwrap();
+            let text = String::from_utf8_lossy(&refused.stderr);
+            assert_eq!((refused.status.code(), refused.stdout.len()), (Some(65), 0), "{option} {place}: {text}");
+            assert!(text.contains(place) && text.contains("Nothing was run"), "{option} {place}: {text}");
+        }
+    }
+    assert!(!bench.scratch().join("foreign/history.json").exists());
+}
+
+/// Straight-line code is saved at its end, and its user is told.
+#[cfg(unix)]
+#[test]
+fn a_program_without_safe_points_is_told_of() {
+    use std::io::{BufRead, BufReader, Read};
+    let bench = Bench::new().unwrap();
+    let fills = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x4000000))".repeat(20_000);
+    let wat = format!("(module (memory (export \"memory\") 1024) (func (export \"_start\") {fills}))");
+    let module = bench.module("straight.wasm", &wat).unwrap().to_string_lossy().into_owned();
+    let mut child = started(&bench, &module, "0.5");
+    let mut words = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    words.read_line(&mut text).unwrap();
+    assert!(text.contains("no safe point for 10 s") && text.contains("Nothing is saved"), "{text}");
+    signal(&child, "INT");
+    words.read_to_string(&mut text).unwrap();
+    assert_eq!((child.wait().unwrap().code(), text.lines().count()), (Some(130), 2), "{text}");
+    assert!(text.contains("came to no safe point within 10 s, so it is not saved. Nothing is saved"), "{text}");
+}
+
 #[test]
 fn files_randomness_and_time_go_on_where_they_were() {
     let bench = Bench::new().unwrap();

@@ -23,13 +23,37 @@ fn any_segment_of_a_history_can_be_run_again() {
         let engine = if segment == 1 { "interpreted" } else { "compiled" };
         let again = bench.fog(&["verify", "segment", "past", "--segment", &segment.to_string(), "--engine", engine]).unwrap();
         assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
+        let length = if segment < marks { "is right: 500." } else { "is right: " };
+        assert!(String::from_utf8_lossy(&again.stdout).contains(length), "{}", String::from_utf8_lossy(&again.stdout));
     }
     // A mark somebody made up.
     let text = std::fs::read_to_string(&index).unwrap();
     let claimed = history["marks"][1]["state"].as_str().unwrap();
     std::fs::write(&index, text.replace(claimed, &claimed.chars().rev().collect::<String>())).unwrap();
-    assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "1"]).unwrap().status.code(), Some(1));
-    assert_eq!(bench.fog(&["verify", "segment", "past", "--segment", "99"]).unwrap().status.code(), Some(66));
+    let verify = |segment: &str| {
+        let output = bench.fog(&["verify", "segment", "past", "--segment", segment]).unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, wrong) = verify("1");
+    assert_eq!((code, wrong.lines().count()), (Some(1), 2), "{wrong}");
+    assert!(wrong.contains(&format!("segment 1 of 0 to {marks} is WRONG\n  state: claimed")), "{wrong}");
+    let (code, none) = verify("99");
+    assert!(code == Some(66) && none.contains(&format!("from 0 to {marks}")), "{none}");
+    // Each says what differs.
+    let output = history["marks"][1]["stdout"].as_str().unwrap();
+    let mut altered = history.clone();
+    altered["marks"][1]["stdout"] = "0".repeat(64).into();
+    std::fs::write(&index, altered.to_string()).unwrap();
+    let (code, wrong) = verify("1");
+    assert!(code == Some(1) && wrong.ends_with(&format!("WRONG\n  output: claimed {}, found {output}\n", "0".repeat(64))), "{wrong}");
+    std::fs::write(&index, text.replace("\"segment\": 500000000", "\"segment\": 1000000000")).unwrap();
+    let (code, other) = verify("1");
+    assert!(code == Some(65) && other.contains("its mark is 0, claimed is 1") && !other.contains("its state"), "{other}");
+    let mut without = history.clone();
+    without["marks"] = Value::Array(Vec::new());
+    std::fs::write(&index, without.to_string()).unwrap();
+    let (code, none) = verify("0");
+    assert!(code == Some(66) && none.contains("has no marks and an end at"), "{none}");
     // A right segment from a checkpoint that is not the one of its mark.
     std::fs::write(&index, text).unwrap();
     std::fs::copy(bench.scratch().join("past/2.fog"), bench.scratch().join("past/1.fog")).unwrap();
@@ -64,6 +88,32 @@ fn a_history_is_of_one_run() {
     let altered = verify();
     assert_eq!(altered.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&altered.stderr).contains("other output"), "{}", String::from_utf8_lossy(&altered.stderr));
+}
+
+/// A mark whose checkpoint cannot be written costs the segment that begins there, and no result.
+#[test]
+fn a_history_that_cannot_be_written_does_not_end_the_run() {
+    let bench = Bench::new().unwrap();
+    let short = fog_tests::jobs::turning(&bench, 1_000);
+    let ran = bench.fog(&["run", &short, "--history", "short"]).unwrap();
+    assert!(ran.status.success() && String::from_utf8_lossy(&ran.stderr).contains("before the first mark"), "{}", String::from_utf8_lossy(&ran.stderr));
+    let module = example("lucas-lehmer");
+    let args = ["--json", "run", &module, "--history", "past", "--segment", "500000000", "--", "13", "200"];
+    let child = bench.command(&args).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let at = |name: &str| bench.scratch().join("past").join(name);
+    wait_for("a mark", Duration::from_secs(60), || at("history.json").exists().then_some(())).unwrap();
+    std::fs::create_dir(at("3.fog.partial")).unwrap();
+    let ran = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(74), "{words}");
+    let count = |what: &str| words.matches(what).count();
+    assert_eq!((count("could not be written at mark 3"), count("written again, from mark 4"), count("is not whole")), (1, 1, 1), "{words}");
+    let result: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(result["exit_code"], 0, "the result is there: {result}");
+    for (segment, code) in [("0", 0), ("2", 0), ("3", 66), ("4", 0)] {
+        let again = bench.fog(&["verify", "segment", "past", "--segment", segment]).unwrap();
+        assert_eq!(again.status.code(), Some(code), "{segment}: {}", String::from_utf8_lossy(&again.stderr));
+    }
 }
 
 /// The engine keeps the history of a job that asks for one, through the death of a worker.

@@ -1,20 +1,15 @@
-//! Checkpoints on the command line: kept while a program runs, unpacked to continue, looked into.
+//! Checkpoints on the command line: made of a program that runs, unpacked to continue, looked into.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Mount, SavedState, TaskSpec, Worker};
+use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, EngineKind, Generation, Mount, SavedState, TaskSpec};
 use fog_types::text::clean;
 use fog_types::{ByteCount, ErrorKind, Percent, WorkUnits};
-use tokio::time::Instant;
 
 use crate::connect::Context;
 use crate::output::{Failure, print_json, print_text, say};
 use crate::screen::Screen;
-
-/// How long a program may take to its next safe point before an interruption stops waiting.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program to continue, with its files where a worker can open them.
 pub struct Continued {
@@ -113,118 +108,9 @@ impl Origin {
     }
 }
 
-/// Writes checkpoints of a program that runs in the foreground.
-pub struct Keeper {
-    path: PathBuf,
-    writer: CheckpointWriter,
-    every: Duration,
-    next: Instant,
-    signals: Signals,
-    /// The exit code of an interruption, once there was one.
-    interrupted: Option<(u8, Instant)>,
-    has_warned: bool,
-}
-
-impl Keeper {
-    pub fn new(path: &Path, every: Duration) -> Result<Self, Failure> {
-        let refuse = |why: &str| Failure::input(format!("no checkpoint can be written to {}: {why}", path.display()));
-        // A link leads to the file that is written; a device or pipe is not replaced by a file.
-        let target = fog_runtime::replaceable(path).map_err(|e| refuse(&e.to_string()))?;
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        if !folder.is_dir() {
-            return Err(refuse("its folder does not exist"));
-        }
-        let signals = Signals::new().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
-        let writer = CheckpointWriter::new(target, None);
-        writer.check().map_err(|e| Failure::input(format!("{e}. Nothing was run")))?;
-        Ok(Self { path: path.to_owned(), writer, every, next: Instant::now() + every, signals, interrupted: None, has_warned: false })
-    }
-
-    /// Returns when a checkpoint should be taken: the interval is over or somebody interrupts.
-    pub async fn due(&mut self) {
-        let next = self.interrupted.map_or(self.next, |(_, until)| until);
-        tokio::select! {
-            () = tokio::time::sleep_until(next) => {
-                if let Some((code, _)) = self.interrupted {
-                    say!("fog: interrupted; it met no safe point, so the last checkpoint stands");
-                    std::process::exit(i32::from(code));
-                }
-                self.next = Instant::now() + self.every;
-            }
-            code = self.signals.next() => {
-                if self.interrupted.is_some() {
-                    // Asked twice: at once.
-                    std::process::exit(i32::from(code));
-                }
-                self.interrupted = Some((code, Instant::now() + PATIENCE));
-            }
-        }
-    }
-
-    /// Asks the worker for a checkpoint.
-    pub fn ask(&self, worker: &Worker) {
-        worker.save(self.writer.wants_whole());
-    }
-
-    /// A checkpoint is complete; the exit code when the program was interrupted.
-    pub fn keep(&mut self, saved: Result<(&Origin, SavedState, Vec<u8>), String>, screen: &mut Screen) -> Result<Option<u8>, Failure> {
-        let code = self.interrupted.map(|(code, _)| code);
-        let (origin, saved, state) = match saved {
-            Ok(saved) => saved,
-            Err(reason) => {
-                if !std::mem::replace(&mut self.has_warned, true) {
-                    screen.clear();
-                    say!("fog: no checkpoint can be taken of this program: {reason}");
-                }
-                return Ok(code);
-            }
-        };
-        let generation = origin.generation(&saved, state, screen);
-        self.writer.write(&generation, saved.whole).map_err(|e| Failure::of(&e))?;
-        if code.is_some() {
-            screen.clear();
-            say!("fog: interrupted at {}; continue with: fog run --from {}", WorkUnits(generation.header.units), self.path.display());
-        }
-        Ok(code)
-    }
-}
-
 fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// What asks a program in the foreground to stop.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    /// The exit code that shells give such an end: 128 and the signal's number.
-    #[cfg(unix)]
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.terminate.recv() => 143,
-            _ = tokio::signal::ctrl_c() => 130,
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> u8 {
-        // Without the handler there is nothing to wait for.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        130
-    }
 }
 
 /// `fog checkpoint inspect`.

@@ -12,7 +12,8 @@ use crate::args::SegmentArgs;
 use crate::checkpoint::{self, Origin};
 use crate::compiled;
 use crate::connect::Context;
-use crate::output::{Failure, print_json, print_text};
+use crate::keeper::Trouble;
+use crate::output::{Failure, print_json, print_text, say};
 use crate::screen::Screen;
 
 fn end_of(report: &Report, screen: &Screen) -> HistoryEnd {
@@ -25,40 +26,71 @@ pub struct Historian {
     history: History,
     /// A mark whose checkpoint is on its way.
     pending: Option<Mark>,
+    trouble: Trouble,
+    /// Marks whose checkpoints could not be written.
+    lacking: u64,
 }
 
 impl Historian {
     pub fn new(folder: &Path, segments: Segments, origin: &Origin) -> Result<Self, Failure> {
-        std::fs::create_dir_all(folder).map_err(|e| Failure::storage(folder, &e))?;
+        let refuse = |why: String| Failure::input(format!("no history can be written to {}: {why}. Nothing was run", folder.display()));
+        std::fs::create_dir_all(folder).map_err(|e| refuse(e.to_string()))?;
         if History::exists(folder) {
-            return Err(Failure::input(format!("{} already holds a history; choose another folder", folder.display())));
+            return Err(refuse("it already holds one; choose another folder".to_owned()));
         }
-        let historian =
-            Self { folder: folder.to_owned(), history: History::new(&origin.module.to_hex(), &origin.task_identity(), segments.units), pending: None };
-        historian.write()?;
-        Ok(historian)
+        History::check(folder).map_err(|e| refuse(e.to_string()))?;
+        let history = History::new(&origin.module.to_hex(), &origin.task_identity(), segments.units);
+        history.write(folder).map_err(|e| refuse(e.to_string()))?;
+        Ok(Self { folder: folder.to_owned(), history, pending: None, trouble: Trouble::default(), lacking: 0 })
     }
 
     pub fn mark(&mut self, mark: Mark) {
         self.pending = Some(mark);
     }
 
-    /// A checkpoint is complete; it is kept if a mark waits for it.
-    pub fn keep(&mut self, origin: &Origin, saved: &SavedState, state: &[u8], screen: &Screen) -> Result<(), Failure> {
+    /// A checkpoint is complete; it is kept if a mark waits for it. What cannot be written does not end the program: a mark
+    /// without its checkpoint ends a segment, and none begins there.
+    pub fn keep(&mut self, origin: &Origin, saved: &SavedState, state: &[u8], screen: &mut Screen) -> Result<(), Failure> {
         let Some(mark) = self.pending.take() else { return Ok(()) };
+        let (number, units) = (mark.number, WorkUnits(mark.units));
         let generation = origin.generation(saved, state.to_vec(), screen);
-        CheckpointWriter::new(History::checkpoint(&self.folder, mark.number), None).write(&generation, true).map_err(|e| Failure::of(&e))?;
+        let kept = CheckpointWriter::new(History::checkpoint(&self.folder, number), None).write(&generation, true).map_err(|e| e.to_string());
+        self.lacking += u64::from(kept.is_err());
         self.history.add(HistoryMark::new(mark, &screen.stdout)).map_err(|e| Failure::of(&e))?;
-        self.write()
+        match kept.and(self.write()) {
+            Ok(()) => self.trouble.end(screen, || format!("the history is written again, from mark {number} at {units} on")),
+            Err(error) => {
+                let goes_on = "The program goes on, and it is tried again at the next mark; segments up to here can be checked";
+                self.trouble.meet(screen, || format!("the history could not be written at mark {number}, {units}: {error}. {goes_on}"));
+            }
+        }
+        Ok(())
     }
 
-    pub fn end(&mut self, report: &Report, screen: &Screen) -> Result<(), Failure> {
+    /// Writes down how it ended.
+    ///
+    /// # Errors
+    /// When not all of the history could be kept.
+    pub fn end(mut self, report: &Report, screen: &mut Screen) -> Result<(), Failure> {
         self.history.end = Some(end_of(report, screen));
-        self.write()
+        let folder = self.folder.display();
+        let lacks = |what: &str| Failure { kind: ErrorKind::Storage, message: format!("the history in {folder} is not whole: {what}") };
+        self.write().map_err(|e| lacks(&format!("its end could not be written: {e}")))?;
+        match self.lacking {
+            0 if self.history.marks.is_empty() => {
+                screen.clear();
+                let (units, segment) = (report.units, WorkUnits(self.history.segment));
+                say!("fog: the program ended at {units}, before the first mark at {segment}: nothing of its history can be checked; --segment sets them nearer");
+                Ok(())
+            }
+            0 => Ok(()),
+            1 => Err(lacks("a checkpoint could not be written, and the segment that begins there cannot be checked")),
+            count => Err(lacks(&format!("{count} checkpoints could not be written, and the segments that begin there cannot be checked"))),
+        }
     }
 
-    fn write(&self) -> Result<(), Failure> {
-        self.history.write(&self.folder).map_err(|e| Failure::of(&e))
+    fn write(&self) -> Result<(), String> {
+        self.history.write(&self.folder).map_err(|e| e.to_string())
     }
 }
 
@@ -80,18 +112,48 @@ impl Reached {
     fn end(end: &HistoryEnd) -> Self {
         Self { units: end.units, identity: end.result_hash.clone(), stdout: None }
     }
+
+    /// Says for people in what they differ.
+    fn differences(&self, found: &Self) -> Vec<String> {
+        let place = |reached: &Self| format!("{} at {} units", if reached.stdout.is_some() { "a mark" } else { "the end" }, reached.units);
+        if self.stdout.is_some() != found.stdout.is_some() {
+            return vec![format!("claimed {}, found {}", place(self), place(found))];
+        }
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let identity = if self.stdout.is_some() { "state" } else { "result" };
+        let parts = [
+            ("units", self.units.to_string(), found.units.to_string()),
+            (identity, text(&self.identity), text(&found.identity)),
+            ("output", text(&self.stdout), text(&found.stdout)),
+        ];
+        parts.into_iter().filter(|(_, claimed, found)| claimed != found).map(|(what, claimed, found)| format!("{what}: claimed {claimed}, found {found}")).collect()
+    }
+}
+
+/// Says in what the state that a checkpoint holds differs from the mark it is said to be of.
+fn unlike(claimed: &Mark, found: &Mark) -> String {
+    let parts = [
+        ("mark", claimed.number.to_string(), found.number.to_string()),
+        ("units", claimed.units.to_string(), found.units.to_string()),
+        ("state", claimed.state.clone(), found.state.clone()),
+    ];
+    let differ = parts.into_iter().filter(|(_, claimed, found)| claimed != found);
+    differ.map(|(what, claimed, found)| format!("its {what} is {found}, claimed is {claimed}")).collect::<Vec<_>>().join("; ")
 }
 
 /// `fog verify segment`: runs one segment of a history again and compares.
 pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, Failure> {
     let history = History::read(&args.history).map_err(|e| Failure::of(&e))?;
     let count = history.segments();
-    let (Some(first), true) = (history.marks.first(), args.segment < count) else {
-        return Err(Failure {
-            kind: ErrorKind::NotFound,
-            message: format!("this history has no segment {}; its segments are numbered from 0 to {}", args.segment, count.saturating_sub(1)),
-        });
+    let none = |message: String| Failure { kind: ErrorKind::NotFound, message };
+    let Some(first) = history.marks.first() else {
+        let end = history.end.as_ref().map_or_else(String::new, |end| format!(" and an end at {}", WorkUnits(end.units)));
+        let segment = WorkUnits(history.segment);
+        return Err(none(format!("this history has no marks{end}, and they lie {segment} apart: without a checkpoint nothing of it can be run again")));
     };
+    if args.segment >= count {
+        return Err(none(format!("this history has no segment {}; its segments are numbered from 0 to {}", args.segment, count - 1)));
+    }
     let expected = match (history.marks.get(args.segment), &history.end) {
         (Some(mark), _) => Reached::mark(mark),
         (None, Some(end)) => Reached::end(end),
@@ -99,7 +161,17 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     };
     let begins = args.segment.checked_sub(1).and_then(|before| history.marks.get(before));
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
-    let mut from = checkpoint::unpack(&History::checkpoint(&args.history, begins.unwrap_or(first).mark.number), scratch.path())?;
+    // The first begins at the beginning: any checkpoint holds its program.
+    let place = |mark: &HistoryMark| History::checkpoint(&args.history, mark.mark.number);
+    let path = match begins {
+        Some(begins) => place(begins),
+        None => history.marks.iter().map(place).find(|path| path.exists()).unwrap_or_else(|| place(first)),
+    };
+    let unkept = |failure: Failure| match failure.kind {
+        ErrorKind::NotFound => failure.with(&format!("segment {} needs this checkpoint, which was not kept", args.segment)),
+        _ => failure,
+    };
+    let mut from = checkpoint::unpack(&path, scratch.path()).map_err(unkept)?;
     let module = std::fs::read(&from.module).map_err(|e| Failure::storage(&from.module, &e))?;
     if blake3::hash(&module).to_hex().as_str() != history.module {
         return Err(Failure::input("the checkpoint is of another program than the history"));
@@ -110,7 +182,6 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     if begins.is_some_and(|begins| begins.stdout != blake3::hash(&from.stdout).to_hex().as_str()) {
         return Err(Failure::input("the checkpoint holds other output than the history says was written so far"));
     }
-    // The first segment begins at the beginning.
     let (state, stdout) = if begins.is_some() { (Some(from.state), from.stdout) } else { (None, Vec::new()) };
     fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
@@ -123,15 +194,15 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     screen.take(FromWorker::Stdout(stdout))?;
     let found = reach(&program, from.spec, state, begins.map(|begins| &begins.mark), &mut screen).await?;
     let ok = found == expected;
+    let segment = format!("segment {} of 0 to {}", args.segment, count - 1);
     if context.json {
         print_json(&serde_json::json!({ "segment": args.segment, "ok": ok, "expected": expected, "found": found }))?;
     } else if ok {
-        print_text(&format!("segment {} of {count} is right: {}", args.segment, WorkUnits(found.units)));
+        let length = found.units - begins.map_or(0, |begins| begins.mark.units).min(found.units);
+        print_text(&format!("{segment} is right: {}, up to {}", WorkUnits(length), WorkUnits(found.units)));
     } else {
-        let identity = |reached: &Reached| reached.identity.clone().unwrap_or_else(|| "no result".to_owned());
-        print_text(&format!("segment {} of {count} is WRONG", args.segment));
-        print_text(&format!("  claimed {} at {}", identity(&expected), WorkUnits(expected.units)));
-        print_text(&format!("  found   {} at {}", identity(&found), WorkUnits(found.units)));
+        print_text(&format!("{segment} is WRONG"));
+        expected.differences(&found).iter().for_each(|difference| print_text(&format!("  {difference}")));
     }
     Ok(ExitCode::from(u8::from(!ok)))
 }
@@ -152,11 +223,8 @@ async fn reach(
             WorkerEvent::Message(FromWorker::Mark(mark)) => match at_beginning.take() {
                 Some(begins) if *begins == mark => {}
                 Some(begins) => {
-                    let message = format!(
-                        "the checkpoint of mark {} is not what the history says: its state is {}, claimed is {}",
-                        begins.number, mark.state, begins.state
-                    );
-                    return Err(Failure::input(message));
+                    let differ = unlike(begins, &mark);
+                    return Err(Failure::input(format!("the checkpoint of mark {} is not what the history says: {differ}", begins.number)));
                 }
                 None => return Ok(Reached::mark(&HistoryMark::new(mark, &screen.stdout))),
             },

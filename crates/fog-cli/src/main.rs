@@ -15,6 +15,7 @@ mod estimate;
 mod hints;
 mod history;
 mod jobs;
+mod keeper;
 mod metrics;
 mod network;
 mod output;

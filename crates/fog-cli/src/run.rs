@@ -6,10 +6,11 @@ use fog_runtime::{FromWorker, Priority, Report, Segments, TaskSpec, Worker, Work
 use fog_types::{ByteCount, ErrorKind, Percent};
 
 use crate::args::RunArgs;
-use crate::checkpoint::{self, Keeper, Origin};
+use crate::checkpoint::{self, Origin};
 use crate::compiled;
 use crate::connect::Context;
 use crate::history::Historian;
+use crate::keeper::{Due, Keeper};
 use crate::output::Failure;
 use crate::program::Program;
 use crate::screen::{CANNOT_RUN, Screen};
@@ -55,7 +56,8 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let mut cached = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
     (spec.engine, spec.duty) = (engine, Percent::new(args.duty));
     spec.segments = args.history.as_ref().map(|_| Segments::of(args.segment, true));
-    let keeper = args.checkpoint.as_ref().map(|path| Keeper::new(path, std::time::Duration::from_secs_f64(args.every))).transpose()?;
+    let every = std::time::Duration::from_secs_f64(args.every);
+    let keeper = args.checkpoint.as_ref().map(|path| Keeper::new(path, args.from.as_deref(), every)).transpose()?;
     let origin = if args.checkpoint.is_some() || args.history.is_some() { Some(Origin::new(&spec, bytes)?) } else { None };
     let historian = match (&args.history, spec.segments, &origin) {
         (Some(folder), Some(segments), Some(origin)) => Some(Historian::new(folder, segments, origin)?),
@@ -64,7 +66,15 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     let mut record = Record { origin, keeper, historian };
     for is_last_try in [false, true] {
         screen.note("compiling");
-        match compiled::prepare(&program, &module, &cached, scratch.path(), engine).await {
+        let prepared = compiled::prepare(&program, &module, &cached, scratch.path(), engine);
+        let prepared = match &mut record.keeper {
+            None => prepared.await,
+            Some(keeper) => tokio::select! {
+                prepared = prepared => prepared,
+                code = keeper.interrupted(&mut screen) => return Ok(ExitCode::from(code)),
+            },
+        };
+        match prepared {
             Ok(artifact) => spec.artifact = artifact,
             Err(fog_runtime::WorkerError::Module { message }) => {
                 screen.end(None, Some(&message))?;
@@ -74,13 +84,13 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
         }
         match follow(&program, spec.clone(), state.clone(), &mut screen, &mut record).await? {
             Followed::Ended(report) => {
-                if let Some(historian) = &mut record.historian {
-                    historian.end(&report, &screen)?;
-                }
+                let kept = record.historian.map_or(Ok(()), |historian| historian.end(&report, &mut screen));
                 if args.from.is_none() && args.program.stdin.is_none() {
                     source::hint_at_stdin();
                 }
-                return screen.finish(&report);
+                // The result is there, whatever became of its history.
+                let code = screen.finish(&report)?;
+                return kept.map(|()| code);
             }
             Followed::Interrupted(code) => {
                 screen.clear();
@@ -123,17 +133,24 @@ async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>,
             None => worker.events.recv().await,
             Some(keeper) => tokio::select! {
                 event = worker.events.recv() => event,
-                () = keeper.due() => {
-                    keeper.ask(&worker);
-                    continue;
-                }
+                due = keeper.due(screen) => match due {
+                    Due::Ask => {
+                        keeper.ask(&worker);
+                        continue;
+                    }
+                    Due::Wait => continue,
+                    Due::End(code) => return Ok(Followed::Interrupted(code)),
+                },
             },
         };
         match event {
             Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Followed::Ended(report)),
             Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(Followed::Stale),
             Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(Failure::input(message)),
-            Some(WorkerEvent::Message(FromWorker::State(piece))) => pieces.extend(piece),
+            Some(WorkerEvent::Message(FromWorker::State(piece))) => {
+                record.keeper.iter_mut().for_each(Keeper::at_safe_point);
+                pieces.extend(piece);
+            }
             Some(WorkerEvent::Message(FromWorker::Mark(mark))) => record.historian.iter_mut().for_each(|historian| historian.mark(mark.clone())),
             Some(WorkerEvent::Message(FromWorker::Saved(saved))) => {
                 let Some(origin) = &record.origin else { continue };
@@ -142,7 +159,7 @@ async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>,
                     historian.keep(origin, saved, &state, screen)?;
                 }
                 if let Some(keeper) = &mut record.keeper
-                    && let Some(code) = keeper.keep(saved.map(|saved| (origin, saved, state)), screen)?
+                    && let Some(code) = keeper.keep(saved.map(|saved| (origin, saved, state)), screen)
                 {
                     return Ok(Followed::Interrupted(code));
                 }

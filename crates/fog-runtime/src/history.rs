@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use fog_types::{ByteCount, ErrorKind, HasKind};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::CheckpointWriter;
 use crate::files::{NewFile, read_regular};
 use crate::protocol::Mark;
 use crate::run::SLICE_UNITS;
@@ -111,6 +112,27 @@ impl History {
     #[must_use]
     pub fn exists(folder: &Path) -> bool {
         folder.join(INDEX).exists()
+    }
+
+    /// Looks whether a new history may be written to a folder: whether what has the name of a checkpoint there, or of a file
+    /// beside one, is one.
+    ///
+    /// # Errors
+    /// [`HistoryError::File`] when the folder cannot be read, or holds something else that would be replaced.
+    pub fn check(folder: &Path) -> Result<(), HistoryError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| HistoryError::File { path, source }
+        };
+        for entry in std::fs::read_dir(folder).map_err(at(folder))? {
+            let name = entry.map_err(at(folder))?.file_name();
+            let number = name.to_str().and_then(|name| name.split_once(".fog")).and_then(|(number, _)| number.parse::<u64>().ok());
+            if let Some(number) = number {
+                let path = Self::checkpoint(folder, number);
+                CheckpointWriter::new(path.clone(), None).check_beside().map_err(at(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the index of a folder, which may come from anywhere.

@@ -123,9 +123,22 @@ impl Meter {
 
     /// Adds the time since the last call.
     fn work(&mut self) -> Duration {
-        let worked = self.since.elapsed();
+        let worked = std::mem::replace(&mut self.since, ThreadClock::start()).elapsed();
         self.active += worked;
         worked
+    }
+
+    /// Whether more units than the limit are used when `left` are left of the slice.
+    pub(crate) fn is_past_units(&self, left: i64) -> bool {
+        self.used(left) > self.units_limit
+    }
+
+    /// The limit that is passed when `left` are left of the slice. Units come first: they are the same everywhere.
+    fn passed_limit(&self, left: i64) -> Option<LimitKind> {
+        if self.is_past_units(left) {
+            return Some(LimitKind::Units);
+        }
+        (self.active > self.wall_limit).then_some(LimitKind::WallTime)
     }
 }
 
@@ -214,9 +227,12 @@ fn run_here(
     let [stdout_dropped, stderr_dropped] = context.dropped();
     let disk = ByteCount(context.vfs.peak());
     let outputs = context.vfs.outputs();
+    let limit = context.meter.units_limit;
+    // Whom the limit ended pays for all of it, and nothing of what was charged ahead.
+    let units = if outcome == Outcome::Limit(LimitKind::Units) { limit } else { context.meter.used(left).min(limit) };
     let report = Report {
         outcome,
-        units: WorkUnits(context.meter.used(left).min(context.meter.units_limit)),
+        units: WorkUnits(units),
         memory: ByteCount(context.memory_peak as u64),
         disk,
         active_millis: u64::try_from(context.meter.active.as_millis()).unwrap_or(u64::MAX),
@@ -234,11 +250,8 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
     let meter = &mut context.meter;
     let worked = meter.work();
     let used = meter.used(left);
-    if used > meter.units_limit {
-        return Err(Reached(LimitKind::Units).into());
-    }
-    if meter.active > meter.wall_limit {
-        return Err(Reached(LimitKind::WallTime).into());
+    if let Some(limit) = meter.passed_limit(left) {
+        return Err(Reached(limit).into());
     }
     let order = context.control.safe_point(worked, used);
     // Saving frames belongs to what they are saved for.
@@ -323,6 +336,11 @@ fn drive(
             Err(error) if error.is::<GivenUp>() => return Err(RunError::Abandoned),
             result => {
                 store.data_mut().meter.work();
+                // Behind its last safe point nothing has looked yet.
+                let count = left.get(&mut *store).i64().unwrap_or(0);
+                if let Some(limit) = store.data().meter.passed_limit(count) {
+                    return Ok(Outcome::Limit(limit));
+                }
                 if result.is_err() && stack.get(&mut *store).i32().is_some_and(|left| left < 0) {
                     return Ok(Outcome::Limit(LimitKind::Stack));
                 }

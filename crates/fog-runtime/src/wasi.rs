@@ -20,6 +20,9 @@ pub(crate) use memory::GuestMemory;
 
 use wasmtime::{Caller, Linker};
 
+use crate::outcome::LimitKind;
+use crate::run::Reached;
+
 /// Units charged for every call, and bytes moved for one more unit. A call into the host costs
 /// about as much time as 200 instructions; copying runs at tens of bytes per instruction.
 const CALL_UNITS: u64 = 200;
@@ -73,6 +76,10 @@ fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut G
         }
     };
     let (bytes, context) = memory.data_and_store_mut(&mut *caller);
+    // Between two safe points there may be any number of calls.
+    if context.meter.is_past_units(count) {
+        return Err(Reached(LimitKind::Units).into());
+    }
     context.units = context.meter.used(count);
     context.moved = 0;
     let result = body(context, &mut GuestMemory::new(bytes));

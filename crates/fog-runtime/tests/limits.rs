@@ -196,6 +196,16 @@ fn running_time_ends_a_loop() {
     assert!(result.report.active_millis >= 1_000);
 }
 
+/// Nothing looks at the clock on a way that meets no safe point.
+#[test]
+fn running_time_past_the_limit_is_no_result() {
+    let fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x4000000))".repeat(600);
+    let wat = format!("(module (memory (export \"memory\") 1024) (func (export \"_start\") {fill}))");
+    let result = ran(&wat, Limits { wall_seconds: 1, ..Limits::default() });
+    assert!(result.report.active_millis > 1_000, "it takes that long: {} ms", result.report.active_millis);
+    assert_eq!((result.report.outcome, result.slices), (Outcome::Limit(LimitKind::WallTime), 0));
+}
+
 #[test]
 fn endless_recursion_ends_at_the_stack_limit() {
     let wat = module("(func $f (call $f) (call $f)) (func (export \"_start\") (call $f))");

@@ -71,16 +71,22 @@ impl CheckpointWriter {
         Self { path, key, written: None, open: None, plain: Vec::new(), sealed: Vec::new() }
     }
 
-    /// Looks whether the file's name and those beside it, `<file>.previous` and `<file>.partial`, are free or hold
-    /// checkpoints.
+    /// Looks whether a checkpoint can be written: whether the file's name and those beside it, `<file>.previous` and
+    /// `<file>.partial`, are free or hold checkpoints, and whether a file can be begun there.
     ///
     /// # Errors
-    /// [`CheckpointError::File`] when they hold something else, which nobody said may be replaced.
+    /// [`CheckpointError::File`] when they hold something else, which nobody said may be replaced, or the folder takes no
+    /// file.
     pub fn check(&self) -> Result<(), CheckpointError> {
-        self.check_beside().map_err(|source| self.problem(source))
+        let partial = with_end(&self.path, "partial");
+        let begin = || private(&partial).and_then(|file| {
+            drop(file);
+            std::fs::remove_file(&partial)
+        });
+        self.check_beside().and_then(|()| begin()).map_err(|source| self.problem(source))
     }
 
-    fn check_beside(&self) -> io::Result<()> {
+    pub(crate) fn check_beside(&self) -> io::Result<()> {
         // Sealed ones lie in a folder of ours, where a damaged one must not stop all others.
         if self.key.is_some() {
             return Ok(());
@@ -91,7 +97,8 @@ impl CheckpointWriter {
             (with_end(&self.path, "partial"), "a checkpoint is written there first"),
         ];
         for (path, why) in names {
-            let is_foreign = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) && !looks_ours(&path);
+            // A link or pipe is not read; whoever writes says so.
+            let is_foreign = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir() || about.is_file() && !looks_ours(&path));
             if is_foreign {
                 let what = format!("{} is no checkpoint, and {why}; move it away, or choose another name", path.display());
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));

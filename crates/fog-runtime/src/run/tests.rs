@@ -304,3 +304,43 @@ fn the_stack_is_as_deep_for_a_continued_task() {
         }
     }
 }
+
+/// Some turns of a loop, a long way without a safe point, and an end of its own.
+fn straight_on(work: &str, end: &str) -> String {
+    format!(
+        "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
+        (import \"wasi_snapshot_preview1\" \"random_get\" (func $random (param i32 i32) (result i32)))
+        (memory (export \"memory\") 16)
+        (func (export \"_start\") (local $i i32)
+            (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60))))
+            {}
+            {end}))",
+        work.repeat(20)
+    )
+}
+
+/// Whoever took more units than there are has reached the limit, whether anything looked in time or not.
+#[test]
+fn the_limit_of_units_holds_behind_the_last_safe_point() {
+    let works = ["(memory.fill (i32.const 0) (i32.const 1) (i32.const 500000))", "(drop (call $random (i32.const 0) (i32.const 5000)))"];
+    let ends = [("", Some(0)), ("(call $exit (i32.const 3))", Some(3)), ("unreachable", None)];
+    for (work, (end, code)) in works.iter().flat_map(|work| ends.map(|end| (work, end))) {
+        let wat = straight_on(work, end);
+        let free = Machine::new(&wat, Limits::default()).straight(EngineKind::Compiled, 100, None);
+        match (&free.outcome, code) {
+            (Outcome::Exited(found), Some(code)) => assert_eq!(*found, code),
+            (outcome, code) => assert!(matches!(outcome, Outcome::Trapped(_)) && code.is_none(), "{outcome:?}"),
+        }
+        for units in [free.units + 1, free.units, free.units - 1, free.units / 2, 5] {
+            let machine = Machine::new(&wat, Limits { units: WorkUnits(units), ..Limits::default() });
+            let plain = machine.straight(EngineKind::Compiled, 100, None);
+            let (is_enough, found) = (units >= free.units, (plain.outcome.clone(), plain.units));
+            let (limited, whole) = ((Outcome::Limit(LimitKind::Units), units), (free.outcome.clone(), free.units));
+            // A trap is billed with what was put down before it, which may be less than was used.
+            let may_be_either = is_enough && code.is_none();
+            assert!(found == if is_enough { whole } else { limited.clone() } || may_be_either && found == limited, "{units} of {}: {found:?}, {work} {end}", free.units);
+            assert_eq!(machine.straight(EngineKind::Interpreted, 100, None), plain, "{units} units, {work} {end}, interpreted");
+            assert_eq!(machine.stopped(EngineKind::Compiled, true, 100, None, 1, 1).0, plain, "{units} units, {work} {end}, continued");
+        }
+    }
+}

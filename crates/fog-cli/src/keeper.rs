@@ -1,0 +1,265 @@
+//! Checkpoints that are written while a program runs in the foreground, and when somebody interrupts it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fog_runtime::{Checkpoint, CheckpointWriter, SavedState, Worker};
+use fog_types::WorkUnits;
+use tokio::time::Instant;
+
+use crate::checkpoint::Origin;
+use crate::output::{Failure, say};
+use crate::screen::Screen;
+
+/// How long a program may take to its next safe point before an interruption stops waiting, and before its user is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A wait that ends so much too late was one of a process that stood still.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
+/// Something that cannot be written for now. It is said once, and once more when it works again.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    is_met: bool,
+}
+
+impl Trouble {
+    /// It did not work this time.
+    pub fn meet(&mut self, screen: &mut Screen, text: impl FnOnce() -> String) {
+        if !std::mem::replace(&mut self.is_met, true) {
+            screen.clear();
+            say!("fog: {}", text());
+        }
+    }
+
+    /// It worked this time.
+    pub fn end(&mut self, screen: &mut Screen, text: impl FnOnce() -> String) {
+        if std::mem::take(&mut self.is_met) {
+            screen.clear();
+            say!("fog: {}", text());
+        }
+    }
+}
+
+/// What is to be done next about checkpoints.
+pub enum Due {
+    /// The worker is to be asked for one.
+    Ask,
+    /// Nothing yet.
+    Wait,
+    /// The program ends without one; this process ends with this code.
+    End(u8),
+}
+
+/// Writes checkpoints of a program that runs in the foreground.
+pub struct Keeper {
+    path: PathBuf,
+    /// The checkpoint that the run went on from.
+    from: Option<PathBuf>,
+    writer: CheckpointWriter,
+    /// Units of the last one that was written.
+    written: Option<WorkUnits>,
+    every: Duration,
+    next: Instant,
+    signals: Signals,
+    /// The exit code of an interruption, once there was one.
+    interrupted: Option<u8>,
+    /// When the worker was asked, until it comes to a safe point.
+    asked: Option<Instant>,
+    /// It was said that there is no safe point.
+    has_waited: bool,
+    has_warned: bool,
+    trouble: Trouble,
+}
+
+impl Keeper {
+    pub fn new(path: &Path, from: Option<&Path>, every: Duration) -> Result<Self, Failure> {
+        let refuse = |why: &str| Failure::input(format!("no checkpoint can be written to {}: {why}. Nothing was run", path.display()));
+        // A link leads to the file that is written; a device or pipe is not replaced by a file.
+        let target = fog_runtime::replaceable(path).map_err(|e| refuse(&e.to_string()))?;
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        if !folder.is_dir() {
+            return Err(refuse("its folder does not exist"));
+        }
+        let signals = Signals::new().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
+        let writer = CheckpointWriter::new(target, None);
+        writer.check().map_err(|e| refuse(&e.to_string()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            from: from.map(Path::to_owned),
+            writer,
+            written: None,
+            every,
+            next: Instant::now() + every,
+            signals,
+            interrupted: None,
+            asked: None,
+            has_waited: false,
+            has_warned: false,
+            trouble: Trouble::default(),
+        })
+    }
+
+    /// Returns the exit code once somebody interrupts a program that has not begun.
+    pub async fn interrupted(&mut self, screen: &mut Screen) -> u8 {
+        let code = self.signals.next().await;
+        screen.clear();
+        say!("fog: interrupted before the program began. {}", self.kept());
+        code
+    }
+
+    /// Returns when something is to be done: the interval is over, somebody interrupts, or the program does not come to a
+    /// safe point.
+    pub async fn due(&mut self, screen: &mut Screen) -> Due {
+        let waits = self.interrupted.is_some() || !self.has_waited;
+        let patience = self.asked.filter(|_| waits).map(|asked| asked + PATIENCE);
+        let turn = self.interrupted.is_none().then_some(self.next);
+        let until = [patience, turn].into_iter().flatten().min();
+        tokio::select! {
+            code = self.signals.next() => {
+                if self.interrupted.is_some() {
+                    // Asked twice: at once.
+                    screen.clear();
+                    say!("fog: interrupted again, and not saved. {}", self.kept());
+                    return Due::End(code);
+                }
+                (self.interrupted, self.asked) = (Some(code), Some(Instant::now()));
+                Due::Ask
+            }
+            () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                let now = Instant::now();
+                if patience.is_some_and(|patience| patience <= now) { self.no_safe_point(now, screen) } else { self.turn(now) }
+            }
+        }
+    }
+
+    fn turn(&mut self, now: Instant) -> Due {
+        self.next = now + self.every;
+        self.asked.get_or_insert(now);
+        Due::Ask
+    }
+
+    fn no_safe_point(&mut self, now: Instant, screen: &mut Screen) -> Due {
+        if self.asked.is_some_and(|asked| now > asked + PATIENCE + STOOD_STILL) {
+            self.asked = Some(now);
+            return Due::Wait;
+        }
+        screen.clear();
+        if let Some(code) = self.interrupted {
+            say!("fog: interrupted; the program came to no safe point within {} s, so it is not saved. {}", PATIENCE.as_secs(), self.kept());
+            return Due::End(code);
+        }
+        self.has_waited = true;
+        say!(
+            "fog: the program has come to no safe point for {} s: it goes on, and is saved at the next one. {}",
+            PATIENCE.as_secs(),
+            self.kept()
+        );
+        Due::Wait
+    }
+
+    /// The program has come to a safe point.
+    pub fn at_safe_point(&mut self) {
+        self.asked = None;
+    }
+
+    /// Asks the worker for a checkpoint.
+    pub fn ask(&self, worker: &Worker) {
+        worker.save(self.writer.wants_whole());
+    }
+
+    /// A checkpoint is complete; the exit code when the program was interrupted. One that cannot be written costs nothing but
+    /// itself.
+    pub fn keep(&mut self, saved: Result<(&Origin, SavedState, Vec<u8>), String>, screen: &mut Screen) -> Option<u8> {
+        self.asked = None;
+        let code = self.interrupted;
+        let (origin, saved, state) = match saved {
+            Ok(saved) => saved,
+            Err(reason) => {
+                if code.is_some() {
+                    screen.clear();
+                    say!("fog: interrupted; no checkpoint can be taken of this program: {reason}. {}", self.kept());
+                } else if !std::mem::replace(&mut self.has_warned, true) {
+                    screen.clear();
+                    say!("fog: no checkpoint can be taken of this program: {reason}");
+                }
+                return code;
+            }
+        };
+        let generation = origin.generation(&saved, state, screen);
+        let units = WorkUnits(generation.header.units);
+        match self.writer.write(&generation, saved.whole) {
+            Ok(()) => {
+                self.written = Some(units);
+                self.trouble.end(screen, || format!("checkpoints are written again, to {}", self.path.display()));
+                if code.is_some() {
+                    screen.clear();
+                    say!("fog: interrupted at {units}; continue with: fog run --from {}", self.path.display());
+                }
+            }
+            Err(error) if code.is_some() => {
+                screen.clear();
+                say!("fog: interrupted at {units}, which could not be saved: {error}. {}", self.kept());
+            }
+            Err(error) => {
+                let kept = self.kept();
+                let again = self.every.as_secs_f64();
+                let text = || format!("no checkpoint could be written: {error}. The program goes on, and it is tried again every {again} s. {kept}");
+                self.trouble.meet(screen, text);
+            }
+        }
+        code
+    }
+
+    /// What there is to continue with.
+    fn kept(&self) -> String {
+        let path = self.path.display();
+        match (self.written, &self.from) {
+            (Some(units), _) => format!("The checkpoint at {units} stands; continue with: fog run --from {path}"),
+            (None, Some(from)) => format!("The checkpoint that this run went on from stands: fog run --from {}", from.display()),
+            (None, None) if Checkpoint::is_at(&self.path) => format!("Nothing of this run is saved; {path} is the checkpoint of one before"),
+            (None, None) => "Nothing is saved".to_owned(),
+        }
+    }
+}
+
+/// What asks a program in the foreground to stop. What comes while nobody listens is heard later.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    #[cfg(windows)]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
+    }
+
+    /// The exit code that shells give such an end: 128 and the signal's number.
+    #[cfg(unix)]
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => 143,
+            Some(()) = self.interrupt.recv() => 130,
+            // Nothing is to come any more.
+            else => std::future::pending().await,
+        }
+    }
+
+    #[cfg(windows)]
+    async fn next(&mut self) -> u8 {
+        match self.interrupt.recv().await {
+            Some(()) => 130,
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -100,6 +100,11 @@ impl CheckpointWriter {
         Ok(())
     }
 
+    /// Goes on at another path, to which the file was moved with its folder.
+    pub fn moved_to(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
     /// Whether the next snapshot has to be a whole one.
     #[must_use]
     pub fn wants_whole(&self) -> bool {

@@ -9,6 +9,7 @@ mod commands;
 mod crowded;
 #[cfg(test)]
 mod damaged_tests;
+mod folder;
 mod gossip;
 mod grouping;
 mod hearing;
@@ -38,6 +39,9 @@ mod turned_tests;
 mod untaken;
 #[cfg(test)]
 mod untaken_tests;
+mod wishes;
+#[cfg(test)]
+mod wishes_tests;
 
 pub(crate) use checking::SpotCheck;
 pub(crate) use gossip::{Far, Told};
@@ -157,7 +161,10 @@ pub(crate) struct Core {
     availability: fog_scheduler::Availability,
     /// The hour in which that was looked at.
     looked_back: Option<i64>,
+    unstored: wishes::Unstored,
     is_stopping: bool,
+    /// Why it ends by itself.
+    gone: watch::Sender<Option<ApiError>>,
 }
 
 /// A task in a worker.
@@ -295,7 +302,9 @@ impl Core {
             speed: 0,
             availability: fog_scheduler::Availability::default(),
             looked_back: None,
+            unstored: wishes::Unstored::default(),
             is_stopping: false,
+            gone: watch::Sender::new(None),
         };
         this.start_grid()?;
         this.grid.traffic.move_by(shift, now);
@@ -333,8 +342,10 @@ impl Core {
                 // Told below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
-            self.after_change();
-            self.look_at_clock();
+            if self.has_folder() {
+                self.after_change();
+                self.look_at_clock();
+            }
         }
         let chat = self.chat.driver.take().map(crate::chat::Driver::stop);
         self.shutdown();
@@ -346,9 +357,18 @@ impl Core {
             // It cannot fail but by being dropped.
             let _ = leaving.await;
         }
+        self.save_what_went();
+    }
+
+    /// Tells why the engine ends by itself, once it does.
+    pub(crate) fn why_gone(&self) -> watch::Receiver<Option<ApiError>> {
+        self.gone.subscribe()
     }
 
     fn handle(&mut self, message: Message) {
+        if !self.has_folder() {
+            return self.refuse(message);
+        }
         self.look_at_clock();
         match message {
             Message::Walls(walls) => self.walls = walls,
@@ -421,8 +441,7 @@ impl Core {
             active.rank.deadline.0 = active.rank.deadline.0.saturating_add(shift);
         }
         if let Some(until) = self.snoozed_until {
-            // Not being stored, it ends as it would have if the engine goes on running.
-            let _ = self.set_snooze(Some(UnixMillis(until.0.saturating_add(shift))));
+            self.set_snooze(Some(UnixMillis(until.0.saturating_add(shift))));
         }
         self.remember_clock();
     }
@@ -438,16 +457,19 @@ impl Core {
     fn next_timeout(&self) -> Duration {
         let rules = self.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.clock.moment())));
         let quiet = if self.grid.is_busy() { BUSY_PACE } else { QUIET_PACE };
-        rules.unwrap_or(quiet).clamp(Duration::from_millis(5), quiet)
+        let quiet = self.unstored.wait().map_or(quiet, |wait| wait.min(quiet));
+        rules.unwrap_or(quiet).min(quiet).max(Duration::from_millis(5))
     }
 
     /// What follows from any change: the duty of the workers, new tasks, one event.
     fn after_change(&mut self) {
+        self.store_wishes();
         self.account();
         self.set_duties();
         if self.finishing && self.active.is_empty() && self.to_finish.is_empty() {
-            let _ = self.set_contributing(false);
+            self.set_contributing(false);
         }
+        self.withdraw_held();
         if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {
             tracing::error!(%error, "no task could be started");
         }
@@ -481,6 +503,7 @@ impl Core {
             self.close_span();
         }
         self.remember_clock();
+        self.store_wishes_now();
         tracing::info!("the engine has stopped; unfinished tasks wait for the next start");
     }
 }

@@ -85,6 +85,15 @@ impl Backend {
         if is_alive {
             return Ok(());
         }
+        // Where the folder of the last engine went, none is begun anew behind its owner's back.
+        if let Link::Hosted(engine) = &*held
+            && let Some(why) = engine.why_stopped()
+        {
+            return Err(why.into());
+        }
+        if matches!(&*held, Link::Attached(_)) && !self.data_folder.is_dir() {
+            anyhow::bail!("the data folder {} is gone; put it back, and start the app again", self.data_folder.display());
+        }
         *held = link(&self.data_folder, self.shell.clone()).await?;
         Ok(())
     }

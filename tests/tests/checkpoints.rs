@@ -132,7 +132,11 @@ fn a_place_that_takes_no_checkpoint_is_refused_before_anything_runs() {
         std::fs::create_dir_all(bench.scratch().join("taken/1.fog")).unwrap();
         std::fs::create_dir_all(bench.scratch().join("foreign")).unwrap();
         std::fs::write(bench.scratch().join("foreign/1.fog"), "of somebody").unwrap();
-        let places = if option == "--history" { ["/proc/new", "long.wasm", "taken", "foreign"] } else { ["/proc/new.fog", "nowhere/c.fog", "taken/1.fog", "foreign/1.fog"] };
+        let places = if option == "--history" {
+            ["/proc/new", "long.wasm", "taken", "foreign"]
+        } else {
+            ["/proc/new.fog", "nowhere/c.fog", "taken/1.fog", "foreign/1.fog"]
+        };
         for place in places {
             let refused = bench.fog(&["run", &module, option, place]).unwrap();
             let text = String::from_utf8_lossy(&refused.stderr);

@@ -99,7 +99,8 @@ fn a_history_that_cannot_be_written_does_not_end_the_run() {
     assert!(ran.status.success() && String::from_utf8_lossy(&ran.stderr).contains("before the first mark"), "{}", String::from_utf8_lossy(&ran.stderr));
     let module = example("lucas-lehmer");
     let args = ["--json", "run", &module, "--history", "past", "--segment", "500000000", "--", "13", "200"];
-    let child = bench.command(&args).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child =
+        bench.command(&args).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let at = |name: &str| bench.scratch().join("past").join(name);
     wait_for("a mark", Duration::from_secs(60), || at("history.json").exists().then_some(())).unwrap();
     std::fs::create_dir(at("3.fog.partial")).unwrap();

@@ -444,6 +444,11 @@ pub enum JobAction {
 pub enum Reply {
     /// It is done.
     Done,
+    /// Instead of [`Reply::Done`]: it is done and holds while the engine runs, but could not be stored yet.
+    NotStored {
+        /// One sentence: what holds, why it is not stored, what follows.
+        message: String,
+    },
     /// To [`Command::Snapshot`].
     Snapshot(Box<Snapshot>),
     /// To [`Command::Why`].

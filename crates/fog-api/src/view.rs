@@ -82,6 +82,9 @@ pub struct Status {
     /// Why no checkpoints are taken, so that tasks begin anew after a stop; empty when they are.
     #[serde(default)]
     pub no_checkpoints: String,
+    /// Why changes that are in force are not stored yet, so that a restart would forget them; empty when all are.
+    #[serde(default)]
+    pub unstored: String,
 }
 
 /// A job whose next task does not fit into memory.

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::args::chat::{BoardVerb, ChatArgs, ChatVerb, GroupVerb};
-use crate::connect::{Context, absolute, now_ms, unexpected};
+use crate::connect::{Context, absolute, engine_now, unexpected};
 use crate::output::{Failure, complain, print_json, print_table, print_text, say, say_part};
 
 /// Most bytes of a file that is handed to the engine, which says how much chat takes.
@@ -28,7 +28,6 @@ const MAX_GIVEN: ByteCount = ByteCount::mib(1);
 
 /// `fog chat …`.
 pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure> {
-    let done = |_| ExitCode::SUCCESS;
     match args.verb {
         None => talk(context, args.to.as_deref().unwrap_or_default()).await,
         Some(ChatVerb::Tail) => tail(context).await,
@@ -39,13 +38,21 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
         Some(ChatVerb::Verify { code: Some(code), .. }) => scan(context, code).await,
         Some(ChatVerb::Verify { who: Some(who), fingerprint: Some(fingerprint), .. }) => compare(context, who, &fingerprint).await,
         Some(ChatVerb::Verify { .. }) => card(context).await,
-        Some(ChatVerb::Block { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Blocked(!undo) }).await.map(done),
-        Some(ChatVerb::Favourite { who, undo }) => context.call(Command::ChatPerson { who, change: PersonChange::Favourite(!undo) }).await.map(done),
+        Some(ChatVerb::Block { who, undo }) => change(context, who, PersonChange::Blocked(!undo), json!({ "blocked": !undo })).await,
+        Some(ChatVerb::Favourite { who, undo }) => change(context, who, PersonChange::Favourite(!undo), json!({ "favourite": !undo })).await,
         Some(ChatVerb::Group { verb }) => group(context, verb.unwrap_or(GroupVerb::List)).await,
         Some(ChatVerb::Board { verb }) => board::board(context, verb.unwrap_or(BoardVerb::List)).await,
         Some(ChatVerb::Identity { verb }) => identity::identity(context, verb).await,
         Some(ChatVerb::Wipe { yes }) => wipe(context, yes).await,
     }
+}
+
+async fn change(context: &Context, who: String, change: PersonChange, done: serde_json::Value) -> Result<ExitCode, Failure> {
+    context.call(Command::ChatPerson { who: who.clone(), change }).await?;
+    if context.json {
+        print_json(&json!({ "who": who, "changed": done }))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The next event; `None` at the end. Some may have been missed, which [`EventBody::Missed`] says.
@@ -117,7 +124,10 @@ fn state_words(state: MessageState) -> &'static str {
 async fn log(context: &Context, with: String, limit: u32, search: String, output: Option<&Path>) -> Result<ExitCode, Failure> {
     if let Some(path) = output {
         let path = absolute(path)?.display().to_string();
-        context.call(Command::ChatExport { with, path }).await?;
+        context.call(Command::ChatExport { with, path: path.clone() }).await?;
+        if context.json {
+            print_json(&json!({ "file": path }))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let words = context.words(None);
@@ -137,6 +147,9 @@ async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Fa
     let Reply::Bytes { base64, .. } = context.call(Command::ChatFile { row }).await? else { return Err(Failure::bug("no answer of its kind")) };
     let bytes = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| Failure::bug(error.to_string()))?;
     fog_runtime::write_file(output, &bytes).map_err(|error| Failure::storage(output, &error))?;
+    if context.json {
+        print_json(&json!({ "file": output, "bytes": bytes.len() }))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,7 +181,8 @@ fn link_word(link: PersonLink) -> &'static str {
 }
 
 async fn people(context: &Context) -> Result<ExitCode, Failure> {
-    let view = view(&context.client().await?).await?;
+    let client = context.client().await?;
+    let view = view(&client).await?;
     if context.json {
         print_json(&view.people)?;
         return Ok(ExitCode::SUCCESS);
@@ -177,7 +191,7 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
     if view.people.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let (words, now) = (context.words(None), now_ms());
+    let (words, now) = (context.words(None), engine_now(&client).await);
     let mut rows = vec![["name", "reached by", "session", "marks", "heard", "id"].map(str::to_owned).to_vec()];
     for person in &view.people {
         let marks = [(person.is_verified, "verified"), (person.is_favourite, "favourite"), (person.is_blocked, "blocked")];
@@ -317,10 +331,17 @@ async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
     };
     match tokio::time::timeout(PATIENCE, proved).await {
         Ok(Some(name)) => {
-            print_text(&format!("{name} is verified: their device proved the keys of the code."));
+            if context.json {
+                print_json(&json!({ "id": id, "verified": true }))?;
+            } else {
+                print_text(&format!("{name} is verified: their device proved the keys of the code."));
+            }
             Ok(ExitCode::SUCCESS)
         }
         _ => {
+            if context.json {
+                print_json(&json!({ "id": id, "verified": false }))?;
+            }
             say!("No proof came in {} s; nothing was changed. They have to be near, with their app open.", PATIENCE.as_secs());
             Ok(ExitCode::FAILURE)
         }
@@ -338,8 +359,12 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
         return Err(Failure { kind: ErrorKind::BadInput, message });
     }
     let id = people.iter().find(|person| person.fingerprint == told).map(|person| person.id.clone()).unwrap_or_default();
-    client.call(Command::ChatPerson { who: id, change: PersonChange::Verified(true) }).await?;
-    print_text(&format!("{who} is verified."));
+    client.call(Command::ChatPerson { who: id.clone(), change: PersonChange::Verified(true) }).await?;
+    if context.json {
+        print_json(&json!({ "id": id, "verified": true }))?;
+    } else {
+        print_text(&format!("{who} is verified."));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -370,7 +395,9 @@ async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
         ask("Delete keys, messages and everything known of people, for ever?", "this deletes keys, messages and people for ever; say --yes")?;
     }
     context.call(Command::ChatWipe).await?;
-    if !context.json {
+    if context.json {
+        print_json(&json!({ "wiped": true }))?;
+    } else {
         print_text("Everything is deleted. This device is somebody new.");
     }
     Ok(ExitCode::SUCCESS)
@@ -454,7 +481,9 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
     say!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
     if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: id.clone(), before: None, limit: 10, search: String::new() }).await? {
-        list.iter().rev().for_each(|message| print_text(&line(&shown, message)));
+        for message in list.iter().rev() {
+            print_text(&if context.json { json!({ "type": "message", "message": message }).to_string() } else { line(&shown, message) });
+        }
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut seen = std::collections::BTreeMap::new();
@@ -466,20 +495,25 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                     continue;
                 }
                 match client.call(Command::ChatSay { to: id.clone(), text }).await {
-                    Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => print_text(&clean_lines(&note)),
+                    Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => {
+                        print_text(&if context.json { json!({ "type": "note", "note": note }).to_string() } else { clean_lines(&note) });
+                    }
                     Ok(_) => {}
                     Err(error) => say!("{error}"),
                 }
             }
             body = next(&mut events) => {
                 let Some(body) = body else { return Err(Failure { kind: ErrorKind::NotRunning, message: "the engine has stopped".to_owned() }) };
-                let is_new = tail_line(&body, &mut seen).is_some_and(|line| line["type"] == "message");
+                let line = tail_line(&body, &mut seen);
+                let is_new = line.as_ref().is_some_and(|line| line["type"] == "message");
                 if matches!(&body, EventBody::ChatMessage(message) if message.with == id && message.state == MessageState::Received) {
                     // A receipt that is not sent is no loss.
                     let _ = client.call(Command::ChatSeen { with: id.clone() }).await;
                 }
-                // What was typed here stands on the screen already.
-                if !matches!(&body, EventBody::ChatMessage(message) if message.from.is_empty()) {
+                if context.json {
+                    line.iter().for_each(|line| print_text(&line.to_string()));
+                    // What was typed here stands on the screen already.
+                } else if !matches!(&body, EventBody::ChatMessage(message) if message.from.is_empty()) {
                     show(&shown, &body, is_new);
                 }
             }

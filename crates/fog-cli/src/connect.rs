@@ -6,7 +6,7 @@ use fog_ipc::Client;
 use fog_types::ErrorKind;
 use fog_words::Words;
 
-use crate::output::Failure;
+use crate::output::{Failure, say};
 
 /// What every verb needs.
 pub struct Context {
@@ -41,6 +41,11 @@ impl Context {
         Ok(self.client().await?.call(command).await?)
     }
 
+    /// One change; says what is not stored of it.
+    pub async fn change(&self, command: Command) -> Result<(), Failure> {
+        change(&self.client().await?, command).await
+    }
+
     /// The words of the user: of the setting when an engine runs, else of the environment.
     pub fn words(&self, setting: Option<&str>) -> Words {
         let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
@@ -57,6 +62,22 @@ impl Context {
             _ => None,
         };
         self.words(language.as_deref())
+    }
+}
+
+/// One change; says what is not stored of it.
+pub async fn change(client: &Client, command: Command) -> Result<(), Failure> {
+    if let Reply::NotStored { message } = client.call(command).await? {
+        say!("fog: {message}");
+    }
+    Ok(())
+}
+
+/// Now by the clock of the engine: what it says of times is of that one.
+pub async fn engine_now(client: &Client) -> i64 {
+    match client.call(Command::Snapshot).await {
+        Ok(Reply::Snapshot(snapshot)) => snapshot.status.at_ms,
+        _ => now_ms(),
     }
 }
 

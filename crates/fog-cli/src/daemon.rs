@@ -55,7 +55,7 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
         }
     }
     handle.stopped().await;
-    Ok(ExitCode::SUCCESS)
+    handle.why_stopped().map_or(Ok(ExitCode::SUCCESS), |why| Err(why.into()))
 }
 
 #[cfg(unix)]

@@ -80,7 +80,9 @@ impl Historian {
             0 if self.history.marks.is_empty() => {
                 screen.clear();
                 let (units, segment) = (report.units, WorkUnits(self.history.segment));
-                say!("fog: the program ended at {units}, before the first mark at {segment}: nothing of its history can be checked; --segment sets them nearer");
+                say!(
+                    "fog: the program ended at {units}, before the first mark at {segment}: nothing of its history can be checked; --segment sets them nearer"
+                );
                 Ok(())
             }
             0 => Ok(()),
@@ -126,7 +128,11 @@ impl Reached {
             (identity, text(&self.identity), text(&found.identity)),
             ("output", text(&self.stdout), text(&found.stdout)),
         ];
-        parts.into_iter().filter(|(_, claimed, found)| claimed != found).map(|(what, claimed, found)| format!("{what}: claimed {claimed}, found {found}")).collect()
+        parts
+            .into_iter()
+            .filter(|(_, claimed, found)| claimed != found)
+            .map(|(what, claimed, found)| format!("{what}: claimed {claimed}, found {found}"))
+            .collect()
     }
 }
 

@@ -7,7 +7,7 @@ use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
 
 use crate::args::{JobVerb, JobsArgs, ProgramArgs, SubmitArgs};
-use crate::connect::{Context, absolute, now_ms, unexpected};
+use crate::connect::{Context, absolute, change, engine_now, unexpected};
 use crate::network::in_credits;
 use crate::output::{Failure, complain, print_json, print_table, print_text, say};
 use crate::program::Program;
@@ -69,7 +69,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         crate::source::hint_at_stdin();
     }
     if args.now {
-        client.call(Command::ChangeJob { id: job.id, action: JobAction::RunNow }).await?;
+        change(&client, Command::ChangeJob { id: job.id, action: JobAction::RunNow }).await?;
     }
     if !args.wait && !args.watch && args.program.out.is_none() {
         if context.json {
@@ -149,7 +149,8 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
     };
     let states = args.state.iter().map(state).collect::<Result<_, _>>()?;
     let query = JobQuery { states, name: args.name, before: args.before, limit: args.limit };
-    let list = match context.call(Command::Jobs(query)).await? {
+    let client = context.client().await?;
+    let list = match client.call(Command::Jobs(query)).await? {
         Reply::Jobs(list) => list,
         other => return Err(unexpected(&other)),
     };
@@ -162,7 +163,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
         print_text(&words.t("empty-jobs"));
         return Ok(ExitCode::SUCCESS);
     }
-    let now = now_ms();
+    let now = engine_now(&client).await;
     let mut rows = vec![["id", "state", "tasks", "submitted", "name"].map(str::to_owned).to_vec()];
     for job in list {
         let state = words.t(&format!("state-{}", job.state.as_str()));
@@ -175,7 +176,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
 /// `fog job …`.
 pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
-    let change = |id, action| (id, Command::ChangeJob { id, action });
+    let wish = |id, action| (id, Command::ChangeJob { id, action });
     let (id, command) = match verb {
         JobVerb::Show { id, from } => return show(context, &client, id, from).await,
         JobVerb::Logs { id, task, stderr } => return results::logs(context, &client, id, task, stderr).await,
@@ -197,12 +198,12 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
             return crate::network::map(context, &client, from_file(&file)?, wish).await;
         }
         JobVerb::Places { id } => return crate::network::places(context, &client, id).await,
-        JobVerb::Pause { id } => change(id, JobAction::Pause),
-        JobVerb::Now { id } => change(id, JobAction::RunNow),
-        JobVerb::Resume { id } => change(id, JobAction::Resume),
-        JobVerb::Cancel { id } => change(id, JobAction::Cancel),
+        JobVerb::Pause { id } => wish(id, JobAction::Pause),
+        JobVerb::Now { id } => wish(id, JobAction::RunNow),
+        JobVerb::Resume { id } => wish(id, JobAction::Resume),
+        JobVerb::Cancel { id } => wish(id, JobAction::Cancel),
         JobVerb::Remove { id } => {
-            client.call(Command::ChangeJob { id, action: JobAction::Remove }).await?;
+            change(&client, Command::ChangeJob { id, action: JobAction::Remove }).await?;
             if context.json {
                 print_json(&serde_json::json!({ "removed": id }))?
             } else {
@@ -211,8 +212,19 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
             return Ok(ExitCode::SUCCESS);
         }
     };
-    client.call(command).await?;
-    let job = current(&client, id).await?;
+    change(&client, command).await?;
+    let job = match current(&client, id).await {
+        // Somebody removed it since.
+        Err(failure) if failure.kind == ErrorKind::NotFound => {
+            if context.json {
+                print_json(&serde_json::json!({ "removed": id }))?
+            } else {
+                print_text(&format!("Job {id} is changed, and was removed meanwhile."))
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        job => job?,
+    };
     if context.json {
         print_json(&job)?
     } else {
@@ -230,7 +242,7 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
         print_json(&detail)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (words, now, job) = (context.words_of(client).await, now_ms(), &detail.summary);
+    let (words, now, job) = (context.words_of(client).await, engine_now(client).await, &detail.summary);
     print_text(&format!("Job {}: {}", job.id, job.name));
     print_text(&format!("  {}, {}", words.t(&format!("state-{}", job.state.as_str())), done_of(&words, job)));
     if !job.problem.is_empty() {

@@ -149,11 +149,7 @@ impl Keeper {
             return Due::End(code);
         }
         self.has_waited = true;
-        say!(
-            "fog: the program has come to no safe point for {} s: it goes on, and is saved at the next one. {}",
-            PATIENCE.as_secs(),
-            self.kept()
-        );
+        say!("fog: the program has come to no safe point for {} s: it goes on, and is saved at the next one. {}", PATIENCE.as_secs(), self.kept());
         Due::Wait
     }
 

@@ -6,7 +6,7 @@ use fog_api::{Command, Reply};
 use serde_json::Value;
 
 use crate::args::SettingsVerb;
-use crate::connect::{Context, unexpected};
+use crate::connect::{Context, change, unexpected};
 use crate::output::{Failure, print_json, print_table, print_text, read_text, say};
 
 /// An exported file is some kilobytes.
@@ -43,7 +43,10 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
             }
         }
         SettingsVerb::Reset => {
-            context.call(Command::ResetSettings).await?;
+            context.change(Command::ResetSettings).await?;
+            if context.json {
+                print_json(&values(context).await?)?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -59,12 +62,16 @@ async fn values(context: &Context) -> Result<BTreeMap<String, Value>, Failure> {
 async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<(), Failure> {
     let keys: Vec<String> = changes.keys().cloned().collect();
     let client = context.client().await?;
-    client.call(Command::SetSettings { changes }).await?;
+    change(&client, Command::SetSettings { changes }).await?;
     // What was stored and has no effect is said at once.
-    if let Reply::Settings(values) = client.call(Command::Settings).await? {
+    if let Reply::Settings(mut values) = client.call(Command::Settings).await? {
         let is_changed = |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
         for conflict in conflicts(&values).iter().filter(is_changed) {
             say!("fog: {}", conflict.message);
+        }
+        if context.json {
+            values.retain(|key, _| keys.contains(key));
+            print_json(&values)?;
         }
     }
     Ok(())

@@ -49,9 +49,9 @@ fn show(context: &Context, words: &Words, snapshot: &Snapshot) -> Result<(), Fai
 }
 
 fn lines(words: &Words, status: &Status) -> Vec<String> {
-    let now = now_ms();
-    let mut list = vec![words.status_headline(status, now)];
+    let mut list = vec![words.status_headline(status, status.at_ms)];
     list.extend(words.no_checkpoints(status));
+    list.extend(words.unstored(status));
     for task in &status.active {
         let progress = task.permille.map_or_else(String::new, |p| format!(" · {} %", p / 10));
         let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));
@@ -73,7 +73,7 @@ fn lines(words: &Words, status: &Status) -> Vec<String> {
 
 /// `fog on` and `fog off`.
 pub async fn switch(context: &Context, on: bool) -> Result<ExitCode, Failure> {
-    context.call(Command::SetContributing { on }).await?;
+    context.change(Command::SetContributing { on }).await?;
     done(context).await
 }
 
@@ -82,13 +82,13 @@ pub async fn off(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
     if !finish {
         return switch(context, false).await;
     }
-    context.call(Command::FinishThenStop).await?;
+    context.change(Command::FinishThenStop).await?;
     done(context).await
 }
 
 /// `fog snooze`.
 pub async fn snooze(context: &Context, minutes: u32) -> Result<ExitCode, Failure> {
-    context.call(Command::Snooze { minutes }).await?;
+    context.change(Command::Snooze { minutes }).await?;
     done(context).await
 }
 
@@ -173,4 +173,24 @@ pub async fn shutdown(context: &Context) -> Result<ExitCode, Failure> {
         print_text("The engine stops; unfinished tasks wait for its next start.")
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fog_api::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
+
+    /// The clock of the engine may have been set, or be that of another run of this program.
+    #[test]
+    fn what_is_left_is_told_by_the_clock_of_the_engine() {
+        let at_ms = now_ms() - 86_400_000;
+        let (now, limit) = (ValueView::Unknown, ValueView::Unknown);
+        let (effect, resumes) = (EffectView::Stops, ResumeView::AtMs(at_ms + 58_000));
+        let reason = ReasonView { rule: "snoozed".to_owned(), effect, now, limit, resumes, held_until_ms: None, yields: false };
+        let verdict = VerdictView { reasons: vec![reason], ..VerdictView::default() };
+        let status = Status { at_ms, verdict, unstored: "the disk is full".to_owned(), ..Status::default() };
+        let lines = lines(&Words::new("en"), &status);
+        assert!(lines[0].contains("58 s"), "{lines:?}");
+        assert!(lines[1].contains("the disk is full") && lines[1].contains("restart"), "{lines:?}");
+    }
 }

@@ -6,7 +6,7 @@ use fog_engine::{Clock, policy_from, verdict_view};
 use fog_words::Words;
 
 use crate::args::WhyArgs;
-use crate::connect::{Context, now_ms, unexpected};
+use crate::connect::{Context, engine_now, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_text, read_text, say};
 
 /// A recording of a sample each second for a month.
@@ -26,7 +26,7 @@ pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> 
     };
     let words = context.words_of(&client).await;
     match client.call(Command::Why { with }).await? {
-        Reply::Verdict(verdict) => show(context, &words, &verdict),
+        Reply::Verdict(verdict) => show(context, &words, &verdict, engine_now(&client).await),
         other => Err(unexpected(&other)),
     }
 }
@@ -50,11 +50,10 @@ fn alone(context: &Context, with: &[(String, String)]) -> Result<ExitCode, Failu
     policy.contributing = true;
     let verdict = Eligibility::dry_run(policy, &readings, clock.moment());
     say!("fog: no engine is running; these are the default settings, switched on");
-    show(context, &context.words(None), &verdict_view(&verdict, &clock))
+    show(context, &context.words(None), &verdict_view(&verdict, &clock), now_ms())
 }
 
-fn show(context: &Context, words: &Words, verdict: &VerdictView) -> Result<ExitCode, Failure> {
-    let now = now_ms();
+fn show(context: &Context, words: &Words, verdict: &VerdictView, now: i64) -> Result<ExitCode, Failure> {
     if context.json {
         let reasons: Vec<String> = verdict.reasons.iter().map(|reason| words.reason(reason, now)).collect();
         print_json(&serde_json::json!({ "verdict": verdict, "sentence": words.headline(verdict, true, now), "sentences": reasons }))?;

@@ -107,10 +107,16 @@ enum Piece {
 
 type Written = (CheckpointWriter, Result<(), String>);
 
-fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Receiver<Piece>, folder: Option<PathBuf>) -> Written {
-    let write = || {
-        if let Some(folder) = folder {
-            fog_store::make_private_folder(&folder).map_err(|e| e.to_string())?;
+fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Receiver<Piece>, path: &Path) -> Written {
+    let mut write = || {
+        // Another engine may be at work at the old path of a folder that was moved.
+        let now = fog_store::path_now(path).map_err(|e| e.to_string())?;
+        if now == path {
+            if let Some(folder) = path.parent() {
+                fog_store::make_private_folder(folder).map_err(|e| e.to_string())?;
+            }
+        } else {
+            writer.moved_to(now);
         }
         writer.start(whole).map_err(|e| e.to_string())?;
         while let Some(piece) = pieces.blocking_recv() {
@@ -186,8 +192,8 @@ impl<'a> Saver<'a> {
             return Ok(self.refused());
         }
         let (to, pieces) = mpsc::channel(4);
-        let folder = self.place.path.parent().map(Path::to_owned);
-        let thread = tokio::task::spawn_blocking(move || write_pieces(writer, whole, pieces, folder));
+        let path = self.place.path.clone();
+        let thread = tokio::task::spawn_blocking(move || write_pieces(writer, whole, pieces, &path));
         let _ = to.send(Piece::State(piece)).await;
         Ok(Writing::Busy { to, thread, before, bytes })
     }

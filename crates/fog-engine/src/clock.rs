@@ -416,6 +416,7 @@ pub(crate) mod tests {
         let jobs = store.jobs(&JobFilter { limit: 9, ..JobFilter::default() }).unwrap();
         assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [waiting, ended]);
         assert_eq!(jobs[0].deadline.0 - clock.unix().0, 7 * DAY_MS - 60_000);
+        assert_eq!(jobs.iter().map(|job| clock.unix().0 - job.created.0).collect::<Vec<_>>(), [60_000; 2], "as old as they are");
     }
 
     #[test]

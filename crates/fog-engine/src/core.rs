@@ -15,6 +15,7 @@ mod estimating;
 #[cfg(test)]
 mod estimating_tests;
 mod finishing;
+mod folder;
 mod gossip;
 mod grouping;
 mod hearing;
@@ -47,6 +48,9 @@ mod turned_tests;
 mod untaken;
 #[cfg(test)]
 mod untaken_tests;
+mod wishes;
+#[cfg(test)]
+mod wishes_tests;
 
 use self::estimating::Estimates;
 
@@ -176,7 +180,10 @@ pub(crate) struct Core {
     availability: fog_scheduler::Availability,
     /// The hour in which that was looked at.
     looked_back: Option<i64>,
+    unstored: wishes::Unstored,
     is_stopping: bool,
+    /// Why it ends by itself.
+    gone: watch::Sender<Option<ApiError>>,
 }
 
 /// A task in a worker.
@@ -318,7 +325,9 @@ impl Core {
             speed: 0,
             availability: fog_scheduler::Availability::default(),
             looked_back: None,
+            unstored: wishes::Unstored::default(),
             is_stopping: false,
+            gone: watch::Sender::new(None),
         };
         this.start_grid()?;
         this.grid.traffic.move_by(shift, now);
@@ -356,8 +365,10 @@ impl Core {
                 // Told below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
-            self.after_change();
-            self.look_at_clock();
+            if self.has_folder() {
+                self.after_change();
+                self.look_at_clock();
+            }
         }
         let chat = self.chat.driver.take().map(crate::chat::Driver::stop);
         self.shutdown();
@@ -369,9 +380,18 @@ impl Core {
             // It cannot fail but by being dropped.
             let _ = leaving.await;
         }
+        self.save_what_went();
+    }
+
+    /// Tells why the engine ends by itself, once it does.
+    pub(crate) fn why_gone(&self) -> watch::Receiver<Option<ApiError>> {
+        self.gone.subscribe()
     }
 
     fn handle(&mut self, message: Message) {
+        if !self.has_folder() {
+            return self.refuse(message);
+        }
         self.look_at_clock();
         match message {
             Message::Walls(walls) => self.walls = walls,
@@ -449,8 +469,7 @@ impl Core {
             active.rank.deadline.0 = active.rank.deadline.0.saturating_add(shift);
         }
         if let Some(until) = self.snoozed_until {
-            // Not being stored, it ends as it would have if the engine goes on running.
-            let _ = self.set_snooze(Some(UnixMillis(until.0.saturating_add(shift))));
+            self.set_snooze(Some(UnixMillis(until.0.saturating_add(shift))));
         }
         self.remember_clock();
     }
@@ -466,17 +485,20 @@ impl Core {
     fn next_timeout(&self) -> Duration {
         let rules = self.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.clock.moment())));
         let quiet = if self.grid.is_busy() { BUSY_PACE } else { QUIET_PACE };
-        rules.unwrap_or(quiet).clamp(Duration::from_millis(5), quiet)
+        let quiet = self.unstored.wait().map_or(quiet, |wait| wait.min(quiet));
+        rules.unwrap_or(quiet).min(quiet).max(Duration::from_millis(5))
     }
 
     /// What follows from any change: the duty of the workers, new tasks, one event.
     fn after_change(&mut self) {
+        self.store_wishes();
         self.account();
         self.set_duties();
         if self.finishing && self.active.is_empty() && self.to_finish.is_empty() {
-            let _ = self.set_contributing(false);
+            self.set_contributing(false);
         }
         self.fill_estimates();
+        self.withdraw_held();
         if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {
             tracing::error!(%error, "no task could be started");
         }
@@ -508,6 +530,7 @@ impl Core {
             self.close_span();
         }
         self.remember_clock();
+        self.store_wishes_now();
         tracing::info!("the engine has stopped; unfinished tasks wait for the next start");
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, EstimateView};
-use fog_runtime::{CompileLimits, EngineKind, FromWorker, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within};
+use fog_runtime::{
+    CompileLimits, EngineKind, FromWorker, LimitKind, Outcome, Priority, Report, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
+};
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::sync::watch;
 
@@ -157,8 +159,17 @@ fn problem(outcome: &Outcome) -> Option<String> {
         Outcome::Exited(0) => None,
         Outcome::Exited(code) => Some(format!("code {code}")),
         Outcome::Trapped(what) => Some(what.clone()),
-        Outcome::Limit(limit) => Some(format!("a limit of the job ({limit:?})")),
+        Outcome::Limit(limit) => Some(limit_words(*limit).to_owned()),
         Outcome::Refused(why) => Some(why.clone()),
+    }
+}
+
+fn limit_words(limit: LimitKind) -> &'static str {
+    match limit {
+        LimitKind::Units => "it reached its limit of work units; `units` among the limits of the job file raises it",
+        LimitKind::WallTime => "it reached its limit of running time; `wall` among the limits of the job file raises it",
+        LimitKind::Memory => "it used more memory than its limits allow; `memory` and `disk` among the limits of the job file raise them",
+        LimitKind::Stack => "the stack overflowed",
     }
 }
 

@@ -42,6 +42,7 @@ pub struct EngineHandle {
     messages: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
     stopped: watch::Receiver<bool>,
+    gone: watch::Receiver<Option<ApiError>>,
 }
 
 /// Events of an engine.
@@ -59,6 +60,7 @@ pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().context("the engine's loop cannot start")?;
     let core = Core::new(config, store, Clock::new(), messages.clone(), events.clone())?;
+    let gone = core.why_gone();
     std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
@@ -66,7 +68,7 @@ pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
             let _ = stop.send(true);
         })
         .context("the engine's thread cannot start")?;
-    Ok(EngineHandle { messages, events, stopped })
+    Ok(EngineHandle { messages, events, stopped, gone })
 }
 
 impl EngineHandle {
@@ -91,6 +93,12 @@ impl EngineHandle {
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         *self.stopped.borrow() || self.stopped.has_changed().is_err()
+    }
+
+    /// Tells why the engine stopped, or is about to, without being asked: its data folder went. `None` otherwise.
+    #[must_use]
+    pub fn why_stopped(&self) -> Option<ApiError> {
+        self.gone.borrow().clone()
     }
 
     /// Waits until the engine has stopped.

@@ -73,7 +73,11 @@ impl Historian {
     /// Writes the index, on a thread that may wait for the disk.
     async fn write(&self) {
         let (history, folder) = (self.history.clone(), self.folder.clone());
-        let written = tokio::task::spawn_blocking(move || history.write(&folder).map_err(|e| e.to_string()));
+        let written = tokio::task::spawn_blocking(move || {
+            // It is there, unless the data folder went and another one lies in its place.
+            fog_store::make_private_folder(&folder).map_err(|e| e.to_string())?;
+            history.write(&folder).map_err(|e| e.to_string())
+        });
         if let Err(problem) = written.await.unwrap_or_else(|e| Err(e.to_string())) {
             tracing::warn!(%problem, "a history could not be written");
         }
@@ -106,7 +110,8 @@ impl Historian {
         let (from, to) = (checkpoint.to_owned(), History::checkpoint(&self.folder, number));
         let (data_folder, cap) = (self.data_folder.clone(), self.cap);
         let copied = tokio::task::spawn_blocking(move || {
-            let fits = std::fs::metadata(&from).is_ok_and(|file| taken(&data_folder).saturating_add(file.len()) <= cap);
+            let is_ours = to.parent().is_some_and(|folder| fog_store::make_private_folder(folder).is_ok());
+            let fits = is_ours && std::fs::metadata(&from).is_ok_and(|file| taken(&data_folder).saturating_add(file.len()) <= cap);
             if !fits || to.exists() {
                 return Ok(());
             }

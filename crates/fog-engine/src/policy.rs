@@ -23,6 +23,18 @@ impl Settings {
         Self(values)
     }
 
+    /// These with some changed; `None` and a value that this release does not accept return one to its default.
+    pub(crate) fn changed(&self, changes: &[(String, Option<Value>)]) -> Self {
+        let mut values = self.0.clone();
+        for (key, value) in changes {
+            if let Some(setting) = settings::find(key) {
+                let checked = value.as_ref().and_then(|value| setting.check(value).ok());
+                values.insert(key.clone(), checked.unwrap_or_else(|| setting.default()));
+            }
+        }
+        Self(values)
+    }
+
     pub(crate) fn values(&self) -> &BTreeMap<String, Value> {
         &self.0
     }

@@ -1,6 +1,6 @@
 //! Commands that only read.
 
-use fog_api::{ApiError, AttemptView, GridView, JobDetail, JournalLine, OutputView, PromiseView, RenamedView, Reply, TaskView};
+use fog_api::{ApiError, AttemptView, GridView, JobDetail, JobSummary, JournalLine, OutputView, PromiseView, RenamedView, Reply, TaskView};
 use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
 use fog_types::job::GridWish;
@@ -32,11 +32,11 @@ pub(crate) fn missing(message: &str) -> ApiError {
     ApiError { kind: ErrorKind::NotFound, message: message.to_owned() }
 }
 
-pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Reply, ApiError> {
+pub(crate) fn jobs(store: &Store, query: &fog_api::JobQuery) -> Result<Vec<JobSummary>, ApiError> {
     let limit = if query.limit == 0 { 100 } else { query.limit.min(500) };
     let filter = JobFilter { states: query.states.clone(), name: query.name.clone(), before: query.before, limit };
     let rows = store.jobs(&filter).map_err(to_api)?;
-    Ok(Reply::Jobs(rows.iter().map(job_summary).collect()))
+    Ok(rows.iter().map(job_summary).collect())
 }
 
 /// Progress of a running task.
@@ -47,9 +47,11 @@ pub(crate) struct LiveTask {
     pub(crate) active_ms: u64,
 }
 
-/// `withheld` is why its tasks are not lent; `live` are its tasks that run here.
-pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>, live: &[LiveTask]) -> Result<Reply, ApiError> {
+/// `withheld` is why its tasks are not lent; `live` are its tasks that run here; `wished` is the state that its owner gave it,
+/// where that is not stored yet.
+pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>, live: &[LiveTask], wished: Option<JobState>) -> Result<Reply, ApiError> {
     let mut detail = detail(store, id, tasks_from).map_err(to_api)?;
+    detail.summary.state = wished.unwrap_or(detail.summary.state);
     for task in detail.tasks.iter_mut().filter(|task| task.state == TaskState::Running) {
         if let Some(live) = live.iter().find(|live| live.index == task.index) {
             (task.units, task.active_ms) = (live.units, live.active_ms);

@@ -46,7 +46,7 @@ fn page(store: &Store, id: JobId, from: u32) -> JobDetail {
 }
 
 fn job_reply(store: &Store, id: JobId, from: u32) -> Reply {
-    super::job(store, id, from, None, &[]).unwrap()
+    super::job(store, id, from, None, &[], None).unwrap()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_task_that_runs_is_shown_as_far_as_it_is() {
     let (id, _) = job(&mut store, 2);
     let task = store.claim_task("test", UnixMillis(0)).unwrap().unwrap().task;
     let live = [super::LiveTask { index: task.index, permille: Some(250), units: 77, active_ms: 1500 }];
-    let Reply::Job(detail) = super::job(&store, id, 0, None, &live).unwrap() else { panic!("no job") };
+    let Reply::Job(detail) = super::job(&store, id, 0, None, &live, None).unwrap() else { panic!("no job") };
     let task = &detail.tasks[task.index as usize];
     assert_eq!((task.units, task.active_ms, task.permille, detail.summary.units), (77, 1500, 250, 77));
 }

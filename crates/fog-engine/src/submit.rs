@@ -2,12 +2,12 @@
 //! hashing may take long.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fog_api::{ApiError, Command};
 use fog_runtime::{Checkpoint, open_regular};
-use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles};
+use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles, StoreError};
 use fog_types::job::{self, GridWish, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
 
@@ -61,10 +61,10 @@ impl Prepared {
     }
 }
 
-/// Reads the job file and copies what it names below `data_folder`.
-pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCount) -> Result<Prepared, ApiError> {
+/// Reads the job file and copies what it names below `data_folder`, while somebody waits for that.
+pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCount, is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
     let file = job::parse(text).map_err(|e| refuse(e.kind(), e.to_string()))?;
-    let mut copier = Copier { folder, data_folder, cap, copied: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
+    let mut copier = Copier { folder, data_folder, cap, is_wanted, copied: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
     let module_path = copier.resolve(&file.module);
     let mut magic = [0; 4];
     let mut opened = open_regular(&module_path).map_err(|e| unreadable(&module_path, &e))?;
@@ -130,6 +130,7 @@ struct Copier<'a> {
     folder: &'a Path,
     data_folder: &'a Path,
     cap: ByteCount,
+    is_wanted: &'a dyn Fn() -> bool,
     copied: Vec<BlobFile>,
     seen: BTreeMap<PathBuf, BlobId>,
     stored: BTreeSet<BlobId>,
@@ -149,8 +150,27 @@ impl Copier<'_> {
         if let Some(id) = self.seen.get(&path) {
             return Ok(*id);
         }
-        let file = open_regular(&path).map_err(|e| unreadable(&path, &e))?;
-        let blob = BlobFile::copy(self.data_folder, file, most).map_err(|e| refuse(e.kind(), format!("{}: {e}", path.display())))?;
+        let mut file = open_regular(&path).map_err(|e| unreadable(&path, &e))?;
+        let size = file.metadata().map_err(|e| unreadable(&path, &e))?.len();
+        let refused = |error: StoreError| refuse(error.kind(), format!("{}: {error}. Nothing was submitted", path.display()));
+        if size > most.0 {
+            return Err(refused(StoreError::Full { wanted: ByteCount(size), cap: most }));
+        }
+        let together = self.copied.iter().map(BlobFile::size).fold(size, u64::saturating_add);
+        if together > self.cap.0 {
+            // One that is among them already takes no more room.
+            let mut hasher = blake3::Hasher::new();
+            let mut from = WhileWanted { from: &file, is_wanted: self.is_wanted };
+            std::io::copy(&mut from, &mut hasher).map_err(|e| unreadable(&path, &e))?;
+            let id = BlobId(*hasher.finalize().as_bytes());
+            if !self.stored.contains(&id) {
+                return Err(refused(StoreError::Full { wanted: ByteCount(together), cap: self.cap }));
+            }
+            self.seen.insert(path, id);
+            return Ok(id);
+        }
+        let from = WhileWanted { from: &mut file, is_wanted: self.is_wanted };
+        let blob = BlobFile::copy(self.data_folder, from, most).map_err(refused)?;
         let id = blob.id();
         self.seen.insert(path, id);
         if self.stored.insert(id) {
@@ -160,10 +180,107 @@ impl Copier<'_> {
     }
 }
 
+/// A file that is read as long as somebody wants it.
+struct WhileWanted<'a, R> {
+    from: R,
+    is_wanted: &'a dyn Fn() -> bool,
+}
+
+impl<R: Read> Read for WhileWanted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.is_wanted)() { self.from.read(buffer) } else { Err(io::Error::other("whoever submitted it is gone")) }
+    }
+}
+
 fn unreadable(path: &Path, error: &std::io::Error) -> ApiError {
     refuse(ErrorKind::of_named_file(error.kind()), format!("{} cannot be read: {error}. Nothing was submitted", path.display()))
 }
 
 fn refuse(kind: ErrorKind, message: String) -> ApiError {
     ApiError { kind, message }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use std::cell::Cell;
+    use std::fs::File;
+
+    use super::*;
+
+    const CAP: ByteCount = ByteCount::mib(4);
+
+    struct Place {
+        folder: tempfile::TempDir,
+        data: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let place = Self { folder: tempfile::tempdir().unwrap(), data: tempfile::tempdir().unwrap() };
+            std::fs::write(place.folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
+            place
+        }
+
+        fn prepare(&self, inputs: &[&str], is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
+            let inputs: String = inputs.iter().map(|name| format!("{name:?} = {name:?}\n")).collect();
+            let text = format!("version = 1\nmodule = \"m.wasm\"\n[inputs]\n{inputs}");
+            prepare(&text, self.folder.path(), self.data.path(), CAP, is_wanted)
+        }
+
+        /// Bytes that are copied so far.
+        fn copied(&self) -> u64 {
+            let incoming = std::fs::read_dir(self.data.path().join("incoming")).into_iter().flatten().flatten();
+            incoming.map(|entry| entry.metadata().unwrap().len()).sum()
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_before_it_is_copied() {
+        let place = Place::new();
+        let sized = |name: &str, mib: u64| File::create(place.folder.path().join(name)).unwrap().set_len(mib << 20).unwrap();
+        sized("huge", 50 << 10);
+        let reads = Cell::new(0u32);
+        let count = || {
+            reads.set(reads.get() + 1);
+            true
+        };
+        let error = place.prepare(&["huge"], &count).err().unwrap();
+        assert!(error.kind == ErrorKind::LimitReached && error.message.contains("50.0 GiB") && error.message.contains("4.0 MiB"), "{}", error.message);
+        assert!(reads.get() < 10, "{}", reads.get());
+        // Together.
+        std::fs::write(place.folder.path().join("a"), vec![1; 3 << 20]).unwrap();
+        std::fs::write(place.folder.path().join("b"), vec![2; 2 << 20]).unwrap();
+        let error = place.prepare(&["a", "b"], &|| true).err().unwrap();
+        assert!(error.kind == ErrorKind::LimitReached && error.message.contains("5.0 MiB"), "{}", error.message);
+        // The same file under two names is stored once.
+        std::fs::write(place.folder.path().join("c"), vec![1; 3 << 20]).unwrap();
+        assert_eq!(place.prepare(&["a", "c"], &|| true).unwrap().copied.len(), 2);
+        assert_eq!(place.copied(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn copying_ends_when_nobody_waits_for_it() {
+        let place = Place::new();
+        std::fs::write(place.folder.path().join("a"), vec![1; 3 << 20]).unwrap();
+        let reads = Cell::new(0);
+        let is_wanted = || {
+            reads.set(reads.get() + 1);
+            reads.get() < 10
+        };
+        assert!(place.prepare(&["a"], &is_wanted).is_err());
+        assert_eq!((reads.get(), place.copied()), (10, 0));
+    }
+
+    /// What lies in the data folder is not to blame.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_and_no_other() {
+        let place = Place::new();
+        std::os::unix::fs::symlink("/proc/self/mem", place.folder.path().join("in")).unwrap();
+        let error = place.prepare(&["in"], &|| true).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::BadInput);
+        assert!(error.message.contains("in: it cannot be read") && !error.message.contains(place.data.path().to_str().unwrap()), "{}", error.message);
+    }
 }

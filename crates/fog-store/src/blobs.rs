@@ -27,7 +27,7 @@ impl BlobFile {
     /// Copies `from` into the data folder, up to `limit` bytes.
     ///
     /// # Errors
-    /// [`StoreError::Full`] past the limit, [`StoreError::File`] when reading or writing fails.
+    /// [`StoreError::Full`] past the limit, [`StoreError::Unreadable`] when reading fails, [`StoreError::File`] when writing does.
     pub fn copy(folder: &Path, mut from: impl Read, limit: ByteCount) -> Result<Self, StoreError> {
         let mut writer = BlobWriter::create(folder, limit)?;
         let mut buffer = vec![0; 64 << 10];
@@ -36,7 +36,7 @@ impl BlobFile {
                 Ok(0) => return writer.finish(),
                 Ok(n) => writer.write(&buffer[..n])?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(StoreError::File { path: folder.to_owned(), source }),
+                Err(source) => return Err(StoreError::Unreadable { source }),
             }
         }
     }

@@ -13,6 +13,17 @@ pub enum StoreError {
         /// The data folder.
         folder: PathBuf,
     },
+    /// The folder is no longer the one that was opened.
+    #[error(
+        "{path} is no longer what this engine opened: it was moved, deleted or replaced. The engine stops and writes nothing there any more; what it had \
+         stored is {now}. Put it back, or name where it is with --data-dir, and start the engine again", now = whereabouts(.now.as_deref())
+    )]
+    Gone {
+        /// The data folder, its lock or its database.
+        path: PathBuf,
+        /// Where the data folder lies now, if that is known.
+        now: Option<PathBuf>,
+    },
     /// Written by a newer release.
     #[error("the data was written by a newer release (schema {found}, this one reads up to {supported}); install that release again")]
     TooNew {
@@ -68,6 +79,12 @@ pub enum StoreError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// What is to be stored cannot be read.
+    #[error("it cannot be read: {source}")]
+    Unreadable {
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A row does not hold what it must: damage, or a bug.
     #[error("the database holds something unexpected: {0}")]
     Damaged(String),
@@ -86,8 +103,35 @@ pub enum StoreError {
     #[error("there is none with this number: it is larger than any that is given")]
     NoNumber,
     /// SQLite refused.
-    #[error("database: {0}")]
-    Sqlite(rusqlite::Error),
+    #[error("the database{} cannot be used: {error}{}", in_folder(.database.as_deref()), advice(.error))]
+    Sqlite {
+        /// Its file, where that is known.
+        database: Option<PathBuf>,
+        /// SQLite's reason.
+        error: rusqlite::Error,
+    },
+}
+
+fn in_folder(database: Option<&Path>) -> String {
+    database.map_or_else(String::new, |path| format!(" {}", path.display()))
+}
+
+/// What a person can do about it.
+fn advice(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+            "; what was stored before is kept. Free some room on the disk of the data folder, and try again"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "; what was stored before is kept. See that the data folder is there and can be written to, and try again"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "; another program holds it. Close that one, and try again",
+        _ => "",
+    }
+}
+
+fn whereabouts(now: Option<&Path>) -> String {
+    now.map_or_else(|| "wherever the folder is now".to_owned(), |now| format!("in {}", now.display()))
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -97,16 +141,17 @@ impl From<rusqlite::Error> for StoreError {
             error if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) => {
                 Self::DamagedDatabase { database: crate::DATABASE.into(), problem: error.to_string() }
             }
-            error => Self::Sqlite(error),
+            error => Self::Sqlite { database: None, error },
         }
     }
 }
 
 impl StoreError {
-    /// With the whole path of a damaged database.
+    /// With the whole path of the database.
     pub(crate) fn at(self, path: &Path) -> Self {
         match self {
             Self::DamagedDatabase { problem, .. } => Self::DamagedDatabase { database: path.to_owned(), problem },
+            Self::Sqlite { error, .. } => Self::Sqlite { database: Some(path.to_owned()), error },
             other => other,
         }
     }
@@ -118,9 +163,10 @@ impl HasKind for StoreError {
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::TooNew { .. } | Self::ForeignDatabase { .. } => ErrorKind::Incompatible,
             Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } | Self::Changed { .. } => ErrorKind::Storage,
+            Self::Unreadable { .. } => ErrorKind::BadInput,
             Self::NoJob(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } => ErrorKind::LimitReached,
-            Self::File { .. } | Self::Sqlite(_) => ErrorKind::Storage,
+            Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } => ErrorKind::Storage,
             Self::Damaged(_) => ErrorKind::Bug,
         }
     }

@@ -276,6 +276,8 @@ impl Store {
             ("tasks", "not_before_ms", "state = 'queued' AND not_before_ms > 0"),
             ("jobs", "deadline_ms", "state IN ('queued', 'running', 'paused')"),
             ("progress", "deadline_ms", "1"),
+            // People read how long ago that was.
+            ("jobs", "created_ms", "1"),
             ("jobs", "finished_ms", "state IN ('finished', 'failed', 'cancelled')"),
             ("hosted", "deadline_ms", "1"),
             ("chat_messages", "stored_ms", "1"),

@@ -15,6 +15,7 @@ mod history;
 mod jobs;
 mod journal;
 mod migrations;
+mod place;
 mod placed;
 mod settings;
 mod tasks;
@@ -28,14 +29,19 @@ pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};
 pub use jobs::{Blobs, JobFilter, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
+pub use place::path_now;
 pub use placed::{Holds, PlacedFiles};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+
+use place::Place;
 
 /// The database in a data folder.
 const DATABASE: &str = "fog.sqlite";
@@ -51,6 +57,19 @@ pub struct Store {
     holds: Holds,
     /// Released by the system when the process ends, however it ends. A [`Reader`] has none.
     _lock: Option<File>,
+    /// The folder as it was opened. A [`Reader`] has none.
+    place: Option<Arc<Place>>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        if place.check().is_err() {
+            // At its end SQLite deletes the journal by its path, where that of another database may lie.
+            let _ = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        place.close();
+    }
 }
 
 /// Reads what a [`Store`] has written, beside it and on another thread.
@@ -63,9 +82,10 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] when the database cannot be opened.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        place::check_path(folder).map_err(|source| StoreError::File { path: folder.to_owned(), source })?;
         let db = Connection::open_with_flags(folder.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;")?;
-        Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: None }))
+        Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: None, place: None }))
     }
 }
 
@@ -92,30 +112,26 @@ impl Store {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
         };
-        make_private_folder(folder).map_err(at(folder))?;
+        make_folder(folder).map_err(at(folder))?;
         // Where nothing can be written, one answer is enough.
         let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(at(folder))?;
         drop(probe);
         make_private(folder);
         let lock_path = folder.join("lock");
         let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
-        let begun = Instant::now();
-        loop {
-            match lock.try_lock() {
-                Ok(()) => break,
-                // A killed engine may leave a worker between its fork and its exec, which holds the lock for
-                // that moment.
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(Duration::from_millis(10)),
-                Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
-                Err(TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
-            }
+        take_lock(&lock, folder)?.map_err(at(&lock_path))?;
+        // The file may be deleted while it is locked. Not every system opens and locks a folder.
+        let handle = File::open(folder).ok();
+        if let Some(handle) = &handle {
+            let _ = take_lock(handle, folder)?;
         }
         let database = folder.join(DATABASE);
         migrations::check_own(folder, &database).map_err(|error| error.at(&database))?;
         // The journals beside it get the mode of the database.
         private_file().create(true).truncate(false).write(true).open(&database).map_err(at(&database))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
-        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock) })
+        let place = Some(Place::open(folder, handle));
+        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock), place })
     }
 
     fn open_database(database: &Path) -> Result<Connection, StoreError> {
@@ -147,6 +163,52 @@ impl Store {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+
+    /// Looks whether the data folder, its lock and its database are still those that were opened. On Windows they always are.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when they were moved, deleted or replaced. From then on nothing may be written by a path in the
+    /// folder; the database can still be changed where it is now.
+    pub fn check_place(&self) -> Result<(), StoreError> {
+        self.place.as_ref().map_or(Ok(()), |place| place.check())
+    }
+
+    /// Writes a copy of a database that was deleted while it was open among the files that are set aside; returns its path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read or written.
+    pub fn save_aside(&self) -> Result<PathBuf, StoreError> {
+        let aside = disk::aside(&self.folder);
+        make_private_folder(&aside).map_err(|source| StoreError::File { path: aside.clone(), source })?;
+        let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let copy = aside.join(format!("fog-{stamp}.sqlite"));
+        self.db.execute("VACUUM INTO ?1", [copy.display().to_string()])?;
+        Ok(copy)
+    }
+
+    /// Makes every change fail, as a full disk does, or lets changes through again. For tests.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    #[doc(hidden)]
+    pub fn refuse_changes(&self, refuse: bool) -> Result<(), StoreError> {
+        Ok(self.db.pragma_update(None, "query_only", refuse)?)
+    }
+}
+
+/// Locks a file of the folder, or the folder.
+fn take_lock(lock: &File, folder: &Path) -> Result<std::io::Result<()>, StoreError> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(Ok(())),
+            // A killed engine may leave a worker between its fork and its exec, which holds the lock for
+            // that moment.
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
+            Err(TryLockError::Error(source)) => return Ok(Err(source)),
+        }
+    }
 }
 
 /// Sets when a file was last changed; that of a file that is only read, too.
@@ -172,16 +234,25 @@ const OWN_FOLDERS: [&str; 7] = ["blobs", "compiled", "checkpoints", "histories",
 const OWN_FILES: [&str; 7] = ["fog.sqlite", "fog.sqlite-wal", "fog.sqlite-shm", "lock", "checkpoint.key", "fog.token", "fog.sock"];
 
 /// Makes a folder in the data folder, which only this user can read, with all above it that are missing. One that is there
-/// stays as it is.
+/// stays as it is. A data folder that is open is not made anew.
 ///
 /// # Errors
-/// As making a folder.
+/// As making a folder; also when the data folder is no longer the one that was opened.
 pub fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+    let builder = private_builder();
+    if place::make_below(folder, |path| builder.create(path))? { Ok(()) } else { make_folder(folder) }
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    private_builder().recursive(true).create(folder)
+}
+
+fn private_builder() -> std::fs::DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder
 }
 
 /// Options for files that only this user can read.
@@ -203,7 +274,7 @@ fn make_private(folder: &Path) {
     let folders = OWN_FOLDERS.iter().map(|name| (folder.join(name), true));
     let files = OWN_FILES.iter().map(|name| (folder.join(name), false));
     for (path, is_folder) in whole.chain(folders).chain(files) {
-        let made = if is_folder { make_private_folder(&path) } else { Ok(()) };
+        let made = if is_folder { make_folder(&path) } else { Ok(()) };
         if let Err(error) = made.and_then(|()| set_private(&path, is_folder)) {
             tracing::warn!(%error, path = %path.display(), "it cannot be made private; other users may read what is in it");
         }

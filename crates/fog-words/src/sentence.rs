@@ -102,6 +102,13 @@ impl Words {
         (!why.is_empty()).then(|| self.with("no-checkpoints", &[("why", why.into())]))
     }
 
+    /// That changes are in force that a restart would forget, if so.
+    #[must_use]
+    pub fn unstored(&self, status: &Status) -> Option<String> {
+        let why = status.unstored.as_str();
+        (!why.is_empty()).then(|| self.with("unstored", &[("why", why.into())]))
+    }
+
     /// Why a job waits for memory.
     #[must_use]
     pub fn memory_wait(&self, wait: &MemoryWait) -> String {

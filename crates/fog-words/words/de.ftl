@@ -1,5 +1,6 @@
 # Headlines and the pill
 no-checkpoints = Es gibt keine Zwischenstände, Aufgaben beginnen nach einem Halt von vorn: { $why }. `fog doctor` sagt, was zu tun ist
+unstored = Was Sie wollten, gilt, kann aber noch nicht gespeichert werden, ein Neustart würde es vergessen: { $why }. Es wird gespeichert, sobald das geht
 headline-working-full = Arbeitet mit voller Kraft, während du weg bist
 headline-working = Arbeitet mit { $duty } %, während du weg bist
 headline-working-in-use = Arbeitet mit { $duty } % neben dir

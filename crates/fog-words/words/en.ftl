@@ -1,5 +1,6 @@
 # Headlines and the pill
 no-checkpoints = No checkpoints are taken, so tasks begin anew after a stop: { $why }. `fog doctor` says what to do
+unstored = What you asked for holds, but cannot be stored yet, so a restart would forget it: { $why }. It is stored as soon as that works
 headline-working-full = Working at full speed while you are away
 headline-working = Working at { $duty } % while you are away
 headline-working-in-use = Working at { $duty } % beside you

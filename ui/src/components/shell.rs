@@ -159,10 +159,10 @@ fn Lost() -> impl IntoView {
     }
 }
 
-/// The key for checkpoints is damaged; the check of this device says what to do.
+/// The key for checkpoints is damaged, or nothing can be stored; the check of this device says what to do.
 #[component]
 fn NoCheckpoints() -> impl IntoView {
-    let text = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().and_then(|s| words().no_checkpoints(&s.status))));
+    let text = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().and_then(|s| words().unstored(&s.status).or_else(|| words().no_checkpoints(&s.status)))));
     view! {
         {move || text.get().map(|text| view! {
             <div class="card banner row spread" role="alert" id="no-checkpoints">

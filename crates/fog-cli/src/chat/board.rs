@@ -34,8 +34,10 @@ pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode
             }
         }
         BoardVerb::Remove { id } => {
-            client.call(Command::ChatTakeDown { id }).await?;
-            if !context.json {
+            client.call(Command::ChatTakeDown { id: id.clone() }).await?;
+            if context.json {
+                print_json(&json!({ "removed": id }))?;
+            } else {
                 print_text("The note is taken down; others take it down when they hear of it.");
             }
         }

@@ -49,7 +49,7 @@ impl Core {
             revision: self.revision,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             status: self.last_status.clone(),
-            jobs: rows.iter().map(views::job_summary).collect(),
+            jobs: rows.iter().map(views::job_summary).filter_map(|mut job| self.unstored.apply(&mut job).then_some(job)).collect(),
             settings: self.settings.values().clone(),
             network: self.network_view(),
             chat: self.chat_view(),
@@ -66,7 +66,10 @@ impl Core {
 
     pub(super) fn announce_job(&mut self, id: JobId) {
         if let Ok(row) = self.store.job(id) {
-            self.announce(EventBody::Job(views::job_summary(&row)));
+            let mut job = views::job_summary(&row);
+            if self.unstored.apply(&mut job) {
+                self.announce(EventBody::Job(job));
+            }
         }
     }
 
@@ -131,6 +134,7 @@ impl Core {
             memory_waits: self.memory_waits.clone(),
             estimate_wait: self.estimates.wait.clone(),
             no_checkpoints: self.key_problem.clone(),
+            unstored: self.unstored.problem(),
         })
     }
 
@@ -299,7 +303,7 @@ impl Core {
             tracing::error!(%error, "history cannot be read");
         }
         if self.snoozed_until.is_some_and(|until| until <= now) {
-            let _ = self.set_snooze(None);
+            self.set_snooze(None);
         }
     }
 }

@@ -351,12 +351,11 @@ impl Core {
 
     pub(super) fn chat_wipe(&mut self) -> Result<Reply, ApiError> {
         // The old name must not be said by who comes after, whenever this is cut short.
-        self.store.set_settings(&[("chat_nickname".to_owned(), None)]).map_err(to_api)?;
+        self.keep_settings(&[("chat_nickname".to_owned(), None)]);
         // The keys first: from then on nothing that is left can be read, whatever happens.
         self.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat();
         self.finish_wipe().map_err(to_api)?;
-        self.settings = crate::policy::Settings::new(&self.store.settings().map_err(to_api)?);
         self.look_at_chat().map_err(to_api)?;
         self.announce(EventBody::Settings(self.settings.values().clone()));
         self.announce_chat();

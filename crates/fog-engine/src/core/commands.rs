@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
-use fog_api::{ApiError, Command, EventBody, JobAction, Reply};
+use fog_api::{ApiError, Command, EventBody, Reply};
 use fog_eligibility::Eligibility;
 use fog_store::{PlacedFiles, Reader, Store};
-use fog_types::{BlobId, ErrorKind, JobId, JobState, TaskId, UnixMillis};
+use fog_types::{BlobId, ErrorKind, TaskId, UnixMillis};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -16,7 +16,7 @@ use super::{Core, FINISHING_KEY, Message, SNOOZE_KEY, sensor_config};
 use crate::arrival;
 use crate::checkpoints::checkpoint_path;
 use crate::doctor;
-use crate::policy::{Settings, policy_from};
+use crate::policy::policy_from;
 use crate::query::{self, to_api};
 use crate::results;
 use crate::sensing::SensorOrder;
@@ -80,7 +80,8 @@ impl Core {
             Command::Job { id, tasks_from } => {
                 let withheld = self.grid.why_waiting(id).map(str::to_owned);
                 let live = self.live_of(id);
-                return self.beside(answer, move |store| query::job(store, id, tasks_from, withheld.as_deref(), &live));
+                let wished = self.job_state(id).ok().filter(|_| self.unstored.holds(id));
+                return self.beside(answer, move |store| query::job(store, id, tasks_from, withheld.as_deref(), &live, wished));
             }
             Command::Outputs { id, index, after } => {
                 return self.beside(answer, move |store| query::outputs(store, TaskId { job: id, index }, &after));
@@ -112,32 +113,37 @@ impl Core {
             Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
             Command::SetContributing { on } => {
                 if on {
-                    self.set_snooze(None)?;
+                    self.set_snooze(None);
                 }
-                self.set_contributing(on)
+                self.set_contributing(on);
+                Ok(self.done())
             }
             Command::Snooze { minutes } => {
                 let until = (minutes > 0).then(|| UnixMillis(self.clock.unix().0 + i64::from(minutes) * 60_000));
-                self.set_snooze(until)?;
-                Ok(Reply::Done)
+                self.set_snooze(until);
+                Ok(self.done())
             }
             Command::FinishThenStop => {
                 let finishing = self.settings.flag("contributing");
                 let tasks = self.active.values().map(|active| active.claim.task).map(|task| serde_json::json!([task.job.0, task.index])).collect();
-                self.store.set_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]).map_err(to_api)?;
+                self.keep_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]);
                 (self.finishing, self.to_finish) = (finishing, Vec::new());
                 self.apply_policy();
-                Ok(Reply::Done)
+                Ok(self.done())
             }
             Command::Why { with } => self.why(&with),
             Command::Examples => Ok(Reply::Examples(self.config.examples.as_deref().map(crate::list_examples).unwrap_or_default())),
-            Command::Jobs(query) => query::jobs(&self.store, &query),
+            Command::Jobs(query) => query::jobs(&self.store, &query).map(|mut jobs| {
+                jobs.retain_mut(|job| self.unstored.apply(job));
+                Reply::Jobs(jobs)
+            }),
             Command::ChangeJob { id, action } => self.change_job(id, action),
             Command::Settings => Ok(Reply::Settings(self.settings.values().clone())),
             Command::SetSettings { changes } => self.set_settings(changes),
             Command::ResetSettings => {
                 let all: Vec<_> = fog_api::settings::ALL.iter().filter(|s| s.key != "first_run_done").map(|s| (s.key.to_owned(), None)).collect();
-                self.change_settings(&all)
+                self.change_settings(&all);
+                Ok(self.done())
             }
             Command::History { hours, points } => {
                 let now = self.clock.unix();
@@ -192,7 +198,8 @@ impl Core {
         let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
         let holds = self.store.holds();
         tokio::task::spawn_blocking(move || {
-            let prepared = submit::prepare(&text, &folder, &data_folder, cap).and_then(|prepared| prepared.with(wish)?.placed(&data_folder, &holds));
+            let prepared = submit::prepare(&text, &folder, &data_folder, cap, &|| !answer.is_closed())
+                .and_then(|prepared| prepared.with(wish)?.placed(&data_folder, &holds));
             let _ = to.blocking_send(Message::Prepared(Box::new(prepared), answer));
         });
     }
@@ -267,68 +274,34 @@ impl Core {
         if let Some(conflict) = fog_api::settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
             return Err(bad(format!("{}. Nothing was changed", conflict.message)));
         }
-        self.change_settings(&checked)
+        self.change_settings(&checked);
+        Ok(self.done())
     }
 
-    pub(super) fn change_settings(&mut self, changes: &[(String, Option<Value>)]) -> Result<Reply, ApiError> {
-        self.store.set_settings(changes).map_err(to_api)?;
-        self.settings = Settings::new(&self.store.settings().map_err(to_api)?);
+    pub(super) fn change_settings(&mut self, changes: &[(String, Option<Value>)]) {
+        self.keep_settings(changes);
         self.apply_policy();
         let _ = self.sensors.try_send(SensorOrder::Configure(sensor_config(&self.settings, &self.config)));
-        self.look_at_chat().map_err(to_api)?;
+        if let Err(error) = self.look_at_chat() {
+            tracing::error!(%error, "chat does not follow the settings yet");
+        }
         self.announce(EventBody::Settings(self.settings.values().clone()));
-        Ok(Reply::Done)
     }
 
     /// Turns contributing on or off; a wish to finish first is over.
-    pub(super) fn set_contributing(&mut self, on: bool) -> Result<Reply, ApiError> {
+    pub(super) fn set_contributing(&mut self, on: bool) {
         (self.finishing, self.to_finish) = (false, Vec::new());
-        self.change_settings(&[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)])
+        self.change_settings(&[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);
     }
 
-    pub(super) fn set_snooze(&mut self, until: Option<UnixMillis>) -> Result<(), ApiError> {
-        self.store.set_settings(&[(SNOOZE_KEY.to_owned(), until.map(|until| until.0.into()))]).map_err(to_api)?;
+    pub(super) fn set_snooze(&mut self, until: Option<UnixMillis>) {
         self.snoozed_until = until;
+        self.keep_settings(&[(SNOOZE_KEY.to_owned(), until.map(|until| until.0.into()))]);
         self.apply_policy();
-        Ok(())
     }
 
     pub(super) fn apply_policy(&mut self) {
         let until = self.snoozed_until.map(|until| self.clock.to_moment(until));
         self.rules.handle_policy(policy_from(self.settings.values(), until, self.finishing), self.clock.moment());
-    }
-
-    pub(super) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
-        let now = self.clock.unix();
-        if action == JobAction::RunNow {
-            return self.run_now(id);
-        }
-        if action == JobAction::Remove {
-            if !self.store.job_state(id).map_err(to_api)?.is_final() {
-                return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
-            }
-            self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map_err(to_api)?;
-            self.announce(EventBody::JobRemoved(id));
-            return Ok(Reply::Done);
-        }
-        let to = match action {
-            JobAction::Pause => JobState::Paused,
-            JobAction::Resume | JobAction::RunNow => JobState::Queued,
-            JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
-        };
-        let before = self.store.job_state(id).map_err(to_api)?;
-        if before == JobState::Running && to == JobState::Queued {
-            return Ok(Reply::Done);
-        }
-        if !self.store.set_job_state(id, to, "", now).map_err(to_api)? && before.is_final() {
-            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has already ended ({})", before.as_str()) });
-        }
-        if to != JobState::Queued {
-            self.drop_tasks_of(id, "the job was paused or cancelled");
-        }
-        self.sync_job(id).map_err(to_api)?;
-        self.host_ended(id).map_err(to_api)?;
-        self.announce_job(id);
-        Ok(Reply::Done)
     }
 }

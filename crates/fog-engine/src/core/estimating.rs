@@ -68,11 +68,14 @@ impl Estimates {
 impl Core {
     pub(super) fn estimate(&self, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
-        tokio::task::spawn_blocking(move || match submit::prepare(&text, &folder, &data_folder, cap) {
-            // The loop being gone needs no answer.
-            Ok(prepared) => drop(to.blocking_send(Message::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, ask, answer }))))),
-            // Nobody waiting means the front end went away.
-            Err(error) => drop(answer.send(Err(error))),
+        tokio::task::spawn_blocking(move || {
+            let prepared = submit::prepare(&text, &folder, &data_folder, cap, &|| !answer.is_closed());
+            match prepared {
+                // The loop being gone needs no answer.
+                Ok(prepared) => drop(to.blocking_send(Message::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, ask, answer }))))),
+                // Nobody waiting means the front end went away.
+                Err(error) => drop(answer.send(Err(error))),
+            }
         });
     }
 

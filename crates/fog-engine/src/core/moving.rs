@@ -84,8 +84,7 @@ impl Core {
         // The goodbye of who this device was is said first.
         self.forget_chat();
         self.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
-        self.store.set_settings(&[("chat_nickname".to_owned(), Some(luggage.nickname.into()))]).map_err(to_api)?;
-        self.settings = crate::policy::Settings::new(&self.store.settings().map_err(to_api)?);
+        self.keep_settings(&[("chat_nickname".to_owned(), Some(luggage.nickname.into()))]);
         self.look_at_chat().map_err(to_api)?;
         self.announce(EventBody::Settings(self.settings.values().clone()));
         self.announce_chat();

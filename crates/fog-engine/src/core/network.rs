@@ -133,12 +133,21 @@ impl Core {
         let sealed = group.map(|group| self.group_sealer(name, joined.0, 32).seal(0, &group.secret)).transpose().map_err(|e| refuse(ErrorKind::Bug, e))?;
         let row = NetworkRow { name: name.to_owned(), sealed, joined };
         self.store.add_network(&row).map_err(to_api)?;
+        self.unstored.joins(name);
         self.know_network(&row);
         Ok(())
     }
 
     pub(super) fn leave_network(&mut self, name: Option<&str>) -> Result<Reply, ApiError> {
-        let gone = self.store.remove_network(name).map_err(to_api)?;
+        let leaves: Vec<String> = self.grid.joined.iter().map(|known| known.name.clone()).filter(|known| name.is_none_or(|name| name == known)).collect();
+        let gone = match self.store.remove_network(name) {
+            Ok(gone) => gone,
+            Err(error) => {
+                let gone = leaves.len();
+                self.leave_later(leaves, &error);
+                gone
+            }
+        };
         if gone == 0 {
             let message =
                 name.map_or_else(|| "no network was joined".to_owned(), |name| format!("no network called '{name}' was joined; `fog network` shows them"));
@@ -147,8 +156,10 @@ impl Core {
         self.grid.groups.clear();
         self.grid.joined.clear();
         (self.grid.lan, self.grid.open) = (false, false);
-        for row in self.store.networks().map_err(to_api)? {
-            self.know_network(&row);
+        // Where they cannot be read, all of them are left.
+        let stays = self.store.networks().inspect_err(|error| tracing::error!(%error, "the other networks cannot be read")).unwrap_or_default();
+        for row in stays.iter().filter(|row| !self.unstored.has_left(&row.name)).collect::<Vec<_>>() {
+            self.know_network(row);
         }
         self.restart_net();
         Ok(Reply::Network(Box::new(self.network_view())))

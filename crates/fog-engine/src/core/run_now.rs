@@ -29,8 +29,9 @@ impl Core {
     pub(super) fn run_now(&mut self, id: JobId) -> Result<Reply, ApiError> {
         let conflict = |message: String| Err(ApiError { kind: ErrorKind::Conflict, message });
         let job = self.store.job(id).map_err(to_api)?;
-        if job.state.is_final() {
-            return conflict(format!("job {id} has already ended ({})", job.state.as_str()));
+        let state = self.job_state(id).map_err(to_api)?;
+        if state.is_final() {
+            return conflict(format!("job {id} has already ended ({})", state.as_str()));
         }
         if job.grid.is_some() {
             return conflict(format!("job {id} runs on other devices, and their owners decide when; submit it without --where grid to run it here"));
@@ -41,22 +42,22 @@ impl Core {
         if self.run_now.len() >= MAX_RUN_NOW && !self.run_now.contains(&id) {
             return conflict(format!("{MAX_RUN_NOW} jobs were already asked for; let some of them end first"));
         }
-        if job.state == JobState::Paused {
-            self.store.set_job_state(id, JobState::Queued, "", self.clock.unix()).map_err(to_api)?;
+        if state == JobState::Paused {
+            self.wish_job(id, JobState::Queued).map_err(to_api)?;
             self.announce_job(id);
         }
         self.run_now.insert(id);
-        self.store_run_now().map_err(to_api)?;
+        self.store_run_now();
         for pid in self.active.values().filter(|active| active.claim.task.job == id).filter_map(|active| active.pid) {
             fog_runtime::set_priority(pid, Priority::Asked);
         }
         let _ = self.sensors.try_send(SensorOrder::Now);
-        Ok(Reply::Done)
+        Ok(self.done())
     }
 
-    fn store_run_now(&mut self) -> Result<(), StoreError> {
+    fn store_run_now(&mut self) {
         let list: Vec<Value> = self.run_now.iter().map(|id| id.0.into()).collect();
-        self.store.set_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))])
+        self.keep_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))]);
     }
 
     /// Where the workers of a job stand beside the device's other programs.
@@ -101,13 +102,13 @@ impl Core {
         let ended: Vec<JobId> = self.run_now.iter().copied().filter(has_ended).collect();
         if !ended.is_empty() {
             self.run_now.retain(|id| !ended.contains(id));
-            self.store_run_now()?;
+            self.store_run_now();
         }
         if self.finishing || self.is_stopping || self.rules.verdict().for_requested().duty == Percent::ZERO {
             return Ok(());
         }
         let now = self.clock.unix();
-        for id in self.run_now.clone() {
+        for id in self.run_now.clone().into_iter().filter(|id| !self.unstored.holds(*id)).collect::<Vec<_>>() {
             let job = self.store.job(id)?;
             loop {
                 let counts = |active: &&super::Active| !active.view.frozen || self.run_now.contains(&active.claim.task.job);

@@ -55,7 +55,12 @@ impl Core {
         let memory_budget = self.memory_budget();
         let slots = self.settings.slots();
         let mut waiting = Vec::new();
-        while let Some(next) = self.store.next_task_behind(waiting.len() as u32)? {
+        let mut held = 0;
+        while let Some(next) = self.store.next_task_behind(held + waiting.len() as u32)? {
+            if self.unstored.holds(next.job) {
+                held += 1;
+                continue;
+            }
             if self.active.len() >= slots {
                 if self.make_way(next)? {
                     continue;
@@ -91,7 +96,7 @@ impl Core {
     fn fill_to_finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         while self.active.len() < self.settings.slots().max(1) {
             let Some(task) = self.to_finish.pop() else { break };
-            if self.store.is_ready(task)? {
+            if self.store.is_ready(task)? && !self.unstored.holds(task.job) {
                 let job = self.store.job(task.job)?;
                 let claim = self.store.claim(task, ENGINE_NAME, now)?;
                 self.start_claimed(claim, &job, now)?;
@@ -458,8 +463,8 @@ impl Core {
 
     /// Ends workers and puts their tasks back.
     fn drop_attempts(&mut self, ended: &[u64], why: &str) {
-        let now = self.clock.unix();
-        for active in ended.iter().filter_map(|attempt| self.active.remove(attempt)) {
+        for attempt in ended {
+            let Some(active) = self.active.remove(attempt) else { continue };
             // One last checkpoint, if it comes soon; then the worker goes.
             let (wish, saved) = oneshot::channel();
             let Active { job_task, wishes, duty, .. } = active;
@@ -473,9 +478,7 @@ impl Core {
                 drop(duty);
             });
             self.leaving.insert(active.claim.task, leaving);
-            if let Err(error) = self.store.release_task(active.claim, why, active.has_advanced, now) {
-                tracing::error!(%error, "a task could not be put back; it is at the next start");
-            }
+            self.put_back(active.claim, why, active.has_advanced);
         }
     }
 }

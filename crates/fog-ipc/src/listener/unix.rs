@@ -15,6 +15,8 @@ const SHORT_NAME: &str = "socket";
 pub(crate) struct Listener {
     socket: tokio::net::UnixListener,
     path: PathBuf,
+    /// What was made at `path`, by the numbers of its file system and in it; another engine may have put its own there since.
+    made: Option<(u64, u64)>,
     /// The user who is served.
     owner: u32,
     /// Where the socket is when `path` is a link to it; removed with it.
@@ -35,7 +37,7 @@ impl Listener {
         if short.is_some() {
             symlink(&place, path)?;
         }
-        Ok(Self { socket, path: path.to_owned(), owner: rustix::process::geteuid().as_raw(), _short: short })
+        Ok(Self { socket, path: path.to_owned(), made: number(path), owner: rustix::process::geteuid().as_raw(), _short: short })
     }
 
     /// The next connection of the same user, and the process it is from where the system says so; others are closed without
@@ -55,8 +57,14 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.made.is_some() && number(&self.path) == self.made {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn number(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
 pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
@@ -147,6 +155,25 @@ mod tests {
         assert!(connect(&address).await.is_ok() && !place.exists());
         drop(next);
         assert!(!address.exists() && std::fs::symlink_metadata(&address).is_err());
+    }
+
+    /// The folder of the first one was deleted, and a second engine began at the same path.
+    #[tokio::test]
+    async fn a_socket_of_another_engine_is_left_alone() {
+        for length in [1, 120] {
+            let base = tempfile::tempdir().unwrap();
+            let folder = base.path().join("d".repeat(length));
+            std::fs::create_dir(&folder).unwrap();
+            let address = endpoint(&folder).address;
+            let first = Listener::bind(&address).await.unwrap();
+            std::fs::rename(&folder, base.path().join("moved")).unwrap();
+            std::fs::create_dir(&folder).unwrap();
+            let second = Listener::bind(&address).await.unwrap();
+            drop(first);
+            assert!(connect(&address).await.is_ok(), "{length}");
+            drop(second);
+            assert!(std::fs::symlink_metadata(&address).is_err());
+        }
     }
 
     /// Somebody else who makes the folder anew that was there before is not listened to.

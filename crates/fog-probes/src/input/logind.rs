@@ -20,7 +20,9 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
     let Ok(bus) = Connection::system() else { return false };
     let Ok(logind) = manager(&bus) else { return false };
     let Ok(first) = idle(&logind) else { return false };
-    shared.publish(first, None);
+    if let Some(first) = first {
+        shared.publish(first, None);
+    }
     let changes = Proxy::new(&bus, NAME, PATH, "org.freedesktop.DBus.Properties").and_then(|properties| properties.receive_signal("PropertiesChanged"));
     let Ok(changes) = changes else { return false };
     let look = {
@@ -28,7 +30,8 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
         move || {
             while let Some(shared) = weak.upgrade().filter(|shared| !shared.should_stop()) {
                 match idle(&logind) {
-                    Ok(idle) => shared.publish(idle, None),
+                    Ok(Some(idle)) => shared.publish(idle, None),
+                    Ok(None) => {}
                     Err(_) => return,
                 }
                 drop(shared);
@@ -43,6 +46,7 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
             let Some(shared) = weak.upgrade().filter(|shared| !shared.should_stop()) else { return };
             let was_quiet = shared.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|latest| !latest.idle.is_zero());
             let Ok(now) = idle(&logind) else { return };
+            let Some(now) = now else { continue };
             shared.publish(now, None);
             if was_quiet && now.is_zero() {
                 on_input();
@@ -57,10 +61,11 @@ fn manager(bus: &Connection) -> zbus::Result<Proxy<'static>> {
     Builder::new(bus).destination(NAME)?.path(PATH)?.interface("org.freedesktop.login1.Manager")?.cache_properties(CacheProperties::No).build()
 }
 
-fn idle(logind: &Proxy<'_>) -> zbus::Result<Duration> {
+/// None when the hint says a time in the future: the clock was set back since, and nothing is known.
+fn idle(logind: &Proxy<'_>) -> zbus::Result<Option<Duration>> {
     if !logind.get_property::<bool>("IdleHint")? {
-        return Ok(Duration::ZERO);
+        return Ok(Some(Duration::ZERO));
     }
     let since = SystemTime::UNIX_EPOCH + Duration::from_micros(logind.get_property("IdleSinceHint")?);
-    Ok(SystemTime::now().duration_since(since).unwrap_or_default())
+    Ok(SystemTime::now().duration_since(since).ok())
 }

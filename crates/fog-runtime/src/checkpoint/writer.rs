@@ -79,10 +79,12 @@ impl CheckpointWriter {
     /// file.
     pub fn check(&self) -> Result<(), CheckpointError> {
         let partial = with_end(&self.path, "partial");
-        let begin = || private(&partial).and_then(|file| {
-            drop(file);
-            std::fs::remove_file(&partial)
-        });
+        let begin = || {
+            private(&partial).and_then(|file| {
+                drop(file);
+                std::fs::remove_file(&partial)
+            })
+        };
         self.check_beside().and_then(|()| begin()).map_err(|source| self.problem(source))
     }
 
@@ -105,6 +107,11 @@ impl CheckpointWriter {
             }
         }
         Ok(())
+    }
+
+    /// Goes on at another path, to which the file was moved with its folder.
+    pub fn moved_to(&mut self, path: PathBuf) {
+        self.path = path;
     }
 
     /// Whether the next snapshot has to be a whole one.

@@ -338,7 +338,11 @@ fn the_limit_of_units_holds_behind_the_last_safe_point() {
             let (limited, whole) = ((Outcome::Limit(LimitKind::Units), units), (free.outcome.clone(), free.units));
             // A trap is billed with what was put down before it, which may be less than was used.
             let may_be_either = is_enough && code.is_none();
-            assert!(found == if is_enough { whole } else { limited.clone() } || may_be_either && found == limited, "{units} of {}: {found:?}, {work} {end}", free.units);
+            assert!(
+                found == if is_enough { whole } else { limited.clone() } || may_be_either && found == limited,
+                "{units} of {}: {found:?}, {work} {end}",
+                free.units
+            );
             assert_eq!(machine.straight(EngineKind::Interpreted, 100, None), plain, "{units} units, {work} {end}, interpreted");
             assert_eq!(machine.stopped(EngineKind::Compiled, true, 100, None, 1, 1).0, plain, "{units} units, {work} {end}, continued");
         }

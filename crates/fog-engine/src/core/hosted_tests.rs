@@ -36,7 +36,7 @@ fn accept(core: &mut Core, hosted: Option<HostedRow>, change: impl FnOnce(&mut J
     let mut file = JobFile::for_module("job", "m.wasm");
     change(&mut file);
     let owner = hosted.as_ref().map(|_| scheduling::OWN_JOB.to_owned());
-    let prepared = Prepared { file, blobs, copied: vec![module], checkpoint: None, owner, hosted, grid: None };
+    let prepared = Prepared { file, blobs, copied: vec![module], placed: None, checkpoint: None, owner, hosted, grid: None };
     match core.accept(prepared).unwrap() {
         Reply::Submitted { job } => job.id,
         other => panic!("{other:?}"),
@@ -186,4 +186,18 @@ async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
         turned.core.heard_hello(node(5), &hello());
     }
     assert_eq!(seen(&turned), last, "each one is written to the disk");
+}
+
+#[tokio::test]
+async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
+    let mut turned = super::turned_tests::turned();
+    turned.meets(node(5));
+    turned.core.grid.open = true;
+    let mut followed = 0;
+    for n in 0..100 {
+        turned.clock.pass(1000);
+        turned.core.heard_hello(node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
+        followed += usize::from(turned.core.store.peers(9).unwrap()[0].seen == turned.core.clock.unix());
+    }
+    assert!((2..=10).contains(&followed), "{followed} of its changes were written to the disk");
 }

@@ -30,10 +30,13 @@ mod network;
 mod peers;
 mod pinging;
 mod places;
+#[cfg(test)]
+mod places_tests;
 mod placing;
 mod posting;
 mod proving;
 mod requesting;
+mod resting;
 mod run_now;
 mod saving;
 mod scheduling;
@@ -58,6 +61,7 @@ pub(crate) use checking::SpotCheck;
 pub(crate) use estimating::EstimateNews;
 pub(crate) use gossip::{Far, Told};
 pub(crate) use proving::Proof;
+pub(crate) use resting::{Answerable, Failures};
 pub(crate) use telling::ToTell;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,6 +12,7 @@ mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use fog_eligibility::Moment;
@@ -23,7 +24,7 @@ use fog_store::{BlobFile, ContentRow, PlacedFiles, StoreError};
 use fog_transport::{Link, NetEvent, Reach, Route};
 use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
 
-pub(crate) use crate::core::{Far, Proof, SpotCheck, Told};
+pub(crate) use crate::core::{Answerable, Failures, Far, Proof, SpotCheck, Told};
 use crate::proving::Segment;
 pub(crate) use net::Net;
 pub use net::NetSettings;
@@ -121,6 +122,32 @@ pub(crate) struct Peer {
     pub(crate) asked: u8,
     /// When it last said that it has begun anew.
     pub(crate) began_anew: Option<Instant>,
+    /// How often it made this device write or call because it changed.
+    pub(crate) writes: Writes,
+}
+
+/// Writes that a node causes: so many at once, and one more in [`Writes::EACH`].
+#[derive(Default)]
+pub(crate) struct Writes {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Writes {
+    const AT_ONCE: u32 = 8;
+    const EACH: Duration = Duration::from_secs(5);
+
+    /// Whether there may be one more now.
+    pub(crate) fn take(&mut self) -> bool {
+        let forgiven = self.last.map_or(0, |last| (last.elapsed().as_millis() / Self::EACH.as_millis()) as u32);
+        if forgiven > 0 || self.last.is_none() {
+            self.count = self.count.saturating_sub(forgiven);
+            self.last = Some(Instant::now());
+        }
+        let may = self.count < Self::AT_ONCE;
+        self.count += u32::from(may);
+        may
+    }
 }
 
 impl Peer {
@@ -139,6 +166,12 @@ pub(crate) struct Arriving {
     pub(crate) deadline: UnixMillis,
     /// It is given up when its files have not come by then.
     pub(crate) until: UnixMillis,
+    /// When it was taken, or its files began to be fetched.
+    pub(crate) began: Moment,
+    /// Whether anything has come of its files.
+    pub(crate) has_come: Arc<AtomicBool>,
+    /// Devices that are asked for them before its requester.
+    pub(crate) holders: u64,
     /// Bytes of its files and of what it may write.
     pub(crate) room: u64,
     /// What is fetched for it.
@@ -309,8 +342,10 @@ pub(crate) struct Grid {
     pub(crate) hosted: BTreeMap<JobId, Hosted>,
     /// Offers whose files are on their way.
     pub(crate) arriving: BTreeMap<LeaseId, Arriving>,
-    /// Requesters whose files took so long that nothing more is taken from them until then.
-    pub(crate) trickled: BTreeMap<NodeId, Moment>,
+    /// Failures of requesters to bring the files of their offers.
+    pub(crate) failures: BTreeMap<Answerable, Failures>,
+    /// Requesters whose files came.
+    pub(crate) brought: BTreeSet<NodeId>,
     /// Jobs whose tasks cannot be lent, and why.
     pub(crate) withheld: BTreeMap<JobId, String>,
     /// Jobs whose tasks cannot all be placed on as many devices as they need, and why.
@@ -391,7 +426,8 @@ impl Grid {
             proven: BTreeSet::new(),
             hosted: BTreeMap::new(),
             arriving: BTreeMap::new(),
-            trickled: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            brought: BTreeSet::new(),
             withheld: BTreeMap::new(),
             short: BTreeMap::new(),
             declined: BTreeMap::new(),

@@ -19,6 +19,12 @@ use crate::relay_places::RelayPlaces;
 pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
 /// What identifies a node that relays.
 pub(crate) const RELAY_HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
+/// Most bytes of gossip that wait to be taken apart. The library holds against this all that has come, not one message alone:
+/// the rest of a message, and the 8 KiB that are read at once, with whatever follows in them.
+const MAX_FRAME: usize = 32 << 10;
+/// Messages of others whose names are told at once, of some 80 bytes each.
+const NAMED_AT_ONCE: usize = 128;
+const _: () = assert!(MAX_GOSSIP + 1024 + (8 << 10) < MAX_FRAME && NAMED_AT_ONCE * 100 + (8 << 10) < MAX_FRAME);
 const IDENTIFY: &str = "/fog/1";
 
 /// No more connections once this process uses a gigabyte.
@@ -85,7 +91,8 @@ impl Parts {
             .heartbeat_interval(Duration::from_secs(5))
             .validation_mode(ValidationMode::Strict)
             .validate_messages()
-            .max_transmit_size(MAX_GOSSIP + 1024)
+            .max_transmit_size(MAX_FRAME)
+            .max_control_messages_sent(NAMED_AT_ONCE)
             .build()?;
         let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), gossip_config)?;
         gossip.with_peer_score(PeerScoreParams::default(), PeerScoreThresholds::default())?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fog_transport::PeerClass;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, FromSwarm, ListenFailure};
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, FromSwarm, ListenFailure};
 use libp2p::swarm::{CloseConnection, ConnectionDenied, ConnectionId, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy};
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::{Interval, interval};
@@ -92,6 +92,8 @@ pub(crate) struct Gate {
     /// How many more connections strangers of an address may begin, and when that was so.
     beginners: BTreeMap<Site, (f64, Instant)>,
     incoming: BTreeMap<ConnectionId, Incoming>,
+    /// Connections that this node opened.
+    outgoing: BTreeMap<ConnectionId, (PeerId, Option<Site>)>,
     /// Where related nodes are or were.
     known_sites: BTreeSet<Site>,
     closing: VecDeque<(PeerId, ConnectionId)>,
@@ -107,6 +109,7 @@ impl Gate {
             half_open: BTreeMap::new(),
             beginners: BTreeMap::new(),
             incoming: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
             known_sites: BTreeSet::new(),
             closing: VecDeque::new(),
             sweep: None,
@@ -124,9 +127,25 @@ impl Gate {
     }
 
     fn note_sites(&mut self) {
-        for known in self.incoming.values().filter(|known| self.meter.class(&known.peer) == PeerClass::Related) {
-            self.known_sites.extend(known.site);
+        let all = self.incoming.values().map(|known| (known.peer, known.site)).chain(self.outgoing.values().copied());
+        let related: Vec<Site> = all.filter(|(peer, _)| self.meter.class(peer) == PeerClass::Related).filter_map(|(_, site)| site).collect();
+        self.known_sites.extend(related);
+        self.forget_sites();
+    }
+
+    /// A connection ended. Where a related node was is remembered also when nobody else came meanwhile.
+    fn closed(&mut self, id: ConnectionId) {
+        let incoming = self.incoming.remove(&id).map(|known| (known.peer, known.site));
+        let outgoing = self.outgoing.remove(&id);
+        for (peer, site) in incoming.into_iter().chain(outgoing) {
+            if self.meter.class(&peer) != PeerClass::Stranger {
+                self.known_sites.extend(site);
+            }
         }
+        self.forget_sites();
+    }
+
+    fn forget_sites(&mut self) {
         while self.known_sites.len() > MAX_ADDRESSES {
             self.known_sites.pop_first();
         }
@@ -238,15 +257,16 @@ impl NetworkBehaviour for Gate {
 
     fn handle_established_outbound_connection(
         &mut self,
-        _id: ConnectionId,
+        id: ConnectionId,
         peer: PeerId,
-        _address: &Multiaddr,
+        address: &Multiaddr,
         _role: Endpoint,
         _port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         if self.meter.is_cut(&peer) {
             return deny("it was cut off a while ago");
         }
+        self.outgoing.insert(id, (peer, site_of(address)));
         Ok(dummy::ConnectionHandler)
     }
 
@@ -255,8 +275,9 @@ impl NetworkBehaviour for Gate {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { connection_id, .. }) => {
                 self.half_open.remove(&connection_id);
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
-                self.incoming.remove(&connection_id);
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => self.closed(connection_id),
+            FromSwarm::DialFailure(DialFailure { connection_id, .. }) => {
+                self.outgoing.remove(&connection_id);
             }
             FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.half_open.remove(&connection_id);
@@ -328,6 +349,27 @@ mod tests {
         assert!(gate.admit_half_open(id(4000), &remote(250, 1), now).is_err());
         gate.known_sites.extend(site(250));
         assert!(gate.admit_half_open(id(4001), &remote(250, 1), now).is_ok());
+    }
+
+    #[test]
+    fn a_member_that_was_called_or_has_gone_is_known_where_it_was() {
+        let (mut gate, now) = (gate(), Instant::now());
+        let (called, gone) = (PeerId::random(), PeerId::random());
+        gate.handle_established_outbound_connection(id(1), called, &remote(250, 1), Endpoint::Dialer, PortUse::New).unwrap();
+        gate.admit(id(2), gone, site(251), now).unwrap();
+        for peer in [called, gone] {
+            gate.meter.set_class(peer, PeerClass::Related);
+        }
+        // It goes before anybody else comes, and the engine takes note of that sooner or later.
+        gate.closed(id(2));
+        gate.meter.set_class(gone, PeerClass::Known);
+        for n in 0..1000 {
+            let _ = gate.admit_half_open(id(1000 + n), &remote((n % 200) as u8, n), now);
+        }
+        assert!(gate.admit_half_open(id(4000), &remote(252, 1), now).is_err(), "the places are full");
+        for n in [250, 251] {
+            assert!(gate.admit_half_open(id(4000 + usize::from(n)), &remote(n, 1), now).is_ok(), "it waits behind all others: {n}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod address;
 mod behaviour;
 mod bulk;
+mod calls;
 mod doors;
 mod gate;
 mod meter;

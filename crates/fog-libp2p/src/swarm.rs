@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fog_transport::{MAX_GOSSIP, NetEvent, Reach, Route};
+use fog_transport::{MAX_GOSSIP, NetEvent, PeerClass, Reach, Route};
 use futures::StreamExt as _;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::ListenerId;
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use crate::address::{self, is_public, is_relayed};
 use crate::behaviour::{KAD, MEET_AT_MOST, Parts, PartsEvent, RELAY_HOP};
 use crate::bulk::Bulk;
+use crate::calls::Calls;
 use crate::doors::{Doors, Timed};
 use crate::gate::Gate;
 use crate::meter::Meter;
@@ -53,6 +54,11 @@ const RELAYS: usize = 2;
 const TRIES: u32 = 11;
 /// Nodes found on the local network that are dialled.
 const MAX_NEIGHBOURS: usize = 64;
+
+/// How often a node may say what is known of it: so many times at once, and one more after each such time. It does when its
+/// addresses change. Whoever says it ten times as often at once is not listened to for a while.
+const SAID_AT_ONCE: u32 = 30;
+const SAID_EACH: Duration = Duration::from_secs(2);
 
 type Connections = libp2p::core::transport::Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -98,6 +104,27 @@ struct Peer {
     /// Where it was reached, newest last.
     dialled: Vec<Multiaddr>,
     is_relay: bool,
+    told_of_itself: Told,
+}
+
+/// How often a node said what is known of it, beyond what is forgiven since.
+#[derive(Default)]
+struct Told {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Told {
+    /// Counts one more; true when that is more than there is reason for.
+    fn is_too_often(&mut self, now: Instant) -> bool {
+        let forgiven = self.last.map_or(0, |last| now.saturating_duration_since(last).as_secs() / SAID_EACH.as_secs());
+        if forgiven > 0 || self.last.is_none() {
+            self.count = self.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
+            self.last = Some(now);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > SAID_AT_ONCE
+    }
 }
 
 /// A node that was connected and is not.
@@ -119,6 +146,9 @@ pub(crate) struct Swarm {
     listening: Vec<Multiaddr>,
     /// Whom to call again, because the connection broke.
     again: BTreeMap<PeerId, Again>,
+    /// Of nodes that were found on the local network.
+    calls: Calls,
+    meter: Arc<Meter>,
     bulk: Arc<Bulk>,
     places_for_others: Arc<RelayPlaces>,
 }
@@ -195,6 +225,8 @@ impl Swarm {
             reach: Reach::Unknown,
             listening: Vec::new(),
             again: BTreeMap::new(),
+            calls: Calls::default(),
+            meter: meter.clone(),
             bulk,
             places_for_others: places,
         };
@@ -318,13 +350,40 @@ impl Swarm {
     }
 
     fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        self.call(peer, addresses);
+    }
+
+    /// The connection that is being made, if one is.
+    fn call(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) -> Option<ConnectionId> {
         if peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer) {
-            return;
+            return None;
         }
         let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing);
         let options = if addresses.is_empty() { options.build() } else { options.addresses(addresses).extend_addresses_through_behaviour().build() };
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(%error, "not dialled");
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => Some(id),
+            Err(error) => {
+                tracing::debug!(%error, "not dialled");
+                None
+            }
+        }
+    }
+
+    /// Calls those who were found on the local network, as far as there are places.
+    fn call_found(&mut self) {
+        for peer in self.calls.overdue(Instant::now()) {
+            if !self.swarm.is_connected(&peer) {
+                // Nothing that is open ends: there is nothing.
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+        }
+        while self.peers.len() < MAX_NEIGHBOURS
+            && let Some((peer, addresses)) = self.calls.next()
+        {
+            if let Some(id) = self.call(peer, addresses.clone()) {
+                self.calls.begun(id, peer, &addresses, Instant::now());
+            }
         }
     }
 
@@ -336,7 +395,11 @@ impl Swarm {
     async fn handle(&mut self, event: SwarmEvent<PartsEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.handle_part(event).await,
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => self.connected(peer_id, connection_id, &endpoint).await,
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.calls.ended(connection_id);
+                self.connected(peer_id, connection_id, &endpoint).await;
+                self.call_found();
+            }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.closed(peer_id, connection_id).await,
             SwarmEvent::NewListenAddr { address, .. } => {
                 if self.config.relay && is_public(&address) {
@@ -366,7 +429,11 @@ impl Swarm {
                 self.look_at_reach().await;
             }
             SwarmEvent::ExternalAddrExpired { .. } => self.look_at_reach().await,
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => tracing::debug!(?peer_id, %error, "no connection"),
+            SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
+                tracing::debug!(?peer_id, %error, "no connection");
+                self.calls.ended(connection_id);
+                self.call_found();
+            }
             _ => {}
         }
     }
@@ -389,10 +456,13 @@ impl Swarm {
                 for (peer, address) in found {
                     addresses.entry(peer).or_default().push(address);
                 }
-                let room = MAX_NEIGHBOURS.saturating_sub(self.peers.len());
-                for (peer, addresses) in addresses.into_iter().filter(|(peer, _)| !self.peers.contains_key(peer)).take(room).collect::<Vec<_>>() {
-                    self.dial(peer, addresses);
+                for (peer, addresses) in addresses {
+                    if !self.peers.contains_key(&peer) {
+                        let is_known = self.meter.class(&peer) != PeerClass::Stranger;
+                        self.calls.found(peer, addresses, is_known);
+                    }
                 }
+                self.call_found();
             }
             PartsEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
                 let author = message.source.as_ref().and_then(node_of);
@@ -437,6 +507,15 @@ impl Swarm {
 
     async fn identified(&mut self, peer: PeerId, info: identify::Info) {
         let Some(node) = node_of(&peer) else { return };
+        if let Some(known) = self.peers.get_mut(&peer)
+            && known.told_of_itself.is_too_often(Instant::now())
+        {
+            if known.told_of_itself.count > 10 * SAID_AT_ONCE {
+                tracing::debug!(%peer, "it says all the time where it is");
+                self.meter.cut_off(peer);
+            }
+            return;
+        }
         let is_relay = info.protocols.contains(&RELAY_HOP);
         let from_here = self.peers.get(&peer).is_some_and(|p| p.connections.iter().any(|c| c.route.is_local));
         let addresses = address::told_of_itself(info.listen_addrs, from_here, self.config.loopback);
@@ -542,6 +621,7 @@ impl Swarm {
     fn tick(&mut self) {
         self.reserve();
         self.meet();
+        self.call_found();
         let needless: Vec<ConnectionId> = self
             .peers
             .values()
@@ -621,6 +701,17 @@ impl Swarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_says_of_itself_has_a_rate() {
+        let (mut told, begun) = (Told::default(), Instant::now());
+        let taken = (0..500).filter(|n| !told.is_too_often(begun + Duration::from_millis(2 * n))).count();
+        assert_eq!(taken, SAID_AT_ONCE as usize);
+        assert!(told.count > 10 * SAID_AT_ONCE);
+        // One whose addresses change now and then is heard each time.
+        let mut told = Told::default();
+        assert!((0..500).all(|n| !told.is_too_often(begun + Duration::from_secs(3 * n))));
+    }
 
     #[test]
     fn what_was_there_before_the_newest_connection_is_of_before() {

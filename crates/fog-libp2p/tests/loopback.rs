@@ -155,6 +155,46 @@ async fn gossip_reaches_who_is_not_connected_once_it_was_judged_fit() {
     judging.abort();
 }
 
+/// What comes in a row comes at once, and is not taken for one message that is too long.
+#[tokio::test]
+async fn large_gossip_in_a_row_arrives() {
+    let mut a = node(24, Config::default()).await;
+    let known = a.on("quic-v1");
+    let mut b = node(25, Config { known, ..Config::default() }).await;
+    for node in [&a.net, &b.net] {
+        node.join_topic("t");
+    }
+    let other = b.net.local();
+    a.until(|event| matches!(event, NetEvent::Connected { node, .. } if node == other).then_some(())).await;
+    let (to, mut heard) = mpsc::channel(256);
+    let hearing = tokio::spawn(async move {
+        loop {
+            let (id, from, data) = b.until(|event| if let NetEvent::Gossip { id, from, data, .. } = event { Some((id, from, data)) } else { None }).await;
+            b.net.judge(id, from, true);
+            to.send(data).await.unwrap();
+        }
+    });
+    for n in 0..60u8 {
+        a.net.publish("t", vec![n; 8]);
+        if timeout(Duration::from_millis(500), heard.recv()).await.is_ok() {
+            break;
+        }
+    }
+    // As much as a stranger may send.
+    for n in 0..24u8 {
+        a.net.publish("t", vec![n; 3500]);
+    }
+    let mut large = std::collections::BTreeSet::new();
+    while large.len() < 24 {
+        let Ok(Some(data)) = timeout(Duration::from_secs(10), heard.recv()).await else { break };
+        if data.len() == 3500 {
+            large.insert(data[0]);
+        }
+    }
+    assert_eq!(large.len(), 24, "the stream broke off");
+    hearing.abort();
+}
+
 #[tokio::test]
 async fn what_nobody_has_is_not_reached() {
     let a = node(31, Config::default()).await;

@@ -187,3 +187,17 @@ async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
     }
     assert_eq!(seen(&turned), last, "each one is written to the disk");
 }
+
+#[tokio::test]
+async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
+    let mut turned = super::turned_tests::turned();
+    turned.meets(node(5));
+    turned.core.grid.open = true;
+    let mut followed = 0;
+    for n in 0..100 {
+        turned.clock.pass(1000);
+        turned.core.heard_hello(node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
+        followed += usize::from(turned.core.store.peers(9).unwrap()[0].seen == turned.core.clock.unix());
+    }
+    assert!((2..=10).contains(&followed), "{followed} of its changes were written to the disk");
+}

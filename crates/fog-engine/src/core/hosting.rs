@@ -101,7 +101,10 @@ impl Core {
             return Ok(());
         }
         let relation = self.related(node);
-        if self.is_rationed(node) || self.has_trickled(node) {
+        if self.is_rationed(node) || self.is_resting(node) {
+            if self.is_resting(node) {
+                self.grid.turned_away.insert(node);
+            }
             self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
@@ -125,7 +128,19 @@ impl Core {
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(content.size));
         let room = files.saturating_add(offer.file.limits.disk.0);
         let until = self.arrives_until(deadline);
-        self.grid.arriving.insert(lease, Arriving { node, room, deadline, until, fetching: Vec::new(), parked: None, transfer: Transfer::default() });
+        let arriving = Arriving {
+            node,
+            room,
+            deadline,
+            until,
+            began: self.clock.moment(),
+            has_come: Arc::default(),
+            holders: 0,
+            fetching: Vec::new(),
+            parked: None,
+            transfer: Transfer::default(),
+        };
+        self.grid.arriving.insert(lease, arriving);
         self.grid.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
@@ -162,8 +177,12 @@ impl Core {
             holders.rotate_left(from);
         }
         holders.push(offer.requester);
-        let fetches = self.fetches(net);
-        let lease = offer.lease;
+        let (lease, began) = (offer.lease, self.clock.moment());
+        let mut fetches = self.fetches(net);
+        if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
+            (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
+            fetches = fetches.noting(arriving.has_come.clone());
+        }
         let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
@@ -210,13 +229,14 @@ impl Core {
     fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
         let Arrival { offer, offer_hash, files } = arrival;
         let arriving = self.grid.arriving.remove(&offer.lease);
-        let Some(Arriving { node, deadline, .. }) = arriving else { return Ok(()) };
+        let Some(Arriving { node, deadline, began, .. }) = arriving else { return Ok(()) };
         let now = self.clock.lived();
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
             Ok(_) if deadline <= now => return Ok(()),
             Ok(files) => files,
             Err(problem) => {
+                self.brought_nothing(node, began, 0);
                 self.grid.say(node, fail(problem));
                 return Ok(());
             }
@@ -277,6 +297,7 @@ impl Core {
             untaken: None,
         };
         self.grid.hosted.insert(job, hosted);
+        self.brought_files(node);
         self.beat(job);
         for row in rows {
             self.store.put_content(&row)?;
@@ -381,7 +402,9 @@ impl Core {
     fn released(&mut self, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
         if self.grid.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
             // What is on its way for it is not fetched any further.
-            self.grid.arriving.remove(&lease);
+            if let Some(arriving) = self.grid.arriving.remove(&lease) {
+                self.took_back(&arriving);
+            }
             self.fetch_parked();
         }
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };

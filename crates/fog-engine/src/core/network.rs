@@ -427,6 +427,9 @@ impl Core {
                     return Ok(());
                 }
                 let row = self.store.content(&BlobId(request.id.0).to_string())?.map(|row| self.unlocked(row));
+                if row.is_none() {
+                    counted.was_in_vain();
+                }
                 let shipped =
                     row.as_ref().and_then(|row| self.grid.hosted.values().find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob)));
                 let in_use = shipped.and_then(|hosted| hosted.shipped.as_ref()).map(|(_, in_use)| in_use.clone());
@@ -496,8 +499,10 @@ impl Core {
             }
             NetEvent::Addresses { node, addresses, .. } => {
                 if let Some(peer) = self.grid.peers.get_mut(&node) {
+                    let has_changed = peer.addresses != addresses;
                     peer.addresses.clone_from(&addresses);
-                    if peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger) {
+                    let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
+                    if has_changed && is_related && peer.writes.take() {
                         self.remember_addresses(node, &addresses);
                     }
                 }
@@ -569,7 +574,7 @@ impl Core {
 
     pub(super) fn hello_to(&mut self, node: NodeId) {
         let capacity = self.capacity_for(node);
-        if capacity.free == 0 && self.grid.arriving.values().any(|arriving| arriving.node == node) {
+        if capacity.free == 0 && (self.is_resting(node) || self.grid.arriving.values().any(|arriving| arriving.node == node)) {
             self.grid.turned_away.insert(node);
         }
         if let Some(hello) = self.hello(node, capacity) {
@@ -587,7 +592,7 @@ impl Core {
         let capacity = self.capacity();
         if capacity.free > 0 && capacity.duty > 0 {
             for node in std::mem::take(&mut self.grid.turned_away) {
-                if self.capacity_for(node).free > 0 {
+                if !self.is_resting(node) && self.capacity_for(node).free > 0 {
                     self.hello_to(node);
                 } else if self.grid.peers.contains_key(&node) {
                     self.grid.turned_away.insert(node);
@@ -673,7 +678,8 @@ impl Core {
         if begins_anew {
             peer.began_anew = Some(Instant::now());
         }
-        if is_fitting && (is_new || begins_anew) {
+        let has_turned = is_new && is_fitting && peer.writes.take();
+        if is_fitting && (has_turned || begins_anew) {
             let addresses = peer.addresses.clone();
             self.remember_addresses(node, &addresses);
             if !is_new {

@@ -1,11 +1,14 @@
 //! Places of this device that offers take while their files are on their way: how many, and for how long.
 
+use std::sync::atomic::Ordering;
+
 use fog_grid::{Capacity, Message};
 use fog_store::StoreError;
 use fog_types::{NodeId, UnixMillis};
 
 use super::Core;
 use super::hosting::shorten;
+use crate::grid::Arriving;
 
 /// Offers of one requester whose files are on their way.
 const MAX_ARRIVING: usize = 64;
@@ -13,16 +16,29 @@ const MAX_ARRIVING: usize = 64;
 const MAX_ARRIVAL_MS: u64 = 6 * 3_600_000;
 /// How long nothing more is taken from a requester whose files took longer than that, in milliseconds: others come first.
 const REST_MS: u64 = 3_600_000;
+/// How long nothing at all may come of an offer while others wait for its place, in milliseconds, and so much more for each
+/// device that is asked before its requester.
+const SILENCE_MS: u64 = 5_000;
+const SILENCE_OF_HOLDER_MS: u64 = 10_000;
+/// An offer that is taken back after so many milliseconds has held a place for nothing, whatever has come of it.
+const TAKEN_BACK_MS: u64 = 20_000;
 
 impl Core {
     /// What this device lends to a node now. Files on their way for one requester take half of the places at the most, or
-    /// the only one: whoever lets them trickle leaves the others to those who do not.
+    /// the only one: whoever lets them trickle leaves the others to those who do not. One place is left to those whose files
+    /// came before, while one of them is here: names that were made for nothing do not take all of them.
     pub(super) fn capacity_for(&self, node: NodeId) -> Capacity {
         let capacity = self.capacity();
-        let most = usize::from(capacity.slots / 2).clamp(1, MAX_ARRIVING);
-        let taken = self.grid.arriving.values().filter(|arriving| arriving.node == node).count();
-        let left = u16::try_from(most.saturating_sub(taken)).unwrap_or(u16::MAX);
-        Capacity { free: capacity.free.min(left), ..capacity }
+        let slots = usize::from(capacity.slots);
+        let taken = |is_one: &dyn Fn(NodeId) -> bool| self.grid.arriving.values().filter(|arriving| is_one(arriving.node)).count();
+        let mut left = (slots / 2).clamp(1, MAX_ARRIVING).saturating_sub(taken(&|other| other == node));
+        if slots > 1 && !self.is_reliable(node) && self.grid.peers.keys().any(|other| self.is_reliable(*other)) {
+            left = left.min((slots - 1).saturating_sub(taken(&|other| !self.is_reliable(other))));
+        }
+        if self.is_resting(node) {
+            left = 0;
+        }
+        Capacity { free: capacity.free.min(u16::try_from(left).unwrap_or(u16::MAX)), ..capacity }
     }
 
     /// The moment at which an offer is given up whose files have not come, one that nobody wants any longer than `deadline`.
@@ -30,23 +46,38 @@ impl Core {
         UnixMillis(self.clock.lived().0.saturating_add_unsigned(MAX_ARRIVAL_MS)).min(deadline)
     }
 
-    /// Whether the files of a requester have lately taken so long that others come first.
-    pub(super) fn has_trickled(&self, node: NodeId) -> bool {
-        self.grid.trickled.get(&node).is_some_and(|until| *until > self.clock.moment())
+    /// A requester takes back an offer whose files are on their way.
+    pub(super) fn took_back(&mut self, arriving: &Arriving) {
+        let has_come = arriving.has_come.load(Ordering::Relaxed);
+        if !has_come || self.clock.moment().since(arriving.began) > TAKEN_BACK_MS {
+            self.brought_nothing(arriving.node, arriving.began, 0);
+        }
+    }
+
+    /// Whether nothing has come of an offer for long enough that somebody who waits may have its place.
+    fn is_silent(&self, arriving: &Arriving) -> bool {
+        let patience = SILENCE_MS + SILENCE_OF_HOLDER_MS * arriving.holders.min(2);
+        arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && self.clock.moment().since(arriving.began) >= patience
     }
 
     /// Gives up offers whose files have not come in time.
     pub(super) fn arrival_tick(&mut self) -> Result<(), StoreError> {
-        let (now, moment) = (self.clock.lived(), self.clock.moment());
-        self.grid.trickled.retain(|_, until| *until > moment);
-        let late: Vec<_> = self.grid.arriving.iter().filter(|(_, arriving)| arriving.until <= now).map(|(lease, _)| *lease).collect();
+        let now = self.clock.lived();
+        self.forget_failures();
+        // Whoever rests waits for nobody's place.
+        let waiting: Vec<NodeId> = self.grid.turned_away.iter().copied().filter(|node| self.grid.peers.contains_key(node) && !self.is_resting(*node)).collect();
+        let is_late = |arriving: &Arriving| arriving.until <= now || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(arriving));
+        let late: Vec<_> = self.grid.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();
         if late.is_empty() {
             return Ok(());
         }
         for lease in late {
             let Some(arriving) = self.grid.arriving.remove(&lease) else { continue };
-            if arriving.until < arriving.deadline {
-                self.grid.trickled.insert(arriving.node, moment.plus(REST_MS));
+            if arriving.until > now || !arriving.has_come.load(Ordering::Relaxed) {
+                self.brought_nothing(arriving.node, arriving.began, 0);
+            }
+            if arriving.until <= now && arriving.until < arriving.deadline {
+                self.brought_nothing(arriving.node, arriving.began, REST_MS);
             }
             let problem = shorten("its files did not come in time");
             self.grid.say(arriving.node, Message::Failed { lease, problem, is_hopeless: false });

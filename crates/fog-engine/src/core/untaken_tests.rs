@@ -44,17 +44,24 @@ fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
 
 /// An offer of a small job that comes to a host.
 pub(super) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> LeaseId {
+    offer_of(requester, host, left_ms).lease
+}
+
+/// The same, with all that it says. Who is there already stays what they are.
+pub(super) fn offer_of(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> TaskOffer {
     let id = requester.job(1, Some(GridWish { replicas: 1, ..GridWish::default() }), |file| file.limits.disk = ByteCount::mib(1));
     let blob = requester.core.store.job(id).unwrap().blobs.module;
     let row = crate::grid::content::seal(&requester.core.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
     requester.core.store.put_content(&row).unwrap();
     let (from, to) = (requester.core.grid.me().unwrap(), host.core.grid.me().unwrap());
-    host.meets(from);
+    if !host.core.grid.peers.contains_key(&from) {
+        host.meets(from);
+    }
     let job = requester.core.store.job(id).unwrap();
-    let (lease, signed) = requester.core.make_offer(TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
+    let (_, signed) = requester.core.make_offer(TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
     let offer = TaskOffer { left_ms, ..signed.open(from).unwrap() };
-    host.core.said(from, Heard::Offer(Box::new(offer), signed.hash())).unwrap();
-    lease
+    host.core.said(from, Heard::Offer(Box::new(offer.clone()), signed.hash())).unwrap();
+    offer
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use super::NetNews;
-use super::fetches::Fetches;
+use super::fetches::{Fetches, Turn};
 use super::state::{StateFile, TAG};
 use crate::core::Message as CoreMessage;
 
@@ -249,7 +249,7 @@ async fn fetch_timely(
 ) -> Result<(BlobFile, Manifest), String> {
     let turn = fetches.begin(content, is_state, data_folder).await?;
     let most = Duration::from_secs(content.size / LEAST_RATE).saturating_add(GRACE);
-    let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, is_state, &turn.path, data_folder))).await;
+    let fetched = tokio::time::timeout(most, Box::pin(fetch_whole(transport, holders, content, is_state, &turn, data_folder))).await;
     fetched.unwrap_or_else(|_| Err("a file could not be fetched: it comes too slowly".to_owned()))
 }
 
@@ -276,9 +276,10 @@ async fn fetch_whole(
     holders: &[NodeId],
     content: &Content,
     is_state: bool,
-    path: &Path,
+    turn: &Turn,
     data_folder: &Path,
 ) -> Result<(BlobFile, Manifest), String> {
+    let path = turn.path.as_path();
     let begun = Instant::now();
     let mut moved = begun;
     let mut intake = None;
@@ -286,7 +287,7 @@ async fn fetch_whole(
     for round in 0u32.. {
         for holder in holders {
             let before = length(path).await;
-            match fetch_from(transport, *holder, content, is_state, &mut intake, path).await {
+            match fetch_from(transport, *holder, content, is_state, &mut intake, turn).await {
                 Ok(()) => break,
                 Err(error) => problem = error,
             }
@@ -395,7 +396,7 @@ async fn fetch_from(
     content: &Content,
     is_state: bool,
     intake: &mut Option<Intake>,
-    path: &Path,
+    turn: &Turn,
 ) -> Result<(), String> {
     let taking = match intake.take() {
         Some(known) => known,
@@ -403,7 +404,7 @@ async fn fetch_from(
             let mut link = ask(transport, holder, ContentRequest { id: content.id, from: None, count: 0 }, content.size).await?;
             let bytes = read_timely(&mut link, MAX_MANIFEST).await?;
             let manifest = Manifest::from_bytes(content.id, content.size, &bytes).map_err(|e| e.to_string())?;
-            let (path, content) = (path.to_owned(), *content);
+            let (path, content) = (turn.path.clone(), *content);
             spawn_blocking(move || Intake::resume(&path, &content, is_state, manifest)).await.map_err(|e| e.to_string())??
         }
     };
@@ -415,6 +416,7 @@ async fn fetch_from(
             let mut link = ask(transport, holder, ContentRequest { id: content.id, from: Some(at), count }, content.size).await?;
             for _ in 0..count {
                 writing.add(read_timely(&mut link, MAX_CHUNK).await?).await?;
+                turn.note();
                 at += 1;
             }
         }

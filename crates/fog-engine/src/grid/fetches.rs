@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -19,7 +20,11 @@ pub(crate) fn folder(data_folder: &Path) -> PathBuf {
 
 /// Content is fetched once at a time: two transfers would write one file.
 #[derive(Clone, Default)]
-pub(crate) struct Fetches(Arc<Mutex<Known>>);
+pub(crate) struct Fetches {
+    known: Arc<Mutex<Known>>,
+    /// Set once a piece has come.
+    has_come: Arc<AtomicBool>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -52,9 +57,21 @@ pub(crate) struct Turn {
     _turn: OwnedMutexGuard<()>,
 }
 
+impl Turn {
+    /// A piece has come.
+    pub(crate) fn note(&self) {
+        self.fetches.has_come.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Fetches {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same transfers; the flag is set once a piece of one that is begun here has come.
+    pub(crate) fn noting(self, has_come: Arc<AtomicBool>) -> Self {
+        Self { has_come, ..self }
     }
 
     pub(crate) fn set_room(&self, room: Room) {

@@ -71,7 +71,12 @@ impl Net {
                         }
                         Channel::Chat => NetNews::ChatLink(Box::new(link)),
                     },
-                    event => NetNews::Event(number, event),
+                    event => {
+                        if let NetEvent::Disconnected { node } = &event {
+                            readers.end(*node);
+                        }
+                        NetNews::Event(number, event)
+                    }
                 };
                 if to.send(core::Message::Net(Box::new(news))).await.is_err() {
                     return;

@@ -14,7 +14,8 @@ use fog_transport::{FrameError, Link, Transport, read_frame, read_frame_within};
 use fog_types::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::NetNews;
@@ -30,10 +31,41 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 const RELATED: Allowance = Allowance { messages: 400.0, messages_per_second: 50.0, bytes: 16.0 * 1_048_576.0, bytes_per_second: 1_048_576.0 };
 /// The same for all others. Who sends more is cut off.
 const STRANGER: Allowance = Allowance { messages: 40.0, messages_per_second: 1.0, bytes: 100_000.0, bytes_per_second: 256.0 };
+/// Greetings of one node that are read at once, and for each second: what is lent is said twice a second, and more often
+/// where tasks are short. Each costs the loop more than other messages. The rest waits at the other side.
+const GREETINGS: Rate = Rate { at_once: 50.0, per_second: 10.0 };
+/// Questions of one node: for two thousand files, and for a hundred more each second.
+const QUESTIONS: Rate = Rate { at_once: 4000.0, per_second: 200.0 };
+/// A question for what is not here counts as so many more: nobody is offered that.
+const IN_VAIN: f64 = 9.0;
 /// Nodes whose budgets are remembered, before those that are idle are forgotten.
 const MAX_BUDGETS: usize = 1024;
 /// After this time without a message every budget is full again.
 const REFILLED: Duration = Duration::from_secs(400);
+
+struct Rate {
+    at_once: f64,
+    per_second: f64,
+}
+
+/// A sum that is forgiven over time.
+struct Spent {
+    sum: f64,
+    last: Instant,
+}
+
+impl Spent {
+    fn none() -> Self {
+        Self { sum: 0.0, last: Instant::now() }
+    }
+
+    /// Adds to it. How long to wait until that keeps within a rate.
+    fn add(&mut self, much: f64, rate: &Rate) -> Duration {
+        let passed = self.last.elapsed().as_secs_f64();
+        *self = Self { sum: (self.sum - passed * rate.per_second).max(0.0) + much, last: Instant::now() };
+        Duration::from_secs_f64(((self.sum - rate.at_once) / rate.per_second).clamp(0.0, 60.0))
+    }
+}
 
 struct Allowance {
     messages: f64,
@@ -121,6 +153,10 @@ struct Budget {
     messages: f64,
     bytes: f64,
     last: Instant,
+    greeted: Spent,
+    asked: Spent,
+    /// Its last connection ended.
+    has_gone: Arc<Notify>,
 }
 
 /// One thing that a node has open.
@@ -128,6 +164,20 @@ pub(crate) struct Counted {
     readers: Readers,
     node: NodeId,
     is_question: bool,
+}
+
+impl Counted {
+    /// It was a question for what is not here.
+    pub(crate) fn was_in_vain(&self) {
+        if let Some(budget) = self.readers.budgets().get_mut(&self.node) {
+            budget.asked.add(IN_VAIN, &QUESTIONS);
+        }
+    }
+
+    /// Resolves when the node has gone.
+    fn gone(&self) -> Option<OwnedNotified> {
+        self.readers.budgets().get(&self.node).map(|budget| budget.has_gone.clone().notified_owned())
+    }
 }
 
 impl Drop for Counted {
@@ -153,8 +203,17 @@ impl Readers {
         if budgets.len() >= MAX_BUDGETS {
             budgets.retain(|_, budget| budget.links + budget.questions > 0 || budget.last.elapsed() < REFILLED);
         }
-        let new = Budget { links: 0, questions: 0, messages: 0.0, bytes: 0.0, last: Instant::now() };
-        let budget = budgets.entry(node).or_insert(new);
+        let new = || Budget {
+            links: 0,
+            questions: 0,
+            messages: 0.0,
+            bytes: 0.0,
+            last: Instant::now(),
+            greeted: Spent::none(),
+            asked: Spent::none(),
+            has_gone: Arc::default(),
+        };
+        let budget = budgets.entry(node).or_insert_with(new);
         let (open, limit) = if is_question { (&mut budget.questions, MAX_QUESTIONS) } else { (&mut budget.links, MAX_LINKS) };
         if *open >= limit {
             return None;
@@ -195,16 +254,28 @@ impl Readers {
         }
     }
 
-    /// Reads a control link to its end.
+    /// A node has gone: what lies in its links is not read any further. It is said again where it matters.
+    pub(crate) fn end(&self, node: NodeId) {
+        if let Some(budget) = self.budgets().get(&node) {
+            budget.has_gone.notify_waiters();
+        }
+    }
+
+    /// Reads a control link to its end, or to that of the connection.
     pub(crate) fn read(&self, mut link: Link) {
         let Some(counted) = self.count(link.node, false) else {
             tracing::debug!(node = %link.node, "one link too many");
             return;
         };
+        let Some(gone) = counted.gone() else { return };
         let this = self.clone();
         tokio::spawn(async move {
             let _counted = counted;
-            if let Err(problem) = this.read_on(&mut link).await {
+            let read = tokio::select! {
+                read = this.read_on(&mut link) => read,
+                () = gone => Err("its node has gone"),
+            };
+            if let Err(problem) = read {
                 tracing::debug!(node = %link.node, problem, "a link was closed");
             }
         });
@@ -236,6 +307,10 @@ impl Readers {
                 return Err("a message cannot be read");
             };
             drop(bytes);
+            if matches!(message, Message::Hello(_)) {
+                let wait = self.budgets().get_mut(&node).map(|budget| budget.greeted.add(1.0, &GREETINGS));
+                sleep(wait.unwrap_or_default()).await;
+            }
             let Some(heard) = self.open(node, message) else { continue };
             // What follows a greeting is read when it is known from whom.
             let (done, is_done) = oneshot::channel();
@@ -303,8 +378,136 @@ impl Readers {
         tokio::spawn(async move {
             let asked = timeout(QUESTION_TIMEOUT, read_frame(&mut link.pipe, 256)).await;
             let Ok(Ok(Ok(request))) = asked.map(|read| read.map(|bytes| ContentRequest::decode(&bytes))) else { return };
+            let Some(wait) = counted.readers.budgets().get_mut(&counted.node).map(|budget| budget.asked.add(1.0, &QUESTIONS)) else { return };
+            sleep(wait).await;
             // The loop being gone means the engine stopped.
             let _ = to.send(core::Message::Net(Box::new(NetNews::Asked(Box::new(link), request, counted)))).await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use fog_grid::{Capacity, ContentId, Hello, VERSION};
+    use fog_transport::{Channel, write_frame};
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Transport for Nobody {
+        fn local(&self) -> NodeId {
+            NodeId([1; 32])
+        }
+        fn open(&self, _: NodeId, _: Channel) -> fog_transport::Boxed<Result<Link, fog_transport::LinkError>> {
+            Box::pin(std::future::pending())
+        }
+        fn dial(&self, _: NodeId, _: Vec<String>) {}
+        fn hang_up(&self, _: NodeId) {}
+        fn meet(&self, _: &[u8; 32]) {}
+        fn join_topic(&self, _: &str) {}
+        fn leave_topic(&self, _: &str) {}
+        fn publish(&self, _: &str, _: Vec<u8>) {}
+        fn judge(&self, _: Vec<u8>, _: NodeId, _: bool) {}
+        fn traffic(&self) -> (u64, u64) {
+            (0, 0)
+        }
+    }
+
+    const NODE: NodeId = NodeId([5; 32]);
+
+    /// Readers that know one node, and what the loop would hear.
+    fn readers() -> (Readers, mpsc::Receiver<core::Message>) {
+        let (to, heard) = mpsc::channel(64);
+        let relations = Relations::default();
+        relations.set(NODE, true);
+        (Readers::new(relations, Arc::default(), Arc::new(Nobody), to), heard)
+    }
+
+    fn link(channel: Channel) -> (DuplexStream, Link) {
+        let (theirs, ours) = tokio::io::duplex(1 << 20);
+        (theirs, Link { node: NODE, channel, pipe: Box::new(ours) })
+    }
+
+    fn hello() -> Vec<u8> {
+        let (name, capacity) = ("anna".to_owned(), Capacity::default());
+        let hello = Hello { version: VERSION, name, lan: true, open: false, groups: Vec::new(), capacity, has_heard: false, clock_ms: 0 };
+        Message::Hello(hello).encode()
+    }
+
+    /// What is heard in so many seconds; each is done with at once.
+    async fn heard_in(seconds: u64, heard: &mut mpsc::Receiver<core::Message>) -> usize {
+        let (until, mut count) = (Instant::now() + Duration::from_secs(seconds), 0);
+        while let Ok(Some(message)) = tokio::time::timeout_at(until, heard.recv()).await {
+            if let core::Message::Net(news) = message
+                && let NetNews::Said(_, _, Some(done)) = *news
+            {
+                let _ = done.send(());
+            }
+            count += 1;
+        }
+        count
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn greetings_are_read_as_often_as_they_can_be_meant() {
+        let (readers, mut heard) = readers();
+        let (mut theirs, ours) = link(Channel::Control);
+        readers.read(ours);
+        for _ in 0..400 {
+            write_frame(&mut theirs, &hello()).await.unwrap();
+        }
+        let count = heard_in(10, &mut heard).await;
+        assert!((130..=152).contains(&count), "{count} were read in ten seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_node_left_behind_is_not_read() {
+        let (readers, mut heard) = readers();
+        let (mut theirs, ours) = link(Channel::Control);
+        readers.read(ours);
+        for _ in 0..400 {
+            write_frame(&mut theirs, &hello()).await.unwrap();
+        }
+        drop(theirs);
+        assert!(heard_in(1, &mut heard).await > 0);
+        readers.end(NODE);
+        tokio::task::yield_now().await;
+        while heard.try_recv().is_ok() {}
+        let late = heard_in(600, &mut heard).await;
+        assert_eq!((late, readers.budgets()[&NODE].links), (0, 0), "it is read on");
+        // It comes again, and is listened to.
+        let (mut theirs, ours) = link(Channel::Control);
+        readers.read(ours);
+        write_frame(&mut theirs, &hello()).await.unwrap();
+        assert_eq!(heard_in(1, &mut heard).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_of_one_node_have_a_rate() {
+        let (readers, mut heard) = readers();
+        let mut ask = async |is_in_vain: bool| {
+            let (begun, mut count) = (Instant::now(), 0);
+            while begun.elapsed() < Duration::from_secs(10) && count < 20_000 {
+                let (mut theirs, ours) = link(Channel::Content);
+                readers.question(ours);
+                write_frame(&mut theirs, &ContentRequest { id: ContentId([7; 32]), from: None, count: 0 }.encode()).await.unwrap();
+                let Some(core::Message::Net(news)) = heard.recv().await else { return count };
+                if let NetNews::Asked(_, _, counted) = *news
+                    && is_in_vain
+                {
+                    counted.was_in_vain();
+                }
+                count += 1;
+            }
+            count
+        };
+        let known = ask(false).await;
+        assert!((5000..=7000).contains(&known), "{known} were answered in ten seconds");
+        let unknown = ask(true).await;
+        assert!((150..=250).contains(&unknown), "{unknown} for nothing");
     }
 }

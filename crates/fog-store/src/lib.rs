@@ -10,6 +10,7 @@ mod claims;
 mod credits;
 mod disk;
 mod error;
+mod folder;
 mod grid;
 mod history;
 mod jobs;
@@ -80,7 +81,7 @@ impl Store {
     /// Opens the data folder, making it when it is new, and brings an older schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer release wrote it;
+    /// [`StoreError::Unusable`] when nothing can be kept there; [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer release wrote it;
     /// [`StoreError::EmptyDatabase`] and [`StoreError::ForeignDatabase`] when its database is not the one of the files
     /// beside it. Nothing is changed then.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
@@ -88,13 +89,10 @@ impl Store {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
         };
-        make_private_folder(folder).map_err(at(folder))?;
-        // Where nothing can be written, one answer is enough.
-        let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(at(folder))?;
-        drop(probe);
+        folder::prepare(folder)?;
         make_private(folder);
         let lock_path = folder.join("lock");
-        let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(|e| folder::unusable(folder, &lock_path, &e))?;
         let begun = Instant::now();
         loop {
             match lock.try_lock() {
@@ -109,7 +107,7 @@ impl Store {
         let database = folder.join(DATABASE);
         migrations::check_own(folder, &database).map_err(|error| error.at(&database))?;
         // The journals beside it get the mode of the database.
-        private_file().create(true).truncate(false).write(true).open(&database).map_err(at(&database))?;
+        private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
         Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), _lock: Some(lock) })
     }

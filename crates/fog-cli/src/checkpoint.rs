@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::connect::Context;
 use crate::output::{Failure, print_json, print_text, say};
 use crate::screen::Screen;
+use crate::signals::{self, Signals};
 
 /// How long a program may take to its next safe point before an interruption stops waiting.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -152,13 +153,25 @@ impl Keeper {
                 self.next = Instant::now() + self.every;
             }
             code = self.signals.next() => {
-                if self.interrupted.is_some() {
+                match self.interrupted {
+                    // The terminal goes because of what was asked before.
+                    Some(_) if signals::is_hangup(code) => {}
                     // Asked twice: at once.
-                    std::process::exit(i32::from(code));
+                    Some(_) => std::process::exit(i32::from(code)),
+                    None => self.interrupted = Some((code, Instant::now() + PATIENCE)),
                 }
-                self.interrupted = Some((code, Instant::now() + PATIENCE));
             }
         }
+    }
+
+    /// Interrupts the program: what it says cannot be passed on any more. False when somebody interrupted it before.
+    pub fn interrupt(&mut self, code: u8, worker: &Worker) -> bool {
+        let is_first = self.interrupted.is_none();
+        if is_first {
+            self.interrupted = Some((code, Instant::now() + PATIENCE));
+            self.ask(worker);
+        }
+        is_first
     }
 
     /// Asks the worker for a checkpoint.
@@ -192,39 +205,6 @@ impl Keeper {
 fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// What asks a program in the foreground to stop.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    /// The exit code that shells give such an end: 128 and the signal's number.
-    #[cfg(unix)]
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.terminate.recv() => 143,
-            _ = tokio::signal::ctrl_c() => 130,
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> u8 {
-        // Without the handler there is nothing to wait for.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        130
-    }
 }
 
 /// `fog checkpoint inspect`.

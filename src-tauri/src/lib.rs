@@ -5,6 +5,7 @@
 
 mod backend;
 mod commands;
+mod display;
 mod integration;
 #[cfg(mobile)]
 mod mobile;
@@ -19,11 +20,14 @@ use tauri::{Manager, RunEvent, WebviewUrl, WebviewWindowBuilder};
 
 use crate::backend::{Backend, Shell};
 
+pub use crate::display::NoDisplay;
+
 /// Runs the app until it is quit.
 ///
 /// # Errors
-/// When there is no data folder, or the window system refuses.
+/// [`NoDisplay`] when there is nothing to open a window on; else when there is no data folder, or the window system refuses.
 pub fn run() -> anyhow::Result<()> {
+    display::check()?;
     // The engine may be hosted here, where other devices cause much of what is logged.
     fog_engine::start_log(None, "warn").context("the log cannot begin")?;
     let hidden = std::env::args().any(|arg| arg == "--hidden");

@@ -4,12 +4,12 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::HashMap;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use fog_tests::window::Desk;
-use fog_tests::{Bench, Guarded, drag, wait_for};
+use fog_tests::{Bench, Guarded, app_binary, drag, wait_for};
 use serde_json::json;
 use zbus::blocking::{Connection, Proxy, connection};
 use zbus::zvariant::{OwnedValue, Value};
@@ -96,6 +96,35 @@ fn menu(menu: &Proxy<'_>) -> Vec<(i32, String)> {
         Some((id, label))
     };
     entries.into_iter().filter_map(entry).collect()
+}
+
+#[test]
+fn without_a_display_the_app_says_so_and_its_help_needs_none() {
+    let bench = Bench::new().unwrap();
+    let app = |args: &[&str], display: Option<&str>| {
+        let mut command = Command::new(app_binary());
+        command.args(args).env("FOG_DATA_DIR", bench.data()).env("HOME", bench.scratch()).env_remove("WAYLAND_DISPLAY").env_remove("DISPLAY");
+        if let Some(display) = display {
+            command.env("DISPLAY", display);
+        }
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(!text.contains("panicked"), "{text}");
+        (output.status.code(), text)
+    };
+    for args in [&["--help"][..], &["-h"], &["--hidden", "--help"]] {
+        let (code, text) = app(args, None);
+        assert!(code == Some(0) && text.contains("--hidden") && text.contains("fog daemon"), "{text}");
+    }
+    let (code, text) = app(&["--version"], None);
+    assert!(code == Some(0) && text.starts_with("fog-compute "), "{text}");
+    for (display, why) in [(None, "nor DISPLAY is set"), (Some(":4711"), "DISPLAY is :4711")] {
+        for args in [&[][..], &["--hidden"]] {
+            let (code, text) = app(args, display);
+            assert!(code == Some(78) && text.contains(why) && text.contains("fog daemon"), "{code:?} {text}");
+        }
+    }
+    assert!(!bench.data().exists(), "nothing was begun");
 }
 
 #[test]

@@ -131,3 +131,34 @@ fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
     });
     assert!(problem.unwrap().contains("files and checkpoints included"));
 }
+
+#[test]
+fn a_paused_job_shows_what_is_done_of_it_and_nothing_runs_that_may_not() {
+    let mut bench = Bench::working().unwrap();
+    let module = bench.module("spin.wasm", r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).unwrap();
+    bench.json(&["submit", &module.to_string_lossy()]).unwrap();
+    let units = |bench: &Bench| {
+        let detail = bench.json(&["job", "show", "1"]).ok()?;
+        let (of_task, of_job) = (detail["tasks"][0]["units"].as_u64()?, detail["summary"]["units"].as_u64()?);
+        (of_task > 0 && of_job >= of_task).then_some(of_task)
+    };
+    let before = wait_for("some work", SOON, || units(&bench)).unwrap();
+    bench.json(&["job", "pause", "1"]).unwrap();
+    let paused = wait_for("a checkpoint", SOON, || units(&bench).filter(|units| *units >= before)).unwrap();
+    let why = String::from_utf8(bench.fog(&["why"]).unwrap().stdout).unwrap();
+    let status = String::from_utf8(bench.fog(&["status"]).unwrap().stdout).unwrap();
+    assert!(why.contains("A job is paused") && status.starts_with(why.trim_end()), "{why}{status}");
+    assert!(bench.fog(&["shutdown"]).unwrap().status.success());
+    wait_for("the end", SOON, || (bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())).unwrap();
+    bench.start().unwrap();
+    assert_eq!(units(&bench), Some(paused), "after a restart too");
+
+    let state = |bench: &Bench| String::from_utf8(bench.fog(&["jobs"]).unwrap().stdout).unwrap();
+    bench.json(&["job", "resume", "1"]).unwrap();
+    wait_for("work", SOON, || units(&bench).filter(|units| *units > paused)).unwrap();
+    assert!(state(&bench).contains("running"));
+    assert!(bench.fog(&["off"]).unwrap().status.success());
+    wait_for("rest", SOON, || state(&bench).contains("queued").then_some(())).unwrap();
+    let why = String::from_utf8(bench.fog(&["why"]).unwrap().stdout).unwrap();
+    assert!(why.contains("switched off") && !why.contains("Resumes"), "{why}");
+}

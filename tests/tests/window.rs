@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use fog_tests::wait_for;
+use fog_store::{Sample, Store};
 use fog_tests::window::{Desk, type_key};
+use fog_tests::{now_ms, wait_for};
+use fog_types::{Percent, UnixMillis, WorkUnits};
 use serde_json::json;
 
 #[test]
@@ -172,5 +174,100 @@ fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
     window.click("#lost button");
     window.wait_text("#pill", "", 20);
     wait_for("nothing to say", Duration::from_secs(20), || window.text("#lost").is_none().then_some(())).unwrap();
+    window.close();
+}
+
+/// Half a day of history, with large numbers.
+fn remember_half_a_day(data: &std::path::Path) {
+    let mut store = Store::open(data).unwrap();
+    for minutes in 1..=720 {
+        let sample = Sample {
+            at: UnixMillis(now_ms() - minutes * 60_000),
+            span_millis: 60_000,
+            duty: Percent::FULL,
+            worked_millis: 60_000,
+            units: WorkUnits(11_600_000_000 / (1 + minutes as u64 % 7)),
+            cpu_temp: Some(40.0),
+            battery: Some(100.0),
+            other_cpu: Some(3.0),
+            reason: String::new(),
+        };
+        store.keep_sample(&sample, None).unwrap();
+    }
+}
+
+/// What is wider than the page or cut off, of what a selector finds.
+const CUT: &str = r#"
+const bad = [];
+if (document.documentElement.scrollWidth > innerWidth) bad.push('the page is ' + document.documentElement.scrollWidth);
+for (const e of document.querySelectorAll(SELECTOR)) {
+  const box = e.getBoundingClientRect(), around = (e.closest('dialog, .card') || document.body).getBoundingClientRect();
+  const inside = box.left >= around.left - 1 && box.right <= around.right + 1 && box.top >= around.top - 1 && box.right <= innerWidth;
+  const picture = e.closest('svg'), shows = picture && getComputedStyle(picture).overflow === 'visible';
+  const drawn = picture && picture.getBoundingClientRect();
+  if (!inside || drawn && !shows && (box.top < drawn.top || box.right > drawn.right)) bad.push(e.textContent + ' is cut');
+}
+return bad;
+"#;
+
+#[test]
+fn long_names_and_large_numbers_fit_and_everything_is_in_the_language_of_the_window() {
+    let mut desk = Desk::set_up().unwrap();
+    remember_half_a_day(&desk.bench.data());
+    desk.bench.start().unwrap();
+    desk.bench.work_always().unwrap();
+    let bench = &desk.bench;
+    assert!(bench.fog(&["settings", "set", "first_run_done=true", "language=de", "theme=dark"]).unwrap().status.success());
+    bench.module("spin.wasm", r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).unwrap();
+    let job = |name: &str| {
+        let file = bench.scratch().join("job.toml");
+        std::fs::write(&file, format!("version = 1\nname = \"{name}\"\nmodule = \"spin.wasm\"\n")).unwrap();
+        bench.json(&["submit", &file.to_string_lossy()]).unwrap();
+    };
+    job("Kurz");
+    job(&"W".repeat(120));
+    let window = desk.open().unwrap();
+    let fits = |selector: &str| {
+        let cut = CUT.replace("SELECTOR", &format!("{selector:?}"));
+        assert_eq!(window.script(&cut).unwrap(), json!([]), "{selector}");
+    };
+    window.wait_text("#pill", "Arbeitet", 30);
+    for (width, height, size) in [(1280, 800, "desktop"), (390, 844, "phone")] {
+        window.resize(width, height);
+        let go = |page: &str| window.script(&format!("document.querySelector('#page-{page}').click()")).unwrap();
+        go("home");
+        window.wait_text("#now", "für dieses Gerät", 15);
+        for theme in ["dark", "light"] {
+            window.script(&format!("document.documentElement.dataset.theme = '{theme}'")).unwrap();
+            go("home");
+            fits("#now strong");
+            window.screenshot(&format!("long-home-{size}-{theme}.png"));
+            go("jobs");
+            wait_for("the jobs", Duration::from_secs(5), || window.text("#jobs")).unwrap();
+            fits("#jobs .state");
+            window.screenshot(&format!("long-jobs-{size}-{theme}.png"));
+            window.script("document.querySelector('#jobs button').click()").unwrap();
+            let told = wait_for("the job", Duration::from_secs(5), || window.text(".card:has(#job-line)")).unwrap();
+            assert!(told.contains("für dieses Gerät"), "{told}");
+            fits(".state");
+            window.screenshot(&format!("long-job-{size}-{theme}.png"));
+            window.script("document.querySelector('[data-ask=job-cancel]').click()").unwrap();
+            let asked = wait_for("the question", Duration::from_secs(5), || window.text("dialog[open]")).unwrap();
+            assert!(asked.contains("WWWW"), "{asked}");
+            fits("dialog[open] p");
+            window.screenshot(&format!("long-ask-{size}-{theme}.png"));
+            window.script("document.querySelector('dialog[open] button').click(); document.querySelector('.jobs > section .plain').click()").unwrap();
+            go("history");
+            wait_for("the charts", Duration::from_secs(10), || {
+                window.script("return document.querySelectorAll('.axes svg text').length || null").ok()?.as_u64()
+            })
+            .unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            fits(".axes svg text");
+            let longest = window.script("return Math.max(...[...document.querySelectorAll('.axes svg text')].map(e => e.textContent.trim().length))").unwrap();
+            assert!(longest.as_f64() <= Some(8.0), "numbers are short: {longest}");
+            window.screenshot(&format!("long-history-{size}-{theme}.png"));
+        }
+    }
     window.close();
 }

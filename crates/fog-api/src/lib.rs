@@ -28,5 +28,5 @@ pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{
     ActiveTask, AttemptView, Check, CheckState, EstimateView, Example, HistoryPoint, HistoryView, JobCounts, JobDetail, JobSummary, JournalLine, MemoryWait,
-    OutputView, RenamedView, Snapshot, Status, TaskView, Today,
+    OutputView, RenamedView, Snapshot, Status, THIS_DEVICE, TaskView, Today,
 };

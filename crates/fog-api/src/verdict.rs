@@ -15,6 +15,20 @@ pub struct VerdictView {
     pub reasons: Vec<ReasonView>,
 }
 
+impl VerdictView {
+    /// The duty of jobs that their owner asked to run at once, in percent.
+    #[must_use]
+    pub fn requested_duty(&self) -> u8 {
+        let left = |reason: &ReasonView| match reason.effect {
+            EffectView::Stops => 0,
+            EffectView::Limits(duty) => duty,
+        };
+        let gives_way = |reason: &&ReasonView| reason.effect == EffectView::Stops && reason.yields;
+        // Without a single reason it is that of every job.
+        if self.reasons.is_empty() { self.duty } else { self.reasons.iter().filter(|reason| !gives_way(reason)).map(left).min().unwrap_or(100) }
+    }
+}
+
 /// One rule that stops or slows the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReasonView {

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::VerdictView;
 
+/// The owner of the jobs that were submitted here.
+pub const THIS_DEVICE: &str = "this device";
+
 /// Everything the first screen shows, at one revision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -85,6 +88,28 @@ pub struct Status {
     /// Why changes that are in force are not stored yet, so that a restart would forget them; empty when all are.
     #[serde(default)]
     pub unstored: String,
+}
+
+impl Status {
+    /// The highest duty at which a task runs now, in percent; 0 while none does.
+    #[must_use]
+    pub fn duty(&self) -> u8 {
+        let mut running = self.active.iter().filter(|task| !task.frozen).peekable();
+        if running.peek().is_none() {
+            0
+        } else if running.any(|task| self.run_now.contains(&task.job)) {
+            self.verdict.requested_duty()
+        } else {
+            self.verdict.duty
+        }
+    }
+
+    /// The state of a job as people see it: what has begun does not run while rules let nothing run here.
+    #[must_use]
+    pub fn shown_state(&self, job: &JobSummary) -> JobState {
+        let stands_still = self.verdict.duty == 0 && self.duty() == 0;
+        if job.state == JobState::Running && !job.is_grid && stands_still { JobState::Queued } else { job.state }
+    }
 }
 
 /// A job whose next task does not fit into memory.
@@ -174,7 +199,7 @@ pub struct JobSummary {
     pub tasks_total: u32,
     /// Tasks with a result.
     pub tasks_finished: u32,
-    /// Units of finished tasks; in a [`JobDetail`] also of those that run here, so far.
+    /// Units of finished tasks; in a [`JobDetail`] also of those that run here or have a checkpoint, so far.
     pub units: u64,
     /// Accepted.
     pub created_ms: i64,
@@ -371,4 +396,44 @@ pub enum CheckState {
     Missing,
     /// Does not work and should.
     Bad,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EffectView, ReasonView, ResumeView, ValueView};
+
+    fn reason(effect: EffectView, yields: bool) -> ReasonView {
+        let (now, limit) = (ValueView::Nothing, ValueView::Nothing);
+        ReasonView { rule: "rule".to_owned(), effect, now, limit, resumes: ResumeView::ConditionEnds, held_until_ms: None, yields }
+    }
+
+    #[test]
+    fn the_duty_is_of_what_runs() {
+        let task = |job| ActiveTask {
+            job: JobId(job),
+            index: 0,
+            name: String::new(),
+            owner: String::new(),
+            tasks_total: 1,
+            permille: None,
+            seconds_left: None,
+            frozen: false,
+            started_ms: 0,
+            units: 0,
+            saved_ms: None,
+        };
+        let status = |duty, active: Vec<ActiveTask>, reasons| Status {
+            verdict: VerdictView { duty, reasons, ..VerdictView::default() },
+            active,
+            run_now: vec![JobId(7)],
+            ..Status::default()
+        };
+        let (stops, limits) = (reason(EffectView::Stops, true), reason(EffectView::Limits(40), false));
+        assert_eq!(status(50, vec![], vec![]).duty(), 0);
+        assert_eq!(status(50, vec![ActiveTask { frozen: true, ..task(1) }], vec![]).duty(), 0);
+        assert_eq!(status(50, vec![task(1)], vec![]).duty(), 50);
+        assert_eq!(status(0, vec![task(7)], vec![stops.clone()]).duty(), 100, "asked for now");
+        assert_eq!(status(0, vec![task(7)], vec![stops, limits]).duty(), 40);
+    }
 }

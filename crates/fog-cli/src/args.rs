@@ -235,8 +235,8 @@ pub struct OffArgs {
 
 #[derive(Debug, Args)]
 pub struct SnoozeArgs {
-    /// How long; 0 ends a pause
-    #[arg(default_value_t = 30)]
+    /// How long, up to a week; 0 ends a pause
+    #[arg(default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=10_080))]
     pub minutes: u32,
 }
 
@@ -285,7 +285,7 @@ pub struct RunArgs {
     /// before is printed again, so that the output is whole
     #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "arg", "env", "stdin", "input", "memory", "units", "wall", "disk", "seed", "rest"])]
     pub from: Option<PathBuf>,
-    /// Write checkpoints here while it runs, and when it is interrupted (SIGTERM, Ctrl-C)
+    /// Write checkpoints here while it runs, and when it is interrupted (SIGTERM, Ctrl-C, a terminal that is closed)
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
     /// Time between two checkpoints, in seconds

@@ -103,7 +103,7 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
     }
     if !context.json {
         // Phones may not show what comes from a clock that is off.
-        explain_clock(&view(&client).await?, &context.words(None));
+        explain_clock(&view(&client).await?, &context.words_here().await);
     }
     let has_arrived = messages.iter().all(|message| matches!(message.state, MessageState::Delivered | MessageState::Read));
     Ok(if wait.is_some() && !has_arrived { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -130,7 +130,7 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let words = context.words(None);
+    let words = context.words_here().await;
     match context.call(Command::ChatThread { with: with.clone(), before: None, limit, search }).await? {
         Reply::ChatMessages(list) if context.json => print_json(&list)?,
         Reply::ChatMessages(list) => {
@@ -187,11 +187,11 @@ async fn people(context: &Context) -> Result<ExitCode, Failure> {
         print_json(&view.people)?;
         return Ok(ExitCode::SUCCESS);
     }
-    explain(&view, &context.words(None));
+    explain(&view, &context.words_here().await);
     if view.people.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let (words, now) = (context.words(None), engine_now(&client).await);
+    let (words, now) = (context.words_here().await, engine_now(&client).await);
     let mut rows = vec![["name", "reached by", "session", "marks", "heard", "id"].map(str::to_owned).to_vec()];
     for person in &view.people {
         let marks = [(person.is_verified, "verified"), (person.is_favourite, "favourite"), (person.is_blocked, "blocked")];
@@ -431,7 +431,7 @@ async fn tail(context: &Context) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
     let begin = view(&client).await?;
-    let (mut seen, words) = (std::collections::BTreeMap::new(), context.words(None));
+    let (mut seen, words) = (std::collections::BTreeMap::new(), context.words_here().await);
     if context.json {
         for person in begin.people.iter().filter(|person| person.link != PersonLink::Gone) {
             print_text(&json!({ "type": "person", "person": person }).to_string());
@@ -468,7 +468,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
     let begin = view(&client).await?;
-    let shown = context.words(None);
+    let shown = context.words_here().await;
     explain(&begin, &shown);
     // Once: somebody who takes the name later must not get what is typed for this one.
     let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && is_called(person, to)).collect();

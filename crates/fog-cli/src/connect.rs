@@ -55,6 +55,14 @@ impl Context {
         }
     }
 
+    /// Words by the settings of the engine, if one runs.
+    pub async fn words_here(&self) -> Words {
+        match self.client().await {
+            Ok(client) => self.words_of(&client).await,
+            Err(_) => self.words(None),
+        }
+    }
+
     /// Words by the running engine's settings.
     pub async fn words_of(&self, client: &Client) -> Words {
         let language = match client.call(Command::Settings).await {

@@ -58,22 +58,9 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
     handle.why_stopped().map_or(Ok(ExitCode::SUCCESS), |why| Err(why.into()))
 }
 
-#[cfg(unix)]
 async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
-        (Ok(mut terminate), Ok(mut hangup)) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
-        }
-        _ => drop(tokio::signal::ctrl_c().await),
+    match crate::signals::Signals::new() {
+        Ok(mut signals) => drop(signals.next().await),
+        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
-}
-
-#[cfg(not(unix))]
-async fn interrupted() {
-    drop(tokio::signal::ctrl_c().await);
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::args::DevnetArgs;
 use crate::connect::{Context, absolute};
 use crate::output::{Failure, print_json, print_table, print_text};
+use crate::signals::Signals;
 
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,10 +63,10 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
         print_text("Ctrl-C stops them all.");
     }
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let mut signals = Signals::new().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
-            () = terminated() => break,
+            _ = signals.next() => break,
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         if is_terminal && !context.json {
@@ -85,19 +86,6 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending::<()>().await;
 }
 
 fn start(program: &Path, folder: &Path) -> Result<Node, Failure> {

@@ -1,7 +1,8 @@
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fog_api::{Command, GridView, JobAction, JobQuery, PromiseView, Reply};
+use fog_api::{Command, GridView, JobAction, JobQuery, JobSummary, PromiseView, Reply};
 use fog_ipc::Client;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
@@ -12,6 +13,7 @@ use crate::network::in_credits;
 use crate::output::{Failure, complain, print_json, print_table, print_text, say};
 use crate::program::Program;
 use crate::results;
+use crate::signals;
 use crate::watch::{self, Watch, current, done_of};
 
 /// Tasks of a job in one table.
@@ -87,7 +89,8 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         if args.watch {
             say!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
         }
-        if args.now {
+        // What stops it also when it was asked for now is said while it is followed.
+        if args.now && watch::stop_of(&watch::snapshot(&client).await?.status, job.id, true).is_none() {
             say!("{}", words.with("watch-now", &[("name", job.name.as_str().into())]));
         }
         if job.is_grid {
@@ -95,6 +98,8 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         }
     }
     let watch = Watch { shows_progress: args.watch, stall_timeout, is_requested: args.now };
+    let left = left(context.json, &words, &job);
+    signals::end_with(move || say!("{left}")).map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let job = watch::follow(context, &client, &mut events, &words, job, watch).await?;
     if let (JobState::Finished, Some(folder)) = (job.state, &args.program.out) {
         results::save_files(&client, job.id, folder).await?;
@@ -114,6 +119,17 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let why = if job.problem.is_empty() { String::new() } else { format!(": {}", job.problem) };
     say!("fog: job {} {}{why}", job.id, words.t(&format!("state-{}", job.state.as_str())));
     Ok(ExitCode::FAILURE)
+}
+
+/// What is said when a job is not waited for any more.
+fn left(json: bool, words: &Words, job: &JobSummary) -> String {
+    let sentence = words.with("watch-left", &[("job", job.id.to_string().into())]);
+    if json {
+        return serde_json::json!({ "job": job.id, "event": "left", "sentence": sentence }).to_string();
+    }
+    // A terminal has just drawn `^C`, and perhaps a line that is drawn over.
+    let over = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    format!("{over}{sentence}")
 }
 
 /// What submitting a file means; a program is given what `fog run` would give it.
@@ -158,15 +174,15 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
         print_json(&list)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let words = context.words(None);
+    let words = context.words_of(&client).await;
     if list.is_empty() {
         print_text(&words.t("empty-jobs"));
         return Ok(ExitCode::SUCCESS);
     }
-    let now = engine_now(&client).await;
+    let (now, status) = (engine_now(&client).await, watch::snapshot(&client).await?.status);
     let mut rows = vec![["id", "state", "tasks", "submitted", "name"].map(str::to_owned).to_vec()];
     for job in list {
-        let state = words.t(&format!("state-{}", job.state.as_str()));
+        let state = words.t(&format!("state-{}", status.shown_state(&job).as_str()));
         rows.push(vec![job.id.to_string(), state, format!("{}/{}", job.tasks_finished, job.tasks_total), words.ago(job.created_ms, now), job.name]);
     }
     print_table(&rows);
@@ -228,7 +244,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     if context.json {
         print_json(&job)?
     } else {
-        print_text(&format!("Job {id}: {}", context.words(None).t(&format!("state-{}", job.state.as_str()))))
+        print_text(&format!("Job {id}: {}", context.words_of(&client).await.t(&format!("state-{}", job.state.as_str()))))
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -243,8 +259,9 @@ async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32)
         return Ok(ExitCode::SUCCESS);
     }
     let (words, now, job) = (context.words_of(client).await, engine_now(client).await, &detail.summary);
+    let state = watch::snapshot(client).await?.status.shown_state(job);
     print_text(&format!("Job {}: {}", job.id, job.name));
-    print_text(&format!("  {}, {}", words.t(&format!("state-{}", job.state.as_str())), done_of(&words, job)));
+    print_text(&format!("  {}, {}", words.t(&format!("state-{}", state.as_str())), done_of(&words, job)));
     if !job.problem.is_empty() {
         print_text(&format!("  {}", job.problem));
     }

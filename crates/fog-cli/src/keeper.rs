@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::checkpoint::Origin;
 use crate::output::{Failure, say};
 use crate::screen::Screen;
+use crate::signals::{self, Signals};
 
 /// How long a program may take to its next safe point before an interruption stops waiting, and before its user is told.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,6 +118,10 @@ impl Keeper {
         tokio::select! {
             code = self.signals.next() => {
                 if self.interrupted.is_some() {
+                    if signals::is_hangup(code) {
+                        // The terminal goes because of what was asked before.
+                        return Due::Wait;
+                    }
                     // Asked twice: at once.
                     screen.clear();
                     say!("fog: interrupted again, and not saved. {}", self.kept());
@@ -156,6 +161,16 @@ impl Keeper {
     /// The program has come to a safe point.
     pub fn at_safe_point(&mut self) {
         self.asked = None;
+    }
+
+    /// Interrupts the program: what it says cannot be passed on any more. False when somebody interrupted it before.
+    pub fn interrupt(&mut self, code: u8, worker: &Worker) -> bool {
+        let is_first = self.interrupted.is_none();
+        if is_first {
+            (self.interrupted, self.asked) = (Some(code), Some(Instant::now()));
+            self.ask(worker);
+        }
+        is_first
     }
 
     /// Asks the worker for a checkpoint.
@@ -214,48 +229,6 @@ impl Keeper {
             (None, Some(from)) => format!("The checkpoint that this run went on from stands: fog run --from {}", from.display()),
             (None, None) if Checkpoint::is_at(&self.path) => format!("Nothing of this run is saved; {path} is the checkpoint of one before"),
             (None, None) => "Nothing is saved".to_owned(),
-        }
-    }
-}
-
-/// What asks a program in the foreground to stop. What comes while nobody listens is heard later.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(windows)]
-    interrupt: tokio::signal::windows::CtrlC,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    #[cfg(windows)]
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
-    }
-
-    /// The exit code that shells give such an end: 128 and the signal's number.
-    #[cfg(unix)]
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            Some(()) = self.terminate.recv() => 143,
-            Some(()) = self.interrupt.recv() => 130,
-            // Nothing is to come any more.
-            else => std::future::pending().await,
-        }
-    }
-
-    #[cfg(windows)]
-    async fn next(&mut self) -> u8 {
-        match self.interrupt.recv().await {
-            Some(()) => 130,
-            None => std::future::pending().await,
         }
     }
 }

@@ -21,10 +21,12 @@ mod network;
 mod output;
 mod patience;
 mod program;
+mod reader;
 mod results;
 mod run;
 mod screen;
 mod settings;
+mod signals;
 mod source;
 mod status;
 mod watch;
@@ -90,33 +92,41 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure { kind: ErrorKind::Bug, message: format!("the asynchronous runtime does not start: {e}") })?;
+    let speaks = reader::speaks(&cli.verb, cli.json);
     runtime.block_on(async {
-        match cli.verb {
-            Verb::Daemon(args) => daemon::daemon(&context, &args).await,
-            Verb::Status(args) => status::status(&context, args.watch).await,
-            Verb::Why(args) => why::why(&context, args).await,
-            Verb::On => status::switch(&context, true).await,
-            Verb::Off(args) => status::off(&context, args.finish).await,
-            Verb::Snooze(args) => status::snooze(&context, args.minutes).await,
-            Verb::Settings(verb) => settings::settings(&context, verb).await,
-            Verb::Run(args) => run::run(&context, *args).await,
-            Verb::Checkpoint(args::CheckpointVerb::Inspect { file }) => checkpoint::inspect(&context, &file),
-            Verb::Verify(args::VerifyVerb::Segment(args)) => history::verify(&context, &args).await,
-            Verb::Submit(args) => jobs::submit(&context, *args).await,
-            Verb::Jobs(args) => jobs::list(&context, args).await,
-            Verb::Job(verb) => jobs::job(&context, verb).await,
-            Verb::History(args) => status::history(&context, args.hours).await,
-            Verb::Doctor => status::doctor(&context).await,
-            Verb::Network(args) => network::network(&context, args.verb.unwrap_or(args::NetworkVerb::Status)).await,
-            Verb::Devnet(args) => devnet::devnet(&context, &args).await,
-            Verb::Peers => network::peers(&context).await,
-            Verb::Chat(args) => chat::chat(&context, args).await,
-            Verb::Credits => network::credits(&context).await,
-            Verb::Shutdown => status::shutdown(&context).await,
-            // Needs no data folder, and was dealt with above.
-            Verb::Completions { .. } => Ok(ExitCode::SUCCESS),
+        tokio::select! {
+            done = perform(&context, cli.verb) => done,
+            () = reader::gone(speaks) => Ok(ExitCode::from(output::READER_GONE)),
         }
     })
+}
+
+async fn perform(context: &connect::Context, verb: Verb) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Daemon(args) => daemon::daemon(context, &args).await,
+        Verb::Status(args) => status::status(context, args.watch).await,
+        Verb::Why(args) => why::why(context, args).await,
+        Verb::On => status::switch(context, true).await,
+        Verb::Off(args) => status::off(context, args.finish).await,
+        Verb::Snooze(args) => status::snooze(context, args.minutes).await,
+        Verb::Settings(verb) => settings::settings(context, verb).await,
+        Verb::Run(args) => run::run(context, *args).await,
+        Verb::Checkpoint(args::CheckpointVerb::Inspect { file }) => checkpoint::inspect(context, &file),
+        Verb::Verify(args::VerifyVerb::Segment(args)) => history::verify(context, &args).await,
+        Verb::Submit(args) => jobs::submit(context, *args).await,
+        Verb::Jobs(args) => jobs::list(context, args).await,
+        Verb::Job(verb) => jobs::job(context, verb).await,
+        Verb::History(args) => status::history(context, args.hours).await,
+        Verb::Doctor => status::doctor(context).await,
+        Verb::Network(args) => network::network(context, args.verb.unwrap_or(args::NetworkVerb::Status)).await,
+        Verb::Devnet(args) => devnet::devnet(context, &args).await,
+        Verb::Peers => network::peers(context).await,
+        Verb::Chat(args) => chat::chat(context, args).await,
+        Verb::Credits => network::credits(context).await,
+        Verb::Shutdown => status::shutdown(context).await,
+        // Needs no data folder, and was dealt with above.
+        Verb::Completions { .. } => Ok(ExitCode::SUCCESS),
+    }
 }
 
 #[cfg(test)]

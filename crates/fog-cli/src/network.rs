@@ -24,7 +24,7 @@ pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, F
     };
     match context.call(command).await? {
         Reply::Network(view) if context.json => print_json(&view)?,
-        Reply::Network(view) => show(&view, &context.words(None)),
+        Reply::Network(view) => show(&view, &context.words_here().await),
         Reply::Invite { group, text } if context.json => print_json(&serde_json::json!({ "group": group, "invite": text }))?,
         Reply::Invite { group, text } => {
             print_text(&format!("Whoever has this becomes a member of the group '{group}' and shares work with it:"));
@@ -77,7 +77,7 @@ pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
         print_text("No other device is known. `fog network join lan` looks for those on the same network.");
         return Ok(ExitCode::SUCCESS);
     }
-    let (words, now) = (context.words(None), now_ms());
+    let (words, now) = (context.words_here().await, now_ms());
     let mut rows = vec![["name", "network", "link", "there and back", "free", "lent", "hosted", "trust", "id"].map(str::to_owned).to_vec()];
     let clocks: Vec<String> = list.iter().filter_map(|peer| Some(format!("{}: {}.", peer.name, words.clock_of_peer(peer)?))).collect();
     for peer in list {
@@ -148,7 +148,7 @@ pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<Exi
         return Ok(ExitCode::SUCCESS);
     }
     let mut rows = vec![["task", "device", "state", "units", "done"].map(str::to_owned).to_vec()];
-    let words = context.words(None);
+    let words = context.words_here().await;
     for place in list {
         let done = place.permille.map_or_else(String::new, |permille| format!("{} %", permille / 10));
         rows.push(vec![place.index.to_string(), place.name, place.state, words.units(place.units), done]);

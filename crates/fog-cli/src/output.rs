@@ -7,7 +7,7 @@ use fog_types::{ErrorKind, HasKind};
 use serde::Serialize;
 
 /// The exit code of a program whose output nobody reads any more; what shells make of SIGPIPE.
-const READER_GONE: u8 = 141;
+pub const READER_GONE: u8 = 141;
 
 /// Why a verb did not do what was asked.
 #[derive(Debug)]

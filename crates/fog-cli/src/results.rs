@@ -175,7 +175,7 @@ pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
 /// `fog job result -o`.
 pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) -> Result<ExitCode, Failure> {
     let folder = fog_engine::as_text(&absolute(folder)?)?;
-    let words = context.words(None);
+    let words = context.words_here().await;
     let saving = |seconds| words.with("job-saving", &[("span", words.span(seconds).into())]);
     match patience::call(client, Command::Export { id, folder: folder.clone() }, "saving", saving, context.json).await? {
         Reply::Exported { files, count } if context.json => {

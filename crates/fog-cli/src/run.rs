@@ -127,6 +127,8 @@ enum Followed {
 
 async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>, screen: &mut Screen, record: &mut Record) -> Result<Followed, Failure> {
     let mut pieces = Vec::new();
+    // Why what the program says cannot be passed on. What it did until then is saved first.
+    let mut mute: Option<Failure> = None;
     let mut worker = Worker::spawn(program, spec, state).map_err(|e| Failure::of(&e))?;
     loop {
         let event = match &mut record.keeper {
@@ -144,7 +146,7 @@ async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>,
             },
         };
         match event {
-            Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Followed::Ended(report)),
+            Some(WorkerEvent::Message(FromWorker::Done(report))) => return mute.map_or(Ok(Followed::Ended(report)), Err),
             Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(Followed::Stale),
             Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(Failure::input(message)),
             Some(WorkerEvent::Message(FromWorker::State(piece))) => {
@@ -161,10 +163,16 @@ async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>,
                 if let Some(keeper) = &mut record.keeper
                     && let Some(code) = keeper.keep(saved.map(|saved| (origin, saved, state)), screen)
                 {
-                    return Ok(Followed::Interrupted(code));
+                    return mute.map_or(Ok(Followed::Interrupted(code)), Err);
                 }
             }
-            Some(WorkerEvent::Message(message)) => screen.take(message)?,
+            Some(WorkerEvent::Message(message)) => {
+                let Err(failure) = screen.take(message) else { continue };
+                let Some(keeper) = &mut record.keeper else { return Err(failure) };
+                if keeper.interrupt(failure.exit_code(), &worker) {
+                    mute = Some(failure);
+                }
+            }
             Some(WorkerEvent::Frozen(_)) => {}
             Some(WorkerEvent::Gone(error)) => return Err(Failure::of(&error)),
             None => return Err(Failure::bug("the worker said nothing")),

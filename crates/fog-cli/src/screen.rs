@@ -83,21 +83,22 @@ impl Screen {
             FromWorker::Started => self.clear(),
             // What cannot be passed on ends the program, as it would end one that runs by itself.
             FromWorker::Stdout(bytes) => {
+                // First: what cannot be passed on is in the checkpoint.
+                if self.keeps_output {
+                    self.stdout.extend(&bytes);
+                }
                 if !self.json {
                     self.clear();
                     write_out(&bytes)?;
                 }
-                if self.keeps_output {
-                    self.stdout.extend(bytes);
-                }
             }
             FromWorker::Stderr(bytes) => {
+                if self.keeps_output {
+                    self.stderr.extend(&bytes);
+                }
                 if !self.json {
                     self.clear();
                     std::io::stderr().lock().write_all(&bytes).map_err(|e| Failure::of_stream("standard error", &e))?;
-                }
-                if self.keeps_output {
-                    self.stderr.extend(bytes);
                 }
             }
             FromWorker::Progress { units, permille } => {

@@ -107,7 +107,7 @@ pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure>
         print_json(&points)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let words = context.words(None);
+    let words = context.words_here().await;
     if points.is_empty() {
         print_text(&words.t("history-empty"));
         return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use fog_api::{Command, Reply, VerdictView};
+use fog_api::{Command, Reply, Status, VerdictView};
 use fog_eligibility::{Eligibility, Filter, Readings};
 use fog_engine::{Clock, policy_from, verdict_view};
 use fog_words::Words;
@@ -8,6 +8,7 @@ use fog_words::Words;
 use crate::args::WhyArgs;
 use crate::connect::{Context, engine_now, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_text, read_text, say};
+use crate::watch;
 
 /// A recording of a sample each second for a month.
 const MAX_TRACE_BYTES: u64 = 1 << 30;
@@ -25,8 +26,17 @@ pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> 
         Err(failure) => return Err(failure),
     };
     let words = context.words_of(&client).await;
+    // A dry run is about the rules alone; else what runs and waits decides what there is to say.
+    let status = if with.is_empty() { Some(watch::snapshot(&client).await?.status) } else { None };
     match client.call(Command::Why { with }).await? {
-        Reply::Verdict(verdict) => show(context, &words, &verdict, engine_now(&client).await),
+        Reply::Verdict(verdict) => {
+            let now = engine_now(&client).await;
+            let headline = match status {
+                Some(status) => words.status_headline(&Status { verdict: verdict.clone(), ..status }, now),
+                None => words.headline(&verdict, true, now),
+            };
+            show(context, &words, &verdict, &headline, now)
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -50,18 +60,19 @@ fn alone(context: &Context, with: &[(String, String)]) -> Result<ExitCode, Failu
     policy.contributing = true;
     let verdict = Eligibility::dry_run(policy, &readings, clock.moment());
     say!("fog: no engine is running; these are the default settings, switched on");
-    show(context, &context.words(None), &verdict_view(&verdict, &clock), now_ms())
+    let (words, verdict, now) = (context.words(None), verdict_view(&verdict, &clock), now_ms());
+    show(context, &words, &verdict, &words.headline(&verdict, true, now), now)
 }
 
-fn show(context: &Context, words: &Words, verdict: &VerdictView, now: i64) -> Result<ExitCode, Failure> {
+fn show(context: &Context, words: &Words, verdict: &VerdictView, headline: &str, now: i64) -> Result<ExitCode, Failure> {
+    let reasons = words.reasons(verdict, now);
     if context.json {
-        let reasons: Vec<String> = verdict.reasons.iter().map(|reason| words.reason(reason, now)).collect();
-        print_json(&serde_json::json!({ "verdict": verdict, "sentence": words.headline(verdict, true, now), "sentences": reasons }))?;
+        print_json(&serde_json::json!({ "verdict": verdict, "sentence": headline, "sentences": reasons }))?;
     } else {
-        print_text(&words.headline(verdict, true, now));
+        print_text(headline);
         let first_stop = verdict.reasons.iter().position(|reason| reason.effect == fog_api::EffectView::Stops);
-        for (_, reason) in verdict.reasons.iter().enumerate().filter(|(index, _)| Some(*index) != first_stop) {
-            print_text(&format!("  {}: {}", words.t("other-reasons"), words.reason(reason, now)));
+        for (_, reason) in reasons.iter().enumerate().filter(|(index, _)| Some(*index) != first_stop) {
+            print_text(&format!("  {}: {reason}", words.t("other-reasons")));
         }
     }
     Ok(ExitCode::from(u8::from(verdict.duty == 0)))
@@ -78,7 +89,7 @@ async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Fa
     };
     let mut policy = policy_from(&settings, None, false);
     policy.contributing = true;
-    let (mut filter, mut rules, clock, words) = (Filter::default(), Eligibility::new(policy), Clock::new(), context.words(None));
+    let (mut filter, mut rules, clock, words) = (Filter::default(), Eligibility::new(policy), Clock::new(), context.words_here().await);
     let (mut last, mut changes) = (None, Vec::new());
     for (at, raw) in samples {
         rules.handle_readings(filter.accept(raw, at), at);

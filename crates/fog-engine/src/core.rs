@@ -115,6 +115,8 @@ pub(crate) enum Message {
     Sample(Box<Sample>),
     Input,
     Task(u64, TaskNews),
+    /// A task whose worker goes was saved at so many units.
+    Saved(TaskId, WorkUnits),
     /// The system goes to sleep; it waits for the answer.
     Sleep(SyncSender<()>),
     /// Which walls stand around workers here; `None` when no worker answers.
@@ -171,7 +173,7 @@ pub(crate) struct Core {
     last_measured: Option<Instant>,
     told_sensors: Duration,
     /// Workers that take a last checkpoint before they go.
-    leaving: BTreeMap<TaskId, JoinHandle<()>>,
+    leaving: BTreeMap<TaskId, JoinHandle<Option<WorkUnits>>>,
     walls: Option<Walls>,
     key: Option<Key>,
     /// Why there is none; empty otherwise.
@@ -380,9 +382,11 @@ impl Core {
             // A goodbye and the ends of links are worth a moment, not more.
             let _ = tokio::time::timeout(CHAT_ENDS, ended).await;
         }
-        for (_, leaving) in std::mem::take(&mut self.leaving) {
+        for (task, leaving) in std::mem::take(&mut self.leaving) {
             // It cannot fail but by being dropped.
-            let _ = leaving.await;
+            if let Ok(Some(units)) = leaving.await {
+                self.saved_last(task, units);
+            }
         }
         self.save_what_went();
     }
@@ -400,6 +404,7 @@ impl Core {
         match message {
             Message::Walls(walls) => self.walls = walls,
             Message::Measured(other) => self.measured(other),
+            Message::Saved(task, units) => self.saved_last(task, units),
             Message::Sleep(done) => self.save_all(done),
             Message::Input => self.rules.handle_input(self.clock.moment()),
             Message::Sample(sample) => {

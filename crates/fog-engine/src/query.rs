@@ -54,18 +54,27 @@ pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&s
     detail.summary.state = wished.unwrap_or(detail.summary.state);
     for task in detail.tasks.iter_mut().filter(|task| task.state == TaskState::Running) {
         if let Some(live) = live.iter().find(|live| live.index == task.index) {
-            (task.units, task.active_ms) = (live.units, live.active_ms);
+            task.active_ms = live.active_ms;
+            // Until it begins it is as far as its checkpoint.
+            task.units = if live.units > 0 { live.units } else { task.units };
             task.permille = live.permille.unwrap_or(task.permille);
         }
     }
     // One that ended meanwhile is among the finished ones.
     if !detail.summary.state.is_final() {
-        detail.summary.units = live.iter().map(|live| live.units).fold(detail.summary.units, u64::saturating_add);
+        let saved = store.saved_units(id).map_err(to_api)?.0;
+        detail.summary.units = live.iter().map(|live| units_of(store, id, live)).fold(detail.summary.units.saturating_add(saved), u64::saturating_add);
     }
     if let (Some(grid), Some(why), false) = (&mut detail.grid, withheld, detail.summary.state.is_final()) {
         why.clone_into(&mut grid.withheld);
     }
     Ok(Reply::Job(Box::new(detail)))
+}
+
+/// Units of a task that runs: of its checkpoint until it begins.
+fn units_of(store: &Store, job: JobId, live: &LiveTask) -> u64 {
+    let saved = || store.task(TaskId { job, index: live.index }).map_or(0, |task| task.units.0);
+    if live.units > 0 { live.units } else { saved() }
 }
 
 /// More files of a task.

@@ -130,6 +130,25 @@ fn a_task_that_runs_is_shown_as_far_as_it_is() {
     assert_eq!((task.units, task.active_ms, task.permille, detail.summary.units), (77, 1500, 250, 77));
 }
 
+#[test]
+fn a_task_that_stands_still_is_shown_as_far_as_it_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let (id, _) = job(&mut store, 2);
+    let claim = store.claim_task("test", UnixMillis(0)).unwrap().unwrap();
+    store.set_saved(claim.task, WorkUnits(77)).unwrap();
+    let shown = |store: &Store, live: &[super::LiveTask]| {
+        let Reply::Job(detail) = super::job(store, id, 0, None, live).unwrap() else { panic!("no job") };
+        (detail.tasks[claim.task.index as usize].units, detail.summary.units)
+    };
+    store.release_task(claim, "paused", true, UnixMillis(1)).unwrap();
+    assert_eq!(shown(&store, &[]), (77, 77));
+    store.claim_task("test", UnixMillis(2)).unwrap().unwrap();
+    let live = |units| [super::LiveTask { index: claim.task.index, permille: None, units, active_ms: 0 }];
+    assert_eq!(shown(&store, &live(0)), (77, 77), "its worker has not begun");
+    assert_eq!(shown(&store, &live(80)), (80, 80));
+}
+
 /// Names with what JSON makes six times as long fill replies, and no reply is larger than a frame.
 #[test]
 fn changed_names_are_given_in_pages_that_fit() {

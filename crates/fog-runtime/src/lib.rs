@@ -39,6 +39,8 @@ pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};
 pub use sandbox::{Walls, set_priority};
 pub use seal::{Key, new_key};
 pub use snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError, Taken};
+#[cfg(unix)]
+pub use suspend::is_hangup_ignored;
 pub use suspend::{suspend_with_workers, worker_pids};
 pub use task::{Mount, Segments, TaskSpec};
 pub use worker::{WORKER_ARGUMENT, worker_main};

@@ -107,6 +107,15 @@ fn stop_this_process() {
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
+/// Whether this process was started so that it outlives its terminal, as `nohup` starts one.
+///
+/// It says nothing any more once the process listens to that signal.
+#[cfg(unix)]
+#[must_use]
+pub fn is_hangup_ignored() -> bool {
+    is_ignored(libc::SIGHUP)
+}
+
 #[cfg(unix)]
 #[expect(unsafe_code, reason = "no safe call asks for it")]
 fn is_ignored(signal: libc::c_int) -> bool {

@@ -24,6 +24,16 @@ pub enum StoreError {
         /// Where the data folder lies now, if that is known.
         now: Option<PathBuf>,
     },
+    /// Nothing can be kept in this folder.
+    #[error("the data folder {folder} cannot be used: {problem}; {remedy}, or choose another with --data-dir or FOG_DATA_DIR")]
+    Unusable {
+        /// The data folder.
+        folder: PathBuf,
+        /// Why.
+        problem: String,
+        /// What makes it usable.
+        remedy: String,
+    },
     /// Written by a newer release.
     #[error("the data was written by a newer release (schema {found}, this one reads up to {supported}); install that release again")]
     TooNew {
@@ -161,8 +171,10 @@ impl HasKind for StoreError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::Conflict,
-            Self::TooNew { .. } | Self::ForeignDatabase { .. } => ErrorKind::Incompatible,
-            Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } | Self::Changed { .. } => ErrorKind::Storage,
+            Self::TooNew { .. } => ErrorKind::Incompatible,
+            Self::Unusable { .. } | Self::ForeignDatabase { .. } | Self::EmptyDatabase { .. } | Self::DamagedDatabase { .. } | Self::Changed { .. } => {
+                ErrorKind::Storage
+            }
             Self::Unreadable { .. } => ErrorKind::BadInput,
             Self::NoJob(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } => ErrorKind::LimitReached,

@@ -10,6 +10,7 @@ mod claims;
 mod credits;
 mod disk;
 mod error;
+mod folder;
 mod grid;
 mod history;
 mod jobs;
@@ -104,7 +105,7 @@ impl Store {
     /// Opens the data folder, making it when it is new, and brings an older schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer release wrote it;
+    /// [`StoreError::Unusable`] when nothing can be kept there; [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer release wrote it;
     /// [`StoreError::EmptyDatabase`] and [`StoreError::ForeignDatabase`] when its database is not the one of the files
     /// beside it. Nothing is changed then.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
@@ -112,13 +113,10 @@ impl Store {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
         };
-        make_folder(folder).map_err(at(folder))?;
-        // Where nothing can be written, one answer is enough.
-        let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(at(folder))?;
-        drop(probe);
+        folder::prepare(folder)?;
         make_private(folder);
         let lock_path = folder.join("lock");
-        let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(|e| folder::unusable(folder, &lock_path, &e))?;
         take_lock(&lock, folder)?.map_err(at(&lock_path))?;
         // The file may be deleted while it is locked. Not every system opens and locks a folder.
         let handle = File::open(folder).ok();
@@ -128,7 +126,7 @@ impl Store {
         let database = folder.join(DATABASE);
         migrations::check_own(folder, &database).map_err(|error| error.at(&database))?;
         // The journals beside it get the mode of the database.
-        private_file().create(true).truncate(false).write(true).open(&database).map_err(at(&database))?;
+        private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
         let place = Some(Place::open(folder, handle));
         Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock), place })

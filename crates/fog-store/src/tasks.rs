@@ -25,7 +25,7 @@ pub struct TaskRow {
     pub permille: u16,
     /// Exit code of the result.
     pub exit_code: Option<u32>,
-    /// Work units of the result.
+    /// Work units of the result; of the checkpoint while there is none.
     pub units: WorkUnits,
     /// Running time of the result in milliseconds.
     pub active_millis: u64,
@@ -167,7 +167,7 @@ impl Store {
         )?;
         // What another device has goes on there.
         let count = transaction.execute(
-            "UPDATE tasks SET state = 'queued', permille = 0 WHERE state = 'running'
+            "UPDATE tasks SET state = 'queued', permille = iif(units > 0, permille, 0) WHERE state = 'running'
              AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.job_id = tasks.job_id AND leases.idx = tasks.idx)",
             [],
         )?;
@@ -232,7 +232,7 @@ impl Store {
         let TaskId { job: JobId(job), index } = task;
         let transaction = self.db.transaction()?;
         transaction
-            .prepare_cached("UPDATE tasks SET state = 'running', started_ms = ?3, permille = 0 WHERE job_id = ?1 AND idx = ?2")?
+            .prepare_cached("UPDATE tasks SET state = 'running', started_ms = ?3, permille = iif(units > 0, permille, 0) WHERE job_id = ?1 AND idx = ?2")?
             .execute(params![job, index, now.0])?;
         transaction.prepare_cached("UPDATE jobs SET state = 'running' WHERE id = ?1 AND state = 'queued'")?.execute([job])?;
         let attempt = begin_attempt(&transaction, task, engine, now)?;
@@ -240,7 +240,7 @@ impl Store {
         Ok(Claim { task, attempt })
     }
 
-    /// Puts a claimed task back without counting a failure. One that has saved more than before is
+    /// Puts a claimed task back without counting a failure. It stays as far as its checkpoint is. One that has saved more than before is
     /// not in a row of failures any more.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl Store {
         let transaction = self.db.transaction()?;
         if end_attempt(&transaction, claim, "interrupted", why, WorkUnits(0), now)? {
             transaction.execute(
-                "UPDATE tasks SET state = 'queued', permille = 0 WHERE job_id = ?1 AND idx = ?2 AND state = 'running'",
+                "UPDATE tasks SET state = 'queued', permille = iif(units > 0, permille, 0) WHERE job_id = ?1 AND idx = ?2 AND state = 'running'",
                 params![claim.task.job.0, claim.task.index],
             )?;
             if has_advanced {
@@ -376,7 +376,7 @@ impl Store {
         let (stdout, stderr) = (failed.logs.map(|l| l.0.to_string()), failed.logs.map(|l| l.1.to_string()));
         transaction.execute(
             "UPDATE tasks SET state = ?3, attempts = attempts + 1, not_before_ms = ?4, problem = ?5, permille = 0, exit_code = ?6,
-             stdout = ?7, stderr = ?8, finished_ms = ?9 WHERE job_id = ?1 AND idx = ?2",
+             units = iif(?3 = 'queued', units, 0), stdout = ?7, stderr = ?8, finished_ms = ?9 WHERE job_id = ?1 AND idx = ?2",
             params![job.0, index, state.as_str(), not_before, failed.problem, failed.exit_code, stdout, stderr, ended],
         )?;
         for log in [stdout, stderr].into_iter().flatten() {
@@ -400,6 +400,31 @@ impl Store {
                 .execute(params![task.job.0, task.index, permille])?;
             Ok(())
         })
+    }
+
+    /// Keeps how far the checkpoint of a task is that has no result; 0 when there is none and it begins anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn set_saved(&mut self, task: TaskId, units: WorkUnits) -> Result<(), StoreError> {
+        self.relaxed(|db| {
+            db.prepare_cached(
+                "UPDATE tasks SET units = ?3, permille = iif(?3 > 0, permille, 0)
+                 WHERE job_id = ?1 AND idx = ?2 AND state IN ('queued', 'running') AND units <> ?3",
+            )?
+            .execute(params![task.job.0, task.index, to_sql(units.0)])?;
+            Ok(())
+        })
+    }
+
+    /// Units in the checkpoints of all tasks of a job that wait.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn saved_units(&self, job: JobId) -> Result<WorkUnits, StoreError> {
+        // As a real number it cannot overflow; CAST cuts it to the largest integer.
+        let query = "SELECT CAST(total(units) AS INTEGER) FROM tasks WHERE job_id = ?1 AND state = 'queued' AND units > 0";
+        Ok(WorkUnits(self.db.prepare_cached(query)?.query_row([job.0], |row| row.get(0))?))
     }
 
     /// One task.

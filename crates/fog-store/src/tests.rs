@@ -153,6 +153,34 @@ fn failures_before_an_advance_are_not_in_a_row_with_those_behind_it() {
     assert_eq!(store.task(released.task).unwrap().attempts, 1);
 }
 
+#[test]
+fn a_task_that_is_put_back_stays_as_far_as_its_checkpoint() {
+    let (_folder, mut store) = store();
+    let id = job(&mut store, 2, 0);
+    let far = |store: &Store, index| {
+        let task = store.task(TaskId { job: id, index }).unwrap();
+        (task.units.0, task.permille)
+    };
+    let saved = store.claim_task("test", UnixMillis(0)).unwrap().unwrap();
+    let unsaved = store.claim_task("test", UnixMillis(0)).unwrap().unwrap();
+    store.set_progress(saved.task, 250).unwrap();
+    store.set_progress(unsaved.task, 250).unwrap();
+    store.set_saved(saved.task, WorkUnits(70)).unwrap();
+    store.release_task(saved, "paused", true, UnixMillis(1)).unwrap();
+    store.release_task(unsaved, "paused", false, UnixMillis(1)).unwrap();
+    assert_eq!((far(&store, 0), far(&store, 1), store.saved_units(id).unwrap().0), ((70, 250), (0, 0), 70));
+    // Its last checkpoint may be ready only now.
+    store.set_saved(unsaved.task, WorkUnits(9)).unwrap();
+    assert_eq!(store.saved_units(id).unwrap().0, 79);
+    let again = store.claim_task("test", UnixMillis(2)).unwrap().unwrap();
+    assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((70, 250), 9), "one that runs again is counted by its worker");
+    store.recover(UnixMillis(3)).unwrap();
+    assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((70, 250), 79));
+    // A checkpoint that is of no use any more.
+    store.set_saved(again.task, WorkUnits(0)).unwrap();
+    assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((0, 0), 9));
+}
+
 /// What an engine that was killed leaves behind for a moment.
 #[test]
 fn a_lock_that_is_about_to_go_is_waited_for() {

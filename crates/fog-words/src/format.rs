@@ -29,15 +29,21 @@ impl Words {
     /// Work units, short: `4.1 G units`.
     #[must_use]
     pub fn units(&self, units: u64) -> String {
-        let value = units as f64;
-        let short = match units {
-            0..=9_999 => format!("{units}"),
+        self.with("units", &[("n", self.short(units).into()), ("count", (units as f64).into())])
+    }
+
+    /// A large number, short: `4.1 G`.
+    #[must_use]
+    pub fn short(&self, number: u64) -> String {
+        let value = number as f64;
+        let short = match number {
+            0..=9_999 => format!("{number}"),
             10_000..=999_999 => format!("{:.0} k", value / 1e3),
             1_000_000..=999_999_999 => format!("{:.1} M", value / 1e6),
             1_000_000_000..=999_999_999_999 => format!("{:.1} G", value / 1e9),
             _ => format!("{:.1} T", value / 1e12),
         };
-        self.with("units", &[("n", self.decimal(&short).into()), ("count", (units as f64).into())])
+        self.decimal(&short)
     }
 
     /// What a job would cost, in two sentences.

@@ -15,6 +15,16 @@ fn short_of(status: &Status) -> Option<&MemoryWait> {
     status.memory_waits.first().or(status.estimate_wait.as_ref()).filter(|_| status.active.is_empty())
 }
 
+/// Nothing runs or waits, but what somebody paused.
+fn is_only_paused(status: &Status) -> bool {
+    status.active.is_empty() && status.next.is_none() && status.counts.paused > 0 && !status.verdict.finishing
+}
+
+/// Whether this stops the device until somebody does something.
+fn waits_for_somebody(reason: &ReasonView) -> bool {
+    reason.effect == EffectView::Stops && reason.resumes == ResumeView::UserActs
+}
+
 /// A rule whose limit can be lowered until it lets work go on: its setting is a number of tenths or of whole units.
 struct Steps {
     rule: &'static str,
@@ -53,8 +63,8 @@ impl Words {
     /// Whether the device works, and if not why not, in one sentence.
     #[must_use]
     pub fn headline(&self, verdict: &VerdictView, has_work: bool, now_ms: i64) -> String {
-        if let Some(reason) = verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops) {
-            return self.reason(reason, now_ms);
+        if let Some(at) = verdict.reasons.iter().position(|reason| reason.effect == EffectView::Stops) {
+            return self.reasons(verdict, now_ms).swap_remove(at);
         }
         let duty = ("duty", f64::from(verdict.duty).into());
         if verdict.finishing {
@@ -83,6 +93,7 @@ impl Words {
             (Some(_), None) => self.headline(&status.verdict, true, now_ms),
             (None, _) => match short_of(status) {
                 Some(wait) => self.memory_wait(wait),
+                None if is_only_paused(status) => self.with("headline-only-paused", &[("n", (status.counts.paused as f64).into())]),
                 None => self.headline(&status.verdict, !status.active.is_empty() || status.next.is_some(), now_ms),
             },
         }
@@ -145,14 +156,39 @@ impl Words {
             Some(_) if working > 0 => self.with("pill-working", &[("n", (working as f64).into())]),
             Some(reason) => self.with("pill-waiting", &[("why", self.t(&format!("short-{}", reason.rule)).into())]),
             None if short_of(status).is_some() => self.with("pill-waiting", &[("why", self.t("short-memory").into())]),
+            None if is_only_paused(status) => self.with("pill-only-paused", &[("n", (status.counts.paused as f64).into())]),
             None if status.active.is_empty() => self.t("pill-ready"),
             None => self.with("pill-working", &[("n", (status.active.len() as f64).into())]),
         }
     }
 
+    /// What each reason of a verdict says, in its order. While one waits for somebody to do something, the others do not say
+    /// when work would go on.
+    #[must_use]
+    pub fn reasons(&self, verdict: &VerdictView, now_ms: i64) -> Vec<String> {
+        let is_held = verdict.reasons.iter().any(waits_for_somebody);
+        let sentence = |reason| if is_held && !waits_for_somebody(reason) { self.what(reason) } else { self.reason(reason, now_ms) };
+        verdict.reasons.iter().map(sentence).collect()
+    }
+
+    /// Whom a job is for.
+    #[must_use]
+    pub fn for_owner(&self, owner: &str) -> String {
+        let owner = if owner == fog_api::THIS_DEVICE { self.t("this-device") } else { owner.to_owned() };
+        self.with("for-owner", &[("owner", owner.into())])
+    }
+
     /// One reason: what, value, limit, and when it ends.
     #[must_use]
     pub fn reason(&self, reason: &ReasonView, now_ms: i64) -> String {
+        let what = self.what(reason);
+        match self.resumes(reason, now_ms) {
+            Some(end) => format!("{what} {end}"),
+            None => what,
+        }
+    }
+
+    fn what(&self, reason: &ReasonView) -> String {
         let is_unknown = reason.now == ValueView::Unknown;
         let limits = matches!(reason.effect, EffectView::Limits(_));
         let base = format!("why-{}", reason.rule);
@@ -163,11 +199,7 @@ impl Words {
             .find(|key| self.has(key))
             .unwrap_or(base);
         let duty = if let EffectView::Limits(duty) = reason.effect { f64::from(duty) } else { 0.0 };
-        let what = self.with(&key, &[("now", self.value(&reason.now).into()), ("limit", self.value(&reason.limit).into()), ("duty", duty.into())]);
-        match self.resumes(reason, now_ms) {
-            Some(end) => format!("{what} {end}"),
-            None => what,
-        }
+        self.with(&key, &[("now", self.value(&reason.now).into()), ("limit", self.value(&reason.limit).into()), ("duty", duty.into())])
     }
 
     /// When a reason ends, as a sentence of its own.

@@ -145,7 +145,7 @@ fn work_that_was_asked_for_is_not_claimed_while_a_rule_holds_for_it_too() {
         job: fog_types::JobId(1),
         index: 0,
         name: "Asked".to_owned(),
-        owner: "this device".to_owned(),
+        owner: fog_api::THIS_DEVICE.to_owned(),
         tasks_total: 1,
         permille: None,
         seconds_left: None,
@@ -173,6 +173,43 @@ fn work_that_was_asked_for_is_not_claimed_while_a_rule_holds_for_it_too() {
             assert!(!words.pill(&status(rules)).starts_with("Working"), "{rules:?}");
         }
     }
+}
+
+#[test]
+fn nothing_resumes_by_itself_while_somebody_has_to_switch_it_on() {
+    let words = Words::new("en");
+    let in_use = ReasonView { resumes: ResumeView::AtMs(180_000), ..stop("in-use", ValueView::Seconds(0.0), ValueView::Seconds(180.0)) };
+    let verdict = |reasons: &[&ReasonView]| VerdictView { reasons: reasons.iter().map(|reason| (*reason).clone()).collect(), ..VerdictView::default() };
+    let off = stop("off", ValueView::Nothing, ValueView::Nothing);
+    let said = words.reasons(&verdict(&[&off, &in_use]), 0);
+    assert!(said.len() == 2 && !said[1].contains("Resumes"), "{said:?}");
+    assert!(!words.headline(&verdict(&[&in_use, &off]), true, 0).contains("Resumes"));
+    let said = words.reasons(&verdict(&[&in_use]), 0);
+    assert!(said[0].contains("Resumes in 3 min"), "{said:?}");
+}
+
+#[test]
+fn what_is_paused_is_told_and_not_taken_for_work() {
+    let words = Words::new("en");
+    let paused = |paused| fog_api::Status {
+        contributing: true,
+        verdict: VerdictView { duty: 50, in_use: true, ..VerdictView::default() },
+        counts: fog_api::JobCounts { paused, ..fog_api::JobCounts::default() },
+        ..fog_api::Status::default()
+    };
+    assert_eq!(words.status_headline(&paused(0), 0), "Ready to work. No job is waiting");
+    assert_eq!(words.status_headline(&paused(1), 0), "Ready to work. A job is paused, and no other waits");
+    assert_eq!(words.status_headline(&paused(3), 0), "Ready to work. 3 jobs are paused, and no other waits");
+    assert_eq!((words.pill(&paused(0)), words.pill(&paused(2))), ("Ready · no jobs".to_owned(), "Ready · 2 paused".to_owned()));
+    let waiting = fog_api::Status { next: Some("Next".to_owned()), ..paused(1) };
+    assert!(words.status_headline(&waiting, 0).starts_with("Working at 50 %"));
+}
+
+#[test]
+fn this_device_has_a_name_in_every_language() {
+    assert_eq!(Words::new("en").for_owner(fog_api::THIS_DEVICE), "for this device");
+    assert_eq!(Words::new("de").for_owner(fog_api::THIS_DEVICE), "für dieses Gerät");
+    assert_eq!(Words::new("de").for_owner("Annas Laptop"), "für Annas Laptop");
 }
 
 #[test]

@@ -6,10 +6,15 @@ headline-working = Arbeitet mit { $duty } %, während du weg bist
 headline-working-in-use = Arbeitet mit { $duty } % neben dir
 headline-nothing-to-do = Bereit. Kein Auftrag wartet
 waits-for-memory = „{ $name }“ wartet auf Speicher: eine Aufgabe davon darf { $wanted } belegen, verliehen werden können jetzt { $spare }
+headline-only-paused = Bereit. { $n ->
+    [one] Ein Auftrag ist angehalten,
+   *[other] { $n } Aufträge sind angehalten,
+ } kein anderer wartet
 headline-finishing = Beendet die laufenden Aufgaben und hört dann auf
 headline-requested = Arbeitet an „{ $name }“, weil du es jetzt wolltest. Alles andere wartet: { $why }
 pill-off = Aus
 pill-ready = Bereit · keine Aufträge
+pill-only-paused = Bereit · { $n } angehalten
 pill-working = Arbeitet · { $n ->
     [one] { $n } Aufgabe
    *[other] { $n } Aufgaben
@@ -111,6 +116,7 @@ hint-estimate-now = Trotzdem jetzt schätzen: `--now` anfügen
 hint-job-paused = Weiter: `fog job resume { $job }`
 watch-retry = Eine Aufgabe ist gescheitert und wird später noch einmal versucht: { $problem }
 watch-gave-up = Nach { $span } nicht weiter gewartet. Auftrag { $job } bleibt und geht von selbst weiter; `fog job show { $job }` sagt, wie weit er ist.
+watch-left = Nicht weiter gewartet. Auftrag { $job } bleibt und geht von selbst weiter; `fog job show { $job }` sagt, wie weit er ist, `fog job cancel { $job }` beendet ihn.
 watch-percent = { $n } %
 watch-compiling = wird übersetzt oder beginnt gleich
 watch-units = bisher { $units }
@@ -189,6 +195,7 @@ today-line = { $span } · { $units } · { $results ->
     [one] { $results } Ergebnis
    *[other] { $results } Ergebnisse
 }
+this-device = dieses Gerät
 for-owner = für { $owner }
 kept-frozen = angehalten, nichts geht verloren
 other-reasons = Außerdem
@@ -223,11 +230,11 @@ job-deadline = Wird aufgegeben, wenn nicht fertig in { $span }
 job-pause = Anhalten
 job-resume = Weiter
 job-cancel = Auftrag abbrechen
-job-cancel-sure = Diesen Auftrag abbrechen? Fertige Ergebnisse bleiben; der Rest entfällt.
+job-cancel-sure = „{ $name }“ abbrechen? Fertige Ergebnisse bleiben; der Rest entfällt.
 job-cancel-yes = Auftrag abbrechen
 job-keep = Behalten
 job-remove = Entfernen
-job-remove-sure = Diesen Auftrag und seine Ergebnisse von diesem Gerät entfernen?
+job-remove-sure = „{ $name }“ und die Ergebnisse von diesem Gerät entfernen?
 job-save = Ergebnisse speichern
 job-saving = Speichert die Ergebnisse, bisher { $span }.
 job-estimating = Liest { $n ->

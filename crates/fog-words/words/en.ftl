@@ -6,10 +6,15 @@ headline-working = Working at { $duty } % while you are away
 headline-working-in-use = Working at { $duty } % beside you
 headline-nothing-to-do = Ready to work. No job is waiting
 waits-for-memory = “{ $name }” waits for memory: a task of it may hold { $wanted }, and { $spare } can be lent now
+headline-only-paused = Ready to work. { $n ->
+    [one] A job is paused,
+   *[other] { $n } jobs are paused,
+ } and no other waits
 headline-finishing = Finishing the running tasks, then stopping
 headline-requested = Working on “{ $name }”, because you asked for it now. Everything else waits: { $why }
 pill-off = Off
 pill-ready = Ready · no jobs
+pill-only-paused = Ready · { $n } paused
 pill-working = Working · { $n ->
     [one] { $n } task
    *[other] { $n } tasks
@@ -111,6 +116,7 @@ hint-estimate-now = Estimate it now anyway: add `--now`
 hint-job-paused = Go on: `fog job resume { $job }`
 watch-retry = A task failed and is tried again later: { $problem }
 watch-gave-up = Stopped waiting after { $span }. Job { $job } is kept and goes on by itself; `fog job show { $job }` tells how it goes.
+watch-left = Not waiting any more. Job { $job } is kept and goes on by itself; `fog job show { $job }` tells how it goes, `fog job cancel { $job }` ends it.
 watch-percent = { $n } %
 watch-compiling = compiling, or about to start
 watch-units = { $units } so far
@@ -189,6 +195,7 @@ today-line = { $span } · { $units } · { $results ->
     [one] { $results } result
    *[other] { $results } results
 }
+this-device = this device
 for-owner = for { $owner }
 kept-frozen = kept where it is
 other-reasons = Also
@@ -223,11 +230,11 @@ job-deadline = Given up if not done in { $span }
 job-pause = Pause
 job-resume = Resume
 job-cancel = Cancel job
-job-cancel-sure = Cancel this job? Finished results are kept; unfinished tasks are dropped.
+job-cancel-sure = Cancel “{ $name }”? Finished results are kept; unfinished tasks are dropped.
 job-cancel-yes = Cancel the job
 job-keep = Keep it
 job-remove = Remove
-job-remove-sure = Remove this job and its results from this device?
+job-remove-sure = Remove “{ $name }” and its results from this device?
 job-save = Save results
 job-saving = Saving the results, { $span } so far.
 job-estimating = Reading { $n ->

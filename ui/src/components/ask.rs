@@ -1,12 +1,15 @@
 use leptos::prelude::*;
 
-use crate::state::t;
+use crate::state::{t, words};
 
 /// A button that asks once, with the consequence in words, before it does something that hurts.
 #[component]
 pub fn Ask(
     label: &'static str,
     sure: &'static str,
+    /// The name of what it happens to, for texts that say it.
+    #[prop(optional, into)]
+    about: String,
     yes: &'static str,
     /// The word for leaving things as they are.
     #[prop(default = "job-keep")]
@@ -32,7 +35,7 @@ pub fn Ask(
         <button data-ask=label class:danger=!is_gentle on:click=open>{move || t(label)}</button>
         <dialog node_ref=dialog aria-label=move || t(label)>
             <div class="stack">
-                <p>{move || t(sure)}</p>
+                <p>{move || words().with(sure, &[("name", about.as_str().into())])}</p>
                 <div class="row">
                     <button on:click=move |_| close()>{move || t(no)}</button>
                     <button class="yes" class:danger=!is_gentle class:primary=is_gentle on:click=move |_| { close(); on_yes.run(()); }>{move || t(yes)}</button>

@@ -15,7 +15,7 @@ pub fn Pill() -> impl IntoView {
     let class = move || {
         ui().snapshot.with(|s| match s.as_ref().map(|s| &s.status) {
             Some(status) if !status.contributing => "dot",
-            Some(status) if status.verdict.duty == 0 => "dot wait",
+            Some(status) if status.verdict.duty == 0 && status.duty() == 0 => "dot wait",
             _ => "dot good",
         })
     };

@@ -21,15 +21,12 @@ pub fn Reasons(
     let list = move || {
         let now = ui().now.get();
         ui().snapshot.with(|s| {
-            let reasons = s.as_ref().map(|s| s.status.verdict.reasons.clone()).unwrap_or_default();
-            let first_stop = reasons.iter().position(|reason| reason.effect == EffectView::Stops);
-            let shown = reasons.iter().enumerate().filter(|(at, _)| !(but_first_stop && first_stop == Some(*at)));
-            shown
-                .map(|(_, reason)| {
-                    (
-                        words().reason(reason, now),
-                        settings::of_rule(&reason.rule).filter(|key| settings::find(key).is_some_and(|s| s.is_shown(bridge::is_phone()))),
-                    )
+            let verdict = s.as_ref().map(|s| s.status.verdict.clone()).unwrap_or_default();
+            let first_stop = verdict.reasons.iter().position(|reason| reason.effect == EffectView::Stops);
+            let said = verdict.reasons.iter().zip(words().reasons(&verdict, now)).enumerate();
+            said.filter(|(at, _)| !(but_first_stop && first_stop == Some(*at)))
+                .map(|(_, (reason, sentence))| {
+                    (sentence, settings::of_rule(&reason.rule).filter(|key| settings::find(key).is_some_and(|s| s.is_shown(bridge::is_phone()))))
                 })
                 .collect::<Vec<_>>()
         })

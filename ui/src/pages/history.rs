@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use fog_api::{Command, HistoryPoint, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use leptos_chartistry::{AspectRatio, AxisMarker, Chart, IntoInner, Line, Series, TickLabels, Tooltip, XGuideLine, YGridLine};
+use leptos_chartistry::{AspectRatio, AxisMarker, Chart, IntoInner, Line, Series, TickLabels, Tooltip, TooltipPlacement, XGuideLine, YGridLine};
 
 use crate::bridge;
 use crate::state::{t, words};
@@ -33,7 +33,7 @@ pub fn History() -> impl IntoView {
         <div class="row spans" role="group">{span(24, "history-day")} {span(720, "history-month")}</div>
         <Show when=move || points.with(|p| p.as_ref().is_some_and(|p| p.len() > 1)) fallback=|| view! { <p class="card meta">{move || t("history-empty")}</p> }>
             <Plot title="history-duty" points=shown pick=worked_share colour="#0f9a93" />
-            <Plot title="history-units" points=shown pick=|p| Some(p.units as f64) colour="#7a6ff0" />
+            <Plot title="history-units" points=shown pick=|p| Some(p.units as f64) colour="#7a6ff0" is_large=true />
             <Show when=move || has(|p| p.cpu_temp)><Plot title="history-temp" points=shown pick=|p| p.cpu_temp colour="#e07b39" /></Show>
             <Show when=move || has(|p| p.battery)><Plot title="history-battery" points=shown pick=|p| p.battery colour="#3f9b4f" /></Show>
             <Show when=move || has(|p| p.other_cpu)><Plot title="history-load" points=shown pick=|p| p.other_cpu colour="#c05a8e" /></Show>
@@ -46,12 +46,24 @@ fn worked_share(p: &HistoryPoint) -> Option<f64> {
     (p.span_ms > 0).then(|| (100.0 * p.worked_ms as f64 / p.span_ms as f64).min(100.0))
 }
 
+/// The moment as a clock here shows it: an axis knows no zones.
 fn time(p: &HistoryPoint) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(p.at_ms).unwrap_or_default()
+    DateTime::from_timestamp_millis(p.at_ms + bridge::minutes_ahead(p.at_ms) * 60_000).unwrap_or_default()
+}
+
+/// A number at an axis: in its shortest form where numbers may be large.
+fn number(value: f64, is_large: bool, plain: String) -> String {
+    if is_large && value >= 0.0 { words().short(value as u64) } else { words().decimal(&plain) }
 }
 
 #[component]
-fn Plot(title: &'static str, points: Signal<Vec<HistoryPoint>>, pick: fn(&HistoryPoint) -> Option<f64>, colour: &'static str) -> impl IntoView {
+fn Plot(
+    title: &'static str,
+    points: Signal<Vec<HistoryPoint>>,
+    pick: fn(&HistoryPoint) -> Option<f64>,
+    colour: &'static str,
+    #[prop(optional)] is_large: bool,
+) -> impl IntoView {
     // A missing reading is a gap in the line, never a zero.
     let line = Line::new(move |p: &HistoryPoint| pick(p).unwrap_or(f64::NAN)).with_name(t(title)).with_colour(leptos_chartistry::Colour::from_rgb(
         hex(colour, 1),
@@ -59,18 +71,22 @@ fn Plot(title: &'static str, points: Signal<Vec<HistoryPoint>>, pick: fn(&Histor
         hex(colour, 5),
     ));
     let series = Series::new(time).line(line).with_min_y(0.0);
+    let labels = TickLabels::aligned_floats().with_format(move |value: &f64, form| number(*value, is_large, form.format(value)));
+    let tooltip = Tooltip::new(TooltipPlacement::LeftCursor, Tooltip::<DateTime<Utc>, f64>::left_cursor().x_ticks, labels.clone());
     view! {
         <section class="card chart" aria-label=move || t(title)>
             <h2>{move || t(title)}</h2>
-            <Chart
-                aspect_ratio=AspectRatio::from_env_width(180.0)
-                series=series
-                data=points
-                left=TickLabels::aligned_floats()
-                bottom=TickLabels::timestamps()
-                inner=[AxisMarker::bottom_edge().into_inner(), YGridLine::default().into_inner(), XGuideLine::over_data().into_inner()]
-                tooltip=Tooltip::left_cursor()
-            />
+            <div class="axes">
+                <Chart
+                    aspect_ratio=AspectRatio::from_env_width(180.0)
+                    series=series
+                    data=points
+                    left=labels
+                    bottom=TickLabels::timestamps()
+                    inner=[AxisMarker::bottom_edge().into_inner(), YGridLine::default().into_inner(), XGuideLine::over_data().into_inner()]
+                    tooltip
+                />
+            </div>
         </section>
     }
 }

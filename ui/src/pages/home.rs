@@ -14,8 +14,7 @@ use crate::state::{act, estimate_file, open_job, submit_example, submit_file, t,
 #[component]
 pub fn Home() -> impl IntoView {
     let status = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.status.clone()).unwrap_or_default()));
-    let is_running = move || status.with(|s| s.active.iter().any(|task| !task.frozen));
-    let duty = Signal::derive(move || if is_running() { status.with(|s| s.verdict.duty) } else { 0 });
+    let duty = Signal::derive(move || status.with(fog_api::Status::duty));
     let has_work = move || status.with(|s| !s.active.is_empty() || s.next.is_some());
     let is_on = move || status.with(|s| s.contributing);
     view! {
@@ -63,7 +62,7 @@ fn Running(task: ActiveTask) -> impl IntoView {
         let task = task.clone();
         move || {
             let words = words();
-            let mut parts = vec![words.with("for-owner", &[("owner", task.owner.as_str().into())])];
+            let mut parts = vec![words.for_owner(&task.owner)];
             parts.extend(words.task_of(task.index, task.tasks_total));
             if task.frozen {
                 parts.push(words.t("kept-frozen"));

@@ -7,7 +7,7 @@ use leptos::task::spawn_local;
 use crate::bridge;
 use crate::components::ask::Ask;
 use crate::pages::elsewhere::{Elsewhere, Seen};
-use crate::pages::jobs::State;
+use crate::pages::jobs::{State, shown_state};
 use crate::state::{act, say, t, ui, words};
 
 /// Files of a task that are named.
@@ -74,22 +74,26 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
     let from = move || {
         let words = words();
         let module = words.with("job-module", &[("id", module.chars().take(16).collect::<String>().into())]);
-        format!("{} · {module}", words.with("for-owner", &[("owner", owner.clone().into())]))
+        format!("{} · {module}", words.for_owner(&owner))
     };
+    // Tasks that are under way count for the part that is done.
+    let under_way: f64 =
+        detail.tasks.iter().filter(|task| matches!(task.state, TaskState::Queued | TaskState::Running)).map(|task| f64::from(task.permille) / 1000.0).sum();
+    let share = format!("{:.3}", f64::from(done) + under_way);
     let concat = detail.spec.get("assemble").and_then(|a| a.as_str()) == Some("concat");
     view! {
         <div class="card stack">
-            <div class="row spread"><h1>{job.name.clone()}</h1> <State state=job.state /></div>
+            <div class="titled"><h1>{job.name.clone()}</h1> <State state=shown_state(job.clone()) /></div>
             <p class="meta" id="job-line">{line}</p>
             <p class="meta">{from}</p>
             {(!job.problem.is_empty()).then(|| view! { <p class="bad" role="alert">{job.problem.clone()}</p> })}
-            <progress class="bar" max=total.to_string() value=done.to_string() aria-label=job.name.clone()></progress>
+            <progress class="bar" max=total.to_string() value=share aria-label=job.name.clone()></progress>
             <div class="row">
                 {matches!(job.state, JobState::Queued | JobState::Running).then(|| view! { <button on:click=move |_| change(JobAction::Pause)>{move || t("job-pause")}</button> })}
                 {(job.state == JobState::Paused).then(|| view! { <button class="primary" on:click=move |_| change(JobAction::Resume)>{move || t("job-resume")}</button> })}
                 {(done > 0).then(|| view! { <button on:click=save>{move || t("job-save")}</button> })}
-                {(!job.state.is_final()).then(|| view! { <Ask label="job-cancel" sure="job-cancel-sure" yes="job-cancel-yes" on_yes=move |()| change(JobAction::Cancel) /> })}
-                {job.state.is_final().then(|| view! { <Ask label="job-remove" sure="job-remove-sure" yes="job-remove" on_yes=move |()| { ui().job.set(None); change(JobAction::Remove); } /> })}
+                {(!job.state.is_final()).then(|| view! { <Ask label="job-cancel" sure="job-cancel-sure" about=job.name.clone() yes="job-cancel-yes" on_yes=move |()| change(JobAction::Cancel) /> })}
+                {job.state.is_final().then(|| view! { <Ask label="job-remove" sure="job-remove-sure" about=job.name.clone() yes="job-remove" on_yes=move |()| { ui().job.set(None); change(JobAction::Remove); } /> })}
             </div>
         </div>
         {move || picture.get().map(|source| view! {
@@ -152,13 +156,17 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
             <td>{index}</td>
             <td>
                 {move || t(&format!("state-{state}"))}
-                {(task.state == TaskState::Running).then(|| format!(" {} %", task.permille / 10))}
+                {(task.state == TaskState::Running || !ended && task.permille > 0).then(|| format!(" {} %", task.permille / 10))}
                 {(tries > 1).then(|| format!(" ×{tries}"))}
                 {(!task.problem.is_empty()).then(|| view! { <p class="bad">{task.problem.clone()}</p> })}
                 {(task.marks > 0).then(|| view! { <p class="meta">{move || words().with("task-marks", &[("n", f64::from(task.marks).into())])}</p> })}
                 {(!files.is_empty()).then(|| view! { <p class="meta">{files.clone()}</p> })}
             </td>
-            <td class="meta">{move || if ended { format!("{} · {:.1} s", words().units(units), active_ms as f64 / 1000.0) } else { String::new() }}</td>
+            <td class="meta">{move || match units {
+                _ if ended => format!("{} · {:.1} s", words().units(units), active_ms as f64 / 1000.0),
+                0 => String::new(),
+                _ => words().units(units),
+            }}</td>
             <td>
                 {ended.then(|| view! {
                     <button class="plain" aria-pressed=move || output.get().is_some_and(|o| !o.0).to_string() on:click=move |_| show(false)>{move || t("job-output")}</button>

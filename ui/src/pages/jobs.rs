@@ -147,6 +147,7 @@ fn List(shown: Memo<Vec<JobSummary>>, more: impl Fn() + Copy + 'static) -> impl 
 #[component]
 fn JobLine(job: JobSummary, place: usize, of: Memo<Vec<JobSummary>>) -> impl IntoView {
     let id = job.id.0;
+    let state = shown_state(job.clone());
     let (done, total, created) = (job.tasks_finished, job.tasks_total, job.created_ms);
     let detail = move || {
         let words = words();
@@ -156,21 +157,26 @@ fn JobLine(job: JobSummary, place: usize, of: Memo<Vec<JobSummary>>) -> impl Int
     view! {
         <li aria-posinset=place aria-setsize=move || of.with(Vec::len)>
             <button aria-current=move || (ui().job.get() == Some(id)).to_string() on:click=move |_| ui().job.set(Some(id))>
-                <span class="row spread"><strong>{job.name.clone()}</strong> <State state=job.state /></span>
+                <span class="titled"><strong title=job.name.clone()>{job.name.clone()}</strong> <State state /></span>
                 <span class="meta">{detail}</span>
             </button>
         </li>
     }
 }
 
+/// The state of a job as it is shown, which depends on whether anything may run.
+pub fn shown_state(job: JobSummary) -> Signal<JobState> {
+    Signal::derive(move || ui().snapshot.with(|s| s.as_ref().map_or(job.state, |s| s.status.shown_state(&job))))
+}
+
 /// A job's state: a word with a colour.
 #[component]
-pub fn State(state: JobState) -> impl IntoView {
-    let class = match state {
+pub fn State(state: Signal<JobState>) -> impl IntoView {
+    let class = move || match state.get() {
         JobState::Finished => "state good",
         JobState::Failed => "state bad",
         JobState::Paused => "state wait",
         _ => "state meta",
     };
-    view! { <span class=class>{move || t(&format!("state-{}", state.as_str()))}</span> }
+    view! { <span class=class>{move || t(&format!("state-{}", state.get().as_str()))}</span> }
 }

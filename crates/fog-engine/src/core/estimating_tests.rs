@@ -16,7 +16,7 @@ impl Turned {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let text = format!("version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n");
-        let prepared = crate::submit::prepare(&text, folder.path(), self.core.store.folder(), ByteCount::mib(100)).unwrap();
+        let prepared = crate::submit::prepare(&text, folder.path(), self.core.store.folder(), ByteCount::mib(100), &|| true).unwrap();
         self.core.estimate_news(EstimateNews::Prepared(estimating::Wanted::new(prepared, now, answer)));
         answered
     }

@@ -11,7 +11,7 @@ use fog_types::text::{clean_lines, clean_name};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Active, Core, lending};
+use super::{Active, Core, Message, lending};
 use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::leftovers;
@@ -20,7 +20,7 @@ use crate::tasks::{self, Launch, TaskEnd, TaskNews};
 use crate::views;
 
 /// Owner of a job that this device's user submitted; of others' it is the name of their device.
-pub(super) const OWN_JOB: &str = "this device";
+pub(super) const OWN_JOB: &str = fog_api::THIS_DEVICE;
 /// Stop a job after this many failures in a row and tell the user (Folding@home `lostWUs`).
 const MAX_FAILURES_IN_ROW: u32 = 5;
 
@@ -289,6 +289,8 @@ impl Core {
                 active.view.units = units;
                 active.view.saved_ms = (units > 0).then(|| self.clock.unix().0);
                 active.running_since = Some(Instant::now());
+                let task = active.claim.task;
+                self.store.set_saved(task, WorkUnits(units))?;
             }
             TaskNews::Began => active.starting = 0,
             TaskNews::Frozen(frozen) => {
@@ -314,7 +316,8 @@ impl Core {
                 active.view.saved_ms = Some(self.clock.unix().0);
                 active.view.units = active.view.units.max(units);
                 active.has_advanced = true;
-                let view = active.view.clone();
+                let (task, view) = (active.claim.task, active.view.clone());
+                self.store.set_saved(task, WorkUnits(units))?;
                 self.announce(EventBody::Progress(view));
             }
             TaskNews::Done(done) => {
@@ -455,6 +458,14 @@ impl Core {
         Ok(())
     }
 
+    /// A task whose worker goes has a last checkpoint.
+    pub(super) fn saved_last(&mut self, task: TaskId, units: WorkUnits) {
+        if let Err(error) = self.store.set_saved(task, units) {
+            tracing::error!(%error, "how far a task is could not be kept; it goes on from there anyway");
+        }
+        self.announce_job(task.job);
+    }
+
     /// Ends the workers of a job and puts their tasks back.
     pub(super) fn drop_tasks_of(&mut self, job: JobId, why: &str) {
         let ended: Vec<u64> = self.active.iter().filter(|(_, active)| active.claim.task.job == job).map(|(attempt, _)| *attempt).collect();
@@ -469,13 +480,18 @@ impl Core {
             let (wish, saved) = oneshot::channel();
             let Active { job_task, wishes, duty, .. } = active;
             let asked = wishes.try_send(wish).is_ok();
+            let (task, to_self) = (active.claim.task, self.to_self.clone());
             let leaving = tokio::spawn(async move {
-                if asked {
-                    let _ = tokio::time::timeout(LAST_SAVE, saved).await;
-                }
+                let saved = if asked { tokio::time::timeout(LAST_SAVE, saved).await.ok() } else { None };
                 job_task.abort();
                 // A worker whose duty has no sender any more saves nothing.
                 drop(duty);
+                let units = saved.and_then(Result::ok).and_then(Result::ok).map(WorkUnits);
+                if let Some(units) = units {
+                    // At a shutdown nobody listens any more; whoever waits for this is told.
+                    let _ = to_self.try_send(Message::Saved(task, units));
+                }
+                units
             });
             self.leaving.insert(active.claim.task, leaving);
             self.put_back(active.claim, why, active.has_advanced);

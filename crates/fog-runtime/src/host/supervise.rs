@@ -332,7 +332,7 @@ mod tests {
     fn what_a_checkpoint_takes_is_made_up_for() {
         let mut job = Supervisor::new(Duration::from_secs(30), u64::MAX, Percent::new(50));
         let (begun, mut used) = (Instant::now(), 0);
-        let mut look = |job: &mut Supervisor, number: u32, used: u64| job.look(begun + LOOK_EVERY * number, at(used), false);
+        let look = |job: &mut Supervisor, number: u32, used: u64| job.look(begun + LOOK_EVERY * number, at(used), false);
         job.hear(&FromWorker::Started, Some(at(0)));
         assert_eq!(look(&mut job, 0, 0), Finding::Run);
         job.ask();

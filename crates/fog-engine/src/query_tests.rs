@@ -138,7 +138,7 @@ fn a_task_that_stands_still_is_shown_as_far_as_it_was_saved() {
     let claim = store.claim_task("test", UnixMillis(0)).unwrap().unwrap();
     store.set_saved(claim.task, WorkUnits(77)).unwrap();
     let shown = |store: &Store, live: &[super::LiveTask]| {
-        let Reply::Job(detail) = super::job(store, id, 0, None, live).unwrap() else { panic!("no job") };
+        let Reply::Job(detail) = super::job(store, id, 0, None, live, None).unwrap() else { panic!("no job") };
         (detail.tasks[claim.task.index as usize].units, detail.summary.units)
     };
     store.release_task(claim, "paused", true, UnixMillis(1)).unwrap();

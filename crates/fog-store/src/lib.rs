@@ -39,7 +39,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use place::Place;
@@ -64,12 +63,9 @@ pub struct Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else { return };
-        if place.check().is_err() {
-            // At its end SQLite deletes the journal by its path, where that of another database may lie.
-            let _ = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        if let Some(place) = self.place.take() {
+            place.close();
         }
-        place.close();
     }
 }
 

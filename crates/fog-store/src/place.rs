@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    /// SQLite deletes the journal by its path when it closes a database.
+    /// SQLite deletes the journal by its path when it closes a database, unless it finds that the database was moved.
     #[test]
     fn a_store_whose_folder_was_moved_leaves_the_next_one_alone() {
         let base = tempfile::tempdir().unwrap();

@@ -51,9 +51,10 @@ fn time(p: &HistoryPoint) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(p.at_ms + bridge::minutes_ahead(p.at_ms) * 60_000).unwrap_or_default()
 }
 
-/// A number at an axis: in its shortest form where numbers may be large.
-fn number(value: f64, is_large: bool, plain: String) -> String {
-    if is_large && value >= 0.0 { words().short(value as u64) } else { words().decimal(&plain) }
+/// A number at an axis: in its shortest form where numbers may be large. The chart's own form cuts 66.7 to 60.
+fn number(value: f64, is_large: bool) -> String {
+    let digits = usize::from(value.fract().abs() > 0.05 && value.abs() < 10.0);
+    if is_large && value >= 0.0 { words().short(value as u64) } else { words().decimal(&format!("{value:.digits$}")) }
 }
 
 #[component]
@@ -71,7 +72,7 @@ fn Plot(
         hex(colour, 5),
     ));
     let series = Series::new(time).line(line).with_min_y(0.0);
-    let labels = TickLabels::aligned_floats().with_format(move |value: &f64, form| number(*value, is_large, form.format(value)));
+    let labels = TickLabels::aligned_floats().with_format(move |value: &f64, _| number(*value, is_large));
     let tooltip = Tooltip::new(TooltipPlacement::LeftCursor, Tooltip::<DateTime<Utc>, f64>::left_cursor().x_ticks, labels.clone());
     view! {
         <section class="card chart" aria-label=move || t(title)>

@@ -73,7 +73,7 @@ fn compiling_stops_with_off_and_ends_with_cancel() {
 
 /// What a program prints on a stream, line by line.
 fn lines_of(stream: impl std::io::Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
-    let (to, lines) = std::sync::mpsc::channel();
+    let (to, lines) = std::sync::mpsc::sync_channel(1024);
     std::thread::spawn(move || std::io::BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
     lines
 }

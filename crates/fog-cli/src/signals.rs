@@ -85,7 +85,7 @@ pub fn end_with(say: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     };
     let wait = move || {
         let code = runtime.block_on(signals.next());
-        let (told, heard) = std::sync::mpsc::channel();
+        let (told, heard) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
             say();
             // Nobody waits any more for words that took too long.

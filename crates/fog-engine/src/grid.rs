@@ -34,6 +34,7 @@ use tokio::task::AbortHandle;
 pub(crate) use traffic::Traffic;
 
 /// What the network says to the loop.
+#[expect(clippy::large_enum_variant, reason = "it travels in a box")]
 pub(crate) enum NetNews {
     /// Something happened in the network of this number.
     Event(u64, NetEvent),

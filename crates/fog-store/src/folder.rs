@@ -67,7 +67,7 @@ mod tests {
     use crate::Store;
 
     fn said(folder: &Path) -> String {
-        let error = Store::open(folder).map(drop).unwrap_err();
+        let Err(error) = Store::open(folder) else { panic!("it opens") };
         assert!(matches!(error, StoreError::Unusable { .. }), "{error:?}");
         error.to_string()
     }

@@ -272,9 +272,11 @@ impl Core {
                         tracing::warn!(%error, "a job whose deadline passed still holds its files");
                     }
                 }
-                let tell = |this: &mut Self, id| this.sync_job(id).and(this.host_ended(id));
-                if let Err(error) = late.into_iter().fold(Ok(()), |told, id| told.and(tell(self, id))) {
-                    tracing::error!(%error, "other devices were not told that a deadline passed");
+                for id in late {
+                    let synced = self.sync_job(id);
+                    if let Err(error) = synced.and(self.host_ended(id)) {
+                        tracing::error!(%error, "other devices were not told that a deadline passed");
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),

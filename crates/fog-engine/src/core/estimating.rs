@@ -40,6 +40,7 @@ impl Wanted {
 }
 
 /// What the estimate under way says to the loop.
+#[expect(clippy::large_enum_variant, reason = "it travels in a box")]
 pub(crate) enum EstimateNews {
     /// The files of one are read.
     Prepared(Wanted),

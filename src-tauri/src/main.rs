@@ -24,7 +24,7 @@ Without a display `fog daemon` runs the engine; `fog --help` lists its other ver
 Environment: FOG_DATA_DIR (folder with jobs, results and settings), FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug),
 FOG_KEYCHAIN (off: the key of the checkpoints goes to a file), LANG.";
 
-/// What is only to be printed, if that is all that was asked for. Other arguments may be the desktop's.
+/// The text that is only to be printed, if that is all that was asked for. Other arguments may be the desktop's.
 fn asked() -> Option<&'static str> {
     std::env::args_os().skip(1).find_map(|argument| match argument.to_str()? {
         "-h" | "--help" => Some(HELP),

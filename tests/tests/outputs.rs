@@ -98,7 +98,9 @@ fn a_full_disk_costs_no_file_that_was_there() {
     let full = short_of_room(&bench, 64, &["run", &module, "--out", "out"]);
     assert_eq!(full.status.code(), Some(74), "{}", text(&full.stderr));
     assert_eq!((names(&out), std::fs::read(out.join("big")).unwrap()), (vec!["big".to_owned()], b"of before".to_vec()));
-    let checkpoint = short_of_room(&bench, 0, &["run", &c(&bench, "long", LONG), "--checkpoint", "x.fog", "--every", "0.2", "--wall", "2s"]);
+    let long = c(&bench, "long", LONG);
+    assert_eq!(bench.fog(&["run", &long, "--units", "1"]).unwrap().status.code(), Some(124), "it is compiled");
+    let checkpoint = short_of_room(&bench, 0, &["run", &long, "--checkpoint", "x.fog", "--every", "0.2", "--wall", "2s"]);
     assert_eq!(checkpoint.status.code(), Some(124), "it goes on: {}", text(&checkpoint.stderr));
     assert_eq!(text(&checkpoint.stderr).matches("no checkpoint could be written").count(), 1, "{}", text(&checkpoint.stderr));
     let left: Vec<String> = names(bench.scratch()).into_iter().filter(|name| name.starts_with("x.fog")).collect();

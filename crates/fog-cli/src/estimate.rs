@@ -68,7 +68,7 @@ type Wait = (String, String, Option<String>);
 struct Waiter<'a> {
     words: &'a Words,
     json: bool,
-    /// It was asked for now.
+    /// Whether the estimate was asked for now.
     now: bool,
     files: f64,
     status: Status,

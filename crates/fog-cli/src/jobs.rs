@@ -121,7 +121,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     Ok(ExitCode::FAILURE)
 }
 
-/// What is said when a job is not waited for any more.
+/// The words when a job is not waited for any more.
 fn left(json: bool, words: &Words, job: &JobSummary) -> String {
     let sentence = words.with("watch-left", &[("job", job.id.to_string().into())]);
     if json {

@@ -24,7 +24,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// It did not work this time.
+    /// Notes that writing did not work this time.
     pub fn meet(&mut self, screen: &mut Screen, text: impl FnOnce() -> String) {
         if !std::mem::replace(&mut self.is_met, true) {
             screen.clear();
@@ -32,7 +32,7 @@ impl Trouble {
         }
     }
 
-    /// It worked this time.
+    /// Notes that writing worked this time.
     pub fn end(&mut self, screen: &mut Screen, text: impl FnOnce() -> String) {
         if std::mem::take(&mut self.is_met) {
             screen.clear();
@@ -41,7 +41,7 @@ impl Trouble {
     }
 }
 
-/// What is to be done next about checkpoints.
+/// The next thing to do about checkpoints.
 pub enum Due {
     /// The worker is to be asked for one.
     Ask,
@@ -66,7 +66,7 @@ pub struct Keeper {
     interrupted: Option<u8>,
     /// When the worker was asked, until it comes to a safe point.
     asked: Option<Instant>,
-    /// It was said that there is no safe point.
+    /// The user was told that there is no safe point.
     has_waited: bool,
     has_warned: bool,
     trouble: Trouble,
@@ -221,7 +221,7 @@ impl Keeper {
         code
     }
 
-    /// What there is to continue with.
+    /// The words for what there is to continue with.
     fn kept(&self) -> String {
         let path = self.path.display();
         match (self.written, &self.from) {

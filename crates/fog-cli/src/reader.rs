@@ -8,7 +8,7 @@ use crate::args::chat::ChatVerb;
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where a verb that waits speaks.
+/// The stream on which a verb that waits speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     /// On standard output, at the latest when it ends.
@@ -17,7 +17,7 @@ pub enum Speaks {
     Aside,
 }
 
-/// Where this verb speaks while it waits for something that takes any time; none where it ends soon, or where its work is to be
+/// The stream on which this verb speaks while it waits for something that takes any time; none where it ends soon, or where its work is to be
 /// done whoever reads.
 pub fn speaks(verb: &Verb, json: bool) -> Option<Speaks> {
     match verb {

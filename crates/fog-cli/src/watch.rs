@@ -363,7 +363,7 @@ pub fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&Reason
     status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
 }
 
-/// What a job does whose tasks other devices have.
+/// The phase of a job whose tasks other devices have.
 fn elsewhere(words: &Words, places: &[TaskPlace]) -> Phase {
     let has = |states: &[&str]| places.iter().any(|place| states.contains(&place.state.as_str()));
     if has(&["running", "fetching", "checking"]) {

@@ -14,11 +14,11 @@ use crate::checkpoints::artifact_path;
 use crate::submit::Prepared;
 use crate::tasks::spec_of;
 
-/// What an estimate takes from this device, and at which pace it runs.
+/// The share of this device that an estimate takes, and at which pace it runs.
 pub(crate) struct Share {
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
-    /// What compiling the module may take.
+    /// Limits of compiling the module.
     pub(crate) compile: CompileLimits,
     /// The duty of every job; the sample stands still at 0.
     pub(crate) duty: watch::Receiver<Percent>,

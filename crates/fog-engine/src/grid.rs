@@ -165,7 +165,7 @@ pub(crate) struct Arriving {
     pub(crate) node: NodeId,
     /// Nobody wants its result after this.
     pub(crate) deadline: UnixMillis,
-    /// It is given up when its files have not come by then.
+    /// The moment at which the offer is given up when its files have not come.
     pub(crate) until: UnixMillis,
     /// When it was taken, or its files began to be fetched.
     pub(crate) began: Moment,

@@ -18,13 +18,13 @@ pub(crate) struct Prepared {
     pub(crate) file: JobFile,
     pub(crate) blobs: Blobs,
     pub(crate) copied: Vec<BlobFile>,
-    /// Those of them that lie where they stay.
+    /// The copied files that already lie where they stay.
     pub(crate) placed: Option<PlacedFiles>,
     /// A sealed checkpoint that its one task goes on from.
     pub(crate) checkpoint: Option<tempfile::TempPath>,
     /// Whose it is, when it came from another device.
     pub(crate) owner: Option<String>,
-    /// What is to be remembered of it, when it was lent to this device.
+    /// The row of a job that was lent to this device.
     pub(crate) hosted: Option<HostedRow>,
     /// That other devices may run it.
     pub(crate) grid: Option<GridWish>,

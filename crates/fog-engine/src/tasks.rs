@@ -23,7 +23,7 @@ pub(crate) struct Launch {
     pub(crate) claim: Claim,
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
-    /// What keeps the files of its result until they have rows.
+    /// The table that holds the files of the result until they have rows.
     pub(crate) holds: Holds,
     pub(crate) module: PathBuf,
     /// The stored files that it reads, each with what it is to the job; the module first.
@@ -94,7 +94,7 @@ pub(crate) fn unusable(what: &str, error: &StoreError) -> String {
 pub(crate) enum TaskNews {
     /// Its worker runs as this process, from a checkpoint with these units, or 0.
     Started { pid: Option<u32>, units: u64 },
-    /// It runs: what it goes on from is restored.
+    /// The task runs: its state is restored.
     Began,
     /// Units so far and the job's own progress.
     Progress { units: u64, permille: Option<u16> },
@@ -102,13 +102,13 @@ pub(crate) enum TaskNews {
     Frozen(bool),
     /// A checkpoint is on disk.
     Saved { units: u64 },
-    /// It ended with a result.
+    /// The task ended with a result.
     Done(Box<TaskDone>),
-    /// It ended without one.
+    /// The task ended without a result.
     Ended(Box<TaskEnd>),
 }
 
-/// What a worker left, with its files on disk.
+/// The result that a worker left, with its files on disk.
 #[derive(Debug)]
 pub(crate) enum Left {
     /// A result.

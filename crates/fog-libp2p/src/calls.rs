@@ -67,12 +67,12 @@ impl Calls {
         self.under_way.insert(id, Call { peer, site: Self::site(addresses), since: now });
     }
 
-    /// It led somewhere, or nowhere.
+    /// A call led somewhere, or nowhere.
     pub(crate) fn ended(&mut self, id: ConnectionId) {
         self.under_way.remove(&id);
     }
 
-    /// Those that take too long while others wait.
+    /// The calls that take too long while others wait.
     pub(crate) fn overdue(&self, now: Instant) -> Vec<PeerId> {
         let is_late = |call: &&Call| now.saturating_duration_since(call.since) >= PATIENCE;
         if self.waiting.is_empty() { Vec::new() } else { self.under_way.values().filter(is_late).map(|call| call.peer).collect() }

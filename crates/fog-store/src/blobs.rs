@@ -428,7 +428,7 @@ impl Store {
     }
 }
 
-/// Where a blob lies.
+/// The path of a blob.
 pub(crate) fn path_of(folder: &Path, id: BlobId) -> PathBuf {
     let name = id.to_string();
     folder.join("blobs").join(&name[..2]).join(&name)

@@ -31,7 +31,7 @@ pub enum StoreError {
         folder: PathBuf,
         /// Why.
         problem: String,
-        /// What makes it usable.
+        /// The step that makes it usable.
         remedy: String,
     },
     /// Written by a newer release.
@@ -89,7 +89,7 @@ pub enum StoreError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// What is to be stored cannot be read.
+    /// The file to be stored cannot be read.
     #[error("it cannot be read: {source}")]
     Unreadable {
         /// The system's reason.
@@ -126,7 +126,7 @@ fn in_folder(database: Option<&Path>) -> String {
     database.map_or_else(String::new, |path| format!(" {}", path.display()))
 }
 
-/// What a person can do about it.
+/// Advice on an error of the database.
 fn advice(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {

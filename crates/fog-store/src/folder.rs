@@ -3,14 +3,14 @@
 use std::io;
 use std::path::Path;
 
-use crate::{StoreError, make_private_folder};
+use crate::{StoreError, make_folder};
 
 /// Makes the folder if it is not there, and looks whether this user can keep files in it.
 ///
 /// # Errors
 /// [`StoreError::Unusable`] when not, or when its owner could not use it any more afterwards.
 pub(crate) fn prepare(folder: &Path) -> Result<(), StoreError> {
-    make_private_folder(folder).map_err(|error| unusable(folder, folder, &error))?;
+    make_folder(folder).map_err(|error| unusable(folder, folder, &error))?;
     // Where nothing can be written, one answer is enough.
     let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(|error| unusable(folder, folder, &error))?;
     #[cfg(unix)]
@@ -37,7 +37,7 @@ fn locks_out(owner: u32, ours: u32) -> bool {
     ours == 0 && owner != 0
 }
 
-/// What is wrong with `path`, which is the folder or a file in it, in words.
+/// The error for `path`, which is the folder or a file in it, in words.
 pub(crate) fn unusable(folder: &Path, path: &Path, error: &io::Error) -> StoreError {
     let what = if path == folder { "it".to_owned() } else { path.display().to_string() };
     let is_file = |path: &Path| path.exists() && !path.is_dir();

@@ -61,7 +61,7 @@ pub struct HostedRow {
     pub deadline: UnixMillis,
     /// What is to be said about its end.
     pub message: Option<Vec<u8>>,
-    /// It is over: the requester accepted, or nobody wants it any more.
+    /// The lease is over: the requester accepted, or nobody wants it any more.
     pub has_receipt: bool,
 }
 
@@ -90,7 +90,7 @@ fn blob_from(text: &str) -> Result<BlobId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
 }
 
-/// What a job of another device is behind by, so that the owner's own come first whatever is said of it: more than lies
+/// The number by which a job of another device is behind, so that the owner's own come first whatever is said of it: more than lies
 /// between the highest and the lowest priority.
 const BEHIND: i8 = 21;
 
@@ -362,7 +362,7 @@ impl Store {
         Ok(query.query_map([], |row| Ok(JobId(row.get(0)?)))?.collect::<Result<_, _>>()?)
     }
 
-    /// What a job for other devices wishes, with its tasks that have no result yet. `None` when it is no such job, has ended
+    /// The wish of a job for other devices, with its tasks that have no result yet. `None` when it is no such job, has ended
     /// or is paused. It looks at all tasks of the job, so it is for a start and for a change of the whole job.
     pub fn grid_tasks(&self, job: JobId) -> Result<Option<(fog_types::job::GridWish, Vec<TaskId>)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT grid FROM jobs WHERE id = ?1 AND grid IS NOT NULL AND state IN ('queued', 'running')")?;

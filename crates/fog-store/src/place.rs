@@ -77,7 +77,7 @@ impl Place {
         self.files.iter().find(|(path, id)| is_another(path, *id)).map_or(Ok(()), |(path, _)| gone(path))
     }
 
-    /// Where the folder lies now, as far as the system says.
+    /// The path of the folder now, as far as the system says.
     fn now(&self) -> Option<PathBuf> {
         if self.has_folder() {
             return Some(self.folder.clone());
@@ -109,7 +109,7 @@ pub(crate) fn check_path(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where a path in an open data folder leads now, when the folder was moved; the path itself otherwise.
+/// The place of a path in an open data folder now, when the folder was moved; the path itself otherwise.
 ///
 /// # Errors
 /// When the folder is gone, or cannot be found.

@@ -28,9 +28,9 @@ struct Held {
     /// Sets that it is in.
     sets: u32,
     size: u64,
-    /// It was not there before, and has no row yet.
+    /// The file was not there before, and has no row yet.
     is_new: bool,
-    /// It got one since it is held.
+    /// The file got a row since it is held.
     is_stored: bool,
 }
 
@@ -183,7 +183,7 @@ impl Drop for PlacedFiles {
 }
 
 impl Store {
-    /// What those need who name files for this store.
+    /// The table for those who name files for this store.
     #[must_use]
     pub fn holds(&self) -> Holds {
         self.holds.clone()

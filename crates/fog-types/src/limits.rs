@@ -11,7 +11,7 @@ const BYTES_PER_HASHED: u64 = 256;
 const STACK_COPIES: u64 = 4 + 4;
 /// A saved state beside memory and files: frames, tables, and what does not compress.
 const STATE_BYTES: u64 = 128 << 20;
-/// Who follows a task holds its logs, and once more while a checkpoint of it is written.
+/// Copies of a task's logs in memory: who follows it holds both, and once more while a checkpoint of it is written.
 const LOG_COPIES: u64 = 2 + 2;
 /// A table's element, and its number in a checkpoint.
 const TABLE_ELEMENT_BYTES: u64 = 16;

@@ -10,7 +10,7 @@ fn requested(status: &Status) -> impl Iterator<Item = &ActiveTask> {
     status.active.iter().filter(move |task| !is_held && !task.frozen && status.run_now.contains(&task.job))
 }
 
-/// What waits for memory while nothing runs.
+/// The task that waits for memory while nothing runs.
 fn short_of(status: &Status) -> Option<&MemoryWait> {
     status.memory_waits.first().or(status.estimate_wait.as_ref()).filter(|_| status.active.is_empty())
 }
@@ -162,7 +162,7 @@ impl Words {
         }
     }
 
-    /// What each reason of a verdict says, in its order. While one waits for somebody to do something, the others do not say
+    /// The sentences of the reasons of a verdict, in their order. While one waits for somebody to do something, the others do not say
     /// when work would go on.
     #[must_use]
     pub fn reasons(&self, verdict: &VerdictView, now_ms: i64) -> Vec<String> {

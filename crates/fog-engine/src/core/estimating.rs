@@ -39,12 +39,12 @@ impl Wanted {
     }
 }
 
-/// What the estimate under way says to the loop.
+/// News of the estimate under way for the loop.
 #[expect(clippy::large_enum_variant, reason = "it travels in a box")]
 pub(crate) enum EstimateNews {
     /// The files of one are read.
     Prepared(Wanted),
-    /// It was answered, or nobody waits for it any more.
+    /// The estimate was answered, or nobody waits for it any more.
     Ended,
 }
 

@@ -24,7 +24,7 @@ const SILENCE_OF_HOLDER_MS: u64 = 10_000;
 const TAKEN_BACK_MS: u64 = 20_000;
 
 impl Core {
-    /// What this device lends to a node now. Files on their way for one requester take half of the places at the most, or
+    /// The capacity that this device lends to a node now. Files on their way for one requester take half of the places at the most, or
     /// the only one: whoever lets them trickle leaves the others to those who do not. One place is left to those whose files
     /// came before, while one of them is here: names that were made for nothing do not take all of them.
     pub(super) fn capacity_for(&self, node: NodeId) -> Capacity {

@@ -61,7 +61,7 @@ impl Core {
         jobs.into_iter().try_for_each(|job| self.sync_job(job))
     }
 
-    /// What others shall run of one job that came, went, was paused or goes on: no other job is looked at.
+    /// Tells the requester what others shall run of one job that came, went, was paused or goes on: no other job is looked at.
     pub(super) fn sync_job(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some((wish, tasks)) = self.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
         let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();

@@ -180,7 +180,7 @@ impl Core {
     }
 }
 
-/// What is said of a result, with its files as others fetch them.
+/// The message about a result, with its files as others fetch them.
 pub(crate) struct ToTell {
     task: TaskRow,
     hash: String,

@@ -15,7 +15,7 @@ use crate::query::to_api;
 /// Time between two tries to store what could not be stored.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
-/// What the database does not have yet.
+/// Wishes and changes that the database does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Unstored {
     settings: BTreeMap<String, Option<Value>>,
@@ -29,7 +29,7 @@ pub(super) struct Unstored {
     tried: Option<Instant>,
 }
 
-/// What the owner wants of a job.
+/// The wish of the owner for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JobWish {
     State(JobState),

@@ -167,7 +167,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// It was a question for what is not here.
+    /// Notes that the question was for content that is not here.
     pub(crate) fn was_in_vain(&self) {
         if let Some(budget) = self.readers.budgets().get_mut(&self.node) {
             budget.asked.add(IN_VAIN, &QUESTIONS);
@@ -438,7 +438,7 @@ mod tests {
         Message::Hello(hello).encode()
     }
 
-    /// What is heard in so many seconds; each is done with at once.
+    /// The number of messages heard in so many seconds; each is done with at once.
     async fn heard_in(seconds: u64, heard: &mut mpsc::Receiver<core::Message>) -> usize {
         let (until, mut count) = (Instant::now() + Duration::from_secs(seconds), 0);
         while let Ok(Some(message)) = tokio::time::timeout_at(until, heard.recv()).await {

@@ -15,7 +15,7 @@ const SHORT_NAME: &str = "socket";
 pub(crate) struct Listener {
     socket: tokio::net::UnixListener,
     path: PathBuf,
-    /// What was made at `path`, by the numbers of its file system and in it; another engine may have put its own there since.
+    /// The socket that was made at `path`, by the numbers of its file system and in it; another engine may have put its own there since.
     made: Option<(u64, u64)>,
     /// The user who is served.
     owner: u32,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{OnInput, Shared};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Where terminals are.
+/// Folders of terminals.
 const FOLDERS: [&str; 2] = ["/dev/pts", "/dev"];
 
 /// A machine without a display: the last key on any console or remote terminal.

@@ -11,7 +11,7 @@ use crate::SensorFault;
 /// Batteries come and go: the list is made anew this often.
 const LIST_EVERY: Duration = Duration::from_secs(30);
 
-/// What was found when it was made.
+/// The batteries that were found when the list was made.
 struct List {
     at: Instant,
     batteries: Vec<Battery>,

@@ -4,7 +4,7 @@
 const MIN_WATT_HOURS: f32 = 1.0;
 const MIN_VOLTS: f32 = 1.0;
 
-/// What an entry of the list is.
+/// A kind of entry of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listed {
     /// A battery that the device runs on.

@@ -1,4 +1,4 @@
-//! What a job would cost: waits as long as the device does not work, and says why.
+//! The estimate of what a job would cost: waits as long as the device does not work, and says why.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What asks a verb in the foreground to stop.
+//! Signals that ask a verb in the foreground to stop.
 
 use std::time::Duration;
 

@@ -122,7 +122,7 @@ struct Follower<'a> {
     status: Status,
     job: JobSummary,
     withheld: String,
-    /// Which devices have its tasks, once that was asked.
+    /// Devices that have its tasks, once that was asked.
     places: Option<Vec<TaskPlace>>,
     said: Option<Phase>,
     /// What is said unless it passes, and since when it holds.

@@ -109,7 +109,7 @@ fn stop_this_process() {
 
 /// Whether this process was started so that it outlives its terminal, as `nohup` starts one.
 ///
-/// It says nothing any more once the process listens to that signal.
+/// The answer means nothing any more once the process listens to that signal.
 #[cfg(unix)]
 #[must_use]
 pub fn is_hangup_ignored() -> bool {

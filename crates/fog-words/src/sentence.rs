@@ -99,7 +99,7 @@ impl Words {
         }
     }
 
-    /// Which task of a job of several, numbered as everywhere: from 0.
+    /// The number of a task in a job of several, counted from 0 as everywhere.
     #[must_use]
     pub fn task_of(&self, index: u32, total: u32) -> Option<String> {
         let last = total.saturating_sub(1);

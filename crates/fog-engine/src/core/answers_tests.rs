@@ -1,4 +1,4 @@
-//! What keeps the loop from an answer: held against other work of the same run, as a busy machine slows both down.
+//! Times in which the loop gives no answer: held against other work of the same run, as a busy machine slows both down.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::time::{Duration, Instant};

@@ -438,7 +438,7 @@ impl Core {
     }
 
     /// Whether this device's user submitted a job. Another device may call itself as jobs of this one are marked.
-    /// What the store has of it tells, as long as the job is there: nobody waits for it any more when its deadline has passed.
+    /// The row in the store tells, as long as the job is there: nobody waits for it any more when its deadline has passed.
     pub(super) fn is_own(&self, id: JobId, owner: &str) -> Result<bool, StoreError> {
         Ok(owner == OWN_JOB && !self.store.is_hosted(id)?)
     }

@@ -1,4 +1,4 @@
-//! What the owner asks for holds at once, whether or not it can be stored: the program must not go on against its owner
+//! Wishes of the owner hold at once, whether or not it can be stored: the program must not go on against its owner
 //! because a disk is full. What could not be stored is stored as soon as that works.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What the owner asks for when nothing can be stored, and what becomes of an engine whose folder went.
+//! Wishes of the owner when nothing can be stored, and what becomes of an engine whose folder went.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_api::{JobAction, JobQuery};

@@ -4,17 +4,35 @@
 use fog_instrument::{Abilities, accepted, instrument, names};
 use wasmtime::{AsContextMut, Config, Engine, Extern, Func, Instance, Linker, Module, Ref, Store, Table, Val, WasmFeatures};
 
+/// Bytes of stack of a module as it is, where recursions are bounded by something else. A frame that is continued is larger
+/// than a fresh one, so those that are rewritten get as many times as much as jobs do.
+pub const DEEP_STACK: usize = 2 << 20;
+pub const DEEP_STACK_REWRITTEN: usize = 4 * DEEP_STACK;
+
 pub fn engine(target: Option<&str>) -> Engine {
-    engine_with(target, false)
+    engine_with(target, false, None)
 }
 
-/// What runs modules as they are: it has to make NaNs canonical by itself.
+/// The same with [`DEEP_STACK_REWRITTEN`], for a thread that has more.
+pub fn deep_engine(target: Option<&str>) -> Engine {
+    engine_with(target, false, Some(DEEP_STACK_REWRITTEN))
+}
+
+/// An engine for modules as they are, which has to make NaNs canonical by itself.
 pub fn plain_engine() -> Engine {
-    engine_with(None, true)
+    engine_with(None, true, None)
 }
 
-fn engine_with(target: Option<&str>, canonical: bool) -> Engine {
+/// The same with [`DEEP_STACK`].
+pub fn deep_plain_engine() -> Engine {
+    engine_with(None, true, Some(DEEP_STACK))
+}
+
+fn engine_with(target: Option<&str>, canonical: bool, stack: Option<usize>) -> Engine {
     let mut config = Config::new();
+    if let Some(stack) = stack {
+        config.async_stack_size(stack + (1 << 20)).max_wasm_stack(stack);
+    }
     config.wasm_features(WasmFeatures::MULTI_MEMORY | WasmFeatures::TAIL_CALL, true).cranelift_nan_canonicalization(canonical);
     config.wasm_branch_hinting(true);
     if let Some(target) = target {
@@ -174,6 +192,10 @@ impl Machine {
             restored.call(&mut store, ()).unwrap();
         }
         fill(&mut store, instance, names::FRAMES, &saved.frames);
+        // The module makes room for all frames only where there is none, and leaves it to hosts that make some.
+        let frames = instance.get_memory(&mut store, names::FRAMES).unwrap();
+        let missing = names::FRAME_PAGES - frames.size(&store);
+        frames.grow(&mut store, missing).unwrap();
         set(&mut store, instance, names::TOP, Val::I32(saved.frames.len() as i32));
         set(&mut store, instance, names::LEFT, Val::I64(saved.left));
         (store, instance)

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use wasm_smith::{Config, Module};
 
-use crate::machine::{Machine, Plain, engine, plain_engine};
+use crate::machine::{DEEP_STACK_REWRITTEN, Machine, Plain, deep_engine, deep_plain_engine};
 
 /// What every module exports beside what it does with it: the state that is compared.
 const SHAPE: &str = r#"(module (func (export "_start")) (memory (export "m") 1 4)
@@ -43,7 +43,7 @@ fn config(seed: u64) -> Config {
 
 /// Runs `count` modules from `seed` on; returns how many were run and how many of those were stopped.
 fn modules(seed: u64, count: u64) -> (u64, u64) {
-    let (plain, compiled, interpreted) = (plain_engine(), engine(None), engine(Some("pulley64")));
+    let (plain, compiled, interpreted) = (deep_plain_engine(), deep_engine(None), deep_engine(Some("pulley64")));
     let (mut ran, mut stopped) = (0, 0);
     for seed in seed..seed + count {
         let mut bytes = vec![0; 1 << 13];
@@ -91,7 +91,9 @@ fn random_modules_do_the_same_rewritten_and_stopped() {
         (from..count / 100).filter(|block| block % threads == n).map(|block| modules(1 + block * 100, 100)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     };
     let (ran, stopped) = std::thread::scope(|scope| {
-        let shares: Vec<_> = (0..threads).map(|n| scope.spawn(move || share(n))).collect();
+        let shares: Vec<_> = (0..threads)
+            .map(|n| std::thread::Builder::new().stack_size(DEEP_STACK_REWRITTEN + (4 << 20)).spawn_scoped(scope, move || share(n)).unwrap())
+            .collect();
         shares.into_iter().map(|share| share.join().unwrap()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     });
     println!("{ran} modules, {stopped} of them stopped and continued");

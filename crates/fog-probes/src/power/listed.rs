@@ -1,4 +1,4 @@
-//! What a list of batteries tells about the device, on the systems that give one.
+//! A list of batteries, and what it tells about the device, on the systems that give one.
 
 /// Least energy and voltage of a battery that the device runs on. Those of mice and headsets have less.
 const MIN_WATT_HOURS: f32 = 1.0;

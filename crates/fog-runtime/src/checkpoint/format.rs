@@ -178,27 +178,8 @@ struct Parts {
 impl Parts {
     /// Takes one generation off `from`, whose checksums are right; none where that ends.
     fn read(from: &mut dyn Read, chain: &mut blake3::Hasher) -> Result<Option<Self>, String> {
-        let cut = |_| "it is cut off".to_owned();
         let mut parts = Self::default();
-        let mut is_first = true;
-        loop {
-            let mut kind = [0];
-            match from.read_exact(&mut kind) {
-                Err(_) if is_first => return Ok(None),
-                read => read.map_err(cut)?,
-            }
-            is_first = false;
-            let mut sum = [0; 32];
-            if kind[0] == Part::End as u8 {
-                from.read_exact(&mut sum).map_err(cut)?;
-                return if *chain.finalize().as_bytes() == sum { Ok(Some(parts)) } else { Err("its checksum is wrong".to_owned()) };
-            }
-            let mut length = [0; 8];
-            from.read_exact(&mut length).map_err(cut)?;
-            from.read_exact(&mut sum).map_err(cut)?;
-            parts.add(kind[0], u64::from_le_bytes(length), &sum, from)?;
-            chain.update(&sum);
-        }
+        Ok(each_part(from, chain, |from, kind, length, sum| parts.add(kind, length, sum, from))?.then_some(parts))
     }
 
     fn add(&mut self, kind: u8, length: u64, sum: &[u8; 32], from: &mut dyn Read) -> Result<(), String> {
@@ -238,11 +219,7 @@ impl Parts {
 
     fn header(&self) -> Result<CheckpointHeader, String> {
         let bytes = self.header.as_deref().ok_or_else(|| missing(Part::Header))?;
-        let header: CheckpointHeader = from_slice(bytes).map_err(|e| format!("its header cannot be read: {e}"))?;
-        if header.format != CHECKPOINT_FORMAT {
-            return Err(format!("it has format {}, this program reads {CHECKPOINT_FORMAT}", header.format));
-        }
-        Ok(header)
+        parse_header(bytes)
     }
 
     /// The state, and how many bytes it had; they are gone then.
@@ -254,6 +231,43 @@ impl Parts {
         }
         Ok((snapshot, bytes.len() as u64))
     }
+}
+
+/// Goes through the parts of one generation. `take` reads each off `from`, by its kind and length in bytes, and compares its
+/// checksum. False where `from` ends.
+pub(super) fn each_part(
+    from: &mut dyn Read,
+    chain: &mut blake3::Hasher,
+    mut take: impl FnMut(&mut dyn Read, u8, u64, &[u8; 32]) -> Result<(), String>,
+) -> Result<bool, String> {
+    let cut = |_| "it is cut off".to_owned();
+    let mut is_first = true;
+    loop {
+        let mut kind = [0];
+        match from.read_exact(&mut kind) {
+            Err(_) if is_first => return Ok(false),
+            read => read.map_err(cut)?,
+        }
+        is_first = false;
+        let mut sum = [0; 32];
+        if kind[0] == Part::End as u8 {
+            from.read_exact(&mut sum).map_err(cut)?;
+            return if *chain.finalize().as_bytes() == sum { Ok(true) } else { Err("its checksum is wrong".to_owned()) };
+        }
+        let mut length = [0; 8];
+        from.read_exact(&mut length).map_err(cut)?;
+        from.read_exact(&mut sum).map_err(cut)?;
+        take(from, kind[0], u64::from_le_bytes(length), &sum)?;
+        chain.update(&sum);
+    }
+}
+
+pub(super) fn parse_header(bytes: &[u8]) -> Result<CheckpointHeader, String> {
+    let header: CheckpointHeader = from_slice(bytes).map_err(|e| format!("its header cannot be read: {e}"))?;
+    if header.format != CHECKPOINT_FORMAT {
+        return Err(format!("it has format {}, this program reads {CHECKPOINT_FORMAT}", header.format));
+    }
+    Ok(header)
 }
 
 pub(super) fn missing(part: Part) -> String {

@@ -1,11 +1,9 @@
-//! What a checkpoint says of itself, without what it holds.
+//! The header and the output of a checkpoint, read without its state.
 
 use std::io::Read;
 
-use serde_json::from_slice;
-
-use super::format::{MAGIC, Part, missing};
-use super::{CHECKPOINT_FORMAT, CheckpointHeader};
+use super::CheckpointHeader;
+use super::format::{MAGIC, Part, each_part, missing, parse_header};
 
 /// Bytes of a part that are in memory at once.
 const PIECE: usize = 64 << 10;
@@ -55,43 +53,19 @@ fn follows(before: Option<&CheckpointSurvey>, header: &CheckpointHeader) -> Resu
 
 /// Takes one generation off `from`; none where that ends.
 fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blake3::Hasher) -> Result<Option<CheckpointHeader>, String> {
-    let cut = |_| "it is cut off".to_owned();
     let mut header = None;
+    let needed = [Part::State, Part::Stdout, Part::Stderr];
     let mut has = [false; 3];
-    let mut is_first = true;
-    loop {
-        let mut kind = [0];
-        match from.read_exact(&mut kind) {
-            Err(_) if is_first => return Ok(None),
-            read => read.map_err(cut)?,
-        }
-        is_first = false;
-        let mut sum = [0; 32];
-        if kind[0] == Part::End as u8 {
-            from.read_exact(&mut sum).map_err(cut)?;
-            if *chain.finalize().as_bytes() != sum {
-                return Err("its checksum is wrong".to_owned());
-            }
-            for (has, part) in has.into_iter().zip([Part::State, Part::Stdout, Part::Stderr]) {
-                if !has {
-                    return Err(missing(part));
-                }
-            }
-            return header.ok_or_else(|| missing(Part::Header)).map(Some);
-        }
-        let mut length = [0; 8];
-        from.read_exact(&mut length).map_err(cut)?;
-        from.read_exact(&mut sum).map_err(cut)?;
-        let length = u64::from_le_bytes(length);
-        let is_header = kind[0] == Part::Header as u8 && header.is_none();
+    let is_whole = each_part(from, chain, |from, kind, length, sum| {
+        // Of each kind the first one counts.
+        let is_header = kind == Part::Header as u8 && header.is_none();
+        let is_stdout = kind == Part::Stdout as u8 && !has[1];
         if is_header && length > MOST_HEADER {
             return Err("its header is too long".to_owned());
         }
-        // Of each kind the first one counts.
-        let is_stdout = kind[0] == Part::Stdout as u8 && !has[1];
         let mut kept = Vec::new();
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&kind);
+        hasher.update(&[kind]);
         pieces(from, length, |piece| {
             hasher.update(piece);
             if is_stdout {
@@ -101,20 +75,23 @@ fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blak
                 kept.extend_from_slice(piece);
             }
         })?;
-        if *hasher.finalize().as_bytes() != sum {
+        if *hasher.finalize().as_bytes() != *sum {
             return Err("a part of it is changed".to_owned());
         }
-        chain.update(&sum);
-        for (has, part) in has.iter_mut().zip([Part::State, Part::Stdout, Part::Stderr]) {
-            *has |= kind[0] == part as u8;
+        for (has, part) in has.iter_mut().zip(needed) {
+            *has |= kind == part as u8;
         }
         if is_header {
-            let read: CheckpointHeader = from_slice(&kept).map_err(|e| format!("its header cannot be read: {e}"))?;
-            if read.format != CHECKPOINT_FORMAT {
-                return Err(format!("it has format {}, this program reads {CHECKPOINT_FORMAT}", read.format));
-            }
-            header = Some(read);
+            header = Some(parse_header(&kept)?);
         }
+        Ok(())
+    })?;
+    if !is_whole {
+        return Ok(None);
+    }
+    match has.into_iter().zip(needed).find(|(has, _)| !has) {
+        Some((_, part)) => Err(missing(part)),
+        None => header.ok_or_else(|| missing(Part::Header)).map(Some),
     }
 }
 

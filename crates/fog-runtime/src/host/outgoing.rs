@@ -1,4 +1,4 @@
-//! What a worker is told: first all that its task begins with, then what is wanted of it. A worker that reads slowly, or
+//! The messages to a worker: first all that its task begins with, then what is wanted of it. A worker that reads slowly, or
 //! is stopped, keeps nobody waiting.
 
 use fog_types::Percent;

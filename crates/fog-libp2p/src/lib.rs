@@ -5,6 +5,7 @@
 //! and carries links; it does not know what a job is, and it listens nowhere until it is started.
 
 mod address;
+mod any_port;
 mod behaviour;
 mod bulk;
 mod calls;

@@ -16,6 +16,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use tokio::time::Sleep;
 
 use crate::address::{ip_of, is_local};
 use crate::node_of;
@@ -34,6 +35,11 @@ const SENT_WEIGHT: f64 = 0.5;
 /// Price of a stream that a stranger opens, whatever goes over it, on a sum of its own: 256 streams at once and one in two
 /// seconds. QUIC opens one with a frame of a few bytes.
 const STREAM_COST: f64 = 512.0;
+/// Streams that a related node may open at once, and each second from then on; what comes sooner waits for its turn. The
+/// parts of libp2p answer each stream with work of their own, of which the engine sees nothing: a push of Identify is a
+/// signature to check and addresses to compare.
+const RELATED_STREAMS: f64 = 512.0;
+const RELATED_STREAMS_PER_SECOND: f64 = 50.0;
 /// How much more a stranger may exchange with a relay, which carries what is not its own: 8 MiB at once, 16 KiB a second.
 const RELAY_ALLOWANCE: f64 = 64.0;
 /// How long a node that was cut off is not let in again.
@@ -41,7 +47,7 @@ pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
 /// Nodes that are remembered without a connection.
 const MAX_ACCOUNTS: usize = 4096;
 
-/// A stranger's bytes that are not forgiven yet, and when that was looked at.
+/// What is not forgiven yet (a stranger's bytes, a related node's streams), and when that was looked at.
 struct Spent(f64, Instant);
 
 impl Spent {
@@ -49,10 +55,15 @@ impl Spent {
         Mutex::new(Self(0.0, Instant::now()))
     }
 
-    /// Adds to it; a negative number is given back.
+    /// Adds to a stranger's bytes; a negative number is given back.
     fn add(&mut self, bytes: f64) -> f64 {
-        let forgiven = self.1.elapsed().as_secs_f64() * STRANGER_BYTES_PER_SECOND;
-        *self = Self((self.0 - forgiven).max(0.0) + bytes, Instant::now());
+        self.add_at(bytes, STRANGER_BYTES_PER_SECOND)
+    }
+
+    /// Adds to it, when `per_second` is forgiven.
+    fn add_at(&mut self, amount: f64, per_second: f64) -> f64 {
+        let forgiven = self.1.elapsed().as_secs_f64() * per_second;
+        *self = Self((self.0 - forgiven).max(0.0) + amount, Instant::now());
         self.0
     }
 }
@@ -78,6 +89,8 @@ pub(crate) struct Account {
     raw: Mutex<Spent>,
     /// The same for streams that it opened.
     opened: Mutex<Spent>,
+    /// Streams that it opened as a related node.
+    related_opened: Mutex<Spent>,
     /// By how much its bytes weigh less.
     allowance: f64,
     /// Carries connections of others to this node: what it brings is not its own.
@@ -96,6 +109,7 @@ impl Account {
             spent: Spent::none(),
             raw: Spent::none(),
             opened: Spent::none(),
+            related_opened: Spent::none(),
             allowance,
             is_carrier: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
@@ -153,11 +167,17 @@ impl Account {
         self.check()
     }
 
-    /// One more stream that it opened. An error ends the connection.
-    fn count_stream(&self) -> io::Result<()> {
+    /// Counts one more stream that it opened, and returns how long that one has to wait. An error ends the connection.
+    fn count_stream(&self) -> io::Result<Duration> {
+        if self.class() == PeerClass::Related {
+            let early = lock(&self.related_opened).add_at(1.0, RELATED_STREAMS_PER_SECOND) - RELATED_STREAMS;
+            self.check()?;
+            return Ok(Duration::from_secs_f64(early.max(0.0) / RELATED_STREAMS_PER_SECOND));
+        }
         let spent = lock(&self.opened).add(STREAM_COST);
         self.judge(spent > STRANGER_BYTES);
-        self.check()
+        self.check()?;
+        Ok(Duration::ZERO)
     }
 
     fn check(&self) -> io::Result<()> {
@@ -256,7 +276,7 @@ impl Meter {
             is_local: !endpoint.is_relayed() && ip_of(remote).is_some_and(is_local),
             waker: Arc::default(),
         };
-        Metered { inner: muxer, counted, is_open: true }
+        Metered { inner: muxer, counted, is_open: true, waiting: None }
     }
 }
 
@@ -312,6 +332,8 @@ pub(crate) struct Metered {
     inner: StreamMuxerBox,
     counted: Counted,
     is_open: bool,
+    /// A stream that came too soon, and when its turn is. What comes behind it waits in the multiplexer, which has bounds.
+    waiting: Option<(Pin<Box<Sleep>>, SubstreamBox)>,
 }
 
 impl Drop for Metered {
@@ -322,17 +344,34 @@ impl Drop for Metered {
     }
 }
 
+impl Metered {
+    fn opened_there(&self, inner: SubstreamBox) -> MeteredStream {
+        MeteredStream { inner, counted: self.counted.clone(), out: Way::Answered }
+    }
+}
+
 impl StreamMuxer for Metered {
     type Substream = MeteredStream;
     type Error = io::Error;
 
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
-        let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
-        if let Err(error) = self.counted.account.count_stream() {
-            self.counted.waker.wake();
-            return Poll::Ready(Err(error));
+        loop {
+            if let Some((turn, _)) = &mut self.waiting {
+                ready!(turn.as_mut().poll(cx));
+            }
+            if let Some((_, inner)) = self.waiting.take() {
+                return Poll::Ready(Ok(self.opened_there(inner)));
+            }
+            let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
+            match self.counted.account.count_stream() {
+                Ok(Duration::ZERO) => return Poll::Ready(Ok(self.opened_there(inner))),
+                Ok(wait) => self.waiting = Some((Box::pin(tokio::time::sleep(wait)), inner)),
+                Err(error) => {
+                    self.counted.waker.wake();
+                    return Poll::Ready(Err(error));
+                }
+            }
         }
-        Poll::Ready(Ok(MeteredStream { inner, counted: self.counted.clone(), out: Way::Answered }))
     }
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<MeteredStream>> {
@@ -427,6 +466,9 @@ mod tests {
         assert!((250..300).contains(&opened(stranger)));
         assert!(meter.is_cut(&stranger));
         assert_eq!(opened(friend), 10_000);
+        let wait = meter.account(friend).count_stream().unwrap();
+        assert!((180..=190).contains(&wait.as_secs()), "{wait:?} for 9,489 streams too many at 50 a second");
+        assert_eq!(meter.account(PeerId::random()).count_stream().unwrap(), Duration::ZERO);
     }
 
     #[test]

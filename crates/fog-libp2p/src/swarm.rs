@@ -21,6 +21,7 @@ use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, noise, ping, quic,
 use tokio::sync::mpsc;
 
 use crate::address::{self, is_public, is_relayed};
+use crate::any_port::AnyPort;
 use crate::behaviour::{KAD, MEET_AT_MOST, Parts, PartsEvent, RELAY_HOP};
 use crate::bulk::Bulk;
 use crate::calls::Calls;
@@ -162,7 +163,7 @@ fn transport(
     doors: Arc<Doors>,
     loopback: bool,
 ) -> Result<Connections, noise::Error> {
-    let tcp_config = || tcp::Config::new().nodelay(true);
+    let streams = || AnyPort(tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)));
     let mut quic_config = quic::Config::new(key);
     quic_config.max_idle_timeout = 20_000;
     quic_config.keep_alive_interval = Duration::from_secs(8);
@@ -175,12 +176,11 @@ fn transport(
         let meter = meter.clone();
         move |peer: &PeerId, _: &ConnectedPoint| meter.yamux(*peer)
     };
-    let plain = tcp::tokio::Transport::new(tcp_config());
-    let plain = plain.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
+    let plain = streams().upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let plain = plain.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let datagrams = quic::tokio::Transport::new(quic_config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     // Without a resolver: the one of libp2p finds no configuration on phones.
-    let sockets = websocket::Config::new(tcp::tokio::Transport::new(tcp_config()));
+    let sockets = websocket::Config::new(streams());
     let sockets = sockets.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());
     let sockets = sockets.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let relayed = relayed.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?).multiplex_ext(yamux.clone());

@@ -113,6 +113,40 @@ async fn content_goes_beside_libp2p_on_one_network_and_is_counted_and_cut_like_a
     assert!(read_frame(&mut theirs.pipe, 64).await.is_err());
 }
 
+/// Both kinds of calls go out from the port on which the node listens.
+#[tokio::test]
+async fn a_port_that_something_else_has_on_another_address_keeps_nobody_from_calling() {
+    let server = node(51, Config::default()).await;
+    let port = |address: &String| address.split('/').nth(4).and_then(|port| port.parse::<u16>().ok()).unwrap();
+    for (seed, part) in [(52, "/tcp/"), (53, "/ws")] {
+        let mut client = node(seed, Config::default()).await;
+        let others: Vec<_> = client.on("/tcp/").iter().map(|address| std::net::TcpListener::bind(("127.0.0.9", port(address))).unwrap()).collect();
+        let only: Vec<String> = server.on(part).into_iter().filter(|a| part == "/ws" || !a.contains("/ws")).collect();
+        client.net.dial(server.net.local(), only);
+        client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+        drop(others);
+    }
+}
+
+/// Each stream costs its parts of libp2p time that no counter of the engine sees.
+#[tokio::test]
+async fn streams_of_a_related_node_wait_for_their_turn() {
+    let mut server = node(7, Config::default()).await;
+    for (seed, part) in [(8, "quic-v1"), (9, "/tcp/")] {
+        let mut client = node(seed, Config::default()).await;
+        server.net.set_class(client.net.local(), PeerClass::Related);
+        client.net.dial(server.net.local(), server.on(part).into_iter().filter(|address| !address.contains("/ws")).collect());
+        client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
+        let begun = tokio::time::Instant::now();
+        for number in 0..650 {
+            client.net.open(server.net.local(), Channel::Control).await.unwrap_or_else(|error| panic!("{part}: stream {number}: {error}"));
+            server.until(|event| matches!(event, NetEvent::Incoming(_)).then_some(())).await;
+        }
+        let taken = begun.elapsed();
+        assert!(taken > Duration::from_secs(2), "{part}: 650 streams were taken in {taken:?}; 512 at once and 50 a second were to be");
+    }
+}
+
 #[tokio::test]
 async fn nodes_of_a_meeting_place_find_each_other_through_a_third() {
     let middle = node(11, Config::default()).await;

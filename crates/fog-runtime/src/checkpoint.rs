@@ -328,19 +328,51 @@ mod tests {
     }
 
     #[test]
-    fn what_a_checkpoint_says_of_itself_is_read_without_its_state() {
+    fn a_state_is_looked_through_with_a_piece_of_it_in_memory() {
         let [mut first, ..] = sample();
-        // No state at all, and a long one: it is not looked into, nor is it held.
-        first.state = vec![0xff; 4 << 20];
-        let mut chain = format::Chain::default();
-        let mut bytes = format::Chain::beginning().to_vec();
-        chain.state(&first.state, &mut bytes);
-        chain.rest(&first, None, [0, 0], &mut bytes);
+        let bytes_with = |first: &Generation| {
+            let mut chain = format::Chain::default();
+            let mut bytes = format::Chain::beginning().to_vec();
+            first.state.chunks(3 << 20).for_each(|piece| chain.state(piece, &mut bytes));
+            chain.rest(first, None, [0, 0], &mut bytes);
+            bytes
+        };
+        let mut memory = vec![0; 8 << 20];
+        let mut noise = blake3::Hasher::new().finalize_xof();
+        noise.fill(&mut memory);
+        let rest = Rest { globals: vec![], left: -1, granted: 100, active_millis: 1, tables: vec![vec![7; 300]] };
+        let snapshot = Tracker::new().take(&[&memory], &[1; 200_000], WasiState::default(), rest, false).unwrap().snapshot().unwrap();
+        first.state = snapshot.encode().unwrap();
+        first.header.memory = memory.len() as u64;
+        let bytes = bytes_with(&first);
         let mut counted = Counted(&bytes, 0);
-        assert_eq!(CheckpointSurvey::read(&mut counted).unwrap().header, first.header);
+        let survey = CheckpointSurvey::read(&mut counted).unwrap();
+        assert_eq!(survey.header, first.header);
         assert!(counted.1 <= 64 << 10, "{} bytes at once", counted.1);
+        assert!(survey.outline.encode().unwrap().len() < 100, "it is kept");
         let mut counted = Counted(&bytes, 0);
-        assert!(Checkpoint::read_from(&mut counted).is_err() && counted.1 > 64 << 10);
+        assert!(Checkpoint::read_from(&mut counted).is_ok() && counted.1 > 64 << 10);
+
+        // The right header, every checksum, and a state that is none, or not the one that it tells of.
+        let whole = first.state.clone();
+        let refused = |what: &str, generation: &Generation| {
+            let bytes = bytes_with(generation);
+            let problem = CheckpointSurvey::read(&bytes[..]).expect_err(what);
+            assert!(Checkpoint::parse(&bytes).is_err(), "{what}");
+            problem
+        };
+        first.state = vec![0xff; 4 << 20];
+        refused("nothing of a state", &first);
+        first.state = whole[..whole.len() - 1].to_vec();
+        refused("cut off", &first);
+        first.state = [&whole[..], &[0]].concat();
+        assert!(refused("longer", &first).contains("followed"));
+        first.state = whole;
+        first.header.units += 1;
+        assert!(refused("more units", &first).contains("tell"));
+        first.header.units -= 1;
+        first.header.memory -= 1;
+        assert!(refused("less memory", &first).contains("tell"));
     }
 
     #[test]

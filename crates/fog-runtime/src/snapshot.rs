@@ -172,6 +172,18 @@ impl Snapshot {
     /// # Errors
     /// As [`decode`](Self::decode); bytes that cannot be read count as missing.
     pub(crate) fn decode_from(from: impl Read) -> Result<Self, SnapshotError> {
+        Self::read(from, true)
+    }
+
+    /// The same without what fills memory: stretches, globals, frames and tables are looked at as they pass, and left out.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), and for a stretch that cannot be decompressed.
+    pub(crate) fn outline_from(from: impl Read) -> Result<Self, SnapshotError> {
+        Self::read(from, false)
+    }
+
+    fn read(from: impl Read, is_kept: bool) -> Result<Self, SnapshotError> {
         let mut from = Values::new(from);
         let (version, cost_version) = from.take::<(u32, u32)>()?;
         if (version, cost_version) != (SNAPSHOT_VERSION, fog_instrument::COST_VERSION) {
@@ -180,34 +192,29 @@ impl Snapshot {
         let (series, number) = from.take::<(u64, u32)>()?;
         let mut runs_left = MOST_RUNS;
         let mut images = Vec::new();
+        let mut room = Vec::new();
         for _ in 0..from.take_count(MOST_IMAGES, "it has too many memories")? {
             let bytes = from.take()?;
             let count = from.take_count(runs_left, "it has too many stretches")?;
             runs_left -= count;
             let mut runs = Vec::new();
             for _ in 0..count {
-                runs.push(from.take()?);
+                let run: Run = from.take()?;
+                if is_kept { runs.push(run) } else { run.check(&mut room)? }
             }
             images.push(Image { bytes, runs });
         }
         if images.is_empty() {
             return Err(damaged("it has no files"));
         }
-        let mut globals = Vec::new();
-        for _ in 0..from.take_count(MOST_GLOBALS, "it has too many globals")? {
-            globals.push(from.take()?);
-        }
-        let frames = from.take_bytes()?;
+        let (globals, _) = from.take_counted(MOST_GLOBALS, "it has too many globals", is_kept)?;
+        let frames = from.take_bytes(is_kept)?;
         let (left, granted, active_millis) = from.take()?;
         let mut entries_left = MOST_ENTRIES;
         let mut tables = Vec::new();
         for _ in 0..from.take_count(MOST_TABLES, "it has too many tables")? {
-            let count = from.take_count(entries_left, "its tables are too large")?;
+            let (table, count) = from.take_counted(entries_left, "its tables are too large", is_kept)?;
             entries_left -= count;
-            let mut table = Vec::new();
-            for _ in 0..count {
-                table.push(from.take()?);
-            }
             tables.push(table);
         }
         if !from.is_at_end() {
@@ -216,12 +223,17 @@ impl Snapshot {
         Ok(Self { version, cost_version, series, number, images, globals, frames, left, granted, active_millis, tables })
     }
 
+    /// Whether it holds what changed since that one.
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        self.series == before.series && before.number.checked_add(1) == Some(self.number) && self.images.len() == before.images.len()
+    }
+
     /// Takes over what changed since this one.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`] when `next` does not follow it.
     pub fn advance(&mut self, next: Self) -> Result<(), SnapshotError> {
-        if next.series != self.series || self.number.checked_add(1) != Some(next.number) || next.images.len() != self.images.len() {
+        if !next.follows(self) {
             return Err(damaged("a part of it does not follow the one before"));
         }
         if self.runs() + next.runs() > MOST_RUNS {
@@ -350,6 +362,16 @@ impl Image {
 }
 
 impl Run {
+    /// Whether it can be decompressed, in `room` that is used for one after the other.
+    fn check(&self, room: &mut Vec<u8>) -> Result<(), SnapshotError> {
+        let length = self.length as usize;
+        if length > RUN {
+            return Err(damaged("a stretch is too long"));
+        }
+        room.resize(length, 0);
+        self.decompress(room)
+    }
+
     /// Its bytes, of which `target` holds exactly as many as it says.
     fn decompress(&self, target: &mut [u8]) -> Result<(), SnapshotError> {
         if self.content.is_empty() {

@@ -9,6 +9,11 @@ use super::{CHECKPOINT_FORMAT, Checkpoint, CheckpointFiles, CheckpointHeader};
 use crate::snapshot::Snapshot;
 
 pub(super) const MAGIC: &[u8; 8] = b"FOGCKPT1";
+pub(super) const NO_BEGINNING: &str = "its beginning is missing";
+pub(super) const ANOTHER_TASK: &str = "a part of it belongs to another task";
+pub(super) const APART: &str = "its state lies apart";
+pub(super) const CUT_OFF: &str = "it is cut off";
+pub(super) const CHANGED: &str = "a part of it is changed";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -103,7 +108,7 @@ impl Checkpoint {
         let mut found: Option<Self> = None;
         loop {
             let next = match (Parts::read(from, &mut chain), &mut found) {
-                (Ok(None), _) => return found.map(|found| (found, None)).ok_or_else(|| "it is cut off".to_owned()),
+                (Ok(None), _) => return found.map(|found| (found, None)).ok_or_else(|| CUT_OFF.to_owned()),
                 (Ok(Some(parts)), None) => Self::first(parts).map(|first| found = Some(first)),
                 (Ok(Some(parts)), Some(found)) => found.add(parts),
                 (Err(problem), _) => Err(problem),
@@ -118,7 +123,7 @@ impl Checkpoint {
         let header = parts.header()?;
         let (snapshot, state_bytes) = parts.snapshot(&header)?;
         if !snapshot.is_whole() {
-            return Err("its beginning is missing".to_owned());
+            return Err(NO_BEGINNING.to_owned());
         }
         let files = parts.module.take().map(|module| CheckpointFiles { module, inputs: std::mem::take(&mut parts.inputs), stdin: parts.stdin.take() });
         if let Some(files) = &files
@@ -135,7 +140,7 @@ impl Checkpoint {
         let header = parts.header()?;
         let CheckpointHeader { units, memory, taken_ms, .. } = header;
         if header != (CheckpointHeader { units, memory, taken_ms, ..self.header.clone() }) {
-            return Err("a part of it belongs to another task".to_owned());
+            return Err(ANOTHER_TASK.to_owned());
         }
         let (stdout, stderr) = parts.logs()?;
         let (snapshot, state_bytes) = parts.snapshot(&header)?;
@@ -173,6 +178,7 @@ struct Parts {
     module: Option<Vec<u8>>,
     inputs: Vec<Vec<u8>>,
     stdin: Option<Vec<u8>>,
+    last_kind: u8,
 }
 
 impl Parts {
@@ -183,6 +189,10 @@ impl Parts {
     }
 
     fn add(&mut self, kind: u8, length: u64, sum: &[u8; 32], from: &mut dyn Read) -> Result<(), String> {
+        if kind == Part::State as u8 && self.state.is_some() && self.last_kind != kind {
+            return Err(APART.to_owned());
+        }
+        self.last_kind = kind;
         // Pieces of the state go behind each other at once.
         let mut bytes = if kind == Part::State as u8 { self.state.take().unwrap_or_default() } else { Vec::new() };
         let begins = bytes.len();
@@ -190,10 +200,10 @@ impl Parts {
         from.take(length).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         let content = bytes.get(begins..).unwrap_or_default();
         if content.len() as u64 != length {
-            return Err("it is cut off".to_owned());
+            return Err(CUT_OFF.to_owned());
         }
         if *checksum(kind, content).as_bytes() != *sum {
-            return Err("a part of it is changed".to_owned());
+            return Err(CHANGED.to_owned());
         }
         let place = match kind {
             kind if kind == Part::Header as u8 => &mut self.header,
@@ -226,40 +236,75 @@ impl Parts {
     fn snapshot(&mut self, header: &CheckpointHeader) -> Result<(Snapshot, u64), String> {
         let bytes = self.state.take().ok_or_else(|| missing(Part::State))?;
         let snapshot = Snapshot::decode(&bytes).map_err(|e| e.to_string())?;
-        if (snapshot.units().0, snapshot.memory_bytes()) != (header.units, header.memory) {
-            return Err("its header does not tell what it holds".to_owned());
-        }
+        check_told(header, &snapshot)?;
         Ok((snapshot, bytes.len() as u64))
+    }
+}
+
+/// Whether a header tells what the state beside it holds.
+pub(super) fn check_told(header: &CheckpointHeader, snapshot: &Snapshot) -> Result<(), String> {
+    if (snapshot.units().0, snapshot.memory_bytes()) == (header.units, header.memory) {
+        Ok(())
+    } else {
+        Err("its header does not tell what it holds".to_owned())
     }
 }
 
 /// Goes through the parts of one generation. `take` reads each off `from`, by its kind and length in bytes, and compares its
 /// checksum. False where `from` ends.
-pub(super) fn each_part(
+fn each_part(
     from: &mut dyn Read,
     chain: &mut blake3::Hasher,
     mut take: impl FnMut(&mut dyn Read, u8, u64, &[u8; 32]) -> Result<(), String>,
 ) -> Result<bool, String> {
-    let cut = |_| "it is cut off".to_owned();
     let mut is_first = true;
     loop {
-        let mut kind = [0];
-        match from.read_exact(&mut kind) {
-            Err(_) if is_first => return Ok(false),
-            read => read.map_err(cut)?,
+        match next_part(from, chain, is_first)? {
+            Next::Part(Head { kind, length, sum }) => take(from, kind, length, &sum)?,
+            Next::End => return Ok(true),
+            Next::Nothing => return Ok(false),
         }
         is_first = false;
-        let mut sum = [0; 32];
-        if kind[0] == Part::End as u8 {
-            from.read_exact(&mut sum).map_err(cut)?;
-            return if *chain.finalize().as_bytes() == sum { Ok(true) } else { Err("its checksum is wrong".to_owned()) };
-        }
-        let mut length = [0; 8];
-        from.read_exact(&mut length).map_err(cut)?;
-        from.read_exact(&mut sum).map_err(cut)?;
-        take(from, kind[0], u64::from_le_bytes(length), &sum)?;
-        chain.update(&sum);
     }
+}
+
+/// What comes before the bytes of a part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub(super) kind: u8,
+    /// Bytes of it that follow.
+    pub(super) length: u64,
+    /// Checksum of its kind and those bytes, for the reader to compare.
+    pub(super) sum: [u8; 32],
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Next {
+    Part(Head),
+    /// The generation is whole.
+    End,
+    /// There are no more generations.
+    Nothing,
+}
+
+/// Reads what comes before the next part of a generation, whose first part may be missing.
+pub(super) fn next_part(from: &mut dyn Read, chain: &mut blake3::Hasher, is_first: bool) -> Result<Next, String> {
+    let cut = |_| CUT_OFF.to_owned();
+    let mut kind = [0];
+    match from.read_exact(&mut kind) {
+        Err(_) if is_first => return Ok(Next::Nothing),
+        read => read.map_err(cut)?,
+    }
+    let (kind, mut length, mut sum) = (kind[0], [0; 8], [0; 32]);
+    if kind == Part::End as u8 {
+        from.read_exact(&mut sum).map_err(cut)?;
+        return if *chain.finalize().as_bytes() == sum { Ok(Next::End) } else { Err("its checksum is wrong".to_owned()) };
+    }
+    from.read_exact(&mut length).map_err(cut)?;
+    from.read_exact(&mut sum).map_err(cut)?;
+    // Whoever finds that its bytes are others than those ends there.
+    chain.update(&sum);
+    Ok(Next::Part(Head { kind, length: u64::from_le_bytes(length), sum }))
 }
 
 pub(super) fn parse_header(bytes: &[u8]) -> Result<CheckpointHeader, String> {

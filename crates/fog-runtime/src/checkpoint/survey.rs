@@ -1,26 +1,30 @@
-//! The header and the output of a checkpoint, read without its state.
+//! A checkpoint that is looked through from its beginning to its end, with a piece of it in memory.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use super::CheckpointHeader;
-use super::format::{MAGIC, Part, each_part, missing, parse_header};
+use super::format::{ANOTHER_TASK, APART, CHANGED, CUT_OFF, Head, MAGIC, NO_BEGINNING, Next, Part, check_told, missing, next_part, parse_header};
+use crate::snapshot::Snapshot;
 
 /// Bytes of a part that are in memory at once.
 const PIECE: usize = 64 << 10;
 /// Largest header that is read: names, arguments and variables of a task.
 const MOST_HEADER: u64 = 16 << 20;
 
-/// The newest whole generation of a checkpoint by its header and its output. Its state was not looked into.
+/// The newest whole generation of a checkpoint by its header and its output. Its state was looked through: it can be read,
+/// and holds what the header says. Whether the task comes to such a state is another question.
 #[derive(Debug, Clone)]
 pub struct CheckpointSurvey {
     /// Of what it is and how far.
     pub header: CheckpointHeader,
     /// BLAKE3 of everything the job wrote to its standard output so far.
     pub stdout: blake3::Hash,
+    /// Its state without what fills memory.
+    pub(super) outline: Snapshot,
 }
 
 impl CheckpointSurvey {
-    /// Reads bytes that may come from anywhere, to their end, with a piece of them in memory. Every checksum is looked at.
+    /// Reads bytes that may come from anywhere, to their end. Every checksum is looked at.
     ///
     /// # Errors
     /// When they hold no whole generation; the words say what is wrong.
@@ -33,77 +37,167 @@ impl CheckpointSurvey {
         let mut found: Option<Self> = None;
         loop {
             let next = match generation(&mut from, &mut chain, &mut stdout) {
-                Ok(None) => return found.ok_or_else(|| "it is cut off".to_owned()),
-                Ok(Some(header)) => follows(found.as_ref(), &header).map(|()| header),
+                Ok(None) => return found.ok_or_else(|| CUT_OFF.to_owned()),
+                Ok(Some((header, outline))) => follows(found.as_ref(), &header, &outline).map(|()| (header, outline)),
                 Err(problem) => Err(problem),
             };
             match next {
-                Ok(header) => found = Some(Self { header, stdout: stdout.finalize() }),
+                Ok((header, outline)) => found = Some(Self { header, stdout: stdout.finalize(), outline }),
                 Err(problem) => return found.ok_or(problem),
             }
         }
     }
 }
 
-fn follows(before: Option<&CheckpointSurvey>, header: &CheckpointHeader) -> Result<(), String> {
+fn follows(before: Option<&CheckpointSurvey>, header: &CheckpointHeader, outline: &Snapshot) -> Result<(), String> {
+    let Some(before) = before else {
+        return if outline.is_whole() { Ok(()) } else { Err(NO_BEGINNING.to_owned()) };
+    };
     let CheckpointHeader { units, memory, taken_ms, .. } = *header;
-    let is_same = before.is_none_or(|before| *header == CheckpointHeader { units, memory, taken_ms, ..before.header.clone() });
-    if is_same { Ok(()) } else { Err("a part of it belongs to another task".to_owned()) }
+    if *header != (CheckpointHeader { units, memory, taken_ms, ..before.header.clone() }) {
+        return Err(ANOTHER_TASK.to_owned());
+    }
+    if outline.follows(&before.outline) { Ok(()) } else { Err("a part of it does not follow the one before".to_owned()) }
 }
 
 /// Takes one generation off `from`; none where that ends.
-fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blake3::Hasher) -> Result<Option<CheckpointHeader>, String> {
-    let mut header = None;
-    let needed = [Part::State, Part::Stdout, Part::Stderr];
-    let mut has = [false; 3];
-    let is_whole = each_part(from, chain, |from, kind, length, sum| {
+fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blake3::Hasher) -> Result<Option<(CheckpointHeader, Snapshot)>, String> {
+    let (mut header, mut outline): (Option<CheckpointHeader>, Option<Snapshot>) = (None, None);
+    let [mut has_stdout, mut has_stderr] = [false; 2];
+    let mut next = next_part(from, chain, true)?;
+    loop {
+        let head = match next {
+            Next::Part(head) => head,
+            Next::End => break,
+            Next::Nothing => return Ok(None),
+        };
+        let is = |part: Part| head.kind == part as u8;
+        if is(Part::State) && outline.is_none() {
+            let mut state = State { from: &mut *from, chain: &mut *chain, piece: Pieces::new(head), taken: 0, behind: None };
+            let found = Snapshot::outline_from(&mut state);
+            // What is wrong with its bytes says more than that it cannot be read.
+            let behind = state.behind.transpose()?;
+            outline = Some(found.map_err(|e| e.to_string())?);
+            next = behind.ok_or_else(|| CUT_OFF.to_owned())?;
+            continue;
+        }
+        if is(Part::State) {
+            return Err(APART.to_owned());
+        }
         // Of each kind the first one counts.
-        let is_header = kind == Part::Header as u8 && header.is_none();
-        let is_stdout = kind == Part::Stdout as u8 && !has[1];
-        if is_header && length > MOST_HEADER {
+        let (is_header, is_stdout) = (is(Part::Header) && header.is_none(), is(Part::Stdout) && !has_stdout);
+        if is_header && head.length > MOST_HEADER {
             return Err("its header is too long".to_owned());
         }
         let mut kept = Vec::new();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[kind]);
-        pieces(from, length, |piece| {
-            hasher.update(piece);
+        let mut pieces = Pieces::new(head);
+        while pieces.fill(from)? {
             if is_stdout {
-                stdout.update(piece);
+                stdout.update(&pieces.bytes);
             }
             if is_header {
-                kept.extend_from_slice(piece);
+                kept.extend_from_slice(&pieces.bytes);
             }
-        })?;
-        if *hasher.finalize().as_bytes() != *sum {
-            return Err("a part of it is changed".to_owned());
-        }
-        for (has, part) in has.iter_mut().zip(needed) {
-            *has |= kind == part as u8;
         }
         if is_header {
             header = Some(parse_header(&kept)?);
         }
-        Ok(())
-    })?;
-    if !is_whole {
-        return Ok(None);
+        has_stdout |= is_stdout;
+        has_stderr |= is(Part::Stderr);
+        next = next_part(from, chain, false)?;
     }
-    match has.into_iter().zip(needed).find(|(has, _)| !has) {
-        Some((_, part)) => Err(missing(part)),
-        None => header.ok_or_else(|| missing(Part::Header)).map(Some),
+    let outline = outline.ok_or_else(|| missing(Part::State))?;
+    for (has, part) in [(has_stdout, Part::Stdout), (has_stderr, Part::Stderr)] {
+        if !has {
+            return Err(missing(part));
+        }
+    }
+    let header = header.ok_or_else(|| missing(Part::Header))?;
+    check_told(&header, &outline)?;
+    Ok(Some((header, outline)))
+}
+
+/// The bytes of a part, piece by piece.
+struct Pieces {
+    left: u64,
+    sum: [u8; 32],
+    hasher: blake3::Hasher,
+    bytes: Vec<u8>,
+}
+
+impl Pieces {
+    fn new(head: Head) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[head.kind]);
+        Self { left: head.length, sum: head.sum, hasher, bytes: Vec::new() }
+    }
+
+    /// Takes the next piece off `from`; false behind the last, when they are those of the checksum.
+    fn fill(&mut self, from: &mut dyn Read) -> Result<bool, String> {
+        self.bytes.clear();
+        if self.left == 0 {
+            return if *self.hasher.finalize().as_bytes() == self.sum { Ok(false) } else { Err(CHANGED.to_owned()) };
+        }
+        let most = self.left.min(PIECE as u64);
+        from.take(most).read_to_end(&mut self.bytes).map_err(|e| e.to_string())?;
+        if self.bytes.len() as u64 != most {
+            return Err(CUT_OFF.to_owned());
+        }
+        self.hasher.update(&self.bytes);
+        self.left -= most;
+        Ok(true)
     }
 }
 
-/// Takes so many bytes off `from`, piece by piece.
-fn pieces(from: &mut dyn Read, mut length: u64, mut take: impl FnMut(&[u8])) -> Result<(), String> {
-    let mut buffer = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
-    while length > 0 {
-        let most = buffer.len().min(usize::try_from(length).unwrap_or(PIECE));
-        let piece = buffer.get_mut(..most).unwrap_or_default();
-        from.read_exact(piece).map_err(|_| "it is cut off".to_owned())?;
-        take(piece);
-        length -= most as u64;
+/// The bytes of a state, whose pieces are parts of their own.
+struct State<'a> {
+    from: &'a mut dyn Read,
+    chain: &'a mut blake3::Hasher,
+    piece: Pieces,
+    /// How much of it was read.
+    taken: usize,
+    /// What comes behind its last part, or what is wrong with one.
+    behind: Option<Result<Next, String>>,
+}
+
+impl State<'_> {
+    /// Whether there is another piece.
+    fn advance(&mut self) -> Result<bool, String> {
+        loop {
+            if self.piece.fill(self.from)? {
+                return Ok(true);
+            }
+            match next_part(self.from, self.chain, false)? {
+                Next::Part(head) if head.kind == Part::State as u8 => self.piece = Pieces::new(head),
+                behind => {
+                    self.behind = Some(Ok(behind));
+                    return Ok(false);
+                }
+            }
+        }
     }
-    Ok(())
+}
+
+impl Read for State<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.taken == self.piece.bytes.len() {
+            self.taken = 0;
+            if self.behind.is_some() {
+                return Ok(0);
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
+                Err(problem) => {
+                    self.behind = Some(Err(problem));
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+        }
+        let rest = self.piece.bytes.get(self.taken..).unwrap_or_default();
+        let length = rest.len().min(into.len());
+        into[..length].copy_from_slice(&rest[..length]);
+        self.taken += length;
+        Ok(length)
+    }
 }

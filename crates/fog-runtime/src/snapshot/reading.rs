@@ -30,13 +30,27 @@ impl<R: Read> Values<R> {
         if count > most { Err(damaged(otherwise)) } else { Ok(count) }
     }
 
-    /// Bytes of any length; no more is allocated than there are.
-    pub(super) fn take_bytes(&mut self) -> Result<Vec<u8>, SnapshotError> {
+    /// A list of at most `most` values, and how many there were; an empty one when they are not to be kept.
+    pub(super) fn take_counted<T: DeserializeOwned>(&mut self, most: usize, otherwise: &str, is_kept: bool) -> Result<(Vec<T>, usize), SnapshotError> {
+        let count = self.take_count(most, otherwise)?;
+        let mut list = Vec::new();
+        for _ in 0..count {
+            let value = self.take()?;
+            if is_kept {
+                list.push(value);
+            }
+        }
+        Ok((list, count))
+    }
+
+    /// Bytes of any length; no more is allocated than there are, and nothing when they are not to be kept.
+    pub(super) fn take_bytes(&mut self, is_kept: bool) -> Result<Vec<u8>, SnapshotError> {
         let length: u64 = self.take()?;
         let mut bytes = Vec::new();
-        let read = (&mut self.from).take(length).read_to_end(&mut bytes);
-        read.map_err(|e| SnapshotError::Damaged(e.to_string()))?;
-        if bytes.len() as u64 == length { Ok(bytes) } else { Err(damaged("its frames are cut off")) }
+        let mut from = (&mut self.from).take(length);
+        let read = if is_kept { from.read_to_end(&mut bytes).map(|count| count as u64) } else { io::copy(&mut from, &mut io::sink()) };
+        let count = read.map_err(|e| SnapshotError::Damaged(e.to_string()))?;
+        if count == length { Ok(bytes) } else { Err(damaged("its frames are cut off")) }
     }
 
     pub(super) fn is_at_end(&mut self) -> bool {

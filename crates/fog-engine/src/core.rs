@@ -64,7 +64,7 @@ pub(crate) use proving::Proof;
 pub(crate) use resting::{Answerable, Failures};
 pub(crate) use telling::ToTell;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -187,6 +187,7 @@ pub(crate) struct Core {
     /// The hour in which that was looked at.
     looked_back: Option<i64>,
     unstored: wishes::Unstored,
+    recording: VecDeque<finishing::Recording>,
     is_stopping: bool,
     /// Why it ends by itself.
     gone: watch::Sender<Option<ApiError>>,
@@ -332,6 +333,7 @@ impl Core {
             availability: fog_scheduler::Availability::default(),
             looked_back: None,
             unstored: wishes::Unstored::default(),
+            recording: VecDeque::new(),
             is_stopping: false,
             gone: watch::Sender::new(None),
         };
@@ -368,6 +370,8 @@ impl Core {
                     // What was waited for is seen by looking, not by the passing of time.
                     let _ = self.sensors.try_send(SensorOrder::Now);
                 }
+                // Between what others ask for.
+                () = std::future::ready(()), if !self.recording.is_empty() => if self.has_folder() { self.record_some() },
                 // Told below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
@@ -377,6 +381,7 @@ impl Core {
             }
         }
         let chat = self.chat.driver.take().map(crate::chat::Driver::stop);
+        self.record_all();
         self.shutdown();
         if let Some(ended) = chat {
             // A goodbye and the ends of links are worth a moment, not more.

@@ -232,26 +232,38 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn add_placed(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
+        self.make_room_for(placed, needed, cap, now)?;
+        self.add_rest(placed, needed, now)
+    }
+
+    /// Makes room for such files, whose rows are written then. They count as stored from when they have their names.
+    ///
+    /// # Errors
+    /// As [`Store::add_blobs`].
+    pub fn make_room_for(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
         self.make_room_beside(placed.wanted(), placed.arrived(), cap, &needed.iter().copied().collect(), now)?;
         // They were on their way until now.
         self.other.incoming = self.other.incoming.saturating_sub(placed.arrived());
+        Ok(())
+    }
+
+    /// Writes the rows that such files do not have yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn add_rest(&mut self, placed: &PlacedFiles, needed: &[BlobId], now: UnixMillis) -> Result<(), StoreError> {
+        let rest = placed.without_row();
         let transaction = self.db.transaction()?;
         {
             // A crash before this leaves files without rows, which the next start sets aside.
-            let mut add = transaction.prepare_cached(
-                "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
-                 ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
-            )?;
-            for (id, size) in placed.sizes() {
-                add.execute(params![id.to_string(), size.cast_signed(), now.0])?;
-            }
+            placed.write_rows(&transaction, rest.iter().copied(), now)?;
             let mut touch = transaction.prepare_cached("UPDATE blobs SET used_ms = ?2 WHERE id = ?1")?;
             for id in needed {
                 touch.execute(params![id.to_string(), now.0])?;
             }
         }
         transaction.commit()?;
-        placed.stored();
+        placed.stored(rest);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod history;
 mod jobs;
 mod journal;
 mod migrations;
+mod outputs;
 mod place;
 mod placed;
 mod settings;
@@ -30,15 +31,18 @@ pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};
 pub use jobs::{Blobs, JobFilter, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
+pub use outputs::ROWS_AT_ONCE;
 pub use place::path_now;
 pub use placed::{Holds, PlacedFiles};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use fog_types::TaskId;
 use rusqlite::{Connection, OpenFlags};
 
 use place::Place;
@@ -59,6 +63,8 @@ pub struct Store {
     _lock: Option<File>,
     /// The folder as it was opened. A [`Reader`] has none.
     place: Option<Arc<Place>>,
+    /// Results whose files are being written.
+    staged: BTreeMap<TaskId, outputs::Staged>,
 }
 
 impl Drop for Store {
@@ -82,7 +88,15 @@ impl Reader {
         place::check_path(folder).map_err(|source| StoreError::File { path: folder.to_owned(), source })?;
         let db = Connection::open_with_flags(folder.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;")?;
-        Ok(Self(Store { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: None, place: None }))
+        Ok(Self(Store {
+            db,
+            folder: folder.to_owned(),
+            other: OtherFiles::default(),
+            holds: Holds::default(),
+            _lock: None,
+            place: None,
+            staged: BTreeMap::new(),
+        }))
     }
 }
 
@@ -125,7 +139,7 @@ impl Store {
         private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
         let place = Some(Place::open(folder, handle));
-        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock), place })
+        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock), place, staged: BTreeMap::new() })
     }
 
     fn open_database(database: &Path) -> Result<Connection, StoreError> {

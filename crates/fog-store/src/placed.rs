@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fog_types::BlobId;
+use fog_types::{BlobId, UnixMillis};
+use rusqlite::{Connection, params};
 
 use crate::blobs::{BlobFile, path_of, sync_folder};
 use crate::{Store, StoreError};
@@ -143,9 +144,23 @@ impl PlacedFiles {
         self.arrived
     }
 
-    /// Each of them once, with its length in bytes.
-    pub(crate) fn sizes(&self) -> impl Iterator<Item = (BlobId, u64)> {
-        self.sizes.iter().map(|(id, size)| (*id, *size))
+    /// Each of them once that got no row since it is held.
+    pub(crate) fn without_row(&self) -> Vec<BlobId> {
+        let table = self.holds.table();
+        self.sizes.keys().filter(|id| table.held.get(id).is_none_or(|held| !held.is_stored)).copied().collect()
+    }
+
+    /// Writes the rows of some of them.
+    pub(crate) fn write_rows(&self, db: &Connection, ids: impl Iterator<Item = BlobId>, now: UnixMillis) -> Result<(), StoreError> {
+        let mut add = db.prepare_cached(
+            "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
+             ON CONFLICT (id) DO UPDATE SET used_ms = excluded.used_ms",
+        )?;
+        for id in ids {
+            let size = self.sizes.get(&id).ok_or(StoreError::NoBlob(id))?;
+            add.execute(params![id.to_string(), size.cast_signed(), now.0])?;
+        }
+        Ok(())
     }
 
     /// Bytes of those without a row.
@@ -155,9 +170,10 @@ impl PlacedFiles {
         self.sizes.iter().filter(|(id, _)| is_new(id)).fold(0, |sum, (_, size)| sum.saturating_add(*size))
     }
 
-    pub(crate) fn stored(&self) {
+    /// These have rows now.
+    pub(crate) fn stored(&self, ids: impl IntoIterator<Item = BlobId>) {
         let mut table = self.holds.table();
-        self.sizes.keys().for_each(|id| table.stored(*id));
+        ids.into_iter().for_each(|id| table.stored(id));
     }
 }
 

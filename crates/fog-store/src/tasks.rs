@@ -3,7 +3,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, pa
 
 use crate::history::{history_shift, quarter_of};
 use crate::journal::{JournalKind, note};
-use crate::{Store, StoreError, blobs};
+use crate::{Store, StoreError, blobs, outputs};
 
 /// Attempts of one task that are kept.
 const MAX_ATTEMPTS_KEPT: u32 = 32;
@@ -269,6 +269,7 @@ impl Store {
     /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`] when the database cannot be
     /// changed. Nothing is recorded then.
     pub fn finish_task(&mut self, claim: Claim, result: &TaskResult, now: UnixMillis) -> Result<Option<JobState>, StoreError> {
+        let staged = self.staged.remove(&claim.task);
         let transaction = self.db.transaction()?;
         if !end_attempt(&transaction, claim, "finished", "", result.units, now)? {
             return Ok(None);
@@ -281,9 +282,11 @@ impl Store {
             transaction.commit()?;
             return Ok(None);
         }
-        for blob in result.outputs.iter().map(|output| output.blob).chain([result.stdout, result.stderr]) {
-            blobs::check_stored(&transaction, blob)?;
+        for log in [result.stdout, result.stderr] {
+            blobs::check_stored(&transaction, log)?;
+            outputs::hold(&transaction, claim.task, log)?;
         }
+        outputs::write(&transaction, claim, staged, &result.outputs)?;
         transaction.execute(
             "UPDATE tasks SET state = 'finished', permille = 1000, exit_code = :exit, units = :units, active_ms = :active, memory = :memory,
              result_hash = :hash, stdout = :stdout, stderr = :stderr, stdout_dropped = :out_dropped, stderr_dropped = :err_dropped,
@@ -295,17 +298,6 @@ impl Store {
                 ":agreed": result.agreed,
             },
         )?;
-        {
-            let mut insert = transaction.prepare_cached("INSERT INTO outputs (job_id, idx, path, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            let mut hold = transaction.prepare_cached("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?;
-            for output in &result.outputs {
-                insert.execute(params![job.0, index, output.path, output.blob.to_string(), to_sql(output.size)])?;
-                hold.execute(params![job.0, output.blob.to_string()])?;
-            }
-            for log in [result.stdout, result.stderr] {
-                hold.execute(params![job.0, log.to_string()])?;
-            }
-        }
         // A sum beyond the largest integer becomes a real number, which CAST cuts to that integer.
         transaction
             .prepare_cached("UPDATE progress SET units = CAST(units + ?2 AS INTEGER), failures_in_row = 0 WHERE job_id = ?1")?
@@ -477,50 +469,6 @@ impl Store {
         list.reverse();
         Ok(list)
     }
-
-    /// Returns the file of a task's result that has this path.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be read.
-    pub fn output(&self, task: TaskId, path: &str) -> Result<Option<Output>, StoreError> {
-        let found: Option<(String, u64)> = self
-            .db
-            .prepare_cached("SELECT blob, size FROM outputs WHERE job_id = ?1 AND idx = ?2 AND path = ?3")?
-            .query_row(params![task.job.0, task.index, path], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        found.map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size })).transpose()
-    }
-
-    /// How many files a task's result has after the one at a path.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be read.
-    pub fn count_outputs_after(&self, task: TaskId, after: &str) -> Result<u64, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT count(*) FROM outputs WHERE job_id = ?1 AND idx = ?2 AND path > ?3")?;
-        Ok(query.query_row(params![task.job.0, task.index, after], |row| row.get(0))?)
-    }
-
-    /// Files of a task's result in path order.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be read.
-    pub fn outputs(&self, task: TaskId) -> Result<Vec<Output>, StoreError> {
-        self.outputs_after(task, "", u32::MAX)
-    }
-
-    /// The next files of a task's result in path order, after the one at a path.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be read.
-    pub fn outputs_after(&self, task: TaskId, after: &str, limit: u32) -> Result<Vec<Output>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT path, blob, size FROM outputs WHERE job_id = ?1 AND idx = ?2 AND path > ?3 ORDER BY path LIMIT ?4")?;
-        let rows = query.query_map(params![task.job.0, task.index, after, limit], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
-        rows.map(|row| {
-            let (path, blob, size) = row?;
-            Ok(Output { path, blob: blob_from(&blob)?, size })
-        })
-        .collect()
-    }
 }
 
 /// Ends a job whose tasks are all done: finished when each has a result, else failed.
@@ -576,7 +524,7 @@ fn end_attempt(transaction: &Transaction<'_>, claim: Claim, outcome: &str, detai
     Ok(changed == 1)
 }
 
-fn blob_from(text: &str) -> Result<BlobId, StoreError> {
+pub(crate) fn blob_from(text: &str) -> Result<BlobId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
 }
 

@@ -191,7 +191,7 @@ impl Core {
         };
         let (files, folder, holds) = (std::mem::take(&mut waiting.files), self.store.folder().to_owned(), self.store.holds());
         if files.len() <= PLACED_AT_ONCE {
-            let placed = PlacedFiles::place(&folder, &holds, files);
+            let placed = PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(placed));
             return self.store_placed(task, right, wrong, winner, placed);
         }
         self.grid.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
@@ -205,12 +205,33 @@ impl Core {
 
     /// The files of a believed result lie where they stay, or cannot.
     pub(super) fn result_placed(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
-        let Some(Believed { right, wrong }) = self.grid.placing.remove(&task) else { return };
-        if !self.grid.waiting.contains_key(&winner) {
-            // It is not wanted any more, or was and is again.
+        if !self.grid.placing.contains_key(&task) {
             return;
         }
-        self.store_placed(task, &right, &wrong, winner, placed);
+        let with_rows = |placed: PlacedFiles| {
+            let placed = self.made_room(placed)?;
+            Ok(self.rows_of(task, winner, &placed)?.map(|(claim, outputs)| (placed, claim, outputs)))
+        };
+        match placed.and_then(with_rows) {
+            Ok(Some((placed, claim, outputs))) => self.record_lent(task, winner, claim, placed, outputs),
+            // It is not wanted any more, or was and is again.
+            Ok(None) => drop(self.grid.placing.remove(&task)),
+            Err(error) => self.lent_recorded(task, winner, Err(error)),
+        }
+    }
+
+    /// The files of a believed result have their rows, or cannot.
+    pub(super) fn lent_recorded(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        let Some(Believed { right, wrong }) = self.grid.placing.remove(&task) else { return };
+        if self.grid.waiting.contains_key(&winner) {
+            self.store_placed(task, &right, &wrong, winner, placed);
+        }
+    }
+
+    /// All at once: one after the other each could make the one before give way.
+    fn made_room(&mut self, placed: PlacedFiles) -> Result<PlacedFiles, StoreError> {
+        self.store.make_room_for(&placed, &[], self.settings.storage_cap(), self.clock.unix())?;
+        Ok(placed)
     }
 
     fn store_placed(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
@@ -259,21 +280,11 @@ impl Core {
     /// Records a result that `agreed` devices came to: from then on it is there, whatever else goes wrong. `None` when who
     /// gave it is not known any more.
     fn store_result(&mut self, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
-        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
+        let now = self.clock.unix();
+        let Some((claim, outputs)) = self.rows_of(task, winner, placed)? else { return Ok(None) };
         let Some(waiting) = self.grid.waiting.remove(&winner) else { return Ok(None) };
-        let Some(node) = self.grid.requester.node_of(winner) else { return Ok(None) };
-        let job = self.store.job(task.job)?;
-        let result = waiting.result;
-        let claim = match self.store.lease(&winner.to_string())? {
-            Some(row) => row.claim,
-            // It was given up for lost and came back.
-            None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(result.offer).to_string(), now)?,
-        };
-        // All at once: one after the other each could make the one before give way.
-        self.store.add_placed(placed, &[], cap, now)?;
-        let blobs = placed.ids();
-        let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
-        let outputs = result.outputs.iter().zip(blobs.iter().skip(2)).map(output);
+        let (job, result, blobs) = (self.store.job(task.job)?, waiting.result, placed.ids());
+        self.store.add_rest(placed, &[], now)?;
         let stored = fog_store::TaskResult {
             exit_code: 0,
             units: result.units,
@@ -285,11 +296,23 @@ impl Core {
             stderr: blobs.get(1).copied().unwrap_or(result.stderr.0.blob),
             stdout_dropped: result.stdout.1,
             stderr_dropped: result.stderr.1,
-            outputs: outputs.collect(),
+            outputs,
         };
         let began: BTreeMap<u64, UnixMillis> = self.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
         let state = self.store.finish_task(claim, &stored, now)?;
         Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
+    }
+
+    /// The attempt of a result that waits, and its files; `None` when who gave it is not known any more.
+    fn rows_of(&mut self, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
+        let (Some(waiting), Some(node)) = (self.grid.waiting.get(&winner), self.grid.requester.node_of(winner)) else { return Ok(None) };
+        let claim = match self.store.lease(&winner.to_string())? {
+            Some(row) => row.claim,
+            // It was given up for lost and came back.
+            None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), self.clock.unix())?,
+        };
+        let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
+        Ok(Some((claim, waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect())))
     }
 
     /// Tells and pays those who gave a result that is stored. What the database refuses now is logged: the result is there,

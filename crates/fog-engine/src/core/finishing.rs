@@ -1,26 +1,114 @@
-//! Results of tasks that ran here: recorded once their files lie where they stay.
+//! Results: recorded once their files lie where they stay, and a stretch at a time where the files are many, so that whoever
+//! asks for something meanwhile waits for one stretch.
 
 use fog_api::EventBody;
-use fog_store::{Claim, FailedAttempt, RenamedRow, StoreError, TaskResult};
+use fog_grid::LeaseId;
+use fog_store::{Claim, FailedAttempt, Output, PlacedFiles, ROWS_AT_ONCE, RenamedRow, StoreError, TaskResult};
+use fog_types::TaskId;
 use fog_types::path::Renamed;
 
 use super::Core;
 use crate::checkpoints::checkpoint_path;
 use crate::tasks::TaskDone;
 
+/// A result of many files, which get their rows.
+pub(super) struct Recording {
+    claim: Claim,
+    /// Files that have one.
+    written: usize,
+    result: Recorded,
+}
+
+enum Recorded {
+    /// It was made here.
+    Own(Box<TaskDone>),
+    /// It was made elsewhere and is believed.
+    Lent { task: TaskId, winner: LeaseId, placed: PlacedFiles, outputs: Vec<Output> },
+}
+
+impl Recorded {
+    fn files(&self) -> (&PlacedFiles, &[Output]) {
+        match self {
+            Self::Own(done) => (&done.placed, &done.outputs),
+            Self::Lent { placed, outputs, .. } => (placed, outputs),
+        }
+    }
+}
+
 impl Core {
-    /// Records a result. What takes long with many files was done beside the loop.
-    pub(super) fn task_done(&mut self, claim: Claim, done: TaskDone) -> Result<(), StoreError> {
-        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        let TaskDone { report, stdout, stderr, outputs, placed, hash, remarks } = done;
+    /// A task ended with a result. What takes long with many files was done beside the loop, but for their rows.
+    pub(super) fn task_done(&mut self, claim: Claim, done: Box<TaskDone>) -> Result<(), StoreError> {
+        let report = &done.report;
         if report.active_millis >= 20 {
             let speed = report.units.0.saturating_mul(1000) / report.active_millis;
             self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
         }
-        if let Err(error) = self.store.add_placed(&placed, &[], cap, now) {
-            let failed = FailedAttempt { problem: format!("its result could not be stored: {error}"), units: report.units, exit_code: None, logs: None };
-            return self.record_failure(claim, &failed, false);
+        if let Err(error) = self.store.make_room_for(&done.placed, &[], self.settings.storage_cap(), self.clock.unix()) {
+            return self.own_not_stored(claim, &done, &error);
         }
+        if done.outputs.len() > ROWS_AT_ONCE {
+            self.recording.push_back(Recording { claim, written: 0, result: Recorded::Own(done) });
+            return Ok(());
+        }
+        self.record_own(claim, *done)
+    }
+
+    /// The files of a result that is believed lie where they stay, and there are many.
+    pub(super) fn record_lent(&mut self, task: TaskId, winner: LeaseId, claim: Claim, placed: PlacedFiles, outputs: Vec<Output>) {
+        self.recording.push_back(Recording { claim, written: 0, result: Recorded::Lent { task, winner, placed, outputs } });
+    }
+
+    /// Writes the next rows of a result of many files.
+    pub(super) fn record_some(&mut self) {
+        let Some(mut recording) = self.recording.pop_front() else { return };
+        let claim = recording.claim;
+        let (placed, outputs) = recording.result.files();
+        let rest = outputs.get(recording.written..).unwrap_or_default();
+        let next = rest.get(..ROWS_AT_ONCE).unwrap_or(rest);
+        let (count, is_last) = (next.len(), next.len() == rest.len());
+        match (self.store.stage_outputs(claim, placed, next, self.clock.unix()), recording.result) {
+            (Ok(true), result) if !is_last => {
+                recording.written += count;
+                self.recording.push_front(Recording { result, ..recording });
+            }
+            (Ok(true), Recorded::Own(done)) => {
+                let recorded = self.record_own(claim, *done);
+                not_stored(recorded);
+            }
+            (Ok(true), Recorded::Lent { task, winner, placed, .. }) => self.lent_recorded(task, winner, Ok(placed)),
+            (Ok(false), result) => {
+                tracing::debug!(task = %claim.task, "its result is not wanted any more");
+                if let Recorded::Lent { task, .. } = result {
+                    self.grid.placing.remove(&task);
+                }
+            }
+            (Err(error), Recorded::Own(done)) => {
+                let noted = self.own_not_stored(claim, &done, &error);
+                not_stored(noted);
+            }
+            (Err(error), Recorded::Lent { task, winner, .. }) => self.lent_recorded(task, winner, Err(error)),
+        }
+    }
+
+    /// The engine ends: what was made is recorded.
+    pub(super) fn record_all(&mut self) {
+        while self.has_folder() && !self.recording.is_empty() {
+            self.record_some();
+        }
+    }
+
+    fn own_not_stored(&mut self, claim: Claim, done: &TaskDone, error: &StoreError) -> Result<(), StoreError> {
+        let failed = FailedAttempt { problem: format!("its result could not be stored: {error}"), units: done.report.units, exit_code: None, logs: None };
+        self.record_failure(claim, &failed, false)?;
+        self.host_ended(claim.task.job)
+    }
+
+    fn record_own(&mut self, claim: Claim, done: TaskDone) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        if let Err(error) = self.store.add_rest(&done.placed, &[], now) {
+            return self.own_not_stored(claim, &done, &error);
+        }
+        let TaskDone { report, stdout, stderr, outputs, placed: _placed, hash, remarks } = done;
         let result = TaskResult {
             exit_code: 0,
             units: report.units,
@@ -46,6 +134,13 @@ impl Core {
             self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
             self.announce_job(claim.task.job);
         }
-        self.announce_end(claim.task.job, state)
+        self.announce_end(claim.task.job, state)?;
+        self.host_ended(claim.task.job)
+    }
+}
+
+fn not_stored(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a result could not be recorded");
     }
 }

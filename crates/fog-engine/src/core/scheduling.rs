@@ -323,9 +323,7 @@ impl Core {
             TaskNews::Done(done) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += done.report.units.0.saturating_sub(active.view.units);
-                let job = active.claim.task.job;
-                self.task_done(active.claim, *done)?;
-                self.host_ended(job)?;
+                self.task_done(active.claim, done)?;
             }
             TaskNews::Ended(end) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };

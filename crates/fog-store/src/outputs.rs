@@ -1,0 +1,203 @@
+//! Files of results: written a stretch at a time where they are many, and read in path order.
+
+use fog_types::{BlobId, TaskId, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::tasks::{blob_from, to_sql};
+use crate::{Claim, Output, PlacedFiles, Store, StoreError, blobs};
+
+/// Rows that one transaction writes at most where other calls must not wait: 256 files take some milliseconds.
+pub const ROWS_AT_ONCE: usize = 256;
+
+/// Rows of a result that is not recorded yet.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    attempt: u64,
+    rows: usize,
+}
+
+/// Only files of a task that is finished are a result; what was written for one that is not is hidden, and is written anew.
+const OF_RESULT: &str = "job_id = ?1 AND idx = ?2 AND EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = ?1 AND tasks.idx = ?2 AND tasks.state = 'finished')";
+
+impl Store {
+    /// Writes the next files of a result ahead of [`Store::finish_task`], which then has only the rest to write. They are
+    /// to be given in order, some [`ROWS_AT_ONCE`] each time, of files for which [`Store::make_room_for`] made room. False
+    /// when the attempt has ended meanwhile: its result is not wanted any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed. A kill leaves rows that no result shows.
+    pub fn stage_outputs(&mut self, claim: Claim, placed: &PlacedFiles, outputs: &[Output], now: UnixMillis) -> Result<bool, StoreError> {
+        let TaskId { job, index } = claim.task;
+        let before = self.staged.remove(&claim.task).filter(|staged| staged.attempt == claim.attempt).map(|staged| staged.rows);
+        let is_wanted = self.relaxed(|db| {
+            let mut is_wanted = db.prepare_cached(
+                "SELECT 1 FROM attempts WHERE id = ?1 AND outcome = 'running'
+                   AND NOT EXISTS (SELECT 1 FROM tasks WHERE job_id = ?2 AND idx = ?3 AND state = 'finished')",
+            )?;
+            if !is_wanted.exists(params![claim.attempt, job.0, index])? {
+                return Ok(false);
+            }
+            if before.is_none() {
+                forget(db, claim.task)?;
+            }
+            placed.write_rows(db, outputs.iter().map(|output| output.blob), now)?;
+            insert(db, claim.task, outputs)?;
+            Ok(true)
+        })?;
+        if is_wanted {
+            placed.stored(outputs.iter().map(|output| output.blob));
+            self.staged.insert(claim.task, Staged { attempt: claim.attempt, rows: before.unwrap_or(0) + outputs.len() });
+        }
+        Ok(is_wanted)
+    }
+
+    /// Returns the file of a task's result that has this path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn output(&self, task: TaskId, path: &str) -> Result<Option<Output>, StoreError> {
+        let found: Option<(String, u64)> = self
+            .db
+            .prepare_cached(&format!("SELECT blob, size FROM outputs WHERE {OF_RESULT} AND path = ?3"))?
+            .query_row(params![task.job.0, task.index, path], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        found.map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size })).transpose()
+    }
+
+    /// How many files a task's result has after the one at a path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn count_outputs_after(&self, task: TaskId, after: &str) -> Result<u64, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("SELECT count(*) FROM outputs WHERE {OF_RESULT} AND path > ?3"))?;
+        Ok(query.query_row(params![task.job.0, task.index, after], |row| row.get(0))?)
+    }
+
+    /// Files of a task's result in path order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn outputs(&self, task: TaskId) -> Result<Vec<Output>, StoreError> {
+        self.outputs_after(task, "", u32::MAX)
+    }
+
+    /// The next files of a task's result in path order, after the one at a path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn outputs_after(&self, task: TaskId, after: &str, limit: u32) -> Result<Vec<Output>, StoreError> {
+        let sql = format!("SELECT path, blob, size FROM outputs WHERE {OF_RESULT} AND path > ?3 ORDER BY path LIMIT ?4");
+        let mut query = self.db.prepare_cached(&sql)?;
+        let rows = query.query_map(params![task.job.0, task.index, after, limit], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+        rows.map(|row| {
+            let (path, blob, size) = row?;
+            Ok(Output { path, blob: blob_from(&blob)?, size })
+        })
+        .collect()
+    }
+}
+
+/// Writes the files of a result that were not written ahead, and gives up what another attempt wrote.
+pub(crate) fn write(db: &Connection, claim: Claim, staged: Option<Staged>, outputs: &[Output]) -> Result<(), StoreError> {
+    if staged.is_some_and(|staged| staged.attempt == claim.attempt && staged.rows == outputs.len()) {
+        return Ok(());
+    }
+    forget(db, claim.task)?;
+    for output in outputs {
+        blobs::check_stored(db, output.blob)?;
+    }
+    insert(db, claim.task, outputs)
+}
+
+fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM outputs WHERE job_id = ?1 AND idx = ?2")?.execute(params![task.job.0, task.index])?;
+    Ok(())
+}
+
+fn insert(db: &Connection, task: TaskId, outputs: &[Output]) -> Result<(), StoreError> {
+    let mut insert = db.prepare_cached("INSERT INTO outputs (job_id, idx, path, blob, size) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for output in outputs {
+        insert.execute(params![task.job.0, task.index, output.path, output.blob.to_string(), to_sql(output.size)])?;
+        hold(db, task, output.blob)?;
+    }
+    Ok(())
+}
+
+/// Keeps a file as long as its job is there.
+pub(crate) fn hold(db: &Connection, task: TaskId, blob: BlobId) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?.execute(params![task.job.0, blob.to_string()])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{CAP, job, result, store};
+    use crate::{BlobFile, TaskResult};
+
+    fn place(store: &mut Store, names: &[&str], of: &str) -> (PlacedFiles, Vec<Output>) {
+        let file = |name: &&str| BlobFile::copy(store.folder(), format!("{name} of {of}").as_bytes(), CAP).unwrap();
+        let files: Vec<BlobFile> = names.iter().map(file).collect();
+        let outputs = names.iter().zip(&files).map(|(name, file)| Output { path: (*name).to_owned(), blob: file.id(), size: file.size() }).collect();
+        let placed = PlacedFiles::place(store.folder(), &store.holds(), files).unwrap();
+        store.make_room_for(&placed, &[], CAP, UnixMillis(1)).unwrap();
+        (placed, outputs)
+    }
+
+    fn with(store: &mut Store, outputs: &[Output]) -> TaskResult {
+        TaskResult { outputs: outputs.to_vec(), ..result(store) }
+    }
+
+    #[test]
+    fn files_written_ahead_are_seen_with_their_result_and_kept_with_their_job() {
+        let (_folder, mut store) = store();
+        let id = job(&mut store, 1, 0);
+        let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+        let (placed, outputs) = place(&mut store, &["a", "b", "c"], "this");
+        for part in [&outputs[..2], &outputs[2..]] {
+            assert!(store.stage_outputs(claim, &placed, part, UnixMillis(2)).unwrap());
+            assert_eq!((store.outputs(claim.task).unwrap(), store.count_outputs_after(claim.task, "").unwrap()), (vec![], 0));
+            assert_eq!(store.output(claim.task, "a").unwrap(), None);
+        }
+        store.add_rest(&placed, &[], UnixMillis(2)).unwrap();
+        let done = with(&mut store, &outputs);
+        assert!(store.finish_task(claim, &done, UnixMillis(3)).unwrap().is_some());
+        drop(placed);
+        assert_eq!(store.outputs(claim.task).unwrap(), outputs);
+        assert!(outputs.iter().all(|output| store.blob(output.blob).is_ok()));
+        assert_eq!(
+            store.db.query_row("SELECT count(*) FROM job_blobs WHERE job_id = ?1", [id.0], |row| row.get::<_, u32>(0)).unwrap(),
+            5,
+            "the module, the logs and three files"
+        );
+    }
+
+    #[test]
+    fn rows_of_an_attempt_that_ended_are_in_no_result() {
+        let (folder, mut store) = store();
+        job(&mut store, 1, 0);
+        let first = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+        let (placed, outputs) = place(&mut store, &["a", "left"], "the first");
+        assert!(store.stage_outputs(first, &placed, &outputs, UnixMillis(2)).unwrap());
+        // Killed here.
+        drop(placed);
+        drop(store);
+        let mut store = Store::open(folder.path()).unwrap();
+        store.recover(UnixMillis(3)).unwrap();
+        let second = store.claim_task("test", UnixMillis(4)).unwrap().unwrap();
+        let (placed, outputs) = place(&mut store, &["a", "b"], "the second");
+        assert!(!store.stage_outputs(first, &placed, &outputs, UnixMillis(5)).unwrap());
+        // Two attempts at once.
+        let third = Claim { attempt: store.begin_lease(second.task, "lease", fog_types::NodeId([1; 32]), "offer", UnixMillis(5)).unwrap().attempt, ..second };
+        assert!(store.stage_outputs(second, &placed, &outputs[..1], UnixMillis(5)).unwrap());
+        let (others, theirs) = place(&mut store, &["a", "theirs"], "the third");
+        assert!(store.stage_outputs(third, &others, &theirs, UnixMillis(5)).unwrap());
+        assert!(store.stage_outputs(second, &placed, &outputs[1..], UnixMillis(5)).unwrap());
+        store.add_rest(&placed, &[], UnixMillis(5)).unwrap();
+        let done = with(&mut store, &outputs);
+        assert!(store.finish_task(second, &done, UnixMillis(6)).unwrap().is_some());
+        assert_eq!(store.outputs(second.task).unwrap(), outputs);
+        assert!(!store.stage_outputs(third, &others, &theirs, UnixMillis(7)).unwrap());
+        assert_eq!(store.outputs(second.task).unwrap(), outputs);
+    }
+}

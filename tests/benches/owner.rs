@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fog_api::{Command, JobAction};
+use fog_grid::Invite;
 use fog_ipc::Client;
 use fog_libp2p::{Config, LibP2p};
 use fog_tests::{Bench, wait_for};
@@ -135,15 +136,14 @@ fn main() {
     runtime.block_on(measure(&format!("beside a module of {mib} MiB that is compiled"), &client, Some(JobId(id))));
 
     let (is_over, frames) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let status = bench.json(&["network", "status"]).unwrap();
-    let victim: NodeId = status["node"].as_str().unwrap().parse().unwrap();
-    let addresses: Vec<String> = status["addresses"].as_array().unwrap().iter().filter_map(|address| address.as_str().map(str::to_owned)).collect();
+    let invite: Invite = bench.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
     let strangers = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for _ in 0..STRANGERS {
-        strangers.spawn(shout(victim, addresses.clone(), is_over.clone(), frames.clone()));
+        strangers.spawn(shout(invite.node, invite.addresses.clone(), is_over.clone(), frames.clone()));
     }
     runtime.block_on(measure(&format!("and while {STRANGERS} strangers shout"), &client, Some(JobId(id))));
     is_over.store(true, Ordering::Relaxed);
-    let state = bench.json(&["job", "show", &large]).unwrap()["summary"]["state"].clone();
-    println!("{} frames of strangers were sent; the large module's job is {state} at the end", frames.load(Ordering::Relaxed));
+    let large = bench.json(&["job", "show", &large]).unwrap();
+    println!("{} frames of strangers were sent", frames.load(Ordering::Relaxed));
+    println!("the large module's job is {} at the end {}", large["summary"]["state"], large["summary"]["problem"]);
 }

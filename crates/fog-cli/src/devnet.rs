@@ -89,9 +89,9 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
 }
 
 fn start(program: &Path, folder: &Path) -> Result<Node, Failure> {
-    std::fs::create_dir_all(folder).map_err(|e| Failure::storage(folder, &e))?;
+    fog_engine::make_private_folder(folder).map_err(|e| Failure::storage(folder, &e))?;
     let log_path = folder.join("daemon.log");
-    let log = std::fs::File::create(&log_path).map_err(|e| Failure::storage(&log_path, &e))?;
+    let log = fog_engine::private_file().create(true).truncate(true).write(true).open(&log_path).map_err(|e| Failure::storage(&log_path, &e))?;
     let daemon = std::process::Command::new(program)
         .args(["daemon", "--loopback", "--port", "0"])
         .env("FOG_DATA_DIR", folder)

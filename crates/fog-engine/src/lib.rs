@@ -9,6 +9,7 @@ mod awake;
 mod chat;
 mod checkpoints;
 mod clock;
+mod collecting;
 mod core;
 mod data_folder;
 mod doctor;
@@ -34,7 +35,7 @@ mod views;
 pub use fog_ble::{PhoneAnswer, PhoneNews, PhoneRadio, PhoneState};
 pub use fog_eligibility::{Charger, Readings, ThermalPressure};
 pub use fog_probes::DeviceReadings;
-pub use fog_store::StoreError;
+pub use fog_store::{StoreError, make_private_folder, private_file};
 
 pub use chat::ChatSettings;
 pub use checkpoints::artifact_path;

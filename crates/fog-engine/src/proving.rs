@@ -6,8 +6,9 @@ use fog_types::job::MAX_MARKS;
 use rand::RngExt as _;
 use tokio::sync::watch;
 
+use crate::collecting::Collector;
 use crate::grid::state::StateFile;
-use crate::tasks::{Collector, Launch, Left};
+use crate::tasks::{Launch, Left};
 
 /// A segment of a claimed run: where it begins and how it must end.
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<S
             Checkpoint::read_from(state.open()?)
         });
         let checkpoint = read.await.map_err(|e| text(&e))??;
-        collector.take(FromWorker::Stdout(checkpoint.stdout)).map_err(|e| text(&e))?;
+        collector.take(FromWorker::Stdout(checkpoint.stdout)).await.map_err(|e| text(&e))?;
         snapshot = Some(checkpoint.snapshot);
         begins = Some(mark.mark.clone());
     }
@@ -126,14 +127,14 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<S
                 }
             },
             Some(WorkerEvent::Message(FromWorker::Done(report))) => {
-                let is_right = match collector.finish(report) {
+                let is_right = match collector.finish(report).await {
                     Ok(Left::Result { hash, .. }) => matches!(&segment.ends, Ends::Result(claimed) if *claimed == hash),
                     _ => false,
                 };
                 return if is_right { Ok(()) } else { Err("its last segment comes to another result".to_owned()) };
             }
             Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(message),
-            Some(WorkerEvent::Message(message)) => collector.take(message).map_err(|e| text(&e))?,
+            Some(WorkerEvent::Message(message)) => collector.take(message).await.map_err(|e| text(&e))?,
             Some(WorkerEvent::Frozen(_)) => {}
             Some(WorkerEvent::Gone(error)) => return Err(error.to_string()),
             None => return Err("the worker said nothing".to_owned()),

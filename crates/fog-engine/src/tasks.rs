@@ -1,19 +1,18 @@
 //! One running task: from the claim to what the worker left. Runs beside the loop and reports to it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{
-    Checkpoint, CompileLimits, EngineKind, FromWorker, LimitKind, Mount, Outcome, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram,
-    prepare_within, result_hash,
+    Checkpoint, CompileLimits, EngineKind, FromWorker, Mount, Report, Segments, TaskSpec, Worker, WorkerError, WorkerEvent, WorkerProgram, prepare_within,
 };
-use fog_store::{BlobFile, BlobWriter, Blobs, Claim, Holds, Output, PlacedFiles, StoreError};
+use fog_store::{BlobFile, Blobs, Claim, Holds, Output, PlacedFiles, StoreError};
 use fog_types::job::{JobFile, Map};
-use fog_types::path::{Remarks, ResultNames};
-use fog_types::{BlobId, ByteCount, HasKind, Percent, WorkUnits};
+use fog_types::path::Remarks;
+use fog_types::{BlobId, Percent, WorkUnits};
 use tokio::sync::{mpsc, watch};
 
 use crate::checkpoints::{CheckpointPlace, SaveWish, Saver};
+use crate::collecting::Collector;
 use crate::core::Message;
 use crate::histories::{Historian, HistoryProblem};
 use crate::stored::Stored;
@@ -233,8 +232,8 @@ async fn attempt_once(
         // that the task holds, so it is read last and is gone once its worker has it.
         let worker = match launch.place.load(&launch.spec).await {
             Some(Checkpoint { header, stdout, stderr, snapshot, .. }) => {
-                collector.take(FromWorker::Stdout(stdout))?;
-                collector.take(FromWorker::Stderr(stderr))?;
+                collector.take(FromWorker::Stdout(stdout)).await?;
+                collector.take(FromWorker::Stderr(stderr)).await?;
                 saver.units = header.units;
                 Worker::resume(&launch.program, spec, snapshot)?
             }
@@ -245,7 +244,7 @@ async fn attempt_once(
         saver.settle().await;
         match watched? {
             Some(report) => {
-                let left = collector.finish(report)?;
+                let left = collector.finish(report).await?;
                 if let (Some(historian), Left::Result { report, hash, .. }) = (historian, &left) {
                     historian.end(report.units.0, hash).await;
                 }
@@ -370,7 +369,7 @@ async fn follow_worker(
                 Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
                 Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => tell(TaskNews::Progress { units, permille }).await,
                 Some(WorkerEvent::Message(FromWorker::Started)) => tell(TaskNews::Began).await,
-                Some(WorkerEvent::Message(message)) => collector.take(message)?,
+                Some(WorkerEvent::Message(message)) => collector.take(message).await?,
                 Some(WorkerEvent::Frozen(frozen)) => {
                     saver.is_frozen = frozen;
                     if frozen {
@@ -394,129 +393,6 @@ struct Links<'a> {
     to: &'a mpsc::Sender<Message>,
 }
 
-/// Keeps what a worker sends, within the job's limits whatever the worker claims.
-pub(crate) struct Collector {
-    data_folder: PathBuf,
-    stdout: BlobWriter,
-    stderr: BlobWriter,
-    pub(crate) stdout_bytes: Vec<u8>,
-    pub(crate) stderr_bytes: Vec<u8>,
-    /// Complete ones, under the names they are kept by.
-    files: BTreeMap<String, BlobFile>,
-    /// The one that comes in: files come one after the other, so no more than this one is open.
-    incoming: Option<Incoming>,
-    names: ResultNames,
-    remarks: Remarks,
-    disk_left: u64,
-}
-
-/// A file that a worker sends.
-struct Incoming {
-    /// As the worker calls it.
-    said: String,
-    /// Its name in the result, and where it goes; none when it is left out.
-    kept: Option<(String, BlobWriter)>,
-}
-
-/// Most files of one result; a program can make no more.
-const MAX_FILES: usize = 100_000;
-
-impl Collector {
-    pub(crate) fn new(launch: &Launch) -> Result<Self, WorkerError> {
-        let log = launch.spec.limits.log;
-        let writer = || BlobWriter::create(&launch.data_folder, log).map_err(storage);
-        Ok(Self {
-            data_folder: launch.data_folder.clone(),
-            stdout: writer()?,
-            stderr: writer()?,
-            stdout_bytes: Vec::new(),
-            stderr_bytes: Vec::new(),
-            files: BTreeMap::new(),
-            incoming: None,
-            names: ResultNames::default(),
-            remarks: Remarks::keeping_all(),
-            disk_left: launch.spec.limits.disk.0,
-        })
-    }
-
-    pub(crate) fn take(&mut self, message: FromWorker) -> Result<(), WorkerError> {
-        match message {
-            FromWorker::Stdout(bytes) => {
-                self.stdout.write(&bytes).map_err(storage)?;
-                self.stdout_bytes.extend_from_slice(&bytes);
-            }
-            FromWorker::Stderr(bytes) => {
-                self.stderr.write(&bytes).map_err(storage)?;
-                self.stderr_bytes.extend_from_slice(&bytes);
-            }
-            FromWorker::File { path, chunk } => {
-                self.disk_left = self
-                    .disk_left
-                    .checked_sub(chunk.len() as u64)
-                    .ok_or_else(|| WorkerError::Nonsense { message: "more output than its disk limit".to_owned() })?;
-                if self.incoming.as_ref().is_none_or(|incoming| incoming.said != path) {
-                    self.close_file()?;
-                    self.incoming = Some(self.open_file(path)?);
-                }
-                if let Some(Incoming { kept: Some((_, writer)), .. }) = &mut self.incoming {
-                    writer.write(&chunk).map_err(storage)?;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A name that cannot be kept is no reason to lose the result, and would be the same on another try.
-    fn open_file(&mut self, said: String) -> Result<Incoming, WorkerError> {
-        let name = if self.files.len() < MAX_FILES { self.names.add(&said) } else { None };
-        self.remarks.file(&said, name.as_deref());
-        let kept = match name {
-            Some(name) => Some((name, BlobWriter::create(&self.data_folder, ByteCount(u64::MAX)).map_err(storage)?)),
-            None => None,
-        };
-        Ok(Incoming { said, kept })
-    }
-
-    fn close_file(&mut self) -> Result<(), WorkerError> {
-        if let Some(Incoming { kept: Some((name, writer)), .. }) = self.incoming.take() {
-            self.files.insert(name, writer.finish().map_err(storage)?);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn finish(mut self, report: Report) -> Result<Left, WorkerError> {
-        self.close_file()?;
-        let stdout = self.stdout.finish().map_err(storage)?;
-        let stderr = self.stderr.finish().map_err(storage)?;
-        let limit = |what: &str| format!("it reached its limit of {what}");
-        let problem = match &report.outcome {
-            Outcome::Exited(0) => {
-                let files: Vec<(String, BlobFile)> = self.files.into_iter().collect();
-                let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
-                report.left_out.remark(&mut self.remarks);
-                let hash = result_hash(0, report.units, &self.stdout_bytes, listed).to_hex().to_string();
-                return Ok(Left::Result { report, stdout, stderr, files, hash, remarks: self.remarks });
-            }
-            Outcome::Limit(LimitKind::WallTime) => {
-                let problem = limit("running time");
-                return Ok(Left::Nothing(TaskEnd::Unlucky { problem, report: Some(report), logs: Some((stdout, stderr)) }));
-            }
-            Outcome::Exited(code) => format!("the program ended with code {code}"),
-            Outcome::Trapped(what) => format!("the program broke off: {what}"),
-            Outcome::Limit(LimitKind::Units) => limit("work units"),
-            Outcome::Limit(LimitKind::Stack) => limit("stack"),
-            Outcome::Limit(LimitKind::Memory) => "it used more memory than its limits allow".to_owned(),
-            Outcome::Refused(why) => format!("the module cannot run: {why}"),
-        };
-        Ok(Left::Nothing(TaskEnd::Hopeless { problem, report: Some(report), logs: Some((stdout, stderr)) }))
-    }
-}
-
-fn storage(error: StoreError) -> WorkerError {
-    WorkerError::Storage { kind: error.kind(), message: error.to_string() }
-}
-
 impl TaskEnd {
     /// Units used, as far as they are known.
     pub(crate) fn units(&self) -> WorkUnits {
@@ -524,18 +400,5 @@ impl TaskEnd {
             Self::Damaged { .. } => WorkUnits(0),
             Self::Hopeless { report, .. } | Self::Unlucky { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_stored_is_no_fault_of_the_worker() {
-        let Err(problem) = BlobWriter::create(std::path::Path::new("/dev/null/no folder"), ByteCount(1)) else { panic!("it is no folder") };
-        let error = storage(problem);
-        assert_eq!(error.kind(), fog_types::ErrorKind::Storage);
-        assert!(!error.is_permanent() && error.to_string().contains("cannot be stored") && !error.to_string().contains("nonsense"), "{error}");
     }
 }

@@ -40,6 +40,12 @@ const STREAM_COST: f64 = 512.0;
 /// signature to check and addresses to compare.
 const RELATED_STREAMS: f64 = 512.0;
 const RELATED_STREAMS_PER_SECOND: f64 = 50.0;
+/// Frames of Yamux without data that a related node may send at once, and each second from then on; what comes sooner is read later.
+/// A transfer of 100 MB a second takes some 800 a second.
+const FRAMES: f64 = 40_000.0;
+const FRAMES_PER_SECOND: f64 = 4_000.0;
+/// What a frame that opens a stream counts among them: Yamux takes streams up and drops them while others wait for their turn.
+pub(crate) const OPENING_COST: f64 = 80.0;
 /// How much more a stranger may exchange with a relay, which carries what is not its own: 8 MiB at once, 16 KiB a second.
 const RELAY_ALLOWANCE: f64 = 64.0;
 /// How long a node that was cut off is not let in again.
@@ -91,6 +97,8 @@ pub(crate) struct Account {
     opened: Mutex<Spent>,
     /// Streams that it opened as a related node.
     related_opened: Mutex<Spent>,
+    /// Its frames without data.
+    frames: Mutex<Spent>,
     /// By how much its bytes weigh less.
     allowance: f64,
     /// Carries connections of others to this node: what it brings is not its own.
@@ -110,6 +118,7 @@ impl Account {
             raw: Spent::none(),
             opened: Spent::none(),
             related_opened: Spent::none(),
+            frames: Spent::none(),
             allowance,
             is_carrier: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
@@ -165,6 +174,16 @@ impl Account {
             self.judge(spent > STRANGER_RAW_BYTES);
         }
         self.check()
+    }
+
+    /// Counts frames without data of a related node, and returns for how long nothing more is to be read. Others are cut off
+    /// before.
+    pub(crate) fn count_frames(&self, cost: f64) -> Duration {
+        if self.class() != PeerClass::Related {
+            return Duration::ZERO;
+        }
+        let early = lock(&self.frames).add_at(cost, FRAMES_PER_SECOND) - FRAMES;
+        Duration::from_secs_f64(early.max(0.0) / FRAMES_PER_SECOND)
     }
 
     /// Counts one more stream that it opened, and returns how long that one has to wait. An error ends the connection.

@@ -11,8 +11,9 @@ use std::task::{Context, Poll, ready};
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
 use libp2p::yamux;
+use tokio::time::Sleep;
 
-use crate::meter::Account;
+use crate::meter::{Account, OPENING_COST};
 
 /// Yamux over a connection whose bytes are counted.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
     type Future = Ready<io::Result<Self::Output>>;
 
     fn upgrade_inbound(self, inner: C, info: Self::Info) -> Self::Future {
-        let upgraded = yamux::Config::default().upgrade_inbound(Raw { inner, account: self.account }, info);
+        let upgraded = yamux::Config::default().upgrade_inbound(Raw::new(inner, self.account), info);
         std::future::ready(upgraded.into_inner())
     }
 }
@@ -46,7 +47,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     type Future = Ready<io::Result<Self::Output>>;
 
     fn upgrade_outbound(self, inner: C, info: Self::Info) -> Self::Future {
-        let upgraded = yamux::Config::default().upgrade_outbound(Raw { inner, account: self.account }, info);
+        let upgraded = yamux::Config::default().upgrade_outbound(Raw::new(inner, self.account), info);
         std::future::ready(upgraded.into_inner())
     }
 }
@@ -55,12 +56,74 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
 pub(crate) struct Raw<C> {
     inner: C,
     account: Arc<Account>,
+    frames: Frames,
+    /// Until then nothing is read: more frames came than there is reason for.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<C> Raw<C> {
+    fn new(inner: C, account: Arc<Account>) -> Self {
+        Self { inner, account, frames: Frames::default(), pause: None }
+    }
+}
+
+/// Where one frame ends and the next begins: a header of 12 bytes (version, kind, flags, stream, length), and as many bytes
+/// behind one of data as it says. The format: Yamux specification of HashiCorp, version 0.
+#[derive(Default)]
+struct Frames {
+    header: [u8; Self::HEADER],
+    /// Bytes of it that have come.
+    have: usize,
+    /// Bytes of data that follow.
+    skip: usize,
+}
+
+impl Frames {
+    const HEADER: usize = 12;
+    const DATA: u8 = 0;
+    const PING: u8 = 2;
+    /// The flag of a frame that opens its stream; that of a ping asks for an answer.
+    const OPENS: u8 = 1;
+
+    /// What these bytes cost beside their number: each frame without data, and more for one that opens a stream.
+    fn cost(&mut self, mut bytes: &[u8]) -> f64 {
+        let mut cost = 0.0;
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = bytes.len().min(Self::HEADER - self.have);
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == Self::HEADER {
+                self.have = 0;
+                let [_, kind, _, flags, .., a, b, c, d] = self.header;
+                let length = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.skip = if kind == Self::DATA { length } else { 0 };
+                cost += match (kind != Self::PING && flags & Self::OPENS != 0, kind == Self::DATA && length > 0) {
+                    (true, _) => OPENING_COST,
+                    (false, true) => 0.0,
+                    (false, false) => 1.0,
+                };
+            }
+        }
+        cost
+    }
 }
 
 impl<C: AsyncRead + Unpin> AsyncRead for Raw<C> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
         let count = ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        Poll::Ready(self.account.count_raw(count, true).map(|()| count))
+        self.account.count_raw(count, true)?;
+        let cost = self.frames.cost(&buf[..count]);
+        let early = self.account.count_frames(cost);
+        self.pause = (!early.is_zero()).then(|| Box::pin(tokio::time::sleep(early)));
+        Poll::Ready(Ok(count))
     }
 }
 
@@ -123,5 +186,37 @@ mod tests {
         drop(muxer);
         assert!(meter.is_cut(&stranger), "{error}");
         assert!(flood.await.unwrap() < 200_000);
+    }
+
+    #[test]
+    fn frames_are_told_apart_however_they_are_cut() {
+        let frame = |kind: u8, flags: u8, length: u32| [&[0, kind, 0, flags, 0, 0, 0, 5][..], &length.to_be_bytes()].concat();
+        // Opened with data; data in which a frame seems to lie; a ping, a window, an answered ping, an end.
+        let data = [frame(0, 0, 12), frame(1, 1, 9)].concat();
+        let bytes = [frame(0, 1, 30), vec![1; 30], data, frame(2, 1, 7), frame(1, 0, 300_000), frame(2, 2, 9), frame(0, 4, 0)].concat();
+        for size in 1..=bytes.len() {
+            let mut frames = Frames::default();
+            let cost: f64 = bytes.chunks(size).map(|part| frames.cost(part)).sum();
+            assert_eq!((cost, frames.have, frames.skip), (OPENING_COST + 4.0, 0, 0), "in pieces of {size}");
+        }
+    }
+
+    /// A member is not cut off for it.
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_a_related_node_without_data_wait_for_their_turn() {
+        let (meter, friend) = (Meter::default(), PeerId::random());
+        meter.set_class(friend, fog_transport::PeerClass::Related);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut ours = Raw::new(ours.compat(), meter.yamux(friend).account);
+        let flood = [0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9].repeat(60_000);
+        let mut read = vec![0; flood.len()];
+        theirs.write_all(&flood).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        for piece in read.chunks_mut(8 << 10) {
+            futures::AsyncReadExt::read_exact(&mut ours, piece).await.unwrap();
+        }
+        let took = begun.elapsed().as_secs_f64();
+        assert!((4.0..200.0).contains(&took), "{took} s: the first 40,000 are read at once, and 4,000 a second");
+        assert!(!meter.is_cut(&friend));
     }
 }

@@ -85,6 +85,14 @@ impl CheckpointHeader {
         Self { units: saved.units, memory: saved.memory, taken_ms: now_ms, ..self }
     }
 
+    /// Whether it differs from another in how far it is alone.
+    fn is_of_run(&self, other: &Self) -> bool {
+        let Self { format, state_version, cost_version, module, program, args, env, inputs, stdin, limits, seed, units: _, memory: _, taken_ms: _ } = self;
+        (format, state_version, cost_version, seed) == (&other.format, &other.state_version, &other.cost_version, &other.seed)
+            && (module, program, args, env) == (&other.module, &other.program, &other.args, &other.env)
+            && (inputs, stdin, limits) == (&other.inputs, &other.stdin, &other.limits)
+    }
+
     /// BLAKE3 of everything that decides what the task does: module, arguments, environment, inputs,
     /// limits, seed. Two checkpoints of one run have the same.
     #[must_use]

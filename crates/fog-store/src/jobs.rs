@@ -348,7 +348,7 @@ impl Store {
         let transaction = self.db.transaction()?;
         for id in ids {
             transaction.execute("INSERT INTO removed_jobs VALUES (?1)", [id])?;
-            for table in ["progress", "hosted", "shipped", "kept", "leases", "job_blobs"] {
+            for table in ["progress", "hosted", "shipped", "kept", "leases"] {
                 transaction.execute(&format!("DELETE FROM {table} WHERE job_id = ?1"), [id])?;
             }
             transaction.execute("DELETE FROM jobs WHERE id = ?1", [id])?;
@@ -366,7 +366,10 @@ impl Store {
         let Some(id) = found else { return Ok(false) };
         self.relaxed(|db| {
             let mut gone = 0;
-            for (table, key) in [("outputs", "(idx, path)"), ("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")] {
+            // Files first: room may be needed.
+            for (table, key) in
+                [("job_blobs", "blob"), ("outputs", "(idx, path)"), ("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")]
+            {
                 let columns = key.trim_matches(['(', ')']);
                 let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
                 gone += db.prepare_cached(&sql)?.execute(params![id, SWEEP_ROWS])?;

@@ -264,7 +264,8 @@ fn private_builder() -> std::fs::DirBuilder {
 }
 
 /// Options for files that only this user can read.
-fn private_file() -> std::fs::OpenOptions {
+#[must_use]
+pub fn private_file() -> std::fs::OpenOptions {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
     let mut options = File::options();
     #[cfg(unix)]

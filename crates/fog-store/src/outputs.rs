@@ -1,13 +1,16 @@
 //! Files of results: written a stretch at a time where they are many, and read in path order.
 
+use std::collections::BTreeSet;
+
 use fog_types::{BlobId, TaskId, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::jobs::from_json;
 use crate::tasks::{blob_from, to_sql};
-use crate::{Claim, Output, PlacedFiles, Store, StoreError, blobs};
+use crate::{Blobs, Claim, Output, PlacedFiles, Store, StoreError, blobs};
 
-/// Rows that one transaction writes at most where other calls must not wait: 256 files take some milliseconds.
-pub const ROWS_AT_ONCE: usize = 256;
+/// Files whose rows one transaction writes at most where other calls must not wait: these take some milliseconds.
+pub const ROWS_AT_ONCE: usize = 128;
 
 /// Rows of a result that is not recorded yet.
 #[derive(Debug)]
@@ -40,8 +43,9 @@ impl Store {
             if before.is_none() {
                 forget(db, claim.task)?;
             }
-            placed.write_rows(db, outputs.iter().map(|output| output.blob), now)?;
+            // A file that is held before it has a row is counted once.
             insert(db, claim.task, outputs)?;
+            placed.write_rows(db, outputs.iter().map(|output| output.blob), now)?;
             Ok(true)
         })?;
         if is_wanted {
@@ -109,8 +113,38 @@ pub(crate) fn write(db: &Connection, claim: Claim, staged: Option<Staged>, outpu
     insert(db, claim.task, outputs)
 }
 
+/// Gives up the rows of a result that did not come about, and the files that nothing else of the job names.
 fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM outputs WHERE job_id = ?1 AND idx = ?2")?.execute(params![task.job.0, task.index])?;
+    let (job, index) = (task.job.0, task.index);
+    let blobs = |sql: &str| -> Result<Vec<String>, StoreError> {
+        let mut query = db.prepare_cached(sql)?;
+        let rows = query.query_map(params![job, index], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    };
+    let mut left: BTreeSet<String> = blobs("SELECT blob FROM outputs WHERE job_id = ?1 AND idx = ?2")?.into_iter().collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    db.prepare_cached("DELETE FROM outputs WHERE job_id = ?1 AND idx = ?2")?.execute(params![job, index])?;
+    // A look at all results of the job: this is after a kill.
+    for others in [
+        "SELECT blob FROM outputs WHERE job_id = ?1 AND idx <> ?2",
+        "SELECT stdout FROM tasks WHERE job_id = ?1 AND stdout IS NOT NULL AND ?2 = ?2",
+        "SELECT stderr FROM tasks WHERE job_id = ?1 AND stderr IS NOT NULL AND ?2 = ?2",
+    ] {
+        for blob in blobs(others)? {
+            left.remove(&blob);
+        }
+    }
+    let own: Blobs = from_json(&db.query_row("SELECT blobs FROM jobs WHERE id = ?1", [job], |row| row.get::<_, String>(0))?)?;
+    let Blobs { module, stdin, inputs, items } = &own;
+    for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
+        left.remove(&blob.to_string());
+    }
+    let mut let_go = db.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?;
+    for blob in left {
+        let_go.execute(params![job, blob])?;
+    }
     Ok(())
 }
 
@@ -175,10 +209,14 @@ mod tests {
     #[test]
     fn rows_of_an_attempt_that_ended_are_in_no_result() {
         let (folder, mut store) = store();
-        job(&mut store, 1, 0);
+        let id = job(&mut store, 1, 0);
+        let module = store.job(id).unwrap().blobs.module;
         let first = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
-        let (placed, outputs) = place(&mut store, &["a", "left"], "the first");
-        assert!(store.stage_outputs(first, &placed, &outputs, UnixMillis(2)).unwrap());
+        let (placed, mut outputs) = place(&mut store, &["a", "left"], "the first");
+        // One of them is the program too, which stays.
+        outputs.push(Output { path: "the program".to_owned(), blob: module, size: 6 });
+        assert!(store.stage_outputs(first, &placed, &outputs[..2], UnixMillis(2)).unwrap());
+        insert(&store.db, first.task, &outputs[2..]).unwrap();
         // Killed here.
         drop(placed);
         drop(store);
@@ -199,5 +237,7 @@ mod tests {
         assert_eq!(store.outputs(second.task).unwrap(), outputs);
         assert!(!store.stage_outputs(third, &others, &theirs, UnixMillis(7)).unwrap());
         assert_eq!(store.outputs(second.task).unwrap(), outputs);
+        let held = store.db.query_row("SELECT count(*) FROM job_blobs WHERE job_id = ?1", [id.0], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!(held, 4, "the program, the log and two files");
     }
 }

@@ -282,11 +282,11 @@ impl Store {
             transaction.commit()?;
             return Ok(None);
         }
+        outputs::write(&transaction, claim, staged, &result.outputs)?;
         for log in [result.stdout, result.stderr] {
             blobs::check_stored(&transaction, log)?;
             outputs::hold(&transaction, claim.task, log)?;
         }
-        outputs::write(&transaction, claim, staged, &result.outputs)?;
         transaction.execute(
             "UPDATE tasks SET state = 'finished', permille = 1000, exit_code = :exit, units = :units, active_ms = :active, memory = :memory,
              result_hash = :hash, stdout = :stdout, stderr = :stderr, stdout_dropped = :out_dropped, stderr_dropped = :err_dropped,

@@ -48,7 +48,8 @@ impl Core {
         Ok(Snapshot {
             revision: self.revision,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            status: self.last_status.clone(),
+            // It has not changed since; what is said in relation to now has.
+            status: Status { at_ms: self.clock.unix().0, ..self.last_status.clone() },
             jobs: rows.iter().map(views::job_summary).filter_map(|mut job| self.unstored.apply(&mut job).then_some(job)).collect(),
             settings: self.settings.values().clone(),
             network: self.network_view(),

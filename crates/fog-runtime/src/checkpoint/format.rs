@@ -138,8 +138,7 @@ impl Checkpoint {
     /// Takes over what changed; all of it or nothing.
     fn add(&mut self, mut parts: Parts) -> Result<(), String> {
         let header = parts.header()?;
-        let CheckpointHeader { units, memory, taken_ms, .. } = header;
-        if header != (CheckpointHeader { units, memory, taken_ms, ..self.header.clone() }) {
+        if !header.is_of_run(&self.header) {
             return Err(ANOTHER_TASK.to_owned());
         }
         let (stdout, stderr) = parts.logs()?;

@@ -9,7 +9,7 @@ use crate::snapshot::Snapshot;
 /// Bytes of a part that are in memory at once.
 const PIECE: usize = 64 << 10;
 /// Largest header that is read: names, arguments and variables of a task.
-const MOST_HEADER: u64 = 16 << 20;
+const MOST_HEADER: u64 = 4 << 20;
 
 /// The newest whole generation of a checkpoint by its header and its output. Its state was looked through: it can be read,
 /// and holds what the header says. Whether the task comes to such a state is another question.
@@ -53,8 +53,7 @@ fn follows(before: Option<&CheckpointSurvey>, header: &CheckpointHeader, outline
     let Some(before) = before else {
         return if outline.is_whole() { Ok(()) } else { Err(NO_BEGINNING.to_owned()) };
     };
-    let CheckpointHeader { units, memory, taken_ms, .. } = *header;
-    if *header != (CheckpointHeader { units, memory, taken_ms, ..before.header.clone() }) {
+    if !header.is_of_run(&before.header) {
         return Err(ANOTHER_TASK.to_owned());
     }
     if outline.follows(&before.outline) { Ok(()) } else { Err("a part of it does not follow the one before".to_owned()) }

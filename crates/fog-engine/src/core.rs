@@ -371,7 +371,7 @@ impl Core {
                     let _ = self.sensors.try_send(SensorOrder::Now);
                 }
                 // Between what others ask for.
-                () = std::future::ready(()), if !self.recording.is_empty() => if self.has_folder() { self.record_some() },
+                () = std::future::ready(()), if self.has_pieces() => self.do_piece(),
                 // Told below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }

@@ -142,7 +142,8 @@ fn task_view(store: &Store, row: &JobRow, task: TaskRow, outputs: Vec<Output>, o
     let attempts = store.attempts(task.id)?.into_iter();
     Ok(TaskView {
         index: task.id.index,
-        state: task.state,
+        // Those of a job that has ended are cancelled some at a time.
+        state: if row.state.is_final() && task.state == TaskState::Queued { TaskState::Cancelled } else { task.state },
         permille: task.permille,
         exit_code: task.exit_code,
         units: task.units.0,

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use fog_types::job::{GridWish, JobFile};
 use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
-use rusqlite::{OptionalExtension, Row, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::history::shift_history;
@@ -109,6 +109,8 @@ const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, jobs.deadline_
  progress.failures_in_row, problem, grid";
 /// Rows of one table that go in one transaction when a job is removed.
 const SWEEP_ROWS: u32 = 2_000;
+/// Tasks of a job that has ended which one transaction cancels at most.
+const CANCELLED_AT_ONCE: u32 = 250;
 
 impl Store {
     /// Accepts a job: its row, its tasks and its claim on its blobs, all or nothing.
@@ -208,7 +210,8 @@ impl Store {
 
     /// Moves a job to a state the user asked for; final states are never left.
     ///
-    /// Cancelling also cancels every task that has no result. Returns whether anything changed.
+    /// Cancelling also cancels every task that has no result: some at once, the others by [`Store::sweep_ending`]. Returns
+    /// whether anything changed.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
@@ -220,7 +223,39 @@ impl Store {
         let transaction = self.db.transaction()?;
         Self::set_state(&transaction, id, to, problem, now)?;
         transaction.commit()?;
+        if to.is_final() {
+            self.ending.insert(id);
+        }
         Ok(true)
+    }
+
+    /// Whether jobs have ended whose tasks may not all be cancelled.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// Cancels the next tasks of a job that has ended. Nobody is handed one meanwhile: its job is not open.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed: the next start goes on.
+    pub fn sweep_ending(&mut self) -> Result<(), StoreError> {
+        let Some(id) = self.ending.pop_first() else { return Ok(()) };
+        let ended: Option<i64> = self.db.prepare_cached("SELECT finished_ms FROM jobs WHERE id = ?1")?.query_row([id.0], |row| row.get(0)).optional()?;
+        if let Some(at) = ended
+            && self.relaxed(|db| cancel_queued(db, id, UnixMillis(at)))? > 0
+        {
+            self.ending.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Finds the jobs of before that have ended while tasks of them were still to be cancelled.
+    pub(crate) fn find_ending(&mut self) -> Result<(), StoreError> {
+        let mut query =
+            self.db.prepare("SELECT id FROM jobs JOIN progress ON job_id = id WHERE state IN ('finished', 'failed', 'cancelled') AND ready + waiting > 0")?;
+        self.ending = query.query_map([], |row| Ok(JobId(row.get(0)?)))?.collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// Moves a job that has not ended to another state.
@@ -231,8 +266,8 @@ impl Store {
             transaction.execute("UPDATE progress SET failures_in_row = 0 WHERE job_id = ?1", [id.0])?;
         }
         if to.is_final() {
-            transaction
-                .execute("UPDATE tasks SET state = 'cancelled', finished_ms = ?2 WHERE job_id = ?1 AND state IN ('queued', 'running')", params![id.0, now.0])?;
+            transaction.execute("UPDATE tasks SET state = 'cancelled', finished_ms = ?2 WHERE job_id = ?1 AND state = 'running'", params![id.0, now.0])?;
+            cancel_queued(transaction, id, now)?;
             transaction.execute("UPDATE attempts SET outcome = 'cancelled', ended_ms = ?2 WHERE job_id = ?1 AND outcome = 'running'", params![id.0, now.0])?;
         }
         let kind = match to {
@@ -380,6 +415,21 @@ impl Store {
             Ok(true)
         })
     }
+}
+
+/// Cancels some tasks that wait, and returns how many.
+fn cancel_queued(db: &Connection, job: JobId, now: UnixMillis) -> Result<usize, StoreError> {
+    for which in ["not_before_ms = 0", "not_before_ms > 0"] {
+        let sql = format!(
+            "UPDATE tasks SET state = 'cancelled', finished_ms = ?2
+             WHERE job_id = ?1 AND idx IN (SELECT idx FROM tasks WHERE job_id = ?1 AND state = 'queued' AND {which} LIMIT ?3)"
+        );
+        let count = db.prepare_cached(&sql)?.execute(params![job.0, now.0, CANCELLED_AT_ONCE])?;
+        if count > 0 {
+            return Ok(count);
+        }
+    }
+    Ok(0)
 }
 
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {

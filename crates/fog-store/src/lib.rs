@@ -36,13 +36,13 @@ pub use place::path_now;
 pub use placed::{Holds, PlacedFiles};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use fog_types::TaskId;
+use fog_types::{JobId, TaskId};
 use rusqlite::{Connection, OpenFlags};
 
 use place::Place;
@@ -65,6 +65,8 @@ pub struct Store {
     place: Option<Arc<Place>>,
     /// Results whose files are being written.
     staged: BTreeMap<TaskId, outputs::Staged>,
+    /// Jobs that have ended whose tasks may not all be cancelled.
+    ending: BTreeSet<JobId>,
 }
 
 impl Drop for Store {
@@ -96,6 +98,7 @@ impl Reader {
             _lock: None,
             place: None,
             staged: BTreeMap::new(),
+            ending: BTreeSet::new(),
         }))
     }
 }
@@ -139,7 +142,16 @@ impl Store {
         private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
         let place = Some(Place::open(folder, handle));
-        Ok(Self { db, folder: folder.to_owned(), other: OtherFiles::default(), holds: Holds::default(), _lock: Some(lock), place, staged: BTreeMap::new() })
+        Ok(Self {
+            db,
+            folder: folder.to_owned(),
+            other: OtherFiles::default(),
+            holds: Holds::default(),
+            _lock: Some(lock),
+            place,
+            staged: BTreeMap::new(),
+            ending: BTreeSet::new(),
+        })
     }
 
     fn open_database(database: &Path) -> Result<Connection, StoreError> {

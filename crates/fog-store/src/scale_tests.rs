@@ -390,3 +390,42 @@ fn sums_end_at_the_largest_number() {
     assert_eq!(store.job(id).unwrap().units.0, i64::MAX as u64);
     assert_eq!(store.credits().unwrap().spent, i64::MAX as u64);
 }
+
+/// Of a job that is cancelled some tasks are at once, the others a few at a time, and a start goes on with that.
+#[test]
+fn tasks_of_a_job_that_has_ended_are_cancelled_some_at_a_time() {
+    let (folder, mut store) = store();
+    let id = job(&mut store, 4_500, 0);
+    let count = |store: &Store, state: &str| -> u32 {
+        store.db.query_row("SELECT count(*) FROM tasks WHERE job_id = ?1 AND state = ?2", (id.0, state), |row| row.get(0)).unwrap()
+    };
+    let running = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+    assert!(store.set_job_state(id, JobState::Cancelled, "", UnixMillis(2)).unwrap());
+    assert_eq!((count(&store, "queued"), count(&store, "cancelled"), store.is_ending()), (4_249, 251, true));
+    assert!(store.claim_task("test", UnixMillis(3)).unwrap().is_none() && store.claim_task_of(id, "test", UnixMillis(3)).unwrap().is_none());
+    assert!(!store.is_ready(TaskId { job: id, index: 4_000 }).unwrap());
+    let done = result(&mut store);
+    assert_eq!(store.finish_task(running, &done, UnixMillis(3)).unwrap(), None);
+    store.sweep_ending().unwrap();
+    drop(store);
+    let mut store = Store::open(folder.path()).unwrap();
+    store.recover(UnixMillis(4)).unwrap();
+    let mut steps = 0;
+    while store.is_ending() {
+        store.sweep_ending().unwrap();
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps} steps");
+    assert_eq!((count(&store, "queued"), count(&store, "cancelled")), (0, 4_500));
+    let sums: (u32, u32, u32) = store
+        .db
+        .query_row("SELECT ready, waiting, cancelled FROM progress WHERE job_id = ?1", [id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap();
+    assert_eq!(sums, (0, 0, 4_500));
+    // One that is removed meanwhile is none.
+    let other = job(&mut store, 3_000, 0);
+    store.set_job_state(other, JobState::Failed, "the deadline passed", UnixMillis(5)).unwrap();
+    assert_eq!(store.remove_jobs(UnixMillis(9), Some(other)).unwrap(), 1);
+    store.sweep_ending().unwrap();
+    assert!(!store.is_ending());
+}

@@ -172,6 +172,7 @@ impl Store {
             [],
         )?;
         transaction.commit()?;
+        self.find_ending()?;
         Ok(count)
     }
 

@@ -58,6 +58,21 @@ impl Core {
         self.recording.push_back(Recording { claim, written: 0, result: Recorded::Lent { task, winner, placed, outputs } });
     }
 
+    /// Whether there is long work that is done a piece at a time.
+    pub(super) fn has_pieces(&self) -> bool {
+        !self.recording.is_empty() || self.store.is_ending()
+    }
+
+    pub(super) fn do_piece(&mut self) {
+        if !self.has_folder() {
+            return;
+        }
+        self.record_some();
+        if let Err(error) = self.store.sweep_ending() {
+            tracing::error!(%error, "tasks of a job that has ended could not all be cancelled; the next start goes on");
+        }
+    }
+
     /// Writes the next rows of a result of many files.
     pub(super) fn record_some(&mut self) {
         let Some(mut recording) = self.recording.pop_front() else { return };

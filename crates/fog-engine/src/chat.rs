@@ -124,6 +124,8 @@ pub(crate) struct Asker {
 
 #[derive(Default)]
 pub(crate) struct Chat {
+    /// Something changed since it was last told.
+    pub(crate) is_view_due: bool,
     pub(crate) vault: Option<Vault>,
     pub(crate) driver: Option<Driver>,
     /// What the running driver was told to use.

@@ -32,10 +32,10 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(launch: &Launch) -> Result<Self, WorkerError> {
+    pub(crate) fn new(launch: &Launch) -> Result<Box<Self>, WorkerError> {
         let log = launch.spec.limits.log;
         let writer = || BlobWriter::create(&launch.data_folder, log).map_err(storage);
-        Ok(Self {
+        Ok(Box::new(Self {
             data_folder: launch.data_folder.clone(),
             stdout: writer()?,
             stderr: writer()?,
@@ -43,7 +43,7 @@ impl Collector {
             stderr_bytes: Vec::new(),
             files: None,
             disk_left: launch.spec.limits.disk.0,
-        })
+        }))
     }
 
     pub(crate) async fn take(&mut self, message: FromWorker) -> Result<(), WorkerError> {
@@ -74,15 +74,14 @@ impl Collector {
         Ok(())
     }
 
-    pub(crate) async fn finish(self, report: Report) -> Result<Left, WorkerError> {
-        let Self { stdout, stderr, stdout_bytes, files, .. } = self;
-        let kept = match files {
+    pub(crate) async fn finish(mut self: Box<Self>, report: Report) -> Result<Left, WorkerError> {
+        let kept = match self.files.take() {
             Some(files) => files.end().await?,
             None => Kept::default(),
         };
         let left = tokio::task::spawn_blocking(move || {
-            let [stdout, stderr] = BlobWriter::finish_all(vec![stdout, stderr])?.try_into().map_err(|_| StoreError::Damaged("two logs".to_owned()))?;
-            Ok(left(report, stdout, stderr, &stdout_bytes, kept))
+            let Self { stdout, stderr, stdout_bytes, .. } = *self;
+            Ok(left(report, stdout.finish()?, stderr.finish()?, &stdout_bytes, kept))
         });
         left.await.map_err(stopped)?.map_err(storage)
     }

@@ -92,6 +92,10 @@ impl Core {
     pub(super) fn announce_status(&mut self) {
         self.is_status_due = false;
         self.last_status_at = Some(Instant::now());
+        if std::mem::take(&mut self.chat.is_view_due) {
+            let view = self.chat_view();
+            self.announce(EventBody::Chat(Box::new(view)));
+        }
         match self.status() {
             Ok(status) => {
                 // The time worked moves all the time; it is sent with whatever else changes.

@@ -37,9 +37,9 @@ impl Core {
         PersonView { seen_ms, ..person.clone() }
     }
 
+    /// Told with the next status: strangers may make as many people come and go as they like.
     pub(super) fn announce_chat(&mut self) {
-        let view = self.chat_view();
-        self.announce(EventBody::Chat(Box::new(view)));
+        self.chat.is_view_due = true;
     }
 
     pub(super) fn message_view(&self, row: &ChatRow) -> ChatMessage {

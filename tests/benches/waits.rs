@@ -134,6 +134,11 @@ fn main() {
     let is_at_work = || (bench.json(&["job", "show", &large]).ok()?["summary"]["state"] == "running").then_some(());
     wait_for("the compiler", Duration::from_secs(60), is_at_work).unwrap();
     runtime.block_on(measure(&format!("beside a module of {mib} MiB that is compiled"), &client, Some(JobId(id))));
+    let state = |when: &str| {
+        let large = bench.json(&["job", "show", &large]).unwrap();
+        println!("the large module's job is {} {when} {}", large["summary"]["state"], large["summary"]["problem"]);
+    };
+    state("then");
 
     let (is_over, frames) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let invite: Invite = bench.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
@@ -143,7 +148,6 @@ fn main() {
     }
     runtime.block_on(measure(&format!("and while {STRANGERS} strangers shout"), &client, Some(JobId(id))));
     is_over.store(true, Ordering::Relaxed);
-    let large = bench.json(&["job", "show", &large]).unwrap();
     println!("{} frames of strangers were sent", frames.load(Ordering::Relaxed));
-    println!("the large module's job is {} at the end {}", large["summary"]["state"], large["summary"]["problem"]);
+    state("at the end");
 }

@@ -14,12 +14,14 @@ use fog_libp2p::{Config, LibP2p};
 use fog_tests::{Bench, wait_for};
 use fog_transport::{Channel, NetEvent, Transport as _, write_frame};
 use fog_types::{JobId, NodeId};
-use wasm_encoder::{CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module, TypeSection, ValType};
+use wasm_encoder::{CodeSection, DataSection, ExportKind, ExportSection, Function, FunctionSection, MemorySection, MemoryType, Module, TypeSection, ValType};
 
 const NOTHING: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
 const TASKS: u32 = 100_000;
-/// Functions of 1.2 KiB each.
-const FUNCTIONS: u32 = 50_000;
+/// Functions of 1.2 KiB each: with many more a compiler comes to its limit of memory before the measurement ends.
+const FUNCTIONS: u32 = 16_000;
+/// Bytes of data that nobody reads.
+const DATA: usize = 40 << 20;
 const STRANGERS: usize = 6;
 const ROUNDS: usize = 40;
 const TARGET: &str = "100 ms";
@@ -48,7 +50,9 @@ fn large_module() -> Vec<u8> {
     }
     exports.export("memory", ExportKind::Memory, 0).export("_start", ExportKind::Func, 0);
     let mut module = Module::new();
-    module.section(&types).section(&functions).section(&memories).section(&exports).section(&code);
+    let mut data = DataSection::new();
+    data.passive(vec![0x5a; DATA]);
+    module.section(&types).section(&functions).section(&memories).section(&exports).section(&code).section(&data);
     module.finish()
 }
 

@@ -1,4 +1,4 @@
-//! What a worker sends, kept within the job's limits whatever the worker claims. Files are written on a thread of their own:
+//! Output and files that a worker sends, kept within the job's limits whatever the worker claims. Files are written on a thread of their own:
 //! each has to be durable, and of thousands of them that takes a while.
 
 use std::collections::BTreeMap;

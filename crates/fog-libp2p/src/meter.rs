@@ -44,7 +44,7 @@ const RELATED_STREAMS_PER_SECOND: f64 = 50.0;
 /// A transfer of 100 MB a second takes some 800 a second.
 const FRAMES: f64 = 40_000.0;
 const FRAMES_PER_SECOND: f64 = 4_000.0;
-/// What a frame that opens a stream counts among them: Yamux takes streams up and drops them while others wait for their turn.
+/// Price of a frame that opens a stream among them: Yamux takes streams up and drops them while others wait for their turn.
 pub(crate) const OPENING_COST: f64 = 80.0;
 /// How much more a stranger may exchange with a relay, which carries what is not its own: 8 MiB at once, 16 KiB a second.
 const RELAY_ALLOWANCE: f64 = 64.0;
@@ -53,7 +53,7 @@ pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
 /// Nodes that are remembered without a connection.
 const MAX_ACCOUNTS: usize = 4096;
 
-/// What is not forgiven yet (a stranger's bytes, a related node's streams), and when that was looked at.
+/// A sum that is not forgiven yet (a stranger's bytes, a related node's streams or frames), and when that was looked at.
 struct Spent(f64, Instant);
 
 impl Spent {

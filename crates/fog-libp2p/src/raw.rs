@@ -85,7 +85,7 @@ impl Frames {
     /// The flag of a frame that opens its stream; that of a ping asks for an answer.
     const OPENS: u8 = 1;
 
-    /// What these bytes cost beside their number: each frame without data, and more for one that opens a stream.
+    /// Price of these bytes beside their number: 1 for each frame without data, and more for one that opens a stream.
     fn cost(&mut self, mut bytes: &[u8]) -> f64 {
         let mut cost = 0.0;
         while !bytes.is_empty() {

@@ -96,7 +96,7 @@ pub struct PlacedFiles {
 
 impl PlacedFiles {
     /// Gives files their names below the data folder. For many of them this takes seconds, so it needs no database: room
-    /// is made by [`Store::add_placed`].
+    /// is made by [`Store::add_placed`] or [`Store::make_room_for`].
     ///
     /// # Errors
     /// [`StoreError::File`] when the disk refuses: none of them stays then.

@@ -20,9 +20,9 @@ pub(super) struct Recording {
 }
 
 enum Recorded {
-    /// It was made here.
+    /// A result that was made here.
     Own(Box<TaskDone>),
-    /// It was made elsewhere and is believed.
+    /// A result that was made elsewhere and is believed.
     Lent { task: TaskId, winner: LeaseId, placed: PlacedFiles, outputs: Vec<Output> },
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct StateFile {
 
 impl StateFile {
     /// Work units of a state that is what was said of it. A file that was added to since it was told of may hold more. It is
-    /// looked through to its end, with a piece of it in memory: whoever goes on from it can read it, and finds out whether the
-    /// task comes to it.
+    /// looked through to its end, with a piece of it in memory and without expanding its stretches: whoever goes on from it
+    /// finds out whether those can be read, and whether the task comes to it.
     ///
     /// # Errors
     /// [`NotReturned::Wrong`] when it is no state of the task, or less than was said.

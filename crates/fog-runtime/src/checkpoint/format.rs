@@ -267,7 +267,7 @@ fn each_part(
     }
 }
 
-/// What comes before the bytes of a part.
+/// The bytes before those of a part.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) kind: u8,

@@ -11,8 +11,9 @@ const PIECE: usize = 64 << 10;
 /// Largest header that is read: names, arguments and variables of a task.
 const MOST_HEADER: u64 = 4 << 20;
 
-/// The newest whole generation of a checkpoint by its header and its output. Its state was looked through: it can be read,
-/// and holds what the header says. Whether the task comes to such a state is another question.
+/// The newest whole generation of a checkpoint by its header and its output. Its state was looked through: its shape is that
+/// of one, and it holds what the header says. Its stretches were not expanded, and whether the task comes to such a state is
+/// another question.
 #[derive(Debug, Clone)]
 pub struct CheckpointSurvey {
     /// Of what it is and how far.
@@ -155,7 +156,7 @@ struct State<'a> {
     piece: Pieces,
     /// How much of it was read.
     taken: usize,
-    /// What comes behind its last part, or what is wrong with one.
+    /// The head of the part behind its last one, or the problem with one of its own.
     behind: Option<Result<Next, String>>,
 }
 

@@ -164,6 +164,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
         JobState::from_word(word).ok_or_else(|| Failure::input(format!("'{word}' is not a state; queued, running, paused, finished, failed and cancelled are")))
     };
     let states = args.state.iter().map(state).collect::<Result<_, _>>()?;
+    let is_filtered = !args.state.is_empty() || !args.name.is_empty() || args.before.is_some();
     let query = JobQuery { states, name: args.name, before: args.before, limit: args.limit };
     let client = context.client().await?;
     let list = match client.call(Command::Jobs(query)).await? {
@@ -176,7 +177,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
     }
     let words = context.words_of(&client).await;
     if list.is_empty() {
-        print_text(&words.t("empty-jobs"));
+        print_text(&words.t(if is_filtered { "no-such-jobs" } else { "empty-jobs" }));
         return Ok(ExitCode::SUCCESS);
     }
     let (now, status) = (engine_now(&client).await, watch::snapshot(&client).await?.status);

@@ -78,14 +78,14 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     if let Some((found, cap)) = disk {
         let of = ByteCount;
         let detail = format!(
-            "{} of {cap}: {} in stored files ({} of that needed), {} in states, {} in compiled programs, {} in chat; beside that {} on its way, {} set aside",
+            "{} of {cap}: {} in stored files ({} of that needed), {} in states, {} in compiled programs, {} in chat, {} on its way; beside that {} set aside",
             of(found.counted()),
             of(found.blobs),
             of(found.pinned),
             of(found.other.states),
             of(found.other.compiled),
             of(found.chat),
-            of(found.other.incoming),
+            of(found.other.incoming.saturating_add(found.other.partial)),
             of(found.other.aside),
         );
         add("storage", if found.needed() < cap.0 { CheckState::Good } else { CheckState::Bad }, detail);

@@ -201,6 +201,16 @@ impl Manifest {
         if manifest.id() == id { Ok(manifest) } else { Err(SealError::Manifest) }
     }
 
+    /// Of content of one chunk, from that chunk.
+    ///
+    /// # Errors
+    /// [`SealError::Manifest`] when it is not the one of `id`.
+    pub fn of_one(id: ContentId, size: u64, sealed: &[u8]) -> Result<Self, SealError> {
+        let mut manifest = Self::begin(size);
+        manifest.add(sealed);
+        if chunks_of(size) == 1 && manifest.id() == id { Ok(manifest) } else { Err(SealError::Manifest) }
+    }
+
     /// Bytes of the sealed chunk at a place.
     #[must_use]
     pub fn sealed_length(&self, at: u32) -> usize {

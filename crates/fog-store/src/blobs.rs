@@ -314,7 +314,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Bytes in all blobs, and in those that a job needs.
+    /// Bytes on disk of all blobs, and of those that a job needs.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -323,7 +323,7 @@ impl Store {
         Ok(query.query_row([], |row| Ok((ByteCount(row.get(0)?), ByteCount(row.get(1)?))))?)
     }
 
-    /// Forgets what no job needs until `extra` more bytes fit below `cap`.
+    /// Forgets what no job needs until `extra` more bytes on disk fit below `cap`.
     ///
     /// # Errors
     /// [`StoreError::Full`] when they would not: nothing is forgotten then.
@@ -369,7 +369,7 @@ impl Store {
                 }
                 let Some((id, size, _)) = blob else { break };
                 if gone < need && !id.parse().is_ok_and(|id| keep.contains(&id) || held.is_held(id)) {
-                    gone = gone.saturating_add(size);
+                    gone = gone.saturating_add(disk::on_disk(size));
                     blobs.push(id);
                 }
             }

@@ -12,8 +12,17 @@ use crate::{Store, StoreError};
 /// something was added to: a transfer without a word for a minute has ended.
 const COMPILED_IN_USE_MS: u64 = 60_000;
 const PARTIAL_IN_USE_MS: u64 = 180_000;
+/// The blocks of ext4, APFS and NTFS as they are made by default; the triggers of `blob_sums` have the same.
+const BLOCK: u64 = 4096;
 
-/// Bytes of files beside the blobs. Measured with [`OtherFiles::measure`], away from the event loop.
+/// Bytes that a file of `size` bytes takes on the disk: whole blocks of 4096, one at least. Everything that counts against
+/// the storage cap is counted so.
+#[must_use]
+pub fn on_disk(size: u64) -> u64 {
+    size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
+/// Bytes on disk of files beside the blobs. Measured with [`OtherFiles::measure`], away from the event loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtherFiles {
     /// Compiled modules.
@@ -126,7 +135,7 @@ pub(crate) fn spare_files(folder: &Path, now: UnixMillis) -> Vec<SpareFile> {
     let all = whole.chain(entries("partial").map(|entry| (entry, true)));
     let mut files: Vec<SpareFile> = all
         .filter_map(|(entry, is_partial)| {
-            entry.metadata().ok().map(|about| SpareFile { path: entry.path(), size: about.len(), used_ms: used_ms(&about), is_partial })
+            entry.metadata().ok().map(|about| SpareFile { path: entry.path(), size: on_disk(about.len()), used_ms: used_ms(&about), is_partial })
         })
         .filter(|file| file.is_unused_at(now))
         .collect();
@@ -144,12 +153,12 @@ pub(crate) fn aside(folder: &Path) -> PathBuf {
     folder.join("set-aside")
 }
 
-/// Bytes of the files in a folder and in the folders below it. A missing one has none.
+/// Bytes on disk of the files in a folder and in the folders below it. A missing one has none.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(about) if about.is_dir() => bytes_below(&entry.path()),
-        Ok(about) => about.len(),
+        Ok(about) => on_disk(about.len()),
         Err(_) => 0,
     });
     sizes.fold(0, u64::saturating_add)

@@ -19,16 +19,11 @@ fn host(store: &mut Store, job: JobId, lease: &str) {
 
 /// The sums that triggers keep are what counting gives.
 fn check_sums(store: &Store) {
-    let counted: (u64, u64) = store
-        .db
-        .query_row(
-            "SELECT coalesce(sum(size), 0), coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM job_blobs WHERE blob = id) THEN size ELSE 0 END), 0) FROM blobs",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .unwrap();
+    let mut query = store.db.prepare("SELECT size, EXISTS (SELECT 1 FROM job_blobs WHERE blob = id) FROM blobs").unwrap();
+    let rows: Vec<(u64, bool)> = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let sum = |is_counted: fn(bool) -> bool| rows.iter().filter(|(_, is_pinned)| is_counted(*is_pinned)).map(|(size, _)| on_disk(*size)).sum::<u64>();
     let (bytes, pinned) = store.blob_bytes().unwrap();
-    assert_eq!((bytes.0, pinned.0), counted);
+    assert_eq!((bytes.0, pinned.0), (sum(|_| true), sum(|is_pinned| is_pinned)));
 }
 
 #[test]
@@ -51,6 +46,41 @@ fn files_of_one_result_do_not_push_each_other_out() {
     // Pinned now: what comes later does not fit.
     assert!(matches!(blob(&mut store, &vec![3; PART], 5), Err(StoreError::Full { .. })));
     check_sums(&store);
+}
+
+#[test]
+fn a_file_takes_whole_blocks() {
+    let sizes = [0, 1, 4095, 4096, 4097, 1 << 40, u64::MAX - 4095, u64::MAX - 4094, u64::MAX];
+    let taken = [4096, 4096, 4096, 4096, 8192, 1 << 40, u64::MAX - 4095, u64::MAX, u64::MAX];
+    assert_eq!(sizes.map(on_disk), taken);
+}
+
+/// Of 45,000 files of 10 bytes 2.7 MiB were counted and 215 MB taken.
+#[cfg(unix)]
+#[test]
+fn small_files_count_with_their_blocks() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let (_folder, mut store) = store();
+    job(&mut store, 1, 0);
+    let small = |store: &Store, n: u32| BlobFile::copy(&store.folder, n.to_string().as_bytes(), ByteCount(u64::MAX)).unwrap();
+    let taken = |store: &Store| {
+        let folders = std::fs::read_dir(store.folder.join("blobs")).unwrap().flatten();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten());
+        files.map(|file| file.metadata().unwrap().blocks() * 512).sum::<u64>()
+    };
+    for set in 0..20 {
+        let files = (0..50).map(|n| small(&store, set * 100 + n)).collect();
+        store.add_blobs(files, &[], CAP, UnixMillis(i64::from(set) + 2)).unwrap();
+        assert!(taken(&store) <= CAP.0, "{} bytes are taken after set {set}", taken(&store));
+        check_sums(&store);
+    }
+    // While they are being named as well, and beside what they are.
+    let many: Vec<BlobFile> = (0..300).map(|n| small(&store, 10_000 + n)).collect();
+    assert!(matches!(store.add_blobs(many, &[], CAP, UnixMillis(50)), Err(StoreError::Full { .. })));
+    let incoming: Vec<BlobFile> = (0..100).map(|n| small(&store, 20_000 + n)).collect();
+    assert_eq!(OtherFiles::measure(&store.folder).incoming, 100 * 4096);
+    drop(incoming);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use fog_types::{BlobId, ErrorKind, HasKind, JobId};
+use fog_types::{BlobId, ErrorKind, HasKind, JobId, TaskId};
 use rusqlite::ErrorCode;
 
 /// The store could not do what was asked. Nothing was changed.
@@ -61,9 +61,12 @@ pub enum StoreError {
         /// The database file.
         database: PathBuf,
     },
-    /// No such job, or no such task in it.
+    /// No such job.
     #[error("there is no job {0}")]
     NoJob(JobId),
+    /// No such task in a job that there is.
+    #[error("job {} has no task {}", .0.job, .0.index)]
+    NoTask(TaskId),
     /// The blob was cleaned up or never stored.
     #[error("the stored file {0} is missing")]
     NoBlob(BlobId),
@@ -176,7 +179,7 @@ impl HasKind for StoreError {
                 ErrorKind::Storage
             }
             Self::Unreadable { .. } => ErrorKind::BadInput,
-            Self::NoJob(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
+            Self::NoJob(_) | Self::NoTask(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
             Self::Full { .. } => ErrorKind::LimitReached,
             Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } => ErrorKind::Storage,
             Self::Damaged(_) => ErrorKind::Bug,

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::jobs::from_json;
 use crate::tasks::begin_attempt;
-use crate::{Claim, Store, StoreError};
+use crate::{Claim, Store, StoreError, outputs};
 
 /// A network this device joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -458,23 +458,24 @@ impl Store {
         Ok(())
     }
 
-    /// The requester accepted: its files may go when room is needed, its states go now.
+    /// The requester accepted: its files may go when room is needed, and their names go; its states go now. Of many files
+    /// the rest follows with [`Store::sweep_removed`].
     pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
-        transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
         self.forget_shipped(job, 0)
     }
 
-    /// Bytes of the files that these jobs hold, each file once.
+    /// Bytes on disk of the files that these jobs hold, each file once.
     pub fn bytes_held_by(&self, jobs: impl IntoIterator<Item = JobId>) -> Result<u64, StoreError> {
         let mut query = self.db.prepare_cached("SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1")?;
         let mut sizes = std::collections::BTreeMap::<String, u64>::new();
         for job in jobs {
             for row in query.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))? {
                 let (blob, size) = row?;
-                sizes.insert(blob, size);
+                sizes.insert(blob, crate::on_disk(size));
             }
         }
         Ok(sizes.into_values().fold(0, u64::saturating_add))
@@ -485,7 +486,7 @@ impl Store {
     pub fn give_up_hosted(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         transaction.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
-        transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
         self.forget_shipped(job, 0)
     }
@@ -503,7 +504,7 @@ impl Store {
             Self::set_state(&transaction, job, JobState::Cancelled, why, now)?;
         }
         transaction.execute("UPDATE hosted SET message = NULL, receipt = coalesce(receipt, x'') WHERE job_id = ?1", [job.0])?;
-        transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1", [job.0])?;
+        outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
         self.forget_shipped(job, 0)?;
         Ok(was_open)

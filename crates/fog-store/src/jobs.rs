@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::shift_history;
 use crate::journal::{JournalKind, note};
-use crate::{HostedRow, Store, StoreError, blobs};
+use crate::{HostedRow, Store, StoreError, blobs, outputs};
 
 /// Which stored bytes a job's files are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -392,22 +392,24 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a piece of what hung on removed jobs. Returns whether more is left.
+    /// Deletes a piece of what hung on removed jobs, or holds the files of hosted ones that are done with. Returns whether more is left.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn sweep_removed(&mut self) -> Result<bool, StoreError> {
         let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
-        let Some(id) = found else { return Ok(false) };
+        let Some(id) = found else {
+            let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM let_go LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+            let Some(id) = found else { return Ok(false) };
+            return self.relaxed(|db| outputs::let_go_on(db, id).map(|()| true));
+        };
         self.relaxed(|db| {
             let mut gone = 0;
             // Files first: room may be needed.
             for (table, key) in
                 [("job_blobs", "blob"), ("outputs", "(idx, path)"), ("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")]
             {
-                let columns = key.trim_matches(['(', ')']);
-                let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
-                gone += db.prepare_cached(&sql)?.execute(params![id, SWEEP_ROWS])?;
+                gone += outputs::delete_some(db, table, key, id, SWEEP_ROWS)?;
             }
             if gone == 0 {
                 db.execute("DELETE FROM removed_jobs WHERE job_id = ?1", [id])?;

@@ -25,7 +25,7 @@ mod tasks;
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
 pub use chat::{CHAT_ROW_BYTES, ChatCaps, ChatRow, NewChat, WipeStep};
 pub use credits::CreditRow;
-pub use disk::{DiskUse, OtherFiles};
+pub use disk::{DiskUse, OtherFiles, on_disk};
 pub use error::StoreError;
 pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};

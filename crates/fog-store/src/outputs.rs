@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fog_types::{BlobId, TaskId, UnixMillis};
+use fog_types::{BlobId, JobId, TaskId, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::jobs::from_json;
@@ -146,6 +146,34 @@ fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
         let_go.execute(params![job, blob])?;
     }
     Ok(())
+}
+
+/// Files of a hosted job that are let go in one step.
+const LET_GO_ROWS: u32 = 500;
+
+/// A hosted job needs its files no longer, nor their names: some of them now, the rest with [`Store::sweep_removed`].
+pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR IGNORE INTO let_go VALUES (?1)")?.execute([job.0])?;
+    let_go_on(db, job.0)
+}
+
+/// The next of them.
+pub(crate) fn let_go_on(db: &Connection, job: u64) -> Result<(), StoreError> {
+    let mut gone = 0;
+    for (table, key) in [("job_blobs", "blob"), ("outputs", "(idx, path)")] {
+        gone += delete_some(db, table, key, job, LET_GO_ROWS)?;
+    }
+    if gone < LET_GO_ROWS as usize {
+        db.prepare_cached("DELETE FROM let_go WHERE job_id = ?1")?.execute([job])?;
+    }
+    Ok(())
+}
+
+/// Deletes at most `most` rows of a job from a table whose key is the job and `key`.
+pub(crate) fn delete_some(db: &Connection, table: &str, key: &str, job: u64, most: u32) -> Result<usize, StoreError> {
+    let columns = key.trim_matches(['(', ')']);
+    let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
+    Ok(db.prepare_cached(&sql)?.execute(params![job, most])?)
 }
 
 fn insert(db: &Connection, task: TaskId, outputs: &[Output]) -> Result<(), StoreError> {

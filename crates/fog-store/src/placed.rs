@@ -8,6 +8,7 @@ use fog_types::{BlobId, UnixMillis};
 use rusqlite::{Connection, params};
 
 use crate::blobs::{BlobFile, path_of, sync_folder};
+use crate::disk::on_disk;
 use crate::{Store, StoreError};
 
 /// Sets of more files than this are let go on a thread of their own.
@@ -20,7 +21,7 @@ pub struct Holds(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     held: BTreeMap<BlobId, Held>,
-    /// Bytes of held files without a row.
+    /// Bytes on disk of held files without a row.
     new_bytes: u64,
 }
 
@@ -28,6 +29,7 @@ pub(crate) struct Table {
 struct Held {
     /// Sets that it is in.
     sets: u32,
+    /// Bytes on disk.
     size: u64,
     /// The file was not there before, and has no row yet.
     is_new: bool,
@@ -41,7 +43,7 @@ impl Holds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of files that have their names and no row yet.
+    /// Bytes on disk of files that have their names and no row yet.
     pub(crate) fn new_bytes(&self) -> u64 {
         self.table().new_bytes
     }
@@ -102,7 +104,7 @@ impl PlacedFiles {
     /// [`StoreError::File`] when the disk refuses: none of them stays then.
     pub fn place(folder: &Path, holds: &Holds, files: Vec<BlobFile>) -> Result<Self, StoreError> {
         let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
-        let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size()));
+        let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(on_disk(file.size())));
         let mut placed = Self { folder: folder.to_owned(), holds: holds.clone(), ids, sizes: BTreeMap::new(), arrived };
         let mut folders = BTreeSet::new();
         for file in files {
@@ -125,7 +127,7 @@ impl PlacedFiles {
                 Err(_) if was_there => {}
                 Err(source) => return Err(at(source)),
             }
-            holds.table().placed(id, size, was_there);
+            holds.table().placed(id, on_disk(size), was_there);
         }
         for folder in folders {
             sync_folder(&folder).map_err(|source| StoreError::File { path: folder.clone(), source })?;
@@ -139,7 +141,7 @@ impl PlacedFiles {
         &self.ids
     }
 
-    /// Bytes that they had on their way.
+    /// Bytes on disk that they had on their way.
     pub(crate) fn arrived(&self) -> u64 {
         self.arrived
     }
@@ -163,11 +165,11 @@ impl PlacedFiles {
         Ok(())
     }
 
-    /// Bytes of those without a row.
+    /// Bytes on disk of those without a row.
     pub(crate) fn wanted(&self) -> u64 {
         let table = self.holds.table();
         let is_new = |id: &BlobId| table.held.get(id).is_some_and(|held| held.is_new);
-        self.sizes.iter().filter(|(id, _)| is_new(id)).fold(0, |sum, (_, size)| sum.saturating_add(*size))
+        self.sizes.iter().filter(|(id, _)| is_new(id)).fold(0, |sum, (_, size)| sum.saturating_add(on_disk(*size)))
     }
 
     /// These have rows now.

@@ -84,7 +84,7 @@ fn no_statement_of_an_event_looks_through_a_table() {
     store.db.trace_v2(TraceEventCodes::empty(), None);
     let statements = STATEMENTS.take();
     // Of one row, or of as many as there are states of a job.
-    let small = ["blob_sums", "job_sums", "chat_sums", "removed_jobs"];
+    let small = ["blob_sums", "job_sums", "chat_sums", "removed_jobs", "let_go"];
     let mut looked_at = 0;
     for sql in statements.iter().filter(|sql| !sql.starts_with("--") && ["SELECT", "UPDATE", "DELETE", "INSERT"].iter().any(|word| sql.starts_with(word))) {
         let mut query = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -217,7 +217,7 @@ fn files_are_named_in_one_transaction() {
                 }
             }),
         );
-        let ids = store.add_blobs(copied, &[known], crate::tests::CAP, UnixMillis(9)).unwrap();
+        let ids = store.add_blobs(copied, &[known], fog_types::ByteCount::mib(8), UnixMillis(9)).unwrap();
         store.db.trace_v2(TraceEventCodes::empty(), None);
         assert_eq!((ids.len(), ids[0]), (files, known));
         ENDS.get()
@@ -329,7 +329,7 @@ fn a_database_of_the_release_before_is_counted_once() {
     assert_eq!(store.next_task().unwrap(), Some(TaskId { job: JobId(1), index: 2 }));
     assert_eq!(store.wake_tasks(UnixMillis(500)).unwrap(), 1);
     let (bytes, pinned) = store.blob_bytes().unwrap();
-    assert_eq!((bytes.0, pinned.0), (1024, 1000));
+    assert_eq!((bytes.0, pinned.0), (8192, 4096), "in whole blocks");
     assert_eq!(
         (store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().2, store.totals_since(UnixMillis(1_800_000), UnixMillis(i64::MAX)).unwrap().2),
         (2, 1)
@@ -355,6 +355,42 @@ fn a_removed_job_is_gone_at_once_and_its_rows_soon() {
     assert!((3..8).contains(&pieces), "{pieces}");
     let left: u64 = store.db.query_row("SELECT count(*) FROM tasks", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 1);
+}
+
+/// Of a hosted result of very many files its receipt lets go of some at once and of the others in pieces; nothing is left of
+/// their names, which no limit of storage counts.
+#[test]
+fn nothing_is_left_of_the_files_of_a_hosted_job_that_is_done_with() {
+    type End = fn(&mut Store, JobId);
+    let ends: [End; 3] = [
+        |store, id| store.set_hosted_receipt(id, b"receipt").unwrap(),
+        |store, id| store.give_up_hosted(id, b"given up").unwrap(),
+        |store, id| drop(store.end_hosted(id, "not wanted", UnixMillis(5)).unwrap()),
+    ];
+    for end in ends {
+        let (_folder, mut store) = store();
+        let (id, other) = (job(&mut store, 1, 0), job(&mut store, 1, 0));
+        for job in [id, other] {
+            let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+            let mut done = result(&mut store);
+            let few: Vec<BlobId> = (0..20).map(|n| blob(&mut store, format!("{job} {n}").as_bytes(), 1).unwrap()).collect();
+            done.outputs = (0..2_000).map(|n| Output { path: format!("{n:0200}"), blob: few[n % 20], size: 3 }).collect();
+            store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
+        }
+        store.host(&HostedRow { job: id, lease: "1".to_owned(), requester: NodeId([1; 32]), offer: BlobId([2; 32]).to_string(), deadline: UnixMillis(9), message: None, has_receipt: false }).unwrap();
+        let number = |store: &Store, table: &str, job: JobId| store.db.query_row(&format!("SELECT count(*) FROM {table} WHERE job_id = ?1"), [job.0], |row| row.get::<_, u64>(0)).unwrap();
+        end(&mut store, id);
+        assert!((1..2_000).contains(&number(&store, "outputs", id)), "some at once, not all");
+        let mut pieces = 0;
+        while store.sweep_removed().unwrap() {
+            pieces += 1;
+        }
+        assert!((2..8).contains(&pieces), "{pieces}");
+        for table in ["outputs", "job_blobs", "let_go"] {
+            assert_eq!(number(&store, table, id), 0, "{table}");
+        }
+        assert_eq!((number(&store, "outputs", other), number(&store, "job_blobs", other)), (2_000, 22));
+    }
 }
 
 #[test]

@@ -423,10 +423,11 @@ impl Store {
     /// One task.
     ///
     /// # Errors
-    /// [`StoreError::NoJob`] when there is none.
+    /// [`StoreError::NoJob`] or [`StoreError::NoTask`] when there is none.
     pub fn task(&self, id: TaskId) -> Result<TaskRow, StoreError> {
         let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx = ?2"))?;
-        query.query_row(params![id.job.0, id.index], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id.job))?
+        let found = query.query_row(params![id.job.0, id.index], |row| Ok(read(row))).optional()?;
+        found.unwrap_or_else(|| Err(self.job_state(id.job).err().unwrap_or(StoreError::NoTask(id))))
     }
 
     /// Tasks of a job in order, from index `from`, at most `limit`.

@@ -288,7 +288,7 @@ struct RawResult {
 
 /// A size in bytes: a number, or text with a unit.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a size is wanted: a number of bytes, or a text such as \"64MiB\"")]
 enum Size {
     Bytes(u64),
     Text(String),
@@ -296,7 +296,7 @@ enum Size {
 
 /// A span of time: a number of seconds, or text such as `90s`, `15min`, `2h`, `7d`.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a span of time is wanted: a number of seconds, or a text such as \"90s\", \"15min\", \"2h\" or \"7d\"")]
 enum Span {
     Seconds(u64),
     Text(String),
@@ -652,6 +652,10 @@ mod tests {
         assert!(wrong("[1, 5]", "[5, 1]").contains("range"));
         assert!(wrong("64MiB", "64 bananas").contains("bananas"));
         assert!(wrong("64MiB", "9999GiB").contains("memory"));
+        for bad in ["-1", "1.5", "true"] {
+            let said = wrong("\"64MiB\"", bad);
+            assert!(said.contains("a number of bytes") && said.contains("memory"), "{said}");
+        }
         assert!(wrong("\"concat\"", "\"tiles\"\ncolumns = 3").contains("divide"));
     }
 

@@ -205,6 +205,7 @@ try-example-why = Sieh deinem Gerät bei einem echten Auftrag zu: Proteinsuche, 
 drop-here = Eine .wasm- oder Auftragsdatei hierher ziehen
 choose-file = Datei wählen
 empty-jobs = Noch keine Aufträge
+no-such-jobs = Keine passenden Aufträge
 
 # Jobs
 filter-all = Alle

@@ -205,6 +205,7 @@ try-example-why = See your device finish a real job: a protein search, a picture
 drop-here = Drop a .wasm or a job file here
 choose-file = Choose a file
 empty-jobs = No jobs yet
+no-such-jobs = No jobs match
 
 # Jobs
 filter-all = All

@@ -80,6 +80,8 @@ pub fn Jobs() -> impl IntoView {
         });
     };
     let is_open = move || ui().job.get().is_some();
+    let has_any = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.jobs.is_empty())));
+    let nothing = move || if has_any.get() { "no-such-jobs" } else { "empty-jobs" };
     view! {
         <div class="jobs wide" class:open=is_open class:closed=move || !is_open()>
             <div class="list-side stack">
@@ -89,7 +91,7 @@ pub fn Jobs() -> impl IntoView {
                     }).collect_view()}
                     <input type="search" class="grow" placeholder=move || t("search-jobs") aria-label=move || t("search-jobs") on:input=move |event| name.set(event_target_value(&event)) />
                 </div>
-                <Show when=move || !shown.with(Vec::is_empty) fallback=|| view! { <p class="meta">{move || t("empty-jobs")}</p> }>
+                <Show when=move || !shown.with(Vec::is_empty) fallback=move || view! { <p class="meta">{move || t(nothing())}</p> }>
                     <List shown more />
                 </Show>
                 <Invitation />

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
 use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
-use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
+use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError, on_disk};
 use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
 use super::placing::USUAL_UNITS;
@@ -266,7 +266,7 @@ impl Core {
     /// again, at the cost of the data limit.
     pub(super) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
         let (room, cap) = (self.store.disk_use()?.room(self.settings.storage_cap().0), self.settings.storage_cap());
-        let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, content.size)).collect();
+        let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
         let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum(&new) <= room {
             return Ok(());

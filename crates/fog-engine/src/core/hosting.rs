@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, Terms};
 use fog_runtime::{Checkpoint, Key};
-use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
+use fog_store::{BlobFile, ContentRow, HostedRow, StoreError, on_disk};
 use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
 use rand::RngExt as _;
@@ -125,7 +125,7 @@ impl Core {
         }
         // By the clock of this device, from when it was told.
         let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
-        let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(content.size));
+        let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(on_disk(content.size)));
         let room = files.saturating_add(offer.file.limits.disk.0);
         let until = self.arrives_until(deadline);
         let arriving = Arriving {

@@ -401,13 +401,32 @@ async fn fetch_from(
     let taking = match intake.take() {
         Some(known) => known,
         None => {
-            let mut link = ask(transport, holder, ContentRequest { id: content.id, from: None, count: 0 }, content.size).await?;
-            let bytes = read_timely(&mut link, MAX_MANIFEST).await?;
-            let manifest = Manifest::from_bytes(content.id, content.size, &bytes).map_err(|e| e.to_string())?;
+            // Small content comes with the first question: its id is enough to check the only piece.
+            let is_one = content.size <= CHUNK as u64;
+            let request = ContentRequest { id: content.id, from: is_one.then_some(0), count: u32::from(is_one) };
+            let mut link = ask(transport, holder, request, content.size).await?;
+            let bytes = read_timely(&mut link, if is_one { MAX_CHUNK } else { MAX_MANIFEST }).await?;
+            let manifest = match is_one {
+                true => Manifest::of_one(content.id, content.size, &bytes),
+                false => Manifest::from_bytes(content.id, content.size, &bytes),
+            };
+            let manifest = manifest.map_err(|e| e.to_string())?;
             let (path, content) = (turn.path.clone(), *content);
-            spawn_blocking(move || Intake::resume(&path, &content, is_state, manifest)).await.map_err(|e| e.to_string())??
+            let begin = move || {
+                let mut taking = Intake::resume(&path, &content, is_state, manifest)?;
+                if is_one && !taking.is_whole() {
+                    taking.take(bytes)?;
+                }
+                Ok::<_, String>(taking)
+            };
+            spawn_blocking(begin).await.map_err(|e| e.to_string())??
         }
     };
+    if taking.is_whole() {
+        turn.note();
+        *intake = Some(taking);
+        return Ok(());
+    }
     let (mut at, end) = (taking.at, taking.manifest.count());
     let mut writing = Writing { intake: Some(taking), at_work: None, waiting: Arc::default() };
     let reading = async {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use fog_grid::Content;
+use fog_store::on_disk;
 use fog_types::BlobId;
 use tokio::sync::OwnedMutexGuard;
 
@@ -29,12 +30,12 @@ pub(crate) struct Fetches {
 #[derive(Default)]
 struct Known {
     turns: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
-    /// Sizes of the files that arrive now, by name.
+    /// Bytes on disk of the files that arrive now, by name.
     under_way: BTreeMap<String, u64>,
     room: Room,
 }
 
-/// Bytes of files that arrive or broke off.
+/// Bytes on disk of files that arrive or broke off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
     /// Of all of them.
@@ -88,7 +89,7 @@ impl Fetches {
             known.turns.entry(name.clone()).or_default().clone()
         };
         let turn = turn.lock_owned().await;
-        self.known().under_way.insert(name.clone(), content.size);
+        self.known().under_way.insert(name.clone(), on_disk(content.size));
         let folder = folder(data_folder);
         let turn = Turn { fetches: self.clone(), path: folder.join(&name), name, _turn: turn };
         let this = self.clone();
@@ -102,7 +103,7 @@ impl Fetches {
         let mut idle: Vec<(SystemTime, String, u64)> = Vec::new();
         for entry in std::fs::read_dir(folder)?.flatten() {
             if let (Ok(name), Ok(about)) = (entry.file_name().into_string(), entry.metadata()) {
-                idle.push((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, about.len()));
+                idle.push((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, on_disk(about.len())));
             }
         }
         idle.sort();

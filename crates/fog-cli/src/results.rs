@@ -179,15 +179,25 @@ pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) 
     let saving = |seconds| words.with("job-saving", &[("span", words.span(seconds).into())]);
     match patience::call(client, Command::Export { id, folder: folder.clone() }, "saving", saving, context.json).await? {
         Reply::Exported { files, count } if context.json => {
-            let (renamed, renamed_count) = renamed(client, id).await?;
+            let (renamed, renamed_count) = match renamed(client, id).await {
+                Err(failure) if is_gone(&failure) => Default::default(),
+                other => other?,
+            };
             print_json(&serde_json::json!({ "folder": folder, "count": count, "files": files, "renamed": renamed, "renamed_count": renamed_count }))?;
             return Ok(ExitCode::SUCCESS);
         }
         Reply::Exported { count, .. } => print_text(&clean(&words.with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())]))),
         other => return Err(unexpected(&other)),
     }
-    tell_remarks(client, id).await?;
-    Ok(ExitCode::SUCCESS)
+    match tell_remarks(client, id).await {
+        Err(failure) if !is_gone(&failure) => Err(failure),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Whether a job was removed after its files were saved, which is no failure of that.
+fn is_gone(failure: &Failure) -> bool {
+    failure.kind == ErrorKind::NotFound
 }
 
 /// Says what is to be known about results: names that were changed, output that was dropped.

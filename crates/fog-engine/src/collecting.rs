@@ -5,20 +5,40 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{FromWorker, LimitKind, Outcome, Report, WorkerError, result_hash};
-use fog_store::{BlobFile, BlobWriter, StoreError};
+use fog_store::{BlobFile, BlobWriter, Reservation, StoreError, on_disk};
 use fog_types::path::{Remarks, ResultNames};
 use fog_types::{ByteCount, HasKind};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::core::Message;
 use crate::tasks::{Launch, Left, TaskEnd};
 
 /// Most files of one result; a program can make no more.
 const MAX_FILES: usize = 100_000;
 /// Pieces of files on their way to the disk.
 const WAITING: usize = 16;
+/// Bytes on disk of a result that room is not asked for: those of most.
+const UNASKED: u64 = 1 << 20;
+/// Room is asked for so many files ahead, for as many bytes at most.
+const FILES_AHEAD: u64 = 256;
+const MOST_AHEAD: u64 = 64 << 20;
 /// Files that are made durable together, and are open until then.
 const TOGETHER: usize = 32;
+
+/// Asks the loop for room on the disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Room(pub(crate) mpsc::Sender<Message>);
+
+impl Room {
+    /// For so many bytes on the disk; waits on this thread until the loop has made it.
+    fn ask(&self, bytes: u64) -> Result<Reservation, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.0.blocking_send(Message::Room(bytes, reply)).is_ok();
+        let answer = if asked { answer.blocking_recv().ok() } else { None };
+        answer.unwrap_or_else(|| Err(StoreError::Damaged("the engine stops".to_owned())))
+    }
+}
 
 /// Keeps what a worker sends.
 pub(crate) struct Collector {
@@ -29,6 +49,7 @@ pub(crate) struct Collector {
     pub(crate) stderr_bytes: Vec<u8>,
     files: Option<Files>,
     disk_left: u64,
+    room: Room,
 }
 
 impl Collector {
@@ -43,6 +64,7 @@ impl Collector {
             stderr_bytes: Vec::new(),
             files: None,
             disk_left: launch.spec.limits.disk.0,
+            room: launch.room.clone(),
         }))
     }
 
@@ -61,7 +83,7 @@ impl Collector {
                     .disk_left
                     .checked_sub(chunk.len() as u64)
                     .ok_or_else(|| WorkerError::Nonsense { message: "more output than its disk limit".to_owned() })?;
-                let files = self.files.get_or_insert_with(|| Files::begin(self.data_folder.clone()));
+                let files = self.files.get_or_insert_with(|| Files::begin(self.data_folder.clone(), self.room.clone()));
                 if files.to.send((path, chunk)).await.is_err() {
                     // It ends before its sender for one reason only.
                     if let Some(files) = self.files.take() {
@@ -91,7 +113,7 @@ fn left(report: Report, stdout: BlobFile, stderr: BlobFile, stdout_bytes: &[u8],
     let limit = |what: &str| format!("it reached its limit of {what}");
     let problem = match &report.outcome {
         Outcome::Exited(0) => {
-            let Kept { files, mut remarks } = kept;
+            let Kept { files, mut remarks, room: _room } = kept;
             let files: Vec<(String, BlobFile)> = files.into_iter().collect();
             let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
             report.left_out.remark(&mut remarks);
@@ -119,9 +141,9 @@ struct Files {
 }
 
 impl Files {
-    fn begin(data_folder: PathBuf) -> Self {
+    fn begin(data_folder: PathBuf, room: Room) -> Self {
         let (to, from) = mpsc::channel(WAITING);
-        Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder).run(from)) }
+        Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room).run(from)) }
     }
 
     /// No more comes.
@@ -135,11 +157,13 @@ impl Files {
 struct Kept {
     files: BTreeMap<String, BlobFile>,
     remarks: Remarks,
+    /// Room for them, until they have their names.
+    room: Vec<Reservation>,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { files: BTreeMap::new(), remarks: Remarks::keeping_all() }
+        Self { files: BTreeMap::new(), remarks: Remarks::keeping_all(), room: Vec::new() }
     }
 }
 
@@ -152,11 +176,38 @@ struct Intake {
     /// Whole ones that are not durable yet.
     whole: Vec<(String, BlobWriter)>,
     count: usize,
+    room: Room,
+    /// Bytes on disk that they take, and those that there is room for.
+    taken: u64,
+    granted: u64,
 }
 
 impl Intake {
-    fn new(data_folder: PathBuf) -> Self {
-        Self { data_folder, kept: Kept::default(), names: ResultNames::default(), incoming: None, whole: Vec::new(), count: 0 }
+    fn new(data_folder: PathBuf, room: Room) -> Self {
+        let (kept, names) = (Kept::default(), ResultNames::default());
+        Self { data_folder, kept, names, incoming: None, whole: Vec::new(), count: 0, room, taken: 0, granted: UNASKED }
+    }
+
+    /// A result stops where the storage setting does, not when all of it lies on the disk.
+    fn take_room(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.taken += bytes;
+        if self.taken <= self.granted {
+            return Ok(());
+        }
+        let lacking = self.taken - self.granted;
+        // Room for small files is made a few at a time, as each that makes way is a row.
+        let ahead = (self.taken / self.count.max(1) as u64 * FILES_AHEAD).clamp(lacking, lacking.max(MOST_AHEAD));
+        let room = match self.room.ask(ahead) {
+            Err(StoreError::Full { .. }) if ahead > lacking => self.room.ask(lacking),
+            other => other,
+        };
+        let room = room.map_err(|error| match error {
+            StoreError::Full { cap, .. } => StoreError::Full { wanted: ByteCount(self.taken), cap },
+            other => other,
+        })?;
+        self.granted += room.bytes();
+        self.kept.room.push(room);
+        Ok(())
     }
 
     fn run(mut self, mut from: mpsc::Receiver<(String, Vec<u8>)>) -> Result<Kept, StoreError> {
@@ -169,7 +220,9 @@ impl Intake {
                 self.open(path)?;
             }
             if let Some((_, Some((_, writer)))) = &mut self.incoming {
+                let more = on_disk(writer.size() + chunk.len() as u64) - on_disk(writer.size());
                 writer.write(&chunk)?;
+                self.take_room(more)?;
             }
         }
         self.close();
@@ -184,6 +237,7 @@ impl Intake {
         let kept = match name {
             Some(name) => {
                 self.count += 1;
+                self.take_room(on_disk(0))?;
                 Some((name, BlobWriter::create(&self.data_folder, ByteCount(u64::MAX))?))
             }
             None => None,
@@ -216,6 +270,38 @@ fn storage(error: StoreError) -> WorkerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bytes on disk of the files below a folder.
+    fn lies(folder: &std::path::Path) -> u64 {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        files.map(|file| file.metadata().map_or(0, |about| on_disk(about.len()))).sum()
+    }
+
+    /// A result of 78 MiB was wholly written, and then refused because 95 MiB were almost full.
+    #[test]
+    fn a_result_stops_where_the_storage_setting_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let cap = ByteCount::mib(4);
+        let mut store = fog_store::Store::open(folder.path()).unwrap();
+        let (to, mut asked) = mpsc::channel(4);
+        let (pieces, from) = mpsc::channel(WAITING);
+        let incoming = folder.path().join("incoming");
+        let intake = Intake::new(folder.path().to_owned(), Room(to));
+        let thread = std::thread::spawn(move || intake.run(from));
+        let sender = std::thread::spawn(move || (0..2_000).take_while(|n| pieces.blocking_send((n.to_string(), vec![7; 10])).is_ok()).count());
+        let mut most = 0;
+        while let Some(Message::Room(bytes, reply)) = asked.blocking_recv() {
+            most = most.max(lies(&incoming));
+            reply.send(store.reserve(bytes, cap, fog_types::UnixMillis(1))).unwrap();
+        }
+        let ended = thread.join().unwrap();
+        assert!(matches!(ended, Err(StoreError::Full { wanted, .. }) if wanted > cap), "{:?}", ended.map(|kept| kept.files.len()));
+        assert!(sender.join().unwrap() < 1_500, "it took all of them");
+        assert!((2 << 20..=(4 << 20) + (1 << 20)).contains(&most), "{most} bytes lay there");
+        store.set_other_files(fog_store::OtherFiles::measure(folder.path()));
+        assert_eq!((lies(&incoming), store.disk_use().unwrap().other.incoming), (0, 0), "nothing of it is left, nor its room");
+        assert!(store.reserve(3 << 20, cap, fog_types::UnixMillis(2)).is_ok());
+    }
 
     #[test]
     fn what_cannot_be_stored_is_no_fault_of_the_worker() {

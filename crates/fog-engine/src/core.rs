@@ -72,7 +72,7 @@ use fog_api::{ActiveTask, ApiError, Command, Event, MemoryWait, Reply, Status};
 use fog_eligibility::{Eligibility, Filter};
 use fog_probes::{SensorConfig, SensorFault};
 use fog_runtime::{Key, Walls};
-use fog_store::{Claim, OtherFiles, Rank, Store};
+use fog_store::{Claim, OtherFiles, Rank, Reservation, Store};
 use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -123,6 +123,8 @@ pub(crate) enum Message {
     Walls(Option<Walls>),
     /// Files beside the stored ones were looked through.
     Measured(OtherFiles),
+    /// A result that is being written needs so many bytes more on the disk.
+    Room(u64, oneshot::Sender<Result<Reservation, fog_store::StoreError>>),
     /// From the network.
     Net(Box<NetNews>),
     /// From the thread that speaks in the mesh.
@@ -409,6 +411,7 @@ impl Core {
         match message {
             Message::Walls(walls) => self.walls = walls,
             Message::Measured(other) => self.measured(other),
+            Message::Room(bytes, reply) => drop(reply.send(self.make_room(bytes))),
             Message::Saved(task, units) => self.saved_last(task, units),
             Message::Sleep(done) => self.save_all(done),
             Message::Input => self.rules.handle_input(self.clock.moment()),

@@ -197,7 +197,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
             .map(|line| JournalLine { at_ms: line.at.0, kind: line.kind.as_str().to_owned(), index: line.index, detail: words(&line.detail) })
             .collect(),
         grid: row.grid.map(|wish| grid_view(store, &row, wish)).transpose()?,
-        summary: job_summary(&row),
+        summary: job_summary(&(&row).into()),
     })
 }
 

@@ -2,9 +2,8 @@
 
 use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, Notice, ReasonView, ResumeView, ValueView, VerdictView};
 use fog_eligibility::{Effect, Reason, Resume, ThermalPressure, Value, Verdict};
-use fog_store::{JobRow, Sample};
+use fog_store::{JobHead, JobRow, Sample};
 use fog_types::JobState;
-use fog_types::job::Assemble;
 use fog_types::text::{clean_lines, clean_name};
 
 use crate::clock::Clock;
@@ -82,13 +81,13 @@ fn value_view(value: &Value) -> ValueView {
     }
 }
 
-pub(crate) fn job_summary(row: &JobRow) -> JobSummary {
+pub(crate) fn job_summary(row: &JobHead) -> JobSummary {
     JobSummary {
         id: row.id,
-        name: clean_name(&row.file.name),
+        name: clean_name(&row.name),
         owner: clean_name(&row.owner),
         state: row.state,
-        priority: row.file.priority,
+        priority: row.priority,
         tasks_total: row.tasks_total,
         tasks_finished: row.tasks_finished,
         units: row.units.0,
@@ -96,8 +95,8 @@ pub(crate) fn job_summary(row: &JobRow) -> JobSummary {
         deadline_ms: row.deadline.0,
         finished_ms: row.finished.map(|at| at.0),
         problem: clean_lines(&row.problem),
-        is_grid: row.grid.is_some(),
-        is_picture: matches!(row.file.assemble, Assemble::Tiles { .. }),
+        is_grid: row.is_grid,
+        is_picture: row.is_picture,
     }
 }
 

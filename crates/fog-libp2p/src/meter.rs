@@ -54,11 +54,11 @@ pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
 const MAX_ACCOUNTS: usize = 4096;
 
 /// A sum that is not forgiven yet (a stranger's bytes, a related node's streams or frames), and when that was looked at.
-struct Spent(f64, Instant);
+struct Spent(f64, tokio::time::Instant);
 
 impl Spent {
     fn none() -> Mutex<Self> {
-        Mutex::new(Self(0.0, Instant::now()))
+        Mutex::new(Self(0.0, tokio::time::Instant::now()))
     }
 
     /// Adds to a stranger's bytes; a negative number is given back.
@@ -69,7 +69,7 @@ impl Spent {
     /// Adds to it, when `per_second` is forgiven.
     fn add_at(&mut self, amount: f64, per_second: f64) -> f64 {
         let forgiven = self.1.elapsed().as_secs_f64() * per_second;
-        *self = Self((self.0 - forgiven).max(0.0) + amount, Instant::now());
+        *self = Self((self.0 - forgiven).max(0.0) + amount, tokio::time::Instant::now());
         self.0
     }
 }
@@ -150,7 +150,7 @@ impl Account {
 
     fn forgive(&self) {
         for spent in [&self.spent, &self.raw, &self.opened] {
-            *lock(spent) = Spent(0.0, Instant::now());
+            *lock(spent) = Spent(0.0, tokio::time::Instant::now());
         }
     }
 

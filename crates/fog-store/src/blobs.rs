@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use fog_types::{BlobId, ByteCount, UnixMillis};
 use rusqlite::{Connection, params};
 
+use crate::disk::Spare;
 use crate::{OtherFiles, PlacedFiles, Store, StoreError, disk};
 
 /// How much may wait for the disk while more arrives.
@@ -190,6 +191,12 @@ impl BlobWriter {
         Ok(())
     }
 
+    /// Bytes that were added.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Makes the bytes durable.
     ///
     /// # Errors
@@ -296,7 +303,7 @@ impl Store {
     /// [`StoreError::NoBlob`] when they are not there.
     pub fn blob(&self, id: BlobId) -> Result<PathBuf, StoreError> {
         let path = self.blob_path(id);
-        if path.is_file() { Ok(path) } else { Err(StoreError::NoBlob(id)) }
+        if path.is_file() && !self.holds.table().is_doomed(id) { Ok(path) } else { Err(StoreError::NoBlob(id)) }
     }
 
     /// The bytes of a stored blob, at most `limit` of them, checked against their hash when whole.
@@ -348,9 +355,9 @@ impl Store {
         if need == 0 {
             return Ok(());
         }
-        // What is being named now stays, and nothing of it can begin to be until the files of these are gone.
+        // What is being named now stays, and nothing of it can begin to be until the rows of these are gone.
         let holds = self.holds.clone();
-        let held = holds.table();
+        let mut held = holds.table();
         // The longest unused of all kinds first.
         let mut spare = disk::spare_files(&self.folder, now).into_iter().peekable();
         let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
@@ -383,16 +390,42 @@ impl Store {
         }
         // The rows go first: a file without one is set aside at the next start.
         transaction.commit()?;
-        for id in blobs.iter().filter_map(|id| id.parse().ok()) {
-            let _ = std::fs::remove_file(self.blob_path(id));
+        let blobs: Vec<BlobId> = blobs.iter().filter_map(|id| id.parse().ok()).collect();
+        held.doom(&blobs);
+        drop(held);
+        for file in &files {
+            let sum = match file.kind {
+                Spare::Compiled => &mut self.other.compiled,
+                Spare::Partial => &mut self.other.partial,
+                Spare::Aside => &mut self.other.aside,
+            };
+            *sum = sum.saturating_sub(file.size);
         }
-        for file in files {
-            // One that a worker has open stays on some systems, and counts again at the next look.
-            if std::fs::remove_file(&file.path).is_ok() {
-                let sum = if file.is_partial { &mut self.other.partial } else { &mut self.other.compiled };
-                *sum = sum.saturating_sub(file.size);
+        holds.delete(&self.folder, blobs, files.into_iter().map(|file| file.path).collect());
+        Ok(())
+    }
+
+    /// Changes rows that name files, in a transaction that a crash may undo, and deletes those of the files that nothing needs
+    /// then. `work` returns them.
+    pub(crate) fn let_go_after(&mut self, work: impl FnOnce(&Connection) -> Result<Vec<String>, StoreError>) -> Result<(), StoreError> {
+        // What is being named now stays.
+        let holds = self.holds.clone();
+        let mut held = holds.table();
+        let gone = self.relaxed(|db| {
+            let mut delete = db.prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?;
+            let mut gone = Vec::new();
+            for text in work(db)? {
+                if let Some(id) = text.parse().ok().filter(|id| !held.is_held(*id))
+                    && delete.execute([&text])? > 0
+                {
+                    gone.push(id);
+                }
             }
-        }
+            Ok(gone)
+        })?;
+        held.doom(&gone);
+        drop(held);
+        holds.delete(&self.folder, gone, Vec::new());
         Ok(())
     }
 

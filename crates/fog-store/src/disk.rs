@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use fog_types::UnixMillis;
+use fog_types::{BlobId, UnixMillis};
 
 use crate::{Store, StoreError};
 
@@ -33,7 +33,7 @@ pub struct OtherFiles {
     pub incoming: u64,
     /// The beginnings of files that are fetched, or that nobody goes on fetching.
     pub partial: u64,
-    /// Files without a row that the last starts found.
+    /// Files without a row that the last starts found. They can be given up.
     pub aside: u64,
 }
 
@@ -70,8 +70,8 @@ impl DiskUse {
     /// Bytes that count against the storage cap, on their way or not.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        let OtherFiles { compiled, states, incoming, partial, aside: _ } = self.other;
-        [self.chat, states, compiled, incoming, partial].into_iter().fold(self.blobs, u64::saturating_add)
+        let OtherFiles { compiled, states, incoming, partial, aside } = self.other;
+        [self.chat, states, compiled, incoming, partial, aside].into_iter().fold(self.blobs, u64::saturating_add)
     }
 
     /// Bytes of these that nothing gives up for room.
@@ -94,7 +94,8 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn disk_use(&self) -> Result<DiskUse, StoreError> {
         let (blobs, pinned) = self.blob_bytes()?;
-        let incoming = self.other.incoming.saturating_add(self.holds.new_bytes());
+        // What is being written is measured now and then.
+        let incoming = self.other.incoming.max(self.holds.reserved()).saturating_add(self.holds.new_bytes());
         Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, other: OtherFiles { incoming, ..self.other } })
     }
 
@@ -119,23 +120,37 @@ pub(crate) struct SpareFile {
     pub(crate) size: u64,
     /// When a task last used it, or something was added to it.
     pub(crate) used_ms: i64,
-    pub(crate) is_partial: bool,
+    pub(crate) kind: Spare,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spare {
+    Compiled,
+    Partial,
+    Aside,
 }
 
 impl SpareFile {
     fn is_unused_at(&self, now: UnixMillis) -> bool {
-        now.0.abs_diff(self.used_ms) > if self.is_partial { PARTIAL_IN_USE_MS } else { COMPILED_IN_USE_MS }
+        let in_use_ms = match self.kind {
+            Spare::Compiled => COMPILED_IN_USE_MS,
+            Spare::Partial => PARTIAL_IN_USE_MS,
+            Spare::Aside => return true,
+        };
+        now.0.abs_diff(self.used_ms) > in_use_ms
     }
 }
 
-/// Compiled modules and beginnings of files that nobody uses now, the longest unused first.
+/// Compiled modules and beginnings of files that nobody uses now, and files without a row, the longest unused first.
 pub(crate) fn spare_files(folder: &Path, now: UnixMillis) -> Vec<SpareFile> {
     let entries = |name| std::fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
-    let whole = entries("compiled").filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).map(|entry| (entry, false));
-    let all = whole.chain(entries("partial").map(|entry| (entry, true)));
+    let whole =
+        entries("compiled").filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).map(|entry| (entry, Spare::Compiled));
+    let aside = entries("set-aside").filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<BlobId>().is_ok()));
+    let all = whole.chain(entries("partial").map(|entry| (entry, Spare::Partial))).chain(aside.map(|entry| (entry, Spare::Aside)));
     let mut files: Vec<SpareFile> = all
-        .filter_map(|(entry, is_partial)| {
-            entry.metadata().ok().map(|about| SpareFile { path: entry.path(), size: on_disk(about.len()), used_ms: used_ms(&about), is_partial })
+        .filter_map(|(entry, kind)| {
+            entry.metadata().ok().map(|about| SpareFile { path: entry.path(), size: on_disk(about.len()), used_ms: used_ms(&about), kind })
         })
         .filter(|file| file.is_unused_at(now))
         .collect();

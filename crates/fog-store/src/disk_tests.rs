@@ -83,6 +83,76 @@ fn small_files_count_with_their_blocks() {
     drop(incoming);
 }
 
+/// Who is about to write has its room first, and what nobody needs makes way for it.
+#[test]
+fn room_that_is_reserved_is_nobody_elses() {
+    let (_folder, mut store) = store();
+    let old = blob(&mut store, &vec![9; PART], 1).unwrap();
+    let room = store.reserve(2 * PART as u64, CAP, UnixMillis(2)).unwrap();
+    assert!(store.blob(old).is_err());
+    assert!(matches!(store.reserve(PART as u64, CAP, UnixMillis(3)), Err(StoreError::Full { .. })));
+    assert!(matches!(blob(&mut store, &vec![3; PART], 3), Err(StoreError::Full { .. })));
+    // What was written of it is measured now and then, and counted once.
+    let written = file(&store, 4, PART);
+    store.set_other_files(OtherFiles::measure(&store.folder));
+    assert_eq!(store.disk_use().unwrap().other.incoming, 2 * PART as u64);
+    drop(room);
+    store.add_blob(written, CAP, UnixMillis(4)).unwrap();
+    assert!(store.reserve(PART as u64, CAP, UnixMillis(5)).is_ok());
+}
+
+/// Files without a row that a kill left were counted nowhere, and lay there for a month.
+#[test]
+fn files_that_were_set_aside_count_and_give_way() {
+    let (folder, first) = store();
+    let ids: Vec<BlobId> = (0..2)
+        .map(|n| {
+            let file = file(&first, n, PART);
+            let id = file.id();
+            PlacedFiles::place(&first.folder, &first.holds(), vec![file]).map(std::mem::forget).unwrap();
+            id
+        })
+        .collect();
+    drop(first);
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.sweep_blobs().unwrap(), 2);
+    std::fs::write(disk::aside(&store.folder).join("fog-1.sqlite"), [1; 10]).unwrap();
+    store.set_other_files(OtherFiles::measure(folder.path()));
+    assert_eq!(store.disk_use().unwrap().counted(), 2 * PART as u64 + 4096);
+    let new = blob(&mut store, &vec![9; PART], 3).unwrap();
+    assert!(store.disk_use().unwrap().counted() <= CAP.0);
+    let aside = disk::aside(&store.folder);
+    let left = ids.iter().filter(|id| aside.join(id.to_string()).exists()).count();
+    assert_eq!((left, aside.join("fog-1.sqlite").exists(), store.blob(new).is_ok()), (1, true, true));
+}
+
+/// Who removes a job wants its room.
+#[test]
+fn files_of_a_removed_job_are_gone_soon_but_for_those_of_others() {
+    let (_folder, mut store) = store();
+    let (first, second) = (job(&mut store, 1, 0), job(&mut store, 1, 0));
+    let mut files = Vec::new();
+    for id in [first, second] {
+        let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+        let mut done = result(&mut store);
+        let own: Vec<BlobId> = (0..100).map(|n| blob(&mut store, format!("{id} {n}").as_bytes(), 1).unwrap()).collect();
+        done.outputs = own.iter().enumerate().map(|(n, blob)| Output { path: n.to_string(), blob: *blob, size: 3 }).collect();
+        store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
+        files.push(own);
+    }
+    let module = store.job(second).unwrap().blobs.module;
+    assert_eq!(store.remove_jobs(UnixMillis(i64::MAX), Some(first)).unwrap(), 1);
+    while store.sweep_removed().unwrap() {}
+    assert!(!store.is_sweeping());
+    let there = |store: &Store, ids: &[BlobId]| ids.iter().filter(|id| store.blob(**id).is_ok()).count();
+    assert_eq!((there(&store, &files[0]), there(&store, &files[1]), store.blob(module).is_ok()), (0, 100, true));
+    check_sums(&store);
+    // One that is added again while its file is being deleted is there.
+    let again = blob(&mut store, format!("{first} 0").as_bytes(), 5).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(store.read_blob(again, 100).unwrap(), format!("{first} 0").as_bytes());
+}
+
 #[test]
 fn a_set_that_does_not_fit_pushes_nothing_out() {
     let (_folder, mut store) = store();
@@ -179,7 +249,7 @@ fn what_can_be_given_up_counts_as_room() {
     assert_eq!((used.room(CAP.0), used.blobs - used.pinned), (before, PART as u64));
     store.set_other_files(OtherFiles { compiled: 5, states: 7, incoming: 11, partial: 17, aside: 13 });
     assert_eq!(store.disk_use().unwrap().room(CAP.0), before - 7 - 11);
-    assert_eq!(store.disk_use().unwrap().counted(), used.counted() + 5 + 7 + 11 + 17);
+    assert_eq!(store.disk_use().unwrap().counted(), used.counted() + 5 + 7 + 11 + 17 + 13);
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The store is full and everything in it is needed.
-    #[error("storing {wanted} would exceed the storage limit of {cap}; raise the limit or remove finished jobs")]
+    #[error("{}; raise the limit or remove finished jobs", full(*wanted, *cap))]
     Full {
         /// Bytes to be stored.
         wanted: fog_types::ByteCount,
@@ -167,6 +167,13 @@ impl StoreError {
             Self::Sqlite { error, .. } => Self::Sqlite { database: Some(path.to_owned()), error },
             other => other,
         }
+    }
+}
+
+fn full(wanted: fog_types::ByteCount, cap: fog_types::ByteCount) -> String {
+    match wanted.0 {
+        0 => format!("the storage limit of {cap} is reached by what jobs need and what is being written"),
+        _ => format!("storing {wanted} would exceed the storage limit of {cap}"),
     }
 }
 

@@ -465,20 +465,27 @@ impl Store {
         transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
+        self.is_sweeping = true;
+        self.sweep_removed()?;
         self.forget_shipped(job, 0)
     }
 
-    /// Bytes on disk of the files that these jobs hold, each file once.
+    /// Bytes on disk of the files that these jobs hold, each file once, and of what the database keeps of them.
     pub fn bytes_held_by(&self, jobs: impl IntoIterator<Item = JobId>) -> Result<u64, StoreError> {
         let mut query = self.db.prepare_cached("SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1")?;
-        let mut sizes = std::collections::BTreeMap::<String, u64>::new();
+        // Its job file and the names of its files are in the database.
+        let mut rows = self.db.prepare_cached(
+            "SELECT coalesce((SELECT length(spec) FROM jobs JOIN hosted ON job_id = id WHERE id = ?1 AND receipt IS NULL), 0) + coalesce((SELECT sum(length(path) + 200) FROM outputs WHERE job_id = ?1), 0)",
+        )?;
+        let (mut sizes, mut named) = (std::collections::BTreeMap::<String, u64>::new(), 0u64);
         for job in jobs {
+            named = named.saturating_add(rows.query_row([job.0], |row| row.get(0))?);
             for row in query.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))? {
                 let (blob, size) = row?;
                 sizes.insert(blob, crate::on_disk(size));
             }
         }
-        Ok(sizes.into_values().fold(0, u64::saturating_add))
+        Ok(sizes.into_values().fold(named, u64::saturating_add))
     }
 
     /// Gives up the result of a hosted job: its files may go when room is needed, its states go now. From the same moment
@@ -488,6 +495,8 @@ impl Store {
         transaction.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
+        self.is_sweeping = true;
+        self.sweep_removed()?;
         self.forget_shipped(job, 0)
     }
 
@@ -506,6 +515,8 @@ impl Store {
         transaction.execute("UPDATE hosted SET message = NULL, receipt = coalesce(receipt, x'') WHERE job_id = ?1", [job.0])?;
         outputs::let_go_of_files(&transaction, job)?;
         transaction.commit()?;
+        self.is_sweeping = true;
+        self.sweep_removed()?;
         self.forget_shipped(job, 0)?;
         Ok(was_open)
     }

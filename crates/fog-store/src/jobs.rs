@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use fog_types::job::{GridWish, JobFile};
+use fog_types::job::{Assemble, GridWish, JobFile};
 use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,64 @@ pub struct JobRow {
     pub grid: Option<GridWish>,
 }
 
+/// What lists show of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobHead {
+    /// Its number.
+    pub id: JobId,
+    /// Name by its job file.
+    pub name: String,
+    /// Who submitted it.
+    pub owner: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// -10 (last) to 10 (first).
+    pub priority: i8,
+    /// When it was submitted.
+    pub created: UnixMillis,
+    /// When it is given up.
+    pub deadline: UnixMillis,
+    /// When it ended.
+    pub finished: Option<UnixMillis>,
+    /// Tasks in all.
+    pub tasks_total: u32,
+    /// Tasks with a result.
+    pub tasks_finished: u32,
+    /// Units of all finished tasks.
+    pub units: WorkUnits,
+    /// Why it failed or was stopped; empty if it was not.
+    pub problem: String,
+    /// That other devices may run it.
+    pub is_grid: bool,
+    /// Its tasks make one picture.
+    pub is_picture: bool,
+}
+
+impl From<&JobRow> for JobHead {
+    fn from(row: &JobRow) -> Self {
+        Self {
+            id: row.id,
+            name: row.file.name.clone(),
+            owner: row.owner.clone(),
+            state: row.state,
+            priority: row.file.priority,
+            created: row.created,
+            deadline: row.deadline,
+            finished: row.finished,
+            tasks_total: row.tasks_total,
+            tasks_finished: row.tasks_finished,
+            units: row.units,
+            problem: row.problem.clone(),
+            is_grid: row.grid.is_some(),
+            is_picture: is_picture(&row.file),
+        }
+    }
+}
+
+fn is_picture(file: &JobFile) -> bool {
+    matches!(file.assemble, Assemble::Tiles { .. })
+}
+
 /// How much a job is wanted; the larger one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rank {
@@ -107,8 +165,12 @@ pub struct JobFilter {
 
 const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, jobs.deadline_ms, finished_ms, tasks_total, progress.finished, progress.units,
  progress.failures_in_row, problem, grid";
+const HEAD_COLUMNS: &str = "id, name, owner, state, jobs.priority, created_ms, jobs.deadline_ms, finished_ms, tasks_total, progress.finished,
+ progress.units, problem, grid IS NOT NULL, is_picture";
 /// Rows of one table that go in one transaction when a job is removed.
 const SWEEP_ROWS: u32 = 2_000;
+/// Files of a removed job that are let go in one step.
+const SWEEP_FILES: u32 = 250;
 /// Tasks of a job that has ended which one transaction cancels at most.
 const CANCELLED_AT_ONCE: u32 = 250;
 
@@ -140,12 +202,12 @@ impl Store {
     fn insert(transaction: &Transaction<'_>, job: &NewJob) -> Result<JobId, StoreError> {
         let deadline = job.now.0.saturating_add(i64::try_from(job.file.deadline_seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
         transaction.execute(
-            "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, grid)
-             VALUES (:name, :owner, :spec, :blobs, 'queued', :priority, :created, :deadline, :total, :grid)",
+            "INSERT INTO jobs (name, owner, spec, blobs, state, priority, created_ms, deadline_ms, tasks_total, grid, is_picture)
+             VALUES (:name, :owner, :spec, :blobs, 'queued', :priority, :created, :deadline, :total, :grid, :is_picture)",
             named_params! {
                 ":name": job.file.name, ":owner": job.owner, ":spec": to_json(&job.file)?, ":blobs": to_json(&job.blobs)?,
                 ":priority": job.file.priority, ":created": job.now.0, ":deadline": deadline, ":total": job.file.task_count(),
-                ":grid": job.grid.as_ref().map(to_json).transpose()?,
+                ":grid": job.grid.as_ref().map(to_json).transpose()?, ":is_picture": is_picture(&job.file),
             },
         )?;
         let id = JobId(transaction.last_insert_rowid().unsigned_abs());
@@ -179,18 +241,18 @@ impl Store {
         query.query_row([id.0], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id))?
     }
 
-    /// Jobs, newest first.
+    /// Jobs, newest first. Their job files are not read: of a hundred long ones that takes a second.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
+    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobHead>, StoreError> {
         let states: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.as_str())).collect();
         let states = if states.is_empty() { "1".to_owned() } else { format!("state IN ({})", states.join(",")) };
         let mut query = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE {states} AND id < ?1 AND (?2 = '' OR instr(lower(name), lower(?2)) > 0) ORDER BY id DESC LIMIT ?3"
+            "SELECT {HEAD_COLUMNS} FROM jobs JOIN progress ON job_id = id WHERE {states} AND id < ?1 AND (?2 = '' OR instr(lower(name), lower(?2)) > 0) ORDER BY id DESC LIMIT ?3"
         ))?;
         let before = filter.before.map_or(i64::MAX, |id| i64::try_from(id.0).unwrap_or(i64::MAX));
-        let rows = query.query_map(params![before, filter.name, filter.limit], |row| Ok(read(row)))?;
+        let rows = query.query_map(params![before, filter.name, filter.limit], |row| Ok(read_head(row)))?;
         rows.map(|row| row?).collect()
     }
 
@@ -367,16 +429,28 @@ impl Store {
                 query.query_map([before.0], |row| row.get(0))?.collect::<Result<_, _>>()?
             }
         };
+        self.remove_final(&ids)?;
+        Ok(ids.len())
+    }
+
+    fn remove_final(&mut self, ids: &[u64]) -> Result<(), StoreError> {
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         // A cascade over 100,000 tasks would hold everything up. Outside a transaction, where alone it has an effect.
         self.db.pragma_update(None, "foreign_keys", false)?;
-        let removed = self.remove_rows(&ids);
+        let removed = self.remove_rows(ids);
         self.db.pragma_update(None, "foreign_keys", true)?;
         removed?;
+        self.is_sweeping = true;
         self.sweep_removed()?;
-        Ok(ids.len())
+        Ok(())
+    }
+
+    /// Whether [`Store::sweep_removed`] may have something to do.
+    #[must_use]
+    pub fn is_sweeping(&self) -> bool {
+        self.is_sweeping
     }
 
     fn remove_rows(&mut self, ids: &[u64]) -> Result<(), StoreError> {
@@ -392,6 +466,23 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets hosted jobs that are done with, the oldest of more than `keep`: whoever has work done keeps nobody's list long.
+    /// Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be changed.
+    pub fn remove_hosted_over(&mut self, keep: u32) -> Result<usize, StoreError> {
+        let ids: Vec<u64> = {
+            let mut query = self.db.prepare_cached(
+                "SELECT job_id FROM hosted WHERE receipt IS NOT NULL AND job_id <= (SELECT job_id FROM hosted ORDER BY job_id DESC LIMIT 1 OFFSET ?1)
+                 AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND finished_ms IS NOT NULL) ORDER BY job_id LIMIT 100",
+            )?;
+            query.query_map([keep], |row| row.get(0))?.collect::<Result<_, _>>()?
+        };
+        self.remove_final(&ids)?;
+        Ok(ids.len())
+    }
+
     /// Deletes a piece of what hung on removed jobs, or holds the files of hosted ones that are done with. Returns whether more is left.
     ///
     /// # Errors
@@ -400,22 +491,32 @@ impl Store {
         let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
         let Some(id) = found else {
             let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM let_go LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
-            let Some(id) = found else { return Ok(false) };
-            return self.relaxed(|db| outputs::let_go_on(db, id).map(|()| true));
+            let Some(id) = found else {
+                self.is_sweeping = false;
+                return Ok(false);
+            };
+            return self.let_go_after(|db| outputs::let_go_on(db, id)).map(|()| true);
         };
-        self.relaxed(|db| {
-            let mut gone = 0;
-            // Files first: room may be needed.
-            for (table, key) in
-                [("job_blobs", "blob"), ("outputs", "(idx, path)"), ("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")]
-            {
-                gone += outputs::delete_some(db, table, key, id, SWEEP_ROWS)?;
+        self.let_go_after(|db| {
+            // Files first: who removes a job wants its room.
+            let mut let_go = db
+                .prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob IN (SELECT blob FROM job_blobs WHERE job_id = ?1 LIMIT ?2) RETURNING blob")?;
+            let files: Vec<String> = let_go.query_map(params![id, SWEEP_FILES], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            if files.len() == SWEEP_FILES as usize {
+                return Ok(files);
             }
-            if gone == 0 {
+            let mut gone = outputs::delete_names(db, id, SWEEP_ROWS)?.len();
+            for (table, key) in [("renamed", "(idx, seq)"), ("attempts", "id"), ("journal", "seq"), ("tasks", "idx")] {
+                let columns = key.trim_matches(['(', ')']);
+                let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
+                gone += db.prepare_cached(&sql)?.execute(params![id, SWEEP_ROWS])?;
+            }
+            if gone == 0 && files.is_empty() {
                 db.execute("DELETE FROM removed_jobs WHERE job_id = ?1", [id])?;
             }
-            Ok(true)
+            Ok(files)
         })
+        .map(|()| true)
     }
 }
 
@@ -444,6 +545,25 @@ pub(crate) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T,
 
 pub(crate) fn state_from(word: &str) -> Result<JobState, StoreError> {
     JobState::from_word(word).ok_or_else(|| StoreError::Damaged(format!("job state '{word}'")))
+}
+
+fn read_head(row: &Row<'_>) -> Result<JobHead, StoreError> {
+    Ok(JobHead {
+        id: JobId(row.get(0)?),
+        name: row.get(1)?,
+        owner: row.get(2)?,
+        state: state_from(&row.get::<_, String>(3)?)?,
+        priority: row.get(4)?,
+        created: UnixMillis(row.get(5)?),
+        deadline: UnixMillis(row.get(6)?),
+        finished: row.get::<_, Option<i64>>(7)?.map(UnixMillis),
+        tasks_total: row.get(8)?,
+        tasks_finished: row.get(9)?,
+        units: WorkUnits(row.get(10)?),
+        problem: row.get(11)?,
+        is_grid: row.get(12)?,
+        is_picture: row.get(13)?,
+    })
 }
 
 fn read(row: &Row<'_>) -> Result<JobRow, StoreError> {

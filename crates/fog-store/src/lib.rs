@@ -29,11 +29,11 @@ pub use disk::{DiskUse, OtherFiles, on_disk};
 pub use error::StoreError;
 pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};
-pub use jobs::{Blobs, JobFilter, JobRow, NewJob, Rank};
+pub use jobs::{Blobs, JobFilter, JobHead, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
 pub use outputs::ROWS_AT_ONCE;
 pub use place::path_now;
-pub use placed::{Holds, PlacedFiles};
+pub use placed::{Holds, PlacedFiles, Reservation};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +67,8 @@ pub struct Store {
     staged: BTreeMap<TaskId, outputs::Staged>,
     /// Jobs that have ended whose tasks may not all be cancelled.
     ending: BTreeSet<JobId>,
+    /// Something may hang on jobs that were removed or are done with.
+    is_sweeping: bool,
 }
 
 impl Drop for Store {
@@ -99,6 +101,7 @@ impl Reader {
             place: None,
             staged: BTreeMap::new(),
             ending: BTreeSet::new(),
+            is_sweeping: false,
         }))
     }
 }
@@ -151,6 +154,8 @@ impl Store {
             place,
             staged: BTreeMap::new(),
             ending: BTreeSet::new(),
+            // Of before.
+            is_sweeping: true,
         })
     }
 

@@ -1,16 +1,17 @@
 //! Files of results: written a stretch at a time where they are many, and read in path order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use fog_types::job::JobFile;
 use fog_types::{BlobId, JobId, TaskId, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::jobs::from_json;
+use crate::jobs::{from_json, to_json};
 use crate::tasks::{blob_from, to_sql};
 use crate::{Blobs, Claim, Output, PlacedFiles, Store, StoreError, blobs};
 
 /// Files whose rows one transaction writes at most where other calls must not wait: these take some milliseconds.
-pub const ROWS_AT_ONCE: usize = 128;
+pub const ROWS_AT_ONCE: usize = 64;
 
 /// Rows of a result that is not recorded yet.
 #[derive(Debug)]
@@ -151,29 +152,48 @@ fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
 /// Files of a hosted job that are let go in one step.
 const LET_GO_ROWS: u32 = 500;
 
-/// A hosted job needs its files no longer, nor their names: some of them now, the rest with [`Store::sweep_removed`].
+/// A hosted job needs its files no longer, nor their names: they go with [`Store::sweep_removed`]. Its program and what it reads
+/// are kept while there is room, for the next job of its requester.
 pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreError> {
     db.prepare_cached("INSERT OR IGNORE INTO let_go VALUES (?1)")?.execute([job.0])?;
-    let_go_on(db, job.0)
-}
-
-/// The next of them.
-pub(crate) fn let_go_on(db: &Connection, job: u64) -> Result<(), StoreError> {
-    let mut gone = 0;
-    for (table, key) in [("job_blobs", "blob"), ("outputs", "(idx, path)")] {
-        gone += delete_some(db, table, key, job, LET_GO_ROWS)?;
-    }
-    if gone < LET_GO_ROWS as usize {
-        db.prepare_cached("DELETE FROM let_go WHERE job_id = ?1")?.execute([job])?;
+    let spec: Option<(String, String)> =
+        db.prepare_cached("SELECT spec, blobs FROM jobs WHERE id = ?1")?.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    if let Some((spec, blobs)) = spec {
+        // What it was told, and what it read: nobody runs it again, and a requester can make it as long as a message.
+        let file = JobFile { args: Vec::new(), env: BTreeMap::new(), inputs: BTreeMap::new(), ..from_json(&spec)? };
+        let blobs = Blobs { inputs: BTreeMap::new(), items: Vec::new(), ..from_json(&blobs)? };
+        db.prepare_cached("UPDATE jobs SET spec = ?2, blobs = ?3 WHERE id = ?1")?.execute(params![job.0, to_json(&file)?, to_json(&blobs)?])?;
     }
     Ok(())
 }
 
-/// Deletes at most `most` rows of a job from a table whose key is the job and `key`.
-pub(crate) fn delete_some(db: &Connection, table: &str, key: &str, job: u64, most: u32) -> Result<usize, StoreError> {
-    let columns = key.trim_matches(['(', ')']);
-    let sql = format!("DELETE FROM {table} WHERE job_id = ?1 AND {key} IN (SELECT {columns} FROM {table} WHERE job_id = ?1 LIMIT ?2)");
-    Ok(db.prepare_cached(&sql)?.execute(params![job, most])?)
+/// Deletes at most `most` names of files of a job's results, and returns the files.
+pub(crate) fn delete_names(db: &Connection, job: u64, most: u32) -> Result<Vec<String>, StoreError> {
+    // Up to a place in the order, so that no name is visited that stays.
+    let last: Option<(u32, String)> = db
+        .prepare_cached("SELECT idx, path FROM outputs WHERE job_id = ?1 ORDER BY idx, path LIMIT 1 OFFSET ?2")?
+        .query_row(params![job, most.saturating_sub(1)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let end = if last.is_some() { "AND (idx, path) <= (?2, ?3)" } else { "AND ?2 IS NULL AND ?3 IS NULL" };
+    let mut delete = db.prepare_cached(&format!("DELETE FROM outputs WHERE job_id = ?1 {end} RETURNING blob"))?;
+    let (index, path) = last.unzip();
+    Ok(delete.query_map(params![job, index, path], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// The next of them; returns the files of its result that nothing else of it names.
+pub(crate) fn let_go_on(db: &Connection, job: u64) -> Result<Vec<String>, StoreError> {
+    // Nothing of it holds its files before their names go.
+    let held = db
+        .prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob IN (SELECT blob FROM job_blobs WHERE job_id = ?1 LIMIT ?2)")?
+        .execute(params![job, LET_GO_ROWS])?;
+    if held == LET_GO_ROWS as usize {
+        return Ok(Vec::new());
+    }
+    let files = delete_names(db, job, LET_GO_ROWS)?;
+    if files.len() < LET_GO_ROWS as usize {
+        db.prepare_cached("DELETE FROM let_go WHERE job_id = ?1")?.execute([job])?;
+    }
+    Ok(files)
 }
 
 fn insert(db: &Connection, task: TaskId, outputs: &[Output]) -> Result<(), StoreError> {

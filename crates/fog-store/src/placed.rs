@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fog_types::{BlobId, UnixMillis};
+use fog_types::{BlobId, ByteCount, UnixMillis};
 use rusqlite::{Connection, params};
 
 use crate::blobs::{BlobFile, path_of, sync_folder};
@@ -21,6 +21,10 @@ pub struct Holds(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     held: BTreeMap<BlobId, Held>,
+    /// Files without a row that are being deleted.
+    doomed: BTreeSet<BlobId>,
+    /// Bytes on disk that results may take which are being written.
+    reserved: u64,
     /// Bytes on disk of held files without a row.
     new_bytes: u64,
 }
@@ -47,11 +51,71 @@ impl Holds {
     pub(crate) fn new_bytes(&self) -> u64 {
         self.table().new_bytes
     }
+
+    /// Bytes on disk that results may take which are being written.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.table().reserved
+    }
+
+    /// Deletes the files of those that are still doomed, and these others: many of them on a thread of their own, as thousands
+    /// take seconds.
+    pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>) {
+        let (holds, folder, count) = (self.clone(), folder.to_owned(), ids.len() + others.len());
+        let delete = move || {
+            for path in others {
+                // One that a worker has open stays on some systems, and counts again at the next look.
+                let _ = std::fs::remove_file(path);
+            }
+            for id in ids {
+                let mut table = holds.table();
+                // Still locked: nobody can place it again in between.
+                if table.doomed.remove(&id) {
+                    let _ = std::fs::remove_file(path_of(&folder, id));
+                }
+            }
+        };
+        if count <= LET_GO_AT_ONCE {
+            return delete();
+        }
+        // Without a thread they are set aside by the next start.
+        let _ = std::thread::Builder::new().name("delete".to_owned()).spawn(delete);
+    }
+}
+
+/// Room on the disk for files that are being written; free again when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    holds: Holds,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut table = self.holds.table();
+        table.reserved = table.reserved.saturating_sub(self.bytes);
+    }
 }
 
 impl Table {
     pub(crate) fn is_held(&self, id: BlobId) -> bool {
         self.held.contains_key(&id)
+    }
+
+    pub(crate) fn is_doomed(&self, id: BlobId) -> bool {
+        self.doomed.contains(&id)
+    }
+
+    /// Their rows are gone; [`Holds::delete`] follows.
+    pub(crate) fn doom(&mut self, ids: &[BlobId]) {
+        self.doomed.extend(ids);
     }
 
     fn placed(&mut self, id: BlobId, size: u64, was_there: bool) {
@@ -114,7 +178,8 @@ impl PlacedFiles {
             }
             let path = path_of(folder, id);
             let at = |source| StoreError::File { path: path.clone(), source };
-            let was_there = path.exists();
+            // One that is being deleted is not any more.
+            let was_there = path.exists() && !holds.table().doomed.remove(&id);
             if let Some(below) = path.parent().filter(|_| !was_there)
                 && folders.insert(below.to_owned())
             {
@@ -205,5 +270,16 @@ impl Store {
     #[must_use]
     pub fn holds(&self) -> Holds {
         self.holds.clone()
+    }
+
+    /// Makes room for `bytes` more on the disk, for files that are about to be written.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
+    pub fn reserve(&mut self, bytes: u64, cap: ByteCount, now: UnixMillis) -> Result<Reservation, StoreError> {
+        self.make_room(bytes, cap, now)?;
+        let mut table = self.holds.table();
+        table.reserved = table.reserved.saturating_add(bytes);
+        Ok(Reservation { holds: self.holds.clone(), bytes })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fog_types::job::JobFile;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
 use proptest::prelude::*;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
@@ -357,6 +358,42 @@ fn a_removed_job_is_gone_at_once_and_its_rows_soon() {
     assert_eq!(left, 1);
 }
 
+/// Whoever has work done makes nobody's database large: a job was kept with a megabyte of arguments for a month.
+#[test]
+fn little_is_kept_of_hosted_jobs_that_are_done_with() {
+    let (_folder, mut store) = store();
+    let module = blob(&mut store, b"module", 0).unwrap();
+    for n in 0..30 {
+        let file = JobFile {
+            args: vec!["x".repeat(60_000); 15],
+            assemble: fog_types::job::Assemble::Tiles { columns: 3 },
+            ..JobFile::for_module(&format!("theirs {n}"), "m.wasm")
+        };
+        let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
+        let id = store.insert_job(&NewJob { file, blobs, owner: "them".to_owned(), grid: None, now: UnixMillis(0) }).unwrap();
+        let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
+        let done = result(&mut store);
+        store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
+        store.host(&hosted(id, &n.to_string())).unwrap();
+        assert!(store.bytes_held_by([id]).unwrap() > 900_000, "what is not taken counts with its arguments");
+        store.set_hosted_receipt(id, b"receipt").unwrap();
+    }
+    let length: u64 = store.db.query_row("SELECT sum(length(spec) + length(blobs)) FROM jobs", [], |row| row.get(0)).unwrap();
+    assert!(length < 30 * 2_000, "{length}");
+    let pages: u64 = store.db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    assert!(pages * 4096 < 4 << 20, "{pages}");
+    let listed = store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).unwrap();
+    assert!(listed.iter().all(|job| job.is_picture && JobHead::from(&store.job(job.id).unwrap()) == *job));
+    assert_eq!((listed.len(), store.remove_hosted_over(10).unwrap(), store.remove_hosted_over(10).unwrap()), (30, 20, 0));
+    let left = store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).unwrap();
+    assert_eq!((left.len(), left[0].name.as_str(), left[9].name.as_str()), (10, "theirs 29", "theirs 20"));
+}
+
+fn hosted(job: JobId, lease: &str) -> HostedRow {
+    let offer = BlobId([2; 32]).to_string();
+    HostedRow { job, lease: lease.to_owned(), requester: NodeId([1; 32]), offer, deadline: UnixMillis(9), message: None, has_receipt: false }
+}
+
 /// Of a hosted result of very many files its receipt lets go of some at once and of the others in pieces; nothing is left of
 /// their names, which no limit of storage counts.
 #[test]
@@ -377,17 +414,7 @@ fn nothing_is_left_of_the_files_of_a_hosted_job_that_is_done_with() {
             done.outputs = (0..2_000).map(|n| Output { path: format!("{n:0200}"), blob: few[n % 20], size: 3 }).collect();
             store.finish_task(claim, &done, UnixMillis(2)).unwrap().unwrap();
         }
-        store
-            .host(&HostedRow {
-                job: id,
-                lease: "1".to_owned(),
-                requester: NodeId([1; 32]),
-                offer: BlobId([2; 32]).to_string(),
-                deadline: UnixMillis(9),
-                message: None,
-                has_receipt: false,
-            })
-            .unwrap();
+        store.host(&hosted(id, "1")).unwrap();
         let number = |store: &Store, table: &str, job: JobId| {
             store.db.query_row(&format!("SELECT count(*) FROM {table} WHERE job_id = ?1"), [job.0], |row| row.get::<_, u64>(0)).unwrap()
         };

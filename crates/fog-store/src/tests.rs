@@ -247,7 +247,7 @@ fn the_cap_evicts_the_longest_unused_blob_but_never_one_a_job_needs() {
     assert!(store.blob(a).is_ok() && store.blob(c).is_ok());
     assert!(matches!(store.blob(b), Err(StoreError::NoBlob(_))), "b was used longest ago");
     assert!(store.blob_bytes().unwrap().0 <= CAP);
-    let module = store.jobs(&JobFilter { limit: 1, ..JobFilter::default() }).unwrap()[0].blobs.module;
+    let module = store.job(JobId(1)).unwrap().blobs.module;
     assert!(store.make_room(CAP.0, CAP, UnixMillis(50)).is_err(), "the module is needed");
     assert!(store.blob(module).is_ok());
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Event, EventBody, JobCounts, Snapshot, Status, Today};
-use fog_store::{JobFilter, Kept, OtherFiles, Sample, StoreError};
+use fog_store::{JobFilter, Kept, OtherFiles, Reservation, Sample, StoreError};
 use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
@@ -23,6 +23,8 @@ const SWEEP_PATIENCE: Duration = Duration::from_millis(20);
 /// How often what grows for ever is cut, and the disk looked through.
 const TRIM_PACE: Duration = Duration::from_secs(3600);
 const MEASURE_PACE: Duration = Duration::from_secs(30);
+/// Jobs of other devices that are done with and stay in the list.
+const HOSTED_KEPT: u32 = 1_000;
 /// How long files are kept whose rows were lost.
 const ASIDE_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How long the beginning of a file is kept that nobody goes on fetching.
@@ -67,7 +69,7 @@ impl Core {
 
     pub(super) fn announce_job(&mut self, id: JobId) {
         if let Ok(row) = self.store.job(id) {
-            let mut job = views::job_summary(&row);
+            let mut job = views::job_summary(&(&row).into());
             if self.unstored.apply(&mut job) {
                 self.announce(EventBody::Job(job));
             }
@@ -255,6 +257,11 @@ impl Core {
         }
     }
 
+    /// For a result that is being written.
+    pub(super) fn make_room(&mut self, bytes: u64) -> Result<Reservation, StoreError> {
+        self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix())
+    }
+
     /// Deadlines and old jobs, once in ten seconds at most.
     pub(super) fn chores(&mut self) {
         self.sweep_removed();
@@ -289,6 +296,9 @@ impl Core {
         let keep_from = UnixMillis(lived.0 - (self.settings.number("keep_finished_days") * 86_400_000.0) as i64);
         if let Err(error) = self.store.remove_jobs(keep_from, None) {
             tracing::error!(%error, "old jobs cannot be removed");
+        }
+        if let Err(error) = self.store.remove_hosted_over(HOSTED_KEPT) {
+            tracing::error!(%error, "old jobs of other devices cannot be removed");
         }
         if self.last_trim.is_none_or(|at| at.elapsed() > TRIM_PACE) {
             self.last_trim = Some(Instant::now());

@@ -236,7 +236,7 @@ impl Core {
         if prepared.grid.is_some() {
             self.sync_job(id).map_err(to_api)?;
         }
-        let job = views::job_summary(&self.store.job(id).map_err(to_api)?);
+        let job = views::job_summary(&(&self.store.job(id).map_err(to_api)?).into());
         self.announce(EventBody::Job(job.clone()));
         let _ = self.sensors.try_send(SensorOrder::Now);
         Ok(Reply::Submitted { job })

@@ -60,7 +60,7 @@ impl Core {
 
     /// Whether there is long work that is done a piece at a time.
     pub(super) fn has_pieces(&self) -> bool {
-        !self.recording.is_empty() || self.store.is_ending()
+        !self.recording.is_empty() || self.store.is_ending() || self.store.is_sweeping()
     }
 
     pub(super) fn do_piece(&mut self) {
@@ -70,6 +70,11 @@ impl Core {
         self.record_some();
         if let Err(error) = self.store.sweep_ending() {
             tracing::error!(%error, "tasks of a job that has ended could not all be cancelled; the next start goes on");
+        }
+        if self.store.is_sweeping()
+            && let Err(error) = self.store.sweep_removed()
+        {
+            tracing::error!(%error, "the rows of removed jobs cannot be deleted");
         }
     }
 

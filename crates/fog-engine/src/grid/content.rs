@@ -384,9 +384,10 @@ async fn ask(transport: &Arc<dyn Transport>, holder: NodeId, request: ContentReq
     }
 }
 
-/// A frame that is due: silence in its place is an error too.
+/// A frame that is due: silence in its place is an error too. A large one has the time that it takes at [`LEAST_RATE`].
 async fn read_timely(link: &mut Link, limit: u32) -> Result<Vec<u8>, String> {
-    let read = tokio::time::timeout(Duration::from_secs(10), read_frame(&mut link.pipe, limit)).await;
+    let most = Duration::from_secs(10 + u64::from(limit.min(MAX_CHUNK)) / LEAST_RATE);
+    let read = tokio::time::timeout(most, read_frame(&mut link.pipe, limit)).await;
     read.map_err(|_| "the other side is silent".to_owned())?.map_err(|e| e.to_string())
 }
 

@@ -23,3 +23,7 @@ END;
 -- Jobs of other devices that are done with: what holds their files, and the names of these, follow in pieces.
 CREATE TABLE let_go (job_id INTEGER PRIMARY KEY) STRICT;
 INSERT INTO let_go SELECT job_id FROM hosted WHERE receipt IS NOT NULL;
+
+-- What lists show of a job lies beside its job file, which can be long.
+ALTER TABLE jobs ADD COLUMN is_picture INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET is_picture = json_type(spec, '$.assemble.tiles') IS NOT NULL;

@@ -21,8 +21,8 @@ pub struct Holds(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     held: BTreeMap<BlobId, Held>,
-    /// Files without a row that are being deleted.
-    doomed: BTreeSet<BlobId>,
+    /// Files without a row that are to be deleted, and whether one is just now.
+    doomed: BTreeMap<BlobId, bool>,
     /// Bytes on disk that results may take which are being written.
     reserved: u64,
     /// Bytes on disk of held files without a row.
@@ -57,6 +57,30 @@ impl Holds {
         self.table().reserved
     }
 
+    /// The table is open meanwhile: the loop would wait for thousands of them.
+    fn delete_doomed(&self, folder: &Path, id: BlobId) {
+        match self.table().doomed.get_mut(&id) {
+            Some(is_deleting) => *is_deleting = true,
+            // It was placed again.
+            None => return,
+        }
+        let _ = std::fs::remove_file(path_of(folder, id));
+        self.table().doomed.remove(&id);
+    }
+
+    /// A file is placed, doomed or not; whether it was. Waits for one that is just being deleted.
+    fn save_doomed(&self, id: BlobId) -> bool {
+        loop {
+            let mut table = self.table();
+            match table.doomed.get(&id) {
+                None => return false,
+                Some(false) => return table.doomed.remove(&id).is_some(),
+                Some(true) => drop(table),
+            }
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+
     /// Deletes the files of those that are still doomed, and these others: many of them on a thread of their own, as thousands
     /// take seconds.
     pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>) {
@@ -67,11 +91,7 @@ impl Holds {
                 let _ = std::fs::remove_file(path);
             }
             for id in ids {
-                let mut table = holds.table();
-                // Still locked: nobody can place it again in between.
-                if table.doomed.remove(&id) {
-                    let _ = std::fs::remove_file(path_of(&folder, id));
-                }
+                holds.delete_doomed(&folder, id);
             }
         };
         if count <= LET_GO_AT_ONCE {
@@ -110,12 +130,12 @@ impl Table {
     }
 
     pub(crate) fn is_doomed(&self, id: BlobId) -> bool {
-        self.doomed.contains(&id)
+        self.doomed.contains_key(&id)
     }
 
     /// Their rows are gone; [`Holds::delete`] follows.
     pub(crate) fn doom(&mut self, ids: &[BlobId]) {
-        self.doomed.extend(ids);
+        self.doomed.extend(ids.iter().map(|id| (*id, false)));
     }
 
     fn placed(&mut self, id: BlobId, size: u64, was_there: bool) {
@@ -178,8 +198,8 @@ impl PlacedFiles {
             }
             let path = path_of(folder, id);
             let at = |source| StoreError::File { path: path.clone(), source };
-            // One that is being deleted is not any more.
-            let was_there = path.exists() && !holds.table().doomed.remove(&id);
+            // One that was to be deleted is not any more.
+            let was_there = !holds.save_doomed(id) && path.exists();
             if let Some(below) = path.parent().filter(|_| !was_there)
                 && folders.insert(below.to_owned())
             {
@@ -250,10 +270,17 @@ impl Drop for PlacedFiles {
         let count = sizes.len();
         let let_go = move || {
             for id in sizes.into_keys() {
-                let mut table = holds.table();
-                if table.let_go(id) {
-                    // Still locked: nobody can place it again in between.
-                    let _ = std::fs::remove_file(path_of(&folder, id));
+                let is_nobodys = {
+                    let mut table = holds.table();
+                    let is_nobodys = table.let_go(id);
+                    if is_nobodys {
+                        // From now on nobody takes it for one that is there.
+                        table.doom(&[id]);
+                    }
+                    is_nobodys
+                };
+                if is_nobodys {
+                    holds.delete_doomed(&folder, id);
                 }
             }
         };

@@ -28,9 +28,9 @@ const TOGETHER: usize = 32;
 
 /// Asks the loop for room on the disk.
 #[derive(Debug, Clone)]
-pub(crate) struct Room(pub(crate) mpsc::Sender<Message>);
+pub(crate) struct RoomAsker(pub(crate) mpsc::Sender<Message>);
 
-impl Room {
+impl RoomAsker {
     /// For so many bytes on the disk; waits on this thread until the loop has made it.
     fn ask(&self, bytes: u64) -> Result<Reservation, StoreError> {
         let (reply, answer) = oneshot::channel();
@@ -49,7 +49,7 @@ pub(crate) struct Collector {
     pub(crate) stderr_bytes: Vec<u8>,
     files: Option<Files>,
     disk_left: u64,
-    room: Room,
+    room: RoomAsker,
 }
 
 impl Collector {
@@ -141,7 +141,7 @@ struct Files {
 }
 
 impl Files {
-    fn begin(data_folder: PathBuf, room: Room) -> Self {
+    fn begin(data_folder: PathBuf, room: RoomAsker) -> Self {
         let (to, from) = mpsc::channel(WAITING);
         Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room).run(from)) }
     }
@@ -176,14 +176,14 @@ struct Intake {
     /// Whole ones that are not durable yet.
     whole: Vec<(String, BlobWriter)>,
     count: usize,
-    room: Room,
+    room: RoomAsker,
     /// Bytes on disk that they take, and those that there is room for.
     taken: u64,
     granted: u64,
 }
 
 impl Intake {
-    fn new(data_folder: PathBuf, room: Room) -> Self {
+    fn new(data_folder: PathBuf, room: RoomAsker) -> Self {
         let (kept, names) = (Kept::default(), ResultNames::default());
         Self { data_folder, kept, names, incoming: None, whole: Vec::new(), count: 0, room, taken: 0, granted: UNASKED }
     }
@@ -286,7 +286,7 @@ mod tests {
         let (to, mut asked) = mpsc::channel(4);
         let (pieces, from) = mpsc::channel(WAITING);
         let incoming = folder.path().join("incoming");
-        let intake = Intake::new(folder.path().to_owned(), Room(to));
+        let intake = Intake::new(folder.path().to_owned(), RoomAsker(to));
         let thread = std::thread::spawn(move || intake.run(from));
         let sender = std::thread::spawn(move || (0..2_000).take_while(|n| pieces.blocking_send((n.to_string(), vec![7; 10])).is_ok()).count());
         let mut most = 0;

@@ -78,7 +78,7 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     if let Some((found, cap)) = disk {
         let of = ByteCount;
         let detail = format!(
-            "{} of {cap}: {} in stored files ({} of that needed), {} in states, {} in compiled programs, {} in chat, {} on its way; beside that {} set aside",
+            "{} of {cap}: {} in stored files ({} of that needed), {} in states, {} in compiled programs, {} in chat, {} on its way, {} set aside",
             of(found.counted()),
             of(found.blobs),
             of(found.pinned),

@@ -12,7 +12,7 @@ use fog_types::{BlobId, Percent, WorkUnits};
 use tokio::sync::{mpsc, watch};
 
 use crate::checkpoints::{CheckpointPlace, SaveWish, Saver};
-use crate::collecting::{Collector, Room};
+use crate::collecting::{Collector, RoomAsker};
 use crate::core::Message;
 use crate::histories::{Historian, HistoryProblem};
 use crate::stored::Stored;
@@ -24,7 +24,7 @@ pub(crate) struct Launch {
     pub(crate) data_folder: PathBuf,
     /// The table that holds the files of the result until they have rows.
     pub(crate) holds: Holds,
-    pub(crate) room: Room,
+    pub(crate) room: RoomAsker,
     pub(crate) module: PathBuf,
     /// The stored files that it reads, each with what it is to the job; the module first.
     pub(crate) files: Vec<(String, Stored)>,

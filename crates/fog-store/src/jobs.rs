@@ -71,14 +71,14 @@ pub struct JobRow {
     pub grid: Option<GridWish>,
 }
 
-/// What lists show of a job.
+/// Summary of a job, as lists show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobHead {
     /// Its number.
     pub id: JobId,
     /// Name by its job file.
     pub name: String,
-    /// Who submitted it.
+    /// Name of the user or device that submitted it.
     pub owner: String,
     /// Where it stands.
     pub state: JobState,
@@ -488,13 +488,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn sweep_removed(&mut self) -> Result<bool, StoreError> {
+        let swept = self.sweep_next();
+        // After an error, as on a full disk, the next try is that of the next look, not at once.
+        self.is_sweeping = *swept.as_ref().unwrap_or(&false);
+        swept
+    }
+
+    fn sweep_next(&mut self) -> Result<bool, StoreError> {
         let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM removed_jobs LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
         let Some(id) = found else {
             let found: Option<u64> = self.db.prepare_cached("SELECT job_id FROM let_go LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
-            let Some(id) = found else {
-                self.is_sweeping = false;
-                return Ok(false);
-            };
+            let Some(id) = found else { return Ok(false) };
             return self.let_go_after(|db| outputs::let_go_on(db, id)).map(|()| true);
         };
         self.let_go_after(|db| {

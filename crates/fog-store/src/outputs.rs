@@ -158,10 +158,11 @@ pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreEr
     db.prepare_cached("INSERT OR IGNORE INTO let_go VALUES (?1)")?.execute([job.0])?;
     let spec: Option<(String, String)> =
         db.prepare_cached("SELECT spec, blobs FROM jobs WHERE id = ?1")?.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    if let Some((spec, blobs)) = spec {
+    // One that cannot be read is no reason to keep the job.
+    if let Some((Ok(file), Ok(blobs))) = spec.map(|(spec, blobs)| (from_json::<JobFile>(&spec), from_json::<Blobs>(&blobs))) {
         // What it was told, and what it read: nobody runs it again, and a requester can make it as long as a message.
-        let file = JobFile { args: Vec::new(), env: BTreeMap::new(), inputs: BTreeMap::new(), ..from_json(&spec)? };
-        let blobs = Blobs { inputs: BTreeMap::new(), items: Vec::new(), ..from_json(&blobs)? };
+        let file = JobFile { args: Vec::new(), env: BTreeMap::new(), inputs: BTreeMap::new(), ..file };
+        let blobs = Blobs { inputs: BTreeMap::new(), items: Vec::new(), ..blobs };
         db.prepare_cached("UPDATE jobs SET spec = ?2, blobs = ?3 WHERE id = ?1")?.execute(params![job.0, to_json(&file)?, to_json(&blobs)?])?;
     }
     Ok(())
@@ -180,7 +181,7 @@ pub(crate) fn delete_names(db: &Connection, job: u64, most: u32) -> Result<Vec<S
     Ok(delete.query_map(params![job, index, path], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// The next of them; returns the files of its result that nothing else of it names.
+/// Lets go of the next files of a hosted job; returns those whose names went.
 pub(crate) fn let_go_on(db: &Connection, job: u64) -> Result<Vec<String>, StoreError> {
     // Nothing of it holds its files before their names go.
     let held = db

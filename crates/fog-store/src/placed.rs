@@ -57,12 +57,12 @@ impl Holds {
         self.table().reserved
     }
 
-    /// The table is open meanwhile: the loop would wait for thousands of them.
+    /// Deletes the file of a doomed id. The table is open meanwhile: the loop would wait for thousands of them.
     fn delete_doomed(&self, folder: &Path, id: BlobId) {
         match self.table().doomed.get_mut(&id) {
-            Some(is_deleting) => *is_deleting = true,
-            // It was placed again.
-            None => return,
+            Some(is_deleting) if !*is_deleting => *is_deleting = true,
+            // It was placed again, or another thread is at it and must not delete what is placed after that.
+            _ => return,
         }
         let _ = std::fs::remove_file(path_of(folder, id));
         self.table().doomed.remove(&id);

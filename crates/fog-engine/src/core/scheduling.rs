@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{Active, Core, Message, lending};
 use crate::ENGINE_NAME;
 use crate::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
-use crate::collecting::Room;
+use crate::collecting::RoomAsker;
 use crate::leftovers;
 use crate::stored::Stored;
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
@@ -206,7 +206,7 @@ impl Core {
             program: self.config.worker.clone().with_priority(self.priority_of(job.id)),
             data_folder: self.store.folder().to_owned(),
             holds: self.store.holds(),
-            room: Room(self.to_self.clone()),
+            room: RoomAsker(self.to_self.clone()),
             module,
             files,
             artifact,

@@ -268,14 +268,17 @@ proptest! {
         for priority in 0..3 {
             job(&mut store, 4, priority);
         }
-        let done = result(&mut store);
         let mut claims: Vec<Claim> = Vec::new();
         for (now, (what, id, index)) in (10..).zip(steps) {
             let (job, at) = (JobId(id), UnixMillis(now));
             let task = TaskId { job, index };
             match what {
                 0 => claims.extend(store.claim_task("test", at).unwrap()),
-                1 => if let Some(claim) = claims.pop() { store.finish_task(claim, &done, at).unwrap(); },
+                // A removed job takes its files along, so they are made anew.
+                1 => if let Some(claim) = claims.pop() {
+                    let done = result(&mut store);
+                    store.finish_task(claim, &done, at).unwrap();
+                },
                 2 => if let Some(claim) = claims.pop() { store.release_task(claim, "", index > 1, at).unwrap(); },
                 3 => if let Some(claim) = claims.pop() {
                     let then = if index > 1 { Failure::Final } else { Failure::Retry(UnixMillis(now + i64::from(index) * 3)) };

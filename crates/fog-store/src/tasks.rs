@@ -152,6 +152,9 @@ pub enum Failure {
 
 const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms, agreed, renamed";
 
+/// Tasks of a removed job stay until [`Store::sweep_removed`] comes to them, and nothing refers to them meanwhile.
+const IS_OF_A_JOB: &str = "EXISTS (SELECT 1 FROM jobs WHERE id = job_id)";
+
 impl Store {
     /// Puts every task that was running back in the queue: the worker died with the last engine.
     /// Returns how many.
@@ -425,7 +428,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`] or [`StoreError::NoTask`] when there is none.
     pub fn task(&self, id: TaskId) -> Result<TaskRow, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx = ?2"))?;
+        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx = ?2 AND {IS_OF_A_JOB}"))?;
         let found = query.query_row(params![id.job.0, id.index], |row| Ok(read(row))).optional()?;
         found.unwrap_or_else(|| Err(self.job_state(id.job).err().unwrap_or(StoreError::NoTask(id))))
     }
@@ -435,7 +438,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn tasks(&self, job: JobId, from: u32, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3"))?;
+        let mut query =
+            self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE job_id = ?1 AND idx >= ?2 AND {IS_OF_A_JOB} ORDER BY idx LIMIT ?3"))?;
         let rows = query.query_map(params![job.0, from, limit], |row| Ok(read(row)))?;
         rows.map(|row| row?).collect()
     }

@@ -20,9 +20,9 @@ start() {
   within 60 fog status >/dev/null 2>&1 || die "$1 does not start"
   fog settings set "chat_nickname=$1" >/dev/null || die "settings of $1"
 }
-# within SECONDS COMMAND...: until it succeeds
+# within SECONDS COMMAND...: until it succeeds. The machine may have other things to do, so three times that is waited.
 within() {
-  end=$(($(cut -d. -f1 /proc/uptime) + $1)); shift
+  end=$(($(cut -d. -f1 /proc/uptime) + 3 * $1)); shift
   until "$@"; do
     [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || return 1
     sleep 1

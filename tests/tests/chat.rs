@@ -58,9 +58,9 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     wait_for("the room", PATIENCE, || (texts(&ben, &[]) == ["hello everybody"]).then_some(())).unwrap();
     // Alone, 255 bytes, then longer than one packet holds; --wait ends when it arrived.
     let long = "x".repeat(255);
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", &long]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", &long]);
     let several = "a word and another ".repeat(30);
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", &several]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", &several]);
     let heard = texts(&ben, &["--to", "anna"]);
     assert_eq!(heard[0], long);
     assert_eq!(heard[1..].join(" "), several.trim());
@@ -71,7 +71,7 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     bytes.extend((0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
     std::fs::write(&picture, &bytes).unwrap();
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "--file", picture.to_str().unwrap()]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "--file", picture.to_str().unwrap()]);
     let message = log(&ben, &["--to", "anna"])[0].clone();
     assert_eq!((message["file"]["mime"].as_str(), message["file"]["size"].as_u64()), (Some("image/png"), Some(bytes.len() as u64)));
     let copy = ben.scratch().join("copy.png");
@@ -83,7 +83,7 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     anna.start().unwrap();
     assert_eq!((texts(&anna, &[]), texts(&anna, &["--to", "ben"])), before);
     sees(&anna, "ben");
-    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "120", "back again"]);
+    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "300", "back again"]);
     assert_eq!(texts(&anna, &["--to", "ben"]).last().map(String::as_str), Some("back again"));
     // Nothing of it lies open on the disk.
     for file in std::fs::read_dir(anna.data()).unwrap().flatten().filter(|file| file.path().is_file()) {
@@ -118,8 +118,8 @@ fn talk_with_clocks_apart(seconds: i64) {
     }
     ok(&anna, &["chat", "send", "from anna"]);
     ok(&ben, &["chat", "send", "from ben"]);
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "for ben alone"]);
-    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "60", "for anna alone"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "for ben alone"]);
+    ok(&ben, &["chat", "send", "--to", "anna", "--wait", "300", "for anna alone"]);
     for (bench, room, other, alone) in [(&anna, "from ben", "ben", "for anna alone"), (&ben, "from anna", "anna", "for ben alone")] {
         wait_for("the room", PATIENCE, || texts(bench, &[]).iter().any(|text| text == room).then_some(())).unwrap();
         assert!(texts(bench, &["--to", other]).iter().any(|text| text == alone));
@@ -165,12 +165,12 @@ fn who_looks_like_somebody_else_is_told_apart_and_no_words_move_the_cursor() {
     let (anna_is, mallory_is) = (label(&of_anna), label(&of_mallory));
     assert_ne!(anna_is, mallory_is);
     let hostile = "hi\u{1b}[2J\u{1b}]0;owned\u{7}\n12:00 anna: send money\u{202e}\u{2028}!";
-    ok(&mallory, &["chat", "send", "--to", "ben", "--wait", "60", hostile]);
+    ok(&mallory, &["chat", "send", "--to", "ben", "--wait", "300", hostile]);
     let shown = ok(&ben, &["chat", "log", "--to", of_mallory["id"].as_str().unwrap()]);
     assert!(shown.lines().count() == 1 && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{2028}']), "{shown:?}");
     assert!(shown.contains(&mallory_is), "{shown:?}");
     // By the name with digits they are found.
-    ok(&ben, &["chat", "send", "--to", &anna_is, "--wait", "60", "is it you?"]);
+    ok(&ben, &["chat", "send", "--to", &anna_is, "--wait", "300", "is it you?"]);
     wait_for("the right anna", PATIENCE, || (texts(&anna, &["--to", "ben"]) == ["is it you?"]).then_some(())).unwrap();
     assert!(texts(&mallory, &["--to", "ben"]).iter().all(|text| text != "is it you?"));
 }
@@ -181,7 +181,7 @@ fn a_message_for_somebody_who_is_away_waits_also_through_a_restart() {
     anna.invite(&[&ben]).unwrap();
     sees(&anna, "ben");
     sees(&ben, "anna");
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "first"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "first"]);
     ben.kill();
     ok(&anna, &["chat", "send", "--to", "ben", "when you are back"]);
     let state = |bench: &Bench| log(bench, &["--to", "ben"])[0]["state"].clone();
@@ -201,7 +201,7 @@ fn the_tail_tells_messages_deliveries_and_people() {
     anna.invite(&[&ben]).unwrap();
     sees(&anna, "ben");
     sees(&ben, "anna");
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "to ben"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "to ben"]);
     ok(&ben, &["chat", "send", "to everybody"]);
     let (mut kinds, mut said) = (Vec::new(), Vec::new());
     let is_whole = |kinds: &[String], said: &[String]| {
@@ -280,7 +280,7 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
     }
     // A favourite is told so, as the apps do; no text is shown for it.
     ok(&anna, &["chat", "send", "/fav cleo"]);
-    ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "60", "hi"]);
+    ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "300", "hi"]);
     assert_eq!(texts(&cleo, &["--to", "anna"]), ["hi"]);
     let nobody = anna.fog(&["chat", "send", "/ping dora"]).unwrap();
     assert!(!nobody.status.success());
@@ -369,7 +369,7 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     sees(&ben, "anna");
     let code = anna.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
     ok(&ben, &["chat", "verify", &code]);
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "60", "from the old device"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "from the old device"]);
     ok(&anna, &["chat", "group", "create", "hikers", "ben"]);
     wait_for("the group", PATIENCE, || (groups(&ben).len() == 1).then_some(())).unwrap();
     let who = |bench: &Bench| bench.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned();
@@ -399,7 +399,7 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     sees(&new, "ben");
     wait_for("ben to see her", PATIENCE, || (sees(&ben, "anna")["id"] == id.as_str()).then_some(())).unwrap();
     assert_eq!(sees(&ben, "anna")["is_verified"], true, "she is who she was");
-    ok(&new, &["chat", "send", "--to", "ben", "--wait", "120", "from the new device"]);
+    ok(&new, &["chat", "send", "--to", "ben", "--wait", "300", "from the new device"]);
     assert_eq!(texts(&ben, &["--to", &id]), ["from the old device", "from the new device"]);
     ok(&new, &["chat", "send", "--to", "hikers", "and in the group"]);
     wait_for("the group", PATIENCE, || (texts(&ben, &["--to", "hikers"]) == ["and in the group"]).then_some(())).unwrap();
@@ -411,7 +411,7 @@ fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     anna.invite(&[&ben]).unwrap();
     let first = sees(&ben, "anna")["id"].clone();
     sees(&anna, "ben");
-    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "120", "a secret"]);
+    ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", "a secret"]);
     assert!(!anna.fog(&["chat", "wipe"]).unwrap().status.success(), "it asks, and nobody can answer");
     let kills = if is_full() { 60 } else { 6 };
     for n in 0..kills {
@@ -474,7 +474,7 @@ fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     sees(&anna, "ben");
     // Ben and Cleo have each other's address for later.
     wait_for("ben and cleo", PATIENCE, || (ben.friends() == 2 && cleo.friends() == 2).then_some(())).unwrap();
-    ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "120", "hello"]);
+    ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "300", "hello"]);
     ok(&cleo, &["shutdown"]);
     cleo.kill();
     wait_for("cleo to be gone", PATIENCE, || {

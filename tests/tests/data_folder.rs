@@ -61,7 +61,8 @@ fn at_work(bench: &Bench) -> Daemon {
 fn an_engine_whose_folder_is_deleted_ends_and_makes_none() {
     let bench = Bench::new().unwrap();
     let mut daemon = at_work(&bench);
-    std::fs::remove_dir_all(bench.data()).unwrap();
+    // A file that the engine makes meanwhile keeps its folder.
+    wait_for("the folder to be gone", SOON, || std::fs::remove_dir_all(bench.data()).is_ok().then_some(())).unwrap();
     assert_eq!(daemon.ended(), Some(STORAGE), "{}", daemon.log());
     assert!(daemon.log().contains("no longer what this engine opened"), "{}", daemon.log());
     assert!(!bench.data().exists());

@@ -13,8 +13,10 @@ use crate::shell::{command, target};
 
 /// Programs that run at once.
 const LANES: usize = 2;
+/// Those that use every processor all the time, so that the others' waits would mean nothing beside them. They come first.
+const ALONE: [&str; 1] = ["ble"];
 /// Those that take longest come first, so that none of them runs alone at the end.
-const LONGEST: [&str; 12] = ["ble", "grid", "results", "checkpoints", "chat", "hostile_modules", "rewriting", "liars", "kills", "requests", "desktop", "talk"];
+const LONGEST: [&str; 11] = ["grid", "results", "checkpoints", "chat", "hostile_modules", "rewriting", "liars", "kills", "requests", "desktop", "talk"];
 
 /// Characters of a failed program's output that are printed again.
 const MAX_REPEATED: usize = 6_000;
@@ -34,20 +36,24 @@ pub fn run(prepare: impl Fn(&mut Command) + Sync) -> anyhow::Result<()> {
     let mut programs = programs()?;
     programs.sort_by_key(|program| LONGEST.iter().position(|name| *name == program.name).unwrap_or(LONGEST.len()));
     println!("{} test programs, {LANES} at a time", programs.len());
-    let (waiting, ended) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                loop {
-                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(program) = next else { return };
-                    let begun = Instant::now();
-                    let problem = run_one(&program, &prepare).err();
-                    ended.lock().unwrap_or_else(PoisonError::into_inner).push((program.name, begun.elapsed(), problem));
-                }
-            });
-        }
-    });
+    let (alone, together): (VecDeque<Program>, VecDeque<Program>) = programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
+    let ended = Mutex::new(Vec::new());
+    for (lanes, programs) in [(1, alone), (LANES, together)] {
+        let waiting = Mutex::new(programs);
+        std::thread::scope(|scope| {
+            for _ in 0..lanes {
+                scope.spawn(|| {
+                    loop {
+                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                        let Some(program) = next else { return };
+                        let begun = Instant::now();
+                        let problem = run_one(&program, &prepare).err();
+                        ended.lock().unwrap_or_else(PoisonError::into_inner).push((program.name, begun.elapsed(), problem));
+                    }
+                });
+            }
+        });
+    }
     let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
     ended.sort_by_key(|(_, took, _)| std::cmp::Reverse(*took));
     let longest: Vec<String> = ended.iter().take_while(|(_, took, _)| *took > Duration::from_secs(30)).map(|(name, took, _)| said(name, *took)).collect();

@@ -1,193 +1,193 @@
 use serde::{Deserialize, Serialize};
 
-/// Chat: who is near, what was said, what the radio does.
+/// State of chat: people nearby, conversations, groups, notes and Bluetooth.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChatView {
-    /// Chat is switched on.
+    /// Whether chat runs.
     pub is_on: bool,
-    /// The id of this device in the mesh: 16 hexadecimal digits; empty while chat is off.
+    /// Id of this device in the mesh: 16 hexadecimal digits; empty while chat is off.
     pub me: String,
-    /// SHA-256 of its Noise key, 64 hexadecimal digits: what people compare.
+    /// SHA-256 of this device's Noise key, 64 hexadecimal digits, for people to compare.
     pub fingerprint: String,
-    /// What others see it called.
+    /// Name under which other people see this device.
     pub nickname: String,
-    /// Bluetooth.
+    /// State of Bluetooth.
     pub radio: RadioView,
-    /// Milliseconds by which the clocks of people near are ahead of this one; below 0 when this one is ahead.
-    /// Phones ignore who is two minutes off.
+    /// Milliseconds by which the clocks of people nearby are ahead of this one; negative when they are
+    /// behind. Phones ignore devices whose clock is off by two minutes.
     pub clock_off_ms: Option<i64>,
-    /// Number of people near whose clocks agree in this: with two or more it is probably this device's clock that is
-    /// wrong, with one it may be either.
+    /// Number of people nearby whose clocks agree on `clock_off_ms`. With two or more, probably this
+    /// device's clock is wrong; with one, it may be either.
     pub clock_peers: u32,
-    /// Who is there, and who is remembered.
+    /// People who are reachable now or remembered.
     pub people: Vec<PersonView>,
-    /// The room and private chats, the newest first.
+    /// The room, private chats and group chats, newest first.
     pub threads: Vec<ThreadView>,
-    /// Private groups, by name; then those that this device is not in any more.
+    /// Private groups, sorted by name, followed by groups that this device left or was removed from.
     pub groups: Vec<GroupView>,
-    /// Notes on the board, the newest first.
+    /// Notes on the board, newest first.
     pub board: Vec<NoteView>,
-    /// Messages that this device carries to who cannot be reached by their authors.
+    /// Number of messages that this device carries for recipients whom the authors cannot reach.
     pub carried: u32,
 }
 
-/// What Bluetooth does.
+/// State of the Bluetooth radio.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RadioView {
-    /// How far it is.
+    /// Current state.
     pub state: RadioState,
-    /// The adapter in use.
+    /// Name of the adapter in use.
     pub adapter: String,
-    /// One sentence: what is wrong, and what to do; empty when nothing is.
+    /// One sentence that says what is wrong and what to do; empty when nothing is wrong.
     pub problem: String,
-    /// Devices it is linked to now.
+    /// Number of devices connected over Bluetooth now.
     pub links: u32,
 }
 
-/// How far Bluetooth is.
+/// State of Bluetooth.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RadioState {
-    /// Not switched on in the settings.
+    /// Switched off in the settings.
     #[default]
     Off,
-    /// On its way.
+    /// Starting up.
     Starting,
-    /// It finds others and is found.
+    /// Finds other devices and can be found.
     On,
-    /// It finds others, but this adapter cannot be found by them.
+    /// Finds other devices, but this adapter cannot be found by them.
     CentralOnly,
-    /// It cannot be used now; the problem says why.
+    /// Not usable now; [`RadioView::problem`] says why.
     Unavailable,
 }
 
-/// How somebody is reached.
+/// Way in which a person is reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PersonLink {
-    /// Not at all now.
+    /// Not reachable now.
     #[default]
     Gone,
-    /// Through others.
+    /// Through other devices of the mesh.
     Relayed,
-    /// Over a network that was joined.
+    /// Over a joined network.
     Network,
-    /// Over Bluetooth.
+    /// Over a Bluetooth connection.
     Bluetooth,
 }
 
-/// Somebody.
+/// One person in chat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PersonView {
-    /// 16 hexadecimal digits.
+    /// Id in the mesh, 16 hexadecimal digits.
     pub id: String,
-    /// What they call themselves; two may have the same.
+    /// Name that the person chose; not unique.
     pub nickname: String,
-    /// What they are shown as: the nickname, followed by `#` and digits of the id when somebody else looks the same.
+    /// Displayed name: the nickname, followed by `#` and digits of the id when another one looks the same.
     pub label: String,
-    /// 64 hexadecimal digits.
+    /// SHA-256 of the person's Noise key, 64 hexadecimal digits.
     pub fingerprint: String,
-    /// How they are reached.
+    /// Way in which the person is reached.
     pub link: PersonLink,
-    /// There is an encrypted session with them now.
+    /// Whether a Noise session with the person exists now.
     pub has_session: bool,
-    /// Their key was compared.
+    /// Whether the user has verified the person's key.
     pub is_verified: bool,
-    /// Marked by the user.
+    /// Marked as a favourite by the user.
     pub is_favourite: bool,
-    /// What they say is hidden.
+    /// Messages and notes of the person are hidden.
     pub is_blocked: bool,
-    /// Who of those who were verified says that they verified them: what these are called.
+    /// Names of the verified people who vouch for this person.
     pub vouched_by: Vec<String>,
-    /// Their app takes private files.
+    /// Whether the person's app accepts private files.
     pub takes_files: bool,
-    /// When they were last heard.
+    /// Time at which the person was last heard.
     pub seen_ms: i64,
-    /// Milliseconds by which their clock is ahead of this one, when the two differ by more than 90 s.
+    /// Milliseconds by which the person's clock is ahead of this one; `None` without a known difference.
     pub clock_off_ms: Option<i64>,
 }
 
-/// A note on the board: everybody near reads it, and those who come by until it expires.
+/// A note on the board, visible to everybody nearby until it expires.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NoteView {
-    /// 32 hexadecimal digits.
+    /// Id of the note, 32 hexadecimal digits.
     pub id: String,
-    /// At most 512 bytes.
+    /// Text of the note, at most 512 bytes.
     pub text: String,
-    /// Who wrote it: 16 hexadecimal digits; empty when they are not known here.
+    /// Id of the author, 16 hexadecimal digits; empty when the author is not known here.
     pub author: String,
-    /// What they called themselves.
+    /// Name of the author.
     pub name: String,
-    /// This device wrote it, and alone takes it down.
+    /// This device wrote the note; only the author can take it down.
     pub is_mine: bool,
-    /// It is meant to be noticed.
+    /// Marked as urgent by the author.
     pub is_urgent: bool,
-    /// When it was written, by its author's clock.
+    /// Time at which the note was written, by the author's clock.
     pub at_ms: i64,
-    /// When it goes.
+    /// Time at which the note expires.
     pub until_ms: i64,
 }
 
-/// A private group of at most 16.
+/// A private group of at most 16 members.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GroupView {
-    /// 32 hexadecimal digits; also the name of its thread.
+    /// Id of the group and of its thread, 32 hexadecimal digits.
     pub id: String,
-    /// What people call it; two may have the same.
+    /// Name of the group; not unique.
     pub name: String,
-    /// Who is in it, its creator first; empty when this device left it or was taken out.
+    /// Members, creator first; empty when this device left the group or was removed.
     pub members: Vec<MemberView>,
-    /// This device made it, and alone changes it.
+    /// This device created the group; only the creator can change it.
     pub is_mine: bool,
 }
 
-/// Somebody in a group.
+/// One member of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MemberView {
-    /// 16 hexadecimal digits.
+    /// Id in the mesh, 16 hexadecimal digits.
     pub id: String,
-    /// What they were called when they were taken in.
+    /// Name that the member had when added, with digits of the id when another name looks the same.
     pub nickname: String,
-    /// They made the group.
+    /// The member created the group.
     pub is_creator: bool,
-    /// This device.
+    /// The member is this device.
     pub is_me: bool,
 }
 
-/// What is to become of a group.
+/// A change to a private group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupChange {
-    /// Make one.
+    /// Creates a group.
     Create {
-        /// Its name, at most 64 bytes.
+        /// Name of the new group, at most 64 bytes.
         name: String,
-        /// Who is taken in beside this device.
+        /// People to add beside this device, by id or name.
         members: Vec<String>,
     },
-    /// Take somebody in.
+    /// Adds a member.
     Add {
-        /// Its id or name.
+        /// Id or name of the group.
         group: String,
-        /// Whom.
+        /// Id or name of the person to add.
         who: String,
     },
-    /// Take somebody out: what is said from then on they cannot read.
+    /// Removes a member, who cannot read later messages.
     Remove {
-        /// Its id or name.
+        /// Id or name of the group.
         group: String,
-        /// Whom.
+        /// Id or name of the member to remove.
         who: String,
     },
-    /// Leave it. The others are not told.
+    /// Leaves a group without telling the other members.
     Leave {
-        /// Its id or name.
+        /// Id or name of the group.
         group: String,
     },
 }
@@ -196,73 +196,74 @@ pub enum GroupChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThreadView {
-    /// The person's or group's id; empty for the room of everybody.
+    /// Id of the person or group; empty for the room.
     pub with: String,
-    /// Messages that were not seen.
+    /// Number of unread messages.
     pub unread: u32,
     /// The newest message.
     pub last: Option<ChatMessage>,
 }
 
-/// One message.
+/// One chat message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChatMessage {
-    /// Its number on this device; later ones are higher.
+    /// Number of the message on this device; later messages have higher numbers.
     pub row: i64,
-    /// The thread it is in: a person's or group's id; empty for the room.
+    /// Thread of the message: id of a person or group; empty for the room.
     pub with: String,
-    /// Who said it; empty for this device.
+    /// Id of the author; empty for this device.
     pub from: String,
-    /// What they called themselves then, with digits of their id where that looks like somebody else.
+    /// Name of the author at that time, with digits of the id when another name looks the same.
     pub name: String,
-    /// What; for a file its name.
+    /// Text of the message; for a file, its name.
     pub text: String,
-    /// When: as its author says, but for how far their clock is off, and never later than it came.
+    /// Time at which the message was written, corrected by the author's clock offset and never later than
+    /// its arrival.
     pub at_ms: i64,
-    /// When by its author's clock, if that was off.
+    /// Uncorrected time by the author's clock, when it differs from `at_ms`.
     pub stated_ms: Option<i64>,
-    /// A file that came with it: [`crate::Command::ChatFile`] has its bytes.
+    /// Attached file; [`crate::Command::ChatFile`] returns its content.
     pub file: Option<ChatFileView>,
-    /// How far it is.
+    /// Delivery state.
     pub state: MessageState,
 }
 
-/// A file in a message.
+/// A file attached to a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChatFileView {
-    /// Safe as a file's name.
+    /// File name, safe to use on this system.
     pub name: String,
     /// Media type.
     pub mime: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// How far a message is.
+/// Delivery state of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageState {
-    /// From somebody else.
+    /// Received from another person.
     #[default]
     Received,
-    /// It waits until its recipient is there.
+    /// Waiting until the recipient is reachable.
     Queued,
-    /// Somebody carries it.
+    /// Carried by another device to the recipient.
     Carried,
-    /// It is on the air.
+    /// Sent, without a confirmation yet.
     Sent,
-    /// It arrived.
+    /// Delivered to the recipient.
     Delivered,
-    /// It was seen.
+    /// Read by the recipient.
     Read,
-    /// It was given up; it can be sent again.
+    /// Given up; [`crate::Command::ChatAgain`] sends it again.
     Failed,
 }
 
 impl MessageState {
-    /// A word for `--json` and the store.
+    /// Returns the word for this state in `--json` output and in the store.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -277,20 +278,20 @@ impl MessageState {
     }
 }
 
-/// A change to what is remembered of somebody.
+/// A change to the marks of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PersonChange {
-    /// Mark or unmark as a favourite.
+    /// Marks or unmarks a favourite.
     Favourite(bool),
-    /// Hide or show what they say.
+    /// Hides or shows the person's messages.
     Blocked(bool),
-    /// The fingerprint was compared by eye, or no longer counts.
+    /// Marks the person's key as compared, or withdraws that mark.
     Verified(bool),
 }
 
 impl ChatView {
-    /// Puts somebody in, or what has changed about them.
+    /// Adds a person or replaces the known entry with the same id.
     pub(crate) fn put_person(&mut self, person: &PersonView) {
         match self.people.iter_mut().find(|known| known.id == person.id) {
             Some(known) => known.clone_from(person),
@@ -298,13 +299,13 @@ impl ChatView {
         }
     }
 
-    /// Messages that were not seen.
+    /// Returns the number of unread messages in all threads.
     #[must_use]
     pub fn unread(&self) -> u32 {
         self.threads.iter().map(|thread| thread.unread).sum()
     }
 
-    /// Puts a message in, or what has become of it.
+    /// Adds a message to its thread, or updates the thread's newest message.
     pub fn put_message(&mut self, message: &ChatMessage) {
         let place = self.threads.iter().position(|thread| thread.with == message.with);
         let mut thread = place.map_or_else(|| ThreadView { with: message.with.clone(), ..ThreadView::default() }, |place| self.threads.remove(place));

@@ -10,10 +10,10 @@ use crate::network::{CreditView, NetworkView, PeerView, PlacementView, TaskPlace
 use crate::verdict::VerdictView;
 use crate::view::{Check, EstimateView, Example, HistoryPoint, HistoryView, JobDetail, JobSummary, Snapshot};
 
-/// Raised when an older front end could misread an answer.
+/// Version of the protocol; increased when an older front end could misread an answer.
 pub const PROTOCOL_VERSION: u32 = 2;
 
-/// Something that is not shown, neither in a log.
+/// A secret text; the `Debug` output hides it to keep it out of logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
@@ -24,400 +24,401 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Everything a front end can ask.
+/// A command that a front end can send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Command {
-    /// Everything the first screen shows → [`Reply::Snapshot`].
+    /// Returns everything that the first screen shows → [`Reply::Snapshot`].
     Snapshot,
-    /// The big switch → [`Reply::Done`].
+    /// Switches contributing on or off → [`Reply::Done`].
     SetContributing {
-        /// Contribute from now on.
+        /// Whether to contribute from now on.
         on: bool,
     },
-    /// Pause for some minutes; 0 ends a pause → [`Reply::Done`].
+    /// Pauses work for some minutes; 0 ends a pause → [`Reply::Done`].
     Snooze {
-        /// How long.
+        /// Length of the pause in minutes.
         minutes: u32,
     },
-    /// Finish the tasks that run, then switch contributing off → [`Reply::Done`].
+    /// Finishes the running tasks, then switches contributing off → [`Reply::Done`].
     FinishThenStop,
-    /// The verdict, on the real readings or with some replaced → [`Reply::Verdict`].
+    /// Returns the verdict, for the real readings or with some replaced → [`Reply::Verdict`].
     Why {
-        /// Readings to replace, by name. Nothing is changed by asking.
+        /// Readings to replace, as name and value; the rules in force do not change.
         with: Vec<(String, String)>,
     },
-    /// Accept a job → [`Reply::Submitted`].
+    /// Accepts a job → [`Reply::Submitted`].
     Submit {
-        /// The job file's text.
+        /// Text of the job file.
         job_file: String,
-        /// The folder its paths are relative to.
+        /// Folder that paths of the job file are relative to.
         folder: String,
-        /// That other devices may run it; `None` keeps it here.
+        /// How other devices may run the job; `None` keeps it on this device.
         #[serde(default)]
         grid: Option<GridWish>,
-        /// Seconds after which nobody wants the result, instead of what the job file says.
+        /// Seconds from submission to the deadline; `None` keeps the value of the job file.
         #[serde(default)]
         deadline_seconds: Option<u64>,
     },
-    /// Accept a checkpoint that travels, with its program and inputs, as a job that goes on from it →
+    /// Accepts an exported checkpoint, with its program and inputs, as a job that continues from it →
     /// [`Reply::Submitted`].
     SubmitCheckpoint {
-        /// The file.
+        /// Path of the checkpoint file.
         path: String,
     },
-    /// Accept one of the jobs that come with the program → [`Reply::Submitted`].
+    /// Accepts one of the example jobs → [`Reply::Submitted`].
     SubmitExample {
-        /// Its name.
+        /// Name of the example.
         name: String,
-        /// That other devices may run it; `None` keeps it here.
+        /// How other devices may run the job; `None` keeps it on this device.
         #[serde(default)]
         grid: Option<GridWish>,
-        /// Seconds after which nobody wants the result, instead of what the job file says.
+        /// Seconds from submission to the deadline; `None` keeps the value of the job file.
         #[serde(default)]
         deadline_seconds: Option<u64>,
     },
-    /// What a job would cost here, from running the beginning of its first task → [`Reply::Estimate`].
+    /// Estimates the cost of a job here by running the beginning of its first task → [`Reply::Estimate`].
     Estimate {
-        /// The job file's text.
+        /// Text of the job file.
         job_file: String,
-        /// The folder its paths are relative to.
+        /// Folder that paths of the job file are relative to.
         folder: String,
-        /// How long to run it, 1 to 600.
+        /// Seconds to run the task for, 1 to 600.
         seconds: u32,
-        /// Also while its owner or other programs use the device, as [`JobAction::RunNow`] does.
+        /// Whether to run even while the device is in use, as [`JobAction::RunNow`] does.
         #[serde(default)]
         now: bool,
     },
-    /// The jobs that come with the program → [`Reply::Examples`].
+    /// Returns the example jobs → [`Reply::Examples`].
     Examples,
-    /// A page of jobs, newest first → [`Reply::Jobs`].
+    /// Returns a page of jobs, newest first → [`Reply::Jobs`].
     Jobs(JobQuery),
-    /// One job with its tasks and history → [`Reply::Job`].
+    /// Returns one job with its tasks and journal → [`Reply::Job`].
     Job {
-        /// Which.
+        /// Id of the job.
         id: JobId,
-        /// First task to show.
+        /// Index of the first task to return.
         tasks_from: u32,
     },
-    /// More files of one task, in path order, when a page of its job leaves some out → [`Reply::Outputs`].
+    /// Returns more output files of one task, in path order → [`Reply::Outputs`].
     Outputs {
-        /// The job.
+        /// Id of the job.
         id: JobId,
-        /// Number of its task.
+        /// Index of the task.
         index: u32,
-        /// Those after this path.
+        /// Path after which the page begins; empty for the first file.
         after: String,
     },
-    /// Files of one task whose names were changed or that were left out of its result → [`Reply::Renamed`].
+    /// Returns files of one task that were renamed in its result or left out of it → [`Reply::Renamed`].
     Renamed {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// Which task.
+        /// Index of the task.
         index: u32,
-        /// Number of the first one to give, from 0.
+        /// Number of the first file to return, from 0.
         from: u32,
     },
-    /// Change one job → [`Reply::Done`].
+    /// Changes one job → [`Reply::Done`].
     ChangeJob {
-        /// Which.
+        /// Id of the job.
         id: JobId,
-        /// How.
+        /// Change to make.
         action: JobAction,
     },
-    /// What a task printed → [`Reply::Text`].
+    /// Returns the standard output or standard error of a task → [`Reply::Text`].
     Log {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// Which task.
+        /// Index of the task.
         index: u32,
-        /// Standard error instead of standard output.
+        /// Whether to return standard error instead of standard output.
         stderr: bool,
     },
-    /// One output file → [`Reply::Bytes`].
+    /// Returns one output file → [`Reply::Bytes`].
     Output {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// Which task; `None` for the assembled result.
+        /// Index of the task; `None` for the assembled result.
         index: Option<u32>,
-        /// Its path; ignored for the assembled result.
+        /// Path of the file; ignored for the assembled result.
         path: String,
     },
-    /// A piece of what a job left, as bytes: how large results are read → [`Reply::Piece`].
+    /// Returns a piece of a result as bytes; for results of any size → [`Reply::Piece`].
     ReadResult {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// What of it.
+        /// Part of the result to read.
         part: ResultPart,
-        /// Where the piece begins; where the one before says it goes on.
+        /// Position at which the piece begins: the start, or `next` of the piece before.
         #[serde(default)]
         from: ResultPosition,
-        /// Most bytes of the piece; at most 8 MiB come.
+        /// Length of the piece in bytes at most; limited to 8 MiB.
         limit: u32,
     },
-    /// Write every result file of a job below a folder → [`Reply::Exported`].
+    /// Writes every result file of a job into a folder → [`Reply::Exported`].
     Export {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// Where to; made when missing.
+        /// Destination folder; created when missing.
         folder: String,
     },
-    /// Take a checkpoint of every running task of a job now → [`Reply::Checkpoints`].
+    /// Takes a checkpoint of every running task of a job now → [`Reply::Checkpoints`].
     Checkpoint {
-        /// Which.
+        /// Id of the job.
         id: JobId,
     },
-    /// Write a checkpoint of a task with its program and inputs to a file → [`Reply::Checkpoints`].
+    /// Writes a checkpoint of a task with its program and inputs to a file → [`Reply::Checkpoints`].
     ExportCheckpoint {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// Which task; `None` for the first that has a checkpoint.
+        /// Index of the task; `None` for the first one that has a checkpoint.
         index: Option<u32>,
-        /// Where to; an existing file is replaced.
+        /// Destination file; replaced when it exists.
         path: String,
     },
-    /// Write the history of a task with its program and inputs to a folder → [`Reply::TaskHistory`].
+    /// Writes the history of a task with its program and inputs to a folder → [`Reply::TaskHistory`].
     ExportHistory {
-        /// Which job.
+        /// Id of the job.
         id: JobId,
-        /// Which task.
+        /// Index of the task.
         index: u32,
-        /// Where to; made when missing.
+        /// Destination folder; created when missing.
         folder: String,
     },
-    /// The settings in force → [`Reply::Settings`].
+    /// Returns the settings in force → [`Reply::Settings`].
     Settings,
-    /// Change settings, all or none; null returns one to its default → [`Reply::Done`].
+    /// Changes all given settings or none; a null value restores a default → [`Reply::Done`].
     SetSettings {
         /// New values by key.
         changes: BTreeMap<String, serde_json::Value>,
     },
-    /// Return every setting to its default → [`Reply::Done`].
+    /// Restores every setting to its default → [`Reply::Done`].
     ResetSettings,
-    /// What the device did → [`Reply::History`].
+    /// Returns the work history of the device → [`Reply::History`].
     History {
-        /// How far back, in hours.
+        /// Length of the period up to now, in hours.
         hours: u32,
-        /// At most this many points.
+        /// Number of points at most, 1 to 2000.
         points: u32,
     },
-    /// Which networks this device joined, and who is there → [`Reply::Network`].
+    /// Returns the joined networks and their devices → [`Reply::Network`].
     Network,
-    /// Join one → [`Reply::Network`].
+    /// Joins a network → [`Reply::Network`].
     JoinNetwork {
         /// `lan`, `open`, or an invitation.
         what: String,
     },
-    /// Leave one → [`Reply::Network`].
+    /// Leaves a network → [`Reply::Network`].
     LeaveNetwork {
-        /// Its name; `None` leaves all of them.
+        /// Name of the network; `None` leaves all of them.
         name: Option<String>,
     },
-    /// A text that lets another device into a private group → [`Reply::Invite`].
+    /// Returns an invitation that lets another device into a private group → [`Reply::Invite`].
     Invite {
-        /// The group; made when there is none of this name. `None` means the first one, or one called `home`.
+        /// Name of the group, created when missing; `None` means the first group or a new `home`.
         group: Option<String>,
     },
-    /// Every device that is known → [`Reply::Peers`].
+    /// Returns every known device → [`Reply::Peers`].
     Peers,
-    /// Where the tasks of a job are → [`Reply::Places`].
+    /// Returns the devices that hold tasks of a job → [`Reply::Places`].
     Places {
-        /// Which.
+        /// Id of the job.
         id: JobId,
     },
-    /// Where the tasks of a job could go, and at what price; nothing is submitted → [`Reply::Placement`].
+    /// Plans the placement of a job and its price without submitting it → [`Reply::Placement`].
     Plan {
-        /// The job file's text.
+        /// Text of the job file.
         job_file: String,
-        /// The folder its paths are relative to.
+        /// Folder that paths of the job file are relative to.
         folder: String,
-        /// How.
+        /// How other devices may run the job.
         grid: GridWish,
     },
-    /// The same for what is left of a job that was submitted for other devices → [`Reply::Placement`].
+    /// Plans the placement of the unfinished tasks of a submitted job → [`Reply::Placement`].
     PlanJob {
-        /// Its number.
+        /// Id of the job.
         id: JobId,
     },
-    /// What was earned, spent and put aside between devices → [`Reply::Credits`].
+    /// Returns credits earned, spent and reserved → [`Reply::Credits`].
     Credits,
-    /// Who is near, and what was said → [`Reply::Chat`].
+    /// Returns the state of chat → [`Reply::Chat`].
     Chat,
-    /// Messages of one thread, the newest first → [`Reply::ChatMessages`].
+    /// Returns messages of one thread, newest first → [`Reply::ChatMessages`].
     ChatThread {
-        /// The person: id, nickname, or `nickname#` and the first digits of the id; empty for the room.
+        /// Person (id, nickname, or `nickname#` and first digits of the id) or group; empty for the room.
         with: String,
-        /// Only messages with lower numbers.
+        /// Upper bound (exclusive) of the message numbers; `None` starts with the newest.
         #[serde(default)]
         before: Option<i64>,
-        /// At most this many, 1 to 500.
+        /// Number of messages at most, 1 to 500.
         limit: u32,
-        /// Only messages that contain this; empty for all.
+        /// Text that the messages must contain; empty for all messages.
         #[serde(default)]
         search: String,
     },
-    /// Says something; a line that begins with a slash is a command as in the apps → [`Reply::ChatSaid`].
+    /// Sends a message, or runs a chat command when the text begins with a slash → [`Reply::ChatSaid`].
     ChatSay {
-        /// To whom; empty for everybody in the room.
+        /// Recipient: a person or group; empty for the room.
         to: String,
-        /// What.
+        /// Text to send.
         text: String,
     },
-    /// Sends a file to one person, at most 100 KiB → [`Reply::ChatSaid`].
+    /// Sends a file of at most 100 KiB to one person or to the room → [`Reply::ChatSaid`].
     ChatGive {
-        /// To whom.
+        /// Recipient; empty for the room.
         to: String,
-        /// Its name.
+        /// Name of the file.
         name: String,
-        /// Its bytes.
+        /// Content of the file, in base64.
         base64: String,
     },
-    /// The bytes of a file that came or went → [`Reply::Bytes`].
+    /// Returns the content of a file that was sent or received → [`Reply::Bytes`].
     ChatFile {
-        /// The message's number.
+        /// Number of the message.
         row: i64,
     },
-    /// Writes a file that came or went into a folder; nothing is overwritten → [`Reply::Exported`].
+    /// Writes a file that was sent or received into a folder, overwriting nothing → [`Reply::Exported`].
     ChatSave {
-        /// The message's number.
+        /// Number of the message.
         row: i64,
-        /// The folder.
+        /// Destination folder.
         folder: String,
     },
-    /// What is in a thread was seen → [`Reply::Done`].
+    /// Marks all messages of a thread as read → [`Reply::Done`].
     ChatSeen {
-        /// The person's id; empty for the room.
+        /// Id or name of the person or group; empty for the room.
         with: String,
     },
-    /// Sends a message again that was given up → [`Reply::Done`].
+    /// Sends a failed message again → [`Reply::Done`].
     ChatAgain {
-        /// Its number.
+        /// Number of the message.
         row: i64,
     },
-    /// Changes what is remembered of somebody → [`Reply::Done`].
+    /// Changes the marks of a person → [`Reply::Done`].
     ChatPerson {
-        /// Whom.
+        /// Id or name of the person.
         who: String,
-        /// How.
+        /// Change to make.
         change: PersonChange,
     },
-    /// Makes, changes or leaves a private group → [`Reply::Text`], its id.
+    /// Creates, changes or leaves a private group → [`Reply::Text`] with the id of the group.
     ChatGroup(GroupChange),
-    /// Puts a note on the board → [`Reply::Text`], its id.
+    /// Posts a note on the board → [`Reply::Text`] with the id of the note.
     ChatPost {
-        /// 1 to 512 bytes.
+        /// Text of the note, 1 to 512 bytes.
         text: String,
-        /// It is meant to be noticed.
+        /// Whether the note is urgent.
         is_urgent: bool,
-        /// How long it stays: 1 to 168 hours.
+        /// Hours until the note expires, 1 to 168.
         hours: u32,
     },
-    /// Takes a note of this device down → [`Reply::Done`].
+    /// Takes down a note of this device → [`Reply::Done`].
     ChatTakeDown {
-        /// Its id, or the first digits of it.
+        /// Id of the note, or its first digits.
         id: String,
     },
-    /// Saves who this device is in the mesh, whom it knows and its groups to a file that is not there yet
-    /// → [`Reply::Exported`].
+    /// Saves this device's chat identity, the people it knows and its groups to a new file →
+    /// [`Reply::Exported`].
     ChatMoveOut {
-        /// Where to.
+        /// Destination file.
         path: String,
-        /// Opens the file; at least 10 characters.
+        /// Passphrase to seal the file with, at least 10 characters.
         passphrase: Secret,
     },
-    /// Becomes who such a file says; who this device was is deleted, its messages stay → [`Reply::Text`], the new id.
+    /// Replaces the chat identity with a saved one, keeping messages → [`Reply::Text`] with the new id.
     ChatMoveIn {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What it was sealed with.
+        /// Passphrase that the file was sealed with.
         passphrase: Secret,
     },
-    /// The text of a QR code that proves this device's keys to who scans it within five minutes → [`Reply::Text`].
+    /// Returns the text of a QR code, valid for five minutes, that proves this device's keys →
+    /// [`Reply::Text`].
     ChatCard,
-    /// A code that was scanned: its owner is asked to prove the keys in it → [`Reply::Text`], who that is.
+    /// Asks the owner of a scanned code to prove its keys → [`Reply::Text`] with the owner's id.
     ChatScan {
-        /// What the code says.
+        /// Text of the scanned code.
         card: String,
     },
     /// Writes a thread to a file → [`Reply::Exported`].
     ChatExport {
-        /// The person; empty for the room.
+        /// Id or name of the person or group; empty for the room.
         with: String,
-        /// Where to: `.json` for all there is, else text.
+        /// Destination file: `.json` for complete messages, any other ending for text.
         path: String,
     },
     /// Deletes the messages of a thread on this device → [`Reply::Done`].
     ChatClear {
-        /// The person; empty for the room.
+        /// Id or name of the person or group; empty for the room.
         with: String,
     },
-    /// Deletes keys, messages and everything known of people, keys first; then begins as somebody new → [`Reply::Done`].
+    /// Deletes chat keys first, then messages and people, and starts with a new identity → [`Reply::Done`].
     ChatWipe,
-    /// Counters in the Prometheus text format → [`Reply::Text`].
+    /// Returns counters in the Prometheus text format → [`Reply::Text`].
     Metrics,
-    /// Check that everything works → [`Reply::Checks`].
+    /// Checks that everything works → [`Reply::Checks`].
     Doctor,
-    /// Stop the engine → [`Reply::Done`].
+    /// Stops the engine → [`Reply::Done`].
     Shutdown,
 }
 
-/// A part of what a job left.
+/// A part of a job's result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultPart {
-    /// What a task printed on standard output.
+    /// Standard output of a task.
     Stdout {
-        /// Which task.
+        /// Index of the task.
         index: u32,
     },
-    /// What a task printed on standard error.
+    /// Standard error of a task.
     Stderr {
-        /// Which task.
+        /// Index of the task.
         index: u32,
     },
-    /// A file that a task left.
+    /// An output file of a task.
     File {
-        /// Which task.
+        /// Index of the task.
         index: u32,
-        /// Its path.
+        /// Path of the file.
         path: String,
     },
-    /// Standard output of all finished tasks, in task order, of a job that puts them together so.
+    /// Standard output of all finished tasks, in task order; only for jobs assembled by `concat`.
     Assembled,
 }
 
-/// A place in a part of a result.
+/// A position in a part of a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultPosition {
-    /// Which task, in what is put together of many; else 0.
+    /// Index of the task in an assembled result; otherwise 0.
     pub task: u32,
-    /// Bytes before it.
+    /// Offset in bytes.
     pub offset: u64,
 }
 
-/// Which jobs to list.
+/// A filter for the list of jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobQuery {
-    /// Only these states; empty means all.
+    /// States to include; empty for all.
     pub states: Vec<JobState>,
-    /// Only names containing this.
+    /// Text that the job name must contain; empty for all.
     pub name: String,
-    /// Only numbers below this.
+    /// Upper bound (exclusive) of the job ids; `None` starts with the newest.
     pub before: Option<JobId>,
-    /// At most this many, 1 to 500; 0 means 100.
+    /// Number of jobs at most, 1 to 500; 0 means 100.
     pub limit: u32,
 }
 
-/// A checkpoint that was taken.
+/// A checkpoint that was taken or exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointView {
-    /// Of which task of the job.
+    /// Index of the task.
     pub index: u32,
-    /// Work units used then.
+    /// Work units used at the checkpoint.
     pub units: u64,
-    /// Milliseconds since 1970.
+    /// Time of the checkpoint in milliseconds since 1970.
     pub taken_ms: i64,
 }
 
@@ -425,129 +426,129 @@ pub struct CheckpointView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobAction {
-    /// Stop its tasks and start no more.
+    /// Stops the tasks of the job and starts no more.
     Pause,
-    /// Go on, also after failures in a row.
+    /// Continues the job, also after failures in a row.
     Resume,
-    /// End it; results that exist are kept.
+    /// Ends the job; results that exist are kept.
     Cancel,
-    /// Forget an ended job and its results.
+    /// Deletes an ended job and its results.
     Remove,
-    /// Run it to its end whatever other programs or the owner do; rules that protect the device hold.
+    /// Runs the job to its end even while the device is in use; rules that protect the device still apply.
     RunNow,
 }
 
-/// The answer to a command.
+/// An answer to a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reply {
-    /// It is done.
+    /// The command was carried out.
     Done,
-    /// Instead of [`Reply::Done`]: it is done and holds while the engine runs, but could not be stored yet.
+    /// The change is in force while the engine runs, but could not be stored yet; replaces [`Reply::Done`].
     NotStored {
-        /// One sentence: what holds, why it is not stored, what follows.
+        /// One sentence that says what is in force, why it is not stored and what follows.
         message: String,
     },
-    /// To [`Command::Snapshot`].
+    /// Answer to [`Command::Snapshot`].
     Snapshot(Box<Snapshot>),
-    /// To [`Command::Why`].
+    /// Answer to [`Command::Why`].
     Verdict(VerdictView),
-    /// To [`Command::Submit`]: stored, and safe from here on.
+    /// Answer to the submit commands: the job is stored.
     Submitted {
-        /// The new job.
+        /// The accepted job.
         job: JobSummary,
     },
-    /// To [`Command::Estimate`].
+    /// Answer to [`Command::Estimate`].
     Estimate(EstimateView),
-    /// To [`Command::Jobs`].
+    /// Answer to [`Command::Jobs`].
     Jobs(Vec<JobSummary>),
-    /// To [`Command::Job`].
+    /// Answer to [`Command::Job`].
     Job(Box<JobDetail>),
-    /// To [`Command::Log`].
+    /// Answer to [`Command::Log`] and to other commands that return text.
     Text(String),
-    /// To [`Command::Output`], in base64.
+    /// Answer to [`Command::Output`] and [`Command::ChatFile`].
     Bytes {
-        /// MIME type guessed from the bytes.
+        /// Media type, guessed from the content for an output file.
         mime: String,
-        /// The content.
+        /// Content, in base64.
         base64: String,
     },
-    /// To [`Command::ReadResult`].
+    /// Answer to [`Command::ReadResult`].
     Piece {
-        /// The bytes, in base64.
+        /// Bytes of the piece, in base64.
         base64: String,
-        /// Where the next piece begins; `None` after the last.
+        /// Position of the next piece; `None` after the last.
         next: Option<ResultPosition>,
-        /// Bytes that a log limit dropped at the end of what this piece is of.
+        /// Number of bytes that the log limit cut off where a log ends in this piece.
         #[serde(default)]
         dropped: u64,
     },
-    /// To [`Command::Outputs`]: the next files, and how many come after them.
+    /// Answer to [`Command::Outputs`].
     Outputs {
-        /// A page of them.
+        /// Files of this page.
         outputs: Vec<crate::OutputView>,
-        /// How many more there are.
+        /// Number of files after this page.
         more: u64,
     },
-    /// To [`Command::Renamed`]: a page of them.
+    /// Answer to [`Command::Renamed`].
     Renamed {
-        /// In the order in which they were noted.
+        /// Files of this page, in the order in which they were recorded.
         renamed: Vec<crate::RenamedView>,
-        /// Number of the first one of the next page; `None` after the last.
+        /// Number of the first file of the next page; `None` after the last.
         next: Option<u32>,
     },
-    /// To [`Command::Export`]: what was written.
+    /// Answer to [`Command::Export`] and other commands that write files.
     Exported {
-        /// Complete paths: all, or the first thousand.
+        /// Complete paths of the written files, at most 1000.
         files: Vec<String>,
-        /// How many files were written.
+        /// Number of written files.
         count: u64,
     },
-    /// To [`Command::Checkpoint`] and [`Command::ExportCheckpoint`].
+    /// Answer to [`Command::Checkpoint`] and [`Command::ExportCheckpoint`].
     Checkpoints(Vec<CheckpointView>),
-    /// To [`Command::ExportHistory`].
+    /// Answer to [`Command::ExportHistory`].
     TaskHistory(HistoryView),
-    /// To [`Command::Settings`]: every key with its value.
+    /// Answer to [`Command::Settings`]: every key with its value.
     Settings(BTreeMap<String, serde_json::Value>),
-    /// To [`Command::History`].
+    /// Answer to [`Command::History`].
     History(Vec<HistoryPoint>),
-    /// To [`Command::Examples`].
+    /// Answer to [`Command::Examples`].
     Examples(Vec<Example>),
-    /// To [`Command::Network`], [`Command::JoinNetwork`] and [`Command::LeaveNetwork`].
+    /// Answer to [`Command::Network`], [`Command::JoinNetwork`] and [`Command::LeaveNetwork`].
     Network(Box<NetworkView>),
-    /// To [`Command::Invite`].
+    /// Answer to [`Command::Invite`].
     Invite {
-        /// The group.
+        /// Name of the group.
         group: String,
-        /// For [`Command::JoinNetwork`] on the other device.
+        /// Invitation, for [`Command::JoinNetwork`] on the other device.
         text: String,
     },
-    /// To [`Command::Peers`].
+    /// Answer to [`Command::Peers`].
     Peers(Vec<PeerView>),
-    /// To [`Command::Places`].
+    /// Answer to [`Command::Places`].
     Places(Vec<TaskPlace>),
-    /// To [`Command::Plan`].
+    /// Answer to [`Command::Plan`] and [`Command::PlanJob`].
     Placement(Box<PlacementView>),
-    /// Sums of credits.
+    /// Answer to [`Command::Credits`].
     Credits(CreditView),
-    /// To [`Command::Chat`].
+    /// Answer to [`Command::Chat`].
     Chat(Box<ChatView>),
-    /// To [`Command::ChatThread`], the newest first.
+    /// Answer to [`Command::ChatThread`], newest first.
     ChatMessages(Vec<ChatMessage>),
-    /// To [`Command::ChatSay`] and [`Command::ChatGive`].
+    /// Answer to [`Command::ChatSay`] and [`Command::ChatGive`].
     ChatSaid {
-        /// What was stored and goes out; a long text becomes several.
+        /// Messages that were stored for sending; a long text becomes several.
         messages: Vec<ChatMessage>,
-        /// The answer to a command; empty for a text.
+        /// Output of a chat command; empty for a message.
         note: String,
     },
-    /// To [`Command::Doctor`].
+    /// Answer to [`Command::Doctor`].
     Checks(Vec<Check>),
 }
 
 impl Reply {
-    /// To [`Command::Export`]: as many paths as a reply may hold, and how many there are.
+    /// Builds [`Reply::Exported`] with the first 1000 paths and the number of all files.
     #[must_use]
     pub fn exported(mut files: Vec<String>) -> Self {
         let count = files.len() as u64;
@@ -556,15 +557,15 @@ impl Reply {
     }
 }
 
-/// Paths that are listed after an export.
+/// Number of paths listed after an export, at most.
 const MAX_EXPORTED: usize = 1_000;
 
-/// Why a command was not carried out.
+/// Reason why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {
-    /// What a front end acts on.
+    /// Kind of error that a front end acts on.
     pub kind: ErrorKind,
-    /// One sentence: what happened, what was kept, what to do.
+    /// One sentence that says what happened, what was kept and what to do.
     pub message: String,
 }
 
@@ -576,58 +577,58 @@ impl std::fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// One command on the wire.
+/// A request on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// A command whose answer repeats the id.
+    /// Carries a command; the answer repeats the id.
     Call {
-        /// Chosen by the client.
+        /// Id of the request, chosen by the client.
         id: u64,
-        /// What to do.
+        /// Command to carry out.
         command: Command,
     },
-    /// Send events from now on.
+    /// Subscribes to all further events.
     Subscribe,
-    /// The first request of every connection: knows the token of the data folder.
+    /// First request of every connection; proves that the client knows the token of the data folder.
     Prove {
-        /// Over the server's nonce.
+        /// Proof over the server's nonce.
         proof: String,
-        /// Drawn for this connection, in hexadecimal; the server proves itself over it.
+        /// Random nonce of the client, in hexadecimal, for the server's proof.
         nonce: String,
     },
 }
 
-/// An answer on the wire.
+/// The answer to one request on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// Of the request.
+    /// Id of the request.
     pub id: u64,
-    /// The outcome.
+    /// Outcome of the command.
     pub result: Result<Reply, ApiError>,
 }
 
-/// Everything a server may say.
+/// A message from the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerMessage {
-    /// The first message on every connection.
+    /// First message on every connection.
     Hello {
         /// [`PROTOCOL_VERSION`] of the server.
         protocol: u32,
-        /// Its release.
+        /// Release of the server.
         version: String,
-        /// Drawn for this connection, in hexadecimal; the client proves itself over it. Empty in protocol 1.
+        /// Random nonce of the server, in hexadecimal, for the client's proof; empty in protocol 1.
         #[serde(default)]
         nonce: String,
     },
-    /// The client is who it should be; so is the server.
+    /// The server accepts the client and proves itself.
     Welcome {
-        /// Over the client's nonce.
+        /// Proof over the client's nonce.
         proof: String,
     },
-    /// An answer.
+    /// Answer to a request.
     Response(Box<Response>),
-    /// Something happened.
+    /// Event after a subscription.
     Event(Box<Event>),
 }

@@ -7,97 +7,97 @@ use crate::chat::{ChatMessage, ChatView, PersonView};
 use crate::network::NetworkView;
 use crate::view::{ActiveTask, JobSummary, Status};
 
-/// Something that changed, numbered.
+/// A numbered change of the state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// The state's revision after this event. A gap means events were missed: ask for a snapshot.
+    /// Revision of the state after this event. A gap means missed events: request a new snapshot.
     pub revision: u64,
-    /// What.
+    /// Content of the change.
     pub body: EventBody,
 }
 
-/// What changed.
+/// Content of a change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventBody {
-    /// The verdict, the switch, the counts or the set of active tasks.
+    /// The status changed: verdict, switch, counts or active tasks.
     Status(Box<Status>),
-    /// An active task moved on.
+    /// An active task made progress.
     Progress(ActiveTask),
     /// A job is new or changed.
     Job(JobSummary),
-    /// A job was forgotten.
+    /// A job was deleted.
     JobRemoved(JobId),
-    /// A task has its result.
+    /// A task has a result.
     TaskFinished {
-        /// Which job.
+        /// Id of the job.
         job: JobId,
-        /// Which task.
+        /// Index of the task.
         index: u32,
     },
-    /// Settings changed; all of them.
+    /// Settings changed; carries all values.
     Settings(BTreeMap<String, serde_json::Value>),
-    /// Networks, or who is there.
+    /// Networks or their devices changed.
     Network(Box<NetworkView>),
-    /// Chat as a whole: switched on or off, the radio, a wipe, threads seen or cleared.
+    /// Chat as a whole changed, such as the radio, groups, a wipe, or threads read or cleared.
     Chat(Box<ChatView>),
-    /// A message is new, or got further.
+    /// A message is new, or its delivery state changed.
     ChatMessage(Box<ChatMessage>),
-    /// Somebody came, changed, or went.
+    /// A person appeared, changed or left.
     ChatPerson(Box<PersonView>),
-    /// The user should know.
+    /// Notification for the user.
     Notice(Notice),
-    /// Events were dropped because this listener was slow: ask for a snapshot.
+    /// Events were dropped because this listener was slow: request a new snapshot.
     Missed,
 }
 
-/// Something worth a notification.
+/// A notification for the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Notice {
     /// A job was given up.
     JobFailed {
-        /// Which.
+        /// Id of the job.
         id: JobId,
-        /// Its name.
+        /// Name of the job.
         name: String,
-        /// Why.
+        /// Reason for giving up.
         problem: String,
     },
     /// A job was paused after failures in a row.
     JobStopped {
-        /// Which.
+        /// Id of the job.
         id: JobId,
-        /// Its name.
+        /// Name of the job.
         name: String,
-        /// The last failure.
+        /// Error of the last failed task.
         problem: String,
     },
-    /// Somebody said something to this device alone, or named it in the room.
+    /// A private or group message, a mention in the room, or an urgent note of a known person arrived.
     ChatMessage {
-        /// The thread: the person's or group's id; empty for the room.
+        /// Thread of the message: id of a person or group; empty for the room and the board.
         with: String,
-        /// What they call themselves.
+        /// Name of the author.
         name: String,
-        /// What they said.
+        /// Text of the message.
         text: String,
     },
-    /// Somebody took this device into a group.
+    /// Another person added this device to a group.
     ChatInvited {
-        /// The group's thread.
+        /// Thread of the group.
         with: String,
-        /// What it is called.
+        /// Name of the group.
         group: String,
-        /// What they call themselves.
+        /// Name of the person who added this device.
         name: String,
     },
-    /// A job is done.
+    /// A job finished with all results.
     JobFinished {
-        /// Which.
+        /// Id of the job.
         id: JobId,
-        /// Its name.
+        /// Name of the job.
         name: String,
     },
 }

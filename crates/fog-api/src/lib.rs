@@ -1,7 +1,7 @@
-//! The contract with every front end: one [`Command`] in, one [`Reply`] out, one stream of
-//! [`Event`]s. Plain data in the front end's words; no I/O, no engine types.
+//! Contract with every front end: one [`Command`] in, one [`Reply`] out, one stream of [`Event`]s. The
+//! types are plain data; no I/O, no engine types.
 //!
-//! Adding a field or a variant is compatible; a test keeps old samples readable. Times cross as
+//! New fields and variants are compatible changes; a test keeps old samples readable. Times are
 //! milliseconds since 1970, UTC.
 
 mod chat;

@@ -1,230 +1,230 @@
 use fog_types::job::{Prefer, Service};
 use serde::{Deserialize, Serialize};
 
-/// Networks this device joined, and what goes on there.
+/// Joined networks, known devices and traffic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkView {
-    /// The id of this device; empty before it joined anything.
+    /// Node id of this device; empty while no network is joined.
     pub id: String,
-    /// What others see it called.
+    /// Name under which other devices see this one.
     pub name: String,
-    /// What was joined.
+    /// Networks that this device joined.
     pub joined: Vec<JoinedNetwork>,
-    /// It takes part now.
+    /// Whether the network is running now.
     pub is_on: bool,
-    /// Why it does not although it joined, or what is wrong; empty otherwise.
+    /// Reason why the network does not run or what is wrong with it; empty otherwise.
     pub problem: String,
-    /// How far it can be reached.
+    /// Reachability of this device from outside.
     pub reach: ReachView,
-    /// Where it listens.
+    /// Addresses on which this device listens.
     pub addresses: Vec<String>,
-    /// Devices that can be reached now.
+    /// Devices that are reachable now.
     pub peers: Vec<PeerView>,
-    /// Bytes received since the start of the period, beyond the local network.
+    /// Bytes received from outside the local network since the start of the period.
     pub received: u64,
-    /// Bytes sent since the start of the period, beyond the local network.
+    /// Bytes sent outside the local network since the start of the period.
     pub sent: u64,
-    /// Most bytes in a period of 30 days; 0 means no limit.
+    /// Limit for traffic in a period of 30 days, in bytes; 0 means no limit.
     pub data_cap: u64,
-    /// Messages to whole networks that were heard and passed on.
+    /// Number of GossipSub adverts that were accepted and passed on.
     pub adverts: u64,
-    /// By how many milliseconds the clocks of most devices here are ahead of this one's, below 0 behind it; none where they
-    /// agree, or nobody can tell whose is wrong.
+    /// Milliseconds by which the clocks of most devices here are ahead of this one; negative when they are
+    /// behind. `None` when they agree or no majority shows which clock is wrong.
     pub clock_off_ms: Option<i64>,
 }
 
-/// One of them.
+/// One joined network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinedNetwork {
-    /// `lan`, `open`, or what the group is called.
+    /// `lan`, `open`, or the name of the group.
     pub name: String,
-    /// It is a private group.
+    /// Whether the network is a private group.
     pub is_group: bool,
-    /// When.
+    /// Time at which the network was joined.
     pub joined_ms: i64,
 }
 
-/// How far a device can be reached.
+/// Reachability of a device from outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReachView {
-    /// Not found out.
+    /// Not known yet.
     #[default]
     Unknown,
-    /// From anywhere.
+    /// Reachable from anywhere.
     Public,
-    /// Through a relay.
+    /// Reachable only through a relay.
     Relayed,
 }
 
-/// Whether bytes to a device go through another one.
+/// Kind of connection to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerPath {
-    /// Straight.
+    /// Connected directly.
     Direct,
-    /// Through a relay.
+    /// Connected through a relay.
     Relayed,
-    /// Not at all now.
+    /// Not connected now.
     None,
 }
 
-/// Another device.
+/// Another device of the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerView {
-    /// Its id.
+    /// Node id of the device.
     pub id: String,
-    /// What its owner calls it.
+    /// Name that the owner gave the device.
     pub name: String,
-    /// Why it is known: `lan`, `open`, the name of a group, or empty.
+    /// Network through which the device is known: `lan`, `open`, the name of a group, or empty.
     pub network: String,
-    /// It can be talked to now.
+    /// Whether the device is connected now.
     pub connected: bool,
-    /// `quic`, `tcp`, `websocket`; empty when it is not connected.
+    /// Transport of the connection: `quic`, `tcp` or `websocket`; empty without a connection.
     pub transport: String,
-    /// Straight or relayed.
+    /// Direct or relayed connection.
     pub path: PeerPath,
-    /// Its address, for people.
+    /// Address of the connection, for display.
     pub address: String,
-    /// Milliseconds there and back.
+    /// Round-trip time in milliseconds.
     pub round_trip_ms: Option<u32>,
-    /// Tasks it could take now.
+    /// Number of further tasks that the device can take now.
     pub free: u16,
-    /// Tasks it takes at once.
+    /// Number of tasks that the device runs at once.
     pub slots: u16,
-    /// Share of processor time it lends, 0 to 100.
+    /// Share of processor time that the device lends, 0 to 100 percent.
     pub duty: u8,
-    /// Tasks of this device it has now.
+    /// Number of this device's tasks that the peer holds now.
     pub lent: u32,
-    /// Tasks of its that this device has now.
+    /// Number of the peer's tasks that this device holds now.
     pub hosted: u32,
-    /// The chance that a task comes back right from it, in thousandths, from what was seen of it.
+    /// Chance that the peer returns a correct result, in thousandths, from past results.
     pub reliability: u16,
-    /// When it was last heard of.
+    /// Time at which the peer was last heard.
     pub seen_ms: i64,
-    /// By how many milliseconds its clock is ahead of this device's, in whole seconds; below 0 behind it. None where that is
-    /// not known.
+    /// Milliseconds by which the peer's clock is ahead of this one, in whole seconds; negative when it is
+    /// behind. `None` when it is unknown.
     #[serde(default)]
     pub clock_off_ms: Option<i64>,
 }
 
-/// Where one task is.
+/// One task and the device that holds its lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskPlace {
-    /// Its place in the job.
+    /// Index of the task.
     pub index: u32,
-    /// Who has it.
+    /// Node id of the device.
     pub node: String,
-    /// What its owner calls that device.
+    /// Name of the device.
     pub name: String,
-    /// `offered`, `fetching`, `waiting`, `running`, `paused`, `checking`, `done` or `lost`.
+    /// Lease state: `offered`, `fetching`, `waiting`, `running`, `paused`, `checking`, `done` or `lost`.
     pub state: String,
-    /// Work units so far.
+    /// Work units used so far.
     pub units: u64,
-    /// Of the whole, in thousandths.
+    /// Progress in thousandths; `None` when it is unknown.
     pub permille: Option<u16>,
 }
 
-/// Where tasks could go.
+/// Possible placements of tasks on other devices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlacementView {
-    /// Tasks, replicas counted.
+    /// Number of tasks, including replicas.
     pub tasks: u32,
-    /// How many of them the plan is made of: the first ones, where there are very many.
+    /// Number of tasks in the plan; of very many, only the first ones are planned.
     #[serde(default)]
     pub planned: u32,
-    /// Tasks of the plan that find no place now and wait.
+    /// Number of planned tasks that find no device now and wait.
     pub waiting: u32,
-    /// The choices of which none is better in everything.
+    /// Pareto-optimal choices.
     pub front: Vec<PlanPoint>,
-    /// Which of them is taken.
+    /// Index of the selected choice in `front`.
     pub chosen: usize,
-    /// What was preferred.
+    /// Preference by which the choice was selected.
     pub prefer: Prefer,
-    /// Why that one, in a sentence.
+    /// One sentence that explains the selection.
     pub why: String,
 }
 
-/// One choice: all tasks placed.
+/// One choice: a placement of all planned tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanPoint {
-    /// Until the last result, in seconds.
+    /// Seconds until the last result.
     pub seconds: f64,
-    /// In work units, the price of one being one.
+    /// Price of all tasks, in work units at the usual price.
     pub cost: f64,
-    /// Watt-hours, and the wear of batteries counted as such.
+    /// Energy in watt-hours, including the wear of batteries.
     pub energy: f64,
-    /// The chance that something has to be done again, 0 to 1.
+    /// Chance that a task has to be done again, 0 to 1.
     pub risk: f64,
-    /// How unevenly the load lies, 0 to 1.
+    /// Unevenness of the load, 0 (even) to 1.
     pub unfairness: f64,
-    /// Tasks on each device: its id, its name, how many.
+    /// Tasks on each device: node id, name, number of tasks.
     pub shares: Vec<(String, String, u32)>,
 }
 
-/// Whether a class of service was kept.
+/// State of the promise that a class of service makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PromiseView {
-    /// There is time still.
+    /// Neither kept nor broken yet.
     Open,
-    /// It was.
+    /// Kept by the result in time.
     Kept,
-    /// It was not.
+    /// Broken by a missing, late or insufficiently confirmed result.
     Broken,
 }
 
-/// What was asked of other devices for a job, and what became of it.
+/// Terms and progress of a job on other devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GridView {
-    /// What is promised.
+    /// Class of service of the job.
     pub service: Service,
-    /// Whether it was kept.
+    /// State of the promised service.
     pub promise: PromiseView,
-    /// Why it was not; empty otherwise.
+    /// Reason why the promise was broken; empty otherwise.
     pub why: String,
-    /// Why its waiting tasks are not lent to devices that are there; empty otherwise.
+    /// Reason why waiting tasks are not lent to reachable devices; empty otherwise.
     #[serde(default)]
     pub withheld: String,
-    /// Devices that run each task.
+    /// Number of devices that run each task.
     pub devices: u32,
-    /// The least number of devices that agreed on any finished task.
+    /// Smallest number of devices that agreed on the result of a finished task.
     pub agreed: u32,
-    /// Thousandths of a credit that its accepted results cost.
+    /// Cost of the accepted results, in thousandths of a credit.
     pub spent: u64,
-    /// Thousandths of a credit that are put aside for tasks that are lent now.
+    /// Credits reserved for tasks that are lent now, in thousandths.
     pub reserved: u64,
-    /// Spot checks, and those that found a wrong result.
+    /// Number of spot checks, and of those that found a wrong result.
     pub checks: (u32, u32),
 }
 
-/// Credits between devices, in thousandths. A credit is a thousand million work units at the usual price.
+/// Credits between devices, in thousandths. One credit pays for 10⁹ work units at the usual price.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreditView {
-    /// For work done for others, by their receipts.
+    /// Credits earned by work for others, according to receipts.
     pub earned: u64,
-    /// For work of others that was accepted.
+    /// Credits spent on accepted results of others.
     pub spent: u64,
-    /// Put aside for tasks that are lent now.
+    /// Credits reserved for tasks that are lent now.
     pub reserved: u64,
-    /// Most that may be owed; 0 means no limit.
+    /// Limit for the debt of this device; 0 means no limit.
     pub limit: u64,
-    /// With each device.
+    /// Credits by device.
     pub peers: Vec<PeerCredit>,
 }
 
 /// Credits with one device, in thousandths.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerCredit {
-    /// Which.
+    /// Node id of the device.
     pub id: String,
-    /// What its owner calls it.
+    /// Name that the owner gave the device.
     pub name: String,
-    /// From it.
+    /// Credits earned from the device.
     pub earned: u64,
-    /// To it.
+    /// Credits spent on work of the device.
     pub spent: u64,
-    /// Put aside for tasks it has now.
+    /// Credits reserved for tasks that the device holds now.
     pub reserved: u64,
 }

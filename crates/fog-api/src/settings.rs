@@ -1,4 +1,4 @@
-//! The one schema of settings: what the window shows, what `fog settings` accepts, what is stored.
+//! Schema of all settings, used by the window, by `fog settings` and by the store.
 
 mod conflicts;
 
@@ -9,69 +9,69 @@ use serde_json::Value;
 
 pub use conflicts::{Conflict, conflicts};
 
-/// Version of the exported file.
+/// Version of the settings export file.
 pub const EXPORT_VERSION: u32 = 1;
 
-/// Where a setting is shown.
+/// Group of the window's settings in which a setting appears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// When to work.
+    /// When the device works.
     When,
-    /// How much to use.
+    /// How much of the device is used.
     HowMuch,
-    /// Language, colours, notifications.
+    /// Language, colours and notifications.
     Appearance,
-    /// Not among the window's settings; `fog settings` shows them.
+    /// Not shown in the window, only by `fog settings`.
     Expert,
 }
 
-/// What a setting may hold.
+/// Type of a setting, with its default and bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// true or false.
+    /// A switch, with its default.
     Flag(bool),
     /// A number in a range.
     Number {
-        /// Default.
+        /// Default value.
         default: f64,
-        /// Lowest.
+        /// Smallest valid value.
         min: f64,
-        /// Highest.
+        /// Largest valid value.
         max: f64,
-        /// Unit, for people: `%`, `°C`, `s`, `GB`, `MiB`, `days`, or nothing.
+        /// Unit for display, such as `%`, `°C`, `s` or `GB`; may be empty.
         unit: &'static str,
     },
-    /// One of some words; the first is the default.
+    /// One of several words; the first is the default.
     Choice(&'static [&'static str]),
-    /// Free text up to 500 characters.
+    /// Free text of up to 500 characters, with its default.
     Text(&'static str),
-    /// A list of words, at most 50.
+    /// A list of at most 50 words; empty by default.
     List,
-    /// 168 characters, Monday 00:00 first: `0` off, `1` full, `2` quiet.
+    /// Week plan: 168 characters from Monday 00:00, `0` off, `1` full, `2` quiet; full by default.
     Week,
 }
 
-/// Which devices' windows show a setting. `fog settings` has them all.
+/// Devices whose window shows a setting; `fog settings` shows all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Devices {
     /// Every device.
     All,
-    /// Computers.
+    /// Desktop computers and laptops only.
     Desktop,
-    /// Phones and tablets.
+    /// Phones and tablets only.
     Phone,
 }
 
 /// One setting.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Setting {
-    /// Its key everywhere.
+    /// Key in the store, in exports and on the command line.
     pub key: &'static str,
-    /// Where it is shown.
+    /// Group in which the setting appears.
     pub group: Group,
-    /// Where its row makes sense.
+    /// Devices whose window shows the setting.
     pub devices: Devices,
-    /// What it may hold.
+    /// Type, default and bounds.
     pub kind: Kind,
 }
 
@@ -89,7 +89,7 @@ const fn on(devices: Devices, setting: Setting) -> Setting {
 
 use Group::{Appearance, Expert, HowMuch, When};
 
-/// Every setting, in the order in which they are shown. At most 25 are visible on a device (a test counts).
+/// All settings in display order. A test keeps at most 25 of them visible on a device.
 pub const ALL: &[Setting] = &[
     s("run_on_battery", When, Kind::Flag(false)),
     on(Devices::Phone, s("chargers", When, Kind::Choice(&["any", "wired", "mains"]))),
@@ -147,13 +147,13 @@ pub const ALL: &[Setting] = &[
     s("first_run_done", Expert, Kind::Flag(false)),
 ];
 
-/// The setting with this key.
+/// Returns the setting with this key.
 #[must_use]
 pub fn find(key: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.key == key)
 }
 
-/// The setting that decides about a rule, by the rule's word; `None` when none does.
+/// Returns the key of the setting that controls a rule, by the rule's word; `None` when there is none.
 #[must_use]
 pub fn of_rule(rule: &str) -> Option<&'static str> {
     Some(match rule {
@@ -174,14 +174,14 @@ pub fn of_rule(rule: &str) -> Option<&'static str> {
     })
 }
 
-/// Every setting at its default.
+/// Returns the default of every setting, by key.
 #[must_use]
 pub fn defaults() -> BTreeMap<String, Value> {
     ALL.iter().map(|setting| (setting.key.to_owned(), setting.default())).collect()
 }
 
 impl Setting {
-    /// Whether the window of such a device shows it.
+    /// Whether the window of a phone (`is_phone`) or of a computer shows this setting.
     #[must_use]
     pub fn is_shown(&self, is_phone: bool) -> bool {
         let fits = match self.devices {
@@ -192,7 +192,7 @@ impl Setting {
         fits && self.group != Group::Expert
     }
 
-    /// Its default.
+    /// Returns the default value.
     #[must_use]
     pub fn default(&self) -> Value {
         match self.kind {
@@ -205,10 +205,10 @@ impl Setting {
         }
     }
 
-    /// Checks a value and brings it to its stored form.
+    /// Checks a value and returns it in the form in which it is stored.
     ///
     /// # Errors
-    /// A sentence that says what would be valid.
+    /// Returns a sentence that says which values are valid.
     pub fn check(&self, value: &Value) -> Result<Value, String> {
         let key = self.key;
         match self.kind {
@@ -242,10 +242,10 @@ impl Setting {
         }
     }
 
-    /// Reads a value as a person types it: `on`, `45`, `a,b`.
+    /// Parses a value as typed by a person: `on`, `45`, `a,b`.
     ///
     /// # Errors
-    /// A sentence that says what would be valid.
+    /// Returns a sentence that says which values are valid.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let text = text.trim();
         let value = match self.kind {
@@ -262,19 +262,19 @@ impl Setting {
     }
 }
 
-/// The file that `fog settings export` writes.
+/// Content of the file that `fog settings export` writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExportFile {
-    /// [`EXPORT_VERSION`].
+    /// Version of the file: [`EXPORT_VERSION`].
     pub fog_settings: u32,
     /// Values by key.
     pub settings: BTreeMap<String, Value>,
 }
 
-/// Reads an exported file. Keys this release does not know are returned apart.
+/// Parses an exported file into known settings and the keys that this release does not know.
 ///
 /// # Errors
-/// A sentence about the first thing that is wrong; nothing should be imported then.
+/// Returns a sentence about the first mistake; the caller must import nothing then.
 pub fn parse_export(text: &str) -> Result<(BTreeMap<String, Value>, Vec<String>), String> {
     let file: ExportFile = serde_json::from_str(fog_types::without_mark(text)).map_err(|e| format!("this is not a settings file: {e}"))?;
     if file.fog_settings != EXPORT_VERSION {

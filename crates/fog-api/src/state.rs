@@ -1,21 +1,21 @@
 use crate::event::{Event, EventBody};
 use crate::view::Snapshot;
 
-/// How many jobs a snapshot keeps.
+/// Number of jobs in a snapshot, at most.
 const MAX_JOBS: usize = 100;
 
-/// What came of applying an event.
+/// Outcome of applying an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// The state is current.
+    /// The event was applied; the state is current.
     Current,
     /// The event is older than the state; nothing was changed.
     Old,
-    /// Events are missing in between: ask for a snapshot.
+    /// Events are missing in between: request a new snapshot.
     Gap,
 }
 
-/// The one reducer: every front end's state is a snapshot with events applied in order.
+/// Applies an event to a snapshot; front ends keep their state only through this function.
 pub fn apply(state: &mut Snapshot, event: &Event) -> Applied {
     if matches!(event.body, EventBody::Missed) {
         return Applied::Gap;

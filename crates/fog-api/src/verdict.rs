@@ -1,22 +1,22 @@
 use serde::{Deserialize, Serialize};
 
-/// May the device work, how hard, and why not.
+/// Verdict of the rules: whether the device may work, how hard, and what stops it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerdictView {
-    /// 0 to 100.
+    /// Share of processor time that tasks may use, 0 to 100 percent; 0 means stop.
     pub duty: u8,
-    /// Running tasks may end, none may start.
+    /// Running tasks may finish, but no new task may start.
     pub finishing: bool,
-    /// Name of the profile of this hour.
+    /// Name of the profile of this hour; `None` when the hour is off.
     pub profile: Option<String>,
-    /// Somebody uses the device.
+    /// Whether somebody uses the device.
     pub in_use: bool,
-    /// Everything that stops or slows it, most important first.
+    /// Rules that stop or slow the device, most important first.
     pub reasons: Vec<ReasonView>,
 }
 
 impl VerdictView {
-    /// The duty of jobs that their owner asked to run at once, in percent.
+    /// Returns the duty of jobs that their owner asked to run at once, in percent.
     #[must_use]
     pub fn requested_duty(&self) -> u8 {
         let left = |reason: &ReasonView| match reason.effect {
@@ -24,7 +24,7 @@ impl VerdictView {
             EffectView::Limits(duty) => duty,
         };
         let gives_way = |reason: &&ReasonView| reason.effect == EffectView::Stops && reason.yields;
-        // Without a single reason it is that of every job.
+        // Without reasons, requested jobs get the same duty as all others.
         if self.reasons.is_empty() { self.duty } else { self.reasons.iter().filter(|reason| !gives_way(reason)).map(left).min().unwrap_or(100) }
     }
 }
@@ -32,30 +32,30 @@ impl VerdictView {
 /// One rule that stops or slows the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReasonView {
-    /// The rule's word, such as `on-battery`.
+    /// Word of the rule, such as `on-battery`.
     pub rule: String,
-    /// What it does.
+    /// Effect of the rule on the duty.
     pub effect: EffectView,
-    /// The reading.
+    /// Current reading of the sensor.
     pub now: ValueView,
-    /// What it is compared with.
+    /// Limit that the reading is compared with.
     pub limit: ValueView,
-    /// What ends it.
+    /// Condition that ends the reason.
     pub resumes: ResumeView,
-    /// Not before this moment, when a minimum hold runs.
+    /// Earliest end of the reason, while a minimum hold runs.
     pub held_until_ms: Option<i64>,
-    /// It gives way to a job that its owner asked to run at once.
+    /// Whether the rule does not apply to a job that its owner asked to run at once.
     #[serde(default)]
     pub yields: bool,
 }
 
-/// What a reason does.
+/// Effect of a reason on the duty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectView {
-    /// No work.
+    /// Stops all work.
     Stops,
-    /// Work up to this duty.
+    /// Limits the duty to this percentage.
     Limits(u8),
 }
 
@@ -66,43 +66,43 @@ pub enum EffectView {
 pub enum ValueView {
     /// The sensor is missing or silent.
     Unknown,
-    /// Nothing to show.
+    /// No value to show.
     Nothing,
-    /// Yes or no.
+    /// A yes-or-no value.
     Flag(bool),
-    /// 0 to 100.
+    /// Percentage, 0 to 100.
     Percent(f32),
-    /// °C.
+    /// Temperature in °C.
     Celsius(f32),
-    /// Seconds.
+    /// Duration in seconds.
     Seconds(f32),
-    /// Bytes.
+    /// Size in bytes.
     Bytes(u64),
     /// Revolutions per minute.
     Rpm(u32),
-    /// In the unit of the energy source.
+    /// Price or other value in the unit of the energy source.
     Energy(f32),
-    /// `nominal`, `fair`, `serious`, `critical`.
+    /// Thermal pressure: `nominal`, `fair`, `serious` or `critical`.
     Pressure(String),
-    /// `mains`, `usb`, `wireless`.
+    /// Kind of charger: `mains`, `usb` or `wireless`.
     Charger(String),
-    /// Names.
+    /// Text, such as names of programs.
     Text(String),
 }
 
-/// What ends a reason.
+/// Condition that ends a reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResumeView {
     /// The user has to do something.
     UserActs,
-    /// It goes away by itself.
+    /// The condition ends without the user.
     ConditionEnds,
-    /// At this moment.
+    /// A point in time, in milliseconds since 1970.
     AtMs(i64),
-    /// At or above.
+    /// The reading is at or above this value.
     Above(ValueView),
-    /// At or below.
+    /// The reading is at or below this value.
     Below(ValueView),
 }

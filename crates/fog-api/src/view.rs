@@ -5,93 +5,93 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::VerdictView;
 
-/// The owner of the jobs that were submitted here.
+/// Owner name of jobs that were submitted on this device.
 pub const THIS_DEVICE: &str = "this device";
 
-/// Everything the first screen shows, at one revision.
+/// State of the first screen at one revision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Counts changes; an event with revision `n + 1` follows a snapshot with `n`.
+    /// Number of changes so far; the event with revision `n + 1` follows the snapshot with `n`.
     pub revision: u64,
     /// Release of the engine.
     pub version: String,
-    /// Working or not.
+    /// Status of the engine.
     pub status: Status,
-    /// The newest jobs, newest first, at most 100.
+    /// Newest jobs, newest first, at most 100.
     pub jobs: Vec<JobSummary>,
-    /// Every setting.
+    /// Value of every setting, by key.
     pub settings: BTreeMap<String, serde_json::Value>,
-    /// Networks, and who is there.
+    /// Joined networks and their devices.
     #[serde(default)]
     pub network: crate::NetworkView,
-    /// Chat.
+    /// State of chat.
     #[serde(default)]
     pub chat: crate::ChatView,
-    /// The data folder.
+    /// Path of the data folder.
     pub data_folder: String,
-    /// The engine runs in a daemon of its own rather than in this window.
+    /// Whether the engine runs in a separate daemon rather than in this window.
     pub attached: bool,
 }
 
-/// What a job would cost on this device.
+/// Estimated cost of a job on this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EstimateView {
-    /// Tasks it has.
+    /// Number of tasks of the job.
     pub tasks: u32,
-    /// Tasks that would run at once.
+    /// Number of tasks that would run at once.
     pub at_once: u32,
     /// Work units of the sample.
     pub sample_units: u64,
-    /// Running time of the sample.
+    /// Running time of the sample at full speed, in milliseconds.
     pub sample_ms: u64,
-    /// The sample is the whole first task.
+    /// Whether the sample is the complete first task.
     pub is_whole: bool,
-    /// Work units of the whole job; `None` when the program does not tell how far it is.
+    /// Work units of the whole job; `None` when the program reports no progress.
     pub units: Option<u64>,
-    /// Seconds of the whole job at full duty; `None` as for the units.
+    /// Seconds for the whole job at full duty; `None` when the program reports no progress.
     pub seconds: Option<u64>,
-    /// Bytes of memory a task takes: as seen, or the job's limit when the sample was not whole.
+    /// Bytes of memory of a task: measured for a complete sample, otherwise the job's limit.
     pub memory: u64,
 }
 
-/// Working or not, and on what.
+/// Status of the engine: whether it works, and on which tasks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The big switch.
+    /// Whether the user has switched contributing on.
     pub contributing: bool,
-    /// Paused by hand until then.
+    /// Time until which the user paused work.
     pub snoozed_until_ms: Option<i64>,
-    /// What the rules say.
+    /// Verdict of the rules.
     pub verdict: VerdictView,
-    /// Tasks in workers now.
+    /// Tasks that are in workers now.
     pub active: Vec<ActiveTask>,
-    /// What comes next, in words: job name and task.
+    /// Job name and index of the task that runs next.
     pub next: Option<String>,
-    /// Jobs by state.
+    /// Number of jobs by state.
     pub counts: JobCounts,
-    /// Since midnight.
+    /// Work done since midnight.
     pub today: Today,
-    /// When this was true.
+    /// Time of this status.
     pub at_ms: i64,
-    /// Jobs that run whatever other programs do, until they end.
+    /// Jobs that run until they end even while the device is in use.
     #[serde(default)]
     pub run_now: Vec<JobId>,
-    /// Jobs that would run if a task of theirs fitted into the memory that is lent; at most 16.
+    /// Jobs that wait because a task does not fit into the memory that is lent; at most 16.
     #[serde(default)]
     pub memory_waits: Vec<MemoryWait>,
-    /// A job that is to be estimated and does not fit into the memory that is lent; its number is 0.
+    /// A job that waits to be estimated because it does not fit into the memory that is lent; its id is 0.
     #[serde(default)]
     pub estimate_wait: Option<MemoryWait>,
-    /// Why no checkpoints are taken, so that tasks begin anew after a stop; empty when they are.
+    /// Reason why no checkpoints are taken and tasks start over after a stop; empty when they are taken.
     #[serde(default)]
     pub no_checkpoints: String,
-    /// Why changes that are in force are not stored yet, so that a restart would forget them; empty when all are.
+    /// Reason why changes in force are not stored and a restart loses them; empty when all are stored.
     #[serde(default)]
     pub unstored: String,
 }
 
 impl Status {
-    /// The highest duty at which a task runs now, in percent; 0 while none does.
+    /// Returns the highest duty at which a task runs now, in percent; 0 when none runs.
     #[must_use]
     pub fn duty(&self) -> u8 {
         let mut running = self.active.iter().filter(|task| !task.frozen).peekable();
@@ -104,7 +104,7 @@ impl Status {
         }
     }
 
-    /// The state of a job as people see it: what has begun does not run while rules let nothing run here.
+    /// Returns the displayed state of a job: a started job counts as queued while rules stop all work here.
     #[must_use]
     pub fn shown_state(&self, job: &JobSummary) -> JobState {
         let stands_still = self.verdict.duty == 0 && self.duty() == 0;
@@ -115,123 +115,123 @@ impl Status {
 /// A job whose next task does not fit into memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryWait {
-    /// Its number.
+    /// Id of the job.
     pub job: JobId,
-    /// Its name.
+    /// Name of the job.
     pub name: String,
-    /// Bytes that a task of it may hold, its files and checkpoints included.
+    /// Bytes of memory that the task may use, including its files and checkpoints.
     pub wanted: u64,
-    /// Bytes that can be lent now beside the tasks that run, in steps of 64 MiB.
+    /// Bytes that can still be lent beside the running tasks, in steps of 64 MiB.
     pub spare: u64,
 }
 
-/// A task in a worker.
+/// A task that is in a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActiveTask {
-    /// Its job.
+    /// Id of the job.
     pub job: JobId,
-    /// Its place in the job.
+    /// Index of the task.
     pub index: u32,
-    /// The job's name.
+    /// Name of the job.
     pub name: String,
-    /// Who submitted the job.
+    /// Name of the owner of the job.
     pub owner: String,
-    /// Tasks of the job.
+    /// Number of tasks of the job.
     pub tasks_total: u32,
-    /// 0 to 1000; `None` when it cannot be told.
+    /// Progress in thousandths; `None` when it is unknown.
     pub permille: Option<u16>,
-    /// Seconds left, when it can be told.
+    /// Estimated seconds left; `None` when they are unknown.
     pub seconds_left: Option<u64>,
-    /// Kept where it is, waiting to go on.
+    /// The task is suspended in its worker and waits to continue.
     pub frozen: bool,
-    /// Start of this attempt.
+    /// Time at which this attempt started.
     pub started_ms: i64,
-    /// Work units so far.
+    /// Work units used so far.
     pub units: u64,
-    /// When its newest checkpoint was taken; `None` while there is none.
+    /// Time of the newest checkpoint; `None` when there is none.
     #[serde(default)]
     pub saved_ms: Option<i64>,
 }
 
-/// Jobs by state.
+/// Number of jobs by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobCounts {
-    /// Waiting.
+    /// Accepted jobs without a started task.
     pub queued: u64,
-    /// Started.
+    /// Jobs with at least one started task.
     pub running: u64,
-    /// Paused.
+    /// Jobs that are paused.
     pub paused: u64,
-    /// Done.
+    /// Jobs with all results.
     pub finished: u64,
-    /// Given up.
+    /// Jobs that were given up.
     pub failed: u64,
-    /// Cancelled.
+    /// Jobs that the user cancelled.
     pub cancelled: u64,
 }
 
-/// What was done since midnight.
+/// Work done since midnight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Today {
-    /// Milliseconds in which at least one task ran.
+    /// Milliseconds during which at least one task ran.
     pub worked_ms: u64,
-    /// Work units.
+    /// Work units done.
     pub units: u64,
-    /// Results.
+    /// Number of results.
     pub results: u64,
 }
 
-/// A line in a list of jobs.
+/// One row of the list of jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
-    /// Its number.
+    /// Id of the job.
     pub id: JobId,
-    /// Its name.
+    /// Name of the job.
     pub name: String,
-    /// Who submitted it.
+    /// Name of the owner.
     pub owner: String,
-    /// Where it is.
+    /// State of the job.
     pub state: JobState,
-    /// -10 to 10.
+    /// Priority, -10 (last) to 10 (first).
     pub priority: i8,
-    /// Tasks in all.
+    /// Number of all tasks.
     pub tasks_total: u32,
-    /// Tasks with a result.
+    /// Number of tasks with a result.
     pub tasks_finished: u32,
-    /// Units of finished tasks; in a [`JobDetail`] also of those that run here or have a checkpoint, so far.
+    /// Work units of finished tasks; a [`JobDetail`] adds those of unfinished tasks so far.
     pub units: u64,
-    /// Accepted.
+    /// Time at which the job was accepted.
     pub created_ms: i64,
-    /// Given up then.
+    /// Time at which the job is given up.
     pub deadline_ms: i64,
-    /// Ended.
+    /// Time at which the job ended.
     pub finished_ms: Option<i64>,
-    /// Why it failed or stopped; empty if it did not.
+    /// Reason why the job failed or was paused; empty otherwise.
     pub problem: String,
-    /// The result is one picture that can be shown as it grows.
+    /// Whether the result is one picture, which can be shown before all tasks are done.
     pub is_picture: bool,
-    /// Other devices may run it.
+    /// Whether other devices may run the job.
     #[serde(default)]
     pub is_grid: bool,
 }
 
-/// One job, complete.
+/// One job with all details.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobDetail {
-    /// Its line.
+    /// Row of the job in the list.
     pub summary: JobSummary,
-    /// BLAKE3 id of its module.
+    /// BLAKE3 id of the Wasm module.
     pub module: String,
     /// The job file as JSON.
     pub spec: serde_json::Value,
-    /// A page of its tasks.
+    /// Page of tasks.
     pub tasks: Vec<TaskView>,
-    /// What happened, oldest first.
+    /// Journal of the job, oldest entry first.
     pub journal: Vec<JournalLine>,
-    /// Units its unfinished tasks will take, from the finished ones.
+    /// Estimated work units of the unfinished tasks, from the mean of the finished ones.
     pub units_left: Option<u64>,
-    /// Of a job for other devices: what was asked, and what became of it.
+    /// Service and cost on other devices; `None` for a job that runs only here.
     #[serde(default)]
     pub grid: Option<crate::GridView>,
 }
@@ -239,162 +239,162 @@ pub struct JobDetail {
 /// One task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskView {
-    /// Its place in the job.
+    /// Index of the task.
     pub index: u32,
-    /// Where it is.
+    /// State of the task.
     pub state: TaskState,
-    /// 0 to 1000.
+    /// Progress in thousandths.
     pub permille: u16,
-    /// Exit code of its result.
+    /// Exit code of the program; `None` without a result.
     pub exit_code: Option<u32>,
-    /// Work units of its result; so far while it runs here.
+    /// Work units of the result, or so far while the task runs here.
     pub units: u64,
-    /// Running time of its result; so far while it runs here.
+    /// Running time of the result in milliseconds, or so far while the task runs here.
     pub active_ms: u64,
-    /// Largest memory, bytes.
+    /// Peak memory in bytes.
     pub memory: u64,
-    /// Identity of its result.
+    /// Hash that identifies the result.
     pub result_hash: Option<String>,
-    /// What the last failed attempt said; of a finished task, what is to be said about its result.
+    /// Error of the last failed attempt; for a finished task, remarks about its result.
     pub problem: String,
-    /// Waits for a back-off until then.
+    /// Time before which the task is not tried again.
     pub not_before_ms: i64,
-    /// Its files.
+    /// Output files, up to the limit of a page.
     pub outputs: Vec<OutputView>,
-    /// Files of it that are not listed here; [`Command::Outputs`](crate::Command::Outputs) lists them.
+    /// Number of output files not listed here; [`Command::Outputs`](crate::Command::Outputs) lists them.
     #[serde(default)]
     pub outputs_left_out: u64,
-    /// Files whose names were changed or that are not in its result; [`Command::Renamed`](crate::Command::Renamed) names them.
+    /// Number of files renamed or left out; [`Command::Renamed`](crate::Command::Renamed) lists them.
     #[serde(default)]
     pub renamed: u64,
-    /// Its tries.
+    /// Attempts at the task.
     pub attempts: Vec<AttemptView>,
-    /// Marks its history holds.
+    /// Number of marks in the task's history.
     #[serde(default)]
     pub marks: u32,
-    /// Bytes of standard output and of standard error that the job's log limit dropped.
+    /// Bytes of standard output and of standard error that the job's log limit cut off.
     #[serde(default)]
     pub dropped: (u64, u64),
 }
 
-/// A file that a task left and that is not in its result under its own name.
+/// An output file that was renamed in the result or left out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenamedView {
-    /// As its program called it.
+    /// Name that the program gave the file.
     pub name: String,
-    /// Its name in the result; none when it was left out.
+    /// Name of the file in the result; `None` when it was left out.
     pub kept: Option<String>,
-    /// Why it was left out.
+    /// Reason why the file was left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The history of a task, as it was written.
+/// Summary of an exported task history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryView {
-    /// Which task.
+    /// Index of the task.
     pub index: u32,
-    /// Units between two marks.
+    /// Work units between two marks.
     pub segment: u64,
-    /// Marks so far.
+    /// Number of marks.
     pub marks: u32,
-    /// Checkpoints that go with them.
+    /// Number of exported checkpoints.
     pub checkpoints: u32,
-    /// The last segment is there too.
+    /// Whether the task has ended, so that the last segment is included.
     pub ended: bool,
-    /// A segment that can be checked with what was written; `None` when there is none.
+    /// Number of a segment that the exported checkpoints allow to check; `None` when there is none.
     pub checked: Option<u32>,
 }
 
 /// One file of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputView {
-    /// Relative path.
+    /// Path of the file, relative to the result.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// BLAKE3 id.
+    /// BLAKE3 id of the content.
     pub blob: String,
 }
 
-/// One try at a task.
+/// One attempt at a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptView {
-    /// Start.
+    /// Time at which the attempt started.
     pub started_ms: i64,
-    /// End.
+    /// Time at which the attempt ended; `None` while it runs.
     pub ended_ms: Option<i64>,
     /// `running`, `finished`, `failed`, `interrupted` or `cancelled`.
     pub outcome: String,
-    /// Why.
+    /// Explanation of the outcome.
     pub detail: String,
 }
 
-/// One line of a job's history.
+/// One entry of a job's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalLine {
-    /// When.
+    /// Time of the entry.
     pub at_ms: i64,
-    /// What, one word.
+    /// Kind of the entry, one word.
     pub kind: String,
-    /// Which task.
+    /// Index of the task; `None` when the entry is about the whole job.
     pub index: Option<u32>,
-    /// More.
+    /// Details in words.
     pub detail: String,
 }
 
-/// A stretch of the device's past.
+/// One period in the work history of the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HistoryPoint {
-    /// Its end.
+    /// Time at which the period ended.
     pub at_ms: i64,
-    /// Its length.
+    /// Length of the period in milliseconds.
     pub span_ms: u64,
-    /// Mean duty, 0 to 100.
+    /// Mean duty in percent, 0 to 100.
     pub duty: u8,
-    /// Time worked.
+    /// Milliseconds during which at least one task ran.
     pub worked_ms: u64,
-    /// Units done.
+    /// Work units done.
     pub units: u64,
-    /// °C.
+    /// Processor temperature in °C.
     pub cpu_temp: Option<f64>,
-    /// Percent.
+    /// Battery charge in percent.
     pub battery: Option<f64>,
-    /// Percent.
+    /// Processor use of other programs in percent.
     pub other_cpu: Option<f64>,
-    /// The first reason, as its rule's word; empty when it worked, `idle` when nothing waited.
+    /// Word of the first rule that stopped work; empty when the device worked, `idle` when no task waited.
     pub reason: String,
 }
 
-/// A job that comes with the program.
+/// An example job that comes with the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// For [`SubmitExample`](crate::Command::SubmitExample).
+    /// Name of the example, for [`SubmitExample`](crate::Command::SubmitExample).
     pub name: String,
-    /// What people see.
+    /// Title for people: the name in the job file.
     pub title: String,
 }
 
-/// One line of `fog doctor`.
+/// One check of `fog doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at.
+    /// Name of the check.
     pub name: String,
-    /// How it is.
+    /// Outcome of the check.
     pub state: CheckState,
-    /// What was found, and what to do.
+    /// Finding, with advice when something is wrong.
     pub detail: String,
 }
 
-/// How a check ended.
+/// Outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {
-    /// Works.
+    /// Works as it should.
     Good,
-    /// Missing, and the program works without it.
+    /// Missing, but the program works without it.
     Missing,
-    /// Does not work and should.
+    /// Does not work although it should.
     Bad,
 }
 

@@ -1,4 +1,4 @@
-//! What a node says of itself.
+//! Announces: packets in which a node states its name, keys, neighbours and capabilities.
 
 use crate::bytes::{Reader, WireError, bits, fixed, from_bits, put8, text};
 use crate::identity::{PeerId, PeerKeys, is_weak};
@@ -11,7 +11,7 @@ const CAPABILITIES: u8 = 0x05;
 const BRIDGE: u8 = 0x06;
 const MAX_NEIGHBOURS: usize = 10;
 
-/// What a node can do: bits, in the order of the protocol.
+/// Capabilities of a node, as the bits that the protocol defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities(pub u64);
 
@@ -25,18 +25,19 @@ impl Capabilities {
     pub const BRIDGE: Self = Self(1 << 7);
     pub const PRIVATE_MEDIA: Self = Self(1 << 8);
     pub const PRIVATE_MEDIA_RECEIPTS: Self = Self(1 << 9);
-    /// Ours, far from theirs: a Fog node. Said in sessions only, an announce has no room for it.
+    /// A Fog node; the bit is far above those of the protocol. Stated in sessions only: an announce has no
+    /// room for it.
     pub const FELLOW: Self = Self(1 << 40);
 }
 
 impl Capabilities {
-    /// Whether all of `others` are among these.
+    /// Whether all capabilities of `others` are among these.
     #[must_use]
     pub fn has(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
 
-    /// These and others.
+    /// Union of these capabilities and `others`.
     #[must_use]
     pub fn and(self, others: Self) -> Self {
         Self(self.0 | others.0)
@@ -51,18 +52,18 @@ impl Capabilities {
     }
 }
 
-/// An announce.
+/// Contents of an announce packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announce {
-    /// At most 255 bytes; nobody vouches for it.
+    /// Name that the node gives itself, at most 255 bytes; nobody vouches for it.
     pub nickname: String,
     /// The node's keys.
     pub keys: PeerKeys,
-    /// Peers it has a link to, at most 10.
+    /// Peers that the node has a link to, at most 10.
     pub neighbours: Vec<PeerId>,
-    /// What it can do; `None` if it does not say.
+    /// Capabilities of the node; `None` if the announce states none.
     pub capabilities: Option<Capabilities>,
-    /// Where it bridges to, a geohash of at most 12 characters.
+    /// Geohash of the area that the node bridges to, at most 12 characters.
     pub bridge: Option<String>,
 }
 
@@ -73,10 +74,10 @@ impl Default for Announce {
 }
 
 impl Announce {
-    /// For a packet.
+    /// Encodes the announce as the payload of a packet.
     ///
     /// # Errors
-    /// [`WireError::TooLong`] when the name is longer than 255 bytes.
+    /// [`WireError::TooLong`] when the nickname or another field is longer than 255 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut out = Vec::with_capacity(100);
         put8(&mut out, NICKNAME, self.nickname.as_bytes())?;
@@ -94,11 +95,11 @@ impl Announce {
         Ok(out)
     }
 
-    /// From a packet; fields that are not known are skipped.
+    /// Decodes the payload of a packet; unknown fields are skipped.
     ///
     /// # Errors
-    /// [`WireError`]: one of the three that must be there is not, or a length runs over the end, or a key with
-    /// which any secret would be agreed.
+    /// [`WireError`] when the nickname or a key is missing, a length runs past the end, a field is invalid,
+    /// or the Noise key is a point of small order.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let (mut nickname, mut noise, mut signing) = (None, None, None);
         let mut announce = Self::default();

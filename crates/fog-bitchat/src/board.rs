@@ -1,16 +1,16 @@
-//! The board: notes that stay for days, signed by their authors (outer type 0x23, section 6.10 of the
+//! The board: notes signed by their authors that stay for days (outer type 0x23, section 6.10 of the
 //! specification).
 
 use crate::bytes::{Reader, WireError, fixed, put16, text};
 use crate::identity::{Identity, verify};
 
-/// Most bytes of a note.
+/// Maximum size of the text of a note, in bytes.
 pub const MAX_NOTE: usize = 512;
 const MAX_GEOHASH: usize = 12;
 const MAX_NICKNAME: usize = 64;
-/// Milliseconds that a note stays at most.
+/// Maximum lifetime of a note, in milliseconds.
 pub const MAX_NOTE_LIFE: u64 = 7 * 24 * 3_600_000;
-/// Clocks may differ by so much.
+/// Tolerated difference between clocks, in milliseconds.
 pub(crate) const SLACK: u64 = 3_600_000;
 
 const POST: u8 = 1;
@@ -19,25 +19,25 @@ const TOMBSTONE: u8 = 2;
 /// A note on the board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Random.
+    /// Random id of the note.
     pub id: [u8; 16],
-    /// Where it is for: a geohash of at most 12 characters, empty for the whole mesh.
+    /// Geohash of the area that the note is for, at most 12 characters; empty for the whole mesh.
     pub geohash: String,
-    /// 1 to 512 bytes.
+    /// Text of the note, 1 to 512 bytes.
     pub text: String,
-    /// Its author's Ed25519 key.
+    /// Ed25519 key of the author.
     pub author: [u8; 32],
-    /// What they call themselves, at most 64 bytes.
+    /// Name that the author gives themselves, at most 64 bytes.
     pub nickname: String,
-    /// When it was written, milliseconds since 1970.
+    /// Time at which the note was written, in milliseconds since 1970.
     pub created: u64,
-    /// When it goes.
+    /// Time at which the note expires, in milliseconds since 1970.
     pub expires: u64,
-    /// It is meant to be noticed.
+    /// Whether the author marked the note as urgent.
     pub is_urgent: bool,
 }
 
-/// An author takes a note down.
+/// Removal of a note by its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     pub(crate) id: [u8; 16],
@@ -45,7 +45,7 @@ pub(crate) struct Tombstone {
     pub(crate) at: u64,
 }
 
-/// What a packet of the board says, with a signature that was found to be its author's.
+/// Contents of a board packet; the signature of the author was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     Note(Note),
@@ -93,10 +93,10 @@ impl Note {
         Ok(())
     }
 
-    /// For a packet, signed by its author.
+    /// Encodes the note as the payload of a packet, signed by its author.
     ///
     /// # Errors
-    /// [`WireError::Invalid`] when something of it is too long or it would stay too long.
+    /// [`WireError::Invalid`] when a part is too long or the lifetime exceeds seven days.
     pub(crate) fn encode(&self, author: &Identity) -> Result<Vec<u8>, WireError> {
         self.check()?;
         let mut out = Vec::with_capacity(180 + self.text.len());
@@ -135,21 +135,23 @@ impl Tombstone {
 }
 
 impl Item {
-    /// From a packet; fields that are not known are skipped, but what is signed is read as it was signed.
+    /// Decodes the payload of a packet. Unknown fields are skipped; unknown flags stay part of the signed
+    /// bytes.
     ///
     /// # Errors
-    /// [`WireError`]; [`WireError::Invalid`] of field 0x0A when the signature is not the author's.
+    /// [`WireError`] when the payload is malformed; [`WireError::Invalid`] of field 0x0A when the signature
+    /// is wrong.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let (item, signed, signature) = Self::read(payload)?;
         if verify(item.author(), &signed, &signature) { Ok(item) } else { Err(WireError::Invalid(0x0A)) }
     }
 
-    /// The same of what was written down here, after its signature had been found right.
+    /// Decodes a payload from this device's own store, whose signature was verified before.
     pub(crate) fn decode_own(payload: &[u8]) -> Result<Self, WireError> {
         Self::read(payload).map(|(item, ..)| item)
     }
 
-    /// What it says, what of it is signed, and the signature.
+    /// Returns the item, the bytes that its author signed, and the signature.
     fn read(payload: &[u8]) -> Result<(Self, Vec<u8>, [u8; 64]), WireError> {
         let (mut kind, mut id, mut author, mut signature) = (None, None, None, None);
         let (mut geohash, mut content, mut nickname) = (String::new(), String::new(), String::new());
@@ -181,7 +183,7 @@ impl Item {
                 let note = Note { id, geohash, text: content, author, nickname, created, expires, is_urgent: flags & 1 == 1 };
                 note.check()?;
                 let mut signed = note.to_sign();
-                // Flags that are not known yet are signed as well.
+                // The signature covers unknown flags as well.
                 if let Some(last) = signed.last_mut() {
                     *last = flags;
                 }
@@ -209,11 +211,11 @@ impl Item {
         }
     }
 
-    /// When it was made, and when nobody needs it any more.
+    /// Times at which the item was made and at which it expires, in milliseconds since 1970.
     pub(crate) fn life(&self) -> (u64, u64) {
         match self {
             Self::Note(note) => (note.created, note.expires),
-            // The note that it takes down is gone by then.
+            // The note that the tombstone removes has expired by then.
             Self::Tombstone(tombstone) => (tombstone.at, tombstone.at.saturating_add(MAX_NOTE_LIFE)),
         }
     }
@@ -245,7 +247,7 @@ mod tests {
         let bytes = note.encode(&alice()).unwrap();
         assert_eq!(bytes[..4], [0x01, 0, 1, 1]);
         assert_eq!(bytes[4..23], [&[0x02, 0, 16], [7; 16].as_slice()].concat());
-        // Empty, for everywhere; then the text.
+        // An empty geohash, then the text.
         assert_eq!(bytes[23..29], [0x03, 0, 0, 0x04, 0, 15]);
         assert_eq!(bytes.len(), 4 + 19 + 3 + 18 + 35 + 8 + 11 + 11 + 4 + 67);
         assert_eq!(Item::decode(&bytes), Ok(Item::Note(note.clone())));
@@ -261,7 +263,8 @@ mod tests {
     #[test]
     fn nothing_of_it_can_be_changed() {
         let bytes = note("soup at the hut").encode(&alice()).unwrap();
-        // Lengths and kinds of fields are not signed themselves, but then others are read.
+        // The signature does not cover lengths and kinds of fields, but a change of them changes what is
+        // read.
         for place in 0..bytes.len() {
             let mut other = bytes.clone();
             other[place] ^= 1;

@@ -1,27 +1,27 @@
-//! Reading what came from somewhere else, never past its end.
+//! Reading and writing of wire fields; no read goes past the end of the input.
 
-/// Why bytes are not what they should be.
+/// Reasons why bytes cannot be decoded or encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// It ends too early.
+    /// The input ends too early.
     #[error("it ends too early")]
     Short,
-    /// A part that must be there is missing.
+    /// A required field is missing.
     #[error("the field {0:#04x} is missing")]
     Missing(u8),
-    /// A part is there twice, or one that is not known where none may be.
+    /// A field is repeated, or unknown where unknown fields are not allowed.
     #[error("the field {0:#04x} does not belong there")]
     Unexpected(u8),
-    /// A part has a wrong length or value.
+    /// A field has a wrong length or value.
     #[error("the field {0:#04x} is not valid")]
     Invalid(u8),
-    /// More than is taken.
+    /// The input or a part of it is longer than allowed.
     #[error("it is too long")]
     TooLong,
 }
 
-/// Takes bytes from the front.
+/// Reader that takes bytes from the front of a slice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
@@ -58,14 +58,14 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// A field: type and length of one byte each.
+    /// Reads a field: one byte for the type, one for the length, then the value.
     pub(crate) fn field8(&mut self) -> Result<(u8, &'a [u8]), WireError> {
         let kind = self.u8()?;
         let length = self.u8()?;
         Ok((kind, self.take(usize::from(length))?))
     }
 
-    /// A field: a type of one byte, a length of two.
+    /// Reads a field: one byte for the type, two for the length, then the value.
     pub(crate) fn field16(&mut self) -> Result<(u8, &'a [u8]), WireError> {
         let kind = self.u8()?;
         let length = self.u16()?;
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a field with a length of one byte; what is longer than 255 bytes is a mistake of the caller.
+/// Appends a field with a length of one byte; a value longer than 255 bytes is an error.
 pub(crate) fn put8(into: &mut Vec<u8>, kind: u8, value: &[u8]) -> Result<(), WireError> {
     let length = u8::try_from(value.len()).map_err(|_| WireError::TooLong)?;
     into.extend([kind, length]);
@@ -81,7 +81,7 @@ pub(crate) fn put8(into: &mut Vec<u8>, kind: u8, value: &[u8]) -> Result<(), Wir
     Ok(())
 }
 
-/// Appends a field with a length of two bytes.
+/// Appends a field with a length of two bytes; a value longer than 65,535 bytes is an error.
 pub(crate) fn put16(into: &mut Vec<u8>, kind: u8, value: &[u8]) -> Result<(), WireError> {
     let length = u16::try_from(value.len()).map_err(|_| WireError::TooLong)?;
     into.push(kind);
@@ -90,23 +90,23 @@ pub(crate) fn put16(into: &mut Vec<u8>, kind: u8, value: &[u8]) -> Result<(), Wi
     Ok(())
 }
 
-/// Bits in as few bytes as say them, the lowest first; one at least.
+/// Encodes bits in as few bytes as possible, at least one, lowest byte first.
 pub(crate) fn bits(value: u64) -> Vec<u8> {
     let length = (8 - value.leading_zeros() as usize / 8).max(1);
     value.to_le_bytes()[..length].to_vec()
 }
 
-/// Bits from any number of bytes; those beyond the 64th are not known here.
+/// Decodes bits from any number of bytes; bits above the 64th are ignored.
 pub(crate) fn from_bits(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).rev().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
 }
 
-/// Fixed-size value of a field.
+/// Value of a field of fixed size.
 pub(crate) fn fixed<const N: usize>(kind: u8, value: &[u8]) -> Result<[u8; N], WireError> {
     value.try_into().map_err(|_| WireError::Invalid(kind))
 }
 
-/// Text of a field.
+/// UTF-8 text of a field.
 pub(crate) fn text(kind: u8, value: &[u8]) -> Result<String, WireError> {
     std::str::from_utf8(value).map(str::to_owned).map_err(|_| WireError::Invalid(kind))
 }

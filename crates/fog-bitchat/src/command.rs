@@ -1,69 +1,69 @@
-//! What people type after a slash, as in the apps.
+//! Slash commands that people type, as in the apps.
 
-/// One command.
+/// A command that was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// A private chat, and what to say in it.
+    /// Opens a private chat and says something in it.
     Message {
-        /// Whose nickname.
+        /// Nickname of the recipient.
         to: String,
-        /// What, if anything.
+        /// Text to send, if any.
         text: Option<String>,
     },
-    /// Who is here.
+    /// Lists the people who are here.
     Who,
     /// Empties this view.
     Clear,
-    /// A hug, which is a text to everybody.
+    /// Hugs somebody: sends a text to everybody.
     Hug(String),
-    /// A trout, likewise.
+    /// Slaps somebody with a trout: sends a text to everybody.
     Slap(String),
-    /// Blocks somebody; without a name lists who is blocked.
+    /// Blocks somebody; without a name, lists the people who are blocked.
     Block(Option<String>),
-    /// Takes that back.
+    /// Unblocks somebody.
     Unblock(String),
     /// Marks somebody as a favourite.
     Favourite(String),
-    /// Takes that back.
+    /// Removes somebody from the favourites.
     NoFavourite(String),
-    /// A group: what to do, and with which name.
+    /// Creates, changes, leaves or lists groups.
     Group(GroupVerb),
-    /// How far away somebody is.
+    /// Measures how far away somebody is.
     Ping(String),
-    /// The nodes on the way to somebody.
+    /// Shows the nodes on the way to somebody.
     Trace(String),
-    /// What can be typed.
+    /// Lists the commands.
     Help,
 }
 
-/// What to do with a group.
+/// Action of a `/group` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupVerb {
-    /// Makes one.
+    /// Creates a group of this name.
     Create(String),
-    /// Takes somebody in.
+    /// Adds the person of this name to the group.
     Invite(String),
-    /// Takes somebody out.
+    /// Removes the person of this name from the group.
     Remove(String),
-    /// Leaves it.
+    /// Leaves the group.
     Leave,
-    /// Lists them.
+    /// Lists the groups.
     List,
 }
 
-/// Why a line is no command.
+/// Reasons why a line is not a valid command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// Nobody knows it.
+    /// The command does not exist.
     #[error("there is no command {0}; /help lists them")]
     Unknown(String),
-    /// It needs a name.
+    /// An argument is missing; holds what to add and an example.
     #[error("{0}; for example {1}")]
     Incomplete(&'static str, &'static str),
 }
 
-/// Every command: how it is typed, and what it does.
+/// All commands: usage and description of each.
 pub const COMMANDS: [(&str, &str); 13] = [
     ("/msg @name [text]", "opens a private chat and says something in it; short: /m"),
     ("/who", "lists who is here; short: /w"),
@@ -81,13 +81,13 @@ pub const COMMANDS: [(&str, &str); 13] = [
 ];
 
 impl Command {
-    /// Reads a line; `None` when it is a text and no command.
+    /// Parses a line; `None` when the line is a text and not a command.
     ///
     /// # Errors
-    /// [`CommandError`] says what is missing, with an example.
+    /// [`CommandError`] names what is missing, with an example.
     pub fn parse(line: &str) -> Option<Result<Self, CommandError>> {
         let line = line.trim();
-        // Two slashes are a text that begins with one.
+        // A line that starts with two slashes is a text that starts with one.
         if !line.starts_with('/') || line.starts_with("//") {
             return None;
         }
@@ -133,13 +133,13 @@ fn group(verb: &str, name: &str) -> Result<GroupVerb, CommandError> {
     }
 }
 
-/// What a hug says, as iPhones say it.
+/// Text of a hug, in the wording of the iOS app.
 #[must_use]
 pub fn hug(from: &str, to: &str) -> String {
     format!("* 🫂 {from} hugs {to} *")
 }
 
-/// What a slap says, as iPhones say it.
+/// Text of a slap, in the wording of the iOS app.
 #[must_use]
 pub fn slap(from: &str, to: &str) -> String {
     format!("* 🐟 {from} slaps {to} around a bit with a large trout *")

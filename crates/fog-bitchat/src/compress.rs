@@ -1,4 +1,4 @@
-//! Raw DEFLATE (RFC 1951), with the apps' rules for when it is worth it.
+//! Raw DEFLATE (RFC 1951), with the rules of the apps for when to compress.
 
 use std::io::{Read as _, Write as _};
 
@@ -6,12 +6,12 @@ use flate2::Compression;
 use flate2::read::{DeflateDecoder, ZlibDecoder};
 use flate2::write::DeflateEncoder;
 
-/// Shorter payloads are not tried.
+/// Minimum length of a payload that is compressed, in bytes.
 const FROM: usize = 100;
-/// More than so many times as long as its compressed form is an attack.
+/// Maximum ratio of the original to the compressed size; a higher one is taken for a decompression bomb.
 const MAX_RATIO: usize = 50_000;
 
-/// Whether the apps would try to compress it.
+/// Whether the apps would try to compress the payload.
 pub(crate) fn is_worth_trying(payload: &[u8]) -> bool {
     if payload.len() < FROM {
         return false;
@@ -23,14 +23,14 @@ pub(crate) fn is_worth_trying(payload: &[u8]) -> bool {
     distinct * 10 < payload.len().min(256) * 9
 }
 
-/// As zlib does at its usual level, if that is shorter.
+/// Compresses at zlib's default level; `None` unless the result is shorter.
 pub(crate) fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(6));
     encoder.write_all(payload).ok()?;
     encoder.finish().ok().filter(|packed| packed.len() < payload.len())
 }
 
-/// Exactly `size` bytes from a whole stream, raw or wrapped by zlib.
+/// Decompresses exactly `size` bytes from a complete stream, raw or in zlib format.
 pub(crate) fn inflate(packed: &[u8], size: usize, limit: usize) -> Option<Vec<u8>> {
     if packed.is_empty() || size == 0 || size > limit || size / packed.len() > MAX_RATIO {
         return None;
@@ -59,7 +59,7 @@ mod tests {
         let packed = deflate(&text).unwrap();
         assert!(packed.len() < text.len());
         assert_eq!(inflate(&packed, text.len(), 1 << 20), Some(text.clone()));
-        // Wrong sizes, more than is taken, bytes after the end, and a bomb.
+        // Wrong sizes, a size above the limit, bytes after the end, and a decompression bomb.
         assert_eq!(inflate(&packed, text.len() - 1, 1 << 20), None);
         assert_eq!(inflate(&packed, text.len() + 1, 1 << 20), None);
         assert_eq!(inflate(&packed, text.len(), 10), None);

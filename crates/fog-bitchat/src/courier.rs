@@ -1,4 +1,4 @@
-//! Sealed letters that others carry, and one-time keys to seal them with.
+//! Sealed letters that other nodes carry, and the one-time keys that they are sealed to.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -9,43 +9,43 @@ use crate::identity::{Identity, PeerId, is_weak, verify};
 use crate::inner::{Inner, MessageText};
 
 const PATTERN: &str = "Noise_X_25519_ChaChaPoly_SHA256";
-/// Longest ciphertext of a letter.
+/// Maximum size of the ciphertext of a letter, in bytes.
 const MAX_CIPHERTEXT: usize = 16_384;
-/// Most copies of a letter that are under way.
+/// Maximum number of copies that a letter may still be split into.
 const MAX_COPIES: u8 = 8;
-/// Milliseconds a letter may be carried, and how wrong a clock may be.
+/// Maximum time for which a letter is carried and tolerated clock difference, in milliseconds.
 pub(crate) const LIFE: u64 = 24 * 3_600_000;
 const SLACK: u64 = 3_600_000;
-/// Noise X before its payload: ephemeral key, sealed static key, tag.
+/// Bytes that Noise X adds to its payload: ephemeral key, sealed static key, tag.
 const OVERHEAD: usize = 32 + 48 + 16;
 const DAY: u64 = 86_400_000;
 pub(crate) const MAX_PREKEYS: usize = 8;
 
-/// A letter: whoever carries it learns neither who wrote it nor, without their key, for whom it is.
+/// A letter. Its carriers learn neither its author nor, without the recipient's key, its recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// Known by who has the recipient's key; changes with the day.
+    /// Tag that those who have the recipient's key recognise; changes each day.
     pub tag: [u8; 16],
-    /// Milliseconds since 1970.
+    /// Time at which the letter expires, in milliseconds since 1970.
     pub expires: u64,
-    /// Noise X to the recipient's key, or to a one-time key of theirs.
+    /// Noise X message to the recipient's static key or to one of their one-time keys.
     pub ciphertext: Vec<u8>,
-    /// How many more may be made of it.
+    /// Number of copies that this one may be split into, itself included.
     pub copies: u8,
-    /// Which one-time key.
+    /// Id of the one-time key that the letter is sealed to; `None` for the static key.
     pub prekey: Option<u32>,
 }
 
-/// What a letter says, and by whom.
+/// Message and author of an opened letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// The Noise key of who wrote it.
+    /// Noise key of the author.
     pub from: [u8; 32],
-    /// What it says.
+    /// Message in the letter.
     pub message: MessageText,
 }
 
-/// The tag of somebody's letters on a day, counted from 1970.
+/// Tag of letters to the owner of a Noise key on a day, counted from 1970.
 fn tag_of(noise: &[u8; 32], day: u32) -> [u8; 16] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(noise) else { unreachable!("any length is a key") };
     mac.update(b"bitchat-courier-tag-v1");
@@ -55,8 +55,8 @@ fn tag_of(noise: &[u8; 32], day: u32) -> [u8; 16] {
 }
 
 impl Letter {
-    /// Seals a text for somebody who is away: to a one-time key of theirs, if one is known. `ephemeral` is 32 fresh
-    /// random bytes.
+    /// Seals a text for somebody who is away: to their one-time key if one is given, else to their static
+    /// key. `ephemeral` is 32 fresh random bytes.
     #[must_use]
     pub fn seal(identity: &Identity, to: &[u8; 32], prekey: Option<(u32, [u8; 32])>, message: &MessageText, ephemeral: &[u8; 32], now: u64) -> Option<Self> {
         let open = Inner::Text(message.clone()).encode().ok()?;
@@ -71,21 +71,21 @@ impl Letter {
         Some(Self { tag: tag_of(to, (now / DAY) as u32), expires: now + LIFE, ciphertext, copies: 4, prekey: prekey.map(|(id, _)| id) })
     }
 
-    /// Whether it is for somebody with this Noise key: written yesterday, today or, by a clock that is ahead,
-    /// tomorrow.
+    /// Whether the letter is for the owner of this Noise key: its tag is of yesterday, today or, by a clock
+    /// that is ahead, tomorrow.
     #[must_use]
     pub fn is_for(&self, noise: &[u8; 32], now: u64) -> bool {
         let today = (now / DAY) as u32;
         [today.saturating_sub(1), today, today + 1].into_iter().any(|day| tag_of(noise, day) == self.tag)
     }
 
-    /// Whether it may still be carried.
+    /// Whether the letter may still be carried.
     #[must_use]
     pub fn is_valid(&self, now: u64) -> bool {
         self.expires > now && self.expires <= now + LIFE + SLACK
     }
 
-    /// Opens it with this device's key, or the one-time key that it names.
+    /// Opens the letter with this device's static key, or with the one-time key that it names.
     #[must_use]
     pub fn open(&self, identity: &Identity, prekey: impl Fn(u32) -> Option<[u8; 32]>) -> Option<Opened> {
         let secret = match self.prekey {
@@ -104,7 +104,7 @@ impl Letter {
         }
     }
 
-    /// Gives half of its copies to another carrier.
+    /// Hands half of the copies to another carrier; `None` when only one is left.
     pub fn halve(&mut self) -> Option<Self> {
         let given = self.copies / 2;
         (given > 0).then(|| {
@@ -113,10 +113,10 @@ impl Letter {
         })
     }
 
-    /// For a packet.
+    /// Encodes the letter as the payload of a packet.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when the ciphertext exceeds 16,384 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         if self.ciphertext.len() > MAX_CIPHERTEXT {
             return Err(WireError::TooLong);
@@ -134,10 +134,10 @@ impl Letter {
         Ok(out)
     }
 
-    /// From a packet.
+    /// Decodes the payload of a packet; unknown fields are skipped.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when a field is missing or malformed.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let (mut tag, mut expires, mut ciphertext, mut copies, mut prekey) = (None, None, None, 1, None);
         let mut reader = Reader(payload);
@@ -170,20 +170,20 @@ fn prologue(prekey: Option<u32>) -> Vec<u8> {
     }
 }
 
-/// One-time keys that somebody offers.
+/// Signed bundle of one-time keys that a peer offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prekeys {
-    /// Whose.
+    /// Noise key of the peer that offers the keys.
     pub noise: [u8; 32],
-    /// At most 8, each with its id.
+    /// One-time keys with their ids, at most 8.
     pub keys: Vec<(u32, [u8; 32])>,
-    /// When they were made.
+    /// Time at which the bundle was made, in milliseconds since 1970.
     pub made: u64,
     signature: [u8; 64],
 }
 
 impl Prekeys {
-    /// Signs keys of this device.
+    /// Signs one-time keys of this device; keys beyond the eighth are dropped.
     #[must_use]
     pub fn offer(identity: &Identity, keys: Vec<(u32, [u8; 32])>, made: u64) -> Self {
         let mut offer = Self { noise: identity.keys().noise, keys, made, signature: [0; 64] };
@@ -192,13 +192,13 @@ impl Prekeys {
         offer
     }
 
-    /// Whose they are.
+    /// Id of the peer that offers the keys.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         PeerId::of(&self.noise)
     }
 
-    /// Whether somebody with this signing key offers them.
+    /// Whether the owner of this signing key signed the bundle.
     #[must_use]
     pub fn is_by(&self, signing: &[u8; 32]) -> bool {
         verify(signing, &self.to_sign(), &self.signature)
@@ -219,10 +219,10 @@ impl Prekeys {
         out
     }
 
-    /// For a packet.
+    /// Encodes the bundle as the payload of a packet.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when a field is longer than 65,535 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut out = Vec::with_capacity(500);
         put16(&mut out, 0x01, &self.noise)?;
@@ -232,10 +232,10 @@ impl Prekeys {
         Ok(out)
     }
 
-    /// From a packet: one to eight keys with ids of their own.
+    /// Decodes the payload of a packet: one to eight keys with distinct ids.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when a field is missing or malformed, an id is repeated or a key is weak.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let (mut noise, mut keys, mut made, mut signature) = (None, None, None, None);
         let mut reader = Reader(payload);

@@ -1,4 +1,4 @@
-//! What was seen already.
+//! Record of the packets that were seen recently.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,11 +6,11 @@ use crate::frame::Frame;
 use crate::sync::packet_id;
 
 const CAPACITY: usize = 4096;
-/// Milliseconds.
+/// Milliseconds for which a packet is remembered.
 const AGE: u64 = 300_000;
 
-/// Packets that were seen: by sender, time, kind and the hash of what they carry. A packet is remembered once it
-/// was found genuine, so that a forger cannot make others' packets look old.
+/// Recently seen packets, by the hash of sender, time, kind and payload. Only genuine packets are added, so
+/// that a forger cannot make the packets of others look old.
 #[derive(Debug, Default)]
 pub struct Dedup {
     seen: BTreeMap<[u8; 16], u64>,
@@ -24,7 +24,7 @@ impl Dedup {
         self.seen.contains_key(&packet_id(frame))
     }
 
-    /// Remembers a packet; whether it is new.
+    /// Remembers a packet; returns whether it is new.
     pub fn add(&mut self, frame: &Frame, now: u64) -> bool {
         while self.order.front().is_some_and(|(_, at)| now.saturating_sub(*at) > AGE) || self.order.len() >= CAPACITY {
             let Some((old, _)) = self.order.pop_front() else { break };

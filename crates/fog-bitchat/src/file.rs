@@ -1,4 +1,4 @@
-//! Files: the same form in public and inside a Noise session.
+//! Files; the encoding is the same in public and inside a Noise session.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,25 +9,25 @@ const NAME: u8 = 0x01;
 const SIZE: u8 = 0x02;
 const MIME: u8 = 0x03;
 const CONTENT: u8 = 0x04;
-/// Most bytes of a file that are taken.
+/// Maximum size of a file that is accepted, in bytes.
 const MAX_CONTENT: usize = 1 << 20;
 
-/// A file.
+/// A file with its name and media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePacket {
-    /// As its sender calls it; [`Self::safe_name`] is for the disk.
+    /// Name given by the sender; use [`Self::safe_name`] on disk.
     pub name: String,
     /// Media type.
     pub mime: String,
-    /// At most 1 MiB; Android takes about 110 kB.
+    /// Contents, at most 1 MiB; Android accepts about 110 kB.
     pub content: Vec<u8>,
 }
 
 impl FilePacket {
-    /// For a packet or a session: four fields, in the order that both apps write.
+    /// Encodes the file for a packet or a session: four fields, in the order that both apps write.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when the contents exceed 1 MiB or another field 65,535 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         if self.content.len() > MAX_CONTENT {
             return Err(WireError::TooLong);
@@ -43,11 +43,11 @@ impl FilePacket {
         Ok(out)
     }
 
-    /// From a packet. Fields that are not known are skipped; a length of two bytes before the content, which old
-    /// apps wrote, is taken too.
+    /// Decodes a file. Unknown fields are skipped; the two-byte length before the contents that old apps
+    /// write is accepted too.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when the contents are missing or a field is malformed.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let (mut name, mut mime, mut content) = (String::new(), String::from("application/octet-stream"), None);
         let mut reader = Reader(bytes);
@@ -68,7 +68,7 @@ impl FilePacket {
         Ok(Self { name, mime, content: content.ok_or(WireError::Missing(CONTENT))? })
     }
 
-    /// A name without folders, controls or what some system cannot write.
+    /// File name without folders, control characters, or characters that some system does not allow.
     #[must_use]
     pub fn safe_name(&self) -> String {
         let last = self.name.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -77,7 +77,8 @@ impl FilePacket {
         if clean.is_empty() { "file".to_owned() } else { clean.to_owned() }
     }
 
-    /// Whether the first bytes are those of its media type; what cannot be told that way is believed.
+    /// Whether the contents match the media type. Types that cannot be checked are accepted, except images
+    /// and audio.
     #[must_use]
     pub fn is_what_it_says(&self) -> bool {
         let begins = |magic: &[u8]| self.content.starts_with(magic);
@@ -92,12 +93,12 @@ impl FilePacket {
             "audio/mpeg" | "audio/mp3" => begins(b"ID3") || (begins(&[0xff]) && self.content.get(1).is_some_and(|byte| byte & 0xe0 == 0xe0)),
             "application/pdf" => begins(b"%PDF"),
             "audio/mp4" | "audio/m4a" | "audio/aac" => self.content.len() > 100,
-            // Pictures and sounds are shown; only those that can be checked.
+            // Images and sounds are displayed, so only types that can be checked are accepted.
             other => !other.starts_with("image/") && !other.starts_with("audio/"),
         }
     }
 
-    /// The id under which an iPhone acknowledges a private file.
+    /// Id under which an iPhone acknowledges a private file.
     #[must_use]
     pub fn media_id(&self, sender: PeerId, recipient: PeerId) -> String {
         let mut hasher = Sha256::new_with_prefix(b"bitchat-private-media-message-v1");

@@ -1,4 +1,4 @@
-//! Packets that do not fit into one write or notification.
+//! Fragmentation of packets that do not fit into one write or notification.
 
 use std::collections::BTreeMap;
 
@@ -6,43 +6,43 @@ use crate::bytes::{Reader, WireError};
 use crate::frame::{Frame, Kind, MAX_PAYLOAD, Raw};
 use crate::identity::PeerId;
 
-/// Most bytes of a packet in one fragment: what leaves every frame within 512 bytes.
+/// Maximum data of one fragment, in bytes; keeps every frame within 512 bytes.
 pub const MAX_FRAGMENT_DATA: usize = 454;
 /// Bytes of a fragment's frame beside its data: header, sender, recipient, fragment header.
 const OVERHEAD: usize = 14 + 8 + 8 + 13;
-/// Most fragments that Android puts together.
+/// Maximum number of fragments that Android reassembles.
 const MAX_SENT: usize = 256;
 const MAX_RECEIVED: u16 = 10_000;
-/// Sets that are being put together, of one sender and in all; the oldest goes.
+/// Maximum number of incomplete packets of one sender and in total; the oldest is dropped.
 const MAX_SETS_OF_ONE: usize = 16;
 const MAX_SETS: usize = 128;
-/// Bytes of one set: a file with what belongs to it; and of all sets.
+/// Maximum bytes of one incomplete packet (a file with its overhead) and of all of them.
 const MAX_SET: usize = MAX_PAYLOAD + 1024;
 const MAX_ALL: usize = 8 << 20;
-/// Milliseconds after which a set that is not whole is given up.
+/// Milliseconds after which an incomplete packet is dropped.
 const LIFE: u64 = 30_000;
-/// Milliseconds without a fragment after which neighbours may be asked.
+/// Milliseconds without a fragment after which neighbours may be asked for the missing ones.
 const STALLED: u64 = 5_000;
-/// Bytes that a sender may have taken for padding and cut off (bitchat-android#903).
+/// Maximum bytes that a sender may have cut off because they looked like padding (bitchat-android#903).
 const MAX_CUT: usize = 16;
 
-/// One piece of a packet.
+/// A fragment of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
-    /// Random, one for each packet.
+    /// Random id, the same for all fragments of a packet.
     pub id: [u8; 8],
-    /// From 0.
+    /// Index of the fragment, from 0.
     pub index: u16,
-    /// How many there are.
+    /// Number of fragments of the packet.
     pub total: u16,
-    /// What the packet is.
+    /// Kind of the packet that was split.
     pub inner: Kind,
-    /// The bytes.
+    /// Bytes of this fragment.
     pub data: Vec<u8>,
 }
 
 impl Fragment {
-    /// For a packet.
+    /// Encodes the fragment as the payload of a packet.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(13 + self.data.len());
@@ -54,10 +54,10 @@ impl Fragment {
         out
     }
 
-    /// From a packet.
+    /// Decodes the payload of a packet.
     ///
     /// # Errors
-    /// [`WireError`]: no data, a piece beyond the last, pieces of a piece.
+    /// [`WireError`] when there is no data, the index is out of range, or the packet is itself a fragment.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader(payload);
         let (id, index, total, inner) = (reader.array()?, reader.u16()?, reader.u16()?, Kind(reader.u8()?));
@@ -71,11 +71,11 @@ impl Fragment {
     }
 }
 
-/// Cuts a packet for a link that takes frames of `limit` bytes, if it is longer: frames in order, each for
-/// itself. `id` is random. What is cut is the packet as it would be sent.
+/// Splits a packet that is longer than `limit` bytes into fragments, in order; a shorter one is returned as
+/// it is. `id` is random. The packet is split in its encoded form, padding included.
 ///
 /// # Errors
-/// [`WireError::TooLong`] when it would be more than 256 pieces.
+/// [`WireError::TooLong`] when more than 256 fragments would be needed.
 pub fn split(frame: &Frame, id: [u8; 8], limit: usize) -> Result<Vec<Frame>, WireError> {
     let bytes = frame.encode();
     if bytes.len() <= limit {
@@ -109,7 +109,7 @@ struct Set {
     asked: Option<u64>,
 }
 
-/// Puts packets together again. Bounded in sets, bytes and time, whatever is sent.
+/// Reassembles packets. The number of sets, their bytes and their lifetime are bounded for any input.
 #[derive(Default)]
 pub struct Assembler {
     sets: BTreeMap<(PeerId, [u8; 8]), Set>,
@@ -117,11 +117,11 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Takes a fragment, at any place of the order and as often as it comes. Gives the packet when it is whole:
-    /// its TTL is 0, because its pieces were passed on one by one. `now` is in milliseconds.
+    /// Takes a fragment, in any order and any number of times. Returns the packet when it is complete, with
+    /// a TTL of 0, because its fragments were relayed one by one. `now` is in milliseconds.
     ///
-    /// `is_valid` says whether a packet is genuine where that can be told, for one that lost its last bytes to a
-    /// sender that took them for padding.
+    /// `is_valid` tells whether a packet is genuine; it is asked for packets that lost their last bytes to
+    /// a sender that took them for padding.
     pub fn handle(&mut self, sender: PeerId, fragment: Fragment, now: u64, is_valid: impl Fn(&Frame) -> bool) -> Option<Raw> {
         let key = (sender, fragment.id);
         if !self.sets.contains_key(&key) {
@@ -157,7 +157,7 @@ impl Assembler {
         Some(raw)
     }
 
-    /// Gives up what did not become whole in 30 s.
+    /// Drops packets that are still incomplete after 30 s.
     pub fn handle_timeout(&mut self, now: u64) {
         let old: Vec<_> = self.sets.iter().filter(|(_, set)| now.saturating_sub(set.begun) > LIFE).map(|(key, _)| *key).collect();
         for key in old {
@@ -165,7 +165,7 @@ impl Assembler {
         }
     }
 
-    /// Sets that have not moved for 5 s, to ask neighbours for; each at most every 10 s.
+    /// Ids of packets that got no fragment for 5 s, to request from neighbours; each at most every 10 s.
     pub fn stalled(&mut self, now: u64) -> Vec<[u8; 8]> {
         let stalled = self
             .sets
@@ -180,7 +180,7 @@ impl Assembler {
             .collect()
     }
 
-    /// Bytes that wait for the rest of their packets.
+    /// Bytes of all incomplete packets.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -209,7 +209,7 @@ impl Assembler {
     }
 }
 
-/// The packet of these bytes; or, if a sender cut off what looked like padding, with that added again.
+/// Decodes the packet; if that fails, restores the end that a sender may have cut off as padding.
 fn whole(bytes: &[u8], is_valid: &impl Fn(&Frame) -> bool) -> Option<Raw> {
     if let Ok(raw) = Raw::decode(bytes) {
         return Some(raw);

@@ -26,7 +26,7 @@ fn the_vector() {
     assert_eq!(fragment.encode(), bytes);
     assert_eq!(Fragment::decode(&bytes), Ok(fragment));
     assert_eq!(Fragment::decode(&bytes[..12]), Err(WireError::Short));
-    // The fourth of three; a piece of a piece.
+    // An index beyond the last fragment; a fragment of a fragment.
     for (place, byte) in [(9, 3), (12, 0x20)] {
         let mut wrong = bytes.clone();
         wrong[place] = byte;
@@ -53,8 +53,8 @@ fn every_frame_fits_and_carries_what_the_packet_does() {
     }
 }
 
-/// A sender that takes the end of a long frame for padding (bitchat-android#903): one in sixteen signed
-/// packets loses a byte.
+/// Some senders cut off the end of a long frame that looks like padding (bitchat-android#903): one in
+/// sixteen signed packets loses a byte.
 #[test]
 fn what_a_sender_took_for_padding_is_added_again() {
     let cut = (0..).map(|at| file(600, at)).find(|frame| frame.encode().last() == Some(&1)).unwrap();
@@ -63,7 +63,7 @@ fn what_a_sender_took_for_padding_is_added_again() {
     let fragment = Fragment { id: [1; 8], index: 0, total: 1, inner: Kind::FILE, data };
     let raw = Assembler::default().handle(alice().peer(), fragment.clone(), 0, is_hers).unwrap();
     assert_eq!(raw.bytes(), bytes);
-    // Only if the signature says so.
+    // Only if the signature is valid.
     assert_eq!(Assembler::default().handle(alice().peer(), fragment, 0, |_| false), None);
 }
 
@@ -75,7 +75,7 @@ fn what_does_not_fit_together_is_not_put_together() {
     other.total += 1;
     assert_eq!(assembler.handle(alice().peer(), pieces[0].clone(), 0, is_hers), None);
     assert_eq!(assembler.handle(alice().peer(), other, 0, is_hers), None);
-    // Somebody else's pieces of the same id are another packet.
+    // Fragments of another sender with the same id belong to another packet.
     for piece in &pieces[1..] {
         assert_eq!(assembler.handle(PeerId([8; 8]), piece.clone(), 0, is_hers), None);
     }

@@ -1,12 +1,12 @@
-//! Packets as they go over the air.
+//! Packets of the mesh and their encoding.
 
 use crate::bytes::Reader;
 use crate::identity::{Identity, PeerId, PeerKeys};
 use crate::{compress, padding};
 
-/// Largest payload, before and after compression: a file of 1 MiB with what belongs to it.
+/// Maximum payload, in bytes, before and after compression: a file of 1 MiB with its overhead.
 pub const MAX_PAYLOAD: usize = 1_179_760;
-/// Hops a packet may go; what claims more has this much.
+/// Maximum number of hops of a packet; a higher TTL is reduced to this.
 pub const MAX_TTL: u8 = 7;
 
 const HAS_RECIPIENT: u8 = 0x01;
@@ -15,7 +15,7 @@ const IS_COMPRESSED: u8 = 0x04;
 const HAS_ROUTE: u8 = 0x08;
 const IS_REQUESTED: u8 = 0x10;
 
-/// What a packet is; the numbers are those of the wire. Others exist and are passed on.
+/// Type byte of a packet. Unknown types are relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);
 
@@ -39,67 +39,67 @@ impl Kind {
     pub const VOICE: Self = Self(0x29);
 }
 
-/// Why bytes are not a packet.
+/// Reasons why bytes are not a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// Neither version 1 nor 2.
+    /// The version is neither 1 nor 2.
     #[error("a packet of version {0}")]
     Version(u8),
-    /// It ends too early.
+    /// The packet ends too early.
     #[error("a packet that ends too early")]
     Short,
-    /// More than is taken.
+    /// The payload is longer than [`MAX_PAYLOAD`].
     #[error("a packet with {0} bytes, more than is taken")]
     TooLong(usize),
-    /// It does not become what it says when decompressed.
+    /// The payload cannot be decompressed to the size that it states.
     #[error("a packet whose contents cannot be decompressed")]
     Compression,
 }
 
-/// What a packet carries, in both forms.
+/// Payload of a packet, open and compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Body {
-    /// As it is meant.
+    /// Payload before compression.
     open: Vec<u8>,
-    /// As it was received or will be sent, when that is compressed.
+    /// Payload as received or to be sent, if compressed.
     packed: Option<Vec<u8>>,
 }
 
-/// One packet.
+/// A packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// 1, or 2 for long payloads and routes.
+    /// Version 1, or 2 for long payloads and routes.
     pub version: u8,
-    /// What it is.
+    /// Type of the packet.
     pub kind: Kind,
-    /// Hops left.
+    /// Number of hops left.
     pub ttl: u8,
-    /// Milliseconds since 1970, by the sender's clock.
+    /// Time in milliseconds since 1970, by the sender's clock.
     pub timestamp: u64,
-    /// Who made it.
+    /// Peer that made the packet.
     pub sender: PeerId,
-    /// For whom; nobody or [`PeerId::EVERYBODY`] is everybody.
+    /// Recipient; `None` and [`PeerId::EVERYBODY`] both mean everybody.
     pub recipient: Option<PeerId>,
-    /// Nodes it is to pass, without both ends. Only in version 2.
+    /// Nodes that the packet is to pass, without both ends. Only in version 2.
     pub route: Option<Vec<PeerId>>,
-    /// It answers a request to synchronise, and may be old.
+    /// Whether the packet answers a request to synchronise, and so may be old.
     pub is_requested: bool,
-    /// Ed25519 over [`Self::preimage`].
+    /// Ed25519 signature over [`Self::preimage`].
     pub signature: Option<[u8; 64]>,
     pub(crate) body: Body,
 }
 
-/// A packet beside the bytes it came in, which are passed on as they are.
+/// A packet together with the bytes it was received as, which are relayed unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw {
-    /// What it says.
+    /// The decoded packet.
     pub frame: Frame,
     bytes: Vec<u8>,
 }
 
 impl Frame {
-    /// A packet of version 1 from here to everybody, not signed.
+    /// Builds an unsigned packet to everybody: of version 1, or 2 if the payload exceeds 65,535 bytes.
     #[must_use]
     pub fn new(kind: Kind, sender: PeerId, timestamp: u64, payload: Vec<u8>) -> Self {
         let version = if payload.len() > usize::from(u16::MAX) { 2 } else { 1 };
@@ -117,22 +117,22 @@ impl Frame {
         }
     }
 
-    /// The same for one peer.
+    /// Sets the recipient.
     #[must_use]
     pub fn to(mut self, recipient: PeerId) -> Self {
         self.recipient = Some(recipient);
         self
     }
 
-    /// The same with its signature. Later changes but of TTL and the requested mark make it invalid.
+    /// Signs the packet. Later changes, except of the TTL and the requested mark, invalidate the signature.
     #[must_use]
     pub fn signed(mut self, identity: &Identity) -> Self {
         self.signature = Some(identity.sign(&self.preimage()));
         self
     }
 
-    /// The same compressed, where that is shorter and would be tried by the apps. iPhones verify a signature
-    /// over it only if their own encoder makes the same bytes.
+    /// Compresses the payload if the apps would try to and the result is shorter. iPhones verify a
+    /// signature over it only if their own encoder produces the same bytes.
     #[must_use]
     pub fn compressed(mut self) -> Self {
         if compress::is_worth_trying(&self.body.open) {
@@ -141,42 +141,42 @@ impl Frame {
         self
     }
 
-    /// What it carries, decompressed.
+    /// Payload, decompressed.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.body.open
     }
 
-    /// Whether it is for everybody.
+    /// Whether the packet is for everybody.
     #[must_use]
     pub fn is_broadcast(&self) -> bool {
         self.recipient.is_none_or(|recipient| recipient == PeerId::EVERYBODY)
     }
 
-    /// Reads a packet; bytes after its end are padding.
+    /// Decodes a packet; bytes after its end are padding.
     ///
     /// # Errors
-    /// [`FrameError`].
+    /// [`FrameError`] when the bytes are not a packet.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         read(bytes).map(|(frame, _)| frame)
     }
 
-    /// As it goes over the air: Noise packets are padded, nothing else is.
+    /// Encodes the packet for sending; only Noise packets are padded.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let bytes = self.bare(self.ttl, self.is_requested, self.signature.as_ref());
         if matches!(self.kind, Kind::HANDSHAKE | Kind::ENCRYPTED) { padding::pad(bytes) } else { bytes }
     }
 
-    /// What is signed: the packet without hops, requested mark and signature, always padded.
+    /// Bytes that are signed: the packet without TTL, requested mark and signature, always padded.
     #[must_use]
     pub fn preimage(&self) -> Vec<u8> {
         padding::pad(self.bare(0, false, None))
     }
 
-    /// Whether its signature is by these keys, over the payload as it was received. A packet that an iPhone
-    /// passed on may have been compressed anew on its way: then it is tried as zlib would have compressed it,
-    /// and not compressed.
+    /// Whether the signature is by these keys, over the payload as it was received. An iPhone that relayed
+    /// the packet may have compressed it again: then the payload is also tried as zlib compresses it, and
+    /// uncompressed.
     #[must_use]
     pub fn is_by(&self, keys: &PeerKeys) -> bool {
         let Some(signature) = &self.signature else { return false };
@@ -233,16 +233,16 @@ impl Frame {
 }
 
 impl Raw {
-    /// Reads a packet and keeps its bytes, without padding.
+    /// Decodes a packet and keeps its bytes, without padding.
     ///
     /// # Errors
-    /// [`FrameError`].
+    /// [`FrameError`] when the bytes are not a packet.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let (frame, bytes) = read(bytes)?;
         Ok(Self { frame, bytes: bytes.to_vec() })
     }
 
-    /// The packet for the next hop: nothing but the TTL changes.
+    /// Bytes of the packet for the next hop; only the TTL changes.
     #[must_use]
     pub fn with_ttl(&self, ttl: u8) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
@@ -252,7 +252,7 @@ impl Raw {
         if matches!(self.frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED) { padding::pad(bytes) } else { bytes }
     }
 
-    /// The bytes of a stored packet as an answer to a request to synchronise.
+    /// Bytes of a stored packet as an answer to a request to synchronise: TTL 0, marked as requested.
     #[must_use]
     pub fn as_answer(&self) -> Vec<u8> {
         let mut bytes = self.with_ttl(0);
@@ -262,14 +262,14 @@ impl Raw {
         bytes
     }
 
-    /// Its bytes, without padding.
+    /// Bytes of the packet, without padding.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A packet and its bytes; tried with and then without what may be padding.
+/// Decodes a packet and returns it with its bytes; tried with possible padding, then without it.
 fn read(bytes: &[u8]) -> Result<(Frame, &[u8]), FrameError> {
     let (bytes, (frame, length)) = match parse(bytes) {
         Ok(found) => (bytes, found),
@@ -284,7 +284,7 @@ fn read(bytes: &[u8]) -> Result<(Frame, &[u8]), FrameError> {
     Ok((frame, &bytes[..length]))
 }
 
-/// A packet and how many bytes it has.
+/// Decodes a packet and returns it with its length in bytes.
 fn parse(bytes: &[u8]) -> Result<(Frame, usize), FrameError> {
     let short = |_| FrameError::Short;
     let mut reader = Reader(bytes);

@@ -31,7 +31,7 @@ fn a_routed_and_signed_packet_has_the_bytes_of_the_vector() {
     assert_eq!((frame.payload(), frame.signature), ([0xde, 0xad].as_slice(), Some([0x5a; 64])));
     assert_eq!(raw.bytes(), bytes);
     assert_eq!(padding::unpad(&frame.encode()), bytes);
-    // Passed on: one byte differs.
+    // Relayed: only the TTL byte differs.
     let next = raw.with_ttl(4);
     assert_eq!((next[2], &next[3..bytes.len()]), (4, &bytes[3..]));
 }
@@ -86,7 +86,7 @@ fn a_signature_is_found_in_each_form_the_payload_may_have_had() {
     let read = Frame::decode(&packed.encode()).unwrap();
     assert_eq!(read.payload(), text);
     assert!(read.is_by(&keys));
-    // Another encoder on the way: its bytes, but the signature over zlib's or over the open ones.
+    // A relay compressed with another encoder; the signature covers zlib's bytes or the open payload.
     let mut other = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(0));
     std::io::Write::write_all(&mut other, &text).unwrap();
     let other = other.finish().unwrap();
@@ -115,7 +115,7 @@ fn what_is_not_a_packet_is_refused_with_the_reason() {
     let mut long = unhex("0222070102030405060708 00 00130000 1011121314151617");
     long.resize(2000, 0);
     assert_eq!(Frame::decode(&long), Err(FrameError::TooLong(0x0013_0000)));
-    // Compressed, of no bytes; of another size than it says.
+    // Compressed payloads: an empty one, and one of another size than stated.
     assert_eq!(Frame::decode(&unhex("01020701020304050607080400021011121314151617 0005")), Err(FrameError::Compression));
     assert_eq!(Frame::decode(&unhex("010207010203040506070804000410111213141516170005 0300")), Err(FrameError::Compression));
 }

@@ -1,4 +1,4 @@
-//! Private groups of at most 16: one key for all of them, made anew when somebody is removed.
+//! Private groups of at most 16 members that share one key, which is replaced whenever the members change.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
@@ -8,67 +8,67 @@ use crate::bytes::{Reader, WireError, fixed, put16, text};
 use crate::identity::{Identity, PeerId, fingerprint, verify};
 use crate::node::MAX_MEMBERS;
 
-/// Longest name of a group, or of somebody in one, in bytes.
+/// Maximum length of the name of a group or a member, in bytes.
 pub const MAX_NAME: usize = 64;
 const MAX_CIPHERTEXT: usize = 60_000;
 
-/// A member.
+/// Member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// SHA-256 of their Noise key.
+    /// SHA-256 of the member's Noise key.
     pub fingerprint: [u8; 32],
-    /// Their Ed25519 key.
+    /// Ed25519 key of the member.
     pub signing: [u8; 32],
-    /// At most 64 bytes.
+    /// Nickname of the member, at most 64 bytes.
     pub nickname: String,
 }
 
-/// A group as its members know it: also what an invitation or a new key brings.
+/// State of a group as its members know it; an invitation or a new key brings the whole of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Its name on the wire.
+    /// Id of the group on the wire.
     pub id: [u8; 16],
-    /// Its name for people.
+    /// Display name of the group.
     pub name: String,
-    /// Its key in this epoch.
+    /// Key of the group in this epoch.
     pub key: [u8; 32],
-    /// Counts the keys.
+    /// Number of the current key; rises with each new key.
     pub epoch: u32,
-    /// Who is in it.
+    /// Members of the group, the creator among them.
     pub members: Vec<Member>,
-    /// The fingerprint of who made it, and alone may change it.
+    /// Fingerprint of the creator, who alone may change the group.
     pub creator: [u8; 32],
     signature: [u8; 64],
 }
 
-/// What somebody said in a group.
+/// A text that a member said in a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupText {
-    /// Opaque.
+    /// Id of the text; opaque.
     pub id: String,
-    /// Their signing key; it is in the roster.
+    /// Signing key of the author, who is in the roster.
     pub signing: [u8; 32],
-    /// As they call themselves.
+    /// Nickname that the author gives themselves.
     pub nickname: String,
-    /// By their clock.
+    /// Time at which it was written, in milliseconds since 1970, by the author's clock.
     pub at: u64,
-    /// What.
+    /// The text itself.
     pub text: String,
 }
 
-/// Who is in a group that this device makes.
+/// Member entry for the owner of an identity.
 #[must_use]
 pub fn member(identity: &Identity, nickname: &str) -> Member {
     Member::of(&identity.keys(), nickname)
 }
 
-/// The part of a name that is sent.
+/// Part of a name that is sent: at most [`MAX_NAME`] bytes.
 pub(crate) fn cut_name(name: &str) -> &str {
     crate::text::cut(name, MAX_NAME)
 }
 
 impl Group {
-    /// A group, or its next epoch, by its creator, who is among the members.
+    /// Makes and signs a group, or its next epoch; called by its creator, who is among the members.
     #[must_use]
     pub fn make(identity: &Identity, id: [u8; 16], name: &str, key: [u8; 32], epoch: u32, mut members: Vec<Member>) -> Self {
         members.truncate(MAX_MEMBERS);
@@ -99,10 +99,10 @@ impl Group {
         out
     }
 
-    /// For a session.
+    /// Encodes the group for a session.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when a field is longer than 65,535 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut out = Vec::with_capacity(400);
         put16(&mut out, 0x01, &self.id)?;
@@ -115,16 +115,16 @@ impl Group {
         Ok(out)
     }
 
-    /// From the session of `sender`, who must be its creator and have signed it.
+    /// Decodes a group from the session of `sender`, who must be its creator and have signed it.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when a field is missing or malformed, or the creator or signature is wrong.
     pub fn decode(body: &[u8], sender: PeerId) -> Result<Self, WireError> {
         let group = Self::decode_own(body)?;
         if group.creator.starts_with(&sender.0) { Ok(group) } else { Err(WireError::Invalid(0x06)) }
     }
 
-    /// The same from this device's own store: signed by its creator.
+    /// Decodes a group from this device's own store; its creator must have signed it.
     pub(crate) fn decode_own(body: &[u8]) -> Result<Self, WireError> {
         let mut group = Self { id: [0; 16], name: String::new(), key: [0; 32], epoch: 0, members: Vec::new(), creator: [0; 32], signature: [0; 64] };
         let mut there = 0u8;
@@ -156,10 +156,11 @@ impl Group {
         [self.id.as_slice(), &self.epoch.to_be_bytes()].concat()
     }
 
-    /// A text for the group, as the payload of a packet. `nonce` is 12 fresh random bytes.
+    /// Encrypts and signs a text for the group, as the payload of a packet. `nonce` is 12 fresh random
+    /// bytes.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when the text does not fit.
     pub fn seal(&self, identity: &Identity, text: &GroupText, nonce: [u8; 12]) -> Result<Vec<u8>, WireError> {
         let mut open = Vec::with_capacity(text.text.len() + 250);
         put16(&mut open, 0x01, text.id.as_bytes())?;
@@ -178,10 +179,10 @@ impl Group {
         Ok(out)
     }
 
-    /// What a packet says, if it is of this group and epoch and by a member.
+    /// Decrypts the payload of a packet of this group and epoch and verifies that its author is a member.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when the payload is malformed, of another group or epoch, or not signed by a member.
     pub fn open(&self, payload: &[u8]) -> Result<GroupText, WireError> {
         let (mut id, mut epoch, mut nonce, mut sealed) = (None, None, None, None);
         let mut reader = Reader(payload);
@@ -296,7 +297,7 @@ mod tests {
         assert_eq!(both.open(&sealed), Ok(said("at the hut")));
         let alone = group(2, vec![member(&alice(), "alice")]);
         assert!(alone.open(&sealed).is_err());
-        // Who is not in the roster and has the key all the same.
+        // The author is not in the roster, but has the key.
         let sealed = alone.seal(&bob(), &said("still here"), [2; 12]).unwrap();
         assert_eq!(alone.open(&sealed), Err(WireError::Invalid(0x06)));
         let mut altered = both.seal(&bob(), &said("x"), [3; 12]).unwrap();

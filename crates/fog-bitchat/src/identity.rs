@@ -1,4 +1,4 @@
-//! Who somebody is: two long-lived keys, and short names made from one of them.
+//! Identities: two long-lived keys, and short ids made from one of them.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use sha2::{Digest as _, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-/// The first 8 bytes of a fingerprint: what packets carry as sender and recipient.
+/// Short id of a peer, used as sender and recipient of packets: the first 8 bytes of its fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 8]);
 
 impl PeerId {
-    /// Stands for everybody.
+    /// Id that addresses everybody.
     pub const EVERYBODY: Self = Self([0xff; 8]);
 
-    /// Of somebody with this Noise key.
+    /// Id of the owner of a Noise key.
     #[must_use]
     pub fn of(noise: &[u8; 32]) -> Self {
         Self::of_fingerprint(&fingerprint(noise))
@@ -25,7 +25,7 @@ impl PeerId {
         Self([*a, *b, *c, *d, *e, *f, *g, *h])
     }
 
-    /// From 16 hexadecimal digits.
+    /// Parses 16 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok().map(Self)
@@ -44,34 +44,35 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// SHA-256 of a Noise key: what people compare.
+/// SHA-256 of a Noise key, which people compare to verify each other.
 pub(crate) fn fingerprint(noise: &[u8; 32]) -> [u8; 32] {
     Sha256::digest(noise).into()
 }
 
-/// A fingerprint as the apps show it: 64 lower-case hexadecimal digits.
+/// Fingerprint as the apps show it: 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn fingerprint_text(noise: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(&fingerprint(noise))
 }
 
-/// The public keys of somebody.
+/// Public keys of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerKeys {
-    /// X25519, for Noise.
+    /// X25519 key, for Noise.
     pub noise: [u8; 32],
-    /// Ed25519, for signatures.
+    /// Ed25519 key, for signatures.
     pub signing: [u8; 32],
 }
 
 impl PeerKeys {
-    /// Their short name.
+    /// Short id of the owner.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         PeerId::of(&self.noise)
     }
 
-    /// Whether a signature is theirs. Strict: what other libraries might read differently is not taken.
+    /// Whether the owner made a signature; strict: signatures that libraries might judge differently are
+    /// rejected.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         verify(&self.signing, message, signature)
@@ -83,13 +84,13 @@ pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bo
     key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
 }
 
-/// Points of small order, with which everybody would agree on the same secret.
+/// Whether a Noise key is a point of small order, with which every peer would agree on the same secret.
 pub(crate) fn is_weak(noise: &[u8; 32]) -> bool {
-    // Any scalar that clamping makes tells: a contributory exchange is never all zero.
+    // Any clamped scalar tells: a contributory exchange never gives zero.
     !StaticSecret::from([0x42; 32]).diffie_hellman(&PublicKey::from(*noise)).was_contributory()
 }
 
-/// This device's secret keys. Never logged.
+/// Secret keys of this device; never logged.
 #[derive(Clone)]
 pub struct Identity {
     noise: StaticSecret,
@@ -103,7 +104,7 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// From two secrets of 32 random bytes each, independent of one another.
+    /// Makes an identity from two independent secrets of 32 random bytes each.
     #[must_use]
     pub fn new(noise: [u8; 32], signing: [u8; 32]) -> Self {
         Self { noise: StaticSecret::from(noise), signing: SigningKey::from_bytes(&signing) }
@@ -118,19 +119,19 @@ impl Identity {
         secrets
     }
 
-    /// The public keys.
+    /// Public keys of this device.
     #[must_use]
     pub fn keys(&self) -> PeerKeys {
         PeerKeys { noise: PublicKey::from(&self.noise).to_bytes(), signing: self.signing.verifying_key().to_bytes() }
     }
 
-    /// The short name.
+    /// Short id of this device.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.keys().peer()
     }
 
-    /// Signs.
+    /// Signs a message with the Ed25519 key.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.signing.sign(message).to_bytes()

@@ -1,4 +1,4 @@
-//! What is said inside a Noise session: a type of one byte and what belongs to it.
+//! Messages inside a Noise session: a type byte and a body.
 
 use crate::announce::Capabilities;
 use crate::bytes::{Reader, WireError, fixed, put8, text};
@@ -19,67 +19,67 @@ const RESPONSE: u8 = 0x11;
 const VOUCHES: u8 = 0x12;
 const FILE: u8 = 0x20;
 const STATE: u8 = 0x21;
-/// Ours: only to who said that it understands it.
+/// Extension of Fog nodes; sent only to peers that stated that they understand it.
 const FELLOW: u8 = 0xf0;
 
-/// Longest text and longest id of a private message, in bytes.
+/// Maximum length of the text and of the id of a private message, in bytes.
 pub(crate) const MAX_TEXT: usize = 255;
 
-/// One thing said.
+/// A message inside a Noise session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inner {
-    /// A text.
+    /// A private text.
     Text(MessageText),
-    /// The message of this id was seen.
+    /// The message of this id was read.
     Read(String),
     /// The message of this id arrived.
     Delivered(String),
-    /// What the other side is, bound to its Noise key by the session.
+    /// State of the other side; the session binds it to its Noise key.
     State(PeerState),
     /// A file.
     File(FilePacket),
-    /// Live voice.
+    /// A packet of live voice.
     Voice(VoiceFrame),
-    /// Prove that you hold the key that was scanned.
+    /// Asks the peer to prove that it holds the key that was scanned.
     Challenge(Verification),
-    /// The proof.
+    /// Proof that the peer holds the key in question.
     Response(Verification, [u8; 64]),
-    /// Into a group; read by what knows groups.
+    /// Invitation into a group, an encoded [`crate::Group`].
     GroupInvite(Vec<u8>),
-    /// A group's new key.
+    /// New key of a group, an encoded [`crate::Group`].
     GroupUpdate(Vec<u8>),
-    /// Whom the other side verified; of more than 16 the first 16 are said.
+    /// Vouches for the peers that the other side verified; only the first 16 are sent.
     Vouches(Vec<Vouch>),
-    /// What Fog nodes say to each other; read by what carries messages.
+    /// Message of one Fog node to another, decoded by the caller.
     Fellow(Vec<u8>),
-    /// Something newer than this.
+    /// Message of an unknown, newer type.
     Unknown(u8),
 }
 
 /// A private text with its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageText {
-    /// Opaque; a UUID from the apps.
+    /// Id of the message; opaque, a UUID from the apps.
     pub id: String,
-    /// At most 255 bytes.
+    /// The text, at most 255 bytes.
     pub text: String,
 }
 
-/// Capabilities and signing key of the other side, as itself says inside the session.
+/// Capabilities and signing key that a peer states inside the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerState {
-    /// What it can do.
+    /// Capabilities of the peer.
     pub capabilities: Capabilities,
-    /// Its Ed25519 key.
+    /// Ed25519 key of the peer.
     pub signing: [u8; 32],
 }
 
-/// A question whether somebody holds a Noise key, and its nonce.
+/// Challenge to prove the possession of a Noise key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// The key in question.
+    /// Noise key in question.
     pub noise: [u8; 32],
-    /// From who asks.
+    /// Nonce chosen by the peer that asks.
     pub nonce: Vec<u8>,
 }
 
@@ -157,13 +157,13 @@ impl Verification {
         out
     }
 
-    /// The answer; none about another's key.
+    /// Returns the answer; `None` when the question is about another key.
     #[must_use]
     pub fn answer(&self, identity: &Identity) -> Option<Inner> {
         (identity.keys().noise == self.noise).then(|| Inner::Response(self.clone(), identity.sign(&self.to_sign())))
     }
 
-    /// Whether an answer is right: to this question, by that key.
+    /// Whether an answer belongs to this question and is signed with this key.
     #[must_use]
     pub fn is_answered_by(&self, answer: &Self, signature: &[u8; 64], signing: &[u8; 32]) -> bool {
         self == answer && verify(signing, &self.to_sign(), signature)
@@ -187,10 +187,10 @@ impl Verification {
 }
 
 impl Inner {
-    /// For a session.
+    /// Encodes the message for a session.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when a field exceeds its maximum length.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let (kind, body) = match self {
             Self::Text(message) => (TEXT, message.encode()?),
@@ -217,10 +217,10 @@ impl Inner {
         Ok(out)
     }
 
-    /// From a session.
+    /// Decodes a message from a session.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when the message is empty or its body is malformed.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let (kind, body) = bytes.split_first().ok_or(WireError::Short)?;
         let id = || match body.len() {

@@ -1,11 +1,12 @@
 //! The BitChat protocol as the two shipping apps speak it over Bluetooth LE.
 //!
-//! Frames, padding, compression, identities, announces, fragments, set reconciliation, Noise sessions and what
-//! is said inside them, relaying. Everything here is arithmetic on values: time, randomness and bytes come in
-//! as arguments, what is to be done goes out as values. It knows no radio, no clock and no storage.
+//! Frames, padding, compression, identities, announces, fragments, set reconciliation, Noise sessions and
+//! the messages inside them, relaying. The crate does no I/O: time, randomness and received bytes come in
+//! as arguments, and bytes to send and events come out as values. It knows no radio, no clock and no
+//! storage.
 //!
-//! The rule of what is sent and what is taken: everything that either app sends is accepted, and only what
-//! both verify is sent. What a peer says is bounded everywhere.
+//! Everything that either app sends is accepted, and only what both apps accept is sent. Everything that a
+//! peer can make this node keep or do is bounded.
 
 mod announce;
 mod board;

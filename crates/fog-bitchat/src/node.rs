@@ -1,7 +1,7 @@
-//! One node of the mesh: what it hears on its links, what it says, whom it knows.
+//! A node of the mesh: its links, the people it knows, and what it sends and receives.
 //!
-//! Bytes and time come in through `handle_*`, what is to be sent and what happened come out of `poll_*`. Times
-//! are milliseconds; those on packets count from 1970.
+//! Received bytes and the time come in through `handle_*`; bytes to send and events come out of `poll_*`.
+//! Times are milliseconds; those on packets count from 1970.
 
 mod board;
 mod clocks;
@@ -43,161 +43,162 @@ use private::Outgoing;
 use receive::{Spool, Waiting};
 use room::Kept;
 
-/// Milliseconds between announces while somebody is linked, and how much they vary.
+/// Milliseconds between announces while there is a link: drawn at random from this range.
 const ANNOUNCE_EVERY: (u64, u64) = (11_000, 19_000);
-/// Milliseconds between questions what is missing.
+/// Milliseconds between requests for missing packets.
 const SYNC_EVERY: u64 = 15_000;
 const HOUSEKEEPING: u64 = 1_000;
-/// The same while nobody is linked: a device that is idle sleeps.
+/// Milliseconds between rounds of housekeeping while there is no link, so that an idle device can sleep.
 const ALONE: u64 = 15_000;
 
-/// What the node says of itself.
+/// Settings of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// At most 24 bytes of it are sent.
+    /// Nickname of the node; at most 24 bytes of it are sent.
     pub nickname: String,
-    /// What it can do.
+    /// Capabilities of the node.
     pub capabilities: Capabilities,
-    /// It looks for other Fog nodes and talks to them.
+    /// Whether the node looks for other Fog nodes and exchanges messages with them.
     pub is_fellow: bool,
 }
 
-/// How far a private message is.
+/// Delivery state of a private message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Delivery {
-    /// It waits for its recipient.
+    /// The message waits for its recipient.
     Queued,
-    /// Others carry it to its recipient.
+    /// Other nodes carry the message to its recipient.
     Carried,
-    /// It is on the air.
+    /// The message was sent, but not acknowledged.
     Sent,
-    /// It arrived.
+    /// The message arrived.
     Delivered,
-    /// It was seen.
+    /// The recipient read the message.
     Read,
-    /// It was given up.
+    /// The message was given up.
     Failed,
 }
 
-/// What happened.
+/// Event on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody was seen, changed, or lost.
+    /// A person appeared or changed.
     Person(Person),
-    /// Somebody is gone.
+    /// A person left or fell silent.
     Gone(PeerId),
-    /// A text in the room of everybody.
+    /// A text in the public room.
     Room {
-        /// Who says it; the signature is theirs.
+        /// Author of the text; the signature was verified.
         from: PeerId,
-        /// What.
+        /// The text.
         text: String,
-        /// When, by their clock.
+        /// Time at which it was written, in milliseconds since 1970, by the author's clock.
         at: u64,
-        /// The same on every node.
+        /// Id of the text, the same on every node.
         id: [u8; 16],
     },
-    /// A text to this node alone; [`Node::took`] tells its sender that it arrived.
+    /// A private text to this node; [`Node::took`] tells its sender that it arrived.
     Private {
-        /// Who says it; the session is theirs.
+        /// Sender, authenticated by the session or, for a letter, by its seal.
         from: PeerId,
-        /// Their id of it.
+        /// Id that the sender gave the text.
         id: String,
-        /// What.
+        /// The text.
         text: String,
-        /// When, by their clock.
+        /// Time at which it was sent, in milliseconds since 1970, by the sender's clock.
         at: u64,
     },
     /// A file.
     File {
-        /// Who sends it.
+        /// Sender of the file.
         from: PeerId,
-        /// For [`Node::took`], when it came inside a session; `None` for one in public.
+        /// Id for [`Node::took`] if the file came inside a session; `None` for a public file.
         id: Option<String>,
-        /// What.
+        /// The file.
         file: FilePacket,
-        /// When, by their clock.
+        /// Time at which it was sent, in milliseconds since 1970, by the sender's clock.
         at: u64,
     },
     /// A text in a group.
     GroupText {
-        /// Which.
+        /// Id of the group.
         group: [u8; 16],
-        /// Who says it; the signature is theirs.
+        /// Author of the text; the signature was verified.
         from: PeerId,
-        /// As they call themselves.
+        /// Nickname that the author gives themselves.
         nickname: String,
-        /// What.
+        /// The text.
         text: String,
-        /// When, by their clock.
+        /// Time at which it was written, in milliseconds since 1970, by the author's clock.
         at: u64,
-        /// The same on every node.
+        /// Id of the text, the same on every node.
         id: String,
     },
-    /// Somebody took this node into a group.
+    /// Another node added this node to a group.
     Invited {
-        /// Which.
+        /// Id of the group.
         group: [u8; 16],
-        /// Its name.
+        /// Name of the group.
         name: String,
-        /// Who made it.
+        /// Creator of the group.
         from: PeerId,
     },
-    /// A private message got further.
+    /// The delivery state of a private message changed.
     Delivery {
-        /// Whom it is for.
+        /// Recipient of the message.
         to: PeerId,
-        /// Which.
+        /// Id of the message.
         id: String,
-        /// How far.
+        /// New state of the message.
         state: Delivery,
     },
-    /// A Fog node is at the other end of a link, in a session; anew when the session is.
+    /// A Fog node is at the other end of a link and has a session; repeated for each new session.
     Fellow {
-        /// Who.
+        /// Id of the Fog node.
         peer: PeerId,
-        /// The key that the session authenticated.
+        /// Noise key that the session authenticated.
         noise: [u8; 32],
     },
-    /// It is not any more.
+    /// A Fog node lost its last link or its session.
     FellowGone(PeerId),
-    /// It said something that Fog nodes understand.
+    /// A Fog node sent a message.
     FellowSaid(PeerId, Vec<u8>),
-    /// Somebody answered [`Node::ping`].
+    /// A peer answered [`Node::ping`].
     Pong {
-        /// Who.
+        /// Peer that answered.
         from: PeerId,
-        /// Links between them and this node.
+        /// Number of links between the peer and this node.
         hops: u8,
-        /// How long it took there and back.
+        /// Round-trip time in milliseconds.
         millis: u64,
-        /// Who is between, if everybody on the way says so.
+        /// Nodes between the two, if all nodes on the way announce their neighbours.
         way: Option<Vec<PeerId>>,
     },
-    /// Somebody did not.
+    /// A peer did not answer [`Node::ping`].
     NoPong(PeerId),
-    /// Somebody proved the key that was scanned.
+    /// A peer proved that it holds the key that was scanned.
     Verified(PeerId),
     /// A new note on the board.
     Note(Box<crate::Note>),
-    /// Somebody whom the user verified says whom they verified.
+    /// A peer whom the user verified vouches for others.
     Vouched {
-        /// Who.
+        /// Peer that vouches.
         by: PeerId,
-        /// For whose keys.
+        /// Vouches of that peer.
         whom: Vec<crate::Vouch>,
     },
-    /// This clock and those of neighbours differ: iPhones ignore what is more than two minutes off.
+    /// This clock and those of neighbours differ; iPhones ignore packets that are more than two minutes
+    /// off.
     ClockOff {
-        /// Milliseconds by which theirs are ahead; 0 when they agree again.
+        /// Milliseconds by which the clocks of the neighbours are ahead; 0 when they agree again.
         millis: i64,
-        /// Number of neighbours whose clocks agree with each other in this. With two or more it is probably this clock
-        /// that is wrong.
+        /// Number of neighbours whose clocks agree with each other on this. With two or more, probably this
+        /// clock is wrong.
         peers: u32,
     },
 }
 
-/// One node.
+/// A node of the mesh.
 pub struct Node {
     config: Config,
     identity: Identity,
@@ -208,7 +209,7 @@ pub struct Node {
     assembler: Assembler,
     links: BTreeMap<LinkId, Link>,
     people: BTreeMap<PeerId, people::Known>,
-    /// Keys that were known before: no others are taken under their names.
+    /// Keys that were known before; an announce of the same id with other keys is rejected.
     pins: BTreeMap<PeerId, PeerKeys>,
     waiting: Vec<Waiting>,
     spool: Spool,
@@ -217,19 +218,20 @@ pub struct Node {
     kept: Kept,
     outbox: BTreeMap<PeerId, VecDeque<Outgoing>>,
     questions: BTreeMap<PeerId, crate::Verification>,
-    /// What somebody said of themselves in a session before they announced themselves.
+    /// States that peers sent in a session before they announced themselves.
     early_states: BTreeMap<PeerId, crate::PeerState>,
     events: VecDeque<Event>,
     last_timestamp: u64,
     next_announce: u64,
     next_sync: u64,
-    /// Questions what is missing so far.
+    /// Number of rounds of requests for missing packets so far.
     asked: u32,
     next_housekeeping: u64,
     clock: clocks::ClockCheck,
-    /// Whose announces are of another time and who are asked to prove that they are there.
+    /// Announces whose time is not now by this clock; their authors are asked to prove that they are
+    /// present.
     doubted: Vec<clocks::Doubted>,
-    /// Sessions that were begun lately because of what others sent.
+    /// Sessions begun in the last minute because of packets that this node did not ask for.
     unasked: Vec<private::Unasked>,
     mail: letters::Mail,
     fellows: fellows::Fellows,
@@ -239,7 +241,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without links. `seed` is 32 random bytes, not used before.
+    /// Creates a node without links. `seed` is 32 random bytes that were never used before.
     #[must_use]
     pub fn new(identity: Identity, config: Config, seed: [u8; 32]) -> Self {
         Self {
@@ -278,40 +280,40 @@ impl Node {
         }
     }
 
-    /// Its name in the mesh.
+    /// Id of this node in the mesh.
     #[must_use]
     pub fn me(&self) -> PeerId {
         self.me
     }
 
-    /// Another name from now on.
+    /// Changes the nickname and announces it.
     pub fn rename(&mut self, nickname: String, now: u64) {
         self.config.nickname = nickname;
         self.announce(now);
     }
 
-    /// Keys of somebody from before: an announce of theirs with others is not believed.
+    /// Pins the keys of a person known from before: an announce of the same id with other keys is rejected.
     pub fn pin(&mut self, keys: PeerKeys) {
         self.pins.insert(keys.peer(), keys);
     }
 
-    /// Keys of somebody who is here or is known from before.
+    /// Keys of a peer that is here or was pinned.
     #[must_use]
     pub fn keys_of(&self, peer: PeerId) -> Option<PeerKeys> {
         self.people.get(&peer).map(|known| known.keys).or_else(|| self.pins.get(&peer).copied())
     }
 
-    /// The links at whose other end somebody is.
+    /// Links to a peer.
     pub fn links_of(&self, peer: PeerId) -> impl Iterator<Item = LinkId> {
         self.links.iter().filter(move |(_, link)| link.is_bound_to(peer)).map(|(id, _)| *id)
     }
 
-    /// What happened next.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] is due.
+    /// Time at which [`Self::handle_timeout`] is due, in milliseconds.
     #[must_use]
     pub fn poll_timeout(&self) -> u64 {
         let relays = self.waiting.iter().map(|waiting| waiting.at);
@@ -319,7 +321,7 @@ impl Node {
         relays.chain(links).chain([self.next_housekeeping]).min().unwrap_or(self.next_housekeeping)
     }
 
-    /// Does what is due.
+    /// Does the work that is due: relays, timeouts, announces, requests and renewals.
     pub fn handle_timeout(&mut self, now: u64) {
         self.pass_on(now);
         if now < self.next_housekeeping {
@@ -358,9 +360,10 @@ impl Node {
         }
     }
 
-    /// This device's clock was set by so many milliseconds to `now`: what was to happen later might wait for it to get
-    /// there again, and what was known of other clocks is void. No time was lived through for that, so nothing that
-    /// waits, is carried or is kept is over.
+    /// Handles that this device's clock was set by `by` milliseconds to `now`. Deadlines in the future are
+    /// moved to now, because they might wait until the clock reaches them again, and offsets to other
+    /// clocks are discarded. As no time has passed, stored messages, letters and notes do not expire by the
+    /// change.
     pub fn handle_clock_set(&mut self, now: u64, by: i64) {
         self.move_times(by);
         self.forget_clocks();
@@ -377,8 +380,8 @@ impl Node {
         }
     }
 
-    /// Moves by so many milliseconds everything whose end cannot be taken back: messages that wait, letters that are
-    /// carried, one-time keys and notes on the board.
+    /// Shifts by `by` milliseconds the times of everything that would be lost if it expired wrongly:
+    /// waiting messages, carried letters, one-time keys and notes on the board.
     pub fn move_times(&mut self, by: i64) {
         self.outbox.values_mut().flatten().for_each(|waiting| waiting.move_by(by));
         self.mail.move_by(by);
@@ -391,7 +394,7 @@ impl Node {
         self.send_everywhere(&frame, now);
     }
 
-    /// A packet of this node; no two have the same time.
+    /// Builds a packet of this node; no two have the same timestamp.
     fn frame(&mut self, kind: Kind, payload: Vec<u8>, now: u64) -> Frame {
         self.last_timestamp = now.max(self.last_timestamp + 1);
         Frame::new(kind, self.me, self.last_timestamp, payload)
@@ -408,7 +411,7 @@ impl Node {
     }
 
     fn say(&mut self, event: Event) {
-        // Whoever reads them is slower than the air: the oldest go.
+        // A reader may be slower than the events: the oldest are dropped.
         if self.events.len() >= 10_000 {
             self.events.pop_front();
         }

@@ -1,8 +1,8 @@
-//! Padding to blocks, as in PKCS #7: each added byte says how many there are.
+//! Padding to blocks in the manner of PKCS #7: each added byte holds the number of added bytes.
 
 const BLOCKS: [usize; 4] = [256, 512, 1024, 2048];
 
-/// Pads to the smallest block with room for 16 bytes more, if one byte can say by how much.
+/// Pads to the smallest block that leaves room for 16 bytes, if the padding is at most 255 bytes.
 pub(crate) fn pad(mut frame: Vec<u8>) -> Vec<u8> {
     let Some(block) = BLOCKS.into_iter().find(|block| frame.len() + 16 <= *block) else { return frame };
     if let Ok(missing @ 1..) = u8::try_from(block - frame.len()) {
@@ -11,7 +11,7 @@ pub(crate) fn pad(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// Takes padding off; what is not padded stays.
+/// Removes padding; bytes without padding stay unchanged.
 pub(crate) fn unpad(frame: &[u8]) -> &[u8] {
     let Some(count) = frame.last().map(|last| usize::from(*last)) else { return frame };
     match frame.len().checked_sub(count) {

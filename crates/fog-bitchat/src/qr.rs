@@ -1,45 +1,46 @@
-//! The picture that one phone shows and another scans, as the address in it.
+//! The QR code that one phone shows and another scans: the address in it.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use crate::identity::{Identity, PeerKeys, verify};
 
 const SCHEME: &str = "bitchat://verify?";
-/// Seconds a picture is valid, either way.
+/// Seconds before and after its creation for which a code is valid.
 const LIFE: u64 = 300;
 
-/// What a picture says: these keys belong to who shows it.
+/// Contents of a code: the keys of the person who shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
-    /// Their keys.
+    /// Keys of the person.
     pub keys: PeerKeys,
-    /// What they call themselves.
+    /// Nickname that the person gives themselves.
     pub nickname: String,
-    /// Their Nostr name, if they have one.
+    /// Nostr public key of the person, if any.
     pub npub: Option<String>,
-    /// When it was made, in seconds since 1970.
+    /// Time at which the code was made, in seconds since 1970.
     pub made: u64,
 }
 
-/// Why a picture is not believed.
+/// Reasons why a code is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CardError {
-    /// Not a BitChat code.
+    /// The text is not a BitChat code.
     #[error("this is not a BitChat code")]
     Foreign,
-    /// A field is missing or wrong.
+    /// A field is missing or malformed.
     #[error("the code is damaged")]
     Damaged,
-    /// Older than five minutes, or from a clock that is ahead: so many seconds ago, below 0 when it is still to come.
+    /// The code is more than five minutes old, or as far ahead. Holds its age in seconds; negative if it is
+    /// ahead.
     #[error("the code was made {} by this device's clock; show a new one, and if that is refused too, set the clock that is wrong", span(*.0))]
     Old(i64),
-    /// Not signed by the key in it.
+    /// The code is not signed by the key in it.
     #[error("the code is not signed by who it names")]
     Forged,
 }
 
-/// A time seen from now, in the unit that people would use.
+/// Age as text, in the unit that people would use.
 fn span(seconds_ago: i64) -> String {
     let seconds = seconds_ago.unsigned_abs();
     let span = match seconds {
@@ -59,7 +60,7 @@ fn to_sign(noise: &str, sign: &str, npub: &str, nickname: &str, made: &str, nonc
     Some(out)
 }
 
-/// The address for a picture. `nonce` is 16 fresh random bytes; a nickname longer than 255 bytes is cut.
+/// Address for the code. `nonce` is 16 fresh random bytes; a nickname longer than 255 bytes is cut.
 #[must_use]
 pub fn card(identity: &Identity, nickname: &str, now_seconds: u64, nonce: [u8; 16]) -> String {
     let keys = identity.keys();
@@ -71,10 +72,10 @@ pub fn card(identity: &Identity, nickname: &str, now_seconds: u64, nonce: [u8; 1
 }
 
 impl Card {
-    /// Reads an address.
+    /// Parses and verifies an address.
     ///
     /// # Errors
-    /// [`CardError`].
+    /// [`CardError`] when the text is no BitChat code, or the code is damaged, forged or expired.
     pub fn read(address: &str, now_seconds: u64) -> Result<Self, CardError> {
         let query = address.trim().strip_prefix(SCHEME).filter(|query| query.len() < 4096).ok_or(CardError::Foreign)?;
         let find = |name: &str| query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).and_then(|(_, value)| unescape(value));

@@ -1,38 +1,38 @@
-//! Whether, where and when a packet is passed on.
+//! Decides whether, where and when a packet is relayed.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
 
-/// What a node knows when it decides.
+/// State of a node on which its decision depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
-    /// This node.
+    /// Id of this node.
     pub me: PeerId,
-    /// Links it has.
+    /// Number of links of this node.
     pub links: usize,
 }
 
-/// What becomes of a packet.
+/// Decision to relay a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relay {
     /// TTL for the next hop.
     pub ttl: u8,
-    /// Milliseconds to wait: at least, and less than.
+    /// Range of the delay in milliseconds: at least the first, less than the second.
     pub delay: (u64, u64),
-    /// Only to this neighbour, because the sender chose the way.
+    /// Only neighbour to relay to, because the sender chose the route; `None` otherwise.
     pub next: Option<PeerId>,
-    /// It is not passed on if it is heard again while it waits.
+    /// Whether the relay is cancelled if the packet is heard again during the delay.
     pub may_cancel: bool,
-    /// To some of many links; else to all.
+    /// Whether only some of many links are used ([`choose_links`]); else all.
     pub to_some: bool,
 }
 
-/// Decides about a packet that is genuine, as far as that can be told, and new. `is_neighbour` says whether there
-/// is a link to somebody.
+/// Decides about a packet that is new and, as far as can be told, genuine; `None` when it is not relayed.
+/// `is_neighbour` tells whether there is a link to a peer.
 ///
-/// The rules are those of the iPhones, which are the gentler ones on the air.
+/// The rules are those of the iOS app, which put less load on the air.
 #[must_use]
 pub fn decide(frame: &Frame, load: Load, is_neighbour: impl Fn(PeerId) -> bool) -> Option<Relay> {
     let is_mine = frame.sender == load.me || frame.recipient == Some(load.me);
@@ -64,7 +64,7 @@ pub fn decide(frame: &Frame, load: Load, is_neighbour: impl Fn(PeerId) -> bool) 
     let next = match &frame.route {
         Some(route) if is_directed => {
             let ours = route.iter().position(|hop| *hop == load.me);
-            // A way that leads through here twice leads in a circle.
+            // A route that passes this node twice is a loop.
             if route.iter().filter(|hop| **hop == load.me).count() > 1 {
                 return None;
             }
@@ -80,7 +80,7 @@ pub fn decide(frame: &Frame, load: Load, is_neighbour: impl Fn(PeerId) -> bool) 
     Some(Relay { ttl: limit - 1, delay, next, may_cancel: load.links > 2 && next.is_none(), to_some })
 }
 
-/// Some of many links, the same ones for the same packet: logarithmically many, one more than that.
+/// Chooses ceil(log2 n) + 1 of n links, the same ones for the same packet; all of them up to two.
 #[must_use]
 pub fn choose_links<L: AsRef<str>>(packet: &[u8; 16], links: Vec<L>) -> Vec<L> {
     let count = links.len();
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(ttl(&frame(Kind::FRAGMENT, 7).to(YOU), 6), Some(6));
         assert_eq!(ttl(&frame(Kind::HANDSHAKE, 3).to(YOU), 12), Some(2));
         assert_eq!(ttl(&frame(Kind::MESSAGE, 2), 6), Some(1));
-        // Kinds that nobody knows yet are passed on like others.
+        // Unknown kinds are relayed like the others.
         assert_eq!(ttl(&frame(Kind(0x53), 7), 2), Some(6));
     }
 

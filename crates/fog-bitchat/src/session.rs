@@ -1,7 +1,7 @@
 //! Noise sessions: `Noise_XX_25519_ChaChaPoly_SHA256`, with no prologue and no payloads in the handshake.
 //!
-//! A session that works is never given up for a message that proves nothing: handshakes run beside it, and it
-//! is replaced when one is complete.
+//! A working session is never given up for a message that proves nothing: handshakes run beside it, and it
+//! is replaced when one of them is complete.
 
 use std::collections::BTreeMap;
 
@@ -14,68 +14,69 @@ const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 const FIRST: usize = 32;
 const SECOND: usize = 96;
 const THIRD: usize = 64;
-/// Milliseconds that who began waits, and who answered.
+/// Milliseconds for which an initiator, and a responder, waits for the next message.
 const INITIATOR_WAITS: u64 = 10_000;
 const RESPONDER_WAITS: u64 = 20_000;
-/// An old session still reads for so long.
+/// Milliseconds for which a replaced session can still decrypt.
 const GRACE: u64 = 20_000;
 const MINUTE: u64 = 60_000;
-/// Beginnings that are answered in a minute: of one peer, and of all.
+/// Maximum number of first messages answered in a minute, of one peer and of all.
 const OF_ONE: usize = 10;
 const OF_ALL: usize = 30;
-/// Answers to one peer that wait for its third message.
+/// Maximum number of answers to one peer that wait for its third message.
 const CANDIDATES: usize = 2;
-/// Answers that are tried on a handshake: each costs a computation, and somebody who sees it begin can send any.
+/// Maximum number of messages tried on one handshake: each costs a computation, and anybody who sees the
+/// handshake can send some.
 const MAX_ANSWERS: u32 = 64;
-/// Ciphertexts kept that came before their session: of one peer, and of all.
+/// Maximum number of ciphertexts kept until their session is complete, of one peer and of all.
 const EARLY_OF_ONE: usize = 4;
 const EARLY_OF_ALL: usize = 32;
-/// Peers with a session; the one that was silent longest goes.
+/// Maximum number of peers with a session; the one that was silent longest is dropped.
 const MAX_SESSIONS: usize = 512;
-/// A session is renewed after so long, or so many messages.
+/// Age in milliseconds, and number of messages, after which a session is renewed.
 const RENEW_AFTER: u64 = 24 * 60 * MINUTE / 10 * 9;
 const RENEW_MESSAGES: u32 = 900_000_000;
 
-/// Why something was not said or not understood.
+/// Reasons why a message cannot be sealed, opened or handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// There is no session; [`Sessions::begin`] begins one.
+    /// There is no session; [`Sessions::begin`] starts one.
     #[error("there is no session with this peer")]
     None,
-    /// It came before its session is complete and is kept until then.
+    /// The ciphertext came before its session was complete, and is kept until then.
     #[error("it came before the session")]
     Early,
-    /// Not from this session, or altered.
+    /// The message is not of this session, or was altered.
     #[error("it cannot be opened")]
     Sealed,
-    /// It came before.
+    /// The message came before.
     #[error("it is a repetition")]
     Replayed,
-    /// Too many for now.
+    /// The peer, or all of them, began too many handshakes within a minute.
     #[error("too many handshakes")]
     Busy,
 }
 
-/// What follows from a handshake message.
+/// Consequence of a handshake message or a timeout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// To be sent to the peer as a handshake packet.
+    /// Handshake message to send to the peer.
     Send(PeerId, Vec<u8>),
-    /// There is a session; the other side holds this Noise key.
+    /// A session is established; the peer holds this Noise key.
     Established {
-        /// With whom.
+        /// Peer of the session.
         peer: PeerId,
-        /// Its key; the peer's name is made from it.
+        /// Noise key of the peer, from which its id is made.
         noise: [u8; 32],
-        /// What came before it and can be read now.
+        /// Ciphertexts that came before the session and can be opened now.
         early: Vec<Vec<u8>>,
     },
-    /// The peer did not answer.
+    /// The peer did not answer a handshake.
     TimedOut(PeerId),
 }
 
-/// The session with one peer.
+/// Session with one peer.
 struct Session {
     noise: [u8; 32],
     send: Cipher,
@@ -87,7 +88,7 @@ struct Session {
 struct Waiting {
     handshake: Box<HandshakeState>,
     begun: u64,
-    /// Messages that were tried on it.
+    /// Number of messages that were tried on the handshake.
     tried: u32,
 }
 
@@ -96,7 +97,7 @@ impl Waiting {
         Self { handshake, begun, tried: 0 }
     }
 
-    /// Reads the next message; what does not belong to the handshake leaves it as it was.
+    /// Reads the next message; one that does not belong to the handshake leaves it unchanged.
     fn read(&mut self, message: &[u8]) -> Result<(), SessionError> {
         self.tried += 1;
         if self.tried > MAX_ANSWERS {
@@ -116,7 +117,7 @@ struct Peer {
     beginnings: Vec<u64>,
 }
 
-/// The sessions of this device.
+/// All sessions of this device.
 pub struct Sessions {
     identity: Identity,
     me: PeerId,
@@ -125,7 +126,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Of a device with these keys.
+    /// Sessions of a device with these keys, none at first.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         Self { me: identity.peer(), identity, peers: BTreeMap::new(), beginnings: Vec::new() }
@@ -137,19 +138,20 @@ impl Sessions {
         self.peers.get(&peer).is_some_and(|known| known.session.is_some())
     }
 
-    /// Whether a handshake that this side began is under way.
+    /// Whether a handshake that this side began is in progress.
     #[must_use]
     pub fn is_beginning(&self, peer: PeerId) -> bool {
         self.peers.get(&peer).is_some_and(|known| known.begun.is_some())
     }
 
-    /// Whether a handshake message is a beginning, which anybody can make.
+    /// Whether a handshake message is a first one, which anybody can make.
     #[must_use]
     pub fn is_first(message: &[u8]) -> bool {
         message.len() == FIRST
     }
 
-    /// Begins a handshake, unless one is under way. `ephemeral` is 32 fresh random bytes.
+    /// Begins a handshake, unless this side has begun one with the peer. `ephemeral` is 32 fresh random
+    /// bytes.
     pub fn begin(&mut self, peer: PeerId, ephemeral: &[u8; 32], now: u64) -> Option<SessionEvent> {
         if self.is_beginning(peer) {
             return None;
@@ -160,10 +162,10 @@ impl Sessions {
         Some(SessionEvent::Send(peer, message))
     }
 
-    /// A handshake message from a peer. `ephemeral` is 32 fresh random bytes.
+    /// Handles a handshake message of a peer. `ephemeral` is 32 fresh random bytes.
     ///
     /// # Errors
-    /// [`SessionError`]; whatever session there is goes on.
+    /// [`SessionError`] when the message is rejected; an existing session is kept.
     pub fn handle(&mut self, peer: PeerId, message: &[u8], ephemeral: &[u8; 32], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
         match message.len() {
             FIRST => self.first(peer, message, ephemeral, now),
@@ -174,7 +176,7 @@ impl Sessions {
     }
 
     fn first(&mut self, peer: PeerId, message: &[u8], ephemeral: &[u8; 32], now: u64) -> Result<Vec<SessionEvent>, SessionError> {
-        // Both began at once: the smaller name goes on.
+        // Both sides began at once: the handshake of the smaller id continues.
         if self.me < peer && self.is_beginning(peer) {
             return Ok(Vec::new());
         }
@@ -236,20 +238,20 @@ impl Sessions {
         SessionEvent::Established { peer, noise, early }
     }
 
-    /// Seals something for a peer.
+    /// Encrypts a message for a peer.
     ///
     /// # Errors
-    /// [`SessionError::None`].
+    /// [`SessionError::None`] when there is no session or its counter is exhausted.
     pub fn seal(&mut self, peer: PeerId, open: &[u8], now: u64) -> Result<Vec<u8>, SessionError> {
         let session = self.peers.get_mut(&peer).and_then(|known| known.session.as_mut()).ok_or(SessionError::None)?;
         session.used = now;
         session.send.seal(open).ok_or(SessionError::None)
     }
 
-    /// Opens what a peer sent; what comes a little before its session is complete is kept until then.
+    /// Decrypts a message of a peer; one that comes before its session is complete is kept until then.
     ///
     /// # Errors
-    /// [`SessionError`]; the session goes on.
+    /// [`SessionError`] when the message cannot be opened; the session is kept.
     pub fn open(&mut self, peer: PeerId, sealed: &[u8], now: u64) -> Result<Vec<u8>, SessionError> {
         let kept: usize = self.peers.values().map(|known| known.early.len()).sum();
         let known = self.peers.get_mut(&peer).ok_or(SessionError::None)?;
@@ -279,14 +281,14 @@ impl Sessions {
         self.peers.remove(&peer);
     }
 
-    /// Peers whose session is old and is to be begun anew.
+    /// Peers whose session is to be renewed because of its age or its number of messages.
     #[must_use]
     pub fn to_renew(&self, now: u64) -> Vec<PeerId> {
         let is_old = |session: &Session| now.saturating_sub(session.begun) > RENEW_AFTER || session.send.sent() > RENEW_MESSAGES;
         self.peers.iter().filter(|(_, known)| known.session.as_ref().is_some_and(is_old) && known.begun.is_none()).map(|(peer, _)| *peer).collect()
     }
 
-    /// The Noise key of the other side of a session.
+    /// Noise key of the peer of a session.
     #[must_use]
     pub fn noise_key(&self, peer: PeerId) -> Option<[u8; 32]> {
         self.peers.get(&peer)?.session.as_ref().map(|session| session.noise)
@@ -297,7 +299,7 @@ impl Sessions {
         self.peers.len()
     }
 
-    /// Gives up what was not answered.
+    /// Drops handshakes that were not answered in time, and replaced sessions after their grace period.
     pub fn handle_timeout(&mut self, now: u64) -> Vec<SessionEvent> {
         let mut events = Vec::new();
         for (peer, known) in &mut self.peers {
@@ -318,7 +320,7 @@ impl Sessions {
     fn handshake(&self, ephemeral: &[u8; 32], is_initiator: bool) -> Option<HandshakeState> {
         let secret = self.identity.noise_secret();
         let builder = Builder::new(PATTERN.parse().ok()?).local_private_key(secret.as_slice()).ok()?;
-        // Randomness comes from the caller, as everywhere here; it is fresh for each handshake.
+        // Randomness comes from the caller, as everywhere in this crate; it is fresh for each handshake.
         let builder = builder.fixed_ephemeral_key_for_testing_only(ephemeral);
         if is_initiator { builder.build_initiator().ok() } else { builder.build_responder().ok() }
     }
@@ -339,7 +341,7 @@ fn read(handshake: &mut HandshakeState, message: &[u8]) -> Result<(), SessionErr
     }
 }
 
-/// The key of the other side, if it is the one that its name is made from.
+/// Noise key of the other side, if the peer's id is made from it and it is not weak.
 fn remote(handshake: &HandshakeState, peer: PeerId) -> Option<[u8; 32]> {
     let noise: [u8; 32] = handshake.get_remote_static()?.try_into().ok()?;
     (PeerId::of(&noise) == peer && !is_weak(&noise)).then_some(noise)

@@ -6,7 +6,7 @@ fn identity(seed: u8) -> Identity {
     Identity::new([seed; 32], [seed.wrapping_add(100); 32])
 }
 
-/// Two devices; the one with the smaller name first.
+/// Two devices; the first has the smaller id.
 fn pair() -> (Sessions, Sessions) {
     let (a, b) = (identity(1), identity(2));
     if a.peer() < b.peer() { (Sessions::new(a), Sessions::new(b)) } else { (Sessions::new(b), Sessions::new(a)) }
@@ -17,7 +17,7 @@ fn sent(events: &[SessionEvent]) -> Vec<u8> {
     message.expect("a message to send")
 }
 
-/// A whole handshake that `a` begins; `n` makes its keys fresh.
+/// Runs a whole handshake that `a` begins; `n` makes the ephemeral keys unique.
 fn meet(a: &mut Sessions, b: &mut Sessions, n: u8, now: u64) {
     let first = sent(&[a.begin(b.me, &[n; 32], now).unwrap()]);
     assert_eq!(first.len(), FIRST);
@@ -45,7 +45,7 @@ fn two_meet_and_talk() {
     meet(&mut a, &mut b, 10, 0);
     talk(&mut a, &mut b, 0);
     assert_eq!(a.noise_key(b.me), Some(b.identity.keys().noise));
-    // More than one Noise message usually has: a file.
+    // A file, longer than one message of plain Noise may be.
     let long = vec![7; 300_000];
     let sealed = a.seal(b.me, &long, 0).unwrap();
     assert_eq!(b.open(a.me, &sealed, 0), Ok(long));
@@ -67,7 +67,7 @@ fn when_both_begin_the_smaller_name_goes_on() {
 fn a_session_goes_on_whatever_proves_nothing() {
     let (mut a, mut b) = pair();
     meet(&mut a, &mut b, 10, 0);
-    // Beginnings, seconds and thirds that somebody makes up.
+    // First, second and third messages that somebody made up.
     for n in 0..8 {
         b.handle(a.me, &[n; 32], &[n; 32], 0).ok();
         a.handle(b.me, &[n; 96], &[n; 32], 0).unwrap_err();
@@ -76,7 +76,8 @@ fn a_session_goes_on_whatever_proves_nothing() {
     }
     b.open(a.me, &[7; 40], 0).unwrap_err();
     talk(&mut a, &mut b, 0);
-    // The other side begins anew: until that is complete the old one is used, and for a while after it read.
+    // The other side begins again: the old session is used until the new one is complete, and still
+    // decrypts for 20 s.
     let [late, too_late] = [b"late", b"more"].map(|text| a.seal(b.me, text, 0).unwrap());
     meet(&mut a, &mut b, 40, 1_000);
     talk(&mut a, &mut b, 1_000);
@@ -169,7 +170,7 @@ fn sessions_do_not_grow_without_end() {
     assert!(a.peers.len() <= MAX_SESSIONS + 10, "{}", a.peers.len());
 }
 
-/// The transcripts of other implementations.
+/// Transcripts of other implementations.
 #[test]
 fn the_cacophony_vectors() {
     let vectors: serde_json::Value = serde_json::from_str(include_str!("../vectors/noise-xx.json")).unwrap();
@@ -200,7 +201,7 @@ fn the_cacophony_vectors() {
         let (first, second) = init.dangerously_get_raw_split();
         let mut ciphers = [Cipher::new(&second), Cipher::new(&first)];
         for (n, message) in messages[3..].iter().enumerate() {
-            // The apps' counter stands before what the vectors have.
+            // The counter of the apps stands before the ciphertext of the vectors.
             assert_eq!(ciphers[n % 2].seal(&hex(&message["payload"])).unwrap()[4..], hex(&message["ciphertext"]));
             checked += 1;
         }
@@ -211,7 +212,8 @@ fn the_cacophony_vectors() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever is lost, doubled or in another order, both end with a session they share, once the air is clear.
+    /// Despite any loss, repetition and reordering, both sides share a session once messages get through
+    /// again.
     #[test]
     fn two_devices_meet_in_the_end(losses in proptest::collection::vec(0u8..4, 0..40), begins in proptest::collection::vec(any::<bool>(), 1..4)) {
         let (mut a, mut b) = pair();

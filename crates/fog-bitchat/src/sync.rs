@@ -1,18 +1,19 @@
-//! Set reconciliation: a node says in few bytes which packets it has, a neighbour sends the others.
+//! Set reconciliation: a node sends a compact filter of the packets it has, and a neighbour sends the
+//! others.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{Reader, WireError, bits, fixed, from_bits, put16};
 use crate::frame::{Frame, Kind};
 
-/// One in 128 packets that are missing may look present.
+/// Bits of each remainder: one in 128 missing packets may look present.
 const PRECISION: u8 = 7;
-/// Longest filter that is sent, and that is taken.
+/// Maximum size of a filter that is sent, and of one that is accepted, in bytes.
 const BUDGET: usize = 400;
 const MAX_FILTER: usize = 1024;
 const MAX_WANTED: usize = 60;
 
-/// The name of a packet: half of a SHA-256.
+/// Id of a packet: the first half of a SHA-256 over kind, sender, time and payload.
 #[must_use]
 pub fn packet_id(frame: &Frame) -> [u8; 16] {
     let mut hasher = Sha256::new();
@@ -29,19 +30,19 @@ fn hash(id: &[u8; 16]) -> u64 {
     digest.first_chunk::<8>().map_or(0, |head| u64::from_be_bytes(*head)) & (u64::MAX >> 1)
 }
 
-/// A Golomb-coded set of packet names.
+/// Golomb-coded set of packet ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Bits of each remainder, 1 to 32.
+    /// Number of bits of each remainder, 1 to 32.
     pub precision: u8,
-    /// Values lie below it.
+    /// Exclusive upper bound of the hashed values.
     pub modulus: u32,
-    /// The differences, coded.
+    /// Differences between the sorted values, coded.
     pub stream: Vec<u8>,
 }
 
 impl Filter {
-    /// Of packets, newest first; the oldest are left out when it would have more than 400 bytes.
+    /// Filter of these ids, newest first; the oldest are left out so that it has at most 400 bytes.
     #[must_use]
     pub fn of(ids: &[[u8; 16]]) -> Self {
         let mut count = ids.len().min(BUDGET * 8 / (usize::from(PRECISION) + 2));
@@ -55,7 +56,7 @@ impl Filter {
         }
     }
 
-    /// Whether a packet is in it; sometimes it only looks so.
+    /// Returns a test whether a packet is in the filter; false positives are possible.
     pub fn lookup(&self) -> impl Fn(&[u8; 16]) -> bool + use<> {
         let values = decode(&self.stream, self.precision, self.modulus);
         let modulus = self.modulus;
@@ -91,7 +92,7 @@ fn encode(values: Vec<u32>, precision: u8) -> Vec<u8> {
     bits.bytes
 }
 
-/// Ends at the end of the stream or of the values, whatever the stream says.
+/// Decodes the values; ends at the end of the stream or at the first value that is out of range.
 fn decode(stream: &[u8], precision: u8, modulus: u32) -> Vec<u32> {
     let mut values = Vec::new();
     let mut bits = stream.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1));
@@ -136,24 +137,24 @@ impl Bits {
     }
 }
 
-/// Which packets somebody has, and which kinds it wants.
+/// Request for packets: those that the requester has, and the kinds that it wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncRequest {
-    /// What it has.
+    /// Filter of the packets that the requester has.
     pub filter: Filter,
-    /// Bits by kind; `None` is announces and messages.
+    /// Wanted kinds as bits; `None` means announces and messages.
     pub kinds: Option<u64>,
-    /// The filter says nothing of packets from before.
+    /// Time in milliseconds since 1970; the filter covers no packets from before it.
     pub since: Option<u64>,
-    /// Fragments it is missing, by their ids.
+    /// Ids of incomplete packets whose fragments the requester is missing.
     pub fragments: Vec<[u8; 8]>,
 }
 
 impl SyncRequest {
-    /// For a packet with TTL 0.
+    /// Encodes the request as the payload of a packet with TTL 0.
     ///
     /// # Errors
-    /// [`WireError::TooLong`].
+    /// [`WireError::TooLong`] when a field is longer than 65,535 bytes.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut out = Vec::with_capacity(self.filter.stream.len() + 40);
         put16(&mut out, 0x01, &[self.filter.precision])?;
@@ -172,10 +173,10 @@ impl SyncRequest {
         Ok(out)
     }
 
-    /// From a packet; fields that are not known are skipped.
+    /// Decodes the payload of a packet; unknown fields are skipped.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when a field is missing, malformed or too long.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let (mut precision, mut modulus, mut stream) = (None, None, None);
         let (mut kinds, mut since, mut fragments) = (None, None, Vec::new());

@@ -1,9 +1,9 @@
-//! Cutting texts where people would.
+//! Cutting of texts at grapheme boundaries.
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// The beginning of a text: at most so many bytes, and no character as people see them cut apart. A character that is
-/// longer than all there is room for is cut between its parts.
+/// Longest beginning of a text of at most `max_bytes` bytes that ends between grapheme clusters. A first
+/// cluster that does not fit at all is cut between its code points.
 #[must_use]
 pub fn cut(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
@@ -25,7 +25,7 @@ mod tests {
         assert_eq!(cut(&format!("123456789012{family}"), 24), "123456789012");
         assert_eq!(cut(&format!("123456{family}!"), 24), format!("123456{family}"));
         assert_eq!(cut("e\u{301}e\u{301}", 5), "e\u{301}");
-        // No room for one at all.
+        // Not even one cluster fits.
         assert_eq!(cut(family, 8), "\u{1f468}\u{200d}");
     }
 }

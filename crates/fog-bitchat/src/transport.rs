@@ -1,15 +1,15 @@
-//! One direction of a session: a counter of four bytes before each ciphertext.
+//! One direction of a session: each ciphertext is preceded by a counter of four bytes.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 
 use crate::session::SessionError;
 
-/// Messages that may overtake each other.
+/// Size of the replay window: number of messages that may arrive out of order.
 const WINDOW: u32 = 1024;
 const WORDS: usize = (WINDOW / 64) as usize;
 
-/// Seals or opens, and counts.
+/// AEAD cipher with its message counter and replay window.
 pub(crate) struct Cipher {
     aead: ChaCha20Poly1305,
     next: u32,
@@ -26,13 +26,13 @@ impl Cipher {
     }
 
     fn nonce(counter: u32) -> Nonce {
-        // Noise: four zero bytes, then the counter with its lowest byte first.
+        // Nonce of Noise: four zero bytes, then the counter in little-endian order.
         let mut nonce = [0; 12];
         nonce[4..8].copy_from_slice(&counter.to_le_bytes());
         nonce.into()
     }
 
-    /// Nothing after the last number.
+    /// Encrypts a message; `None` once the counter is exhausted.
     pub(crate) fn seal(&mut self, open: &[u8]) -> Option<Vec<u8>> {
         let counter = self.next;
         self.next = counter.checked_add(1)?;
@@ -51,7 +51,8 @@ impl Cipher {
         Ok(open)
     }
 
-    /// `next` is one above the highest number that came; bit n of `seen` stands for a number modulo the window.
+    /// `next` is one above the highest counter received; bit n of `seen` stands for a counter modulo the
+    /// window.
     fn was_seen(&self, counter: u32) -> bool {
         if counter >= self.next {
             return false;
@@ -61,7 +62,7 @@ impl Cipher {
 
     fn mark(&mut self, counter: u32) {
         if counter >= self.next {
-            // What falls out of the window makes room for the numbers that were skipped.
+            // Skipped counters take the places of those that leave the window.
             for skipped in self.next.max((counter + 1).saturating_sub(WINDOW))..=counter {
                 self.seen[(skipped % WINDOW / 64) as usize] &= !(1 << (skipped % 64));
             }
@@ -113,7 +114,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
-        /// Beside a model that remembers every number.
+        /// Compares with a model that remembers every counter.
         #[test]
         fn each_number_opens_once_and_only_within_the_window(steps in proptest::collection::vec((0u32..3000, any::<bool>()), 1..300)) {
             let (mut out, mut back) = pair();

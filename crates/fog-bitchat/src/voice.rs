@@ -5,44 +5,44 @@ use crate::bytes::{Reader, WireError};
 const START: u8 = 0x01;
 const END: u8 = 0x02;
 const CANCELLED: u8 = 0x04;
-/// Longest payload.
+/// Maximum payload of a packet, in bytes.
 const MAX_PAYLOAD: usize = 210;
 const MAX_AUDIO_FRAMES: usize = 8;
 
-/// One packet of a burst.
+/// A packet of a burst.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoiceFrame {
-    /// Random, one for each burst.
+    /// Random id, the same for all packets of a burst.
     pub burst: [u8; 8],
-    /// Counts from 0.
+    /// Sequence number of the packet, from 0.
     pub sequence: u16,
-    /// What it brings.
+    /// Contents of the packet.
     pub kind: VoiceKind,
 }
 
-/// What a packet of a burst brings.
+/// Contents of a packet of a burst.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoiceKind {
-    /// It begins; 1 is AAC-LC, 16 kHz, one channel.
+    /// Start of the burst.
     Start {
-        /// Which codec.
+        /// Codec; 1 is AAC-LC, 16 kHz, one channel.
         codec: u8,
     },
-    /// At most 8 frames of the codec.
+    /// Encoded audio frames, at most 8.
     Audio(Vec<Vec<u8>>),
-    /// It ends.
+    /// End of the burst.
     End {
-        /// Packets with audio there were.
+        /// Number of packets with audio.
         packets: u16,
-        /// How long it was, in milliseconds.
+        /// Duration in milliseconds.
         millis: u32,
     },
-    /// It was taken back.
+    /// The sender cancelled the burst.
     Cancelled,
 }
 
 impl VoiceFrame {
-    /// For a packet.
+    /// Encodes the packet.
     ///
     /// # Errors
     /// [`WireError::TooLong`] above 210 bytes or 8 frames.
@@ -71,10 +71,10 @@ impl VoiceFrame {
         if out.len() > MAX_PAYLOAD { Err(WireError::TooLong) } else { Ok(out) }
     }
 
-    /// From a packet.
+    /// Decodes a packet.
     ///
     /// # Errors
-    /// [`WireError`].
+    /// [`WireError`] when the packet is malformed or too long.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(WireError::TooLong);

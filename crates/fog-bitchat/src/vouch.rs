@@ -1,23 +1,24 @@
-//! Vouches: somebody says whom they verified in person (inner type 0x12, section 8.7 of the specification).
+//! Vouches: statements of a peer about the peers it verified in person (inner type 0x12, section 8.7 of the
+//! specification).
 
 use crate::bytes::{Reader, WireError, fixed, put8};
 use crate::identity::{Identity, PeerId, PeerKeys, fingerprint, verify};
 
-/// Most vouches of one list.
+/// Maximum number of vouches in one list.
 pub(crate) const MAX_LISTED: usize = 16;
-/// Milliseconds that one counts.
+/// Milliseconds for which a vouch is valid.
 const LIFE: u64 = 30 * 24 * 3_600_000;
-/// It may be so far ahead of this clock.
+/// Milliseconds by which the time of a vouch may be ahead of this clock.
 const AHEAD: u64 = 3_600_000;
 
-/// Somebody's word for the keys of somebody else.
+/// Statement of a peer that it verified the keys of another peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vouch {
-    /// Whose keys: SHA-256 of their Noise key.
+    /// SHA-256 of the verified peer's Noise key.
     pub fingerprint: [u8; 32],
-    /// Their Ed25519 key.
+    /// Ed25519 key of the verified peer.
     pub signing: [u8; 32],
-    /// When it was given, milliseconds since 1970.
+    /// Time at which the vouch was given, in milliseconds since 1970.
     pub at: u64,
     signature: [u8; 64],
 }
@@ -33,25 +34,25 @@ impl Vouch {
         Self { fingerprint, signing: keys.signing, at, signature }
     }
 
-    /// Whose keys, by their name in the mesh.
+    /// Id of the verified peer.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         PeerId::of_fingerprint(&self.fingerprint)
     }
 
-    /// The fingerprint as people compare it: 64 lower-case hexadecimal digits.
+    /// Fingerprint of the verified peer as people compare it: 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn fingerprint_text(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.fingerprint)
     }
 
-    /// Whether it is for these keys.
+    /// Whether the vouch is for these keys.
     #[must_use]
     pub fn is_for(&self, keys: &PeerKeys) -> bool {
         self.fingerprint == fingerprint(&keys.noise) && self.signing == keys.signing
     }
 
-    /// Until when it counts, milliseconds since 1970.
+    /// Time at which the vouch expires, in milliseconds since 1970.
     #[must_use]
     pub fn until(&self) -> u64 {
         self.at.saturating_add(LIFE)
@@ -95,10 +96,10 @@ impl Vouch {
     }
 }
 
-/// A list for a session; of more than 16 the first 16.
+/// Encodes a list for a session; only the first 16 vouches are sent.
 ///
 /// # Errors
-/// [`WireError::TooLong`].
+/// [`WireError::TooLong`] when a field is too long.
 pub(crate) fn encode(vouches: &[Vouch]) -> Result<Vec<u8>, WireError> {
     let listed = &vouches[..vouches.len().min(MAX_LISTED)];
     let mut out = vec![listed.len() as u8];
@@ -110,10 +111,10 @@ pub(crate) fn encode(vouches: &[Vouch]) -> Result<Vec<u8>, WireError> {
     Ok(out)
 }
 
-/// A list from a session.
+/// Decodes a list from a session.
 ///
 /// # Errors
-/// [`WireError`]; one entry that is not what it should be makes the list none.
+/// [`WireError`] when the list is too long or any entry is malformed.
 pub(crate) fn decode(body: &[u8]) -> Result<Vec<Vouch>, WireError> {
     let mut reader = Reader(body);
     let count = reader.u8()?;
@@ -143,7 +144,7 @@ mod tests {
     fn a_list_has_the_form_of_the_specification() {
         let vouch = Vouch::of(&ben().keys(), &alice(), NOW);
         let bytes = encode(&[vouch]).unwrap();
-        // A count, a length of 16 bits, and four fields with lengths of 8.
+        // A count, a 16-bit length, and four fields with 8-bit lengths.
         assert_eq!((bytes.len(), &bytes[..5]), (3 + 34 + 34 + 10 + 66, [1, 0, 144, 0x01, 32].as_slice()));
         assert_eq!(bytes[5..37], fingerprint(&ben().keys().noise));
         assert_eq!(bytes[71..81], [&[0x03, 8], NOW.to_be_bytes().as_slice()].concat());

@@ -1,4 +1,4 @@
-//! Finding others, and links to them: they are written to, and notify.
+//! The central role: finds other devices, writes to them and receives their notifications.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -18,25 +18,25 @@ use crate::cooldown::Candidates;
 use crate::peripheral::{DeviceId, Server, Writers, device_id, end_links};
 use crate::{Config, News, State, limit_of};
 
-/// The service, and its one characteristic.
+/// UUIDs of the service and of its one characteristic.
 pub(crate) const SERVICE: Uuid = Uuid::from_u128(0xF47B_5E2D_4A9E_4C5A_9B3F_8E1D_2C3A_4B5C);
 pub(crate) const CHARACTERISTIC: Uuid = Uuid::from_u128(0xA1B2_C3D4_E5F6_4A5B_8C9D_0E1F_2A3B_4C5D);
 
 const PATIENCE: Duration = Duration::from_secs(8);
-/// A link on which nothing was heard for so long leads to nobody: everybody announces themselves several times in it.
-/// The program at its other end was killed, and its system kept the connection.
+/// Silence after which a link is closed: every node announces itself several times in this span. The
+/// program at the other end may have been killed while its system kept the connection.
 const DEAF: Duration = Duration::from_secs(120);
-/// Time for all links to end.
+/// Maximum time to end all links.
 const ENDING: Duration = Duration::from_millis(1_500);
-/// One attempt at a time, and not more often than this.
+/// Interval between connection attempts; there is one attempt at a time.
 const TICK: Duration = Duration::from_millis(500);
 const LOOK_AT_POWER: Duration = Duration::from_secs(3);
-/// How long it looks for others, and how long it does not: with few links, with many, to save power.
+/// Seconds for which a scan runs and pauses: with few links, with many, to save power.
 const ALWAYS: (u64, u64) = (30, 0);
 const SETTLED: (u64, u64) = (5, 10);
 const SAVING: (u64, u64) = (4, 26);
 
-/// The adapter with this name, or the first; and its name.
+/// Adapter with this name, or the first one, and its name.
 pub(crate) async fn find(wanted: Option<&str>) -> Result<(Adapter, String), String> {
     let gone = |error: btleplug::Error| {
         tracing::debug!(%error, "no Bluetooth service");
@@ -68,7 +68,7 @@ pub(crate) async fn find(wanted: Option<&str>) -> Result<(Adapter, String), Stri
 
 const OFF: &str = "Bluetooth is off; switch it on in the system's settings";
 
-/// Uses an adapter until it is gone or off; gives why.
+/// Uses an adapter in both roles until it is gone or off; returns the reason.
 pub(crate) async fn both_roles(adapter: &Adapter, name: &str, config: &Config, news: &mpsc::Sender<News>) -> String {
     let writers = Writers::default();
     let (server, problem) = match Server::start(name, news.clone(), writers.clone()).await {
@@ -93,7 +93,7 @@ fn writes_here(writers: &Writers<DeviceId>, peripheral: &Peripheral) -> bool {
     writers.lock().unwrap_or_else(PoisonError::into_inner).contains(&device_id(peripheral))
 }
 
-/// What a task of a link ended with.
+/// Result of the task of a link.
 enum Ended {
     Failed(PeripheralId),
     Lost(PeripheralId),
@@ -118,7 +118,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
         tokio::select! {
             event = events.next() => match event {
                 Some(CentralEvent::DeviceDisconnected(id)) => {
-                    // Its notifications would never end by themselves.
+                    // The stream of notifications would never end by itself.
                     if let Some(task) = running.remove(&id) {
                         let task: tokio::task::AbortHandle = task;
                         task.abort();
@@ -128,7 +128,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                 }
                 Some(CentralEvent::DeviceDiscovered(id) | CentralEvent::DeviceUpdated(id) | CentralEvent::RssiUpdate { id, .. }
                     | CentralEvent::ServicesAdvertisement { id, .. }) => {
-                    // BlueZ tells of devices that do not fit the filter too.
+                    // BlueZ also reports devices that do not match the filter.
                     if known.knows(&id) || advertises(adapter, &id).await {
                         known.heard(&id, Instant::now());
                     }
@@ -138,7 +138,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
             },
             Some(id) = came_up.recv() => {
                 trying = trying.filter(|other| *other != id);
-                // It may be gone already.
+                // The device may be gone already.
                 if running.contains_key(&id) {
                     known.linked(&id);
                 }
@@ -153,7 +153,7 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
                     running.remove(&id);
                     known.lost(&id, Instant::now());
                 }
-                // Aborted when its device was disconnected.
+                // The task was aborted when its device was disconnected.
                 Err(_) => {}
             },
             _ = tick.tick() => {
@@ -191,22 +191,22 @@ async fn look_for_others(adapter: &Adapter, config: &Config, news: &mpsc::Sender
     }
 }
 
-/// Ends the links of both roles: the system would keep them, and those at their other ends believe in them.
+/// Ends the links of both roles; otherwise the system keeps them, and the other devices rely on them.
 async fn end_all(adapter: &Adapter, called: Vec<PeripheralId>, calling: Vec<DeviceId>) {
     let name = adapter.adapter_info().await.map(|info| adapter_name(&info)).unwrap_or_default();
     let called = async {
         for id in called {
             if let Ok(peripheral) = adapter.peripheral(&id).await {
-                // Gone already is fine.
+                // An error means that the device is gone already.
                 let _ = peripheral.disconnect().await;
             }
         }
     };
-    // Whoever does not end in time is left to the system.
+    // Links that do not end in time are left to the system.
     let _ = timeout(ENDING, async { tokio::join!(called, end_links(&name, calling)) }).await;
 }
 
-/// `hci0` of `hci0 (usb:…)` or of a path that ends with it.
+/// Name of an adapter: `hci0` in `hci0 (usb:…)` or in a path that ends with it.
 fn adapter_name(info: &str) -> String {
     info.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
 }
@@ -216,8 +216,8 @@ async fn advertises(adapter: &Adapter, id: &PeripheralId) -> bool {
     peripheral.properties().await.ok().flatten().is_some_and(|properties| properties.services.contains(&SERVICE))
 }
 
-/// Looks for others for a while, then not for a while. It is begun anew each time: some systems tell of a
-/// device once in each search.
+/// Scan that alternates between running and pausing. It is restarted each time, because some systems report
+/// a device only once per scan.
 struct Scan {
     is_on: bool,
     since: Option<Instant>,
@@ -235,7 +235,7 @@ impl Scan {
         }
         self.since = Some(Instant::now());
         if self.is_on {
-            // Stopped already is fine.
+            // An error means that the scan has stopped already.
             let _ = adapter.stop_scan().await;
             self.is_on = false;
             if off > 0 {
@@ -249,11 +249,12 @@ impl Scan {
 }
 
 async fn link(peripheral: Peripheral, id: PeripheralId, up: mpsc::Sender<PeripheralId>, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Ended {
-    // Two that hear each other for the first time would call each other at the same moment.
+    // Two devices that hear each other for the first time would connect to each other at the same moment.
     tokio::time::sleep(Duration::from_millis(u64::from(jitter() % 1_500))).await;
     let ended = connect(&peripheral, &id, &up, &news).await;
     if !writes_here(&writers, &peripheral) {
-        // What was cut off half-way has to be ended too, or each later try is still "in progress".
+        // A connection that was cut off half-way has to be ended too, or each later attempt fails as "in
+        // progress".
         let _ = timeout(PATIENCE, peripheral.disconnect()).await;
     }
     match ended {
@@ -272,7 +273,7 @@ fn jitter() -> u32 {
 
 async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<PeripheralId>, news: &mpsc::Sender<News>) -> btleplug::Result<()> {
     let slow = |_| btleplug::Error::TimedOut(PATIENCE);
-    // The other side may have connected already, or just now: one connection carries both roles then.
+    // The other side may have connected already, or just now: one connection then carries both roles.
     if !peripheral.is_connected().await? {
         let called = timeout(PATIENCE, peripheral.connect()).await.map_err(slow).and_then(|called| called);
         if !peripheral.is_connected().await? {
@@ -283,7 +284,7 @@ async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<P
     let characteristics = peripheral.characteristics();
     let found = characteristics.into_iter().find(|c| c.uuid == CHARACTERISTIC && c.service_uuid == SERVICE);
     let characteristic = found.ok_or(btleplug::Error::NoSuchCharacteristic)?;
-    // Before it is asked for: the other side begins to speak at once.
+    // Before the subscription, because the other side begins to send at once.
     let mut notifications = peripheral.notifications().await?;
     timeout(PATIENCE, peripheral.subscribe(&characteristic)).await.map_err(slow)??;
     let (packets, PacketEnd { mut out, inbound }) = packet_link(limit_of(peripheral.mtu()), true, true);
@@ -300,7 +301,7 @@ async fn connect(peripheral: &Peripheral, id: &PeripheralId, up: &mpsc::Sender<P
     };
     let say = async {
         while let Some(packet) = out.recv().await {
-            // Each is acknowledged before the next goes: nothing is lost, nothing overtakes.
+            // Each write is acknowledged before the next: packets are neither lost nor reordered.
             match timeout(PATIENCE, peripheral.write(&characteristic, &packet, WriteType::WithResponse)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {

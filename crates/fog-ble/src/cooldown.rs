@@ -1,20 +1,20 @@
-//! Whom to connect to next, and whom to leave alone for a while.
+//! Choice of the device to connect to next, and pauses after failures.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Links as central; what the phones use.
+/// Maximum number of links as central; phones use the same.
 pub(crate) const MAX_LINKS: usize = 6;
-/// After a connection that did not come about, and after one that was lost.
+/// Pause after a failed connection, and after a lost one.
 const AFTER_FAILURE: Duration = Duration::from_secs(15);
 const AFTER_LOSS: Duration = Duration::from_secs(3);
-/// Failures in a row make the pause longer, up to this.
+/// Maximum pause; each failure in a row makes it longer.
 const LONGEST: Duration = Duration::from_secs(120);
-/// An entry that was not heard for so long is an address of before: connecting to it hangs, and can tear down
-/// a link that works.
+/// Age of an advertisement from which its address counts as outdated: connecting to it hangs, and can break
+/// a working link.
 const STALE: Duration = Duration::from_secs(20);
-/// Devices remembered at once.
+/// Maximum number of devices remembered.
 const MAX_DEVICES: usize = 200;
 
 struct Device {
@@ -44,7 +44,7 @@ impl<Id: Clone + Eq + Hash> Candidates<Id> {
         self.0.insert(id.clone(), Device { heard: now, free_at: now, failures: 0, is_linked: false });
     }
 
-    /// Whether it is known to advertise the service.
+    /// Whether a device is known to advertise the service.
     pub(crate) fn knows(&self, id: &Id) -> bool {
         self.0.contains_key(id)
     }
@@ -53,7 +53,7 @@ impl<Id: Clone + Eq + Hash> Candidates<Id> {
         self.0.values().filter(|device| device.is_linked).count()
     }
 
-    /// Whom to connect to now: who was heard last among those that may be.
+    /// Device to connect to now: the one heard last among those that are free.
     pub(crate) fn next(&self, now: Instant) -> Option<Id> {
         if self.links() >= MAX_LINKS {
             return None;
@@ -69,7 +69,7 @@ impl<Id: Clone + Eq + Hash> Candidates<Id> {
         }
     }
 
-    /// A connection did not come about.
+    /// Records that a connection failed.
     pub(crate) fn failed(&mut self, id: &Id, now: Instant) {
         if let Some(device) = self.0.get_mut(id) {
             device.failures += 1;
@@ -78,7 +78,7 @@ impl<Id: Clone + Eq + Hash> Candidates<Id> {
         }
     }
 
-    /// A link is gone.
+    /// Records that a link was lost.
     pub(crate) fn lost(&mut self, id: &Id, now: Instant) {
         if let Some(device) = self.0.get_mut(id) {
             device.is_linked = false;

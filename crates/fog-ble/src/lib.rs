@@ -1,9 +1,9 @@
 //! BitChat packets over Bluetooth LE: one service, one characteristic, both roles at once.
 //!
-//! As central this device finds others and writes to them; as peripheral it is found, and notifies. Each is
-//! a link of packets of its own, and neither names anybody: who is at the other end says so in its announce.
-//! Central is built on `btleplug`, peripheral on `bluer` for Linux, on CoreBluetooth for macOS and on the Windows
-//! Runtime. Phones have theirs in the plugin; what goes between it and here is [`PhoneRadio`].
+//! As central, this device finds others and writes to them; as peripheral, it is found and notifies. Each
+//! role has packet links of its own, which name no peer: the announce on a link tells who is at its other
+//! end. The central is built on `btleplug`; the peripheral on `bluer` for Linux, on CoreBluetooth for macOS
+//! and on the Windows Runtime. Phones have both roles in the plugin, behind [`PhoneRadio`].
 
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 mod central;
@@ -23,58 +23,58 @@ use tokio::sync::mpsc;
 
 pub use phone::{PhoneAnswer, PhoneNews, PhoneRadio, PhoneState};
 
-/// How to use the radio.
+/// Settings of the radio.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The adapter's name, such as `hci0`; `None` takes the first.
+    /// Name of the adapter, such as `hci0`; `None` takes the first.
     pub adapter: Option<String>,
-    /// While this is true it looks for others seldom.
+    /// Whether to save power; while true, the radio scans less often.
     pub saves_power: Arc<AtomicBool>,
-    /// A phone's radio instead of what this crate reaches by itself.
+    /// Radio of a phone, used instead of the adapters that this crate reaches itself.
     pub phone: Option<Arc<dyn PhoneRadio>>,
 }
 
-/// How far the radio is.
+/// State of the radio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// On its way.
+    /// The radio is starting.
     Starting,
-    /// It finds others and is found.
+    /// The radio finds others and is found.
     On,
-    /// It finds others, but is not found.
+    /// The radio finds others, but is not found.
     CentralOnly,
-    /// It cannot be used now.
+    /// The radio cannot be used now.
     Unavailable,
 }
 
-/// What the radio says.
+/// Event of the radio.
 #[derive(Debug)]
 pub enum News {
-    /// Somebody is linked.
+    /// A link to another device is open.
     Link(PacketLink),
-    /// Its state changed.
+    /// The state of the radio changed.
     State {
-        /// How far it is.
+        /// New state of the radio.
         state: State,
-        /// The adapter in use; empty when none is.
+        /// Name of the adapter in use; empty when none is.
         adapter: String,
-        /// One sentence: what is wrong, and what to do; empty when nothing is.
+        /// One sentence that tells what is wrong and what to do; empty when nothing is.
         problem: String,
     },
 }
 
-/// Longest packet over the radio: an attribute holds 512 bytes, but BlueZ 5.66 takes writes of 510 at most.
+/// Maximum size of a packet in bytes: an attribute holds 512, but BlueZ 5.66 accepts writes of at most 510.
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 const MAX_PACKET: usize = 510;
 
-/// Bytes of a packet for an ATT MTU: three are the operation and the handle.
+/// Maximum size of a packet for an ATT MTU: three bytes are the operation and the handle.
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 fn limit_of(mtu: u16) -> usize {
     usize::from(mtu.max(23) - 3).min(MAX_PACKET)
 }
 
-/// Uses the radio until `news` is closed or the future is dropped. What is missing or switched off is told,
-/// and looked for again.
+/// Uses the radio until `news` is closed or the future is dropped. A missing or disabled adapter is
+/// reported, and looked for again every 5 s.
 pub async fn run(config: Config, news: mpsc::Sender<News>) {
     match config.phone.clone() {
         Some(radio) => phone::run(radio, config, news).await,
@@ -98,7 +98,7 @@ async fn run_here(config: Config, news: mpsc::Sender<News>) {
         if news.is_closed() {
             return;
         }
-        // Said once, not each time it is looked at.
+        // Reported once, not at each attempt.
         if told.as_ref() != Some(&problem) {
             tracing::info!(problem, "no Bluetooth");
             let state = News::State { state: State::Unavailable, adapter: String::new(), problem: problem.clone() };
@@ -111,11 +111,11 @@ async fn run_here(config: Config, news: mpsc::Sender<News>) {
     }
 }
 
-/// Nothing here reaches a radio on this system.
+/// Reports that this crate reaches no radio on this system.
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 async fn run_here(_config: Config, news: mpsc::Sender<News>) {
     let problem = "Bluetooth is used by the app only on this system".to_owned();
-    // Nobody listening is fine.
+    // A closed channel is fine.
     let _ = news.send(News::State { state: State::Unavailable, adapter: String::new(), problem }).await;
     news.closed().await;
 }

@@ -1,8 +1,8 @@
-//! Being found, and links from those who found us: they write, and are notified.
+//! The peripheral role: is found by other devices, which write and are notified.
 //!
-//! A notification goes to all who subscribed, and BlueZ does not say who did. So a link begins with the first
-//! write of a device, and what several links send at once goes out once. What is the same on every system is
-//! here; each has its radio in a file of its own.
+//! A notification goes to all subscribers, and BlueZ does not tell who subscribed. So a link begins with
+//! the first write of a device, and a packet that several links send at once is sent once. This module
+//! holds the part that is the same on every system; each system has its radio in a submodule.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -23,7 +23,7 @@ use fog_transport::{PacketEnd, packet_link};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
-/// Links that others began end with this program here.
+/// Does nothing here: links that others began end with this program on this system.
 #[cfg(any(target_os = "macos", windows))]
 pub(crate) async fn end_links(_adapter: &str, _devices: Vec<DeviceId>) {}
 
@@ -37,39 +37,39 @@ pub(crate) use windows::{DeviceId, Server, device_id};
 use crate::News;
 use crate::shared::Shared;
 
-/// Links of others to this device.
+/// Maximum number of links that other devices begin.
 const MAX_LINKS: usize = 8;
-/// Advertising is looked after this often: it stops by itself, and on some systems nothing says so.
+/// Interval of checks of advertising: it stops by itself, and some systems do not report that.
 const ADVERTISE_AGAIN: Duration = Duration::from_secs(30);
-/// Whoever just connected is in the middle of setting its link up.
+/// Pause before advertising again, because a device that just connected is still setting up its link.
 const SETTING_UP: Duration = Duration::from_millis(500);
 const LOOK_AT_LINKS: Duration = Duration::from_secs(2);
-/// Between two notifications; bursts are lost between two BlueZ hosts.
+/// Pause between two notifications; bursts are lost between two BlueZ hosts.
 const PACE: Duration = Duration::from_millis(12);
-/// A link whose packets nobody here takes is closed after this.
+/// Time after which a link is closed if its packets are not taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Devices that are linked to this one as centrals. The system has one connection for both roles: ending it for
-/// one ends it for the other.
+/// Devices that are linked to this one as centrals. The system has one connection for both roles, so ending
+/// it for one role ends it for the other.
 pub(crate) type Writers<Id> = Arc<std::sync::Mutex<HashSet<Id>>>;
 
-/// What a system calls another device, the same in both roles.
+/// Identifier that a system gives another device, the same in both roles.
 pub(crate) trait Device: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 
 impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Device for T {}
 
-/// Why a packet was not taken; the device that wrote it is told.
+/// Reason why a packet was refused; reported to the device that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is a piece of a packet, or nothing.
+    /// The write is empty or has an offset, so it is no packet.
     NotAPacket,
-    /// There are too many links, or nobody here takes what comes.
+    /// There are too many links, or the packets of this one are not taken.
     Busy,
 }
 
-/// Sends a packet to everybody who subscribed.
+/// Sends packets to all subscribers.
 pub(crate) trait Notifier: Sync {
-    /// Ends when the system took it, or does not take it.
+    /// Completes when the system accepted or refused the packet.
     fn notify(&self, packet: Vec<u8>) -> impl Future<Output = ()> + Send;
 }
 
@@ -92,12 +92,12 @@ struct Open<Id: Device> {
     next: u64,
 }
 
-/// The links of those who write to this device.
+/// Links of the devices that write to this one.
 pub(crate) struct Links<Id: Device> {
     open: Mutex<Open<Id>>,
-    /// Packets on their way to everybody who listens, with the link they are of.
+    /// Packets to send to all subscribers, with the link that each is of.
     outgoing: mpsc::Sender<(u64, Vec<u8>)>,
-    /// Somebody came or went: advertising has to be looked after.
+    /// Signals that a device came or went, so that advertising is checked.
     changed: Notify,
     news: mpsc::Sender<News>,
     writers: Writers<Id>,
@@ -113,7 +113,8 @@ impl<Id: Device> Links<Id> {
         (Arc::new(Self { open, outgoing, changed: Notify::new(), news, writers }), to_send)
     }
 
-    /// A device wrote; it is answered when the packet was taken. `limit` is the longest notification it gets, bytes.
+    /// Handles a write; returns once the packet was taken. `limit` is the maximum size of a notification,
+    /// in bytes.
     pub(crate) async fn written(&self, device: &Id, limit: usize, offset: usize, packet: Vec<u8>) -> Result<(), Refusal> {
         if offset != 0 || packet.is_empty() {
             return Err(Refusal::NotAPacket);
@@ -129,7 +130,7 @@ impl<Id: Device> Links<Id> {
             return Ok(());
         }
         let mut open = self.open.lock().await;
-        // It may be another link of the same device by now.
+        // The device may have another link by now.
         if open.by_device.get(device).is_some_and(|link| link.heard.same_channel(&heard)) {
             open.by_device.remove(device);
         }
@@ -154,7 +155,7 @@ impl<Id: Device> Links<Id> {
                         Some(packet) => if outgoing.send((id, packet)).await.is_err() { return },
                         None => return,
                     },
-                    // The link's other channel closing ends this one as well.
+                    // When the other channel of the link closes, this one ends too.
                     () = closing.closed() => return,
                 }
             }
@@ -166,7 +167,7 @@ impl<Id: Device> Links<Id> {
         Ok(inbound)
     }
 
-    /// Closes the link of a device that went.
+    /// Closes the link of a device that is gone.
     pub(crate) async fn gone(&self, device: &Id) {
         if self.open.lock().await.by_device.remove(device).is_some() {
             tracing::debug!(?device, "the device is gone");
@@ -174,13 +175,13 @@ impl<Id: Device> Links<Id> {
         }
     }
 
-    /// Whose links are open.
+    /// Devices with an open link.
     pub(crate) async fn devices(&self) -> Vec<Id> {
         self.open.lock().await.by_device.keys().cloned().collect()
     }
 }
 
-/// Sends what waits, each packet once however many links it is for.
+/// Sends the waiting packets, each once for all links that it is for.
 pub(crate) async fn send_each(notifier: &impl Notifier, mut outgoing: Outgoing) {
     let mut shared = Shared::default();
     while let Some((link, packet)) = outgoing.recv().await {
@@ -191,7 +192,7 @@ pub(crate) async fn send_each(notifier: &impl Notifier, mut outgoing: Outgoing) 
     }
 }
 
-/// The sentence for a system that does not let others find this device.
+/// Message for a system that does not let others find this device.
 fn refused(error: impl Display) -> String {
     format!("this adapter cannot be found by others ({error}); it finds them while their app is open")
 }

@@ -1,7 +1,8 @@
-//! Phones: their own languages have the radio, in both roles, and this is what they are told and tell.
+//! Radio of a phone: the native code of the phone has both roles, and this module exchanges commands and
+//! events with it.
 //!
-//! The phone's side finds, connects, serves and answers by itself. A link goes by a number that it gives; packets
-//! go through here.
+//! The native code finds, connects, serves and answers by itself. It numbers its links; packets pass
+//! through this module.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -17,65 +18,65 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::{Config, News, State};
 
-/// Links in both directions together; the phone's side has the same bound.
+/// Maximum number of links in both directions together; the native code has the same bound.
 const MAX_LINKS: usize = 8;
-/// Longest packet, bytes: what an attribute holds.
+/// Maximum size of a packet in bytes: that of an attribute.
 const MAX_PACKET: usize = 512;
-/// Shortest that every link carries: the smallest MTU less three.
+/// Minimum size that every link carries, in bytes: the smallest MTU less three.
 const MIN_LIMIT: usize = 20;
-/// What the phone told and nobody dealt with yet. Whoever tells does not wait: when it is full, telling ends and the
-/// radio is begun anew.
+/// Capacity of the event queue. The native code does not wait: when the queue is full, it drops its sender
+/// and the radio is restarted.
 const QUEUE: usize = 128;
-/// For the phone's side to begin, and to get a packet across.
+/// Maximum time for the native code to start, and to send a packet.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// A link whose packets nobody here takes is closed after this.
+/// Time after which a link is closed if its packets are not taken.
 const TAKING: Duration = Duration::from_secs(5);
 const LOOK_AT_SETTINGS: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What a phone's side gives when it is done.
+/// Future answer of the native code.
 pub type PhoneAnswer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a phone's side tells.
+/// Event of the native code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PhoneNews {
-    /// Somebody is linked, and listens.
+    /// A link to another device is open, and the device is subscribed.
     Link {
-        /// Never given twice while the app runs.
+        /// Number of the link, never used twice while the app runs.
         id: u64,
-        /// Longest packet that it takes, bytes.
+        /// Maximum size of a packet on the link, in bytes.
         limit: usize,
-        /// The other device called: it writes and is notified.
+        /// Whether the other device connected: it writes and is notified.
         is_incoming: bool,
     },
-    /// A packet was heard.
+    /// A packet was received.
     Packet {
-        /// The link.
+        /// Number of the link.
         id: u64,
-        /// What was heard.
+        /// The packet.
         packet: Vec<u8>,
     },
-    /// A link is gone.
+    /// A link is closed.
     Closed {
-        /// The link.
+        /// Number of the link.
         id: u64,
     },
-    /// How far the radio is.
+    /// The state of the radio changed.
     State(PhoneState),
 }
 
-/// How far a phone's radio is.
+/// State of a phone's radio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PhoneState {
-    /// It finds others and is found.
+    /// The radio finds others and is found.
     On,
-    /// It finds others; this phone cannot advertise.
+    /// The radio finds others; this phone cannot advertise.
     CentralOnly,
     /// Bluetooth is switched off.
     Off,
-    /// The app may not use it.
+    /// The app is not allowed to use Bluetooth.
     Forbidden,
-    /// There is none, or it does not work.
+    /// The phone has no Bluetooth LE, or it does not work.
     Missing,
 }
 
@@ -91,26 +92,27 @@ impl PhoneState {
     }
 }
 
-/// A phone's radio, for whoever has its languages at hand.
+/// Radio of a phone, implemented by the plugin.
 pub trait PhoneRadio: Debug + Send + Sync {
-    /// Begins a session, and ends the one before. What happens is told through `tell` without waiting; when that is full,
-    /// it has to be dropped. Being off or forbidden is told, and ends by itself when it is changed.
+    /// Starts a session and ends the previous one. Events go to `tell` without waiting; when it is full, it
+    /// has to be dropped. A radio that is off or forbidden is reported, and starts by itself once that
+    /// changes.
     fn start(&self, session: u64, saves_power: bool, tell: mpsc::Sender<PhoneNews>) -> PhoneAnswer<Result<(), String>>;
 
-    /// How often it looks for others from now on.
+    /// Sets whether the radio saves power by scanning less often.
     fn save_power(&self, session: u64, saves_power: bool);
 
-    /// Ends this session with all its links; without effect when another one has begun.
+    /// Ends this session with all its links; without effect when another one has started.
     fn stop(&self, session: u64);
 
-    /// Sends a packet; gives whether it went out. One at a time is asked for on each link.
+    /// Sends a packet; returns whether it was sent. Called for one packet at a time on each link.
     fn send(&self, id: u64, packet: Vec<u8>) -> PhoneAnswer<bool>;
 
     /// Closes a link.
     fn close(&self, id: u64);
 }
 
-/// Ends the session however the future that serves it ends.
+/// Guard that ends the session when the future that serves it ends in any way.
 struct Session {
     radio: Arc<dyn PhoneRadio>,
     number: u64,
@@ -154,7 +156,7 @@ pub(crate) async fn run(radio: Arc<dyn PhoneRadio>, config: Config, news: mpsc::
 }
 
 /// # Errors
-/// A sentence: why it did not begin.
+/// A message that tells why the radio did not start.
 async fn serve(session: &Session, config: &Config, news: &mpsc::Sender<News>) -> Result<(), String> {
     let (tell, mut told) = mpsc::channel(QUEUE);
     let mut saves_power = config.saves_power.load(Ordering::Relaxed);
@@ -171,7 +173,7 @@ async fn serve(session: &Session, config: &Config, news: &mpsc::Sender<News>) ->
                         session.radio.close(id);
                         continue;
                     }
-                    // What an acknowledged write carries arrives; notifications are not answered.
+                    // Acknowledged writes arrive; notifications are not acknowledged.
                     let (packets, end) = packet_link(limit.clamp(MIN_LIMIT, MAX_PACKET), true, !is_incoming);
                     tracing::debug!(id, limit = packets.limit, is_incoming, "linked");
                     let heard = end.inbound.clone();
@@ -203,7 +205,7 @@ async fn serve(session: &Session, config: &Config, news: &mpsc::Sender<News>) ->
                     return Ok(());
                 }
             },
-            // One that was aborted is gone already.
+            // A task that was aborted belongs to a link that is gone already.
             Some(ended) = sending.join_next(), if !sending.is_empty() => if let Ok(id) = ended
                 && links.remove(&id).is_some()
             {
@@ -223,20 +225,20 @@ async fn serve(session: &Session, config: &Config, news: &mpsc::Sender<News>) ->
     }
 }
 
-/// Sends until the link is closed here or a packet does not go out; gives the link.
+/// Sends packets until the link is closed here or a packet is not sent; returns the number of the link.
 async fn send_each(radio: Arc<dyn PhoneRadio>, id: u64, end: PacketEnd) -> u64 {
     let PacketEnd { mut out, inbound } = end;
     loop {
         tokio::select! {
             packet = out.recv() => match packet {
-                // Each is across before the next goes: nothing overtakes.
+                // Each packet is sent before the next, so packets are not reordered.
                 Some(packet) => if !timeout(PATIENCE, radio.send(id, packet)).await.unwrap_or(false) {
                     tracing::debug!(id, "a packet was not taken");
                     return id;
                 },
                 None => return id,
             },
-            // The link's other channel closing ends this one as well.
+            // When the other channel of the link closes, this one ends too.
             () = inbound.closed() => return id,
         }
     }
@@ -250,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    /// What was asked of the phone.
+    /// Calls that the phone received.
     #[derive(Debug, Clone, PartialEq, Eq)]
     enum Asked {
         Start(bool),
@@ -321,7 +323,7 @@ mod tests {
         }
 
         async fn tell(&self, news: PhoneNews) {
-            // It has begun as soon as the other task ran.
+            // The radio starts as soon as the other task runs.
             tokio::task::yield_now().await;
             let tell = self.phone.tell.lock().unwrap().clone().unwrap();
             tell.send(news).await.unwrap();
@@ -420,7 +422,7 @@ mod tests {
         assert_eq!(link.inbound.recv().await, None);
         sleep(AGAIN * 2).await;
         assert_eq!((world.phone.was_asked(&Asked::Start(false)), world.phone.was_asked(&Asked::Stop)), (2, 1));
-        // This is how chat switches its radio off.
+        // The chat switches its radio off in this way.
         world.running.abort();
         assert!(world.running.await.unwrap_err().is_cancelled());
         assert_eq!(world.phone.was_asked(&Asked::Stop), 2);

@@ -1,22 +1,22 @@
-//! Notifications go to everybody who listens: what one link sends has gone to all of them.
+//! Deduplication of notifications, which go to all subscribers: a packet of several links is sent once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// Packets remembered.
+/// Maximum number of packets that are remembered.
 const MAX_SENT: usize = 256;
 
-/// Tells which packets have gone out already, for links that share one wire.
+/// Record of the packets that were sent, for links that share one transmission.
 #[derive(Default)]
 pub(crate) struct Shared {
-    /// By what was sent: the links that count as having sent it.
+    /// Links that count as having sent a packet, by the hash of the packet.
     sent: BTreeMap<u64, Vec<u64>>,
     order: VecDeque<u64>,
 }
 
 impl Shared {
-    /// Whether a packet of a link has to be sent; not when it went out for another link and this one asks for
-    /// the first time.
+    /// Whether a packet of a link has to be sent: not if it was sent for another link and this one asks for
+    /// it for the first time.
     pub(crate) fn has_to_go(&mut self, link: u64, packet: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();
         packet.hash(&mut hasher);
@@ -26,7 +26,7 @@ impl Shared {
                 links.push(link);
                 false
             }
-            // Once more by the same link: it is meant.
+            // A repetition by the same link is intended.
             Some(links) => {
                 *links = vec![link];
                 true

@@ -1,4 +1,4 @@
-//! A checkpoint that was begun elsewhere becomes a job of this engine and goes on from where it is.
+//! Import of a checkpoint from elsewhere: it becomes a job of this engine and continues.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,8 +17,8 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
     ApiError { kind, message: message.to_string() }
 }
 
-/// Reads the checkpoint at `path`, which may come from anywhere: its program and inputs become blobs,
-/// its state a sealed checkpoint.
+/// Reads the checkpoint at `path`, which is not trusted: its program and inputs become blobs, its state a
+/// sealed checkpoint.
 pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: ByteCount) -> Result<Prepared, ApiError> {
     let Some(key) = key else {
         return Err(refuse(ErrorKind::Storage, "checkpoints cannot be kept here, because their key cannot be had; `fog doctor` says why"));
@@ -30,7 +30,7 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
         let message = format!("{} is {}; the storage setting allows a checkpoint of {}", path.display(), ByteCount(about.len()), ByteCount(cap.0 / 2));
         return Err(refuse(ErrorKind::LimitReached, message));
     }
-    // A damaged end costs its last generation only, as everywhere.
+    // A damaged end loses the last generation only, as for every checkpoint.
     let (mut checkpoint, _) = Checkpoint::read(path, None).map_err(|e| refuse(e.kind(), e))?;
     let none = || {
         let message = format!("{} holds no program: it belongs to an engine; export it there with `fog job export-checkpoint`", path.display());
@@ -46,11 +46,11 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     Ok(Prepared { file, blobs, copied, placed: None, checkpoint: Some(sealed), owner: None, hosted: None, grid: None })
 }
 
-/// A state that came without program and inputs, sealed with this device's key piece by piece. Whether it is one, and of
-/// the task, is seen when that begins.
+/// Seals a state that came without program and inputs, piece by piece with this device's key. Whether it is
+/// a valid state of the task shows when the task starts.
 ///
 /// # Errors
-/// When it does not begin like one, or cannot be written.
+/// Fails when the data does not begin like a checkpoint, or cannot be written.
 pub(crate) fn seal_state(state: impl Read, data_folder: &Path, key: Key) -> Result<tempfile::TempPath, ApiError> {
     let sealed = arrived(data_folder)?;
     Checkpoint::seal(state, &sealed, &key).map_err(|e| refuse(e.kind(), e))?;
@@ -64,18 +64,18 @@ fn seal_checkpoint(checkpoint: Checkpoint, data_folder: &Path, key: Key) -> Resu
     Ok(sealed)
 }
 
-/// A free name among the checkpoints; what is there goes with it.
+/// Reserves a free path among the checkpoints. Dropping the result removes a file at that path.
 fn arrived(data_folder: &Path) -> Result<tempfile::TempPath, ApiError> {
     let folder = checkpoints::folder(data_folder);
     let at = |e: std::io::Error| refuse(ErrorKind::Storage, format!("{}: {e}", folder.display()));
     fog_store::make_private_folder(&folder).map_err(at)?;
     let path = tempfile::Builder::new().prefix(ARRIVED).tempfile_in(&folder).map_err(at)?.into_temp_path();
-    // The name is ours; a file there would be kept as the checkpoint before this one.
+    // The name is reserved; a file left there would be kept as the previous checkpoint.
     std::fs::remove_file(&path).map_err(at)?;
     Ok(path)
 }
 
-/// The job whose one task has this header.
+/// Builds the job whose single task has this header.
 fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
     let file = JobFile {
         args: header.args.clone(),
@@ -87,7 +87,7 @@ fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
         ..JobFile::for_module(&header.program, "module.wasm")
     };
     file.check().map_err(|e| refuse(e.kind(), e))?;
-    // A job replaces {index} and its like, sorts its environment and its inputs, and has a shorter name.
+    // A job file expands placeholders such as {index}, sorts environment and inputs, and limits the name.
     let is_sorted = header.inputs.windows(2).all(|pair| pair[0].0 < pair[1].0);
     let is_same = file.name == header.program && file.args_of(0) == header.args && file.env_of(0) == header.env && is_sorted;
     if is_same {

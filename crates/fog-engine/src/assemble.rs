@@ -1,17 +1,17 @@
-//! The result of a job from the results of its tasks.
+//! Assembles the result of a job from the results of its tasks.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 
 use anyhow::{Context as _, bail};
 
-/// The largest picture put together: 64 megapixels.
+/// Largest picture that is assembled: 64 megapixels.
 const MAX_PIXELS: u64 = 64 << 20;
 
-/// Puts PNG tiles together row by row. Missing ones stay transparent.
+/// Puts PNG tiles together row by row. Missing tiles stay transparent.
 ///
 /// # Errors
-/// When a tile cannot be opened, is not an 8-bit PNG or its size differs from the first.
+/// Fails when a tile cannot be opened, is not an 8-bit PNG or differs in size from the first.
 pub(crate) fn tiles<T>(found: &[(u32, T)], open: impl Fn(&T) -> anyhow::Result<File>, columns: u32, total: u32) -> anyhow::Result<Vec<u8>> {
     let rows = total.div_ceil(columns.max(1));
     let Some((_, first)) = found.first() else { bail!("no tile is finished yet") };
@@ -61,7 +61,7 @@ fn decode(tile: File) -> anyhow::Result<(u32, u32, Vec<u8>)> {
     Ok((info.width, info.height, rgba))
 }
 
-/// What kind of file some bytes are, for showing them.
+/// MIME type of the bytes, for displaying them.
 pub(crate) fn mime_of(bytes: &[u8]) -> &'static str {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => "image/png",

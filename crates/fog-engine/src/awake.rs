@@ -1,9 +1,8 @@
-//! The system staying awake while tasks run, where the user wants that.
+//! Keeps the system awake while tasks run, if the user wants that.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Holds the system back from going to sleep by itself. Asking it may take a while, so a thread of
-/// its own does.
+/// Inhibitor of automatic sleep. Requests to the system may take a while, so a separate thread makes them.
 #[derive(Debug, Default)]
 pub(crate) struct Awake {
     orders: Option<SyncSender<bool>>,
@@ -11,7 +10,8 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// Keeps awake from now on, or no longer. Called at every change, so what a full queue refuses is said again.
+    /// Starts or stops keeping the system awake. Called at every change, so an order that a full queue
+    /// refuses is repeated later.
     pub(crate) fn want(&mut self, wanted: bool) {
         if self.is_told == wanted {
             return;
@@ -47,7 +47,7 @@ mod system {
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod system {
-    /// A phone decides itself when it sleeps; the foreground service is what it accepts.
+    /// Ignores the orders: a phone decides itself when it sleeps, and honours only its foreground service.
     pub(super) fn follow(orders: &super::Receiver<bool>) {
         for _ in orders {}
     }

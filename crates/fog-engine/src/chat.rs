@@ -1,6 +1,7 @@
-//! Chat: who this device is in the BitChat mesh, whom it knows, and the thread that speaks.
+//! Chat: identity of this device in the BitChat mesh, the people it knows, and the thread that runs the
+//! protocol.
 //!
-//! The state lives here; what follows from events is in `core/{hearing,chatting,knowing,posting,grouping,pinging}.rs`.
+//! The state lives here; `core/{hearing,chatting,knowing,posting,grouping,pinging}.rs` handle the events.
 
 mod clock;
 pub(crate) mod driver;
@@ -27,57 +28,57 @@ pub(crate) use moving::{Luggage, MIN_PASSPHRASE};
 pub(crate) use names::Names;
 pub(crate) use vault::{Secrets, Vault};
 
-/// How the engine was told to use Bluetooth, beside what its settings say.
+/// Use of Bluetooth as given at the engine's start, in addition to the settings.
 #[derive(Debug, Clone, Default)]
 pub struct ChatSettings {
-    /// Use it although the settings do not say so.
+    /// Whether Bluetooth is used even if the settings do not enable it.
     pub bluetooth: bool,
-    /// The adapter instead of the setting: `hci0`.
+    /// Name of the adapter, such as `hci0`, which overrides the setting.
     pub adapter: Option<String>,
-    /// The radio of a phone, which only the shell around the engine reaches.
+    /// Radio of a phone, which only the shell around the engine reaches.
     pub phone: Option<Arc<dyn PhoneRadio>>,
 }
 
-/// What the thread that speaks says to the loop.
+/// Message of the chat thread to the engine's loop.
 pub(crate) enum ChatNews {
-    /// The protocol says something.
+    /// An event of the protocol.
     Event(fog_bitchat::Event),
-    /// Somebody is there, or is reached in another way.
+    /// A person is present, or is reached over another link.
     Person(fog_bitchat::Person, fog_api::PersonLink),
-    /// Something private was not taken.
+    /// A private message that the protocol did not accept.
     Refused { to: PeerId, mid: String, why: fog_bitchat::SayError },
-    /// Bluetooth.
+    /// State of the Bluetooth radio.
     Radio(RadioView),
     /// Letters that are carried for others.
     Mail { state: Vec<u8>, letters: u32 },
-    /// Groups, with their keys.
+    /// Groups with their keys.
     Groups(Vec<u8>),
     /// Notes on the board.
     Board(Vec<u8>),
-    /// Bundles that are carried, so many of them for others.
+    /// Bundles that are carried; `carried` is the number of those for others.
     Bundles { state: Vec<u8>, carried: u32 },
-    /// Keys for what others carry, to be stored before anything that they sealed leaves.
+    /// Ratchet keys for bundles, which must be stored before anything sealed with them leaves.
     Ratchet { turn: u64, state: Vec<u8> },
-    /// A message that others carried.
+    /// A message that arrived in a bundle.
     Parcel(Box<Parcel>),
 }
 
-/// What is sealed in a message's row.
+/// Content that is sealed in a message's row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Body {
-    /// A peer id; empty for this device.
+    /// Peer id of the author; empty for this device.
     pub(crate) from: String,
-    /// What they called themselves.
+    /// Nickname that the author used.
     pub(crate) name: String,
     pub(crate) text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<fog_api::ChatFileView>,
-    /// When, in milliseconds since 1970 by its author's clock, if that was off.
+    /// Time by the author's clock if that was off, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stated_ms: Option<i64>,
 }
 
-/// What is sealed in a person's row.
+/// Content that is sealed in a person's row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remembered {
     pub(crate) nickname: String,
@@ -88,7 +89,7 @@ pub(crate) struct Remembered {
     pub(crate) is_blocked: bool,
 }
 
-/// Somebody, while the engine runs.
+/// State of a person while the engine runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     pub(crate) view: PersonView,
@@ -96,74 +97,74 @@ pub(crate) struct Known {
     pub(crate) stored: Option<(Remembered, Instant)>,
 }
 
-/// What somebody whom the user verified said of somebody else.
+/// Statement of a person whom the user verified about the keys of another person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Word {
-    /// Whose keys they verified: the fingerprint, and the signing key.
+    /// Fingerprint of the keys that the person verified; `signing` is the signing key.
     pub(crate) fingerprint: String,
     pub(crate) signing: [u8; 32],
-    /// Until when it counts, milliseconds since 1970.
+    /// Time until which the statement counts, in milliseconds since 1970.
     pub(crate) until: u64,
 }
 
 /// Links to one device over a network.
 pub(crate) struct Linked {
-    /// When one was last opened, or tried.
+    /// Time at which a link was last opened or tried.
     pub(crate) at: Instant,
-    /// What lives as long as each link does, and ends it when told; the oldest first.
+    /// Handles of the links, oldest first. A notification ends the link.
     pub(crate) links: VecDeque<Weak<Notify>>,
 }
 
-/// Somebody who asked how far away a person is.
+/// A pending request for the distance to a person.
 pub(crate) struct Asker {
     pub(crate) whom: PeerId,
-    /// They want to know the way as well.
+    /// Whether the route is wanted as well.
     pub(crate) is_trace: bool,
     pub(crate) answer: oneshot::Sender<Result<Reply, ApiError>>,
 }
 
 #[derive(Default)]
 pub(crate) struct Chat {
-    /// Something changed since it was last told.
+    /// Whether a change is still to be announced.
     pub(crate) is_view_due: bool,
     pub(crate) vault: Option<Vault>,
     pub(crate) driver: Option<Driver>,
-    /// What the running driver was told to use.
+    /// Nickname and radio setting that the running driver uses.
     pub(crate) told: (String, Option<Option<String>>),
     pub(crate) me: Option<PeerKeys>,
     pub(crate) people: BTreeMap<String, Known>,
-    /// How they are told apart.
+    /// Index of names that tells people with similar names apart.
     pub(crate) names: Names,
     pub(crate) groups: Vec<fog_bitchat::Group>,
-    /// Names of groups that this device is not in any more, by id.
+    /// Names of groups that this device has left, by id.
     pub(crate) left: BTreeMap<String, String>,
     /// Notes on the board.
     pub(crate) board: Vec<fog_bitchat::Note>,
-    /// What people who were verified said of others, by who said it.
+    /// Statements of verified people about others, by the person who made them.
     pub(crate) words: BTreeMap<String, Vec<Word>>,
-    /// Who waits to hear how far away somebody is.
+    /// Requests that wait for the distance to a person.
     pub(crate) pings: Vec<Asker>,
     pub(crate) radio: RadioView,
-    /// Letters that are carried for others.
+    /// Number of letters that are carried for others.
     pub(crate) letters: u32,
-    /// The same in the form of Fog nodes.
+    /// Number of bundles that are carried for others.
     pub(crate) bundles: u32,
-    /// Milliseconds by which the clocks of neighbours are ahead, and how many agree in this.
+    /// Milliseconds by which the clocks of neighbours are ahead, and the number of neighbours that agree.
     pub(crate) clock_off: Option<(i64, u32)>,
-    /// Devices that packets go to over a network.
+    /// Devices to which packets go over a network.
     pub(crate) linked: BTreeMap<NodeId, Linked>,
     pub(crate) last_chores: Option<Instant>,
-    /// Bytes stored since threads were last cut.
+    /// Bytes stored since message threads were last trimmed.
     pub(crate) stored: u64,
-    /// Messages of each person in the room that may be stored now, and since when.
+    /// Messages of each person in the room that may be stored now, and the time of that count.
     pub(crate) credit: BTreeMap<String, (f64, Instant)>,
-    /// By how much the calendar was set while no thread spoke that would have seen it.
+    /// Milliseconds by which the calendar was set while no chat thread ran.
     pub(crate) moved: i64,
-    /// Why there is no chat although it is switched on; empty otherwise.
+    /// Reason why there is no chat although it is switched on; empty otherwise.
     pub(crate) problem: String,
 }
 
-/// The word of a delivery state.
+/// Message state that corresponds to a delivery state.
 pub(crate) fn state_of(delivery: Delivery) -> MessageState {
     match delivery {
         Delivery::Queued => MessageState::Queued,
@@ -175,7 +176,7 @@ pub(crate) fn state_of(delivery: Delivery) -> MessageState {
     }
 }
 
-/// A state by its word in the store.
+/// Message state with this word in the store; an unknown word means received.
 pub(crate) fn state_from(word: &str) -> MessageState {
     use MessageState::{Carried, Delivered, Failed, Queued, Read, Received, Sent};
     [Queued, Carried, Sent, Delivered, Read, Failed].into_iter().find(|state| state.word() == word).unwrap_or(Received)

@@ -1,4 +1,4 @@
-//! Where compiled modules and checkpoints of tasks lie, and how they get there.
+//! Paths of compiled modules and of checkpoints, and the writing of checkpoints.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,30 +12,30 @@ use fog_types::{ErrorKind, HasKind, TaskId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// How the files begin whose job is not accepted yet.
+/// Prefix of the names of files whose job is not accepted yet.
 pub(crate) const ARRIVED: &str = "arrived-";
 const TOO_LARGE: &str = "it would take more room than the storage setting allows";
 
-/// Where a compiled module is cached: by the hash of the original, the build and the engine.
+/// Path of a cached compiled module: named by the hash of the original, the build and the engine.
 #[must_use]
 pub fn artifact_path(data_folder: &Path, module: &str, engine: EngineKind) -> PathBuf {
     data_folder.join("compiled").join(format!("{module}-{}-{REWRITING_VERSION}-{}.cwasm", env!("CARGO_PKG_VERSION"), engine.as_str()))
 }
 
-/// Where all checkpoints lie.
+/// Folder of all checkpoints.
 pub(crate) fn folder(data_folder: &Path) -> PathBuf {
     data_folder.join("checkpoints")
 }
 
-/// Where the checkpoint of a task lies.
+/// Path of the checkpoint of a task.
 pub(crate) fn checkpoint_path(data_folder: &Path, task: TaskId) -> PathBuf {
     folder(data_folder).join(format!("{}-{}.fog", task.job.0, task.index))
 }
 
-/// Somebody who waits for a checkpoint: its units, or why there is none.
+/// A request for a checkpoint. The answer is its units, or the reason why there is none.
 pub(crate) type SaveWish = oneshot::Sender<Result<u64, String>>;
 
-/// Where the checkpoint of one task lies and what it is of.
+/// Path of one task's checkpoint, and the data that a checkpoint must match.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckpointPlace {
     pub(crate) path: PathBuf,
@@ -46,12 +46,12 @@ pub(crate) struct CheckpointPlace {
     pub(crate) inputs: Vec<(String, String)>,
     pub(crate) stdin: Option<String>,
     pub(crate) every: Duration,
-    /// Most bytes a checkpoint may take on disk.
+    /// Most bytes that a checkpoint may take on disk.
     pub(crate) cap: u64,
 }
 
 impl CheckpointPlace {
-    /// The checkpoint to continue from, if there is one and it is of this very task.
+    /// Reads the checkpoint to continue from, if there is one and it is of this very task.
     pub(crate) async fn load(&self, spec: &TaskSpec) -> Option<Checkpoint> {
         let (path, key) = (self.path.clone(), self.key);
         let read = tokio::task::spawn_blocking(move || if path.exists() { Some(Checkpoint::read(&path, key.as_ref())) } else { None }).await.ok()??;
@@ -92,11 +92,12 @@ pub(crate) struct Saver<'a> {
 enum Writing {
     /// No checkpoint is coming in.
     Idle(CheckpointWriter),
-    /// A thread writes what it is sent, to a file that had so many bytes before and has so many with it.
+    /// A thread writes the pieces that it receives. The file had `before` bytes at the beginning and has
+    /// `bytes` with them.
     Busy { to: mpsc::Sender<Piece>, thread: JoinHandle<Written>, before: u64, bytes: u64 },
-    /// What is coming in is dropped, and why.
+    /// The incoming checkpoint is discarded for this reason.
     Refused(CheckpointWriter, String),
-    /// The thread that wrote is gone.
+    /// The writing thread is gone.
     Broken,
 }
 
@@ -109,7 +110,7 @@ type Written = (CheckpointWriter, Result<(), String>);
 
 fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Receiver<Piece>, path: &Path) -> Written {
     let mut write = || {
-        // Another engine may be at work at the old path of a folder that was moved.
+        // Another engine may use the old path of a folder that was moved.
         let now = fog_store::path_now(path).map_err(|e| e.to_string())?;
         if now == path {
             if let Some(folder) = path.parent() {
@@ -150,13 +151,13 @@ impl<'a> Saver<'a> {
     pub(crate) fn ask(&self, worker: &Worker) {
         let whole = match &self.writing {
             Writing::Idle(writer) => writer.wants_whole(),
-            // Should the one that is coming in fail, only a whole one can follow it.
+            // If the incoming checkpoint fails, only a whole one can follow it.
             _ => true,
         };
         worker.save(whole);
     }
 
-    /// A piece of a checkpoint from a worker that may have been taken over.
+    /// Takes a piece of a checkpoint from a worker, which is not trusted.
     pub(crate) async fn take(&mut self, piece: Vec<u8>) -> Result<(), WorkerError> {
         self.writing = match std::mem::replace(&mut self.writing, Writing::Broken) {
             Writing::Idle(writer) => self.begin(writer, piece).await?,
@@ -173,7 +174,7 @@ impl<'a> Saver<'a> {
                     self.writing = self.refused();
                     return Ok(());
                 }
-                // A thread that has stopped says why when it is asked for the result.
+                // A stopped thread returns its reason when its result is asked for.
                 let _ = to.send(Piece::State(piece)).await;
                 Writing::Busy { to, thread, before, bytes }
             }
@@ -198,27 +199,27 @@ impl<'a> Saver<'a> {
         Ok(Writing::Busy { to, thread, before, bytes })
     }
 
-    /// What is there stays. What follows would lack the part that is refused, so the next one is whole.
+    /// Keeps the file as it is. A later part would lack the refused one, so the next checkpoint is whole.
     fn refused(&self) -> Writing {
         Writing::Refused(CheckpointWriter::new(self.place.path.clone(), self.place.key), TOO_LARGE.to_owned())
     }
 
-    /// A checkpoint is complete; its units once it is on disk.
+    /// Completes a checkpoint. Returns its units once it is on disk.
     pub(crate) async fn keep(&mut self, saved: Result<SavedState, String>, stdout: &[u8], stderr: &[u8]) -> Option<u64> {
         let result = self.finish(saved, stdout, stderr).await;
         if let Err(problem) = &result {
             tracing::debug!(%problem, "no checkpoint");
         }
         for wish in self.waiting.drain(..) {
-            // Who asked may have stopped waiting.
+            // The requester may have stopped waiting.
             let _ = wish.send(result.clone());
         }
         self.units = result.ok()?;
         Some(self.units)
     }
 
-    /// Waits for the thread of a checkpoint that will not be completed: what it gives up must be out of
-    /// the way of the next one.
+    /// Waits for the thread of a checkpoint that will not be completed, so that its clean-up is done before
+    /// the next one begins.
     pub(crate) async fn settle(self) {
         if let Writing::Busy { to, thread, .. } = self.writing {
             drop(to);
@@ -232,7 +233,7 @@ impl<'a> Saver<'a> {
                 let last = saved.map(|saved| (saved.units, Piece::Last(Box::new(self.rest(&saved, stdout, stderr)))));
                 let units = last.as_ref().map(|(units, _)| *units).map_err(Clone::clone);
                 if let Ok((_, last)) = last {
-                    // A thread that has stopped says why below.
+                    // A stopped thread returns its reason below.
                     let _ = to.send(last).await;
                 }
                 drop(to);
@@ -259,7 +260,7 @@ impl<'a> Saver<'a> {
     }
 }
 
-/// What an exported checkpoint takes along, by paths in the blob store.
+/// Files that an exported checkpoint includes, by their paths in the blob store.
 pub(crate) struct Parts {
     pub(crate) module: PathBuf,
     pub(crate) inputs: Vec<PathBuf>,
@@ -277,7 +278,7 @@ impl Parts {
     }
 }
 
-/// Compares files with their hashes in the checkpoint that they go into.
+/// Compares files with their hashes in the checkpoint that will include them.
 pub(crate) fn check(header: &CheckpointHeader, files: &CheckpointFiles, parts: &Parts) -> Result<(), ApiError> {
     let module = (&header.module, &files.module, &parts.module);
     let inputs = header.inputs.iter().map(|(_, hash)| hash).zip(&files.inputs).zip(&parts.inputs).map(|((hash, bytes), path)| (hash, bytes, path));
@@ -290,7 +291,8 @@ pub(crate) fn check(header: &CheckpointHeader, files: &CheckpointFiles, parts: &
     Ok(())
 }
 
-/// Writes the checkpoint at `place` with its program and inputs, unsealed, to `path`.
+/// Writes the checkpoint at `place` with its program and inputs, unsealed, to `path`. Returns its units and
+/// the time it was taken.
 pub(crate) fn export(place: &CheckpointPlace, parts: &Parts, path: &Path) -> Result<(u64, i64), ApiError> {
     let api = |kind, message: String| ApiError { kind, message };
     if !place.path.exists() {

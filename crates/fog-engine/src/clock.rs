@@ -1,8 +1,9 @@
-//! What time it is: the one place where the engine reads a clock.
+//! Clock of the engine: the one place where the engine reads the time.
 //!
-//! Two clocks are looked at: the calendar, which people, time servers and empty batteries set, and one that only goes
-//! forward, also while the device sleeps. Durations are taken from the second. When the calendar is set, every stored
-//! moment that something waits for moves with it (see [`Clock::look`]), so that nothing ends sooner or later for it.
+//! Two clocks are read: the calendar, which people, time servers and empty batteries set, and a steady
+//! clock that only goes forward, also while the device sleeps. Durations come from the steady clock. When
+//! the calendar is set, every stored moment at which something is due moves with it (see [`Clock::look`]),
+//! so that nothing ends sooner or later for that.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,26 +12,26 @@ use fog_eligibility::Moment;
 use fog_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-/// The two clocks may be so far apart from where they were before the calendar counts as set: they are never read at
-/// the same moment.
+/// Deviation of the two clocks in milliseconds up to which the calendar does not count as set: they are
+/// never read at the same moment.
 const SET_MS: i64 = 1_000;
-/// Stored moments are moved only when the calendar was set by more than this.
+/// Change of the calendar in milliseconds above which stored moments are moved.
 const SHIFT_MS: i64 = 10_000;
-/// Moments begin above zero, so that one before the start can be named.
+/// Value of a moment at the start. It is above zero so that moments before the start can be expressed.
 const OFFSET_MS: u64 = 86_400_000;
-/// A longer time between two starts of the device is not believed at once: the calendar of a device without a battery
-/// of its own is wrong until a time server is reached.
+/// Longest time in milliseconds between two starts of the device that is believed at once: a device without
+/// a clock battery has a wrong calendar until it reaches a time server.
 const PLAUSIBLE_GAP_MS: i64 = 600_000;
-/// After this time without the calendar being set it is.
+/// Milliseconds without a change of the calendar after which such a time is believed.
 const SETTLE_MS: u64 = 3_600_000;
 
-/// Where time is read. Tests have one of their own.
+/// Source of time; tests use their own.
 pub(crate) trait TimeSource: Send + Sync {
     /// Milliseconds since 1970 by the calendar.
     fn wall_ms(&self) -> i64;
-    /// Milliseconds of a clock that goes on while the device sleeps and cannot be set.
+    /// Milliseconds of a clock that continues while the device sleeps and cannot be set.
     fn steady_ms(&self) -> u64;
-    /// Names the start of the device that `steady_ms` counts from; empty when the system does not.
+    /// Id of the boot that `steady_ms` counts from; empty when the system has none.
     fn boot_id(&self) -> String;
 }
 
@@ -47,7 +48,7 @@ impl TimeSource for SystemTimeSource {
 
     #[cfg(unix)]
     fn steady_ms(&self) -> u64 {
-        // On Apple's systems the monotonic clock goes on during sleep.
+        // On Apple's systems the monotonic clock continues during sleep.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -66,7 +67,7 @@ impl TimeSource for SystemTimeSource {
     }
 }
 
-/// What is remembered of both clocks over a restart.
+/// Both clocks as stored for the next run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClockState {
     wall_ms: i64,
@@ -74,25 +75,26 @@ pub(crate) struct ClockState {
     boot_id: String,
 }
 
-/// Where the calendar is beside the clock that only goes forward.
+/// Relation of the calendar to the steady clock.
 #[derive(Debug, Clone, Copy, Default)]
 struct Calendar {
-    /// What a steady time must be added to. Kept, because the two clocks are never read at once: the same moment would
-    /// be another time of day at every look, and every look a change.
+    /// Offset that is added to a steady time to get the calendar. It is kept because the two clocks are
+    /// never read at once: a new offset at every look would make every look a change.
     anchor: i64,
     /// Milliseconds between two starts of the device that are not believed yet.
     gap_ms: i64,
-    /// When they will be.
+    /// Steady time from which they are believed.
     settled_ms: u64,
 }
 
 impl Calendar {
-    /// Begins with what the last run remembered. Returns by how much stored moments have to move.
+    /// Begins with the state of the last run. Returns the milliseconds by which stored moments have to
+    /// move.
     fn start(wall: i64, steady: u64, boot_id: &str, saved: Option<&ClockState>) -> (Self, i64) {
         let mut calendar = Self { anchor: wall.saturating_sub_unsigned(steady), gap_ms: 0, settled_ms: 0 };
         let Some(saved) = saved else { return (calendar, 0) };
         if !boot_id.is_empty() && saved.boot_id == boot_id && saved.steady_ms <= steady {
-            // The same run of the device: the time between is known.
+            // The device was not restarted: the time in between is known.
             let set = calendar.anchor.saturating_sub(saved.wall_ms.saturating_sub_unsigned(saved.steady_ms));
             return (calendar, if set.abs() > SHIFT_MS { set } else { 0 });
         }
@@ -103,7 +105,7 @@ impl Calendar {
         (calendar, if gap < -SHIFT_MS { gap } else { 0 })
     }
 
-    /// Looks whether the calendar was set. Returns by how much stored moments have to move.
+    /// Checks whether the calendar was set. Returns the milliseconds by which stored moments have to move.
     fn look(&mut self, wall: i64, steady: u64) -> i64 {
         if self.gap_ms > 0 && steady >= self.settled_ms {
             self.gap_ms = 0;
@@ -116,7 +118,8 @@ impl Calendar {
         if set.abs() <= SHIFT_MS {
             return 0;
         }
-        // What is set back was no time between two starts: stored moments are where they were before.
+        // An amount that is set back was no time between two starts: stored moments return to their earlier
+        // place.
         let unbelieved = self.gap_ms.min(set.saturating_neg()).max(0);
         self.gap_ms -= unbelieved;
         if self.gap_ms > 0 {
@@ -126,7 +129,7 @@ impl Calendar {
     }
 }
 
-/// Ties the monotonic clock of the rules to the calendar.
+/// Clock that ties the monotonic time of the rules to the calendar.
 #[derive(Clone)]
 pub struct Clock {
     source: Arc<dyn TimeSource>,
@@ -141,7 +144,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// Creates a clock that begins now.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default that differs on every call surprises")]
     pub fn new() -> Self {
@@ -161,20 +164,20 @@ impl Clock {
         self.calendar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Now, for the rules.
+    /// Current time for the rules.
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment(OFFSET_MS.saturating_add(self.source.steady_ms().saturating_sub(self.start_ms)))
     }
 
-    /// Now, for people: by the calendar as it was at the last look.
+    /// Current time for people: by the calendar as of the last look.
     #[must_use]
     pub fn unix(&self) -> UnixMillis {
         self.to_unix(self.moment())
     }
 
-    /// Now, for what cannot be taken back, such as giving up a job or deleting its result: without a time between two
-    /// starts of the device that is not believed yet.
+    /// Current time for actions that cannot be undone, such as giving up a job or deleting its result: it
+    /// leaves out a time between two starts that is not believed yet.
     #[must_use]
     pub fn lived(&self) -> UnixMillis {
         let gap = self.calendar().gap_ms;
@@ -186,39 +189,39 @@ impl Clock {
         self.calendar().gap_ms
     }
 
-    /// Where it reads.
+    /// Source of time of this clock.
     pub(crate) fn source(&self) -> Arc<dyn TimeSource> {
         self.source.clone()
     }
 
-    /// A moment as a time of day.
+    /// Converts a moment to calendar time.
     #[must_use]
     pub fn to_unix(&self, moment: Moment) -> UnixMillis {
         UnixMillis(self.anchor().saturating_add(i64::try_from(moment.0).unwrap_or(i64::MAX)))
     }
 
-    /// A time of day as a moment.
+    /// Converts calendar time to a moment.
     #[must_use]
     pub fn to_moment(&self, unix: UnixMillis) -> Moment {
         Moment(u64::try_from(unix.0.saturating_sub(self.anchor())).unwrap_or(0))
     }
 
-    /// Looks whether the calendar was set; from then on it is followed. Returns by how many milliseconds every stored
-    /// moment has to move that something waits for, so that it comes as soon as it would have.
+    /// Checks whether the calendar was set, and follows it from then on. Returns the milliseconds by which
+    /// every stored moment has to move to come due as soon as before.
     #[must_use]
     pub fn look(&self) -> i64 {
         let (wall, steady) = (self.source.wall_ms(), self.source.steady_ms());
         self.calendar().look(wall, steady)
     }
 
-    /// Goes on from what the last run remembered. Returns the same as [`Clock::look`].
+    /// Continues with the state of the last run. Returns the same as [`Clock::look`].
     pub(crate) fn resume(&self, saved: Option<&ClockState>) -> i64 {
         let (calendar, shift) = Calendar::start(self.source.wall_ms(), self.source.steady_ms(), &self.source.boot_id(), saved);
         *self.calendar() = calendar;
         shift
     }
 
-    /// What the next run has to know.
+    /// State to store for the next run.
     pub(crate) fn state(&self) -> ClockState {
         let steady_ms = self.source.steady_ms();
         let calendar = self.calendar();
@@ -228,7 +231,7 @@ impl Clock {
         ClockState { wall_ms, steady_ms, boot_id }
     }
 
-    /// What a moment must be added to.
+    /// Offset that is added to a moment to get calendar time.
     fn anchor(&self) -> i64 {
         self.calendar().anchor.saturating_add_unsigned(self.start_ms).saturating_sub_unsigned(OFFSET_MS)
     }
@@ -257,13 +260,13 @@ pub(crate) mod tests {
             Arc::new(Self { wall: AtomicI64::new(NOW), steady: AtomicU64::new(5_000_000), boot: Mutex::new("one".to_owned()) })
         }
 
-        /// Time passes.
+        /// Lets time pass on both clocks.
         pub(crate) fn pass(&self, ms: u64) {
             self.wall.fetch_add(ms.cast_signed(), Ordering::Relaxed);
             self.steady.fetch_add(ms, Ordering::Relaxed);
         }
 
-        /// Somebody sets the calendar.
+        /// Sets the calendar by an amount.
         pub(crate) fn set(&self, by: i64) {
             self.wall.fetch_add(by, Ordering::Relaxed);
         }
@@ -332,7 +335,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_start_of_the_device_with_a_wrong_calendar_ages_nothing() {
-        // Off for a minute, and the calendar is forty days ahead until a server is asked.
+        // The device is off for a minute, and the calendar is forty days ahead until a time server is
+        // asked.
         let fake = Fake::new();
         let mut deadline = NOW + 7 * DAY_MS;
         let saved = Clock::with(fake.clone()).state();
@@ -341,7 +345,7 @@ pub(crate) mod tests {
         deadline += clock.resume(Some(&saved));
         fake.pass(30_000);
         assert!(deadline > clock.lived().0, "not late");
-        // Killed meanwhile.
+        // The engine is killed and started again meanwhile.
         let clock = {
             let saved = clock.state();
             let next = Clock::with(fake.clone());
@@ -355,7 +359,7 @@ pub(crate) mod tests {
         deadline += clock.look();
         assert_eq!(deadline, NOW + 7 * DAY_MS);
         assert_eq!(clock.lived(), clock.unix());
-        // A calendar that starts in 1970 and is set later.
+        // The calendar starts in 1970 and is set later.
         let fake = Fake::new();
         let mut deadline = NOW + 7 * DAY_MS;
         let saved = Clock::with(fake.clone()).state();
@@ -368,8 +372,8 @@ pub(crate) mod tests {
         assert_eq!(deadline - clock.lived().0, 7 * DAY_MS - 30_000);
     }
 
-    /// The calendar is forty days ahead for half a minute: no job is given up or removed for it, and what waits for a
-    /// moment waits as long as it would have.
+    /// The calendar is forty days ahead for half a minute: no job is given up or removed for that, and
+    /// pending moments come due as before.
     #[test]
     fn a_calendar_that_is_wrong_for_a_while_ends_nothing() {
         use fog_store::{BlobFile, Blobs, FailedAttempt, Failure, JobFilter, NewJob, Store};
@@ -393,7 +397,7 @@ pub(crate) mod tests {
         let claim = store.claim_task("test", clock.unix()).unwrap().unwrap();
         let broke = FailedAttempt { problem: String::new(), units: WorkUnits(0), exit_code: None, logs: None };
         store.fail_task(claim, &broke, Failure::Retry(UnixMillis(clock.unix().0 + 60_000)), clock.unix()).unwrap();
-        // What the event loop does at each turn, and its chores.
+        // One turn of the event loop with its chores.
         let turn = |store: &mut Store| {
             let shift = clock.look();
             if shift != 0 {

@@ -1,5 +1,5 @@
-//! Output and files that a worker sends, kept within the job's limits whatever the worker claims. Files are written on a thread of their own:
-//! each has to be durable, and of thousands of them that takes a while.
+//! Collects the output and files that a worker sends, within the job's limits whatever the worker claims. A
+//! separate thread writes the files: each must be durable, which takes a while for thousands of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,24 +14,24 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::core::Message;
 use crate::tasks::{Launch, Left, TaskEnd};
 
-/// Most files of one result; a program can make no more.
+/// Most files of one result. A program cannot create more.
 const MAX_FILES: usize = 100_000;
-/// Pieces of files on their way to the disk.
+/// Pieces of files that may wait for the disk.
 const WAITING: usize = 16;
-/// Bytes on disk of a result that room is not asked for: those of most.
+/// Bytes on disk of a result for which no room is requested; most results are smaller.
 const UNASKED: u64 = 1 << 20;
-/// Room is asked for so many files ahead, for as many bytes at most.
+/// Number of files ahead for which room is requested, up to `MOST_AHEAD` bytes.
 const FILES_AHEAD: u64 = 256;
 const MOST_AHEAD: u64 = 64 << 20;
-/// Files that are made durable together, and are open until then.
+/// Number of files that are made durable together and stay open until then.
 const TOGETHER: usize = 32;
 
-/// Asks the loop for room on the disk.
+/// Handle for requesting room on the disk from the loop.
 #[derive(Debug, Clone)]
 pub(crate) struct RoomAsker(pub(crate) mpsc::Sender<Message>);
 
 impl RoomAsker {
-    /// For so many bytes on the disk; waits on this thread until the loop has made it.
+    /// Requests room for `bytes` on the disk. Blocks this thread until the loop has answered.
     fn ask(&self, bytes: u64) -> Result<Reservation, StoreError> {
         let (reply, answer) = oneshot::channel();
         let asked = self.0.blocking_send(Message::Room(bytes, reply)).is_ok();
@@ -40,7 +40,7 @@ impl RoomAsker {
     }
 }
 
-/// Keeps what a worker sends.
+/// Collector of everything that a worker sends.
 pub(crate) struct Collector {
     data_folder: PathBuf,
     stdout: BlobWriter,
@@ -85,7 +85,7 @@ impl Collector {
                     .ok_or_else(|| WorkerError::Nonsense { message: "more output than its disk limit".to_owned() })?;
                 let files = self.files.get_or_insert_with(|| Files::begin(self.data_folder.clone(), self.room.clone()));
                 if files.to.send((path, chunk)).await.is_err() {
-                    // It ends before its sender for one reason only.
+                    // The thread ends before its sender only after an error.
                     if let Some(files) = self.files.take() {
                         files.end().await?;
                     }
@@ -146,18 +146,18 @@ impl Files {
         Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room).run(from)) }
     }
 
-    /// No more comes.
+    /// Ends the input and waits for the thread.
     async fn end(self) -> Result<Kept, WorkerError> {
         drop(self.to);
         self.thread.await.map_err(stopped)?.map_err(storage)
     }
 }
 
-/// Files of a result, under the names they are kept by.
+/// Files of a result by the names under which they are kept.
 struct Kept {
     files: BTreeMap<String, BlobFile>,
     remarks: Remarks,
-    /// Room for them, until they have their names.
+    /// Reservations of room for the files, held until the files have their names.
     room: Vec<Reservation>,
 }
 
@@ -171,13 +171,14 @@ struct Intake {
     data_folder: PathBuf,
     kept: Kept,
     names: ResultNames,
-    /// The one that comes in: as the worker calls it, and its name and where it goes unless it is left out.
+    /// File that is being received: its name as the worker states it, then its kept name and writer unless
+    /// it is left out.
     incoming: Option<(String, Option<(String, BlobWriter)>)>,
-    /// Whole ones that are not durable yet.
+    /// Complete files that are not durable yet.
     whole: Vec<(String, BlobWriter)>,
     count: usize,
     room: RoomAsker,
-    /// Bytes on disk that they take, and those that there is room for.
+    /// Bytes that the files take on disk; `granted` are the bytes for which there is room.
     taken: u64,
     granted: u64,
 }
@@ -188,14 +189,16 @@ impl Intake {
         Self { data_folder, kept, names, incoming: None, whole: Vec::new(), count: 0, room, taken: 0, granted: UNASKED }
     }
 
-    /// A result stops where the storage setting does, not when all of it lies on the disk.
+    /// Takes room from the reservations, so that a result stops at the storage setting and not after it is
+    /// wholly on disk.
     fn take_room(&mut self, bytes: u64) -> Result<(), StoreError> {
         self.taken += bytes;
         if self.taken <= self.granted {
             return Ok(());
         }
         let lacking = self.taken - self.granted;
-        // Room for small files is made a few at a time, as each that makes way is a row.
+        // Room for small files is requested for several at once, since each request may have to remove
+        // rows.
         let ahead = (self.taken / self.count.max(1) as u64 * FILES_AHEAD).clamp(lacking, lacking.max(MOST_AHEAD));
         let room = match self.room.ask(ahead) {
             Err(StoreError::Full { .. }) if ahead > lacking => self.room.ask(lacking),
@@ -230,7 +233,8 @@ impl Intake {
         Ok(self.kept)
     }
 
-    /// A name that cannot be kept is no reason to lose the result, and would be the same on another try.
+    /// Begins a file. A name that cannot be kept only leaves the file out: the result is not lost, and
+    /// another attempt would give the same name.
     fn open(&mut self, said: String) -> Result<(), StoreError> {
         let name = if self.count < MAX_FILES { self.names.add(&said) } else { None };
         self.kept.remarks.file(&said, name.as_deref());
@@ -271,13 +275,13 @@ fn storage(error: StoreError) -> WorkerError {
 mod tests {
     use super::*;
 
-    /// Bytes on disk of the files below a folder.
+    /// Returns the bytes on disk of the files in a folder.
     fn lies(folder: &std::path::Path) -> u64 {
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
         files.map(|file| file.metadata().map_or(0, |about| on_disk(about.len()))).sum()
     }
 
-    /// A result of 78 MiB was wholly written, and then refused because 95 MiB were almost full.
+    /// A result that exceeds the storage setting must be refused before it is wholly written.
     #[test]
     fn a_result_stops_where_the_storage_setting_does() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The event loop: the one place where state changes.
+//! Event loop: the one place where state changes.
 
 mod accepting;
 #[cfg(test)]
@@ -91,20 +91,20 @@ use crate::sensing::{self, Sample, SensorOrder};
 use crate::submit::Prepared;
 use crate::tasks::TaskNews;
 
-/// Sampling while there is something to run, and otherwise.
+/// Interval of sampling while there is something to run; `QUIET_PACE` applies otherwise.
 const BUSY_PACE: Duration = Duration::from_secs(1);
 const QUIET_PACE: Duration = Duration::from_secs(10);
 /// Time for chat to say goodbye and to end its links when the engine stops.
 const CHAT_ENDS: Duration = Duration::from_secs(4);
-/// Key of a pause by hand among the stored settings.
+/// Key of the end of a pause by hand among the stored settings.
 const SNOOZE_KEY: &str = "_snoozed_until_ms";
-/// Key of both clocks, as the last run had them.
+/// Key of the state of both clocks at the last run.
 const CLOCK_KEY: &str = "_clock";
-/// There while no new tasks are to be started, and contributing ends with those that run: a list of them, each as job and
-/// index.
+/// Key that exists while no new tasks are started and contributing ends with the running ones. Its value
+/// lists these tasks as pairs of job and index.
 const FINISHING_KEY: &str = "_finishing";
 
-/// The tasks in the value of [`FINISHING_KEY`].
+/// Reads the tasks from the value of [`FINISHING_KEY`].
 fn tasks_in(value: &Value) -> Vec<TaskId> {
     let task = |pair: &Value| Some(TaskId { job: JobId(pair.get(0)?.as_u64()?), index: u32::try_from(pair.get(1)?.as_u64()?).ok()? });
     value.as_array().into_iter().flatten().filter_map(task).collect()
@@ -115,24 +115,24 @@ pub(crate) enum Message {
     Sample(Box<Sample>),
     Input,
     Task(u64, TaskNews),
-    /// A task whose worker goes was saved at so many units.
+    /// The task of a leaving worker was saved at so many units.
     Saved(TaskId, WorkUnits),
-    /// The system goes to sleep; it waits for the answer.
+    /// The system is about to sleep and waits for the answer.
     Sleep(SyncSender<()>),
-    /// Which walls stand around workers here; `None` when no worker answers.
+    /// Isolation that is available to workers here; `None` when no worker answers.
     Walls(Option<Walls>),
-    /// Files beside the stored ones were looked through.
+    /// Result of measuring the files beside the stored ones.
     Measured(OtherFiles),
-    /// A result that is being written needs so many bytes more on the disk.
+    /// A request for room: bytes on disk that a result still needs.
     Room(u64, oneshot::Sender<Result<Reservation, fog_store::StoreError>>),
-    /// From the network.
+    /// News from the network.
     Net(Box<NetNews>),
-    /// From the thread that speaks in the mesh.
+    /// News from the chat thread with this number.
     Chat(u64, Box<ChatNews>),
-    /// From an estimate, or for one.
+    /// News of an estimate.
     Estimate(Box<EstimateNews>),
     Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
-    /// An identity was read from a file.
+    /// Identity that was read from a file.
     MovedIn(Box<Result<Luggage, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
 }
 
@@ -146,90 +146,90 @@ pub(crate) struct Core {
     settings: Settings,
     snoozed_until: Option<UnixMillis>,
     finishing: bool,
-    /// Of a run that was to finish its tasks and was restarted: those that have not begun again.
+    /// Tasks that a restarted run still has to finish and has not started again.
     to_finish: Vec<TaskId>,
     filter: Filter,
-    /// Sensors that were left out of the newest sample.
+    /// Sensors that are missing in the newest sample.
     sensor_faults: Vec<SensorFault>,
     rules: Eligibility,
     sensors: SyncSender<SensorOrder>,
     awake: Awake,
     active: BTreeMap<u64, Active>,
-    /// Jobs whose cost somebody waits to hear.
+    /// Jobs whose estimate is awaited.
     estimates: Estimates,
-    /// The duty of what runs for no job in particular.
+    /// Duty of work outside the queue of tasks: estimates and replayed segments.
     duty: watch::Sender<Percent>,
-    /// The same of what its owner asked for now.
+    /// Duty of an estimate that the owner asked for now.
     requested_duty: watch::Sender<Percent>,
-    /// Jobs that run whatever other programs do, until they end.
+    /// Jobs that run regardless of other programs, until they end.
     run_now: BTreeSet<JobId>,
-    /// Jobs that were passed over for want of memory.
+    /// Jobs that were passed over for lack of memory.
     memory_waits: Vec<MemoryWait>,
     last_status: Status,
     last_status_at: Option<Instant>,
-    /// Something changed since.
+    /// Whether something has changed since the last status.
     is_status_due: bool,
     span: Span,
     last_chores: Option<Instant>,
     last_trim: Option<Instant>,
     last_measured: Option<Instant>,
     told_sensors: Duration,
-    /// Workers that take a last checkpoint before they go.
+    /// Workers that take a last checkpoint before they end.
     leaving: BTreeMap<TaskId, JoinHandle<Option<WorkUnits>>>,
     walls: Option<Walls>,
     key: Option<Key>,
-    /// Why there is none; empty otherwise.
+    /// Reason why there is no key; empty otherwise.
     key_problem: String,
     grid: Grid,
     chat: Chat,
-    /// Work units a second of a task at full duty, as last seen; 0 before.
+    /// Work units per second of a task at full duty, as last measured; 0 before.
     speed: u64,
-    /// When it worked, by hours of the week.
+    /// Hours of the week in which this device worked.
     availability: fog_scheduler::Availability,
-    /// The hour in which that was looked at.
+    /// Hour in which the availability was last updated.
     looked_back: Option<i64>,
     unstored: wishes::Unstored,
     recording: VecDeque<finishing::Recording>,
     is_stopping: bool,
-    /// Why it ends by itself.
+    /// Reason why the engine ends by itself.
     gone: watch::Sender<Option<ApiError>>,
 }
 
-/// A task in a worker.
+/// A task that runs in a worker.
 struct Active {
     claim: Claim,
     view: ActiveTask,
     memory: u64,
-    /// Memory beyond that until it runs: a compiler may take more, and a state that it goes on from comes on top.
+    /// Additional memory until the task runs: a compiler may take more, and a restored state comes on top.
     starting: u64,
-    /// Its job is of another device.
+    /// Whether the job belongs to another device.
     is_hosted: bool,
-    /// How much its job is wanted.
+    /// Priority of the job.
     rank: Rank,
     duty: watch::Sender<Percent>,
     pid: Option<u32>,
     running_since: Option<Instant>,
     worked: Duration,
     mean_units: Option<WorkUnits>,
-    /// A checkpoint was taken since it started.
+    /// Whether a checkpoint was taken since the task started.
     has_advanced: bool,
     job_task: AbortHandle,
     wishes: mpsc::Sender<SaveWish>,
 }
 
 impl Active {
-    /// Memory that it takes from what is lent.
+    /// Memory in bytes that the task takes from the lent memory.
     fn charge(&self) -> u64 {
         self.memory.saturating_add(self.starting)
     }
 
-    /// How long it has run in this attempt.
+    /// Time for which the task has run in this attempt.
     fn worked(&self) -> Duration {
         self.worked + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
-/// The point of history under way.
+/// Current point of the history.
 struct Span {
     begun: Instant,
     last: Instant,
@@ -239,11 +239,11 @@ struct Span {
     stored: StoredSpan,
 }
 
-/// The stored part of the point under way.
+/// Stored part of the current point.
 struct StoredSpan {
-    /// Its row.
+    /// Time that names the row of the point.
     at: Option<UnixMillis>,
-    /// When that was last looked at.
+    /// Time at which that row was begun or last checked.
     since: Instant,
     worked: Duration,
     units: u64,
@@ -290,7 +290,8 @@ impl Core {
         let finishing = stored.contains_key(FINISHING_KEY) && settings.flag("contributing");
         let policy = policy_from(settings.values(), snoozed_until.map(|until| clock.to_moment(until)), finishing);
         let (duty, requested_duty) = (watch::Sender::new(Percent::ZERO), watch::Sender::new(Percent::ZERO));
-        // Without a key checkpoints would lie open; then there are none, and the log, the status and `fog doctor` say so.
+        // Without a key, checkpoints would not be encrypted: none are taken, and the log, the status and
+        // `fog doctor` say so.
         let key = checkpoint_key(store.folder(), true).inspect_err(|error| tracing::error!(%error, "no checkpoints: their key cannot be had"));
         let key_problem = key.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let key = key.ok().flatten();
@@ -354,7 +355,7 @@ impl Core {
         let (program, to) = (self.config.worker.clone(), self.to_self.clone());
         tokio::spawn(async move {
             let walls = fog_runtime::check_walls(&program).await.inspect_err(|error| tracing::warn!(%error, "no worker answers"));
-            // The loop being gone needs no answer.
+            // A send fails only when the loop is gone.
             let _ = to.send(Message::Walls(walls.ok())).await;
         });
         if let Err(error) = crate::sleep::watch(self.to_self.clone()) {
@@ -369,12 +370,12 @@ impl Core {
                 },
                 () = tokio::time::sleep(timeout) => {
                     self.rules.handle_timeout(self.clock.moment());
-                    // What was waited for is seen by looking, not by the passing of time.
+                    // The rules react to a new sample, not to the passing of time.
                     let _ = self.sensors.try_send(SensorOrder::Now);
                 }
-                // Between what others ask for.
+                // Pieces of work are done between messages.
                 () = std::future::ready(()), if self.has_pieces() => self.do_piece(),
-                // Told below.
+                // The status is sent below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
             if self.has_folder() {
@@ -386,11 +387,11 @@ impl Core {
         self.record_all();
         self.shutdown();
         if let Some(ended) = chat {
-            // A goodbye and the ends of links are worth a moment, not more.
+            // Chat gets a moment for its goodbye and for ending its links.
             let _ = tokio::time::timeout(CHAT_ENDS, ended).await;
         }
         for (task, leaving) in std::mem::take(&mut self.leaving) {
-            // It cannot fail but by being dropped.
+            // The task fails only by being dropped.
             if let Ok(Some(units)) = leaving.await {
                 self.saved_last(task, units);
             }
@@ -398,7 +399,7 @@ impl Core {
         self.save_what_went();
     }
 
-    /// Tells why the engine ends by itself, once it does.
+    /// Receiver of the reason why the engine ends by itself.
     pub(crate) fn why_gone(&self) -> watch::Receiver<Option<ApiError>> {
         self.gone.subscribe()
     }
@@ -451,7 +452,7 @@ impl Core {
         }
     }
 
-    /// When the calendar was set, everything that waits moves with it.
+    /// Moves everything that waits for a time when the calendar was set.
     fn look_at_clock(&mut self) {
         let shift = self.clock.look();
         if shift == 0 {
@@ -476,7 +477,7 @@ impl Core {
         self.grid.traffic.move_by(shift, self.clock.unix());
         self.move_words(shift);
         if self.chat.driver.is_none() {
-            // The thread that speaks sees it itself.
+            // A running chat thread notices the change itself.
             self.chat.moved = self.chat.moved.saturating_add(shift);
         }
         if let Some(at) = &mut self.span.stored.at {
@@ -491,7 +492,7 @@ impl Core {
         self.remember_clock();
     }
 
-    /// Notes both clocks for the next run.
+    /// Stores the state of both clocks for the next run.
     fn remember_clock(&mut self) {
         let state = serde_json::to_value(self.clock.state()).ok();
         if let Err(error) = self.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
@@ -506,7 +507,7 @@ impl Core {
         rules.unwrap_or(quiet).min(quiet).max(Duration::from_millis(5))
     }
 
-    /// What follows from any change: the duty of the workers, new tasks, one event.
+    /// Handles the consequences of any change: duties of the workers, new tasks, one event.
     fn after_change(&mut self) {
         self.store_wishes();
         self.account();
@@ -529,14 +530,14 @@ impl Core {
         let open = self.counts();
         let has_work = !self.active.is_empty() || self.estimates.is_busy() || open.queued + open.running > 0;
         let pace = if self.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
-        // The sensors' queue is only full while they are sampling; the next change tries again.
+        // The sensors' queue is full only while they sample; the next change tries again.
         if pace != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(pace)).is_ok() {
             self.told_sensors = pace;
         }
         self.status_changed();
     }
 
-    /// Refuses new work, ends the workers, puts their tasks back, closes the books.
+    /// Ends the workers, puts their tasks back and closes the current point of the history.
     fn shutdown(&mut self) {
         self.stop_net();
         let jobs: Vec<JobId> = self.active.values().map(|active| active.claim.task.job).collect();

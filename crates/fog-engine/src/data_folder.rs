@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Nothing says where data may be kept.
+/// Error: no variable names a place for the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoDataFolder;
 
@@ -15,12 +15,12 @@ impl fmt::Display for NoDataFolder {
 
 impl std::error::Error for NoDataFolder {}
 
-/// Where this program keeps its data when nothing else is said.
+/// Returns the default data folder of this program.
 ///
-/// `FOG_DATA_DIR`, else the system's place for application data of this user.
+/// `FOG_DATA_DIR` if set, else a folder in the system's place for application data of this user.
 ///
 /// # Errors
-/// [`NoDataFolder`] when neither is known. The working folder is no place: it is another one each time.
+/// [`NoDataFolder`] when neither is known. The working folder is not used, because it differs between runs.
 pub fn default_data_folder() -> Result<PathBuf, NoDataFolder> {
     folder_from(|name| std::env::var_os(name))
 }
@@ -30,7 +30,7 @@ fn folder_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, N
     if let Some(folder) = path("FOG_DATA_DIR") {
         return Ok(folder);
     }
-    // The base directory specification ignores relative ones, and so do we.
+    // Relative paths are ignored, as the XDG base directory specification demands.
     let absolute = |name: &str| path(name).filter(|path| path.is_absolute());
     let base = if cfg!(windows) {
         absolute("LOCALAPPDATA")

@@ -1,4 +1,4 @@
-//! What `fog doctor` and the About page look at.
+//! Checks for `fog doctor` and the About page.
 
 use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
@@ -8,33 +8,33 @@ use fog_runtime::Walls;
 use fog_store::DiskUse;
 use fog_types::ByteCount;
 
-/// Readings and settings that the checks look at.
+/// Readings and settings that are checked.
 pub(crate) struct Known<'a> {
-    /// The newest ones.
+    /// Newest readings of the sensors.
     pub(crate) readings: &'a Readings,
     pub(crate) data_folder: &'a std::path::Path,
     pub(crate) has_examples: bool,
-    /// Readings that were not believed.
+    /// Number of readings that were rejected as implausible.
     pub(crate) rejected: u64,
     pub(crate) faults: &'a [SensorFault],
     pub(crate) walls: Option<Walls>,
-    /// What is stored, and how much may be.
+    /// Disk use, and the storage setting.
     pub(crate) disk: Option<(DiskUse, ByteCount)>,
-    /// Why there are no checkpoints; empty when there are.
+    /// Reason why there are no checkpoints; empty when there are.
     pub(crate) key_problem: &'a str,
     pub(crate) clocks: Clocks,
 }
 
-/// Clocks of the devices here beside this one's.
+/// Clocks of connected devices relative to this one's.
 #[derive(Debug, Default)]
 pub(crate) struct Clocks {
-    /// By how many milliseconds this device's is behind most others; 0 where nobody can tell.
+    /// Milliseconds by which this device's clock is behind most others; 0 if that is unknown.
     pub(crate) correction_ms: i64,
-    /// The names of devices here, and by how many milliseconds each one's is ahead.
+    /// Names of devices, and the milliseconds by which each one's clock is ahead.
     pub(crate) others: Vec<(String, i64)>,
 }
 
-/// Names of devices in one check.
+/// Most device names in one check.
 const MAX_NAMED: usize = 5;
 
 fn span(ms: i64) -> String {
@@ -59,12 +59,12 @@ fn clock_check(clocks: &Clocks) -> (CheckState, String) {
         (true, 0) => (CheckState::Good, "no other device is here to compare with".to_owned()),
         (true, _) => (CheckState::Good, format!("agrees with the devices here ({others})")),
         (false, 1) => (CheckState::Bad, format!("{}; one of the two is wrong", apart.join(", "))),
-        // Theirs: nothing is wrong here.
+        // The other clocks are wrong, not this one.
         (false, _) => (CheckState::Missing, apart.join(", ")),
     }
 }
 
-/// Checks the sensors from the newest readings, the folder and the examples.
+/// Runs all checks: sensors by their newest readings, data folder, storage and examples.
 pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     let Known { readings, data_folder, has_examples, rejected, faults, walls, disk, key_problem, clocks } = known;
     let mut list = Vec::new();

@@ -1,4 +1,4 @@
-//! What a job would cost here, from running the beginning of its first task.
+//! Estimate of a job's cost on this device, from running the beginning of its first task.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,40 +14,40 @@ use crate::checkpoints::artifact_path;
 use crate::submit::Prepared;
 use crate::tasks::spec_of;
 
-/// The share of this device that an estimate takes, and at which pace it runs.
+/// Share of this device that an estimate may take.
 pub(crate) struct Share {
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
     /// Limits of compiling the module.
     pub(crate) compile: CompileLimits,
-    /// The duty of every job; the sample stands still at 0.
+    /// Duty of every job; the sample is frozen at 0.
     pub(crate) duty: watch::Receiver<Percent>,
-    /// Longest the sample may run. Time in which it stands still does not count.
+    /// Longest run of the sample, without the time in which it is frozen.
     pub(crate) limit: Duration,
-    /// Tasks that run at once.
+    /// Number of tasks that run at once.
     pub(crate) slots: usize,
 }
 
-/// How far a sample came.
+/// Progress of a sample.
 struct Sample {
     units: u64,
     permille: Option<u16>,
-    /// Of running time at full speed.
+    /// Milliseconds of running time, converted to full speed.
     millis: u64,
     report: Option<Report>,
 }
 
-/// Runs the first task for a while, and multiplies. Nothing is stored but the compiled module.
+/// Runs the first task for a while and extrapolates. Only the compiled module is kept.
 pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<EstimateView, ApiError> {
     let Share { program, data_folder, compile, mut duty, limit, slots } = share;
     let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(|| bug("a file of the job is gone"));
-    // Somebody waits, for seconds that are counted.
+    // The front end waits, and the seconds are limited.
     let program = program.with_priority(Priority::Asked);
     let module = path_of(prepared.blobs.module)?;
     let artifact = artifact_path(&data_folder, &prepared.blobs.module.to_string(), EngineKind::Compiled);
     let mut spec = spec_of(&prepared.file, &prepared.blobs, 0, path_of, artifact.clone(), Percent::ZERO)?;
     let mut found = None;
-    // Once more from the module when what was compiled is of another build, or damaged.
+    // The module is compiled again if the cached one is of another build or damaged.
     for _ in 0..2 {
         prepare_within(&program, &module, &artifact, EngineKind::Compiled, Some(compile), duty.clone()).await.map_err(worker)?;
         spec.duty = *duty.borrow_and_update();
@@ -75,7 +75,7 @@ async fn sample(mut worker: Worker, begins: Percent, limit: Duration, duty: &mut
             biased;
             changed = duty.changed() => {
                 if changed.is_err() {
-                    // The loop is gone, and this with it.
+                    // The loop is gone, and this task ends with it.
                     std::future::pending::<()>().await;
                 }
                 let duty = *duty.borrow_and_update();
@@ -106,7 +106,7 @@ async fn sample(mut worker: Worker, begins: Percent, limit: Duration, duty: &mut
     Ok(Some(sample))
 }
 
-/// The time of a sample whose share of the device changes.
+/// Running time of a sample whose duty changes.
 struct Pace {
     duty: Percent,
     since: Instant,
@@ -119,7 +119,7 @@ impl Pace {
         Self { duty, since: now, ran: Duration::ZERO, full: Duration::ZERO }
     }
 
-    /// How long it ran, and how long that would be at full speed.
+    /// Returns the time the sample ran, and the equivalent time at full speed.
     fn passed(&self, now: Instant) -> (Duration, Duration) {
         if self.duty == Percent::ZERO {
             return (self.ran, self.full);
@@ -134,7 +134,7 @@ impl Pace {
     }
 }
 
-/// The first task stands for all; as many run at once as there are slots.
+/// Extrapolates from the first task to all, with one task per slot at once.
 fn extrapolate(sample: &Sample, tasks: u32, slots: usize, memory_limit: ByteCount) -> EstimateView {
     let scale = match (&sample.report, sample.permille) {
         (Some(_), _) => Some(1.0),
@@ -203,7 +203,7 @@ mod tests {
         pace.change(Percent::FULL, begun + seconds(1000));
         pace.change(Percent::new(50), begun + seconds(1004));
         pace.change(Percent::ZERO, begun + seconds(1006));
-        // Two seconds at half of the speed are one.
+        // Two seconds at half the speed count as one.
         assert_eq!(pace.passed(begun + seconds(9000)), (seconds(6), seconds(5)));
     }
 }

@@ -1,10 +1,11 @@
-//! The jobs that come with the program: folders with a `job.toml`.
+//! Example jobs that come with the program: folders with a `job.toml`.
 
 use std::path::{Path, PathBuf};
 
 use fog_api::Example;
 
-/// Where they are: `FOG_EXAMPLES`, else beside the executable, else where packages put them.
+/// Returns the folder of the examples: `FOG_EXAMPLES`, else one beside the executable, else one where
+/// packages put it.
 #[must_use]
 pub fn examples_folder() -> Option<PathBuf> {
     let named = std::env::var_os("FOG_EXAMPLES").map(PathBuf::from);
@@ -16,7 +17,7 @@ pub fn examples_folder() -> Option<PathBuf> {
     named.into_iter().chain(near).find(|folder| !list_examples(folder).is_empty())
 }
 
-/// The examples in a folder, in name order.
+/// Lists the examples in a folder in the order of their names.
 #[must_use]
 pub fn list_examples(folder: &Path) -> Vec<Example> {
     let mut list: Vec<Example> = std::fs::read_dir(folder)

@@ -1,6 +1,6 @@
-//! The device among others: which networks it joined, who is there, what it lends and borrows.
+//! Grid: joined networks, peers, and the work that this device lends and borrows.
 //!
-//! The state lives here; what follows from events is in `core/{network,requesting,hosting}.rs`.
+//! The state lives here; `core/{network,requesting,hosting}.rs` handle the events.
 
 pub(crate) mod content;
 pub(crate) mod fetches;
@@ -33,46 +33,46 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 pub(crate) use traffic::Traffic;
 
-/// What the network says to the loop.
+/// Message of the network's threads to the engine's loop.
 #[expect(clippy::large_enum_variant, reason = "it travels in a box")]
 pub(crate) enum NetNews {
-    /// Something happened in the network of this number.
+    /// An event of the network with this number.
     Event(u64, NetEvent),
-    /// A node said something; who waits for it to be done is told by the last.
+    /// A message of a node. The sender signals a waiting reader that the message was handled.
     Said(NodeId, Box<reader::Heard>, Option<oneshot::Sender<()>>),
     /// A node opened a link of the mesh.
     ChatLink(Box<Link>),
-    /// A node asks for content; the last counts against what it may ask at once.
+    /// A node requests content. The last value counts against the node's open requests.
     Asked(Box<Link>, fog_grid::ContentRequest, reader::Counted),
-    /// Stored files of a job of this device were sealed for others.
+    /// Stored files of a job of this device were sealed for others, or could not be.
     Sealed(JobId, Result<Vec<ContentRow>, String>),
-    /// Some files of a hosted job's result were sealed; who sealed them waits until that is noted.
+    /// Some files of a hosted job's result were sealed; the sealing thread waits until the rows are stored.
     Noted(Vec<ContentRow>, oneshot::Sender<Result<(), String>>),
-    /// All of them were, or could not be.
+    /// All files of a hosted job's result were sealed, or could not be.
     ToTell(JobId, Result<crate::core::ToTell, String>),
-    /// What an offer needs has arrived, or will not.
+    /// The files of an offer have arrived, or will not.
     Arrived(Box<Arrival>),
-    /// The files of a result have arrived, with the identity they make, or will not.
+    /// The files of a result have arrived with their common hash, or will not.
     Returned(LeaseId, Result<Returned, NotReturned>),
-    /// The files of a believed result lie where they stay, or cannot.
+    /// The files of an accepted result are in their final places, or could not be placed.
     Placed { task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError> },
-    /// The list of the files of a result has arrived: the result with them. Or it will not.
+    /// The list of a result's files has arrived and completes the result, or will not arrive.
     Listed(LeaseId, Result<Box<TaskResult>, NotReturned>),
-    /// A state of a task elsewhere has arrived and was looked at: its work units. Or there is none.
+    /// A state of a task elsewhere has arrived and was checked, or will not arrive.
     State { lease: LeaseId, task: TaskId, node: NodeId, state: Result<(u64, StateFile), NotReturned> },
-    /// A state that arrived was sealed, for the disk and for whoever goes on from it.
+    /// A state that arrived was sealed for the disk and for the next worker.
     Kept { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
-    /// The file of a state that others may fetch turned out to be damaged or gone.
+    /// The file of a state that others may fetch is damaged or missing.
     Damaged(fog_types::BlobId),
     /// A segment of a claimed run was drawn.
     Drawn(LeaseId, Result<Segment, String>),
-    /// The state it begins with has arrived.
+    /// The state at the beginning of the drawn segment has arrived.
     Shown(LeaseId, Segment, Option<StateFile>),
-    /// It was run again.
+    /// The drawn segment was run again.
     Proved(LeaseId, Result<(), String>),
-    /// The reason why it could not be run here.
+    /// The drawn segment could not be run here, for this reason.
     NotReplayed(LeaseId, String),
-    /// A state of a hosted task that its requester wants to see.
+    /// A state of a hosted task that its requester wants to see was prepared, or could not be.
     ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
     /// A state of a hosted task is ready to be shipped.
     Shipped { job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String> },
@@ -97,18 +97,18 @@ pub(crate) struct Returned {
     pub(crate) hash: String,
 }
 
-/// Why there is no result of a lease yet, or no state.
+/// Reason why there is no result or state of a lease yet.
 #[derive(Debug)]
 pub(crate) enum NotReturned {
-    /// The files could not be fetched now.
+    /// The files cannot be fetched now.
     Unreachable(String),
-    /// They come so slowly that somebody else is asked too.
+    /// The files arrive so slowly that another device is asked too.
     TooSlow,
-    /// They are not what they are said to be.
+    /// The files differ from their description.
     Wrong(String),
 }
 
-/// Another device, while it can be reached.
+/// Another device that is connected.
 #[derive(Default)]
 pub(crate) struct Peer {
     pub(crate) name: String,
@@ -117,17 +117,17 @@ pub(crate) struct Peer {
     pub(crate) relation: Option<Relation>,
     pub(crate) capacity: Capacity,
     pub(crate) addresses: Vec<String>,
-    /// Tasks offered less tasks handed in since it last said what is free.
+    /// Number of tasks offered minus tasks returned since the peer's last hello.
     pub(crate) promised: i32,
-    /// How often hello was said again because it did not answer.
+    /// Number of repeated hellos that the peer did not answer.
     pub(crate) asked: u8,
-    /// When it last said that it has begun anew.
+    /// Time at which the peer last announced a restart.
     pub(crate) began_anew: Option<Instant>,
-    /// How often it made this device write or call because it changed.
+    /// Budget of writes and dials that changes of the peer may cause.
     pub(crate) writes: Writes,
 }
 
-/// Writes that a node causes: so many at once, and one more in [`Writes::EACH`].
+/// Writes that a node may cause: [`Writes::AT_ONCE`], and one more each [`Writes::EACH`].
 #[derive(Default)]
 pub(crate) struct Writes {
     count: u32,
@@ -138,7 +138,7 @@ impl Writes {
     const AT_ONCE: u32 = 8;
     const EACH: Duration = Duration::from_secs(5);
 
-    /// Whether there may be one more now.
+    /// Takes one write from the budget. Returns whether it is allowed.
     pub(crate) fn take(&mut self) -> bool {
         let forgiven = self.last.map_or(0, |last| (last.elapsed().as_millis() / Self::EACH.as_millis()) as u32);
         if forgiven > 0 || self.last.is_none() {
@@ -152,38 +152,38 @@ impl Writes {
 }
 
 impl Peer {
-    /// Tasks it could take now, as far as this device can tell.
+    /// Number of tasks that the peer could take now, as far as this device knows.
     pub(crate) fn free(&self) -> u32 {
         (i32::from(self.capacity.free) - self.promised).clamp(0, i32::from(self.capacity.slots)) as u32
     }
 }
 
-/// An offer whose files are on their way.
+/// An accepted offer whose files are arriving.
 #[derive(Debug)]
 pub(crate) struct Arriving {
-    /// Whose it is.
+    /// Requester of the offer.
     pub(crate) node: NodeId,
-    /// Nobody wants its result after this.
+    /// Time until which the requester wants the result.
     pub(crate) deadline: UnixMillis,
-    /// The moment at which the offer is given up when its files have not come.
+    /// Time at which the offer is given up if its files have not arrived.
     pub(crate) until: UnixMillis,
-    /// When it was taken, or its files began to be fetched.
+    /// Time at which the offer was accepted, or its transfer began.
     pub(crate) began: Moment,
-    /// Whether anything has come of its files.
+    /// Whether any bytes of its files have arrived.
     pub(crate) has_come: Arc<AtomicBool>,
-    /// Devices that are asked for them before its requester.
+    /// Number of devices that are asked for the files before the requester.
     pub(crate) holders: u64,
-    /// Bytes of its files and of what it may write.
+    /// Bytes of its files and of its disk limit.
     pub(crate) room: u64,
-    /// What is fetched for it.
+    /// Ids of the content that is being fetched.
     pub(crate) fetching: Vec<ContentId>,
-    /// It waits, because another offer fetches what it needs too.
+    /// The offer itself, while it waits for another offer's transfer of the same files.
     pub(crate) parked: Option<Box<(TaskOffer, [u8; 32])>>,
-    /// Ends the transfer.
+    /// Transfer of the files, which ends when this is dropped.
     pub(crate) transfer: Transfer,
 }
 
-/// A transfer that ends when nobody wants it any more.
+/// Handle of a transfer, which is aborted when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Transfer(Option<AbortHandle>);
 
@@ -206,14 +206,14 @@ impl Drop for Transfer {
     }
 }
 
-/// What a requester wants to see of a hosted run.
+/// A request to see a state of a hosted run.
 pub(crate) struct WantedProof {
     pub(crate) job: JobId,
     pub(crate) lease: LeaseId,
     pub(crate) mark: u64,
 }
 
-/// A job of another device that is here or on its way.
+/// A hosted job.
 pub(crate) struct Hosted {
     pub(crate) lease: LeaseId,
     pub(crate) requester: NodeId,
@@ -222,85 +222,85 @@ pub(crate) struct Hosted {
     pub(crate) standing: Standing,
     pub(crate) units: u64,
     pub(crate) permille: Option<u16>,
-    /// What is said about its end until it is answered.
+    /// Message about its end, which is repeated until it is answered.
     pub(crate) message: Option<Vec<u8>>,
-    /// How far its end is from being said.
+    /// Progress of preparing that message.
     pub(crate) telling: Telling,
     pub(crate) last_beat: Option<Instant>,
-    /// How often its end was said.
+    /// Number of times its end was reported.
     pub(crate) said: u32,
     pub(crate) last_ship: Option<Instant>,
-    /// The state that was shipped last; its mark is shared with those who are being sent it.
+    /// State that was shipped last. Transfers of it hold clones of the marker.
     pub(crate) shipped: Option<(BlobId, Arc<()>)>,
     pub(crate) is_sealing: bool,
-    /// States that were made ready because its requester wanted to see them.
+    /// Number of states that were prepared because the requester wanted to see them.
     pub(crate) shown: u32,
-    /// Set once its end is said, until that is answered.
+    /// Storage that the job holds from the report of its end until the answer.
     pub(crate) untaken: Option<Untaken>,
 }
 
-/// Storage that a hosted job which has ended holds for its requester.
+/// Storage that an ended hosted job holds for its requester.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Untaken {
-    /// When it ended.
+    /// Time at which the job ended.
     pub(crate) since: UnixMillis,
-    /// Bytes of its files, with those that other jobs hold too.
+    /// Bytes of its files, including those that other jobs hold too.
     pub(crate) bytes: u64,
 }
 
-/// Steps from the end of a hosted job to its message.
+/// Progress from the end of a hosted job to its message.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Telling {
-    /// Its files are being sealed.
+    /// Whether its files are being sealed.
     pub(crate) is_under_way: bool,
-    /// How often that came to nothing.
+    /// Number of failed attempts.
     pub(crate) tries: u32,
-    /// Not tried again before this.
+    /// Earliest time of the next attempt.
     pub(crate) not_before: Option<Instant>,
 }
 
 impl Telling {
-    /// Whether it is to be tried now.
+    /// Whether an attempt is due now.
     pub(crate) fn is_due(&self) -> bool {
         !self.is_under_way && self.not_before.is_none_or(|at| at <= Instant::now())
     }
 
-    /// It came to nothing; the next try waits longer.
+    /// Notes a failed attempt; the next one waits longer.
     pub(crate) fn failed(&mut self) {
         let wait = Duration::from_secs(1 << self.tries.min(6));
         *self = Self { is_under_way: false, tries: self.tries + 1, not_before: Some(Instant::now() + wait) };
     }
 }
 
-/// A result that was fetched and waits to be believed.
+/// A result that was fetched and is not accepted yet.
 pub(crate) struct Waiting {
     pub(crate) result: TaskResult,
     pub(crate) signed_hash: [u8; 32],
     pub(crate) files: Vec<BlobFile>,
-    /// Ends the transfer of what has not come.
+    /// Transfer of the remaining files, which ends when this is dropped.
     pub(crate) transfer: Transfer,
 }
 
-/// A result that is believed, while its files are put where they stay.
+/// An accepted result whose files are being placed.
 pub(crate) struct Believed {
     pub(crate) right: Vec<LeaseId>,
     pub(crate) wrong: Vec<LeaseId>,
 }
 
-/// A result that was believed and could not be stored.
+/// An accepted result that could not be stored.
 pub(crate) struct Unstored {
-    /// Why, and what to do.
+    /// Reason, and advice to the user.
     pub(crate) problem: String,
     pub(crate) again: Instant,
 }
 
-/// What is known of a lease beside the requester's machine.
+/// Data of a lease beside those of the requester's state machine.
 pub(crate) struct Lent {
     pub(crate) offer_hash: [u8; 32],
     pub(crate) signed_result: Option<Signed<TaskResult>>,
 }
 
-/// A device of before that may not be there yet.
+/// A device of earlier connections that is dialled until it answers.
 pub(crate) struct Known {
     pub(crate) addresses: Vec<String>,
     pub(crate) next: Instant,
@@ -315,7 +315,7 @@ impl Known {
 
 pub(crate) struct Grid {
     pub(crate) identity: Option<Identity>,
-    /// What keys of content are made of.
+    /// Secret from which the keys of content are derived.
     pub(crate) secret: [u8; 32],
     pub(crate) groups: Vec<Group>,
     pub(crate) lan: bool,
@@ -335,63 +335,64 @@ pub(crate) struct Grid {
     pub(crate) placing: BTreeMap<TaskId, Believed>,
     pub(crate) checks: BTreeMap<LeaseId, SpotCheck>,
     pub(crate) proofs: BTreeMap<LeaseId, Proof>,
-    /// Segments that wait to be run again, one after the other, and the memory of the one that is.
+    /// Segments that wait to be run again, one at a time; `replaying` is the memory in bytes of the running
+    /// one, or 0.
     pub(crate) wanted_replays: VecDeque<(LeaseId, Segment, Option<StateFile>)>,
     pub(crate) replaying: u64,
-    /// Results of which a part was run again and was right.
+    /// Leases whose result was confirmed by running a segment again.
     pub(crate) proven: BTreeSet<LeaseId>,
     pub(crate) hosted: BTreeMap<JobId, Hosted>,
-    /// Offers whose files are on their way.
+    /// Accepted offers whose files are arriving.
     pub(crate) arriving: BTreeMap<LeaseId, Arriving>,
-    /// Failures of requesters to bring the files of their offers.
+    /// Failures of requesters to deliver the files of their offers.
     pub(crate) failures: BTreeMap<Answerable, Failures>,
-    /// Requesters whose files came.
+    /// Requesters whose files have arrived before.
     pub(crate) brought: BTreeSet<NodeId>,
-    /// Jobs whose tasks cannot be lent, and why.
+    /// Jobs whose tasks cannot be lent, with the reason.
     pub(crate) withheld: BTreeMap<JobId, String>,
-    /// Jobs whose tasks cannot all be placed on as many devices as they need, and why.
+    /// Jobs whose tasks cannot be placed on as many devices as they need, with the reason.
     pub(crate) short: BTreeMap<JobId, String>,
-    /// Devices that were last asked about a job and declined because they were full, or at rest (true).
+    /// Devices that declined a job's last offer: `true` if at rest, `false` if full.
     pub(crate) declined: BTreeMap<JobId, BTreeMap<NodeId, bool>>,
-    /// Jobs that no device near has room for, and why.
+    /// Jobs for which no nearby device has room, with the reason.
     pub(crate) crowded: BTreeMap<JobId, String>,
-    /// When results that nobody fetches were looked at last.
+    /// Time of the last check for results that nobody fetches.
     pub(crate) last_untaken: Option<Instant>,
-    /// Tasks whose result could not be stored.
+    /// Tasks whose accepted result could not be stored.
     pub(crate) unstored: BTreeMap<TaskId, Unstored>,
-    /// What could not be done yet, because the database refused.
+    /// Effects that the database refused, with the time of the next attempt.
     pub(crate) deferred: Vec<(Instant, Effect)>,
     /// Devices at which tasks of a job failed since one was last finished.
     pub(crate) failing: BTreeMap<JobId, BTreeSet<NodeId>>,
-    /// States of tasks elsewhere that are on their way.
+    /// Transfers of states of tasks elsewhere.
     pub(crate) states: BTreeMap<TaskId, Transfer>,
-    /// States that requesters want to see, in turn, and whether one is being made ready.
+    /// States that requesters want to see, in order; `is_showing` tells whether one is being prepared.
     pub(crate) wanted_proofs: VecDeque<WantedProof>,
     pub(crate) is_showing: bool,
     pub(crate) sealing: BTreeSet<JobId>,
-    /// Jobs whose files could not be made ready, and when that is tried again.
+    /// Jobs whose files could not be sealed, with the time of the next attempt.
     pub(crate) unsealed: BTreeMap<JobId, Instant>,
     /// Jobs of this device whose files others can fetch.
     pub(crate) sealed: BTreeSet<JobId>,
-    /// When the bytes of the period were stored.
+    /// Time at which the traffic of the period was last stored.
     pub(crate) last_stored: Option<Instant>,
     pub(crate) began: Instant,
     pub(crate) last_tick: Option<Instant>,
-    /// It was busy at the last tick: its end is shown without delay.
+    /// Whether there was work at the last tick, so that its end shows without delay.
     pub(crate) was_busy: bool,
-    /// Who was told that there is no room; they hear when there is.
+    /// Nodes that were told that there is no room, and get a hello when there is.
     pub(crate) turned_away: BTreeSet<NodeId>,
-    /// Devices of before that are called until they answer.
+    /// Devices of earlier connections that are dialled until they answer.
     pub(crate) known: BTreeMap<NodeId, Known>,
-    /// Devices that are known from what they say to everybody.
+    /// Devices that are known from their adverts.
     pub(crate) far: BTreeMap<NodeId, Far>,
-    /// Addresses that were called on the word of others, since when and how often.
+    /// Addresses named by others that were dialled, with the start and number of the dials.
     pub(crate) called: BTreeMap<String, (Instant, u32)>,
-    /// How far ahead of this device's time without a calendar others' clocks were, in milliseconds.
+    /// Milliseconds by which other devices' clocks were ahead of this device's steady time.
     pub(crate) clocks: BTreeMap<NodeId, i64>,
     pub(crate) pace: Pace,
     pub(crate) advertised: Option<Told>,
-    /// Adverts of others that were heard and passed on.
+    /// Number of adverts of others that were received and forwarded.
     pub(crate) adverts: u64,
     pub(crate) last_call: Option<Instant>,
     pub(crate) last_hello: Option<(Instant, Capacity)>,
@@ -462,7 +463,7 @@ impl Grid {
         }
     }
 
-    /// Milliseconds of a clock that only goes forward.
+    /// Milliseconds since the start, by a clock that only goes forward.
     pub(crate) fn now(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
     }
@@ -481,7 +482,7 @@ impl Grid {
         }
     }
 
-    /// Why tasks of a job wait that others shall run, if there is a reason.
+    /// Reason why lent tasks of a job wait, if there is one.
     pub(crate) fn why_waiting(&self, job: JobId) -> Option<&str> {
         let unstored = || self.unstored.iter().find(|(task, _)| task.job == job).map(|(_, unstored)| unstored.problem.as_str());
         unstored().or_else(|| self.withheld.get(&job).or_else(|| self.short.get(&job)).or_else(|| self.crowded.get(&job)).map(String::as_str))
@@ -491,7 +492,7 @@ impl Grid {
         self.hosted.iter().find(|(_, hosted)| hosted.lease == lease && hosted.requester == requester).map(|(job, _)| *job)
     }
 
-    /// Something is under way that has to be looked at every second.
+    /// Whether there is work that must be checked every second.
     pub(crate) fn is_busy(&self) -> bool {
         self.net.is_some() && (self.was_busy || self.has_work())
     }
@@ -501,7 +502,7 @@ impl Grid {
     }
 }
 
-/// The row under which others find content.
+/// Content that a row describes; `None` if its id is invalid.
 pub(crate) fn content_of(row: &ContentRow) -> Option<Content> {
     let id: BlobId = row.id.parse().ok()?;
     Some(Content { id: fog_grid::ContentId(id.0), blob: row.open.unwrap_or(row.blob), size: row.size, key: fog_grid::ContentKey(row.key) })

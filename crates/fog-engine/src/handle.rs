@@ -14,29 +14,29 @@ use crate::clock::Clock;
 use crate::core::{Core, Message};
 use crate::grid::NetSettings;
 
-/// Commands that may wait for the loop; more wait at their sender.
+/// Commands that may wait for the loop; further ones wait at their sender.
 const COMMAND_QUEUE: usize = 64;
-/// Events a slow listener may be behind before some are dropped and it is told so.
+/// Events by which a slow listener may lag before it loses some and is told so.
 const EVENT_QUEUE: usize = 256;
 
-/// What an engine needs to know at its start.
+/// Configuration of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Its data folder; made when missing, used by one engine at a time.
+    /// Data folder; created if missing, and used by one engine at a time.
     pub data_folder: PathBuf,
-    /// How it starts workers.
+    /// Program that runs as worker.
     pub worker: WorkerProgram,
-    /// The jobs that come with the program.
+    /// Folder of the example jobs.
     pub examples: Option<PathBuf>,
-    /// What the shell around the engine knows about the device; a phone's battery, for one.
+    /// Readings that only the shell around the engine has, such as a phone's battery.
     pub device: Option<DeviceReadings>,
-    /// How it takes part in networks, beside its settings.
+    /// Use of networks, in addition to the settings.
     pub network: NetSettings,
-    /// How it uses Bluetooth, beside its settings.
+    /// Use of Bluetooth, in addition to the settings.
     pub chat: ChatSettings,
 }
 
-/// A running engine. Cloning shares it; the engine stops on [`Command::Shutdown`].
+/// Handle of a running engine. Clones share the engine, which stops on [`Command::Shutdown`].
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     messages: mpsc::Sender<Message>,
@@ -45,14 +45,14 @@ pub struct EngineHandle {
     gone: watch::Receiver<Option<ApiError>>,
 }
 
-/// Events of an engine.
+/// Stream of an engine's events.
 #[derive(Debug)]
 pub struct EventSubscription(broadcast::Receiver<Event>);
 
-/// Opens the data folder and starts the engine on a thread of its own.
+/// Opens the data folder and starts the engine on its own thread.
 ///
 /// # Errors
-/// When the folder is in use, written by a newer release, or cannot be used.
+/// Fails when the folder is in use, was written by a newer release, or cannot be used.
 pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
     let store = Store::open(&config.data_folder)?;
     let (messages, inbox) = mpsc::channel(COMMAND_QUEUE);
@@ -83,7 +83,7 @@ impl EngineHandle {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Everything that happens from now on.
+    /// Subscribes to all events from now on.
     #[must_use]
     pub fn subscribe(&self) -> EventSubscription {
         EventSubscription(self.events.subscribe())
@@ -95,7 +95,8 @@ impl EngineHandle {
         *self.stopped.borrow() || self.stopped.has_changed().is_err()
     }
 
-    /// Tells why the engine stopped, or is about to, without being asked: its data folder went. `None` otherwise.
+    /// Reason why the engine stopped or is about to stop by itself, because its data folder is gone. `None`
+    /// otherwise.
     #[must_use]
     pub fn why_stopped(&self) -> Option<ApiError> {
         self.gone.borrow().clone()
@@ -104,13 +105,13 @@ impl EngineHandle {
     /// Waits until the engine has stopped.
     pub async fn stopped(&self) {
         let mut stopped = self.stopped.clone();
-        // An error means the loop is gone, which is what was waited for.
+        // An error means that the loop is gone, so the engine has stopped.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 }
 
 impl EventSubscription {
-    /// The next event; [`EventBody::Missed`] after some were dropped; `None` at the end.
+    /// Returns the next event; [`EventBody::Missed`] after some were dropped; `None` at the end.
     pub async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Ok(event) => Some(event),
@@ -139,7 +140,7 @@ impl fog_ipc::EventStream for EventSubscription {
 /// Serves an engine to other processes of this user until it stops.
 ///
 /// # Errors
-/// When the endpoint cannot be taken.
+/// Fails when the endpoint cannot be taken.
 pub async fn serve(handle: EngineHandle, data_folder: &std::path::Path) -> std::io::Result<()> {
     let stopping = handle.clone();
     fog_ipc::serve(&fog_ipc::endpoint(data_folder), Arc::new(handle), async move { stopping.stopped().await }).await

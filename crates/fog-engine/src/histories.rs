@@ -1,5 +1,5 @@
-//! Histories of tasks whose job asks for segments: at each mark the hash of the state and, as far as
-//! there is room, the checkpoint.
+//! Histories of tasks whose job asks for segments: for each mark the hash of the state and, as far as there
+//! is room, the checkpoint.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use fog_types::{ErrorKind, HasKind, TaskId};
 use crate::checkpoints::{self, CheckpointPlace, Parts};
 use crate::leftovers;
 
-/// Where the history of a task lies.
+/// Folder of the history of a task.
 pub(crate) fn history_path(data_folder: &Path, task: TaskId) -> PathBuf {
     folder(data_folder).join(format!("{}-{}", task.job.0, task.index))
 }
 
-/// Where all of them lie.
+/// Folder of all histories.
 pub(crate) fn folder(data_folder: &Path) -> PathBuf {
     data_folder.join("histories")
 }
@@ -28,7 +28,7 @@ fn taken(data_folder: &Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
-/// Marks that the history of a task holds; none when there is no history.
+/// Number of marks in the history of a task; 0 when there is no history.
 pub(crate) fn marks(data_folder: &Path, task: TaskId) -> u32 {
     let folder = history_path(data_folder, task);
     if History::exists(&folder) { History::read(&folder).map_or(0, |history| history.marks.len() as u32) } else { 0 }
@@ -41,13 +41,13 @@ pub(crate) struct Historian {
     /// Most bytes that all histories may take.
     cap: u64,
     history: History,
-    /// The mark whose checkpoint is on its way.
+    /// Mark whose checkpoint is still to come.
     pending: Option<u64>,
 }
 
 impl Historian {
-    /// Goes on with what is there of this task. None when that is damaged: it is left as it is, and the
-    /// work is worth more than its history.
+    /// Opens or creates the history of this task. `None` when it is damaged: it is left as it is, and the
+    /// task runs without one.
     pub(crate) async fn open(data_folder: PathBuf, task: TaskId, header: CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
         let folder = history_path(&data_folder, task);
         let at = folder.clone();
@@ -74,7 +74,7 @@ impl Historian {
     async fn write(&self) {
         let (history, folder) = (self.history.clone(), self.folder.clone());
         let written = tokio::task::spawn_blocking(move || {
-            // It is there, unless the data folder went and another one lies in its place.
+            // The folder exists, unless the data folder was replaced by another one.
             fog_store::make_private_folder(&folder).map_err(|e| e.to_string())?;
             history.write(&folder).map_err(|e| e.to_string())
         });
@@ -83,8 +83,8 @@ impl Historian {
         }
     }
 
-    /// The worker, which may have been taken over, came to a mark; its checkpoint follows. Noted before
-    /// that, so that no checkpoint on disk lies behind a mark that is not.
+    /// Handles a mark of the worker, which is not trusted; its checkpoint follows. The mark is written
+    /// first, so that every checkpoint on disk has its mark.
     pub(crate) async fn mark(&mut self, mark: Mark, stdout: &[u8]) -> Result<(), HistoryProblem> {
         let is_hash = mark.state.len() == 64 && mark.state.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hash || mark.number == 0 || mark.number > MAX_MARKS {
@@ -103,9 +103,10 @@ impl Historian {
         Ok(())
     }
 
-    /// A checkpoint is on disk, or could not be written; the one of a mark is kept while there is room.
+    /// Handles a checkpoint that was written or failed. The checkpoint of a mark is kept while there is
+    /// room.
     pub(crate) async fn keep(&mut self, checkpoint: Option<&Path>) {
-        // What comes after one that failed is another state.
+        // After a failure, the next checkpoint is of a later state.
         let (Some(number), Some(checkpoint)) = (self.pending.take(), checkpoint) else { return };
         let (from, to) = (checkpoint.to_owned(), History::checkpoint(&self.folder, number));
         let (data_folder, cap) = (self.data_folder.clone(), self.cap);
@@ -125,30 +126,30 @@ impl Historian {
         }
     }
 
-    /// Nothing of it is to be trusted.
+    /// Removes the history, which cannot be trusted.
     pub(crate) fn forget(&self) {
         leftovers::remove(&self.folder);
     }
 
-    /// The task has its result.
+    /// Notes the result of the task as the end of the history.
     pub(crate) async fn end(mut self, units: u64, result_hash: &str) {
         self.history.end = Some(HistoryEnd { units, result_hash: Some(result_hash.to_owned()) });
         self.write().await;
     }
 }
 
-/// A mark that cannot be.
+/// Reason why a mark is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HistoryProblem {
-    /// The worker sent what no honest one sends.
+    /// The worker sent data that an honest one would not send.
     #[error("{0}")]
     Nonsense(String),
-    /// The same program from the same beginning came elsewhere: what was saved since is not to be trusted.
+    /// The same program reached another state from the same beginning, so the saved data cannot be trusted.
     #[error("at mark {0} its state is not what it was before; the memory of this device may be faulty")]
     Differs(u64),
 }
 
-/// Writes a history to `to` with its program and inputs, unsealed.
+/// Writes a history with program and inputs, unsealed, to the folder `to`.
 pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, parts: &Parts, to: &Path) -> Result<HistoryView, ApiError> {
     let api = |kind, message: String| ApiError { kind, message };
     let folder = history_path(data_folder, task);
@@ -177,7 +178,7 @@ pub(crate) fn export(data_folder: &Path, task: TaskId, place: &CheckpointPlace, 
         let path = History::checkpoint(to, mark.number);
         CheckpointWriter::new(path, None).write(&generation, true).map_err(|e| api(e.kind(), e.to_string()))?;
         checkpoints += 1;
-        // The segment behind a mark begins with its checkpoint.
+        // The segment after a mark begins with the mark's checkpoint.
         checked = (segment + 1 < history.segments()).then_some(segment as u32 + 1).or(checked);
     }
     history.write(to).map_err(|e| api(e.kind(), e.to_string()))?;

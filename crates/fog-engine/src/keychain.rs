@@ -1,5 +1,5 @@
-//! The key that checkpoints are sealed with: in the system's keychain, or in a file of the data
-//! folder where there is none.
+//! Key that seals checkpoints, kept in the system's keychain, or in a file of the data folder if there is
+//! none.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use fog_runtime::Key;
 
-/// What the file says when the key lies in the keychain.
+/// Content of the key file when the key is in the keychain.
 const ELSEWHERE: &[u8] = b"in the keychain of this system\n";
-/// `off` leaves the keychain alone: for machines that nobody logs in to, and for tests.
+/// Environment variable whose value `off` disables the keychain, for machines without a login session and
+/// for tests.
 const SWITCH: &str = "FOG_KEYCHAIN";
-/// A keychain that asks somebody for a password answers late or never; the engine does not wait.
+/// Longest wait for the keychain, which may ask a person for a password and answer late or never.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The key of this data folder, made if `create` says so.
+/// Returns the key of this data folder; creates it if missing and `create` is set.
 ///
 /// # Errors
-/// When the folder cannot be used, the file holds no key, or the keychain that holds it does not
-/// open now.
+/// Fails when the folder cannot be used, the file holds no key, or the keychain with the key does not open
+/// now.
 pub fn checkpoint_key(data_folder: &Path, create: bool) -> io::Result<Option<Key>> {
     let path = data_folder.join("checkpoint.key");
     match std::fs::read(&path) {
@@ -59,24 +60,25 @@ fn write(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Each data folder has a key of its own.
+/// Name of the keychain entry; each data folder has its own key.
 fn account(data_folder: &Path) -> String {
     let folder = data_folder.canonicalize().unwrap_or_else(|_| data_folder.to_owned());
     format!("checkpoints {}", &blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex()[..16])
 }
 
-/// Puts `new` into the keychain, or gets what is there. `None` when there is no keychain to ask.
+/// Puts `new` into the keychain, or reads the existing key. `None` when a new key finds no keychain.
 fn ask(account: String, new: Option<Key>) -> io::Result<Option<Key>> {
     if std::env::var_os(SWITCH).is_some_and(|value| value == "off") || !is_there() {
         return if new.is_some() { Ok(None) } else { Err(io::Error::other("no keychain can be reached")) };
     }
     let (answer, answered) = mpsc::sync_channel(1);
-    // On a thread of its own: it may wait for a person, and it may be called from anywhere.
+    // A separate thread asks, because the keychain may wait for a person and the caller may be an async
+    // context.
     std::thread::Builder::new().name("keychain".to_owned()).spawn(move || drop(answer.send(system::ask(&account, new))))?;
     answered.recv_timeout(PATIENCE).map_err(|_| io::Error::other("the keychain does not answer"))?.map(Some)
 }
 
-/// Whether asking makes sense: on Linux the keychain is a program on the session's bus.
+/// Whether a keychain may be reachable: on Linux it is a program on the session's bus.
 fn is_there() -> bool {
     let has_bus = || {
         std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some_and(|address| !address.is_empty())
@@ -99,14 +101,14 @@ mod system {
         if let Some(key) = new {
             entry.set_secret(&key).map_err(io::Error::other)?;
         }
-        // Read back: a key that cannot be had again is none.
+        // The key is read back, because a key that cannot be read again is useless.
         let bytes: [u8; 32] =
             entry.get_secret().map_err(io::Error::other)?.try_into().map_err(|_| io::Error::other("the keychain holds something else under our name"))?;
         Ok(bytes.into())
     }
 
-    /// Whether the default collection can be used without asking a person for a password: a program
-    /// that starts with the session must not greet anybody with a dialogue.
+    /// Whether the default collection is usable without a password prompt: a program that starts with the
+    /// session must not show one.
     #[cfg(target_os = "linux")]
     fn is_open() -> bool {
         let locked = || -> zbus::Result<bool> {
@@ -119,7 +121,7 @@ mod system {
         locked().is_ok_and(|locked| !locked)
     }
 
-    /// macOS and Windows open it with the session.
+    /// Always true: macOS and Windows open the keychain with the session.
     #[cfg(not(target_os = "linux"))]
     fn is_open() -> bool {
         true

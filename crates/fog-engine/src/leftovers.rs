@@ -1,4 +1,5 @@
-//! Files that outlive what they were for: checkpoints and histories lie by the number of their job.
+//! Removal of files that are no longer needed. Checkpoints and histories are named by the number of their
+//! job.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use fog_types::{JobId, UnixMillis};
 use crate::checkpoints::{self, ARRIVED};
 use crate::grid::fetches::{self, STATE};
 
-/// Removes from `folder` what belongs to jobs that need it no more; each job is asked for once.
+/// Removes files and folders of jobs that no longer need them from `folder`; each job is checked once.
 pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) {
     let mut of_jobs: BTreeMap<JobId, Vec<PathBuf>> = BTreeMap::new();
     for (path, name) in entries(folder) {
@@ -20,20 +21,22 @@ pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) {
     of_jobs.into_iter().filter(|(job, _)| !needs_it(*job)).flat_map(|(_, paths)| paths).for_each(|path| remove(&path));
 }
 
-/// Removes what a kill left of states on their way: at the start nothing is arriving.
+/// Removes states that were arriving when the process was killed; called at the start, when nothing is
+/// arriving.
 pub(crate) fn sweep_arrivals(data_folder: &Path) {
     for (folder, begin) in [(checkpoints::folder(data_folder), ARRIVED), (fetches::folder(data_folder), STATE)] {
         entries(&folder).filter(|(_, name)| name.starts_with(begin)).for_each(|(path, _)| remove(&path));
     }
 }
 
-/// Removes what nothing was added to for so long: transfers that broke off and that nobody took up again.
+/// Removes files that were not modified for `age`, such as interrupted transfers that nobody continued.
 pub(crate) fn sweep_old(folder: &Path, now: UnixMillis, age: Duration) {
     let now = UNIX_EPOCH + Duration::from_millis(now.0.max(0).unsigned_abs());
     sweep_older(folder, |at| now.duration_since(at).is_ok_and(|since| since > age), fog_store::set_modified);
 }
 
-/// One whose time cannot be set may be younger than it says: it did not move with the calendar, nor when it was used.
+/// Removes old files, except those whose time cannot be set: their time did not move with the calendar or
+/// with use, so they may be younger.
 fn sweep_older(folder: &Path, is_old: impl Fn(SystemTime) -> bool, set_modified: impl Fn(&Path, SystemTime) -> std::io::Result<()>) {
     for (path, _) in entries(folder) {
         let said = path.metadata().and_then(|about| about.modified());
@@ -43,7 +46,7 @@ fn sweep_older(folder: &Path, is_old: impl Fn(SystemTime) -> bool, set_modified:
     }
 }
 
-/// The calendar was set: files whose age counts are as old as before.
+/// Moves the times of files whose age counts with the calendar, so that they stay equally old.
 pub(crate) fn shift_times(data_folder: &Path, shift_ms: i64) {
     let by = Duration::from_millis(shift_ms.unsigned_abs());
     for (path, _) in ["partial", "set-aside"].iter().flat_map(|name| entries(&data_folder.join(name))) {
@@ -56,12 +59,12 @@ pub(crate) fn shift_times(data_folder: &Path, shift_ms: i64) {
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, String)> + use<> {
-    // A folder that is not there has nothing to remove.
+    // A missing folder has no entries.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)))
 }
 
-/// Notes that a file was used now; one that is not there needs no note.
+/// Sets the modification time of a file to now, to note its use; a missing file is ignored.
 pub(crate) fn touch(path: &Path) {
     let _ = fog_store::set_modified(path, SystemTime::now());
 }

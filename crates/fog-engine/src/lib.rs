@@ -1,7 +1,7 @@
-//! The engine: owns the store, the rules, the sensors and the workers; one event loop turns what
-//! one of them says into what another must do.
+//! The engine owns the store, the rules, the sensors and the workers; one event loop turns the events of
+//! each into work for the others.
 //!
-//! Front ends hold an [`EngineHandle`] and speak `fog-api`. Below here nothing knows that contract.
+//! Front ends hold an [`EngineHandle`] and speak `fog-api`. No crate below this one knows that contract.
 
 mod arrival;
 mod assemble;
@@ -50,5 +50,5 @@ pub use policy::policy_from;
 pub use submit::{as_text, submission};
 pub use views::verdict_view;
 
-/// What the attempts of this build are recorded under.
+/// Name under which the attempts of this build are recorded.
 pub const ENGINE_NAME: &str = concat!("wasmtime-48, fog ", env!("CARGO_PKG_VERSION"));

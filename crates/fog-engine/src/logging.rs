@@ -1,6 +1,6 @@
-//! The log of the daemon and of the app: bounded in a file, and in what one kind of line may fill.
+//! Log of the daemon and of the app, bounded in file size and in the lines from each place in the program.
 //!
-//! Much of what is logged another device can cause, as often as it likes.
+//! Other devices can cause many log lines, as often as they like.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,32 +15,33 @@ use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Longest log; the one before it is kept beside it.
+/// Largest log file in bytes; the previous one is kept beside it.
 const MAX_LOG_BYTES: u64 = 8 << 20;
 /// Most lines from one place in the program within [`WINDOW`].
 const MAX_ALIKE: u32 = 30;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What is logged where nobody says otherwise: from `level` on what this program says, and errors of what it is made of.
+/// Filter that applies without `FOG_LOG`: lines of this program from `level` on, and errors of its
+/// libraries.
 ///
-/// What the libraries of the network say, others can make them say as often as they like. Those of `yamux` are
-/// mistakes of the other side.
+/// Other nodes can cause log lines of the network libraries as often as they like. Those of `yamux` report
+/// errors of the other side.
 fn default_filter(level: &str) -> String {
     format!("error,fog={level},tauri_plugin_fog={level},yamux=off,libp2p_yamux=off")
 }
 
-/// Begins to log, to standard error or to a file, from `level` on. `FOG_LOG` says what instead, and then everything of it is
-/// logged. A log that runs already goes on as it is.
+/// Starts the log to a file or to standard error, from `level` on. `FOG_LOG` replaces the filter and
+/// removes the limit on lines. A log that is running already stays as it is.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// Fails when the file cannot be written.
 pub fn start_log(file: Option<&Path>, level: &str) -> io::Result<()> {
     let sink = match file {
         Some(path) => Sink::new(LogFile::open(path, MAX_LOG_BYTES)?),
         None => Sink::new(io::stderr()),
     };
     let is_coloured = file.is_none() && io::stderr().is_terminal();
-    // The second start on a phone finds it running.
+    // On a phone, a second start finds the log running.
     let _ = subscriber(sink, EnvFilter::try_from_env("FOG_LOG").ok(), level, is_coloured).try_init();
     Ok(())
 }
@@ -52,7 +53,7 @@ fn subscriber(sink: Sink, asked: Option<EnvFilter>, level: &str, is_coloured: bo
     tracing_subscriber::registry().with(filter).with(lines.with_filter(limit))
 }
 
-/// The sink of log lines, shared by all threads.
+/// Sink of log lines, shared by all threads.
 #[derive(Clone)]
 struct Sink(Arc<Mutex<dyn Write + Send>>);
 
@@ -80,7 +81,8 @@ impl Write for Sink {
     }
 }
 
-/// A file that begins anew when it is full; the full one gets `.1` behind its name, in the place of the one before.
+/// File that is renamed when it is full, with the suffix `.1`, replacing the earlier one, and then begun
+/// anew.
 struct LogFile {
     path: PathBuf,
     file: File,
@@ -92,7 +94,7 @@ impl LogFile {
     fn open(path: &Path, most: u64) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let about = file.metadata()?;
-        // A pipe or a device is read by somebody else, or by nobody.
+        // The size of a pipe or a device is not bounded.
         let most = if about.is_file() { most } else { u64::MAX };
         Ok(Self { path: path.to_owned(), file, size: about.len(), most })
     }
@@ -102,9 +104,9 @@ impl LogFile {
         before.push(".1");
         match std::fs::rename(&self.path, before) {
             Ok(()) => self.file = File::options().create(true).append(true).open(&self.path)?,
-            // Somebody moved or removed it: the one that is open is nobody's.
+            // The log file was moved or removed, so a new one is created.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.file = File::options().create(true).append(true).open(&self.path)?,
-            // Better the newest lines than a full disk.
+            // Losing old lines is better than filling the disk.
             Err(_) => self.file.set_len(0)?,
         }
         self.size = self.file.metadata()?.len();
@@ -127,9 +129,10 @@ impl Write for LogFile {
     }
 }
 
-/// Lets so many lines a minute through from each place in the program, and says how many it left out.
+/// Filter that lets a limited number of lines per minute through from each place in the program, and
+/// reports how many it left out.
 struct Limit {
-    /// `None` lets everything through.
+    /// Sink for those reports; `None` lets all lines through.
     tell: Option<Sink>,
     seen: Mutex<HashMap<Identifier, Window>>,
 }
@@ -148,9 +151,9 @@ impl Limit {
         Self { tell: None, seen: Mutex::new(HashMap::new()) }
     }
 
-    /// Whether one more line from this place may be logged, and how many were left out before it.
+    /// Returns whether one more line from this place may be logged, and how many were left out before it.
     fn count(&self, place: Identifier, now: Instant) -> (bool, u32) {
-        // As many as the program has places that log.
+        // The map has at most one entry per logging place in the program.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let window = seen.entry(place).or_insert(Window { begun: now, lines: 0 });
         let mut left_out = 0;
@@ -172,7 +175,7 @@ impl<S: Subscriber> Filter<S> for Limit {
         let Some(tell) = &self.tell else { return true };
         let (is_let_through, left_out) = self.count(event.metadata().callsite(), Instant::now());
         if left_out > 0 {
-            // Who cannot write it cannot write the line either.
+            // If this write fails, that of the line fails as well.
             let _ = writeln!(tell.lock(), "{left_out} more lines like the next one were left out; FOG_LOG=info shows them all");
         }
         is_let_through

@@ -1,4 +1,4 @@
-//! Settings as the rules and the scheduler want them.
+//! Conversion of settings for the rules and the scheduler.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) struct Settings(BTreeMap<String, Value>);
 
 impl Settings {
-    /// Stored values over the defaults; a stored value this release does not accept is left out.
+    /// Puts stored values over the defaults; values that this release does not accept are left out.
     pub(crate) fn new(stored: &BTreeMap<String, Value>) -> Self {
         let mut values = settings::defaults();
         for (key, value) in stored {
@@ -23,7 +23,8 @@ impl Settings {
         Self(values)
     }
 
-    /// These with some changed; `None` and a value that this release does not accept return one to its default.
+    /// Copy with changes; `None`, or a value that this release does not accept, resets a setting to its
+    /// default.
     pub(crate) fn changed(&self, changes: &[(String, Option<Value>)]) -> Self {
         let mut values = self.0.clone();
         for (key, value) in changes {
@@ -56,7 +57,7 @@ impl Settings {
         list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// Tasks at once: the setting, or all cores but one.
+    /// Number of tasks that run at once: the setting, or all cores but one.
     pub(crate) fn slots(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         match self.number("cores") as usize {
@@ -74,7 +75,7 @@ impl Settings {
     }
 }
 
-/// The rules that settings stand for. `values` may be partial; the rest is at its default.
+/// Policy that the settings describe. `values` may be partial; the rest has its defaults.
 #[must_use]
 pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Moment>, finishing: bool) -> Policy {
     let s = Settings::new(values);

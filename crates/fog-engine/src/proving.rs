@@ -1,4 +1,4 @@
-//! One segment of a run that another device claims, run again here.
+//! Replay of one segment of a run that another device claims.
 
 use fog_runtime::{Checkpoint, CheckpointSurvey, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
 use fog_types::Percent;
@@ -10,10 +10,10 @@ use crate::collecting::Collector;
 use crate::grid::state::StateFile;
 use crate::tasks::{Launch, Left};
 
-/// A segment of a claimed run: where it begins and how it must end.
+/// A segment of a claimed run, with its beginning and the required end.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
-    /// The mark it begins at; `None` for the beginning of the run.
+    /// Mark at which it begins; `None` for the beginning of the run.
     pub(crate) begins: Option<HistoryMark>,
     ends: Ends,
     units: u64,
@@ -27,16 +27,16 @@ enum Ends {
 
 #[cfg(test)]
 impl Segment {
-    /// One that nothing is run of.
+    /// Creates a segment for tests that run nothing.
     pub(crate) fn test() -> Self {
         Self { begins: None, ends: Ends::Result(String::new()), units: 1 }
     }
 }
 
-/// Draws one segment of a history, if that is one of this very task with this result.
+/// Draws one segment of a history, after checking that the history is of this very task and result.
 ///
 /// # Errors
-/// A sentence about why it cannot be.
+/// A sentence that says why the history is refused.
 pub(crate) fn draw(history: &History, launch: &Launch, units: u64, result_hash: &str) -> Result<Segment, String> {
     let claimed = history.end.as_ref().filter(|end| end.units == units && end.result_hash.as_deref() == Some(result_hash));
     if history.module != launch.place.module.to_hex().as_str() || history.task != launch.place.header(&launch.spec).task_identity() || claimed.is_none() {
@@ -48,13 +48,13 @@ pub(crate) fn draw(history: &History, launch: &Launch, units: u64, result_hash: 
     Ok(Segment { begins: at.checked_sub(1).and_then(|before| history.marks.get(before)).cloned(), ends, units: history.segment })
 }
 
-/// Whether the marks of a history cover the whole of a run, from its beginning to its end: what lies between two of them
-/// is all that is ever run again.
+/// Checks that the marks of a history cover a run from its beginning to its end, because only segments
+/// between marks are ever run again.
 fn check_marks(history: &History, segment: u64, units: u64) -> Result<(), String> {
     if history.segment != segment || segment == 0 || history.marks.len() as u64 > MAX_MARKS {
         return Err("the history it shows has other segments than the job".to_owned());
     }
-    // A mark is at the first safe point behind its place, which may be in the next segment.
+    // A mark is at the first safe point after its place, which may be in the next segment.
     let mut before = 0u64;
     for HistoryMark { mark, .. } in &history.marks {
         if mark.number != mark.units / segment {
@@ -71,10 +71,10 @@ fn check_marks(history: &History, segment: u64, units: u64) -> Result<(), String
     Ok(())
 }
 
-/// Runs it and compares, at the owner's pace.
+/// Runs the segment at the owner's duty and compares its end.
 ///
 /// # Errors
-/// A sentence about what is wrong with the claim.
+/// A sentence that says what is wrong with the claim.
 pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<StateFile>, mut duty: watch::Receiver<Percent>) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     launch.spec.segments = Some(Segments { units: segment.units, keep: false });
@@ -86,7 +86,7 @@ pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<S
     if let (Some(mark), Some(state)) = (&segment.begins, state) {
         let (task, stdout) = (launch.place.header(&launch.spec).task_identity(), mark.stdout.clone());
         let read = tokio::task::spawn_blocking(move || {
-            // What is none of the task, or not what was claimed, is not taken into memory.
+            // A state of another task, or one that differs from the claim, is not loaded into memory.
             let survey = CheckpointSurvey::read(std::io::BufReader::new(state.open()?))?;
             if survey.header.task_identity() != task {
                 return Err("the state it shows is of another task".to_owned());
@@ -163,13 +163,13 @@ mod tests {
         let s = SEGMENT;
         assert_eq!(check(&[s + 7, 2 * s, 3 * s + 1], 4 * s), Ok(()));
         assert_eq!(check(&[], s), Ok(()));
-        // The first mark so late that something could have happened before it, and the last one so early.
+        // The first mark is too late, or the last one too early.
         assert!(check(&[2 * s + 1, 3 * s], 4 * s).is_err());
         assert!(check(&[s, 2 * s], 4 * s + 1).is_err());
         assert!(check(&[], 2 * s + 1).is_err());
         assert!(check(&[s, 3 * s + 1, 4 * s], 5 * s).is_err());
         assert!(check(&[s, 2 * s], 2 * s - 1).is_err());
-        // Other segments than the job wants, numbers that are not those of their place, sums that overflow.
+        // Segments of another size, wrong mark numbers, and sums that overflow.
         assert!(check_marks(&history(&[s]), 2 * s, 2 * s).is_err());
         let mut wrong = history(&[s, 2 * s]);
         wrong.marks[1].mark.number = 7;

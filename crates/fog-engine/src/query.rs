@@ -1,4 +1,4 @@
-//! Commands that only read.
+//! Commands that only read from the store.
 
 use fog_api::{ApiError, AttemptView, GridView, JobDetail, JobSummary, JournalLine, OutputView, PromiseView, RenamedView, Reply, TaskView};
 use fog_scheduler::{Kept, judge_service};
@@ -10,18 +10,18 @@ use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
 use crate::histories;
 use crate::views::job_summary;
 
-/// Tasks on one page of a job's detail.
+/// Most tasks on one page of a job's detail.
 const TASKS_PER_PAGE: u32 = 200;
-/// Files on one page: with the longest paths as many as fit into a reply. A page ends before a task whose files would be
-/// more; of a single task the rest is asked for by itself.
+/// Most files on one page: this many fit into a reply even with the longest paths. A page ends before a
+/// task that would exceed it; the remaining files of a single task are requested separately.
 const OUTPUTS_PER_PAGE: u32 = 20_000;
-/// Changed names on one page.
+/// Most changed names on one page.
 const RENAMED_PER_PAGE: u32 = 20_000;
-/// Bytes of changed names on one page: six times as many in JSON still fit into a reply.
+/// Most bytes of changed names on one page: six times as many, in JSON, still fit into a reply.
 const RENAMED_BYTES: usize = 4 << 20;
-/// Bytes of tasks on a page, but for its first task.
+/// Most bytes of tasks on one page, except for its first task.
 const PAGE_BYTES: usize = 16 << 20;
-/// Longest text about a task.
+/// Longest text about a task in bytes.
 const MAX_WORDS: usize = 2_048;
 
 pub(crate) fn to_api(error: StoreError) -> ApiError {
@@ -47,20 +47,20 @@ pub(crate) struct LiveTask {
     pub(crate) active_ms: u64,
 }
 
-/// `withheld` is why its tasks are not lent; `live` are its tasks that run here; `wished` is the state that its owner gave it,
-/// where that is not stored yet.
+/// Detail of a job. `withheld` is the reason why its tasks are not lent, `live` are its tasks that run
+/// here, and `wished` is the owner's state for it where that is not stored yet.
 pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&str>, live: &[LiveTask], wished: Option<JobState>) -> Result<Reply, ApiError> {
     let mut detail = detail(store, id, tasks_from).map_err(to_api)?;
     detail.summary.state = wished.unwrap_or(detail.summary.state);
     for task in detail.tasks.iter_mut().filter(|task| task.state == TaskState::Running) {
         if let Some(live) = live.iter().find(|live| live.index == task.index) {
             task.active_ms = live.active_ms;
-            // Until it begins it is as far as its checkpoint.
+            // Until it begins, a task has the units of its checkpoint.
             task.units = if live.units > 0 { live.units } else { task.units };
             task.permille = live.permille.unwrap_or(task.permille);
         }
     }
-    // One that ended meanwhile is among the finished ones.
+    // A task that ended meanwhile counts among the finished ones.
     if !detail.summary.state.is_final() {
         let saved = store.saved_units(id).map_err(to_api)?.0;
         detail.summary.units = live.iter().map(|live| units_of(store, id, live)).fold(detail.summary.units.saturating_add(saved), u64::saturating_add);
@@ -71,13 +71,13 @@ pub(crate) fn job(store: &Store, id: JobId, tasks_from: u32, withheld: Option<&s
     Ok(Reply::Job(Box::new(detail)))
 }
 
-/// Units of a task that runs: of its checkpoint until it begins.
+/// Work units of a running task; those of its checkpoint until it begins.
 fn units_of(store: &Store, job: JobId, live: &LiveTask) -> u64 {
     let saved = || store.task(TaskId { job, index: live.index }).map_or(0, |task| task.units.0);
     if live.units > 0 { live.units } else { saved() }
 }
 
-/// More files of a task.
+/// Returns further files of a task.
 pub(crate) fn outputs(store: &Store, task: TaskId, after: &str) -> Result<Reply, ApiError> {
     let found = store.outputs_after(task, after, OUTPUTS_PER_PAGE + 1).map_err(to_api)?;
     let more = if found.len() > OUTPUTS_PER_PAGE as usize {
@@ -89,7 +89,7 @@ pub(crate) fn outputs(store: &Store, task: TaskId, after: &str) -> Result<Reply,
     Ok(Reply::Outputs { outputs: found.into_iter().take(OUTPUTS_PER_PAGE as usize).map(output_view).collect(), more })
 }
 
-/// A page of the files of a task whose names were changed or that were left out.
+/// Returns a page of a task's files that were renamed or left out.
 pub(crate) fn renamed(store: &Store, task: TaskId, from: u32) -> Result<Reply, ApiError> {
     let found = store.renamed(task, from, RENAMED_PER_PAGE).map_err(to_api)?;
     let (mut bytes, mut page) = (0, Vec::new());
@@ -110,7 +110,7 @@ fn output_view(output: Output) -> OutputView {
     OutputView { path: output.path, size: output.size, blob: output.blob.to_string() }
 }
 
-/// What somebody else or a job says, on one line and no longer than it helps.
+/// Text of a job or another device on one line, shortened to [`MAX_WORDS`].
 fn words(text: &str) -> String {
     let mut shown = clean(text);
     if shown.len() > MAX_WORDS {
@@ -120,7 +120,7 @@ fn words(text: &str) -> String {
     shown
 }
 
-/// Bytes of something as it is sent.
+/// Length in bytes of a view as JSON.
 fn length(view: &impl serde::Serialize) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
@@ -133,7 +133,7 @@ fn length(view: &impl serde::Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    // A view has nothing that is no JSON.
+    // Every view can be written as JSON.
     let _ = serde_json::to_writer(&mut count, view);
     count.0
 }
@@ -142,7 +142,7 @@ fn task_view(store: &Store, row: &JobRow, task: TaskRow, outputs: Vec<Output>, o
     let attempts = store.attempts(task.id)?.into_iter();
     Ok(TaskView {
         index: task.id.index,
-        // Those of a job that has ended are cancelled some at a time.
+        // Tasks of an ended job are cancelled in steps, so queued ones count as cancelled.
         state: if row.state.is_final() && task.state == TaskState::Queued { TaskState::Cancelled } else { task.state },
         permille: task.permille,
         exit_code: task.exit_code,
@@ -169,7 +169,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
     for task in store.tasks(id, tasks_from, TASKS_PER_PAGE)? {
         let mut outputs = store.outputs_after(task.id, "", OUTPUTS_PER_PAGE + 1)?;
         files += outputs.len();
-        // Whoever reads goes on with the first task that is not there, so the first is, whatever it has.
+        // A reader continues with the first missing task, so the first task of a page is always included.
         if files > OUTPUTS_PER_PAGE as usize && !tasks.is_empty() {
             break;
         }
@@ -201,7 +201,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
     })
 }
 
-/// What was asked of other devices for a job, and what became of it.
+/// Grid part of a job's detail: wishes, promise, credits and checks.
 fn grid_view(store: &Store, row: &JobRow, wish: GridWish) -> Result<GridView, StoreError> {
     let agreed = store.least_agreed(row.id)?;
     let finished = row.finished.filter(|_| row.state == JobState::Finished).map(|at| at.0);

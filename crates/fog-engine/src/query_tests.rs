@@ -8,7 +8,7 @@ use super::*;
 
 const CAP: ByteCount = ByteCount::mib(1);
 
-/// A job of so many tasks.
+/// Creates a job of this number of tasks.
 pub(crate) fn job(store: &mut Store, tasks: i64) -> (JobId, BlobId) {
     let file = BlobFile::copy(store.folder(), &b"module"[..], CAP).unwrap();
     let module = store.add_blob(file, CAP, UnixMillis(0)).unwrap();
@@ -18,7 +18,7 @@ pub(crate) fn job(store: &mut Store, tasks: i64) -> (JobId, BlobId) {
     (store.insert_job(&new).unwrap(), module)
 }
 
-/// Finishes the next task with so many files.
+/// Finishes the next task with this number of files.
 pub(crate) fn finish(store: &mut Store, blob: BlobId, files: usize) {
     let claim = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
     let path = |n: usize| format!("{n:06}-{}", "x".repeat(200));
@@ -149,7 +149,7 @@ fn a_task_that_stands_still_is_shown_as_far_as_it_was_saved() {
     assert_eq!(shown(&store, &live(80)), (80, 80));
 }
 
-/// Names with what JSON makes six times as long fill replies, and no reply is larger than a frame.
+/// Names that JSON makes six times as long are split into pages, so that no reply exceeds a frame.
 #[test]
 fn changed_names_are_given_in_pages_that_fit() {
     let folder = tempfile::tempdir().unwrap();

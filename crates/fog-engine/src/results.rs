@@ -1,5 +1,5 @@
-//! What jobs left: shown, read in pieces, put together and saved. All of it but logs is looked up, read and written beside
-//! the loop: a job may have a hundred thousand tasks.
+//! Results of jobs: showing, reading in pieces, assembling and exporting them. Everything except logs runs
+//! beside the loop, because a job may have a hundred thousand tasks.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,16 +17,17 @@ use crate::assemble;
 use crate::query::{missing, to_api};
 use crate::stored::{Stored, storage};
 
-/// Largest file that is given whole; larger ones are read in pieces or exported. Noise of that size takes tests minutes.
+/// Largest file in bytes that is returned whole; larger ones are read in pieces or exported. It is smaller
+/// in tests, where such noise would take minutes.
 const MAX_WHOLE_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 16 << 20 };
-/// Most bytes of a log that are given as text: six times as many in JSON still fit into a reply.
+/// Most bytes of a log that are returned as text: six times as many, in JSON, still fit into a reply.
 const MAX_LOG_BYTES: u64 = 4 << 20;
-/// Most bytes of a piece.
+/// Most bytes of one piece.
 const MAX_PIECE_BYTES: u32 = 8 << 20;
-/// Most tasks that one piece looks through.
+/// Most tasks that are looked through for one piece.
 const TASKS_PER_PIECE: u32 = 1_000;
 
-/// Files one behind the other, or pictures that must be put together first.
+/// Files to concatenate, or pictures to assemble.
 pub(crate) enum Found {
     Parts(Vec<Stored>),
     Tiles { found: Vec<(u32, Stored)>, columns: u32, total: u32 },
@@ -43,7 +44,7 @@ fn picture(found: &[(u32, Stored)], columns: u32, total: u32) -> Result<Vec<u8>,
 }
 
 impl Found {
-    /// All of it in memory, when it fits into a reply.
+    /// Reads everything into memory if it fits into a reply.
     pub(crate) fn into_bytes(self) -> Result<Vec<u8>, ApiError> {
         match self {
             Self::Parts(parts) => {
@@ -64,7 +65,7 @@ impl Found {
         }
     }
 
-    /// The same into a file, whatever its size.
+    /// Writes everything to a file, whatever its size.
     fn write_to(self, to: &mut impl Write) -> Result<(), ApiError> {
         match self {
             Self::Parts(parts) => parts.iter().try_for_each(|part| part.copy_to(to)),
@@ -78,7 +79,7 @@ fn log_of(task: &TaskRow, stderr: bool) -> Result<(BlobId, u64), ApiError> {
     blob.map(|blob| (blob, dropped)).ok_or_else(|| missing("this task has not ended yet, so there is no output to show"))
 }
 
-/// A log as text for a window; what is not in there is said at its end.
+/// Returns a log as text for a window; missing parts are noted at its end.
 pub(crate) fn log(store: &Store, id: TaskId, stderr: bool) -> Result<Reply, ApiError> {
     let (blob, dropped) = log_of(&store.task(id).map_err(to_api)?, stderr)?;
     let stored = Stored::find(store, blob)?;
@@ -101,7 +102,7 @@ fn file_of(store: &Store, id: TaskId, path: &str) -> Result<Output, ApiError> {
     store.output(id, path).map_err(to_api)?.ok_or_else(|| missing("this task left no such file"))
 }
 
-/// One output of a task, or with no index the assembled result so far.
+/// Finds one output of a task or, without an index, the assembled result so far.
 pub(crate) fn output(store: &Store, id: JobId, index: Option<u32>, path: &str) -> Result<Found, ApiError> {
     match index {
         Some(index) => Ok(Found::Parts(vec![Stored::find(store, file_of(store, TaskId { job: id, index }, path)?.blob)?])),
@@ -136,7 +137,7 @@ fn apart(id: JobId) -> ApiError {
     missing(&format!("the tasks of this job keep their results apart; `fog job result {id} -o results` saves them to a folder"))
 }
 
-/// What a piece of a result is read from.
+/// Files and ranges from which a piece of a result is read.
 pub(crate) struct Piece {
     reads: Vec<(Stored, u64, u64)>,
     next: Option<ResultPosition>,
@@ -180,7 +181,7 @@ fn assembled_piece(store: &Store, id: JobId, from: ResultPosition, limit: u64) -
         let length = size.saturating_sub(at).min(left);
         left -= length;
         let end = at.saturating_add(length);
-        // Also where nothing is left of it: it may have been longer.
+        // A file is included even without remaining bytes, since it may have been longer.
         if length > 0 || end >= size {
             reads.push((stored, at, length));
         }
@@ -194,7 +195,7 @@ fn assembled_piece(store: &Store, id: JobId, from: ResultPosition, limit: u64) -
 }
 
 impl Piece {
-    /// Reads it.
+    /// Reads the bytes of the piece.
     pub(crate) fn read(self) -> Result<Reply, ApiError> {
         let mut bytes = Vec::new();
         for (stored, offset, length) in self.reads {
@@ -204,21 +205,21 @@ impl Piece {
     }
 }
 
-/// A file to be written by an export.
+/// A file that an export writes.
 struct ExportItem {
     from: Found,
-    /// Below the folder.
+    /// Path relative to the folder.
     to: String,
 }
 
-/// What an export of a job writes.
+/// Files that an export of a job writes.
 pub(crate) struct Export {
     folder: PathBuf,
     items: Vec<ExportItem>,
 }
 
-/// Looks up what an export of a job writes below a folder: files of a single task directly, those of many in a
-/// folder for each task. What the job printed and the assembled result take names that none of its files has.
+/// Looks up the files that an export of a job writes below a folder: those of a single task directly, those
+/// of several in a folder per task. Logs and the assembled result get names that none of the files has.
 pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export, ApiError> {
     let job = store.job(id).map_err(to_api)?;
     let mut items = Vec::new();
@@ -247,7 +248,7 @@ pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export
 }
 
 impl Export {
-    /// Writes the files and returns where they are.
+    /// Writes the files and returns their paths.
     pub(crate) fn write(self) -> Result<Reply, ApiError> {
         let mut folder = OutputFolder::new(self.folder.clone());
         let mut files = Vec::new();

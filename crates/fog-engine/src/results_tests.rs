@@ -13,11 +13,11 @@ use crate::query::tests::{finish, job};
 use crate::{ChatSettings, Clock, EngineConfig, NetSettings};
 
 thread_local! {
-    /// Stored files that were looked up on this thread.
+    /// Number of stored files that were looked up on this thread.
     pub(crate) static LOOKED_UP: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A job has as many tasks as it likes, and meanwhile the loop has other things to do.
+/// A job may have very many tasks, so the loop must not look up their files.
 #[test]
 fn the_loop_looks_nothing_up_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ fn an_export_names_a_thousand_files_and_counts_all() {
     assert_eq!((files.len(), count), (1_000, 60_000));
 }
 
-/// Pictures are not given whole when a reply cannot hold them; into a file they go.
+/// A picture that is too large for a reply is not returned whole, but is written to a file.
 #[test]
 fn a_picture_too_large_for_a_reply_is_refused_and_still_saved() {
     let folder = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ fn a_picture_too_large_for_a_reply_is_refused_and_still_saved() {
     let mut encoder = png::Encoder::new(File::create(&path).unwrap(), side, side);
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
-    // What cannot be packed.
+    // Noise cannot be compressed.
     let mut noise = vec![0; (side * side * 4) as usize];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
     encoder.write_header().unwrap().write_image_data(&noise).unwrap();

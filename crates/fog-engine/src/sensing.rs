@@ -1,4 +1,4 @@
-//! The sensors' thread: samples at a pace the engine sets, and passes input on at once.
+//! Thread of the sensors, which samples at an interval set by the engine and reports user input at once.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -10,19 +10,19 @@ use tokio::sync::mpsc;
 
 use crate::core::Message;
 
-/// One pass over the sensors.
+/// Result of one pass over the sensors.
 pub(crate) struct Sample {
     pub(crate) readings: Readings,
     /// Sensors that were left out.
     pub(crate) faults: Vec<SensorFault>,
 }
 
-/// What the engine tells the thread.
+/// Order of the engine to the thread.
 pub(crate) enum SensorOrder {
     Configure(SensorConfig),
-    /// Time between samples.
+    /// Interval between samples.
     Pace(Duration),
-    /// One sample now.
+    /// Take a sample now.
     Now,
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum SensorOrder {
 pub(crate) fn start(config: SensorConfig, device: Option<DeviceReadings>, to: mpsc::Sender<Message>) -> std::io::Result<SyncSender<SensorOrder>> {
     let (orders, received) = sync_channel(32);
     let wake = to.clone();
-    // A full queue holds work for the loop already, and the sample that follows says the same.
+    // A full queue means that the loop has work already, and the next sample reports the same.
     let on_input = Arc::new(move || drop(wake.try_send(Message::Input)));
     let run = move || sense(Sensors::new(config, device, on_input), &received, &to);
     std::thread::Builder::new().name("sensors".to_owned()).stack_size(512 << 10).spawn(run)?;
@@ -46,7 +46,7 @@ fn sense(mut sensors: Sensors, orders: &Receiver<SensorOrder>, to: &mpsc::Sender
         if to.blocking_send(Message::Sample(Box::new(sample))).is_err() {
             return;
         }
-        // A new pace counts from the last sample: being told it must not cause another one.
+        // A new interval counts from the last sample: setting it must not cause another one.
         loop {
             match orders.recv_timeout(pace.saturating_sub(begun.elapsed())) {
                 Ok(SensorOrder::Pace(span)) => pace = span,

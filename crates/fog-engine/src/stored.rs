@@ -1,4 +1,5 @@
-//! Stored files on their way out: none is given to anybody, a task included, before it was compared with its hash.
+//! Reading of stored files: every file is compared with its hash before any of it is passed on, also to a
+//! task.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -14,22 +15,22 @@ use fog_types::{BlobId, ErrorKind};
 use crate::query::to_api;
 
 const COPY_BUFFER_BYTES: usize = 256 << 10;
-/// Files whose check is remembered while they are read in pieces.
+/// Most files whose check is remembered while they are read in pieces.
 const MAX_REMEMBERED: usize = 64;
-/// Files from this size on are not read again for each of many tasks that start one after the other.
+/// Size in bytes from which a file is not checked again for each of many consecutive tasks.
 const LARGE_BYTES: u64 = 16 << 20;
-/// How long a check of a large file holds for the tasks that start, while the file looks the same.
+/// Time for which the check of a large file holds for starting tasks while the file looks the same.
 const CHECK_HOLDS: Duration = Duration::from_secs(600);
 
-/// Files that were checked lately, the latest last. A file that changed since looks different.
+/// Files that were checked lately, the latest last. A file that was changed since has a different look.
 static CHECKED: Mutex<VecDeque<(PathBuf, Look, Instant)>> = Mutex::new(VecDeque::new());
 
-/// Size, times and inode of a file: they differ once it was written to.
+/// Size, times and inode of a file, which differ after it was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     size: u64,
     modified: Option<SystemTime>,
-    /// Where the system has them: the file's number, and when anything of it changed, which nobody sets back.
+    /// Inode number and time of the last status change, which programs cannot set back.
     #[cfg(unix)]
     identity: (u64, i64, i64),
 }
@@ -48,12 +49,12 @@ impl Look {
     }
 }
 
-/// Returns an error of storage in these words.
+/// Storage error with this message.
 pub(crate) fn storage(what: impl std::fmt::Display) -> ApiError {
     ApiError { kind: ErrorKind::Storage, message: what.to_string() }
 }
 
-/// A stored file.
+/// Handle of a stored file.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     id: BlobId,
@@ -67,7 +68,7 @@ impl Stored {
         Ok(Self { id, path: store.blob(id).map_err(to_api)? })
     }
 
-    /// One that a task reads.
+    /// Finds a file that a task reads.
     pub(crate) fn of_task(store: &Store, id: BlobId) -> Result<Self, StoreError> {
         Ok(Self { id, path: store.blob(id)? })
     }
@@ -84,7 +85,7 @@ impl Stored {
         to_api(StoreError::Changed { path: self.path.clone() })
     }
 
-    /// Passes on what is read until there is no more, and compares it with the hash.
+    /// Reads a file to its end, passes the bytes on and compares their hash.
     fn hash(&self, from: &mut File, mut take: impl FnMut(&[u8]) -> Result<(), ApiError>) -> Result<(), ApiError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
@@ -102,13 +103,13 @@ impl Stored {
         if *hasher.finalize().as_bytes() == self.id.0 { Ok(()) } else { Err(self.changed()) }
     }
 
-    /// Copies all of it. After an error what was copied is not to be kept.
+    /// Copies the whole file. After an error the copied bytes must not be kept.
     pub(crate) fn copy_to(&self, to: &mut impl Write) -> Result<(), ApiError> {
         let mut from = File::open(&self.path).map_err(|e| self.unusable(&e))?;
         self.hash(&mut from, |bytes| to.write_all(bytes).map_err(storage))
     }
 
-    /// Opens it, once all of it was compared with its hash.
+    /// Opens the file after comparing all of it with its hash.
     pub(crate) fn open(&self) -> Result<File, ApiError> {
         let mut file = File::open(&self.path).map_err(|e| self.unusable(&e))?;
         self.hash(&mut file, |_| Ok(()))?;
@@ -120,12 +121,12 @@ impl Stored {
         self.id
     }
 
-    /// Compares all of it with its hash, before a task reads it. A large file that was compared lately and looks the same
-    /// since is not read again.
+    /// Compares the whole file with its hash before a task reads it. A large file that was checked lately
+    /// and looks the same is not read again.
     ///
     /// # Errors
-    /// [`StoreError::Changed`] or [`StoreError::NoBlob`] when it is not what was stored, [`StoreError::File`] when it cannot
-    /// be read now.
+    /// [`StoreError::Changed`] or [`StoreError::NoBlob`] when the file is changed or missing,
+    /// [`StoreError::File`] when it cannot be read now.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => StoreError::NoBlob(self.id),
@@ -147,12 +148,12 @@ impl Stored {
         Ok(())
     }
 
-    /// Adds `length` bytes from `offset` on. All of the file is compared with its hash before its first piece is given;
-    /// the later ones are of the same file.
+    /// Appends `length` bytes from `offset`. The whole file is compared with its hash before its first
+    /// piece; later pieces are of the same file.
     pub(crate) fn piece(&self, offset: u64, length: u64, bytes: &mut Vec<u8>) -> Result<(), ApiError> {
         let failed = |e: io::Error| self.unusable(&e);
         let mut file = File::open(&self.path).map_err(failed)?;
-        // Of before the check: a change meanwhile is found by the next piece.
+        // The look is taken before the check, so that the next piece notices a change in between.
         let look = Look::of(&file.metadata().map_err(failed)?);
         let before = bytes.len();
         let is_all = offset == 0 && length == look.size;
@@ -171,7 +172,7 @@ fn is_known(path: &Path, look: Look) -> bool {
     checked_at(path, look).is_some()
 }
 
-/// When a file that looks like this was compared with its hash.
+/// Time at which a file with this look was compared with its hash.
 fn checked_at(path: &Path, look: Look) -> Option<Instant> {
     let checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
     checked.iter().find(|(known, before, _)| known == path && *before == look).map(|(_, _, at)| *at)
@@ -193,13 +194,13 @@ mod tests {
     use super::*;
 
     impl Stored {
-        /// The file at `path` as it is now.
+        /// Creates an entry for the file at `path` as it is now.
         pub(crate) fn at(path: PathBuf) -> Self {
             Self { id: BlobId(*blake3::hash(&std::fs::read(&path).unwrap()).as_bytes()), path }
         }
     }
 
-    /// Whatever of a file is asked for, and by whichever way.
+    /// A changed file yields an error for every range and by every method.
     #[test]
     fn nothing_is_given_of_a_file_that_was_changed() {
         let folder = tempfile::tempdir().unwrap();
@@ -214,7 +215,7 @@ mod tests {
             stored.piece(0, 100, &mut bytes).unwrap();
             stored.piece(100, whole.len() as u64 - 100, &mut bytes).unwrap();
             assert_eq!(bytes, whole);
-            // A file is seldom changed within moments of being written.
+            // The wait separates the times of the two writes.
             std::thread::sleep(std::time::Duration::from_millis(20));
             std::fs::write(&path, &damage).unwrap();
             let size = damage.len() as u64;
@@ -242,7 +243,7 @@ mod tests {
                 let stored = Stored::at(path.clone());
                 stored.check().unwrap();
                 stored.check().unwrap();
-                // A file is seldom changed within moments of being written.
+                // The wait separates the times of the two writes.
                 std::thread::sleep(Duration::from_millis(20));
                 std::fs::write(&path, &damage).unwrap();
                 assert!(matches!(stored.check(), Err(StoreError::Changed { .. })), "{size}");

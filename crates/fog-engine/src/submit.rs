@@ -1,5 +1,5 @@
-//! From a job file and the files it names to blobs on disk. Runs outside the loop: copying and
-//! hashing may take long.
+//! Preparation of jobs: copies a job file's files to blobs on disk. Runs outside the loop, because copying
+//! and hashing may take long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -18,19 +18,19 @@ pub(crate) struct Prepared {
     pub(crate) file: JobFile,
     pub(crate) blobs: Blobs,
     pub(crate) copied: Vec<BlobFile>,
-    /// The copied files that already lie where they stay.
+    /// Copied files that are already in their final places.
     pub(crate) placed: Option<PlacedFiles>,
-    /// A sealed checkpoint that its one task goes on from.
+    /// Sealed checkpoint from which its one task continues.
     pub(crate) checkpoint: Option<tempfile::TempPath>,
-    /// Whose it is, when it came from another device.
+    /// Owner of a job that came from another device.
     pub(crate) owner: Option<String>,
-    /// The row of a job that was lent to this device.
+    /// Row of a job that was lent to this device.
     pub(crate) hosted: Option<HostedRow>,
-    /// That other devices may run it.
+    /// Wish that other devices run the job.
     pub(crate) grid: Option<GridWish>,
 }
 
-/// What a submission says beside its job file.
+/// Options of a submission besides its job file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wish {
     pub(crate) grid: Option<GridWish>,
@@ -38,13 +38,13 @@ pub(crate) struct Wish {
 }
 
 impl Prepared {
-    /// With its files where they stay. Beside the loop, as there may be many.
+    /// Puts the copied files in their final places. Runs beside the loop, because there may be many.
     pub(crate) fn placed(mut self, data_folder: &Path, holds: &Holds) -> Result<Self, ApiError> {
         self.placed = Some(PlacedFiles::place(data_folder, holds, std::mem::take(&mut self.copied)).map_err(to_api)?);
         Ok(self)
     }
 
-    /// With what the submission says beside its job file.
+    /// Applies the options of the submission.
     pub(crate) fn with(mut self, wish: Wish) -> Result<Self, ApiError> {
         if let Some(grid) = wish.grid
             && !grid.is_sound()
@@ -61,7 +61,7 @@ impl Prepared {
     }
 }
 
-/// Reads the job file and copies what it names below `data_folder`, while somebody waits for that.
+/// Reads the job file and copies its files below `data_folder`, as long as `is_wanted` returns true.
 pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCount, is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
     let file = job::parse(text).map_err(|e| refuse(e.kind(), e.to_string()))?;
     let mut copier = Copier { folder, data_folder, cap, is_wanted, copied: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
@@ -71,7 +71,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
     if opened.read_exact(&mut magic).is_err() || magic != *b"\0asm" {
         return Err(refuse(ErrorKind::BadInput, format!("{} is not a WebAssembly module; build the program for wasm32-wasip1", module_path.display())));
     }
-    // What a file says about its length need not be true; what is copied is counted.
+    // The stated length of a file need not be true, so copied bytes are counted.
     let most = file.limits.module.min(cap);
     let module = copier.copy_at_most(&file.module, most).map_err(|error| {
         if error.kind != ErrorKind::LimitReached || most < file.limits.module {
@@ -90,16 +90,16 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
     Ok(Prepared { file, blobs, copied: copier.copied, placed: None, checkpoint: None, owner: None, hosted: None, grid: None })
 }
 
-/// What submitting the file at `path` means: the text of a job file, made up for a module, with the
-/// folder its paths are relative to; or a checkpoint that goes on here.
+/// Builds the command that submits the file at `path`: a job file's text with the folder its paths are
+/// relative to, a generated job file for a module, or a checkpoint that continues here.
 ///
 /// # Errors
-/// When the file is too large for a job file or cannot be read.
+/// Fails when the file is too large for a job file or cannot be read.
 pub fn submission(path: &Path) -> Result<Command, ApiError> {
     let job = |job_file, folder| Ok(Command::Submit { job_file, folder, grid: None, deadline_seconds: None });
     let folder = as_text(path.parent().unwrap_or(Path::new("/")))?;
     if path.extension().is_some_and(|extension| extension == "wasm") {
-        // A TOML string, so that any file name is read back as it is.
+        // A TOML string represents any file name exactly.
         let name = toml::Value::from(as_text(path.file_name().unwrap_or_default().as_ref())?);
         return job(format!("version = 1\nmodule = {name}\n"), folder);
     }
@@ -116,10 +116,10 @@ pub fn submission(path: &Path) -> Result<Command, ApiError> {
     job(text, folder)
 }
 
-/// A path that goes into a job file or a command, which are text.
+/// Converts a path to text for a job file or a command.
 ///
 /// # Errors
-/// When it is none.
+/// Fails when the path is not UTF-8.
 pub fn as_text(path: &Path) -> Result<String, ApiError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         refuse(ErrorKind::BadInput, format!("the path {} is not text (UTF-8), so it cannot be given to the engine. Nothing was submitted", path.display()))
@@ -158,7 +158,7 @@ impl Copier<'_> {
         }
         let together = self.copied.iter().map(BlobFile::size).fold(size, u64::saturating_add);
         if together > self.cap.0 {
-            // One that is among them already takes no more room.
+            // A file that was copied already takes no more room.
             let mut hasher = blake3::Hasher::new();
             let mut from = WhileWanted { from: &file, is_wanted: self.is_wanted };
             std::io::copy(&mut from, &mut hasher).map_err(|e| unreadable(&path, &e))?;
@@ -180,7 +180,7 @@ impl Copier<'_> {
     }
 }
 
-/// A file that is read as long as somebody wants it.
+/// Reader that fails once the submission is not wanted any more.
 struct WhileWanted<'a, R> {
     from: R,
     is_wanted: &'a dyn Fn() -> bool,
@@ -229,7 +229,7 @@ mod tests {
             prepare(&text, self.folder.path(), self.data.path(), CAP, is_wanted)
         }
 
-        /// Bytes that are copied so far.
+        /// Number of bytes that are copied so far.
         fn copied(&self) -> u64 {
             let incoming = std::fs::read_dir(self.data.path().join("incoming")).into_iter().flatten().flatten();
             incoming.map(|entry| entry.metadata().unwrap().len()).sum()
@@ -249,7 +249,7 @@ mod tests {
         let error = place.prepare(&["huge"], &count).err().unwrap();
         assert!(error.kind == ErrorKind::LimitReached && error.message.contains("50.0 GiB") && error.message.contains("4.0 MiB"), "{}", error.message);
         assert!(reads.get() < 10, "{}", reads.get());
-        // Together.
+        // The two files are too large together.
         std::fs::write(place.folder.path().join("a"), vec![1; 3 << 20]).unwrap();
         std::fs::write(place.folder.path().join("b"), vec![2; 2 << 20]).unwrap();
         let error = place.prepare(&["a", "b"], &|| true).err().unwrap();
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!((reads.get(), place.copied()), (10, 0));
     }
 
-    /// What lies in the data folder is not to blame.
+    /// Files in the data folder are not blamed.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_that_cannot_be_read_is_named_and_no_other() {

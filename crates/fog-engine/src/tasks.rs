@@ -1,4 +1,4 @@
-//! One running task: from the claim to what the worker left. Runs beside the loop and reports to it.
+//! Running of one task, from the claim to its result. Runs beside the loop and reports to it.
 
 use std::path::PathBuf;
 
@@ -17,29 +17,29 @@ use crate::core::Message;
 use crate::histories::{Historian, HistoryProblem};
 use crate::stored::Stored;
 
-/// Everything a task needs from the store, looked up before it starts.
+/// Everything that a task needs from the store, looked up before it starts.
 pub(crate) struct Launch {
     pub(crate) claim: Claim,
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
-    /// The table that holds the files of the result until they have rows.
+    /// Table that holds the files of the result until they have rows.
     pub(crate) holds: Holds,
     pub(crate) room: RoomAsker,
     pub(crate) module: PathBuf,
-    /// The stored files that it reads, each with what it is to the job; the module first.
+    /// Stored files that the task reads, each with its role in the job; the module first.
     pub(crate) files: Vec<(String, Stored)>,
     pub(crate) artifact: PathBuf,
-    /// What compiling the module may take: no more than is lent.
+    /// Limits of compiling the module, within the lent memory.
     pub(crate) compile: CompileLimits,
     pub(crate) spec: TaskSpec,
     pub(crate) place: CheckpointPlace,
-    /// Most bytes that histories may take.
+    /// Most bytes that all histories may take.
     pub(crate) history_cap: u64,
 }
 
 impl Launch {
-    /// Compares the stored files that the task reads with their hashes, the module where it is to be compiled; reads them
-    /// beside the loop.
+    /// Compares the stored files that the task reads with their hashes, on another thread. The module is
+    /// included only if it must be compiled.
     pub(crate) async fn check_files(&self) -> Result<(), UnusableFiles> {
         let is_compiled = tokio::fs::try_exists(&self.artifact).await.unwrap_or(false);
         let files: Vec<_> = self.files.iter().skip(usize::from(is_compiled)).cloned().collect();
@@ -60,23 +60,23 @@ impl Launch {
         checked.await.unwrap_or_else(|e| Err(UnusableFiles { problem: e.to_string(), damaged: Vec::new() }))
     }
 
-    /// Of a task whose job wants one.
+    /// Opens the history, if the job asks for segments.
     async fn historian(&self) -> Option<Historian> {
         let segments = self.spec.segments?;
         Historian::open(self.data_folder.clone(), self.claim.task, self.place.header(&self.spec), segments.units, self.history_cap).await
     }
 }
 
-/// Why a task does not run on the files that are stored for it.
+/// Reason why a task cannot run on its stored files.
 #[derive(Debug)]
 pub(crate) struct UnusableFiles {
-    /// A sentence about the first of them.
+    /// Sentence about the first unusable file.
     pub(crate) problem: String,
-    /// Those that are not what was stored, or are gone; not those that could only not be read now.
+    /// Files that are changed or missing, without those that only cannot be read now.
     pub(crate) damaged: Vec<BlobId>,
 }
 
-/// Says which file of a task cannot be used, and what to do.
+/// Sentence that says which file of a task cannot be used, and what to do.
 pub(crate) fn unusable(what: &str, error: &StoreError) -> String {
     match error {
         StoreError::Changed { path } => format!(
@@ -89,16 +89,16 @@ pub(crate) fn unusable(what: &str, error: &StoreError) -> String {
     }
 }
 
-/// What a task says to the loop.
+/// Message of a task to the loop.
 #[derive(Debug)]
 pub(crate) enum TaskNews {
-    /// Its worker runs as this process, from a checkpoint with these units, or 0.
+    /// The worker runs as process `pid`, from a checkpoint with these units, or 0.
     Started { pid: Option<u32>, units: u64 },
     /// The task runs: its state is restored.
     Began,
-    /// Units so far and the job's own progress.
+    /// Work units so far, and the progress that the job itself reports.
     Progress { units: u64, permille: Option<u16> },
-    /// It stands still, or goes on.
+    /// The task is frozen, or continues.
     Frozen(bool),
     /// A checkpoint is on disk.
     Saved { units: u64 },
@@ -108,10 +108,10 @@ pub(crate) enum TaskNews {
     Ended(Box<TaskEnd>),
 }
 
-/// The result that a worker left, with its files on disk.
+/// Outcome of a worker, with its files on disk.
 #[derive(Debug)]
 pub(crate) enum Left {
-    /// A result.
+    /// The worker left a result.
     Result {
         report: Report,
         stdout: BlobFile,
@@ -121,11 +121,11 @@ pub(crate) enum Left {
         /// Files whose names were changed or that were left out.
         remarks: Remarks,
     },
-    /// None.
+    /// The worker left no result.
     Nothing(TaskEnd),
 }
 
-/// A result whose files lie where they stay, and have no rows yet.
+/// A result whose files are in their final places, and have no rows yet.
 #[derive(Debug)]
 pub(crate) struct TaskDone {
     pub(crate) report: Report,
@@ -138,18 +138,18 @@ pub(crate) struct TaskDone {
     pub(crate) remarks: Remarks,
 }
 
-/// How a task ended that has no result, with its files on disk but not yet in the store.
+/// End of a task without a result; its files are on disk but not yet in the store.
 #[derive(Debug)]
 pub(crate) enum TaskEnd {
-    /// In a way another attempt cannot change.
+    /// The task failed in a way that another attempt cannot change.
     Hopeless { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
-    /// Before it ran: stored files that it reads are not what was stored.
+    /// The task did not run, because stored files that it reads are damaged.
     Damaged { problem: String, blobs: Vec<BlobId> },
-    /// In a way another attempt may change.
+    /// The task failed in a way that another attempt may change.
     Unlucky { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
 }
 
-/// Builds the spec of one task of a job; blobs have been found on disk.
+/// Builds the spec of one task of a job, whose blobs were found on disk.
 pub(crate) fn spec_of<E>(
     file: &JobFile,
     blobs: &Blobs,
@@ -171,7 +171,7 @@ pub(crate) fn spec_of<E>(
         stdin: blobs.stdin.map(path_of).transpose()?,
         inputs,
         limits: file.limits.clone(),
-        // Tasks of one job draw different numbers, the same ones every time.
+        // Tasks of one job draw different random numbers, the same on every run.
         seed: file.seed.wrapping_add(u64::from(index)),
         duty,
         segments: file.segment.map(|segment| Segments::of(segment.0, true)),
@@ -184,7 +184,7 @@ pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut 
     let ended = |end| TaskNews::Ended(Box::new(end));
     let news = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
         Ok(left) => left.placed(&launch, &mut wishes).await,
-        // The module may be as good as any; another device lends more, or this one another time.
+        // The module may be valid: another device lends more memory, or this one does at another time.
         Err(WorkerError::CompileMemory { limit }) if is_compiled_with_less(&launch) => {
             let problem =
                 format!("compiling its program took more than {limit} of memory, which is what this device lends now; lend more, or run it elsewhere");
@@ -193,7 +193,7 @@ pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut 
         Err(error) if error.is_permanent() => ended(TaskEnd::Hopeless { problem: error.to_string(), report: None, logs: None }),
         Err(error) => ended(TaskEnd::Unlucky { problem: error.to_string(), report: None, logs: None }),
     };
-    // The loop being gone means the engine stopped; the task is put back at the next start.
+    // A send fails only when the engine has stopped; the task is put back at the next start.
     let _ = to.send(Message::Task(attempt, news)).await;
 }
 
@@ -229,8 +229,8 @@ async fn attempt_once(
         let mut collector = Collector::new(launch)?;
         let mut saver = Saver::new(&launch.place, &launch.spec);
         let mut historian = launch.historian().await;
-        // A checkpoint that is damaged or of something else is left alone; the task begins anew. It may be as large as all
-        // that the task holds, so it is read last and is gone once its worker has it.
+        // A checkpoint that is damaged or of another task is ignored, and the task begins anew. It may be
+        // as large as all that the task holds, so it is loaded last and freed once its worker has it.
         let worker = match launch.place.load(&launch.spec).await {
             Some(Checkpoint { header, stdout, stderr, snapshot, .. }) => {
                 collector.take(FromWorker::Stdout(stdout)).await?;
@@ -253,7 +253,7 @@ async fn attempt_once(
             }
             None if is_last_try => break,
             None => {
-                // Compiled by another build, or damaged: once more from the module.
+                // The compiled module is damaged or of another build: it is compiled once more.
                 let _ = tokio::fs::remove_file(&launch.artifact).await;
             }
         }
@@ -262,7 +262,7 @@ async fn attempt_once(
 }
 
 impl Left {
-    /// Puts the files of a result where they stay, beside the loop: of many files that takes seconds.
+    /// Puts the files of a result in their final places on another thread, since many files take seconds.
     async fn placed(self, launch: &Launch, wishes: &mut mpsc::Receiver<SaveWish>) -> TaskNews {
         let (report, stdout, stderr, files, hash, remarks) = match self {
             Self::Result { report, stdout, stderr, files, hash, remarks } => (report, stdout, stderr, files, hash, remarks),
@@ -287,7 +287,8 @@ impl Left {
     }
 }
 
-/// Answers at once that there is nothing to save: who ends the task need not wait. Never ends.
+/// Refuses requests for a checkpoint at once, so that the loop need not wait when it ends the task. Never
+/// returns.
 async fn refuse_saves(wishes: &mut mpsc::Receiver<SaveWish>) {
     while let Some(wish) = wishes.recv().await {
         let _ = wish.send(Err("the program does not run now".to_owned()));
@@ -305,7 +306,7 @@ async fn watch_worker(
 ) -> Result<Option<Report>, WorkerError> {
     let share = worker.duty();
     let mut duty = links.duty.clone();
-    // Said to the worker beside all else: whoever follows it may wait for the disk.
+    // The duty is passed to the worker separately, because following the worker may wait for the disk.
     let pass_on = async {
         duty.mark_changed();
         while duty.changed().await.is_ok() {
@@ -340,7 +341,7 @@ async fn follow_worker(
                 saver.waiting.push(wish);
                 saver.ask(&worker);
             }
-            // A task that stands still has been saved when it stopped.
+            // A frozen task was saved when it stopped.
             _ = clock.tick(), if !saver.is_frozen => saver.ask(&worker),
             event = worker.events.recv() => match event {
                 Some(WorkerEvent::Message(FromWorker::State(piece))) => saver.take(piece).await?,
@@ -358,7 +359,8 @@ async fn follow_worker(
                         && let Err(problem) = historian.mark(mark, &collector.stdout_bytes).await
                     {
                         if matches!(problem, HistoryProblem::Differs(_)) {
-                            // One of the two is wrong, and nobody can tell which: it begins anew, history and all.
+                            // One of the two states is wrong and it is unknown which, so the task begins
+                            // anew without its history.
                             Checkpoint::remove(saver.path());
                             historian.forget();
                         }
@@ -374,7 +376,7 @@ async fn follow_worker(
                 Some(WorkerEvent::Frozen(frozen)) => {
                     saver.is_frozen = frozen;
                     if frozen {
-                        // Pausing may become the end of this process; nothing is lost then.
+                        // The process may end during the pause, so the task is saved.
                         saver.ask(&worker);
                     }
                     tell(TaskNews::Frozen(frozen)).await;
@@ -386,7 +388,7 @@ async fn follow_worker(
     }
 }
 
-/// What a followed task is connected to.
+/// Channels of a followed task.
 struct Links<'a> {
     attempt: u64,
     duty: &'a mut watch::Receiver<Percent>,
@@ -395,7 +397,7 @@ struct Links<'a> {
 }
 
 impl TaskEnd {
-    /// Units used, as far as they are known.
+    /// Work units used, as far as they are known.
     pub(crate) fn units(&self) -> WorkUnits {
         match self {
             Self::Damaged { .. } => WorkUnits(0),

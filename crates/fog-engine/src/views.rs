@@ -1,4 +1,4 @@
-//! Domain values in the words of the contract.
+//! Conversion of domain values to the types of `fog-api`.
 
 use fog_api::{EffectView, HistoryPoint, JobCounts, JobSummary, Notice, ReasonView, ResumeView, ValueView, VerdictView};
 use fog_eligibility::{Effect, Reason, Resume, ThermalPressure, Value, Verdict};
@@ -8,7 +8,7 @@ use fog_types::text::{clean_lines, clean_name};
 
 use crate::clock::Clock;
 
-/// A verdict in the contract's words.
+/// Converts a verdict.
 #[must_use]
 pub fn verdict_view(verdict: &Verdict, clock: &Clock) -> VerdictView {
     VerdictView {
@@ -20,12 +20,12 @@ pub fn verdict_view(verdict: &Verdict, clock: &Clock) -> VerdictView {
     }
 }
 
-/// The name of a job and what is said about it, fit to be shown: both may be somebody else's words.
+/// Name of a job and a message about it, cleaned for display since both may come from another device.
 pub(crate) fn said_of(name: &str, problem: &str) -> (String, String) {
     (clean_name(name), clean_lines(problem))
 }
 
-/// The notice for a job that has ended by itself.
+/// Notice for a job that has finished or failed; `None` for other states.
 pub(crate) fn end_notice(row: &JobRow) -> Option<Notice> {
     let (id, (name, problem)) = (row.id, said_of(&row.file.name, &row.problem));
     match row.state {

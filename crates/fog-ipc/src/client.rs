@@ -14,23 +14,23 @@ use crate::listener::{Endpoint, connect, is_of_another_user};
 use crate::token::{self, Side, Token};
 
 const EVENT_QUEUE: usize = 256;
-/// Longest an engine may take to answer a greeting. A machine that is busy with other things takes seconds.
+/// Longest time that an engine may take to answer a greeting. A busy machine may need seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it is tried to reach an engine whose socket is full.
+/// Time for which a client keeps trying to reach an engine whose socket is full.
 const CROWDED_PATIENCE: Duration = Duration::from_secs(8);
-/// The same with one that takes connections and ends them when it is shown the token.
+/// Time for which a client keeps trying an engine that ends connections after the client's proof.
 const UNPROVEN_PATIENCE: Duration = Duration::from_secs(1);
-/// Wait between two of these tries.
+/// Wait between two connection attempts.
 const CROWDED_WAIT: Duration = Duration::from_millis(10);
 
-/// A connection to an engine. Cloning shares it; it ends with the last clone and the last [`Events`] of it.
+/// A connection to an engine. Clones share it; it ends with the last clone and the last [`Events`] of it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Requests as frames.
+    /// Requests as encoded frames.
     requests: mpsc::Sender<Vec<u8>>,
     waiting: Waiting,
     next_id: Arc<AtomicU64>,
-    /// The strong end is with the reader, so that events end with the connection.
+    /// The reader task holds the strong sender, so that events end with the connection.
     events: broadcast::WeakSender<Event>,
     /// Release of the engine.
     pub version: String,
@@ -38,46 +38,46 @@ pub struct Client {
 
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Result<Reply, ApiError>>>>>>;
 
-/// Events of a connection, which lasts as long as they do.
+/// Events of a connection. The connection stays open at least as long as they do.
 #[derive(Debug)]
 pub struct Events {
     events: Option<broadcast::Receiver<Event>>,
     _connection: mpsc::Sender<Vec<u8>>,
 }
 
-/// No connection, or it broke.
+/// Reason why there is no connection, or why it broke.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// Nobody answers there.
+    /// No engine answers at the endpoint.
     #[error("no Fog Compute engine is running here; start the app, or run `fog daemon`")]
     NotRunning(#[source] io::Error),
-    /// The engine, or its data folder, is another user's.
+    /// The engine or its data folder belongs to another user.
     #[error("the engine of {} belongs to another user, and you may not use it; run this as that user, or give a data folder of your own with --data-dir", folder.display())]
     Forbidden {
-        /// Its data folder.
+        /// Data folder of that engine.
         folder: PathBuf,
     },
-    /// The engine speaks another version.
+    /// The engine speaks another protocol version.
     #[error("the running engine is release {version} and speaks protocol {protocol}, this program {PROTOCOL_VERSION}; restart the older one")]
     Incompatible {
-        /// What it speaks.
+        /// Protocol version of the engine.
         protocol: u32,
-        /// Its release.
+        /// Release of the engine.
         version: String,
     },
     /// The token of the data folder cannot be read.
     #[error("this engine answers only who can read {path}: {source}")]
     NoToken {
-        /// Where it is.
+        /// Path of the token file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The engine is there and does not answer in time.
+    /// An engine accepted the connection and did not answer in time.
     #[error("the engine is there and does not answer; the machine may be very busy, so try again, or restart the engine")]
     Silent,
-    /// The engine is there, and other programs of this user take its socket faster than it can answer.
+    /// An engine is there, and other programs of this user take its socket faster than it can answer.
     #[error("the engine is running and too many programs of yours connect to it at once; end them, or try again")]
     Crowded,
     /// The other end does not speak this protocol, or does not know the token.
@@ -85,13 +85,13 @@ pub enum ClientError {
     Stranger,
 }
 
-/// Why one try failed.
+/// Reason why one connection attempt failed.
 enum Refused {
-    /// Whoever is there had no place.
+    /// The engine had no place for the connection.
     Full,
-    /// The other side ended the connection when it was shown the token: it does not accept it, or had no place any more.
+    /// The engine ended the connection after the proof: it rejects the token, or needed the place.
     Unproven,
-    /// Another try fails as well.
+    /// A failure that another attempt would meet again.
     For(ClientError),
 }
 
@@ -113,11 +113,11 @@ impl HasKind for ClientError {
 }
 
 impl Client {
-    /// Connects and checks that both sides speak the same version. While the engine's socket is full, tries again for
-    /// eight seconds.
+    /// Connects and checks that both sides speak the same version. Keeps trying for eight seconds while the
+    /// engine's socket is full.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`] says why there is no connection.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
         let begun = Instant::now();
         let mut is_crowded = false;
@@ -143,7 +143,7 @@ impl Client {
         let forbidden = || ClientError::Forbidden { folder: endpoint.token.parent().unwrap_or(&endpoint.token).to_owned() };
         let stream = connect(&endpoint.address).await.map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Refused::For(forbidden()),
-            // The queue of those that wait to be accepted is full, so somebody listens.
+            // The accept queue is full, so an engine is listening.
             io::ErrorKind::WouldBlock => Refused::Full,
             _ => Refused::For(ClientError::NotRunning(error)),
         })?;
@@ -153,9 +153,9 @@ impl Client {
             Ok(Ok(Some(ServerMessage::Hello { protocol: PROTOCOL_VERSION, version, nonce }))) => (version, nonce),
             Ok(Ok(Some(ServerMessage::Hello { protocol, version, .. }))) => return Err(ClientError::Incompatible { protocol, version }.into()),
             Err(_) => return Err(ClientError::Silent.into()),
-            // An engine hangs up on other users without a word.
+            // An engine closes connections of other users without a message.
             _ if is_of_another_user(&endpoint.address) => return Err(forbidden().into()),
-            // It needed the place for somebody else before it got to say anything.
+            // The engine gave the place to another connection before it could greet.
             Ok(Ok(None) | Err(frame::FrameError::Io(_))) => return Err(Refused::Full),
             _ => return Err(ClientError::Stranger.into()),
         };
@@ -201,7 +201,8 @@ impl Client {
                     return;
                 }
             }
-            // Nobody asks or listens any more. What was asked last is sent, and the reader has the other half of the connection.
+            // All clients and event streams are dropped. The last requests are sent; the reader holds the
+            // other half.
             reader.abort();
         });
         Ok(Self { requests, waiting, next_id: Arc::new(AtomicU64::new(1)), events, version })
@@ -210,14 +211,14 @@ impl Client {
     /// Sends a command and waits for its answer. Dropping the future does not undo the command.
     ///
     /// # Errors
-    /// What the engine says, or [`ErrorKind::NotRunning`] when the connection broke.
+    /// The engine's error, or [`ErrorKind::NotRunning`] when the connection broke.
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
         let gone = || ApiError {
             kind: ErrorKind::NotRunning,
             message: "the connection to the engine ended before it answered; what it had accepted is kept".to_owned(),
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        // Before anybody waits for the answer to it.
+        // Encoding comes first: after a failure here no entry is left waiting for an answer.
         let frame = frame::encode(&Request::Call { id, command }).map_err(|error| ApiError { kind: ErrorKind::LimitReached, message: error.to_string() })?;
         let (answer, answered) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -228,17 +229,17 @@ impl Client {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Asks for events and returns them from now on.
+    /// Subscribes to events and returns those from now on.
     pub async fn subscribe(&self) -> Events {
         let events = Events { events: self.events.upgrade().map(|events| events.subscribe()), _connection: self.requests.clone() };
-        // A broken connection shows as the end of the events.
+        // On a broken connection the returned events end at once.
         if let Ok(frame) = frame::encode(&Request::Subscribe) {
             let _ = self.requests.send(frame).await;
         }
         events
     }
 
-    /// Whether the connection is gone.
+    /// Whether the connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none()
@@ -246,10 +247,11 @@ impl Client {
 }
 
 impl Events {
-    /// The next event. `Err(())` means some were missed: ask for a snapshot. `Ok(None)` is the end.
+    /// Returns the next event. `Err(())` means that some were missed: ask for a snapshot. `Ok(None)` is the
+    /// end.
     ///
     /// # Errors
-    /// When this listener was too slow.
+    /// Fails when this listener was too slow.
     pub async fn next(&mut self) -> Result<Option<Event>, ()> {
         let Some(events) = &mut self.events else { return Ok(None) };
         match events.recv().await {

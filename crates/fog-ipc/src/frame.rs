@@ -4,22 +4,22 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Longest frame either side accepts: a picture of 16 MiB in base64 fits.
+/// Longest frame that either side accepts: a picture of 16 MiB in base64 fits.
 pub const MAX_FRAME_BYTES: usize = 32 << 20;
-/// Longest message before a connection has proven that it knows the token.
+/// Longest message that is accepted before a connection has proven that it knows the token.
 const MAX_GREETING_BYTES: usize = 4 << 10;
 
-/// A frame is not what the protocol allows.
+/// Reason why a frame cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// Longer than [`MAX_FRAME_BYTES`].
+    /// The message is longer than the limit.
     #[error("a message of {length} bytes or more exceeds the limit of {MAX_FRAME_BYTES}")]
     TooLong {
-        /// What its header says, or what fitted.
+        /// Length in bytes that the header states, or that was written before the limit was met.
         length: usize,
     },
-    /// Not a message of this protocol.
+    /// The frame holds no message of this protocol.
     #[error("a message cannot be understood: {0}")]
     Malformed(serde_json::Error),
     /// The connection broke.
@@ -27,10 +27,10 @@ pub enum FrameError {
     Io(#[from] io::Error),
 }
 
-/// Puts a message into a frame.
+/// Encodes a message as a frame.
 ///
 /// # Errors
-/// [`FrameError::TooLong`] when it does not fit.
+/// [`FrameError::TooLong`] when the message exceeds [`MAX_FRAME_BYTES`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; 4];
     let mut bounded = Bounded { frame: &mut frame, is_full: false };
@@ -45,7 +45,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-/// Stops at the limit, so that a message far beyond it is not built in memory first.
+/// Writer that stops at the limit, so that a message far beyond it is not built in memory first.
 struct Bounded<'a> {
     frame: &'a mut Vec<u8>,
     is_full: bool,
@@ -66,11 +66,11 @@ impl io::Write for Bounded<'_> {
     }
 }
 
-/// Takes the first frame off `bytes`: the message and what is left, or `None` when more bytes are
+/// Decodes the first frame of `bytes`. Returns the message and the rest, or `None` when more bytes are
 /// needed.
 ///
 /// # Errors
-/// [`FrameError`] when no message can follow on this connection.
+/// [`FrameError`] when no further message can follow on this connection.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, &[u8])>, FrameError> {
     let Some((header, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*header) as usize;
@@ -87,7 +87,7 @@ pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin
     read_at_most(from, MAX_FRAME_BYTES).await
 }
 
-/// As [`read`], from whoever has not said yet who it is.
+/// Like [`read`], with the lower limit for a peer that has not proven yet that it knows the token.
 pub(crate) async fn read_short<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, FrameError> {
     read_at_most(from, MAX_GREETING_BYTES).await
 }
@@ -101,7 +101,7 @@ async fn read_at_most<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), 
     if length > most {
         return Err(FrameError::TooLong { length });
     }
-    // Memory follows the bytes that come, not the length that was claimed.
+    // Memory grows with the bytes that arrive, not with the length that the header claims.
     let mut body = Vec::new();
     from.take(length as u64).read_to_end(&mut body).await?;
     if body.len() < length {

@@ -1,9 +1,9 @@
-//! `fog-api` over a Unix socket or a named pipe: both ends.
+//! `fog-api` over a Unix socket or a named pipe: client and server.
 //!
-//! A frame is a length of four bytes, little-endian, and JSON. The socket is 0600 and the server
-//! asks the system who is at the other end: only the same user is served, and only after both sides
-//! have proved that they know the token in the data folder. What a command means is the business of
-//! the [`Service`] behind it.
+//! A frame is a length of four bytes, little-endian, followed by JSON. The socket has mode 0600 and the
+//! server asks the system for the user at the other end: only the same user is served, and only after both
+//! sides have proved that they know the token in the data folder. Commands are carried out by the
+//! [`Service`] behind the server.
 
 mod client;
 mod frame;

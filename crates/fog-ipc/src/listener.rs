@@ -1,4 +1,4 @@
-//! Where the socket is, and who may use it.
+//! Address of the engine's socket, and the users who are admitted.
 
 use std::path::{Path, PathBuf};
 
@@ -7,26 +7,27 @@ pub(crate) use unix::{Listener, Stream, connect, is_of_another_user};
 #[cfg(windows)]
 pub(crate) use windows::{Listener, Stream, connect};
 
-/// A pipe admits its owner alone, so whoever is refused is told that by the system.
+/// Always false: a pipe admits its owner only, and the system itself reports a refusal.
 #[cfg(windows)]
 pub(crate) fn is_of_another_user(_address: &Path) -> bool {
     false
 }
 
-/// Where the engine of one data folder answers, and what a front end must know there.
+/// Address at which the engine of one data folder answers, and the token file a front end needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The socket, or the name of the pipe.
+    /// Path of the socket, or name of the pipe.
     pub address: PathBuf,
-    /// The file with the token of the engine that runs.
+    /// File with the token of the running engine.
     pub token: PathBuf,
 }
 
-/// The endpoint of the engine that works in `data_folder`. It depends on that folder alone, not on
-/// the environment of whoever asks.
+/// Returns the endpoint of the engine that works in `data_folder`. It depends on that folder only, not on
+/// the environment of the caller.
 ///
-/// On Unix `fog.sock` in that folder: the socket itself, or a link to it where the path would be too
-/// long for a socket (107 bytes on Linux, 103 on macOS). On Windows a pipe named after the folder.
+/// On Unix the address is `fog.sock` in that folder: the socket itself, or a link to it where the path
+/// would be too long for a socket (107 bytes on Linux, 103 on macOS). On Windows it is a pipe named after
+/// the folder.
 #[must_use]
 pub fn endpoint(data_folder: &Path) -> Endpoint {
     Endpoint { address: address(data_folder), token: data_folder.join("fog.token") }
@@ -39,16 +40,16 @@ fn address(data_folder: &Path) -> PathBuf {
 
 #[cfg(windows)]
 fn address(data_folder: &Path) -> PathBuf {
-    // However the folder is written, it is one folder.
+    // All spellings of one folder give the same name.
     let folder = std::fs::canonicalize(data_folder).or_else(|_| std::path::absolute(data_folder)).unwrap_or_else(|_| data_folder.to_owned());
     let hash = folder.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     PathBuf::from(format!(r"\\.\pipe\fog-compute-{hash:016x}"))
 }
 
-/// Whether an engine answers there now.
+/// Whether an engine answers at `address` now.
 #[cfg(unix)]
 async fn is_served(address: &Path) -> bool {
-    // The queue of a socket that is served may be full.
+    // The accept queue of a socket that is served may be full.
     connect(address).await.map_or_else(|error| error.kind() == std::io::ErrorKind::WouldBlock, |_| true)
 }
 
@@ -67,8 +68,9 @@ mod windows {
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
     use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
 
-    /// Pipes refuse remote clients, and their default rights admit the owner and administrators
-    /// for writing: <https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights>
+    /// Listener on a named pipe. Pipes refuse remote clients, and their default rights let only the owner
+    /// and administrators write:
+    /// <https://learn.microsoft.com/windows/win32/ipc/named-pipe-security-and-access-rights>
     pub(crate) struct Listener {
         next: NamedPipeServer,
         path: PathBuf,

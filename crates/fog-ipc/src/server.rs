@@ -16,45 +16,48 @@ use crate::frame;
 use crate::listener::{Endpoint, Listener, Stream};
 use crate::token::{self, Side, Token};
 
-/// Front ends at once. More are hung up on.
+/// Front ends that are served at once; further ones are refused.
 const MAX_CONNECTIONS: usize = 512;
-/// Of these, how many may listen to events: the rest are kept for commands, such as the one that switches off.
+/// Connections that may subscribe to events. The rest are kept for commands, such as the one that switches
+/// off.
 const MAX_LISTENERS: usize = 256;
-/// Connections that have not said yet who they are. The oldest of the process that has most of them makes room for the
-/// next: whoever is at work says it within milliseconds, and does not pay for what another program opens.
+/// Connections that have not proven yet that they know the token. The process with most of them loses its
+/// oldest to make room for a new one: an ordinary client proves itself within milliseconds, and is not
+/// affected by the connections of another program.
 const MAX_GREETING: usize = 64;
-/// Front ends beyond those that fit, which are told so. More are hung up on without a word.
+/// Front ends beyond [`MAX_CONNECTIONS`] that are told so at once. Further ones are closed without a
+/// message.
 const MAX_REFUSED: usize = 32;
-/// How long one of these may take to ask something, which is then answered.
+/// Time in which a refused front end may send the command that is then answered with the refusal.
 const REFUSED_TIME: Duration = Duration::from_secs(2);
-/// Wait after a connection that could not be accepted, as when the process has no descriptor left.
+/// Wait after a failed accept, for example when the process has no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Commands of one connection under way at once.
+/// Commands of one connection that run at once.
 const MAX_CALLS: usize = 16;
-/// Longest a connection may take to say who it is.
+/// Longest time a connection may take to prove that it knows the token.
 const GREETING: Duration = Duration::from_secs(30);
 
-/// What stands behind the socket.
+/// The engine behind the socket.
 pub trait Service: Send + Sync + 'static {
     /// Carries out a command.
     fn call(&self, command: Command) -> impl Future<Output = Result<Reply, ApiError>> + Send;
-    /// Everything that happens from now on.
+    /// Returns a stream of all events from now on.
     fn events(&self) -> impl EventStream;
 }
 
 /// A stream of events that never blocks its source.
 pub trait EventStream: Send + 'static {
-    /// The next event; `None` when there will be no more.
+    /// Returns the next event; `None` when the stream has ended.
     fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
 }
 
-/// Serves until `stop` is done.
+/// Serves until `stop` is ready.
 ///
 /// # Errors
-/// When the endpoint cannot be taken, for example because another engine answers there.
+/// Fails when the endpoint cannot be taken, for example because another engine answers there.
 pub async fn serve<S: Service>(endpoint: &Endpoint, service: Arc<S>, stop: impl Future<Output = ()>) -> io::Result<()> {
     let mut listener = Listener::bind(&endpoint.address).await?;
-    // Written before anybody is answered: who connects meanwhile waits.
+    // The token is written before any greeting is answered; connections made meanwhile wait.
     let token = Arc::new(Token::create(&endpoint.token)?);
     let places = Places {
         all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
@@ -98,15 +101,15 @@ struct Places {
     refused: Arc<Semaphore>,
 }
 
-/// A connection that has not proven that it knows the token.
+/// A connection that has not yet proven that it knows the token.
 struct Unknown {
     handle: AbortHandle,
     is_known: Arc<AtomicBool>,
-    /// Where it is from. All of which this is not known count as one.
+    /// Id of the process that connected. All connections without a known process count as one process.
     process: Option<i32>,
 }
 
-/// All of these, oldest first.
+/// All connections that have not proven themselves yet, oldest first.
 #[derive(Default)]
 struct Greeting(VecDeque<Unknown>);
 
@@ -131,7 +134,7 @@ impl Greeting {
     }
 }
 
-/// Both sides prove that they know the token; false when the client does not.
+/// Lets both sides prove that they know the token. Returns false when the client does not.
 async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), token: &Token) -> Result<bool, frame::FrameError> {
     let nonce = token::nonce();
     let hello = ServerMessage::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), nonce: nonce.clone() };
@@ -148,7 +151,7 @@ async fn greet(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
     }
 }
 
-/// Answers the first command of a front end that has no place.
+/// Answers the first command of a front end for which there is no place.
 async fn refuse(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> Result<(), frame::FrameError> {
     let Ok(asked) = tokio::time::timeout(REFUSED_TIME, frame::read_short::<Request>(from)).await else { return Ok(()) };
     let Some(Request::Call { id, .. }) = asked? else { return Ok(()) };
@@ -181,9 +184,9 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is
         Ok::<(), frame::FrameError>(())
     });
     let calls = Arc::new(Semaphore::new(MAX_CALLS));
-    // Dropped with the connection, which ends every task of it.
+    // Dropping this set with the connection ends every task of the connection.
     let mut tasks = JoinSet::new();
-    // Requests are read by a task of their own: reading half a frame must not be cancelled.
+    // A task of its own reads requests, because reading half a frame must not be cancelled.
     let (requests_in, mut requests) = mpsc::channel::<Request>(1);
     tasks.spawn(async move {
         loop {
@@ -204,7 +207,7 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is
     loop {
         let request = tokio::select! {
             request = requests.recv() => request,
-            // Nothing can be answered any more; whoever waits must see the end.
+            // No answer can be sent any more, so the connection ends and waiting callers see that.
             _ = &mut writer => break,
         };
         let Some(request) = request else { break };
@@ -216,11 +219,11 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is
                     let _permit = permit;
                     let call: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(service.call(command));
                     let response = Response { id, result: call.await };
-                    // A closed queue means the front end is gone; the command was carried out.
+                    // A closed queue means that the front end is gone; the command was carried out.
                     let _ = answers.send(ServerMessage::Response(Box::new(response))).await;
                 });
             }
-            // Once is enough.
+            // A connection proves itself once only.
             Request::Prove { .. } => break,
             Request::Subscribe => {
                 let Ok(place) = Arc::clone(&places.listeners).try_acquire_owned() else {
@@ -242,8 +245,8 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is
     Ok(())
 }
 
-/// The frame of a message. An answer that is too long becomes an error at once, since a front end would wait for
-/// ever otherwise; such an event is left out.
+/// Encodes a message. An answer that is too long becomes an error, since a front end would wait for ever
+/// otherwise; an event that is too long is left out.
 fn fitting(message: ServerMessage) -> Result<Option<Vec<u8>>, frame::FrameError> {
     let length = match frame::encode(&message) {
         Err(frame::FrameError::TooLong { length }) => length,

@@ -1,34 +1,34 @@
-//! Who may command the engine: whoever can read the token in its data folder. Neither side sends it;
-//! each proves to the other that it knows it, over a number that the other has just drawn. So a
-//! program that answers in the engine's place learns nothing and is not believed.
+//! Access to the engine: a program that can read the token in the data folder may command it. Neither side
+//! sends the token; each proves knowledge of it over a nonce that the other has just drawn. A program that
+//! answers in the engine's place therefore learns nothing and is not believed.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Bytes of the token.
+/// Length of the token in bytes.
 const BYTES: usize = 32;
 
-/// A number for one connection, in hexadecimal.
+/// Draws a random nonce for one connection, in hexadecimal.
 pub(crate) fn nonce() -> String {
     blake3::Hash::from_bytes(rand::random()).to_hex().to_string()
 }
 
-/// Who proves.
+/// Side of the connection that proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Client,
     Server,
 }
 
-/// The secret of one run of the engine.
+/// Secret of one run of the engine.
 pub(crate) struct Token([u8; BYTES]);
 
 impl Token {
-    /// Draws a new one and writes it where only this user reads it.
+    /// Draws a new token and writes it to a file that only this user can read.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let token = Self(rand::random());
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        // Made with mode 0600; on Windows the user's folder keeps others out.
+        // The temporary file has mode 0600; on Windows the user's folder keeps others out.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&token.0)?;
         file.persist(path)?;
@@ -40,7 +40,7 @@ impl Token {
         bytes.try_into().map(Self).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not a token"))
     }
 
-    /// What `side` answers when the other has drawn `nonce`.
+    /// Proof of `side` over the `nonce` that the other side has drawn.
     pub(crate) fn proof(&self, side: Side, nonce: &str) -> String {
         let role = match side {
             Side::Client => "client",
@@ -49,7 +49,7 @@ impl Token {
         blake3::keyed_hash(&self.0, format!("fog-compute ipc v2 {role} {nonce}").as_bytes()).to_hex().to_string()
     }
 
-    /// Compares in constant time.
+    /// Checks a proof in constant time.
     pub(crate) fn accepts(&self, side: Side, nonce: &str, proof: &str) -> bool {
         let expected = blake3::Hash::from_hex(self.proof(side, nonce));
         matches!((expected, blake3::Hash::from_hex(proof)), (Ok(expected), Ok(proof)) if expected == proof)

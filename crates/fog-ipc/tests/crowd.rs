@@ -1,4 +1,4 @@
-//! Whoever fills the socket, with the token or without, keeps nobody from giving a command.
+//! Programs that fill the socket, with or without the token, keep no other program from giving a command.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -14,10 +14,10 @@ use fog_types::{ErrorKind, HasKind as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-/// Longer than any of this takes, and shorter than a connection may take to say who it is.
+/// Longer than any test takes, and shorter than the time in which a connection must prove itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers every command; nothing ever happens.
+/// Service that answers every command and has no events.
 struct Quiet;
 
 struct Nothing;
@@ -71,7 +71,7 @@ async fn silent_connections_keep_nobody_waiting() {
     let mut silent = Vec::new();
     for n in 0..300_u32 {
         let mut stream = UnixStream::connect(&address).await.unwrap();
-        // Every other one begins a frame that it does not end, and claims a long one.
+        // Every second connection claims a long frame and does not finish it.
         if n % 2 == 0 {
             let _ = stream.write_all(&[0, 0, 0, 1, b'{']).await;
         }
@@ -95,7 +95,7 @@ async fn many_that_listen_leave_places_for_commands() {
         listening.push((client, events));
     }
     is_obeyed(folder.path()).await;
-    // Those beyond the places for listeners are told by the end of their connection.
+    // Connections beyond the places for listeners are ended by the engine.
     let is_told = || listening.iter().filter(|(client, _)| client.is_closed()).count();
     for _ in 0..400 {
         if is_told() >= 24 {
@@ -106,7 +106,7 @@ async fn many_that_listen_leave_places_for_commands() {
     assert_eq!(is_told(), 24);
 }
 
-/// What another program opens, as fast as it can, costs its own places.
+/// Connections that another program opens as fast as it can use up that program's own places only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_connects_without_end_stops_no_command() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ async fn a_program_that_connects_without_end_stops_no_command() {
     assert!(flood.0.try_wait().unwrap().is_none(), "the flood ended by itself");
 }
 
-/// Another program; it ends with the test, however that ends.
+/// Another program, which is killed when the test ends.
 struct Flood(std::process::Child);
 
 impl Drop for Flood {
@@ -134,7 +134,7 @@ impl Drop for Flood {
     }
 }
 
-/// A socket whose queue is full is no engine that is not running, and one that hangs up at once is not somebody else's.
+/// A full socket is not reported as a missing engine, nor an immediate hang-up as a foreign program.
 #[tokio::test]
 async fn a_full_socket_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ async fn a_client_that_is_dropped_leaves_no_connection() {
         let client = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap();
         assert!(matches!(client.call(Command::SetContributing { on: true }).await, Ok(Reply::Done)));
     }
-    // Events keep it, whoever asked for them.
+    // The events keep the connection open, although the client is dropped.
     let mut events = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap().subscribe().await;
     assert!(tokio::time::timeout(Duration::from_millis(300), events.next()).await.is_err(), "they ended");
 }

@@ -1,84 +1,84 @@
 //! Bundles (Bundle Protocol 7, RFC 9171) in the one form that Fog nodes write.
 //!
-//! A primary block, who had it last, how often it was passed on, a lock for its receipt, and a sealed payload;
-//! every block with a CRC-32C. RFC 9171 allows many ways to write the same bundle; only the one that
-//! [`Bundle::encode`] writes is read, so that a bundle is the same bytes at everybody who has it.
+//! A bundle has a primary block, the previous node, the hop count, the lock of its receipt, and a sealed
+//! payload; every block has a CRC-32C. RFC 9171 allows many encodings of the same bundle; only the one of
+//! [`Bundle::encode`] is accepted, so that a bundle has the same bytes on every node.
 
 use ciborium::Value;
 use crc::{CRC_32_ISCSI, Crc};
 use sha2::{Digest as _, Sha256};
 
-/// Most bytes of a payload. Our own choice: with a bundle's other blocks it fits in one message of 48 KiB.
+/// Maximum size of a payload in bytes, chosen so that a bundle fits in one message of 48 KiB.
 pub const MAX_PAYLOAD: usize = 32 << 10;
-/// Most bytes of an encoded bundle: the payload and what the other blocks can take.
+/// Maximum size of an encoded bundle in bytes: the payload and the other blocks.
 pub const MAX_BUNDLE: usize = MAX_PAYLOAD + 512;
-/// Longest that a bundle may live, in milliseconds: seven days. Our own choice.
+/// Maximum lifetime of a bundle in milliseconds: seven days.
 pub const MAX_LIFE: u64 = 7 * 24 * 3_600_000;
 
-/// Milliseconds of Unix time when DTN time begins, 2000-01-01 (RFC 9171, section 4.2.6).
+/// Milliseconds of Unix time at which DTN time begins, 2000-01-01 (RFC 9171, section 4.2.6).
 pub(crate) const DTN_EPOCH: u64 = 946_684_800_000;
-/// Must not be fragmented (section 4.2.3).
+/// Flag of a bundle that must not be fragmented (section 4.2.3).
 const WHOLE: u64 = 0x04;
-/// CRC-32C (section 4.2.1).
+/// CRC type CRC-32C (section 4.2.1).
 const CRC32C: u64 = 2;
 const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// Block types: section 4.3.2, 4.4.1, 4.4.3; the lock has one of those for private use (section 9.1).
+/// Block types of sections 4.3.2, 4.4.1 and 4.4.3; that of the lock is for private use (section 9.1).
 const PAYLOAD: u64 = 1;
 const PREVIOUS_NODE: u64 = 6;
 const HOP_COUNT: u64 = 10;
 const LOCK: u64 = 192;
-/// How deep the values of a block go: the block, an endpoint or timestamp in it, and some room.
+/// Maximum nesting depth of CBOR in a block: the block, an endpoint or timestamp, and some reserve.
 const DEPTH: usize = 6;
 
-/// A message on its way, for carriers that cannot read it.
+/// A DTN bundle: a message in transit that its carriers cannot read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    /// Peer id of who wrote it. Nobody on the way can check that; only opening the payload does.
+    /// Peer id of the author. Carriers cannot verify it; only opening the payload does.
     pub source: [u8; 8],
-    /// Peer id of whom it is for.
+    /// Peer id of the recipient.
     pub destination: [u8; 8],
-    /// When it was written: milliseconds of Unix time, after the year 2000.
+    /// Time of creation in milliseconds of Unix time, after the year 2000.
     pub created: u64,
-    /// Tells apart what one source wrote in the same millisecond.
+    /// Number that distinguishes bundles of one source from the same millisecond.
     pub sequence: u64,
-    /// Milliseconds after `created` until nobody needs it any more, up to [`MAX_LIFE`].
+    /// Lifetime in milliseconds after `created`, at most [`MAX_LIFE`].
     pub life: u64,
-    /// Who had it before: none while it is at its source.
+    /// Node that forwarded the bundle last; `None` at its source.
     pub previous: Option<[u8; 8]>,
-    /// How often it may be passed on, at least once.
+    /// Maximum number of hops, at least 1.
     pub hop_limit: u8,
-    /// How often it was, up to `hop_limit`.
+    /// Number of hops so far, at most `hop_limit`.
     pub hops: u8,
-    /// SHA-256 of the token that is sealed in the payload: who names the token has opened it.
+    /// SHA-256 of the token sealed in the payload: a node that names the token has opened the payload.
     pub lock: [u8; 32],
-    /// What it says, sealed; up to [`MAX_PAYLOAD`].
+    /// Sealed payload of at most [`MAX_PAYLOAD`] bytes.
     pub payload: Vec<u8>,
 }
 
-/// Why bytes are no bundle. Whoever sent them is to be told nothing and given no second look.
+/// Reasons why bytes are not a bundle. The sender gets no error, and the bytes are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
-    /// Longer than [`MAX_BUNDLE`].
+    /// The bundle is longer than [`MAX_BUNDLE`].
     #[error("a bundle of {length} bytes")]
     TooLong {
-        /// Bytes that came.
+        /// Length that was received, in bytes.
         length: usize,
     },
-    /// Not CBOR, or not the blocks that a bundle has here.
+    /// The bytes are not CBOR, or not the expected blocks.
     #[error("not a bundle: {what}")]
     Malformed {
-        /// What is not as it should be.
+        /// The part that is wrong.
         what: &'static str,
     },
-    /// A checksum is wrong, or it is written in another way than ours.
+    /// A checksum is wrong, or the encoding is not that of [`Bundle::encode`].
     #[error("the bytes of the bundle are not those that were written")]
     Damaged,
 }
 
 impl Bundle {
-    /// What it is called everywhere: the first half of SHA-256 of source, creation time and sequence number.
+    /// Id on every node: the first half of SHA-256 over source, creation time and sequence number.
     #[must_use]
     pub fn id(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
@@ -89,13 +89,13 @@ impl Bundle {
         std::array::from_fn(|n| hash[n])
     }
 
-    /// When nobody needs it any more, in milliseconds of Unix time.
+    /// Time at which the bundle expires, in milliseconds of Unix time.
     #[must_use]
     pub fn expires(&self) -> u64 {
         self.created.saturating_add(self.life)
     }
 
-    /// What a node named `me` passes on: it had it last, and one hop more. None when it went far enough.
+    /// The bundle as node `me` forwards it, one hop further; `None` when the hop limit is reached.
     #[must_use]
     pub fn forwarded(mut self, me: [u8; 8]) -> Option<Self> {
         self.hops = self.hops.checked_add(1).filter(|hops| *hops <= self.hop_limit)?;
@@ -103,7 +103,7 @@ impl Bundle {
         Some(self)
     }
 
-    /// The bytes of RFC 9171: an array of blocks that ends with the payload.
+    /// Encodes the bundle as RFC 9171 demands: an array of blocks that ends with the payload.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.payload.len() + 400);
@@ -122,11 +122,11 @@ impl Bundle {
         bytes
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    /// Decodes the encoding of [`Self::encode`].
     ///
     /// # Errors
     ///
-    /// When it is anything else; see [`BundleError`].
+    /// [`BundleError`] when the bytes are anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BundleError> {
         if bytes.len() > MAX_BUNDLE {
             return Err(BundleError::TooLong { length: bytes.len() });
@@ -168,18 +168,18 @@ impl Bundle {
             lock: lock.ok_or(malformed("lock"))?,
             payload: payload.filter(|payload| payload.len() <= MAX_PAYLOAD).ok_or(malformed("payload"))?,
         };
-        // This compares the checksums too, the order and numbers of the blocks, and how numbers are written.
+        // This also compares checksums, order and numbers of the blocks, and the encoding of numbers.
         if bundle.encode() == bytes { Ok(bundle) } else { Err(BundleError::Damaged) }
     }
 }
 
-/// SHA-256 of a token, which locks a receipt.
+/// Lock for a receipt: SHA-256 of its token.
 #[must_use]
 pub fn lock_of(token: &[u8; 16]) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// `dtn://<16 hexadecimal digits>/<service>` as in section 4.2.5.1.1: scheme 1 and what follows it.
+/// Endpoint `dtn://<16 hexadecimal digits>/<service>` (section 4.2.5.1.1): scheme 1 and the rest.
 fn endpoint(node: &[u8; 8], service: &str) -> Value {
     let number = u64::from_be_bytes(*node);
     Value::Array(vec![1.into(), Value::Text(format!("//{number:016x}/{service}"))])
@@ -197,7 +197,7 @@ fn put_extension(bytes: &mut Vec<u8>, kind: u64, block: u64, data: Vec<u8>) {
     put_block(bytes, vec![kind.into(), block.into(), 0.into(), CRC32C.into(), Value::Bytes(data)]);
 }
 
-/// A block, and its checksum: that of its bytes with zeros in its place (section 4.2.1).
+/// Appends a block with its checksum, computed with zeros in the checksum's place (section 4.2.1).
 fn put_block(bytes: &mut Vec<u8>, mut items: Vec<Value>) {
     items.push(Value::Bytes(vec![0; 4]));
     let mut block = cbor(&Value::Array(items));
@@ -220,7 +220,7 @@ fn next(rest: &mut &[u8]) -> Result<Value, BundleError> {
     ciborium::de::from_reader_with_recursion_limit(rest, DEPTH).map_err(|_| malformed("no CBOR"))
 }
 
-/// The value that block data consists of.
+/// CBOR value in the data of a block.
 fn inner(mut data: &[u8]) -> Result<Value, BundleError> {
     next(&mut data)
 }
@@ -266,8 +266,8 @@ mod tests {
         }
     }
 
-    /// Taken apart by hand after RFC 9171, section 4; another implementation of it reads these bytes, finds the
-    /// checksums right and writes the same.
+    /// Bytes derived by hand from RFC 9171, section 4; an independent implementation decodes them, verifies
+    /// the checksums and encodes the same.
     #[test]
     fn an_example_is_the_bytes_of_the_rfc() {
         let expected = [
@@ -308,9 +308,9 @@ mod tests {
             assert!(Bundle::decode(&bundle.encode()).is_err());
         }
         assert_eq!(Bundle::decode(&vec![0x9f; MAX_BUNDLE + 1]), Err(BundleError::TooLong { length: MAX_BUNDLE + 1 }));
-        // Arrays in arrays do not fill the stack.
+        // Nested arrays do not overflow the stack.
         assert!(Bundle::decode(&[0x9f; MAX_BUNDLE]).is_err());
-        // Something after the end; another way to write the same number.
+        // A byte after the end.
         let mut bytes = bundle().encode();
         bytes.push(0);
         assert_eq!(Bundle::decode(&bytes), Err(BundleError::Damaged));

@@ -1,44 +1,45 @@
-//! What a node carries for others.
+//! Store of the letters that a node carries for others.
 
 use std::collections::BTreeMap;
 
 use crate::Table;
 use crate::meeting::COPIES;
 
-/// One message that is carried. Sealed: its bytes say nothing to who carries it.
+/// A sealed message in transit; carriers cannot read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter<N> {
-    /// The same on every node.
+    /// Id of the letter, the same on every node.
     pub id: [u8; 16],
-    /// Who wrote it.
+    /// Author of the letter.
     pub source: N,
-    /// For whom.
+    /// Recipient of the letter.
     pub destination: N,
-    /// When it is not carried any more, in milliseconds.
+    /// Time in milliseconds until which the letter is carried.
     pub expires: u64,
-    /// How many more copies may be made from this one: 1 is given to its recipient alone.
+    /// Number of copies that this one may be split into; the last one goes to the recipient alone.
     pub copies: u8,
-    /// What it says.
+    /// Sealed contents.
     pub bytes: Vec<u8>,
 }
 
-/// The part of this node's likelihood with which another gets what nobody else has. Our own choice.
+/// Factor on this node's own likelihood at which another node gets a letter that no other node has yet.
 const NEARLY: f64 = 0.5;
 
-/// What a node carries at most.
+/// Limits of the store of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
-    /// Letters in all.
+    /// Maximum number of letters in total.
     pub letters: usize,
-    /// Bytes in all.
+    /// Maximum number of bytes in total.
     pub bytes: usize,
-    /// Letters of one source.
+    /// Maximum number of letters of one source.
     pub of_one: usize,
-    /// Milliseconds that anything is carried, whatever it says.
+    /// Maximum time for which a letter is carried, in milliseconds.
     pub life: u64,
-    /// Letters that one neighbour brought: names of sources are free to invent, those of neighbours are not.
+    /// Maximum number of letters of one neighbour: ids of sources can be invented, those of neighbours
+    /// cannot.
     pub of_neighbour: usize,
-    /// Bytes that one neighbour brought.
+    /// Maximum number of bytes of one neighbour.
     pub bytes_of_neighbour: usize,
 }
 
@@ -48,20 +49,20 @@ impl Default for Quotas {
     }
 }
 
-/// What became of a letter.
+/// Result of adding a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is carried.
+    /// The letter is carried.
     Yes,
-    /// It was here before, or arrived where it was going.
+    /// The letter is carried already, or is known to have arrived.
     Known,
-    /// It is over, or would be carried too long.
+    /// The letter has expired, would live too long, has no copies, or exceeds the store.
     Expired,
-    /// Its source has too many here.
+    /// The store has too many letters of its source.
     Full,
 }
 
-/// The letters of a node, and those it knows to have arrived.
+/// Letters of a node, and ids of letters known to have arrived.
 #[derive(Debug, Clone)]
 pub struct Carried<N> {
     quotas: Quotas,
@@ -71,13 +72,13 @@ pub struct Carried<N> {
 }
 
 impl<N: Ord + Clone> Carried<N> {
-    /// Carries nothing.
+    /// Makes an empty store.
     #[must_use]
     pub fn new(quotas: Quotas) -> Self {
         Self { quotas, letters: BTreeMap::new(), bytes: 0, arrived: BTreeMap::new() }
     }
 
-    /// Takes a letter to carry. When there is no room the one that is over first goes.
+    /// Adds a letter. When there is no room, the letters that expire first are dropped.
     pub fn add(&mut self, letter: Letter<N>, now: u64) -> Accepted {
         self.expire(now);
         if self.letters.contains_key(&letter.id) || self.arrived.contains_key(&letter.id) {
@@ -97,19 +98,19 @@ impl<N: Ord + Clone> Carried<N> {
         Accepted::Yes
     }
 
-    /// Takes a letter without asking whether there is room: one's own, and what was carried before a restart.
+    /// Adds a letter without checking for room: one of this node, or one from before a restart.
     pub(crate) fn keep(&mut self, letter: Letter<N>) {
         self.remove(&letter.id);
         self.bytes += letter.bytes.len();
         self.letters.insert(letter.id, letter);
     }
 
-    /// A letter arrived, here or somewhere else: it is carried no more, and not taken again.
+    /// Records that a letter arrived, here or elsewhere: it is dropped, and not accepted again.
     pub fn arrived(&mut self, id: [u8; 16], now: u64) {
         self.arrived_until(id, now.saturating_add(self.quotas.life));
     }
 
-    /// As [`Self::arrived`], for a letter of which it is known until when it lives.
+    /// As [`Self::arrived`], for a letter with a known expiry.
     pub(crate) fn arrived_until(&mut self, id: [u8; 16], until: u64) {
         self.remove(&id);
         if self.arrived.len() < 10 * self.quotas.letters {
@@ -117,28 +118,28 @@ impl<N: Ord + Clone> Carried<N> {
         }
     }
 
-    /// Letters that are known to have arrived: told to who is met, so that they stop carrying them.
+    /// Ids of letters known to have arrived; told to other nodes, so that they stop carrying them.
     pub fn receipts(&self) -> impl Iterator<Item = [u8; 16]> + use<'_, N> {
         self.arrived.keys().copied()
     }
 
-    /// The ids of what is carried: told to who is met, so that nothing is offered twice.
+    /// Ids of the letters that are carried; told to other nodes, so that nothing is offered twice.
     pub fn ids(&self) -> impl Iterator<Item = [u8; 16]> + use<'_, N> {
         self.letters.keys().copied()
     }
 
-    /// What to give to `peer`, who has `theirs` already: everything for them; and half of the copies of what they
-    /// are more likely to bring to its recipient (GTMX with binary spraying). What is given is taken off here by
-    /// [`Self::gave`], once it went.
+    /// Letters to give to `peer`, which has those that `has` accepts: every letter for it, and half of the
+    /// copies of each letter that it is likelier to deliver (GTMX with binary spraying). [`Self::gave`]
+    /// subtracts the copies once they were handed over.
     #[must_use]
     pub fn for_peer(&self, peer: &N, mine: &Table<N>, theirs: &BTreeMap<N, f64>, has: impl Fn(&[u8; 16]) -> bool, now: u64) -> Vec<Letter<N>> {
         let chosen = self.chosen(peer, None, mine, theirs, has, now).into_iter();
         chosen.filter_map(|(id, copies)| Some(Letter { copies, ..self.letters.get(&id)?.clone() })).collect()
     }
 
-    /// As [`Self::for_peer`], without what the letters say: id and copies, those first that matter most. What `me`
-    /// wrote and nobody else has goes to who is half as likely too: devices are switched off, and then nobody would
-    /// have it.
+    /// As [`Self::for_peer`], but gives ids and copies only, the most important first. A letter by `me`
+    /// that no other node has goes also to a peer that is half as likely, because this device may be
+    /// switched off.
     pub(crate) fn chosen(
         &self,
         peer: &N,
@@ -164,14 +165,14 @@ impl<N: Ord + Clone> Carried<N> {
         chosen.into_iter().map(|(_, id, copies)| (id, copies)).collect()
     }
 
-    /// A letter was given to somebody who is not its recipient.
+    /// Records that copies of a letter were given to a node that is not its recipient.
     pub fn gave(&mut self, id: &[u8; 16], copies: u8) {
         if let Some(letter) = self.letters.get_mut(id) {
             letter.copies = letter.copies.saturating_sub(copies).max(1);
         }
     }
 
-    /// Forgets what is over. Nothing is carried longer than anything may be, whatever was written down about it.
+    /// Drops expired letters. No expiry lies further ahead than the quota, whatever was stored.
     pub fn expire(&mut self, now: u64) {
         let last = now.saturating_add(self.quotas.life);
         let ends = self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
@@ -183,34 +184,35 @@ impl<N: Ord + Clone> Carried<N> {
         self.arrived.retain(|_, until| *until > now);
     }
 
-    /// The clock was set by so many milliseconds: what is carried is not over sooner or later for that.
+    /// Shifts all times by `by` milliseconds after the clock was set, so that nothing expires sooner or
+    /// later.
     pub(crate) fn move_by(&mut self, by: i64) {
         let ends = self.letters.values_mut().map(|letter| &mut letter.expires).chain(self.arrived.values_mut());
         ends.for_each(|end| *end = end.saturating_add_signed(by));
     }
 
-    /// Bytes and letters that are carried.
+    /// Bytes and number of the letters that are carried.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         (self.bytes, self.letters.len())
     }
 
-    /// One that is carried.
+    /// A carried letter.
     pub(crate) fn get(&self, id: &[u8; 16]) -> Option<&Letter<N>> {
         self.letters.get(id)
     }
 
-    /// All that are carried.
+    /// All carried letters.
     pub(crate) fn letters(&self) -> impl Iterator<Item = &Letter<N>> {
         self.letters.values()
     }
 
-    /// Letters that are known to have arrived, and until when that is remembered.
+    /// Letters known to have arrived, and the time until which that is remembered.
     pub(crate) fn arrivals(&self) -> &BTreeMap<[u8; 16], u64> {
         &self.arrived
     }
 
-    /// Carries a letter no more, and would take it again.
+    /// Drops a letter; it would be accepted again.
     pub(crate) fn remove(&mut self, id: &[u8; 16]) {
         if let Some(letter) = self.letters.remove(id) {
             self.bytes -= letter.bytes.len();
@@ -243,7 +245,7 @@ mod tests {
         assert_eq!(given.iter().map(|letter| (letter.id[0], letter.copies)).collect::<Vec<_>>(), [(2, 1), (1, 2)]);
         carried.gave(&[1; 16], 2);
         assert_eq!(carried.for_peer(&6, &table(&[]), &theirs, |_| false, 0)[0].copies, 1);
-        // Who is less likely gets nothing, nor who has it.
+        // A peer that is less likely, or has the letter, gets nothing.
         assert!(carried.for_peer(&6, &table(&[9]), &theirs, |_| false, 0).is_empty());
         assert!(carried.for_peer(&6, &table(&[]), &theirs, |_| true, 0).is_empty());
         // The last copy is for the recipient alone.

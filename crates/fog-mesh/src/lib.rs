@@ -1,9 +1,10 @@
-//! Store, carry, forward: how a message reaches somebody whom no path leads to now.
+//! Delay-tolerant delivery by store, carry and forward: messages reach peers to which no path exists now.
 //!
-//! [`Carrier`] is a node that carries [`Bundle`]s (RFC 9171): it says what it knows to those it meets and gives them
-//! what they are likelier to bring. It stands on [`Table`], which learns who meets whom (PRoPHET version 2,
-//! RFC 6693), and [`Carried`], which keeps what is carried and says what to give to whom. [`Ratchet`] seals what no
-//! carrier may read. Time comes in as milliseconds, bytes come in and go out; nothing is sent or stored here.
+//! [`Carrier`] is a node that carries [`Bundle`]s (RFC 9171): it exchanges summaries with the peers it
+//! meets and gives them the bundles that they are likelier to deliver. It is built on [`Table`], which
+//! learns delivery likelihoods (PRoPHET version 2, RFC 6693), and [`Carried`], which stores bundles and
+//! chooses those for a peer. [`Ratchet`] seals messages against the carriers. Time comes in as
+//! milliseconds, bytes come in and go out; the crate does no I/O.
 
 mod bundle;
 mod carried;

@@ -1,8 +1,8 @@
-//! A node that carries bundles: what it says to those it meets, and what it takes from them.
+//! A node that carries bundles: the exchange with the peers it meets.
 //!
-//! Two that meet tell each other whom they may reach, what they have and what is known to have arrived; then each
-//! gives the other what they should carry, one bundle after the other. Copies count as given when the other says
-//! that it took them. A bundle that is not acknowledged stays where it is.
+//! Two nodes that meet send each other their delivery likelihoods, the ids of their bundles and their
+//! receipts; then each gives the other the bundles it should carry, one after the other. Copies count as
+//! given once the other has accepted them. A bundle that is not acknowledged stays.
 
 mod keeping;
 
@@ -12,102 +12,102 @@ use crate::bundle::{Bundle, MAX_LIFE, MAX_PAYLOAD, lock_of};
 use crate::wire::{Answer, MAX_IDS, MAX_LIKELIHOODS, MAX_MESSAGE, MAX_RECEIPTS, Message};
 use crate::{Carried, Parameters, Quotas, Table};
 
-/// A peer id.
+/// Id of a peer.
 type Node = [u8; 8];
-/// What a bundle is called.
+/// Id of a bundle.
 type Id = [u8; 16];
 
-/// Copies of a bundle at its source. Our own choice: as many as stay below a tenth of a flood in the simulations beside
-/// this, which deliver as much.
+/// Number of copies of a bundle at its source. In the simulations, it delivers as much as a flood with less
+/// than a tenth of the transmissions.
 pub(crate) const COPIES: u8 = 4;
-/// How often a bundle may be passed on, whatever it says itself. Our own choice.
+/// Maximum number of hops of a bundle, even if it allows more itself.
 const HOPS: u8 = 16;
-/// Milliseconds that an answer to a bundle may take before it is left for the next meeting.
+/// Milliseconds to wait for the answer to a bundle before it is left for the next meeting.
 const ANSWER: u64 = 60_000;
-/// Milliseconds between two summaries to somebody who stays near.
+/// Milliseconds between two summaries to a peer that stays near.
 const REFRESH: u64 = 600_000;
-/// The same once somebody else was met.
+/// Milliseconds between two summaries to a peer that stays near, once another peer was met.
 const REFRESH_SOON: u64 = 15_000;
-/// Milliseconds within which a second summary of the same peer is not listened to.
+/// Milliseconds within which a second summary of the same peer is ignored.
 const SUMMARY_GAP: u64 = 10_000;
-/// Milliseconds that a bundle may come from the future: clocks of phones differ.
+/// Milliseconds by which the creation of a bundle may lie in the future, because clocks differ.
 const SKEW: u64 = 3_600_000;
-/// Most ids that are remembered of what somebody has who is met, beside those that are carried here.
+/// Number of ids remembered of a peer's bundles above which those that are not carried here are forgotten.
 const HAS: usize = 2000;
-/// Most peers that are talked to at the same time. Others are met, and not talked to.
+/// Maximum number of peers with which messages are exchanged at once; meetings with others only count.
 const MEETINGS: usize = 64;
-/// Most bundles for this node that are not confirmed. The oldest is forgotten, and accepted again.
+/// Maximum number of unconfirmed bundles for this node; the oldest is forgotten, and accepted again.
 const ARRIVALS: usize = 256;
-/// Most of them that one neighbour brought.
+/// Maximum number of unconfirmed bundles for this node from one neighbour.
 const ARRIVALS_OF_NEIGHBOUR: usize = 64;
 
-/// What is to be done.
+/// Effect that the caller has to carry out or report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Send bytes to somebody who is met.
+    /// Send bytes to a peer that is met.
     Say {
-        /// To whom.
+        /// Recipient of the bytes.
         peer: [u8; 8],
-        /// At most 48 KiB.
+        /// Encoded message, at most 48 KiB.
         bytes: Vec<u8>,
     },
-    /// A bundle for this node is here. Whoever opens its payload and stored what it says calls
-    /// [`Carrier::confirm`] with the token that was in it; until then it may come again. Who wrote it is what it
-    /// says about itself until it is opened.
+    /// A bundle for this node came. The caller opens the payload, stores the message and calls
+    /// [`Carrier::confirm`] with the token in it; until then the bundle may come again. Only opening proves
+    /// its source.
     Arrived {
-        /// Its id.
+        /// Id of the bundle.
         id: [u8; 16],
-        /// Who claims to have written it.
+        /// Claimed author of the bundle.
         source: [u8; 8],
-        /// What it says, sealed.
+        /// Sealed payload.
         payload: Vec<u8>,
     },
-    /// Somebody took a bundle of this node to carry it; said once.
+    /// Another node took a bundle of this node to carry; reported once per bundle.
     Handed {
-        /// Its id.
+        /// Id of the bundle.
         id: [u8; 16],
     },
-    /// A bundle of this node arrived: its recipient named the token that was sealed in it.
+    /// A bundle of this node arrived: its recipient named the token sealed in it.
     Delivered {
-        /// Its id.
+        /// Id of the bundle.
         id: [u8; 16],
     },
-    /// A bundle of this node is over, and nobody said that it arrived.
+    /// A bundle of this node expired without a receipt.
     Expired {
-        /// Its id.
+        /// Id of the bundle.
         id: [u8; 16],
     },
 }
 
-/// Why a message is not carried.
+/// Reasons why a message is not carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// Longer than [`MAX_PAYLOAD`]: it has to be cut.
+    /// The payload is longer than [`MAX_PAYLOAD`].
     #[error("a sealed message of {length} bytes is too long to be carried")]
     TooLong {
-        /// Bytes of the payload.
+        /// Size of the payload, in bytes.
         length: usize,
     },
-    /// This node wrote half of what it can carry, and nothing of that has arrived yet. It may be tried again when
-    /// something was delivered or has expired.
+    /// Bundles of this node fill half of the store. Sending may succeed again once some were delivered or
+    /// have expired.
     #[error("too many messages of this node are on their way")]
     Full,
 }
 
-/// What is known of a bundle that is carried, beside the bundle.
+/// Metadata of a bundle that is carried.
 #[derive(Debug, Clone)]
 struct Held {
-    /// Who brought it; none when it is of this node.
+    /// Neighbour that brought the bundle; `None` for one of this node.
     neighbour: Option<Node>,
     lock: [u8; 32],
-    /// Rises with everything that is taken.
+    /// Number that rises with each bundle taken.
     order: u64,
     was_handed: bool,
 }
 
-/// A bundle for this node that was not confirmed yet.
+/// An unconfirmed bundle for this node.
 #[derive(Debug, Clone)]
 struct Arrival {
     neighbour: Node,
@@ -122,17 +122,18 @@ struct Receipt {
     order: u64,
 }
 
-/// Somebody who is met now.
+/// A peer that is met now.
 #[derive(Debug, Clone, Default)]
 struct Meeting {
-    /// Whom they may reach; none before they said so.
+    /// Delivery likelihoods of the peer; `None` before its first summary.
     theirs: Option<BTreeMap<Node, f64>>,
     has: BTreeSet<Id>,
-    /// What was given to them and not answered: bundle, copies, and until when that is waited for.
+    /// Bundle given to the peer and not answered: id, copies, and the time until which the answer is
+    /// awaited.
     giving: Option<(Id, u8, u64)>,
     heard: Option<u64>,
     said: u64,
-    /// Somebody was met since.
+    /// Whether another peer was met since the last summary.
     is_stale: bool,
 }
 
@@ -142,8 +143,8 @@ impl Meeting {
     }
 }
 
-/// A node that carries bundles. Every time is in milliseconds of Unix time; whoever sees that the clock was set says so
-/// with [`Self::handle_clock_set`], so that what is carried is carried as long as it would have been.
+/// A node that carries bundles. All times are in milliseconds of Unix time. When the clock is set,
+/// [`Self::handle_clock_set`] keeps bundles from expiring sooner or later than they would have.
 #[derive(Debug, Clone)]
 pub struct Carrier {
     me: Node,
@@ -151,7 +152,8 @@ pub struct Carrier {
     table: Table<Node>,
     carried: Carried<Node>,
     held: BTreeMap<Id, Held>,
-    /// By id and lock: a bundle that somebody made up does not keep away the true one with the same id.
+    /// Unconfirmed bundles by id and lock, so that a forged bundle does not keep out the true one with the
+    /// same id.
     arrivals: BTreeMap<(Id, [u8; 32]), Arrival>,
     receipts: BTreeMap<Id, Receipt>,
     met: BTreeMap<Node, Meeting>,
@@ -162,7 +164,7 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Carries nothing and knows nobody. `me` is the peer id under which others meet this node.
+    /// Creates a node without bundles and meetings. `me` is the peer id under which others meet this node.
     #[must_use]
     pub fn new(me: [u8; 8], quotas: Quotas) -> Self {
         Self {
@@ -181,12 +183,13 @@ impl Carrier {
         }
     }
 
-    /// Sends a sealed message by way of whoever is met. `token` is random and sealed in the payload as well; who
-    /// names it has opened the payload. `life` is in milliseconds, cut to what the quotas and [`MAX_LIFE`] allow.
+    /// Sends a sealed message by way of the peers that are met. `token` is random and sealed in the payload
+    /// as well; a node that names it has opened the payload. `life` is in milliseconds, reduced to what the
+    /// quotas and [`MAX_LIFE`] allow.
     ///
     /// # Errors
     ///
-    /// When the payload is too long or this node has too much under way; see [`SendError`].
+    /// [`SendError`] when the payload is too long or this node has too many bundles on the way.
     pub fn send(&mut self, destination: [u8; 8], payload: Vec<u8>, token: [u8; 16], life: u64, now: u64) -> Result<[u8; 16], SendError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(SendError::TooLong { length: payload.len() });
@@ -213,7 +216,7 @@ impl Carrier {
         Ok(id)
     }
 
-    /// Somebody is here, and messages can be exchanged with them.
+    /// Handles that a peer is near and messages can be exchanged with it.
     pub fn handle_met(&mut self, peer: [u8; 8], now: u64) {
         self.expire(now);
         if peer == self.me {
@@ -228,14 +231,14 @@ impl Carrier {
         }
     }
 
-    /// They went. What was given and not answered stays here too.
+    /// Handles that a peer is gone. A bundle that was given and not answered stays here too.
     pub fn handle_parted(&mut self, peer: [u8; 8], now: u64) {
         self.met.remove(&peer);
         self.expire(now);
         self.offer_all(now);
     }
 
-    /// They said something. What makes no sense is passed over, and what somebody says who is not met.
+    /// Handles a message of a peer. Malformed messages and those of peers that are not met are ignored.
     pub fn handle_message(&mut self, peer: [u8; 8], bytes: &[u8], now: u64) {
         self.expire(now);
         if !self.met.contains_key(&peer) {
@@ -250,21 +253,21 @@ impl Carrier {
         }
     }
 
-    /// The payload of a bundle was opened, what it says is stored, and `token` was in it. False when that is not the
-    /// token of a bundle that arrived here and is not confirmed; then nothing happens.
+    /// Confirms that the payload of a bundle with this token was opened and its message is stored. Returns
+    /// false, without effect, when `token` is not that of an unconfirmed bundle that arrived here.
     ///
-    /// A bundle that comes again after a restart cannot be opened a second time; whoever stores the token beside the
-    /// message confirms it with that.
+    /// A bundle that comes again after a restart cannot be opened a second time; a caller that stores the
+    /// token with the message can confirm it with that.
     pub fn confirm(&mut self, id: [u8; 16], token: [u8; 16]) -> bool {
         let Some(arrival) = self.arrivals.remove(&(id, lock_of(&token))) else { return false };
-        // What else came by this id was made up by somebody.
+        // Other bundles with this id were forged.
         self.arrivals.retain(|(other, _), _| *other != id);
         self.remember_receipt(id, token, arrival.expires);
         self.spread_receipt(id, token, None);
         true
     }
 
-    /// The time came that [`Self::poll_timeout`] said.
+    /// Handles the timeout that [`Self::poll_timeout`] gave.
     pub fn handle_timeout(&mut self, now: u64) {
         self.expire(now);
         let mut refresh = Vec::new();
@@ -285,7 +288,7 @@ impl Carrier {
         self.offer_all(now);
     }
 
-    /// The clock was set by so many milliseconds. No time was lived through for that, so nothing is over.
+    /// Handles that the clock was set by `by` milliseconds: nothing expires sooner or later because of it.
     pub fn handle_clock_set(&mut self, by: i64) {
         self.table.move_by(by);
         self.carried.move_by(by);
@@ -299,7 +302,7 @@ impl Carrier {
         self.version += 1;
     }
 
-    /// When [`Self::handle_timeout`] has something to do at the earliest, if ever.
+    /// Earliest time at which [`Self::handle_timeout`] has something to do; `None` if never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         let talks = self.met.values().flat_map(|meeting| [Some(meeting.refresh_at()), meeting.giving.map(|(_, _, until)| until)]);
@@ -308,18 +311,18 @@ impl Carrier {
         talks.flatten().chain(ends).min()
     }
 
-    /// What is to be done next.
+    /// Returns the next effect.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// Rises when [`Self::state`] is another: there is something to store.
+    /// Counter that rises when [`Self::state`] changes and has to be stored again.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// How many bundles of others are carried.
+    /// Number of bundles that are carried for others.
     #[must_use]
     pub fn carried_for_others(&self) -> usize {
         self.held.values().filter(|held| held.neighbour.is_some()).count()
@@ -354,7 +357,7 @@ impl Carrier {
             return;
         }
         meeting.heard = Some(now);
-        // What they answered in this meeting still counts, as long as it is here.
+        // Answers of the peer in this meeting still count, as long as the bundle is here.
         meeting.has.retain(|id| self.held.contains_key(id));
         meeting.has.extend(ids);
         meeting.has.extend(receipts.iter().map(|(id, _)| *id));
@@ -365,7 +368,8 @@ impl Carrier {
         self.offer(peer, now);
     }
 
-    /// Tokens that open the lock of a bundle that is carried here: it arrived. Others say nothing.
+    /// Handles receipts. One whose token opens the lock of a bundle that is carried here proves its
+    /// delivery; others are ignored.
     fn hear_receipts(&mut self, peer: Node, receipts: Vec<(Id, [u8; 16])>, now: u64) {
         for (id, token) in receipts {
             let Some(held) = self.held.get(&id) else { continue };
@@ -397,7 +401,8 @@ impl Carrier {
             && let Some(meeting) = self.met.get_mut(&peer)
         {
             meeting.has.insert(id);
-            // There is no end to what they can bring; of what is not here it matters little that they have it.
+            // A peer can bring bundles without end; for those that are not here, it matters little whether
+            // it has them.
             if meeting.has.len() > HAS {
                 meeting.has.retain(|has| self.held.contains_key(has));
             }
@@ -461,17 +466,17 @@ impl Carrier {
         }
     }
 
-    /// Gives somebody the next bundle, when they said what they have and answered the one before.
+    /// Gives a peer the next bundle, if it has sent a summary and answered the bundle before.
     fn offer(&mut self, peer: Node, now: u64) {
         let Some(meeting) = self.met.get(&peer).filter(|meeting| meeting.giving.is_none()) else { return };
         let Some(theirs) = &meeting.theirs else { return };
-        // Copies of what is just being given to somebody else are not there to be given twice.
+        // Copies that are just being given to one peer are not given to another one.
         let busy: BTreeSet<Id> = self.met.values().filter_map(|meeting| meeting.giving.map(|(id, _, _)| id)).collect();
         let is_for_them = |id: &Id| self.carried.get(id).is_some_and(|letter| letter.destination == peer);
         let is_out = |id: &Id| meeting.has.contains(id) || busy.contains(id) && !is_for_them(id);
         let Some((id, copies)) = self.carried.chosen(&peer, Some(&self.me), &self.table, theirs, is_out, now).into_iter().next() else { return };
         let stored = self.carried.get(&id).and_then(|letter| Bundle::decode(&letter.bytes).ok());
-        // What is stored was read before and may be passed on once more at least.
+        // A stored bundle was decoded before and may be forwarded at least once more.
         let Some(bundle) = stored.and_then(|bundle| bundle.forwarded(self.me)) else { return };
         if let Some(meeting) = self.met.get_mut(&peer) {
             meeting.giving = Some((id, copies, now.saturating_add(ANSWER)));

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::MAX_BUNDLE;
 
-/// Some time in 2025.
+/// A time in 2025, in milliseconds.
 const START: u64 = 1_760_000_000_000;
 const HOUR: u64 = 3_600_000;
 const TOKEN: [u8; 16] = [7; 16];
@@ -12,7 +12,7 @@ fn node(n: u8) -> Node {
     [n; 8]
 }
 
-/// Nodes by number, and what they reported.
+/// Nodes by number, and the effects that they reported.
 struct World {
     nodes: Vec<Carrier>,
     now: u64,
@@ -32,7 +32,7 @@ impl World {
         &mut self.nodes[usize::from(n)]
     }
 
-    /// A payload begins with its token.
+    /// Sends a text; the payload begins with its token.
     fn send(&mut self, from: u8, to: u8, text: &[u8]) -> Id {
         let now = self.now;
         let id = self.at(from).send(node(to), [&TOKEN, text].concat(), TOKEN, 24 * HOUR, now).unwrap();
@@ -100,7 +100,7 @@ impl World {
         self.nodes[usize::from(n)].carried.get(id).map_or(0, |letter| letter.copies)
     }
 
-    /// Names of what a node reported, in order.
+    /// Names of the effects that a node reported, in order.
     fn said(&self, n: u8) -> Vec<&'static str> {
         let named = |effect: &Effect| match effect {
             Effect::Arrived { .. } => "arrived",
@@ -128,7 +128,7 @@ fn bundle(source: u8, destination: u8, sequence: u64, previous: u8) -> Bundle {
     }
 }
 
-/// What a node answers to a bundle.
+/// Gives a bundle to a node and returns its answer.
 fn give(to: &mut Carrier, from: u8, bundle: &Bundle) -> Answer {
     while to.poll_effect().is_some() {}
     to.handle_message(node(from), &Message::Give { copies: COPIES, bundle: bundle.encode() }.encode(), START);
@@ -157,7 +157,7 @@ fn a_clock_that_was_wrong_for_a_while_ends_nothing_that_is_carried() {
             let now = world.now;
             world.at(n).handle_clock_set(by);
             world.at(n).handle_timeout(now);
-            // Nor for one that starts anew meanwhile.
+            // A node that restarts meanwhile loses nothing either.
             let again = Carrier::restore(node(n), Quotas::default(), &world.at(n).state());
             *world.at(n) = again;
             world.at(n).handle_timeout(now);
@@ -186,7 +186,7 @@ fn who_is_met_gets_what_is_for_them_and_says_so() {
     let expected = Effect::Arrived { id, source: node(0), payload: [&TOKEN, &b"hello"[..]].concat() };
     assert_eq!(world.reports, [(1, expected), (0, Effect::Delivered { id })]);
     assert!(world.nodes.iter().all(|node| node.held.is_empty()));
-    // While they are together the next one goes at once.
+    // While they are together, the next bundle goes at once.
     world.send(0, 1, b"again");
     assert_eq!((world.said(1), world.given), (vec!["arrived", "arrived"], 2));
 }
@@ -203,7 +203,7 @@ fn a_carrier_brings_it_and_the_receipt_comes_back() {
     assert_eq!((world.said(2), world.at(1).carried_for_others()), (vec!["arrived"], 0));
     world.encounter(1, 0);
     assert_eq!(world.said(0), ["handed", "delivered"]);
-    // It does not come again by any way.
+    // The bundle does not come again by any route.
     world.encounter(0, 2);
     world.encounter(1, 2);
     assert_eq!((world.said(2), world.given), (vec!["arrived"], 2));
@@ -251,7 +251,7 @@ fn what_is_refused_keeps_its_copies() {
         for message in [summary, Message::Answer { id: [9; 16], answer: Answer::Taken }, Message::Answer { id, answer }] {
             world.at(0).handle_message(node(1), &message.encode(), now);
         }
-        // Nor does it count when somebody says it took what it was not given.
+        // An answer about a bundle that was not given does not count either.
         world.at(0).handle_message(node(1), &Message::Answer { id, answer: Answer::Taken }.encode(), now);
         assert_eq!((world.copies(0, &id), world.said(0).len()), (COPIES, 0));
     }
@@ -302,7 +302,7 @@ fn what_somebody_made_up_does_not_keep_away_the_true_one() {
     assert!(!carrier.confirm(made_up.id(), [1; 16]));
     assert!(carrier.confirm(made_up.id(), TOKEN) && carrier.arrivals.is_empty());
     assert_eq!(give(&mut carrier, 1, &bundle(0, 2, 1, 1)), Answer::Known);
-    // One neighbour does not fill it with what nobody can open.
+    // One neighbour does not fill the arrivals with bundles that cannot be opened.
     let taken = (2..500).filter(|n| give(&mut carrier, 1, &bundle(0, 2, *n, 1)) == Answer::Taken).count();
     assert_eq!(taken, ARRIVALS_OF_NEIGHBOUR);
 }
@@ -345,12 +345,12 @@ fn nobody_fills_the_store() {
         assert!(bytes <= 20_000 && letters <= 40 && carrier.held.len() == letters);
     }
     assert!(carrier.held.contains_key(&own), "the first to be over, and its own");
-    // One source, by many neighbours; and the source itself, whose name others used up.
+    // One source, by many neighbours; and the source itself, whose quota others used up.
     let mut carrier = Carrier::new(node(0), quotas);
     (1..4).for_each(|peer| carrier.handle_met(node(peer), START));
     let taken = (0..30).filter(|n| give(&mut carrier, 1 + (n % 2) as u8, &bundle(3, 99, *n, 1 + (n % 2) as u8)) == Answer::Taken).count();
     assert_eq!((taken, give(&mut carrier, 3, &Bundle { hops: 1, ..bundle(3, 99, 50, 3) })), (10, Answer::Taken));
-    // Its own messages are bounded too, and a huge one throws nothing out.
+    // The node's own bundles are bounded too, and a huge one displaces nothing.
     let sent = (0..50).filter(|_| carrier.send(node(98), Vec::new(), TOKEN, HOUR, START).is_ok()).count();
     assert_eq!((sent, carrier.send(node(98), vec![0; MAX_PAYLOAD + 1], TOKEN, HOUR, START)), (20, Err(SendError::TooLong { length: MAX_PAYLOAD + 1 })));
     let before = carrier.held.len();

@@ -1,29 +1,29 @@
-//! PRoPHET version 2 (RFC 6693): from meetings, how likely it is that somebody will meet somebody.
+//! PRoPHET version 2 (RFC 6693): delivery likelihoods learned from meetings.
 
 use std::collections::BTreeMap;
 
-/// The parameters of RFC 6693, section 3.3, with its defaults but for the length of a time unit.
+/// Parameters of RFC 6693, section 3.3, with its defaults except for the length of a time unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameters {
-    /// Most that one meeting adds.
+    /// Maximum weight of one meeting (`P_encounter_max`).
     pub encounter_max: f64,
-    /// What a first meeting gives.
+    /// Likelihood after a first meeting (`P_encounter_first`).
     pub encounter_first: f64,
-    /// Below this a meeting is a first one again.
+    /// Likelihood below which a meeting counts as a first one again (`P_first_threshold`).
     pub first_threshold: f64,
-    /// Weight of what others know.
+    /// Weight of the likelihoods that others report (beta).
     pub beta: f64,
-    /// What is left after a time unit.
+    /// Factor by which a likelihood fades in a time unit (gamma).
     pub gamma: f64,
-    /// Keeps predictabilities below 1.
+    /// Distance that likelihoods keep from 1 (delta).
     pub delta: f64,
-    /// Milliseconds of a time unit.
+    /// Length of a time unit in milliseconds.
     pub unit: f64,
-    /// Usual milliseconds between two meetings: sooner ones count less.
+    /// Usual time between two meetings in milliseconds; sooner meetings count less.
     pub usual_interval: f64,
-    /// Entries below are forgotten.
+    /// Likelihood below which an entry is not reported or learned.
     pub floor: f64,
-    /// Most entries; the least likely go.
+    /// Maximum number of entries; the least likely are dropped.
     pub entries: usize,
 }
 
@@ -51,7 +51,7 @@ struct Entry {
     met: Option<u64>,
 }
 
-/// What one node knows of its chances to meet others, directly or through those it meets.
+/// Likelihoods with which a node delivers to others, directly or through those it meets.
 #[derive(Debug, Clone)]
 pub struct Table<N> {
     parameters: Parameters,
@@ -59,26 +59,26 @@ pub struct Table<N> {
 }
 
 impl<N: Ord + Clone> Table<N> {
-    /// Knows nobody.
+    /// Creates an empty table.
     #[must_use]
     pub fn new(parameters: Parameters) -> Self {
         Self { parameters, entries: BTreeMap::new() }
     }
 
-    /// How likely a message gets to somebody through this node, from 0 to 1.
+    /// Likelihood that this node delivers a message to `of`, from 0 to 1.
     #[must_use]
     pub fn likelihood(&self, of: &N, now: u64) -> f64 {
         self.entries.get(of).map_or(0.0, |entry| self.aged(entry, now))
     }
 
-    /// What this node tells those it meets: everybody it may reach.
+    /// Likelihoods that this node reports to those it meets: of every node at or above the floor.
     #[must_use]
     pub fn summary(&self, now: u64) -> Vec<(N, f64)> {
         let all = self.entries.iter().map(|(node, entry)| (node.clone(), self.aged(entry, now)));
         all.filter(|(_, likely)| *likely >= self.parameters.floor).collect()
     }
 
-    /// This node meets `peer` (equation 1 and 2).
+    /// Records a meeting with `peer` (equations 1 and 2).
     pub fn meet(&mut self, peer: &N, now: u64) {
         let p = self.parameters;
         let known = self.entries.get(peer).map(|entry| (self.aged(entry, now), entry.met));
@@ -96,8 +96,8 @@ impl<N: Ord + Clone> Table<N> {
         self.make_room(now);
     }
 
-    /// What `peer`, who is met, knows of others (equation 3). What they say is believed as far as they are likely
-    /// to be met themselves; numbers that are none are not.
+    /// Learns from the summary of `peer`, which is met (equation 3). It counts by the likelihood of meeting
+    /// `peer`; values outside 0 to 1 are ignored.
     pub fn learn(&mut self, me: &N, peer: &N, summary: &[(N, f64)], now: u64) {
         let through = self.likelihood(peer, now) * self.parameters.beta;
         for (node, likely) in summary.iter().take(self.parameters.entries) {
@@ -114,25 +114,26 @@ impl<N: Ord + Clone> Table<N> {
         self.make_room(now);
     }
 
-    /// Equation 4: it fades while nobody meets.
+    /// Present likelihood of an entry, which fades over time (equation 4).
     fn aged(&self, entry: &Entry, now: u64) -> f64 {
         let units = now.saturating_sub(entry.aged) as f64 / self.parameters.unit;
         entry.likely * self.parameters.gamma.powf(units)
     }
 
-    /// Every entry as it is stored: node, likelihood, when that was so, and when they were last met.
+    /// All entries for storage: node, likelihood, the time at which it was valid, and the time of the last
+    /// meeting.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&N, f64, u64, Option<u64>)> {
         self.entries.iter().map(|(node, entry)| (node, entry.likely, entry.aged, entry.met))
     }
 
-    /// Puts back what [`Self::entries`] gave; what is no likelihood is left out.
+    /// Restores an entry from [`Self::entries`]; an invalid likelihood is ignored.
     pub(crate) fn restore(&mut self, node: N, likely: f64, aged: u64, met: Option<u64>) {
         if (0.0..1.0).contains(&likely) && self.entries.len() < self.parameters.entries {
             self.entries.insert(node, Entry { likely, aged, met });
         }
     }
 
-    /// The clock was set by so many milliseconds: nobody was met longer ago for that.
+    /// Shifts all times by `by` milliseconds after the clock was set.
     pub(crate) fn move_by(&mut self, by: i64) {
         for entry in self.entries.values_mut() {
             entry.aged = entry.aged.saturating_add_signed(by);
@@ -140,7 +141,7 @@ impl<N: Ord + Clone> Table<N> {
         }
     }
 
-    /// Those go first who were never met: such names can be invented by whoever is met, as many as they like.
+    /// Drops entries above the maximum, first those never met: a peer can invent any number of such names.
     fn make_room(&mut self, now: u64) {
         let limit = self.parameters.entries;
         if self.entries.len() <= limit {
@@ -176,12 +177,12 @@ mod tests {
         let mut a = table();
         a.meet(&1, 0);
         assert!(near(a.likelihood(&1, 0), 0.5));
-        // A usual interval later: aged by 60 units, then 0.7 of what is missing.
+        // A usual interval later: aged by 60 units, then 0.7 of what is missing to 0.99.
         a.meet(&1, HALF_HOUR);
         let aged = 0.5 * 0.999f64.powi(60);
         let expected = aged + (0.99 - aged) * 0.7;
         assert!(near(a.likelihood(&1, HALF_HOUR), expected));
-        // At once again: nothing is added by seeing each other twice in a moment.
+        // A meeting in the same moment adds nothing.
         a.meet(&1, HALF_HOUR);
         assert!(near(a.likelihood(&1, HALF_HOUR), expected));
     }
@@ -204,7 +205,8 @@ mod tests {
         a.meet(&2, 0);
         a.learn(&1, &2, &b.summary(0), 0);
         assert!(near(a.likelihood(&3, 0), 0.5 * 0.5 * 0.9));
-        // Less than is known already changes nothing; of oneself and with impossible numbers nothing is learnt.
+        // A lower likelihood than the known one changes nothing; entries for the node itself and impossible
+        // numbers are ignored.
         a.meet(&3, 0);
         let before = a.likelihood(&3, 0);
         a.learn(&1, &2, &[(3, 0.2), (1, 1.0), (4, 7.0), (5, f64::NAN), (6, -1.0)], 0);
@@ -227,7 +229,7 @@ mod tests {
     fn invented_names_do_not_push_out_who_was_met() {
         let mut a = Table::new(Parameters { entries: 100, ..Parameters::default() });
         (0..50u32).for_each(|node| a.meet(&node, 0));
-        // An hour later they are less likely than what somebody makes up who is met now.
+        // An hour later they are less likely than names that a peer who is met now invents.
         let now = 2 * HALF_HOUR;
         a.meet(&9_999, now);
         let names: Vec<(u32, f64)> = (1_000..2_000).map(|n| (n, 1.0)).collect();

@@ -1,8 +1,9 @@
-//! Messages between two who are not there at the same time: sealed with a double ratchet (Olm, by `vodozemac`).
+//! Messages between peers that are not online at the same time, sealed with a double ratchet (Olm, by
+//! `vodozemac`).
 //!
-//! Fog nodes that meet exchange cards inside their authenticated session; with the card of somebody a message for
-//! them can be sealed at any time later. The keys are random ones that `vodozemac` draws from the operating system,
-//! the one exception to this crate's rule that randomness comes in from outside.
+//! Fog nodes that meet exchange cards inside their authenticated session; with the card of a peer, a
+//! message for it can be sealed at any later time. `vodozemac` draws random keys from the operating system,
+//! the one exception to the rule of this crate that randomness comes from the caller.
 
 mod stored;
 
@@ -16,67 +17,68 @@ use crate::wire::Reader;
 
 pub use stored::RestoreError;
 
-/// Most bytes that can be sealed: what comes out fits in a bundle with padding and keys.
+/// Maximum size of a plaintext in bytes, so that the sealed message fits in a bundle with padding and keys.
 pub const MAX_PLAINTEXT: usize = MAX_PAYLOAD - 256;
 
 /// First byte of cards and of sealed messages.
 const VERSION: u8 = 1;
-/// One-time keys on a card: one for the first message after it, one more if that session is lost.
+/// Number of one-time keys on a card: one for the next message, one more if that session is lost.
 const KEYS: usize = 2;
-/// Most one-time keys on a card that is read.
+/// Maximum number of one-time keys accepted on a card.
 const MAX_KEYS: usize = 8;
-/// Most one-time keys that were given away and not used; the oldest go. A first message that was sealed with one of
-/// those cannot be opened any more. Our own choice: 300 cards.
+/// Maximum number of one-time keys that were given away and not used, 300 cards; the oldest are dropped. A
+/// first message that was sealed with a dropped key cannot be opened.
 const ISSUED: usize = 600;
-/// Most sessions in all; the one that was used least recently goes.
+/// Maximum number of sessions in total; the one used least recently is dropped.
 const SESSIONS: usize = 500;
-/// Most sessions with the same peer. There are several when both write first, or after another meeting.
+/// Maximum number of sessions with one peer. Several exist when both write first, or after another meeting.
 const SESSIONS_OF_PEER: usize = 4;
-/// Most peers whose cards are remembered.
+/// Maximum number of peers whose cards are remembered.
 const PEERS: usize = 500;
-/// Most sessions that are gone and whose first message is still refused.
+/// Maximum number of dropped sessions whose first message is still refused.
 const SPENT: usize = 2000;
 
-/// Why a sealed message cannot be opened. None of these gets better by trying again, but for [`Self::Stranger`].
+/// Reasons why a sealed message cannot be opened. Only after [`Self::Stranger`] may a later attempt
+/// succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Too long, or not in the form of a sealed message.
+    /// The message is too long or malformed.
     #[error("not a sealed message")]
     Malformed,
-    /// No card of this peer is known, or it was sealed by somebody else than who their card names. It can be opened
-    /// when their card was learnt, at the next meeting.
+    /// No card of this peer is known, or its card names another identity than the message. The message can
+    /// be opened once the right card was learned at a meeting.
     #[error("sealed by somebody whose card is not known")]
     Stranger,
-    /// It was opened before, or damaged, or no key for it is left.
+    /// The message was opened before, is damaged, or has no key left.
     #[error("no key opens this message")]
     NoKey,
 }
 
-/// The keys of one node, and its sessions with others. Peers are named by their Noise key, which the session that
-/// cards come through has authenticated.
+/// Keys of a node and its sessions with peers. Peers are named by their Noise key, which the session that
+/// brings their cards authenticates.
 ///
-/// What is sealed may only leave this device when [`Self::state`] was stored: a node that goes back to an older
-/// state seals a second message with the same key.
+/// A sealed message may leave this device only after [`Self::state`] was stored: a node that goes back to
+/// an older state seals a second message with the same key.
 pub struct Ratchet {
     account: Account,
-    /// The key that a card names for when its one-time keys are used up.
+    /// Key on cards for when their one-time keys are used up.
     fallback: [u8; 32],
     /// One-time keys that were given away, the oldest first.
     issued: VecDeque<[u8; 32]>,
     peers: BTreeMap<[u8; 32], Peer>,
-    /// Ids of sessions that are gone: with the fallback key their first message could be opened again.
+    /// Ids of dropped sessions: with the fallback key, their first message could be opened again.
     spent: VecDeque<String>,
-    /// Rises with every use of a peer or session.
+    /// Counter that rises with every use of a peer or session.
     uses: u64,
     version: u64,
 }
 
-/// What is known of somebody.
+/// Card and sessions of a peer.
 struct Peer {
     card: Card,
-    /// They were met since the last session with them began or was heard of. Then the next message begins a new one:
-    /// they may have lost the old one, and keys of a new one are new.
+    /// Whether the peer was met since the last session with it began or was heard. The next message then
+    /// begins a new session: the peer may have lost the old one, and a new one has new keys.
     is_fresh: bool,
     sessions: Vec<Talk>,
     used: u64,
@@ -85,11 +87,12 @@ struct Peer {
 struct Talk {
     session: Session,
     used: u64,
-    /// When it began or was last heard in. The one with the highest is written in.
+    /// Value of `uses` when the session began or was last heard; the session with the highest value is
+    /// used for sending.
     heard: u64,
 }
 
-/// The keys that somebody gave away.
+/// Public keys that a peer gave away.
 #[derive(Clone)]
 struct Card {
     identity: [u8; 32],
@@ -104,7 +107,7 @@ impl Default for Ratchet {
 }
 
 impl Ratchet {
-    /// New random keys.
+    /// Creates a ratchet with new random keys.
     #[must_use]
     pub fn new() -> Self {
         let mut ratchet =
@@ -113,8 +116,8 @@ impl Ratchet {
         ratchet
     }
 
-    /// A new fallback key. The one before still opens messages, the one before that does not: to be called about
-    /// once in the life of a bundle, every week.
+    /// Replaces the fallback key. The previous one still opens messages, older ones do not; to be called
+    /// about once per maximum bundle lifetime, every week.
     pub fn rotate(&mut self) {
         self.account.generate_fallback_key();
         if let Some(key) = self.account.fallback_key().values().next() {
@@ -124,8 +127,8 @@ impl Ratchet {
         self.version += 1;
     }
 
-    /// Keys for somebody who is met, about 130 bytes. Every peer gets another card at every meeting, once
-    /// [`Self::state`] is stored.
+    /// Card with keys for a peer that is met, about 130 bytes. Each peer gets a new card at each meeting,
+    /// after [`Self::state`] was stored.
     pub fn card(&mut self) -> Vec<u8> {
         let keys = self.account.generate_one_time_keys(KEYS).created;
         self.account.mark_keys_as_published();
@@ -144,8 +147,8 @@ impl Ratchet {
         card.encode()
     }
 
-    /// The card of somebody who is met, as it came through the session that authenticated their Noise key. False
-    /// when it is none, or this node's own.
+    /// Learns the card of a peer, received in the session that authenticated its Noise key. Returns false
+    /// when the card is malformed or this node's own.
     pub fn learn(&mut self, peer_noise_key: [u8; 32], card: &[u8]) -> bool {
         let Some(card) = Card::decode(card).filter(|card| card.identity != self.account.curve25519_key().to_bytes()) else { return false };
         self.uses += 1;
@@ -168,18 +171,19 @@ impl Ratchet {
         true
     }
 
-    /// Whether something can be sealed for somebody.
+    /// Whether a message can be sealed for a peer.
     #[must_use]
     pub fn knows(&self, peer_noise_key: &[u8; 32]) -> bool {
         self.peers.contains_key(peer_noise_key)
     }
 
-    /// The Noise keys of everybody for whom something can be sealed.
+    /// Noise keys of all peers for which messages can be sealed.
     pub fn peers(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.peers.keys()
     }
 
-    /// Seals something for a peer. None when no card of theirs is known or it is longer than [`MAX_PLAINTEXT`].
+    /// Seals a message for a peer. `None` when no card of the peer is known or the message exceeds
+    /// [`MAX_PLAINTEXT`].
     pub fn seal(&mut self, peer_noise_key: &[u8; 32], plaintext: &[u8]) -> Option<Vec<u8>> {
         if plaintext.len() > MAX_PLAINTEXT {
             return None;
@@ -205,27 +209,27 @@ impl Ratchet {
         Some([&[VERSION, u8::from(kind == 1)][..], &bytes].concat())
     }
 
-    /// Opens what a peer sealed for this node, each message once, in any order as far as up to 40 are missing in
-    /// between. What cannot be opened changes nothing.
+    /// Opens a message that a peer sealed for this node: each one once, in any order, with at most 40
+    /// skipped in between. A failure changes nothing.
     ///
     /// # Errors
     ///
-    /// When it was not sealed by this peer for this node, was opened before, or is damaged; see [`OpenError`].
+    /// [`OpenError`] when it was not sealed by this peer for this node, was opened before, or is damaged.
     pub fn open(&mut self, peer_noise_key: &[u8; 32], bytes: &[u8]) -> Result<Vec<u8>, OpenError> {
         let &[VERSION, kind, ref body @ ..] = bytes else { return Err(OpenError::Malformed) };
         if bytes.len() > MAX_PAYLOAD {
             return Err(OpenError::Malformed);
         }
         let message = OlmMessage::from_parts(usize::from(kind), body).map_err(|_| OpenError::Malformed)?;
-        // The same message can be written in other ways, with fields that are passed over; one is enough.
+        // The same message has other encodings, with ignored fields; only the usual one is accepted.
         if message.to_parts().1 != body {
             return Err(OpenError::Malformed);
         }
         let peer = self.peers.get_mut(peer_noise_key).ok_or(OpenError::Stranger)?;
         let uses = self.uses + 1;
         if let OlmMessage::PreKey(first) = &message {
-            // The highest bit of these keys neither counts nor is authenticated: with it set, a message that was opened
-            // would look like another one. Nobody honest sets it.
+            // The highest bit of these keys is ignored and not authenticated: with it set, a message that
+            // was opened before would look like another one. No honest sender sets it.
             if [first.base_key(), first.one_time_key()].iter().any(|key| key.as_bytes()[31] & 0x80 != 0) {
                 return Err(OpenError::Malformed);
             }
@@ -257,7 +261,7 @@ impl Ratchet {
         Ok(plaintext)
     }
 
-    /// Rises when [`Self::state`] is another: there is something to store.
+    /// Counter that rises when [`Self::state`] changes and has to be stored again.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
@@ -273,7 +277,7 @@ impl Ratchet {
         self.version += 1;
     }
 
-    /// Only the peer's sessions that just became more can be too many.
+    /// Only the sessions of the peer that just got one more can exceed the bounds.
     fn keep_bounds(&mut self, changed: &[u8; 32]) {
         let mut gone = Vec::new();
         if let Some(peer) = self.peers.get_mut(changed)

@@ -7,7 +7,7 @@ const A: [u8; 32] = [1; 32];
 const B: [u8; 32] = [2; 32];
 const C: [u8; 32] = [3; 32];
 
-/// Two who met.
+/// Two nodes that have met.
 fn pair() -> (Ratchet, Ratchet) {
     let (mut a, mut b) = (Ratchet::new(), Ratchet::new());
     meet(&mut a, &mut b);
@@ -54,7 +54,7 @@ fn order_and_losses_do_not_matter() {
     for n in [7, 2, 9, 0, 5] {
         assert_eq!(b.open(&A, &sealed[n]), Ok(vec![n as u8]));
     }
-    // Three never arrive; an answer and a meeting later the first ones still do.
+    // Three messages never arrive; the early ones can still be opened after an answer and a meeting.
     let answer = b.seal(&A, b"answer").unwrap();
     assert!(a.open(&B, &answer).is_ok());
     let next = a.seal(&B, b"next").unwrap();
@@ -86,7 +86,7 @@ fn a_first_message_by_the_fallback_key_opens_once_though_its_session_is_gone() {
     let (mut a, mut b) = pair();
     let card = b.card();
     let mut sealed = Vec::new();
-    // Without one-time keys on the card, and a new session every time.
+    // The card has no one-time keys, and each message begins a new session.
     for n in 0..8u8 {
         assert!(a.learn(B, &card));
         a.peers.get_mut(&B).unwrap().card.once.clear();
@@ -96,7 +96,7 @@ fn a_first_message_by_the_fallback_key_opens_once_though_its_session_is_gone() {
     assert_eq!(b.peers[&A].sessions.len(), SESSIONS_OF_PEER);
     let b = &mut Ratchet::restore(&KEY, &b.state(&KEY)).unwrap();
     assert!(sealed.iter().all(|sealed| b.open(&A, sealed) == Err(OpenError::NoKey)));
-    // After one rotation it still opens, after two it does not.
+    // After one rotation the message still opens, after two it does not.
     for expected in [true, false] {
         assert!(a.learn(B, &card));
         a.peers.get_mut(&B).unwrap().card.once.clear();
@@ -163,7 +163,7 @@ fn a_third_party_opens_nothing_and_passes_for_nobody() {
     assert!(c.learn(A, &of_a) && c.learn(B, &of_b) && b.learn(C, &of_c));
     let sealed = a.seal(&B, b"for b").unwrap();
     assert!(c.open(&A, &sealed).is_err());
-    // c writes to b in the name of a.
+    // C writes to B in the name of A.
     let forged = c.seal(&B, b"i am a").unwrap();
     assert_eq!(b.open(&A, &forged), Err(OpenError::Stranger));
     assert_eq!(b.open(&[4; 32], &forged), Err(OpenError::Stranger));
@@ -177,7 +177,7 @@ fn nothing_is_sealed_without_a_card() {
     assert!(a.seal(&B, b"hello").is_none() && !a.knows(&B));
     let own = a.card();
     assert!(!a.learn(B, &own) && !a.learn(B, &own[..own.len() - 1]) && !a.learn(B, &[]));
-    // Keys that agree on nothing secret.
+    // Keys of small order, which give no shared secret.
     let bad = Card { identity: [0; 32], fallback: [0; 32], once: vec![[0; 32]] }.encode();
     assert!(a.learn(B, &bad) && a.seal(&B, b"hello").is_none());
     assert!(!a.learn(B, &Card { identity: [1; 32], fallback: [2; 32], once: vec![[3; 32]; MAX_KEYS + 1] }.encode()));
@@ -194,7 +194,7 @@ fn the_least_used_go_when_there_are_too_many() {
     assert!(a.seal(&name(0), b"hello").is_some());
     assert!(a.learn(B, &card) && a.seal(&B, b"hello").is_some());
     assert_eq!((a.peers.len(), a.knows(&name(0)), a.knows(&name(1)), a.knows(&name(2))), (PEERS, true, false, true));
-    // A second session with somebody is one less with who was not used longest.
+    // A second session with one peer drops one of the peer that was unused longest.
     assert!(a.learn(name(0), &card) && a.seal(&name(0), b"hello").is_some());
     let sessions = |of: usize| a.peers[&name(of)].sessions.len();
     assert_eq!((sessions(0), sessions(2), sessions(3)), (2, 0, 1));
@@ -212,7 +212,8 @@ fn damage_opens_nothing() {
     let answer = b.seal(&A, b"hello").unwrap();
     every_damage_is_refused(&mut a, &B, &answer);
     assert!(a.open(&B, &answer).is_ok());
-    // Opened once, it is not another message with any bit changed: neither with a one-time key nor the other.
+    // An opened message with any bit changed is not another message, with a one-time key or the fallback
+    // key.
     every_damage_is_refused(&mut b, &A, &first);
     let card = b.card();
     assert!(a.learn(B, &card));

@@ -1,4 +1,5 @@
-//! Simulated people, on the same walks for each way of forwarding: direct delivery, flooding, and what this crate does.
+//! Simulated people on the same walks for each way of forwarding: direct delivery, flooding, and this
+//! crate.
 #![allow(clippy::print_stdout, reason = "the figures are the point")]
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ const LETTERS: usize = 100;
 enum Way {
     Direct,
     Flooding,
-    /// With so many copies of each letter at first.
+    /// PRoPHET with this number of initial copies of each letter.
     Prophet(u8),
 }
 
@@ -31,7 +32,7 @@ struct Outcome {
     minutes: u64,
 }
 
-/// Where everybody is in each minute of two days: at home, at the place where they work, or, sometimes, anywhere.
+/// Place of each person in each minute of two days: at home, at work or, sometimes, anywhere.
 pub(crate) fn walks() -> Vec<Vec<usize>> {
     let mut random = StdRng::seed_from_u64(1);
     let people: Vec<(usize, usize)> = (0..PEOPLE).map(|_| (random.random_range(0..PLACES), random.random_range(0..PLACES))).collect();
@@ -61,7 +62,7 @@ fn run(way: Way, walks: &[Vec<usize>]) -> Outcome {
     let copies = if let Way::Prophet(copies) = way { copies } else { COPIES };
     for (minute, places) in walks.iter().enumerate() {
         let now = minute as u64 * MINUTE;
-        // A day to learn who meets whom; then letters, over four hours.
+        // A day to learn likelihoods; then letters, over four hours.
         if minute as u64 >= DAY && written.len() < LETTERS && minute.is_multiple_of(6) {
             for _ in 0..5 {
                 let (source, destination) = (random.random_range(0..PEOPLE), random.random_range(0..PEOPLE));
@@ -84,7 +85,7 @@ fn run(way: Way, walks: &[Vec<usize>]) -> Outcome {
                 if !were_together {
                     meet(&mut tables, a, b, now);
                 }
-                // Once when they meet, then every ten minutes.
+                // An exchange when they meet, then every ten minutes.
                 if were_together && !minute.is_multiple_of(10) {
                     continue;
                 }
@@ -138,7 +139,7 @@ fn exchange(
             }
             continue;
         }
-        // Flooding copies without end.
+        // Flooding never runs out of copies.
         if way == Way::Flooding {
             letter.copies = COPIES;
         } else {
@@ -160,7 +161,7 @@ fn few_copies_in_the_right_hands_arrive_nearly_as_often_as_a_flood() {
     });
     assert!(flood.delivered > direct.delivered, "the walks tell nothing apart");
     assert!(prophet.delivered >= flood.delivered);
-    // A tenth of a flood; more copies arrive sooner and no oftener.
+    // A tenth of a flood; more copies arrive sooner, but not more often.
     assert!(prophet.transmissions * 10 <= flood.transmissions, "{prophet:?} {flood:?}");
     assert!(eight.delivered <= prophet.delivered && eight.minutes < prophet.minutes);
 }

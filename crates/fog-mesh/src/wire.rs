@@ -1,54 +1,55 @@
-//! What two Fog nodes say to each other when they meet: our own form, one byte of version, one of kind, then fields
-//! of fixed length and counted lists, numbers in network order.
+//! Messages between two Fog nodes that meet: one byte of version, one of kind, then fields of fixed length
+//! and counted lists, in network byte order.
 
 use std::collections::BTreeSet;
 
 use crate::MAX_BUNDLE;
 
-/// Most bytes of one message between two nodes: what the pipe below takes.
+/// Maximum size of a message in bytes, given by the transport.
 pub(crate) const MAX_MESSAGE: usize = 48 << 10;
-/// Most likelihoods that are told: those that are highest.
+/// Maximum number of likelihoods in a summary; the highest are sent.
 pub(crate) const MAX_LIKELIHOODS: usize = 500;
-/// Most ids of bundles that are told: the newest. Of others it is found out when they are offered.
+/// Maximum number of bundle ids in a summary; the newest are sent. The others are found out
+/// when they are offered.
 pub(crate) const MAX_IDS: usize = 500;
-/// Most receipts that are told at once: the newest.
+/// Maximum number of receipts in a message; the newest are sent.
 pub(crate) const MAX_RECEIPTS: usize = 300;
 
 const VERSION: u8 = 1;
 
-/// One message.
+/// A message between two nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Message {
-    /// What a node knows and has.
+    /// Summary of what a node can reach, has, and knows to have arrived.
     Summary {
-        /// How likely it reaches whom, from 0 to 1.
+        /// Delivery likelihoods by destination, from 0 to 1.
         likelihoods: Vec<([u8; 8], f64)>,
-        /// What it carries or has got.
+        /// Ids of the bundles that the node carries or received.
         ids: BTreeSet<[u8; 16]>,
-        /// What it knows to have arrived: bundle and token.
+        /// Receipts: ids of delivered bundles with their tokens.
         receipts: Vec<([u8; 16], [u8; 16])>,
     },
-    /// A bundle, and how many copies of it the other may make.
+    /// A bundle, and the number of copies handed over.
     Give { copies: u8, bundle: Vec<u8> },
-    /// What became of a bundle that was given.
+    /// Answer to a bundle that was given.
     Answer { id: [u8; 16], answer: Answer },
-    /// Bundles that arrived, and the token that was in each.
+    /// Receipts: ids of delivered bundles with their tokens.
     Receipts(Vec<([u8; 16], [u8; 16])>),
 }
 
-/// What became of a bundle that was given.
+/// Answer to a bundle that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It is carried, or arrived.
+    /// The bundle is carried from now on, or reached its recipient.
     Taken,
-    /// It was there before.
+    /// The node had the bundle before.
     Known,
-    /// There is no room for it, or it is not as it should be.
+    /// There is no room for the bundle, or it is invalid.
     Refused,
 }
 
 impl Message {
-    /// The bytes to send, at most [`MAX_MESSAGE`] when the lists keep to their bounds.
+    /// Encodes the message; at most [`MAX_MESSAGE`] bytes when the lists keep to their bounds.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         match self {
@@ -57,7 +58,8 @@ impl Message {
                 put_count(&mut bytes, likelihoods.len());
                 for (node, likely) in likelihoods {
                     bytes.extend_from_slice(node);
-                    // Never more than it is, so that two who tell each other the same number do not see it grow.
+                    // Rounded down, so that two nodes that report the same number to each other do not see
+                    // it grow.
                     bytes.extend_from_slice(&((likely.clamp(0.0, 1.0) * f64::from(u16::MAX)) as u16).to_be_bytes());
                 }
                 put_count(&mut bytes, ids.len());
@@ -85,7 +87,7 @@ impl Message {
         bytes
     }
 
-    /// Reads a message; none when it is another version's, too long, or nothing that is said here.
+    /// Decodes a message; `None` when its version or kind is unknown, or it is too long or malformed.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_MESSAGE {
             return None;
@@ -131,7 +133,7 @@ fn put_pairs(bytes: &mut Vec<u8>, pairs: &[([u8; 16], [u8; 16])]) {
     pairs.iter().for_each(|(id, token)| bytes.extend_from_slice(&[*id, *token].concat()));
 }
 
-/// Takes bytes off the front; none when there are too few.
+/// Reader that takes bytes from the front; `None` when there are too few.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// A counted list of at most `most`.
+    /// Reads a counted list of at most `most` items.
     pub(crate) fn list<T>(&mut self, most: usize, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = usize::from(u16::from_be_bytes(self.array()?));
         if count > most {

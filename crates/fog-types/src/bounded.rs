@@ -1,5 +1,5 @@
-//! Lists that are refused while they are read, as soon as they are longer than anybody needs: a short message can
-//! announce millions of empty texts, which take many times its size in memory.
+//! Deserializers that refuse a list or map as soon as it exceeds its bound: a short message can announce
+//! millions of empty texts, which take many times its size in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Entries for which room is made before they have come.
+/// Number of entries for which memory is reserved before they are read, at most.
 const AT_ONCE: usize = 256;
 
 struct List<T, const MOST: usize>(PhantomData<T>);
@@ -50,7 +50,7 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const MOST: usize> Vis
             return Err(A::Error::invalid_length(announced, &self));
         }
         let mut map = BTreeMap::new();
-        // Equal keys count too: each costs its reading.
+        // Equal keys count too: each one takes time to read.
         let mut count = 0;
         while let Some((key, value)) = from.next_entry()? {
             count += 1;
@@ -66,7 +66,7 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const MOST: usize> Vis
 /// Reads a list of at most `MOST` entries; for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
-/// As the format's, and when the list is longer: before the rest of it is read.
+/// Returns the format's errors, and one for a longer list before its rest is read.
 pub fn list<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     from.deserialize_seq(List::<T, MOST>(PhantomData))
 }
@@ -74,7 +74,7 @@ pub fn list<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>>(f
 /// Reads a map of at most `MOST` entries; for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
-/// As the format's, and when there are more: before the rest of them is read.
+/// Returns the format's errors, and one for a larger map before its rest is read.
 pub fn map<'de, const MOST: usize, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<K, V>, D::Error> {
     from.deserialize_map(Map::<K, V, MOST>(PhantomData))
 }

@@ -1,11 +1,11 @@
-//! Text files as editors and shells write them.
+//! Decoding of text files as editors and shells write them.
 
-/// The text of a file, whatever mark stands at its beginning.
+/// Decodes the text of a file and removes a byte order mark.
 ///
-/// UTF-8 with or without a byte order mark, or UTF-16 with one, as the shell of Windows writes it.
+/// Accepts UTF-8 with or without a byte order mark, and UTF-16 with one, as Windows PowerShell writes it.
 ///
 /// # Errors
-/// A sentence about what the file is instead.
+/// Returns a sentence that names the encoding in which the file is not valid.
 pub fn decode_text(bytes: &[u8]) -> Result<String, String> {
     let wide = |unit: fn([u8; 2]) -> u16, bytes: &[u8]| {
         let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
@@ -20,7 +20,7 @@ pub fn decode_text(bytes: &[u8]) -> Result<String, String> {
     text.ok_or_else(|| format!("it is not text in {kind}"))
 }
 
-/// The text without the byte order mark that some editors put before it.
+/// Returns the text without a byte order mark at its start.
 #[must_use]
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)

@@ -1,15 +1,15 @@
 use serde::{Deserialize, Serialize};
 
-/// What a caller can do about an error. Front ends branch on this, never on text.
+/// Kind of an error, which decides what a front end offers; front ends never parse the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What the user gave is not valid; nothing was changed. Show the message beside the input.
+    /// Invalid input from the user; nothing was changed. Show the message beside the input.
     BadInput,
-    /// The thing named does not exist (any more). Refresh the list.
+    /// The named thing does not exist or was deleted. Refresh the list.
     NotFound,
-    /// The thing is in a state that forbids the request. Show the state.
+    /// The state of the thing forbids the request. Show the state.
     Conflict,
     /// A limit of this device or of the job was reached. Offer to change the limit.
     LimitReached,
@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Storage,
     /// The engine cannot be reached. Offer to start it.
     NotRunning,
-    /// The other side speaks another version. Offer to restart the older one.
+    /// The other side uses another version. Offer to restart the older one.
     Incompatible,
     /// Not supported on this system. Hide or explain the control.
     Unsupported,
@@ -26,13 +26,13 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind of an error with a file that the user named, to be read.
+    /// Returns the kind for a failure to read a file that the user named.
     #[must_use]
     pub fn of_named_file(error: std::io::ErrorKind) -> Self {
         if error == std::io::ErrorKind::NotFound { Self::NotFound } else { Self::BadInput }
     }
 
-    /// The exit code the `fog` command ends with for this kind, after `sysexits.h`.
+    /// Returns the exit code of the `fog` command for this kind, following `sysexits.h`.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -48,8 +48,8 @@ impl ErrorKind {
     }
 }
 
-/// Errors that can reach a front end.
+/// An error that can reach a front end.
 pub trait HasKind {
-    /// The kind a caller acts on.
+    /// Returns the kind that a caller acts on.
     fn kind(&self) -> ErrorKind;
 }

@@ -3,17 +3,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A job stored on this device. Never reused, also after deletion.
+/// Id of a job stored on this device; never reused, even after the job is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u64);
 
-/// One execution unit of a job: the job and the index of the task in it, from 0.
+/// Id of a task: its job and its index in the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
-    /// The job it belongs to.
+    /// Id of the job.
     pub job: JobId,
-    /// Position in the job, from 0.
+    /// Index of the task in the job, from 0.
     pub index: u32,
 }
 
@@ -23,13 +23,13 @@ pub struct TaskId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId(pub [u8; 32]);
 
-/// The text is not an id.
+/// Error for a text that is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not {expected}")]
 pub struct ParseIdError {
-    /// What was given, cut to 80 characters.
+    /// Given text, cut to 80 characters.
     pub text: String,
-    /// What would have been valid.
+    /// Description of a valid text.
     pub expected: &'static str,
 }
 

@@ -1,7 +1,7 @@
-//! The job file: TOML, version 1. The user's page about it is `docs/job-file.md`.
+//! The job file: TOML, version 1. User documentation: `docs/job-file.md`.
 //!
-//! Parsing checks everything that can be checked without touching the disk: [`JobFile`] values are
-//! valid, bounded, and their paths stay below the folders they belong to.
+//! Parsing checks everything that needs no disk access: a parsed [`JobFile`] is valid and bounded, and
+//! names below `/in` stay there.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::{ByteCount, ErrorKind, HasKind, Limits, WorkUnits};
 
 /// The version of the job file that this build reads and writes.
 pub const VERSION: u32 = 1;
-/// Longest job file accepted, in bytes.
+/// Length of a job file in bytes, at most.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
-/// Most tasks one job may have.
+/// Number of tasks of one job, at most.
 pub const MAX_TASKS: u32 = 100_000;
-/// Most marks one task may come to.
+/// Number of marks of one task, at most.
 pub const MAX_MARKS: u64 = 10_000;
-/// Longest deadline of a job, in seconds: 366 days.
+/// Longest deadline of a job in seconds: 366 days.
 pub const MAX_DEADLINE_SECONDS: u64 = 366 * 86_400;
 const MAX_LIST: usize = 4096;
 const MAX_TEXT: usize = 64 << 10;
@@ -26,7 +26,7 @@ const MAX_TEXT: usize = 64 << 10;
 /// A job as its author describes it; paths are relative to the job file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFile {
-    /// What people see. 1 to 120 characters.
+    /// Name for people, 1 to 120 characters.
     pub name: String,
     /// Path of the Wasm module.
     pub module: String,
@@ -34,99 +34,99 @@ pub struct JobFile {
     /// for each task.
     #[serde(deserialize_with = "crate::bounded::list::<MAX_LIST, _, _>")]
     pub args: Vec<String>,
-    /// Environment, with the same replacements.
+    /// Environment variables, with the same replacements.
     #[serde(deserialize_with = "crate::bounded::map::<MAX_LIST, _, _, _>")]
     pub env: BTreeMap<String, String>,
-    /// Path of the file fed to standard input.
+    /// Path of the file for standard input; `None` for empty input.
     pub stdin: Option<String>,
     /// Read-only files: name below `/in` inside the job → path.
     #[serde(deserialize_with = "crate::bounded::map::<MAX_LIST, _, _, _>")]
     pub inputs: BTreeMap<String, String>,
-    /// What each task may use.
+    /// Limits of each task.
     pub limits: Limits,
-    /// -10 (last) to 10 (first). Default 0.
+    /// Priority, -10 (last) to 10 (first). Default 0.
     pub priority: i8,
     /// Seconds from submission after which the job is given up. Default 7 days (BOINC's bound).
     pub deadline_seconds: u64,
-    /// Times a task is tried before it fails. Default 5 (Folding@home stops after 5 as well).
+    /// Number of attempts before a task fails, 1 to 100. Default 5, as in Folding@home.
     pub attempts: u32,
-    /// Seed of everything random inside the job. Default 0.
+    /// Seed of all randomness inside the job. Default 0.
     pub seed: u64,
-    /// How the job splits into tasks.
+    /// Division of the job into tasks.
     pub map: Map,
-    /// How results of the tasks become one.
+    /// Assembly of the tasks' results into one.
     pub assemble: Assemble,
-    /// Units between two marks at which each task keeps its checkpoint and the hash of its state, so
-    /// that any segment can be run again; `None` keeps none.
+    /// Work units between two marks, at which a task keeps a checkpoint and the hash of its state so that
+    /// any segment can be run again; `None` keeps none.
     #[serde(default)]
     pub segment: Option<WorkUnits>,
 }
 
-/// How a job splits into tasks.
+/// Division of a job into tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Map {
-    /// One task.
+    /// A single task.
     One,
-    /// One task for each whole number from `from` up to, not including, `to`.
+    /// One task for each whole number from `from` to `to - 1`.
     Range {
         /// First number.
         from: i64,
         /// One past the last number.
         to: i64,
     },
-    /// One task for each file, seen by its task as `/in/item`.
+    /// One task for each file, which the task sees as `/in/item`.
     Inputs(#[serde(deserialize_with = "crate::bounded::list::<{ MAX_TASKS as usize }, _, _>")] Vec<String>),
 }
 
-/// How the results of the tasks become the result of the job.
+/// Assembly of the results of the tasks into the result of the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Assemble {
-    /// Every task keeps its own files and output.
+    /// Results stay separate: every task keeps its own files and output.
     #[default]
     Separate,
-    /// Standard output of all tasks, in task order.
+    /// Standard output of all tasks, joined in task order.
     Concat,
-    /// Each task leaves one PNG `tile.png`; they are put together row by row.
+    /// One picture from the `tile.png` of each task, placed row by row.
     Tiles {
-        /// Tiles in a row.
+        /// Number of tiles in a row.
         columns: u32,
     },
 }
 
-/// What matters most when a task can go to several devices.
+/// Preference for choosing a device for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prefer {
-    /// A bit of everything.
+    /// Balances all objectives.
     #[default]
     Balanced,
-    /// The result as soon as possible.
+    /// Prefers the earliest result.
     Fast,
-    /// The lowest price.
+    /// Prefers the lowest price.
     Cheap,
-    /// The least energy and wear of batteries.
+    /// Prefers the least energy and battery wear.
     Green,
-    /// The least risk of having to do it again.
+    /// Prefers the lowest risk of repeated work.
     Safe,
 }
 
-/// A class of service: what is promised about a job, and its price.
+/// A class of service: replicas that a job is promised, and its price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
-    /// One device for each task.
+    /// Runs each task on one device.
     #[default]
     Bronze,
-    /// Two, whose results must be equal.
+    /// Runs each task on two devices, whose results must be equal.
     Silver,
-    /// Three, of which two must agree.
+    /// Runs each task on three devices, of which two must agree.
     Gold,
 }
 
 impl Service {
-    /// Devices that run each task.
+    /// Returns the number of devices that run each task.
     #[must_use]
     pub fn replicas(self) -> u32 {
         match self {
@@ -136,7 +136,7 @@ impl Service {
         }
     }
 
-    /// The price of a work unit in tenths of the usual one.
+    /// Returns the price of a work unit in tenths of the usual price.
     #[must_use]
     pub fn price_tenths(self) -> u16 {
         match self {
@@ -146,7 +146,7 @@ impl Service {
         }
     }
 
-    /// As it is written.
+    /// Returns the word used in texts and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,37 +157,37 @@ impl Service {
     }
 }
 
-/// That other devices may run a job, and how.
+/// Wishes of a job that other devices may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GridWish {
-    /// Devices that run each task, 1 to 16; their results are compared. The class of service may ask for
-    /// more.
+    /// Number of devices that run each task, 1 to 16; their results are compared. The class of service may
+    /// raise it.
     pub replicas: u32,
-    /// What matters.
+    /// Preference for choosing devices.
     pub prefer: Prefer,
-    /// Believe a result when the odds against it are below 1 in so many, 2 to 1,000,000, instead of
-    /// counting equal ones.
+    /// Odds, 2 to 1,000,000: a result is accepted when the odds against it are below 1 in this number.
+    /// `None` counts equal results instead.
     pub trust: Option<u32>,
-    /// Compare two results of a device that is not known well, and of one that is known well one time in
-    /// as many as it has given right in a row.
+    /// Whether one result of a device with ten or more correct results in a row is enough, except for one
+    /// task in that many; other devices need two equal results. Ignored with `trust`.
     pub adaptive: bool,
-    /// What is promised.
+    /// Class of service.
     pub service: Service,
-    /// Pay early results more, up to twice.
+    /// Whether early results are paid more, up to twice the price.
     pub bonus: bool,
-    /// Of a hundred tasks so many are given out a second time although their result is known, 0 to 50.
+    /// Percentage of accepted results after which a device gets a task with a known result, 0 to 50.
     pub spot_checks: u8,
 }
 
 impl GridWish {
-    /// Devices for each task, the class of service counted in.
+    /// Returns the number of devices for each task, including the class of service.
     #[must_use]
     pub fn devices(&self) -> u32 {
         self.replicas.max(self.service.replicas()).clamp(1, 16)
     }
 
-    /// Whether its numbers lie within their bounds.
+    /// Whether all numbers lie within their bounds.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         (1..=16).contains(&self.replicas) && self.trust.is_none_or(|trust| (2..=1_000_000).contains(&trust)) && self.spot_checks <= 50
@@ -200,26 +200,26 @@ impl Default for GridWish {
     }
 }
 
-/// Why a job file was refused. Nothing was stored.
+/// Error in a job file; nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobFileError {
-    /// Not TOML, or a field that does not exist or has the wrong type.
+    /// The file is not TOML, or a field is unknown or has the wrong type.
     #[error("the job file cannot be read: {message}")]
     Syntax {
-        /// The parser's words, with line and column.
+        /// Message of the parser, with line and column.
         message: String,
     },
-    /// Written for a newer release.
+    /// The version of the file is not supported.
     #[error("the job file has version {found}; this release reads version {VERSION}")]
     Version {
-        /// What the file says.
+        /// Version in the file.
         found: u32,
     },
-    /// A value that makes no sense.
+    /// A value is not valid.
     #[error("job file: {message}")]
     Value {
-        /// Which field, and what would be valid.
+        /// Sentence that names the field and says which values are valid.
         message: String,
     },
 }
@@ -320,10 +320,10 @@ impl Span {
     }
 }
 
-/// Reads a span of time such as `90s`, `15min`, `2h`, `7d`, or a plain number of seconds.
+/// Parses a span of time such as `90s`, `15min`, `2h`, `7d`, or a plain number of seconds.
 ///
 /// # Errors
-/// A sentence that says what would be valid.
+/// Returns a sentence that says which values are valid.
 pub fn parse_span(text: &str) -> Result<u64, String> {
     let bad = || {
         let shown: String = text.chars().take(40).collect();
@@ -342,10 +342,10 @@ pub fn parse_span(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(bad)
 }
 
-/// Reads and checks a job file.
+/// Parses and checks a job file.
 ///
 /// # Errors
-/// [`JobFileError`], whose message names the field and what would be valid.
+/// Returns a [`JobFileError`] whose message names the field and says which values are valid.
 pub fn parse(text: &str) -> Result<JobFile, JobFileError> {
     let text = crate::without_mark(text);
     if text.len() > MAX_FILE_BYTES {
@@ -368,7 +368,7 @@ pub fn parse(text: &str) -> Result<JobFile, JobFileError> {
 }
 
 impl JobFile {
-    /// A job of one task with every default, for a bare module.
+    /// Creates a job of one task with all defaults for a module.
     #[must_use]
     pub fn for_module(name: &str, module: &str) -> Self {
         Self {
@@ -389,7 +389,7 @@ impl JobFile {
         }
     }
 
-    /// How many tasks the job has.
+    /// Returns the number of tasks of the job.
     #[must_use]
     pub fn task_count(&self) -> u32 {
         match &self.map {
@@ -399,13 +399,13 @@ impl JobFile {
         }
     }
 
-    /// The arguments of task `index`, replacements made.
+    /// Returns the arguments of task `index` with the replacements made.
     #[must_use]
     pub fn args_of(&self, index: u32) -> Vec<String> {
         self.args.iter().map(|arg| self.fill(arg, index)).collect()
     }
 
-    /// The environment of task `index`, replacements made.
+    /// Returns the environment of task `index` with the replacements made.
     #[must_use]
     pub fn env_of(&self, index: u32) -> Vec<(String, String)> {
         self.env.iter().map(|(key, text)| (key.clone(), self.fill(text, index))).collect()
@@ -422,10 +422,10 @@ impl JobFile {
         text.replace("{index}", &index.to_string()).replace("{count}", &self.task_count().to_string()).replace("{value}", &value).replace("{item}", "/in/item")
     }
 
-    /// Checks a job that was built rather than parsed.
+    /// Checks all values of a job, such as one that was built rather than parsed.
     ///
     /// # Errors
-    /// [`JobFileError::Value`] for the first field that makes no sense.
+    /// Returns [`JobFileError::Value`] for the first value that is not valid.
     pub fn check(&self) -> Result<(), JobFileError> {
         let name_length = self.name.chars().count();
         if name_length == 0 || name_length > 120 || self.name.chars().any(char::is_control) {
@@ -554,19 +554,19 @@ impl RawLimits {
     }
 }
 
-/// Checks a name below a folder inside the job: relative, without `.` or `..` or empty parts, and the
-/// same file on every system.
+/// Checks a path below a folder of the job: relative, without `.`, `..` or empty components, and valid on
+/// every system.
 ///
 /// # Errors
-/// [`JobFileError::Value`] that names the path and what is wrong with it.
+/// Returns [`JobFileError::Value`], which names the path and the problem.
 pub fn check_inside_path(path: &str) -> Result<(), JobFileError> {
     path_problem(path).map_or(Ok(()), |problem| Err(value(format!("'{}' cannot be the name of a file: {problem}", shown(path)))))
 }
 
-/// Checks the names of the inputs of one task: each by itself, and that no two of them are one file on any system.
+/// Checks the input names of one task: each is valid, and no two are the same file on any system.
 ///
 /// # Errors
-/// [`JobFileError::Value`] that names the first input that cannot be, and the one that it is too near to.
+/// Returns [`JobFileError::Value`], which names the first wrong input and the one it collides with.
 pub fn check_input_names<'a>(inputs: impl IntoIterator<Item = &'a str>) -> Result<(), JobFileError> {
     let mut names = ResultNames::default();
     let mut known: BTreeMap<String, &str> = BTreeMap::new();
@@ -581,10 +581,10 @@ pub fn check_input_names<'a>(inputs: impl IntoIterator<Item = &'a str>) -> Resul
     Ok(())
 }
 
-/// Checks the names of one result: each by itself, and that no two of them are one file on any system.
+/// Checks the paths of one result: each is valid, and no two are the same file on any system.
 ///
 /// # Errors
-/// [`JobFileError::Value`] that names the first path that cannot be.
+/// Returns [`JobFileError::Value`], which names the first wrong path.
 pub fn check_result_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<(), JobFileError> {
     let mut names = ResultNames::default();
     for path in paths {
@@ -596,7 +596,7 @@ pub fn check_result_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Resul
     Ok(())
 }
 
-/// Returns the name of a job for the program in this file: without its ending, printable, 1 to 120 characters.
+/// Returns a job name for a module file: without `.wasm`, printable, 1 to 120 characters.
 #[must_use]
 pub fn name_of_module(module: &str) -> String {
     let file = module.rsplit(['/', '\\']).next().unwrap_or(module);

@@ -1,7 +1,7 @@
-//! The words every other crate shares: ids, units as newtypes, limits, the job file, error kinds.
+//! Types shared by all other crates: ids, units as newtypes, limits, the job file, error kinds.
 //!
-//! No I/O and no clock; builds for wasm32. It is not the contract with front ends (`fog-api`) and
-//! holds no behaviour beyond parsing and checking its own values.
+//! No I/O and no clock; builds for wasm32. The crate only parses and checks its own values; the contract
+//! with front ends is in `fog-api`.
 
 pub mod bounded;
 mod encoding;

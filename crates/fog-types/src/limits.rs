@@ -2,46 +2,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, WorkUnits};
 
-/// Memory of a worker without a job: the program, its stacks, and the pieces that are on their way.
+/// Bytes of memory of a worker without a job: program, stacks and messages in transit.
 const WORKER_BYTES: u64 = 64 << 20;
-/// A checkpoint reads memory and files where they lie; beside them it knows a hash of 16 bytes of each page of 4 KiB.
+/// Bytes of memory or files for each byte of hashes: a checkpoint keeps 16 bytes for each page of 4 KiB.
 const BYTES_PER_HASHED: u64 = 256;
-/// A task gets this many times its stack, as the machine counts it; and as much for the frames of all functions under way:
-/// saved, they take at most twice what is counted, and are there twice while a task is continued.
+/// Memory for a task in units of its stack limit: four for the machine stack, and four for saved frames,
+/// which take at most twice the counted stack and exist twice while a task continues.
 const STACK_COPIES: u64 = 4 + 4;
-/// A saved state beside memory and files: frames, tables, and what does not compress.
+/// Bytes of a saved state beside memory and files: frames, tables and incompressible data.
 const STATE_BYTES: u64 = 128 << 20;
-/// Copies of a task's logs in memory: who follows it holds both, and once more while a checkpoint of it is written.
+/// Copies of a log limit in memory: both logs, and both again while a checkpoint is written.
 const LOG_COPIES: u64 = 2 + 2;
-/// A table's element, and its number in a checkpoint.
+/// Bytes for a table element and its number in a checkpoint.
 const TABLE_ELEMENT_BYTES: u64 = 16;
 
-/// What one task may use. Every field is enforced; reaching one ends in the way its line says.
+/// Limits of one task, all enforced; each field says how a task that reaches it ends.
 ///
-/// Defaults for memory, disk and deadline come from BOINC's `DEFAULT_*` job bounds (500 MB, 1 GB,
-/// 7 days), rounded and lowered where a phone could not honour them.
+/// Defaults for memory, disk and deadline follow BOINC's `DEFAULT_*` job bounds (500 MB, 1 GB, 7 days),
+/// rounded and lowered to what a phone can provide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Linear memory in total. `memory.grow` past it answers -1 inside the job. Default 512 MiB.
+    /// Bytes of linear memory; beyond it, `memory.grow` returns -1 inside the job. Default 512 MiB.
     pub memory: ByteCount,
-    /// Bytes the task may hold in its writable folders. A write past it gets ENOSPC inside the
-    /// job. Kept in the worker's memory until the task ends, and counted as such by the device that
-    /// runs it ([`Limits::footprint`]). Default 256 MiB.
+    /// Bytes in the task's writable folders; beyond it, writes fail with ENOSPC inside the job. Default
+    /// 256 MiB. The files stay in the worker's memory until the task ends and count as memory
+    /// ([`Limits::footprint`]).
     pub disk: ByteCount,
-    /// Work units. Reaching it ends the task, at the same instruction every time. Default
-    /// 10,000 G units (a few hours of one core).
+    /// Work units; the task ends at the same instruction every time it reaches them. Default 10,000 G units
+    /// (a few hours of one core).
     pub units: WorkUnits,
-    /// Seconds of processor time: pauses, throttling and waiting for a busy processor do not count. Default 24 hours.
+    /// Seconds of processor time; pauses, throttling and waiting do not count. Default 24 hours.
     pub wall_seconds: u64,
-    /// Wasm stack. Overflow is a trap inside the job. Default 1 MiB.
+    /// Bytes of the Wasm stack; an overflow is a trap inside the job. Default 1 MiB.
     pub stack: ByteCount,
-    /// Elements in all tables together. `table.grow` past it answers -1. Default 100,000.
+    /// Elements of all tables together; beyond it, `table.grow` returns -1. Default 100,000.
     pub table_elements: u64,
-    /// Bytes kept of stdout and of stderr, each. Past it the rest is dropped and the drop noted.
-    /// Default 1 MiB.
+    /// Bytes kept of stdout and of stderr, each; the rest is dropped and counted. Default 1 MiB.
     pub log: ByteCount,
-    /// Largest module accepted. Default 64 MiB.
+    /// Bytes of the largest accepted module. Default 64 MiB.
     pub module: ByteCount,
 }
 
@@ -61,9 +60,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Most bytes of memory that a worker and who follows it may hold for a task with these limits: linear memory, the
-    /// files it keeps in memory, what a checkpoint needs beside them, tables, stacks, logs and 64 MiB of the worker's own.
-    /// Devices lend by this number, and the system enforces it on the worker where it can.
+    /// Returns the bytes of memory that a worker and the engine together may use for a task, at most:
+    /// linear memory, files, checkpoint hashes, tables, stacks, logs and 64 MiB for the worker itself.
+    /// Devices lend memory by this number, and the system enforces it on the worker where it can.
     #[must_use]
     pub fn footprint(&self) -> ByteCount {
         let parts = [
@@ -78,15 +77,15 @@ impl Limits {
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
 
-    /// Most bytes of a saved state of a task with these limits, on a disk or on its way: memory and files, what was
-    /// added to them since, and the logs. A larger one is of no use to anybody.
+    /// Returns the bytes of a saved state of a task, on disk or in transit, at most: memory and files with
+    /// later changes, and the logs. Larger states are refused.
     #[must_use]
     pub fn state_size(&self) -> ByteCount {
         let parts = [self.memory.0.saturating_mul(2), self.disk.0.saturating_mul(2), self.log.0.saturating_mul(2), STATE_BYTES];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
 
-    /// The first field outside what this program supports, in words; `None` when all are fine.
+    /// Returns a sentence about the first limit outside the supported range; `None` when all are valid.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let bytes = |name: &str, value: ByteCount, low: u64, high: u64| {

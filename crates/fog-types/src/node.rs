@@ -5,16 +5,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ParseIdError;
 
-/// What stands before an Ed25519 key in a libp2p peer id: an identity multihash of 36 bytes over a
-/// protobuf `PublicKey { type: Ed25519, data: 32 bytes }` (libp2p peer-ids specification).
+/// Bytes before the Ed25519 key in a libp2p peer id: an identity multihash of 36 bytes over a protobuf
+/// `PublicKey { type: Ed25519, data: 32 bytes }` (libp2p peer-ids specification).
 const PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
-/// A device on the network: its Ed25519 public key. Written as a libp2p peer id (`12D3KooW…`).
+/// Id of a device on the network: its Ed25519 public key, written as a libp2p peer id (`12D3KooW…`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 impl NodeId {
-    /// The bytes of the libp2p peer id.
+    /// Returns the bytes of the libp2p peer id.
     #[must_use]
     pub fn to_peer_id_bytes(self) -> [u8; 38] {
         let mut bytes = [0; 38];
@@ -23,13 +23,13 @@ impl NodeId {
         bytes
     }
 
-    /// From the bytes of a libp2p peer id; `None` when it is not of an Ed25519 key.
+    /// Reads the bytes of a libp2p peer id; `None` when its key is not an Ed25519 key.
     #[must_use]
     pub fn from_peer_id_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.strip_prefix(&PREFIX).and_then(|key| key.try_into().ok()).map(Self)
     }
 
-    /// A few characters for lists where nobody gave the device a name.
+    /// Returns the last six characters of the peer id, for devices without a name.
     #[must_use]
     pub fn short(self) -> String {
         let text = self.to_string();
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_text_is_that_of_libp2p() {
-        // From the peer-ids specification: the key of its Ed25519 example.
+        // Key of the Ed25519 example in the peer-ids specification.
         let key = "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e";
         let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&key[at * 2..at * 2 + 2], 16).unwrap()).collect();
         assert_eq!(NodeId(bytes.try_into().unwrap()).to_string(), "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq");

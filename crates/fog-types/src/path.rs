@@ -1,8 +1,8 @@
-//! Names of files in jobs and results: relative, and the same file on every system.
+//! Names of files in jobs and results: relative paths that mean the same file on every system.
 //!
-//! A job's program may leave names that one system keeps and another reads as a device, as a stream of
-//! another file or as the same file (`CON`, `a:b`, `Case` beside `case`). Such names are refused where
-//! somebody says them, and replaced by a portable one where a program left them.
+//! A job's program may create names that one system keeps and another reads as a device, as a stream of
+//! another file or as the same file (`CON`, `a:b`, `Case` beside `case`). Such names are refused in job
+//! files and replaced by portable ones in results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use crate::text::clean;
 
 /// Longest path inside a job, in bytes.
 pub const MAX_PATH_BYTES: usize = 1024;
-/// Longest part of a path, in bytes; the limit of most file systems.
+/// Longest component of a path, in bytes; the limit of most file systems.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// Device names of Windows, which it takes with any extension and in any case:
+/// Device names of Windows, reserved with any extension and in any case:
 /// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file>.
 const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
-/// Devices that are followed by a digit, which may be a superscript one.
+/// Device names that are followed by one digit, which may be superscript.
 const NUMBERED_DEVICES: [&str; 2] = ["COM", "LPT"];
 
 /// Returns why `path` cannot be the name of a file on every system, or `None` when it can.
@@ -37,8 +37,8 @@ pub fn path_problem(path: &str) -> Option<&'static str> {
     path.split('/').any(is_device).then_some("a part of it is the name of a device on some systems")
 }
 
-/// Returns the nearest path that [`path_problem`] has nothing against: refused bytes as `%XX`, a `_` before
-/// the name of a device. `None` when there is none, because it is too long or leads out of its folder.
+/// Returns the nearest path that [`path_problem`] accepts: refused characters as `%XX` bytes, a `_` before
+/// a device name. `None` for a path that stays too long, or has an empty, `.` or `..` component.
 #[must_use]
 pub fn portable_path(path: &str) -> Option<String> {
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -68,7 +68,7 @@ fn portable_name(name: &str) -> String {
     cut(&portable, MAX_NAME_BYTES).to_owned()
 }
 
-/// At most `most` bytes of a name, not ending in what some systems leave out.
+/// Returns at most `most` bytes of a name; a cut name does not end in a dot or space.
 fn cut(name: &str, most: usize) -> &str {
     if name.len() <= most { name } else { name[..name.floor_char_boundary(most)].trim_end_matches(['.', ' ']) }
 }
@@ -86,23 +86,23 @@ fn is_device(name: &str) -> bool {
     DEVICES.contains(&stem.as_str()) || NUMBERED_DEVICES.iter().any(is_numbered)
 }
 
-/// The names of one result: no two of them are one file on any system.
+/// Set of the file names of one result, no two of which are the same file on any system.
 ///
-/// The same paths in the same order get the same names everywhere.
+/// Equal paths in equal order always get equal names.
 #[derive(Debug, Clone, Default)]
 pub struct ResultNames {
-    /// Folded names of files, and of the folders that hold them.
+    /// Folded names of files; `folders` holds those of the folders.
     files: BTreeSet<String>,
     folders: BTreeSet<String>,
-    /// Folders as they were said, and as they are kept.
+    /// Kept name of each folder, by its portable path.
     kept_folders: BTreeMap<String, String>,
-    /// The last number that was tried for a folded name: a result of many twins must not try all of them for each.
+    /// Last number tried for each folded name, so that many equal names do not repeat the search.
     tried: BTreeMap<String, usize>,
 }
 
 impl ResultNames {
-    /// Takes a path into the result and returns the portable one under which it is kept, which is the
-    /// same one where nothing is wrong with it. `None` when it cannot be kept.
+    /// Adds a path to the result and returns the portable path under which it is kept: the same path when
+    /// it is valid and free. `None` when it cannot be kept.
     pub fn add(&mut self, path: &str) -> Option<String> {
         let portable = portable_path(path)?;
         let mut kept = String::new();
@@ -132,13 +132,13 @@ impl ResultNames {
         Some(kept)
     }
 
-    /// The first of the numbered names below a folder that is free, and the same folded.
+    /// Returns the first free numbered name below a folder, and its folded form.
     fn free(&mut self, folder: &str, part: &str, is_file: bool) -> Option<(String, String)> {
         let below = |name: String| if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let is_free = |folded: &str| !(self.files.contains(folded) || is_file && self.folders.contains(folded));
         let first = fold(&below(part.to_owned()));
         let mut number = if is_free(&first) { 1 } else { self.tried.get(&first).copied().unwrap_or(1) + 1 };
-        // Among more numbers than there are names, one is free.
+        // There are more numbers to try than names in use, so one is free.
         let last = number + self.files.len() + self.folders.len();
         while number <= last {
             let name = below(numbered(part, number));
@@ -155,58 +155,58 @@ impl ResultNames {
     }
 }
 
-/// A file that a program left and that is not in the result under its own name.
+/// A file of a program that was renamed in the result or left out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Renamed {
-    /// As the program called it.
+    /// Name that the program gave the file.
     pub name: String,
-    /// Its name in the result; none when it was left out.
+    /// Name of the file in the result; `None` when it was left out.
     pub kept: Option<String>,
-    /// Why it was left out.
+    /// Reason why the file was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
 }
 
-/// Why a file is left out whose name cannot be made portable.
+/// Reason for leaving out a file whose name cannot be made portable.
 const NO_NAME: &str = "no system could keep it";
 
-/// What is said about files of a result whose names were changed or that were left out.
+/// List of the files of a result that were renamed or left out.
 #[derive(Debug, Clone, Default)]
 pub struct Remarks {
-    /// The first few, or all.
+    /// Recorded files: the first [`Self::MAX_NAMED`], or more while `room` lasts.
     named: Vec<Renamed>,
     count: u64,
-    /// Bytes of names that may come on top of the first few.
+    /// Bytes left for files beyond the first [`Self::MAX_NAMED`].
     room: usize,
 }
 
 impl Remarks {
-    /// Most files that are named; the others are counted.
+    /// Number of files listed in words; further ones are only counted.
     const MAX_NAMED: usize = 20;
-    /// Most bytes of names that are kept for programs: those of as many files as a result can have, with room to spare.
+    /// Bytes of names recorded in full, enough for the files of any result.
     const MAX_NAME_BYTES: usize = 64 << 20;
-    /// Longest name that is kept beyond the first few.
+    /// Length in bytes of a name recorded beyond the first [`Self::MAX_NAMED`], at most.
     const MAX_NAME: usize = 64 << 10;
 
-    /// Remarks of which none that a program can cause is only counted, for whoever reads them by program.
+    /// Creates a list that records all files instead of the first few, for reading by programs.
     #[must_use]
     pub fn keeping_all() -> Self {
         Self { room: Self::MAX_NAME_BYTES, ..Self::default() }
     }
 
-    /// The files that were noted: the first few, or all.
+    /// Returns the recorded files: the first few, or all.
     #[must_use]
     pub fn files(&self) -> &[Renamed] {
         &self.named
     }
 
-    /// Number of files that were noted or counted.
+    /// Returns the number of files, recorded or only counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Notes what became of a file: its name in the result, or `None` when it is not in there.
+    /// Records the name of a file in the result, unless it is unchanged; `None` means left out.
     pub fn file(&mut self, said: &str, kept: Option<&str>) {
         if kept == Some(said) {
             return;
@@ -224,17 +224,17 @@ impl Remarks {
         }
     }
 
-    /// Notes a file that is not in the result, and why.
+    /// Records a file that was left out, and the reason.
     pub fn left_out(&mut self, path: &str, why: &'static str) {
         self.add(path, None, Some(why));
     }
 
-    /// Notes files of which only the number is known.
+    /// Adds to the number of files without recording them.
     pub fn more(&mut self, files: u64) {
         self.count = self.count.saturating_add(files);
     }
 
-    /// Whether nothing was changed.
+    /// Whether no file was renamed or left out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -268,12 +268,12 @@ impl Renamed {
     }
 }
 
-/// Most characters of a path that are shown.
+/// Number of characters of a path that are shown, at most.
 const MAX_SHOWN: usize = 80;
-/// What is shown of two paths before they differ, where they are too long to be shown from their beginning.
+/// Number of equal characters shown before the first difference of two long paths.
 const SHOWN_ALIKE: usize = 30;
 
-/// Two paths that differ, each in part where it is long, so that it can be seen where they do.
+/// Returns the parts of two different paths to show, chosen so that their first difference is visible.
 fn shown_apart(one: &str, other: &str) -> (String, String) {
     let alike = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
     let from = if alike + SHOWN_ALIKE < MAX_SHOWN { 0 } else { alike - SHOWN_ALIKE };
@@ -286,13 +286,13 @@ fn shown_apart(one: &str, other: &str) -> (String, String) {
     (part(one), part(other))
 }
 
-/// The beginning of a path, on one line, as words of others are shown; control characters as programs write them.
+/// Returns the beginning of a path on one line, with control characters escaped and the rest cleaned.
 pub(crate) fn shown(path: &str) -> String {
     let escaped: String = path.chars().take(MAX_SHOWN).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect();
     clean(&escaped)
 }
 
-/// `name.txt`, `name-2.txt`, `name-3.txt`, …
+/// Returns the name with a number before its extension: `name.txt`, `name-2.txt`, `name-3.txt`, …
 #[must_use]
 pub fn numbered(name: &str, number: usize) -> String {
     if number < 2 {
@@ -306,13 +306,14 @@ pub fn numbered(name: &str, number: usize) -> String {
     format!("{}{end}", cut(stem, MAX_NAME_BYTES.saturating_sub(end.len())))
 }
 
-/// What systems compare that do not tell upper and lower case apart, nor the two ways to write a letter with an accent.
-/// Folds more than any of them does: ß, ẞ and ss are one.
+/// Returns the key by which systems that ignore case and Unicode normalization may compare paths. The key
+/// unites more than any of them does: ß, ẞ and ss are equal.
 pub(crate) fn fold(path: &str) -> String {
     if path.is_ascii() {
         return path.to_ascii_lowercase();
     }
-    // Letter by letter, since a whole word has a sigma of its own at its end. Down first: a capital ẞ has no other capital.
+    // Each letter is mapped alone, since a final sigma differs within a word; lower case first, since ẞ is
+    // a capital itself.
     let one_case = path.nfd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     one_case.nfd().collect()
 }
@@ -425,7 +426,7 @@ mod tests {
         assert_eq!((few.files().len(), all.files().len(), all.count()), (20, 1_000, 1_000));
         assert_eq!(few.to_string(), all.to_string());
         assert!(all.to_string().ends_with("and 980 more"));
-        // Whatever says names without end fills no memory.
+        // Endless names from a program cannot fill the memory.
         for _ in 0..100 {
             all.file(&"y".repeat(1 << 20), None);
         }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// Where a job is in its life.
+/// State of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
@@ -8,24 +8,24 @@ pub enum JobState {
     Queued,
     /// At least one task has started.
     Running,
-    /// The user paused it; `resume` queues it again.
+    /// Paused by the user or after failures in a row; `resume` queues it again.
     Paused,
     /// Every task has a result.
     Finished,
-    /// Given up; the reason is in its log.
+    /// Given up; the reason is in the journal of the job.
     Failed,
-    /// The user cancelled it. Results of finished tasks are kept.
+    /// Cancelled by the user; results of finished tasks are kept.
     Cancelled,
 }
 
 impl JobState {
-    /// Nothing will change it any more.
+    /// Whether the state can never change again.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Cancelled)
     }
 
-    /// The word used in the database, in JSON and as a filter.
+    /// Returns the word used in the database, in JSON and as a filter.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,31 +38,31 @@ impl JobState {
         }
     }
 
-    /// The inverse of [`as_str`](Self::as_str).
+    /// Returns the state for a word of [`as_str`](Self::as_str).
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Queued, Self::Running, Self::Paused, Self::Finished, Self::Failed, Self::Cancelled].into_iter().find(|state| state.as_str() == word)
     }
 }
 
-/// Where a task is in its life.
+/// State of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
-    /// Waiting for its turn, or for the end of a back-off.
+    /// Waiting for a worker or for the end of a back-off.
     Queued,
-    /// In a worker now.
+    /// Running in a worker now.
     Running,
-    /// Has its one result.
+    /// Finished with its only result.
     Finished,
-    /// Used up its attempts, or failed in a way that another attempt cannot change.
+    /// Failed on all attempts, or in a way that another attempt cannot change.
     Failed,
-    /// Its job was cancelled first.
+    /// Cancelled with its job.
     Cancelled,
 }
 
 impl TaskState {
-    /// The word used in the database and in JSON.
+    /// Returns the word used in the database and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl TaskState {
         }
     }
 
-    /// The inverse of [`as_str`](Self::as_str).
+    /// Returns the state for a word of [`as_str`](Self::as_str).
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Queued, Self::Running, Self::Finished, Self::Failed, Self::Cancelled].into_iter().find(|state| state.as_str() == word)

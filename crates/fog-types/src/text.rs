@@ -1,40 +1,40 @@
-//! Words of other people, made fit to be shown: in a terminal, in the window, in a notification, in a log.
+//! Untrusted text, made safe to show: in a terminal, in the window, in a notification, in a log.
 //!
-//! What comes from a peer or a job may hold anything: escape sequences that move a terminal's cursor, characters that
-//! turn the reading direction, others that nobody sees. All of it is shown through the functions here, and they are the
-//! only place that says what may be shown. Nothing here cuts a text or judges its length.
+//! Text from a peer or a job may contain escape sequences, characters that change the reading direction,
+//! and invisible characters. All such text is shown through these functions, which alone decide what may be
+//! shown. None of them limits the length of a text.
 
-/// Combining marks that stay on one character; more of them cover the lines above and below.
+/// Number of combining marks kept on one character; more would cover the lines above and below.
 const MAX_MARKS: u32 = 4;
 
-/// A text on one line: line breaks and everything else that controls a terminal become blanks, characters that turn the
-/// reading direction or that nobody sees are left out.
+/// Returns a text on one line: line breaks and control characters become spaces; characters that are
+/// invisible or change the reading direction are removed.
 ///
-/// Joiners stay where scripts and emoji need them, so families, flags and Persian words look as they were written.
+/// Joiners stay where scripts and emoji need them, so families, flags and Persian words keep their look.
 #[must_use]
 pub fn clean(text: &str) -> String {
     shown(text, false)
 }
 
-/// The same for a text of several lines: its line breaks stay.
+/// Cleans a text like [`clean`], but keeps its line breaks.
 #[must_use]
 pub fn clean_lines(text: &str) -> String {
     shown(&text.replace("\r\n", "\n"), true)
 }
 
-/// The same for a name: on one line, without blanks at its ends and with single ones inside.
+/// Cleans a name like [`clean`], without spaces at its ends and with single ones inside.
 #[must_use]
 pub fn clean_name(name: &str) -> String {
     clean(name).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A number with the word that goes with it: `1 file`, `2 files`.
+/// Returns a number with the matching word: `1 file`, `2 files`.
 #[must_use]
 pub fn counted(n: u64, one: &str, others: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { others })
 }
 
-/// Text for a reader of Pango or HTML markup, which shows it as it is.
+/// Escapes text for Pango or HTML markup, so that it is shown unchanged.
 #[must_use]
 pub fn escape_markup(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -57,7 +57,7 @@ fn shown(text: &str, has_lines: bool) -> String {
         let c = match c {
             '\n' if has_lines => c,
             '\u{2028}' | '\u{2029}' if has_lines => '\n',
-            // A CJK blank is as wide as a letter and stays.
+            // The ideographic space is as wide as a letter and stays.
             c if c.is_control() || (c.is_whitespace() && c != '\u{3000}') || c == '\u{2800}' => ' ',
             '\u{200c}' | '\u{200d}' if before.is_some_and(joins) && rest.peek().is_some_and(|next| joins(*next) && !is_mark(*next)) => c,
             '\u{fe0e}' | '\u{fe0f}' if before.is_some_and(has_forms) => c,
@@ -83,18 +83,18 @@ fn is_tag(c: char) -> bool {
     ('\u{e0020}'..='\u{e007f}').contains(&c)
 }
 
-/// What emoji are made of, as far as joiners are concerned.
+/// Whether the character counts as part of an emoji for joiners and variation selectors.
 fn is_emoji(c: char) -> bool {
     matches!(c, '\u{1f000}'..='\u{1faff}' | '\u{2190}'..='\u{2bff}' | '\u{fe0f}')
 }
 
-/// Characters between which a joiner changes what is seen: emoji, and the letters from Arabic to Sinhala, of Khmer and of
-/// Mongolian.
+/// Whether a joiner beside this character can change the display: emoji, and letters from Arabic to
+/// Sinhala, of Khmer and of Mongolian.
 fn joins(c: char) -> bool {
     is_emoji(c) || matches!(c, '\u{600}'..='\u{dff}' | '\u{1780}'..='\u{18af}') && !is_hidden(c)
 }
 
-/// Characters that have a form as text and one as a picture.
+/// Whether the character has both a text form and an emoji form.
 fn has_forms(c: char) -> bool {
     is_emoji(c)
         || c.is_ascii_digit()
@@ -121,14 +121,14 @@ fn is_mark(c: char) -> bool {
         | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
 }
 
-/// Characters that turn the reading direction or that nobody sees.
+/// Whether the character is invisible or changes the reading direction.
 fn is_hidden(c: char) -> bool {
     matches!(c,
-        // Soft hyphen, grapheme joiner, marks of direction.
+        // Soft hyphen, grapheme joiner, direction marks.
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        // Fillers of Hangul, vowels of Khmer and separators of Mongolian that have no shape.
+        // Hangul fillers, and Khmer vowels and Mongolian separators without a shape.
         | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        // Variants, byte order mark, annotations, tags, and what is no character at all.
+        // Variation selectors, byte order mark, annotations, tags and noncharacters.
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{fdd0}'..='\u{fdef}' | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Number of deterministic steps of metered Wasm. The same job costs the same units on every processor and engine.
+/// Number of deterministic steps of metered Wasm; the same for a job on every processor and engine.
 ///
-/// The module itself counts them: it is rewritten before it is compiled, and a versioned table says what each
-/// instruction costs (`fog-instrument`, `docs/checkpoint.md`).
+/// The rewritten module counts them itself; a versioned table gives the cost of each instruction
+/// (`fog-instrument`, `docs/checkpoint.md`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkUnits(pub u64);
@@ -16,7 +16,7 @@ pub struct WorkUnits(pub u64);
 #[serde(transparent)]
 pub struct ByteCount(pub u64);
 
-/// A whole percentage from 0 to 100; larger values are cut to 100.
+/// A whole percentage from 0 to 100; larger values become 100.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "u8", into = "u8")]
 pub struct Percent(u8);
@@ -27,18 +27,18 @@ pub struct Percent(u8);
 pub struct UnixMillis(pub i64);
 
 impl Percent {
-    /// Nothing.
+    /// The smallest percentage, 0.
     pub const ZERO: Self = Self(0);
-    /// Everything.
+    /// The largest percentage, 100.
     pub const FULL: Self = Self(100);
 
-    /// A percentage; values above 100 become 100.
+    /// Creates a percentage; values above 100 become 100.
     #[must_use]
     pub const fn new(value: u8) -> Self {
         Self(if value > 100 { 100 } else { value })
     }
 
-    /// The number, 0 to 100.
+    /// Returns the number, 0 to 100.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
@@ -64,7 +64,7 @@ impl fmt::Display for Percent {
 }
 
 impl ByteCount {
-    /// `n` mebibytes (1,048,576 bytes each), capped at the largest number.
+    /// Returns `n` mebibytes (1,048,576 bytes each), capped at the largest number.
     #[must_use]
     pub const fn mib(n: u64) -> Self {
         Self(n.saturating_mul(1 << 20))
@@ -84,7 +84,8 @@ impl fmt::Display for ByteCount {
     }
 }
 
-/// Accepts a number of bytes with an optional unit: `512`, `64 KiB`, `10MB`, `1.5GiB`. A part of a unit is cut to whole bytes.
+/// Parses a number of bytes with an optional unit: `512`, `64 KiB`, `10MB`, `1.5GiB`. Fractions are rounded
+/// down to whole bytes.
 impl FromStr for ByteCount {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -105,7 +106,7 @@ impl FromStr for ByteCount {
         };
         let part = match part {
             None => 0,
-            // There is no part of a byte.
+            // A byte has no fraction.
             Some(part) if factor > 1 && (1..=9).contains(&part.len()) => {
                 let digits: u64 = part.parse().map_err(|_| bad())?;
                 (u128::from(digits) * u128::from(factor) / 10_u128.pow(part.len() as u32)) as u64

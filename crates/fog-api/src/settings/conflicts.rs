@@ -1,4 +1,4 @@
-//! Settings that contradict each other: each pair of the schema whose values bear on one another.
+//! Settings that contradict each other or make each other ineffective.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use super::find;
 
-/// Two settings that do not fit together.
+/// A pair of settings that do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// Both keys.
+    /// Keys of the two settings.
     pub keys: [&'static str; 2],
-    /// What does not fit, and what to do.
+    /// Explanation of the conflict and advice.
     pub message: String,
-    /// The pair makes no sense and is not stored; otherwise one of the two has no effect, which is said.
+    /// Whether the pair is refused; otherwise it is stored with a warning.
     pub is_refused: bool,
 }
 
-/// Values with the defaults behind them.
+/// Given values, with defaults for the missing ones.
 struct Values<'a>(&'a BTreeMap<String, Value>);
 
 impl Values<'_> {
@@ -46,7 +46,7 @@ impl Values<'_> {
     }
 }
 
-/// Every pair that does not fit together. `values` may be partial; the rest is at its default.
+/// Returns every pair of settings that do not fit together; missing `values` count as their defaults.
 #[must_use]
 pub fn conflicts(values: &BTreeMap<String, Value>) -> Vec<Conflict> {
     let v = Values(values);
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::settings::defaults;
 
-    /// The pairs that some changes of the defaults make, refused ones first.
+    /// Returns the key pairs in conflict after changes to the defaults: refused ones, then warnings.
     fn told(changes: &[(&str, &str)]) -> (Vec<[&'static str; 2]>, Vec<[&'static str; 2]>) {
         let mut values = defaults();
         for (key, text) in changes {
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(conflicts(&BTreeMap::new()), []);
     }
 
-    /// Settings as they are given, and the two that are named.
+    /// Changed settings, and the pair of keys that is reported.
     type Case<'a> = (&'a [(&'a str, &'a str)], [&'a str; 2]);
 
     #[test]

@@ -1,4 +1,4 @@
-//! The board of this node: notes that it keeps for others until they expire, also over restarts.
+//! The board of a node: notes that the node keeps for others until they expire, also over restarts.
 
 use std::collections::BTreeSet;
 
@@ -9,31 +9,31 @@ use crate::frame::{Kind, Raw};
 use crate::identity::PeerKeys;
 use crate::sync::packet_id;
 
-/// Notes of one author that are kept.
+/// Maximum number of notes of one author that are kept.
 pub const MAX_NOTES_OF_ONE: usize = 5;
-/// Of all; and the same of what took notes down.
+/// Maximum number of notes of all authors, and of tombstones, that are kept.
 const MAX_NOTES: usize = 200;
 const MAX_TOMBSTONES: usize = 100;
 const MAX_TOMBSTONES_OF_ONE: usize = 5;
-/// Largest packet of a note: its parts at their longest, and its frame.
+/// Maximum payload of a board packet, in bytes.
 const MAX_BYTES: usize = 2 << 10;
-/// Begins what is written down.
+/// First byte of the stored form.
 const FORM: u8 = 2;
 
-/// Why something is not put on the board, or taken down.
+/// Reasons why a note is not put on the board or taken down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BoardError {
-    /// Empty, or more than 512 bytes.
+    /// The text is empty or longer than 512 bytes.
     #[error("a note has 1 to 512 bytes")]
     Text,
-    /// Not a minute, or more than seven days.
+    /// The lifetime is less than a minute or more than seven days.
     #[error("a note stays for up to seven days")]
     Life,
-    /// Five of this device are there.
+    /// Five notes of this device are on the board.
     #[error("a device has at most 5 notes on the board; take one down first")]
     Full,
-    /// It is not there, or somebody else's.
+    /// The note is not on the board, or is of another author.
     #[error("this device has no such note on the board")]
     Unknown,
 }
@@ -42,9 +42,10 @@ pub(super) struct Pinned {
     pub(super) raw: Raw,
     pub(super) packet: [u8; 16],
     item: Item,
-    /// The packet around it is its author's too: iPhones take no other.
+    /// Whether the packet around the item is signed by its author too; iPhones accept no other.
     is_sure: bool,
-    /// How far this device's clock was ahead of what it shows now when this came: it goes by that.
+    /// Milliseconds by which this clock was ahead of its present value when the item came; its expiry
+    /// counts by that.
     clock_offset: i64,
 }
 
@@ -65,7 +66,7 @@ impl Board {
         self.version += u64::from(self.pinned.len() != before);
     }
 
-    /// The clock was set by so many milliseconds.
+    /// Adjusts for a clock that was set by `by` milliseconds.
     pub(super) fn move_by(&mut self, by: i64) {
         for pinned in &mut self.pinned {
             pinned.clock_offset = pinned.clock_offset.saturating_sub(by);
@@ -78,7 +79,8 @@ impl Board {
         self.pinned.iter().filter(|pinned| fits(&pinned.item)).count()
     }
 
-    /// Takes away the oldest of an author, or of all; those of strangers before those of people who are `known`.
+    /// Removes the oldest item of an author, or of all; items of strangers go before those of authors in
+    /// `known`.
     fn drop_oldest(&mut self, is_note: bool, author: Option<&[u8; 32]>, known: &BTreeSet<[u8; 32]>) {
         let fits = |item: &Item| matches!(item, Item::Note(_)) == is_note && author.is_none_or(|author| item.author() == author);
         let among = self.pinned.iter().enumerate().filter(|(_, pinned)| fits(&pinned.item));
@@ -87,13 +89,13 @@ impl Board {
         }
     }
 
-    /// Whether it is new; then it is kept and what it takes down is gone. `known` gives the keys of people who are
-    /// known, and is asked only when the board is full.
+    /// Adds an item, removes the note that a tombstone takes down, and returns whether the item is new.
+    /// `known` gives the signing keys of known people; it is called only when the board is full.
     fn add(&mut self, new: Pinned, known: impl FnOnce() -> BTreeSet<[u8; 32]>) -> bool {
         let (id, author) = (*new.item.id(), *new.item.author());
         let is_note = matches!(new.item, Item::Note(_));
         let is_same = |pinned: &Pinned| *pinned.item.id() == id && *pinned.item.author() == author;
-        // Taken down stays down, whatever comes later and in which order.
+        // A note that was taken down stays down, in whatever order the packets come.
         if let Some(held) = self.pinned.iter_mut().find(|pinned| is_same(pinned) && (matches!(pinned.item, Item::Note(_)) == is_note || is_note)) {
             if new.is_sure && !held.is_sure && held.item == new.item {
                 *held = new;
@@ -114,7 +116,7 @@ impl Board {
     }
 }
 
-/// Reads what [`Node::board_state`] gave; what cannot be read of it is left out.
+/// Decodes the result of [`Node::board_state`]; unreadable parts are left out.
 fn read(state: &[u8]) -> Vec<Pinned> {
     let Some((&FORM, rest)) = state.split_first() else { return Vec::new() };
     let mut reader = Reader(rest);
@@ -133,7 +135,8 @@ fn read(state: &[u8]) -> Vec<Pinned> {
     pinned
 }
 
-/// The notes in what [`Node::board_state`] gave, the newest first. Who reads them leaves out what has expired.
+/// Notes in the result of [`Node::board_state`], the newest first. The caller filters out those that have
+/// expired.
 #[must_use]
 pub fn notes_in(state: &[u8]) -> Vec<Note> {
     let notes = read(state).into_iter().filter_map(|pinned| if let Item::Note(note) = pinned.item { Some(note) } else { None });
@@ -143,11 +146,12 @@ pub fn notes_in(state: &[u8]) -> Vec<Note> {
 }
 
 impl Node {
-    /// Puts a note on the board, for everybody who comes by until it expires, `life` milliseconds from now. `id` is
+    /// Puts a note on the board, for everybody who comes by within `life` milliseconds from now. `id` is
     /// random.
     ///
     /// # Errors
-    /// [`BoardError`]; nothing is put there.
+    /// [`BoardError`] when the lifetime or text is not allowed or five notes are there; the board is
+    /// unchanged.
     pub fn pin_note(&mut self, id: [u8; 16], text: &str, is_urgent: bool, life: u64, now: u64) -> Result<(), BoardError> {
         self.board.expire(now);
         let author = self.identity.keys().signing;
@@ -165,10 +169,10 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a note of this node down, wherever it is by now.
+    /// Takes down a note of this node, on every node that it has reached.
     ///
     /// # Errors
-    /// [`BoardError::Unknown`].
+    /// [`BoardError::Unknown`] when this node has no such note.
     pub fn take_down(&mut self, id: [u8; 16], now: u64) -> Result<(), BoardError> {
         let author = self.identity.keys().signing;
         let is_it = |pinned: &Pinned| matches!(&pinned.item, Item::Note(note) if note.id == id && note.author == author);
@@ -190,8 +194,8 @@ impl Node {
         self.send_everywhere(&frame, now);
     }
 
-    /// A packet of the board; whether it is new and genuine. Its author's signature is inside, so it is taken from
-    /// whoever brings it, also when the author is not known here.
+    /// Handles a board packet; returns whether it is new and genuine. The signature of the author is
+    /// inside, so it is accepted from any sender, even if the author is not known here.
     pub(super) fn posted(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let Ok(item) = Item::decode(frame.payload()) else { return false };
@@ -199,12 +203,12 @@ impl Node {
         let sender: Option<PeerKeys> = self.keys_of(frame.sender);
         let is_sure = sender.is_some_and(|keys| keys.signing == *item.author() && frame.is_by(&keys));
         let theirs = if is_sure { self.now_of(frame.sender, now) } else { now };
-        // Whatever their clock shows, it stays no longer than a note may.
+        // Whatever the author's clock shows, a note stays no longer than the maximum.
         let is_in_time = made <= now.max(theirs) + SLACK && until > now && until <= now + MAX_NOTE_LIFE + SLACK;
         if !frame.is_broadcast() || frame.payload().len() > MAX_BYTES || !is_in_time {
             return false;
         }
-        // Somebody who is known would have signed the packet as well.
+        // A known sender would have signed the packet as well.
         if sender.is_some() && !is_sure {
             return false;
         }
@@ -227,13 +231,13 @@ impl Node {
         self.board.expire(now);
     }
 
-    /// Rises whenever [`Self::board_state`] has changed.
+    /// Counter that rises whenever [`Self::board_state`] changes.
     #[must_use]
     pub fn board_version(&self) -> u64 {
         self.board.version
     }
 
-    /// What is on the board, to be written down.
+    /// Contents of the board, to be stored.
     #[must_use]
     pub fn board_state(&self) -> Vec<u8> {
         let mut out = vec![FORM];
@@ -247,7 +251,7 @@ impl Node {
         out
     }
 
-    /// Goes on with what was written down; what is over goes when its time comes to be looked at.
+    /// Restores the stored board; expired items are removed at the next round of housekeeping.
     pub fn restore_board(&mut self, state: &[u8]) {
         self.board.pinned = read(state);
     }

@@ -14,7 +14,7 @@ fn post(air: &mut Air, n: usize, text: &str) -> Result<[u8; 16], BoardError> {
     air.nodes[n].pin_note(id, text, false, 24 * HOUR, now).map(|()| id)
 }
 
-/// A note of somebody who is nowhere, in a packet of theirs.
+/// A note of somebody who is not here, in a packet of their own.
 fn strange(who: u8, text: &str, now: u64) -> Raw {
     let author = identity(who);
     let note = Note {
@@ -40,7 +40,7 @@ fn a_note_reaches_who_is_there_and_who_comes_later_from_others() {
     air.run(2_000);
     assert_eq!(texts(&air, 1), ["soup at the hut"]);
     assert!(air.events[1].iter().any(|event| matches!(event, Event::Note(note) if note.id == id && note.nickname == "anna")));
-    // Anna goes. Ben is restarted, and tells Cleo, who never met her.
+    // Anna goes. Ben restarts and passes the note to Cleo, who never met her.
     air.cut(0, 1);
     let state = air.nodes[1].board_state();
     air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [9; 32]);
@@ -49,7 +49,7 @@ fn a_note_reaches_who_is_there_and_who_comes_later_from_others() {
     air.wire(1, 2);
     air.run(90_000);
     assert_eq!(texts(&air, 2), ["soup at the hut"], "longer than texts are kept");
-    // It goes when it has expired, everywhere.
+    // Every node drops the note when it has expired.
     air.now += 18 * HOUR;
     air.run(20_000);
     assert!((1..3).all(|n| texts(&air, n).is_empty()));
@@ -66,7 +66,7 @@ fn its_author_alone_takes_it_down_and_it_stays_down() {
     let (now, before) = (air.now, air.nodes[2].board_state());
     assert_eq!(texts(&air, 2), ["lost a glove"]);
     assert_eq!(air.nodes[1].take_down(id, now), Err(BoardError::Unknown));
-    // Somebody signs that it is gone, but it is not theirs.
+    // Somebody else signs a tombstone for a note that is not theirs.
     let forged = Tombstone { id, author: identity(1).keys().signing, at: now };
     let frame = Frame::new(Kind::BOARD_POST, identity(1).peer(), now, forged.encode(&identity(1)).unwrap()).signed(&identity(1));
     air.nodes[2].handle_bytes(LinkId(1), &frame.encode(), now);
@@ -74,7 +74,7 @@ fn its_author_alone_takes_it_down_and_it_stays_down() {
     assert_eq!(air.nodes[0].take_down(id, now), Ok(()));
     air.run(2_000);
     assert!((0..3).all(|n| texts(&air, n).is_empty()));
-    // Who has it still brings it again, when nobody remembers the packet: to no avail.
+    // A node that still has the note sends it again after the packet was forgotten: it stays down.
     air.run(400_000);
     let now = air.now;
     let packet = crate::node::board::packets_of(&before).remove(0);
@@ -117,7 +117,7 @@ fn what_is_not_genuine_is_neither_kept_nor_passed_on() {
     air.wire(1, 2);
     air.run(1_000);
     let now = air.now;
-    // Anna's name around somebody else's note; and one that is of tomorrow.
+    // Somebody else's note under Anna's name; and a note from the future.
     let note = strange(60, "not hers", now);
     let mut frame = Frame { sender: air.me(0), ..note.frame.clone() };
     frame = frame.signed(&identity(60));
@@ -125,7 +125,7 @@ fn what_is_not_genuine_is_neither_kept_nor_passed_on() {
     air.nodes[1].handle_bytes(LinkId(0), &strange(61, "too early", now + 2 * HOUR).with_ttl(3), now);
     air.run(2_000);
     assert!(texts(&air, 1).is_empty() && texts(&air, 2).is_empty());
-    // A packet of before is not spread again: its note is known.
+    // A packet that was seen before is not spread again, because its note is known.
     air.nodes[1].handle_bytes(LinkId(0), &note.with_ttl(7), now);
     air.run(2_000);
     assert_eq!(texts(&air, 2), ["not hers"]);

@@ -1,42 +1,43 @@
-//! Clocks of others, compared with this one: whose is off, and by how much.
+//! Comparison of this clock with those of peers: which one is off, and by how much.
 
 use super::{Event, LinkId, Node};
 use crate::announce::Announce;
 use crate::frame::Frame;
 use crate::identity::PeerId;
 
-/// Milliseconds that an announce may be from this clock and be believed as it is: Android's bound.
+/// Milliseconds by which the time of an announce may differ from this clock without proof; Android's bound.
 pub(super) const MAX_ANNOUNCE_SKEW_MS: u64 = 600_000;
-/// From here iPhones begin to ignore this node; they do at two minutes.
+/// Difference in milliseconds from which a clock is reported; iPhones ignore this node from two minutes on.
 pub(super) const CLOCK_WARN_MS: u64 = 90_000;
-/// Clocks that differ by less than this agree.
+/// Clocks that differ by at most this many milliseconds agree.
 const AGREE_MS: u64 = 120_000;
-/// A difference is told anew once it has changed by this much.
+/// Change of a difference, in milliseconds, after which it is reported again.
 const CHANGED_MS: u64 = 60_000;
-/// Milliseconds for which the clock of somebody who says nothing more counts.
+/// Milliseconds for which the clock of a neighbour counts after its last announce.
 const CLOCK_LIFE_MS: u64 = 600_000;
-/// Clocks that are compared at once.
+/// Maximum number of clocks that are compared at once.
 const MAX_CLOCKS: usize = 9;
-/// People who are asked at once to prove that an announce of another time is no recording.
+/// Maximum number of peers asked at once to prove that an announce of another time is no recording.
 const MAX_DOUBTED: usize = 16;
-/// Milliseconds in which somebody who is here has announced themselves again.
+/// Milliseconds within which a peer that is present has announced itself again.
 const STILL_HERE_MS: u64 = 60_000;
-/// Milliseconds that they have for it.
+/// Milliseconds in which a peer must prove that it is present.
 const DOUBT_LIFE_MS: u64 = 20_000;
 
-/// How far the clock of a neighbour is ahead of this one.
+/// Difference between the clock of a neighbour and this one.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     peer: PeerId,
     offset: i64,
-    /// The time on the announce it was read from.
+    /// Time on the announce that the difference was read from.
     announced: u64,
     heard: u64,
-    /// The announce is no recording: it is of now by this clock, or its author proved to be there.
+    /// Whether the announce is no recording: its time is now by this clock, or its author proved to be
+    /// present.
     is_sure: bool,
 }
 
-/// Compares this clock with those of neighbours.
+/// Comparison of this clock with those of neighbours.
 #[derive(Debug, Default)]
 pub(super) struct ClockCheck {
     samples: Vec<Sample>,
@@ -44,12 +45,12 @@ pub(super) struct ClockCheck {
 }
 
 impl ClockCheck {
-    /// Takes the newest announce of a neighbour into account.
+    /// Adds the newest announce of a neighbour.
     fn add(&mut self, new: Sample) {
         let known = self.samples.iter().position(|known| known.peer == new.peer);
         if let Some(known) = known {
             let before = self.samples[known];
-            // What is older than what was heard may be a recording, but for that of a clock that was put right.
+            // An older announce may be a recording, unless the clock of its author was corrected.
             if new.announced <= before.announced && (!new.is_sure || before.offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS) {
                 return;
             }
@@ -61,8 +62,8 @@ impl ClockCheck {
         self.samples.push(new);
     }
 
-    /// The middle of the differences, and how many clocks agree with it. Of two middles the one that says less of this
-    /// clock. Announces that may be recordings count only when there are no others.
+    /// Median of the differences, and number of clocks that agree with it. Of two medians, the smaller
+    /// difference counts. Announces that may be recordings count only when there are no others.
     fn middle(&self) -> Option<(i64, u32)> {
         let has_sure = self.samples.iter().any(|sample| sample.is_sure);
         let mut offsets: Vec<i64> = self.samples.iter().filter(|sample| sample.is_sure || !has_sure).map(|sample| sample.offset).collect();
@@ -73,7 +74,7 @@ impl ClockCheck {
         Some((middle, agreeing as u32))
     }
 
-    /// What there is to tell that was not told.
+    /// Returns the difference and the number of clocks if they are to be reported anew.
     fn news(&mut self) -> Option<(i64, u32)> {
         let now = self.middle().filter(|(offset, _)| offset.unsigned_abs() > CLOCK_WARN_MS);
         let is_same = match (now, self.told) {
@@ -89,7 +90,7 @@ impl ClockCheck {
     }
 }
 
-/// An announce of a time that is not now by this clock: its author is asked to prove that they are there.
+/// An announce whose time is not now by this clock; its author is asked to prove that they are present.
 pub(super) struct Doubted {
     peer: PeerId,
     frame: Frame,
@@ -97,31 +98,32 @@ pub(super) struct Doubted {
     since: u64,
 }
 
-/// How far a time is ahead of another, in milliseconds; `None` for a time that no clock shows.
+/// Milliseconds by which `time` is ahead of `now`; `None` from the year 10000 on.
 fn ahead(time: u64, now: u64) -> Option<i64> {
     const YEAR_10000: u64 = 253_402_300_800_000;
     (time < YEAR_10000).then(|| time.cast_signed() - now.min(YEAR_10000).cast_signed())
 }
 
 impl Node {
-    /// How far somebody's clock is ahead of this one, as far as it is known.
+    /// Milliseconds by which a peer's clock is ahead of this one; 0 if unknown.
     pub(super) fn offset_of(&self, peer: PeerId) -> i64 {
         self.people.get(&peer).map_or(0, |known| known.clock_offset)
     }
 
-    /// This clock in the clock of somebody else.
+    /// Current time by the clock of a peer.
     pub(super) fn now_of(&self, peer: PeerId, now: u64) -> u64 {
         now.saturating_add_signed(self.offset_of(peer))
     }
 
-    /// The time by which packets of this node that others judge are stamped: this clock, unless two or more neighbours
+    /// Time for packets that others judge by their clocks: this clock, corrected if two or more neighbours
     /// agree that it is off.
     pub(super) fn agreed_now(&self, now: u64) -> u64 {
         let agreed = self.clock.middle().filter(|(offset, peers)| *peers >= 2 && offset.unsigned_abs() > CLOCK_WARN_MS);
         now.saturating_add_signed(agreed.map_or(0, |(offset, _)| offset))
     }
 
-    /// Learns from a genuine announce what time it is for its author; whether the announce can be believed as it is.
+    /// Learns the clock of the author of a genuine announce; returns whether the announce can be believed
+    /// without proof.
     pub(super) fn learn_clock(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) -> bool {
         let Some(offset) = ahead(frame.timestamp, now) else { return false };
         let known = self.people.get(&frame.sender);
@@ -129,7 +131,8 @@ impl Node {
         let is_usual = known.is_some_and(|known| offset.abs_diff(known.clock_offset) <= MAX_ANNOUNCE_SKEW_MS);
         let is_old = known.is_some_and(|known| frame.timestamp < known.announced_at);
         let is_heard = known.is_some_and(|known| now.saturating_sub(known.believed) < STILL_HERE_MS);
-        // Somebody keeps it for those who come late; or plays what was recorded while its author says another time.
+        // An old announce: kept by others for latecomers, or a recording of an author who is heard at
+        // another time.
         if !is_now && is_old && (is_usual || is_heard) {
             return false;
         }
@@ -154,11 +157,12 @@ impl Node {
         }
     }
 
-    /// Keeps an announce of another time, and begins a session with its author: who can do that is there now.
+    /// Keeps an announce of another time and begins a session with its author: only a peer that is present
+    /// can answer.
     fn doubt(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) {
         let peer = frame.sender;
         if let Some(known) = self.doubted.iter_mut().find(|doubted| doubted.peer == peer) {
-            // The one straight from them says whose link it is.
+            // A copy straight from the author tells whose link it is.
             if frame.timestamp >= known.frame.timestamp && frame.ttl >= known.frame.ttl {
                 (known.frame, known.link) = (frame.clone(), link);
             }
@@ -171,12 +175,12 @@ impl Node {
         self.begin_unasked(peer, link, now);
     }
 
-    /// Somebody proved to be there: what they announced is believed, whatever their clock shows.
+    /// A peer proved to be present: its announce is believed, whatever its clock shows.
     pub(super) fn proved_present(&mut self, peer: PeerId, now: u64) {
         let Some(place) = self.doubted.iter().position(|doubted| doubted.peer == peer) else { return };
         let Doubted { frame, link, .. } = self.doubted.remove(place);
         let (Ok(announce), Some(offset)) = (Announce::decode(frame.payload()), ahead(frame.timestamp, now)) else { return };
-        // Their newest announce by this clock, if they set theirs back.
+        // The author may have set their clock back: this counts as the newest announce.
         if let Some(known) = self.people.get_mut(&peer) {
             known.announced_at = known.announced_at.min(frame.timestamp);
         }
@@ -187,7 +191,7 @@ impl Node {
         self.believe(&frame, announce, link, now);
     }
 
-    /// Forgets what is too old to say anything.
+    /// Drops doubted announces and clocks that are too old.
     pub(super) fn tidy_clocks(&mut self, now: u64) {
         self.doubted.retain(|doubted| now.saturating_sub(doubted.since) < DOUBT_LIFE_MS);
         let before = self.clock.samples.len();
@@ -197,7 +201,7 @@ impl Node {
         }
     }
 
-    /// This clock was set: what was known of others was compared with the one before.
+    /// Discards all known clocks, because this clock was set.
     pub(super) fn forget_clocks(&mut self) {
         self.clock.samples.clear();
         self.doubted.clear();
@@ -221,7 +225,7 @@ mod tests {
         let mut check = ClockCheck::default();
         check.add(sample(1, 3_600_000, true));
         assert_eq!(check.news(), Some((3_600_000, 1)));
-        // Of two that contradict each other the one that agrees with this clock.
+        // Of two clocks that contradict each other, the one that agrees with this clock.
         check.add(sample(2, 0, true));
         assert_eq!(check.news(), Some((0, 0)));
         check.add(sample(3, 3_601_000, true));
@@ -241,7 +245,7 @@ mod tests {
         assert_eq!(check.news(), Some((-86_400_000, 9)), "alone they are all there is");
         check.add(sample(20, 0, true));
         assert_eq!((check.news(), check.samples.len()), (Some((0, 0)), MAX_CLOCKS));
-        // An older announce of the same person says nothing either.
+        // An older announce of the same peer does not count either.
         check.add(sample(20, -86_400_000, false));
         assert!(check.samples.iter().any(|sample| sample.peer == PeerId([20; 8]) && sample.offset == 0));
     }

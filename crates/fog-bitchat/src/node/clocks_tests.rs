@@ -9,7 +9,7 @@ fn clock_off(air: &Air, n: usize) -> Option<(i64, u32)> {
     told.next_back()
 }
 
-/// Two whose clocks differ by `skew`: each sees the other and knows the difference, and what is said arrives.
+/// Two nodes whose clocks differ by `skew` see each other, know the difference, and exchange messages.
 fn meet_and_talk(skew: i64) {
     let mut air = Air::new(&["anna", "ben"]);
     air.skew[1] = skew;
@@ -35,10 +35,10 @@ fn meet_and_talk(skew: i64) {
     assert_eq!((first, second), (vec!["and for you", "hello from ben"], vec!["for you alone", "hello from anna"]), "{skew}");
     assert_eq!((air.state(0, "m1"), air.state(1, "m2")), (Some(Delivery::Delivered), Some(Delivery::Delivered)), "{skew}");
     let notes = |n: usize| air.events[n].iter().filter(|event| matches!(event, Event::Note(_))).count();
-    // A note that would stay for more than a year is not taken, nor one that is over.
+    // A note that would stay for more than a year is rejected, and so is one that has expired.
     let has_notes = usize::from(skew.abs() <= DAY);
     assert_eq!((notes(0), notes(1)), (has_notes, has_notes), "{skew}");
-    // They stay: what they announce later is of the same other time.
+    // Both stay: later announces carry the same difference.
     air.run(120_000);
     assert!(near(air.nodes[0].people().into_iter().next().map(|person| (person.nickname, person.is_linked, person.clock_off)), skew), "{skew}");
     assert!(!air.events[0].iter().chain(&air.events[1]).any(|event| matches!(event, Event::Gone(_))), "{skew}");
@@ -74,7 +74,7 @@ fn whose_clock_is_wrong_shows_when_there_are_several_and_ends_when_it_is_put_rig
     air.wire(1, 2);
     air.wire(2, 3);
     air.run(40_000);
-    // Three say the same of Anna's clock; the others know that it is hers.
+    // Three neighbours agree that Anna's clock is off; each of them knows that the error is hers.
     assert!(clock_off(&air, 0).is_some_and(|(off, peers)| off.abs_diff(-2 * HOUR) < 5_000 && peers == 3), "{:?}", clock_off(&air, 0));
     for other in 1..4 {
         assert!(clock_off(&air, other).is_none_or(|(off, _)| off == 0), "{other}: {:?}", clock_off(&air, other));
@@ -135,7 +135,7 @@ fn a_recording_of_yesterday_makes_nobody_present() {
     assert!(air.nodes[0].person(absent.peer()).is_none());
     assert!(clock_off(&air, 0).is_none_or(|(off, _)| off == 0), "nor is this clock believed to be wrong: {:?}", clock_off(&air, 0));
     assert!(air.nodes[0].doubted.len() <= 1 && air.nodes[0].unasked.len() <= 3);
-    // Nor does a recording of somebody who is here change when what they say was said.
+    // A recording of somebody who is present does not change the time of what they say.
     let ben = identity(1);
     let announce = crate::Announce { nickname: "ben".to_owned(), keys: ben.keys(), ..crate::Announce::default() };
     let recording = Frame::new(Kind::ANNOUNCE, ben.peer(), air.now - DAY as u64, announce.encode().unwrap()).signed(&ben);

@@ -1,7 +1,7 @@
-//! Fog nodes among each other: who of those at the other end of a link is one, and what they say.
+//! Fog nodes among each other: which linked peers are Fog nodes, and the messages between them.
 //!
-//! A node says so in its peer state alone, which the apps read and pass over; so a session is begun with whoever may
-//! be one.
+//! A node states that it is one only in its peer state, which the apps ignore; so a session is begun with
+//! every linked peer that may be one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use crate::announce::Capabilities;
 use crate::identity::PeerId;
 use crate::inner::Inner;
 
-/// Longest thing that is said, in bytes.
+/// Maximum size of a message, in bytes.
 const MAX_SAID: usize = 48 << 10;
-/// Milliseconds between two tries to begin a session with somebody who may be one.
+/// Milliseconds between two tries to begin a session with a peer that may be a Fog node.
 const AGAIN: u64 = 120_000;
-/// The same before the first try of the node with the higher id.
+/// Milliseconds before the first try of the node with the higher id.
 const FIRST: u64 = 10_000;
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Fellows {
 }
 
 impl Node {
-    /// Says something to a Fog node that is here, at most 48 KiB; whether it was said.
+    /// Sends a message of at most 48 KiB to a Fog node that is here; returns whether it was sent.
     pub fn say_to_fellow(&mut self, peer: PeerId, bytes: Vec<u8>, now: u64) -> bool {
         bytes.len() <= MAX_SAID && self.fellows.is_here(peer) && self.whisper(peer, &Inner::Fellow(bytes), now)
     }
@@ -41,7 +41,7 @@ impl Node {
         }
     }
 
-    /// Something about somebody has changed.
+    /// Updates whether a peer counts as a Fog node, after its link, session or state changed.
     pub(super) fn look_at_fellow(&mut self, peer: PeerId) {
         let stated = self.people.get(&peer).and_then(|known| known.stated).unwrap_or_default();
         let is_one = self.config.is_fellow && stated.has(Capabilities::FELLOW) && self.link_to(peer).is_some();
@@ -52,12 +52,12 @@ impl Node {
         }
     }
 
-    /// A session began: whoever has it knows nothing of what was said in the one before.
+    /// A session began: the peer may have lost what was said in the previous one.
     pub(super) fn begin_anew_with(&mut self, peer: PeerId) {
         self.fellows.here.remove(&peer);
     }
 
-    /// Of two nodes the one with the lower id begins, the other one when it did not.
+    /// Begins sessions with possible Fog nodes: at once if this id is the lower one, else after 10 s.
     pub(super) fn look_for_fellows(&mut self, now: u64) {
         if !self.config.is_fellow {
             return;
@@ -69,7 +69,7 @@ impl Node {
             if self.sessions.has(peer) || !announced.has(Capabilities::PREKEYS) {
                 continue;
             }
-            // The other one may believe that there is a session, which this one has lost.
+            // The other node may believe in a session that this one has lost.
             let first = if self.me < peer { 0 } else { (now + FIRST).saturating_sub(AGAIN) };
             let last = *self.fellows.tried.entry(peer).or_insert(first);
             if now.saturating_sub(last) >= AGAIN {

@@ -3,7 +3,7 @@ use super::*;
 const ANNA: usize = 0;
 const BEN: usize = 1;
 
-/// Two who carry letters; who of them is a Fog node.
+/// Two nodes that carry letters; `is_fellow` tells which of them are Fog nodes.
 fn two(is_fellow: [bool; 2]) -> Air {
     let mut air = Air::new(&["anna", "ben"]);
     for (node, is_fellow) in air.nodes.iter_mut().zip(is_fellow) {
@@ -48,7 +48,7 @@ fn whoever_is_none_hears_nothing_of_it() {
     let (anna, ben) = (air.me(ANNA), air.me(BEN));
     assert_eq!((met(&air, ANNA), met(&air, BEN)), (0, 0));
     assert!(!air.nodes[ANNA].say_to_fellow(ben, vec![1], air.now));
-    // What it says all the same is passed over.
+    // Messages for Fog nodes from a peer that is none are ignored.
     let now = air.now;
     air.nodes[BEN].begin_session(anna, now);
     air.run(1_000);
@@ -63,7 +63,7 @@ fn a_session_that_is_lost_begins_their_talk_anew() {
     let mut air = two([true, true]);
     air.wire(ANNA, BEN);
     air.run(5_000);
-    // Ben's device starts again, and nobody notices that the link was gone.
+    // Ben's device restarts, and nobody notices that the link was down.
     let config = air.nodes[BEN].config.clone();
     let mut again = Node::new(identity(BEN as u8), config, [77; 32]);
     again.handle_link_up(LinkId(ANNA as u64), 512, air.now);

@@ -1,7 +1,7 @@
-//! Groups: who is in which, and what is said in them.
+//! Groups of a node: their members and texts.
 //!
-//! Their creator alone changes them, and tells every member in a session of its own: after each change with a new
-//! key and the next epoch, and again with each new session, for nothing says that it was heard.
+//! Only the creator changes a group. They tell each member in a session: after each change, with a new key
+//! and the next epoch, and again in each new session, because members do not acknowledge.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,53 +12,54 @@ use crate::group::{Group, GroupText, Member, cut_name};
 use crate::identity::{PeerId, PeerKeys, fingerprint};
 use crate::inner::Inner;
 
-/// Groups of a node, and those of one creator among them.
+/// Maximum number of groups of a node, and of those by one creator.
 pub const MAX_GROUPS: usize = 50;
 const MAX_OF_ONE: usize = 10;
-/// Groups that were left and are not joined again without being asked.
+/// Maximum number of groups that were left and are not joined again without an invitation.
 const MAX_LEFT: usize = 200;
-/// Most members, the creator among them.
+/// Maximum number of members, the creator included.
 pub const MAX_MEMBERS: usize = 16;
-/// Longest text of one packet in a group, in bytes.
+/// Maximum size of a text in a group, in bytes; one packet carries it.
 pub const MAX_GROUP_TEXT: usize = 1_000;
-/// Packets of groups or epochs that are not known yet.
+/// Maximum number of packets kept for groups or epochs that are not known yet, and maximum size of each in
+/// bytes.
 const MAX_EARLY: usize = 32;
 const MAX_EARLY_BYTES: usize = 4 << 10;
 /// Milliseconds between two tries to begin a session with a member.
 const AGAIN: u64 = 60_000;
-/// Begins what is written down.
+/// First byte of the stored form.
 const FORM: u8 = 1;
 
-/// Why a group is not made, changed or spoken in.
+/// Reasons why a group is not made, changed or spoken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GroupError {
-    /// No such group here.
+    /// This device is not in such a group.
     #[error("this device is in no such group")]
     Unknown,
-    /// Somebody else made it.
+    /// Another device created the group.
     #[error("only who made a group changes it")]
     NotMine,
-    /// Sixteen are in it, or fifty groups are here.
+    /// The group has 16 members, or the device has 50 groups.
     #[error("a group has at most 16 members, and a device at most 50 groups")]
     Full,
-    /// They are in it, or are not.
+    /// The person is in the group already, or is not in it.
     #[error("they are in it already, or are not")]
     NoChange,
 }
 
 struct Known {
     group: Group,
-    /// Members who were told once: an invitation the first time, a new key later.
+    /// Members who were told before: they get an update instead of an invitation.
     invited: BTreeSet<[u8; 32]>,
 }
 
 #[derive(Default)]
 pub(super) struct Groups {
     known: BTreeMap<[u8; 16], Known>,
-    /// In which epoch a group was left.
+    /// Groups that were left, and the epoch in which.
     left: BTreeMap<[u8; 16], u32>,
-    /// The epoch that a member was told in the session there is.
+    /// Epoch that a member was told in the present session.
     told: BTreeMap<([u8; 16], [u8; 32]), u32>,
     tried: BTreeMap<PeerId, u64>,
     early: VecDeque<Raw>,
@@ -66,20 +67,20 @@ pub(super) struct Groups {
 }
 
 impl Member {
-    /// Their name in the mesh.
+    /// Id of the member in the mesh.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         PeerId::of_fingerprint(&self.fingerprint)
     }
 
-    /// Somebody whose keys are known.
+    /// Member entry for a person whose keys are known.
     #[must_use]
     pub fn of(keys: &PeerKeys, nickname: &str) -> Self {
         Self { fingerprint: fingerprint(&keys.noise), signing: keys.signing, nickname: cut_name(nickname).to_owned() }
     }
 }
 
-/// The groups in what [`Node::groups_state`] gave.
+/// Groups in the result of [`Node::groups_state`].
 #[must_use]
 pub fn groups_in(state: &[u8]) -> Vec<Group> {
     read(state).0.into_iter().map(|known| known.group).collect()
@@ -102,24 +103,24 @@ fn read(state: &[u8]) -> (Vec<Known>, BTreeMap<[u8; 16], u32>) {
         }
         Some(())
     };
-    // What cannot be read of it is left out.
+    // Unreadable parts are left out.
     let _ = read();
     (groups, left)
 }
 
 impl Node {
-    /// The groups this node is in.
+    /// Groups that this node is in.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.known.values().map(|known| &known.group)
     }
 
-    /// Rises whenever [`Self::groups_state`] has changed.
+    /// Counter that rises whenever [`Self::groups_state`] changes.
     #[must_use]
     pub fn groups_version(&self) -> u64 {
         self.groups.version
     }
 
-    /// The groups with their keys, to be sealed and written down.
+    /// Groups with their keys, to be encrypted and stored.
     #[must_use]
     pub fn groups_state(&self) -> Vec<u8> {
         let mut out = vec![FORM, self.groups.known.len() as u8];
@@ -139,17 +140,17 @@ impl Node {
         out
     }
 
-    /// Goes on with what was written down.
+    /// Restores the stored groups.
     pub fn restore_groups(&mut self, state: &[u8]) {
         let (groups, left) = read(state);
         self.groups.known = groups.into_iter().map(|known| (known.group.id, known)).collect();
         self.groups.left = left;
     }
 
-    /// Makes a group with others, who are told when they are there. `id` is random.
+    /// Makes a group with others, who are told when they are here. `id` is random.
     ///
     /// # Errors
-    /// [`GroupError::Full`].
+    /// [`GroupError::Full`] when there are 50 groups or more than 16 members.
     pub fn make_group(&mut self, id: [u8; 16], name: &str, others: Vec<Member>, now: u64) -> Result<(), GroupError> {
         if self.groups.known.len() >= MAX_GROUPS || others.len() >= MAX_MEMBERS {
             return Err(GroupError::Full);
@@ -164,10 +165,10 @@ impl Node {
         Ok(())
     }
 
-    /// Takes somebody into a group of this node.
+    /// Adds a person to a group that this node created.
     ///
     /// # Errors
-    /// [`GroupError`].
+    /// [`GroupError`] when the group is unknown, not of this node or full, or the person is in it.
     pub fn add_to_group(&mut self, id: [u8; 16], member: Member, now: u64) -> Result<(), GroupError> {
         self.change_group(id, now, |members| {
             if members.len() >= MAX_MEMBERS {
@@ -181,10 +182,10 @@ impl Node {
         })
     }
 
-    /// Takes somebody out of a group of this node: what is said from now on they cannot read.
+    /// Removes a person from a group that this node created; they cannot read later texts.
     ///
     /// # Errors
-    /// [`GroupError`].
+    /// [`GroupError`] when the group is unknown or not of this node, or the person is not in it.
     pub fn remove_from_group(&mut self, id: [u8; 16], peer: PeerId, now: u64) -> Result<(), GroupError> {
         if peer == self.me {
             return Err(GroupError::NoChange);
@@ -204,7 +205,8 @@ impl Node {
         }
         let mut members = known.group.members.clone();
         change(&mut members)?;
-        // A new key each time: who comes reads nothing of before, who goes nothing of after.
+        // A new key each time: a new member cannot read earlier texts, a removed one cannot read later
+        // ones.
         known.group = Group::make(&self.identity, id, &known.group.name, key, known.group.epoch + 1, members);
         known.invited.retain(|one| known.group.members.iter().any(|member| member.fingerprint == *one));
         self.groups.version += 1;
@@ -212,10 +214,10 @@ impl Node {
         Ok(())
     }
 
-    /// Leaves a group. The others are not told; their texts are not read here any more.
+    /// Leaves a group. The others are not told; their texts are no longer read here.
     ///
     /// # Errors
-    /// [`GroupError::Unknown`].
+    /// [`GroupError::Unknown`] when this node is not in the group.
     pub fn leave_group(&mut self, id: [u8; 16]) -> Result<(), GroupError> {
         let known = self.groups.known.remove(&id).ok_or(GroupError::Unknown)?;
         if self.groups.left.len() >= MAX_LEFT {
@@ -226,10 +228,10 @@ impl Node {
         Ok(())
     }
 
-    /// Says something in a group, at most 1,000 bytes of it; `id` is the same at all members.
+    /// Says something in a group, cut to 1,000 bytes; `id` is the same at all members.
     ///
     /// # Errors
-    /// [`GroupError::Unknown`].
+    /// [`GroupError::Unknown`] when this node is not in the group.
     pub fn say_in_group(&mut self, group: [u8; 16], id: String, text: &str, now: u64) -> Result<(), GroupError> {
         let nonce = self.fresh();
         let known = self.groups.known.get(&group).ok_or(GroupError::Unknown)?;
@@ -244,12 +246,12 @@ impl Node {
         Ok(())
     }
 
-    /// A packet of a group: shown and kept when it is of one of this node, passed on in any case.
+    /// Handles a packet of a group: shown and kept if the group is one of this node; relayed even if not.
     pub(super) fn said_in_group(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let Some(made) = self.made_in_time(frame, now).filter(|_| frame.is_broadcast()) else { return false };
         let Some((group, said)) = self.groups().find_map(|group| Some((group.clone(), group.open(frame.payload()).ok()?))) else {
-            // Its key may be on its way.
+            // The key of the group may be on its way.
             if frame.payload().len() <= MAX_EARLY_BYTES {
                 if self.groups.early.len() >= MAX_EARLY {
                     self.groups.early.pop_front();
@@ -267,7 +269,7 @@ impl Node {
         true
     }
 
-    /// An invitation, or another key: from the creator in their own session.
+    /// Handles an invitation or a new key, from the creator in their own session.
     pub(super) fn group_came(&mut self, peer: PeerId, body: &[u8], is_invitation: bool, now: u64) {
         let Ok(group) = Group::decode(body, peer) else { return };
         let Some(keys) = self.keys_of(peer).filter(|keys| self.sessions.noise_key(peer) == Some(keys.noise)) else { return };
@@ -301,12 +303,13 @@ impl Node {
         }
     }
 
-    /// A session began: whoever has it may not have heard what was told in the one before.
+    /// A session began: the peer may not have received what was told in the previous one.
     pub(super) fn tell_groups_anew(&mut self, peer: PeerId) {
         self.groups.told.retain(|(_, member), _| PeerId::of_fingerprint(member) != peer);
     }
 
-    /// Tells members of this node's groups what they have not been told; or begins a session with them.
+    /// Tells members of this node's groups the current epoch if they have not been told, or begins a
+    /// session with them.
     pub(super) fn tell_groups(&mut self, now: u64) {
         let me = fingerprint(&self.identity.keys().noise);
         let mut due = Vec::new();

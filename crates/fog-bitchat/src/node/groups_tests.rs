@@ -10,7 +10,7 @@ fn member(n: usize, name: &str) -> Member {
     Member::of(&identity(n as u8).keys(), name)
 }
 
-/// Anna in the middle, who makes a group with both.
+/// Anna, linked to Ben and Cleo, makes a group with both.
 fn made() -> Air {
     let mut air = Air::new(&["anna", "ben", "cleo"]);
     air.wire(ANNA, BEN);
@@ -61,7 +61,7 @@ fn who_is_taken_out_reads_nothing_more_and_who_is_taken_in_nothing_of_before() {
     air.run(2_000);
     say(&mut air, ANNA, "without ben");
     assert_eq!((said(&air, BEN).len(), said(&air, CLEO).len()), (0, 1));
-    // He still has the old key: what he says with it nobody believes.
+    // Ben still has the old key: nobody accepts what he says with it.
     say(&mut air, BEN, "still here");
     assert_eq!((said(&air, ANNA).len(), said(&air, CLEO).len()), (0, 1));
     let now = air.now;
@@ -82,7 +82,7 @@ fn a_member_who_was_away_is_told_and_hears_what_was_said() {
     air.nodes[ANNA].make_group(HIKERS, "hikers", vec![member(BEN, "ben"), member(CLEO, "cleo")], now).unwrap();
     air.run(2_000);
     say(&mut air, BEN, "early");
-    // Anna's device starts anew, with what was written down.
+    // Anna's device restarts with its stored groups.
     let state = air.nodes[ANNA].groups_state();
     let mut again = Node::new(identity(ANNA as u8), air.nodes[ANNA].config.clone(), [77; 32]);
     again.restore_groups(&state);
@@ -103,7 +103,7 @@ fn who_left_stays_out_until_asked_again() {
     let mut air = made();
     assert_eq!(air.nodes[BEN].leave_group(HIKERS), Ok(()));
     assert_eq!(air.nodes[BEN].leave_group(HIKERS), Err(GroupError::Unknown));
-    // A new session tells members again, and a change too.
+    // A new session, and a change, tell the members again.
     air.cut(ANNA, BEN);
     air.run(1_000);
     air.wire(ANNA, BEN);
@@ -113,7 +113,7 @@ fn who_left_stays_out_until_asked_again() {
     air.nodes[ANNA].remove_from_group(HIKERS, cleo, now).unwrap();
     air.run(5_000);
     assert_eq!(air.nodes[BEN].groups().count(), 0);
-    // Taken out and in again is an invitation.
+    // A member who is removed and added again gets an invitation.
     let now = air.now;
     air.nodes[ANNA].remove_from_group(HIKERS, ben, now).unwrap();
     air.nodes[ANNA].add_to_group(HIKERS, member(BEN, "ben"), now).unwrap();
@@ -127,14 +127,14 @@ fn nobody_takes_over_a_group_of_somebody_else() {
     air.wire(BEN, CLEO);
     air.run(2_000);
     let cleo = air.me(CLEO);
-    // Ben makes one of the same name on the wire, and tells Cleo.
+    // Ben makes a group with the same id and tells Cleo.
     let forged = Group::make(&identity(BEN as u8), HIKERS, "hikers", [1; 32], 9, vec![member(BEN, "ben"), member(CLEO, "cleo")]);
     let now = air.now;
     air.nodes[BEN].begin_session(cleo, now);
     air.run(2_000);
     let now = air.now;
     assert!(air.nodes[BEN].whisper(cleo, &crate::Inner::GroupUpdate(forged.encode().unwrap()), now));
-    // And what he heard of Anna, as if it were his.
+    // Ben also forwards Anna's invitation as if it were his.
     let anna_s = air.nodes[BEN].groups().next().unwrap().encode().unwrap();
     assert!(air.nodes[BEN].whisper(cleo, &crate::Inner::GroupInvite(anna_s), now));
     air.run(2_000);
@@ -145,7 +145,7 @@ fn nobody_takes_over_a_group_of_somebody_else() {
 #[test]
 fn what_went_into_a_link_that_was_dead_is_said_again_on_the_next() {
     let mut air = made();
-    // Cleo's device starts anew; Anna does not see that the link is gone, and what she sends is lost.
+    // Cleo's device restarts; Anna does not notice that the link is down, and what she sends is lost.
     let mut again = Node::new(identity(CLEO as u8), air.nodes[CLEO].config.clone(), [77; 32]);
     again.restore_groups(&air.nodes[CLEO].groups_state());
     air.nodes[CLEO] = again;

@@ -1,4 +1,4 @@
-//! Letters: what others carry for this node, what it carries for them, and what arrives that way.
+//! Letters that other nodes carry for this node, that this node carries for them, and that arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,41 +11,42 @@ use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
 use crate::inner::Inner;
 
-/// Milliseconds that a text waits for its recipient before somebody else gets a letter.
+/// Milliseconds for which a text waits for its recipient before other nodes get a letter with it.
 const WAIT: u64 = 10_000;
-/// The same for Fog nodes, which most often carry it in a form of their own.
+/// Milliseconds before Fog nodes get a letter; mostly they carry the text in a form of their own.
 const WAIT_FOR_FELLOWS: u64 = 20_000;
-/// Who gets one.
+/// Maximum number of carriers that get a letter for one text.
 const COURIERS: usize = 3;
-/// Letters that are carried, those of people who are no favourites, and those of one of either.
+/// Maximum number of letters carried: in total, for people who are no favourites, and for one favourite or
+/// other person.
 const MAX_CARRIED: usize = 40;
 const MAX_OF_OTHERS: usize = 20;
 const MAX_OF_FAVOURITE: usize = 5;
 const MAX_OF_ONE: usize = 2;
-/// Milliseconds between two tries to bring a letter to somebody who is not linked.
+/// Milliseconds between two tries to send a letter to a recipient who is not linked.
 const AGAIN: u64 = 600_000;
-/// Begins what is written down; then a byte for each part, its length, and the part.
+/// First byte of the stored form; for each part, its type, its length and its bytes follow.
 const FORM: u8 = 3;
 const LETTER: u8 = 1;
 
 /// A letter that is carried for somebody.
 pub(super) struct Carried {
     pub(super) letter: Letter,
-    /// Who gave it.
+    /// Peer that gave the letter.
     from: PeerId,
-    /// For whom, once they were here.
+    /// Recipient, known once they were here.
     to: Option<PeerId>,
-    /// Who got it from here.
+    /// Peers that got a copy from this node, and the one that gave the letter.
     given: BTreeSet<PeerId>,
-    /// When it was last said to its recipient through others.
+    /// Time at which the letter was last sent to its recipient.
     tried: Option<u64>,
-    /// How far the clock it ends by is ahead of this one: that of who gave it, if it is valid by theirs alone, and this
-    /// one as it was before it was set.
+    /// Milliseconds by which the clock that decides on expiry is ahead of this one: the giver's clock if
+    /// the letter is valid by that alone, or this clock before it was set.
     clock_offset: i64,
 }
 
 impl Carried {
-    /// How long it may be carried was looked at when it came.
+    /// Whether the letter has expired; its maximum lifetime was checked when it came.
     fn is_over(&self, now: u64) -> bool {
         self.letter.expires <= now.saturating_add_signed(self.clock_offset)
     }
@@ -60,7 +61,7 @@ pub(super) struct Mail {
 }
 
 impl Mail {
-    /// The clock was set by so many milliseconds.
+    /// Adjusts for a clock that was set by `by` milliseconds.
     pub(super) fn move_by(&mut self, by: i64) {
         for carried in &mut self.carried {
             carried.clock_offset = carried.clock_offset.saturating_sub(by);
@@ -72,7 +73,7 @@ impl Mail {
 }
 
 impl Node {
-    /// Whose letters are carried before those of others.
+    /// Sets whether a peer is a favourite, whose letters are carried before those of others.
     pub fn set_favourite(&mut self, peer: PeerId, is_favourite: bool) {
         if is_favourite {
             self.mail.favourites.insert(peer);
@@ -81,20 +82,20 @@ impl Node {
         }
     }
 
-    /// Letters that are carried for others.
+    /// Number of letters that are carried for others.
     #[must_use]
     pub fn letters(&self) -> usize {
         self.mail.carried.len()
     }
 
-    /// Rises whenever [`Self::mail_state`] has changed.
+    /// Counter that rises whenever [`Self::mail_state`] changes.
     #[must_use]
     pub fn mail_version(&self) -> u64 {
         self.mail.version
     }
 
-    /// The letters that are carried and the one-time keys, to be written down: at most 40 of 16 KiB each, and 200
-    /// offers of 400 bytes. It holds secrets.
+    /// Carried letters and one-time keys, to be stored: at most 40 letters of 16 KiB and 200 offers of 400
+    /// bytes. Contains secrets.
     #[must_use]
     pub fn mail_state(&self) -> Vec<u8> {
         let mut out = vec![FORM];
@@ -110,8 +111,8 @@ impl Node {
         out
     }
 
-    /// Carries on with what was written down. What cannot be read of it is left out; what is over goes when its time
-    /// comes to be looked at, so that a clock that is found to be wrong at the start ends nothing.
+    /// Restores stored letters and keys. Unreadable parts are left out; expired ones are removed at the
+    /// next check, so that a clock that is wrong at the start loses nothing.
     pub fn restore_mail(&mut self, state: &[u8]) {
         let Some((&FORM, rest)) = state.split_first() else { return };
         let mut reader = Reader(rest);
@@ -136,7 +137,7 @@ impl Node {
         }
     }
 
-    /// Linked people whose app carries letters.
+    /// Linked peers whose app carries letters.
     fn couriers(&self) -> Vec<PeerId> {
         self.people().into_iter().filter(|person| person.is_linked && person.capabilities.has(Capabilities::PREKEYS)).map(|person| person.peer).collect()
     }
@@ -148,8 +149,8 @@ impl Node {
         true
     }
 
-    /// Gives letters to those who are linked: texts of this node whose recipients are not here, and copies of what
-    /// it carries for others.
+    /// Gives letters to linked peers: texts of this node whose recipients are away, and copies of the
+    /// letters that this node carries.
     pub(super) fn hand_out(&mut self, now: u64) {
         let before = self.mail.carried.len();
         self.mail.carried.retain(|carried| !carried.is_over(now));
@@ -170,7 +171,7 @@ impl Node {
         }
     }
 
-    /// Texts of this node.
+    /// Gives texts of this node to carriers, as letters.
     fn entrust(&mut self, couriers: &[PeerId], now: u64) {
         let mut has: BTreeMap<PeerId, usize> = BTreeMap::new();
         for courier in self.outbox.values().flatten().flat_map(|waiting| &waiting.couriers) {
@@ -189,7 +190,7 @@ impl Node {
                 let free = couriers.iter().filter(|courier| !waiting.couriers.contains(courier) && has.get(courier).is_none_or(|has| *has < MAX_OF_ONE));
                 let free = free.filter(|courier| is_for_fellows || !self.fellows.is_here(**courier));
                 for courier in free.copied().take(COURIERS - waiting.couriers.len()).collect::<Vec<_>>() {
-                    // Others judge it by their clocks.
+                    // Other nodes judge the letter by their clocks.
                     let agreed = self.agreed_now(now);
                     if waiting.letter.as_ref().is_none_or(|letter| !letter.is_valid(agreed)) {
                         let (ephemeral, prekey) = (self.fresh(), self.prekey_of(to, now));
@@ -207,7 +208,7 @@ impl Node {
         }
     }
 
-    /// Half of the copies of what is carried, to another who carries.
+    /// Gives half of the copies of each carried letter to another carrier.
     fn share(&mut self, courier: PeerId, now: u64) {
         let mut gives = Vec::new();
         for carried in &mut self.mail.carried {
@@ -227,7 +228,7 @@ impl Node {
         }
     }
 
-    /// A letter, for this node or to be carried; whether it may be genuine.
+    /// Handles a letter, for this node or to be carried; returns whether it may be genuine.
     pub(super) fn letter(&mut self, frame: &Frame, now: u64) -> bool {
         let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
         let Ok(letter) = Letter::decode(frame.payload()) else { return false };
@@ -266,13 +267,13 @@ impl Node {
             self.use_prekey(id, now);
         }
         let from = PeerId::of(&opened.from);
-        // It says of itself when it ends, which is a day after it was written.
+        // The expiry tells when the letter was written: a day before.
         let at = letter.expires.saturating_sub(crate::courier::LIFE).min(now);
         self.say(Event::Private { from, id: opened.message.id, text: opened.message.text, at });
     }
 
-    /// Somebody is there: they get what is carried for them. Over a link of theirs it arrives; through others it may
-    /// not, and is kept.
+    /// Sends a peer that is here the letters for it. Over its own link they arrive; through others they may
+    /// not, and are kept.
     pub(super) fn bring(&mut self, peer: PeerId, now: u64) {
         let Some(noise) = self.people.get(&peer).map(|known| known.keys.noise) else { return };
         let is_linked = self.link_to(peer).is_some();

@@ -12,7 +12,7 @@ fn pinned(air: &mut Air, who: usize, whom: usize) {
     air.nodes[who].pin(keys);
 }
 
-/// Three who carry letters; Anna knows Cleo from before and has never been near her here.
+/// Three nodes that carry letters; Anna and Cleo know each other's keys and have not met here.
 fn three() -> Air {
     let mut air = Air::new(&["anna", "ben", "cleo"]);
     for node in &mut air.nodes {
@@ -34,7 +34,7 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
     assert_eq!((air.state(ANNA, "1"), air.nodes[BEN].letters()), (Some(Delivery::Queued), 0), "she may come yet");
     air.run(10_000);
     assert_eq!((air.state(ANNA, "1"), air.nodes[BEN].letters()), (Some(Delivery::Carried), 1));
-    // Ben walks away from Anna, starts anew, and meets Cleo.
+    // Ben leaves Anna, restarts, and meets Cleo.
     air.cut(ANNA, BEN);
     let state = air.nodes[BEN].mail_state();
     let mut again = Node::new(identity(BEN as u8), air.nodes[BEN].config.clone(), [77; 32]);
@@ -46,7 +46,7 @@ fn somebody_who_passes_by_brings_what_was_written_to_who_is_away() {
     assert_eq!(air.texts(CLEO), ["by hand"]);
     let from = air.events[CLEO].iter().find_map(|event| if let Event::Private { from, .. } = event { Some(*from) } else { None });
     assert_eq!((from, air.nodes[BEN].letters()), (Some(air.me(ANNA)), 0));
-    // When the two meet, the text goes once more, and its writer hears that it arrived.
+    // When the two meet, the text is sent again, and Anna learns that it arrived.
     air.wire(ANNA, CLEO);
     air.run(30_000);
     assert_eq!(air.state(ANNA, "1"), Some(Delivery::Delivered));
@@ -81,7 +81,7 @@ fn a_letter_is_sealed_to_a_one_time_key_that_was_heard_of_from_others_and_that_k
     air.wire(BEN, CLEO);
     air.run(10_000);
     assert_eq!(air.texts(CLEO), ["by hand"]);
-    // Other copies may still be under way; two days later the letter is closed for everybody.
+    // Other copies may still be on the way; two days later the letter cannot be opened any more.
     let later = air.now + 49 * 3_600_000;
     assert!(air.nodes[CLEO].prekey_secret(key).is_some());
     again(&mut air, CLEO);
@@ -116,13 +116,13 @@ fn used_keys_are_replaced_before_there_are_none() {
     air.run(60_000);
     let second = offered(&mut air);
     assert_eq!((second.len(), second.intersection(&first).count()), (8, 2));
-    // Nobody can offer keys in another's name.
+    // Nobody can offer keys under the id of another.
     let stranger = identity(9);
     let forged = crate::Prekeys::offer(&stranger, vec![(1, [7; 32])], air.now + 1_000);
     let frame = Frame::new(Kind::PREKEYS, air.me(BEN), air.now, forged.encode().unwrap()).signed(&stranger);
     air.nodes[ANNA].handle_bytes(LinkId(BEN as u64), &frame.encode(), air.now);
     assert_eq!(offered(&mut air), second);
-    // Who uses them up without end fills nothing.
+    // A peer that uses the keys up without end does not fill the store.
     for minute in 0..100 {
         let now = air.now + minute * 60_000;
         air.nodes[BEN].offer_prekeys(now);
@@ -206,8 +206,8 @@ fn a_letter_in_somebody_elses_name_is_not_carried() {
     }
 }
 
-/// Anna waits for Cleo, Ben carries it; both have a note on the board and keys of their own. Their clock is wrong for
-/// half a minute, by forty days either way.
+/// A text of Anna waits for Cleo, and Ben carries it; both have a note on the board and one-time keys.
+/// Their clocks are wrong for half a minute, by forty days either way.
 #[test]
 fn a_clock_that_was_wrong_for_a_while_ends_nothing_and_days_that_passed_do() {
     const DAY: i64 = 86_400_000;
@@ -231,7 +231,7 @@ fn a_clock_that_was_wrong_for_a_while_ends_nothing_and_days_that_passed_do() {
             air.nodes[n].handle_clock_set(now, by);
         }
         air.run(15_000);
-        // Whoever stops and starts meanwhile loses nothing either.
+        // A restart meanwhile loses nothing either.
         let (mail, board) = (air.nodes[BEN].mail_state(), air.nodes[BEN].board_state());
         air.nodes[BEN].mail.carried.clear();
         air.nodes[BEN].restore_mail(&mail);

@@ -1,4 +1,4 @@
-//! Links: what waits to be sent on each, in order, and who is at the other end.
+//! Links: the queue of frames of each, and the peer at its other end.
 
 use std::collections::VecDeque;
 
@@ -9,27 +9,27 @@ use crate::identity::PeerId;
 
 /// Milliseconds between two fragments on a link.
 const FRAGMENT_PAUSE: u64 = 20;
-/// Frames that wait for a link; a long file has 256.
+/// Maximum number of frames queued for a link; a long file has 256.
 const MAX_QUEUE: usize = 1024;
-/// A link is bound to somebody else at most so often.
+/// Milliseconds for which a link stays bound to a peer before another one may take it over.
 const REBIND_AFTER: u64 = 60_000;
 
-/// Names a link; given by who has the radio.
+/// Id of a link, assigned by the owner of the radio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// One link.
+/// A link to a neighbour.
 pub(super) struct Link {
-    /// Longest frame.
+    /// Longest frame that the link takes, in bytes.
     limit: usize,
-    /// What is sent on it arrives, or the link ends.
+    /// Whether frames sent on the link arrive unless the link ends.
     is_sure: bool,
-    /// Who is at its other end, once they announced themselves there.
+    /// Peer at the other end, once it announced itself there, and since when.
     pub(super) peer: Option<(PeerId, u64)>,
-    /// Answers given to requests to synchronise, lately.
+    /// Times of the last answers to requests to synchronise.
     pub(super) answered: Vec<u64>,
     pub(super) pongs: Vec<u64>,
-    /// Beginnings of sessions that came over it, lately.
+    /// Times of the last first handshake messages that came over the link.
     pub(super) beginnings: Vec<u64>,
     queue: VecDeque<(Vec<u8>, bool)>,
     free_at: u64,
@@ -48,7 +48,8 @@ impl Link {
         self.peer.is_some_and(|(bound, _)| bound == peer)
     }
 
-    /// Whether one more may be done now, of `limit` in `span`.
+    /// Whether one more action is allowed now, at most `limit` within `span` milliseconds; an allowed one
+    /// is recorded.
     pub(super) fn may(done: &mut Vec<u64>, limit: usize, span: u64, now: u64) -> bool {
         done.retain(|at| now.saturating_sub(*at) < span);
         let may = done.len() < limit;
@@ -60,14 +61,14 @@ impl Link {
 }
 
 impl Node {
-    /// A link that is open in both directions; `limit` is the longest frame it takes: at most 512 bytes over
+    /// Adds a link that is open in both directions. `limit` is its longest frame in bytes: at most 512 over
     /// Bluetooth, where an attribute holds no more, and 64 KiB elsewhere.
     pub fn handle_link_up(&mut self, link: LinkId, limit: usize, now: u64) {
         let limit = limit.clamp(64, 64 << 10);
         let (answered, pongs, beginnings) = (Vec::new(), Vec::new(), Vec::new());
         self.links.insert(link, Link { limit, is_sure: false, peer: None, answered, pongs, beginnings, queue: VecDeque::new(), free_at: now });
         self.next_housekeeping = self.next_housekeeping.min(now + super::HOUSEKEEPING);
-        // First of all, or the other side never knows whose link it is.
+        // The announce goes first, because it tells the other side whose link it is.
         let announce = self.make_announce(now);
         self.send_on(link, &announce, now);
         if self.next_announce == 0 {
@@ -76,14 +77,14 @@ impl Node {
         self.next_sync = self.next_sync.clamp(now + 1_000, now + super::SYNC_EVERY);
     }
 
-    /// Of several links to somebody this one is used before those that may lose something.
+    /// Marks a link as reliable: of several links to a peer, it is used before the others.
     pub fn prefer(&mut self, link: LinkId) {
         if let Some(link) = self.links.get_mut(&link) {
             link.is_sure = true;
         }
     }
 
-    /// A link that is closed.
+    /// Removes a link that was closed.
     pub fn handle_link_down(&mut self, link: LinkId, now: u64) {
         let Some(closed) = self.links.remove(&link) else { return };
         if let Some((peer, _)) = closed.peer {
@@ -91,12 +92,13 @@ impl Node {
         }
     }
 
-    /// The next frame for a link, when it is due.
+    /// Returns the next frame that is due, and its link.
     pub fn poll_transmit(&mut self, now: u64) -> Option<(LinkId, Vec<u8>)> {
         self.poll_transmit_if(now, |_| true)
     }
 
-    /// The same for those links only that can take one now; what is for the others waits in its order.
+    /// Returns the next frame that is due on a link that can take one now; frames for the others wait in
+    /// order.
     pub fn poll_transmit_if(&mut self, now: u64, can_take: impl Fn(LinkId) -> bool) -> Option<(LinkId, Vec<u8>)> {
         let (id, link) = self.links.iter_mut().find(|(id, link)| link.next_at().is_some_and(|at| at <= now) && can_take(**id))?;
         let (bytes, is_fragment) = link.queue.pop_front()?;
@@ -104,13 +106,13 @@ impl Node {
         Some((*id, bytes))
     }
 
-    /// Puts a link down to who announced itself on it.
+    /// Binds a link to the peer that announced itself on it.
     pub(super) fn bind(&mut self, link: LinkId, peer: PeerId, now: u64) {
         let Some(known) = self.links.get_mut(&link) else { return };
         let old = known.peer;
         match old {
             Some((bound, _)) if bound == peer => return,
-            // Somebody else: not at any time, and nobody who has a link of its own.
+            // Another peer: only after a while, and only one that has no link of its own.
             Some((_, since)) if now.saturating_sub(since) < REBIND_AFTER => return,
             Some(_) if self.links.values().any(|other| other.is_bound_to(peer)) => return,
             _ => {}
@@ -125,8 +127,8 @@ impl Node {
         self.link_bound(link, now);
     }
 
-    /// A link has an owner, or another one. They may have started anew, and what went over a link of before may be
-    /// lost: nothing told so.
+    /// A link was bound to a peer. The peer may have restarted, and what went over an earlier link may be
+    /// lost without notice.
     fn link_bound(&mut self, link: LinkId, now: u64) {
         if let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) {
             self.bring(peer, now);
@@ -137,13 +139,13 @@ impl Node {
         }
     }
 
-    /// A link to somebody, if there is one: the best of several.
+    /// Best link to a peer, if there is one.
     pub(super) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
         self.links.iter().filter(|(_, link)| link.is_bound_to(peer)).max_by_key(|(_, link)| link.is_sure).map(|(id, _)| *id)
     }
 
-    /// One link for each neighbour, and those of which it is not known yet whose they are. Two devices that found
-    /// each other have two.
+    /// One link for each neighbour, and those whose neighbour is not known yet. Two devices that found each
+    /// other have two links.
     pub(super) fn ways(&self) -> Vec<LinkId> {
         let is_best = |id: LinkId, link: &Link| link.peer.is_none_or(|(peer, _)| self.link_to(peer) == Some(id));
         self.links.iter().filter(|(id, link)| is_best(**id, link)).map(|(id, _)| *id).collect()
@@ -155,7 +157,8 @@ impl Node {
         one == other || (peer(one).is_some() && peer(one) == peer(other))
     }
 
-    /// To every neighbour once; an announce on every link, for it says whose the link is.
+    /// Sends a frame to every neighbour once; an announce goes on every link, because it tells whose link
+    /// it is.
     pub(super) fn send_everywhere(&mut self, frame: &Frame, now: u64) {
         let links = if frame.kind == Kind::ANNOUNCE { self.links.keys().copied().collect() } else { self.ways() };
         for link in links {
@@ -163,7 +166,7 @@ impl Node {
         }
     }
 
-    /// To somebody: on their own link, over a way that is known, or through everybody.
+    /// Sends a frame to a peer: on its own link, over a known route, or through every neighbour.
     pub(super) fn send_to(&mut self, peer: PeerId, frame: &Frame, now: u64) {
         if let Some(link) = self.link_to(peer) {
             return self.send_on(link, frame, now);
@@ -175,7 +178,7 @@ impl Node {
         }
     }
 
-    /// Cuts a frame to what the link takes and queues it. What is too long for any link is not sent.
+    /// Splits a frame to fit the link and queues it. A frame of too many fragments is not sent.
     pub(super) fn send_on(&mut self, link: LinkId, frame: &Frame, now: u64) {
         let id = self.fresh();
         let Some(known) = self.links.get(&link) else { return };
@@ -186,7 +189,7 @@ impl Node {
         }
     }
 
-    /// Queues bytes as they are, if they fit.
+    /// Queues bytes unchanged, if they fit.
     pub(super) fn queue(&mut self, link: LinkId, bytes: Vec<u8>, is_fragment: bool, now: u64) {
         let Some(link) = self.links.get_mut(&link) else { return };
         if bytes.len() > link.limit || link.queue.len() >= MAX_QUEUE {

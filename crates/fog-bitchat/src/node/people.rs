@@ -1,4 +1,4 @@
-//! Who is there.
+//! People who are present in the mesh.
 
 use super::clocks::{CLOCK_WARN_MS, MAX_ANNOUNCE_SKEW_MS};
 use super::{ANNOUNCE_EVERY, Event, LinkId, Node};
@@ -7,33 +7,33 @@ use crate::frame::{Frame, Kind};
 use crate::identity::{PeerId, PeerKeys};
 use crate::text::cut;
 
-/// Milliseconds after which somebody who is not linked and says nothing is gone.
+/// Milliseconds of silence after which a person who is not linked is gone.
 const SILENT: u64 = 60_000;
-/// A goodbye may be so far from this clock; Android's bound.
+/// Milliseconds by which the time of a goodbye may differ from this clock; Android's bound.
 const MAX_GOODBYE_SKEW: u64 = 300_000;
-/// People who are known at once; the one who was silent longest goes.
+/// Maximum number of people known at once; the one who was silent longest is dropped.
 const MAX_PEOPLE: usize = 500;
-/// Bytes of a nickname that are sent, so that an announce stays below 100.
+/// Bytes of a nickname that are sent, so that an announce stays below 100 bytes.
 const MAX_NICKNAME: usize = 24;
-/// The difference of somebody's clock is told anew once it has changed by this many milliseconds.
+/// Change of a person's clock difference, in milliseconds, after which it is reported again.
 const CLOCK_CHANGED_MS: u64 = 30_000;
 
-/// Somebody, as the mesh knows them.
+/// A person, as the mesh knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// Their name in the mesh.
+    /// Id of the person in the mesh.
     pub peer: PeerId,
-    /// What they call themselves.
+    /// Nickname that the person gives themselves.
     pub nickname: String,
-    /// Their keys.
+    /// Keys of the person.
     pub keys: PeerKeys,
-    /// There is a link to them.
+    /// Whether there is a link to the person.
     pub is_linked: bool,
-    /// There is a session with them.
+    /// Whether there is a session with the person.
     pub has_session: bool,
-    /// What they can do; what they said in a session counts before what they announced.
+    /// Capabilities of the person: as stated in a session, else as announced.
     pub capabilities: Capabilities,
-    /// Milliseconds by which their clock is ahead of this one; 0 when the two agree.
+    /// Milliseconds by which the person's clock is ahead of this one; 0 when the two agree.
     pub clock_off: i64,
 }
 
@@ -41,33 +41,33 @@ pub(super) struct Known {
     pub(super) keys: PeerKeys,
     nickname: String,
     pub(super) announced: Capabilities,
-    /// What they said inside a session: it binds the signing key.
+    /// Capabilities stated inside a session, which binds the signing key.
     pub(super) stated: Option<Capabilities>,
     pub(super) heard: u64,
-    /// The newest of their announces, by their clock.
+    /// Time of the newest announce, by the person's clock.
     pub(super) announced_at: u64,
-    /// Milliseconds by which their clock is ahead of this one, and what was told of it.
+    /// Milliseconds by which the person's clock is ahead of this one, and the difference that was reported.
     pub(super) clock_offset: i64,
     told_offset: i64,
-    /// When an announce of theirs was last believed, by this clock.
+    /// Time at which an announce was last believed, by this clock.
     pub(super) believed: u64,
 }
 
 impl Known {
-    /// The difference of their clock, when it is worth telling.
+    /// Difference of the person's clock if it is large enough to report, else 0.
     fn clock_off(&self) -> i64 {
         if self.clock_offset.unsigned_abs() > CLOCK_WARN_MS { self.clock_offset } else { 0 }
     }
 }
 
 impl Node {
-    /// Everybody who is there.
+    /// All people who are present.
     #[must_use]
     pub fn people(&self) -> Vec<Person> {
         self.people.keys().filter_map(|peer| self.person(*peer)).collect()
     }
 
-    /// Somebody who is there.
+    /// A person who is present.
     #[must_use]
     pub fn person(&self, peer: PeerId) -> Option<Person> {
         let known = self.people.get(&peer)?;
@@ -85,7 +85,7 @@ impl Node {
     pub(super) fn make_announce(&mut self, now: u64) -> Frame {
         let nickname = cut(&self.config.nickname, MAX_NICKNAME).to_owned();
         let announce = Announce { nickname, keys: self.identity.keys(), capabilities: Some(self.config.capabilities), ..Announce::default() };
-        // A name of 24 bytes fits.
+        // A nickname of 24 bytes fits.
         let payload = announce.encode().unwrap_or_default();
         self.frame(Kind::ANNOUNCE, payload, now).signed(&self.identity)
     }
@@ -96,14 +96,14 @@ impl Node {
         self.send_everywhere(&frame, now);
     }
 
-    /// Whether an announce is genuine and of now; then what it says is known. One of another time is believed once its
-    /// author has proved to be there.
+    /// Handles an announce; returns whether it is genuine and of now, and then takes over its
+    /// contents. One of another time is believed once its author has proved to be present.
     pub(super) fn announced(&mut self, frame: &Frame, link: Option<LinkId>, now: u64) -> bool {
         let Ok(announce) = Announce::decode(frame.payload()) else { return false };
         if announce.keys.peer() != frame.sender || !frame.is_by(&announce.keys) {
             return false;
         }
-        // The first signing key counts, and the one a session bound before it.
+        // The first signing key counts, or the one that a session bound before.
         if self.keys_of(frame.sender).is_some_and(|keys| keys != announce.keys) {
             return false;
         }
@@ -114,7 +114,7 @@ impl Node {
         true
     }
 
-    /// What a genuine announce says is known from now on.
+    /// Takes over the contents of a genuine announce.
     pub(super) fn believe(&mut self, frame: &Frame, announce: Announce, link: Option<LinkId>, now: u64) {
         let is_new = !self.people.contains_key(&frame.sender);
         if is_new {
@@ -135,7 +135,7 @@ impl Node {
         });
         let offset = frame.timestamp.cast_signed().wrapping_sub(now.cast_signed());
         let is_put_right = known.clock_offset.unsigned_abs() > MAX_ANNOUNCE_SKEW_MS && offset.unsigned_abs() <= MAX_ANNOUNCE_SKEW_MS;
-        // An older one may be a recording.
+        // An older announce may be a recording.
         if frame.timestamp >= known.announced_at || is_put_right {
             (known.clock_offset, known.announced_at) = (offset, frame.timestamp);
         }
@@ -161,13 +161,13 @@ impl Node {
                 self.stated(frame.sender, state, now);
             }
             self.bring(frame.sender, now);
-            // They may not have heard this node yet.
+            // The new person may not have heard this node yet.
             self.next_announce = self.next_announce.min(now + 500);
         }
     }
 
     pub(super) fn left(&mut self, frame: &Frame, now: u64) -> bool {
-        // A goodbye of before that somebody says again is none.
+        // An old goodbye that is replayed does not count.
         let is_of = |now: u64| frame.timestamp.abs_diff(now) <= MAX_GOODBYE_SKEW;
         let is_new = is_of(now) || is_of(self.now_of(frame.sender, now));
         let is_theirs = is_new && self.people.get(&frame.sender).is_some_and(|known| frame.timestamp > known.announced_at && frame.is_by(&known.keys));

@@ -1,18 +1,18 @@
-//! How far away somebody is, and who is between.
+//! Pings: distance to a peer, and the nodes between.
 
 use super::links::Link;
 use super::{Event, LinkId, Node};
 use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
 
-/// Milliseconds an answer may take.
+/// Milliseconds to wait for an answer.
 const PATIENCE: u64 = 10_000;
-/// Questions that wait for an answer at once.
+/// Maximum number of pings that wait for an answer at once.
 const MAX_ASKED: usize = 16;
-/// Answers to one link in ten seconds.
+/// Maximum number of answers on one link in ten seconds.
 const PONGS: usize = 5;
 
-/// A question that is on its way.
+/// A ping that waits for its answer.
 pub(super) struct Asked {
     nonce: [u8; 8],
     whom: PeerId,
@@ -26,8 +26,8 @@ impl Asked {
 }
 
 impl Node {
-    /// Asks how far away somebody is: [`Event::Pong`] or [`Event::NoPong`] comes within ten seconds. `false` when they
-    /// are not here, or too many are asked.
+    /// Sends a ping to a peer: [`Event::Pong`] or [`Event::NoPong`] follows within about ten seconds.
+    /// Returns `false` when the peer is not here or too many pings are pending.
     pub fn ping(&mut self, whom: PeerId, now: u64) -> bool {
         if !self.people.contains_key(&whom) || self.asked_how_far.len() >= MAX_ASKED {
             return false;
@@ -52,7 +52,7 @@ impl Node {
         self.send_to(frame.sender, &pong, now);
     }
 
-    /// An answer says how many hops it may take, and arrives with what is left of them.
+    /// Handles an answer. It states the TTL that it started with, so the TTL left tells the number of hops.
     pub(super) fn ponged(&mut self, frame: &Frame, now: u64) {
         let Some((nonce, [origin])) = frame.payload().split_first_chunk::<8>() else { return };
         let asked = self.asked_how_far.iter().position(|asked| asked.nonce == *nonce && asked.whom == frame.sender);

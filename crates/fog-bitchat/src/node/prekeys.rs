@@ -1,5 +1,5 @@
-//! One-time keys: those that this node offers, so that a letter to it stays closed once its key is gone, and those
-//! that others offer.
+//! One-time keys: those that this node offers, so that letters to it cannot be opened once their key is
+//! deleted, and those that other peers offer.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,21 @@ use crate::courier::{MAX_PREKEYS, Prekeys};
 use crate::frame::{Frame, Kind, Raw};
 use crate::identity::PeerId;
 
-/// Whose one-time keys are known, and how long they are used, in milliseconds.
+/// Maximum number of peers whose one-time keys are known, and milliseconds for which a bundle is used.
 const MAX_BUNDLES: usize = 200;
 const BUNDLE_LIFE: u64 = 7 * 86_400_000;
 /// Milliseconds between two offers.
 const OFFER_EVERY: u64 = 3_600_000;
-/// The same when keys were used up. Anybody can use them up; they cannot make this node speak, or keep keys, without end.
+/// Milliseconds until the next offer when keys were used up: anybody can use them up, so offers and keys
+/// stay bounded.
 const OFFER_SOON: u64 = 60_000;
 const MAX_OWN: usize = 256;
-/// With fewer that nobody has used there are new ones.
+/// Number of unused keys below which new ones are made.
 const FEW: usize = 3;
-/// An offer is made anew after so many milliseconds, that nobody takes it for an old one.
+/// Milliseconds after which an offer is signed anew, so that nobody takes it for an old one.
 const OFFER_LIFE: u64 = 86_400_000;
-/// Milliseconds a key is kept that nobody has used, and one that somebody has: other copies of a letter may be
-/// under way.
+/// Milliseconds for which a key is kept: an unused one, and a used one, as other copies of a letter may be
+/// on the way.
 const UNUSED_LIFE: u64 = 30 * 86_400_000;
 const USED_LIFE: u64 = 48 * 3_600_000;
 
@@ -38,14 +39,14 @@ struct OwnKey {
 #[derive(Default)]
 pub(super) struct OneTimeKeys {
     own: BTreeMap<u32, OwnKey>,
-    /// What is offered now, and when it is said next.
+    /// Present offer, and the time at which it is sent next.
     offer: Option<Prekeys>,
     next_offer: u64,
     offered: u64,
     bundles: BTreeMap<PeerId, Prekeys>,
 }
 
-/// Begin the parts of what is written down.
+/// Type bytes of the parts of the stored form.
 pub(super) const OWN_KEY: u8 = 2;
 pub(super) const BUNDLE: u8 = 3;
 
@@ -61,7 +62,7 @@ impl OneTimeKeys {
         }
     }
 
-    /// What is to be written down, each part with what it is.
+    /// Parts to be stored, each with its type.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u8, Vec<u8>)> {
         let own = self.own.iter().map(|(id, key)| {
             let mut out = id.to_be_bytes().to_vec();
@@ -107,7 +108,7 @@ impl OwnKey {
 }
 
 impl Node {
-    /// Says which one-time keys this node has, each hour and when there are others.
+    /// Offers the one-time keys of this node, each hour and after a change.
     pub(super) fn offer_prekeys(&mut self, now: u64) {
         if now < self.mail.keys.next_offer {
             return;
@@ -115,12 +116,12 @@ impl Node {
         (self.mail.keys.next_offer, self.mail.keys.offered) = (now + OFFER_EVERY, now);
         let before = self.mail.keys.own.len();
         for key in self.mail.keys.own.values_mut() {
-            // One that seems to be of later would live longer than the others.
+            // A key with a time in the future would live longer than the others.
             (key.made, key.used) = (key.made.min(now), key.used.map(|used| used.min(now)));
         }
         self.mail.keys.own.retain(|_, key| key.is_alive(now));
         while self.mail.keys.own.len() > MAX_OWN {
-            // Those that were used first.
+            // The keys that were used first are dropped.
             let used = self.mail.keys.own.iter().filter_map(|(id, key)| Some((key.used?, *id))).min();
             let Some((_, id)) = used else { break };
             self.mail.keys.own.remove(&id);
@@ -147,7 +148,7 @@ impl Node {
         self.send_everywhere(&frame, now);
     }
 
-    /// The secret that a letter was sealed to. It is used from now on.
+    /// Marks the one-time key that a letter was sealed to as used.
     pub(super) fn use_prekey(&mut self, id: u32, now: u64) {
         let Some(key) = self.mail.keys.own.get_mut(&id).filter(|key| key.used.is_none()) else { return };
         key.used = Some(now);
@@ -161,18 +162,18 @@ impl Node {
         self.mail.keys.own.get(&id).map(|key| *key.secret)
     }
 
-    /// A one-time key of somebody, any of those they offer.
+    /// Any of the one-time keys that a peer offers.
     pub(super) fn prekey_of(&mut self, peer: PeerId, now: u64) -> Option<(u32, [u8; 32])> {
         let keys = self.mail.keys.bundles.get(&peer).filter(|bundle| now.saturating_sub(bundle.made) < BUNDLE_LIFE)?.keys.clone();
         let place = self.between((0, keys.len() as u64));
         keys.get(place as usize).copied()
     }
 
-    /// One-time keys that somebody offers; whether they do.
+    /// Handles an offer of one-time keys; returns whether it is genuine and in time.
     pub(super) fn offered_prekeys(&mut self, raw: &Raw, now: u64) -> bool {
         let frame: &Frame = &raw.frame;
         let Ok(bundle) = Prekeys::decode(frame.payload()) else { return false };
-        // Of somebody who is away too, if they are known: their neighbours say it again.
+        // Offers of known people who are away count too: their neighbours send them again.
         let is_theirs = bundle.peer() == frame.sender && self.keys_of(frame.sender).is_some_and(|known| bundle.is_by(&known.signing) && frame.is_by(&known));
         let Some(made) = self.made_in_time(frame, now) else { return false };
         if !is_theirs || !frame.is_broadcast() || self.now_of(frame.sender, now).abs_diff(bundle.made) > BUNDLE_LIFE {
@@ -185,7 +186,7 @@ impl Node {
         }
         if bundles.len() >= MAX_BUNDLES
             && !bundles.contains_key(&frame.sender)
-            // The oldest makes room.
+            // The oldest bundle makes room.
             && let Some(oldest) = bundles.iter().min_by_key(|(_, bundle)| bundle.made).map(|(peer, _)| *peer)
         {
             bundles.remove(&oldest);

@@ -1,4 +1,4 @@
-//! What is said to one person alone.
+//! Private messages to one person.
 
 use std::collections::VecDeque;
 
@@ -12,40 +12,41 @@ use crate::identity::PeerId;
 use crate::inner::{Inner, MAX_TEXT, MessageText, PeerState, Verification};
 use crate::session::{SessionError, SessionEvent, Sessions};
 
-/// Messages that wait for one person; what comes after is refused.
+/// Maximum number of messages that wait for one person; further ones are refused.
 const MAX_QUEUED: usize = 100;
-/// Milliseconds after which a message that nobody took is given up.
+/// Milliseconds after which a message that was not acknowledged is given up.
 const LIFE: u64 = 24 * 3_600_000;
-/// Milliseconds between tries to begin a session with somebody messages wait for.
+/// Milliseconds between tries to begin a session with a person for whom messages wait.
 const TRY_AFTER: [u64; 4] = [5_000, 15_000, 30_000, 60_000];
-/// Milliseconds after which something that was not acknowledged is said again in the session.
+/// Milliseconds after which a message that was not acknowledged is sent again in the session.
 const SAY_AGAIN: u64 = 30_000;
-/// Milliseconds in which an answer may still come when another link appears.
+/// Milliseconds after sending in which an answer may still come, so that a new link does not repeat the
+/// message.
 const SAID_JUST_NOW: u64 = 3_000;
 const MAX_TRIES: u32 = 8;
-/// People whose state came before their announce.
+/// Maximum number of people whose state came before their announce.
 const MAX_EARLY: usize = 64;
-/// Sessions that are begun in a minute because of what others sent and nobody here asked for: with one person, because
-/// of one link, and in all.
+/// Maximum number of sessions begun in a minute because of packets that this node did not ask for: with one
+/// peer, because of one link, and in total.
 const UNASKED_OF_ONE: usize = 3;
 const UNASKED_OF_LINK: usize = 12;
 const UNASKED_OF_ALL: usize = 30;
-/// Beginnings of others that are looked at in a minute, of one link: less than all that a device answers, so that one
-/// neighbour does not use up what is there for everybody.
+/// Maximum number of first handshake messages handled in a minute of one link: below the limit of the
+/// device, so that one neighbour does not use it up for all.
 const BEGINNINGS_OF_LINK: usize = 20;
 const MINUTE_MS: u64 = 60_000;
 
-/// Something that is not known to have arrived.
+/// A message that is not known to have arrived.
 pub(super) struct Outgoing {
     pub(super) id: String,
     pub(super) inner: Inner,
     pub(super) queued: u64,
     sent: Option<u64>,
     tries: u32,
-    /// Sealed for others to carry, and who does.
+    /// Letter with the message, and the peers that carry it.
     pub(super) letter: Option<Letter>,
     pub(super) couriers: Vec<PeerId>,
-    /// Fog nodes carry it in a form of their own.
+    /// Whether Fog nodes carry the message in a form of their own.
     pub(super) is_with_fellows: bool,
 }
 
@@ -56,33 +57,33 @@ impl Outgoing {
     }
 }
 
-/// A session that was begun because of what somebody sent.
+/// A session that was begun because of a packet of somebody.
 pub(super) struct Unasked {
     at: u64,
     peer: PeerId,
     link: Option<LinkId>,
 }
 
-/// Why something private cannot be said.
+/// Reasons why a private message or file is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SayError {
-    /// More than 255 bytes.
+    /// The text or id is longer than 255 bytes, or the file than 100 KiB.
     #[error("a private message has at most 255 bytes")]
     TooLong,
-    /// A hundred wait for this person.
+    /// A hundred messages wait for this person.
     #[error("too many messages wait for this person")]
     Full,
-    /// They take no files inside a session.
+    /// The app of this person accepts no files inside a session.
     #[error("this person's app takes no private files")]
     NoFiles,
 }
 
 impl Node {
-    /// Says something to one person, now or when they are there. `id` comes back with what becomes of it.
+    /// Sends a text to one person, now or when they are here. Delivery events carry `id`.
     ///
     /// # Errors
-    /// [`SayError`].
+    /// [`SayError`] when the text is too long or too many messages wait.
     pub fn tell(&mut self, to: PeerId, id: String, text: String, now: u64) -> Result<(), SayError> {
         if text.len() > MAX_TEXT || id.len() > MAX_TEXT {
             return Err(SayError::TooLong);
@@ -90,10 +91,10 @@ impl Node {
         self.enqueue(to, id.clone(), Inner::Text(MessageText { id, text }), now)
     }
 
-    /// Sends a file to one person who is there.
+    /// Sends a file to one person, now or when they are here.
     ///
     /// # Errors
-    /// [`SayError`].
+    /// [`SayError`] when the person takes no files, the file is too long or too many messages wait.
     pub fn give(&mut self, to: PeerId, id: String, file: FilePacket, now: u64) -> Result<(), SayError> {
         if self.person(to).is_some_and(|person| !person.capabilities.has(Capabilities::PRIVATE_MEDIA)) {
             return Err(SayError::NoFiles);
@@ -115,22 +116,22 @@ impl Node {
         Ok(())
     }
 
-    /// A private message or file is where it cannot be lost any more; only now its sender hears that it arrived.
+    /// Tells the sender that a private message or file arrived; to be called once it is stored safely.
     pub fn took(&mut self, from: PeerId, id: String, now: u64) {
         self.whisper(from, &Inner::Delivered(id), now);
     }
 
-    /// The user saw a message.
+    /// Tells the sender that the user read a message.
     pub fn saw(&mut self, from: PeerId, id: String, now: u64) {
         self.whisper(from, &Inner::Read(id), now);
     }
 
-    /// Forgets what waits for somebody; their messages are not given up, nobody wants them any more.
+    /// Drops the messages that wait for a person, without reporting them as failed.
     pub fn forget_outbox(&mut self, to: PeerId) {
         self.outbox.remove(&to);
     }
 
-    /// Asks somebody to prove a Noise key that was scanned; [`Event::Verified`] comes if they do.
+    /// Asks a peer to prove a Noise key that was scanned; [`Event::Verified`] follows if it does.
     pub fn verify(&mut self, peer: PeerId, noise: [u8; 32], now: u64) {
         let question = Verification { noise, nonce: self.fresh::<16>().to_vec() };
         self.questions.insert(peer, question.clone());
@@ -139,7 +140,7 @@ impl Node {
         }
     }
 
-    /// Texts of this node to those who are not here, and when each was written.
+    /// Texts of this node to people who are not here, with the time at which each was queued.
     pub fn waiting(&self) -> impl Iterator<Item = (PeerId, &MessageText, u64)> {
         let away = self.outbox.iter().filter(|(to, _)| !self.people.contains_key(to));
         away.flat_map(|(to, queue)| queue.iter().map(|waiting| (*to, waiting))).filter_map(|(to, waiting)| match &waiting.inner {
@@ -148,20 +149,20 @@ impl Node {
         })
     }
 
-    /// Whether a message waits for its recipient, or for word that it arrived.
+    /// Whether a message waits for its recipient or for its acknowledgement.
     #[must_use]
     pub fn is_waiting(&self, to: PeerId, id: &str) -> bool {
         self.outbox.get(&to).is_some_and(|queue| queue.iter().any(|waiting| waiting.id == id))
     }
 
-    /// Fog nodes carry this message in a form of their own, and get no letter with it.
+    /// Marks a message as carried by Fog nodes in a form of their own; they get no letter with it.
     pub fn is_carried(&mut self, to: PeerId, id: &str) {
         for waiting in self.outbox.get_mut(&to).into_iter().flatten().filter(|waiting| waiting.id == id) {
             waiting.is_with_fellows = true;
         }
     }
 
-    /// A message arrived, as is known from elsewhere.
+    /// Marks a message as delivered, as known from elsewhere.
     pub fn arrived(&mut self, to: PeerId, id: String) {
         self.acknowledged(to, id, Delivery::Delivered);
     }
@@ -171,7 +172,7 @@ impl Node {
         PeerState { capabilities: self.config.capabilities.and(fellow), signing: self.identity.keys().signing }
     }
 
-    /// Says something in a session, if there is one.
+    /// Sends a message in a session; returns whether there is one.
     pub(super) fn whisper(&mut self, to: PeerId, inner: &Inner, now: u64) -> bool {
         let Ok(open) = inner.encode() else { return false };
         let Ok(sealed) = self.sessions.seal(to, &open, now) else { return false };
@@ -190,8 +191,8 @@ impl Node {
         }
     }
 
-    /// Begins a session because of something that anybody may have sent: seldom with one person, because of one link,
-    /// and in all.
+    /// Begins a session because of a packet that anybody may have sent; limited per peer, per link and in
+    /// total.
     pub(super) fn begin_unasked(&mut self, peer: PeerId, link: Option<LinkId>, now: u64) {
         self.unasked.retain(|begun| now.saturating_sub(begun.at) < MINUTE_MS);
         let of_one = self.unasked.iter().filter(|begun| begun.peer == peer).count();
@@ -235,7 +236,7 @@ impl Node {
                 if let Some(question) = self.questions.get(&peer).cloned() {
                     self.whisper(peer, &Inner::Challenge(question), now);
                 }
-                // What was said in a session that the other side had lost.
+                // The other side may have lost the previous session with all that was said in it.
                 for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
                     (waiting.sent, waiting.tries) = (None, 0);
                 }
@@ -253,13 +254,13 @@ impl Node {
     fn open(&mut self, peer: PeerId, sealed: &[u8], at: u64, link: Option<LinkId>, now: u64) {
         match self.sessions.open(peer, sealed, now) {
             Ok(open) => {
-                // What is not understood is not held against them.
+                // Messages that cannot be decoded are ignored.
                 if let Ok(inner) = Inner::decode(&open) {
                     self.told(peer, inner, at, now);
                 }
             }
-            // They have one that this side has lost. Anybody can say so in the name of anybody: only somebody who is here
-            // is answered. What a session that is there cannot open proves nothing.
+            // The peer has a session that this side has lost. Anybody can forge that: only a peer that is
+            // here is answered. A ciphertext that an existing session cannot open proves nothing.
             Err(SessionError::None) if self.people.contains_key(&peer) => self.begin_unasked(peer, link, now),
             Err(_) => {}
         }
@@ -300,10 +301,10 @@ impl Node {
         }
     }
 
-    /// What somebody says of themselves in a session binds their signing key.
+    /// Handles the state of a peer: what it says of itself in a session binds its signing key.
     pub(super) fn stated(&mut self, peer: PeerId, state: PeerState, now: u64) {
         let Some(known) = self.people.get_mut(&peer) else {
-            // Their announce is not here yet.
+            // The announce of the peer has not come yet.
             if self.early_states.len() < MAX_EARLY || self.early_states.contains_key(&peer) {
                 self.early_states.insert(peer, state);
             }
@@ -314,7 +315,7 @@ impl Node {
         let keys = known.keys;
         known.stated = Some(state.capabilities);
         if let Some(pinned) = self.pins.get_mut(&peer) {
-            // Who announced first under this name may have been somebody else.
+            // Somebody else may have announced first under this id.
             *pinned = keys;
         }
         if is_first {
@@ -329,7 +330,7 @@ impl Node {
         let Some(queue) = self.outbox.get_mut(&peer) else {
             return self.say(Event::Delivery { to: peer, id, state });
         };
-        // A file is acknowledged by another id than the one it was given here.
+        // A file is acknowledged by another id than the one that it was given here.
         let is_it = |waiting: &Outgoing| match &waiting.inner {
             Inner::File(file) => file.media_id(me, peer) == id || waiting.id == id,
             _ => waiting.id == id,
@@ -361,7 +362,7 @@ impl Node {
         }
     }
 
-    /// Says once more what somebody did not acknowledge, but for what was said just now.
+    /// Sends unacknowledged messages to a peer again, except those that were sent just now.
     pub(super) fn say_again_to(&mut self, peer: PeerId, now: u64) {
         for waiting in self.outbox.get_mut(&peer).into_iter().flatten() {
             if waiting.sent.is_some_and(|at| now.saturating_sub(at) >= SAID_JUST_NOW) {
@@ -371,7 +372,7 @@ impl Node {
         self.try_one(peer, now);
     }
 
-    /// Says what waits for somebody, in order; or begins a session with them.
+    /// Sends the messages that wait for a peer, in order, or begins a session with it.
     fn try_one(&mut self, peer: PeerId, now: u64) {
         if !self.people.contains_key(&peer) {
             return;

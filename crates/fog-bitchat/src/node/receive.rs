@@ -1,4 +1,4 @@
-//! What is heard, and what of it is passed on.
+//! Handling of received packets, and relaying.
 
 use std::collections::VecDeque;
 
@@ -10,13 +10,13 @@ use crate::identity::PeerId;
 use crate::relay::{Load, Relay, choose_links, decide};
 use crate::sync::packet_id;
 
-/// Packets that wait to be passed on.
+/// Maximum number of packets that wait to be relayed.
 const MAX_WAITING: usize = 512;
-/// Packets for one person that found no way on are kept so many, so many milliseconds.
+/// Maximum number of private packets kept that found no link, and milliseconds for which they are kept.
 const MAX_SPOOLED: usize = 64;
 const SPOOL_LIFE: u64 = 60_000;
 
-/// A packet that will be passed on.
+/// A packet that will be relayed.
 pub(super) struct Waiting {
     pub(super) at: u64,
     raw: Raw,
@@ -24,11 +24,11 @@ pub(super) struct Waiting {
     from: Option<LinkId>,
 }
 
-/// Packets for one person that found no link, and until when they are kept.
+/// Private packets that found no link, with the time until which each is kept.
 pub(super) type Spool = VecDeque<(u64, Waiting)>;
 
 impl Node {
-    /// Bytes from a link: one frame.
+    /// Handles the bytes of one frame from a link.
     pub fn handle_bytes(&mut self, link: LinkId, bytes: &[u8], now: u64) {
         let Ok(raw) = Raw::decode(bytes) else { return };
         self.received(raw, Some(link), now);
@@ -49,7 +49,7 @@ impl Node {
             self.heard_again(&raw, link, now);
             return;
         }
-        // What cannot be told to be genuine is neither shown, nor kept, nor remembered as seen.
+        // A packet that is not found genuine is not shown, kept, or remembered as seen.
         if !self.take_in(&raw, link, now) {
             return;
         }
@@ -66,12 +66,13 @@ impl Node {
         }
     }
 
-    /// A copy: somebody else passed it on. An announce straight from its author still says whose link it is.
+    /// Handles a copy that another node relayed. An announce straight from its author still tells whose
+    /// link it is.
     fn heard_again(&mut self, raw: &Raw, link: Option<LinkId>, now: u64) {
         if raw.frame.kind == Kind::ANNOUNCE && raw.frame.ttl == crate::MAX_TTL {
             self.announced(&raw.frame, link, now);
         }
-        // The same neighbour saying it on its other link passes nothing on.
+        // A copy from the same neighbour on its other link is no relay.
         let is_other = |from: Option<LinkId>| from.zip(link).is_none_or(|(from, link)| !self.is_same_neighbour(from, link));
         let id = packet_id(&raw.frame);
         let goes = |waiting: &Waiting| waiting.relay.may_cancel && packet_id(&waiting.raw.frame) == id && is_other(waiting.from);
@@ -81,7 +82,7 @@ impl Node {
         }
     }
 
-    /// Whether a packet may be genuine; what is for this node is taken in.
+    /// Whether a packet may be genuine; one for this node is handled.
     fn take_in(&mut self, raw: &Raw, link: Option<LinkId>, now: u64) -> bool {
         let frame = &raw.frame;
         let is_for_me = frame.recipient == Some(self.me);
@@ -153,7 +154,7 @@ impl Node {
         true
     }
 
-    /// Passes on what is due.
+    /// Relays the packets that are due.
     pub(super) fn pass_on(&mut self, now: u64) {
         let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.at <= now);
         self.waiting = waiting;
@@ -192,7 +193,7 @@ impl Node {
         }
     }
 
-    /// A link whose owner is known: what found no other way on goes there, but not back to where it came from.
+    /// The peer of a link is known: spooled packets go there, except back to where they came from.
     pub(super) fn pass_on_spooled(&mut self, link: LinkId, now: u64) {
         let Some((peer, _)) = self.links.get(&link).and_then(|link| link.peer) else { return };
         let (kept, goes): (Spool, Spool) = std::mem::take(&mut self.spool).into_iter().partition(|(until, waiting)| {

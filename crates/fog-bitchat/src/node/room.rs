@@ -1,4 +1,4 @@
-//! The room of everybody: what is said there, and what of it others may have missed.
+//! The public room: its texts and files, and the packets that others may have missed.
 
 use std::collections::VecDeque;
 
@@ -10,42 +10,42 @@ use crate::frame::{Frame, Kind, Raw};
 use crate::identity::PeerId;
 use crate::sync::{Filter, SyncRequest, packet_id};
 
-/// Packets kept for others.
+/// Maximum number of packets kept for others, by kind.
 const MAX_MESSAGES: usize = 500;
 const MAX_FILES: usize = 8;
 const MAX_GROUP_TEXTS: usize = 200;
 const MAX_OFFERS: usize = 200;
-/// Milliseconds they are kept.
+/// Milliseconds for which packets are kept, by kind.
 const MESSAGE_LIFE: u64 = 6 * 3_600_000;
 const FILE_LIFE: u64 = 15 * 60_000;
 const ANNOUNCE_LIFE: u64 = 60_000;
 const OFFER_LIFE: u64 = 24 * 3_600_000;
-/// A text may be so far ahead of this clock.
+/// Milliseconds by which the time of a packet may be ahead of this clock.
 const AHEAD: u64 = 600_000;
-/// Most bytes of a file that is sent: Android takes 256 fragments.
+/// Maximum size of a file that is sent, in bytes: Android accepts 256 fragments.
 pub(super) const MAX_FILE: usize = 100 << 10;
-/// Longest text that is taken: more than anybody types, and five hundred of them are kept.
+/// Maximum size of a text that is accepted, in bytes; five hundred of them are kept.
 const MAX_TEXT: usize = 16 << 10;
-/// What is asked for: announces, texts for everybody, texts of groups. And, one time in four, files, notes
+/// Kinds that are requested: announces, public texts and group texts; and, one time in four, files, notes
 /// on the board and one-time keys.
 const ASKED_FOR: u64 = 1 | 1 << 1 | 1 << 10;
 const FILES: u64 = 1 << 7;
 const OFFERS: u64 = 1 << 9;
 const NOTES: u64 = 1 << 8;
-/// Requests of one link that are answered in half a minute.
+/// Maximum number of requests of one link that are answered in 30 s.
 const ANSWERS: usize = 8;
-/// Longest text of one packet: what is longer an iPhone does not verify.
+/// Maximum length of the text of one packet, in bytes; iPhones do not reliably verify longer ones.
 const MAX_PIECE: usize = 99;
 
-/// A packet that others may ask for.
+/// A packet that others may request.
 struct KeptPacket {
     raw: Raw,
     id: [u8; 16],
-    /// When it was made, by this clock.
+    /// Time at which the packet was made, by this clock.
     made: u64,
 }
 
-/// Packets that others may ask for, newest first.
+/// Packets that others may request, the newest first.
 #[derive(Default)]
 pub(super) struct Kept {
     messages: VecDeque<KeptPacket>,
@@ -54,7 +54,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Keeps a packet that was made at `made` by this clock.
     pub(super) fn add(&mut self, raw: &Raw, made: u64, now: u64) {
-        // Of those that say how somebody is, the last one alone.
+        // Of announces and offers, only the last one of each sender is kept.
         let is_before =
             |kept: &Frame| matches!(raw.frame.kind, Kind::ANNOUNCE | Kind::PREKEYS) && kept.kind == raw.frame.kind && kept.sender == raw.frame.sender;
         self.messages.retain(|kept| is_fresh(kept.raw.frame.kind, kept.made, now) && !is_before(&kept.raw.frame));
@@ -74,7 +74,7 @@ impl Kept {
     }
 }
 
-/// Whether what was made at a time may still be shown and kept.
+/// Whether a packet made at `made` may still be shown and kept.
 fn is_fresh(kind: Kind, made: u64, now: u64) -> bool {
     let life = match kind {
         Kind::ANNOUNCE => ANNOUNCE_LIFE,
@@ -85,8 +85,8 @@ fn is_fresh(kind: Kind, made: u64, now: u64) -> bool {
     now.saturating_sub(made) < life
 }
 
-/// Cuts a text into pieces of at most `limit` bytes: at spaces where there are any, never inside what people see as one
-/// character, if that fits at all.
+/// Splits a text into pieces of at most `limit` bytes: at spaces where possible, and never inside a
+/// grapheme cluster that fits.
 #[must_use]
 pub fn pieces(text: &str, limit: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
@@ -104,8 +104,8 @@ pub fn pieces(text: &str, limit: usize) -> Vec<&str> {
 }
 
 impl Node {
-    /// Says something to everybody. Long texts become several packets of less than 100 bytes, because iPhones
-    /// verify no others with certainty. Gives the ids of the packets.
+    /// Sends a text to everybody and returns the ids of its packets. Long texts become several packets of
+    /// less than 100 bytes, because iPhones do not reliably verify longer ones.
     pub fn say_to_all(&mut self, text: &str, now: u64) -> Vec<[u8; 16]> {
         let pieces: Vec<String> = pieces(text, MAX_PIECE).into_iter().map(str::to_owned).collect();
         let mut ids = Vec::new();
@@ -120,10 +120,10 @@ impl Node {
         ids
     }
 
-    /// Gives a file to everybody: seen by all, and kept a quarter of an hour for who comes late.
+    /// Sends a file to everybody; it is kept for a quarter of an hour for latecomers.
     ///
     /// # Errors
-    /// [`SayError::TooLong`] with more than 100 KiB.
+    /// [`SayError::TooLong`] when the file has more than 100 KiB.
     pub fn give_to_all(&mut self, file: &FilePacket, now: u64) -> Result<[u8; 16], SayError> {
         let payload = file.encode().ok().filter(|_| file.content.len() <= MAX_FILE).ok_or(SayError::TooLong)?;
         let mut frame = self.frame(Kind::FILE, payload, now);
@@ -136,15 +136,16 @@ impl Node {
         Ok(packet_id(&frame))
     }
 
-    /// When a packet was made, by this clock, if it may still be shown and kept: as its author says it, or by how far
-    /// their clock is known to be off.
+    /// Time at which a packet was made, by this clock; `None` when it may not be shown or kept. Its
+    /// timestamp is corrected by the known offset of its author's clock if that gives an allowed time, else
+    /// taken as it is.
     pub(super) fn made_in_time(&self, frame: &Frame, now: u64) -> Option<u64> {
         let corrected = frame.timestamp.saturating_add_signed(self.offset_of(frame.sender).saturating_neg());
         let is_in_time = |made: &u64| is_fresh(frame.kind, *made, now) && *made < now.saturating_add(AHEAD);
         [corrected, frame.timestamp].into_iter().find(is_in_time)
     }
 
-    /// A text for everybody, if it is genuine.
+    /// Handles a public text; returns whether it is genuine.
     pub(super) fn said(&mut self, raw: &Raw, now: u64) -> bool {
         let frame = &raw.frame;
         let is_theirs = self.people.get(&frame.sender).is_some_and(|known| frame.is_by(&known.keys));
@@ -157,20 +158,20 @@ impl Node {
         true
     }
 
-    /// Packets that neighbours may ask for now, and their names. The board knows itself what has expired.
+    /// Packets that neighbours may request now, with their ids. The board removes expired items itself.
     fn kept_for_others(&self, now: u64) -> impl Iterator<Item = (&Raw, &[u8; 16])> {
         let fresh = self.kept.messages.iter().filter(move |kept| is_fresh(kept.raw.frame.kind, kept.made, now));
         fresh.map(|kept| (&kept.raw, &kept.id)).chain(self.board.packets())
     }
 
-    /// Asks each neighbour for what this node has not heard.
+    /// Asks each neighbour for the packets that this node has not received.
     pub(super) fn ask_what_is_missing(&mut self, now: u64) {
         self.ask_for(ASKED_FOR, now);
         self.asked = self.asked.wrapping_add(1);
         if self.asked % 4 == 1 {
             let offers = if self.config.capabilities.has(Capabilities::PREKEYS) { OFFERS } else { 0 };
             self.ask_for(FILES | offers, now);
-            // By themselves: a filter has no room for all of them.
+            // Notes are requested separately, because one filter has no room for all ids.
             self.ask_for(NOTES, now);
         }
     }
@@ -194,7 +195,8 @@ impl Node {
         }
     }
 
-    /// A neighbour says what it has, and is sent the rest. Only a neighbour: what was passed on is not answered.
+    /// Answers a neighbour's request with the packets that it is missing. Relayed requests are not
+    /// answered.
     pub(super) fn asked_what_is_missing(&mut self, frame: &Frame, link: LinkId, now: u64) {
         let is_for_me = frame.is_broadcast() || frame.recipient == Some(self.me);
         let Some(known) = self.links.get_mut(&link) else { return };
@@ -207,7 +209,7 @@ impl Node {
             let is_old = request.since.is_some_and(|since| raw.frame.timestamp < since);
             request.wants(raw.frame.kind) && raw.frame.sender != frame.sender && !is_old && !has(id)
         };
-        // Announces first: without them the others cannot be verified.
+        // Announces go first: without them the other packets cannot be verified.
         let missing = self.kept_for_others(now).filter(|(raw, id)| is_missing(raw, id)).map(|(raw, _)| raw.clone());
         let (announces, others): (Vec<Raw>, Vec<Raw>) = missing.partition(|raw| raw.frame.kind == Kind::ANNOUNCE);
         let limit = self.limit_of(link);

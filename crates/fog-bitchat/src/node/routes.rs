@@ -1,4 +1,5 @@
-//! Ways that this node chooses itself: to somebody who is not linked, over those who say that they are.
+//! Routes that this node chooses to peers that are not linked, over nodes that announce each other as
+//! neighbours.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,16 +7,16 @@ use super::Node;
 use crate::frame::{Frame, Kind};
 use crate::identity::PeerId;
 
-/// Most hops between this node and the recipient.
+/// Maximum number of nodes between this node and the recipient.
 const MAX_HOPS: usize = 4;
-/// What somebody says of their neighbours counts so many milliseconds.
+/// Milliseconds for which the announced neighbours of a peer count.
 const CLAIM_LIFE: u64 = 60_000;
-/// Milliseconds in which a recipient is heard after something went a chosen way, and how long none is chosen when they
-/// are not.
+/// Milliseconds within which a recipient must be heard after a packet was sent over a route, and for which
+/// no route to it is chosen if it is not.
 const CONFIRMED_IN: u64 = 10_000;
 const NOT_AGAIN: u64 = 60_000;
 
-/// What somebody said of their neighbours.
+/// Neighbours that a peer announced.
 #[derive(Default)]
 pub(super) struct Claim {
     neighbours: Vec<PeerId>,
@@ -25,9 +26,9 @@ pub(super) struct Claim {
 #[derive(Default)]
 pub(super) struct Routes {
     claims: BTreeMap<PeerId, Claim>,
-    /// Who was heard in packets of version 2, in which alone there is room for a way.
+    /// Peers heard in packets of version 2, the only ones with room for a route.
     modern: BTreeSet<PeerId>,
-    /// To whom something went a chosen way, and since when they were not heard.
+    /// Recipients of packets sent over a route, and since when they were not heard.
     unconfirmed: BTreeMap<PeerId, u64>,
     failed: BTreeMap<PeerId, u64>,
 }
@@ -68,8 +69,8 @@ impl Routes {
         self.claims.get(&one).is_some_and(|claim| claim.neighbours.contains(&other))
     }
 
-    /// The shortest way over edges that both ends claim and hops that are fit; those between, not this node and not the
-    /// recipient.
+    /// Shortest route over edges that both ends announce and hops that are fit. Contains neither this node
+    /// nor the recipient.
     fn find(&self, me: PeerId, linked: &[PeerId], to: PeerId, is_fit: impl Fn(PeerId) -> bool) -> Option<Vec<PeerId>> {
         let first = linked.iter().copied().filter(|peer| is_fit(*peer) && self.claims(*peer, me));
         let mut ways: VecDeque<Vec<PeerId>> = first.map(|peer| vec![peer]).collect();
@@ -93,8 +94,8 @@ impl Routes {
 }
 
 impl Node {
-    /// A way for a packet of this node to somebody who is not linked, if one is known. Only for packets that are not
-    /// signed: the way would be part of what is.
+    /// Route to a peer that is not linked, if one is known. Only for unsigned packets: a signature would
+    /// cover the route.
     pub(super) fn choose_way(&mut self, to: PeerId, frame: &Frame, now: u64) -> Option<Vec<PeerId>> {
         let is_fit = frame.sender == self.me && frame.signature.is_none() && matches!(frame.kind, Kind::HANDSHAKE | Kind::ENCRYPTED);
         if !is_fit || self.routes.failed.contains_key(&to) {
@@ -109,7 +110,7 @@ impl Node {
         self.people.keys().copied().filter(|peer| self.link_to(*peer).is_some()).collect()
     }
 
-    /// Who is between this node and somebody, as those on the way say; nobody when there is a link.
+    /// Nodes between this node and a peer, as those on the way announce; empty when there is a link.
     pub(super) fn way_to(&self, to: PeerId) -> Option<Vec<PeerId>> {
         if self.link_to(to).is_some() { Some(Vec::new()) } else { self.routes.find(self.me, &self.linked(), to, |_| true) }
     }
@@ -123,7 +124,7 @@ mod tests {
         PeerId([n; 8])
     }
 
-    /// Both ends of each edge say so at `now`; everybody speaks version 2.
+    /// Both ends of each edge announce it at `now`; every node speaks version 2.
     fn claimed(edges: &[(u8, u8)], now: u64) -> Routes {
         let mut routes = Routes::default();
         let everybody: BTreeSet<u8> = edges.iter().flat_map(|(a, b)| [*a, *b]).collect();
@@ -142,10 +143,10 @@ mod tests {
         let linked = [peer(1)];
         let find = |routes: &Routes, to: u8| routes.find(peer(0), &linked, peer(to), |hop| routes.modern.contains(&hop));
         assert_eq!(find(&routes, 9), Some(vec![peer(1), peer(4)]));
-        // One end does not say so any more: the longer way.
+        // One end does not announce the edge any more: the longer route is taken.
         routes.claimed(peer(4), vec![peer(1)], 2);
         assert_eq!(find(&routes, 9), Some([1, 2, 3].map(peer).to_vec()));
-        // Who was never heard in version 2 reads no way.
+        // A node that was never heard in version 2 is no hop.
         routes.modern.remove(&peer(3));
         assert_eq!(find(&routes, 9), None);
         assert_eq!(find(&claimed(&[(1, 2), (2, 9)], 1), 9), None, "the first hop does not say that it is linked");
@@ -165,7 +166,7 @@ mod tests {
         assert!(!routes.claims.is_empty());
         routes.handle_timeout(71_000);
         assert!(routes.failed.is_empty() && routes.claims.is_empty());
-        // Who is heard has confirmed it.
+        // A recipient that is heard confirms its route.
         routes.unconfirmed.insert(peer(9), 71_000);
         routes.heard(&Frame::new(Kind::ENCRYPTED, peer(9), 1, Vec::new()).to(peer(0)), peer(0));
         routes.handle_timeout(90_000);

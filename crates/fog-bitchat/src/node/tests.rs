@@ -17,18 +17,18 @@ mod vouches;
 
 const START: u64 = 1_750_000_000_000;
 
-/// Nodes and the links between them; the air loses nothing and takes 5 ms.
+/// Nodes and the links between them; transmission loses nothing and takes 5 ms.
 struct Air {
     nodes: Vec<Node>,
     wires: Vec<(usize, usize)>,
     now: u64,
     events: Vec<Vec<Event>>,
-    /// Frames that were sent, and the longest.
+    /// Number of frames that were sent, and size of the longest.
     sent: usize,
     longest: usize,
-    /// What arrives is not stored.
+    /// Whether received messages are not stored, and so not acknowledged.
     forgets: bool,
-    /// By how much the clock of each node is ahead of the true time.
+    /// Milliseconds by which the clock of each node is ahead of the true time.
     skew: Vec<i64>,
 }
 
@@ -47,7 +47,7 @@ impl Air {
         Self { nodes, wires: Vec::new(), now: START, events, sent: 0, longest: 0, forgets: false, skew: vec![0; names.len()] }
     }
 
-    /// What the clock of a node shows.
+    /// Time shown by the clock of a node.
     fn time(&self, n: usize) -> u64 {
         self.now.saturating_add_signed(self.skew[n])
     }
@@ -59,7 +59,7 @@ impl Air {
         self.nodes[b].handle_link_up(LinkId(a as u64), 512, of_b);
     }
 
-    /// Another link between the two, of higher numbers.
+    /// Second link between two nodes, with higher ids.
     fn second_wire(&mut self, a: usize, b: usize) {
         self.nodes[a].handle_link_up(LinkId(b as u64 + 100), 512, self.now);
         self.nodes[b].handle_link_up(LinkId(a as u64 + 100), 512, self.now);
@@ -178,7 +178,7 @@ fn what_nobody_takes_is_given_up_and_said_to_be() {
     air.nodes[0].tell(ben, "m1".to_owned(), "hello".to_owned(), now).unwrap();
     air.run(400_000);
     assert_eq!(air.state(0, "m1"), Some(Delivery::Failed));
-    // Said again each time, and shown each time: telling copies apart needs what is stored.
+    // The text is sent and shown each time: recognising copies needs a store.
     assert!(air.texts(1).len() > 1);
 }
 
@@ -213,7 +213,7 @@ fn what_is_said_goes_along_a_line_once() {
 
 #[test]
 fn two_links_between_two_devices_count_once() {
-    // As two devices that found each other have: each is central and peripheral to the other.
+    // As between two devices that found each other: each is central and peripheral to the other.
     let mut air = Air::new(&["anna", "ben", "cleo"]);
     for (a, b) in [(0, 1), (1, 2)] {
         air.wire(a, b);
@@ -271,7 +271,7 @@ fn who_comes_late_hears_what_was_said() {
     air.run(3_000);
     let expected: Vec<String> = (0..20).map(|n| format!("message {n}")).collect();
     assert_eq!(air.texts(2), expected);
-    // And nothing twice, whoever is asked again.
+    // Nothing comes twice, whoever is asked again.
     air.run(60_000);
     assert_eq!(air.texts(2).len(), 20);
 }
@@ -300,7 +300,7 @@ fn a_message_is_said_again_to_somebody_who_lost_the_session() {
     let (now, ben) = (air.now, air.me(1));
     air.nodes[0].tell(ben, "one".to_owned(), "one".to_owned(), now).unwrap();
     air.run(1_000);
-    // Ben's device starts anew with the same keys.
+    // Ben's device restarts with the same keys.
     air.cut(0, 1);
     air.nodes[1] = Node::new(identity(1), Config { nickname: "ben".to_owned(), ..Config::default() }, [99; 32]);
     air.wire(0, 1);
@@ -355,7 +355,7 @@ fn forged_and_foreign_packets_change_nothing() {
     let (now, anna) = (air.now, air.me(0));
     let before = air.nodes[1].people();
     let mallory = identity(50);
-    // Anna's name over Mallory's signature; Anna's key in Mallory's announce; a goodbye in Anna's name.
+    // A text of Anna with Mallory's signature; Anna's key in Mallory's announce; a goodbye in Anna's name.
     let text = Frame::new(Kind::MESSAGE, anna, now, b"give me money".to_vec()).signed(&mallory);
     let announce = crate::Announce {
         nickname: "anna".to_owned(),
@@ -371,7 +371,7 @@ fn forged_and_foreign_packets_change_nothing() {
     air.run(200);
     assert_eq!(air.nodes[1].people(), before);
     assert!(air.texts(1).is_empty());
-    // The forged text did not make the genuine one of the same time look old.
+    // The forged text does not make the genuine one with the same time look old.
     let genuine = Frame::new(Kind::MESSAGE, anna, now, b"give me money".to_vec()).signed(&identity(0));
     air.nodes[1].handle_bytes(LinkId(0), &genuine.encode(), air.now);
     air.run(100);
@@ -417,7 +417,7 @@ fn frames_of_made_up_senders_cost_little() {
     air.wire(0, 2);
     air.run(500);
     let (anna, before) = (air.me(0), air.sent);
-    // Anybody may write any sender into a frame: what cannot be read, and beginnings of sessions.
+    // Anybody may write any sender into a frame: unreadable ciphertexts, and first handshake messages.
     for n in 0..20_000_u64 {
         let sender = PeerId(n.to_be_bytes());
         let kind = if n % 2 == 0 { Kind::ENCRYPTED } else { Kind::HANDSHAKE };
@@ -427,7 +427,7 @@ fn frames_of_made_up_senders_cost_little() {
     assert!(air.nodes[0].unasked.is_empty() && air.nodes[0].sessions.peers() <= 20, "{} peers", air.nodes[0].sessions.peers());
     air.run(2_000);
     assert!(air.sent - before < 100, "{} frames", air.sent - before);
-    // Names that were announced cost nothing either: they are answered seldom.
+    // Ids that were announced cost little either: they are answered seldom.
     let before = air.sent;
     for n in 0..400_u32 {
         let mut secret = [7; 32];
@@ -459,7 +459,7 @@ fn what_is_passed_on_keeps_its_bytes() {
     air.wire(1, 2);
     air.run(2_000);
     let now = air.now;
-    // Compressed by another encoder than ours, of a kind nobody knows.
+    // Compressed by another encoder than ours, of an unknown kind.
     let frame = Frame::new(Kind(0x53), PeerId([9; 8]), now, b"again and again and again and again ".repeat(6)).compressed();
     let raw = Raw::decode(&frame.encode()).unwrap();
     air.nodes[1].handle_bytes(LinkId(0), raw.bytes(), now);
@@ -490,7 +490,7 @@ fn what_finds_no_link_waits_a_minute_for_one() {
     air.nodes[0].tell(cleo, "2".to_owned(), "while she walked".to_owned(), air.now).unwrap();
     air.run(15_000);
     assert_eq!(air.texts(2), ["before"]);
-    // Long before its author says it again.
+    // Long before its author sends it again.
     air.wire(1, 2);
     air.run(2_000);
     assert_eq!(air.texts(2), ["before", "while she walked"]);
@@ -559,7 +559,7 @@ fn how_far_somebody_is_and_that_they_do_not_answer() {
             _ => None,
         })
     };
-    // A Fog node says nothing of its neighbours: who is between is not known.
+    // Fog nodes do not announce their neighbours: the nodes between are not known.
     assert_eq!((far(&air, ben), far(&air, cleo)), (Some((1, Some(Vec::new()))), Some((2, None))));
     air.cut(1, 2);
     let now = air.now;
@@ -579,7 +579,7 @@ fn a_file_for_everybody_reaches_everybody() {
     let now = air.now;
     air.nodes[0].give_to_all(&file, now).unwrap();
     air.run(10_000);
-    // Who comes a minute later gets it from a neighbour.
+    // A node that comes a minute later gets the file from a neighbour.
     air.run(50_000);
     air.wire(2, 3);
     air.run(70_000);

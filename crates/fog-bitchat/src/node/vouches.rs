@@ -1,4 +1,5 @@
-//! Vouching: whom this node's user verified is told whom else they verified, and is believed when they tell.
+//! Vouching: a peer that the user verified is told which other peers they verified, and its own vouches are
+//! believed.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +9,25 @@ use crate::identity::{PeerId, PeerKeys};
 use crate::inner::Inner;
 use crate::vouch::{MAX_LISTED, Vouch};
 
-/// People whom one is told about; the newest ones.
+/// Maximum number of vouches sent to one peer; the newest ones.
 const MAX_TOLD: usize = 64;
-/// People whose words are kept until they are verified.
+/// Maximum number of peers whose vouches are kept until the peers are verified.
 const MAX_EARLY: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Vouches {
-    /// Whom the user verified, and the turn in which they did.
+    /// Peers that the user verified, and the turn in which.
     verified: BTreeMap<PeerId, (PeerKeys, u64)>,
-    /// Rises with each change of it.
+    /// Counter of changes to the verified peers.
     turn: u64,
-    /// In which turn somebody was last told, in the session there is.
+    /// Turn in which a peer was last told, in the present session.
     told: BTreeMap<PeerId, u64>,
-    /// What people said who are not verified, or not yet.
+    /// Vouches of peers that are not verified yet.
     early: BTreeMap<PeerId, Vec<Vouch>>,
 }
 
 impl Node {
-    /// The user verified these keys in person, or no longer holds them for verified.
+    /// Records that the user verified these keys in person, or no longer holds them for verified.
     pub fn set_verified(&mut self, keys: PeerKeys, is_verified: bool) {
         let vouches = &mut self.vouches;
         vouches.turn += 1;
@@ -45,13 +46,14 @@ impl Node {
         now.is_some() && now == self.vouches.verified.get(&peer).map(|(keys, _)| *keys)
     }
 
-    /// A session began: whoever has it may have lost what was told in the one before.
+    /// A session began: the peer may have lost what was told in the previous one.
     pub(super) fn tell_vouches_anew(&mut self, peer: PeerId) {
         self.vouches.told.remove(&peer);
         self.vouches.early.remove(&peer);
     }
 
-    /// Tells those who were verified, are in a session and understand it. Nobody else: whom somebody met is theirs.
+    /// Sends vouches to verified peers that have a session and understand them, and to nobody else, for
+    /// privacy.
     pub(super) fn tell_vouches(&mut self, now: u64) {
         let turn = self.vouches.turn;
         self.vouches.told.retain(|peer, _| self.people.contains_key(peer));
@@ -70,7 +72,7 @@ impl Node {
         }
     }
 
-    /// Somebody says whom they verified.
+    /// Handles the vouches of a peer.
     pub(super) fn vouched(&mut self, by: PeerId, mut whom: Vec<Vouch>, now: u64) {
         let Some(keys) = self.people.get(&by).filter(|known| known.stated.is_some()).map(|known| known.keys) else { return };
         let theirs = self.now_of(by, now);
@@ -81,7 +83,7 @@ impl Node {
         if self.is_verified(by) {
             return self.say(Event::Vouched { by, whom });
         }
-        // They may be verified in a moment: two people do it one after the other.
+        // The peer may be verified in a moment: two people scan each other one after the other.
         let early = &mut self.vouches.early;
         if early.len() < MAX_EARLY || early.contains_key(&by) {
             let said = early.entry(by).or_default();

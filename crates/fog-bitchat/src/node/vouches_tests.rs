@@ -21,7 +21,7 @@ fn verify(air: &mut Air, who: usize, whom: u8) {
     air.nodes[who].set_verified(identity(whom).keys(), true);
 }
 
-/// Whom somebody was told about.
+/// Peers that others vouched for, as reported on a node.
 fn heard(air: &Air, n: usize) -> Vec<PeerId> {
     let lists = air.events[n].iter().filter_map(|event| if let Event::Vouched { whom, .. } = event { Some(whom) } else { None });
     lists.flatten().map(crate::Vouch::peer).collect()
@@ -39,10 +39,10 @@ fn who_is_verified_by_both_is_told_and_believed() {
     assert_eq!(heard(&air, BEN), [identity(CLEO).peer()]);
     let Some(Event::Vouched { by, whom }) = air.events[BEN].iter().find(|event| matches!(event, Event::Vouched { .. })) else { panic!("it is there") };
     assert!(*by == air.me(ANNA) && whom[0].is_for(&identity(CLEO).keys()) && !whom[0].is_for(&identity(CLEO + 1).keys()));
-    // Said once in a session, and not while nothing changes.
+    // Vouches are sent once in a session, and not while nothing changes.
     air.run(120_000);
     assert_eq!(heard(&air, BEN).len(), 1);
-    // Ninety people: the newest 64, in lists of 16.
+    // Of ninety people the newest 64, in lists of 16.
     (10..100).for_each(|n| air.nodes[ANNA].set_verified(identity(n).keys(), true));
     air.events[BEN].clear();
     air.run(3_000);
@@ -59,7 +59,7 @@ fn nobody_is_told_who_was_not_verified_and_nobody_believes_who_was_not() {
     verify(&mut air, ANNA, BEN as u8);
     air.run(3_000);
     assert!(heard(&air, BEN).is_empty(), "ben does not know that it is anna who says it");
-    // He does now.
+    // Now Ben has verified Anna.
     verify(&mut air, BEN, ANNA as u8);
     air.run(10);
     assert_eq!(heard(&air, BEN), [identity(CLEO).peer()]);
@@ -70,11 +70,11 @@ fn nobody_is_told_who_was_not_verified_and_nobody_believes_who_was_not() {
     air.nodes[ANNA].whisper(ben, &crate::Inner::Vouches(list), now);
     air.run(1_000);
     assert!(heard(&air, BEN).is_empty(), "a word that is not hers");
-    // In a new session it is said again.
+    // In a new session the vouches are sent again.
     air.nodes[ANNA].begin_session(ben, air.now);
     air.run(5_000);
     assert_eq!(heard(&air, BEN), [identity(CLEO).peer()]);
-    // Not verified any more: said no more.
+    // A peer that is no longer verified is not vouched for any more.
     air.nodes[ANNA].set_verified(identity(CLEO).keys(), false);
     air.events[BEN].clear();
     air.run(5_000);

@@ -1,4 +1,4 @@
-//! BlueZ, which says who writes, and nothing of who subscribes or goes.
+//! Peripheral role on BlueZ, which tells who writes, but not who subscribes or disconnects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::{ADVERTISE_AGAIN, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, 
 use crate::central::{CHARACTERISTIC, SERVICE};
 use crate::{News, limit_of};
 
-/// Its address.
+/// Bluetooth address of a device.
 pub(crate) type DeviceId = Address;
 
 pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
     Address(peripheral.address().into_inner())
 }
 
-/// A link that does not end in this time is left to its other end, which finds that nobody speaks.
+/// Time after which a link that does not end is left to its other end, which notices the silence.
 const ENDING: Duration = Duration::from_secs(5);
 
 struct State {
@@ -43,13 +43,13 @@ pub(crate) struct Server {
 }
 
 fn advertisement() -> Advertisement {
-    // The service and nothing else: no name, and no id that could be followed.
+    // Only the service: no name, and no id that could be tracked.
     Advertisement { service_uuids: [SERVICE].into(), discoverable: Some(true), ..Advertisement::default() }
 }
 
 impl Server {
     /// # Errors
-    /// A sentence: why others cannot find this device.
+    /// A message that tells why others cannot find this device.
     pub(crate) async fn start(adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
         let session = bluer::Session::new().await.map_err(refused)?;
         let adapter = session.adapter(adapter).map_err(refused)?;
@@ -61,7 +61,7 @@ impl Server {
         Ok(Self { adapter, state, outgoing, advertised, _application: application })
     }
 
-    /// Serves until the adapter is gone; gives why.
+    /// Serves until the adapter is gone; returns the reason.
     pub(crate) async fn serve(self) -> String {
         let Self { adapter, state, outgoing, advertised, .. } = self;
         tokio::select! {
@@ -72,21 +72,21 @@ impl Server {
     }
 }
 
-/// Ends links of devices, whichever side began them.
+/// Ends the links of these devices, whichever side began them.
 pub(crate) async fn end_links(adapter: &str, devices: Vec<DeviceId>) {
     let Ok(session) = bluer::Session::new().await else { return };
     let Ok(adapter) = session.adapter(adapter) else { return };
     for address in devices {
         if let Ok(device) = adapter.device(address) {
-            // Gone already is fine.
+            // An error means that the device is gone already.
             let _ = device.disconnect().await;
         }
     }
 }
 
-/// A device that is linked before anything was registered here is linked to what ran before, and was killed: it believes
-/// that it is heard, and what it asked to be told of is forgotten. Only devices of this service that nobody paired with
-/// are meant: a headset stays.
+/// Ends links that an earlier, killed process left behind. Such a device still relies on its link, but its
+/// subscription is lost. Only devices with this service that are neither paired nor trusted are
+/// disconnected, so a headset stays.
 async fn end_leftovers(adapter: &Adapter) {
     let Ok(addresses) = adapter.device_addresses().await else { return };
     for address in addresses {
@@ -108,7 +108,7 @@ fn application(state: &Arc<State>) -> Application {
     let (writes, notifies) = (state.clone(), state.clone());
     let characteristic = Characteristic {
         uuid: CHARACTERISTIC,
-        // Not used for data, but phones expect it to be there.
+        // Reads carry no data, but phones expect them.
         read: Some(CharacteristicRead { read: true, fun: Box::new(|_| Box::pin(async { Ok(Vec::new()) })), ..CharacteristicRead::default() }),
         write: Some(CharacteristicWrite {
             write: true,
@@ -153,7 +153,7 @@ impl Notifier for State {
     }
 }
 
-/// Closes links of devices that went; BlueZ tells of them nowhere else.
+/// Closes links of devices that disconnected; BlueZ does not report that otherwise.
 async fn look_at_links(adapter: &Adapter, state: &State) {
     let mut tick = interval(LOOK_AT_LINKS);
     loop {
@@ -170,11 +170,11 @@ async fn look_at_links(adapter: &Adapter, state: &State) {
     }
 }
 
-/// BlueZ stops to advertise when somebody connects, and does not say so.
+/// Restarts advertising: BlueZ stops it when a device connects, and does not report that.
 async fn keep_advertising(adapter: &Adapter, state: &State, first: AdvertisementHandle) -> String {
     let mut advertised = Some(first);
     loop {
-        // Elapsed or changed: the same follows.
+        // A timeout and a change have the same effect.
         let _ = timeout(ADVERTISE_AGAIN, state.links.changed.notified()).await;
         sleep(SETTING_UP).await;
         drop(advertised.take());

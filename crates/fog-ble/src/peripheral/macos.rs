@@ -1,6 +1,7 @@
-//! CoreBluetooth, which hides addresses: devices go by the identifier that it gave them, the same in both roles.
+//! Peripheral role on CoreBluetooth, which hides addresses: it gives devices identifiers, the same in both
+//! roles.
 //!
-//! It tells everything on one queue. What belongs to it is used on that queue only.
+//! All callbacks come on one queue, and objects of CoreBluetooth are used on that queue only.
 
 #![expect(unsafe_code, reason = "calls of CoreBluetooth, and what it calls back")]
 
@@ -28,26 +29,26 @@ use super::{Links, Notifier, Outgoing, PATIENCE, Refusal, Writers, refused};
 use crate::central::{CHARACTERISTIC, SERVICE};
 use crate::{News, limit_of};
 
-/// The identifier that CoreBluetooth gave it.
+/// Identifier that CoreBluetooth gave a device.
 pub(crate) type DeviceId = Uuid;
 
 pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
-    // What it shows is a UUID; the nil one is nobody's.
+    // An identifier displays as a UUID; the nil UUID stands for none.
     Uuid::parse_str(&peripheral.id().to_string()).unwrap_or_default()
 }
 
-/// A service that was added just now is not found by who connects at once.
+/// Time after adding the service before advertising: a device that connects at once would not find it.
 const AFTER_ADDING: Duration = Duration::from_millis(400);
-/// Until somebody has said whether this app may use Bluetooth; before that the central's half finds nobody either.
+/// Time for the user to allow Bluetooth; until then the central role finds nothing either.
 const SETTLING: Duration = Duration::from_secs(60);
-/// A notification for which there is no room is tried again when there is, and this often.
+/// Interval of retries of a notification for which there was no room, unless room is reported sooner.
 const ROOM: Duration = Duration::from_millis(100);
 
-/// What is used on the queue only.
+/// Wrapper of values that are used on the queue only.
 struct OnQueue<T>(T);
 
-// SAFETY: objects of CoreBluetooth are reached through `get` alone, which only runs on the one serial queue. Elsewhere
-// they are moved and released, and their count is atomic.
+// SAFETY: the value is reached through `get` alone, which runs on the one serial queue only. Elsewhere it
+// is moved and released, and its reference count is atomic.
 unsafe impl<T> Send for OnQueue<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for OnQueue<T> {}
@@ -60,7 +61,7 @@ impl<T> OnQueue<T> {
 
 type Answer = OnQueue<Retained<CBATTRequest>>;
 
-/// How something that was asked for ended the last time.
+/// Result of the last request of a kind.
 type Outcome = Result<(), String>;
 
 struct Callbacks {
@@ -73,7 +74,7 @@ struct Callbacks {
 }
 
 define_class!(
-    // SAFETY: NSObject may be inherited from, and nothing is done when it is released.
+    // SAFETY: NSObject may be subclassed, and the subclass has no code for its release.
     #[unsafe(super(NSObject))]
     #[thread_kind = AnyThread]
     #[name = "FogPeripheralDelegate"]
@@ -85,19 +86,19 @@ define_class!(
     unsafe impl CBPeripheralManagerDelegate for Delegate {
         #[unsafe(method(peripheralManagerDidUpdateState:))]
         fn powered(&self, manager: &CBPeripheralManager) {
-            // SAFETY: it is the live manager that calls.
+            // SAFETY: the caller is the live manager.
             self.ivars().power.send_replace(unsafe { manager.state() });
         }
 
         #[unsafe(method(peripheralManager:didAddService:error:))]
         fn added(&self, _: &CBPeripheralManager, _: &CBService, error: Option<&NSError>) {
-            // Nobody waiting for it any more is fine.
+            // A closed channel is fine.
             let _ = self.ivars().added.send(outcome(error));
         }
 
         #[unsafe(method(peripheralManagerDidStartAdvertising:error:))]
         fn advertised(&self, _: &CBPeripheralManager, error: Option<&NSError>) {
-            // The same.
+            // A closed channel is fine.
             let _ = self.ivars().advertised.send(outcome(error));
         }
 
@@ -110,7 +111,7 @@ define_class!(
         fn unsubscribed(&self, _: &CBPeripheralManager, central: &CBCentral, _: &CBCharacteristic) {
             let device = id_of(central);
             self.ivars().subscribers.lock().unwrap_or_else(PoisonError::into_inner).remove(&device);
-            // If it is full, the link is closed when nothing is heard on it.
+            // If the queue is full, the link is closed later because of its silence.
             let _ = self.ivars().told.try_send(Told::Gone(device));
         }
 
@@ -131,7 +132,7 @@ define_class!(
         #[unsafe(method(peripheralManager:didReceiveWriteRequests:))]
         fn written(&self, manager: &CBPeripheralManager, requests: &NSArray<CBATTRequest>) {
             let requests = requests.to_vec();
-            // The first is answered for all.
+            // An answer to the first request answers all.
             let Some(first) = requests.first().cloned() else { return };
             let refuse = |answer: &Answer, error| {
                 // SAFETY: both are live; a request is answered once.
@@ -155,7 +156,7 @@ define_class!(
 impl Delegate {
     fn new(callbacks: Callbacks) -> Retained<Self> {
         let this = Self::alloc().set_ivars(callbacks);
-        // SAFETY: the way every NSObject begins.
+        // SAFETY: the usual initialisation of an NSObject.
         unsafe { msg_send![super(this), init] }
     }
 }
@@ -165,12 +166,12 @@ fn outcome(error: Option<&NSError>) -> Outcome {
 }
 
 fn id_of(central: &CBCentral) -> DeviceId {
-    // SAFETY: it is live and has an identifier.
+    // SAFETY: the central is live and has an identifier.
     Uuid::from_bytes(unsafe { central.identifier() }.as_bytes())
 }
 
 fn piece(request: &CBATTRequest) -> Write<DeviceId, Answer> {
-    // SAFETY: the request is live, and read only.
+    // SAFETY: the request is live, and only read.
     unsafe {
         let central = request.central();
         // A notification is three bytes shorter than the MTU.
@@ -184,7 +185,7 @@ struct Parts {
     manager: Retained<CBPeripheralManager>,
     characteristic: Retained<CBMutableCharacteristic>,
     service: Retained<CBMutableService>,
-    /// The manager does not keep it.
+    /// The manager does not retain its delegate.
     _delegate: Retained<Delegate>,
 }
 
@@ -198,7 +199,7 @@ struct Radio {
 }
 
 fn uuid_of(uuid: Uuid) -> Retained<CBUUID> {
-    // SAFETY: any UUID will do.
+    // SAFETY: any UUID is valid here.
     unsafe { CBUUID::UUIDWithNSUUID(&NSUUID::from_bytes(*uuid.as_bytes())) }
 }
 
@@ -209,13 +210,13 @@ impl Radio {
         let (room, subscribers) = (Arc::<Notify>::default(), Arc::<Mutex<HashSet<DeviceId>>>::default());
         let delegate = Delegate::new(Callbacks { told, power, added: add, advertised: advertise, room: room.clone(), subscribers: subscribers.clone() });
         let queue = DispatchQueue::new("network.fog.ble", None);
-        // SAFETY: the delegate is of the right kind and kept as long as the manager, the queue is serial, and a characteristic
-        // without a value of its own may be written.
+        // SAFETY: the delegate has the right type and lives as long as the manager, the queue is serial,
+        // and a characteristic without a value of its own may be writable.
         let (manager, characteristic, service) = unsafe {
             let characteristic = CBMutableCharacteristic::initWithType_properties_value_permissions(
                 CBMutableCharacteristic::alloc(),
                 &uuid_of(CHARACTERISTIC),
-                // Read is not used for data, but phones expect it to be there.
+                // Reads carry no data, but phones expect them.
                 CBCharacteristicProperties::Read
                     | CBCharacteristicProperties::Write
                     | CBCharacteristicProperties::WriteWithoutResponse
@@ -233,11 +234,11 @@ impl Radio {
         (Self { queue, parts, added, advertised, room, subscribers }, powered)
     }
 
-    /// Does something on the queue; `None` if that is gone.
+    /// Runs `work` on the queue; `None` if the queue is gone.
     async fn on_queue<T: Send + 'static>(&self, work: impl FnOnce(&Parts) -> T + Send + 'static) -> Option<T> {
         let ((done, result), parts) = (oneshot::channel(), self.parts.clone());
         self.queue.exec_async(move || {
-            // Nobody waiting for it any more is fine.
+            // A closed channel is fine.
             let _ = done.send(work(parts.get()));
         });
         result.await.ok()
@@ -245,7 +246,7 @@ impl Radio {
 
     async fn add_service(&self) -> Outcome {
         let added = next(&self.added);
-        // SAFETY: both are live, and it is added once.
+        // SAFETY: both are live, and the service is added once.
         self.on_queue(|parts| unsafe { parts.manager.addService(&parts.service) }).await;
         ended(added).await
     }
@@ -258,7 +259,7 @@ impl Radio {
                 if parts.manager.isAdvertising() {
                     return true;
                 }
-                // The service and nothing else: no name.
+                // Only the service: no name.
                 let services = NSArray::from_retained_slice(&[uuid_of(SERVICE)]);
                 let value: &AnyObject = &services;
                 let what = NSDictionary::<NSString, AnyObject>::from_slices(&[CBAdvertisementDataServiceUUIDsKey], &[value]);
@@ -270,7 +271,7 @@ impl Radio {
     }
 }
 
-/// What will be told from now on.
+/// Receiver of the next outcome.
 fn next(outcome: &watch::Receiver<Outcome>) -> watch::Receiver<Outcome> {
     let mut outcome = outcome.clone();
     outcome.mark_unchanged();
@@ -289,7 +290,7 @@ impl Drop for Radio {
         let parts = self.parts.clone();
         self.queue.exec_async(move || {
             let parts = parts.get();
-            // SAFETY: the manager is live; nothing calls back from here on.
+            // SAFETY: the manager is live; no callback comes after this.
             unsafe {
                 parts.manager.stopAdvertising();
                 parts.manager.removeAllServices();
@@ -312,7 +313,7 @@ impl Notifier for Radio {
                 if sent.await != Some(false) {
                     return;
                 }
-                // Elapsed or told: the same follows.
+                // A timeout and a signal have the same effect.
                 let _ = timeout(ROOM, self.room.notified()).await;
             }
         };
@@ -360,12 +361,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// # Errors
-    /// A sentence: why others cannot find this device.
+    /// A message that tells why others cannot find this device.
     pub(crate) async fn start(_adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
         let (links, outgoing) = Links::new(news, writers);
         let (tell, told) = mpsc::channel(QUEUE);
         let (radio, mut powered) = Radio::new(tell);
-        // What is added before it is on is passed over.
+        // A service that is added before the radio is on is ignored.
         let is_settled = |state: &CBManagerState| ![CBManagerState::Unknown, CBManagerState::Resetting].contains(state);
         match timeout(SETTLING, powered.wait_for(is_settled)).await.map(|state| state.map(|state| *state)) {
             Ok(Ok(CBManagerState::PoweredOn)) => {}
@@ -382,7 +383,7 @@ impl Server {
         Ok(Self { radio, links, outgoing, told })
     }
 
-    /// Serves until it is dropped; the central's half sees when Bluetooth is switched off.
+    /// Serves until it is dropped; the central role notices when Bluetooth is switched off.
     pub(crate) async fn serve(self) -> String {
         serve(&self.radio, &self.links, self.outgoing, self.told).await;
         String::new()

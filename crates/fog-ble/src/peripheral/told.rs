@@ -1,4 +1,4 @@
-//! Serving on systems that tell what happens in callbacks, and say who subscribes and who goes.
+//! Peripheral role on systems that report events in callbacks, including subscriptions and disconnections.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -8,49 +8,50 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::{ADVERTISE_AGAIN, Device, LOOK_AT_LINKS, Links, Notifier, Outgoing, Refusal, SETTING_UP, send_each};
 
-/// What was told and waits. Callbacks do not wait: what comes when it is full is refused.
+/// Capacity of the event queue. Callbacks do not wait: an event that finds it full is refused.
 pub(super) const QUEUE: usize = 64;
-/// Nothing tells that a device went which never subscribed. Each says something every 30 s, so its link is closed
-/// after this.
+/// Silence after which a link is closed if its device is not subscribed, because no event tells that it is
+/// gone. Each device sends something every 30 s.
 const UNHEARD: Duration = Duration::from_secs(90);
 
-/// What a system tells.
+/// Event that a system reports.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told<Id, Answer> {
     /// A device wrote.
     Write(Write<Id, Answer>),
-    /// A device subscribes no longer, or is gone.
+    /// A device unsubscribed or is gone.
     Gone(Id),
 }
 
-/// A packet from a device.
+/// A write by a device.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Write<Id, Answer> {
     pub(super) device: Id,
-    /// Longest notification that this device gets, bytes.
+    /// Maximum size of a notification to this device, in bytes.
     pub(super) limit: usize,
     pub(super) offset: usize,
     pub(super) packet: Vec<u8>,
-    /// How it is answered; `None` when the answer goes with another write.
+    /// Handle to answer the write; `None` when another write carries the answer.
     pub(super) answer: Option<Answer>,
 }
 
-/// The system's side.
+/// Radio of the system.
 pub(super) trait Radio: Notifier {
     type Id: Device;
-    /// What answers a write; every one has to be used.
+    /// Handle that answers a write; every one has to be used.
     type Answer: Send;
 
     fn answer(&self, answer: Self::Answer, taken: Result<(), Refusal>);
 
-    /// Who listens now.
+    /// Devices that are subscribed now.
     fn subscribers(&self) -> HashSet<Self::Id>;
 
-    /// Advertises, if it does not. Failing is logged, and it is asked again.
+    /// Advertises the service unless that is done already. Failures are logged, and the call is repeated
+    /// later.
     fn advertise(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Serves until what is told ends.
+/// Serves until the events end.
 pub(super) async fn serve<R: Radio>(radio: &R, links: &Links<R::Id>, outgoing: Outgoing, told: mpsc::Receiver<Told<R::Id, R::Answer>>) {
     tokio::select! {
         () = hear(radio, links, told) => {}
@@ -65,7 +66,7 @@ async fn hear<R: Radio>(radio: &R, links: &Links<R::Id>, mut told: mpsc::Receive
     loop {
         tokio::select! {
             next = told.recv() => match next {
-                // One after the other: packets of a device keep their order.
+                // One after the other, so that the packets of a device keep their order.
                 Some(Told::Write(Write { device, limit, offset, packet, answer })) => {
                     let taken = links.written(&device, limit, offset, packet).await;
                     if taken.is_ok() {
@@ -91,18 +92,18 @@ async fn hear<R: Radio>(radio: &R, links: &Links<R::Id>, mut told: mpsc::Receive
 
 async fn keep_advertising<R: Radio>(radio: &R, links: &Links<R::Id>) {
     loop {
-        // Elapsed or changed: the same follows.
+        // A timeout and a change have the same effect.
         let _ = timeout(ADVERTISE_AGAIN, links.changed.notified()).await;
         sleep(SETTING_UP).await;
         radio.advertise().await;
     }
 }
 
-/// Puts pieces together that came at once: a long write comes as several, each with its place. The answer goes with
-/// the last packet; it is given back when the pieces do not fit.
+/// Joins the parts of long writes that came at once, each with its offset. The answer goes with the last
+/// packet; it is returned as the error when the parts do not fit.
 #[cfg(any(target_os = "macos", test))]
 pub(super) fn put_together<Id: Device, Answer>(pieces: Vec<Write<Id, Answer>>, answer: Answer) -> Result<Vec<Write<Id, Answer>>, Answer> {
-    /// Bytes: what an attribute holds.
+    /// Maximum size of an attribute, in bytes.
     const LONGEST: usize = 512;
     let mut packets: Vec<Write<Id, Answer>> = Vec::new();
     for piece in pieces {

@@ -1,4 +1,5 @@
-//! The Windows Runtime. It advertises the service by itself; what else is in its advertisement cannot be chosen.
+//! Peripheral role on the Windows Runtime, which advertises the service itself; the rest of the
+//! advertisement is fixed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ use super::{Links, Notifier, Outgoing, PATIENCE, Refusal, Writers, refused};
 use crate::central::{CHARACTERISTIC, SERVICE};
 use crate::{News, limit_of};
 
-/// Its address.
+/// Bluetooth address of a device.
 pub(crate) type DeviceId = BDAddr;
 
 pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
@@ -33,7 +34,7 @@ pub(crate) fn device_id(peripheral: &Peripheral) -> DeviceId {
 
 type Tell = mpsc::Sender<Told<DeviceId, Answer>>;
 
-/// A write that waits. Dropped, it counts as refused: every write has to be answered.
+/// A pending write. Dropping it answers it, as refused by default, because every write has to be answered.
 struct Answer {
     request: GattWriteRequest,
     deferral: Deferral,
@@ -43,7 +44,7 @@ struct Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         let answer = || {
-            // One without response must not get one.
+            // A write without response must not be answered.
             if self.request.Option()? == GattWriteOption::WriteWithResponse {
                 match self.taken {
                     Ok(()) => self.request.Respond()?,
@@ -63,7 +64,7 @@ impl Drop for Answer {
 struct Radio {
     provider: GattServiceProvider,
     characteristic: GattLocalCharacteristic,
-    /// Of the three handlers: reads, writes, subscribers.
+    /// Tokens of the three handlers: reads, writes, subscribers.
     tokens: [i64; 3],
 }
 
@@ -71,7 +72,7 @@ fn guid(uuid: Uuid) -> GUID {
     GUID::from_u128(uuid.as_u128())
 }
 
-/// Whoever is at the other end: its id ends in its address.
+/// Device at the other end of a session: its id ends in its address.
 fn device_of(session: &GattSession) -> Option<DeviceId> {
     let id = session.DeviceId().and_then(|id| id.Id()).ok()?.to_string_lossy();
     id.rsplit('-').next()?.parse().ok()
@@ -113,7 +114,8 @@ impl Radio {
     }
 
     fn begin_to_advertise(&self) -> WinResult<()> {
-        // Ending it first could take the service away from who is connected, so it goes on while it does.
+        // Stopping first could take the service away from connected devices, so running advertising is left
+        // alone.
         match self.provider.AdvertisementStatus()? {
             GattServiceProviderAdvertisementStatus::Started | GattServiceProviderAdvertisementStatus::StartedWithoutAllAdvertisementData => return Ok(()),
             GattServiceProviderAdvertisementStatus::Aborted => self.provider.StopAdvertising()?,
@@ -128,7 +130,7 @@ impl Radio {
 
 fn begin(provider: &GattServiceProvider) -> WinResult<IAsyncOperation<GattLocalCharacteristicResult>> {
     let parameters = GattLocalCharacteristicParameters::new()?;
-    // Read is not used for data, but phones expect it to be there. The descriptor of notifications comes by itself.
+    // Reads carry no data, but phones expect them. The descriptor of notifications is added by the system.
     parameters.SetCharacteristicProperties(
         GattCharacteristicProperties::Read
             | GattCharacteristicProperties::Write
@@ -140,7 +142,7 @@ fn begin(provider: &GattServiceProvider) -> WinResult<IAsyncOperation<GattLocalC
     provider.Service()?.CreateCharacteristicAsync(guid(CHARACTERISTIC), &parameters)
 }
 
-/// Windows calls these on threads of its own, which may wait for what it has at hand.
+/// Registers the handlers; Windows calls them on its own threads, which may block.
 fn listen(characteristic: &GattLocalCharacteristic, tell: &Tell) -> WinResult<[i64; 3]> {
     let reads = characteristic.ReadRequested(&TypedEventHandler::new(|_, args: Ref<GattReadRequestedEventArgs>| {
         let args = args.ok()?;
@@ -162,7 +164,7 @@ fn listen(characteristic: &GattLocalCharacteristic, tell: &Tell) -> WinResult<[i
         let now = subscribers_of(characteristic.ok()?)?;
         let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
         for device in before.difference(&now) {
-            // If it is full, the link is closed when nothing is heard on it.
+            // If the queue is full, the link is closed later because of its silence.
             let _ = to.try_send(Told::Gone(*device));
         }
         *before = now;
@@ -175,13 +177,13 @@ fn written(session: &GattSession, answer: Answer, tell: &Tell) -> WinResult<()> 
     let (offset, packet) = (answer.request.Offset()? as usize, bytes_of(&answer.request.Value()?)?);
     if let Some(device) = device_of(session) {
         let limit = limit_of(session.MaxPduSize()?);
-        // If it is full, the answer is dropped, which refuses.
+        // If the queue is full, the answer is dropped, which refuses the write.
         let _ = tell.try_send(Told::Write(Write { device, limit, offset, packet, answer: Some(answer) }));
     }
     Ok(())
 }
 
-/// Who subscribed and is connected: one that went without a word may stay in the list.
+/// Devices that are subscribed and connected; one that vanished may stay in the system's list.
 fn subscribers_of(characteristic: &GattLocalCharacteristic) -> WinResult<HashSet<DeviceId>> {
     let session = |client: GattSubscribedClient| client.Session().ok().filter(|session| session.SessionStatus() == Ok(GattSessionStatus::Active));
     Ok(characteristic.SubscribedClients()?.into_iter().filter_map(session).filter_map(|session| device_of(&session)).collect())
@@ -204,7 +206,7 @@ impl Drop for Radio {
 
 impl Notifier for Radio {
     async fn notify(&self, packet: Vec<u8>) {
-        // What holds the bytes must not be held while it waits.
+        // The buffer's writer must not be held across the await.
         let begun = buffer_of(&packet).and_then(|buffer| self.characteristic.NotifyValueAsync(&buffer));
         match timeout(PATIENCE, async { begun?.await }).await {
             Ok(Ok(_)) => {}
@@ -233,7 +235,7 @@ impl told::Radio for Radio {
     }
 }
 
-/// The service, made and advertised.
+/// The service, created and advertised.
 pub(crate) struct Server {
     radio: Radio,
     links: Arc<Links<DeviceId>>,
@@ -243,7 +245,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// # Errors
-    /// A sentence: why others cannot find this device.
+    /// A message that tells why others cannot find this device.
     pub(crate) async fn start(_adapter: &str, news: mpsc::Sender<News>, writers: Writers<DeviceId>) -> Result<Self, String> {
         let (links, outgoing) = Links::new(news, writers);
         let (tell, told) = mpsc::channel(QUEUE);
@@ -252,7 +254,7 @@ impl Server {
         Ok(Self { radio, links, outgoing, told })
     }
 
-    /// Serves until it is dropped; the central's half sees when Bluetooth is switched off.
+    /// Serves until it is dropped; the central role notices when Bluetooth is switched off.
     pub(crate) async fn serve(self) -> String {
         serve(&self.radio, &self.links, self.outgoing, self.told).await;
         String::new()

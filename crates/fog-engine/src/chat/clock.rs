@@ -1,35 +1,37 @@
-//! The time that the mesh goes by: the calendar, which packets carry, going forward evenly between two looks.
+//! Clock of the mesh: the calendar, which packets carry, made to advance evenly between two readings.
 
 use std::sync::Arc;
 
 use crate::clock::TimeSource;
 
-/// From here a clock was set.
+/// Deviation in milliseconds from which the clock counts as set.
 const JUMP_MS: i64 = 2_000;
-/// Time between two starts of the device is believed after this time without the calendar being set.
+/// Milliseconds without a change of the calendar after which the time between two starts is believed.
 const SETTLE_MS: u64 = 3_600_000;
 
-/// How the calendar was set since what was written down was.
+/// Change of the calendar since the state was written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moved {
-    /// By so many milliseconds.
+    /// Milliseconds by which the calendar was set.
     pub(crate) by: i64,
-    /// And between two starts of the device seem to be so many, which are not believed yet.
+    /// Milliseconds that seem to lie between two starts of the device and are not believed yet.
     pub(crate) gap: i64,
 }
 
-/// Result of a look at the clock.
+/// Result of reading the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     /// Milliseconds since 1970.
     pub(super) now: u64,
-    /// By how much the calendar was set since the last look, or 0.
+    /// Milliseconds by which the calendar was set since the last reading; 0 if it was not.
     pub(super) set_by: i64,
-    /// By how much everything that waits has to be moved beside that: what was not believed and is now.
+    /// Further milliseconds by which pending times have to move: the time between starts that is now
+    /// believed.
     pub(super) believed: i64,
 }
 
-/// Milliseconds since 1970 that go forward evenly, also while the device sleeps, and follow its calendar when it is set.
+/// Clock in milliseconds since 1970 that advances evenly, also while the device sleeps, and follows the
+/// calendar when that is set.
 pub(super) struct Clock {
     source: Arc<dyn TimeSource>,
     wall: i64,
@@ -53,7 +55,7 @@ impl Clock {
             set_by = 0;
         } else {
             (self.wall, self.steady, now) = (real, steady, real);
-            // What is set back was no time between two starts.
+            // An amount that is set back was no time between two starts.
             self.gap -= self.gap.min(set_by.saturating_neg()).max(0);
             self.settled = steady.saturating_add(SETTLE_MS);
         }

@@ -1,6 +1,7 @@
-//! The thread that speaks: one node of the mesh, its links and its clock.
+//! The chat thread: one node of the mesh, its links and its clock.
 //!
-//! What has to survive a crash is not here: the loop stores it, and only then says [`Order::Took`].
+//! State that must survive a crash is not kept here: the loop stores it, and only then sends
+//! [`Order::Took`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,88 +21,89 @@ use super::fellows::{Fellows, Me, Todo};
 use crate::clock::TimeSource;
 use crate::core;
 
-/// Orders that wait; the loop is told when there are more.
+/// Orders that may wait; further ones are refused.
 const ORDERS: usize = 1024;
-/// Packets and changes of links that wait; a link is read no faster than they are dealt with.
+/// Packets and changes of links that may wait; links are read no faster than these are handled.
 const HEARD: usize = 64;
-/// A link that takes nothing now is asked again after this.
+/// Wait before a link that accepts nothing is tried again.
 const BLOCKED: Duration = Duration::from_millis(10);
-/// Letters and bundles that are carried are written down at most so often, and bundles no faster than this many bytes
-/// a second.
+/// Shortest time between two writes of carried letters and bundles; bundles are written no faster than
+/// `WRITTEN` bytes per second.
 const MAIL_EVERY: Duration = Duration::from_secs(1);
 const WRITTEN: f64 = 1_000_000.0;
-/// Milliseconds that a text waits for its recipient before Fog nodes carry it, and between two looks.
+/// Milliseconds that a text waits for its recipient before Fog nodes carry it; `LOOK_EVERY` is the time
+/// between two checks.
 const WAIT: u64 = 10_000;
 const LOOK_EVERY: u64 = 1_000;
-/// Time for a goodbye to leave, and for the radio to end its links.
+/// Time for a goodbye to leave; `RADIO_ENDS` is the time for the radio to end its links.
 const GOODBYE: Duration = Duration::from_millis(200);
 const RADIO_ENDS: Duration = Duration::from_secs(3);
 
-/// What the loop wants.
+/// Order of the loop to the chat thread.
 pub(crate) enum Order {
-    /// To everybody.
+    /// Send a text to everybody.
     Say(String),
-    /// To one person.
+    /// Send a text to one person.
     Tell {
         to: PeerId,
         mid: String,
         text: String,
     },
-    /// A file to one person, or to everybody.
+    /// Send a file to one person, or to everybody.
     Give {
         to: Option<PeerId>,
         mid: String,
         file: FilePacket,
     },
-    /// Something private is stored.
+    /// A private message is stored.
     Took {
         from: PeerId,
         mid: String,
     },
-    /// Something private was seen.
+    /// A private message was read by the user.
     Saw {
         from: PeerId,
         mid: String,
     },
-    /// How far away somebody is.
+    /// Measure the distance to a person.
     Ping(PeerId),
-    /// Nobody wants what waits for somebody any more.
+    /// Drop everything that waits for a person.
     Forget(PeerId),
-    /// Somebody shall prove a key that was scanned.
+    /// Ask a person to prove possession of a scanned key.
     Verify {
         peer: PeerId,
         noise: [u8; 32],
     },
-    /// Keys of somebody from before.
+    /// Set the remembered keys of a person.
     Pin(PeerKeys),
-    /// Whether somebody's letters are carried before those of others.
+    /// Set whether a person's letters are carried before those of others.
     Favour(PeerId, bool),
-    /// Whether the user verified somebody.
+    /// Set whether the user verified a person.
     Verified(PeerKeys, bool),
-    /// A note for the board.
+    /// Pin a note to the board.
     Post {
         id: [u8; 16],
         text: String,
         is_urgent: bool,
         life: u64,
     },
-    /// A note of this device goes.
+    /// Remove a note of this device from the board.
     TakeDown([u8; 16]),
-    /// Another name.
+    /// Change the nickname.
     Rename(String),
-    /// To a group.
+    /// Send a text to a group.
     SayInGroup {
         group: [u8; 16],
         mid: String,
         text: String,
     },
-    /// Make a group.
+    /// Create a group.
     MakeGroup {
         id: [u8; 16],
         name: String,
         others: Vec<Member>,
     },
-    /// Take somebody in, or out.
+    /// Add a member to a group.
     AddToGroup {
         group: [u8; 16],
         member: Member,
@@ -111,59 +113,59 @@ pub(crate) enum Order {
         peer: PeerId,
     },
     LeaveGroup([u8; 16]),
-    /// The keys of this number for what others carry are stored.
+    /// The ratchet keys with this number are stored.
     Stored(u64),
-    /// Whether a message that others carried is stored.
+    /// A message from a bundle is stored, or cannot be.
     Answered {
         bundle: [u8; 16],
         is_stored: bool,
     },
-    /// A link over a network.
+    /// Use a new link over a network.
     Link(PacketLink),
-    /// Bluetooth on, with this adapter, or off.
+    /// Switch Bluetooth on with this adapter, or off.
     Radio(Option<Option<String>>),
 }
 
-/// Somebody who is remembered.
+/// A remembered person.
 pub(crate) struct Acquaintance {
     pub(crate) keys: PeerKeys,
     pub(crate) is_favourite: bool,
     pub(crate) is_verified: bool,
 }
 
-/// What was written down before.
+/// State that was stored by an earlier run.
 #[derive(Default)]
 pub(crate) struct Restored {
-    /// People who are remembered.
+    /// Remembered people.
     pub(crate) known: Vec<Acquaintance>,
-    /// Letters that are carried.
+    /// Carried letters.
     pub(crate) letters: Vec<u8>,
-    /// Groups.
+    /// Groups with their keys.
     pub(crate) groups: Vec<u8>,
     /// Notes on the board.
     pub(crate) board: Vec<u8>,
-    /// Bundles that are carried.
+    /// Carried bundles.
     pub(crate) bundles: Vec<u8>,
-    /// Keys for them, and the key that seals these.
+    /// State of the ratchet for the bundles; `key` is the key that seals it.
     pub(crate) ratchet: Vec<u8>,
     pub(crate) key: [u8; 32],
-    /// How the calendar was set since.
+    /// Change of the calendar since the state was stored.
     pub(crate) moved: Moved,
 }
 
-/// The running thread; it says goodbye and ends when this is dropped.
+/// Handle of the running thread, which says goodbye and ends when this is dropped.
 pub(crate) struct Driver {
     orders: mpsc::Sender<Order>,
     saves_power: Arc<AtomicBool>,
-    /// Names this one among those of this engine: what one of before says late is not heard.
+    /// Number of this driver within the engine; late messages of an earlier driver are ignored.
     number: u64,
     /// Closed when the thread has ended.
     ended: oneshot::Receiver<()>,
 }
 
-/// The radio while it is used.
+/// The radio while it is in use.
 struct Radio {
-    /// Being dropped ends it.
+    /// Dropping this sender ends the radio.
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -209,7 +211,7 @@ impl Driver {
         Ok(Self { orders, saves_power, number, ended })
     }
 
-    /// Lets the thread say goodbye and ends it; ready when it has.
+    /// Lets the thread say goodbye and end. The receiver is ready when it has ended.
     pub(crate) fn stop(self) -> oneshot::Receiver<()> {
         self.ended
     }
@@ -218,23 +220,23 @@ impl Driver {
         self.number
     }
 
-    /// For whoever brings links; it does not keep the thread alive.
+    /// Weak sender for sources of links; it does not keep the thread alive.
     pub(crate) fn orders(&self) -> mpsc::WeakSender<Order> {
         self.orders.downgrade()
     }
 
-    /// Whether the radio looks for others seldom.
+    /// Sets whether the radio searches less often, to save power.
     pub(crate) fn save_power(&self, is_on: bool) {
         self.saves_power.store(is_on, Ordering::Relaxed);
     }
 
-    /// Whether there was room for it.
+    /// Queues an order. Returns whether there was room for it.
     pub(crate) fn order(&self, order: Order) -> bool {
         self.orders.try_send(order).inspect_err(|_| tracing::warn!("chat is too busy to do what was asked")).is_ok()
     }
 }
 
-/// The loop, for one driver.
+/// Sender to the loop on behalf of one driver.
 #[derive(Clone)]
 struct Listener {
     number: u64,
@@ -270,20 +272,20 @@ struct Running {
     hears: Option<mpsc::Receiver<Heard>>,
     radio: Option<Radio>,
     radio_view: fog_api::RadioView,
-    /// How the radio is used, but for its adapter.
+    /// Configuration of the radio except its adapter.
     radio_config: fog_ble::Config,
     clock: Clock,
-    /// What was last said of the letters that are carried, and when.
+    /// Version and time of the last report of carried letters.
     mail: Option<(u64, Instant)>,
-    /// What was last said of groups.
+    /// Version of the last report of groups.
     groups: u64,
-    /// The same of the board, and when.
+    /// Version and time of the last report of the board.
     board: Option<(u64, Instant)>,
-    /// The same of bundles, and when to say more at the earliest.
+    /// Version of the last report of bundles, and the earliest time of the next one.
     bundles: Option<(u64, Instant)>,
 }
 
-/// The loop looked before it ordered; what has changed in between is not worth more than a line.
+/// Logs a refusal. The loop checked before it ordered; a change in between is worth no more than a line.
 fn told<E: std::fmt::Display>(result: Result<(), E>) {
     if let Err(error) = result {
         tracing::warn!(%error, "nothing was changed");
@@ -318,7 +320,8 @@ impl Running {
         let Some(mut hears) = self.hears.take() else { return };
         loop {
             let now = self.now();
-            // What is said to Fog nodes while telling goes out in the next round, which is due at once.
+            // Messages to Fog nodes that arise while telling go out in the next round, which is due at
+            // once.
             let is_blocked = self.transmit(now);
             if !self.tell(now).await {
                 return;
@@ -346,12 +349,12 @@ impl Running {
         tokio::time::sleep(GOODBYE).await;
         if let Some(Radio { stop, task }) = self.radio.take() {
             drop(stop);
-            // Links that are not ended in time are left to the system.
+            // Links that do not end in time are left to the system.
             let _ = tokio::time::timeout(RADIO_ENDS, task).await;
         }
     }
 
-    /// Now by this device's clock; what waits for a time follows when it was set.
+    /// Current time of the mesh. Pending times follow when the calendar was set.
     fn now(&mut self) -> u64 {
         let Look { now, set_by, believed } = self.clock.look();
         if set_by != 0 {
@@ -367,18 +370,18 @@ impl Running {
         now
     }
 
-    /// Hands packets to the links that take some; whether one could not.
+    /// Hands packets to the links that accept some. Returns whether a link was full.
     fn transmit(&mut self, now: u64) -> bool {
         let links = &self.links;
         let can_take = |id: LinkId| links.get(&id).is_some_and(|link| link.out.capacity() > 0);
         while let Some((id, packet)) = self.node.poll_transmit_if(now, can_take) {
-            // There was room, or the link is closing and says so itself.
+            // There was room, or the link is closing and reports that itself.
             let _ = links.get(&id).map(|link| link.out.try_send(packet));
         }
         self.links.values().any(|link| link.out.capacity() == 0)
     }
 
-    /// Says what happened; `false` when nobody listens any more.
+    /// Reports what happened. Returns `false` when the loop is gone.
     async fn tell(&mut self, now: u64) -> bool {
         loop {
             let news = if let Some(event) = self.node.poll_event() {
@@ -394,7 +397,7 @@ impl Running {
                 return false;
             }
         }
-        // At once: a key that is lost is lost with what was said.
+        // Groups are reported at once: a key that is lost is lost with the messages that need it.
         let version = self.node.groups_version();
         if version != self.groups {
             self.groups = version;
@@ -435,7 +438,7 @@ impl Running {
             Event::Fellow { peer, noise } => self.fellows.met(peer, noise, now),
             Event::FellowGone(peer) => self.fellows.parted(peer, now),
             Event::FellowSaid(peer, bytes) => self.fellows.heard(peer, &bytes, now),
-            // Somebody carries it still.
+            // A bundle still carries the message.
             Event::Delivery { to, ref id, state: Delivery::Failed } if self.fellows.has(to, id) => {}
             other => return Some(ChatNews::Event(other)),
         }
@@ -464,7 +467,7 @@ impl Running {
         }
     }
 
-    /// Gives texts to who is away to those who carry them.
+    /// Hands texts whose recipients stay away to Fog nodes that carry them.
     fn entrust(&mut self, now: u64) {
         if now < self.next_look {
             return;
@@ -535,7 +538,7 @@ impl Running {
             Order::Radio(wish) => return self.switch_radio(wish),
         };
         if let Err(why) = refused {
-            // The loop's own queue being full must not hold up the mesh.
+            // A full queue of the loop must not hold up the mesh.
             let listener = self.to.clone();
             tokio::spawn(async move { listener.say(ChatNews::Refused { to, mid, why }).await });
         }
@@ -553,7 +556,7 @@ impl Running {
                     return;
                 }
             }
-            // The thread being gone closes everything.
+            // When the thread has ended, everything is closed already.
             let _ = heard.send(Heard::Closed(id)).await;
         });
         let now = self.now();
@@ -602,7 +605,7 @@ impl Running {
     }
 
     fn switch_radio(&mut self, wish: Option<Option<String>>) {
-        // What was linked with the one of before is ended first.
+        // The links of the previous radio are ended first.
         let before = self.radio.take().map(|running| running.task);
         self.radio_view = fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
         if let Some(adapter) = wish {
@@ -616,15 +619,15 @@ impl Running {
     }
 }
 
-/// Uses the radio until `stopped` closes, and ends its links then. Whatever used it `before` ends first.
+/// Runs the radio until `stopped` closes, then ends its links. The previous radio in `before` ends first.
 async fn use_radio(config: fog_ble::Config, heard: mpsc::Sender<Heard>, mut stopped: oneshot::Receiver<()>, before: Option<JoinHandle<()>>) {
     if let Some(before) = before {
-        // It cannot fail but by being dropped.
+        // The task fails only by being dropped.
         let _ = tokio::time::timeout(RADIO_ENDS, before).await;
     }
     let (news, mut told) = mpsc::channel(16);
     let pass_on = async move {
-        // The radio ends once nobody takes its news.
+        // The radio ends once its news are no longer received.
         loop {
             let one = tokio::select! {
                 one = told.recv() => one,
@@ -642,7 +645,7 @@ async fn use_radio(config: fog_ble::Config, heard: mpsc::Sender<Heard>, mut stop
         () = &mut radio => return,
         () = pass_on => {}
     }
-    // One that does not end its links in time is dropped.
+    // A radio that does not end its links in time is dropped.
     let _ = tokio::time::timeout(RADIO_ENDS, radio).await;
 }
 

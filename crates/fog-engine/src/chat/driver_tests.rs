@@ -15,8 +15,8 @@ fn running(source: Arc<Fake>, gap: i64) -> Running {
     Running::new(node, (me, "anna".to_owned()), fellows, clock, Listener { number: 1, to }, fog_ble::Config::default())
 }
 
-/// One round of the thread; whether a message was given up, whether the keys for carried ones were changed, and how many
-/// notes are on the board.
+/// Runs one round of the thread. Returns whether a message was given up, whether the keys for bundles
+/// changed, and the number of notes on the board.
 fn turn(running: &mut Running) -> (bool, bool, usize) {
     let now = running.now();
     running.node.handle_timeout(now);
@@ -53,7 +53,7 @@ fn a_time_off_is_believed_after_an_hour_and_not_when_it_is_set_back() {
         let fake = Fake::new();
         let mut running = running(fake.clone(), 40 * DAY_MS);
         let now = running.now();
-        // What was written down forty days ago by this calendar, moved as a start does it.
+        // The note was stored forty days ago by this calendar; the times move as at a start.
         running.node.pin_note([7; 16], "soup", false, DAY_MS.unsigned_abs(), now - 40 * DAY_MS.unsigned_abs()).unwrap();
         running.node.move_times(40 * DAY_MS);
         assert_eq!(turn(&mut running).2, 1, "not at once");
@@ -61,7 +61,7 @@ fn a_time_off_is_believed_after_an_hour_and_not_when_it_is_set_back() {
             fake.set(-40 * DAY_MS);
         }
         fake.pass(3_600_001);
-        // What is believed at one look is tidied at the next turn.
+        // A gap that is believed in one reading takes effect in the next turn.
         turn(&mut running);
         fake.pass(20_000);
         assert_eq!(turn(&mut running).2, usize::from(!is_real));

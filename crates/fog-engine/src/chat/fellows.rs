@@ -1,7 +1,8 @@
-//! What Fog nodes do for each other beside the protocol of the apps: messages to who is away, sealed with a double
-//! ratchet, carried by those who are likelier to meet them.
+//! Messages between Fog nodes beside the protocol of the apps: texts to absent people, sealed with a double
+//! ratchet and carried by nodes that are likelier to meet the recipient.
 //!
-//! Nothing is stored or said here; [`Todo`] comes out. What the ratchet sealed leaves only once its state is stored.
+//! This module stores and sends nothing itself; it returns [`Todo`]s. Data sealed by the ratchet leaves
+//! only once the ratchet's state is stored.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,53 +10,53 @@ use fog_bitchat::{PeerId, PeerKeys};
 use fog_mesh::{Carrier, Effect, MAX_LIFE, Quotas, Ratchet};
 use serde::{Deserialize, Serialize};
 
-/// What comes first in what is said.
+/// First byte of a message to a Fog node: a card, or a bundle (`BUNDLE`).
 const CARD: u8 = 1;
 const BUNDLE: u8 = 2;
-/// Bundles that were opened and whose tokens are remembered, in case they come again after a restart.
+/// Opened bundles whose tokens are remembered, in case they arrive again after a restart.
 const OPENED: usize = 500;
-/// What is sealed is as long as a multiple of this: how long a text is, is nobody's business.
+/// Sealed content is padded to a multiple of this many bytes, to hide the length of the text.
 const PADDED: usize = 256;
-/// Longest text, name and id of a message.
+/// Longest text of a message in bytes; `MAX_NAME` is the bound of its name and id.
 const MAX_TEXT: usize = 4096;
 const MAX_NAME: usize = 255;
-/// Milliseconds for which the ratchet's fallback key is given away.
+/// Milliseconds for which the ratchet's fallback key is given out.
 const ROTATE_EVERY: u64 = 7 * 86_400_000;
-/// Milliseconds before something is tried again that found no room.
+/// Milliseconds until a message that found no room is tried again.
 const FULL: u64 = 60_000;
-/// Milliseconds after which a state that nobody said is stored is handed over again.
+/// Milliseconds after which a state whose storage nobody confirmed is handed over again.
 const STORE_AGAIN: u64 = 10_000;
 
-/// A message that came that way.
+/// A message that arrived in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parcel {
     pub(crate) keys: PeerKeys,
     pub(crate) name: String,
     pub(crate) mid: String,
     pub(crate) text: String,
-    /// When, by its author's clock.
+    /// Time at which it was written, by its author's clock.
     pub(crate) at: u64,
     pub(crate) bundle: [u8; 16],
 }
 
-/// What is to be done.
+/// Action that the caller must carry out.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Todo {
-    /// Say something to a node that is here.
+    /// Send bytes to a node that is present.
     Say(PeerId, Vec<u8>),
-    /// Store the state of the ratchet, then call [`Fellows::stored`] with the number.
+    /// Store the state of the ratchet, then call [`Fellows::stored`] with this number.
     Store(u64, Vec<u8>),
     /// Store a message, then call [`Fellows::answered`].
     Parcel(Box<Parcel>),
-    /// Somebody carries a message.
+    /// Another node carries the message.
     Carried(PeerId, String),
-    /// It arrived.
+    /// The message arrived.
     Delivered(PeerId, String),
-    /// It is over.
+    /// The message expired.
     Expired(PeerId, String),
 }
 
-/// What is sealed in a bundle, in JSON, padded with spaces.
+/// Content that is sealed in a bundle: JSON, padded with spaces.
 #[derive(Serialize, Deserialize)]
 struct Content {
     token: [u8; 16],
@@ -66,26 +67,26 @@ struct Content {
     signing: [u8; 32],
 }
 
-/// What is kept of the messages of this node beside the bundles.
+/// Own messages as stored together with the bundles.
 #[derive(Default, Serialize, Deserialize)]
 struct Noted {
     sent: Vec<([u8; 16], [u8; 8], String)>,
 }
 
-/// The same of the ratchet.
+/// Opened bundles and time of rotation as stored together with the ratchet.
 #[derive(Default, Serialize, Deserialize)]
 struct Beside {
     opened: Vec<([u8; 16], [u8; 16])>,
     rotated: u64,
 }
 
-/// What waits until the ratchet's state is stored.
+/// Data that waits until the ratchet's state is stored.
 enum Held {
     Say(PeerId, Vec<u8>),
     Send { to: PeerId, mid: String, token: [u8; 16], sealed: Vec<u8>, life: u64 },
 }
 
-/// Who this node is, for what it writes.
+/// Identity of this node as the author of messages.
 pub(crate) struct Me<'a> {
     pub(crate) keys: PeerKeys,
     pub(crate) name: &'a str,
@@ -100,9 +101,9 @@ pub(crate) struct Fellows {
     opened: VecDeque<([u8; 16], [u8; 16])>,
     rotated: u64,
     held: VecDeque<(u64, Held)>,
-    /// Nothing more is taken before.
+    /// Time before which no further message is accepted, because there was no room.
     full_until: u64,
-    /// The number of the state that is or will be handed over, and the ratchet's version then.
+    /// Number of the state that is or will be handed over; `handed` is the ratchet's version then.
     turn: u64,
     handed: u64,
     handed_at: u64,
@@ -111,8 +112,8 @@ pub(crate) struct Fellows {
 }
 
 impl Fellows {
-    /// Goes on from what was stored; what cannot be read begins anew. `key` seals the ratchet's state. The clock was set
-    /// by so many milliseconds since.
+    /// Restores the stored state; parts that cannot be read begin anew. `key` seals the ratchet's state,
+    /// and `set_by` is the number of milliseconds by which the clock was set since.
     pub(crate) fn restore(me: PeerId, key: [u8; 32], bundles: &[u8], ratchet: &[u8], set_by: i64, now: u64) -> Self {
         let (noted, bundles) = split::<Noted>(bundles);
         let (beside, sealed) = split::<Beside>(ratchet);
@@ -147,7 +148,7 @@ impl Fellows {
         fellows
     }
 
-    /// The clock was set by so many milliseconds: nothing is over for that.
+    /// Moves all times by the milliseconds by which the clock was set, so that nothing expires for that.
     pub(crate) fn handle_clock_set(&mut self, by: i64) {
         if by == 0 {
             return;
@@ -158,18 +159,18 @@ impl Fellows {
         }
     }
 
-    /// Rises when [`Self::bundles`] is another.
+    /// Version of [`Self::bundles`]; rises with every change.
     pub(crate) fn version(&self) -> u64 {
         self.carrier.version()
     }
 
-    /// The bundles that are carried, to be written down.
+    /// Serialized state of the carried bundles, for storing.
     pub(crate) fn bundles(&self) -> Vec<u8> {
         let sent = self.sent.iter().map(|(id, (to, mid))| (*id, to.0, mid.clone())).collect();
         join(&Noted { sent }, &self.carrier.state())
     }
 
-    /// How many of them are others'.
+    /// Number of bundles that are carried for others.
     pub(crate) fn carried(&self) -> usize {
         self.carrier.carried_for_others()
     }
@@ -181,7 +182,7 @@ impl Fellows {
             || self.held.iter().any(|(_, held)| matches!(held, Held::Send { to, mid, .. } if is_it(*to, mid)))
     }
 
-    /// A Fog node is here; the session authenticated its key.
+    /// Handles the arrival of a Fog node whose key the session authenticated.
     pub(crate) fn met(&mut self, peer: PeerId, noise: [u8; 32], now: u64) {
         self.here.insert(peer, noise);
         let card = self.ratchet.card();
@@ -196,7 +197,7 @@ impl Fellows {
         self.look(now);
     }
 
-    /// It said something.
+    /// Handles bytes from a present node.
     pub(crate) fn heard(&mut self, peer: PeerId, bytes: &[u8], now: u64) {
         match (bytes.split_first(), self.here.get(&peer)) {
             (Some((&CARD, card)), Some(noise)) => {
@@ -208,7 +209,8 @@ impl Fellows {
         self.look(now);
     }
 
-    /// Seals a text for somebody and lets others carry it; `false` when their card is not known or there is no room now.
+    /// Seals a text and hands it to the carrier; `false` when the recipient's card is not known or there is
+    /// no room now.
     pub(crate) fn send(&mut self, me: &Me<'_>, to: &PeerKeys, mid: &str, text: &str, at: u64, now: u64) -> bool {
         if now < self.full_until || !self.ratchet.knows(&to.noise) || text.len() > MAX_TEXT {
             return false;
@@ -225,11 +227,11 @@ impl Fellows {
     }
 
     fn hold(&mut self, held: Held) {
-        // The state that has it is the next that is handed over.
+        // The next state that is handed over includes this entry.
         self.held.push_back((self.turn + 1, held));
     }
 
-    /// The state of this number is stored.
+    /// Confirms that the state with this number is stored.
     pub(crate) fn stored(&mut self, turn: u64, now: u64) {
         self.is_stored |= turn == self.turn;
         while let Some((_, held)) = self.held.pop_front_if(|(needs, _)| *needs <= turn) {
@@ -240,7 +242,7 @@ impl Fellows {
                         self.sent.insert(id, (to, mid));
                     }
                     Err(error) => {
-                        // Each try uses up a key and is stored.
+                        // Each attempt uses up a key and has to be stored, so the next one waits.
                         tracing::debug!(%error, "not carried");
                         self.full_until = now + FULL;
                     }
@@ -250,13 +252,13 @@ impl Fellows {
         self.look(now);
     }
 
-    /// Whether the message of a bundle is stored.
+    /// Reports whether the message of a bundle is stored.
     pub(crate) fn answered(&mut self, bundle: [u8; 16], is_stored: bool, now: u64) {
         let Some(place) = self.opened.iter().position(|(id, _)| *id == bundle) else { return };
         if is_stored {
             self.carrier.confirm(bundle, self.opened[place].1);
         } else {
-            // Nor after a restart is it taken for one that is.
+            // After a restart, too, the bundle must not count as stored.
             self.opened.remove(place);
             (self.is_stored, self.handed_at) = (false, 0);
         }
@@ -281,7 +283,7 @@ impl Fellows {
         self.todo.pop_front()
     }
 
-    /// Whom the id in a bundle means.
+    /// Noise key of the peer with this id from a bundle.
     fn key_of(&self, source: [u8; 8]) -> Option<[u8; 32]> {
         self.ratchet.peers().find(|noise| PeerId::of(noise).0 == source).copied()
     }
@@ -308,7 +310,7 @@ impl Fellows {
 
     fn arrived(&mut self, id: [u8; 16], source: [u8; 8], payload: &[u8], now: u64) {
         if let Some((_, token)) = self.opened.iter().find(|(known, _)| *known == id) {
-            // Before this device started anew.
+            // The bundle was opened before a restart of this device.
             self.carrier.confirm(id, *token);
             return;
         }
@@ -331,7 +333,7 @@ impl Fellows {
     }
 }
 
-/// Two parts of a state: the length of the first, the first in JSON, the second.
+/// Joins the two parts of a state: length of the first, the first as JSON, then the second.
 fn join(first: &impl Serialize, second: &[u8]) -> Vec<u8> {
     let first = serde_json::to_vec(first).unwrap_or_default();
     [&(first.len() as u32).to_be_bytes()[..], &first, second].concat()

@@ -8,13 +8,13 @@ const ANNA: usize = 0;
 const BEN: usize = 1;
 const CLEO: usize = 2;
 
-/// Three devices; each stores what it is told to at once.
+/// Three devices that store at once whatever they are told to store.
 struct Street {
     nodes: Vec<Fellows>,
     stored: Vec<(Vec<u8>, Vec<u8>)>,
     near: Vec<(usize, usize)>,
     now: u64,
-    /// Nobody says that what was handed over is stored.
+    /// Whether the devices do not confirm that a state is stored.
     is_slow: bool,
     refuses: bool,
     got: Vec<(usize, Parcel)>,
@@ -151,7 +151,7 @@ fn nothing_leaves_before_the_keys_are_stored() {
     street.is_slow = true;
     assert!(street.write(ANNA, CLEO, "2"));
     assert_eq!((street.nodes[BEN].carried(), street.nodes[ANNA].has(keys(CLEO).peer(), "2")), (1, true));
-    // The loop may have been too busy to answer: it is asked again.
+    // The loop may have been too busy to answer: the state is handed over again.
     street.is_slow = false;
     let now = street.now;
     street.nodes[ANNA].handle_timeout(now);
@@ -170,7 +170,7 @@ fn what_is_not_stored_is_not_confirmed() {
     street.meet(BEN, CLEO);
     street.meet(ANNA, BEN);
     assert_eq!(street.states.len(), 1, "{:?}", street.states);
-    // Its author hears that it is over.
+    // The author hears that the message expired.
     street.now += MAX_LIFE;
     let now = street.now;
     street.nodes[ANNA].handle_timeout(now);
@@ -182,11 +182,11 @@ fn what_is_not_stored_is_not_confirmed() {
 fn a_text_that_was_stored_just_before_a_crash_is_confirmed_when_it_comes_again() {
     let mut street = carried();
     street.part(ANNA, BEN);
-    // What Ben carried before he gave it away.
+    // State of Ben's device before it handed the bundle over.
     let ben = street.stored[BEN].clone();
     street.meet(BEN, CLEO);
     street.stored[BEN] = ben;
-    // Cleo's device forgets that it confirmed, and keeps its keys.
+    // Cleo's device loses its confirmation and keeps its keys.
     street.stored[CLEO].0.clear();
     street.again(BEN);
     street.again(CLEO);
@@ -198,7 +198,7 @@ fn a_text_that_was_stored_just_before_a_crash_is_confirmed_when_it_comes_again()
 #[test]
 fn what_finds_no_room_is_not_sealed_again_and_again() {
     let mut street = carried();
-    // Half of what is carried may be this node's own.
+    // Up to half of the carried bundles may be this node's own.
     let mut sent = 1;
     while sent < 2_000 && street.nodes[ANNA].full_until == 0 {
         street.write(ANNA, CLEO, &format!("more {sent}"));
@@ -222,7 +222,7 @@ fn nonsense_and_strangers_are_passed_over() {
     }
     street.run();
     assert_eq!(street.nodes[BEN].carried(), 1);
-    // States of nobody, and damaged ones, begin anew.
+    // Empty and damaged states begin anew.
     for state in [&[][..], &[0, 0, 0], &[0, 0, 0, 9, 1], &[255; 40]] {
         let fellows = Fellows::restore(keys(ANNA).peer(), [9; 32], state, state, 0, now);
         assert_eq!(fellows.carried(), 0);

@@ -1,7 +1,7 @@
-//! An identity on its way to another device: a file that a passphrase opens.
+//! Transfer of an identity to another device: a file that a passphrase opens.
 //!
-//! Argon2id (RFC 9106, its second recommendation) makes the key, XChaCha20-Poly1305 seals. What is not moved: messages,
-//! and the keys of letters and bundles that are on their way to the old device.
+//! Argon2id (RFC 9106, second recommended option) derives the key and XChaCha20-Poly1305 seals. Messages
+//! are not moved, nor the keys of letters and bundles on their way to the old device.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -20,22 +20,22 @@ use super::{Remembered, Vault};
 /// Fewest characters of a passphrase.
 pub(crate) const MIN_PASSPHRASE: usize = 10;
 const VERSION: u32 = 1;
-/// Memory in KiB, passes, lanes.
+/// Cost of Argon2id: memory in KiB, passes, lanes.
 const COST: (u32, u32, u32) = (64 << 10, 3, 4);
-/// A file may ask for no more memory and passes than this: it comes from anywhere.
+/// Highest cost that is accepted from a file, which is not trusted.
 const MAX_COST: (u32, u32, u32) = (256 << 10, 10, 16);
-/// Ten thousand people have no more.
+/// Longest file in bytes; the data of ten thousand people fits.
 const MAX_FILE: u64 = 16 << 20;
 const ABOUT: &[u8] = b"fog-compute identity";
 
-/// What moves.
+/// Content of the file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Luggage {
-    /// Both secrets of the identity, as [`fog_bitchat::Identity::to_secrets`] gives them; base64.
+    /// Both secrets of the identity in base64, as [`fog_bitchat::Identity::to_secrets`] returns them.
     secrets: Zeroizing<String>,
     pub(crate) nickname: String,
     pub(crate) people: Vec<Remembered>,
-    /// Groups with their keys, base64.
+    /// Groups with their keys, in base64.
     groups: Zeroizing<String>,
 }
 
@@ -77,10 +77,11 @@ impl Luggage {
         STANDARD.decode(self.groups.as_bytes()).unwrap_or_default()
     }
 
-    /// Writes a file that was not there before and that its owner alone may read.
+    /// Writes a new file that only its owner may read.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when there is one, [`ErrorKind::Storage`] when it cannot be written.
+    /// [`ErrorKind::Conflict`] when the file exists already, [`ErrorKind::Storage`] when it cannot be
+    /// written.
     pub(crate) fn write(&self, path: &Path, passphrase: &str) -> Result<(), ApiError> {
         let salt: [u8; 16] = rand::random();
         let bug = |error: &dyn std::fmt::Display| refuse(ErrorKind::Bug, error);
@@ -103,11 +104,12 @@ impl Luggage {
         })
     }
 
-    /// Reads one.
+    /// Reads a file written by [`Self::write`].
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when it is missing, [`ErrorKind::BadInput`] when it is no such file, cannot be read or
-    /// the passphrase is another, [`ErrorKind::Incompatible`] when it is of a later program.
+    /// [`ErrorKind::NotFound`] when the file is missing, [`ErrorKind::BadInput`] when it is no such file,
+    /// cannot be read or the passphrase is wrong, [`ErrorKind::Incompatible`] when a later version wrote
+    /// it.
     pub(crate) fn read(path: &Path, passphrase: &str) -> Result<Self, ApiError> {
         let mut text = Vec::new();
         let read = fog_runtime::open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
@@ -141,7 +143,7 @@ mod tests {
             Luggage::pack(&identity, "Zoë Müller".to_owned(), vec![Remembered { nickname: "Bernd am Hang".to_owned(), ..Remembered::default() }], b"groups");
         luggage.write(&path, "correct horse battery").unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        // Names that no base64 says by chance.
+        // Base64 cannot contain these names by chance.
         assert!(!text.contains("Zoë") && !text.contains("Bernd am"), "{text}");
         #[cfg(unix)]
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(*read.secrets().unwrap(), *identity.to_secrets());
         let kind = |path: &Path, passphrase| Luggage::read(path, passphrase).err().map(|error| error.kind);
         assert_eq!(kind(&path, "correct horse batterz"), Some(ErrorKind::BadInput));
-        // One that asks for more memory than there is, one of tomorrow, and something else.
+        // A file that asks for too much memory, one of a later version, and one that is no JSON.
         for (from, to, expected) in [
             ("\"memory_kib\": 65536", "\"memory_kib\": 4000000000", ErrorKind::BadInput),
             ("\"fog_identity\": 1", "\"fog_identity\": 2", ErrorKind::Incompatible),

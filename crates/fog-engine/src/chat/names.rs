@@ -1,31 +1,31 @@
-//! Names that several people have, or that look alike: anybody may call themselves anything.
+//! Names that several people share or that look alike, since people choose their names freely.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_security::confusable_detection::skeleton;
 
-/// Digits of an id that follow a name which is not one person's alone; more if these are the same as well.
+/// Number of id digits after a name that is not unique; a larger one is used when shorter prefixes collide.
 const DIGITS: [usize; 3] = [4, 8, 16];
 
-/// Who looks as if they were called what.
+/// Index of people by the look of their names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     ids: BTreeMap<String, BTreeSet<String>>,
     key_of: BTreeMap<String, String>,
 }
 
-/// What a name looks like: two with the same key cannot be told apart at a glance. Case, blanks, characters that nobody
-/// sees and letters of other scripts that look the same make no difference.
+/// Key of a name's look: names with equal keys cannot be told apart at a glance. Case, blanks, invisible
+/// characters and similar letters of other scripts make no difference.
 fn key(name: &str) -> String {
     let name: String =
         fog_types::text::clean(name).chars().filter(|c| !c.is_whitespace() && !matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')).collect();
-    // A capital I looks like a small l, and becomes a small i: so these count as one.
+    // A capital I looks like a small l and becomes a small i by folding, so i and l count as one letter.
     let folded: String = skeleton(&name.to_lowercase()).collect();
     folded.to_lowercase().replace('i', "l")
 }
 
 impl Names {
-    /// Somebody calls themselves so from now on; gives the others who are called something else to be told apart since.
+    /// Sets a person's name. Returns the ids of other people whose labels may change with it.
     pub(crate) fn set(&mut self, id: &str, name: &str) -> Vec<String> {
         let key = key(name);
         if self.key_of.get(id) == Some(&key) {
@@ -39,7 +39,7 @@ impl Names {
         others
     }
 
-    /// Somebody is not known any more; gives the others of that name.
+    /// Removes a person. Returns the ids of the others with that name.
     pub(crate) fn remove(&mut self, id: &str) -> Vec<String> {
         let Some(key) = self.key_of.remove(id) else { return Vec::new() };
         let Some(alike) = self.ids.get_mut(&key) else { return Vec::new() };
@@ -51,8 +51,8 @@ impl Names {
         others
     }
 
-    /// How somebody is shown who calls themselves so: with digits of their id when somebody else looks the same, or when
-    /// the name itself looks as if it had some; by their id when there is no name.
+    /// Label of a person: the name, with digits of the id when another person's name looks the same or the
+    /// name itself contains a `#`; the beginning of the id when there is no name.
     pub(crate) fn label(&self, id: &str, name: &str) -> String {
         let name = fog_types::text::clean_name(name);
         if name.is_empty() {
@@ -97,10 +97,10 @@ mod tests {
         assert_eq!(names.label("aaaa111100000000", "anna"), "anna#aaaa1111", "somebody made an id with the same beginning");
         assert_eq!(names.label("bbbb000000000000", "anna#aaaa"), "anna#aaaa#bbbb", "a name with digits gets its own");
         assert_eq!((names.label("bbbb000000000000", "\u{200b}"), names.label("", "anna")), ("bbbb0000".to_owned(), "anna".to_owned()));
-        // Who renames themselves is somebody else.
+        // A renamed person no longer shares the old name.
         assert_eq!(names.set("aaaa222200000000", "bert"), ["aaaa111100000000"]);
         assert_eq!(names.label("aaaa111100000000", "anna"), "anna");
-        // What was said under the name of before does not look like somebody else's.
+        // Earlier messages under the old name do not look like those of the other person.
         assert_eq!(names.label("aaaa222200000000", "anna"), "anna#aaaa2222");
     }
 }

@@ -1,4 +1,4 @@
-//! The keys of chat, and what they seal in the store.
+//! Keys of chat, and the data that they seal in the store.
 
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 const NONCE: usize = 24;
 const ABOUT_KEYS: &[u8] = b"keys of chat";
 
-/// Seals with one key; the nonce is random and long enough to be.
+/// Seals with one key. The nonce is random, and long enough for that.
 pub(crate) struct Vault(XChaCha20Poly1305);
 
 impl Vault {
@@ -19,16 +19,16 @@ impl Vault {
         Self(XChaCha20Poly1305::new(key.into()))
     }
 
-    /// For the keys of chat themselves: made from the key of this device.
+    /// Vault for the keys of chat themselves, with a key derived from this device's key.
     pub(crate) fn of_device(key: &Key) -> Self {
         Self::new(&blake3::derive_key("fog-compute 2026-11 keys of chat", key.as_slice()))
     }
 
-    /// `about` has to be the same when it is opened.
+    /// Seals `open`. The same `about` is needed to open the result.
     pub(crate) fn seal(&self, about: &[u8], open: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE] = rand::random();
         let mut sealed = nonce.to_vec();
-        // It fails only above 256 GB.
+        // Encryption fails only above 256 GB.
         sealed.extend(self.0.encrypt(XNonce::from_slice(&nonce), Payload { msg: open, aad: about }).unwrap_or_default());
         sealed
     }
@@ -47,7 +47,7 @@ impl Vault {
     }
 }
 
-/// The secrets of chat: two of the identity, one of the history.
+/// Secrets of chat: two of the identity and one of the history.
 pub(crate) struct Secrets(Zeroizing<[u8; 96]>);
 
 impl Secrets {
@@ -80,14 +80,14 @@ impl Secrets {
         Identity::new(*self.part(0), *self.part(1))
     }
 
-    /// Another identity with the same key of the history.
+    /// Replaces the identity and keeps the key of the history.
     pub(crate) fn with_identity(&self, identity: &[u8; 64]) -> Self {
         let mut secrets = self.0.clone();
         secrets[..64].copy_from_slice(identity);
         Self(secrets)
     }
 
-    /// Seals the keys for what others carry.
+    /// Key that seals the ratchet's state for carried messages.
     pub(crate) fn ratchet_key(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(blake3::derive_key("fog-compute 2026-11 keys of carried messages", &self.0[64..]))
     }

@@ -1,4 +1,4 @@
-//! Results of tasks at other devices: fetched, checked, believed, paid.
+//! Results of tasks at other devices: fetching, checking, accepting and paying them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use super::{Core, Message as CoreMessage};
 use crate::grid::{Believed, Grid, NetNews, NotReturned, Returned, Transfer, Unstored, Waiting, content};
 use crate::query::to_api;
 
-/// Standard output that is read to check a result; more than a job may print.
+/// Most bytes of standard output that are read to check a result; a job may print less.
 const MAX_STDOUT: u64 = 1 << 32;
 
-/// A result that could not be stored is not fetched again before this.
+/// Wait before a result that could not be stored is fetched again.
 const STORED_AGAIN: Duration = Duration::from_secs(60);
 
-/// A result of more files has them put where they stay beside the loop.
+/// Number of files up to which a result is placed in the store by the loop itself; a thread places more.
 const PLACED_AT_ONCE: usize = 16;
 
 /// A result that was recorded.
@@ -30,11 +30,11 @@ struct Stored {
     state: Option<JobState>,
     units: WorkUnits,
     signed_hash: [u8; 32],
-    /// When the attempts of its task began.
+    /// Times at which the attempts of its task began, by attempt.
     began: BTreeMap<u64, UnixMillis>,
 }
 
-/// How a job pays.
+/// Terms of payment of a job.
 pub(super) fn terms_of(job: &JobRow) -> Terms {
     let wish = job.grid.unwrap_or_default();
     Terms { price_tenths: wish.service.price_tenths(), has_bonus: wish.bonus }
@@ -43,7 +43,7 @@ pub(super) fn terms_of(job: &JobRow) -> Terms {
 impl Core {
     pub(super) fn fetch_result(&mut self, lease: LeaseId, node: NodeId, result: TaskResult) {
         if self.is_rationed(node) {
-            // Its worker says it again.
+            // The worker repeats its message.
             return self.grid.requester.handle_not_fetched(lease, self.grid.now());
         }
         if let Some(list) = result.list {
@@ -56,7 +56,7 @@ impl Core {
             }
             return;
         }
-        // Left a moment ago: its worker says it again when the network is back.
+        // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
@@ -83,7 +83,7 @@ impl Core {
                 }
             };
             let returned = content::in_time(&wanted, fetch_all).await.unwrap_or(Err(NotReturned::TooSlow));
-            // The loop being gone means the engine stopped; the worker says it again.
+            // A send fails only when the engine has stopped; the worker repeats its message.
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::Returned(lease, returned)))).await;
         });
         if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
@@ -91,9 +91,9 @@ impl Core {
         }
     }
 
-    /// The files of a result are so many that the list of them comes first.
+    /// Fetches the list of a result's files first, because there are many of them.
     fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
-        // Left a moment ago: its worker says it again when the network is back.
+        // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
         let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
         let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
@@ -116,7 +116,8 @@ impl Core {
         }
     }
 
-    /// The list of the files of a result has come, or will not: they are fetched when they can be right.
+    /// Handles the fetched list of a result's files, or its failure. The files are fetched if the list can
+    /// be right.
     pub(super) fn listed_files(&mut self, lease: LeaseId, listed: Result<Box<TaskResult>, NotReturned>) -> Result<(), StoreError> {
         if self.grid.waiting.remove(&lease).is_none() {
             return Ok(());
@@ -170,21 +171,23 @@ impl Core {
         Ok(())
     }
 
-    /// A result is here and was checked by itself; whether it is believed is decided with the others.
+    /// Handles the check of a fetched result by itself; the requester decides with the other results
+    /// whether it is accepted.
     pub(super) fn checked(&mut self, lease: LeaseId, checked: Result<String, String>) {
         let now = self.grid.now();
         let Grid { requester, evidence, .. } = &mut self.grid;
         requester.handle_checked(lease, checked, |node| evidence.get(&node).copied().unwrap_or_default(), now);
     }
 
-    /// A result is believed. One that cannot be stored stays with those who gave it, and is fetched again later.
+    /// Accepts a result. One that cannot be stored stays with the devices that have it, and is fetched
+    /// again later.
     pub(super) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
         if let Some(believed) = self.grid.placing.get_mut(&task) {
-            // Somebody else came to it meanwhile.
+            // A further device gave the same result meanwhile.
             (believed.right, believed.wrong) = (right.to_vec(), wrong.to_vec());
             return;
         }
-        // Nobody who gave it is known any more, or it was recorded before.
+        // No lease of the result is known any more, or the result was recorded before.
         let known = right.iter().find(|lease| self.grid.waiting.contains_key(lease)).copied();
         let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.grid.waiting.get_mut(&lease)?))) else {
             return self.settle_result(task, right, wrong, None);
@@ -198,12 +201,12 @@ impl Core {
         let to = self.to_self.clone();
         tokio::task::spawn_blocking(move || {
             let placed = PlacedFiles::place(&folder, &holds, files);
-            // The loop being gone means the engine stopped; the worker says it again.
+            // A send fails only when the engine has stopped; the worker repeats its message.
             let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Placed { task, winner, placed })));
         });
     }
 
-    /// The files of a believed result lie where they stay, or cannot.
+    /// Handles the placed files of an accepted result, or the failure to place them.
     pub(super) fn result_placed(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
         if !self.grid.placing.contains_key(&task) {
             return;
@@ -214,13 +217,13 @@ impl Core {
         };
         match placed.and_then(with_rows) {
             Ok(Some((placed, claim, outputs))) => self.record_lent(task, winner, claim, placed, outputs),
-            // It is not wanted any more, or was and is again.
+            // The result is not wanted any more, or its task was withdrawn and lent again.
             Ok(None) => drop(self.grid.placing.remove(&task)),
             Err(error) => self.lent_recorded(task, winner, Err(error)),
         }
     }
 
-    /// The files of a believed result have their rows, or cannot.
+    /// Handles the rows of an accepted result's files, or the failure to write them.
     pub(super) fn lent_recorded(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
         let Some(Believed { right, wrong }) = self.grid.placing.remove(&task) else { return };
         if self.grid.waiting.contains_key(&winner) {
@@ -228,7 +231,7 @@ impl Core {
         }
     }
 
-    /// All at once: one after the other each could make the one before give way.
+    /// Makes room for all files at once: one by one, each could evict the one before.
     fn made_room(&mut self, placed: PlacedFiles) -> Result<PlacedFiles, StoreError> {
         self.store.make_room_for(&placed, &[], self.settings.storage_cap(), self.clock.unix())?;
         Ok(placed)
@@ -251,7 +254,8 @@ impl Core {
         }
     }
 
-    /// A result stays with the device that made it; it is not asked for again before some time.
+    /// Notes that a result could not be stored. It stays with the device that made it and is not requested
+    /// again for a while.
     fn not_stored_yet(&mut self, task: TaskId, error: &StoreError) {
         let problem = format!(
             "the result of task {} is there and could not be stored: {error}. It is kept by the device that made it, and this device looks each minute whether \
@@ -262,8 +266,8 @@ impl Core {
         self.announce_job(task.job);
     }
 
-    /// Whether the files of a result would find room, so that what cannot be stored is not fetched: it would be again and
-    /// again, at the cost of the data limit.
+    /// Checks that the files of a result would find room. A result without room is not fetched, since
+    /// repeated fetches would use up the data limit.
     pub(super) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
         let (room, cap) = (self.store.disk_use()?.room(self.settings.storage_cap().0), self.settings.storage_cap());
         let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
@@ -271,14 +275,14 @@ impl Core {
         if sum(&new) <= room {
             return Ok(());
         }
-        // What is stored already takes no more.
+        // Files that are stored already take no more room.
         new.retain(|blob, _| self.store.blob(*blob).is_err());
         let wanted = sum(&new);
         if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
     }
 
-    /// Records a result that `agreed` devices came to: from then on it is there, whatever else goes wrong. `None` when who
-    /// gave it is not known any more.
+    /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`
+    /// when its lease is not known any more.
     fn store_result(&mut self, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
         let now = self.clock.unix();
         let Some((claim, outputs)) = self.rows_of(task, winner, placed)? else { return Ok(None) };
@@ -303,20 +307,20 @@ impl Core {
         Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
     }
 
-    /// The attempt of a result that waits, and its files; `None` when who gave it is not known any more.
+    /// Returns the attempt and the files of a waiting result; `None` when its lease is not known any more.
     fn rows_of(&mut self, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
         let (Some(waiting), Some(node)) = (self.grid.waiting.get(&winner), self.grid.requester.node_of(winner)) else { return Ok(None) };
         let claim = match self.store.lease(&winner.to_string())? {
             Some(row) => row.claim,
-            // It was given up for lost and came back.
+            // The lease was given up as lost and came back.
             None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), self.clock.unix())?,
         };
         let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
         Ok(Some((claim, waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect())))
     }
 
-    /// Tells and pays those who gave a result that is stored. What the database refuses now is logged: the result is there,
-    /// and must not be lost for it.
+    /// Notifies and pays the devices that gave a stored result. Database errors are only logged here,
+    /// because the stored result must not be lost for them.
     fn settle_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
         let now = self.clock.unix();
         let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
@@ -332,7 +336,7 @@ impl Core {
                 let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
                 let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: stored.units, credit, at_ms: now.0 };
                 let receipt = Message::Receipt(Box::new(identity.sign(&receipt)));
-                // Stored before it is said.
+                // The credit is stored before the receipt is sent.
                 if let Err(error) = self.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
                     complain("what a result costs could not be noted", &error);
                 }
@@ -367,7 +371,8 @@ impl Core {
         }
     }
 
-    /// Puts aside what a task will be worth, unless that is more than the owner lets this device owe.
+    /// Reserves the credit that a task will cost, unless that exceeds the limit on what this device may
+    /// owe.
     pub(super) fn reserve(&mut self, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
         let units = self.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
         let milli = terms_of(job).base(units);
@@ -382,7 +387,7 @@ impl Core {
         Ok(true)
     }
 
-    /// What was earned, spent and put aside.
+    /// Credit that was earned, spent and reserved.
     pub(super) fn credits(&self) -> Result<Reply, ApiError> {
         let sums = self.store.credits().map_err(to_api)?;
         let peers = self.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {

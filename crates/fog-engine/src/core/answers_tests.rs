@@ -1,4 +1,5 @@
-//! Times in which the loop gives no answer: held against other work of the same run, as a busy machine slows both down.
+//! Tests of the time for which the loop is blocked, relative to other work of the same run, since a busy
+//! machine slows both down.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ fn took(turned: &mut Turned, id: JobId, action: JobAction) -> Duration {
     begun.elapsed()
 }
 
-/// Each change of a job for others took a transaction for each of its tasks.
+/// A change of a job for others must not take a transaction for each of its tasks.
 #[test]
 fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
     let mut turned = turned();
@@ -41,12 +42,12 @@ fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
             took(&mut turned, lent, if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel });
         }
         println!("{action:?} of {MANY} tasks: {:?} of this device, {:?} for others", least.0, least.1);
-        // In memory there is something to do for each.
+        // The state in memory still takes some work per task.
         assert!(least.1 < least.0 * 10 + Duration::from_millis(100), "{action:?}: {least:?}");
     }
 }
 
-/// A change of one small job for others looked at all tasks for others.
+/// A change of one small job for others must not look at all tasks for others.
 #[test]
 fn a_change_of_a_small_job_does_not_look_at_a_large_one() {
     let mut turned = turned();
@@ -61,7 +62,8 @@ fn a_change_of_a_small_job_does_not_look_at_a_large_one() {
     assert!(beside < alone * 4 + Duration::from_millis(20), "{alone:?} {beside:?}");
 }
 
-/// Of a result of very many files the loop writes the rows alone, and the files are there and held from the first to the last.
+/// For a result of very many files the loop writes only the rows, in steps, and the files are held all the
+/// time.
 #[test]
 fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_time() {
     let mut turned = turned();
@@ -77,7 +79,7 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
     let holds = core.store.holds();
     let begun = Instant::now();
     let all = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
-    // On a thread of its own, as a task does.
+    // A separate thread places the files, as for a task.
     let placed = std::thread::spawn(move || PlacedFiles::place(&folder, &holds, all).unwrap()).join().unwrap();
     let beside = begun.elapsed();
     let report = fog_runtime::Report {
@@ -102,19 +104,19 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
     step(core, &mut |core| core.task_done(claim, done.take().unwrap()).unwrap());
     let mut steps = 1;
     while !core.recording.is_empty() {
-        // Nobody sees a part of it.
+        // No part of the result is visible yet.
         assert_eq!(core.store.outputs(claim.task).unwrap(), []);
         step(core, &mut Core::record_some);
         steps += 1;
     }
     println!("12,000 files: {beside:?} beside the loop, {whole:?} in it, in {steps} steps of at most {longest:?}");
-    // All at once it would be the whole.
+    // A single step would take the whole time.
     assert!(longest < whole / 4, "{longest:?} of {whole:?}");
     assert_eq!(core.store.job_state(id).unwrap(), JobState::Finished);
     assert_eq!(core.store.outputs(claim.task).unwrap(), outputs);
     assert!(outputs.iter().all(|output| core.store.blob(output.blob).is_ok()));
     assert_eq!(core.store.disk_use().unwrap().other.incoming, 0);
-    // A call that the owner makes behind it.
+    // A command of the owner that follows the result.
     let begun = Instant::now();
     core.answer(Command::SetContributing { on: false }).unwrap();
     println!("off: {:?}", begun.elapsed());

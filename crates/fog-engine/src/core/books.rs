@@ -1,4 +1,4 @@
-//! What is told and kept: events, status, points of history, chores.
+//! Events, status, points of history and chores.
 
 use std::time::{Duration, Instant};
 
@@ -14,30 +14,30 @@ use crate::{checkpoints, histories, leftovers, views};
 
 /// Length of one point of history.
 const HISTORY_SPAN: Duration = Duration::from_secs(60);
-/// How often the one under way is stored: what a kill loses of it.
+/// Interval at which the current point is stored; a kill loses at most this much of it.
 const HISTORY_PACE: Duration = Duration::from_secs(10);
-/// The status is sent this often at most.
+/// Shortest interval between two status events.
 const STATUS_PACE: Duration = Duration::from_millis(250);
-/// Longest that rows of removed jobs hold the loop up at once.
+/// Longest time for which deleting rows of removed jobs may block the loop at once.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(20);
-/// How often what grows for ever is cut, and the disk looked through.
+/// Interval at which growing tables are trimmed; `MEASURE_PACE` is that of measuring the disk.
 const TRIM_PACE: Duration = Duration::from_secs(3600);
 const MEASURE_PACE: Duration = Duration::from_secs(30);
-/// Jobs of other devices that are done with and stay in the list.
+/// Number of finished jobs of other devices that stay in the list.
 const HOSTED_KEPT: u32 = 1_000;
-/// How long files are kept whose rows were lost.
+/// Time for which files are kept whose rows were lost.
 const ASIDE_KEPT: Duration = Duration::from_secs(30 * 86_400);
-/// How long the beginning of a file is kept that nobody goes on fetching.
+/// Time for which the beginning of a file is kept when its transfer is not continued.
 const TRANSFER_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 impl Span {
-    /// Milliseconds worked that are not in its row.
+    /// Milliseconds worked that are not in the stored row.
     fn unstored_millis(&self) -> u64 {
         (self.worked.as_millis() - self.stored.worked.as_millis()) as u64
     }
 }
 
-/// The last midnight of a time zone, by the clock of the engine.
+/// Last midnight in a time zone, by the engine's clock.
 fn midnight(now: UnixMillis, zone: &jiff::tz::TimeZone) -> UnixMillis {
     let at = jiff::Timestamp::from_millisecond(now.0).and_then(|at| at.to_zoned(zone.clone()).start_of_day());
     at.map_or(now, |day| UnixMillis(day.timestamp().as_millisecond()))
@@ -50,7 +50,7 @@ impl Core {
         Ok(Snapshot {
             revision: self.revision,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            // It has not changed since; what is said in relation to now has.
+            // The status has not changed since, but times relative to now have.
             status: Status { at_ms: self.clock.unix().0, ..self.last_status.clone() },
             jobs: rows.iter().map(views::job_summary).filter_map(|mut job| self.unstored.apply(&mut job).then_some(job)).collect(),
             settings: self.settings.values().clone(),
@@ -63,7 +63,7 @@ impl Core {
 
     pub(super) fn announce(&mut self, body: EventBody) {
         self.revision += 1;
-        // No listener is fine: the next one asks for a snapshot.
+        // A send fails only without listeners; the next listener asks for a snapshot.
         let _ = self.events.send(Event { revision: self.revision, body });
     }
 
@@ -76,7 +76,8 @@ impl Core {
         }
     }
 
-    /// Sends the status after a change, if somebody listens; some times a second at most, the last change included.
+    /// Sends the status after a change if there are listeners, at most once per [`STATUS_PACE`] and always
+    /// with the last change.
     pub(super) fn status_changed(&mut self) {
         self.is_status_due = true;
         if self.status_due_in().is_some_and(|wait| wait.is_zero()) {
@@ -84,13 +85,13 @@ impl Core {
         }
     }
 
-    /// How long until the status is to be sent; `None` when nobody waits for it.
+    /// Time until the status is to be sent; `None` when no change is pending or nobody listens.
     pub(super) fn status_due_in(&self) -> Option<Duration> {
         let is_wanted = self.is_status_due && self.events.receiver_count() > 0;
         is_wanted.then(|| self.last_status_at.map_or(Duration::ZERO, |at| STATUS_PACE.saturating_sub(at.elapsed())))
     }
 
-    /// Sends the status when anything in it but the time has changed.
+    /// Sends the status if anything in it except times has changed.
     pub(super) fn announce_status(&mut self) {
         self.is_status_due = false;
         self.last_status_at = Some(Instant::now());
@@ -100,7 +101,7 @@ impl Core {
         }
         match self.status() {
             Ok(status) => {
-                // The time worked moves all the time; it is sent with whatever else changes.
+                // The time worked changes constantly; it is sent along with other changes.
                 let today = Today { results: status.today.results, ..self.last_status.today };
                 let same = Status { at_ms: self.last_status.at_ms, today, ..status.clone() } == self.last_status;
                 if !same {
@@ -112,7 +113,7 @@ impl Core {
         }
     }
 
-    /// Jobs by state; none when the database does not say.
+    /// Number of jobs by state; zeros when the database cannot be read.
     pub(super) fn counts(&self) -> JobCounts {
         self.store.job_counts().map(|counts| views::counts(&counts)).unwrap_or_default()
     }
@@ -145,7 +146,7 @@ impl Core {
         })
     }
 
-    /// How far the tasks of a job are that run here.
+    /// Progress of the tasks of a job that run here.
     pub(super) fn live_of(&self, job: JobId) -> Vec<LiveTask> {
         let ours = self.active.values().filter(|active| active.claim.task.job == job);
         let live = |active: &Active| LiveTask {
@@ -157,7 +158,7 @@ impl Core {
         ours.map(live).collect()
     }
 
-    /// Adds the time since the last change to the point of history under way.
+    /// Adds the time since the last call to the current point of history.
     pub(super) fn account(&mut self) {
         let elapsed = self.span.last.elapsed();
         self.span.last = Instant::now();
@@ -173,7 +174,7 @@ impl Core {
         }
     }
 
-    /// Stores the point of history so far, where there is more of it than before.
+    /// Stores the current point of history if it has grown.
     fn keep_span(&mut self) {
         self.span.stored.since = Instant::now();
         if self.span.unstored_millis() == 0 && self.span.units == self.span.stored.units {
@@ -199,7 +200,7 @@ impl Core {
         self.remember_clock();
     }
 
-    /// The point of history under way, as if it ended now.
+    /// Builds the current point of history as if it ended now.
     fn sample(&self) -> Sample {
         let span = &self.span;
         let millis = span.begun.elapsed().as_millis().max(1) as u64;
@@ -222,7 +223,7 @@ impl Core {
         }
     }
 
-    /// Deletes pieces of removed jobs for a short while.
+    /// Deletes rows of removed jobs, for a short while.
     fn sweep_removed(&mut self) {
         let begun = Instant::now();
         while begun.elapsed() < SWEEP_PATIENCE {
@@ -234,7 +235,7 @@ impl Core {
         }
     }
 
-    /// Looks through the files beside the stored ones, away from the loop.
+    /// Measures the files beside the stored ones, on another thread.
     fn measure_disk(&mut self) {
         if self.last_measured.is_some_and(|at| at.elapsed() < MEASURE_PACE) {
             return;
@@ -242,27 +243,28 @@ impl Core {
         self.last_measured = Some(Instant::now());
         let (folder, to) = (self.store.folder().to_owned(), self.to_self.clone());
         tokio::task::spawn_blocking(move || {
-            // The loop being gone means the engine stopped.
+            // A send fails only when the engine has stopped.
             let _ = to.blocking_send(Message::Measured(OtherFiles::measure(&folder)));
         });
     }
 
-    /// Files beside the stored ones may have grown: what nobody needs makes way.
+    /// Takes the size of the files beside the stored ones, and evicts files that are not needed if it has
+    /// grown.
     pub(super) fn measured(&mut self, other: OtherFiles) {
         self.store.set_other_files(other);
         match self.store.make_room(0, self.settings.storage_cap(), self.clock.unix()) {
-            // Full of what is needed, which is told where somebody wants more.
+            // The storage is full of needed files, which is reported when something requests more.
             Ok(()) | Err(StoreError::Full { .. }) => {}
             Err(error) => tracing::error!(%error, "no room can be made"),
         }
     }
 
-    /// For a result that is being written.
+    /// Reserves room for a result that is being written.
     pub(super) fn make_room(&mut self, bytes: u64) -> Result<Reservation, StoreError> {
         self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix())
     }
 
-    /// Deadlines and old jobs, once in ten seconds at most.
+    /// Checks deadlines and removes old jobs, at most once in ten seconds.
     pub(super) fn chores(&mut self) {
         self.sweep_removed();
         self.measure_disk();
@@ -278,7 +280,7 @@ impl Core {
                     self.drop_tasks_of(*id, "the deadline passed");
                     self.announce_job(*id);
                     let ended = self.announce_end(*id, Some(JobState::Failed));
-                    // Their requesters want them no longer than that.
+                    // Requesters want their jobs no longer than to the deadline.
                     let given_up = ended.and_then(|()| if self.store.is_hosted(*id)? { self.end_hosted(*id, "the deadline passed") } else { Ok(()) });
                     if let Err(error) = given_up {
                         tracing::warn!(%error, "a job whose deadline passed still holds its files");
@@ -306,7 +308,7 @@ impl Core {
                 tracing::error!(%error, "old history cannot be removed");
             }
         }
-        // Where it cannot be told how a job is, its files stay.
+        // The files of a job whose state cannot be read stay.
         let job = |id| match self.store.job_state(id) {
             Ok(state) => Some(state),
             Err(StoreError::NoJob(_)) => None,

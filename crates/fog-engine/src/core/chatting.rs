@@ -1,4 +1,4 @@
-//! Chat: what the user does.
+//! Chat: commands of the user.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use super::hearing::file_name;
 use crate::chat::{Body, Order};
 use crate::query::to_api;
 
-/// Longest private text: its length is one byte.
+/// Longest private text in bytes: its length field is one byte.
 const MAX_PRIVATE: usize = 255;
-/// Longest text that is taken at once.
+/// Longest text in bytes that is accepted at once.
 const MAX_TEXT: usize = 16 << 10;
-/// Largest file: Android takes 256 fragments.
+/// Largest file in bytes: Android accepts 256 fragments.
 const MAX_FILE: usize = 100 << 10;
-/// Messages looked through at once by a search.
+/// Messages that a search looks through at once.
 const SEARCHED: u32 = 500;
 
 pub(super) fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
@@ -29,8 +29,9 @@ pub(super) fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
 }
 
 impl Core {
-    /// Whom a name means: an id, a nickname, `nickname#` and the first digits of the id; or a group, by its id, by its
-    /// name after a `#`, or by its name if nobody is called so.
+    /// Resolves a name to a thread. A person is named by an id, a nickname, or `nickname#` and the first
+    /// digits of the id; a group by its id, by `#` and its name, or by its name if no person has that
+    /// nickname.
     pub(super) fn resolve(&self, who: &str) -> Result<String, ApiError> {
         let who = who.trim();
         if let Some(group) = self.group_named(who, who.starts_with('#'))? {
@@ -45,7 +46,8 @@ impl Core {
             person.nickname == who || person.label == who || (!digits.is_empty() && person.nickname == name && person.id.starts_with(&digits.to_lowercase()))
         };
         let mut found: Vec<&PersonView> = self.chat.people.values().map(|known| &known.view).filter(fits).collect();
-        // Of several of one name the one who was verified. Who happens to be here is no reason: anybody may take a name.
+        // Among people of one name the only verified one is meant. Presence does not count, since anybody
+        // may take a name.
         if found.len() > 1 && found.iter().filter(|person| person.is_verified).count() == 1 {
             found.retain(|person| person.is_verified);
         }
@@ -62,7 +64,7 @@ impl Core {
         }
     }
 
-    /// The thread that a name means; the room for nothing.
+    /// Thread that a name means; the room if the name is empty.
     fn thread_of(&self, with: &str) -> Result<String, ApiError> {
         if with.trim().is_empty() { Ok(String::new()) } else { self.resolve(with) }
     }
@@ -82,7 +84,7 @@ impl Core {
         }
     }
 
-    /// The same for a message that is stored: it is given up if it cannot be taken.
+    /// Like [`Self::order`], for a stored message: the message fails if the order is not accepted.
     pub(super) fn order_or_fail(&mut self, thread: &str, mid: &str, order: Order) -> Result<(), ApiError> {
         let ordered = self.order(order);
         if ordered.is_err() {
@@ -100,7 +102,7 @@ impl Core {
             let rows = self.store.chat_thread(&thread, before, if wanted.is_empty() { limit } else { SEARCHED }).map_err(to_api)?;
             let is_end = wanted.is_empty() || rows.len() < SEARCHED as usize;
             before = rows.last().map(|row| row.id);
-            // What is stored is sealed, so it is opened to be searched.
+            // Stored messages are sealed, so each is opened for the search.
             let views = rows.iter().map(|row| self.message_view(row));
             found.extend(views.filter(|message| wanted.is_empty() || message.text.to_lowercase().contains(&wanted)));
             if is_end || found.len() >= limit as usize {
@@ -124,7 +126,7 @@ impl Core {
             Some(Err(error)) => Err(refuse(ErrorKind::BadInput, error)),
             None => {
                 let thread = self.thread_of(to)?;
-                // Two slashes are a text that begins with one.
+                // Two slashes begin a text whose first character is a slash.
                 let text = if text.starts_with("//") { &text[1..] } else { text };
                 Ok(Reply::ChatSaid { messages: self.say_in(&thread, text)?, note: String::new() })
             }
@@ -198,7 +200,7 @@ impl Core {
         if to.is_some() {
             self.remember(&thread, true).map_err(to_api)?;
         }
-        // Receipts name a file by an id that the protocol makes of its name.
+        // Receipts name a file by an id that the protocol derives from its name.
         let id = self.chat.me.zip(to).map(|(me, to)| file.media_id(me.peer(), to)).unwrap_or_default();
         let mid = format!("{id}#{}", new_mid());
         let state = if to.is_some() { MessageState::Queued } else { MessageState::Sent };
@@ -207,7 +209,7 @@ impl Core {
         Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
     }
 
-    /// The file of a message, opened, and what is said of it.
+    /// The opened file of a message, and its description.
     fn attachment(&self, row: i64) -> Result<(fog_api::ChatFileView, Vec<u8>), ApiError> {
         let gone = || refuse(ErrorKind::NotFound, format!("message {row} has no file"));
         let found = self.store.chat_message(row).map_err(to_api)?.ok_or_else(gone)?;
@@ -243,7 +245,7 @@ impl Core {
         }
         if let Some(from) = PeerId::parse(&thread).filter(|_| self.settings.flag("chat_receipts")) {
             for row in seen.iter().filter(|row| !row.is_mine) {
-                // A receipt that is not sent is no loss.
+                // A lost read receipt does no harm.
                 let _ = self.order(Order::Saw { from, mid: row.mid.split('#').next().unwrap_or_default().to_owned() });
             }
         }
@@ -280,12 +282,13 @@ impl Core {
         .map_err(to_api)?;
         if let (Some(peer), PersonChange::Favourite(on), Some(driver)) = (PeerId::parse(&id), change, &self.chat.driver) {
             driver.order(Order::Favour(peer, on));
-            // As the apps tell each other; it is no message, and nothing is lost when it does not arrive.
+            // The apps tell each other about favourites this way. It is not a message, so its loss does no
+            // harm.
             let sign = if on { "[FAVORITED]:" } else { "[UNFAVORITED]:" };
             driver.order(Order::Tell { to: peer, mid: new_mid(), text: sign.to_owned() });
         }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
-            // What waits for them is not sent, now or after a start.
+            // Messages that wait for a blocked person are not sent, neither now nor after a restart.
             for row in self.store.chat_waiting().map_err(to_api)?.into_iter().map(|(_, row)| row).filter(|row| row.thread == id) {
                 self.got_further(&id, &row.mid, MessageState::Failed).map_err(to_api)?;
             }
@@ -333,7 +336,7 @@ impl Core {
         } else {
             messages.iter().map(export_line).collect()
         };
-        // A pipe would stop the engine until somebody reads from it.
+        // A pipe would block the engine until something reads from it.
         let written = fog_runtime::replace_file(path, text.as_bytes());
         written.map_err(|error| refuse(ErrorKind::Storage, format!("{} cannot be written: {error}", path.display())))?;
         Ok(Reply::exported(vec![path.display().to_string()]))
@@ -350,9 +353,9 @@ impl Core {
     }
 
     pub(super) fn chat_wipe(&mut self) -> Result<Reply, ApiError> {
-        // The old name must not be said by who comes after, whenever this is cut short.
+        // The old nickname must not pass to the next identity, even if the wipe is interrupted.
         self.keep_settings(&[("chat_nickname".to_owned(), None)]);
-        // The keys first: from then on nothing that is left can be read, whatever happens.
+        // The keys are deleted first: from then on the remaining data is unreadable, whatever happens.
         self.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat();
         self.finish_wipe().map_err(to_api)?;
@@ -410,14 +413,14 @@ impl Core {
     }
 }
 
-/// A file's name, and others for when it is taken: `map.png`, `map 2.png`, …
+/// Candidate names for a file: its own name, then `map 2.png`, `map 3.png` and so on.
 fn free_names(name: &str) -> impl Iterator<Item = String> {
     let (stem, ending) = name.rsplit_once('.').map_or((name.to_owned(), String::new()), |(stem, ending)| (stem.to_owned(), format!(".{ending}")));
     let others = (2..1000).map(move |n| format!("{stem} {n}{ending}"));
     std::iter::once(name.to_owned()).chain(others)
 }
 
-/// An id for a private message, in the form that the apps use.
+/// Creates an id for a private message, in the form that the apps use.
 pub(super) fn new_mid() -> String {
     let hex = blake3::Hash::from_bytes(rand::random()).to_hex();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]).to_uppercase()
@@ -426,11 +429,11 @@ pub(super) fn new_mid() -> String {
 fn export_line(message: &ChatMessage) -> String {
     let at = jiff::Timestamp::from_millisecond(message.at_ms).map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default();
     let file = message.file.as_ref().map(|file| format!(" [file {}, {} bytes]", file.mime, file.size)).unwrap_or_default();
-    // Lines of a text are set off, so that none looks like somebody else's.
+    // Further lines of a text are indented, so that none looks like another person's message.
     format!("{at} {}: {}{file}\n", message.name, message.text.replace(['\r', '\n'], "\n    "))
 }
 
-/// The media type of a file, by its first bytes and then by its name.
+/// Media type of a file, by its first bytes and then by its extension.
 fn mime_of(name: &str, content: &[u8]) -> &'static str {
     let ending = name.rsplit('.').next().unwrap_or_default().to_lowercase();
     match content {

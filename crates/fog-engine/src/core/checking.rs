@@ -1,5 +1,5 @@
-//! Tasks that are given out although their result is known: a device that makes results up is found out
-//! without anybody asking two devices about everything. It cannot tell such a task from another.
+//! Spot checks: tasks with a known result that are lent out, to detect devices that invent results without
+//! replicating every task. A device cannot tell such a task from another.
 
 use fog_grid::{Answer, Evidence, LeaseId, Message, Receipt, Signed, TaskResult};
 use fog_store::{JobRow, JournalKind, StoreError};
@@ -9,27 +9,27 @@ use rand::RngExt as _;
 use super::Core;
 use super::accepting::terms_of;
 
-/// Tasks with a known result that one is drawn from.
+/// Number of tasks with a known result from which one is drawn.
 const DRAWN_FROM: u32 = 100;
-/// How long a device has for one, in milliseconds.
+/// Milliseconds that a device has for a spot check.
 const PATIENCE: u64 = 3_600_000;
-/// Spot checks under way.
+/// Most spot checks that run at once.
 const AT_ONCE: usize = 64;
 
-/// One that is under way.
+/// A spot check that is under way.
 pub(crate) struct SpotCheck {
     task: TaskId,
-    /// The job that wanted its devices checked.
+    /// Job that wants its devices checked.
     by: JobId,
     node: NodeId,
-    /// The identity of the right result.
+    /// Hash of the right result.
     expected: String,
     offer_hash: [u8; 32],
     until: u64,
 }
 
 impl Core {
-    /// After a result was accepted: now and then a device shows that it can be believed.
+    /// Starts a spot check at random after a result was accepted.
     pub(super) fn perhaps_spot_check(&mut self, job: &JobRow) -> Result<(), StoreError> {
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
         if percent == 0 || self.grid.checks.len() >= AT_ONCE || rand::rng().random_range(0..100) >= percent {
@@ -48,7 +48,7 @@ impl Core {
             return Ok(());
         }
         let node = fit[rand::rng().random_range(0..fit.len())];
-        // In everything but its work like a task of the job that wants its devices checked.
+        // Deadline and grid settings equal those of the job that wants its devices checked.
         let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..self.store.job(task.job)? };
         match self.make_offer(task, &known_job, node, None)? {
             Ok((lease, signed)) => {
@@ -67,7 +67,8 @@ impl Core {
         Ok(())
     }
 
-    /// What a device says about one; the message comes back when it is about something else.
+    /// Handles a message of a device about a spot check. Returns the message when it concerns anything
+    /// else.
     pub(super) fn spot_check_said(&mut self, node: NodeId, message: Message) -> Result<Option<Message>, StoreError> {
         let is_one = |lease: &LeaseId| self.grid.checks.get(lease).is_some_and(|check| check.node == node);
         match message {
@@ -87,7 +88,7 @@ impl Core {
         Ok(None)
     }
 
-    /// A result of one; it comes back when it is of another task.
+    /// Handles the result of a spot check. Returns the result when it belongs to another task.
     pub(super) fn spot_check_result(&mut self, node: NodeId, signed: &Signed<TaskResult>, result: TaskResult) -> Result<Option<TaskResult>, StoreError> {
         if self.grid.checks.get(&result.lease).is_none_or(|check| check.node != node) {
             return Ok(Some(result));
@@ -108,9 +109,10 @@ impl Core {
             self.grid.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
             return Ok(());
         };
-        // It did the work and is paid like for any other.
+        // The device did the work and is paid as for any other task.
         let job = self.store.job(check.by)?;
-        // Its files are not fetched: what it says beside their hash was not checked.
+        // The result's files are not fetched, so the units it states are unchecked; the known ones are
+        // paid.
         let units = self.store.task(check.task)?.units;
         let credit = terms_of(&job).base(units);
         let receipt = Receipt { lease: result.lease, requester: identity.node(), worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
@@ -125,7 +127,7 @@ impl Core {
         Ok(Some(check))
     }
 
-    /// Those that take too long are given up; no more is known of the device than before.
+    /// Ends spot checks that take too long. They do not count for or against the device.
     pub(super) fn spot_check_tick(&mut self) -> Result<(), StoreError> {
         let now = self.grid.now();
         let over: Vec<(LeaseId, NodeId)> = self.grid.checks.iter().filter(|(_, check)| check.until <= now).map(|(lease, check)| (*lease, check.node)).collect();

@@ -1,4 +1,5 @@
-//! The clocks of other devices beside this one's: what they say about its own, and by which time their adverts are young.
+//! Clocks of other devices relative to this one: their deviations, and the times by which adverts count as
+//! recent.
 
 use fog_grid::{Relation, clock_correction};
 use fog_types::NodeId;
@@ -7,16 +8,16 @@ use fog_types::text::clean_name;
 use super::Core;
 use crate::doctor::Clocks;
 
-/// Devices whose clocks are remembered.
+/// Most devices whose clocks are remembered.
 const MAX_CLOCKS: usize = 1000;
 
 impl Core {
-    /// This device's time without a calendar, in milliseconds: it goes on evenly when somebody sets the clock.
+    /// Time of this device in milliseconds that advances evenly even when the calendar is set.
     fn even_ms(&self) -> i64 {
         i64::try_from(self.clock.moment().0).unwrap_or(i64::MAX)
     }
 
-    /// A device of a shared network said what its clock shows.
+    /// Notes the time that a device of a shared network shows.
     pub(super) fn note_clock(&mut self, node: NodeId, shown_ms: i64) {
         let ahead = shown_ms.saturating_sub(self.even_ms());
         self.grid.clocks.insert(node, ahead);
@@ -32,21 +33,22 @@ impl Core {
         self.grid.clocks.get(&node).map(|ahead| ahead.saturating_add(self.even_ms()))
     }
 
-    /// By how many milliseconds a device's clock is ahead of this one's, in whole seconds.
+    /// Milliseconds by which a device's clock is ahead of this one's, in whole seconds.
     pub(super) fn clock_off(&self, node: NodeId) -> Option<i64> {
         let off = self.clock_of(node)?.saturating_sub(self.clock.unix().0);
         Some(off / 1000 * 1000)
     }
 
-    /// By how much this device's clock is behind most others; 0 where nobody can tell. The open network has no say: whoever
-    /// makes up devices there would set it.
+    /// Milliseconds by which this device's clock is behind most others; 0 if that is unknown. The open
+    /// network does not count, since invented devices there could set it.
     pub(super) fn clock_correction(&self) -> i64 {
         let near = self.grid.peers.iter().filter(|(_, peer)| matches!(peer.relation, Some(Relation::Group(_) | Relation::Lan)));
         let offsets: Vec<i64> = near.filter_map(|(node, _)| self.clock_off(*node)).collect();
         clock_correction(self.clock.unix().0, &offsets)
     }
 
-    /// Times of day by which what a device says to everybody may be young: this device's, that of most here, and its own.
+    /// Times by which an advert of `author` may count as recent: this device's, that of most devices
+    /// nearby, and the author's.
     pub(super) fn clocks_of(&self, author: NodeId) -> Vec<i64> {
         let now = self.clock.unix().0;
         [now, now.saturating_add(self.clock_correction())].into_iter().chain(self.clock_of(author)).collect()

@@ -1,4 +1,4 @@
-//! What front ends ask for.
+//! Commands of front ends.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ impl Core {
             Command::Invite { group } => {
                 let made = self.invite(group.as_deref());
                 if made.is_ok() && self.is_about_to_listen() {
-                    // One without an address leads nowhere.
+                    // An invitation without an address is useless.
                     let to = self.to_self.clone();
                     tokio::spawn(async move {
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -97,14 +97,14 @@ impl Core {
             }
             other => self.answer(other),
         };
-        // Nobody waiting means the front end went away; the command was carried out.
+        // A send fails only when the front end is gone; the command was carried out.
         let _ = answer.send(reply);
     }
 
-    /// Answers with what is found in the store and its files, on another thread: the loop has other things to do.
+    /// Answers from the store and its files on another thread, so that the loop is not blocked.
     fn beside(&self, answer: oneshot::Sender<Result<Reply, ApiError>>, find: impl FnOnce(&Store) -> Result<Reply, ApiError> + Send + 'static) {
         let folder = self.store.folder().to_owned();
-        // Nobody waiting means the front end went away.
+        // A send fails only when the front end is gone.
         tokio::task::spawn_blocking(move || drop(answer.send(Reader::open(&folder).map_err(to_api).and_then(|store| find(&store)))));
     }
 
@@ -213,7 +213,7 @@ impl Core {
         });
     }
 
-    /// Names the copied blobs and accepts the job: from here on it is safe.
+    /// Places the copied blobs and accepts the job, which from then on survives a crash.
     pub(super) fn accept(&mut self, prepared: Prepared) -> Result<Reply, ApiError> {
         let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
         let fog_store::Blobs { module, stdin, inputs, items } = &prepared.blobs;
@@ -230,7 +230,7 @@ impl Core {
         if let Some(checkpoint) = prepared.checkpoint
             && let Err(error) = checkpoint.persist(checkpoint_path(self.store.folder(), TaskId { job: id, index: 0 }))
         {
-            // Without it the job is right as well, and begins anew.
+            // The job is valid without the state and begins anew.
             tracing::error!(%error, "the state of a job that moved here is lost");
         }
         if prepared.grid.is_some() {
@@ -269,7 +269,7 @@ impl Core {
                 None => after.remove(key),
             };
         }
-        // What was stored before it was refused must not stand in the way of another change.
+        // A stored conflict from before it was refused must not block other changes.
         let is_changed = |conflict: &fog_api::settings::Conflict| conflict.keys.iter().any(|key| checked.iter().any(|(changed, _)| changed == key));
         if let Some(conflict) = fog_api::settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
             return Err(bad(format!("{}. Nothing was changed", conflict.message)));
@@ -288,7 +288,7 @@ impl Core {
         self.announce(EventBody::Settings(self.settings.values().clone()));
     }
 
-    /// Turns contributing on or off; a wish to finish first is over.
+    /// Turns contributing on or off, and cancels a wish to finish first.
     pub(super) fn set_contributing(&mut self, on: bool) {
         (self.finishing, self.to_finish) = (false, Vec::new());
         self.change_settings(&[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);

@@ -1,4 +1,4 @@
-//! Jobs whose tasks no device takes, because all that are near are full or at rest: their owners hear so.
+//! Jobs whose tasks no device takes because all nearby devices are full or at rest; their owners are told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use fog_types::{JobId, NodeId};
 
 use super::Core;
 
-/// How many devices are near and full, and at rest.
+/// Sentence with the number of nearby devices that are full and at rest.
 fn sentence(full: usize, resting: usize) -> String {
     let devices = |count: usize| if count == 1 { "1 device".to_owned() } else { format!("{count} devices") };
     let is = |count: usize| if count == 1 { "is" } else { "are" };
@@ -22,7 +22,7 @@ fn sentence(full: usize, resting: usize) -> String {
 }
 
 impl Core {
-    /// Notes what a device says to an offer of a job.
+    /// Notes a device's answer to an offer of a job.
     pub(super) fn note_answer(&mut self, node: NodeId, lease: LeaseId, answer: Answer) {
         let Some(job) = self.grid.requester.lease(lease, node).map(|lease| lease.task.job) else { return };
         match answer {
@@ -37,8 +37,8 @@ impl Core {
         }
     }
 
-    /// Says of which jobs no task is anywhere, because every device near is full or at rest. `wanted` are those with tasks that
-    /// want a device.
+    /// Finds the jobs of which no task is lent because every nearby device is full or at rest, and
+    /// announces changes. `wanted` are the jobs with tasks that need a device.
     pub(super) fn look_for_room(&mut self, wanted: &BTreeMap<JobId, Option<JobRow>>) {
         let requester = &self.grid.requester;
         self.grid.declined.retain(|job, _| requester.tasks_of(*job).next().is_some());
@@ -47,7 +47,7 @@ impl Core {
         let somewhere: BTreeSet<JobId> = lent.chain(self.active.values().map(|active| active.claim.task.job)).collect();
         let waiting = wanted.iter().filter(|(job, _)| !somewhere.contains(job));
         let mut crowded: BTreeMap<JobId, String> = waiting.filter_map(|(job, row)| Some((*job, self.crowd_of(row.as_ref()?)?))).collect();
-        // While all of its tasks are offered nothing has changed.
+        // Nothing changes while all tasks of a job are offered.
         let is_offered = |job: &JobId| !wanted.contains_key(job) && !somewhere.contains(job) && requester.tasks_of(*job).next().is_some();
         crowded.extend(self.grid.crowded.iter().filter(|(job, _)| is_offered(job)).map(|(job, why)| (*job, why.clone())));
         let before = std::mem::replace(&mut self.grid.crowded, crowded);
@@ -70,7 +70,7 @@ impl Core {
                 Some(true) => resting += 1,
                 Some(false) => full += 1,
                 None if has_no_room() => full += 1,
-                // It may take it.
+                // This device may take it.
                 None => return None,
             }
         }

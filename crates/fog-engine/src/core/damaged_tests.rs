@@ -1,4 +1,4 @@
-//! What becomes of tasks whose stored files were changed on the disk.
+//! Tests of tasks whose stored files were changed on the disk.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::grid::content::{DamageReport, serve};
 use crate::grid::state::seal_stored;
 use crate::tasks::{TaskEnd, TaskNews};
 
-/// Bits that flip, a file that is cut off, one that is gone.
+/// Kinds of damage: a flipped bit, a truncated file and a missing file.
 const DAMAGES: [fn(&Path); 3] = [
     |path| {
         let mut bytes = std::fs::read(path).unwrap();
@@ -31,7 +31,7 @@ fn blob(turned: &mut Turned, bytes: &str) -> BlobId {
     turned.core.store.add_blob(file, ByteCount::mib(100), now).unwrap()
 }
 
-/// A job with every kind of file: tasks with an input of their own, and these names by which they are told.
+/// Creates a job with every kind of file; each task has an input of its own.
 fn job(turned: &mut Turned, tasks: usize) -> (JobId, Blobs) {
     let items: Vec<BlobId> = (0..tasks).map(|n| blob(turned, &format!("item {n}"))).collect();
     let inputs = [("data.csv".to_owned(), blob(turned, "input"))].into();
@@ -42,7 +42,7 @@ fn job(turned: &mut Turned, tasks: usize) -> (JobId, Blobs) {
     (turned.core.store.insert_job(&new).unwrap(), blobs)
 }
 
-/// Runs a task as the loop does, as far as its worker.
+/// Runs a task as the loop does, up to the start of its worker.
 async fn attempt(turned: &mut Turned, task: TaskId) -> (fog_store::Claim, TaskEnd) {
     let now = turned.core.clock.unix();
     let claim = turned.core.store.claim(task, "test", now).unwrap();
@@ -105,7 +105,7 @@ async fn a_module_that_was_compiled_already_is_not_read() {
     assert_eq!(launch.check_files().await.unwrap_err().damaged, [blobs.module]);
 }
 
-/// Its requester asks another device, or this one again, which then fetches what it lost.
+/// The requester asks another device, or this one again, which then fetches the lost file.
 #[tokio::test]
 async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew() {
     for damage in DAMAGES {
@@ -138,7 +138,8 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
     }
 }
 
-/// A kept state that no device could ever fetch would fail its task at one device after the other.
+/// A damaged state is dropped: no device could fetch it, so the task would fail on one device after the
+/// other.
 #[tokio::test]
 async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
     for damage in DAMAGES {
@@ -155,7 +156,7 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let lease = turned.lend(1, task, node(1));
         let path = turned.core.store.blob(row.blob).unwrap();
         damage(&path);
-        // The device asks for it.
+        // The device requests the state.
         let (theirs, ours) = tokio::io::duplex(1 << 20);
         let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
         let found = path.exists().then(|| (turned.core.unlocked(row.clone()), path.clone()));
@@ -176,14 +177,14 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let now = turned.core.grid.now();
         let wanted = turned.core.grid.requester.wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert!(wanted.2.is_empty(), "the same device may begin it");
-        // Nothing else is kept of it: the next state counts.
+        // No other trace of the state is kept: the next state counts.
         let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &turned.core.grid.secret).unwrap();
         turned.core.state_sealed(task, node(1), 9, Ok(next)).unwrap();
         assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(9));
     }
 }
 
-/// What is whole says nothing of damage.
+/// An undamaged state reports no damage.
 #[tokio::test]
 async fn a_whole_state_is_served_and_stays() {
     let turned = turned();

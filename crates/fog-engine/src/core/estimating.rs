@@ -1,4 +1,4 @@
-//! Estimates: one at a time, at the pace and in the memory of any job of this device.
+//! Estimates of jobs: one at a time, with the duty and memory of any job of this device.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -16,16 +16,16 @@ use crate::submit::{self, Prepared};
 /// Estimates that may wait at once.
 const MAX_WAITING: usize = 16;
 
-/// How a job is to be estimated.
+/// Options of an estimate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
-    /// Longest the sample may run.
+    /// Longest run of the sample in seconds.
     pub(crate) seconds: u32,
-    /// Whatever other programs do.
+    /// Whether it runs regardless of other programs.
     pub(crate) now: bool,
 }
 
-/// A job whose cost somebody waits to hear.
+/// A job whose estimate is awaited.
 pub(crate) struct Wanted {
     prepared: Prepared,
     ask: Ask,
@@ -39,28 +39,28 @@ impl Wanted {
     }
 }
 
-/// News of the estimate under way for the loop.
+/// News of an estimate for the loop.
 #[expect(clippy::large_enum_variant, reason = "it travels in a box")]
 pub(crate) enum EstimateNews {
-    /// The files of one are read.
+    /// The files of a job were read.
     Prepared(Wanted),
-    /// The estimate was answered, or nobody waits for it any more.
+    /// The estimate was answered, or is not wanted any more.
     Ended,
 }
 
-/// Estimates that are under way, in turn.
+/// Queue of estimates.
 #[derive(Default)]
 pub(super) struct Estimates {
     waiting: VecDeque<Wanted>,
     runs: bool,
-    /// Memory that it takes, or that is kept free for the next.
+    /// Memory in bytes that the running estimate takes, or that is kept free for the next.
     pub(super) memory: u64,
-    /// Why the next does not begin, when that is for want of memory.
+    /// Reason why the next estimate does not begin, when that is for lack of memory.
     pub(super) wait: Option<MemoryWait>,
 }
 
 impl Estimates {
-    /// Whether one runs, or waits.
+    /// Whether an estimate runs or waits.
     pub(super) fn is_busy(&self) -> bool {
         self.runs || !self.waiting.is_empty()
     }
@@ -72,9 +72,9 @@ impl Core {
         tokio::task::spawn_blocking(move || {
             let prepared = submit::prepare(&text, &folder, &data_folder, cap, &|| !answer.is_closed());
             match prepared {
-                // The loop being gone needs no answer.
+                // A send fails only when the loop is gone.
                 Ok(prepared) => drop(to.blocking_send(Message::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, ask, answer }))))),
-                // Nobody waiting means the front end went away.
+                // A send fails only when the front end is gone.
                 Err(error) => drop(answer.send(Err(error))),
             }
         });
@@ -97,7 +97,7 @@ impl Core {
             return self.estimates.waiting.push_back(wanted);
         };
         let refused = ApiError { kind: ErrorKind::LimitReached, message: format!("{problem}. Nothing was submitted") };
-        // Nobody waiting means the front end went away.
+        // A send fails only when the front end is gone.
         let _ = wanted.answer.send(Err(refused));
     }
 
@@ -122,7 +122,7 @@ impl Core {
         if used.saturating_add(charge) > budget {
             let spare = super::scheduling::in_steps(budget.saturating_sub(used));
             self.estimates.wait = Some(MemoryWait { job: JobId(0), name: clean_name(&file.name), wanted: charge, spare });
-            // Kept for it: tasks that end would be followed by others for ever.
+            // The memory is kept free for it, or new tasks would take it for ever.
             self.estimates.memory = charge;
             return;
         }
@@ -140,10 +140,10 @@ impl Core {
         tokio::spawn(async move {
             tokio::select! {
                 estimated = estimate(prepared, share) => drop(answer.send(estimated.map(Reply::Estimate))),
-                // Whoever asked was interrupted: the worker goes.
+                // The front end is gone, so the worker is dropped.
                 () = answer.closed() => {}
             }
-            // The loop being gone ended this as well.
+            // A send fails only when the loop is gone.
             let _ = to.send(Message::Estimate(Box::new(EstimateNews::Ended))).await;
         });
     }

@@ -1,4 +1,4 @@
-//! Estimates obey the owner like any job.
+//! Tests that estimates obey the owner's settings like any job.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_eligibility::Readings;
@@ -10,7 +10,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 impl Turned {
-    /// Somebody wants to hear what a job of this footprint would cost.
+    /// Requests an estimate of a job with this memory limit in MiB.
     fn wants_estimate(&mut self, memory: u64, now: bool) -> oneshot::Receiver<Result<Reply, ApiError>> {
         let (answer, answered) = oneshot::channel();
         let folder = tempfile::tempdir().unwrap();
@@ -48,19 +48,20 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     turned.turn();
     let used = turned.core.memory_used();
     assert!(used >= 100 * MIB, "what it holds is in no sum: {used}");
-    // One after the other.
+    // Only one estimate runs at a time.
     turned.turn();
     assert_eq!(turned.core.memory_used(), used);
     assert!(first.try_recv().is_err());
     turned.core.estimate_news(EstimateNews::Ended);
-    // There is no room for the second: that is said, and what tasks give back is kept for it.
+    // Without room for the second estimate the status says so, and memory that tasks give back is kept for
+    // it.
     turned.has_memory(600 * MIB);
     turned.turn();
     let wait = turned.core.estimates.wait.clone().expect("it runs without memory");
     assert!(wait.name == "large" && wait.wanted >= 400 * MIB && wait.spare <= 300 * MIB, "{wait:?}");
     assert!(turned.core.memory_used() >= 400 * MIB);
     assert_eq!(turned.core.status().unwrap().estimate_wait, Some(wait));
-    // Whoever asked was interrupted.
+    // The front end is gone.
     drop(second);
     turned.turn();
     assert!(!turned.core.estimates.is_busy() && turned.core.memory_used() == 0 && turned.core.estimates.wait.is_none());

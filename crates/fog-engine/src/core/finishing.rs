@@ -1,5 +1,5 @@
-//! Results: recorded once their files lie where they stay, and a stretch at a time where the files are many, so that whoever
-//! asks for something meanwhile waits for one stretch.
+//! Recording of results whose files are already in place. The rows of many files are written in steps, so
+//! that other requests wait for one step only.
 
 use fog_api::EventBody;
 use fog_grid::LeaseId;
@@ -11,18 +11,18 @@ use super::Core;
 use crate::checkpoints::checkpoint_path;
 use crate::tasks::TaskDone;
 
-/// A result of many files, which get their rows.
+/// A result whose rows are being written, because it has many files.
 pub(super) struct Recording {
     claim: Claim,
-    /// Files that have one.
+    /// Number of files that already have a row.
     written: usize,
     result: Recorded,
 }
 
 enum Recorded {
-    /// A result that was made here.
+    /// A result of this device.
     Own(Box<TaskDone>),
-    /// A result that was made elsewhere and is believed.
+    /// An accepted result of another device.
     Lent { task: TaskId, winner: LeaseId, placed: PlacedFiles, outputs: Vec<Output> },
 }
 
@@ -36,7 +36,7 @@ impl Recorded {
 }
 
 impl Core {
-    /// A task ended with a result. What takes long with many files was done beside the loop, but for their rows.
+    /// Handles a task that ended with a result. Only the rows of its files remain to be written.
     pub(super) fn task_done(&mut self, claim: Claim, done: Box<TaskDone>) -> Result<(), StoreError> {
         let report = &done.report;
         if report.active_millis >= 20 {
@@ -53,12 +53,12 @@ impl Core {
         self.record_own(claim, *done)
     }
 
-    /// The files of a result that is believed lie where they stay, and there are many.
+    /// Queues an accepted result with many files, which are already in place.
     pub(super) fn record_lent(&mut self, task: TaskId, winner: LeaseId, claim: Claim, placed: PlacedFiles, outputs: Vec<Output>) {
         self.recording.push_back(Recording { claim, written: 0, result: Recorded::Lent { task, winner, placed, outputs } });
     }
 
-    /// Whether there is long work that is done a piece at a time.
+    /// Whether there is long work that is done in steps.
     pub(super) fn has_pieces(&self) -> bool {
         !self.recording.is_empty() || self.store.is_ending() || self.store.is_sweeping()
     }
@@ -78,7 +78,7 @@ impl Core {
         }
     }
 
-    /// Writes the next rows of a result of many files.
+    /// Writes the next rows of a result with many files.
     pub(super) fn record_some(&mut self) {
         let Some(mut recording) = self.recording.pop_front() else { return };
         let claim = recording.claim;
@@ -110,7 +110,7 @@ impl Core {
         }
     }
 
-    /// The engine ends: what was made is recorded.
+    /// Records all pending results before the engine ends.
     pub(super) fn record_all(&mut self) {
         while self.has_folder() && !self.recording.is_empty() {
             self.record_some();
@@ -143,7 +143,7 @@ impl Core {
             outputs,
         };
         let state = self.store.finish_task(claim, &result, now)?;
-        // Not before: a kill until here costs no more than what came after it.
+        // The checkpoint is removed only now, so that a kill before this point loses no work that it holds.
         fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
         if state.is_some() {
             if !remarks.is_empty() {

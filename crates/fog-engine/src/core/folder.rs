@@ -1,4 +1,5 @@
-//! The data folder is looked at: an engine whose folder went writes nothing by its path any more, and ends.
+//! Check of the data folder: an engine whose folder was moved or deleted writes nothing more by its path,
+//! and ends.
 
 use fog_api::ApiError;
 use fog_store::StoreError;
@@ -7,7 +8,8 @@ use super::{Core, Message};
 use crate::query::to_api;
 
 impl Core {
-    /// Whether the data folder is the one that was opened. Otherwise the engine ends, and says why.
+    /// Whether the data folder is still the one that was opened. If it is not, the engine ends and reports
+    /// the reason.
     pub(super) fn has_folder(&mut self) -> bool {
         if self.gone.borrow().is_some() {
             return false;
@@ -19,24 +21,24 @@ impl Core {
         false
     }
 
-    /// Answers that the engine ends.
+    /// Answers a message with the reason why the engine ends.
     pub(super) fn refuse(&self, message: Message) {
         let gone = || self.gone.borrow().clone().unwrap_or_else(|| to_api(StoreError::Gone { path: self.store.folder().to_owned(), now: None }));
         let answer = match message {
             Message::Call(_, answer) | Message::Prepared(_, answer) | Message::MovedIn(_, answer) => answer,
             Message::Sleep(done) => {
-                // Who waits may have given up.
+                // The sleep watcher may have given up waiting.
                 let _ = done.try_send(());
                 return;
             }
             _ => return,
         };
         let error: ApiError = gone();
-        // Nobody waiting means the front end went away.
+        // A send fails only when the front end is gone.
         let _ = answer.send(Err(error));
     }
 
-    /// Saves what only this process can still read, once everything else is done.
+    /// Saves the database, which only this process can still read after its file was deleted.
     pub(super) fn save_what_went(&self) {
         let is_database = self.gone.borrow().is_some() && self.store.folder().is_dir() && !self.store.folder().join("fog.sqlite").exists();
         if !is_database {

@@ -1,5 +1,5 @@
-//! What is said to a whole network, seldom: who has room, who has work. From it a device learns of others
-//! it has no link to, and calls some of them when it needs them.
+//! Adverts over GossipSub: each device announces seldom whether it has room or work. From adverts a device
+//! learns of others without a link, and dials some of them when it needs them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,46 +11,46 @@ use fog_types::NodeId;
 use super::Core;
 use super::network::{LAN, OPEN};
 
-/// Adverts while nothing changes.
+/// Interval of adverts while nothing changes.
 const SELDOM: Duration = Duration::from_secs(300);
-/// Adverts are this far apart when something changed.
+/// Shortest interval between two adverts, also after a change.
 const GAP: Duration = Duration::from_secs(30);
-/// Devices that are known from adverts alone.
+/// Most devices that are known from adverts only.
 const MAX_FAR: usize = 1000;
-/// They are forgotten when nothing more is heard of them.
+/// Time without an advert after which such a device is forgotten.
 const FORGET: Duration = Duration::from_secs(1200);
-/// Devices that are called at once, and how often.
+/// Number of devices that are dialled at once; the other constants bound how often.
 const CALLS: usize = 4;
 const CALL_EVERY: Duration = Duration::from_secs(10);
 const MOST_PATIENT: Duration = Duration::from_secs(600);
 const CALL_AGAIN: Duration = Duration::from_secs(120);
 
-/// Most calls of one address in [`CALL_AGAIN`], whoever names it.
+/// Most dials of one address within [`CALL_AGAIN`], whichever devices name it.
 #[derive(Debug, Clone, Copy)]
 struct Calls {
     direct: u32,
-    /// A relay leads to many nodes.
+    /// Bound for relayed addresses; it is higher because one relay leads to many nodes.
     relayed: u32,
 }
 
 impl Calls {
-    /// On the word of a device that is only heard of.
+    /// Bounds for addresses from adverts.
     const HEARD_OF: Self = Self { direct: 1, relayed: 8 };
-    /// Of devices that were here before: once in ten seconds at most.
+    /// Bounds for devices that were connected before: once in ten seconds at most.
     const KNOWN: Self = Self { direct: 12, relayed: 64 };
 }
 
-/// A device that was heard of.
+/// A device that is known from its adverts.
 pub(crate) struct Far {
     pub(crate) advert: Advert,
     pub(crate) relation: Relation,
     pub(crate) heard: Instant,
     called: Option<Instant>,
-    /// How often it was called and did not come.
+    /// Number of dials that did not lead to a connection.
     calls: u32,
 }
 
-/// What the last advert said in brief.
+/// Content of the last advert of this device, in brief.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told {
     at: Instant,
@@ -59,7 +59,7 @@ pub(crate) struct Told {
 }
 
 fn topic_of(group: &Group) -> String {
-    // Its members alone can name it.
+    // Only members of the group know the secret from which the topic's name derives.
     format!("fog/1/{}", blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret)).to_hex())
 }
 
@@ -67,12 +67,13 @@ fn common_topic(name: &str) -> String {
     format!("fog/1/{name}")
 }
 
-/// The part of an address that is called first, without the name of who is said to be there.
+/// First hop of an address, without the peer id that is said to be there.
 fn place_of(address: &str) -> String {
     address.split("/p2p/").next().unwrap_or(address).to_owned()
 }
 
-/// Of addresses that others named, those that are called now: where a device can be, and not again and again.
+/// Selects the addresses that may be dialled now: those at which a device can be and that were not dialled
+/// too often.
 fn callable(called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String], is_from_afar: bool, loopback: bool, most: Calls) -> Vec<String> {
     called.retain(|_, (at, _)| at.elapsed() < CALL_AGAIN);
     let mut kept: Vec<String> = addresses.iter().filter(|address| fog_libp2p::is_callable(address, is_from_afar, loopback)).cloned().collect();
@@ -86,7 +87,7 @@ fn callable(called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String],
 }
 
 impl Core {
-    /// Takes part in the talk of every network that was joined.
+    /// Joins the topics of all joined networks.
     pub(super) fn join_topics(&self) {
         let Some(net) = &self.grid.net else { return };
         for group in &self.grid.groups {
@@ -99,7 +100,7 @@ impl Core {
         }
     }
 
-    /// Says what there is to say, if it is time.
+    /// Sends an advert if one is due.
     pub(super) fn advertise(&mut self) {
         if self.grid.advertised.is_some_and(|told| told.at.elapsed() < GAP) {
             return;
@@ -129,7 +130,7 @@ impl Core {
         self.grid.advertised = Some(Told { at: Instant::now(), has_room, has_work });
     }
 
-    /// Somebody said something to everybody; gives whether it may go on to others.
+    /// Handles an advert. Returns whether it may be forwarded.
     pub(super) fn heard_gossip(&mut self, author: NodeId, topic: &str, data: &[u8]) -> bool {
         let group = self.grid.groups.iter().find(|group| topic_of(group) == topic);
         let relation = match group {
@@ -154,8 +155,8 @@ impl Core {
         true
     }
 
-    /// Calls devices of which it is only known that they have what is wanted here: room for tasks that find
-    /// no place, or tasks when there is room here.
+    /// Dials devices from adverts that offer what this device needs: room for its waiting tasks, or tasks
+    /// for its own room.
     pub(super) fn call_far(&mut self) {
         if self.grid.far.is_empty() || self.grid.last_call.is_some_and(|last| last.elapsed() < CALL_EVERY) {
             return;
@@ -172,7 +173,7 @@ impl Core {
         let is_due = |far: &Far| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN * (1 << far.calls.min(6)));
         let mut fit: Vec<NodeId> =
             self.grid.far.iter().filter(|(node, far)| !self.grid.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
-        // Who has brought results before comes first; among equals whoever has most to give.
+        // Devices that delivered results before come first; among equals those with the most to give.
         fit.sort_by_key(|node| {
             let advert = self.grid.far.get(node).map(|far| (far.advert.capacity.free, far.advert.wants));
             ((self.grid.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
@@ -192,8 +193,8 @@ impl Core {
         }
     }
 
-    /// Calls devices of before that are not here: one may have been off, or not have listened yet, when it was
-    /// called first. Less and less often.
+    /// Dials devices of earlier connections that are absent, at growing intervals: a device may have been
+    /// off or not listening at the first attempt.
     pub(super) fn call_known(&mut self) {
         let Some(net) = &self.grid.net else { return };
         let (now, loopback) = (Instant::now(), self.config.network.loopback);
@@ -204,13 +205,13 @@ impl Core {
             }
             known.tries += 1;
             known.next = now + MOST_PATIENT.min(Duration::from_secs(5 << known.tries.min(10)));
-            // Where it said it was: that is its word alone, and many can name one address.
+            // The addresses are the device's own claim, and many devices can claim one address.
             let addresses = callable(&mut self.grid.called, &known.addresses, false, loopback, Calls::KNOWN);
             net.transport.dial(*node, addresses);
         }
     }
 
-    /// Tasks of this device that a node has now.
+    /// Number of this device's tasks that are leased to a node now.
     pub(super) fn lent_to(&self, node: NodeId) -> u32 {
         self.grid.requester.leases_at(node).filter(|lease| lease.state != LeaseState::Lost).count() as u32
     }
@@ -227,7 +228,7 @@ mod tests {
         let calls = (0..1000).map(|_| callable(&mut called, &victim, false, false, Calls::KNOWN)).collect::<Vec<_>>();
         assert!(calls.iter().flatten().all(|address| *address == victim[0]), "{:?}", calls.first());
         assert_eq!(calls.iter().flatten().count(), 12);
-        // On the word of one that was only heard of, once; by way of a relay more of them.
+        // An address from an advert is dialled once; relayed addresses are dialled more often.
         assert_eq!(callable(&mut called, &victim, true, false, Calls::HEARD_OF), Vec::<String>::new());
         let relayed = ["/ip4/198.51.100.9/tcp/4001/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq/p2p-circuit".to_owned()];
         assert_eq!((0..1000).filter(|_| !callable(&mut called, &relayed, true, false, Calls::HEARD_OF).is_empty()).count(), 8);

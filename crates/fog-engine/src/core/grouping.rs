@@ -1,4 +1,4 @@
-//! Private groups: what the user does with them, and what is heard.
+//! Private groups: commands of the user and events of the mesh.
 
 use fog_api::{ApiError, ChatMessage, EventBody, GroupChange, GroupView, MemberView, MessageState, Notice, Reply};
 use fog_bitchat::{Group, GroupVerb, MAX_GROUP_TEXT, MAX_GROUPS, MAX_MEMBERS, MAX_NAME, Member, PeerId, pieces};
@@ -11,24 +11,24 @@ use super::chatting::{new_mid, refuse};
 use crate::chat::Order;
 use crate::query::to_api;
 
-/// Groups that were left whose names are known.
+/// Most left groups whose names are remembered.
 const MAX_LEFT: usize = 200;
 
-/// The id of a group, when a thread is one's.
+/// Group id of a thread; `None` when the thread is not that of a group.
 pub(super) fn group_id(thread: &str) -> Option<[u8; 16]> {
     let number = u128::from_str_radix(thread, 16).ok()?;
     (thread.len() == 32 && !thread.starts_with('+')).then_some(number.to_be_bytes())
 }
 
-/// The thread of a group.
+/// Thread id of a group.
 fn thread_of(id: [u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(id))
 }
 
 impl Core {
-    /// The group that is meant by an id or, with `by_name`, by a name that may begin with `#`.
+    /// Finds a group by its id or, with `by_name`, by its name, which may begin with `#`.
     pub(super) fn group_named(&self, who: &str, by_name: bool) -> Result<Option<String>, ApiError> {
-        // What was said in one that was left can be read.
+        // The messages of a left group remain readable.
         if self.chat.groups.iter().any(|group| thread_of(group.id) == who) || self.chat.left.contains_key(who) {
             return Ok(Some(who.to_owned()));
         }
@@ -51,7 +51,7 @@ impl Core {
         self.chat.groups.iter().find(|group| group.id == id).cloned().ok_or_else(missing)
     }
 
-    /// One of this device's, to be changed.
+    /// Finds a group that this device created and may change.
     fn my_group(&self, who: &str) -> Result<Group, ApiError> {
         let group = self.group(who)?;
         if self.is_mine(&group) {
@@ -65,7 +65,7 @@ impl Core {
         self.chat.me.is_some_and(|me| group.creator.starts_with(&me.peer().0))
     }
 
-    /// Somebody who can be taken in: their keys are known.
+    /// Finds a person who can become a member, because their keys are known.
     fn member(&self, who: &str) -> Result<Member, ApiError> {
         let id = self.resolve(who)?;
         if PeerId::parse(&id).is_none() {
@@ -143,7 +143,7 @@ impl Core {
         Ok(id)
     }
 
-    /// `/group …`, in the thread where it was typed.
+    /// Carries out a `/group …` command that was typed in the thread `to`.
     pub(super) fn group_command(&mut self, to: &str, verb: GroupVerb) -> Result<Reply, ApiError> {
         let here = || match self.resolve(to) {
             Ok(thread) if group_id(&thread).is_some() => Ok(thread),
@@ -173,7 +173,7 @@ impl Core {
         Ok(Reply::ChatSaid { messages: Vec::new(), note })
     }
 
-    /// Stores a text of this device and says it in a group.
+    /// Stores a text of this device and sends it to a group.
     pub(super) fn say_in_group(&mut self, group: [u8; 16], thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
         if !self.chat.groups.iter().any(|known| known.id == group) {
             return Err(refuse(ErrorKind::NotFound, "this device is not in this group any more; nothing was sent"));
@@ -187,7 +187,7 @@ impl Core {
         Ok(messages)
     }
 
-    /// What a member was called when they were taken in.
+    /// Nickname of a member at the time when they joined the group.
     pub(super) fn name_in_group(&self, thread: &str, from: &str) -> Option<String> {
         let group = self.chat.groups.iter().find(|group| thread_of(group.id) == thread)?;
         group.members.iter().find(|member| member.peer().to_string() == from).map(|member| clean_name(&member.nickname))
@@ -218,7 +218,7 @@ impl Core {
         self.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean_name(name), name: inviter }));
     }
 
-    /// Keeps the names of groups that this device is not in any more; whether that changes what is written down.
+    /// Keeps the names of groups that this device is no longer in. Returns whether the stored names change.
     pub(super) fn groups_left(&mut self, now: &[Group]) -> bool {
         let before = self.chat.left.clone();
         for group in self.chat.groups.iter().filter(|group| now.iter().all(|known| known.id != group.id)) {

@@ -1,4 +1,4 @@
-//! Chat: what is heard.
+//! Chat: events of the mesh.
 
 use std::time::Instant;
 
@@ -12,34 +12,36 @@ use super::Core;
 use super::speaking::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
 use crate::chat::{Body, ChatNews, Known, Order, Parcel, state_of};
 
-/// Bytes that messages and files take: of one thread, and of all. A message counts as [`fog_store::CHAT_ROW_BYTES`] more
-/// than it has, so these are some 25,000 and 200,000 short texts.
+/// Most bytes of messages and files in one thread and in all threads. Each message counts as
+/// [`fog_store::CHAT_ROW_BYTES`] more than its content, so these are some 25,000 and 200,000 short texts.
 const CHAT_CAPS: ChatCaps = ChatCaps { of_thread: 128 << 20, of_all: 1 << 30 };
-/// Of what may be stored at all, chat takes this part at most: whoever is near can fill it, and jobs need the rest.
+/// Chat takes at most one part in this many of the storage: anybody nearby can fill it, and jobs need the
+/// rest.
 const CHAT_PART: u64 = 4;
-/// Bytes that are stored before it is looked at whether there are too many: that reads every row.
+/// Bytes that are stored between two checks of the caps; each check reads every row.
 const LOOK_AT_CAPS_BYTES: u64 = 32 << 20;
-/// People whose credit is known at once; others have to wait.
+/// Most people whose credit is tracked at once; messages of further people are not stored.
 const MAX_CREDITS: usize = 4_096;
-/// A time that somebody states is shown beside the one here once it is off by so many milliseconds.
+/// Difference in milliseconds from which the time that an author states is shown beside the local one.
 const STATED_OFF_MS: u64 = 60_000;
-/// Messages of one person that are stored at once, and for each second: what was missed comes at once. Everybody
-/// together may so many times as much. So many bytes of a file count as one.
+/// Messages of one person that are stored at once; `PER_SECOND` more are allowed each second, so that
+/// missed messages can arrive together. All people together may store `EVERYBODY` times as much, and
+/// `PRICED_BYTES` bytes count as one message.
 const BURST: f64 = 600.0;
 const PER_SECOND: f64 = 1.0;
 const EVERYBODY: f64 = 5.0;
 const PRICED_BYTES: f64 = 16_384.0;
 
-/// The caps of chat, and how much is stored before they are looked at, where so much may be stored at all.
+/// Caps of chat for this storage setting, and the number of bytes between two checks of them.
 fn chat_caps(storage: ByteCount) -> (ChatCaps, u64) {
     let of_all = CHAT_CAPS.of_all.min(storage.0 / CHAT_PART);
-    // Several threads fit, so that one does not push out all others.
+    // Several threads fit, so that one cannot evict all others.
     (ChatCaps { of_thread: CHAT_CAPS.of_thread.min(of_all / 4), of_all }, LOOK_AT_CAPS_BYTES.min(of_all / 4))
 }
 
 impl Core {
     pub(super) fn chat_news(&mut self, driver: u64, news: ChatNews) -> Result<(), StoreError> {
-        // One of before may have said it late: it was somebody else's to hear.
+        // Late news of an earlier driver belong to another identity.
         if self.chat.driver.as_ref().is_none_or(|running| running.number() != driver) {
             return Ok(());
         }
@@ -102,7 +104,7 @@ impl Core {
 
     fn chat_event(&mut self, event: Event) -> Result<(), StoreError> {
         match event {
-            // The thread that speaks says who is reached how, and what Fog nodes say is its own.
+            // The driver itself reports people and their links, and handles messages of Fog nodes.
             Event::Person(_) | Event::Fellow { .. } | Event::FellowGone(_) | Event::FellowSaid(..) => {}
             Event::Gone(peer) => {
                 let id = peer.to_string();
@@ -111,7 +113,7 @@ impl Core {
                     known.view.has_session = false;
                     known.view.seen_ms = self.clock.unix().0;
                     let view = known.view.clone();
-                    // Who was only passing by is not kept.
+                    // A person who was only passing by is not kept.
                     if known.stored.is_none() {
                         self.chat.people.remove(&id);
                         let others = self.chat.names.remove(&id);
@@ -134,7 +136,8 @@ impl Core {
                 }
             }
             Event::Private { from, id, text, at } => {
-                // Nor who did not say who they are yet: they say it again when they have.
+                // A message of a person who has not announced their keys is not confirmed; its author sends
+                // it again.
                 let is_known = self.chat.people.contains_key(&from.to_string());
                 if is_known
                     && self.heard_alone(from, text, at, id.clone())?
@@ -149,7 +152,7 @@ impl Core {
                     return Ok(());
                 }
                 let thread = if id.is_some() { author.clone() } else { String::new() };
-                // The protocol's id is made of the name alone; two pictures of one name are two.
+                // The protocol derives its id from the file name only, but two pictures may share a name.
                 let hash = blake3::hash(&file.content).to_hex();
                 let mid = format!("{}#{}", id.clone().unwrap_or_else(|| file.safe_name()), &hash[..16]);
                 let message = self.heard_text(&thread, &author, file_name(&file), at, mid, Some(file))?;
@@ -176,7 +179,7 @@ impl Core {
         Ok(())
     }
 
-    /// A text to this device alone; whether it is stored, now or before.
+    /// Handles a private text. Returns whether it is stored, now or before.
     fn heard_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
         let may = self.may_store(&from.to_string(), text.len());
         if may {
@@ -195,12 +198,12 @@ impl Core {
         Ok(())
     }
 
-    /// A message that others carried. Its author was here once, and may not have been remembered.
+    /// Handles a message from a bundle. Its author was present once and may not be remembered.
     pub(super) fn parcel_came(&mut self, parcel: Parcel) -> Result<(), StoreError> {
         let Parcel { keys, name, mid, text, at, bundle } = parcel;
         let from = keys.peer();
         let id = from.to_string();
-        // Who may not store anything is not remembered either.
+        // An author whose message may not be stored is not remembered either.
         let is_stored = self.may_store(&id, text.len()) && {
             if !self.chat.people.contains_key(&id) {
                 let (nickname, fingerprint) = (clean_name(&name), fog_bitchat::fingerprint_text(&keys.noise));
@@ -223,10 +226,12 @@ impl Core {
         self.chat.people.get(id).is_some_and(|known| known.view.is_blocked)
     }
 
-    /// Whether what somebody said is stored: nobody fills the disk, nor do many who are one.
+    /// Whether a message of this size may be stored. The limit keeps one person, or many invented ones,
+    /// from filling the disk.
     pub(super) fn may_store(&mut self, from: &str, bytes: usize) -> bool {
         let price = 1.0 + bytes as f64 / PRICED_BYTES;
-        // What all have used up is nobody's fault, and what one has used up is not paid for by all.
+        // Credit that all have used up is not charged to one person, and that of one person is not charged
+        // to all.
         if self.is_blocked(from) || !self.take_credit("", price, EVERYBODY) {
             return false;
         }
@@ -239,7 +244,7 @@ impl Core {
 
     fn take_credit(&mut self, from: &str, price: f64, times: f64) -> bool {
         if self.chat.credit.len() >= MAX_CREDITS && !self.chat.credit.contains_key(from) {
-            // Those who are owed everything again anyway.
+            // People whose credit is full again need not be tracked.
             self.chat.credit.retain(|_, (credit, last)| *credit + last.elapsed().as_secs_f64() * PER_SECOND < BURST);
             if self.chat.credit.len() >= MAX_CREDITS {
                 return false;
@@ -255,7 +260,7 @@ impl Core {
         may
     }
 
-    /// Stores what somebody said; `None` when it is known.
+    /// Stores a message that was received; `None` when it is known already.
     pub(super) fn heard_text(
         &mut self,
         thread: &str,
@@ -280,15 +285,16 @@ impl Core {
             file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
             mid,
         };
-        // Whoever writes to this device alone is remembered, to be answered later.
+        // The author of a private message is remembered, so that it can be answered later.
         if thread == from {
             self.remember(from, true)?;
         }
         self.add_message(&new)
     }
 
-    /// When something was said, by the clocks of both: as its author states it, but for how far their clock is known to
-    /// be off, and never later than it came. What they state themselves, if that is another time.
+    /// Time of a message by the local clock: the time its author states, corrected by the known deviation
+    /// of the author's clock and never later than now. The second value is the stated time, if it differs
+    /// notably.
     fn when(&self, from: &str, at: u64) -> (i64, Option<i64>) {
         let stated = i64::try_from(at).unwrap_or(i64::MAX);
         let offset = self.chat.people.get(from).and_then(|known| known.view.clock_off_ms).unwrap_or(0);
@@ -296,7 +302,7 @@ impl Core {
         (at, (at.abs_diff(stated) > STATED_OFF_MS).then_some(stated))
     }
 
-    /// Stores a message and says so.
+    /// Stores a message and announces it.
     pub(super) fn add_message(&mut self, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
         let Some(id) = self.store.add_chat(new, self.clock.unix())? else { return Ok(None) };
         self.chat.stored += CHAT_ROW_BYTES + (new.sealed.len() + new.file.as_ref().map_or(0, Vec::len)) as u64;
@@ -306,7 +312,7 @@ impl Core {
         Ok(self.store.chat_message(id)?.map(|row| self.announce_message(&row)))
     }
 
-    /// Keeps what is stored within its caps: what strangers said goes first, what people said whom the user marked last.
+    /// Trims chat to its caps: messages of strangers go first, those of people whom the user marked last.
     pub(super) fn cut_chats(&mut self) -> Result<usize, StoreError> {
         self.chat.stored = 0;
         let is_marked = |known: &&Known| (known.view.is_verified || known.view.is_favourite) && !known.view.is_blocked;
@@ -326,7 +332,7 @@ impl Core {
     }
 }
 
-/// The name of a file, for the disk and to be shown.
+/// Name of a file, for the disk and for display.
 pub(super) fn file_name(file: &FilePacket) -> String {
     let name = clean_name(&file.safe_name());
     if name.is_empty() { "file".to_owned() } else { name }
@@ -338,7 +344,7 @@ mod tests {
 
     use super::*;
 
-    /// What strangers say leaves room for jobs, however little may be stored.
+    /// Messages of strangers must leave room for jobs, however small the storage setting is.
     #[test]
     fn chat_at_its_caps_does_not_make_a_host_full() {
         for storage in [ByteCount(100_000_000), ByteCount(1 << 30), ByteCount(10 << 30), ByteCount(1 << 40)] {

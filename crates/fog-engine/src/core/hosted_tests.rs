@@ -1,4 +1,4 @@
-//! Jobs of other devices beside those of this one: whose they are, how they end, and who comes first.
+//! Tests of hosted jobs beside own ones: ownership, end and priority.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_store::{BlobFile, Blobs, HostedRow};
@@ -12,7 +12,7 @@ use crate::submit::Prepared;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// A job that was taken on for another device, which wants it for so long.
+/// Accepts a job of another device that ends after `left_ms`.
 fn hosted(host: &mut Turned, n: u8, requester: NodeId, left_ms: u64, change: impl FnOnce(&mut JobFile)) -> JobId {
     let core = &mut host.core;
     let row = HostedRow {
@@ -29,7 +29,7 @@ fn hosted(host: &mut Turned, n: u8, requester: NodeId, left_ms: u64, change: imp
     id
 }
 
-/// One of this device's user, or of another device that calls itself as such jobs are marked.
+/// Accepts an own job, or a hosted one whose owner text is that of own jobs.
 fn accept(core: &mut Core, hosted: Option<HostedRow>, change: impl FnOnce(&mut JobFile)) -> JobId {
     let module = BlobFile::copy(core.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
     let blobs = Blobs { module: module.id(), stdin: None, inputs: Default::default(), items: Vec::new() };
@@ -47,7 +47,7 @@ fn running(core: &Core) -> Vec<JobId> {
     core.active.values().map(|active| active.claim.task.job).collect()
 }
 
-/// What was done for another device and is wanted no more: it neither runs nor holds anything, and is never the owner's.
+/// Asserts that a hosted job is over: it does not run, holds no bytes and does not count as an own job.
 fn is_over(core: &Core, id: JobId) {
     assert_eq!(core.store.job_state(id).unwrap(), JobState::Cancelled);
     assert!(running(core).is_empty(), "it runs on");
@@ -59,7 +59,7 @@ fn is_over(core: &Core, id: JobId) {
 #[tokio::test]
 async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
     let mut host = host();
-    // Its job file says a week. The look at hosted jobs may come first, or the one at all deadlines.
+    // The job file allows a week. Either the host's tick or the check of all deadlines may come first.
     for (n, is_chore) in [(1, false), (2, true)] {
         let id = hosted(&mut host, n, node(2), HOUR_MS, |_| {});
         let core = &mut host.core;
@@ -75,7 +75,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
             core.host_tick();
         }
         is_over(core, id);
-        // Not after a restart either, and its lease does not come again.
+        // The job stays over after a restart, and its lease is not accepted again.
         core.restore_hosted().unwrap();
         core.fill().unwrap();
         is_over(core, id);
@@ -83,7 +83,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
     }
 }
 
-/// A receipt says that nothing is to be done any more, also when it comes too soon.
+/// A receipt ends the job even if it arrives too early.
 #[tokio::test]
 async fn a_receipt_for_what_runs_ends_it() {
     let (requester, mut host) = (super::turned_tests::turned(), host());
@@ -107,11 +107,11 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
     let core = &mut host.core;
     core.fill().unwrap();
     assert_eq!(running(core), [urgent]);
-    // One that can wait takes the place of what others call urgent.
+    // An own job that can wait displaces the urgent job of another device.
     let own = accept(core, None, |file| file.priority = -10);
     core.fill().unwrap();
     assert_eq!(running(core), [own], "{urgent} and {also} are of others");
-    // And what others want takes no place back, nor does it stand in the way of an own one that may.
+    // Jobs of others neither displace an own job nor keep another own job from doing so.
     let sooner = accept(core, None, |file| file.priority = 3);
     core.fill().unwrap();
     assert_eq!(running(core), [sooner]);
@@ -134,7 +134,7 @@ async fn offers_that_trickle_leave_places_to_others_and_end() {
     if host.core.capacity().slots > 1 {
         let other = offer(&mut honest, &mut host, HOUR_MS);
         assert!(host.core.grid.arriving.contains_key(&other), "nobody else finds a place");
-        // Nobody wants it any more.
+        // The offer has expired.
         host.clock.pass(HOUR_MS + 1);
         host.core.host_tick();
         assert!(!host.core.grid.arriving.contains_key(&other) && host.core.grid.arriving.contains_key(&first));
@@ -174,7 +174,7 @@ async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
     turned.meets(node(5));
     turned.core.grid.open = true;
     let seen = |turned: &Turned| turned.core.store.peers(9).unwrap()[0].seen;
-    // It is new, and then has begun anew: that is true, or has to be taken for it.
+    // The first hello is from a new device, the second may be from one that restarted: both are stored.
     for _ in 0..2 {
         turned.clock.pass(1000);
         turned.core.heard_hello(node(5), &hello());

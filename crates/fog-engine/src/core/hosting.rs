@@ -1,4 +1,4 @@
-//! Jobs of other devices that run here.
+//! Hosted jobs: jobs of other devices that run here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,13 +20,15 @@ use crate::histories::history_path;
 use crate::leftovers;
 use crate::submit::Prepared;
 
-/// How often a worker says that it is at it.
+/// Interval of a worker's heartbeats.
 const BEAT: Duration = Duration::from_secs(5);
-/// How often the end of a task is said again until it is answered; sooner at first.
+/// Interval at which the end of a task is reported until it is answered; shorter at first.
 const AGAIN: Duration = Duration::from_secs(15);
-/// A state is shipped at most this often while a task runs; always when it stops.
+/// Shortest interval between two shipped states of a running task; a state is always shipped when the task
+/// stops.
 const SHIP: Duration = Duration::from_secs(20);
-/// Shipped states of a task that are kept: the newest, and the one before it that may be on its way.
+/// Number of shipped states that are kept per task: the newest, and the previous one, which may be in
+/// transfer.
 const SHIPPED_KEPT: u32 = 2;
 
 impl Core {
@@ -61,12 +63,12 @@ impl Core {
         HostPolicy { from_anyone: self.settings.flag("jobs_from_anyone"), allow: self.settings.list("jobs_allow"), deny: self.settings.list("jobs_deny") }
     }
 
-    /// Everything that is said over a control link.
+    /// Handles a message of a control link.
     pub(super) fn said(&mut self, node: NodeId, heard: Heard) -> Result<(), StoreError> {
         let message = match heard {
             Heard::Offer(offer, hash) => return self.offered(node, *offer, hash),
             Heard::StrangeOffer(lease) => {
-                // One of two that have just met does not know the other one yet: the offer comes again.
+                // One of two devices that have just met may not know the other yet: the offer comes again.
                 self.grid.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
                 return Ok(());
             }
@@ -79,7 +81,7 @@ impl Core {
             Message::Release { lease, why } => self.released(node, lease, &why)?,
             Message::Prove { lease, mark } => self.asked_to_prove(node, lease, mark),
             Message::Proof { lease, mark, state } => self.shown(node, lease, mark, state)?,
-            // A peer that was not heard to say hello yet has a lease of before.
+            // A peer whose hello has not arrived yet may hold a lease from before.
             other => self.worker_said(node, other)?,
         }
         Ok(())
@@ -94,7 +96,7 @@ impl Core {
             self.grid.say(node, answer(Answer::Accepted));
             return Ok(());
         }
-        // A lease is taken on once: one that was receipted does not come again, nor does another device's.
+        // A lease is accepted once: neither a receipted one comes again, nor one of another device.
         let is_used = self.grid.arriving.contains_key(&lease) || self.store.has_hosted(&lease.to_string())?;
         if offer.requester != node || is_used {
             self.grid.say(node, answer(Answer::Declined(Decline::Malformed)));
@@ -123,7 +125,7 @@ impl Core {
             self.grid.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
-        // By the clock of this device, from when it was told.
+        // The deadline is by this device's clock, counted from now.
         let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(on_disk(content.size)));
         let room = files.saturating_add(offer.file.limits.disk.0);
@@ -150,14 +152,14 @@ impl Core {
     fn fetch_offer(&mut self, offer: TaskOffer, offer_hash: [u8; 32]) {
         let Some(net) = &self.grid.net else { return };
         let (transport, folder, to, key) = (net.as_transport(), self.store.folder().to_owned(), self.to_self.clone(), self.key);
-        // What is here already, from another job, is not fetched again.
+        // Files that are stored already for another job are not fetched again.
         let mut missing: Vec<Content> = Vec::new();
         for content in std::iter::once(&offer.module).chain(&offer.stdin).chain(offer.inputs.iter().map(|(_, content)| content)) {
             if self.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
                 missing.push(*content);
             }
         }
-        // Two tasks of one job need the same files: the second waits for the first's.
+        // Two tasks of one job need the same files: the second waits for the first's transfer.
         let is_coming = |content: &Content| self.grid.arriving.values().any(|other| other.fetching.contains(&content.id));
         if missing.iter().any(is_coming) {
             if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
@@ -168,8 +170,8 @@ impl Core {
         if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
             arriving.fetching = missing.iter().map(|content| content.id).collect();
         }
-        // Those who were lent the same job have its files too; the requester has them for certain, and alone
-        // has the state.
+        // Devices with leases of the same job have its files too. The requester is sure to have them, and
+        // only it has the state.
         let is_here = |node: &NodeId| *node != offer.requester && self.grid.peers.contains_key(node);
         let mut holders: Vec<NodeId> = offer.holders.iter().copied().filter(is_here).collect();
         let from = rand::rng().random_range(0..holders.len().max(1));
@@ -197,7 +199,7 @@ impl Core {
                     let sealed = tokio::task::spawn_blocking(move || arrival::seal_state(state.open()?, &folder, key).map_err(|e| e.message));
                     match sealed.await.map_err(|e| e.to_string())? {
                         Ok(path) => checkpoint = Some(path),
-                        // Without it the job is right as well, and begins anew.
+                        // The job is valid without the state and begins anew.
                         Err(error) => tracing::debug!(%error, "the state that came with a job cannot be used"),
                     }
                 }
@@ -217,7 +219,8 @@ impl Core {
         arrived
     }
 
-    /// Offers that waited for the files of another one have them now, or fetch them themselves.
+    /// Resumes offers that waited for the transfer of another one: they have their files now, or fetch
+    /// them.
     pub(super) fn fetch_parked(&mut self) {
         let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
         for parked in parked {
@@ -313,7 +316,8 @@ impl Core {
         self.grid.say(to, beat);
     }
 
-    /// A hosted task begins with so many units, which may be less than its requester was told by somebody else.
+    /// Handles the start of a hosted task with these units, which may be fewer than another worker reported
+    /// before.
     pub(super) fn host_began(&mut self, job: JobId, units: u64) {
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
             hosted.units = units;
@@ -321,7 +325,7 @@ impl Core {
         self.host_progress(job, Some(Standing::Running), units, None);
     }
 
-    /// A hosted task moved on.
+    /// Handles progress of a hosted task.
     pub(super) fn host_progress(&mut self, job: JobId, standing: Option<Standing>, units: u64, permille: Option<u16>) {
         let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
         hosted.units = hosted.units.max(units);
@@ -333,12 +337,12 @@ impl Core {
         }
     }
 
-    /// A checkpoint of a hosted task is on disk: the requester gets a copy, so that another device can go
-    /// on should this one go.
+    /// Handles a stored checkpoint of a hosted task: the requester gets a copy, so that another device can
+    /// continue if this one leaves.
     pub(super) fn host_saved(&mut self, task: TaskId, units: u64) {
         let (path, key, to) = (checkpoint_path(self.store.folder(), task), self.key, self.to_self.clone());
         let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
-        // A slow link gets the state that it is at; the next one would take its place.
+        // A slow link finishes the current state first; a newer one would replace it.
         let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
         let is_due = hosted.standing == Standing::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
         let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
@@ -362,7 +366,7 @@ impl Core {
                 return Ok(());
             }
         };
-        // Of a task that is over nobody wants a state.
+        // The state of a finished task is not wanted.
         if !self.grid.hosted.contains_key(&job) {
             return Ok(());
         }
@@ -383,10 +387,10 @@ impl Core {
         if Some(receipt.worker) != self.grid.me() || receipt.requester != node {
             return Ok(());
         }
-        // No price is higher, and no bonus more than doubles it: what a receipt claims beyond that is not counted.
+        // Receipts are capped at the highest price, doubled for the largest bonus.
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
         let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
-        // There is nothing left to do for it, whether it was done or not.
+        // The job needs no more work, whether it was done or not.
         if self.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.clock.unix())? {
             self.drop_tasks_of(job, "its requester has said that it is done");
             self.announce_job(job);
@@ -401,7 +405,7 @@ impl Core {
 
     fn released(&mut self, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
         if self.grid.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
-            // What is on its way for it is not fetched any further.
+            // Transfers for the released offer end.
             if let Some(arriving) = self.grid.arriving.remove(&lease) {
                 self.took_back(&arriving);
             }
@@ -410,13 +414,13 @@ impl Core {
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
         let is_told = self.grid.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
         if is_told && self.store.job_state(job)? == JobState::Finished {
-            // The work was done and is not taken.
+            // The work was done, and the requester does not take it.
             self.judge(node, Evidence::saw_unpaid);
         }
         self.end_hosted(job, why)
     }
 
-    /// Nobody wants a hosted job any more: it ends here as well, and holds nothing.
+    /// Ends a hosted job that is not wanted any more, and gives up all that it holds.
     pub(super) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
         let was_open = self.store.end_hosted(job, why, self.clock.unix())?;
         self.grid.hosted.remove(&job);
@@ -428,8 +432,8 @@ impl Core {
         Ok(())
     }
 
-    /// How a hosted job came to its result is of use until that is believed, or not wanted any more. A worker that is about
-    /// to go may still write to it: what it leaves goes with the next chores.
+    /// Removes the history of a hosted job, which is needed until its result is accepted or not wanted any
+    /// more. A worker that is ending may still write to it; later chores remove that.
     pub(super) fn forget_history(&self, job: JobId) {
         let folder = history_path(self.store.folder(), TaskId { job, index: 0 });
         tokio::task::spawn_blocking(move || {
@@ -439,16 +443,16 @@ impl Core {
         });
     }
 
-    /// Whether the history of a job is of use: to its owner here, or to its requester.
+    /// Whether the history of a job is needed by its owner here or by its requester.
     pub(super) fn needs_history(&self, id: JobId) -> bool {
         match self.store.job(id) {
             Ok(job) => self.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
-            // Where it cannot be told how a job is, its files stay.
+            // The files of a job whose state cannot be read stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
         }
     }
 
-    /// A related device is there: what it waits for is said at once.
+    /// Repeats pending messages at once to a related device that has appeared.
     pub(super) fn greet(&mut self, node: NodeId) {
         let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
         for job in jobs {
@@ -495,12 +499,13 @@ impl Core {
     }
 }
 
-/// A checkpoint as another device can read it: opened piece by piece, and sealed for whoever is told its key.
+/// Prepares a checkpoint for another device: opens it piece by piece and seals it under a key that can be
+/// shared.
 pub(super) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
     seal_stored(|| Checkpoint::open(path, Some(key)).map_err(|e| e.to_string()), folder, secret)
 }
 
-/// As much of a text as a message takes.
+/// Shortens a text to the 200 characters that a message takes.
 pub(super) fn shorten(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }

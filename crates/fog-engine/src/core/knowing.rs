@@ -1,4 +1,4 @@
-//! Chat: who people are, and what those who were verified say of others.
+//! Chat: the known people, and the statements of verified people about others.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,13 @@ use super::Core;
 use super::speaking::WORDS;
 use crate::chat::{Known, Names, Order, Remembered, Word};
 
-/// What is remembered of somebody is written down at most so often when only the time has changed.
+/// Shortest interval at which a remembered person is written when only the time has changed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
-/// People who are remembered. So many more are held in memory before the oldest of them go: it looks at all of them.
+/// Most people who are remembered. `PEOPLE_SLACK` more are held in memory before the oldest are removed,
+/// because that scans all of them.
 const MAX_PEOPLE: u32 = if cfg!(test) { 100 } else { 10_000 };
 const PEOPLE_SLACK: usize = 50;
-/// What one person says of others that is kept, and what all say.
+/// Most statements of one person that are kept, and most of all people together.
 const MAX_WORDS_OF_ONE: usize = 64;
 const MAX_WORDS: usize = 2_000;
 
@@ -51,7 +52,7 @@ impl Core {
         Ok(())
     }
 
-    /// Somebody, or this device, is called so from now on: whoever looks the same is told apart.
+    /// Sets the name of a person or of this device, and relabels people whose names look the same.
     pub(super) fn is_called(&mut self, id: &str, nickname: &str) {
         let others = self.chat.names.set(id, nickname);
         if let Some(known) = self.chat.people.get_mut(id) {
@@ -60,7 +61,7 @@ impl Core {
         self.tell_apart(others);
     }
 
-    /// Looks again at what people are shown as, and says it when it is another.
+    /// Updates the labels of people, and announces those that change.
     pub(super) fn tell_apart(&mut self, ids: Vec<String>) {
         for id in ids {
             let Some(known) = self.chat.people.get_mut(&id) else { continue };
@@ -109,7 +110,7 @@ impl Core {
         Ok(())
     }
 
-    /// Writes down who somebody is; when they are not written down yet only if `is_new_too`.
+    /// Stores a person; one who is not stored yet only if `is_new_too`.
     pub(super) fn remember(&mut self, id: &str, is_new_too: bool) -> Result<(), StoreError> {
         let (Some(vault), Some(known)) = (&self.chat.vault, self.chat.people.get_mut(id)) else { return Ok(()) };
         let Some(keys) = known.keys else { return Ok(()) };
@@ -141,8 +142,8 @@ impl Core {
         Ok(())
     }
 
-    /// Forgets those of whom nothing was heard for longest, as the store does: anybody may make up people who write. Who is
-    /// here, was marked or is the one that was just remembered stays.
+    /// Forgets the people of whom nothing was heard for longest, as the store does, because anybody may
+    /// invent people who write. People who are present, marked or `except` stay.
     fn forget_people(&mut self, except: &str) {
         let too_many = self.chat.people.len().saturating_sub(MAX_PEOPLE as usize);
         if too_many < PEOPLE_SLACK {
@@ -172,13 +173,13 @@ impl Core {
             driver.order(Order::Verified(keys, view.is_verified));
         }
         if (was_verified, was_blocked) != (view.is_verified, view.is_blocked) {
-            // What they say of others counts now, or does not any more.
+            // The person's statements about others count now, or do not any more.
             self.look_at_words(self.words_of(id));
         }
         Ok(())
     }
 
-    /// Somebody whom the user verified says whom they verified.
+    /// Handles statements of a verified person about the people whom they verified.
     pub(super) fn vouched(&mut self, by: PeerId, whom: &[Vouch]) -> Result<(), StoreError> {
         let about: Vec<String> = whom.iter().map(|vouch| vouch.peer().to_string()).collect();
         let words = self.chat.words.entry(by.to_string()).or_default();
@@ -199,7 +200,7 @@ impl Core {
         Ok(())
     }
 
-    /// About whom somebody said something.
+    /// Ids of the people about whom a person made statements.
     fn words_of(&self, by: &str) -> Vec<String> {
         let id_of = |word: &Word| word.fingerprint.get(..16).unwrap_or_default().to_owned();
         self.chat.words.get(by).into_iter().flatten().map(id_of).collect()
@@ -210,7 +211,7 @@ impl Core {
         self.write_down(WORDS, &state).map(drop)
     }
 
-    /// What those are called who verified somebody, and whom the user verified.
+    /// Labels of the people who verified this person and whom the user verified.
     pub(super) fn vouched_by(&self, id: &str) -> Vec<String> {
         let now = self.clock.unix().0.max(0) as u64;
         let Some((person, keys)) = self.chat.people.get(id).and_then(|known| Some((&known.view, known.keys?))) else { return Vec::new() };
@@ -220,7 +221,7 @@ impl Core {
         givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.label.clone()).collect()
     }
 
-    /// Finds out anew who vouches for these people.
+    /// Updates the vouching people of these people.
     pub(super) fn look_at_words(&mut self, about: Vec<String>) {
         for id in about {
             let vouched_by = self.vouched_by(&id);
@@ -231,7 +232,7 @@ impl Core {
         }
     }
 
-    /// The calendar was set by so many milliseconds: words count as long as they would have.
+    /// Moves the end of all statements by the milliseconds by which the calendar was set.
     pub(super) fn move_words(&mut self, by: i64) {
         if by == 0 || self.chat.words.is_empty() {
             return;
@@ -242,7 +243,7 @@ impl Core {
         }
     }
 
-    /// Words count for a month.
+    /// Removes statements whose time has ended.
     pub(super) fn forget_old_words(&mut self) {
         let now = self.clock.lived().0.max(0) as u64;
         let late = self.chat.words.values().flatten().filter(|word| word.until <= now);
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
     use crate::chat::{Parcel, Secrets};
 
-    /// A message that others carried, from somebody nobody has seen.
+    /// A message from a bundle, by a person who was never met.
     fn stranger(n: u32) -> Parcel {
         let mut noise = [0; 32];
         noise[..4].copy_from_slice(&n.to_le_bytes());

@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 use super::Core;
 use crate::chat::{Linked, Order};
 
-/// Longest packet over a network: files go whole there.
+/// Longest packet over a network in bytes; files are not split there.
 const NETWORK_PACKET: usize = 64 << 10;
-/// Links to one device.
+/// Most links to one device.
 const MAX_LINKS: usize = 3;
-/// Links to a device that did not take one are tried again after this.
+/// Wait before a link is tried again with a device that did not accept one.
 const LINK_AGAIN: Duration = Duration::from_secs(5);
-/// How long one may take to be opened.
+/// Longest time for opening a link.
 const OPENING: Duration = Duration::from_secs(5);
 
 impl Core {
@@ -26,8 +26,9 @@ impl Core {
         self.chat.driver.is_some() && matches!(self.related(node), Relation::Group(_) | Relation::Lan)
     }
 
-    /// Opens a link of the mesh to each device of a group or this local network. Of two devices the one with the
-    /// lower id does so at once, the other one only if that brings nothing: its connection may be one of before.
+    /// Opens a link of the mesh to each device of a group or the local network. Of two devices the one with
+    /// the lower id does so at once, and the other only if that fails, since its connection may be a stale
+    /// one.
     pub(super) fn link_chat(&mut self) {
         let Some(me) = self.grid.me() else { return };
         let peers: Vec<NodeId> = self.grid.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
@@ -56,14 +57,16 @@ impl Core {
         }
     }
 
-    /// What lives as long as a link to a device does, and ends it when told.
+    /// Registers a new link to a device. The link lives as long as the returned handle, and ends when that
+    /// is notified.
     fn alive(&mut self, node: NodeId) -> Arc<Notify> {
         let alive = Arc::new(Notify::new());
         let known = self.chat.linked.entry(node).or_insert_with(|| Linked { at: Instant::now(), links: VecDeque::new() });
         known.at = Instant::now();
         known.links.retain(|link| link.strong_count() > 0);
         known.links.push_back(Arc::downgrade(&alive));
-        // Both sides may open one at once, and one of before may not have been seen to end. More is no use to anybody.
+        // Both sides may open a link at once, and the end of an earlier one may go unnoticed. More links
+        // are useless.
         while known.links.len() > MAX_LINKS {
             if let Some(oldest) = known.links.pop_front().and_then(|oldest| oldest.upgrade()) {
                 oldest.notify_one();
@@ -72,7 +75,7 @@ impl Core {
         alive
     }
 
-    /// A device opened a link of the mesh.
+    /// Handles a link of the mesh that a device opened.
     pub(super) fn chat_link_came(&mut self, link: Link) {
         if !self.may_link_chat(link.node) {
             return;
@@ -85,10 +88,10 @@ impl Core {
     }
 }
 
-/// Carries packets of the mesh over a link until it ends, until the thread that speaks does, or until it is told to.
+/// Carries packets of the mesh over a link until the link or the chat thread ends, or `alive` is notified.
 async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<Order>, alive: Arc<Notify>) {
     let (packets, end) = packet_link(NETWORK_PACKET, false, true);
-    // Chat was switched off meanwhile; and nothing here keeps it on.
+    // Chat was switched off meanwhile. The sender is not held, so that it does not keep the thread alive.
     let Some(now) = orders.upgrade() else { return };
     if now.send(Order::Link(packets)).await.is_err() {
         return;

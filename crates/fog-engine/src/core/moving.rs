@@ -1,4 +1,4 @@
-//! Chat: an identity moves to another device.
+//! Chat: transfer of an identity to another device.
 
 use std::path::PathBuf;
 
@@ -16,11 +16,11 @@ use crate::query::to_api;
 type Answer = oneshot::Sender<Result<Reply, ApiError>>;
 
 impl Core {
-    /// Saves who this device is in the mesh; making the key takes a moment, which the loop does not wait for.
+    /// Saves the chat identity of this device on another thread, since deriving the key takes a moment.
     pub(super) fn chat_move_out(&self, path: PathBuf, passphrase: Secret, answer: Answer) {
         let luggage = match self.pack(&passphrase) {
             Ok(luggage) => luggage,
-            // Whoever asked may be gone.
+            // The front end may be gone.
             Err(error) => return drop(answer.send(Err(error))),
         };
         tokio::task::spawn_blocking(move || {
@@ -47,17 +47,17 @@ impl Core {
         Ok(Luggage::pack(&secrets.identity(), self.nickname(), people, &self.written(GROUPS).map_err(to_api)?))
     }
 
-    /// Becomes who a file says.
+    /// Reads an identity from a file on another thread, to take it over.
     pub(super) fn chat_move_in(&self, path: PathBuf, passphrase: Secret, answer: Answer) {
         let to = self.to_self.clone();
         tokio::task::spawn_blocking(move || {
             let read = Luggage::read(&path, &passphrase.0);
-            // The loop being gone ends everything.
+            // A send fails only when the loop is gone.
             let _ = to.blocking_send(Message::MovedIn(Box::new(read), answer));
         });
     }
 
-    /// Takes over what was read: at once and whole. Messages of this device stay.
+    /// Takes over the identity in one step. Messages of this device stay.
     pub(super) fn moved_in(&mut self, luggage: Result<Luggage, ApiError>) -> Result<Reply, ApiError> {
         let luggage = luggage?;
         let secrets = luggage.secrets().ok_or_else(|| refuse(ErrorKind::BadInput, "the file has no keys; nothing was changed"))?;
@@ -77,11 +77,11 @@ impl Core {
             (id, sealed, UnixMillis(now.0), person.is_verified || person.is_favourite || person.is_blocked)
         };
         let people: Vec<_> = luggage.people.iter().map(person).collect();
-        // What waits for the identity of before is of no use to this one.
+        // Letters and bundles for the previous identity are useless to the new one.
         let empty = |name: &'static str| (name, vault.seal(name.as_bytes(), &[]));
         let states = [empty(LETTERS), empty(BUNDLES), empty(RATCHET), empty(LEFT), (GROUPS, vault.seal(GROUPS.as_bytes(), &luggage.groups()))];
         let keys = own.with_identity(&secrets).seal(&device);
-        // The goodbye of who this device was is said first.
+        // The previous identity says goodbye first.
         self.forget_chat();
         self.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
         self.keep_settings(&[("chat_nickname".to_owned(), Some(luggage.nickname.into()))]);

@@ -1,4 +1,4 @@
-//! Networks: joined and left, who is there, what may go over them.
+//! Networks: joining and leaving, peers, and the traffic that is allowed.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,13 @@ use crate::query::to_api;
 
 /// Key of the traffic of this period among the stored settings.
 const TRAFFIC_KEY: &str = "_traffic";
-/// Known devices that are called at the start: those last heard of that worked for this device, or it for them, up to half
-/// of the places, and then those last heard of at all. Names that were made for nothing do not take all of them.
+/// Number of known devices that are dialled at the start: first the most recent of those with work in
+/// either direction, up to half of the places, then the most recent of all, so that invented nodes cannot
+/// take all places.
 const CALLED: usize = 32;
-/// How long a network may take to say where it listens.
+/// Time in which a new network should report its listening addresses.
 const LISTENING: Duration = Duration::from_secs(3);
-/// Addresses in an invitation; a QR code stays readable.
+/// Most addresses in an invitation, to keep its QR code readable.
 const INVITED: usize = 4;
 pub(super) const LAN: &str = "lan";
 pub(super) const OPEN: &str = "open";
@@ -30,20 +31,20 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
     ApiError { kind, message: message.to_string() }
 }
 
-/// How often hello is said to a device that does not answer: others than ours never do.
+/// Number of hellos to a device that does not answer: nodes of other programs never do.
 const MOST_ASKED: u8 = 6;
 
-/// Least time between two times that a device is believed to have begun anew: each costs a write and a new link.
+/// Shortest time between two accepted restarts of a device, since each costs a write and a new link.
 const ANEW: Duration = Duration::from_secs(5);
 
-/// Devices of which it is remembered what was seen of them.
+/// Most devices whose evidence is remembered.
 const MAX_EVIDENCE: usize = 4096;
 
-/// Most tasks that one device is believed to run at once.
+/// Most tasks that a device can claim to run at once.
 const MOST_SLOTS: u16 = 1024;
 
 impl Core {
-    /// Reads what was joined before, and takes part again.
+    /// Reads the joined networks and takes part again.
     pub(super) fn start_grid(&mut self) -> Result<(), fog_store::StoreError> {
         for row in self.store.networks()? {
             self.know_network(&row);
@@ -75,7 +76,8 @@ impl Core {
         self.grid.joined.push(JoinedNetwork { name: row.name.clone(), is_group, joined_ms: row.joined.0 });
     }
 
-    /// Each entry has a key of its own, so a fixed place in the cipher's stream is used once.
+    /// Creates the sealer of a group's secret. Each entry has its own key, so a fixed position in the
+    /// cipher stream is used once.
     fn group_sealer(&self, name: &str, joined_ms: i64, size: u64) -> Sealer {
         let about = blake3::hash(format!("{joined_ms} {name}").as_bytes());
         Sealer::new(&ContentKey::derive(&self.grid.secret, BlobId(*about.as_bytes())), size)
@@ -112,7 +114,7 @@ impl Core {
                 self.add_network(&group.name.clone(), Some(&group))?;
             }
             self.remember_addresses(invite.node, &invite.addresses);
-            // Its user wants them called now, however often they were.
+            // The user wants these devices dialled now, however often they were before.
             self.grid.called.clear();
             if let Some(net) = &self.grid.net {
                 net.transport.set_class(invite.node, PeerClass::Known);
@@ -120,7 +122,7 @@ impl Core {
             self.grid.known.insert(invite.node, Known::new(invite.addresses));
         }
         if self.grid.joined.len() == before && self.grid.net.is_some() {
-            // A member already: nobody who is here is cut off for it.
+            // The device is a member already: existing connections stay.
             self.call_known();
         } else {
             self.restart_net();
@@ -156,7 +158,7 @@ impl Core {
         self.grid.groups.clear();
         self.grid.joined.clear();
         (self.grid.lan, self.grid.open) = (false, false);
-        // Where they cannot be read, all of them are left.
+        // If the networks cannot be read, all of them are left.
         let stays = self.store.networks().inspect_err(|error| tracing::error!(%error, "the other networks cannot be read")).unwrap_or_default();
         for row in stays.iter().filter(|row| !self.unstored.has_left(&row.name)).collect::<Vec<_>>() {
             self.know_network(row);
@@ -185,14 +187,14 @@ impl Core {
             return Err(refuse(ErrorKind::Bug, "the group that was just made is not there"));
         };
         let mut addresses = self.grid.listening.clone();
-        // Relayed ones first: they work from anywhere. Of the others QUIC.
+        // Relayed addresses come first because they work from anywhere, then those with QUIC.
         addresses.sort_by_key(|address| (!address.contains("p2p-circuit"), !address.contains("quic"), address.contains("/ip6/")));
         addresses.truncate(INVITED);
         let text = Invite { group: group.clone(), node, addresses }.to_string();
         Ok(Reply::Invite { group: name, text })
     }
 
-    /// The network was started a moment ago and does not know yet where it listens.
+    /// Whether the network was started a moment ago and has no listening address yet.
     pub(super) fn is_about_to_listen(&self) -> bool {
         let is_new = self.grid.net_began.is_some_and(|began| began.elapsed() < LISTENING);
         self.grid.net.is_some() && self.grid.listening.is_empty() && is_new
@@ -208,7 +210,7 @@ impl Core {
 
     pub(super) fn store_evidence(&mut self, node: NodeId, evidence: Evidence) {
         self.grid.evidence.insert(node, evidence);
-        // Names are made for nothing; those of whom least is known go.
+        // Nodes are easily invented; those with the least evidence are removed.
         while self.grid.evidence.len() > MAX_EVIDENCE {
             let weight = |(_, known): &(&NodeId, &Evidence)| (((known.valid + known.invalid + known.lost) * 16.0) as u64, known.at_ms);
             let least = self.grid.evidence.iter().filter(|(known, _)| **known != node).min_by_key(weight).map(|(known, _)| *known);
@@ -221,7 +223,7 @@ impl Core {
         }
     }
 
-    /// Why nothing goes over the network although one was joined.
+    /// Reason why no traffic is allowed although a network was joined.
     fn forbidden(&self) -> Option<String> {
         if !self.settings.flag("network_when_metered") && self.rules.readings().metered == Some(true) {
             return Some("the connection is metered; nothing is sent until it is not".to_owned());
@@ -230,7 +232,7 @@ impl Core {
         (cap > 0 && self.grid.traffic.used() >= cap).then(|| format!("the data limit of {} in 30 days is used up", fog_types::ByteCount(cap)))
     }
 
-    /// Whether nothing large goes between a device and this one, because of the data limit.
+    /// Whether the data limit forbids large transfers with a device.
     pub(super) fn is_rationed(&self, node: NodeId) -> bool {
         let peer = self.grid.peers.get(&node);
         let is_local = peer.and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local && !route.is_relayed);
@@ -260,7 +262,7 @@ impl Core {
         self.grid.last_hello = None;
         self.grid.advertised = None;
         self.grid.far.clear();
-        // Transfers ended with the network; what they were for is begun anew when it is there again.
+        // Transfers ended with the network; their tasks begin them anew when the network is back.
         self.grid.arriving.clear();
         self.grid.states.clear();
         self.grid.sealing.clear();
@@ -269,7 +271,7 @@ impl Core {
         self.grid.is_showing = false;
         for hosted in self.grid.hosted.values_mut() {
             hosted.is_sealing = false;
-            // What was being sealed may have ended with the network's threads.
+            // Sealing may have ended with the network's threads.
             hosted.telling.is_under_way = false;
         }
         let unfinished: Vec<_> = self.grid.waiting.iter().filter(|(_, waiting)| waiting.files.is_empty()).map(|(lease, _)| *lease).collect();
@@ -279,7 +281,7 @@ impl Core {
         }
     }
 
-    /// Starts or stops taking part, as joined networks and rules have it.
+    /// Starts or stops the network according to the joined networks and the rules.
     pub(super) fn look_at_net(&mut self) {
         let wanted = !self.grid.joined.is_empty() && !self.is_stopping;
         let forbidden = if wanted { self.forbidden() } else { None };
@@ -314,7 +316,7 @@ impl Core {
                 if self.grid.open {
                     net.transport.meet(blake3::hash(b"fog-compute open network 1").as_bytes());
                 }
-                // Those that worked for this device, or it for them, find a place whoever else comes.
+                // Devices with work in either direction get their places first.
                 let has_worked = |node| {
                     let evidence = self.grid.evidence(node);
                     evidence.valid + evidence.receipted > 0.0
@@ -338,7 +340,7 @@ impl Core {
             Err(error) => {
                 tracing::warn!(%error, "no network");
                 self.grid.problem = error.to_string();
-                // Tried again when a minute has passed, or when somebody joins.
+                // The next attempt follows at a later tick, or when a network is joined.
                 self.grid.last_tick = Some(Instant::now());
             }
         }
@@ -356,7 +358,7 @@ impl Core {
                 net.transport.cut_off(of.node);
             }
         }
-        // Each is a write that waits for the disk; a crash forgets a minute's bytes at most.
+        // Each write waits for the disk; a crash loses at most a minute's count.
         if self.grid.last_stored.is_some_and(|last| last.elapsed() < Duration::from_secs(60)) {
             return;
         }
@@ -368,7 +370,7 @@ impl Core {
         }
     }
 
-    /// What has to be looked at from time to time.
+    /// Does the periodic work of the network.
     pub(super) fn grid_tick(&mut self) {
         let pace = if self.grid.is_busy() { Duration::from_secs(1) } else { Duration::from_secs(10) };
         if self.grid.last_tick.is_some_and(|last| last.elapsed() < pace) {
@@ -404,14 +406,14 @@ impl Core {
     pub(super) fn net_news(&mut self, news: NetNews) -> Result<(), fog_store::StoreError> {
         match news {
             NetNews::Event(number, event) => {
-                // A network that was left may still have something to say.
+                // A network that was left may still send events.
                 if self.grid.net.as_ref().is_some_and(|net| net.number == number) {
                     self.net_event(event);
                 }
             }
             NetNews::Said(node, heard, done) => {
                 let said = self.said(node, *heard);
-                // Its reader may have gone with the network.
+                // The reader may have ended with the network.
                 let _ = done.map(|done| done.send(()));
                 return said;
             }
@@ -443,7 +445,7 @@ impl Core {
                 }
             }
             NetNews::Sealed(job, rows) => self.sealed(job, rows),
-            // Who waits is told, whoever it is.
+            // A send fails only when the requesting task is gone.
             NetNews::Noted(rows, noted) => drop(noted.send(self.store.put_contents(&rows).map_err(|error| error.to_string()))),
             NetNews::ToTell(job, told) => return self.result_sealed(job, told),
             NetNews::Arrived(arrival) => return self.arrived(*arrival),
@@ -481,7 +483,7 @@ impl Core {
                 }
             }
             NetEvent::Disconnected { node } => {
-                // Counted while it is known whose it is.
+                // The traffic is counted while its peer is still known.
                 self.count_traffic();
                 let was_related = self.related(node) != Relation::Stranger;
                 self.grid.peers.remove(&node);
@@ -523,15 +525,15 @@ impl Core {
         self.store.disk_use().map_or(0, |found| found.room(self.settings.storage_cap().0))
     }
 
-    /// The transfers under way, for one more: files that broke off keep no room from what is needed, and a part of the
-    /// rest for themselves at most.
+    /// Handle for one more transfer: interrupted files take no needed room, and at most a quarter of the
+    /// storage.
     pub(super) fn fetches(&self, net: &Net) -> Fetches {
         let fetches = net.fetches();
         fetches.set_room(Room { all: self.disk_room(), idle: self.settings.storage_cap().0 / 4 });
         fetches
     }
 
-    /// What this device lends now.
+    /// Capacity that this device lends now.
     pub(super) fn capacity(&self) -> Capacity {
         let duty = if self.finishing || self.is_stopping { Percent::ZERO } else { self.rules.verdict().duty };
         let slots = self.settings.slots();
@@ -542,7 +544,7 @@ impl Core {
             slots: slots as u16,
             free: slots.saturating_sub(waiting + own) as u16,
             memory: self.memory_budget().saturating_sub(self.memory_used()),
-            // What nobody needs makes way for a job; what others were promised does not.
+            // Evictable files make way for a job; room promised to other offers does not.
             disk: self.grid.arriving.values().fold(self.disk_room(), |room, arriving| room.saturating_sub(arriving.room)),
             duty: duty.get(),
             speed: self.speed,
@@ -582,9 +584,9 @@ impl Core {
         }
     }
 
-    /// Tells the others when what is lent has changed in a way that matters to them, and each minute.
+    /// Sends a hello to the peers when the lent capacity has changed notably, and each minute.
     pub(super) fn say_hello(&mut self) {
-        // Asked after every event; what it costs to answer is not.
+        // This runs after every event, and computing the capacity is expensive.
         let is_fresh = self.grid.last_hello.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_millis(500));
         if self.grid.peers.is_empty() || (is_fresh && self.grid.turned_away.is_empty()) {
             return;
@@ -615,8 +617,8 @@ impl Core {
         }
     }
 
-    /// Says hello again, on a new link, to those who have not answered: they may have answered to a connection of
-    /// before that is dead, which neither side sees at once.
+    /// Repeats the hello on a new link to devices that have not answered: the answer may have gone to a
+    /// dead connection, which neither side notices at once.
     fn ask_the_silent(&mut self) {
         let mut silent = Vec::new();
         for (node, peer) in &mut self.grid.peers {
@@ -631,7 +633,7 @@ impl Core {
         }
     }
 
-    /// What is said to a device goes over a new link from now on.
+    /// Drops the control link to a device, so that the next message opens a new one.
     fn renew_link(&self, node: NodeId) {
         if let Some(net) = &self.grid.net {
             net.forget(node);
@@ -640,7 +642,7 @@ impl Core {
 
     pub(super) fn heard_hello(&mut self, node: NodeId, hello: &Hello) {
         let Some(me) = self.grid.me() else { return };
-        // That somebody is there is said before that one speaks: this one has gone, and was read late.
+        // A device is reported connected before its hello: this one is gone, and its hello was read late.
         if !self.grid.peers.contains_key(&node) {
             return;
         }
@@ -668,12 +670,12 @@ impl Core {
             net.transport.set_class(node, if is_related { PeerClass::Related } else { PeerClass::Stranger });
         }
         peer.name.clone_from(&hello.name);
-        // Whoever claims more is lent as much as the largest machine could have.
+        // Exaggerated claims are cut to the size of the largest machine.
         let slots = hello.capacity.slots.min(MOST_SLOTS);
         peer.capacity = Capacity { slots, free: hello.capacity.free.min(slots), ..hello.capacity };
         peer.promised = unanswered;
         peer.relation = Some(relation);
-        // Whoever says so all the time is not followed each time.
+        // A device that claims to restart all the time is not believed each time.
         let begins_anew = !is_new && !hello.has_heard && peer.began_anew.is_none_or(|last| last.elapsed() >= ANEW);
         if begins_anew {
             peer.began_anew = Some(Instant::now());
@@ -683,17 +685,17 @@ impl Core {
             let addresses = peer.addresses.clone();
             self.remember_addresses(node, &addresses);
             if !is_new {
-                // It has begun anew, here or at another address: what was open to it before leads nowhere.
+                // The device has restarted, here or at another address: its old connections are dead.
                 if let Some(net) = &self.grid.net {
                     net.transport.drop_old_connections(node);
                 }
                 self.renew_link(node);
             }
-            // It may have come before it knew that we are related, and what it waits for.
+            // The device may have connected before it knew the relation, or what it waits for.
             self.hello_to(node);
             self.greet(node);
             if !hello.has_heard {
-                // It has just started: what leads to the one before leads nowhere.
+                // The device has just started: chat links to its previous run are dead.
                 self.chat.linked.remove(&node);
             }
             self.chat_tick();

@@ -1,4 +1,4 @@
-//! Other devices as front ends see them, and counters.
+//! Views of other devices for front ends, and counters.
 
 use fog_api::{ApiError, NetworkView, PeerPath, PeerView, ReachView, Reply};
 use fog_grid::Relation;
@@ -12,7 +12,7 @@ use crate::chat::Names;
 use crate::grid::{Far, Peer};
 use crate::query::to_api;
 
-/// Devices that look as if they had the same name are followed by the beginning of their ids.
+/// Appends the beginning of their ids to devices whose names look the same.
 fn tell_apart(list: &mut [PeerView]) {
     let mut names = Names::default();
     for peer in list.iter() {
@@ -83,12 +83,12 @@ impl Core {
         }
     }
 
-    /// Those who are here, and those who were.
+    /// Lists devices that are connected, known from adverts, or were connected before.
     pub(super) fn peers(&self) -> Result<Reply, ApiError> {
         let mut list = self.peer_views();
         for (node, far) in self.grid.far.iter().filter(|(node, _)| !self.grid.peers.contains_key(node)) {
             let Far { advert, relation, heard, .. } = far;
-            // Not when it says it was: its clock may show any time.
+            // The time of arrival is used, because the advert's own time depends on its author's clock.
             let seen = self.clock.unix().0.saturating_sub_unsigned(u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
             let peer = Peer { name: advert.name.clone(), relation: Some(relation.clone()), capacity: advert.capacity, ..Peer::default() };
             list.push(self.peer_view(*node, &peer, seen));
@@ -126,7 +126,7 @@ impl Core {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
         if let Some(net) = &self.grid.net {
-            // Also what the data limit does not count: the local network, and strangers.
+            // This includes traffic that the data limit does not count: the local network, and strangers.
             text.push_str("# HELP fog_network_bytes Bytes on all networks since they were joined.\n# TYPE fog_network_bytes counter\n");
             let (received, sent) = net.transport.traffic();
             for (direction, bytes) in [("received", received), ("sent", sent)] {

@@ -1,4 +1,4 @@
-//! Chat: how far away somebody is, and who is between. The answer takes up to ten seconds.
+//! Chat: distance and route to a person. An answer takes up to ten seconds.
 
 use fog_api::{ApiError, Reply};
 use fog_bitchat::{Command, PeerId};
@@ -9,7 +9,7 @@ use super::Core;
 use super::chatting::refuse;
 use crate::chat::{Asker, Order};
 
-/// Questions that wait for an answer at once; the node takes no more either.
+/// Most pending requests; the mesh node accepts no more either.
 const MAX_ASKED: usize = 16;
 
 fn asked(text: &str) -> Option<(String, bool)> {
@@ -20,7 +20,7 @@ fn asked(text: &str) -> Option<(String, bool)> {
     }
 }
 
-/// Whether a line asks how far away somebody is.
+/// Whether a line is a ping or trace command.
 pub(super) fn is_ping(text: &str) -> bool {
     asked(text).is_some()
 }
@@ -29,7 +29,7 @@ impl Core {
     pub(super) fn chat_ping(&mut self, text: &str, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         match self.ping(text) {
             Ok((whom, is_trace)) => self.chat.pings.push(Asker { whom, is_trace, answer }),
-            // Whoever asked may be gone.
+            // The front end may be gone.
             Err(error) => drop(answer.send(Err(error))),
         }
     }
@@ -46,7 +46,7 @@ impl Core {
         Ok((whom, is_trace))
     }
 
-    /// Somebody answered, or did not.
+    /// Answers the requests for a person, who replied or did not.
     pub(super) fn pinged(&mut self, whom: PeerId, found: Option<(u8, u64, Option<Vec<PeerId>>)>) {
         let name = self.name_of(whom);
         let (theirs, others): (Vec<Asker>, Vec<Asker>) = std::mem::take(&mut self.chat.pings).into_iter().partition(|asker| asker.whom == whom);

@@ -1,4 +1,4 @@
-//! Places of this device that offers take while their files are on their way: how many, and for how long.
+//! Places that offers take on this device while their files arrive: their number and duration.
 
 use std::sync::atomic::Ordering;
 
@@ -10,23 +10,26 @@ use super::Core;
 use super::hosting::shorten;
 use crate::grid::Arriving;
 
-/// Offers of one requester whose files are on their way.
+/// Most offers of one requester whose files are arriving.
 const MAX_ARRIVING: usize = 64;
-/// How long files of an offer may be on their way, in milliseconds. What has come by then is kept for another try.
+/// Milliseconds for which the files of an offer may be arriving. Files that arrived by then are kept for
+/// another attempt.
 const MAX_ARRIVAL_MS: u64 = 6 * 3_600_000;
-/// How long nothing more is taken from a requester whose files took longer than that, in milliseconds: others come first.
+/// Milliseconds for which nothing is accepted from a requester whose files took longer: others come first.
 const REST_MS: u64 = 3_600_000;
-/// How long nothing at all may come of an offer while others wait for its place, in milliseconds, and so much more for each
-/// device that is asked before its requester.
+/// Milliseconds for which an offer may bring no bytes while others wait for its place;
+/// `SILENCE_OF_HOLDER_MS` more for each device that is asked before its requester.
 const SILENCE_MS: u64 = 5_000;
 const SILENCE_OF_HOLDER_MS: u64 = 10_000;
-/// An offer that is taken back after so many milliseconds has held a place for nothing, whatever has come of it.
+/// Milliseconds after which an offer that is taken back has held a place for nothing, whether bytes arrived
+/// or not.
 const TAKEN_BACK_MS: u64 = 20_000;
 
 impl Core {
-    /// The capacity that this device lends to a node now. Files on their way for one requester take half of the places at the most, or
-    /// the only one: whoever lets them trickle leaves the others to those who do not. One place is left to those whose files
-    /// came before, while one of them is here: names that were made for nothing do not take all of them.
+    /// Capacity that this device lends to a node now. Arriving files of one requester take at most half of
+    /// the places, or the only one, so that slow transfers leave the rest to others. While a requester
+    /// whose files arrived before is connected, one place is reserved for such requesters, so that invented
+    /// nodes cannot take all.
     pub(super) fn capacity_for(&self, node: NodeId) -> Capacity {
         let capacity = self.capacity();
         let slots = usize::from(capacity.slots);
@@ -41,12 +44,12 @@ impl Core {
         Capacity { free: capacity.free.min(u16::try_from(left).unwrap_or(u16::MAX)), ..capacity }
     }
 
-    /// The moment at which an offer is given up whose files have not come, one that nobody wants any longer than `deadline`.
+    /// Time at which an offer is given up whose files have not arrived; at most its `deadline`.
     pub(super) fn arrives_until(&self, deadline: UnixMillis) -> UnixMillis {
         UnixMillis(self.clock.lived().0.saturating_add_unsigned(MAX_ARRIVAL_MS)).min(deadline)
     }
 
-    /// A requester takes back an offer whose files are on their way.
+    /// Handles the release of an offer whose files are arriving.
     pub(super) fn took_back(&mut self, arriving: &Arriving) {
         let has_come = arriving.has_come.load(Ordering::Relaxed);
         if !has_come || self.clock.moment().since(arriving.began) > TAKEN_BACK_MS {
@@ -54,17 +57,17 @@ impl Core {
         }
     }
 
-    /// Whether nothing has come of an offer for long enough that somebody who waits may have its place.
+    /// Whether an offer has brought nothing for so long that a waiting requester may have its place.
     fn is_silent(&self, arriving: &Arriving) -> bool {
         let patience = SILENCE_MS + SILENCE_OF_HOLDER_MS * arriving.holders.min(2);
         arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && self.clock.moment().since(arriving.began) >= patience
     }
 
-    /// Gives up offers whose files have not come in time.
+    /// Gives up offers whose files have not arrived in time.
     pub(super) fn arrival_tick(&mut self) -> Result<(), StoreError> {
         let now = self.clock.lived();
         self.forget_failures();
-        // Whoever rests waits for nobody's place.
+        // A requester that rests does not wait for a place.
         let waiting: Vec<NodeId> = self.grid.turned_away.iter().copied().filter(|node| self.grid.peers.contains_key(node) && !self.is_resting(*node)).collect();
         let is_late = |arriving: &Arriving| arriving.until <= now || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(arriving));
         let late: Vec<_> = self.grid.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();

@@ -1,4 +1,4 @@
-//! Requesters whose files never come, beside those whose files do.
+//! Tests of requesters whose files never arrive, beside those whose files do.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_grid::{Evidence, Relation, TaskOffer};
@@ -9,17 +9,17 @@ use super::untaken_tests::{host, offer, offer_of};
 use crate::grid::{Arrival, Peer};
 
 const HOUR_MS: u64 = 3_600_000;
-/// How long a transfer waits for its first byte.
+/// Milliseconds that a transfer waits for its first byte.
 const SILENT_MS: u64 = 20_000;
 
-/// A host with so many places.
+/// Creates a host with this many places.
 fn host_of(cores: i64) -> Turned {
     let mut host = host();
     host.core.set_settings([("cores".to_owned(), cores.into())].into()).unwrap();
     host
 }
 
-/// A device is there, at this address.
+/// Connects a device from this address.
 fn comes(host: &mut Turned, device: &Turned, relation: Relation, address: &str) -> NodeId {
     let node = device.core.grid.me().unwrap();
     let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: address.to_owned() };
@@ -35,7 +35,7 @@ fn is_taken(host: &Turned, offer: &TaskOffer) -> bool {
     host.core.grid.arriving.contains_key(&offer.lease)
 }
 
-/// Nothing of its files came.
+/// Reports that no file of the offer arrived.
 fn fails(host: &mut Turned, offer: TaskOffer) {
     let files = Err("a file could not be fetched: the other side is silent".to_owned());
     host.core.arrived(Arrival { offer, offer_hash: [0; 32], files }).unwrap();
@@ -45,7 +45,7 @@ fn fails(host: &mut Turned, offer: TaskOffer) {
 async fn a_member_whose_files_never_come_rests_longer_and_longer() {
     let (mut hog, mut host) = (turned(), host_of(2));
     let node = member(&mut host, &hog);
-    // A link that broke once is nobody's fault.
+    // A single broken link has no consequence.
     let first = offer_of(&mut hog, &mut host, HOUR_MS);
     host.clock.pass(SILENT_MS);
     fails(&mut host, first);
@@ -62,7 +62,7 @@ async fn a_member_whose_files_never_come_rests_longer_and_longer() {
         }
     }
     assert!(taken < 10, "it held a place {taken} times in an hour");
-    // A day later it is as anybody else.
+    // A day later the requester is treated as any other.
     host.clock.pass(24 * HOUR_MS);
     let next = offer(&mut hog, &mut host, HOUR_MS);
     assert!(host.core.grid.arriving.contains_key(&next));
@@ -72,7 +72,7 @@ async fn a_member_whose_files_never_come_rests_longer_and_longer() {
 async fn one_broken_link_counts_once_however_much_was_on_its_way() {
     let (mut honest, mut host) = (turned(), host_of(2));
     member(&mut host, &honest);
-    // Each takes all the places that it may have, so they are put beside each other by hand.
+    // Each offer takes all the places it may have, so both are inserted by hand.
     let first = offer_of(&mut honest, &mut host, HOUR_MS);
     let arriving = host.core.grid.arriving.remove(&first.lease).unwrap();
     let second = offer_of(&mut honest, &mut host, HOUR_MS);
@@ -101,7 +101,7 @@ async fn devices_without_a_secret_rest_by_their_address() {
         }
     }
     assert_eq!(taken, 2, "each new name has all places again");
-    // Somebody else there, and a member at the same address, have to do with none of it.
+    // Another device, and a member at the same address, are not affected.
     let (mut other, mut friend) = (turned(), turned());
     comes(&mut host, &other, Relation::Lan, "/ip4/10.0.0.10/tcp/4");
     let others = offer_of(&mut other, &mut host, HOUR_MS);
@@ -129,7 +129,7 @@ async fn a_place_is_left_for_those_whose_files_came() {
     assert!(!is_taken(&host, &second), "names that were made for nothing have all places");
     let own = offer_of(&mut honest, &mut host, HOUR_MS);
     assert!(is_taken(&host, &own));
-    // Nobody of them is there.
+    // No reliable requester is connected.
     host.core.grid.arriving.clear();
     host.core.grid.peers.remove(&node);
     let (first, second) = (offer_of(&mut one, &mut host, HOUR_MS), offer_of(&mut two, &mut host, HOUR_MS));

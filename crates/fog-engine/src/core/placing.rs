@@ -1,4 +1,4 @@
-//! Which device gets which task: what is known of them, put to the scheduler.
+//! Placement of tasks on devices: collects what is known of the devices for the scheduler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,22 +14,22 @@ use tokio::sync::oneshot;
 use super::Core;
 use crate::grid::Peer;
 
-/// Units a second of a device that has not said how fast it is: a slow laptop.
+/// Work units per second of a device that has not reported its speed: a slow laptop.
 const USUAL_SPEED: f64 = 5e8;
-/// Units of a task of which nothing is known.
+/// Work units of a task of which nothing is known.
 pub(super) const USUAL_UNITS: f64 = 1e9;
-/// Watts of one busy core on mains, and on a battery with its wear.
+/// Watts of one busy core on mains; on a battery the value includes wear.
 const WATTS: f64 = 15.0;
 const WATTS_ON_BATTERY: f64 = 45.0;
-/// Bytes a second on a local network, elsewhere, and through a relay.
+/// Bytes per second on a local network, on others, and through a relay.
 const BANDWIDTH: [f64; 3] = [5e7, 5e6, 1e6];
 const HOUR_MILLIS: i64 = 3_600_000;
-/// How far ahead a device says what it will do.
+/// Hours for which a device forecasts its availability.
 const AHEAD_HOURS: f64 = 4.0;
-/// Most tasks that a plan is made of.
+/// Most tasks in one plan.
 const MAX_PLANNED: u32 = 1000;
 
-/// A task that wants devices.
+/// A task that needs devices.
 pub(super) struct Wanted {
     pub(super) task: TaskId,
     pub(super) wants: u32,
@@ -58,7 +58,7 @@ fn machine_of(peer: &Peer, reliability: f64) -> Machine {
 }
 
 impl Core {
-    /// Devices that may be given work now.
+    /// Devices that can be given work now.
     pub(super) fn machines(&self) -> (Vec<NodeId>, Vec<Machine>) {
         let now = self.grid.now();
         let is_candidate = |node: NodeId, peer: &Peer| {
@@ -69,14 +69,14 @@ impl Core {
         let machine = |node: NodeId, peer: &Peer| {
             let evidence = self.grid.evidence(node);
             let mut machine = machine_of(peer, evidence.reliability());
-            // What it claims to have room for is its word alone.
+            // The device's claim of free places is bounded by the evidence about it.
             machine.slots = machine.slots.min(evidence.window().saturating_sub(self.grid.requester.held_by(node)));
             machine
         };
         candidates.map(|(node, peer)| (*node, machine(*node, peer))).unzip()
     }
 
-    /// Devices that may be given work now or later.
+    /// Devices that can be given work now or later.
     pub(super) fn lenders(&self) -> impl Iterator<Item = NodeId> {
         let is_related = |peer: &Peer| peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
         self.grid.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
@@ -95,14 +95,14 @@ impl Core {
         }
     }
 
-    /// A device for each task that finds one.
+    /// Selects a device for each task that finds one.
     pub(super) fn place(&self, wanted: &[Wanted], jobs: &BTreeMap<JobId, Option<JobRow>>) -> Result<Vec<(TaskId, NodeId)>, StoreError> {
         let (nodes, mut machines) = self.machines();
         if wanted.is_empty() || machines.iter().all(|machine| machine.slots == 0) {
             return Ok(Vec::new());
         }
         let now = self.clock.unix();
-        // What matters to a job decides where its own tasks go. Who has least time chooses first.
+        // Each job's preference decides where its own tasks go. Tasks with the least time choose first.
         let mut by_preference: Vec<(Prefer, Vec<Work>, Vec<TaskId>)> = Vec::new();
         let mut units: BTreeMap<JobId, f64> = BTreeMap::new();
         let holders = self.holders();
@@ -145,7 +145,7 @@ impl Core {
         Ok(places)
     }
 
-    /// Who has the files of which job: whoever was lent a task of it.
+    /// Devices that have the files of each job, because they were lent a task of it.
     fn holders(&self) -> BTreeMap<JobId, BTreeSet<NodeId>> {
         let mut holders: BTreeMap<JobId, BTreeSet<NodeId>> = BTreeMap::new();
         for lease in self.grid.requester.leases().filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost)) {
@@ -154,11 +154,11 @@ impl Core {
         holders
     }
 
-    /// Where the tasks of a job file could go; nothing is submitted.
+    /// Plans the placement of a job file's tasks without submitting it.
     pub(super) fn plan(&self, text: &str, folder: &Path, wish: GridWish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let job = match fog_types::job::parse(text) {
             Ok(job) => job,
-            // Nobody waiting means the front end went away.
+            // A send fails only when the front end is gone.
             Err(error) => return drop(answer.send(Err(ApiError { kind: error.kind(), message: error.to_string() }))),
         };
         let size = |path: &String| std::fs::metadata(folder.join(path)).map_or(0, |about| about.len());
@@ -166,7 +166,7 @@ impl Core {
         self.plan_works(&job, USUAL_UNITS, input, job.task_count(), job.deadline_seconds as f64, wish, answer);
     }
 
-    /// Where what is left of a submitted job could go.
+    /// Plans the placement of a submitted job's unfinished tasks.
     pub(super) fn plan_job(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let found = self.store.job(id).and_then(|job| Ok((self.store.mean_units(id)?, job))).map_err(crate::query::to_api);
         let (units, job) = match found {
@@ -183,12 +183,12 @@ impl Core {
         self.plan_works(&job.file, units, input, job.tasks_total - job.tasks_finished, left, wish, answer);
     }
 
-    /// Searched beside the loop.
+    /// Searches for plans on another thread.
     #[expect(clippy::too_many_arguments, reason = "what a task is like, and how many of it")]
     fn plan_works(&self, job: &JobFile, units: f64, input: u64, tasks: u32, left: f64, wish: GridWish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let refuse = |kind, message: &str| Err(ApiError { kind, message: message.to_owned() });
         let (nodes, mut machines) = self.machines();
-        // As if nothing else were under way: what is lent now comes back.
+        // The plan assumes that no other task is lent.
         for (node, machine) in nodes.iter().zip(&mut machines) {
             machine.slots = self.grid.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
         }
@@ -217,7 +217,7 @@ impl Core {
         });
     }
 
-    /// The habits of this device, from what it remembers of four weeks; looked at anew each hour.
+    /// Updates the availability of this device from its history of four weeks, once an hour.
     pub(super) fn look_back(&mut self) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let hour = Some(now.0 / HOUR_MILLIS);
@@ -229,15 +229,15 @@ impl Core {
         Ok(())
     }
 
-    /// How likely it works during the next hours, in thousandths; it is thought to go on where its past
-    /// says nothing.
+    /// Probability in thousandths that this device works in the next hours; 1000 where its history says
+    /// nothing.
     pub(super) fn forecast(&self) -> u16 {
         let share = self.availability.forecast(hour_of_week(self.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
         (share * 1000.0) as u16
     }
 }
 
-/// When this device works, by the hours of the week. One that has nothing to do would work: it counts as there.
+/// Availability of this device by the hours of the week. An idle device counts as available.
 fn habits(samples: &[Sample]) -> Availability {
     let mut hours: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
     for sample in samples {
@@ -255,7 +255,7 @@ fn habits(samples: &[Sample]) -> Availability {
     availability
 }
 
-/// Monday 00:00 here is hour 0.
+/// Hour of the week in local time; Monday 00:00 is hour 0.
 fn hour_of_week(at_ms: i64) -> usize {
     let zoned = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
     let day = usize::from(zoned.weekday().to_monday_zero_offset().unsigned_abs());
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_device_with_nothing_to_do_is_there_and_one_that_is_held_back_is_not() {
-        // The same two hours of the day for four weeks; each sample is of five minutes.
+        // The same two hours of the day for four weeks, in samples of five minutes.
         let now = UnixMillis(1_790_000_000_000 / HOUR_MILLIS * HOUR_MILLIS);
         let sample = |at: i64, worked: u64, reason: &str| Sample {
             at: UnixMillis(at),

@@ -1,4 +1,4 @@
-//! Chat: the board.
+//! Chat: notes on the board.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,13 @@ use crate::chat::Order;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Authors choose ids, so somebody may take another's: only with the author it is one note's.
+/// Id of a note, derived from the author's key as well: authors choose note ids, so an id may be used
+/// twice.
 fn note_id(id: &[u8; 16], author: &[u8; 32]) -> String {
     blake3::hash(&[id.as_slice(), author].concat()).to_hex()[..32].to_owned()
 }
 
-/// The id of a note's author; the beginning of the key that signed it when they were not met yet.
+/// Id of a note's author, or the beginning of the signing key if the author was not met yet.
 fn author_id(note: &Note, author: Option<&PersonView>) -> String {
     author.map_or_else(|| note.author[..8].iter().map(|byte| format!("{byte:02x}")).collect(), |author| author.id.clone())
 }
@@ -28,7 +29,7 @@ impl Core {
         self.chat.me.is_some_and(|me| me.signing == note.author)
     }
 
-    /// Who wrote a note, when they are known.
+    /// Author of a note, if known.
     fn author_of(&self, note: &Note) -> Option<&PersonView> {
         self.chat.people.values().find(|known| known.keys.is_some_and(|keys| keys.signing == note.author)).map(|known| &known.view)
     }
@@ -96,7 +97,7 @@ impl Core {
         Ok(Reply::Done)
     }
 
-    /// A note came: somebody who is known may want it to be noticed.
+    /// Announces an urgent note if its author is known and not blocked.
     pub(super) fn noticed(&mut self, note: &Note) {
         let author = self.author_of(note).filter(|author| note.is_urgent && !author.is_blocked);
         if let Some(name) = author.map(|author| author.label.clone()) {

@@ -1,5 +1,5 @@
-//! Results that must be shown: the device names every state it came through before it is asked about one,
-//! and a segment drawn at random is run again here before its result is believed.
+//! Proof of results: the device commits to every state of its run, and a segment drawn at random is run
+//! again here before the result is accepted.
 
 use fog_grid::{Content, Evidence, LeaseId, Message, TaskResult};
 use fog_runtime::History;
@@ -15,29 +15,29 @@ use crate::histories::history_path;
 use crate::proving::{self, Segment};
 use crate::tasks::Launch;
 
-/// Largest history that is read.
+/// Largest history in bytes that is read.
 const MAX_HISTORY: u64 = 32 << 20;
-/// How long a device may take to show a state, in milliseconds.
+/// Milliseconds that a device has to show a state.
 const PATIENCE: u64 = 600_000;
-/// States of one hosted run that are made ready; a requester draws one, and another one after a restart.
+/// Most states of one hosted run that are prepared: a requester draws one, and another after a restart.
 const MAX_SHOWN: u32 = 16;
-/// Of these, those that are kept: the newest, and the one before it that may be on its way.
+/// Number of prepared states that are kept: the newest, and the previous one, which may be in transfer.
 const SHOWN_KEPT: u32 = 2;
 
-/// A result that is being looked into.
+/// A result that is being examined.
 pub(crate) struct Proof {
     task: TaskId,
     node: NodeId,
     hash: String,
-    /// What was drawn, while the state it begins with is on its way.
+    /// Drawn segment and its mark, while its first state is being transferred.
     drawn: Option<(Segment, u64)>,
     until: u64,
-    /// Ends the transfer of what is to be shown.
+    /// Transfer of the history or the state; dropped to end it.
     transfer: Transfer,
 }
 
 impl Core {
-    /// Whether a result that has arrived must be shown first; begins to look into it.
+    /// Decides whether an arrived result must be proved first, and begins the proof.
     pub(super) fn must_prove(&mut self, lease: LeaseId, node: NodeId, result: &TaskResult, hash: &str) -> Result<bool, StoreError> {
         let Some(task) = self.grid.requester.task_of(lease) else { return Ok(false) };
         let job = self.store.job(task.job)?;
@@ -66,7 +66,7 @@ impl Core {
         Ok(true)
     }
 
-    /// The task as its worker runs it: a job of one task, its inputs in their order there.
+    /// Launch of the task as its worker runs it: a job of one task, with sorted inputs and environment.
     pub(super) fn launch_elsewhere(&self, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
         let mut launch = self.launch(fog_store::Claim { task, attempt: 0 }, job)?;
         launch.spec.inputs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -75,12 +75,12 @@ impl Core {
         Ok(launch)
     }
 
-    /// Fetches a file from a device and says to the loop what `then` makes of it.
+    /// Fetches a file from a device and sends the loop what `then` makes of it.
     fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetNews + Send + 'static) -> Transfer {
         let Some(net) = &self.grid.net else { return Transfer::default() };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         Transfer::new(net.spawn(async move {
-            // What does not come is given up when its time is over.
+            // A file that does not arrive is given up by the timeout of the proof.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
                 && let Ok(news) = tokio::task::spawn_blocking(move || then(file)).await
             {
@@ -89,7 +89,8 @@ impl Core {
         }))
     }
 
-    /// A segment was drawn: the device shows the state it begins with, unless that is the beginning.
+    /// Handles the drawn segment: asks the device for the state it begins with, unless that is the start of
+    /// the task.
     pub(super) fn drawn(&mut self, lease: LeaseId, drawn: Result<Segment, String>) -> Result<(), StoreError> {
         let segment = match drawn {
             Ok(segment) => segment,
@@ -108,23 +109,24 @@ impl Core {
         }
     }
 
-    /// The state that was asked for, or that the device has it no more.
+    /// Handles the answer with the requested state, or without one if the device has not kept it.
     pub(super) fn shown(&mut self, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
         let Some(proof) = self.grid.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
         let Some((segment, _)) = proof.drawn.take_if(|(_, wanted)| *wanted == mark) else { return Ok(()) };
         let most = self.store.job(proof.task.job)?.file.limits.state_size().0;
         let Some(state) = state.filter(|state| state.size <= most) else {
-            // States are kept as far as there is room, so this is no lie yet, and no proof either.
+            // Devices keep states as far as they have room, so a missing one proves neither fraud nor
+            // honesty.
             let node = proof.node;
             self.unproven(lease, "it has not kept the state that was asked for")?;
-            // It did not do what its requester counted on, whatever is the matter.
+            // The device did not deliver what its requester relied on, whatever the reason.
             self.judge(node, Evidence::saw_lost);
             return Ok(());
         };
         let Some(net) = &self.grid.net else { return Ok(()) };
         let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let transfer = net.spawn(async move {
-            // As above.
+            // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
                 let _ = to.send(CoreMessage::Net(Box::new(NetNews::Shown(lease, segment, Some(file))))).await;
             }
@@ -137,7 +139,7 @@ impl Core {
 
     pub(super) fn replay(&mut self, lease: LeaseId, segment: Segment, state: Option<StateFile>) -> Result<(), StoreError> {
         let Some(proof) = self.grid.proofs.get_mut(&lease) else { return Ok(()) };
-        // It has shown what it was asked for; how long the rest takes is not its fault.
+        // The device has shown the state; the time of the replay is not its fault.
         proof.until = u64::MAX;
         if self.grid.replaying > 0 {
             self.grid.wanted_replays.push_back((lease, segment, state));
@@ -146,14 +148,14 @@ impl Core {
         let task = proof.task;
         let job = self.store.job(task.job)?;
         let launch = self.launch_elsewhere(task, &job)?;
-        // Its state is here and on its way to the worker beside what that may hold.
+        // The state is held here and in transit to the worker, in addition to the worker's own memory.
         let held = state.as_ref().map_or(0, |state| state.content.size.saturating_mul(2));
         self.grid.replaying = self.charge(&job).saturating_add(held);
         let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
                 Ok(()) => NetNews::Proved(lease, proving::replay(launch, segment, state, duty).await),
-                // It says nothing about who ran it.
+                // Damaged files here are no evidence about the worker.
                 Err(unusable) => NetNews::NotReplayed(lease, unusable.problem),
             };
             let _ = to.send(CoreMessage::Net(Box::new(news))).await;
@@ -161,19 +163,20 @@ impl Core {
         Ok(())
     }
 
-    /// A segment could not be run again for a reason of this device, as a damaged file of the job: nobody is blamed.
+    /// Handles a segment that could not be run again for a reason of this device, such as a damaged file of
+    /// the job. No device is blamed.
     pub(super) fn not_replayed(&mut self, lease: LeaseId, problem: &str) -> Result<(), StoreError> {
         let unproven = self.unproven(lease, problem);
         self.replay_ended().and(unproven)
     }
 
-    /// A segment was run again: the next one.
+    /// Handles the end of a replay and begins the next one.
     pub(super) fn replay_ended(&mut self) -> Result<(), StoreError> {
         self.grid.replaying = 0;
         while self.grid.replaying == 0
             && let Some((lease, segment, state)) = self.grid.wanted_replays.pop_front()
         {
-            // One that cannot be begun must not keep the others from it.
+            // A replay that cannot begin must not block the others.
             if let Err(error) = self.replay(lease, segment, state) {
                 self.unproven(lease, "it cannot be run here")?;
                 tracing::warn!(%error, "a segment cannot be run again");
@@ -215,7 +218,7 @@ impl Core {
         Ok(())
     }
 
-    /// A device that does not show what it was asked for in time has not shown it.
+    /// Fails proofs whose device has not answered in time.
     pub(super) fn proof_tick(&mut self) -> Result<(), StoreError> {
         let now = self.grid.now();
         let over: Vec<LeaseId> = self.grid.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
@@ -225,7 +228,7 @@ impl Core {
         Ok(())
     }
 
-    /// Here as the worker: the history of a hosted task for its requester, sealed.
+    /// As worker: seals the history of a hosted task for its requester.
     pub(super) fn history_for(&mut self, task: TaskId) -> Result<Option<Content>, StoreError> {
         let folder = history_path(self.store.folder(), task);
         let Ok(history) = History::read(&folder) else { return Ok(None) };
@@ -234,17 +237,17 @@ impl Core {
         let (path, id) = (blob.path().to_owned(), blob.id());
         let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&self.grid.secret, id)) else { return Ok(None) };
         self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
-        // Without it the result is not believed: it must not give way to the next one.
+        // The result is not accepted without its history, so that must not be evicted.
         self.store.hold_blob(task.job, id)?;
         self.store.put_content(&row)?;
         Ok(content_of(&row))
     }
 
-    /// Here as the worker: the requester wants to see a state. Each is a copy of a checkpoint, so they are made one after
-    /// the other, for each job what was asked for last, and not without end.
+    /// As worker: handles a request to show a state. Each state is a copy of a checkpoint, so they are
+    /// prepared one at a time, only the latest request per job, and up to [`MAX_SHOWN`].
     pub(super) fn asked_to_prove(&mut self, node: NodeId, lease: LeaseId, mark: u64) {
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return };
-        // Only a run that has ended is shown.
+        // Only states of finished runs are shown.
         let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return };
         if hosted.shown >= MAX_SHOWN {
             return self.grid.say(node, Message::Proof { lease, mark, state: None });
@@ -283,7 +286,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         self.grid.is_showing = false;
         let state = match file {
-            // After its receipt nobody looks at it.
+            // No state is needed after the receipt.
             Ok(Some((file, row))) if self.grid.hosted.contains_key(&job) => {
                 let added = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix());
                 let stored = added.and_then(|blob| self.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| self.store.put_content(&row));
@@ -313,7 +316,8 @@ mod tests {
     use super::super::turned_tests::{Turned, node, turned};
     use super::*;
 
-    /// Who says that it has not kept the state it is asked for is not believed alone: made-up states cost nothing.
+    /// A device that says it has not kept the requested state is not believed alone: invented states cost
+    /// nothing.
     #[test]
     fn a_state_that_was_not_kept_proves_nothing() {
         let mut turned = turned();
@@ -332,7 +336,7 @@ mod tests {
         let wanted = core.grid.requester.wanting(99, core.grid.now()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert_eq!((wanted.1, wanted.2.into_iter().collect::<Vec<_>>()), (1, vec![node(1)]), "somebody else is asked");
         assert!(core.grid.evidence(node(1)).lost > 0.0);
-        // When that one says the same, both are believed.
+        // When a second device gives the same result, both are believed.
         let second = turned.lend(2, task, node(2));
         let core = &mut turned.core;
         core.grid.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.grid.now());
@@ -355,7 +359,7 @@ mod tests {
         let result = TaskResult { history: Some(super::super::turned_tests::content(7, 100)), ..Turned::result(lease, node(1), 1) };
         assert!(core.must_prove(lease, node(1), &result, &result.hash).unwrap());
         let history = transfer(core);
-        // Its state is fetched, no longer its history.
+        // The state is fetched, and its history no longer.
         core.grid.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
         core.shown(node(1), lease, 3, Some(super::super::turned_tests::content(8, 100))).unwrap();
         let state = transfer(core);
@@ -370,7 +374,7 @@ mod tests {
         }
     }
 
-    /// A state that is shown costs a copy of a checkpoint, and asking for it costs nothing.
+    /// Showing a state costs a copy of a checkpoint, and requesting it costs nothing.
     #[test]
     fn states_are_shown_one_at_a_time_and_not_without_end() {
         let mut turned = turned();
@@ -393,7 +397,7 @@ mod tests {
         for (job, _) in &leases {
             core.grid.hosted.get_mut(job).unwrap().message = Some(Vec::new());
         }
-        // One is being made: whatever else is wanted waits, for each job what was asked for last.
+        // While one state is prepared, further requests wait, and each job keeps only its latest.
         core.grid.is_showing = true;
         for mark in 0..1_000 {
             for (from, lease) in [(asker, of_first), (asker, of_second), (other, of_third), (other, of_first), (asker, of_third), (node(9), of_first)] {
@@ -403,7 +407,7 @@ mod tests {
         let waiting: Vec<_> = core.grid.wanted_proofs.iter().map(|wanted| (wanted.job, wanted.mark)).collect();
         assert_eq!(waiting, [(first, 999), (second, 999), (third, 999)]);
         assert!(core.grid.hosted.values().all(|hosted| hosted.shown == 0), "no other is made meanwhile");
-        // And so many of one run.
+        // The number of states per run is bounded.
         core.grid.wanted_proofs.clear();
         core.grid.hosted.get_mut(&first).unwrap().shown = MAX_SHOWN;
         core.asked_to_prove(asker, of_first, 7);

@@ -1,4 +1,4 @@
-//! Tasks of this device's jobs at other devices.
+//! Tasks of this device's jobs that other devices run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,16 +18,17 @@ use super::{Core, Message as CoreMessage};
 use crate::grid::{Grid, Lent, NetNews, content, content_of, lease_from};
 use crate::query::to_api;
 
-/// Tasks that are looked at in one go.
+/// Most tasks that are considered in one turn.
 const AT_ONCE: usize = 256;
-/// Tasks of a job with spot checks that are done twice, so that there are known results.
+/// Number of tasks of a job with spot checks that run on at least two devices, to have known results.
 const KNOWN_FIRST: u32 = 2;
-/// Time until something that the database or the disk refused is tried again.
+/// Time after which an effect that failed in the database or on the disk is tried again.
 const DEFERRED: Duration = Duration::from_secs(5);
-/// A task is not offered for this long after it failed at a device where it had failed before.
+/// Milliseconds for which a task is not offered after it failed again at a device where it had failed
+/// before.
 const HELD_AFTER_FAILURE_MS: u64 = 10_000;
 
-/// What believing a result of a task takes.
+/// Conditions for accepting a result of a task.
 fn need_of(task: TaskId, wish: &GridWish) -> Need {
     let is_known_first = wish.spot_checks > 0 && task.index < KNOWN_FIRST;
     let replicas = if is_known_first { wish.devices().max(2) } else { wish.devices() };
@@ -36,13 +37,13 @@ fn need_of(task: TaskId, wish: &GridWish) -> Need {
         None if wish.adaptive && !is_known_first => Choice::Adaptive(rand::random()),
         None => Choice::Quorum(replicas / 2 + 1),
     };
-    // Whose results are looked into is not believed alone either when it says that nobody can do it.
+    // With spot checks, a single device is not believed either when it says that the task is hopeless.
     let hopeless = if wish.spot_checks > 0 { 2 } else { 1 };
     Need { replicas, choice, hopeless }
 }
 
 impl Core {
-    /// Tasks that were lent before a restart are still lent.
+    /// Restores the leases that were active before a restart.
     pub(super) fn restore_lent(&mut self) -> Result<(), StoreError> {
         self.sync_requester()?;
         self.store.release_stray_credits()?;
@@ -55,13 +56,14 @@ impl Core {
         Ok(())
     }
 
-    /// What others shall run, as the store has it.
+    /// Tells the requester all tasks for other devices, as the store has them.
     pub(super) fn sync_requester(&mut self) -> Result<(), StoreError> {
         let jobs = self.store.grid_jobs()?;
         jobs.into_iter().try_for_each(|job| self.sync_job(job))
     }
 
-    /// Tells the requester what others shall run of one job that came, went, was paused or goes on: no other job is looked at.
+    /// Tells the requester which tasks of one job others should run, after the job was added, removed,
+    /// paused or resumed. No other job is looked at.
     pub(super) fn sync_job(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some((wish, tasks)) = self.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
         let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();
@@ -86,7 +88,8 @@ impl Core {
         Ok(())
     }
 
-    /// Nobody is to run a task of a job any more. It may have very many, so the store is asked once.
+    /// Withdraws all tasks of a job from other devices, with one statement to the store since there may be
+    /// very many.
     fn close_job(&mut self, job: JobId, why: &'static str) -> Result<(), StoreError> {
         self.grid.sealed.remove(&job);
         self.grid.failing.remove(&job);
@@ -100,14 +103,14 @@ impl Core {
         self.store.end_leases_of_job(job, why, self.clock.unix())
     }
 
-    /// Nobody is to run a task any more.
+    /// Withdraws a task from other devices.
     fn not_wanted(&mut self, task: TaskId, why: &'static str) -> Result<(), StoreError> {
         self.forget_task(task, why);
         self.store.end_leases_of(task, why, self.clock.unix())
     }
 
     fn forget_task(&mut self, task: TaskId, why: &'static str) {
-        // What is on its way for it is not fetched any further.
+        // Transfers for the task end.
         let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
         for lease in leases {
             self.grid.waiting.remove(&lease);
@@ -119,8 +122,8 @@ impl Core {
         self.grid.requester.remove(task, why);
     }
 
-    /// What follows from a failure of a task that others run. A member that fails at everything does so often: this looks at
-    /// the task alone, and at its job when that has ended.
+    /// Handles the failure of a task that others run. It looks only at the task, and at its job if that has
+    /// ended, because a member that fails at everything causes this often.
     pub(super) fn sync_failed(&mut self, task: TaskId, is_final: bool) -> Result<(), StoreError> {
         if !matches!(self.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
             return self.close_job(task.job, "the job was paused or has ended");
@@ -132,13 +135,13 @@ impl Core {
         ContentKey::derive(&self.grid.secret, blob)
     }
 
-    /// A stored file as others can fetch it, if it was sealed already.
+    /// A stored file as other devices can fetch it; `None` if it is not sealed yet.
     pub(super) fn own_content(&self, blob: BlobId) -> Result<Option<Content>, StoreError> {
         let row = self.store.content_of(blob, &self.content_key(blob).0)?;
         Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
     }
 
-    /// Seals stored files of a job beside the loop. False when there is no network to do it for.
+    /// Seals stored files of a job on another thread. Returns false when there is no network.
     fn seal_beside(&self, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
         let Some(net) = &self.grid.net else { return Ok(false) };
         let mut work = Vec::new();
@@ -148,7 +151,7 @@ impl Core {
         let to = self.to_self.clone();
         net.spawn_blocking(move || {
             let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
-            // The loop being gone means the engine stopped.
+            // A send fails only when the engine has stopped.
             let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Sealed(job, rows))));
         });
         Ok(true)
@@ -158,12 +161,12 @@ impl Core {
         self.grid.sealing.remove(&job);
         if let Err(error) = rows.and_then(|rows| self.store.put_contents(&rows).map_err(|error| error.to_string())) {
             tracing::error!(error, "files could not be made ready for others");
-            // What is missing is tried again, whatever was the matter.
+            // Missing files are sealed again later, whatever the error was.
             self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
         }
     }
 
-    /// Offers waiting tasks to devices that have room, and does what follows from what they say.
+    /// Carries out pending effects and offers waiting tasks to devices that have room.
     pub(super) fn lend(&mut self) -> Result<(), StoreError> {
         self.do_effects()?;
         if self.grid.net.is_none() || self.is_stopping {
@@ -175,7 +178,7 @@ impl Core {
         for (task, wants, avoid) in wanting {
             if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
                 let row = self.store.job(task.job)?;
-                // One job whose files cannot be read keeps no other job from being lent.
+                // A job whose files cannot be read does not keep other jobs from being lent.
                 let is_ready = match self.is_sealed(&row) {
                     Ok(is_ready) => is_ready,
                     Err(error) => {
@@ -189,7 +192,7 @@ impl Core {
                 wanted.push(Wanted { task, wants, avoid });
             }
         }
-        // Who has least time goes first, and what somebody has already, however slow, last.
+        // Tasks with the earliest deadline come first, and second copies of slow tasks last.
         let deadline = |one: &Wanted| jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline);
         wanted.sort_by_key(|one| (self.grid.requester.is_second_try(one.task), deadline(one), one.task));
         self.grid.withheld.retain(|job, _| jobs.contains_key(job));
@@ -214,7 +217,7 @@ impl Core {
         }
     }
 
-    /// Says of which jobs no task can have a result, because fewer devices are here than must agree on it.
+    /// Finds the jobs that cannot get a result because fewer devices are available than must run each task.
     fn look_for_shortage(&mut self, wanted: &[Wanted]) {
         let here: BTreeSet<NodeId> = self.lenders().collect();
         let mut short: BTreeMap<JobId, String> = BTreeMap::new();
@@ -236,13 +239,13 @@ impl Core {
         }
     }
 
-    /// Whether results of a job must be shown: then each run begins at the beginning, since nobody can answer for a state
-    /// that another device made.
+    /// Whether results of a job must be proved. Each run then begins at the start, since no device can
+    /// vouch for a state that another device made.
     pub(super) fn must_be_shown(job: &fog_store::JobRow) -> bool {
         job.file.segment.is_some() && job.grid.is_some_and(|wish| wish.spot_checks > 0)
     }
 
-    /// Other devices that are here and were lent tasks of a job: they may have its files.
+    /// Other connected devices with leases of the job, which may have its files.
     fn holders_of(&self, job: JobId, except: NodeId) -> Vec<NodeId> {
         let held = self.grid.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
         let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(Standing::Fetching)));
@@ -250,7 +253,7 @@ impl Core {
         nodes.into_iter().take(MAX_HOLDERS).collect()
     }
 
-    /// Whether every file of a job can be fetched; begins to make it so.
+    /// Whether every file of a job is sealed for others; begins to seal missing ones.
     fn is_sealed(&mut self, job: &fog_store::JobRow) -> Result<bool, StoreError> {
         if self.grid.sealed.contains(&job.id) {
             return Ok(true);
@@ -278,7 +281,7 @@ impl Core {
         Ok(false)
     }
 
-    /// The one task as a job of its own, as it is at the other device.
+    /// Job file of a single task, as the other device receives it.
     fn file_of(job: &fog_store::JobRow, index: u32) -> Result<JobFile, String> {
         let mut file = job.file.clone();
         file.args = job.file.args_of(index);
@@ -293,7 +296,7 @@ impl Core {
         if is_same { Ok(file) } else { Err("an argument has braces that mean something else at another device".to_owned()) }
     }
 
-    /// The signed offer of one task to one device.
+    /// Builds the signed offer of one task to one device.
     pub(super) fn make_offer(
         &self,
         task: TaskId,
@@ -338,7 +341,7 @@ impl Core {
         Ok(Ok((lease, identity.sign(&offer))))
     }
 
-    /// Gives a task to a device; a sentence when it cannot be given to any.
+    /// Offers a task to a device. The inner error is a sentence that says why the task cannot be offered.
     fn offer(&mut self, task: TaskId, job: &fog_store::JobRow, node: NodeId) -> Result<Result<(), String>, StoreError> {
         let checkpoint = self.grid.requester.checkpoint(task);
         let (lease, signed) = match self.make_offer(task, job, node, checkpoint)? {
@@ -360,25 +363,25 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// What a worker says about a lease.
+    /// Handles a worker's message about a lease.
     pub(super) fn worker_said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
         let now = self.grid.now();
         let Some(message) = self.spot_check_said(node, message)? else { return Ok(()) };
         match message {
             Message::Answer { lease, answer } => {
                 if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, self.grid.peers.get_mut(&node)) {
-                    // Until it says otherwise.
+                    // The peer counts as full until its next hello.
                     peer.capacity.free = 0;
                 }
                 self.note_answer(node, lease, answer);
                 if answer == Answer::Declined(Decline::NotWelcome) {
-                    // One that has just started anew does not know who this is.
+                    // A device that has just restarted does not know this one yet.
                     self.hello_to(node);
                 }
                 self.grid.requester.handle_answer(lease, node, answer, now);
             }
             Message::Heartbeat { lease, standing, units, permille } => {
-                // A number beyond what the job allows is not believed, nor what is added up from it.
+                // Numbers beyond the job's limit are not believed, nor sums of them.
                 let most = self.units_of(lease);
                 let permille = permille.map(|permille| permille.min(1000));
                 if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
@@ -393,7 +396,7 @@ impl Core {
                 }
             }
             Message::Failed { lease, problem, is_hopeless } => self.given_up(node, lease, problem, is_hopeless)?,
-            // Greetings and signed messages went another way, and these are said to workers.
+            // These messages are handled elsewhere or are addressed to workers.
             Message::Hello(_)
             | Message::Offer(_)
             | Message::Result(_)
@@ -405,14 +408,14 @@ impl Core {
         Ok(())
     }
 
-    /// Work units that the job of a lease allows.
+    /// Most work units that the job of a lease allows.
     fn units_of(&self, lease: LeaseId) -> u64 {
         let task = self.grid.requester.task_of(lease);
         let limit = task.and_then(|task| self.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
         limit.min(i64::MAX as u64)
     }
 
-    /// A worker says that it will not do a task.
+    /// Handles a worker's message that it gave up a task.
     fn given_up(&mut self, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
         let now = self.grid.now();
         let units = self.grid.requester.lease(lease, node).map_or(0, |known| known.units);
@@ -420,16 +423,17 @@ impl Core {
         let Grid { requester, evidence, .. } = &mut self.grid;
         let evidence = |node| evidence.get(&node).copied().unwrap_or_default();
         let given_up = requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
-        // It took a task and gave nothing back, whatever is the matter.
+        // The worker accepted the task and returned nothing, whatever the reason.
         if given_up.is_some() {
             self.judge(node, Evidence::saw_lost);
         }
-        // A worker that is not told has nothing to wait for.
+        // The release is sent in any case, so that the worker does not wait.
         self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
         let Some(given_up) = given_up else { return Ok(()) };
         let Some(row) = self.store.lease(&lease.to_string())? else { return Ok(()) };
         match given_up {
-            // Believed or not with what others say; one that is not believed costs the task no try.
+            // The claim is weighed with those of others; if it is not believed, it does not count as an
+            // attempt.
             GivenUp::Hopeless => self.is_free_again(node),
             GivenUp::FailedAgain => {
                 self.grid.requester.hold(row.claim.task, now + HELD_AFTER_FAILURE_MS);
@@ -437,7 +441,7 @@ impl Core {
             GivenUp::Failed => {
                 let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
                 self.record_failure_at(row.claim, &failed, false, &[node])?;
-                // The same waits as after a failure here: longer each time, and not all at once.
+                // The task waits as after a local failure: longer each time, with jitter.
                 let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
                 self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
             }
@@ -459,7 +463,7 @@ impl Core {
             return Ok(());
         }
         if let Err(problem) = self.check_result(&result) {
-            // It kept the lease until now, and would keep it for ever.
+            // A refused result must end its lease, which would stay for ever otherwise.
             tracing::debug!(%node, problem, "a result is not fetched");
             self.judge(node, Evidence::saw_invalid);
             self.grid.requester.handle_refused(lease, format!("its result is not believed: {problem}"), self.grid.now());
@@ -469,7 +473,7 @@ impl Core {
         if let Some(task) = self.grid.requester.task_of(lease)
             && self.grid.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
         {
-            // There was no room for it a moment ago; it stays where it is.
+            // There was no room for the result a moment ago; it stays on the other device.
             self.grid.requester.handle_heartbeat(lease, node, Standing::Waiting, result.units.0, None, self.grid.now());
             return Ok(());
         }
@@ -480,7 +484,7 @@ impl Core {
         Ok(())
     }
 
-    /// What a result says of itself, held against its job: nothing is fetched that cannot be right.
+    /// Checks a result's description against its job, so that an impossible result is not fetched.
     fn check_result(&self, result: &TaskResult) -> Result<(), String> {
         result.check()?;
         let task = self.grid.requester.task_of(result.lease).ok_or("there is no such lease")?;
@@ -488,7 +492,8 @@ impl Core {
         Ok(result.check_against(&job.file.limits)?)
     }
 
-    /// Does what the requester's machine decided. What the database refuses is done later, and stops nothing else.
+    /// Carries out the requester's effects. One that the database refuses is deferred and does not stop the
+    /// others.
     fn do_effects(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
         let (due, later) = std::mem::take(&mut self.grid.deferred).into_iter().partition(|(at, _)| *at <= now);
@@ -500,7 +505,7 @@ impl Core {
         while let Some(effect) = self.grid.requester.poll_effect() {
             match self.do_effect(effect.clone()) {
                 Ok(()) => {}
-                // Its job was removed meanwhile.
+                // The job was removed meanwhile.
                 Err(StoreError::NoJob(_)) => {}
                 Err(error) => {
                     self.grid.deferred.push((now + DEFERRED, effect));
@@ -533,7 +538,7 @@ impl Core {
         Ok(())
     }
 
-    /// Those who are believed say that nobody can do a task.
+    /// Records a task as failed because believed devices say that it is hopeless.
     fn fail_everywhere(&mut self, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
         tracing::debug!(%task, problem, "a task was given up by those who had it");
         let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.grid.requester.node_of(*lease)?))).collect();
@@ -555,8 +560,8 @@ impl Core {
         Ok(())
     }
 
-    /// Notes what was seen of a device. What is known of it fades with the time that was lived through, not with a calendar
-    /// that may be wrong for a moment.
+    /// Adds an observation to the evidence about a device. Evidence fades with the lived time, not with a
+    /// calendar that may be wrong for a while.
     pub(super) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
         let mut evidence = self.grid.evidence(node);
         saw(&mut evidence, self.clock.lived().0);
@@ -569,7 +574,7 @@ impl Core {
         }
     }
 
-    /// Where the tasks of a job are.
+    /// Returns the devices that have the tasks of a job.
     pub(super) fn places(&self, id: JobId) -> Result<Reply, ApiError> {
         let job = self.store.job(id).map_err(to_api)?;
         if job.grid.is_none() {

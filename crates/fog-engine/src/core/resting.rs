@@ -1,4 +1,5 @@
-//! Requesters whose files do not come: nothing is taken from them for a while, and longer each time.
+//! Rests of requesters whose files do not arrive: no offers are accepted from them for a while, which grows
+//! with each failure.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,36 +9,38 @@ use fog_types::NodeId;
 
 use super::Core;
 
-/// Nothing is taken from a requester for so many milliseconds after its second failure, and twice as long after each that
-/// follows. The first counts for nothing: a link breaks.
+/// Rest of a requester in milliseconds after its second failure; it doubles with each further one. The
+/// first failure has no consequence, because links break.
 const FIRST_REST_MS: u64 = 10_000;
-/// Longest rest of a requester, and of all devices without a group's secret at one address, in milliseconds.
+/// Longest rest in milliseconds of a requester; `LONGEST_REST_OF_ADDRESS_MS` applies to all devices without
+/// a group's secret at one address.
 const LONGEST_REST_MS: u64 = 3_600_000;
 const LONGEST_REST_OF_ADDRESS_MS: u64 = 600_000;
-/// Milliseconds after the end of a rest from which on nothing is held against a requester any more.
+/// Milliseconds after the end of a rest until failures are forgotten.
 const FORGOTTEN_MS: u64 = 3 * 3_600_000;
-/// Requesters of which failures are remembered, and of which it is remembered that their files came.
+/// Most requesters whose failures are remembered, and most whose files are known to have arrived.
 const MAX_KNOWN: usize = 4096;
 
-/// The one that answers for an offer: a node where names cost something, else everybody at its address.
+/// Holder of failures: a single node if its id is trusted or has a history, else all nodes at its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answerable {
     Node(NodeId),
     Address(IpAddr),
 }
 
-/// Failures of a requester to bring the files of its offers.
+/// Failures of a requester to deliver the files of its offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failures {
-    /// How many, of which each offer that succeeded took half.
+    /// Number of failures; each successful offer halves it.
     count: u32,
-    /// When the last one was.
+    /// Time of the last failure.
     last: Moment,
-    /// Nothing is taken before this.
+    /// Time until which no offers are accepted.
     until: Moment,
 }
 
-/// The address of a route as far as one owner has it: all of IPv4, half of IPv6.
+/// Part of a route's address that belongs to one owner: a whole IPv4 address, or the first half of an IPv6
+/// one.
 fn site_of(address: &str) -> Option<IpAddr> {
     let mut parts = address.split('/');
     parts.find(|part| matches!(*part, "ip4" | "ip6"))?;
@@ -51,7 +54,7 @@ fn site_of(address: &str) -> Option<IpAddr> {
 }
 
 impl Core {
-    /// Whether files of a node's offers have come, or work for it was settled.
+    /// Whether files of a node's offers have arrived, or work for or by it was settled.
     fn has_brought(&self, node: NodeId) -> bool {
         let evidence = self.grid.evidence(node);
         self.grid.brought.contains(&node) || evidence.valid + evidence.receipted > 0.0
@@ -65,18 +68,18 @@ impl Core {
         }
     }
 
-    /// Whether a requester is one whose files come.
+    /// Whether a requester has delivered files and failed at most once since.
     pub(super) fn is_reliable(&self, node: NodeId) -> bool {
         self.has_brought(node) && self.grid.failures.get(&Answerable::Node(node)).is_none_or(|failures| failures.count < 2)
     }
 
-    /// Whether nothing is taken from a requester now.
+    /// Whether no offers are accepted from a requester now.
     pub(super) fn is_resting(&self, node: NodeId) -> bool {
         self.grid.failures.get(&self.answerable(node)).is_some_and(|failures| failures.until > self.clock.moment())
     }
 
-    /// The files of an offer that was taken at this moment did not come. What broke off together counts once. It rests for
-    /// so many milliseconds at the least.
+    /// Notes that the files of an offer accepted at `taken` did not arrive. Offers that broke off together
+    /// count once. The rest lasts at least `least_ms`.
     pub(super) fn brought_nothing(&mut self, node: NodeId, taken: Moment, least_ms: u64) {
         let (who, now) = (self.answerable(node), self.clock.moment());
         let failures = self.grid.failures.entry(who).or_insert(Failures { count: 0, last: Moment(0), until: Moment(0) });
@@ -96,7 +99,7 @@ impl Core {
         }
     }
 
-    /// The files of an offer came.
+    /// Notes that the files of an offer arrived.
     pub(super) fn brought_files(&mut self, node: NodeId) {
         let who = self.answerable(node);
         if let Some(failures) = self.grid.failures.get_mut(&who) {
@@ -107,7 +110,7 @@ impl Core {
         }
     }
 
-    /// Forgets what was long ago.
+    /// Forgets failures of long ago.
     pub(super) fn forget_failures(&mut self) {
         let now = self.clock.moment();
         self.grid.failures.retain(|_, failures| failures.count > 0 && now < failures.until.max(failures.last).plus(FORGOTTEN_MS));

@@ -1,4 +1,4 @@
-//! Jobs that their owner wants now, once, whatever other programs do: they have a duty of their own.
+//! Jobs that their owner wants to run now, regardless of other programs; they have a duty of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,19 +13,19 @@ use crate::ENGINE_NAME;
 use crate::query::to_api;
 use crate::sensing::SensorOrder;
 
-/// Key of these jobs among the stored settings.
+/// Key of the jobs to run now among the stored settings.
 const RUN_NOW_KEY: &str = "_run_now";
-/// Most jobs that may be asked for at once.
+/// Most jobs that can be requested to run now at once.
 const MAX_RUN_NOW: usize = 100;
 
-/// The jobs that were asked for before the last stop.
+/// Reads the jobs that were requested before the last stop.
 pub(super) fn stored(settings: &BTreeMap<String, Value>) -> BTreeSet<JobId> {
     let list = settings.get(RUN_NOW_KEY).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_u64).take(MAX_RUN_NOW).map(JobId).collect()
 }
 
 impl Core {
-    /// Runs a job of this device to its end, also while the owner or other programs use the machine.
+    /// Runs a job of this device to its end, even while the owner or other programs use the machine.
     pub(super) fn run_now(&mut self, id: JobId) -> Result<Reply, ApiError> {
         let conflict = |message: String| Err(ApiError { kind: ErrorKind::Conflict, message });
         let job = self.store.job(id).map_err(to_api)?;
@@ -60,23 +60,23 @@ impl Core {
         self.keep_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))]);
     }
 
-    /// Where the workers of a job stand beside the device's other programs.
+    /// Scheduling priority of a job's workers relative to other programs.
     pub(super) fn priority_of(&self, job: JobId) -> Priority {
         if self.run_now.contains(&job) { Priority::Asked } else { Priority::Idle }
     }
 
-    /// The duty at which tasks of a job run.
+    /// Duty at which tasks of a job run.
     pub(super) fn duty_of(&self, job: JobId) -> Percent {
         let verdict = self.rules.verdict();
         if self.run_now.contains(&job) { verdict.for_requested().duty } else { verdict.duty }
     }
 
-    /// The highest duty of what runs now.
+    /// Highest duty of the tasks that run now.
     pub(super) fn highest_duty(&self) -> Percent {
         self.active.values().filter(|active| !active.view.frozen).map(|active| *active.duty.borrow()).max().unwrap_or(Percent::ZERO)
     }
 
-    /// Tells every worker the duty of its job.
+    /// Sends every worker the duty of its job.
     pub(super) fn set_duties(&self) {
         let verdict = self.rules.verdict();
         for (to, duty) in [(&self.duty, verdict.duty), (&self.requested_duty, verdict.for_requested().duty)] {
@@ -88,13 +88,13 @@ impl Core {
         }
     }
 
-    /// Starts tasks of the jobs that were asked for, ahead of the queue and beside tasks that stand still.
+    /// Starts tasks of the requested jobs, ahead of the queue and in addition to frozen tasks.
     pub(super) fn fill_requested(&mut self) -> Result<(), StoreError> {
         if self.run_now.is_empty() {
             return Ok(());
         }
         let store = &self.store;
-        // A paused one keeps the wish for when it goes on.
+        // A paused job keeps the request until it is resumed.
         let has_ended = |id: &JobId| match store.job_state(*id) {
             Ok(state) => state.is_final(),
             Err(error) => matches!(error, StoreError::NoJob(_)),
@@ -121,7 +121,7 @@ impl Core {
                 let wanted = next.map_or_else(|| self.charge(&job), |task| self.charge_of(task, &job));
                 let fits = used.saturating_add(wanted) <= self.memory_budget();
                 if busy >= self.settings.slots() || (busy > 0 && !fits) {
-                    // Their workers save and go; what the owner asked for does not wait for what is not.
+                    // Other tasks save and are put back: the owner's request does not wait for them.
                     if next.is_some() && self.make_way_for_requested() {
                         continue;
                     }

@@ -1,4 +1,4 @@
-//! Checkpoints on request: of running tasks, before sleep, for another device.
+//! Checkpoints on request: of running tasks, before the system sleeps, and for export.
 
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
@@ -15,11 +15,11 @@ use crate::histories;
 use crate::query::to_api;
 use crate::tasks::{self};
 
-/// Longest somebody who asked for a checkpoint waits.
+/// Longest wait for a requested checkpoint.
 const SAVE_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Core {
-    /// Saves every running task, then says so.
+    /// Saves every running task, then signals `done`.
     pub(super) fn save_all(&self, done: SyncSender<()>) {
         let asked: Vec<_> = self
             .active
@@ -33,12 +33,12 @@ impl Core {
             for saved in asked {
                 let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
             }
-            // Who waits may have given up.
+            // The sleep watcher may have given up waiting.
             let _ = done.try_send(());
         });
     }
 
-    /// Asks the running tasks of a job for a checkpoint: what each answers.
+    /// Requests a checkpoint from the running tasks of a job. Returns a receiver of the answer for each.
     pub(super) fn ask_to_save(&self, id: JobId, index: Option<u32>) -> Vec<(u32, oneshot::Receiver<Result<u64, String>>)> {
         let of_job = self.active.values().filter(|active| active.claim.task.job == id && index.is_none_or(|index| active.claim.task.index == index));
         of_job
@@ -68,7 +68,7 @@ impl Core {
                         let message = format!("no checkpoint of task {index}: {problem}");
                         return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
                     }
-                    // The task ended meanwhile, or meets no safe point.
+                    // The task has ended meanwhile, or does not reach a safe point.
                     _ => {}
                 }
             }
@@ -77,7 +77,7 @@ impl Core {
         });
     }
 
-    /// Where the checkpoint of a task lies, and what travels with it.
+    /// Place of a task's checkpoint, and the files that an export includes.
     fn parts_of(&self, job: &JobRow, task: TaskId) -> Result<(CheckpointPlace, Parts), ApiError> {
         let spec = tasks::spec_of(&job.file, &job.blobs, task.index, |id| self.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
         let parts = Parts {
@@ -121,7 +121,7 @@ impl Core {
         };
         tokio::spawn(async move {
             for (_, saved) in asked {
-                // Without a new one the one on disk is exported.
+                // If no new checkpoint is made, the existing one is exported.
                 let _ = tokio::time::timeout(SAVE_PATIENCE, saved).await;
             }
             let exported = tokio::task::spawn_blocking(move || checkpoints::export(&place, &parts, &path)).await;

@@ -1,4 +1,4 @@
-//! Tasks: which starts when, what their workers say, what becomes of each.
+//! Scheduling of local tasks: starting them, handling news of their workers, and recording their ends.
 
 use std::time::{Duration, Instant};
 
@@ -20,24 +20,24 @@ use crate::stored::Stored;
 use crate::tasks::{self, Launch, TaskEnd, TaskNews};
 use crate::views;
 
-/// Owner of a job that this device's user submitted; of others' it is the name of their device.
+/// Owner of jobs of this device's user; other jobs are owned by the name of their device.
 pub(super) const OWN_JOB: &str = fog_api::THIS_DEVICE;
-/// Stop a job after this many failures in a row and tell the user (Folding@home `lostWUs`).
+/// Number of failures in a row after which a job is paused and the user told (Folding@home `lostWUs`).
 const MAX_FAILURES_IN_ROW: u32 = 5;
 
 /// Longest wait before another attempt (Folding@home's upload back-off: 2^n s, cap 512 s).
 const MAX_BACK_OFF: Duration = Duration::from_secs(512);
 
-/// Work of the same priority takes the place of other work when its deadline is sooner by this: jobs that follow each
-/// other with the usual deadline do not.
+/// Difference of deadlines in milliseconds from which a task displaces another of the same priority.
+/// Consecutive jobs with the default deadline stay below it.
 const SOONER_MS: i64 = 3_600_000;
 
-/// Most jobs that are passed over for want of memory when a task is looked for.
+/// Most jobs that are passed over for lack of memory in one search for a task.
 const MAX_PASSED: usize = 16;
-/// Spare memory is told in steps: it changes all the time.
+/// Step in bytes to which reported spare memory is rounded, because it changes constantly.
 const SPARE_STEP: u64 = 64 << 20;
 
-/// Longest a worker that must go may take for a last checkpoint.
+/// Longest time that an ending worker may take for a last checkpoint.
 const LAST_SAVE: Duration = Duration::from_secs(2);
 
 impl Core {
@@ -78,8 +78,9 @@ impl Core {
                 }
                 let spare = in_steps(memory_budget.saturating_sub(used));
                 waiting.push(MemoryWait { job: next.job, name: clean_name(&job.file.name), wanted, spare });
-                // Tasks that end here give it back, and others that would take it wait as well. Those of the owner's programs
-                // may keep it for hours: what needs less goes ahead.
+                // A task that would fit alone waits for running tasks to end, and later tasks wait as well.
+                // Memory held by the owner's programs may be taken for hours, so smaller tasks go ahead
+                // then.
                 if fits_alone || waiting.len() >= MAX_PASSED {
                     break;
                 }
@@ -93,7 +94,8 @@ impl Core {
         Ok(())
     }
 
-    /// Goes on with the tasks that ran when the device was to finish them and stop, and the program was restarted.
+    /// Continues the tasks that were running when the device should finish and stop, after a restart of the
+    /// program.
     fn fill_to_finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         while self.active.len() < self.settings.slots().max(1) {
             let Some(task) = self.to_finish.pop() else { break };
@@ -107,7 +109,7 @@ impl Core {
         Ok(())
     }
 
-    /// Starts a worker for a claimed task, or records why that cannot be.
+    /// Starts a worker for a claimed task, or records why that is impossible.
     pub(super) fn start_claimed(&mut self, claim: Claim, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
         let (wanted, most) = (job.file.limits.footprint(), ByteCount(self.memory_ever()));
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
@@ -126,9 +128,9 @@ impl Core {
         }
     }
 
-    /// Stored files of a task are not what was stored, or are gone: nothing runs on them. The job's owner has the originals.
-    /// Another device's job is given back as one that can be done elsewhere, or here once its files were fetched anew; its
-    /// requester is not told where files lie on this device.
+    /// Records that stored files of a task are changed or missing. An own job fails, because its owner has
+    /// the originals. A hosted job is returned so that it can run elsewhere, or here after its files were
+    /// fetched again; its requester is not told where files lie on this device.
     fn files_unusable(&mut self, claim: Claim, problem: String, blobs: &[BlobId]) -> Result<(), StoreError> {
         let job = claim.task.job;
         tracing::warn!(%job, problem, "stored files of a task cannot be used");
@@ -147,11 +149,11 @@ impl Core {
         self.host_ended(job)
     }
 
-    /// Puts back the running task that is wanted least, for one that the owner asked for now.
+    /// Puts back the running task with the lowest rank, to make room for a requested job.
     pub(super) fn make_way_for_requested(&mut self) -> bool {
         let others = self.active.iter().filter(|(_, active)| !self.run_now.contains(&active.claim.task.job) && !active.view.frozen);
         let least = others.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.claim.task.job));
-        // Without a key there are no checkpoints, and what it did would be lost.
+        // Without a key there are no checkpoints, so the work of the task would be lost.
         let Some((attempt, job)) = least.filter(|_| self.key.is_some()) else { return false };
         self.drop_attempts(&[attempt], "a task that was asked for now took its place");
         self.host_progress(job, Some(Standing::Waiting), 0, None);
@@ -159,13 +161,13 @@ impl Core {
         true
     }
 
-    /// Puts back the running task that is wanted least, if `next` is wanted more; its last checkpoint makes that free.
+    /// Puts back the running task with the lowest rank if `next` ranks higher. Its last checkpoint keeps
+    /// its work.
     fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
         let now = self.clock.unix();
         let is_hosted = self.store.is_hosted(next.job)?;
         let rank = self.store.rank(next.job)?;
-        // Work of others takes no place from that of this device's own user, whatever it says of itself. What was asked for
-        // now stays.
+        // Hosted tasks do not displace own ones, whatever their priority, and requested jobs stay.
         let candidates = self.active.iter().filter(|(_, active)| (!is_hosted || active.is_hosted) && !self.run_now.contains(&active.claim.task.job));
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
         let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
@@ -177,13 +179,13 @@ impl Core {
     }
 
     pub(super) fn memory_budget(&self) -> u64 {
-        // Until the first sample the share is of a small machine.
+        // Before the first sample a small machine is assumed.
         let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
         let lent = self.memory_used();
         ((available.saturating_add(lent / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
     }
 
-    /// What this device would lend if nothing else needed memory.
+    /// Most memory in bytes that this device lends when no other program needs any.
     pub(super) fn memory_ever(&self) -> u64 {
         let share = self.settings.number("memory_share") / 100.0;
         fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
@@ -284,7 +286,7 @@ impl Core {
         match news {
             TaskNews::Started { pid, units } => {
                 active.pid = pid;
-                // It may have been asked for while its program was compiled.
+                // The job may have been requested while its program was compiled.
                 if let Some(pid) = pid.filter(|_| self.run_now.contains(&active.claim.task.job)) {
                     fog_runtime::set_priority(pid, Priority::Asked);
                 }
@@ -303,7 +305,7 @@ impl Core {
             TaskNews::Progress { units, permille } => {
                 self.span.units += units.saturating_sub(active.view.units);
                 active.view.units = units;
-                // Without a word from the job, its finished siblings tell how far it is.
+                // If the task reports no progress, it is estimated from its finished siblings.
                 let estimate = || active.mean_units.filter(|mean| mean.0 > 0).map(|mean| (units.saturating_mul(1000) / mean.0).min(990) as u16);
                 active.view.permille = permille.or_else(estimate);
                 let worked = active.worked();
@@ -338,7 +340,7 @@ impl Core {
         Ok(())
     }
 
-    /// What another device hears of its task that runs here.
+    /// Reports the progress of a hosted task to its requester.
     fn tell_requester(&mut self, attempt: u64, news: &TaskNews) {
         let Some(task) = self.active.get(&attempt).map(|active| active.claim.task).filter(|task| self.grid.hosted.contains_key(&task.job)) else { return };
         match news {
@@ -352,7 +354,7 @@ impl Core {
 
     pub(super) fn task_ended(&mut self, claim: Claim, has_advanced: bool, end: TaskEnd) -> Result<(), StoreError> {
         let now = self.clock.unix();
-        // A limit of time is part of the checkpoint; continuing from it would reach the limit again.
+        // A time limit is part of the checkpoint; continuing from it would reach the limit again.
         let is_over = match &end {
             TaskEnd::Hopeless { .. } => true,
             TaskEnd::Unlucky { report, .. } => report.is_some(),
@@ -362,8 +364,8 @@ impl Core {
             fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
         }
         match end {
-            // Killed or crashed on its way, with more saved than before: it goes on from there and nobody
-            // waits. A crash that comes again at the same place saves nothing new and counts below.
+            // A task that was killed or crashed after a new checkpoint continues from there without a wait.
+            // A crash that recurs at the same place saves nothing new and counts below.
             TaskEnd::Unlucky { problem, report: None, .. } if has_advanced => {
                 self.store.release_task(claim, &problem, true, now)?;
                 self.announce_job(claim.task.job);
@@ -403,7 +405,7 @@ impl Core {
         self.record_failure_at(claim, failed, is_hopeless, &[])
     }
 
-    /// Records that a task failed: at other devices, or at this one when none is named.
+    /// Records the failure of a task at the devices `at`, or at this one when `at` is empty.
     pub(super) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: &[NodeId]) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let job = self.store.job(claim.task.job)?;
@@ -412,7 +414,7 @@ impl Core {
         let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
         let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
         let state = self.store.job_state(claim.task.job)?;
-        // One other device that fails at everything says something about itself, not about the job.
+        // A single other device that fails at everything says nothing about the job.
         let devices = self.grid.failing.entry(claim.task.job).or_default();
         devices.extend(at);
         if at.is_empty() {
@@ -421,7 +423,7 @@ impl Core {
         let is_one_word = !at.is_empty() && devices.len() < 2;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
-            // Another device's job has nobody here who would go on with it, and its requester would wait for ever.
+            // A hosted job has no user here who would resume it, and its requester would wait for ever.
             let to = if self.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
             self.store.set_job_state(claim.task.job, to, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
@@ -437,8 +439,8 @@ impl Core {
         self.announce_end(claim.task.job, Some(state))
     }
 
-    /// Whether this device's user submitted a job. Another device may call itself as jobs of this one are marked.
-    /// The row in the store tells, as long as the job is there: nobody waits for it any more when its deadline has passed.
+    /// Whether this device's user submitted a job. Another device may use the owner text of own jobs, so
+    /// the row in the store decides while it exists.
     pub(super) fn is_own(&self, id: JobId, owner: &str) -> Result<bool, StoreError> {
         Ok(owner == OWN_JOB && !self.store.is_hosted(id)?)
     }
@@ -448,7 +450,7 @@ impl Core {
             return Ok(());
         }
         let row = self.store.job(id)?;
-        // What others have computed here is theirs to hear of: they choose its name, and how often it ends.
+        // Ends of hosted jobs are not announced: other devices choose their names and number.
         if !self.is_own(id, &row.owner)? {
             return Ok(());
         }
@@ -458,7 +460,7 @@ impl Core {
         Ok(())
     }
 
-    /// A task whose worker goes has a last checkpoint.
+    /// Notes the last checkpoint of a task whose worker ends.
     pub(super) fn saved_last(&mut self, task: TaskId, units: WorkUnits) {
         if let Err(error) = self.store.set_saved(task, units) {
             tracing::error!(%error, "how far a task is could not be kept; it goes on from there anyway");
@@ -476,7 +478,7 @@ impl Core {
     fn drop_attempts(&mut self, ended: &[u64], why: &str) {
         for attempt in ended {
             let Some(active) = self.active.remove(attempt) else { continue };
-            // One last checkpoint, if it comes soon; then the worker goes.
+            // The worker makes a last checkpoint if it can do so soon, then ends.
             let (wish, saved) = oneshot::channel();
             let Active { job_task, wishes, duty, .. } = active;
             let asked = wishes.try_send(wish).is_ok();
@@ -484,11 +486,11 @@ impl Core {
             let leaving = tokio::spawn(async move {
                 let saved = if asked { tokio::time::timeout(LAST_SAVE, saved).await.ok() } else { None };
                 job_task.abort();
-                // A worker whose duty has no sender any more saves nothing.
+                // A worker whose duty channel is closed saves nothing.
                 drop(duty);
                 let units = saved.and_then(Result::ok).and_then(Result::ok).map(WorkUnits);
                 if let Some(units) = units {
-                    // At a shutdown nobody listens any more; whoever waits for this is told.
+                    // At a shutdown the loop no longer receives; the return value reaches it instead.
                     let _ = to_self.try_send(Message::Saved(task, units));
                 }
                 units
@@ -499,12 +501,12 @@ impl Core {
     }
 }
 
-/// Memory as it is told.
+/// Spare memory rounded for display.
 pub(super) fn in_steps(spare: u64) -> u64 {
     spare / SPARE_STEP * SPARE_STEP
 }
 
-/// The stored files that a task reads, each with what it is to the job; the module first.
+/// Stored files that a task reads, each with its role in the job; the module first.
 fn files_of(job: &fog_store::JobRow, index: u32) -> Vec<(String, BlobId)> {
     let mut files = vec![("its program".to_owned(), job.blobs.module)];
     files.extend(job.blobs.inputs.iter().map(|(name, id)| (format!("its input {}", clean_name(name)), *id)));
@@ -515,7 +517,8 @@ fn files_of(job: &fog_store::JobRow, index: u32) -> Vec<(String, BlobId)> {
     files
 }
 
-/// Whether work is wanted so much sooner than other work that it takes its place: by an hour, or in half the time.
+/// Whether work ranks so much higher that it displaces other work: by priority, by an hour, or by less than
+/// half the remaining time.
 fn is_sooner(work: Rank, than: Rank, now: UnixMillis) -> bool {
     let left = |rank: Rank| rank.deadline.0.saturating_sub(now.0).max(0);
     let (work_left, than_left) = (left(work), left(than));
@@ -523,7 +526,7 @@ fn is_sooner(work: Rank, than: Rank, now: UnixMillis) -> bool {
         || (work.priority == than.priority && (work_left.saturating_add(SOONER_MS) < than_left || work_left.saturating_mul(2) < than_left))
 }
 
-/// 2^n seconds up to the cap, a quarter more or less so that tasks do not return together.
+/// Back-off of 2^n seconds up to the cap, with a jitter of a quarter so that tasks do not return together.
 fn back_off(tried: u32) -> i64 {
     let seconds = 2f64.powi(tried.min(16) as i32).min(MAX_BACK_OFF.as_secs_f64());
     let jitter = 0.75 + f64::from(rand::random::<u16>()) / f64::from(u16::MAX) * 0.5;
@@ -541,11 +544,11 @@ mod tests {
         let is_sooner = |work, than| is_sooner(work, than, UnixMillis(0));
         assert!(is_sooner(rank(10, 7 * 1440), usual) && is_sooner(rank(0, 1), usual) && is_sooner(usual, rank(-10, 1)));
         assert!(!is_sooner(usual, usual) && !is_sooner(rank(0, 7 * 1440 - 30), usual) && !is_sooner(rank(-1, 1), usual));
-        // A minute cannot wait for what has fifty.
+        // A task with one minute left does not wait for one with fifty.
         assert!(is_sooner(rank(0, 1), rank(0, 50)) && !is_sooner(rank(0, 30), rank(0, 50)) && !is_sooner(rank(0, 50), rank(0, 1)));
-        // Both are late: nothing is won.
+        // Both tasks are late, so displacing gains nothing.
         assert!(!is_sooner(rank(0, -9), rank(0, -1)));
-        // The least wanted is the one that goes.
+        // The task with the lowest rank is displaced.
         assert!(rank(-10, 1) < usual && usual < rank(0, 1));
     }
 

@@ -1,4 +1,4 @@
-//! Chat: what is shown of it.
+//! Chat: views for front ends.
 
 use fog_api::{ChatMessage, ChatView, EventBody, PersonLink, PersonView, ThreadView};
 use fog_store::ChatRow;
@@ -31,13 +31,14 @@ impl Core {
         }
     }
 
-    /// Who is here is heard all the time; that is not written down each time.
+    /// View of a person. The last-seen time of a present person is now; it is not stored each time.
     fn person_view(&self, person: &PersonView) -> PersonView {
         let seen_ms = if person.link == PersonLink::Gone { person.seen_ms } else { self.clock.unix().0 };
         PersonView { seen_ms, ..person.clone() }
     }
 
-    /// Told with the next status: strangers may make as many people come and go as they like.
+    /// Marks the chat view for the next status. It is not sent at once, because strangers can make people
+    /// come and go at will.
     pub(super) fn announce_chat(&mut self) {
         self.chat.is_view_due = true;
     }

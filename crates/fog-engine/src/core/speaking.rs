@@ -1,4 +1,4 @@
-//! Chat: switched on and off, and what is written down of it.
+//! Chat: switching on and off, and stored state.
 
 use std::time::{Duration, Instant};
 
@@ -12,25 +12,25 @@ use super::Core;
 use super::grouping::group_id;
 use crate::chat::{Acquaintance, Body, Driver, Known, Moved, Names, Order, Restored, Secrets, Vault, state_from};
 
-/// Under which letters that are carried are written down.
+/// Name of the stored state of carried letters.
 pub(super) const LETTERS: &str = "letters";
-/// The same for bundles, and for the keys that seal messages in them.
+/// Name of the stored state of bundles; `RATCHET` is that of the keys that seal messages in them.
 pub(super) const BUNDLES: &str = "bundles";
 pub(super) const RATCHET: &str = "ratchet";
-/// Groups, and the names of those that were left.
+/// Name of the stored state of groups; `LEFT` is that of the names of left groups.
 pub(super) const GROUPS: &str = "groups";
 pub(super) const LEFT: &str = "left groups";
-/// Notes on the board, and what people say of others.
+/// Name of the stored state of the board; `WORDS` is that of statements about others.
 pub(super) const BOARD: &str = "board";
 pub(super) const WORDS: &str = "vouches";
 const CHORES: Duration = Duration::from_secs(600);
-/// Messages that were not taken in this time are given up at a start.
+/// Milliseconds after which a message that was not delivered is given up at a start.
 const OUTBOX_LIFE_MS: i64 = 24 * 3_600_000;
-/// The same for those that somebody carries.
+/// Milliseconds after which a message that is carried in a bundle is given up at a start.
 const CARRIED_LIFE_MS: i64 = 7 * 24 * 3_600_000;
 
 impl Core {
-    /// Switches chat on or off, as the settings and the daemon's options have it.
+    /// Switches chat on or off according to the settings and the daemon's options.
     pub(super) fn look_at_chat(&mut self) -> Result<(), StoreError> {
         if self.store.is_wiping_chat()? {
             self.finish_wipe()?;
@@ -41,7 +41,7 @@ impl Core {
                 self.forget_who_is_there();
                 self.announce_chat();
             }
-            // What was said can be read, searched and exported all the same.
+            // Stored messages can be read, searched and exported while chat is off.
             return self.open_vault().map(|_| ());
         }
         if self.chat.driver.is_none() {
@@ -70,7 +70,7 @@ impl Core {
         Ok(())
     }
 
-    /// Opens what is stored, if there is anything and it opens; gives the secrets.
+    /// Opens the stored keys and the vault, if there are any and they open. Returns the secrets.
     fn open_vault(&mut self) -> Result<Option<Secrets>, StoreError> {
         let Some(device) = self.key.as_ref().map(Vault::of_device) else {
             "chat needs the key of this device, which cannot be had; `fog doctor` says why".clone_into(&mut self.chat.problem);
@@ -138,20 +138,20 @@ impl Core {
         Ok(())
     }
 
-    /// Something of the mesh that was written down.
+    /// Reads the stored state with this name.
     pub(super) fn written(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         let sealed = self.store.chat_state(name)?;
         Ok(self.chat.vault.as_ref().zip(sealed).and_then(|(vault, sealed)| vault.open(name.as_bytes(), &sealed)).unwrap_or_default())
     }
 
-    /// Writes it down; `false` when there is no place for it.
+    /// Stores the state under this name. Returns `false` when there is no vault for it.
     pub(super) fn write_down(&mut self, name: &str, state: &[u8]) -> Result<bool, StoreError> {
         let Some(vault) = &self.chat.vault else { return Ok(false) };
         self.store.put_chat_state(name, &vault.seal(name.as_bytes(), state))?;
         Ok(true)
     }
 
-    /// What this device is called in the mesh.
+    /// Nickname of this device in the mesh.
     pub(super) fn nickname(&self) -> String {
         let set = clean_name(self.settings.text("chat_nickname"));
         if !set.is_empty() {
@@ -161,7 +161,7 @@ impl Core {
         format!("anon{:04}", u16::from_be_bytes([id[0], id[1]]) % 10_000)
     }
 
-    /// Messages of before that are not known to have arrived wait again, or are given up.
+    /// Queues stored messages that are not known to have arrived, or gives them up.
     fn say_again_what_waits(&mut self) -> Result<(), StoreError> {
         let now = self.clock.lived().0;
         for (stored, row) in self.store.chat_waiting()? {
@@ -174,7 +174,7 @@ impl Core {
         Ok(())
     }
 
-    /// Hands a stored message to the mesh once more.
+    /// Hands a stored message to the mesh again.
     pub(super) fn order_again(&mut self, row: &ChatRow) -> Result<bool, StoreError> {
         let (Some(vault), Some(driver)) = (&self.chat.vault, &self.chat.driver) else { return Ok(false) };
         let Some(body) = vault.open_value::<Body>(&row.thread, &row.sealed) else { return Ok(false) };
@@ -207,7 +207,7 @@ impl Core {
         self.chat.told = (String::new(), None);
     }
 
-    /// Deletes what is left of a wipe, also of one that a crash cut short.
+    /// Carries out all steps of a wipe, also of one that a crash interrupted.
     pub(super) fn finish_wipe(&mut self) -> Result<(), StoreError> {
         for step in WipeStep::ALL {
             self.store.wipe_chat(step)?;
@@ -229,7 +229,8 @@ impl Core {
         self.chat.credit.clear();
     }
 
-    /// Old messages go, links to devices of joined networks come, power is saved.
+    /// Does the periodic work of chat: removes old messages, links devices of joined networks and saves
+    /// power.
     pub(super) fn chat_tick(&mut self) {
         if self.chat.driver.is_none() {
             return;
@@ -243,7 +244,7 @@ impl Core {
         if self.chat.last_chores.is_some_and(|last| last.elapsed() <= CHORES) {
             return;
         }
-        // Also what was stored before this start counts.
+        // Messages that were stored before this start count as well.
         let is_first = self.chat.last_chores.replace(Instant::now()).is_none();
         if is_first && let Err(error) = self.cut_chats() {
             tracing::error!(%error, "messages beyond what chat may keep cannot be removed");

@@ -1,4 +1,4 @@
-//! States of tasks at other devices, kept here so that another one can go on.
+//! States of tasks at other devices, kept here so that another device can continue.
 
 use fog_grid::{Content, Evidence, LeaseId, Message};
 use fog_store::{BlobFile, ContentRow, JobRow, StoreError};
@@ -9,14 +9,15 @@ use super::{Core, Message as CoreMessage};
 use crate::grid::state::{StateClaim, StateFile, seal_stored};
 use crate::grid::{NetNews, NotReturned, Transfer, content, content_of};
 
-/// States are looked at one after the other: each is in memory as a whole meanwhile.
+/// States are checked one at a time, because each is wholly in memory meanwhile.
 static LOOK: Semaphore = Semaphore::const_new(1);
 
 impl Core {
     pub(super) fn fetch_state(&mut self, lease: LeaseId, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
         let Some(net) = &self.grid.net else { return Ok(()) };
         let job = self.store.job(task.job)?;
-        // One at a time: a slow way that began anew with each state would never bring one.
+        // One state is fetched at a time: a slow link that restarted for each new state would never deliver
+        // one.
         if Self::must_be_shown(&job) || self.grid.states.contains_key(&task) || self.is_rationed(node) {
             return Ok(());
         }
@@ -27,7 +28,7 @@ impl Core {
         }
         let claim = match self.claim_of(task, &job, units) {
             Ok(claim) => claim,
-            // A job whose own files are damaged has other worries.
+            // The job's own files are damaged, which is reported elsewhere.
             Err(error) => {
                 tracing::debug!(%task, %error, "a state is not fetched");
                 return Ok(());
@@ -41,7 +42,7 @@ impl Core {
             };
             let _ = to.send(CoreMessage::Net(Box::new(NetNews::State { lease, task, node, state }))).await;
         });
-        // Ends when the task is not wanted any more.
+        // The transfer ends when the task is not wanted any more.
         self.grid.states.insert(task, Transfer::new(transfer));
         Ok(())
     }
@@ -57,7 +58,8 @@ impl Core {
         let (units, file) = match state {
             Ok(state) => state,
             Err(NotReturned::Wrong(problem)) => {
-                // Kept, it would outrank what others do, and whoever goes on would begin anew.
+                // A kept false state would outrank the work of others, and the next worker would begin
+                // anew.
                 tracing::debug!(%task, %node, problem, "a state is not believed");
                 self.judge(node, Evidence::saw_invalid);
                 self.grid.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), self.grid.now());
@@ -72,7 +74,7 @@ impl Core {
         if !self.grid.requester.has(task) {
             return Ok(());
         }
-        // Sealed anew with a key of this device, from which whoever goes on from it gets it.
+        // The state is sealed again with a key of this device, from which the next worker fetches it.
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
         if let Some(net) = &self.grid.net {
             net.spawn_blocking(move || {
@@ -99,8 +101,8 @@ impl Core {
         Ok(())
     }
 
-    /// The file of a state was damaged on this device, which came out when somebody fetched it: it is as if there were none.
-    /// Its task begins anew, and the attempt that was to go on from it says why it ended.
+    /// Handles a damaged state on this device, found when another device fetched it. The state is dropped
+    /// and its task begins anew; the attempt that should have continued from it records why it ended.
     pub(super) fn state_damaged(&mut self, blob: BlobId) -> Result<(), StoreError> {
         for (task, units) in self.store.drop_state(blob)? {
             tracing::warn!(%task, units, "the state of a task that was kept here is damaged; it begins anew");
@@ -111,7 +113,7 @@ impl Core {
         self.lend()
     }
 
-    /// A row with its key: that of a file which is sealed on this device is not stored, but made anew.
+    /// Adds the key to a row: keys of files sealed on this device are not stored but derived again.
     pub(super) fn unlocked(&self, row: ContentRow) -> ContentRow {
         let key = row.open.map_or(row.key, |open| self.content_key(open).0);
         ContentRow { key, ..row }
@@ -124,7 +126,7 @@ impl Core {
     }
 }
 
-/// Work units of a state that was fetched, when it is what was said of it.
+/// Checks a fetched state against its description. Returns its work units and the file.
 pub(super) async fn look_at(file: StateFile, claim: StateClaim) -> Result<(u64, StateFile), NotReturned> {
     let stopped = |error: &dyn std::fmt::Display| NotReturned::Unreachable(error.to_string());
     let turn = LOOK.acquire().await.map_err(|e| stopped(&e))?;

@@ -1,4 +1,4 @@
-//! States that other devices say they saved: what is kept of them.
+//! Tests of states that other devices claim to have saved.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_grid::{Evidence, LeaseId};
@@ -12,13 +12,13 @@ use super::*;
 use crate::grid::state::{StateFile, seal_stored};
 use crate::grid::{NetNews, NotReturned, content_of};
 
-/// A file as it comes from another device.
+/// Builds a state file as it arrives from another device.
 fn file(turned: &Turned, bytes: &[u8]) -> StateFile {
     let (file, row) = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret).unwrap();
     StateFile { file, content: content_of(&row).unwrap() }
 }
 
-/// A number, seven bits a byte.
+/// Encodes a number with seven bits per byte.
 fn varint(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
@@ -29,13 +29,13 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// The state of a task after so many units, as the device that runs it saves it.
+/// Builds the state of a task after `units`, as a worker saves it.
 fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
     let job = turned.core.store.job(task.job).unwrap();
     let launch = turned.core.launch_elsewhere(task, &job).unwrap();
     let header = launch.place.header(&launch.spec);
-    // Version, cost table, series and number; one image without bytes; no globals, no frames; units left, units granted and
-    // running time; no tables.
+    // Version, cost table, series and number; one image without bytes; no globals, no frames; units left,
+    // units granted and running time; no tables.
     let numbers = [header.state_version.into(), header.cost_version.into(), 7, 0, 1, 0, 0, 0, 0, 0, units, 1, 0];
     let state = numbers.into_iter().flat_map(varint).collect();
     let header = fog_runtime::CheckpointHeader { units, ..header };
@@ -46,7 +46,7 @@ fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
     bytes
 }
 
-/// A device said that it saved a state, and its file came.
+/// Delivers a state that a device claims to have saved, with its file.
 async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, said: u64, bytes: &[u8]) -> Result<u64, NotReturned> {
     let job = turned.core.store.job(task.job).unwrap();
     let claim = turned.core.claim_of(task, &job, said).unwrap();
@@ -58,7 +58,7 @@ async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, 
     };
     turned.core.net_news(NetNews::State { lease, task, node: from, state }).unwrap();
     if let Ok(units) = &found {
-        // As the thread of the network does it.
+        // The network's thread seals it this way.
         let sealed = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret);
         turned.core.state_sealed(task, from, *units, sealed).unwrap();
     }
@@ -93,18 +93,18 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
         assert!(evidence.invalid > 0.0, "{n}: it costs nothing");
         assert!(turned.core.grid.requester.lease(lease, liar).is_none(), "{n}: it has the task still");
     }
-    // What others really did counts.
+    // Real work of other devices counts.
     let later = state(&turned, task, 2000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2000, &later).await.unwrap(), 2000);
     assert_eq!(turned.core.store.kept_states(id).unwrap()[0].1, 2000);
-    // More was added to its file after it was told of.
+    // The file grew after it was announced.
     let longer = state(&turned, task, 3000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2500, &longer).await.unwrap(), 3000);
     assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(3000));
     assert_eq!(turned.core.grid.evidence(node(1)).invalid, 0.0);
 }
 
-/// A device that cannot use the state it was given says from where it begins, not how far its maker claimed to be.
+/// A device that cannot use the given state reports where it begins, not the claim of the state's maker.
 #[test]
 fn a_hosted_task_says_from_where_it_begins() {
     let mut turned = turned();
@@ -117,7 +117,7 @@ fn a_hosted_task_says_from_where_it_begins() {
     turned.core.host_began(id, 5);
     turned.core.host_progress(id, None, 9, None);
     assert_eq!(turned.core.grid.hosted[&id].units, 9);
-    // A pause takes nothing back.
+    // A pause does not reduce the units.
     turned.core.host_progress(id, Some(fog_grid::Standing::Paused), 0, None);
     assert_eq!(turned.core.grid.hosted[&id].units, 9);
 }

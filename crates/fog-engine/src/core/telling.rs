@@ -1,4 +1,5 @@
-//! Ends of jobs of other devices that ran here: made ready, said, and said later when that could not be at once.
+//! Ends of hosted jobs: preparing their results, reporting them, and reporting them later when that was
+//! impossible at once.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,14 +13,14 @@ use super::hosting::shorten;
 use super::{Core, Message as CoreMessage};
 use crate::grid::{Hosted, NetNews, content, content_of};
 
-/// Most tries to make a result ready, over some minutes, before its requester hears that there is none.
+/// Most attempts to prepare a result, over some minutes, before its requester is told that there is none.
 const MOST_TELLINGS: u32 = 10;
-/// Sealed files that are noted in one go; the loop does other things in between.
+/// Sealed files that are stored at once; the loop does other work in between.
 const NOTED_AT_ONCE: usize = 256;
 
 impl Core {
-    /// A hosted job is over, one way or the other. What it came to is made ready and said; when that cannot be now, it is
-    /// looked at again with the next tick.
+    /// Handles the end of a hosted job: prepares and reports its result or failure. If that is impossible
+    /// now, the next tick tries again.
     pub(super) fn host_ended(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due()) else { return Ok(()) };
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
@@ -37,7 +38,8 @@ impl Core {
             }
             JobState::Failed | JobState::Cancelled => {
                 let task = self.store.task(TaskId { job, index: 0 })?;
-                // Ended before its tries were used up: the next device would see the same.
+                // The job failed before its attempts were used up, so it would fail on the next device as
+                // well.
                 let is_hopeless = row.state == JobState::Failed && task.state == TaskState::Failed && task.attempts < row.file.attempts;
                 let problem = if row.state == JobState::Cancelled { "its owner does not want to run it".to_owned() } else { row.problem };
                 let message = Message::Failed { lease, problem: shorten(&problem), is_hopeless };
@@ -47,8 +49,9 @@ impl Core {
         }
     }
 
-    /// Ends of hosted jobs that could not be said when they came: the network was left, the disk was full, or this program
-    /// was killed in between. Without this their requesters would hear heartbeats until the deadline.
+    /// Reports ends of hosted jobs that could not be reported at once, because the network was left, the
+    /// disk was full or the program was killed. Otherwise their requesters would receive heartbeats until
+    /// the deadline.
     pub(super) fn tell_ends(&mut self) {
         let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due();
         let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
@@ -73,13 +76,14 @@ impl Core {
         }
     }
 
-    /// What a hosted job came to is gone, or cannot be made ready on this device: its requester is to ask another one.
+    /// Reports that the result of a hosted job is lost or cannot be prepared, so that its requester asks
+    /// another device.
     fn give_up_telling(&mut self, job: JobId, lease: LeaseId, requester: NodeId) -> Result<(), StoreError> {
         let problem = "it was done, and its result could not be made ready to be fetched".to_owned();
         self.keep_saying(job, requester, &Message::Failed { lease, problem, is_hopeless: false })
     }
 
-    /// Says it, and again until it is answered.
+    /// Stores and sends a message about the end of a job; it is repeated until it is answered.
     pub(super) fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
         let bytes = message.encode();
         self.store.set_hosted_message(job, &bytes)?;
@@ -92,16 +96,17 @@ impl Core {
         Ok(())
     }
 
-    /// Makes the files of a result ready beside the loop: there may be very many. False when there is no network to do it for.
+    /// Seals the files of a result on another thread, because there may be very many. Returns false when
+    /// there is no network.
     fn seal_result_beside(&self, job: JobId) -> Result<bool, StoreError> {
         let Some(net) = &self.grid.net else { return Ok(false) };
-        // What is gone is found out at once.
+        // A missing task is noticed at once.
         self.store.task(TaskId { job, index: 0 })?;
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
         net.spawn_blocking(move || {
             let note = |rows: Vec<ContentRow>| {
                 let (noted, is_noted) = oneshot::channel();
-                // The loop being gone means the engine stopped.
+                // A send fails only when the engine has stopped.
                 let _ = to.blocking_send(CoreMessage::Net(Box::new(NetNews::Noted(rows, noted))));
                 is_noted.blocking_recv().unwrap_or_else(|_| Err("the engine stopped".to_owned()))
             };
@@ -111,7 +116,7 @@ impl Core {
         Ok(true)
     }
 
-    /// The files of a result were sealed, or could not be: then it is tried again, and given up in the end.
+    /// Handles the sealed files of a result. A failure is tried again, up to [`MOST_TELLINGS`] times.
     pub(super) fn result_sealed(&mut self, job: JobId, told: Result<ToTell, String>) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_none()) else { return Ok(()) };
         hosted.telling.is_under_way = false;
@@ -135,7 +140,7 @@ impl Core {
         said.map(drop)
     }
 
-    /// Says the result of a hosted job. False when it cannot be said now.
+    /// Reports the result of a hosted job. Returns false when that is impossible now.
     fn say_result(&mut self, job: JobId, told: ToTell) -> Result<bool, StoreError> {
         let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(true) };
         let (lease, offer, requester) = (hosted.lease, hosted.offer_hash, hosted.requester);
@@ -165,13 +170,13 @@ impl Core {
             let fits = message.encode().len() <= fog_grid::MAX_MESSAGE as usize;
             if fits { Ok(message) } else { Err("it left more files than can be told of to another device".to_owned()) }
         });
-        // It would be refused for ever; whoever runs it next leaves as many files.
+        // The result would always be refused, and the next worker would leave as many files.
         let message = said.unwrap_or_else(|problem| Message::Failed { lease, problem: shorten(&problem), is_hopeless: true });
         self.keep_saying(job, requester, &message)?;
         Ok(true)
     }
 
-    /// Stores the list of the files of a result, as a content of its own.
+    /// Stores the list of a result's files as a content of its own.
     fn keep_list(&mut self, job: JobId, blob: BlobFile, row: &ContentRow) -> Result<Content, StoreError> {
         self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
         self.store.hold_blob(job, row.blob)?;
@@ -180,19 +185,20 @@ impl Core {
     }
 }
 
-/// The message about a result, with its files as others fetch them.
+/// Data for the message about a result, with its files as others fetch them.
 pub(crate) struct ToTell {
     task: TaskRow,
     hash: String,
     stdout: Content,
     stderr: Content,
     outputs: Vec<(String, Content)>,
-    /// In place of them when they are many.
+    /// List of the files, which replaces `outputs` when there are many.
     list: Option<(BlobFile, ContentRow)>,
 }
 
 impl ToTell {
-    /// Looks the files up and seals those that are not yet; `note` stores what was sealed, some at a time.
+    /// Looks up the files and seals those that are not sealed yet; `note` stores the sealed ones in
+    /// portions.
     fn prepare(folder: &Path, secret: &[u8; 32], job: JobId, note: impl Fn(Vec<ContentRow>) -> Result<(), String>) -> Result<Self, String> {
         let text = |error: StoreError| error.to_string();
         let store = Reader::open(folder).map_err(text)?;

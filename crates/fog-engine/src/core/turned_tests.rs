@@ -1,4 +1,4 @@
-//! An engine without threads of its own and without a network, turned by hand.
+//! Tests with an engine that has no threads and no network and is driven by hand.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) fn content(n: u8, size: u64) -> Content {
 pub(super) fn turned() -> Turned {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    // No keychain is asked.
+    // The key file keeps the keychain from being used.
     std::fs::write(folder.path().join("checkpoint.key"), rand::random::<[u8; 32]>()).unwrap();
     let config = EngineConfig {
         data_folder: folder.path().to_owned(),
@@ -53,7 +53,7 @@ pub(super) fn turned() -> Turned {
 }
 
 impl Turned {
-    /// A job of this many tasks; one for others has a wish.
+    /// Creates a job with this number of tasks; a job for other devices has a wish.
     pub(super) fn job(&mut self, tasks: i64, grid: Option<GridWish>, change: impl FnOnce(&mut JobFile)) -> JobId {
         let module = BlobFile::copy(self.core.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
         let module = self.core.store.add_blob(module, ByteCount::mib(100), self.core.clock.unix()).unwrap();
@@ -69,7 +69,7 @@ impl Turned {
         id
     }
 
-    /// A device takes a task.
+    /// Leases a task to a device, which accepts.
     pub(super) fn lend(&mut self, n: u8, task: TaskId, to: NodeId) -> LeaseId {
         let lease = LeaseId([n; 16]);
         let now = self.core.grid.now();
@@ -101,7 +101,7 @@ impl Turned {
         }
     }
 
-    /// A device that shares a network with this one.
+    /// Adds a peer that shares a network with this device.
     pub(super) fn meets(&mut self, node: NodeId) {
         self.core.grid.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
     }
@@ -109,7 +109,7 @@ impl Turned {
 
 const WISH: fn() -> GridWish = || GridWish { replicas: 1, ..GridWish::default() };
 
-/// The program was killed, or the disk was full, between the end of a hosted job and what is said about it.
+/// The program was killed, or the disk was full, between the end of a hosted job and its report.
 #[test]
 fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     let mut turned = turned();
@@ -126,7 +126,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     core.host_tick();
     let said = core.grid.hosted[&id].message.clone().expect("its requester hears nothing but heartbeats");
     assert!(matches!(Said::decode(&said), Ok(Said::Failed { lease: told, is_hopeless: false, .. }) if told == lease));
-    // A result waits for a network, and is not given up meanwhile.
+    // A result waits for a network and is not given up meanwhile.
     let (done, at) = (turned.job(1, None, |_| {}), turned.core.clock.unix());
     let core = &mut turned.core;
     core.store.set_job_state(done, JobState::Finished, "", at).unwrap();
@@ -154,7 +154,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     }
     let hosted = &core.grid.hosted[&done];
     assert!(hosted.message.is_none() && hosted.telling.is_due());
-    // What cannot be made ready, over some minutes, is given up: its requester asks somebody else.
+    // A result that cannot be prepared for some minutes is given up, and its requester asks another device.
     for _ in 0..11 {
         core.grid.hosted.get_mut(&done).unwrap().telling.not_before = None;
         core.result_sealed(done, Err("the disk refused".to_owned())).unwrap();
@@ -167,7 +167,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
 fn a_failure_of_a_lent_task_looks_at_that_task_alone() {
     let mut turned = turned();
     let id = turned.job(50, Some(WISH()), |file| file.attempts = 2);
-    // Of a job that is new to the database only, as of all other rows, nothing is read.
+    // A job that is in the database only must not be read, nor any other row.
     let module = turned.core.store.job(id).unwrap();
     let new = NewJob { file: module.file, blobs: module.blobs, owner: "me".to_owned(), grid: Some(WISH()), now: turned.core.clock.unix() };
     let other = turned.core.store.insert_job(&new).unwrap();
@@ -181,7 +181,7 @@ fn a_failure_of_a_lent_task_looks_at_that_task_alone() {
     assert!(!turned.core.grid.requester.has(task), "it has failed");
     assert_eq!(turned.core.grid.requester.tasks_of(id).count(), 49);
     assert_eq!(turned.core.grid.requester.tasks_of(other).count(), 0, "all tasks of all jobs were read because one of them failed");
-    // The last one ends the job; nothing of it is left.
+    // The job has ended; the next failure removes the rest of it.
     turned.core.store.set_job_state(id, JobState::Cancelled, "", turned.core.clock.unix()).unwrap();
     let lease = turned.lend(3, TaskId { job: id, index: 4 }, node(2));
     turned.fails(lease, node(2), false);
@@ -197,7 +197,7 @@ fn one_device_that_gives_up_everything_stops_no_job() {
         turned.fails(lease, node(1), true);
     }
     assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Running, "{}", turned.core.store.job(id).unwrap().problem);
-    // Where devices are checked nothing fails by one word.
+    // With spot checks no task fails on the word of one device.
     let id = turned.job(2, Some(GridWish { spot_checks: 1, ..WISH() }), |_| {});
     let task = TaskId { job: id, index: 1 };
     turned.core.grid.requester.remove(task, "");
@@ -223,10 +223,10 @@ fn a_result_that_finds_no_room_is_not_fetched() {
     let told = turned.core.grid.why_waiting(id).expect("it is fetched although there is no room").to_owned();
     assert!(told.contains("could not be stored"), "{told}");
     assert!(turned.core.grid.waiting.is_empty());
-    // Its worker keeps it, and keeps the lease.
+    // The worker keeps the result and the lease.
     let state = turned.core.grid.requester.lease(lease, node(1)).unwrap().state.clone();
     assert_eq!(state, fog_grid::LeaseState::Held(Standing::Waiting));
-    // What fits is asked for, and so is what is stored already.
+    // A result that fits is fetched, and so is one whose files are stored already.
     assert!(turned.core.has_room_for(&Turned::result(lease, node(1), cap / 2)).is_ok());
     let mut stored = Turned::result(lease, node(1), 1);
     let module = turned.core.store.job(id).unwrap().blobs.module;
@@ -259,13 +259,13 @@ fn a_deadline_is_a_span_of_time_between_devices_whose_clocks_differ() {
         let taken = host.core.grid.arriving.get(&lease).unwrap_or_else(|| panic!("declined by a device whose clock is {ahead} ms ahead"));
         assert_eq!(taken.deadline.0 - host.core.clock.unix().0, 1_800_000);
     }
-    // What is over is not offered.
+    // A task whose deadline has passed is not offered.
     requester.clock.pass(1_800_001);
     let job = requester.core.store.job(id).unwrap();
     assert!(requester.core.make_offer(TaskId { job: id, index: 0 }, &job, node(5), None).unwrap().is_err());
 }
 
-/// One look at a device while the calendar is forty days ahead: what is known of it is as before.
+/// The evidence about a device is unchanged after it was updated while the calendar was forty days ahead.
 #[test]
 fn what_is_known_of_a_device_does_not_fade_with_a_wrong_calendar() {
     let mut turned = turned();
@@ -281,13 +281,13 @@ fn what_is_known_of_a_device_does_not_fade_with_a_wrong_calendar() {
     }
     let valid = turned.core.grid.evidence(known).valid;
     assert!(valid > 19.9, "{valid} of 20 results are left");
-    // What lies on the disk moves with the calendar too.
+    // The stored evidence moves with the calendar too.
     turned.clock.set(40 * DAY_MS);
     turned.core.look_at_clock();
     let row = turned.core.store.peers(10).unwrap().remove(0);
     let stored: fog_grid::Evidence = serde_json::from_str(&row.evidence).unwrap();
     assert_eq!(stored.at_ms, turned.core.grid.evidence(known).at_ms);
-    // A week is a week.
+    // A week of real time fades the evidence.
     turned.clock.pass((7 * DAY_MS).unsigned_abs());
     turned.core.judge(known, fog_grid::Evidence::saw_lost);
     let valid = turned.core.grid.evidence(known).valid;

@@ -1,4 +1,4 @@
-//! Results of hosted jobs that their requesters do not take: how much of this device they may hold, and for how long.
+//! Results of hosted jobs that their requesters do not fetch: bounds on their size and age.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use fog_types::{JobId, NodeId, UnixMillis};
 use super::Core;
 use crate::grid::Untaken;
 
-/// Results of one requester that wait at the most.
+/// Most results of one requester that wait to be fetched.
 const MAX_UNTAKEN: usize = 1000;
-/// A result that waits longer than this gives way when there are too many such, in milliseconds.
+/// Milliseconds after which a waiting result may be evicted when such results take too much.
 const LONG_MS: i64 = 86_400_000;
-/// Time between two looks at them.
+/// Interval of checks for results to evict.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Core {
-    /// Nobody waits for a result longer than this, whatever an offer says: the longest deadline of a job.
+    /// Latest deadline that is granted to an offer: the longest deadline of a job, from now.
     pub(super) fn latest_deadline(&self) -> UnixMillis {
         UnixMillis(self.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000))
     }
 
-    /// Notes what a hosted job holds whose end is said from now on.
+    /// Notes the bytes that a hosted job holds, whose end is reported from now on.
     pub(super) fn note_untaken(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return Ok(()) };
         let bytes = self.store.bytes_held_by([job])?;
@@ -36,8 +36,8 @@ impl Core {
         Ok(())
     }
 
-    /// Whether results that a requester has not taken hold so much that nothing more is done for it until it takes some: a
-    /// quarter of what may be stored.
+    /// Whether unfetched results of a requester hold so much, a quarter of the storage, that no offers are
+    /// accepted from it until it fetches some.
     pub(super) fn holds_too_much(&self, requester: NodeId) -> Result<bool, StoreError> {
         let of = |hosted: &&crate::grid::Hosted| hosted.requester == requester;
         let untaken = self.grid.hosted.values().filter(of).filter_map(|hosted| hosted.untaken);
@@ -46,12 +46,13 @@ impl Core {
             return Ok(true);
         }
         let most = self.settings.storage_cap().0 / 4;
-        // Jobs of one requester mostly have files in common.
+        // Jobs of one requester mostly share files.
         let jobs = || self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == requester && hosted.untaken.is_some()).map(|(job, _)| *job);
         Ok(bytes >= most && self.store.bytes_held_by(jobs())? >= most)
     }
 
-    /// Results that nobody has taken for a day hold half of what may be stored at the most, those of all requesters together.
+    /// Evicts results that were not fetched for a day, if those of all requesters together hold more than
+    /// half of the storage.
     pub(super) fn look_at_untaken(&mut self) {
         if self.grid.last_untaken.is_some_and(|last| last.elapsed() < LOOK_AGAIN) {
             return;
@@ -72,7 +73,7 @@ impl Core {
         }
         let mut over = self.store.bytes_held_by(old.iter().map(|(_, job, _)| *job))?.saturating_sub(most);
         old.sort_unstable();
-        // Where files are in common less is freed than this says; then more go at the next look.
+        // Shared files free less than this sum; further results are evicted at the next check.
         for (_, job, bytes) in old {
             if over == 0 {
                 break;
@@ -83,7 +84,8 @@ impl Core {
         Ok(())
     }
 
-    /// Gives up the result of a hosted job. Its requester hears so when it is there, and has the task done anew.
+    /// Gives up the result of a hosted job. Its requester is told when it is connected, and runs the task
+    /// again.
     fn give_way(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get(&job) else { return Ok(()) };
         let (lease, requester) = (hosted.lease, hosted.requester);

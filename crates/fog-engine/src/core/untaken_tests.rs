@@ -1,4 +1,4 @@
-//! What results that nobody takes hold of a device, and whose tasks find no room.
+//! Tests of the room that unfetched results hold, and of tasks that find no room.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_eligibility::Readings;
@@ -14,7 +14,7 @@ use crate::grid::reader::Heard;
 const DAY_MS: u64 = 86_400_000;
 const MEGABYTE: usize = 1_000_000;
 
-/// A device that lends, and may store 100 MB.
+/// Creates a device that lends and may store 100 MB.
 pub(super) fn host() -> Turned {
     let mut host = turned();
     let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
@@ -24,7 +24,7 @@ pub(super) fn host() -> Turned {
     host
 }
 
-/// A job of this device was done, holds so many bytes, and its requester is told.
+/// Adds a hosted job that ended, holds this many bytes and is being reported to its requester.
 fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
     let id = host.job(1, None, |_| {});
     let core = &mut host.core;
@@ -42,12 +42,12 @@ fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
     id
 }
 
-/// An offer of a small job that comes to a host.
+/// Sends an offer of a small job to a host.
 pub(super) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> LeaseId {
     offer_of(requester, host, left_ms).lease
 }
 
-/// The same, with all that it says. Who is there already stays what they are.
+/// Like [`offer`], and returns the whole offer. A peer that is connected already keeps its relation.
 pub(super) fn offer_of(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> TaskOffer {
     let id = requester.job(1, Some(GridWish { replicas: 1, ..GridWish::default() }), |file| file.limits.disk = ByteCount::mib(1));
     let blob = requester.core.store.job(id).unwrap().blobs.module;
@@ -71,7 +71,7 @@ async fn a_requester_that_takes_no_results_gets_nothing_more_done_and_others_do(
     done(&mut host, 1, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
     assert!(host.core.grid.arriving.remove(&lease).is_some(), "an eighth of the room is fine");
-    // The same file once more takes no room.
+    // The same file again takes no further room.
     done(&mut host, 1, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
     assert!(host.core.grid.arriving.remove(&lease).is_some(), "what its jobs have in common counts once");
@@ -81,7 +81,7 @@ async fn a_requester_that_takes_no_results_gets_nothing_more_done_and_others_do(
     assert!(host.core.grid.turned_away.contains(&from));
     let lease = offer(&mut honest, &mut host, 1000);
     assert!(host.core.grid.arriving.remove(&lease).is_some(), "another one has to do with it");
-    // It takes one.
+    // The requester fetches one result.
     host.core.grid.hosted.remove(&last);
     let lease = offer(&mut greedy, &mut host, 1000);
     assert!(host.core.grid.arriving.contains_key(&lease));
@@ -105,11 +105,11 @@ async fn results_that_nobody_has_taken_for_a_day_hold_half_of_the_room_at_most()
     assert_eq!(held(&host), 39);
     for (n, job) in jobs.iter().enumerate() {
         let said = Said::decode(host.core.grid.hosted[job].message.as_ref().unwrap()).unwrap();
-        // The oldest went first, and their requesters hear it when they are there.
+        // The oldest results were evicted first, and their requesters are told when they connect.
         assert_eq!(matches!(said, Said::Failed { is_hopeless: false, .. }), n < 4, "{n}: {said:?}");
     }
     assert!(host.core.capacity().disk > 50 * MEGABYTE as u64);
-    // A restart changes nothing of it.
+    // A restart changes nothing.
     host.core.grid.hosted.clear();
     host.core.restore_hosted().unwrap();
     host.core.make_untaken_give_way().unwrap();
@@ -122,7 +122,7 @@ fn nobody_waits_for_a_result_longer_than_a_job_may_take() {
     let latest = host.core.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000);
     let lease = offer(&mut requester, &mut host, u64::MAX);
     assert_eq!(host.core.grid.arriving[&lease].deadline.0, latest);
-    // Nor for one of before.
+    // A restored job is bounded as well.
     let job = done(&mut host, 1, node(1), 1);
     assert_eq!(host.core.grid.hosted[&job].deadline.0, latest);
 }
@@ -151,12 +151,12 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
         let (lease, task, now) = (LeaseId([n; 16]), TaskId { job: id, index: 0 }, turned.core.grid.now());
         turned.core.grid.requester.offered(lease, task, node(n), now);
         turned.core.worker_said(node(n), Said::Answer { lease, answer: Answer::Declined(answer) }).unwrap();
-        // It says again that it has room.
+        // The device claims again that it has room.
         turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity = has_room;
     }
     let told = why(&mut turned).expect("it waits, and nobody knows why");
     assert!(told.starts_with("of 3 devices near 2 are full and 1 rests"), "{told}");
-    // While it is offered again, and until one takes it.
+    // The reason stays while the task is offered again, until a device accepts it.
     turned.core.look_for_room(&Default::default());
     assert_eq!(turned.core.grid.why_waiting(id), Some(told.as_str()));
     turned.lend(9, TaskId { job: id, index: 0 }, node(1));

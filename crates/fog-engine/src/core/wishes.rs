@@ -1,5 +1,5 @@
-//! Wishes of the owner hold at once, whether or not it can be stored: the program must not go on against its owner
-//! because a disk is full. What could not be stored is stored as soon as that works.
+//! Wishes of the owner take effect at once even if they cannot be stored: the program must not act against
+//! its owner because a disk is full. Unstored wishes are stored as soon as that works.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,24 +12,25 @@ use serde_json::Value;
 use super::Core;
 use crate::query::to_api;
 
-/// Time between two tries to store what could not be stored.
+/// Interval of attempts to store pending wishes.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
-/// Wishes and changes that the database does not have yet.
+/// Wishes and changes that are not in the database yet.
 #[derive(Debug, Default)]
 pub(super) struct Unstored {
     settings: BTreeMap<String, Option<Value>>,
     jobs: BTreeMap<JobId, JobWish>,
     /// Networks that were left.
     networks: BTreeSet<String>,
-    /// Tasks without a worker that the database has as running, with why, and whether they had saved more.
+    /// Tasks without a worker that the database still has as running, with the reason and whether they had
+    /// saved progress.
     released: Vec<(Claim, String, bool)>,
-    /// The database's words at the last try.
+    /// Error of the database at the last attempt.
     why: String,
     tried: Option<Instant>,
 }
 
-/// The wish of the owner for a job.
+/// Wish of the owner for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JobWish {
     State(JobState),
@@ -45,17 +46,17 @@ impl Unstored {
         !self.has_wishes() && self.released.is_empty()
     }
 
-    /// Why wishes are not stored; empty when all are.
+    /// Reason why wishes are not stored; empty when all are.
     pub(super) fn problem(&self) -> String {
         if self.has_wishes() { self.why.clone() } else { String::new() }
     }
 
-    /// How long until they are tried again.
+    /// Time until the next attempt to store them; `None` when there are none.
     pub(super) fn wait(&self) -> Option<Duration> {
         (!self.is_empty()).then(|| self.tried.map_or(Duration::ZERO, |at| STORE_AGAIN.saturating_sub(at.elapsed())))
     }
 
-    /// Whether nothing of a job is to run.
+    /// Whether no task of a job may run.
     pub(super) fn holds(&self, job: JobId) -> bool {
         self.jobs.get(&job).is_some_and(|wish| !matches!(wish, JobWish::State(JobState::Queued | JobState::Running)))
     }
@@ -65,12 +66,12 @@ impl Unstored {
         self.networks.contains(network)
     }
 
-    /// A network is wanted again.
+    /// Drops the wish to leave a network, because it is joined again.
     pub(super) fn joins(&mut self, network: &str) {
         self.networks.remove(network);
     }
 
-    /// The state of a job as its owner wants it, when the database has another.
+    /// State of a job as its owner wants it; `None` when the database has that state.
     fn state(&self, job: JobId) -> Option<Result<JobState, StoreError>> {
         self.jobs.get(&job).map(|wish| match wish {
             JobWish::State(state) => Ok(*state),
@@ -78,7 +79,7 @@ impl Unstored {
         })
     }
 
-    /// A summary as the owner wants it; false for a job that is to be removed.
+    /// Applies the owner's wish to a summary. Returns false for a job that is to be removed.
     pub(super) fn apply(&self, job: &mut JobSummary) -> bool {
         match self.jobs.get(&job.id) {
             Some(JobWish::State(state)) => job.state = *state,
@@ -90,7 +91,7 @@ impl Unstored {
 }
 
 impl Core {
-    /// The answer to a wish that is in force.
+    /// Answer to a wish that is in effect.
     pub(super) fn done(&self) -> Reply {
         let why = self.unstored.problem();
         if why.is_empty() {
@@ -113,7 +114,7 @@ impl Core {
         self.unstored.tried = Some(Instant::now());
     }
 
-    /// Settings that are in force, and what is remembered beside them: stored now, or later.
+    /// Changes settings and related stored values at once, and stores them now or later.
     pub(super) fn keep_settings(&mut self, changes: &[(String, Option<Value>)]) {
         self.unstored.settings.extend(changes.iter().cloned());
         self.settings = self.settings.changed(changes);
@@ -129,16 +130,16 @@ impl Core {
         self.unstored.settings.is_empty()
     }
 
-    /// The state of a job as its owner wants it.
+    /// State of a job as its owner wants it.
     pub(super) fn job_state(&self, id: JobId) -> Result<JobState, StoreError> {
         self.unstored.state(id).unwrap_or_else(|| match self.store.job_state(id) {
-            // It is there, whatever can be read of it.
+            // A running job exists even if the database cannot be read.
             Err(error) if error.kind() == ErrorKind::Storage && self.active.values().any(|active| active.claim.task.job == id) => Ok(JobState::Running),
             other => other,
         })
     }
 
-    /// Gives a job another state, now or in the database later. Returns whether it had another one.
+    /// Changes the state of a job, in the database now or later. Returns whether the state was different.
     pub(super) fn wish_job(&mut self, id: JobId, to: JobState) -> Result<bool, StoreError> {
         match self.store.set_job_state(id, to, "", self.clock.unix()) {
             Ok(is_changed) => Ok(self.unstored.jobs.remove(&id).is_some() || is_changed),
@@ -153,7 +154,7 @@ impl Core {
 
     fn remove_job(&mut self, id: JobId) -> Result<(), StoreError> {
         let removed = match self.unstored.jobs.get(&id) {
-            // It has not ended in the database.
+            // The job has not ended in the database.
             Some(_) => {
                 self.unstored.jobs.insert(id, JobWish::Removed);
                 return Ok(());
@@ -202,7 +203,8 @@ impl Core {
         Ok(self.done())
     }
 
-    /// Other devices and front ends hear of a job that its owner changed. Its own state holds whether or not that works.
+    /// Tells other devices and front ends of a job that its owner changed. The new state holds even if that
+    /// fails.
     fn tell_of_job(&mut self, id: JobId) {
         let told = self.sync_job(id).and_then(|()| self.host_ended(id));
         if let Err(error) = told {
@@ -212,7 +214,7 @@ impl Core {
         self.announce_job(id);
     }
 
-    /// Other devices run no task of a job that its owner does not want, also while the database has it otherwise.
+    /// Withdraws tasks of unwanted jobs from other devices, even if the database has an older state.
     pub(super) fn withdraw_held(&mut self) {
         if self.unstored.jobs.is_empty() {
             return;
@@ -229,7 +231,7 @@ impl Core {
         }
     }
 
-    /// Puts the task of a worker that is gone back into the queue, now or later.
+    /// Puts the task of an ended worker back into the queue, now or later.
     pub(super) fn put_back(&mut self, claim: Claim, why: &str, has_advanced: bool) {
         if let Err(error) = self.store.release_task(claim, why, has_advanced, self.clock.unix()) {
             tracing::error!(%error, task = %claim.task, "a task could not be put back yet");
@@ -238,13 +240,13 @@ impl Core {
         }
     }
 
-    /// Networks are left, also where that cannot be stored.
+    /// Notes networks that were left but could not be removed from the database.
     pub(super) fn leave_later(&mut self, names: Vec<String>, error: &StoreError) {
         self.unstored.networks.extend(names);
         self.not_stored(error);
     }
 
-    /// Stores what could not be stored before, when it is time.
+    /// Stores pending wishes if the next attempt is due.
     pub(super) fn store_wishes(&mut self) {
         if self.unstored.wait().is_none_or(|wait| !wait.is_zero()) {
             return;
@@ -260,7 +262,7 @@ impl Core {
         }
     }
 
-    /// Tries it a last time.
+    /// Makes a last attempt to store pending wishes.
     pub(super) fn store_wishes_now(&mut self) {
         self.unstored.tried = None;
         self.store_wishes();

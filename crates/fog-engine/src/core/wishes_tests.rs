@@ -1,4 +1,4 @@
-//! Wishes of the owner when nothing can be stored, and what becomes of an engine whose folder went.
+//! Tests of the owner's wishes when nothing can be stored, and of an engine whose folder is gone.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_api::{JobAction, JobQuery};
@@ -40,7 +40,7 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
     not_stored(change(&mut turned, jobs[1], JobAction::Cancel).unwrap());
     not_stored(change(&mut turned, jobs[2], JobAction::Remove).unwrap());
     not_stored(change(&mut turned, jobs[3], JobAction::Resume).unwrap());
-    // Nothing that is asked for later undoes it, nor does looking.
+    // Neither later wishes nor chores undo it.
     not_stored(set(&mut turned, "keep_awake", true.into()));
     turned.core.store_wishes();
     turned.core.chores();
@@ -62,7 +62,8 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
     assert_eq!(set(&mut turned, "keep_awake", false.into()), Reply::Done);
 }
 
-/// A pause that cannot be stored ends work here and elsewhere; the task of the worker that goes is not lost to the queue.
+/// A pause that cannot be stored ends work here and elsewhere, and the task of the ending worker returns to
+/// the queue.
 #[tokio::test]
 async fn a_held_job_is_neither_run_nor_lent() {
     let mut turned = turned();

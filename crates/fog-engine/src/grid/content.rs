@@ -1,4 +1,4 @@
-//! Files for others and from others: sealed, served, fetched.
+//! Content exchange: sealing, serving and fetching files.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,28 +23,30 @@ use super::fetches::{Fetches, Turn};
 use super::state::{StateFile, TAG};
 use crate::core::Message as CoreMessage;
 
-/// Chunks asked for at once: 64 MiB.
+/// Chunks that are requested at once: 64 MiB.
 const RUN: u32 = 256;
-/// A transfer that does not move for this long is given up; what has arrived is kept.
+/// Time without progress after which a transfer is given up; its bytes are kept.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// One of which nothing has come at all is given up sooner: it holds a place that others could use.
+/// Time without any bytes after which a transfer is given up. It is shorter, because the transfer holds a
+/// place that others could use.
 const FIRST_PATIENCE: Duration = Duration::from_secs(20);
-/// Least bytes a second of a transfer, over all of it: a modem's, and this long more for calling holders.
+/// Least average rate of a transfer in bytes per second, that of a modem; `GRACE` is added for dialling
+/// holders.
 const LEAST_RATE: u64 = 16 << 10;
 const GRACE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 180 });
-/// Pieces that wait for the network, or for the thread that opens and writes them: 4 MiB.
+/// Chunks that may wait for the network, or for the thread that opens and writes them: 4 MiB.
 const AHEAD: usize = 16;
-/// How long a thread with nothing to do waits for the next piece. There are few threads: whoever reads or sends slowly
-/// must not hold one.
+/// Time for which an idle thread waits for the next chunk. Threads are few, so a slow reader or sender must
+/// not hold one.
 const LINGER: Duration = Duration::from_millis(2);
-/// Largest manifest, and largest sealed chunk.
+/// Largest manifest in bytes; `MAX_CHUNK` is the largest sealed chunk.
 const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
-/// What is said of a stored file that is not what it was, before any of it goes out.
+/// Error for a stored file that has changed, raised before any of it is sent.
 const CHANGED: &str = "the stored file was changed since it was stored, so it is not sent";
 const SHORTER: &str = "the file here is shorter than it was, so it is not sent";
 
-/// Listener that is told when a stored file turned out to be damaged or gone when somebody asked for it.
+/// Receiver of the news that a requested stored file is damaged or missing.
 pub(crate) struct DamageReport {
     pub(crate) blob: BlobId,
     pub(crate) to: mpsc::Sender<CoreMessage>,
@@ -52,12 +54,13 @@ pub(crate) struct DamageReport {
 
 impl DamageReport {
     async fn send(self) {
-        // The loop being gone means the engine stopped.
+        // A send fails only when the engine has stopped.
         let _ = self.to.send(CoreMessage::Net(Box::new(NetNews::Damaged(self.blob)))).await;
     }
 }
 
-/// Seals a stored file: reads it once, compares it with its hash and hashes its sealed chunks. What is stored stays open.
+/// Seals a stored file for others: reads it once, checks its hash and hashes its sealed chunks. The stored
+/// file itself stays unsealed.
 pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<ContentRow, String> {
     let mut file = File::open(path).map_err(|e| e.to_string())?;
     let size = file.metadata().map_err(|e| e.to_string())?.len();
@@ -82,8 +85,8 @@ pub(crate) fn seal(path: &Path, blob: BlobId, key: ContentKey) -> Result<Content
     Ok(ContentRow { id: BlobId(manifest.id().0).to_string(), blob, size, key: key.0, manifest: manifest.to_bytes(), open: None })
 }
 
-/// Answers a question; `found` is the content and where its open bytes are. Whoever wants to know of damage is told before
-/// the other side can be.
+/// Answers a request. `found` is the content and the path of its bytes. Damage is reported before the other
+/// side can notice it.
 pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option<(ContentRow, PathBuf)>, damage: Option<DamageReport>) {
     let is_gone = found.is_none();
     let served = async {
@@ -96,7 +99,7 @@ pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option
         };
         let mut outgoing = spawn_blocking(move || Outgoing::open(&row, &path, from, request.count)).await.map_err(|e| e.to_string())??;
         while !outgoing.is_done() {
-            // Sealed on a thread while the pieces before are on their way; it ends when too many wait.
+            // A thread seals chunks while earlier ones are sent; it ends when too many wait.
             let (to, mut pieces) = mpsc::channel(AHEAD);
             let sealing = spawn_blocking(move || outgoing.seal(&to).map(|()| outgoing));
             while let Some(sealed) = pieces.recv().await {
@@ -112,35 +115,35 @@ pub(crate) async fn serve(mut link: Link, request: ContentRequest, found: Option
             damage.send().await;
         }
         if is_gone {
-            // Who does not hear it asks somebody else anyway.
+            // A requester that misses this reply asks another device anyway.
             let _ = write_frame(&mut link.pipe, &ContentReply::Unknown.encode()).await;
         }
     }
-    // Closed in order, so that the last bytes arrive.
+    // An orderly shutdown lets the last bytes arrive.
     let _ = link.pipe.shutdown().await;
 }
 
-/// Answers a question of somebody who is to ask again later.
+/// Tells a requester to ask again later.
 pub(crate) async fn turn_away(mut link: Link) {
     if let Err(error) = write_frame(&mut link.pipe, &ContentReply::Busy.encode()).await {
         tracing::debug!(node = %link.node, %error, "not answered");
     }
-    // Closed in order, so that the last bytes arrive.
+    // An orderly shutdown lets the last bytes arrive.
     let _ = link.pipe.shutdown().await;
 }
 
-/// A run of pieces that somebody asked for.
+/// A requested run of chunks.
 struct Outgoing {
     sealer: Sealer,
     file: File,
     size: u64,
-    /// What is stored are the sealed pieces.
+    /// Whether the stored file holds the sealed chunks.
     is_sealed: bool,
-    /// Hashes of the sealed pieces, one after the other.
+    /// Concatenated hashes of the sealed chunks.
     hashes: Vec<u8>,
     at: u32,
     end: u32,
-    /// Sealed, but nobody took it yet.
+    /// Sealed chunk that no receiver has taken yet.
     left: Option<Vec<u8>>,
 }
 
@@ -167,7 +170,7 @@ impl Outgoing {
         self.at >= self.end && self.left.is_none()
     }
 
-    /// Seals until there is no more, or nobody takes more now.
+    /// Seals chunks until there are no more, or the receiver is full.
     fn seal(&mut self, to: &mpsc::Sender<Vec<u8>>) -> Result<(), String> {
         while !self.is_done() {
             let piece = match self.left.take() {
@@ -180,7 +183,7 @@ impl Outgoing {
                     self.left = Some(piece);
                     return Ok(());
                 }
-                // The link broke, which its writer tells.
+                // The link broke, which its writer reports.
                 Err(TrySendError::Closed(_)) => return Ok(()),
             }
         }
@@ -197,7 +200,7 @@ impl Outgoing {
         if !self.is_sealed {
             self.sealer.seal_in_place(self.at, &mut piece).map_err(|e| e.to_string())?;
         }
-        // Whoever gets it would find out as well, and blame this device.
+        // The receiver would notice the change as well, and blame this device.
         if self.hashes.as_chunks::<32>().0.get(self.at as usize) != Some(blake3::hash(&piece).as_bytes()) {
             return Err(CHANGED.to_owned());
         }
@@ -206,8 +209,9 @@ impl Outgoing {
     }
 }
 
-/// Fetches content from any of its holders, goes on where an earlier try stopped, and checks every piece. What comes more
-/// slowly than [`LEAST_RATE`] is given up: it holds a place that others could use. What has arrived is kept.
+/// Fetches content from any of its holders, continues an earlier transfer, and checks every chunk. A
+/// transfer slower than [`LEAST_RATE`] is given up, because it holds a place that others could use. Its
+/// bytes are kept.
 pub(crate) async fn fetch(
     transport: &Arc<dyn Transport>,
     fetches: &Fetches,
@@ -227,7 +231,8 @@ pub(crate) async fn fetch(
     Ok((file, row))
 }
 
-/// The same for the state of a task, which lies on the disk as it came: sealed. Nothing of one that does not arrive is kept.
+/// Like [`fetch`], for the state of a task, which is stored sealed as it arrives. An incomplete state is
+/// removed.
 pub(crate) async fn fetch_state(
     transport: &Arc<dyn Transport>,
     fetches: &Fetches,
@@ -253,20 +258,20 @@ async fn fetch_timely(
     fetched.unwrap_or_else(|_| Err("a file could not be fetched: it comes too slowly".to_owned()))
 }
 
-/// Content that belongs together did not come in time.
+/// Error: content that belongs together did not arrive in time.
 pub(crate) struct TooSlow;
 
-/// Least time that one of many files is given: its questions go there and back, however small it is.
+/// Least time for one of many files: its requests take round trips, however small it is.
 const LEAST_TIME: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1000 });
 
-/// How long content that belongs together may take: each file by its size, and one grace for all of them. With a grace for
-/// each, whoever names thousands of small ones could hold a place for days.
+/// Time for content that belongs together: each file by its size, and one grace for all. A grace for each
+/// would let thousands of small files hold a place for days.
 fn time_for(contents: &[Content]) -> Duration {
     let each = contents.iter().map(|content| Duration::from_secs(content.size / LEAST_RATE).max(LEAST_TIME));
     each.fold(GRACE, Duration::saturating_add)
 }
 
-/// Does what fetches these contents, within the time that they may take together.
+/// Runs the fetch of these contents within their common time.
 pub(crate) async fn in_time<T>(contents: &[Content], fetching: impl Future<Output = T>) -> Result<T, TooSlow> {
     tokio::time::timeout(time_for(contents), Box::pin(fetching)).await.map_err(|_| TooSlow)
 }
@@ -310,19 +315,19 @@ async fn fetch_whole(
     Err(format!("a file could not be fetched: {problem}"))
 }
 
-/// Where the pieces of one content go, in order: checked, opened, hashed, written.
+/// Sink for the chunks of one content, in order: checks, opens, hashes and writes them.
 struct Intake {
     manifest: Manifest,
     sealer: Sealer,
     blob: BlobIntake,
-    /// Of a state, whose pieces are written as they came: the hash of its open bytes.
+    /// Hash of the opened bytes of a state, whose chunks are written sealed; `None` for other content.
     open: Option<blake3::Hasher>,
     at: u32,
 }
 
 impl Intake {
-    /// Goes on where an earlier try stopped; whole pieces count, a torn one at the end is fetched again. A state begins
-    /// anew.
+    /// Continues an earlier transfer: whole chunks count, and a partial one at the end is fetched again. A
+    /// state begins anew.
     fn resume(path: &Path, content: &Content, is_state: bool, manifest: Manifest) -> Result<Self, String> {
         let sealer = Sealer::new(&content.key, content.size);
         if is_state {
@@ -384,7 +389,8 @@ async fn ask(transport: &Arc<dyn Transport>, holder: NodeId, request: ContentReq
     }
 }
 
-/// A frame that is due: silence in its place is an error too. A large one has the time that it takes at [`LEAST_RATE`].
+/// Reads a frame that is due; silence is an error. A large frame may take as long as [`LEAST_RATE`]
+/// implies.
 async fn read_timely(link: &mut Link, limit: u32) -> Result<Vec<u8>, String> {
     let most = Duration::from_secs(10 + u64::from(limit.min(MAX_CHUNK)) / LEAST_RATE);
     let read = tokio::time::timeout(most, read_frame(&mut link.pipe, limit)).await;
@@ -402,7 +408,7 @@ async fn fetch_from(
     let taking = match intake.take() {
         Some(known) => known,
         None => {
-            // Small content comes with the first question: its id is enough to check the only piece.
+            // Content of one chunk is fetched with the first request: its id suffices to check the chunk.
             let is_one = content.size <= CHUNK as u64;
             let request = ContentRequest { id: content.id, from: is_one.then_some(0), count: u32::from(is_one) };
             let mut link = ask(transport, holder, request, content.size).await?;
@@ -443,15 +449,15 @@ async fn fetch_from(
         Ok::<(), String>(())
     };
     let read = reading.await;
-    // What came before a link broke is kept.
+    // Chunks that arrived before a link broke are kept.
     let written = writing.end().await;
     *intake = writing.intake.take();
     written.and(read)
 }
 
-/// Pieces on their way to the disk: those that came, and a thread that takes them in while there are any.
+/// Chunks on their way to the disk: a queue, and a thread that writes while there are any.
 struct Writing {
-    /// While no thread has it.
+    /// Sink, while no thread has it.
     intake: Option<Intake>,
     at_work: Option<JoinHandle<(Intake, Result<(), String>)>>,
     waiting: Arc<Waiting>,
@@ -460,9 +466,9 @@ struct Writing {
 #[derive(Default)]
 struct Waiting {
     pieces: Mutex<VecDeque<Vec<u8>>>,
-    /// One was taken.
+    /// Signalled when a chunk was taken from the queue.
     taken: Notify,
-    /// No more will come.
+    /// Whether no more chunks will come.
     is_last: AtomicBool,
 }
 
@@ -471,7 +477,7 @@ impl Waiting {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next one, if it comes soon.
+    /// Takes the next chunk, if it arrives soon.
     fn next(&self) -> Option<Vec<u8>> {
         let begun = Instant::now();
         loop {
@@ -488,7 +494,7 @@ impl Waiting {
 }
 
 impl Drop for Writing {
-    /// A transfer that is not wanted any more: its thread stops, so that the next one has the file for itself.
+    /// Stops the thread of an aborted transfer, so that the next transfer has the file for itself.
     fn drop(&mut self) {
         self.waiting.is_last.store(true, Ordering::Release);
         self.waiting.pieces().clear();
@@ -512,7 +518,7 @@ impl Writing {
         if is_busy { Ok(()) } else { self.write().await }
     }
 
-    /// Begins to write what has come, once the thread of before has ended.
+    /// Starts a thread for the waiting chunks, once the previous thread has ended.
     async fn write(&mut self) -> Result<(), String> {
         self.settle().await?;
         if self.waiting.pieces().is_empty() {
@@ -525,7 +531,7 @@ impl Writing {
                     return (taking, Err(wrong));
                 }
                 if let Some(file) = taking.blob.to_sync() {
-                    // What the disk says counts at the end, when all of it is synced.
+                    // Only the final sync of the whole file decides about errors.
                     drop(spawn_blocking(move || file.sync_data()));
                 }
             }
@@ -541,7 +547,7 @@ impl Writing {
     }
 
     fn ended(&mut self, ended: Result<(Intake, Result<(), String>), JoinError>) -> Result<(), String> {
-        // One that panicked leaves a file, from which the next try goes on.
+        // After a panic the file stays, and the next attempt continues from it.
         let (taking, taken) = ended.map_err(|e| e.to_string())?;
         self.intake = Some(taking);
         taken
@@ -554,7 +560,7 @@ impl Writing {
     }
 }
 
-/// Reads the first bytes of a stored file; for hashing standard output.
+/// Reads a stored file up to `limit` bytes, for hashing standard output.
 pub(crate) fn read_whole(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
@@ -577,7 +583,7 @@ mod tests {
         File::open(path).map_err(|e| e.to_string())
     }
 
-    /// Answers every question late, though not so late that silence would be an error.
+    /// Transport that answers every request late, but not so late that it counts as silent.
     struct Trickle(BTreeMap<ContentId, u8>);
 
     impl Transport for Trickle {
@@ -599,7 +605,7 @@ mod tests {
                     let mut manifest = Manifest::begin(1);
                     manifest.add(&sealed);
                     let bytes = if request.from.is_none() { manifest.to_bytes() } else { sealed };
-                    // Nobody may wait for it any more.
+                    // The receiver may have given up.
                     let _ = write_frame(&mut theirs, &bytes).await;
                 });
                 Ok(Link { node, channel, pipe: Box::new(ours) })
@@ -617,7 +623,7 @@ mod tests {
         }
     }
 
-    /// Each file keeps within its own time; all of them do not.
+    /// Each file keeps within its own time; all of them together do not.
     #[tokio::test]
     async fn many_small_files_that_come_slowly_hold_no_place_for_days() {
         let folder = tempfile::tempdir().unwrap();
@@ -643,7 +649,8 @@ mod tests {
         assert!(arrived > 0, "one alone comes in time");
     }
 
-    /// A state that lies sealed is served as one that is sealed on its way, and opens to the same bytes.
+    /// A state that is stored sealed is served like one that is sealed on the way, and opens to the same
+    /// bytes.
     #[test]
     fn a_sealed_file_is_served_as_it_lies() {
         let folder = tempfile::tempdir().unwrap();
@@ -670,7 +677,7 @@ mod tests {
         }
     }
 
-    /// Neither one that was changed before it is made ready for others, nor one that was changed since.
+    /// A file is not sent if it changed before or after it was sealed for others.
     #[test]
     fn a_file_that_was_changed_is_not_sent() {
         let folder = tempfile::tempdir().unwrap();
@@ -693,7 +700,7 @@ mod tests {
         assert!(outgoing.next().is_err());
     }
 
-    /// What is fetched of a state lies sealed from its first piece on, and opens to what was sealed.
+    /// A state is stored sealed from its first chunk on, and opens to the original bytes.
     #[test]
     fn a_state_lies_sealed_while_it_arrives() {
         let folder = tempfile::tempdir().unwrap();
@@ -703,7 +710,7 @@ mod tests {
         let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &[7; 32]).unwrap();
         let content = crate::grid::content_of(&row).unwrap();
         let arriving = folder.path().join("arriving");
-        // Of a try that broke off.
+        // The file is left from an interrupted attempt.
         std::fs::write(&arriving, b"FOGCKPT1").unwrap();
         let manifest = || Manifest::from_bytes(content.id, content.size, &row.manifest).unwrap();
         let take_all = |content: &Content| {
@@ -722,10 +729,10 @@ mod tests {
         let mut found = Vec::new();
         state.open().unwrap().read_to_end(&mut found).unwrap();
         assert!(found == bytes);
-        // Sealed anew from that, for whoever goes on.
+        // The state is sealed again for the next worker.
         let (_, again) = seal_stored(|| state.open(), folder.path(), &[8; 32]).unwrap();
         assert_eq!((again.open, again.size), (row.open, row.size));
-        // It is not what it was said to be.
+        // The content differs from its description.
         assert!(take_all(&Content { blob: BlobId([1; 32]), ..content }).is_err());
     }
 }

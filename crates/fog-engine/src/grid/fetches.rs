@@ -1,4 +1,4 @@
-//! Transfers under way, and what those that broke off left: both have their room.
+//! Running transfers and files of interrupted ones, and the room for both.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,36 +11,37 @@ use fog_store::on_disk;
 use fog_types::BlobId;
 use tokio::sync::OwnedMutexGuard;
 
-/// How the files begin that hold the sealed pieces of a state: nobody goes on with one that broke off.
+/// Prefix of the names of files with the sealed chunks of a state; an interrupted state is not continued.
 pub(crate) const STATE: &str = "state-";
 
-/// The folder in which files arrive, and from which transfers that broke off go on from.
+/// Folder of arriving files, in which interrupted transfers are continued.
 pub(crate) fn folder(data_folder: &Path) -> PathBuf {
     data_folder.join("partial")
 }
 
-/// Content is fetched once at a time: two transfers would write one file.
+/// Registry of transfers. Each content is fetched by one transfer at a time, because two would write one
+/// file.
 #[derive(Clone, Default)]
 pub(crate) struct Fetches {
     known: Arc<Mutex<Known>>,
-    /// Set once a piece has come.
+    /// Flag that is set once a chunk has arrived.
     has_come: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Known {
     turns: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
-    /// Bytes on disk of the files that arrive now, by name.
+    /// Bytes on disk of the files that are arriving, by name.
     under_way: BTreeMap<String, u64>,
     room: Room,
 }
 
-/// Bytes on disk of files that arrive or broke off.
+/// Bytes on disk that arriving and interrupted files may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
-    /// Of all of them.
+    /// Bytes for all of these files.
     pub(crate) all: u64,
-    /// Of those that broke off.
+    /// Bytes for files of interrupted transfers.
     pub(crate) idle: u64,
 }
 
@@ -50,7 +51,7 @@ impl Default for Room {
     }
 }
 
-/// A transfer under way; the next one of the same file waits until it is dropped.
+/// A running transfer; the next one of the same file waits until this is dropped.
 pub(crate) struct Turn {
     fetches: Fetches,
     name: String,
@@ -59,7 +60,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// A piece has come.
+    /// Notes that a chunk has arrived.
     pub(crate) fn note(&self) {
         self.fetches.has_come.store(true, Ordering::Relaxed);
     }
@@ -70,7 +71,8 @@ impl Fetches {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same transfers; the flag is set once a piece of one that is begun here has come.
+    /// Returns a handle of the same registry that sets `has_come` once a chunk of its transfers has
+    /// arrived.
     pub(crate) fn noting(self, has_come: Arc<AtomicBool>) -> Self {
         Self { has_come, ..self }
     }
@@ -79,12 +81,12 @@ impl Fetches {
         self.known().room = room;
     }
 
-    /// Waits for its turn and makes room: what broke off longest ago goes first.
+    /// Waits for other transfers of the content, and makes room by removing the oldest interrupted files.
     pub(crate) async fn begin(&self, content: &Content, is_state: bool, data_folder: &Path) -> Result<Turn, String> {
         let name = format!("{}{}", if is_state { STATE } else { "" }, BlobId(content.id.0));
         let turn = {
             let mut known = self.known();
-            // Those that nobody waits for any more.
+            // Entries of ended transfers are removed.
             known.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             known.turns.entry(name.clone()).or_default().clone()
         };
@@ -118,7 +120,7 @@ impl Fetches {
             if left <= most {
                 break;
             }
-            // Somebody may have begun to go on with it; who would begins after this.
+            // A transfer may have begun to continue the file; under the lock none can begin now.
             let known = self.known();
             if !known.under_way.contains_key(&name) && std::fs::remove_file(folder.join(&name)).is_ok() {
                 left -= size;
@@ -131,7 +133,7 @@ impl Fetches {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.fetches.known().under_way.remove(&self.name);
-        // One that arrived whole is not there any more.
+        // A file that arrived whole was moved already.
         if self.name.starts_with(STATE) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -152,7 +154,7 @@ mod tests {
         Content { id: ContentId([id; 32]), blob: BlobId([id; 32]), size, key: ContentKey([9; 32]) }
     }
 
-    /// A member offers file after file, each under another id, and falls silent just before its end.
+    /// A member offers file after file, each with a new id, and falls silent just before the end.
     #[tokio::test]
     async fn transfers_that_broke_off_do_not_add_up() {
         let data = tempfile::tempdir().unwrap();
@@ -170,10 +172,10 @@ mod tests {
             assert!(bytes() <= 95 + 250 + 95, "{} bytes after {id}", bytes());
         }
         assert!(kept.path.exists(), "what is being fetched stays");
-        // The last to break off are those that can go on.
+        // The files that were interrupted last can be continued.
         let last = fetches.begin(&content(49, 100), false, data.path()).await.unwrap();
         assert_eq!(std::fs::metadata(&last.path).unwrap().len(), 95);
-        // What is on its way leaves less for them.
+        // A running transfer leaves less room for interrupted ones.
         let large = fetches.begin(&content(77, 790), false, data.path()).await.unwrap();
         assert_eq!(bytes(), 2 * 95);
         drop((kept, last, large));
@@ -186,7 +188,7 @@ mod tests {
         let turn = fetches.begin(&content(3, 100), true, data.path()).await.unwrap();
         std::fs::write(&turn.path, [1; 50]).unwrap();
         let path = turn.path.clone();
-        // Released, or given up.
+        // The transfer was released or given up.
         drop(turn);
         assert!(!path.exists());
     }

@@ -1,4 +1,4 @@
-//! Control links to nodes that there is something to say to.
+//! Control links to nodes with pending messages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Messages to one node that wait; more are dropped, and the exchange says them again.
+/// Messages to one node that may wait; further ones are dropped, and the protocol repeats them.
 const QUEUE: usize = 256;
 
-/// Who could not be reached is forgotten when there is nothing more to say for this long. Nobody says so of one that had gone
-/// before the last word to it.
+/// Time without messages after which the queue of an unreachable node is removed. No event reports a node
+/// that left before the last message to it.
 const GONE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Links {
@@ -65,14 +65,14 @@ async fn speak(transport: Arc<dyn Transport>, node: NodeId, mut inbox: mpsc::Rec
             Ok(None) => return,
             Err(_) => {
                 if link.is_none() {
-                    // What is in it already is still said.
+                    // Messages that are queued already are still sent.
                     inbox.close();
                 }
                 continue;
             }
         };
         let bytes = message.encode();
-        // Twice: the link may have died while nobody spoke.
+        // A second attempt follows, because an idle link may have died.
         for _ in 0..2 {
             if link.is_none() {
                 link = transport.open(node, Channel::Control).await.inspect_err(|error| tracing::debug!(%node, %error, "not said")).ok();

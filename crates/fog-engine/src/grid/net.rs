@@ -1,4 +1,4 @@
-//! The running network: its own thread, so that the loop is never held up by it.
+//! The running network with its own threads, so that it never holds up the loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,29 +18,29 @@ use super::link::Links;
 use super::reader::{Counters, Readers, Relations};
 use crate::core;
 
-/// How the daemon was told to take part, beside what its settings say.
+/// Use of the network as given at the daemon's start, in addition to the settings.
 #[derive(Debug, Clone, Default)]
 pub struct NetSettings {
-    /// Loopback only: for networks of one machine.
+    /// Whether only loopback addresses are used, for networks within one machine.
     pub loopback: bool,
-    /// Relay for others.
+    /// Whether this node relays for others.
     pub relay: bool,
-    /// UDP and TCP port instead of the setting.
+    /// UDP and TCP port, which overrides the setting.
     pub port: Option<u16>,
-    /// Nodes to begin with: addresses with a peer id.
+    /// Nodes to dial at the start: addresses with a peer id.
     pub known: Vec<String>,
 }
 
-/// Networks that were started since the program was.
+/// Number of networks started since the program began.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) struct Net {
-    /// Its own: what a network that was left still says is not taken for what this one says.
+    /// Number of this network; late events of a network that was left are told apart by it.
     pub(crate) number: u64,
     pub(crate) transport: Arc<LibP2p>,
     links: Links,
     fetches: Fetches,
-    /// Which nodes are related, for those that read what they send.
+    /// Relations of nodes, for the readers of their messages.
     pub(crate) relations: Relations,
     pub(crate) counters: Arc<Counters>,
     runtime: Option<Runtime>,
@@ -95,7 +95,7 @@ impl Net {
         self.links.forget(node);
     }
 
-    /// Runs something beside the loop, on the network's thread; what it gives back ends it.
+    /// Runs a future on the network's thread, beside the loop. The returned handle aborts it.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         self.runtime.as_ref().map(|runtime| runtime.spawn(future).abort_handle())
     }
@@ -119,7 +119,7 @@ impl Drop for Net {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         self.links.close();
-        // A runtime must not be waited for inside another one; the goodbye takes half a second at most.
+        // A runtime must not be waited for inside another one. The goodbye takes about a second at most.
         let leaving = std::thread::Builder::new().name("leaving".to_owned()).spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             runtime.shutdown_timeout(Duration::from_secs(1));

@@ -1,8 +1,8 @@
 //! Readers of the links that nodes open.
 //!
-//! Everything here runs on the network's thread, so that nothing a node sends holds up the loop: who it is is looked at
-//! before how much it sends, that before whether it is signed, and that before what it says. Only what passed all of
-//! these reaches the loop.
+//! Readers run on the network's thread, so that nothing a node sends holds up the loop. They check in this
+//! order who the node is, how much it sends, the signature, and the content; only a message that passes all
+//! checks reaches the loop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,24 +23,26 @@ use crate::core;
 
 /// Links of one node that are read at once.
 const MAX_LINKS: usize = 3;
-/// Questions of one node that are answered at once.
+/// Content requests of one node that are answered at once.
 const MAX_QUESTIONS: usize = 8;
-/// How long a question may take to arrive.
+/// Longest time for a content request to arrive.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages and bytes that a related node may send at once, and for each second. Who sends more is read more slowly.
+/// Messages and bytes that a related node may send at once and per second. Beyond that it is read more
+/// slowly.
 const RELATED: Allowance = Allowance { messages: 400.0, messages_per_second: 50.0, bytes: 16.0 * 1_048_576.0, bytes_per_second: 1_048_576.0 };
-/// The same for all others. Who sends more is cut off.
+/// Messages and bytes that other nodes may send at once and per second. A node beyond that is cut off.
 const STRANGER: Allowance = Allowance { messages: 40.0, messages_per_second: 1.0, bytes: 100_000.0, bytes_per_second: 256.0 };
-/// Greetings of one node that are read at once, and for each second: what is lent is said twice a second, and more often
-/// where tasks are short. Each costs the loop more than other messages. The rest waits at the other side.
+/// Hellos of one node that are read at once and per second: capacity is announced twice a second, and more
+/// often when tasks are short. A hello costs the loop more than other messages; further ones wait at the
+/// sender.
 const GREETINGS: Rate = Rate { at_once: 50.0, per_second: 10.0 };
-/// Questions of one node: for two thousand files, and for a hundred more each second.
+/// Content requests of one node: enough for two thousand files, and a hundred more each second.
 const QUESTIONS: Rate = Rate { at_once: 4000.0, per_second: 200.0 };
-/// A question for what is not here counts as so many more: nobody is offered that.
+/// Additional cost of a request for content that is not here, since such content is never offered.
 const IN_VAIN: f64 = 9.0;
-/// Nodes whose budgets are remembered, before those that are idle are forgotten.
+/// Most nodes whose budgets are remembered before idle ones are forgotten.
 const MAX_BUDGETS: usize = 1024;
-/// After this time without a message every budget is full again.
+/// Time without a message after which every budget is full again.
 const REFILLED: Duration = Duration::from_secs(400);
 
 struct Rate {
@@ -48,7 +50,7 @@ struct Rate {
     per_second: f64,
 }
 
-/// A sum that is forgiven over time.
+/// Sum that decreases over time.
 struct Spent {
     sum: f64,
     last: Instant,
@@ -59,7 +61,7 @@ impl Spent {
         Self { sum: 0.0, last: Instant::now() }
     }
 
-    /// Adds to it. How long to wait until that keeps within a rate.
+    /// Adds an amount. Returns the time to wait until the sum keeps within the rate.
     fn add(&mut self, much: f64, rate: &Rate) -> Duration {
         let passed = self.last.elapsed().as_secs_f64();
         *self = Self { sum: (self.sum - passed * rate.per_second).max(0.0) + much, last: Instant::now() };
@@ -74,7 +76,8 @@ struct Allowance {
     bytes_per_second: f64,
 }
 
-/// Which nodes share a network with this one, as far as they have said hello. The loop writes it, readers look.
+/// Nodes that have said hello, with whether they share a network with this one. The loop writes, readers
+/// read.
 #[derive(Clone, Default)]
 pub(crate) struct Relations(Arc<Mutex<BTreeMap<NodeId, bool>>>);
 
@@ -83,23 +86,23 @@ impl Relations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node said hello, and shares a network or not.
+    /// Sets whether a node that said hello shares a network.
     pub(crate) fn set(&self, node: NodeId, is_related: bool) {
         self.known().insert(node, is_related);
     }
 
-    /// A node is gone.
+    /// Removes a node that has disconnected.
     pub(crate) fn forget(&self, node: NodeId) {
         self.known().remove(&node);
     }
 
-    /// `None` before it has said hello.
+    /// Whether a node shares a network; `None` before its hello.
     fn get(&self, node: NodeId) -> Option<bool> {
         self.known().get(&node).copied()
     }
 }
 
-/// Messages that were refused, by reason, and signed ones that were read to their end.
+/// Numbers of refused messages by reason, and of signed messages that were read.
 #[derive(Default)]
 pub(crate) struct Counters {
     too_long: AtomicU64,
@@ -110,33 +113,33 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Refused messages by reason.
+    /// Numbers of refused messages by reason.
     pub(crate) fn refused(&self) -> [(&'static str, u64); 4] {
         [("too_long", &self.too_long), ("unrelated", &self.unrelated), ("too_many", &self.too_many), ("unreadable", &self.unreadable)]
             .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
 
-    /// Signed messages whose signature was checked and whose content was read.
+    /// Number of signed messages whose signature was checked and whose content was read.
     pub(crate) fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 }
 
-/// A message that was read and, where it is signed, checked.
+/// A message that was read and whose signature, if any, was checked.
 pub(crate) enum Heard {
-    /// One that needs no signature. Never one of the signed ones.
+    /// A message of a kind that needs no signature.
     Plain(Message),
-    /// A task, signed by who sent it, and the hash of what was signed.
+    /// An offer signed by its sender, with the hash of the signed bytes.
     Offer(Box<TaskOffer>, [u8; 32]),
-    /// An offer of a node that is not known to share a network; it was not read.
+    /// Lease of an offer by a node that is not known to share a network; the offer was not read.
     StrangeOffer(LeaseId),
-    /// A result, signed by who sent it.
+    /// A result signed by its sender.
     Result(Box<TaskResult>, Box<Signed<TaskResult>>),
-    /// An acceptance, signed by who sent it.
+    /// A receipt signed by its sender.
     Receipt(Box<Receipt>, Box<Signed<Receipt>>),
 }
 
-/// What each node has open and may still send, so that none takes everything.
+/// Open links and budgets of each node, so that none takes everything.
 #[derive(Clone)]
 pub(crate) struct Readers {
     budgets: Arc<Mutex<BTreeMap<NodeId, Budget>>>,
@@ -149,17 +152,17 @@ pub(crate) struct Readers {
 struct Budget {
     links: usize,
     questions: usize,
-    /// Messages and bytes it has sent beyond what has been forgiven since.
+    /// Messages that the node has sent beyond its allowance, decreasing over time; `bytes` likewise.
     messages: f64,
     bytes: f64,
     last: Instant,
     greeted: Spent,
     asked: Spent,
-    /// Its last connection ended.
+    /// Signalled when the node's last connection ended.
     has_gone: Arc<Notify>,
 }
 
-/// One thing that a node has open.
+/// An open link or request of a node, which counts until it is dropped.
 pub(crate) struct Counted {
     readers: Readers,
     node: NodeId,
@@ -167,14 +170,14 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// Notes that the question was for content that is not here.
+    /// Notes that the request was for content that is not here.
     pub(crate) fn was_in_vain(&self) {
         if let Some(budget) = self.readers.budgets().get_mut(&self.node) {
             budget.asked.add(IN_VAIN, &QUESTIONS);
         }
     }
 
-    /// Resolves when the node has gone.
+    /// Future that resolves when the node has gone.
     fn gone(&self) -> Option<OwnedNotified> {
         self.readers.budgets().get(&self.node).map(|budget| budget.has_gone.clone().notified_owned())
     }
@@ -223,8 +226,8 @@ impl Readers {
         Some(Counted { readers: self.clone(), node, is_question })
     }
 
-    /// Takes a message off a node's budget. How long to wait before the next one is read; `None` when it is not to be
-    /// read at all.
+    /// Charges a message to a node's budget. Returns the time to wait before the next one is read; `None`
+    /// if no more may be read.
     fn charge(&self, node: NodeId, bytes: usize) -> Option<Duration> {
         let is_related = self.relations.get(node) == Some(true);
         let allowance = if is_related { RELATED } else { STRANGER };
@@ -247,21 +250,21 @@ impl Readers {
         if self.relations.get(node) == Some(true) { MAX_MESSAGE } else { MAX_STRANGER_MESSAGE }
     }
 
-    /// Who is not related and does not keep within bounds is not listened to for a while.
+    /// Cuts off an unrelated node that exceeds its bounds.
     fn cut_off(&self, node: NodeId) {
         if self.relations.get(node) != Some(true) {
             self.transport.cut_off(node);
         }
     }
 
-    /// A node has gone: what lies in its links is not read any further. It is said again where it matters.
+    /// Ends the readers of a node that has gone. Unread messages are dropped; important ones are repeated.
     pub(crate) fn end(&self, node: NodeId) {
         if let Some(budget) = self.budgets().get(&node) {
             budget.has_gone.notify_waiters();
         }
     }
 
-    /// Reads a control link to its end, or to that of the connection.
+    /// Reads a control link until it or the node's connection ends.
     pub(crate) fn read(&self, mut link: Link) {
         let Some(counted) = self.count(link.node, false) else {
             tracing::debug!(node = %link.node, "one link too many");
@@ -299,7 +302,7 @@ impl Readers {
                 return Err("there are more messages than a stranger may send");
             };
             if !wait.is_zero() {
-                // The bytes wait at their side.
+                // Further bytes wait at the sender.
                 sleep(wait).await;
             }
             let Ok(message) = Message::decode(&bytes) else {
@@ -312,7 +315,7 @@ impl Readers {
                 sleep(wait.unwrap_or_default()).await;
             }
             let Some(heard) = self.open(node, message) else { continue };
-            // What follows a greeting is read when it is known from whom.
+            // Messages after a hello are read once the hello was handled.
             let (done, is_done) = oneshot::channel();
             let is_hello = matches!(heard, Heard::Plain(Message::Hello(_)));
             let news = NetNews::Said(node, Box::new(heard), is_hello.then_some(done));
@@ -320,13 +323,13 @@ impl Readers {
                 return Err("the engine stopped");
             }
             if is_hello {
-                // Dropped when the engine stops.
+                // The sender is dropped when the engine stops.
                 let _ = is_done.await;
             }
         }
     }
 
-    /// What reaches the loop of a message: nothing of those that are not for it to decide.
+    /// Selects and opens the messages that reach the loop; `None` for those that it need not see.
     fn open(&self, node: NodeId, message: Message) -> Option<Heard> {
         let relation = self.relations.get(node);
         match message {
@@ -366,9 +369,9 @@ impl Readers {
         }
     }
 
-    /// Reads the one question of a content link; the link counts until it is answered.
+    /// Reads the only request of a content link; the link counts until it is answered.
     pub(crate) fn question(&self, mut link: Link) {
-        // Content is for those who were offered it, and they share a network.
+        // Content is served only to nodes that share a network, since only those get offers.
         if self.relations.get(link.node) != Some(true) {
             self.counters.unrelated.fetch_add(1, Ordering::Relaxed);
             return;
@@ -380,7 +383,7 @@ impl Readers {
             let Ok(Ok(Ok(request))) = asked.map(|read| read.map(|bytes| ContentRequest::decode(&bytes))) else { return };
             let Some(wait) = counted.readers.budgets().get_mut(&counted.node).map(|budget| budget.asked.add(1.0, &QUESTIONS)) else { return };
             sleep(wait).await;
-            // The loop being gone means the engine stopped.
+            // A send fails only when the engine has stopped.
             let _ = to.send(core::Message::Net(Box::new(NetNews::Asked(Box::new(link), request, counted)))).await;
         });
     }
@@ -419,7 +422,7 @@ mod tests {
 
     const NODE: NodeId = NodeId([5; 32]);
 
-    /// Readers that know one node, and what the loop would hear.
+    /// Creates readers that know one node, and the receiver of the loop's messages.
     fn readers() -> (Readers, mpsc::Receiver<core::Message>) {
         let (to, heard) = mpsc::channel(64);
         let relations = Relations::default();
@@ -438,7 +441,7 @@ mod tests {
         Message::Hello(hello).encode()
     }
 
-    /// The number of messages heard in so many seconds; each is done with at once.
+    /// Number of messages received in this time; each is handled at once.
     async fn heard_in(seconds: u64, heard: &mut mpsc::Receiver<core::Message>) -> usize {
         let (until, mut count) = (Instant::now() + Duration::from_secs(seconds), 0);
         while let Ok(Some(message)) = tokio::time::timeout_at(until, heard.recv()).await {
@@ -479,7 +482,7 @@ mod tests {
         while heard.try_recv().is_ok() {}
         let late = heard_in(600, &mut heard).await;
         assert_eq!((late, readers.budgets()[&NODE].links), (0, 0), "it is read on");
-        // It comes again, and is listened to.
+        // The node connects again and is read.
         let (mut theirs, ours) = link(Channel::Control);
         readers.read(ours);
         write_frame(&mut theirs, &hello()).await.unwrap();

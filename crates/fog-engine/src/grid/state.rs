@@ -1,4 +1,4 @@
-//! States of tasks as they lie on disks: sealed from the network to the worker, and read piece by piece.
+//! States of tasks on disk: sealed from the network to the worker, and read chunk by chunk.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use fog_runtime::CheckpointSurvey;
 use fog_store::{BlobFile, BlobWriter, ContentRow};
 use fog_types::{BlobId, ByteCount};
 
-/// Bytes that sealing adds to a piece.
+/// Bytes that sealing adds to a chunk.
 pub(crate) const TAG: u64 = 16;
 
 use super::NotReturned;
@@ -17,27 +17,28 @@ use super::NotReturned;
 /// Conditions for keeping a saved state.
 #[derive(Debug, Clone)]
 pub(crate) struct StateClaim {
-    /// Identity of its task, as a checkpoint has it.
+    /// Identity of its task as in a checkpoint header.
     pub(crate) task: String,
-    /// Work units that it is said to hold.
+    /// Work units that the state is said to hold.
     pub(crate) units: u64,
-    /// Most work units its job allows.
+    /// Most work units that the job allows.
     pub(crate) most: u64,
 }
 
-/// A state that was fetched: its pieces as they came. The key is in memory only.
+/// A fetched state: its sealed chunks as they arrived. The key is in memory only.
 pub(crate) struct StateFile {
     pub(crate) file: BlobFile,
     pub(crate) content: Content,
 }
 
 impl StateFile {
-    /// Work units of a state that is what was said of it. A file that was added to since it was told of may hold more. It is
-    /// looked through to its end, with a piece of it in memory and without expanding its stretches: whoever goes on from it
-    /// finds out whether those can be read, and whether the task comes to it.
+    /// Checks the state against its description and returns its work units, which may be more if the file
+    /// grew since the description. The file is read to its end, one chunk in memory at a time and without
+    /// expanding it: the next worker notices whether it can be restored.
     ///
     /// # Errors
-    /// [`NotReturned::Wrong`] when it is no state of the task, or less than was said.
+    /// [`NotReturned::Wrong`] when the file is no state of the task, or its units are fewer than stated or
+    /// more than allowed.
     pub(crate) fn check(&self, claim: &StateClaim) -> Result<u64, NotReturned> {
         let bytes = self.open().map_err(NotReturned::Unreachable)?;
         let header = CheckpointSurvey::read(std::io::BufReader::new(bytes))
@@ -52,7 +53,7 @@ impl StateFile {
         Ok(header.units)
     }
 
-    /// Its open bytes.
+    /// Reader of the unsealed bytes.
     pub(crate) fn open(&self) -> Result<impl Read + use<>, String> {
         let file = File::open(self.file.path()).map_err(|e| e.to_string())?;
         Ok(Opening { file, sealer: Sealer::new(&self.content.key, self.content.size), left: self.content.size, at: 0, piece: Vec::new(), taken: 0 })
@@ -62,7 +63,7 @@ impl StateFile {
 struct Opening {
     file: File,
     sealer: Sealer,
-    /// Open bytes behind the piece under way.
+    /// Unsealed bytes after the current chunk.
     left: u64,
     at: u32,
     piece: Vec<u8>,
@@ -91,8 +92,9 @@ impl Read for Opening {
     }
 }
 
-/// Seals what `open` reads, which is read twice, into a file of the store whose pieces are served as they are: states of
-/// tasks must not lie open on any disk. The key is made of this device's secret and is stored nowhere.
+/// Seals the data that `open` reads, twice, into a file of the store whose chunks are served as they are:
+/// states must not be stored unsealed on any disk. The key is derived from this device's secret and is not
+/// stored.
 pub(crate) fn seal_stored<R: Read>(open: impl Fn() -> Result<R, String>, data_folder: &Path, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
     let mut hasher = blake3::Hasher::new();
     let size = io::copy(&mut open()?, &mut hasher).map_err(|e| e.to_string())?;
@@ -100,7 +102,7 @@ pub(crate) fn seal_stored<R: Read>(open: impl Fn() -> Result<R, String>, data_fo
     let key = ContentKey::derive(secret, BlobId(*id.as_bytes()));
     let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
     let mut writer = BlobWriter::create(data_folder, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
-    // More may have been added since.
+    // The source may have grown since.
     let mut from = open()?.take(size);
     let mut again = blake3::Hasher::new();
     let mut piece = Vec::with_capacity(CHUNK + TAG as usize);

@@ -1,39 +1,41 @@
-//! Bytes against the owner's data cap: what related nodes exchange beyond the local network, and nobody's more than a share.
+//! Bytes that count against the owner's data cap: traffic with related nodes beyond the local network, with
+//! a share per node.
 
 use fog_grid::Relation;
 use fog_transport::NodeTraffic;
 use fog_types::{NodeId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-/// Length of a period, in milliseconds: 30 days.
+/// Length of a period in milliseconds: 30 days.
 pub(crate) const PERIOD_MS: i64 = 30 * 86_400_000;
-/// Nodes whose bytes are remembered by themselves; those with the fewest are forgotten.
+/// Most nodes whose bytes are counted separately; those with the fewest are forgotten.
 const MAX_NODES: usize = 256;
-/// From this part of the cap on nothing is fetched or served: what is under way can still be said and acknowledged.
+/// Fraction of the cap from which nothing is fetched or served, so that running work can still be reported.
 const SAVING_FROM: f64 = 0.9;
-/// Parts of the cap that one node may use: a member of a group, and anybody else.
+/// Fraction of the cap for one member of a group; `OTHER_SHARE` is that for any other node.
 const MEMBER_SHARE: f64 = 0.5;
 const OTHER_SHARE: f64 = 0.1;
-/// The part that all nodes may use together that only joined the open network, so that they do not take it from groups.
+/// Fraction of the cap for all nodes that share only the open network, so that groups keep the rest.
 const OPEN_SHARE: f64 = 0.5;
 
-/// Bytes of the running period.
+/// Bytes of the current period.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Traffic {
-    /// Since when, milliseconds since 1970.
+    /// Start of the period, in milliseconds since 1970.
     pub(crate) since_ms: i64,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// Of these, of nodes that only joined the open network.
+    /// Bytes of nodes that share only the open network.
     #[serde(default)]
     open: u64,
-    /// Of these, by node.
+    /// Bytes by node.
     #[serde(default)]
     nodes: Vec<(NodeId, u64)>,
 }
 
 impl Traffic {
-    /// Begins a new period when this one is over. A clock that was far ahead once must not make one that never ends.
+    /// Begins a new period when the current one is over. A clock that was once far ahead must not make a
+    /// period endless.
     pub(crate) fn begin(&mut self, now_ms: i64) {
         if !(0..PERIOD_MS).contains(&now_ms.saturating_sub(self.since_ms)) {
             let is_set_back = self.since_ms > now_ms;
@@ -43,14 +45,15 @@ impl Traffic {
         }
     }
 
-    /// The calendar was set: the period takes as long as it would have, and does not begin in the future.
+    /// Moves the period with the calendar, so that its length stays the same and it does not begin in the
+    /// future.
     pub(crate) fn move_by(&mut self, shift: i64, now: UnixMillis) {
         self.since_ms = self.since_ms.saturating_add(shift).min(now.0);
     }
 
-    /// Adds what was exchanged with a node.
+    /// Adds the bytes that were exchanged with a node.
     pub(crate) fn add(&mut self, of: NodeTraffic, relation: &Relation) {
-        // A stranger is cut off before its bytes matter, and must not use up what others need.
+        // Strangers are cut off before their bytes matter, and must not use up the cap.
         if *relation == Relation::Stranger {
             return;
         }
@@ -71,17 +74,17 @@ impl Traffic {
         }
     }
 
-    /// Bytes that count.
+    /// Total bytes of the period.
     pub(crate) fn used(&self) -> u64 {
         self.received.saturating_add(self.sent)
     }
 
-    /// Whether so much of a cap is used that nothing large is begun; 0 is no cap.
+    /// Whether so much of the cap is used that no large transfer may begin; a cap of 0 means none.
     pub(crate) fn is_saving(&self, cap: u64) -> bool {
         cap > 0 && self.used() as f64 >= cap as f64 * SAVING_FROM
     }
 
-    /// Whether a node has had its share of a cap; 0 is no cap.
+    /// Whether a node has used its share of the cap; a cap of 0 means none.
     pub(crate) fn is_over_share(&self, node: NodeId, relation: &Relation, cap: u64) -> bool {
         if cap == 0 {
             return false;
@@ -129,7 +132,7 @@ mod tests {
         assert_eq!((traffic.since_ms, traffic.used()), (1_000, 5));
         traffic.begin(1_000 + PERIOD_MS);
         assert_eq!((traffic.since_ms, traffic.used()), (1_000 + PERIOD_MS, 0));
-        // As it was stored before nodes were counted.
+        // Format that was stored before nodes were counted.
         assert_eq!(serde_json::from_str::<Traffic>(r#"{"since_ms":1,"received":2,"sent":3}"#).unwrap().used(), 5);
     }
 

@@ -7,24 +7,25 @@ use tempfile::TempDir;
 
 pub(crate) type Stream = tokio::net::UnixStream;
 
-/// Longest path that every Unix takes for a socket, with its end: macOS has 104 bytes.
+/// Longest socket path that every Unix accepts: macOS has 104 bytes including the final NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 103;
-/// Name of the socket in a folder of its own.
+/// Name of the socket in its temporary folder.
 const SHORT_NAME: &str = "socket";
 
 pub(crate) struct Listener {
     socket: tokio::net::UnixListener,
     path: PathBuf,
-    /// The socket that was made at `path`, by the numbers of its file system and in it; another engine may have put its own there since.
+    /// Device and inode number of the file made at `path`. Another engine may have replaced that file
+    /// since.
     made: Option<(u64, u64)>,
-    /// The user who is served.
+    /// Id of the user who is served.
     owner: u32,
-    /// Where the socket is when `path` is a link to it; removed with it.
+    /// Folder of the socket when `path` is a link to it; removed with the listener.
     _short: Option<TempDir>,
 }
 
 impl Listener {
-    /// Takes over a socket that nobody serves any more.
+    /// Binds the socket, and takes over one that no engine serves any more.
     pub(crate) async fn bind(path: &Path) -> io::Result<Self> {
         if super::is_served(path).await {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another engine answers there"));
@@ -40,8 +41,8 @@ impl Listener {
         Ok(Self { socket, path: path.to_owned(), made: number(path), owner: rustix::process::geteuid().as_raw(), _short: short })
     }
 
-    /// The next connection of the same user, and the process it is from where the system says so; others are closed without
-    /// a word.
+    /// Returns the next connection of the same user, with the id of its process where the system tells it.
+    /// Connections of other users are closed without a message.
     pub(crate) async fn accept(&mut self) -> io::Result<(Stream, Option<i32>)> {
         loop {
             let (stream, _) = self.socket.accept().await?;
@@ -71,7 +72,7 @@ pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
     Stream::connect(place_of(path)?).await
 }
 
-/// Whether what is at `path` is served by another user than this one, who is not the administrator.
+/// Whether the file at `path` belongs to another user. Always false for the administrator.
 pub(crate) fn is_of_another_user(path: &Path) -> bool {
     let own = rustix::process::geteuid().as_raw();
     own != 0 && std::fs::metadata(path).is_ok_and(|about| about.uid() != own)
@@ -81,13 +82,13 @@ fn fits(path: &Path) -> bool {
     path.as_os_str().as_bytes().len() < MAX_SOCKET_PATH_BYTES
 }
 
-/// The socket behind a path that may be too long for one.
+/// Path of the socket behind `path`, which is a link when it is too long for a socket.
 fn place_of(path: &Path) -> io::Result<PathBuf> {
     if fits(path) {
         return Ok(path.to_owned());
     }
     let place = std::fs::read_link(path)?;
-    // Its folder was this user's alone. Once that is gone, others may make one of the same name.
+    // The folder was this user's alone. After its removal another user may create one of the same name.
     let folder = place.parent().unwrap_or(&place);
     if std::fs::symlink_metadata(folder)?.uid() == std::fs::symlink_metadata(path)?.uid() {
         Ok(place)
@@ -96,7 +97,7 @@ fn place_of(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// A new folder for this user alone whose name nobody can foresee.
+/// Creates a folder with an unpredictable name, accessible to this user only.
 fn short_folder() -> io::Result<TempDir> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no folder for temporary files has a path short enough for a socket");
     let private = std::fs::Permissions::from_mode(0o700);
@@ -110,13 +111,14 @@ fn short_folder() -> io::Result<TempDir> {
     Err(last)
 }
 
-/// Removes what an engine left that was killed.
+/// Removes the socket that a killed engine left.
 fn remove_left(path: &Path) -> io::Result<()> {
     if let Ok(place) = std::fs::read_link(path)
         && place_of(path).is_ok_and(|ours| ours == place)
         && place.file_name().is_some_and(|name| name == SHORT_NAME)
     {
-        // Gone already, or kept for another reason: the link goes in any case.
+        // The socket may be gone already or may be kept for another reason: the link is removed in any
+        // case.
         let _ = std::fs::remove_file(&place);
         let _ = place.parent().map(std::fs::remove_dir);
     }
@@ -147,7 +149,7 @@ mod tests {
         assert!(Listener::bind(&address).await.is_err(), "it is served");
         let place = std::fs::read_link(&address).unwrap();
         assert_eq!(std::fs::metadata(place.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-        // Killed: nothing is tidied, and the next one takes over.
+        // After a kill nothing is removed, and the next listener takes over.
         std::mem::forget(listener);
         let moved = base.path().join("kept");
         std::fs::rename(&place, &moved).unwrap();
@@ -157,7 +159,7 @@ mod tests {
         assert!(!address.exists() && std::fs::symlink_metadata(&address).is_err());
     }
 
-    /// The folder of the first one was deleted, and a second engine began at the same path.
+    /// The folder of the first engine was moved away, and a second engine began at the same path.
     #[tokio::test]
     async fn a_socket_of_another_engine_is_left_alone() {
         for length in [1, 120] {
@@ -176,7 +178,7 @@ mod tests {
         }
     }
 
-    /// Somebody else who makes the folder anew that was there before is not listened to.
+    /// A socket is refused when another user recreated its folder.
     #[tokio::test]
     async fn a_folder_of_another_user_is_not_taken_for_the_old_one() {
         if rustix::process::geteuid().as_raw() != 0 {

@@ -1,19 +1,19 @@
-//! What a [`Carrier`] keeps: who may fill how much of it, until when, and over a restart.
+//! Storage of a [`Carrier`]: quotas, expiry, and the state that survives a restart.
 
 use super::{ARRIVALS, ARRIVALS_OF_NEIGHBOUR, Bundle, COPIES, Carrier, Effect, HOPS, Held, Id, Node, Quotas, Receipt};
 use crate::wire::Reader;
 use crate::{Letter, MAX_BUNDLE};
 
-/// First byte of what [`Carrier::state`] writes.
+/// First byte of the state that [`Carrier::state`] encodes.
 const STATE: u8 = 1;
-/// Most receipts that are remembered; of more, the oldest go. A bundle whose receipt was forgotten is carried until
-/// it is over.
+/// Maximum number of receipts remembered; the oldest are dropped. A bundle whose receipt was dropped is
+/// carried until it expires.
 const RECEIPTS: usize = 1000;
-/// Most entries of the table that are stored, as many as it has at most.
+/// Maximum number of stored entries of the table, equal to its own maximum.
 const ENTRIES: usize = 1000;
 
 impl Carrier {
-    /// Keeps a bundle of this node. Strangers' ones make room for it; half of the room is for this node's own.
+    /// Keeps a bundle of this node, up to half of the store. Bundles of others make room for it.
     pub(super) fn keep_own(&mut self, bundle: &Bundle) -> bool {
         let bytes = bundle.encode();
         let (own, own_bytes) = self.load_of(None);
@@ -24,7 +24,7 @@ impl Carrier {
         true
     }
 
-    /// Keeps a bundle that `peer` brought, when what they and its source have here leaves room for it.
+    /// Keeps a bundle that `peer` brought, if the quotas of the peer and of the source leave room for it.
     pub(super) fn keep_of(&mut self, peer: Node, copies: u8, bundle: &Bundle, bytes: &[u8], now: u64) -> bool {
         let (theirs, their_bytes) = self.load_of(Some(peer));
         if theirs >= self.quotas.of_neighbour || their_bytes + bytes.len() > self.quotas.bytes_of_neighbour {
@@ -32,7 +32,8 @@ impl Carrier {
         }
         let of_source = || self.carried.letters().filter(|letter| letter.source == bundle.source);
         if of_source().count() >= self.quotas.of_one {
-            // Anybody can write a source's name on what they made up. What the source brought itself comes first.
+            // Anybody can write the name of a source on a forged bundle. Those that the source brought
+            // itself come first.
             let by_others = of_source().filter(|letter| self.held.get(&letter.id).is_some_and(|held| held.neighbour != Some(peer)));
             match by_others.min_by_key(|letter| letter.expires).map(|letter| letter.id).filter(|_| bundle.source == peer) {
                 Some(id) => self.let_go(&id),
@@ -60,7 +61,7 @@ impl Carrier {
         self.version += 1;
     }
 
-    /// Letters and bytes that a neighbour brought, or that are this node's own.
+    /// Number and bytes of the bundles that a neighbour brought, or of this node's own for `None`.
     pub(super) fn load_of(&self, neighbour: Option<Node>) -> (usize, usize) {
         let theirs = self.held.iter().filter(|(_, held)| held.neighbour == neighbour);
         theirs.fold((0, 0), |(letters, bytes), (id, _)| (letters + 1, bytes + self.length(id)))
@@ -70,7 +71,8 @@ impl Carrier {
         self.carried.get(id).map_or(0, |letter| letter.bytes.len())
     }
 
-    /// Room for one more: of the neighbour who brought most, what is over first goes. This node's own stays.
+    /// Makes room for one more bundle: drops those of the heaviest neighbour that expire first, never this
+    /// node's own.
     fn make_room(&mut self, length: usize) -> bool {
         let (own, own_bytes) = self.load_of(None);
         if own >= self.quotas.letters || own_bytes + length > self.quotas.bytes {
@@ -96,7 +98,8 @@ impl Carrier {
         }
     }
 
-    /// Room for one more bundle for this node, unless this neighbour brought too many that nobody could open.
+    /// Makes room for one more bundle for this node, unless this neighbour brought too many unconfirmed
+    /// ones.
     pub(super) fn make_room_for_arrival(&mut self, peer: Node) -> bool {
         if self.arrivals.values().filter(|arrival| arrival.neighbour == peer).count() >= ARRIVALS_OF_NEIGHBOUR {
             return false;
@@ -108,7 +111,8 @@ impl Carrier {
         true
     }
 
-    /// A bundle arrived at its recipient: it is not carried any more, and the token is passed on as long as it lives.
+    /// Records that a bundle arrived at its recipient: it is dropped, and its token is passed on until it
+    /// expires.
     pub(super) fn remember_receipt(&mut self, id: Id, token: [u8; 16], until: u64) {
         self.let_go(&id);
         self.carried.arrived_until(id, until);
@@ -120,7 +124,7 @@ impl Carrier {
         self.receipts.insert(id, Receipt { token, until, order: self.order });
     }
 
-    /// Forgets what is over.
+    /// Drops bundles, arrivals and receipts that have expired.
     pub(super) fn expire(&mut self, now: u64) {
         let over: Vec<Id> = self.carried.letters().filter(|letter| letter.expires <= now).map(|letter| letter.id).collect();
         for id in over {
@@ -136,8 +140,8 @@ impl Carrier {
         self.version += u64::from(self.receipts.len() < before);
     }
 
-    /// What has to be kept over a restart: who is met how often, what is carried, what arrived. Meetings and what was
-    /// not confirmed are not in it.
+    /// State to keep over a restart: delivery likelihoods, carried bundles and receipts. Does not contain
+    /// meetings and unconfirmed bundles.
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
         let mut bytes = vec![STATE];
@@ -168,8 +172,8 @@ impl Carrier {
         bytes
     }
 
-    /// Goes on from what [`Self::state`] gave. What cannot be read, or was another node's, is left out; then it
-    /// carries less, or nothing.
+    /// Restores the result of [`Self::state`]. Parts that are unreadable, or a state of another node, are
+    /// left out.
     #[must_use]
     pub fn restore(me: [u8; 8], quotas: Quotas, state: &[u8]) -> Self {
         let mut carrier = Self::new(me, quotas);
@@ -192,7 +196,7 @@ impl Carrier {
             let ([copies, was_handed], expires) = (reader.array()?, reader.number()?);
             let length = u32::from_be_bytes(reader.array()?);
             let bytes = reader.take(usize::try_from(length).ok().filter(|length| *length <= MAX_BUNDLE)?)?;
-            // One that is damaged is left out; the next ones are still there.
+            // A damaged bundle is left out; the next ones can still be read.
             if let Ok(bundle) = Bundle::decode(bytes)
                 && (bundle.source == self.me) == bundle.previous.is_none()
                 && bundle.hops < bundle.hop_limit.min(HOPS)
@@ -220,7 +224,7 @@ fn put_list<T>(bytes: &mut Vec<u8>, items: impl Iterator<Item = T>, mut put: imp
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 2]);
     let mut count = 0u16;
-    // As many as can be counted; the quotas stay far below.
+    // The count has 16 bits; the quotas stay far below.
     for item in items.take(usize::from(u16::MAX)) {
         put(bytes, item);
         count += 1;

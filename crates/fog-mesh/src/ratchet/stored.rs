@@ -1,4 +1,4 @@
-//! A [`Ratchet`] at rest: encrypted, and whole or not at all.
+//! Encrypted storage of a [`Ratchet`], which is restored whole or not at all.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -10,23 +10,23 @@ use zeroize::Zeroizing;
 
 use super::{Card, ISSUED, PEERS, Peer, Ratchet, SESSIONS_OF_PEER, SPENT, Talk, VERSION};
 
-/// What comes before the encrypted part: version and nonce.
+/// Length of the version and the nonce before the encrypted part, in bytes.
 const HEAD: usize = 1 + 24;
 
-/// Why a stored ratchet cannot be read. Then a new one has to be begun; peers learn its card when they are met, and
-/// what was sealed for the old one stays closed.
+/// Reasons why a stored ratchet cannot be restored. A new one is needed then; peers learn its card at the
+/// next meeting, and messages sealed for the old one cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// The key is another, or the bytes are damaged.
+    /// The key is wrong, or the bytes are damaged.
     #[error("the stored keys cannot be opened")]
     Closed,
-    /// It opens, and is in no form that this build reads.
+    /// The state has an unknown version or form.
     #[error("the stored keys are in a form that cannot be read")]
     Unreadable,
 }
 
-// In JSON, as the forms of `vodozemac` need one that describes itself.
+// JSON, because the types of `vodozemac` need a self-describing format.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     account: AccountPickle,
@@ -56,8 +56,8 @@ struct StoredTalk {
 }
 
 impl Ratchet {
-    /// Everything that has to be kept over a restart, encrypted with `key` (XChaCha20-Poly1305). The nonce is a keyed
-    /// hash of what is encrypted: it repeats only when the same is encrypted again.
+    /// State to keep over a restart, encrypted with `key` (XChaCha20-Poly1305). The nonce is a keyed hash
+    /// of the plaintext: it repeats only for the same plaintext.
     #[must_use]
     pub fn state(&self, key: &[u8; 32]) -> Vec<u8> {
         let peers = self.peers.iter().map(|(noise_key, peer)| StoredPeer {
@@ -77,7 +77,7 @@ impl Ratchet {
             spent: self.spent.iter().cloned().collect(),
             uses: self.uses,
         };
-        // Nothing in it can fail to be written; were it so, an empty state is one that cannot be restored.
+        // Serialising cannot fail here; if it did, the empty state could not be restored.
         let plaintext = Zeroizing::new(serde_json::to_vec(&stored).unwrap_or_default());
         debug_assert!(!plaintext.is_empty());
         let hash = keyed_hash(key, b"fog ratchet nonce", &plaintext);
@@ -86,11 +86,11 @@ impl Ratchet {
         [&[VERSION], nonce, &sealed].concat()
     }
 
-    /// Goes on from what [`Self::state`] gave.
+    /// Restores the result of [`Self::state`].
     ///
     /// # Errors
     ///
-    /// When the key is another, or the bytes are damaged or of another form; see [`RestoreError`].
+    /// [`RestoreError`] when the key is wrong, or the bytes are damaged or of another form.
     pub fn restore(key: &[u8; 32], bytes: &[u8]) -> Result<Self, RestoreError> {
         let (head, sealed) = bytes.split_at_checked(HEAD).ok_or(RestoreError::Unreadable)?;
         let (version, nonce) = head.split_at(1);
@@ -122,10 +122,10 @@ fn cipher(key: &[u8; 32]) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new((&*key).into())
 }
 
-/// One key per use.
+/// Keyed hash, separate for each purpose.
 fn keyed_hash(key: &[u8; 32], purpose: &[u8], what: &[u8]) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!("any length is a key") };
-    // Purposes differ in length, so the length is told.
+    // Purposes differ in length, so the length is hashed too.
     mac.update(&(purpose.len() as u64).to_be_bytes());
     mac.update(purpose);
     mac.update(what);

@@ -1,9 +1,10 @@
 //! Embeds the configuration and generates one permission for each command.
 
 fn main() {
-    // The window's files are inside the program.
+    // The window's files are embedded in the program.
     println!("cargo:rerun-if-changed=dist");
-    // The library exports nothing on the desktop, and GNU ld then exports everything, which is too much.
+    // The library exports nothing on the desktop; GNU ld would then export everything, more symbols than it
+    // can.
     let target = std::env::var("TARGET").unwrap_or_default();
     if target.ends_with("windows-gnu") {
         println!("cargo:rustc-link-arg-cdylib=-Wl,--exclude-all-symbols");

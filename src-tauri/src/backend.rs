@@ -1,4 +1,4 @@
-//! The engine behind the window: a daemon's if one runs, else our own.
+//! The engine behind the window: that of a daemon if one runs, otherwise an own one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use fog_runtime::WorkerProgram;
 use fog_types::ErrorKind;
 use tokio::sync::RwLock;
 
-/// What only the app can reach on the device it runs on.
+/// Device interfaces that only the app can reach.
 #[derive(Clone, Default)]
 pub(crate) struct Shell {
-    /// What the device says about itself.
+    /// Readings of the device's own sensors.
     pub(crate) device: Option<DeviceReadings>,
-    /// The radio of a phone.
+    /// Radio of a phone.
     pub(crate) radio: Option<Arc<dyn PhoneRadio>>,
 }
 
@@ -30,22 +30,23 @@ pub(crate) struct Backend {
 enum Link {
     Hosted(EngineHandle),
     Attached(Client),
-    /// None could be started or reached; each call tries again and says why.
+    /// No engine could be started or reached; each call tries again and reports why.
     Missing,
 }
 
-/// Events of whichever engine it is.
+/// Event stream of a hosted or attached engine.
 pub(crate) enum Subscription {
     Hosted(EngineHandle, EventSubscription),
     Attached(Events),
     Missing,
 }
 
-/// How long nothing is looked for when no engine could be had.
+/// Pause before the next attempt after no engine could be reached.
 const MISSING_PAUSE: Duration = Duration::from_secs(10);
 
 impl Backend {
-    /// Without an engine, as when the database is damaged, the window says why, and what to do.
+    /// Opens the backend. Without an engine, as when the database is damaged, the window shows the reason
+    /// and a remedy.
     pub(crate) async fn open(data_folder: PathBuf, shell: Shell) -> Self {
         let link = link(&data_folder, shell.clone()).await.unwrap_or_else(|error| {
             tracing::error!(error = %format!("{error:#}"), "no engine can be started");
@@ -54,7 +55,7 @@ impl Backend {
         Self { data_folder, shell, link: RwLock::new(link) }
     }
 
-    /// Carries out a command. When the daemon has gone, once more on an engine of our own.
+    /// Runs a command. When the daemon has gone, it is repeated once on an own engine.
     pub(crate) async fn call(&self, command: Command) -> Result<Reply, ApiError> {
         let link = self.link.read().await.clone();
         match link.call(command.clone()).await {
@@ -76,7 +77,7 @@ impl Backend {
 
     pub(crate) async fn reopen(&self) -> anyhow::Result<()> {
         let mut held = self.link.write().await;
-        // Two callers may find the old engine gone: the second must not attach to what the first made.
+        // Two callers may both find the old engine gone; the second must keep the link that the first made.
         let is_alive = match &*held {
             Link::Attached(client) => !client.is_closed(),
             Link::Hosted(engine) => !engine.has_stopped(),
@@ -85,7 +86,7 @@ impl Backend {
         if is_alive {
             return Ok(());
         }
-        // Where the folder of the last engine went, none is begun anew behind its owner's back.
+        // An engine whose data folder went away is not restarted silently.
         if let Link::Hosted(engine) = &*held
             && let Some(why) = engine.why_stopped()
         {
@@ -98,10 +99,10 @@ impl Backend {
         Ok(())
     }
 
-    /// Stops our own engine; a daemon goes on.
+    /// Stops an own engine; a daemon keeps running.
     pub(crate) async fn close(&self) {
         if let Link::Hosted(engine) = &*self.link.read().await {
-            // An engine that is gone already has stopped.
+            // An engine that is gone has stopped already.
             let _ = engine.call(Command::Shutdown).await;
             engine.stopped().await;
         }
@@ -118,7 +119,7 @@ async fn link(data_folder: &std::path::Path, shell: Shell) -> anyhow::Result<Lin
         Err(fog_ipc::ClientError::NotRunning(_)) => {}
         Err(other) => return Err(other.into()),
     }
-    // A phone starts no second program of ours; its tasks run in threads.
+    // A phone cannot start a second program; its tasks run in threads.
     let worker = if cfg!(mobile) { WorkerProgram::Thread } else { WorkerProgram::this()? };
     let config = EngineConfig {
         data_folder: data_folder.to_owned(),
@@ -130,7 +131,7 @@ async fn link(data_folder: &std::path::Path, shell: Shell) -> anyhow::Result<Lin
     };
     let engine = fog_engine::start(config)?;
     let (served, folder) = (engine.clone(), data_folder.to_owned());
-    // `fog` works beside the window as well; without the socket only the window does.
+    // The socket lets `fog` work beside the window; without it only the window works.
     tokio::spawn(async move {
         if let Err(error) = fog_engine::serve(served, &folder).await {
             tracing::warn!(%error, "the fog command cannot reach this app");
@@ -150,7 +151,7 @@ impl Link {
 }
 
 impl Subscription {
-    /// The next event; `None` when the engine is gone.
+    /// Returns the next event; `None` when the engine is gone.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         match self {
             Self::Hosted(engine, events) => tokio::select! {
@@ -169,7 +170,7 @@ impl Subscription {
     }
 }
 
-/// Tells the window to read everything anew.
+/// Returns the event that makes the window read everything again.
 pub(crate) fn missed() -> Event {
     Event { revision: 0, body: fog_api::EventBody::Missed }
 }

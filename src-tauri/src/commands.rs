@@ -1,4 +1,4 @@
-//! What the window may ask the app. Everything else goes through `call`.
+//! Commands of the window that need the app. All others go through `call`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<
 #[tauri::command]
 pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
     match fog_engine::submission(&path)? {
-        // Whoever asks in the window uses the device: that alone is no reason to wait.
+        // The user of the window uses the device, which alone is no reason to wait.
         Command::Submit { job_file, folder, .. } => engine.call(Command::Estimate { job_file, folder, seconds: 10, now: true }).await,
         _ => Err(ApiError { kind: ErrorKind::BadInput, message: "a checkpoint is not estimated: it goes on from where it is".to_owned() }),
     }
@@ -93,7 +93,7 @@ pub(crate) async fn import_settings(app: AppHandle, engine: Engine<'_>) -> Resul
     engine.call(Command::SetSettings { changes }).await.map(|_| true)
 }
 
-/// A file that a person chose, as a path.
+/// Returns the path of a file that the user chose.
 #[cfg(desktop)]
 fn picked(_app: &AppHandle, path: FilePath) -> Result<PathBuf, ApiError> {
     let name = path.to_string();
@@ -105,8 +105,8 @@ fn save(_app: &AppHandle, path: FilePath, text: &str) -> std::io::Result<()> {
     fog_runtime::write_file(&path.into_path().map_err(std::io::Error::other)?, text.as_bytes())
 }
 
-/// A file that a person chose, as a path. Android gives an address that its own file access opens;
-/// such a file is copied, and named after what it holds.
+/// Returns the path of a file that the user chose. Android gives an address that only its own file API
+/// opens; such a file is copied, and named after its content.
 #[cfg(mobile)]
 fn picked(app: &AppHandle, path: FilePath) -> Result<PathBuf, ApiError> {
     use tauri::Manager;
@@ -137,7 +137,7 @@ fn save(app: &AppHandle, path: FilePath, text: &str) -> std::io::Result<()> {
     app.fs().open(path, options)?.write_all(text.as_bytes())
 }
 
-/// A text file that a person chose, with whatever mark an editor put before it; job and settings files are small.
+/// Reads a text file that the user chose, without a byte order mark; job and settings files are small.
 fn read_small(path: &Path) -> Result<String, ApiError> {
     let most = ByteCount(fog_types::job::MAX_FILE_BYTES as u64);
     let bytes = fog_runtime::read_regular(path, most).map_err(|e| bad(path, &e))?;

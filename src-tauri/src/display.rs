@@ -1,6 +1,6 @@
-//! Whether there is anything to open a window on.
+//! Detection of a display for the window.
 
-/// There is no display, or it cannot be opened.
+/// Error for a display that is missing or cannot be opened.
 #[derive(Debug)]
 pub struct NoDisplay(String);
 
@@ -12,10 +12,10 @@ impl std::fmt::Display for NoDisplay {
 
 impl std::error::Error for NoDisplay {}
 
-/// Opens the display, which the window toolkit would otherwise only do with a panic.
+/// Opens the display; the window toolkit itself would panic on failure.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no display.
 #[cfg(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android"))))]
 pub(crate) fn check() -> Result<(), NoDisplay> {
     gtk::init().map_err(|_| {
@@ -28,10 +28,10 @@ pub(crate) fn check() -> Result<(), NoDisplay> {
     })
 }
 
-/// Such systems always have one.
+/// Returns `Ok`: these systems always have a display.
 ///
 /// # Errors
-/// None.
+/// Never.
 #[cfg(not(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android")))))]
 pub(crate) fn check() -> Result<(), NoDisplay> {
     Ok(())

@@ -1,5 +1,5 @@
-//! What the engine's events mean on the desktop: the window hears them, the tray shows the state,
-//! bad news becomes a notification, a setting becomes autostart.
+//! Effects of engine events on the desktop: they are passed to the window, the tray shows the state, bad
+//! news becomes a notification, a setting controls autostart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::mobile::{show_state, show_unread};
 #[cfg(desktop)]
 use crate::tray::{show_state, show_unread};
 
-/// Follows the engine's events for the life of the app.
+/// Follows the engine's events while the app runs.
 pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
     tauri::async_runtime::spawn(async move {
         let mut known = Known::default();
         loop {
             let mut events = backend.subscribe().await;
-            // Another engine counts its events anew: what the window knows of the last one is void.
+            // Another engine numbers its events anew, so the window's state is void.
             let _ = app.emit("fog", missed());
             if let Ok(Reply::Snapshot(snapshot)) = backend.call(Command::Snapshot).await {
                 known.settings = snapshot.settings;
@@ -35,7 +35,7 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
             }
             while let Some(event) = events.next().await {
                 react(&app, &backend, &mut known, &event.body).await;
-                // A window that is closed hears nothing and asks for a snapshot when it opens.
+                // A closed window receives nothing, and asks for a snapshot when it opens.
                 let _ = app.emit("fog", &event);
             }
             let _ = app.emit("fog", missed());
@@ -47,7 +47,7 @@ pub(crate) fn start(app: AppHandle, backend: Arc<Backend>) {
     });
 }
 
-/// The settings, as the last event had them.
+/// Settings and chat state as of the last event.
 #[derive(Default)]
 struct Known {
     settings: BTreeMap<String, Value>,
@@ -63,7 +63,7 @@ impl Known {
         self.settings.get(key).and_then(Value::as_bool).unwrap_or(default)
     }
 
-    /// Whether messages of people make no noise at this hour. The same hour twice means never.
+    /// Whether notifications of messages are silent at this hour; never when both limits are equal.
     fn is_quiet(&self, hour: i8) -> bool {
         let at = |key| self.settings.get(key).and_then(Value::as_f64).unwrap_or(0.0) as i8;
         let (from, to) = (at("chat_quiet_from"), at("chat_quiet_to"));
@@ -110,7 +110,7 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
 fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
     let Some(text) = notice_text(notice, words) else { return };
     let app = app.clone();
-    // Asking what the server reads is a call to it.
+    // Querying the server's capabilities blocks.
     tauri::async_runtime::spawn_blocking(move || {
         let text = if reads_markup() { escape_markup(&text) } else { text };
         if let Err(error) = app.notification().builder().title("Fog Compute").body(text).show() {
@@ -119,20 +119,21 @@ fn notify(app: &AppHandle, notice: &Notice, words: &Words) {
     });
 }
 
-/// Whether the notification server reads what is in a notification as markup: then words of others must not be any.
+/// Whether the notification server interprets markup; texts of other people must then be escaped.
 #[cfg(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android"))))]
 fn reads_markup() -> bool {
-    // A server that does not say may read markup, as most do: at worst its text shows `&lt;`.
+    // A server that does not answer may interpret markup, as most do: at worst its text shows `&lt;`.
     notify_rust::get_capabilities().map_or(true, |capabilities| capabilities.iter().any(|one| one == "body-markup"))
 }
 
-/// The systems' own notifications show text.
+/// Returns false: notifications of these systems show plain text.
 #[cfg(not(all(unix, not(any(target_os = "macos", target_os = "ios", target_os = "android")))))]
 fn reads_markup() -> bool {
     false
 }
 
-/// What a notification says, on a few lines; names, texts and problems in it are others' words. `None` for what is none.
+/// Returns the text of a notification, on a few lines; names, texts and problems in it come from others.
+/// `None` for an event without a notification.
 fn notice_text(notice: &Notice, words: &Words) -> Option<String> {
     let text = match notice {
         Notice::JobFinished { name, .. } => words.with("notice-finished", &[("name", name.as_str().into())]),
@@ -145,7 +146,7 @@ fn notice_text(notice: &Notice, words: &Words) -> Option<String> {
     Some(clean_lines(&text))
 }
 
-/// The words of a `language` setting.
+/// Returns the texts for a `language` setting.
 pub(crate) fn words(setting: Option<&Value>) -> Words {
     let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty())).unwrap_or_default();
     match setting.and_then(Value::as_str) {
@@ -169,7 +170,7 @@ fn autostart(app: &AppHandle, wanted: bool) {
 #[cfg(mobile)]
 fn autostart(_app: &AppHandle, _wanted: bool) {}
 
-/// On Linux a single instance is told apart over the session bus; without one there is none.
+/// Whether a single instance can be enforced: on Linux this needs the session bus.
 #[cfg(desktop)]
 pub(crate) fn can_be_single() -> bool {
     if !cfg!(target_os = "linux") {

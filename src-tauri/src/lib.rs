@@ -1,7 +1,7 @@
-//! The desktop and phone app: one window on an engine, hosted here or attached to a daemon.
+//! The desktop and phone app: one window for an engine that is hosted here or by a daemon.
 //!
-//! The only crate besides the plugin that knows Tauri. Commands pass `fog-api` through; what the
-//! engine wants from the desktop (tray, notifications, autostart) is in `integration` and `tray`.
+//! Besides the plugin, this is the only crate that uses Tauri. Commands are passed on as in `fog-api`;
+//! tray, notifications and autostart are in `integration` and `tray`.
 
 mod backend;
 mod commands;
@@ -25,10 +25,11 @@ pub use crate::display::NoDisplay;
 /// Runs the app until it is quit.
 ///
 /// # Errors
-/// [`NoDisplay`] when there is nothing to open a window on; else when there is no data folder, or the window system refuses.
+/// [`NoDisplay`] when there is no display; otherwise when there is no data folder, or the window system
+/// refuses.
 pub fn run() -> anyhow::Result<()> {
     display::check()?;
-    // The engine may be hosted here, where other devices cause much of what is logged.
+    // The engine may be hosted here, where other devices cause many log messages.
     fog_engine::start_log(None, "warn").context("the log cannot begin")?;
     let hidden = std::env::args().any(|arg| arg == "--hidden");
     let app = builder()
@@ -54,7 +55,7 @@ pub fn run() -> anyhow::Result<()> {
 
 fn builder() -> tauri::Builder<tauri::Wry> {
     let builder = tauri::Builder::default();
-    // First of all plugins, as it asks for: a second start shows the window of the first.
+    // Must be the first plugin: a second start shows the window of the first.
     #[cfg(desktop)]
     let builder = if integration::can_be_single() { builder.plugin(tauri_plugin_single_instance::init(|app, _, _| tray::show_window(app))) } else { builder };
     #[cfg(desktop)]
@@ -76,12 +77,12 @@ fn builder() -> tauri::Builder<tauri::Wry> {
     )
 }
 
-/// Makes the window, with this page or the one of before; it is shown once the page is there, so that nothing
-/// flashes.
+/// Creates the window with the given page or the last one; it is shown once the page is loaded, so that
+/// nothing flashes.
 pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool, page: Option<&str>) -> tauri::Result<()> {
     let mut window = WebviewWindowBuilder::new(app, "main", WebviewUrl::default());
     if let Some(page) = page {
-        // Where the page looks for what was open when the last window closed.
+        // The page looks there for what was open when the last window closed.
         window = window.initialization_script(format!("localStorage.setItem('page', '{page}')"));
     }
     #[cfg(desktop)]
@@ -98,7 +99,7 @@ pub(crate) fn open_window(app: &tauri::AppHandle, hidden: bool, page: Option<&st
         .map(drop)
 }
 
-/// What `fog-probes` and `fog-ble` cannot reach by themselves.
+/// Returns the device interfaces for `fog-probes` and `fog-ble`; none on the desktop.
 #[cfg(desktop)]
 fn shell(_app: &tauri::App) -> Shell {
     Shell::default()

@@ -1,4 +1,4 @@
-//! The desktop app's entry.
+//! Entry point of the desktop app.
 #![cfg_attr(all(windows, not(debug_assertions)), windows_subsystem = "windows")]
 
 use std::io::Write;
@@ -24,7 +24,7 @@ Without a display `fog daemon` runs the engine; `fog --help` lists its other ver
 Environment: FOG_DATA_DIR (folder with jobs, results and settings), FOG_EXAMPLES, FOG_LOG (such as info or fog_engine=debug),
 FOG_KEYCHAIN (off: the key of the checkpoints goes to a file), LANG.";
 
-/// The text that is only to be printed, if that is all that was asked for. Other arguments may be the desktop's.
+/// Returns the text to print for `--help` or `--version`. Other arguments may come from the desktop.
 fn asked() -> Option<&'static str> {
     std::env::args_os().skip(1).find_map(|argument| match argument.to_str()? {
         "-h" | "--help" => Some(HELP),
@@ -34,7 +34,7 @@ fn asked() -> Option<&'static str> {
 }
 
 fn main() -> ExitCode {
-    // A worker is this same program; it must not open a window.
+    // A worker is the same executable; it must not open a window.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == fog_runtime::WORKER_ARGUMENT) {
         return fog_runtime::worker_main();
     }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     match fog_compute::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed or full, nobody can be told.
+            // Nobody can be told when standard error is closed or full.
             let _ = writeln!(std::io::stderr(), "fog-compute: {error:#}");
             if error.is::<fog_compute::NoDisplay>() { ExitCode::from(ErrorKind::Unsupported.exit_code()) } else { ExitCode::FAILURE }
         }

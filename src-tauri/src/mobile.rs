@@ -1,5 +1,5 @@
-//! What is different on phones: where the app starts, where readings come from, the notification the
-//! system wants while work goes on, and who has the radio.
+//! Differences on phones: the entry point, the source of readings, the notification that the system
+//! requires during work, and the radio.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tauri::{AppHandle, Manager, Wry};
 use tauri_plugin_fog::{Device, PhoneError, RadioEvent, RadioState};
 use tokio::sync::mpsc;
 
-/// Phones start here.
+/// Entry point on phones.
 #[tauri::mobile_entry_point]
 fn main() {
     if let Err(error) = crate::run() {
@@ -17,7 +17,7 @@ fn main() {
     }
 }
 
-/// The phone's own sensors; unknown while its side of the plugin does not answer.
+/// Returns the phone's sensors; readings are unknown while the native side does not answer.
 pub(crate) fn readings(app: AppHandle) -> DeviceReadings {
     DeviceReadings::new(move || {
         let told = app.state::<Device<Wry>>().readings().unwrap_or_else(|error| {
@@ -43,10 +43,10 @@ pub(crate) fn readings(app: AppHandle) -> DeviceReadings {
     })
 }
 
-/// A phone's notifications say what was not read.
+/// Does nothing: a phone's notifications show unread messages.
 pub(crate) fn show_unread(_app: &AppHandle, _unread: u32, _words: &fog_words::Words) {}
 
-/// Android lets an app work without a window only while it shows that it does.
+/// Shows the state in a notification, without which Android lets no app work in the background.
 pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &fog_words::Words) {
     let text = if status.active.is_empty() { String::new() } else { words.pill(status) };
     if let Err(error) = app.state::<Device<Wry>>().foreground(&text) {
@@ -54,7 +54,7 @@ pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &fog_words::Wo
     }
 }
 
-/// The phone's own Bluetooth.
+/// Returns the phone's Bluetooth radio.
 pub(crate) fn radio(app: AppHandle) -> Arc<dyn PhoneRadio> {
     Arc::new(Radio(app))
 }
@@ -66,7 +66,7 @@ impl PhoneRadio for Radio {
     fn start(&self, session: u64, saves_power: bool, tell: mpsc::Sender<PhoneNews>) -> PhoneAnswer<Result<(), String>> {
         let app = self.0.clone();
         Box::pin(async move {
-            // Full or closed: it hears nothing more, and is begun anew.
+            // When the channel is full or closed, the session ends and is started again.
             let listener = move |event| tell.try_send(news(event)).is_ok();
             app.state::<Device<Wry>>().start_radio(session, saves_power, listener).await.map_err(|error| error.to_string())
         })

@@ -1,4 +1,4 @@
-//! The tray: state and unread messages at a glance, pause, finish, quit.
+//! The tray icon: state and number of unread messages, with entries to pause, finish and quit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::backend::Backend;
 use crate::integration::words;
 
 const ID: &str = "main";
-/// The page of chat, as the window calls it.
+/// Key of the chat page in the window.
 const CHAT: &str = "page-chat";
 
 pub(crate) fn install(app: &AppHandle) -> tauri::Result<()> {
@@ -24,7 +24,7 @@ pub(crate) fn install(app: &AppHandle) -> tauri::Result<()> {
     tray.on_menu_event(|app, event| chosen(app, event.id().as_ref())).build(app).map(drop)
 }
 
-/// The entry that says how much was not read.
+/// Menu entry with the number of unread messages.
 struct ChatEntry(MenuItem<Wry>);
 
 fn menu(app: &AppHandle, words: &Words, chat: &MenuItem<Wry>) -> tauri::Result<Menu<Wry>> {
@@ -65,7 +65,7 @@ fn chosen(app: &AppHandle, id: &str) {
     });
 }
 
-/// Shows the window, making it when it was closed.
+/// Shows the window; creates it if it was closed.
 pub(crate) fn show_window(app: &AppHandle) {
     let result = match app.get_webview_window("main") {
         Some(window) => window.show().and_then(|()| window.unminimize()).and_then(|()| window.set_focus()),
@@ -78,7 +78,7 @@ pub(crate) fn show_window(app: &AppHandle) {
 
 fn show_chat(app: &AppHandle) {
     if app.get_webview_window("main").is_some() {
-        // A page that does not hear it stays where it is.
+        // A page that does not receive the event stays where it is.
         let _ = app.emit("page", CHAT);
         return show_window(app);
     }
@@ -87,11 +87,12 @@ fn show_chat(app: &AppHandle) {
     }
 }
 
-/// What the tray shows: each change is a round through the window system, so there are no idle ones.
+/// Icon and tooltip shown last: each change is a round trip through the window system, so unchanged ones
+/// are skipped.
 static SHOWN: Mutex<(&str, String)> = Mutex::new(("", String::new()));
 static UNREAD: Mutex<Option<String>> = Mutex::new(None);
 
-/// Messages that were not read: a number beside the icon, where the system has room for one, and in the menu.
+/// Shows the number of unread messages in the menu, and beside the icon where the system supports it.
 pub(crate) fn show_unread(app: &AppHandle, unread: u32, words: &Words) {
     let Some(tray) = app.tray_by_id(ID) else { return };
     let text = match unread {
@@ -109,7 +110,7 @@ pub(crate) fn show_unread(app: &AppHandle, unread: u32, words: &Words) {
     }
 }
 
-/// Icon and tooltip follow the state.
+/// Updates icon and tooltip.
 pub(crate) fn show_state(app: &AppHandle, status: &Status, words: &Words) {
     let Some(tray) = app.tray_by_id(ID) else { return };
     let name = match status {

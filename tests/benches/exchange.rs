@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what sharing work costs. From a submission to the start on another device, a large
-//! input beside plain TCP, and a device that has joined and does nothing.
+//! `cargo xtask bench`: cost of sharing work: from a submission to the start on another device, a large
+//! input compared with plain TCP, and an idle device that has joined.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
 use std::io::{Read as _, Write as _};
@@ -19,7 +19,7 @@ fn status(pid: u32, name: &str) -> f64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim_start_matches(':').split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// Processor time so far of all its threads, in seconds.
+/// Returns the processor time of all threads of a process so far, in seconds.
 fn processor(pid: u32) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse::<f64>().ok();
@@ -27,7 +27,7 @@ fn processor(pid: u32) -> f64 {
 }
 
 fn main() {
-    // One part alone: its name as an argument.
+    // An argument selects one part by name.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     line("", "Fog Compute".to_owned(), "target", "beside it".to_owned());
     for (name, part) in [("starts", starts as fn()), ("transfer", transfer), ("idle", idle)] {
@@ -37,7 +37,8 @@ fn main() {
     }
 }
 
-/// From the submission here to the task running there; the module is known there.
+/// Measures the time from a submission here to the start of the task on another device that knows the
+/// module.
 fn starts() {
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
@@ -63,7 +64,7 @@ fn starts() {
                 assert!(begun.elapsed() < Duration::from_secs(30), "it does not start");
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            // The first one brings the module and compiles it.
+            // The first round transfers and compiles the module.
             if round > 0 {
                 times.push(begun.elapsed());
             }
@@ -89,8 +90,8 @@ fn starts() {
     );
 }
 
-/// A hundred megabytes to a worker: sealed, sent, checked, stored. Beside it the same bytes through a plain
-/// TCP connection into memory, in the same run.
+/// Measures the transfer of a hundred megabytes to a worker: sealed, sent, checked, stored; and in the same
+/// run that of the same bytes over plain TCP into memory.
 fn transfer() {
     const SIZE: usize = 100 << 20;
     let mut bytes = vec![0u8; SIZE];
@@ -104,7 +105,7 @@ fn transfer() {
     std::fs::write(&job, "version = 1\nmodule = \"wait.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n").unwrap();
     let begun = Instant::now();
     a.json(&["submit", job.to_str().unwrap(), "--where", "grid"]).unwrap();
-    // From the moment the worker makes a place for it, looked for each millisecond, to the start of the
+    // Measured from the creation of the file on the worker, checked each millisecond, to the start of the
     // task that reads it.
     let is_begun = || std::fs::read_dir(b.data().join("partial")).is_ok_and(|mut files| files.next().is_some());
     while !is_begun() {
@@ -147,7 +148,7 @@ fn transfer() {
     line("the same from submission on, sealing included", format!("{:.2} s", (last - begun).as_secs_f64()), "", format!("{:.3} of plain TCP", plain / ours));
 }
 
-/// Two devices that have joined a group and have nothing to do.
+/// Measures two devices that have joined a group and are idle.
 fn idle() {
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();

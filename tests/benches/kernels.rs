@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: what counting, stopping and continuing cost on a dozen kernels, beside the
-//! same program compiled natively and in a plain engine, the best of interleaved runs of this run.
+//! `cargo xtask bench`: cost of counting, stopping and continuing on a dozen kernels, compared with native
+//! builds and a plain engine, the best of interleaved runs.
 //!
-//! Each kernel computes the same check value everywhere, or its row says so and does not count.
+//! Each kernel computes the same check value everywhere; a row with a different value is marked and does
+//! not count.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use fog_runtime::{Control, EngineKind, Observer, Order, Taken, TaskSpec, compile
 use fog_types::{Limits, Percent, WorkUnits};
 use wasmtime::{Config, Engine, Linker, Module, OptLevel, Store, WasmFeatures};
 
-/// Name and rounds: some tenths of a second natively.
+/// Name and rounds of each kernel, chosen for some tenths of a second natively.
 const KERNELS: [(&str, u32); 13] = [
     ("matmul", 6),
     ("hash", 4),
@@ -32,19 +33,19 @@ const KERNELS: [(&str, u32); 13] = [
 ];
 const RUNS: usize = 5;
 
-/// What a kernel runs in.
+/// Way in which a kernel runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Native,
     Plain,
-    /// With the engine's way to canonical NaNs.
+    /// With the engine's own canonical NaNs.
     Canonical,
     Counted,
     /// Counted and able to stop.
     Stopping,
-    /// That, with our canonical NaNs: what every job is.
+    /// Counted and able to stop, with canonical NaNs, as every job.
     Job,
-    /// The same, from a stop after the first slice to the end: everything under way was restored.
+    /// As a job, from a stop after the first slice to the end, with the whole state restored.
     Restored,
 }
 
@@ -164,9 +165,9 @@ impl Engines {
     fn run(&self, name: &str, rounds: u32) -> (Duration, String) {
         let mut linker = Linker::new(&self.engine);
         let mut store = Store::new(&self.engine, 0_i64);
-        // Slices as the runtime grants them.
+        // Grants slices like the runtime.
         linker.func_wrap(names::MODULE, names::CHECK, |left: i64| left + 5_000_000).unwrap();
-        // The kernels themselves call nothing.
+        // The kernels themselves call no imports.
         linker.define_unknown_imports_as_traps(&self.module).unwrap();
         let instance = linker.instantiate(&mut store, &self.module).unwrap();
         let kernel = instance.get_typed_func::<u32, u64>(&mut store, &format!("kernel_{name}")).unwrap();
@@ -176,7 +177,7 @@ impl Engines {
     }
 }
 
-/// Stops once, after the first slice, and measures from there.
+/// Stops once after the first slice, and measures the rest.
 fn run_restored(artifact: &Path, name: &str, rounds: u32) -> (Duration, String) {
     let spec = TaskSpec {
         artifact: artifact.to_owned(),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: BitChat packets, handshakes, and what a node and a daemon cost.
+//! `cargo xtask bench`: cost of BitChat packets and handshakes, of a node and of a daemon.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
 use std::hint::black_box;
@@ -11,7 +11,7 @@ const START: u64 = 1_790_000_000_000;
 
 fn identity(n: u32) -> Identity {
     let mut secret = [5; 32];
-    // Not at the ends: X25519 takes some bits there for its own.
+    // Not at the ends, where X25519 fixes some bits.
     secret[8..12].copy_from_slice(&n.to_le_bytes());
     Identity::new(secret, secret)
 }
@@ -20,7 +20,7 @@ fn node(n: u32, name: &str) -> Node {
     Node::new(identity(n), Config { nickname: name.to_owned(), capabilities: Capabilities::PRIVATE_MEDIA, ..Config::default() }, [n as u8; 32])
 }
 
-/// Runs something again and again for a second; how often it went.
+/// Repeats `work` for a second; returns the number of runs per second.
 fn per_second(mut work: impl FnMut()) -> f64 {
     let begun = Instant::now();
     let mut times = 0_u64;
@@ -49,7 +49,7 @@ fn packets() {
     println!("signature checked              {:>10.0} a second", per_second(|| assert!(raw.frame.is_by(&anna.keys()))));
 }
 
-/// Hands packets between two nodes until nothing is on its way.
+/// Exchanges packets between two nodes until none is left.
 fn settle(a: &mut Node, b: &mut Node, now: u64) {
     loop {
         let (mut to_b, mut to_a) = (Vec::new(), Vec::new());
@@ -89,7 +89,7 @@ fn handshakes() {
     println!("two nodes meet, handshake, text, receipt {rate:>10.0} a second");
 }
 
-/// Two hundred people who said ten thousand texts, in one node.
+/// Measures the memory of one node with two hundred people and ten thousand texts.
 fn memory() {
     let before = resident_kib();
     let mut node = node(0, "me");
@@ -113,7 +113,7 @@ fn memory() {
     println!("node with 200 people after 10,000 texts  {:>7.1} MiB more", resident_kib().saturating_sub(before) as f64 / 1024.0);
 }
 
-/// A daemon that looks for Bluetooth, idle.
+/// Measures an idle daemon that looks for Bluetooth.
 fn idle() {
     let mut bench = Bench::new().unwrap();
     bench.daemon_option("--ble");

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: what counting, stopping and our host calls cost in processor time, on programs
-//! nobody here wrote and on five kernels, beside the same modules in plain wasmtime, in one run.
+//! `cargo xtask bench`: cost of counting, stopping and host calls in processor time, on third-party
+//! programs and on kernels, compared with the same modules in plain wasmtime, in one run.
 //!
-//! A program's output is the same in both and natively, or its row says so and does not count.
+//! Output must be the same in both and natively; a row with different output is marked and does not count.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
-//! `cargo xtask bench`: what a user feels, beside BOINC's client where it can be had, in one run.
+//! `cargo xtask bench`: effects that a user notices, compared with BOINC's client where it is available, in
+//! one run.
 //!
-//! Every line is a measurement of this run on this machine; nothing is carried over.
+//! Every line is a measurement of this run on this machine.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::process::{Command, Stdio};
@@ -14,7 +15,7 @@ fn resident_mib(pid: u32) -> f64 {
     kib / 1024.0
 }
 
-/// Processor time so far, in seconds.
+/// Returns the processor time of a process so far, in seconds.
 fn processor_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     stat.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
@@ -37,7 +38,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 fn main() {
-    // `cargo bench -- pauses` measures that alone.
+    // `cargo bench -- pauses` runs this part alone.
     if std::env::args().any(|arg| arg == "pauses") {
         return pauses();
     }
@@ -119,7 +120,7 @@ impl Boinc {
     }
 }
 
-/// From a real key press (XTEST) to the worker standing still.
+/// Measures the time from a real key press (XTEST) to the stop of the worker.
 fn pauses() {
     let display = ":88";
     let Ok(server) = Command::new("Xvfb").args([display, "-screen", "0", "640x480x24", "-nolisten", "tcp"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
@@ -136,14 +137,14 @@ fn pauses() {
     bench.fog(&["settings", "set", "idle_after=2", "other_cpu_stop=100", "cpu_temp_stop=105", "disk_free_min=0.1", "contributing=on"]).unwrap();
     let module = bench.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();
     bench.json(&["submit", &module.to_string_lossy()]).unwrap();
-    // The first child compiles; the one that runs is there once units are counted.
+    // The first child compiles; the one that runs exists once units are counted.
     wait_for("counted work", Duration::from_secs(60), || bench.json(&["status"]).ok().filter(|s| s["active"][0]["units"].as_u64().unwrap_or(0) > 0)).unwrap();
     let worker = wait_for("a worker", Duration::from_secs(30), || {
         let list = std::fs::read_dir(format!("/proc/{}/task", daemon.0.id())).ok()?;
         list.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok()).find_map(|c| c.split_whitespace().next()?.parse::<u32>().ok())
     })
     .unwrap();
-    // The job has a thread of its own in the worker.
+    // The job has its own thread in the worker.
     let is_running = || {
         let threads = std::fs::read_dir(format!("/proc/{worker}/task")).into_iter().flatten().flatten();
         let state = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).ok();
@@ -157,7 +158,7 @@ fn pauses() {
         std::thread::sleep(Duration::from_millis(1200));
         let mut key = Command::new("xdotool").args(["key", "shift"]).env("DISPLAY", display).spawn().unwrap();
         let begun = Instant::now();
-        // Still for ten looks in a row, a millisecond apart: asleep, not between two slices.
+        // Idle in ten checks in a row, a millisecond apart: asleep, not between two slices.
         let mut still = 0;
         while still < 10 && begun.elapsed() < Duration::from_secs(2) {
             still = if is_running() { 0 } else { still + 1 };
@@ -174,7 +175,8 @@ fn pauses() {
     line(&format!("pause after input, p50 / p99 of {} (with xdotool's start)", samples.len()), both, "100 ms", String::new());
 }
 
-/// From the start of the app to the first content in its window, which shows the engine's state.
+/// Measures the time from the start of the app to the first content in its window, which shows the engine's
+/// state.
 fn first_paint() {
     #[cfg(target_os = "linux")]
     {
@@ -201,13 +203,13 @@ fn first_paint() {
     }
 }
 
-/// The whole command on a compiled module of a megabyte: process, worker, load, run, end.
+/// Measures the whole command on a compiled module of a megabyte: process, worker, load, run, end.
 fn cached_start() {
     let bench = Bench::new().unwrap();
     let mut wat = String::from("(module (memory (export \"memory\") 1) (func (export \"_start\"))");
     for n in 0..9_000 {
         wat.push_str(&format!("(func (param i32 i32) (result i32) (local i32) (local.set 2 (i32.mul (local.get 0) (i32.const {n}))) (local.set 2 (i32.xor (local.get 2) (i32.rotl (local.get 0) (i32.const {}))))", n % 31));
-        // Enough straight-line code to make each function about a hundred bytes.
+        // Enough straight-line code to make each function about a hundred bytes long.
         wat.push_str(&"(local.set 2 (i32.add (local.get 2) (i32.mul (local.get 0) (local.get 1))))".repeat(9));
         wat.push_str("(local.get 2))");
     }

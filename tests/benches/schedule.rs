@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: NSGA-II against pymoo's with the same budget in one run, and the placement of a
+//! `cargo xtask bench`: NSGA-II compared with pymoo's at the same budget in one run, and the placement of a
 //! thousand tasks on a hundred machines.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
@@ -21,7 +21,7 @@ struct Test<const M: usize> {
     name: &'static str,
     variables: usize,
     evaluate: fn(&[f64]) -> [f64; M],
-    /// ZDT4 has all but its first variable between -5 and 5.
+    /// Whether all but the first variable are between -5 and 5, as for ZDT4.
     is_wide: bool,
 }
 
@@ -53,7 +53,7 @@ impl<const M: usize> Problem<M> for Test<M> {
                     let spread = |room: f64| {
                         let beta = 1.0 + 2.0 * room / (second - first);
                         let alpha = 2.0 - beta.powi(-16);
-                        // To the power of 1/16.
+                        // Power of 1/16.
                         let part = if u <= 1.0 / alpha { u * alpha } else { 1.0 / (2.0 - u * alpha) };
                         part.sqrt().sqrt().sqrt().sqrt()
                     };
@@ -127,7 +127,7 @@ fn dtlz2() -> Test<3> {
     Test { name: "dtlz2", variables: 12, evaluate, is_wide: false }
 }
 
-/// The area or volume that a front covers below (1.1, 1.1, …): exact, by slices.
+/// Returns the exact area or volume that a front dominates below (1.1, 1.1, …), by slices.
 fn hypervolume(points: &[Vec<f64>]) -> f64 {
     const REFERENCE: f64 = 1.1;
     let mut inside: Vec<&Vec<f64>> = points.iter().filter(|p| p.iter().all(|v| *v < REFERENCE)).collect();

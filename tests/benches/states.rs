@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what a checkpoint costs a task of 64 MiB: whole, with a hundredth changed, and
-//! continued; through a real worker process and the file it ends in.
+//! `cargo xtask bench`: cost of a checkpoint for a task of 64 MiB: whole, with one percent changed, and
+//! continued; through a real worker process and its file.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
 use std::path::Path;
@@ -12,8 +12,8 @@ use fog_runtime::{
 use fog_tests::fog_binary;
 use fog_types::{ByteCount, Limits, Percent, WorkUnits};
 
-/// Fills 64 MiB with numbers that LZ4 cannot compress, which is the worst case, then writes into one page of a hundred,
-/// over and over.
+/// Fills 64 MiB with numbers that LZ4 cannot compress, the worst case, then keeps writing to one page in a
+/// hundred.
 const PROGRAM: &str = r#"(module (memory (export "memory") 1024)
     (func (export "_start") (local $at i32) (local $x i32)
         (loop $fill
@@ -43,8 +43,8 @@ fn spec(artifact: &Path) -> TaskSpec {
     }
 }
 
-/// One checkpoint, as the engine does it: a thread seals and writes while the worker sends. How long
-/// the task stood still, and until it was on disk.
+/// Takes one checkpoint as the engine does: a thread seals and writes while the worker sends. Returns the
+/// time for which the task stood still and the time until the checkpoint was on disk.
 async fn save(worker: &mut Worker, mut writer: CheckpointWriter, whole: bool) -> (Duration, Duration, u64, CheckpointWriter) {
     let begun = Instant::now();
     worker.save(whole);
@@ -131,7 +131,7 @@ async fn main() {
     }
     line("a hundredth changed, until the task goes on", worked, "", &size(bytes));
     line("a hundredth changed, until it is on disk", written, "20 ms", "");
-    // As the engine does it: stand still first, for the person at the machine; then nothing is lost.
+    // As in the engine: the task stands still first, for the user; then its state is saved.
     let (mut stood, mut saved) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,13 +1,13 @@
-//! A hundred thousand tasks in one job: how long it takes to submit them, how the engine answers meanwhile, how fast short
-//! tasks go, and what the daemon weighs. Times depend on what else the machine does; what does not is in the tests of
-//! `fog-store` (`an_event_costs_the_same_with_a_hundred_thousand_tasks`).
+//! A hundred thousand tasks in one job: time to submit them, response of the engine meanwhile, rate of
+//! short tasks, and memory of the daemon. Times depend on the load of the machine; what does not is tested
+//! in `fog-store` (`an_event_costs_the_same_with_a_hundred_thousand_tasks`).
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::time::{Duration, Instant};
 
 use fog_tests::Bench;
 
-/// Does nothing: what is measured is everything around it.
+/// An empty program, so that only the cost around it is measured.
 const NOTHING: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
 const SPAN: Duration = Duration::from_secs(60);
 

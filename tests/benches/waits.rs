@@ -1,6 +1,6 @@
-//! How long the owner waits for `fog off`, a pause and a status: alone, with a hundred thousand tasks stored that run as fast as
-//! they can, beside a module of some 60 MiB that is compiled, and while strangers shout. Asked over the socket, as the app
-//! does.
+//! Time that the owner waits for `fog off`, a pause and a status: on an idle engine, with a hundred
+//! thousand stored tasks that run as fast as they can, during the compilation of a module of some 60 MiB,
+//! and during a flood of strangers. Measured over the socket, which the app uses too.
 #![allow(clippy::unwrap_used, reason = "a benchmark ends where it cannot go on")]
 
 use std::sync::Arc;
@@ -18,15 +18,16 @@ use wasm_encoder::{CodeSection, DataSection, ExportKind, ExportSection, Function
 
 const NOTHING: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
 const TASKS: u32 = 100_000;
-/// Functions of 1.2 KiB each: with many more a compiler comes to its limit of memory before the measurement ends.
+/// Number of functions of 1.2 KiB each: with many more a compiler reaches its memory limit before the
+/// measurement ends.
 const FUNCTIONS: u32 = 16_000;
-/// Bytes of data that nobody reads.
+/// Bytes of unused data.
 const DATA: usize = 40 << 20;
 const STRANGERS: usize = 6;
 const ROUNDS: usize = 40;
 const TARGET: &str = "100 ms";
 
-/// Takes minutes to compile.
+/// Returns a module that takes minutes to compile.
 fn large_module() -> Vec<u8> {
     let (mut types, mut functions, mut memories, mut exports, mut code) =
         (TypeSection::new(), FunctionSection::new(), MemorySection::new(), ExportSection::new(), CodeSection::new());
@@ -56,7 +57,8 @@ fn large_module() -> Vec<u8> {
     module.finish()
 }
 
-/// A stranger who opens streams and sends what nobody reads until it is cut off, and then comes again as somebody else.
+/// Opens streams as a stranger and sends garbage until it is cut off, then starts again with a new
+/// identity.
 async fn shout(victim: NodeId, addresses: Vec<String>, is_over: Arc<AtomicBool>, frames: Arc<AtomicU64>) {
     let noise = vec![0x5a; 16 << 10];
     while !is_over.load(Ordering::Relaxed) {
@@ -94,7 +96,7 @@ async fn call(client: &Client, command: Command) -> Duration {
     begun.elapsed()
 }
 
-/// Off and on, a pause and its end, the job's pause and its end, and what the first screen shows.
+/// Measures off and on, a pause and its end, the job's pause and its end, and the data of the first screen.
 async fn measure(what: &str, client: &Client, job: Option<JobId>) {
     let mut times: [Vec<Duration>; 4] = Default::default();
     let rest = || tokio::time::sleep(Duration::from_millis(150));

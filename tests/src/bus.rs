@@ -1,5 +1,4 @@
-//! A message bus of a test's own, with a login manager and a network manager on it as far as Fog
-//! asks them.
+//! A message bus for one test, with those parts of a login manager and a network manager that Fog uses.
 #![allow(missing_docs, reason = "of a trait that zbus's macro adds for the signal")]
 
 use std::io::{BufRead, BufReader};
@@ -16,12 +15,12 @@ use zbus::zvariant::OwnedFd;
 /// A `dbus-daemon` that ends with the test.
 pub struct Bus {
     process: Child,
-    /// Where it listens, for `DBUS_SYSTEM_BUS_ADDRESS` or `DBUS_SESSION_BUS_ADDRESS`.
+    /// Address of the bus, for `DBUS_SYSTEM_BUS_ADDRESS` or `DBUS_SESSION_BUS_ADDRESS`.
     pub address: String,
 }
 
 impl Bus {
-    /// Starts one.
+    /// Starts a bus.
     ///
     /// # Errors
     /// When there is no `dbus-daemon`; `cargo xtask setup` installs it.
@@ -37,30 +36,30 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        // Already gone is fine.
+        // The bus may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// What the managers say and were asked.
+/// Answers of the managers, and requests to them.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Since when all sessions are idle.
+    /// Time since which all sessions are idle.
     pub idle_since: Option<SystemTime>,
-    /// Who holds what back: what, mode and process.
+    /// Inhibitors of other programs: what, mode and process.
     pub inhibitors: Vec<(String, String, u32)>,
     /// `NMMetered`: 0 unknown, 1 yes, 2 no, 3 probably, 4 probably not.
     pub metered: u32,
-    /// Holds that were asked for: what, mode, and the end that closes when it is let go.
+    /// Inhibitors that were requested: what, mode, and the end that closes on release.
     pub holds: Vec<(String, String, UnixStream)>,
 }
 
 /// A login manager and a network manager.
 pub struct Managers {
-    /// Their bus.
+    /// The bus of the managers.
     pub bus: Bus,
-    /// What they say.
+    /// Answers of the managers.
     pub said: Arc<Mutex<Said>>,
     connection: Connection,
 }
@@ -69,7 +68,7 @@ const LOGIND: &str = "/org/freedesktop/login1";
 const NETWORK: &str = "/org/freedesktop/NetworkManager";
 
 impl Managers {
-    /// Starts both on a bus of their own.
+    /// Starts both on a new bus.
     ///
     /// # Errors
     /// When there is no `dbus-daemon`.
@@ -85,7 +84,7 @@ impl Managers {
         Ok(Self { bus, said, connection })
     }
 
-    /// Changes what they say; the idle hint is announced as logind does.
+    /// Changes the answers; the idle hint is announced as logind does.
     ///
     /// # Errors
     /// When the bus is gone.
@@ -96,7 +95,7 @@ impl Managers {
         Ok(())
     }
 
-    /// Sends the signal that comes before sleep and after it.
+    /// Sends the signal for the beginning or the end of sleep.
     ///
     /// # Errors
     /// When the bus is gone.
@@ -106,7 +105,7 @@ impl Managers {
         Ok(())
     }
 
-    /// The newest hold of this kind, taken out.
+    /// Removes and returns the newest inhibitor of this kind.
     #[must_use]
     pub fn take_hold(&self, what: &str, mode: &str) -> Option<UnixStream> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +146,7 @@ impl Logind {
         since.map_or(0, |since| since.as_micros() as u64)
     }
 
-    /// Before sleep and after it.
+    /// Signal for the beginning and the end of sleep.
     #[zbus(signal)]
     async fn prepare_for_sleep(emitter: &SignalEmitter<'_>, start: bool) -> zbus::Result<()>;
 }

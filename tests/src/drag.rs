@@ -1,4 +1,4 @@
-//! Files dragged from another program onto a window: the source's side of XDND.
+//! Dragging of files from another program onto a window: the source side of XDND.
 //!
 //! <https://www.freedesktop.org/wiki/Specifications/XDND/>
 
@@ -21,10 +21,10 @@ struct Source {
     text: String,
 }
 
-/// Drags a file over a window and lets it go there.
+/// Drags a file over a window and drops it there.
 ///
 /// # Errors
-/// When the window does not take it within some seconds.
+/// When the window does not accept it within some seconds.
 pub fn drop_file(display: &str, target: Window, path: &std::path::Path) -> anyhow::Result<()> {
     let (server, screen) = x11rb::connect(Some(display))?;
     let root = server.setup().roots.get(screen).context("no screen")?.root;
@@ -60,7 +60,7 @@ impl Source {
         Ok(())
     }
 
-    /// Hands the list of files out until the target answers with a message of this kind.
+    /// Serves the list of files until the target answers with a message of this kind.
     fn serve_until(&self, kind: Atom) -> anyhow::Result<[u32; 5]> {
         let limit = Instant::now() + Duration::from_secs(10);
         while Instant::now() < limit {

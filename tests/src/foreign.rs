@@ -1,30 +1,30 @@
-//! Programs that nobody here wrote, from Debian's source packages, built natively and for WASI.
+//! Third-party programs from Debian's source packages, built natively and for WASI.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-/// Runs a program that must succeed; its output.
+/// Runs a program that must succeed; returns its output.
 ///
 /// # Errors
-/// When it fails or is missing.
+/// When the program fails or is missing.
 pub fn must(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}; `cargo xtask setup` installs it"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(output.stdout)
 }
 
-/// A source package of Debian, unpacked below `folder`.
+/// Fetches a source package of Debian and unpacks it below `folder`.
 ///
 /// # Errors
-/// Where there is no Debian to get it from.
+/// When the system is not Debian, or the package cannot be fetched.
 pub fn source(name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     let lists = folder.join("lists");
     std::fs::create_dir_all(lists.join("partial"))?;
     let release = std::fs::read_to_string("/etc/os-release")?;
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).context("this is not Debian")?;
-    // The mirror of this machine, whatever it is.
+    // The mirror that this machine is configured with.
     let policy = String::from_utf8(must(Command::new("apt-cache").args(["policy"]))?)?;
     let mirror =
         policy.lines().flat_map(str::split_whitespace).find(|word| word.starts_with("http") && !word.contains("security")).context("no mirror")?.to_owned();
@@ -50,8 +50,8 @@ pub fn source(name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).find(|path| path.is_dir() && starts(path)).context("the source was not unpacked")
 }
 
-/// Flags without which Debian's library for WASI refuses signals, clocks of processes and their numbers; and
-/// a stack as large as elsewhere, below which nothing else lies that an overflow would change unseen.
+/// Flags without which Debian's WASI library refuses signals, process clocks and process ids; and a stack
+/// of the usual size at the bottom of memory, so that an overflow traps instead of overwriting data.
 const FOR_WASI: [&str; 7] = [
     "-D_WASI_EMULATED_SIGNAL",
     "-D_WASI_EMULATED_PROCESS_CLOCKS",
@@ -62,15 +62,15 @@ const FOR_WASI: [&str; 7] = [
     "-Wl,-z,stack-size=1048576,--stack-first",
 ];
 
-/// Compiles the same files natively and for WASI; the two programs.
+/// Compiles the same files natively and for WASI; returns the two programs.
 ///
 /// # Errors
-/// What the compiler says.
+/// When the compiler fails.
 pub fn compile(folder: &Path, program: &Program) -> anyhow::Result<(PathBuf, PathBuf)> {
     for command in program.before {
         must(Command::new(command[0]).args(&command[1..]).current_dir(folder))?;
     }
-    // Headers that only WASI lacks, where only its compiler looks.
+    // Headers that only WASI lacks, in a folder that only its compiler searches.
     let headers = folder.join("for-wasi");
     std::fs::create_dir_all(&headers)?;
     std::fs::write(headers.join("missing.h"), include_str!("foreign/missing.h"))?;
@@ -94,21 +94,21 @@ pub fn compile(folder: &Path, program: &Program) -> anyhow::Result<(PathBuf, Pat
 
 /// A filter: standard input in, standard output out.
 pub struct Program {
-    /// Debian's name of the source package.
+    /// Name of Debian's source package.
     pub package: &'static str,
-    /// Commands that make the files.
+    /// Commands that generate the source files.
     pub before: &'static [&'static [&'static str]],
-    /// Headers that its packaging would write; empty ones do.
+    /// Headers that the packaging would generate; empty ones suffice.
     pub empty: &'static [&'static str],
-    /// Its C files.
+    /// C files of the program.
     pub files: &'static [&'static str],
-    /// Flags of the compiler.
+    /// Compiler flags.
     pub flags: &'static [&'static str],
     /// Arguments of the program.
     pub args: &'static [&'static str],
 }
 
-/// Three that read standard input and write standard output.
+/// Filters from standard input to standard output.
 pub const PROGRAMS: &[Program] = &[
     Program {
         package: "zlib",
@@ -139,7 +139,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { package: "ent", before: &[], empty: &[], files: &["ent.c", "iso8859.c", "randtest.c", "chisq.c"], flags: &[], args: &["-c"] },
 ];
 
-/// Compresses in blocks by sorting.
+/// Compression by block sorting.
 pub const BZIP2: Program = Program {
     package: "bzip2",
     before: &[],
@@ -149,7 +149,7 @@ pub const BZIP2: Program = Program {
     args: &["-9", "-c"],
 };
 
-/// Runs a script. Its errors end it: WASI has no long jumps.
+/// An interpreter for scripts. Errors in a script end it, since WASI has no long jumps.
 pub const LUA: Program = Program {
     package: "lua5.4",
     before: &[],
@@ -193,7 +193,7 @@ pub const LUA: Program = Program {
     args: &["-"],
 };
 
-/// Answers SQL about a database in memory.
+/// SQL on a database in memory.
 pub const SQLITE: Program = Program {
     package: "sqlite3",
     before: &[&["./configure", "--quiet", "--disable-tcl", "--disable-readline", "--disable-shared"], &["make", "sqlite3.c", "shell.c"]],
@@ -205,7 +205,7 @@ pub const SQLITE: Program = Program {
         "-DSQLITE_OMIT_POPEN",
         "-DSQLITE_NOHAVE_SYSTEM",
         "-DSQLITE_THREADSAFE=0",
-        // Whatever does not fit its cache stays in memory, too.
+        // Temporary data beyond the cache stay in memory, too.
         "-DSQLITE_TEMP_STORE=3",
     ],
     args: &["-batch", ":memory:"],

@@ -1,4 +1,4 @@
-//! Jobs that several suites run, and what they gave.
+//! Jobs that several suites run, and their results.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::{Bench, fog_binary};
 
-/// A module of the examples, which `cargo xtask examples` puts beside the programs.
+/// Returns the path of an example module, which `cargo xtask examples` puts beside the programs.
 ///
 /// # Panics
-/// When it has not been built.
+/// When the module has not been built.
 #[must_use]
 pub fn example(name: &str) -> String {
     let path: PathBuf = fog_binary().with_file_name("fog-examples").join(name).join(format!("{name}.wasm"));
@@ -20,7 +20,7 @@ pub fn example(name: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Turns a number many times and prints it: work whose result shows every step.
+/// Program that changes a number in many steps and prints it: every step affects the result.
 const TURNING: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
     (func (export "_start") (local $n i64) (local $x i64)
@@ -32,21 +32,21 @@ const TURNING: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (fu
         (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
 
-/// `long.wasm`, which turns a number so many times.
+/// Writes `long.wasm`, which changes a number in `turns` steps and prints it.
 ///
 /// # Panics
-/// When it cannot be written.
+/// When the module cannot be written.
 #[must_use]
 pub fn turning(bench: &Bench, turns: u64) -> String {
     let written = bench.module("long.wasm", &TURNING.replace("TURNS", &turns.to_string()));
     written.unwrap_or_else(|error| panic!("{error}")).to_string_lossy().into_owned()
 }
 
-/// `long.wasm`, which works for so many seconds on a core of this machine that does nothing else: what is moved, cut
-/// off or killed must not be over before.
+/// Writes `long.wasm`, which works for a number of seconds on an idle core of this machine: a task that is
+/// to be moved, cut off or killed must not end before.
 ///
 /// # Panics
-/// When it cannot be written or run.
+/// When the module cannot be written or run.
 #[must_use]
 pub fn working_for(bench: &Bench, seconds: f64) -> String {
     static TURNS_A_SECOND: OnceLock<f64> = OnceLock::new();
@@ -64,10 +64,10 @@ pub fn working_for(bench: &Bench, seconds: f64) -> String {
     turning(bench, (measured * seconds) as u64)
 }
 
-/// Result hash and work units of a `fog --json run` that must have succeeded.
+/// Returns result hash and work units of a `fog --json run`.
 ///
 /// # Panics
-/// When it failed.
+/// When the run failed.
 #[must_use]
 pub fn identity(output: &Output) -> (String, u64) {
     let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -77,7 +77,7 @@ pub fn identity(output: &Output) -> (String, u64) {
     }
 }
 
-/// What `fog job show` says of a job, once it has ended.
+/// Returns the output of `fog job show` for a job, once it has ended.
 #[must_use]
 pub fn ended(bench: &Bench, id: &str) -> Option<Value> {
     let job = bench.json(&["job", "show", id]).ok()?;

@@ -1,5 +1,5 @@
-//! What the suites that cross crates share: real programs in folders of their own. The suites are
-//! in `tests/`, the benchmarks in `benches/`.
+//! Support for the suites across crates: real programs in temporary folders. The suites are in `tests/`,
+//! the benchmarks in `benches/`.
 
 #[cfg(target_os = "linux")]
 pub mod bus;
@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// The `fog` command under test: `FOG_BIN`, else what `cargo build` left in the target folder.
+/// Returns the `fog` command under test: `FOG_BIN`, otherwise the build in the target folder.
 #[must_use]
 pub fn fog_binary() -> PathBuf {
     program("FOG_BIN", "fog")
 }
 
-/// The app under test: `FOG_APP`, else what `cargo build` left in the target folder.
+/// Returns the app under test: `FOG_APP`, otherwise the build in the target folder.
 #[must_use]
 pub fn app_binary() -> PathBuf {
     program("FOG_APP", "fog-compute")
@@ -39,28 +39,28 @@ fn program(variable: &str, name: &str) -> PathBuf {
     named.or_else(beside).unwrap_or_else(|| PathBuf::from(name))
 }
 
-/// Whether the long forms were asked for (`cargo xtask test --full`).
+/// Whether the long forms of tests were requested (`cargo xtask test --full`).
 #[must_use]
 pub fn is_full() -> bool {
     std::env::var_os("FOG_TEST_FULL").is_some()
 }
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     now.map_or(0, |now| now.as_millis() as i64)
 }
 
-/// A folder for pictures and logs that CI keeps.
+/// Returns a folder for pictures and logs that CI keeps.
 #[must_use]
 pub fn artefacts() -> PathBuf {
     let folder = std::env::var_os("FOG_ARTEFACTS").map_or_else(|| std::env::temp_dir().join("fog-artefacts"), PathBuf::from);
-    // A test that cannot write there says so itself.
+    // A test that cannot write there fails itself.
     let _ = std::fs::create_dir_all(&folder);
     folder
 }
 
-/// A data folder of its own, with an engine in it while a test wants one.
+/// A temporary data folder, with an engine while a test needs one.
 pub struct Bench {
     folder: tempfile::TempDir,
     daemon: Option<Child>,
@@ -70,27 +70,27 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// An empty folder.
+    /// Creates an empty folder.
     ///
     /// # Errors
-    /// When there is no place for it.
+    /// When the folder cannot be created.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self { folder: tempfile::tempdir()?, daemon: None, daemon_args: Vec::new(), daemon_env: Vec::new(), namespace: None })
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// A folder for other files.
+    /// Returns a folder for other files.
     #[must_use]
     pub fn scratch(&self) -> &Path {
         self.folder.path()
     }
 
-    /// `fog` with these arguments, ready to start.
+    /// Returns a `fog` command with these arguments, ready to start.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(fog_binary());
@@ -109,15 +109,15 @@ impl Bench {
     /// Runs `fog` to its end.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When `fog` cannot be started.
     pub fn fog(&self, args: &[&str]) -> anyhow::Result<Output> {
         self.command(args).stdin(Stdio::null()).output().context("fog cannot be started; build it with `cargo build -p fog-cli`")
     }
 
-    /// Runs `fog --json …`, which must succeed, and reads its answer.
+    /// Runs `fog --json …` and parses its output.
     ///
     /// # Errors
-    /// When it fails or prints no JSON.
+    /// When the command fails or prints no JSON.
     pub fn json(&self, args: &[&str]) -> anyhow::Result<Value> {
         let output = self.fog(&[&["--json"], args].concat())?;
         if !output.status.success() {
@@ -141,7 +141,7 @@ impl Bench {
     /// Starts the daemon and waits until it answers; returns how long that took.
     ///
     /// # Errors
-    /// When it does not answer within 20 s.
+    /// When the daemon does not answer within 20 s.
     pub fn start(&mut self) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let log = std::fs::File::options().create(true).append(true).open(self.scratch().join("daemon.log"))?;
@@ -172,10 +172,10 @@ impl Bench {
         bail!("the daemon does not answer: {}", self.log());
     }
 
-    /// An empty folder with an engine that works whatever the sensors say.
+    /// Creates a folder with an engine that works whatever the sensors read.
     ///
     /// # Errors
-    /// As its parts.
+    /// When the folder or the engine cannot be set up.
     pub fn working() -> anyhow::Result<Self> {
         let mut bench = Self::new()?;
         bench.start()?;
@@ -183,21 +183,22 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Makes the next start one of a device that talks to others on this machine only.
+    /// Makes the next daemon talk to devices on this machine only.
     pub fn stay_on_loopback(&mut self) {
         self.daemon_args = ["--loopback", "--port", "0"].map(str::to_owned).to_vec();
     }
 
-    /// One more argument of the daemon from its next start on.
+    /// Adds an argument for daemons started later.
     pub fn daemon_option(&mut self, option: &str) {
         self.daemon_args.push(option.to_owned());
     }
 
-    /// From its next start on the daemon's clock is so many seconds ahead of the true time, below 0 behind it; what
-    /// measures spans of time is as it was. Debian's `faketime` does it, which `cargo xtask setup` installs.
+    /// Sets the clock of daemons started later ahead of the true time by a number of seconds, or behind it
+    /// if negative; monotonic clocks are unchanged. Uses Debian's `faketime`, which `cargo xtask setup`
+    /// installs.
     ///
     /// # Errors
-    /// When it is not installed.
+    /// When `faketime` is not installed.
     pub fn set_clock_ahead(&mut self, seconds: i64) -> anyhow::Result<()> {
         let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
         anyhow::ensure!(Path::new(&library).is_file(), "{library} is not there; `cargo xtask setup` or the package `faketime` installs it");
@@ -211,7 +212,7 @@ impl Bench {
         Ok(())
     }
 
-    /// A device that talks to others on this machine only, works, and is called `name`.
+    /// Starts a device called `name` that works, and talks to devices on this machine only.
     ///
     /// # Errors
     /// When the daemon does not start.
@@ -219,7 +220,7 @@ impl Bench {
         Self::device_with(name, None, &["--loopback", "--port", "0"])
     }
 
-    /// A device that works, with the daemon's arguments, in a network namespace of its own.
+    /// Starts a device that works, with arguments for its daemon, in a network namespace if one is given.
     ///
     /// # Errors
     /// When the daemon does not start.
@@ -236,10 +237,10 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Lets other devices into a private group with this one, and waits until all of them are here.
+    /// Invites other devices to a private group with this one, and waits until all of them are connected.
     ///
     /// # Errors
-    /// When they do not come.
+    /// When a device does not connect.
     pub fn invite(&self, others: &[&Self]) -> anyhow::Result<()> {
         let invite = self.json(&["network", "invite"])?;
         let text = invite["invite"].as_str().context("no invitation")?;
@@ -256,23 +257,23 @@ impl Bench {
         })
     }
 
-    /// Devices of a shared network that can be reached.
+    /// Returns the number of reachable devices of shared networks.
     #[must_use]
     pub fn friends(&self) -> usize {
         self.reachable().len()
     }
 
-    /// Their ids.
+    /// Returns the ids of these devices.
     fn reachable(&self) -> Vec<String> {
         let peers = self.json(&["peers"]).unwrap_or_default();
         let here = |peer: &&Value| peer["connected"] == true && peer["network"] != "";
         peers.as_array().into_iter().flatten().filter(here).filter_map(|peer| peer["id"].as_str().map(str::to_owned)).collect()
     }
 
-    /// Settings under which the machine of a test works whatever its sensors say.
+    /// Changes settings so that a test machine works whatever its sensors read.
     ///
     /// # Errors
-    /// When the engine refuses.
+    /// When the engine refuses a setting.
     pub fn work_always(&self) -> anyhow::Result<()> {
         self.json(&["on"]).ok();
         let output = self.fog(&[
@@ -294,22 +295,22 @@ impl Bench {
         Ok(())
     }
 
-    /// `kill -9`, as a power cut would.
+    /// Ends the daemon with `kill -9`, like a power cut.
     pub fn kill(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            // Already gone is fine.
+            // The daemon may have ended already.
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
     }
 
-    /// The daemon's process id.
+    /// Returns the daemon's process id.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.daemon.as_ref().map(Child::id)
     }
 
-    /// What the daemon wrote.
+    /// Returns the daemon's log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.scratch().join("daemon.log")).unwrap_or_default()
@@ -318,7 +319,7 @@ impl Bench {
     /// Writes a module from its text form and returns its path.
     ///
     /// # Errors
-    /// When the text is wrong.
+    /// When the text is invalid.
     pub fn module(&self, name: &str, wat: &str) -> anyhow::Result<PathBuf> {
         let path = self.scratch().join(name);
         std::fs::write(&path, wat::parse_str(wat)?)?;
@@ -332,7 +333,7 @@ impl Drop for Bench {
     }
 }
 
-/// A process that ends with the test.
+/// A process that is killed on drop.
 pub struct Guarded(pub Child);
 
 impl Drop for Guarded {
@@ -342,14 +343,13 @@ impl Drop for Guarded {
     }
 }
 
-/// How much longer a machine may take that has other things to do. How fast things are is what the benchmarks tell.
+/// Factor on time limits for a busy machine. Speed is measured by the benchmarks instead.
 const BUSY: u32 = 3;
 
-/// Waits until `done` says so.
+/// Waits until `done` returns a value.
 ///
 /// # Errors
-/// When it does not within `limit`, which is what a quiet machine takes at most,
-/// three times over.
+/// When `done` returns none within `BUSY` times `limit`, the time that a quiet machine needs at most.
 pub fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let begun = Instant::now();
     let limit = limit * BUSY;

@@ -1,5 +1,5 @@
-//! Networks of namespaces: hosts, switches, routers that translate addresses. Needs root; everything is
-//! gone when it is dropped.
+//! Networks of namespaces: hosts, switches, routers with address translation. Needs root; everything is
+//! removed on drop.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,18 +8,18 @@ use anyhow::bail;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Whether namespaces can be made here.
+/// Whether namespaces can be created here.
 #[must_use]
 pub fn is_possible() -> bool {
     let name = format!("fogtry{}", std::process::id());
     let made = ip(&["netns", "add", &name]).is_ok();
-    // Made a moment ago, and only tried.
+    // Removes the trial namespace.
     let _ = ip(&["netns", "del", &name]);
     made
 }
 
-/// Whether a test that needs namespaces and these programs is skipped here, which it says. In the full form it fails
-/// instead: what was not tried is not shown.
+/// Whether a test that needs namespaces and these programs is skipped, which is printed. In the full form
+/// it panics instead, so that nothing stays untested.
 #[must_use]
 pub fn is_skipped(programs: &[&str]) -> bool {
     let is_there = |program: &&&str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
@@ -52,15 +52,15 @@ fn ip(args: &[&str]) -> anyhow::Result<()> {
 
 /// A network namespace.
 pub struct Host {
-    /// As `ip netns` knows it.
+    /// Name for `ip netns`.
     pub name: String,
 }
 
 impl Host {
-    /// An empty one with loopback.
+    /// Creates an empty namespace with a loopback interface.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the namespace cannot be created.
     pub fn new(what: &str) -> anyhow::Result<Self> {
         let name = format!("fog{}x{}{what}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         ip(&["netns", "add", &name])?;
@@ -69,35 +69,35 @@ impl Host {
         Ok(host)
     }
 
-    /// `ip` inside it.
+    /// Runs `ip` in the namespace.
     ///
     /// # Errors
-    /// When it refuses.
+    /// When `ip` fails.
     pub fn ip(&self, args: &[&str]) -> anyhow::Result<()> {
         ip(&[&["-n", &self.name], args].concat())
     }
 
-    /// Any program inside it.
+    /// Runs a program in the namespace.
     ///
     /// # Errors
-    /// When it fails.
+    /// When the program fails.
     pub fn exec(&self, args: &[&str]) -> anyhow::Result<()> {
         ip(&[&["netns", "exec", &self.name], args].concat())
     }
 
-    /// A bridge inside it: the switch that others plug into.
+    /// Creates a bridge in the namespace: a switch for other hosts.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the bridge cannot be created.
     pub fn switch(&self) -> anyhow::Result<()> {
         self.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0"])?;
         self.ip(&["link", "set", "br0", "up"])
     }
 
-    /// Plugs `host` into this switch with an address; the port here is called after `port`.
+    /// Connects `host` to this switch with an address; `port` names the interface at the switch.
     ///
     /// # Errors
-    /// When it cannot be done.
+    /// When an interface cannot be set up.
     pub fn plug(&self, host: &Self, port: &str, device: &str, address: &str) -> anyhow::Result<()> {
         ip(&["link", "add", port, "netns", &self.name, "type", "veth", "peer", "name", device, "netns", &host.name])?;
         self.ip(&["link", "set", port, "master", "br0"])?;
@@ -106,10 +106,10 @@ impl Host {
         host.ip(&["link", "set", device, "up"])
     }
 
-    /// Joins this switch and another one by a cable; the port here is called after `port`, there `other`.
+    /// Connects this switch with another one; `port` names the interface here, `other` the one there.
     ///
     /// # Errors
-    /// When it cannot be done.
+    /// When an interface cannot be set up.
     pub fn join(&self, switch: &Self, port: &str, other: &str) -> anyhow::Result<()> {
         ip(&["link", "add", port, "netns", &self.name, "type", "veth", "peer", "name", other, "netns", &switch.name])?;
         for (host, device) in [(self, port), (switch, other)] {
@@ -119,22 +119,23 @@ impl Host {
         Ok(())
     }
 
-    /// Translates addresses of whatever goes out by `device`: a home router. `is_symmetric` draws a new
-    /// port for every destination.
+    /// Translates addresses of traffic that leaves by `device`, like a home router. `is_symmetric` draws a
+    /// new port for every destination.
     ///
     /// # Errors
-    /// When nftables refuses.
+    /// When nftables fails.
     pub fn translate(&self, device: &str, is_symmetric: bool) -> anyhow::Result<()> {
         self.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
         let how = if is_symmetric { "masquerade random,fully-random" } else { "masquerade persistent" };
         self.exec(&["nft", "add table ip nat"])?;
         self.exec(&["nft", "add chain ip nat post { type nat hook postrouting priority 100 ; }"])?;
         self.exec(&["nft", &format!("add rule ip nat post oifname \"{device}\" {how}")])?;
-        // What was not asked for from inside stays outside.
+        // Only answers to traffic from inside are let in.
         self.exec(&["nft", "add table ip fw"])?;
         self.exec(&["nft", "add chain ip fw pass { type filter hook forward priority 0 ; policy accept ; }"])?;
         self.exec(&["nft", &format!("add rule ip fw pass iifname \"{device}\" ct state new drop")])?;
-        // Unanswered, as home routers do: an answer would also take the port from what comes from inside.
+        // Dropped silently, as home routers do: an answer would also take the port from traffic from
+        // inside.
         self.exec(&["nft", "add chain ip fw own { type filter hook input priority 0 ; policy accept ; }"])?;
         self.exec(&["nft", &format!("add rule ip fw own iifname \"{device}\" drop")])
     }
@@ -142,7 +143,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // The kernel takes the devices inside along.
+        // The kernel removes the interfaces in the namespace too.
         let _ = ip(&["netns", "del", &self.name]);
     }
 }

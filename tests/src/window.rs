@@ -1,7 +1,7 @@
-//! The real app in a real window under Xvfb, driven through WebDriver as a person would.
+//! The real app in a real window under Xvfb, driven through WebDriver.
 //!
 //! Needs `Xvfb`, `WebKitWebDriver`, `xdotool`, `openbox`, `dbus-daemon` and ImageMagick; `cargo xtask
-//! setup` installs them. What is missing is named in the error: nothing passes untried.
+//! setup` installs them. A missing program is named in the error.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::io::{BufRead, BufReader};
@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::bus::Bus;
 use crate::{Bench, Guarded, app_binary, artefacts, wait_for};
 
-/// A display of its own with a window manager, a session bus and a driver for the app.
+/// A display with a window manager, a session bus and a driver for the app.
 pub struct Desk {
-    /// The data folder, which `fog` of this bench uses as well.
+    /// Data folder, which `fog` of this bench uses too.
     pub bench: Bench,
     /// The session bus.
     pub bus: Bus,
@@ -28,10 +28,10 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Starts everything but the app.
+    /// Starts everything except the app.
     ///
     /// # Errors
-    /// Names the program that is missing or does not start.
+    /// When a program is missing or does not start; the error names it.
     pub fn set_up() -> anyhow::Result<Self> {
         let (bench, bus) = (Bench::new()?, Bus::start()?);
         let mut server = Command::new("Xvfb");
@@ -69,15 +69,15 @@ impl Desk {
         Ok(Self { bench, bus, display, port, environment, _processes: vec![driver, manager, Guarded(server)] })
     }
 
-    /// Starts the app, driven.
+    /// Starts the app under the driver.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the app does not start.
     pub fn open(&self) -> anyhow::Result<Driver> {
         Driver::open(self.port, &self.display)
     }
 
-    /// The app as a person would start it a second time, not driven.
+    /// Returns a command that starts the app without the driver, as for a second start.
     #[must_use]
     pub fn app(&self) -> Command {
         let mut command = Command::new(app_binary());
@@ -86,7 +86,7 @@ impl Desk {
     }
 }
 
-/// A window and the session that drives it.
+/// A window with its WebDriver session.
 pub struct Driver {
     agent: ureq::Agent,
     base: String,
@@ -98,7 +98,7 @@ impl Driver {
     /// Starts the app through the driver at this port.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the app does not start.
     pub fn open(port: u16, display: &str) -> anyhow::Result<Self> {
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).http_status_as_error(false).build();
         let (agent, base) = (ureq::Agent::from(config), format!("http://127.0.0.1:{port}"));
@@ -108,34 +108,34 @@ impl Driver {
         Ok(Self { agent, base, session, display: display.to_owned() })
     }
 
-    /// One command of the session.
+    /// Runs one command of the session.
     ///
     /// # Errors
-    /// What the driver says.
+    /// When the driver reports an error.
     pub fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         let answer: Value = self.agent.post(format!("{}/session/{}/{path}", self.base, self.session)).send_json(body)?.body_mut().read_json()?;
         anyhow::ensure!(answer["value"]["error"].is_null(), "{path}: {}", answer["value"]);
         Ok(answer["value"].clone())
     }
 
-    /// Runs code in the page.
+    /// Runs a script in the page.
     ///
     /// # Errors
-    /// What the driver says.
+    /// When the driver reports an error.
     pub fn script(&self, code: &str) -> anyhow::Result<Value> {
         self.post("execute/sync", json!({ "script": code, "args": [] }))
     }
 
-    /// The same for code that ends by calling `done(value)`.
+    /// Runs a script that ends by calling `done(value)`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// When the driver reports an error.
     pub fn script_later(&self, code: &str) -> anyhow::Result<Value> {
         self.post("execute/async", json!({ "script": format!("const done = arguments[arguments.length - 1]; {code}"), "args": [] }))
     }
 
-    /// Fails on what axe-core finds wrong on the page as it is. Without axe-core (`FOG_AXE`) it says
-    /// so, and fails where `CI` is set.
+    /// Fails on accessibility problems that axe-core finds on the page. Without axe-core (`FOG_AXE`) it
+    /// prints so, and fails where `CI` is set.
     pub fn assert_accessible(&self, page: &str) {
         let Some(axe) = std::env::var_os("FOG_AXE").and_then(|path| std::fs::read_to_string(path).ok()) else {
             assert!(std::env::var_os("CI").is_none(), "axe-core is not here");
@@ -155,32 +155,32 @@ impl Driver {
         assert_eq!(self.script(CONTRAST).unwrap(), json!([]), "text with too little contrast");
     }
 
-    /// Real key events to the window that has the focus.
+    /// Sends real key events to the focused window.
     pub fn keys(&self, args: &[&str]) {
         let id = self.window_id();
         let act = |args: &[&str]| Command::new("xdotool").args(args).env("DISPLAY", &self.display).status().is_ok_and(|status| status.success());
         assert!(act(&["windowfocus", "--sync", &id]) && act(args), "xdotool {args:?}");
     }
 
-    /// The text of the first element that a selector finds; `None` when there is none.
+    /// Returns the text of the first element that matches a selector; `None` when there is none.
     pub fn text(&self, selector: &str) -> Option<String> {
         let value = self.script(&format!("const e = document.querySelector({selector:?}); return e ? e.innerText : null;")).ok()?;
         value.as_str().map(str::to_owned)
     }
 
-    /// Waits until what a selector finds contains a text, which is returned.
+    /// Waits until the element of a selector contains a text; returns its whole text.
     pub fn wait_text(&self, selector: &str, part: &str, seconds: u64) -> String {
         let found = wait_for(&format!("'{part}' in {selector}"), Duration::from_secs(seconds), || self.text(selector).filter(|text| text.contains(part)));
         found.unwrap_or_else(|error| panic!("{error}; it says {:?}", self.text("body")))
     }
 
-    /// Clicks as the pointer would, through WebDriver's own element click.
+    /// Clicks an element through WebDriver.
     pub fn click(&self, selector: &str) {
         let id = self.element(selector);
         self.post(&format!("element/{id}/click"), json!({})).unwrap();
     }
 
-    /// Types into what a selector finds, a line break as Enter.
+    /// Types into the element of a selector; a line break becomes Enter.
     pub fn type_into(&self, selector: &str, text: &str) {
         let id = self.element(selector);
         self.post(&format!("element/{id}/value"), json!({ "text": text.replace('\n', "\u{e007}") })).unwrap();
@@ -192,7 +192,7 @@ impl Driver {
         element.as_object().and_then(|o| o.values().next()).and_then(Value::as_str).unwrap().to_owned()
     }
 
-    /// What the screen really shows of the window.
+    /// Saves a screenshot of the window.
     pub fn screenshot(&self, name: &str) {
         std::thread::sleep(Duration::from_millis(300));
         let path = artefacts().join(name);
@@ -201,7 +201,7 @@ impl Driver {
         assert!(std::fs::metadata(&path).unwrap().len() > 2_000, "a screenshot with something on it");
     }
 
-    /// Gives the window a size, in pixels.
+    /// Resizes the window; sizes in pixels.
     pub fn resize(&self, width: u32, height: u32) {
         let sized = Command::new("xdotool")
             .args(["windowsize", "--sync", &self.window_id(), &width.to_string(), &height.to_string()])
@@ -211,7 +211,7 @@ impl Driver {
         std::thread::sleep(Duration::from_millis(400));
     }
 
-    /// The X server's number of the window.
+    /// Returns the window id of the X server.
     pub fn window_id(&self) -> String {
         let found = Command::new("xdotool").args(["search", "--onlyvisible", "--name", "Fog Compute"]).env("DISPLAY", &self.display).output().unwrap();
         String::from_utf8_lossy(&found.stdout).lines().next().expect("the app's window").to_owned()
@@ -223,10 +223,10 @@ impl Driver {
     }
 }
 
-/// Starts a program that ends with the test.
+/// Starts a program that is killed when the test ends.
 pub fn spawn(program: &str, args: &[&str], environment: &[(String, String)]) -> Guarded {
     let mut command = Command::new(program);
-    // What the app complains of stays with the pictures.
+    // Messages of the app are kept with the pictures.
     let log = std::fs::File::options().create(true).append(true).open(artefacts().join("window.log"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.map_or_else(|_| Stdio::null(), Stdio::from));
     for (name, value) in environment {
@@ -239,13 +239,13 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Real input events of the X server's XTEST extension.
+/// Presses a key with the X server's XTEST extension.
 pub fn type_key(display: &str) {
     let done = Command::new("xdotool").args(["key", "shift"]).env("DISPLAY", display).status();
     assert!(done.is_ok_and(|status| status.success()), "xdotool");
 }
 
-/// Every visible text whose contrast with its background is below 4.5:1 (WCAG 2.1, 1.4.3).
+/// Returns every visible text whose contrast with its background is below 4.5:1 (WCAG 2.1, 1.4.3).
 const CONTRAST: &str = r#"
 const parse = c => (c.match(/[\d.]+/g) || []).map(Number);
 const light = ([r, g, b]) => { const f = v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }; return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };

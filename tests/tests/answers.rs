@@ -1,4 +1,4 @@
-//! Errors, hints and headlines of `fog`: clear, and true.
+//! Errors, hints and headlines of `fog` are clear and true.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -19,7 +19,7 @@ fn said(output: &Output) -> String {
     text(&output.stderr)
 }
 
-/// Waits until a task runs and counts; the status then.
+/// Waits until a task runs and counts units; returns the status.
 fn runs(bench: &Bench) -> Value {
     let counts = || bench.json(&["status"]).ok().filter(|status| status["active"][0]["units"].as_u64() > Some(0) && status["active"][0]["frozen"] == false);
     wait_for("work", Duration::from_secs(60), counts).unwrap()
@@ -90,7 +90,7 @@ fn a_damaged_database_stops_the_start_with_its_path_and_what_to_do() {
     wait_for("the end", Duration::from_secs(20), || (bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())).unwrap();
     bench.kill();
     let database = bench.data().join("fog.sqlite");
-    // What a killed engine left in its journal would mend the file.
+    // The journal of a killed engine would repair the file.
     for journal in ["fog.sqlite-wal", "fog.sqlite-shm"] {
         let _ = std::fs::remove_file(bench.data().join(journal));
     }
@@ -206,14 +206,14 @@ fn a_log_in_a_file_has_no_colours() {
     assert!(bench.log().contains("the engine serves") && !bench.log().contains('\u{1b}'), "{}", bench.log());
 }
 
-/// The commands of a document or of hints that change nothing but this device's settings.
+/// Returns the commands in a document or in hints that change nothing but settings of this device.
 fn harmless_commands(text: &str) -> Vec<Vec<String>> {
     const HARMLESS: [&str; 12] = ["on", "off", "status", "why", "jobs", "peers", "credits", "doctor", "history", "snooze", "settings", "network"];
     let lines = text.lines().map(|line| line.split(" #").next().unwrap_or_default());
     let pieces = lines.flat_map(|line| line.split([';', '`', '|', '>'])).filter_map(|piece| piece.trim().strip_prefix("fog "));
     let commands = pieces.filter(|command| !command.contains(['{', '…', '\'']) && !command.ends_with("--with"));
     let words = commands.map(|command| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    // Networks are for other suites.
+    // Network commands are tested by other suites.
     words.filter(|words| HARMLESS.contains(&words[0].as_str()) && (words[0] != "network" || words[1..] == ["status"])).collect()
 }
 
@@ -229,7 +229,7 @@ fn what_documents_and_hints_suggest_works() {
     for command in tried {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let done = bench.fog(&words).unwrap();
-        // The answer may be that it would not work.
+        // `fog why` may answer that the device would not work.
         let is_answer = words[0] == "why" && done.stderr.is_empty();
         assert!(done.status.success() || is_answer, "fog {}: {}", command.join(" "), said(&done));
     }

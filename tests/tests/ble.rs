@@ -1,4 +1,4 @@
-//! The shipped `fog` over the real BlueZ, in a virtual machine with virtual radios: `tests/ble/`.
+//! The shipped `fog` with the real BlueZ, in a virtual machine with virtual radios: `tests/ble/`.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -8,20 +8,20 @@ use std::sync::{Mutex, PoisonError};
 
 use fog_tests::{artefacts, fog_binary, is_full};
 
-/// One machine at a time: it computes all that its processors do.
+/// Allows one machine at a time: it uses all processors.
 static MACHINE: Mutex<()> = Mutex::new(());
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ble")
 }
 
-/// Runs a scenario of `talk.sh` and shows what it said if it fails.
+/// Runs a scenario of `talk.sh` and prints its output if it fails.
 fn talk(scenario: &[&str], nodes: &str, options: &[&str], seconds: u32) {
     talk_with(scenario, nodes, options, seconds, |_| {});
 }
 
 fn talk_with(scenario: &[&str], nodes: &str, options: &[&str], seconds: u32, add: impl Fn(&Path)) {
-    /// What `vm.sh` ends with when the machine did not come up: that says nothing about what runs in it.
+    /// Exit code of `vm.sh` when the machine did not start, which proves nothing about the programs in it.
     const NO_MACHINE: i32 = 125;
     let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let share = tempfile::tempdir().unwrap();
@@ -54,7 +54,7 @@ fn three_nodes_in_a_line_pass_on() {
     talk(&["line"], "3", &[], 900);
 }
 
-/// Long form.
+/// Runs in the long form only.
 #[test]
 fn who_comes_late_catches_up() {
     if is_full() {
@@ -62,7 +62,7 @@ fn who_comes_late_catches_up() {
     }
 }
 
-/// Long form.
+/// Runs in the long form only.
 #[test]
 fn a_link_is_cut_in_the_middle_of_a_file() {
     if is_full() {
@@ -75,7 +75,8 @@ fn who_is_killed_is_found_and_heard_again() {
     talk(&["killed"], "2", &[], 900);
 }
 
-/// The other BlueZ, also with more than one ATT channel, which it grants without pairing. Long form.
+/// Uses another version of BlueZ, also with several ATT channels, which it grants without pairing. Long
+/// form only.
 #[test]
 fn the_other_bluez_and_several_channels() {
     if is_full() {
@@ -86,7 +87,7 @@ fn the_other_bluez_and_several_channels() {
     }
 }
 
-/// Half an hour of messages both ways. Long form.
+/// Sends messages both ways for half an hour. Long form only.
 #[test]
 fn half_an_hour_loses_nothing_and_leaks_nothing() {
     if is_full() {
@@ -94,8 +95,8 @@ fn half_an_hour_loses_nothing_and_leaks_nothing() {
     }
 }
 
-/// The speaker of `tests/ble/speaker`, written by somebody who read the protocol's description and not our code, as
-/// a phone would be: in either role. Long form.
+/// Uses the speaker of `tests/ble/speaker`, an independent implementation of the protocol, in the role of a
+/// phone and in both radio roles. Long form only.
 #[test]
 fn a_second_reading_of_the_protocol_understands_ours() {
     if !is_full() {

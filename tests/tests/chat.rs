@@ -1,4 +1,4 @@
-//! People on several real devices talk: daemons and the `fog` command over real sockets.
+//! Chat between people on several real devices: daemons and the `fog` command over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 use fog_tests::{Bench, is_full, wait_for};
 use serde_json::Value;
 
-/// A device that was killed is noticed by the others after 20 s, and their links to it are opened anew after that.
+/// Longest wait: other devices notice the loss of a killed one after 20 s, and reconnect after that.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A device whose owner is called `name`, found at the same port after a restart.
+/// Starts a device with the nickname `name`, which keeps its port across restarts.
 fn person(name: &str) -> Bench {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bench = Bench::device_with(name, None, &["--loopback", "--port", &port.to_string()]).unwrap();
@@ -24,7 +24,7 @@ fn set(bench: &Bench, change: &str) {
     assert!(bench.fog(&["settings", "set", change]).unwrap().status.success());
 }
 
-/// Waits until `bench` sees somebody of this name, and gives what it knows of them.
+/// Waits until `bench` knows a person by this name; returns that person's entry.
 fn sees(bench: &Bench, name: &str) -> Value {
     let find = || {
         let people = bench.json(&["chat", "people"]).ok()?;
@@ -53,10 +53,10 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     anna.invite(&[&ben]).unwrap();
     assert_eq!(sees(&anna, "ben")["link"], "network");
     sees(&ben, "anna");
-    // The room.
+    // A message in the room.
     ok(&anna, &["chat", "send", "hello everybody"]);
     wait_for("the room", PATIENCE, || (texts(&ben, &[]) == ["hello everybody"]).then_some(())).unwrap();
-    // Alone, 255 bytes, then longer than one packet holds; --wait ends when it arrived.
+    // Private messages, of 255 bytes and longer than one packet; --wait ends on delivery.
     let long = "x".repeat(255);
     ok(&anna, &["chat", "send", "--to", "ben", "--wait", "300", &long]);
     let several = "a word and another ".repeat(30);
@@ -66,7 +66,7 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     assert_eq!(heard[1..].join(" "), several.trim());
     assert!(heard.len() > 2);
     assert_eq!(sees(&anna, "ben")["has_session"], true);
-    // A file, whole.
+    // A complete file.
     let picture = anna.scratch().join("map.png");
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     bytes.extend((0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8));
@@ -77,7 +77,7 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     let copy = ben.scratch().join("copy.png");
     ok(&ben, &["chat", "file", &message["row"].to_string(), "-o", copy.to_str().unwrap()]);
     assert_eq!(std::fs::read(&copy).unwrap(), bytes);
-    // What was said is there after a restart, and is not told twice.
+    // Messages are there after a restart, and are not announced twice.
     let before = (texts(&anna, &[]), texts(&anna, &["--to", "ben"]));
     anna.kill();
     anna.start().unwrap();
@@ -85,14 +85,15 @@ fn two_people_talk_in_the_room_and_alone_and_keep_what_was_said() {
     sees(&anna, "ben");
     ok(&ben, &["chat", "send", "--to", "anna", "--wait", "300", "back again"]);
     assert_eq!(texts(&anna, &["--to", "ben"]).last().map(String::as_str), Some("back again"));
-    // Nothing of it lies open on the disk.
+    // No message lies on the disk in plain text.
     for file in std::fs::read_dir(anna.data()).unwrap().flatten().filter(|file| file.path().is_file()) {
         let stored = std::fs::read(file.path()).unwrap();
         assert!(!stored.windows(10).any(|window| window == b"back again"), "{:?}", file.path());
     }
 }
 
-/// Two whose clocks are apart see each other, are told of it, and hear each other with times that make sense here.
+/// Checks that two devices with different clocks see each other, report the difference, and show messages
+/// with local times.
 fn talk_with_clocks_apart(seconds: i64) {
     let (anna, mut ben) = (person("anna"), person("ben"));
     anna.invite(&[&ben]).unwrap();
@@ -109,7 +110,7 @@ fn talk_with_clocks_apart(seconds: i64) {
     };
     near(&anna, "ben", seconds);
     near(&ben, "anna", -seconds);
-    // In words, on both sides: with two nobody knows whose is wrong.
+    // A sentence on both sides: with only two devices, the wrong clock is not known.
     for bench in [&anna, &ben] {
         let output = bench.fog(&["chat", "people"]).unwrap();
         let (said, list) = (String::from_utf8_lossy(&output.stderr).into_owned(), String::from_utf8_lossy(&output.stdout).into_owned());
@@ -123,7 +124,7 @@ fn talk_with_clocks_apart(seconds: i64) {
     for (bench, room, other, alone) in [(&anna, "from ben", "ben", "for anna alone"), (&ben, "from anna", "anna", "for ben alone")] {
         wait_for("the room", PATIENCE, || texts(bench, &[]).iter().any(|text| text == room).then_some(())).unwrap();
         assert!(texts(bench, &["--to", other]).iter().any(|text| text == alone));
-        // In the order in which they were said and came, by the clock of who reads.
+        // Sorted by the reader's clock, in the order of writing and arrival.
         let times: Vec<i64> = log(bench, &[]).iter().map(|message| message["at_ms"].as_i64().unwrap()).collect();
         let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
         assert!(spread < 300_000, "{times:?}");
@@ -169,7 +170,7 @@ fn who_looks_like_somebody_else_is_told_apart_and_no_words_move_the_cursor() {
     let shown = ok(&ben, &["chat", "log", "--to", of_mallory["id"].as_str().unwrap()]);
     assert!(shown.lines().count() == 1 && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{2028}']), "{shown:?}");
     assert!(shown.contains(&mallory_is), "{shown:?}");
-    // By the name with digits they are found.
+    // A name with digits of the id is unique.
     ok(&ben, &["chat", "send", "--to", &anna_is, "--wait", "300", "is it you?"]);
     wait_for("the right anna", PATIENCE, || (texts(&anna, &["--to", "ben"]) == ["is it you?"]).then_some(())).unwrap();
     assert!(texts(&mallory, &["--to", "ben"]).iter().all(|text| text != "is it you?"));
@@ -228,16 +229,16 @@ fn somebody_is_verified_blocked_and_marked() {
     anna.invite(&[&ben]).unwrap();
     sees(&anna, "ben");
     sees(&ben, "anna");
-    // A code that was scanned, proved by Ben's device.
+    // A scanned code, confirmed by Ben's device.
     let code = ben.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
     assert!(ok(&anna, &["chat", "verify", &code]).contains("ben is verified"));
     assert_eq!(sees(&anna, "ben")["is_verified"], true);
-    // A fingerprint that was read out, and one that is another's.
+    // A fingerprint that was read out, and a wrong one.
     let fingerprint = sees(&ben, "anna")["fingerprint"].as_str().unwrap().to_owned();
     ok(&ben, &["chat", "verify", "--who", "anna", "--fingerprint", &fingerprint]);
     let wrong = fingerprint.replace(['a', 'b', 'c'], "0");
     assert!(!ben.fog(&["chat", "verify", "--who", "anna", "--fingerprint", &wrong]).unwrap().status.success());
-    // Who is blocked is not shown, and learns nothing.
+    // Messages of a blocked person are not shown, and the person is not told.
     ok(&anna, &["chat", "block", "ben"]);
     ok(&ben, &["chat", "send", "in the room"]);
     assert!(!ben.fog(&["chat", "send", "--to", "anna", "--wait", "3", "alone"]).unwrap().status.success());
@@ -245,7 +246,7 @@ fn somebody_is_verified_blocked_and_marked() {
     ok(&anna, &["chat", "block", "ben", "--undo"]);
     ok(&ben, &["chat", "send", "once more"]);
     wait_for("the room", PATIENCE, || (texts(&anna, &[]) == ["once more"]).then_some(())).unwrap();
-    // Commands as in the apps.
+    // The commands of the apps work.
     ok(&anna, &["chat", "send", "/fav @ben"]);
     assert_eq!(sees(&anna, "ben")["is_favourite"], true);
     assert!(ok(&anna, &["chat", "send", "/who"]).contains("ben"));
@@ -259,10 +260,10 @@ fn somebody_is_verified_blocked_and_marked() {
 fn how_far_somebody_is_and_a_picture_for_everybody() {
     let (anna, ben, cleo) = (person("anna"), person("ben"), person("cleo"));
     anna.invite(&[&ben]).unwrap();
-    // Cleo is in another group with Ben: what Anna and Cleo say to each other goes through him.
+    // Cleo shares another group with Ben, who relays between her and Anna.
     let text = ben.json(&["network", "invite", "--group", "others"]).unwrap()["invite"].as_str().unwrap().to_owned();
     ok(&cleo, &["network", "join", &text]);
-    // Whom a word came from is known a moment before the way it came.
+    // The author of a message is known a moment before its route.
     for (who, whom, link) in [(&anna, "ben", "network"), (&anna, "cleo", "relayed"), (&cleo, "anna", "relayed")] {
         wait_for(link, PATIENCE, || (sees(who, whom)["link"] == link).then_some(())).unwrap();
     }
@@ -270,7 +271,7 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
     assert!(near.contains("right here"), "{near}");
     let far = ok(&anna, &["chat", "send", "/trace cleo"]);
     assert!(far.contains("2 hops away"), "{far}");
-    // Twelve thousand bytes, which are cut on the way.
+    // Twelve thousand bytes, which are split into fragments on the way.
     let picture = anna.scratch().join("map.png");
     std::fs::write(&picture, [b"\x89PNG\r\n\x1a\n".as_slice(), &[7; 12_000]].concat()).unwrap();
     ok(&anna, &["chat", "send", "--file", &picture.to_string_lossy()]);
@@ -278,7 +279,7 @@ fn how_far_somebody_is_and_a_picture_for_everybody() {
         let came = wait_for("the picture", PATIENCE, || log(other, &[]).into_iter().find(|message| message["file"]["name"] == "map.png")).unwrap();
         assert_eq!(came["file"]["size"], 12_008);
     }
-    // A favourite is told so, as the apps do; no text is shown for it.
+    // A new favourite is told, as in the apps, without a visible text.
     ok(&anna, &["chat", "send", "/fav cleo"]);
     ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "300", "hi"]);
     assert_eq!(texts(&cleo, &["--to", "anna"]), ["hi"]);
@@ -305,7 +306,7 @@ fn notes_stay_on_the_board_for_who_comes_later_until_their_author_takes_them_dow
     let id = note["id"].as_str().unwrap().to_owned();
     let refused = ben.fog(&["chat", "board", "remove", &id]).unwrap();
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("anna wrote"), "{refused:?}");
-    // Five of one device, of 512 bytes at the most, for a week at the most.
+    // The board takes five notes of one device, of at most 512 bytes, for at most a week.
     let code = |text: &[&str]| anna.fog(&[&["chat", "board", "post"], text].concat()).unwrap().status.code();
     assert_eq!([code(&[&"x".repeat(513)]), code(&["--hours", "169", "x"])], [Some(65), Some(2)]);
     for n in 0..4 {
@@ -314,7 +315,7 @@ fn notes_stay_on_the_board_for_who_comes_later_until_their_author_takes_them_dow
     }
     assert_eq!(code(&["one more"]), Some(75));
     wait_for("all of them", PATIENCE, || (board(&ben).len() == 5).then_some(())).unwrap();
-    // Anna goes, Ben is killed and comes back, and tells Cleo, whom Anna never met.
+    // Anna leaves, Ben is killed and restarts, and passes the notes to Cleo, who never met Anna.
     anna.kill();
     ben.kill();
     ben.start().unwrap();
@@ -324,7 +325,7 @@ fn notes_stay_on_the_board_for_who_comes_later_until_their_author_takes_them_dow
     wait_for("the notes", Duration::from_secs(240), || (board(&cleo).len() == 5).then_some(())).unwrap();
     let by = cleo.json(&["chat", "board"]).unwrap()[0].clone();
     assert_eq!((by["name"].as_str(), by["author"].as_str()), (Some("anna"), Some("")), "she is not known there");
-    // She takes it down when she is back.
+    // Anna removes the note when she is back.
     anna.start().unwrap();
     sees(&anna, "ben");
     ok(&anna, &["chat", "board", "remove", &id[..8]]);
@@ -345,7 +346,7 @@ fn who_was_verified_vouches_for_those_they_verified() {
         let code = whom.json(&["chat", "verify"]).unwrap()["code"].as_str().unwrap().to_owned();
         ok(who, &["chat", "verify", &code]);
     };
-    // Anna verified Cleo, and she and Ben each other.
+    // Anna verified Cleo; she and Ben verified each other.
     scan(&anna, &cleo);
     scan(&anna, &ben);
     assert_eq!(sees(&ben, "cleo")["vouched_by"], serde_json::json!([]), "anna says it, and ben did not verify her");
@@ -353,9 +354,9 @@ fn who_was_verified_vouches_for_those_they_verified() {
     wait_for("anna's word for cleo", PATIENCE, || (sees(&ben, "cleo")["vouched_by"] == serde_json::json!(["anna"])).then_some(())).unwrap();
     assert_eq!(sees(&ben, "cleo")["is_verified"], false, "it is shown, and is no proof");
     assert!(ok(&ben, &["chat", "people"]).contains("vouched for by anna"));
-    // Cleo verified nobody, and nobody told her anything.
+    // Cleo verified nobody, and received no vouch.
     assert_eq!(sees(&cleo, "ben")["vouched_by"], serde_json::json!([]));
-    // Whoever is blocked vouches for nobody.
+    // A blocked person's vouch does not count.
     ok(&ben, &["chat", "block", "anna"]);
     wait_for("the word to go", PATIENCE, || (sees(&ben, "cleo")["vouched_by"] == serde_json::json!([])).then_some(())).unwrap();
 }
@@ -374,7 +375,7 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     wait_for("the group", PATIENCE, || (groups(&ben).len() == 1).then_some(())).unwrap();
     let who = |bench: &Bench| bench.json(&["chat", "verify"]).unwrap()["id"].as_str().unwrap().to_owned();
     let (id, before) = (who(&anna), who(&new));
-    // The passphrase on standard input, as a script would give it.
+    // The passphrase comes from standard input, as from a script.
     let typed = |bench: &Bench, args: &[&str], passphrase: &str| {
         let mut child = bench.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         writeln!(child.stdin.take().unwrap(), "{passphrase}").unwrap();
@@ -389,7 +390,7 @@ fn somebody_moves_to_another_device_and_stays_who_they_are() {
     assert_eq!(typed(&new, &take, "another passphrase"), Some(65));
     assert_eq!(who(&new), before, "nothing was changed");
     ok(&new, &["chat", "send", "of the device itself"]);
-    // The old one is wiped, the new one is Anna.
+    // The old device is wiped; the new one has Anna's identity.
     ok(&anna, &["chat", "wipe", "--yes"]);
     assert_eq!(typed(&new, &take, "correct horse battery"), Some(0));
     assert_eq!((who(&new), texts(&new, &[])), (id.clone(), vec!["of the device itself".to_owned()]));
@@ -415,7 +416,7 @@ fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     assert!(!anna.fog(&["chat", "wipe"]).unwrap().status.success(), "it asks, and nobody can answer");
     let kills = if is_full() { 60 } else { 6 };
     for n in 0..kills {
-        // Killed in the middle, later each time; afterwards there is all of it or nothing.
+        // Killed at later and later moments of the wipe: afterwards everything is there, or nothing.
         let mut wipe = anna.command(&["chat", "wipe", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(500 * n));
         anna.kill();
@@ -432,7 +433,7 @@ fn a_wipe_leaves_nothing_whenever_it_is_killed() {
     assert!(anna.json(&["chat", "people"]).unwrap().as_array().unwrap().iter().all(|person| person["link"] != "gone"));
     let id = anna.json(&["chat", "verify"]).unwrap()["id"].clone();
     assert_ne!(id, first);
-    // And as somebody new it is seen.
+    // The other device sees the new identity.
     wait_for("somebody new", PATIENCE, || {
         let people = ben.json(&["chat", "people"]).ok()?;
         people.as_array()?.iter().any(|person| person["id"] == id && person["link"] != "gone").then_some(())
@@ -453,7 +454,7 @@ fn chat_that_is_off_says_so_and_bluetooth_that_is_missing_too() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("fog settings set chat"));
     set(&bench, "chat=on");
     set(&bench, "chat_bluetooth=on");
-    // Whatever is wrong with Bluetooth here is said in a sentence; nothing else stops.
+    // A problem with Bluetooth is reported in a sentence; everything else works.
     let problem = || {
         let output = bench.fog(&["chat", "people"]).ok()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -464,7 +465,8 @@ fn chat_that_is_off_says_so_and_bluetooth_that_is_missing_too() {
     assert_eq!(texts(&bench, &[]), ["to nobody"]);
 }
 
-/// Somebody who knows neither what it says nor, until they meet, whom it is for brings a text to who was away.
+/// Covers a text that a third person carries to an absent recipient, without knowing its content, or the
+/// recipient before they meet.
 #[test]
 fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     let (mut anna, mut ben, mut cleo) = (person("anna"), person("ben"), person("cleo"));
@@ -472,7 +474,7 @@ fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     let cleo_id = sees(&anna, "cleo")["id"].as_str().unwrap().to_owned();
     sees(&cleo, "anna");
     sees(&anna, "ben");
-    // Ben and Cleo have each other's address for later.
+    // Ben and Cleo know each other's address for later.
     wait_for("ben and cleo", PATIENCE, || (ben.friends() == 2 && cleo.friends() == 2).then_some(())).unwrap();
     ok(&anna, &["chat", "send", "--to", "cleo", "--wait", "300", "hello"]);
     ok(&cleo, &["shutdown"]);
@@ -486,14 +488,14 @@ fn what_is_written_to_who_is_away_is_carried_by_somebody_else() {
     wait_for("ben to carry it", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "carried").then_some(())).unwrap();
     let carries = || String::from_utf8_lossy(&ben.fog(&["chat", "people"]).ok()?.stderr).contains("carries one message").then_some(());
     wait_for("ben to say so", PATIENCE, carries).unwrap();
-    // Anna leaves; Ben's device starts anew, with what it carries.
+    // Anna leaves; Ben's device restarts with the bundle that it carries.
     anna.kill();
     std::thread::sleep(Duration::from_secs(2));
     ben.kill();
     ben.start().unwrap();
     cleo.start().unwrap();
     wait_for("the letter", PATIENCE, || texts(&cleo, &["--to", "anna"]).contains(&"carried by ben".to_owned()).then_some(())).unwrap();
-    // When the two are together again, Anna hears that it arrived, and Cleo has it once.
+    // When the two are together again, Anna gets the delivery receipt, and Cleo has the text once.
     anna.start().unwrap();
     wait_for("the receipt", PATIENCE, || (log(&anna, &["--to", "cleo"])[0]["state"] == "delivered").then_some(())).unwrap();
     assert_eq!(texts(&cleo, &["--to", "anna"]), ["hello", "carried by ben"]);
@@ -525,13 +527,13 @@ fn a_group_talks_among_itself_and_its_maker_says_who_is_in() {
     hears(&cleo, "on my way");
     let by_ben = log(&cleo, &["--to", "hikers"]).into_iter().find(|message| message["text"] == "at the hut").unwrap();
     assert_eq!(by_ben["name"], "ben");
-    // It is neither in the room nor between two.
+    // The message is neither in the room nor in a private thread.
     assert!(texts(&cleo, &[]).is_empty() && texts(&anna, &["--to", "ben"]).is_empty());
-    // The group survives that a device starts anew.
+    // The group survives a restart of a device.
     cleo.kill();
     cleo.start().unwrap();
     wait_for("the group again", PATIENCE, || is_in(&cleo)).unwrap();
-    // Only its maker changes it, with words that say so.
+    // Only the creator changes the group; others get an error that says so.
     let refused = ben.fog(&["chat", "group", "remove", "hikers", "cleo"]).unwrap();
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("only anna"), "{}", String::from_utf8_lossy(&refused.stderr));
     for wrong in [&["chat", "group", "add", "swimmers", "ben"][..], &["chat", "group", "create", ""], &["chat", "group", "add", "hikers", "nobody"]] {
@@ -541,11 +543,11 @@ fn a_group_talks_among_itself_and_its_maker_says_who_is_in() {
     wait_for("cleo to hear", PATIENCE, || (groups(&cleo)[0].1 == 2).then_some(())).unwrap();
     ok(&anna, &["chat", "send", "--to", "hikers", "without ben"]);
     hears(&cleo, "without ben");
-    // By then he has heard what was said after it.
+    // By then Ben has received a later message.
     ok(&anna, &["chat", "send", "to everybody"]);
     wait_for("the room", PATIENCE, || texts(&ben, &[]).contains(&"to everybody".to_owned()).then_some(())).unwrap();
     assert!(!texts(&ben, &["--to", "hikers"]).contains(&"without ben".to_owned()));
-    // Commands as in the apps.
+    // The commands of the apps work.
     let listed = cleo.json(&["chat", "send", "/group list"]).unwrap();
     assert_eq!(listed["note"], "#hikers (2)");
     ok(&cleo, &["chat", "send", "--to", "hikers", "/group leave"]);

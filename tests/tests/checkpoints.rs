@@ -8,14 +8,15 @@ use std::time::Duration;
 use fog_tests::jobs::{FLOATS, ended, example, identity};
 use fog_tests::{Bench, fog_binary, is_full, wait_for};
 
-/// Starts `fog run … --checkpoint FILE`, interrupts it once it has saved three times; false when it ended before.
+/// Starts `fog run … --checkpoint FILE` and interrupts it after three checkpoints; returns false when it
+/// ended before.
 #[cfg(unix)]
 fn interrupted(bench: &Bench, args: &[&str], file: &str) -> bool {
     let child = bench.command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let written = || std::fs::metadata(file).and_then(|about| about.modified()).ok();
     for _ in 0..3 {
         let before = written();
-        // A program that has ended saves no more; that it has is seen below.
+        // A program that has ended writes no more checkpoints, which is noticed below.
         let _ = wait_for("a checkpoint", Duration::from_secs(5), || (written() != before).then_some(()));
     }
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
@@ -27,7 +28,7 @@ fn interrupted(bench: &Bench, args: &[&str], file: &str) -> bool {
     }
 }
 
-/// Torn, the generation before it is continued, and the person is told.
+/// Expects a run from the generation before the torn one, with a message to the user.
 #[cfg(unix)]
 #[test]
 fn a_torn_checkpoint_costs_its_last_generation_only() {
@@ -45,13 +46,13 @@ fn a_torn_checkpoint_costs_its_last_generation_only() {
     assert_eq!(bench.fog(&["run", "--from", &module]).unwrap().status.code(), Some(65));
 }
 
-/// Fills its memory with random bytes for ever: each checkpoint of it is large.
+/// A program that fills its memory with random bytes for ever, so that each checkpoint is large.
 #[cfg(unix)]
 const RANDOM: &str = r#"(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
     (memory (export "memory") 1024)
     (func (export "_start") (loop $l (drop (call $random (i32.const 0) (i32.const 60000000))) (br $l))))"#;
 
-/// `fog run` of a module with `--checkpoint x.fog`, started and not yet ended.
+/// Starts `fog run` of a module with `--checkpoint x.fog`.
 #[cfg(unix)]
 fn started(bench: &Bench, module: &str, every: &str) -> std::process::Child {
     let args = ["run", module, "--checkpoint", "x.fog", "--every", every, "--wall", "120s"];
@@ -63,14 +64,14 @@ fn signal(child: &std::process::Child, signal: &str) {
     assert!(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Its exit code and what it said on standard error.
+/// Returns the exit code of a run and its standard error.
 #[cfg(unix)]
 fn said(child: std::process::Child) -> (Option<i32>, String) {
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A checkpoint is being written at nearly every moment of these runs.
+/// Uses runs that write a checkpoint at nearly every moment.
 #[cfg(unix)]
 #[test]
 fn a_signal_that_comes_while_a_checkpoint_is_written_is_heard() {
@@ -91,7 +92,7 @@ fn a_signal_that_comes_while_a_checkpoint_is_written_is_heard() {
     }
 }
 
-/// What stands between a run and its checkpoint costs checkpoints only.
+/// Expects write errors of checkpoints to cost nothing but checkpoints.
 #[cfg(unix)]
 #[test]
 fn a_checkpoint_that_cannot_be_written_does_not_end_the_run() {
@@ -101,7 +102,8 @@ fn a_checkpoint_that_cannot_be_written_does_not_end_the_run() {
     let (file, blocked) = (bench.scratch().join("x.fog"), bench.scratch().join("x.fog.partial"));
     let child = started(&bench, &module, "0.1");
     let length = || std::fs::metadata(&file).map_or(0, |about| about.len());
-    // A byte more, and nothing can be added to the file; a folder, and no new one is begun.
+    // With one more byte the file cannot be extended; the folder in its place keeps a new one from being
+    // created.
     let break_it = || {
         wait_for("a checkpoint", Duration::from_secs(60), || (length() > 0).then_some(())).unwrap();
         std::fs::create_dir(&blocked).unwrap();
@@ -147,7 +149,7 @@ fn a_place_that_takes_no_checkpoint_is_refused_before_anything_runs() {
     assert!(!bench.scratch().join("foreign/history.json").exists());
 }
 
-/// Straight-line code is saved at its end, and its user is told.
+/// Expects straight-line code to be saved at its end, with a message to the user.
 #[cfg(unix)]
 #[test]
 fn a_program_without_safe_points_is_told_of() {
@@ -170,7 +172,7 @@ fn a_program_without_safe_points_is_told_of() {
 #[test]
 fn files_randomness_and_time_go_on_where_they_were() {
     let bench = Bench::new().unwrap();
-    // Writes a random number and the time into a file, a line each, with work in between.
+    // Writes a random number and the time into a file, one per line, with work in between.
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -202,8 +204,8 @@ fn files_randomness_and_time_go_on_where_they_were() {
     assert_eq!(run(&["--from", "state.fog"], "continued"), (plain, bytes));
 }
 
-/// A worker that dies behind a checkpoint costs what came after it: no failure is counted and nothing
-/// waits. One that dies before its first is a failed attempt.
+/// Expects a worker that dies after a checkpoint to cost only the work since then, without a counted
+/// failure or a delay; one that dies before its first checkpoint is a failed attempt.
 #[cfg(unix)]
 #[test]
 fn a_worker_that_dies_behind_a_checkpoint_is_no_failure() {
@@ -242,12 +244,12 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     let exported = bench.json(&["checkpoint", "inspect", "half.fog"]).unwrap();
     assert!(exported["units"].as_u64() >= saved[0]["units"].as_u64() && exported["has_files"] == true, "{exported}");
 
-    // What the engine keeps for itself is sealed.
+    // The engine's own checkpoints are sealed.
     let kept = std::fs::read(bench.data().join("checkpoints/1-0.fog")).unwrap();
     assert!(kept.starts_with(b"FOGSEAL1"));
     assert_eq!(bench.fog(&["run", "--from", &bench.data().join("checkpoints/1-0.fog").to_string_lossy()]).unwrap().status.code(), Some(65));
 
-    // Paused by hand, the worker goes; resumed, the work goes on.
+    // A pause by hand ends the worker; after the resumption the work goes on.
     bench.json(&["job", "pause", "1"]).unwrap();
     let at_pause = wait_for("the last checkpoint", Duration::from_secs(10), || {
         bench.fog(&["job", "export-checkpoint", "1", "-o", "pause.fog"]).ok()?;
@@ -266,7 +268,7 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     assert_eq!((job["tasks"][0]["result_hash"].as_str(), job["tasks"][0]["units"].as_u64()), (Some(continued.0.as_str()), Some(continued.1)));
     assert!(!bench.data().join("checkpoints/1-0.fog").exists(), "an ended task needs none");
 
-    // Another engine takes it as a job of its own, and goes on from there.
+    // Another engine takes the checkpoint as its own job and continues it.
     elsewhere.start().unwrap();
     elsewhere.work_always().unwrap();
     let moved = elsewhere.json(&["submit", &half]).unwrap();
@@ -290,7 +292,7 @@ fn a_job_is_saved_exported_and_continued_elsewhere() {
     assert_eq!(std::fs::read_dir(elsewhere.data().join("checkpoints")).unwrap().count(), 0, "nothing is left lying about");
 }
 
-/// A real Secret Service on a bus of its own.
+/// Uses a real Secret Service on a separate bus.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_key_lies_in_the_keychain_and_is_found_again() {
@@ -352,7 +354,7 @@ fn sleep_waits_until_the_work_is_saved() {
     wait_for("work", Duration::from_secs(60), || active().filter(|task| task["units"].as_u64() > Some(0))).unwrap();
     assert!(active().unwrap()["saved_ms"].is_null(), "nothing is due before a minute");
     managers.sleep(true).unwrap();
-    // The hold is let go, and what was asked for has happened by then.
+    // The inhibitor is released after the checkpoint was written.
     first.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(first.read(&mut [0]).unwrap(), 0);
     assert!(bench.data().join("checkpoints/1-0.fog").is_file() && active().unwrap()["saved_ms"].is_i64());

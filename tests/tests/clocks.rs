@@ -1,4 +1,4 @@
-//! Devices whose clocks show another time: after a flat battery, or in 1970.
+//! Devices with a wrong clock, as after a flat battery or in 1970.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -19,13 +19,13 @@ fn clock_of(bench: &Bench, name: &str) -> Option<i64> {
 }
 
 fn clock_check(bench: &Bench) -> Value {
-    // It fails where something is wrong.
+    // `fog doctor` exits with an error when a check fails.
     let checks: Value = serde_json::from_slice(&bench.fog(&["--json", "doctor"]).unwrap().stdout).unwrap();
     let list = checks.as_array().or_else(|| checks["checks"].as_array()).unwrap();
     list.iter().find(|check| check["name"] == "clock").unwrap_or_else(|| panic!("{checks:#}")).clone()
 }
 
-/// Two do not know whose clock is wrong, and say so; three do.
+/// Expects two devices to report that one clock is wrong, and three to know which.
 #[test]
 fn a_clock_that_is_hours_off_is_told_on_both_sides() {
     let (a, mut b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
@@ -44,7 +44,7 @@ fn a_clock_that_is_hours_off_is_told_on_both_sides() {
         assert_eq!(check["state"], "bad");
         assert!(check["detail"].as_str().unwrap().contains("one of the two is wrong"), "{check}");
     }
-    // A third one that agrees with the first: now both know.
+    // A third device that agrees with the first: now both know.
     let c = Bench::device("cleo").unwrap();
     a.invite(&[&c]).unwrap();
     wait_for("all of them", Duration::from_secs(60), || (b.friends() == 2).then_some(())).unwrap();
@@ -56,7 +56,7 @@ fn a_clock_that_is_hours_off_is_told_on_both_sides() {
     assert_eq!(a.json(&["network", "status"]).unwrap()["clock_off_ms"], Value::Null);
 }
 
-/// What it says to the group is young by its own clock.
+/// Expects adverts to count as fresh by the clock of their sender.
 #[test]
 fn adverts_of_a_device_whose_clock_is_off_are_heard() {
     let a = Bench::device("anna").unwrap();

@@ -1,4 +1,4 @@
-//! The `fog` command and its engine as a person meets them.
+//! The `fog` command and its engine, tested as a user runs them.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::io::Write;
@@ -25,7 +25,7 @@ fn path(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The processes whose parent is `pid`.
+/// Returns the children of a process.
 fn children(pid: u32) -> Vec<u32> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -91,7 +91,7 @@ fn a_trace_is_replayed_through_the_real_rules() {
     std::fs::write(bench.scratch().join("trace.jsonl"), trace).unwrap();
     let changes = bench.json(&["why", "--trace", "trace.jsonl"]).unwrap();
     let seen: Vec<(u64, u64)> = changes.as_array().unwrap().iter().map(|c| (c["t_ms"].as_u64().unwrap(), c["duty"].as_u64().unwrap())).collect();
-    // The nonsense of 0 % is ignored; unplugging stops at once and holds for a minute.
+    // The impossible reading of 0 % is ignored; unplugging stops work at once and for a minute.
     assert_eq!(seen, [(0, 100), (200_000, 0), (260_000, 100)]);
 }
 
@@ -181,7 +181,7 @@ fn a_paused_machine_freezes_a_looping_job_and_uses_no_processor() {
         let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|n| n.parse().unwrap()).collect();
         fields[0] + fields[1]
     };
-    // On a busy machine the checkpoint that it takes first may end a moment later.
+    // On a busy machine, the checkpoint before the freeze may end a moment later.
     let idle = wait_for("a second in which a frozen task does nothing", Duration::from_secs(5), || {
         let before = ticks();
         std::thread::sleep(Duration::from_secs(1));
@@ -197,7 +197,7 @@ fn a_paused_machine_freezes_a_looping_job_and_uses_no_processor() {
 fn duty_lowers_processor_use() {
     let bench = Bench::new().unwrap();
     let module = path(bench.module("loop.wasm", LOOP).unwrap());
-    // 2 G units take about as long as the machine is fast; what counts is processor time against time passed.
+    // The duration of 1.5 G units depends on the machine; the share of processor time is compared.
     let share = |duty: &str| {
         let begun = Instant::now();
         let output = bench.fog(&["--json", "run", &module, "--units", "1500000000", "--duty", duty]).unwrap();
@@ -207,7 +207,7 @@ fn duty_lowers_processor_use() {
     share("100");
     let (full, quarter) = (share("100"), share("25"));
     assert!(quarter < 0.4, "full {full:.2}, quarter {quarter:.2}");
-    // A machine with other things to do gives less than its share to whoever asks last.
+    // A busy machine gives a low-priority process less than its share.
     let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0);
     let is_quiet = load < std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
     assert!(full > 0.6 || !is_quiet, "full {full:.2}, quarter {quarter:.2}, load {load}");
@@ -245,7 +245,7 @@ fn nonsense_on_the_socket_harms_nobody() {
     let endpoint = fog_ipc::endpoint(&bench.data()).address;
     for bytes in [&[0xff; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[4, 0, 0, 0, b'n', b'u', b'l', b'l'], &[0, 0, 0, 1]] {
         let mut socket = std::os::unix::net::UnixStream::connect(&endpoint).unwrap();
-        // The engine may hang up before everything is written.
+        // The engine may close the connection before everything is written.
         let _ = socket.write_all(bytes);
     }
     assert!(bench.json(&["status"]).is_ok());
@@ -253,7 +253,7 @@ fn nonsense_on_the_socket_harms_nobody() {
     assert_eq!(std::fs::metadata(&endpoint).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-/// Who cannot read the token is not answered; who answers in the engine's place is not believed.
+/// Expects no answer for a client that cannot read the token, and no trust in a server without it.
 #[cfg(unix)]
 #[test]
 fn both_ends_of_the_socket_prove_themselves() {
@@ -271,7 +271,7 @@ fn both_ends_of_the_socket_prove_themselves() {
     assert!(text(&refused.stderr).contains("fog.token"), "{}", text(&refused.stderr));
     std::fs::write(&endpoint.token, &token).unwrap();
     assert!(bench.json(&["status"]).is_ok());
-    // A command before the proof, as a program of protocol 1 sends it.
+    // A command before the proof, as protocol version 1 sent it.
     let mut socket = std::os::unix::net::UnixStream::connect(&endpoint.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     socket.write_all(&fog_ipc::encode(&fog_api::Request::Call { id: 1, command: fog_api::Command::Shutdown }).unwrap()).unwrap();
@@ -303,7 +303,8 @@ fn both_ends_of_the_socket_prove_themselves() {
     assert!(!heard.windows(32).any(|window| window == token), "nor the token");
 }
 
-/// `kill -9` of the engine at random moments loses no accepted job and reports no result twice.
+/// Kills the engine at random moments, and expects no accepted job to be lost and no result to be reported
+/// twice.
 #[test]
 fn a_killed_engine_loses_nothing_and_reports_nothing_twice() {
     let rounds = if is_full() { 200 } else { 15 };
@@ -364,8 +365,7 @@ fn ten_thousand_stored_jobs_do_not_slow_the_start_to_a_crawl() {
     assert_eq!(bench.json(&["jobs", "--limit", "10"]).unwrap().as_array().unwrap().len(), 10);
 }
 
-/// Asking changes nothing, so nobody is told of a change: a front end that asks at every event
-/// would go round in circles.
+/// Expects no events from queries: a front end that queries at every event would never stop.
 #[test]
 fn asking_makes_no_events() {
     let mut bench = Bench::new().unwrap();
@@ -385,11 +385,11 @@ fn asking_makes_no_events() {
         }
         heard
     });
-    // A sample of the sensors may fall into the time.
+    // A sample of the sensors may fall into this time.
     assert!(heard <= 5, "{heard} events");
 }
 
-/// The socket answers its owner alone, also where somebody opened the way to it.
+/// Expects the socket to answer only its owner, even when the folder is accessible to others.
 #[cfg(unix)]
 #[test]
 fn another_user_is_not_answered() {
@@ -420,14 +420,14 @@ fn another_user_is_not_answered() {
     let refused = ask(65_534);
     assert!(refused.status.code() == Some(74) && refused.stdout.is_empty(), "{}", String::from_utf8_lossy(&refused.stdout));
     assert!(text(&refused.stderr).contains("belongs to another user"), "{}", text(&refused.stderr));
-    // As it is usual: the folder itself cannot be entered.
+    // The usual permissions: the folder itself cannot be entered.
     std::fs::set_permissions(bench.data(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let refused = ask(65_534);
     assert!(text(&refused.stderr).contains("belongs to another user"), "{}", text(&refused.stderr));
     assert!(bench.json(&["status"]).is_ok(), "and the owner is answered after that");
 }
 
-/// What a job would cost is said before it is submitted, and comes true.
+/// Expects an estimate before the submission that comes true.
 #[test]
 fn an_estimate_comes_true_and_submits_nothing() {
     let bench = Bench::working().unwrap();

@@ -1,4 +1,4 @@
-//! A data folder that goes, or that takes nothing any more, while an engine works in it.
+//! A data folder that disappears or becomes full while an engine uses it.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use fog_tests::{Bench, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
-/// The exit code of an engine whose folder went.
+/// Exit code of an engine whose data folder is gone.
 const STORAGE: i32 = 74;
 
 const ENDLESS: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))";
@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A daemon that is waited for.
+/// A daemon whose end is awaited.
 struct Daemon(Child, PathBuf);
 
 impl Daemon {
@@ -46,7 +46,7 @@ impl Drop for Daemon {
     }
 }
 
-/// With a job that has saved something.
+/// Starts a daemon with a job that has taken a checkpoint.
 fn at_work(bench: &Bench) -> Daemon {
     let daemon = Daemon::start(bench, "first.log");
     bench.work_always().unwrap();
@@ -61,7 +61,7 @@ fn at_work(bench: &Bench) -> Daemon {
 fn an_engine_whose_folder_is_deleted_ends_and_makes_none() {
     let bench = Bench::new().unwrap();
     let mut daemon = at_work(&bench);
-    // A file that the engine makes meanwhile keeps its folder.
+    // The folder cannot be removed while the engine creates files in it.
     wait_for("the folder to be gone", SOON, || std::fs::remove_dir_all(bench.data()).is_ok().then_some(())).unwrap();
     assert_eq!(daemon.ended(), Some(STORAGE), "{}", daemon.log());
     assert!(daemon.log().contains("no longer what this engine opened"), "{}", daemon.log());
@@ -82,7 +82,7 @@ fn a_moved_folder_keeps_its_work_and_the_next_engine_is_left_alone() {
     let status = bench.fog(&["--data-dir", moved.to_str().unwrap(), "checkpoint", "inspect", moved.join("checkpoints/1-0.fog").to_str().unwrap()]).unwrap();
     assert!(status.status.success() || text(&status.stderr).contains("sealed"), "{}", text(&status.stderr));
     drop(second);
-    // What was done is there.
+    // The finished work is there.
     let again = bench.command(&["--data-dir", moved.to_str().unwrap(), "daemon"]).stderr(Stdio::null()).spawn().unwrap();
     let again = Daemon(again, first.1.clone());
     let at = |args: &[&str]| bench.json(&[&["--data-dir", moved.to_str().unwrap()], args].concat()).ok();
@@ -91,7 +91,7 @@ fn a_moved_folder_keeps_its_work_and_the_next_engine_is_left_alone() {
     drop(again);
 }
 
-/// A small file system of its own; only the administrator can make one.
+/// A small separate file system; only root can create one.
 struct Small(PathBuf);
 
 impl Small {
@@ -115,7 +115,7 @@ fn off_holds_at_once_on_a_full_disk_and_is_stored_later() {
     let daemon = at_work(&bench);
     let filler = bench.data().join("filler");
     let mut file = std::fs::File::create(&filler).unwrap();
-    // What the database has of the disk already takes a few changes.
+    // Free pages of the database still take a few changes.
     let refused = wait_for("a change that cannot be stored", SOON, || {
         for size in [1 << 20, 1 << 12, 1] {
             while std::io::Write::write_all(&mut file, &vec![1; size]).is_ok() {}

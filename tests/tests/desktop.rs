@@ -1,5 +1,5 @@
-//! What the desktop around the window gives and takes: tray, notifications, autostart, a second
-//! start, files dropped, a daemon that runs already; and every page as it is read and used.
+//! Integration with the desktop: tray, notifications, autostart, a second start, dropped files, a running
+//! daemon; and every page with its controls.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -14,10 +14,10 @@ use serde_json::json;
 use zbus::blocking::{Connection, Proxy, connection};
 use zbus::zvariant::{OwnedValue, Value};
 
-/// Two windows at once would slow each other on a small machine.
+/// Two windows at once would slow each other down on a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// What a desktop's shell was told.
+/// Calls that the desktop's shell received.
 #[derive(Default)]
 struct Told {
     tray: Vec<(String, String)>,
@@ -87,7 +87,7 @@ fn shell(desk: &Desk) -> (Connection, Arc<Mutex<Told>>) {
 
 type Layout = (i32, HashMap<String, OwnedValue>, Vec<OwnedValue>);
 
-/// The entries of the tray's menu: number and label.
+/// Returns the entries of the tray's menu: number and label.
 fn menu(menu: &Proxy<'_>) -> Vec<(i32, String)> {
     let (_, (_, _, entries)): (u32, Layout) = menu.call("GetLayout", &(0, -1, Vec::<String>::new())).unwrap();
     let entry = |value: OwnedValue| -> Option<(i32, String)> {
@@ -137,7 +137,7 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     window.click("#welcome-start");
     window.wait_text("#pill", "Waiting", 20);
 
-    // Tray: the state in its tooltip's place, pause from its menu.
+    // Tray: the state in the tooltip, a pause by the menu.
     let (owner, path) = wait_for("an icon in the tray", Duration::from_secs(15), || told.lock().unwrap().tray.first().cloned()).unwrap();
     let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
     let menu_path: zbus::zvariant::OwnedObjectPath = item.get_property("Menu").unwrap();
@@ -154,7 +154,7 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     choose("End the pause");
     window.wait_text("#pill", "Waiting", 10);
 
-    // Starting with the system is a choice, and can be taken back.
+    // Autostart is optional and can be switched off again.
     let entry = || std::fs::read_dir(bench.scratch().join(".config/autostart")).into_iter().flatten().flatten().next().map(|entry| entry.path());
     assert_eq!(entry(), None, "off unless asked for");
     bench.fog(&["settings", "set", "autostart=on"]).unwrap();
@@ -164,7 +164,8 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     bench.fog(&["settings", "set", "autostart=off"]).unwrap();
     wait_for("the entry to go", Duration::from_secs(5), || entry().is_none().then_some(())).unwrap();
 
-    // A file dropped on the window is a job; one that breaks off is told of, unless somebody looks.
+    // A file dropped on the window becomes a job; a failed job causes a notification unless the window is
+    // in front.
     bench.work_always().unwrap();
     let broken = bench.module("broken.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))").unwrap();
     window.click("#page-jobs");
@@ -182,7 +183,7 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     bench.json(&["submit", "--wait", &broken.to_string_lossy()]).unwrap_err();
     assert_eq!(told.lock().unwrap().notifications.len(), before, "silenced");
 
-    // Closing the window leaves the app in the tray; a second start shows the window of the first.
+    // Closing the window keeps the app in the tray; a second start shows the window of the first.
     let shown = || {
         let found = std::process::Command::new("xdotool").args(["search", "--onlyvisible", "--name", "Fog Compute"]).env("DISPLAY", &desk.display).output();
         found.is_ok_and(|found| !found.stdout.is_empty())
@@ -218,7 +219,7 @@ fn the_tray_says_what_was_not_read_and_leads_there() {
     wait_for("the message", Duration::from_secs(120), arrived).unwrap();
     let unread = || entry().filter(|(_, label)| label == "Chat · One unread message").map(|(id, _)| id);
     let id = wait_for("the count in the menu", Duration::from_secs(15), unread).unwrap();
-    // Anew: the one of before keeps what it has read.
+    // A new proxy: the old one caches the properties that it has read.
     let item = Proxy::new(&bus, owner.as_str(), path.as_str(), "org.kde.StatusNotifierItem").unwrap();
     assert_eq!(item.get_property::<String>("XAyatanaLabel").unwrap(), "1", "beside the icon");
     let _: () = entries.call("Event", &(id, "clicked", Value::from(""), 0_u32)).unwrap();
@@ -229,7 +230,7 @@ fn the_tray_says_what_was_not_read_and_leads_there() {
     wait_for("nothing unread", Duration::from_secs(30), || entry().filter(|(_, label)| label == "Chat")).unwrap();
 }
 
-/// A real window manager's word for it that a program covers the screen.
+/// Uses a real window manager's report that a program covers the screen.
 #[test]
 fn a_program_over_the_whole_screen_stops_the_work() {
     use x11rb::connection::Connection as _;
@@ -252,13 +253,13 @@ fn a_program_over_the_whole_screen_stops_the_work() {
     server.create_window(0, window, root, 0, 0, 300, 200, 0, WindowClass::INPUT_OUTPUT, 0, &CreateWindowAux::new()).unwrap();
     let atom = |name: &str| server.intern_atom(false, name.as_bytes()).unwrap().reply().unwrap().atom;
     let (state, covering) = (atom("_NET_WM_STATE"), atom("_NET_WM_STATE_FULLSCREEN"));
-    // A window that is there before its manager is not brought to the front by it.
+    // A window created before its manager runs is not brought to the front.
     let check = atom("_NET_SUPPORTING_WM_CHECK");
     let is_managed = || server.get_property(false, root, check, AtomEnum::WINDOW, 0, 1).ok()?.reply().ok().filter(|reply| reply.value_len > 0);
     wait_for("the window manager", Duration::from_secs(20), is_managed).unwrap();
     server.change_property32(PropMode::REPLACE, window, state, AtomEnum::ATOM, &[covering]).unwrap();
     server.map_window(window).unwrap().check().unwrap();
-    // Managers do not bring a window that nobody asked for to the front; a pager's wish counts.
+    // Managers do not raise a window that nobody asked for, except at a pager's request.
     let front = atom("_NET_ACTIVE_WINDOW");
     let to_front = || {
         let wish = ClientMessageEvent::new(32, window, front, [2, 0, 0, 0, 0]);
@@ -291,14 +292,14 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     let bench = &desk.bench;
     let window = desk.open().unwrap();
 
-    // Whatever the page complains of from here on fails the test.
+    // Errors that the page reports from here on fail the test.
     let listen = "window.complaints = []; const say = console.error; console.error = (...all) => { complaints.push(all.join(' ')); say(...all); }; \
         addEventListener('error', e => complaints.push(e.message)); \
         document.addEventListener('securitypolicyviolation', e => complaints.push(e.violatedDirective + ' ' + e.sample + ' ' + e.sourceFile))";
     window.script(listen).unwrap();
     let assert_no_complaints = || assert_eq!(window.script("return complaints").unwrap(), json!([]));
 
-    // First screen, in both colours.
+    // The first screen, in both colour schemes.
     for theme in ["theme=dark", "theme=light"] {
         bench.fog(&["settings", "set", theme]).unwrap();
         window.wait_text("h1", "idle time", 20);
@@ -311,7 +312,7 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     window.click("#page-settings");
     window.wait_text("main", "Attached to", 15);
 
-    // The pill tells why and pauses; "change" leads to the setting.
+    // The pill shows the reason and pauses; "change" leads to the setting.
     window.click("#switch-contributing, #page-home");
     bench.fog(&["settings", "set", "contributing=on", "disk_free_min=2000"]).unwrap();
     window.wait_text("#pill", "Waiting", 10);
@@ -319,7 +320,7 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     window.wait_text("#pill-panel", "of disk is free", 5);
     window.assert_accessible("the pill's panel");
     window.screenshot("pill-desktop-light.png");
-    // On a busy machine another reason stands before it.
+    // On a busy machine another reason comes first.
     let change = "[...document.querySelectorAll('#pill-panel li')].find(li => li.textContent.includes('of disk is free')).querySelector('button').click()";
     window.script(change).unwrap();
     wait_for("the setting", Duration::from_secs(5), || (window.script("return document.activeElement.id").ok()? == "set-disk_free_min").then_some(())).unwrap();
@@ -332,7 +333,7 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     })
     .unwrap();
 
-    // The palette carries out what the command line can.
+    // The palette runs the actions of the command line.
     let palette = |what: &str| {
         window.keys(&["key", "ctrl+k"]);
         wait_for("the palette", Duration::from_secs(5), || window.text("#palette-input")).unwrap();
@@ -347,14 +348,14 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     palette("check this device");
     window.wait_text("main", "walls around jobs", 10);
 
-    // Another device comes by an invitation made in the window, and gets a task of a job of this one.
+    // Another device joins by an invitation of the window, and gets a task of a job of this one.
     window.click("#page-network");
     window.wait_text("#network-none", "Only this device", 10);
     window.screenshot("page-network-none.png");
     window.click("#invite");
     let text =
         || window.script("return document.querySelector('#invite-text').value").ok()?.as_str().map(str::to_owned).filter(|text| text.starts_with("FOG1"));
-    // The first one already says where to come.
+    // The first invitation already has an address.
     let invite = wait_for("the invitation", Duration::from_secs(10), text).unwrap();
     window.screenshot("page-network-invitation.png");
     let friend = fog_tests::Bench::device("attic").unwrap();
@@ -368,7 +369,7 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     let lent = bench.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
     wait_for("its result", Duration::from_secs(60), || (bench.json(&["job", "show", &lent]).ok()?["summary"]["state"] == "finished").then_some(())).unwrap();
 
-    // A job given to other devices in the window: who has it, and what else could have been chosen.
+    // A job for other devices from the window: who has its tasks, and the other placements.
     window.click("#page-jobs");
     window.click("#where-grid");
     window.wait_text("main", "What matters", 5);
@@ -378,13 +379,13 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     window.wait_text("#places", "attic", 60);
     window.click("#show-choices");
     window.wait_text("#choices", "done in", 10);
-    // One that does not end while it is looked at.
+    // A job that does not end while its page is tested.
     let endless = bench.module("endless.wasm", r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#).unwrap();
     let elsewhere = bench.json(&["submit", &endless.to_string_lossy(), "--where", "grid"]).unwrap()["id"].to_string();
     let finished = bench.json(&["job", "show", &lent]).unwrap();
     assert_eq!(finished["grid"]["promise"], "kept", "{:#}", finished["grid"]);
 
-    // Every page in both colours, at both widths.
+    // Every page in both colour schemes and at both widths.
     bench.fog(&["submit", "--example", "protein-search"]).unwrap();
     for (theme, width) in [("dark", 1080), ("light", 390), ("dark", 390), ("light", 1080)] {
         bench.fog(&["settings", "set", &format!("theme={theme}")]).unwrap();
@@ -440,11 +441,11 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
     let rows = window.script("return document.querySelectorAll('#jobs li').length").unwrap();
     assert!(rows.as_u64() < Some(60) && rows != json!(0), "{rows}");
 
-    // The window is a guest: the daemon stays.
+    // The window was attached, so the daemon stays.
     window.close();
     assert!(bench.fog(&["status"]).unwrap().status.success());
     assert_eq!(bench.pid(), daemon);
-    // And when the daemon goes while a window is open, the window goes on with an engine of its own.
+    // When the daemon goes while a window is open, the window goes on with its own engine.
     let window = desk.open().unwrap();
     window.wait_text("#pill", "", 20);
     desk.bench.kill();
@@ -454,7 +455,7 @@ fn a_window_on_a_running_daemon_and_every_page_of_it() {
         window.text("main").filter(|text| text.contains("Import") && !text.contains("Attached to"))
     })
     .unwrap();
-    // It stays so: an engine of its own is not taken for a daemon once its socket is there.
+    // The own engine is not taken for a daemon once its socket exists.
     std::thread::sleep(Duration::from_secs(3));
     window.script("location.reload()").unwrap();
     let text = wait_for("the page read anew", Duration::from_secs(20), || window.text("main").filter(|text| text.contains("Import"))).unwrap();

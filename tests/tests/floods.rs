@@ -1,5 +1,5 @@
-//! A device of the group turns hostile: connections without end, garbage, silence, copies. The others go
-//! on, and nothing grows.
+//! A hostile device of the group: endless connections, garbage, silence, copies. The others go on working,
+//! and memory stays bounded.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -52,7 +52,7 @@ fn offer_of(me: &Identity, worker: NodeId, lease: [u8; 16]) -> TaskOffer {
 fn a_hostile_member_takes_no_memory_and_stops_no_work() {
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
-    // The group's first work, and what it takes when all is well.
+    // The group's first job, with its duration under good conditions.
     let submit = |args: &[&str]| b.json(&[&["submit"], args].concat()).unwrap()["id"].to_string();
     let finished = |id: &str, limit: u64| {
         let begun = Instant::now();
@@ -72,7 +72,7 @@ fn a_hostile_member_takes_no_memory_and_stops_no_work() {
     let tcp = listening.iter().filter_map(|address| address.as_str()).find(|address| address.contains("/tcp/")).unwrap().to_owned();
     let port: u16 = tcp.split('/').nth(4).unwrap().parse().unwrap();
 
-    // A thousand connections of strangers that say nothing.
+    // A thousand silent connections of strangers.
     let silent: Vec<TcpStream> =
         (0..1000).filter_map(|_| TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(500)).ok()).collect();
     eprintln!("{} silent connections: {:.0} MiB, {} descriptors", silent.len(), resident_mib(pid), descriptors(pid));
@@ -83,7 +83,7 @@ fn a_hostile_member_takes_no_memory_and_stops_no_work() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let held = runtime.block_on(async {
         let hostile = Member::join(&invite).await;
-        // Frames that announce more than they bring, more than anybody takes, and nonsense.
+        // Frames that announce more than they bring or than is allowed, and garbage.
         let mut held = Vec::new();
         for length in [MAX_MESSAGE, MAX_MESSAGE + 1, u32::MAX] {
             for _ in 0..50 {
@@ -100,7 +100,7 @@ fn a_hostile_member_takes_no_memory_and_stops_no_work() {
             let _ = write_frame(&mut link.pipe, &noise).await;
         }
         held.clear();
-        // One offer a thousand times over, and a thousand of them, for files that never come.
+        // One offer sent a thousand times, and a thousand offers, for files that never come.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut link = hostile.control().await;
         let same = Message::Offer(Box::new(hostile.me.sign(&offer_of(&hostile.me, hostile.victim, [7; 16])))).encode();
@@ -130,7 +130,7 @@ fn a_hostile_member_takes_no_memory_and_stops_no_work() {
     assert!(a.json(&["jobs"]).unwrap().as_array().unwrap().iter().all(|job| job["owner"] != "mallory"), "what never arrived is no job");
     eprintln!("after garbage and copies: {:?}", finished(&submit(&honest), 90));
 
-    // A reader of a large file that does not read: it is offered work like anybody.
+    // A reader of a large file that does not read; it gets offers like any worker.
     let big = b.scratch().join("big.bin");
     std::fs::write(&big, vec![7u8; 48 << 20]).unwrap();
     b.module("idle.wasm", r#"(module (memory (export "memory") 1) (func (export "_start")))"#).unwrap();
@@ -172,7 +172,7 @@ fn what_a_stranger_sends_is_refused_before_it_is_read() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let flood = runtime.spawn(async move {
         let mut sent = 0u64;
-        // Each identity is cut off soon; then another one comes.
+        // Each identity is soon cut off; then a new one starts.
         for _ in 0..8 {
             let Ok(stranger) = timeout(Duration::from_secs(10), Member::connect(&invite)).await else { continue };
             let mut offer = offer_of(&stranger.me, stranger.victim, [7; 16]);
@@ -181,7 +181,7 @@ fn what_a_stranger_sends_is_refused_before_it_is_read() {
             assert!(large.len() > 1_900_000 && large.len() < MAX_MESSAGE as usize);
             let small = Message::Offer(Box::new(stranger.me.sign(&offer_of(&stranger.me, stranger.victim, [8; 16])))).encode();
             for bytes in [small, large.clone(), large] {
-                // One that was cut off has nothing more to say.
+                // A stranger that was cut off cannot open a link.
                 let Ok(Ok(mut link)) = timeout(Duration::from_secs(2), stranger.net.open(stranger.victim, Channel::Control)).await else { break };
                 let wrote = timeout(Duration::from_secs(5), write_frame(&mut link.pipe, &bytes)).await;
                 sent += u64::from(matches!(wrote, Ok(Ok(()))));
@@ -194,12 +194,12 @@ fn what_a_stranger_sends_is_refused_before_it_is_read() {
         worst = worst.max(status());
     }
     eprintln!("{} messages were sent; status took {before:?} before, {worst:?} at worst", runtime.block_on(flood).unwrap());
-    // Neither a signature was checked nor a list read.
+    // No signature was checked and no list was read.
     assert_eq!(a.counter("fog_control_opened").unwrap(), opened);
     assert!(a.counter("fog_control_refused{reason=\"too_long\"}").unwrap() > 0);
     assert!(a.counter("fog_control_refused{reason=\"unrelated\"}").unwrap() > 0);
     assert!(worst < Duration::from_secs(10), "status took {worst:?}");
-    // Nothing of it counts against the data limit.
+    // The flood does not count against the data limit.
     let network = a.json(&["network", "status"]).unwrap();
     assert_eq!((network["received"].as_u64(), network["sent"].as_u64()), (Some(0), Some(0)));
     assert!(!a.log().contains("panicked"), "{}", a.log());

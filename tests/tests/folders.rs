@@ -1,4 +1,4 @@
-//! Where the data is: long paths, no home, environments that differ; and files as other programs write them.
+//! Data folders: long paths, no home, different environments; and files written by other programs.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// `fog` in a folder, with nothing in its environment but what is given.
+/// Runs `fog` in a folder with only the given environment.
 fn bare(bench: &Bench, args: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(fog_binary());
     command.args(args).env_clear().envs(environment.iter().copied()).current_dir(bench.scratch()).stdin(Stdio::null());
@@ -38,7 +38,7 @@ fn without_a_home_it_is_said_and_no_folder_appears() {
     assert!(text(&missing.stderr).contains("/nowhere/at/all, which does not exist"), "{}", text(&missing.stderr));
 }
 
-/// The file system of processes takes no files, from whomever.
+/// Uses procfs, which accepts no files from anybody.
 #[cfg(target_os = "linux")]
 #[test]
 fn of_a_folder_that_cannot_be_written_one_thing_is_said() {
@@ -66,7 +66,7 @@ fn the_address_depends_on_the_folder_alone() {
         assert!(answer.status.success(), "{environment:?}: {}", text(&answer.stderr));
     }
     let place = std::fs::read_link(format!("{folder}/fog.sock")).unwrap();
-    // A second one says that, and not that there is none.
+    // A second daemon reports the running one, not a missing folder.
     let second = bare(&bench, &["--data-dir", &folder, "daemon"], &[("FOG_KEYCHAIN", "off")]);
     assert!(text(&second.stderr).contains("already uses"), "{}", text(&second.stderr));
     assert!(bare(&bench, &["--data-dir", &folder, "shutdown"], &[]).status.success());
@@ -97,7 +97,7 @@ fn files_of_other_editors_and_shells_are_read() {
         let job = bench.json(&["submit", name]).unwrap();
         assert_eq!(job["name"], "m", "{name}");
     }
-    // What is a name for a file need not be one for a job.
+    // A valid file name need not be a valid job name.
     for (name, job) in [("a\nb.wasm", "a b"), (&format!("{}.wasm", "n".repeat(200)), &"n".repeat(120))] {
         std::fs::copy(bench.scratch().join("m.wasm"), bench.scratch().join(name)).unwrap();
         let stored = bench.json(&["submit", &format!("./{name}")]);
@@ -125,7 +125,7 @@ fn settings_that_contradict_each_other_are_told_and_readings_that_cannot_be_refu
     let table = text(&bench.fog(&["settings", "list"]).unwrap().stdout);
     assert!(table.contains("2500  ") && !table.contains(".0 "), "{table}");
 
-    // With an engine and without one, the same.
+    // The result is the same with and without an engine.
     for round in 0..2 {
         for reading in ["battery=NaN", "battery=250", "cpu_temp=-300", "cpu_temp=127.5", "fan_rpm=65535", "idle=-1", "other_cpu=NaN"] {
             let refused = bench.fog(&["why", "--with", reading]).unwrap();

@@ -1,5 +1,5 @@
-//! A program that shares no code with ours beyond the published libp2p library: made of its ping, identify
-//! and Kademlia as its own tutorials put them together. It meets a real daemon.
+//! A program that shares only the published libp2p library with Fog: its ping, identify and Kademlia
+//! behaviours, as in its tutorials. It meets a real daemon.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
@@ -55,7 +55,7 @@ fn a_program_of_the_library_pings_identifies_and_finds_our_nodes() {
             while !(pinged && identified && found) {
                 match swarm.select_next_some().await {
                     SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, result: Ok(_), .. })) => pinged |= peer == anna,
-                    // Ben too may say who he is, once he was found.
+                    // Ben may also identify himself once he was found.
                     SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) if peer_id == anna => {
                         assert!(info.agent_version.starts_with("fog-compute/"), "{}", info.agent_version);
                         assert!(info.protocols.iter().any(|protocol| protocol.as_ref() == "/fog/kad/1"), "{:?}", info.protocols);
@@ -72,7 +72,7 @@ fn a_program_of_the_library_pings_identifies_and_finds_our_nodes() {
                     })) => {
                         found |= closest.peers.iter().any(|peer| peer.peer_id == ben);
                         if step.last && !found {
-                            // Ben may be a moment away from anna's table.
+                            // Ben may not be in Anna's routing table yet.
                             tokio::time::sleep(Duration::from_millis(200)).await;
                             swarm.behaviour_mut().kad.get_closest_peers(ben);
                         }
@@ -84,6 +84,6 @@ fn a_program_of_the_library_pings_identifies_and_finds_our_nodes() {
         let met = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), meeting).await });
         assert!(met.is_ok(), "{part}: pinged {pinged}, identified {identified}, found {found}");
     }
-    // A stranger: it is no device of the group, and was given nothing.
+    // The program is a stranger: it is no device of the group, and got nothing.
     assert_eq!(a.friends(), 1);
 }

@@ -1,4 +1,4 @@
-//! What is kept of a run can be checked part by part, and is of one run.
+//! Histories of runs can be verified segment by segment, and belong to one run.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
@@ -26,7 +26,7 @@ fn any_segment_of_a_history_can_be_run_again() {
         let length = if segment < marks { "is right: 500." } else { "is right: " };
         assert!(String::from_utf8_lossy(&again.stdout).contains(length), "{}", String::from_utf8_lossy(&again.stdout));
     }
-    // A mark somebody made up.
+    // A forged mark.
     let text = std::fs::read_to_string(&index).unwrap();
     let claimed = history["marks"][1]["state"].as_str().unwrap();
     std::fs::write(&index, text.replace(claimed, &claimed.chars().rev().collect::<String>())).unwrap();
@@ -39,7 +39,7 @@ fn any_segment_of_a_history_can_be_run_again() {
     assert!(wrong.contains(&format!("segment 1 of 0 to {marks} is WRONG\n  state: claimed")), "{wrong}");
     let (code, none) = verify("99");
     assert!(code == Some(66) && none.contains(&format!("from 0 to {marks}")), "{none}");
-    // Each says what differs.
+    // Each verification reports the difference.
     let output = history["marks"][1]["stdout"].as_str().unwrap();
     let mut altered = history.clone();
     altered["marks"][1]["stdout"] = "0".repeat(64).into();
@@ -54,7 +54,7 @@ fn any_segment_of_a_history_can_be_run_again() {
     std::fs::write(&index, without.to_string()).unwrap();
     let (code, none) = verify("0");
     assert!(code == Some(66) && none.contains("has no marks and an end at"), "{none}");
-    // A right segment from a checkpoint that is not the one of its mark.
+    // A correct segment with a checkpoint of another mark.
     std::fs::write(&index, text).unwrap();
     std::fs::copy(bench.scratch().join("past/2.fog"), bench.scratch().join("past/1.fog")).unwrap();
     let other = bench.fog(&["verify", "segment", "past", "--segment", "1"]).unwrap();
@@ -62,7 +62,7 @@ fn any_segment_of_a_history_can_be_run_again() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("mark 1 is not what the history says"), "{}", String::from_utf8_lossy(&other.stderr));
 }
 
-/// Segments that are each right, of two runs, make no run.
+/// Expects segments that are each correct but from two runs to be refused.
 #[test]
 fn a_history_is_of_one_run() {
     let bench = Bench::new().unwrap();
@@ -79,7 +79,7 @@ fn a_history_is_of_one_run() {
     let other = verify();
     assert_eq!(other.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&other.stderr).contains("another run"), "{}", String::from_utf8_lossy(&other.stderr));
-    // The same run, with something put into what it has written so far.
+    // A checkpoint of the same run, with altered output.
     let (checkpoint, _) = fog_runtime::Checkpoint::read(&own, None).unwrap();
     let files = checkpoint.files.clone();
     let mut generation = checkpoint.into_generation(files).unwrap();
@@ -90,7 +90,7 @@ fn a_history_is_of_one_run() {
     assert!(String::from_utf8_lossy(&altered.stderr).contains("other output"), "{}", String::from_utf8_lossy(&altered.stderr));
 }
 
-/// A mark whose checkpoint cannot be written costs the segment that begins there, and no result.
+/// Expects a mark without its checkpoint to cost only the segment that begins there.
 #[test]
 fn a_history_that_cannot_be_written_does_not_end_the_run() {
     let bench = Bench::new().unwrap();
@@ -117,7 +117,7 @@ fn a_history_that_cannot_be_written_does_not_end_the_run() {
     }
 }
 
-/// The engine keeps the history of a job that asks for one, through the death of a worker.
+/// Expects the engine to keep a history that a job requests, even when a worker dies.
 #[test]
 fn a_job_of_the_engine_keeps_its_history() {
     let bench = Bench::working().unwrap();
@@ -146,18 +146,18 @@ fn a_job_of_the_engine_keeps_its_history() {
     std::fs::write(bench.scratch().join("short.toml"), text.replace("500_000_000", "5")).unwrap();
     let refused = bench.fog(&["submit", "short.toml"]).unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("at least 100000000"), "{}", String::from_utf8_lossy(&refused.stderr));
-    // A job that is cancelled leaves no checkpoint behind.
+    // A cancelled job leaves no checkpoint behind.
     bench.json(&["submit", "job.toml"]).unwrap();
     wait_for("its checkpoint", Duration::from_secs(60), || bench.data().join("checkpoints/2-0.fog").exists().then_some(())).unwrap();
     assert!(bench.fog(&["job", "cancel", "2"]).unwrap().status.success());
     wait_for("it to go", Duration::from_secs(40), || (!bench.data().join("checkpoints/2-0.fog").exists()).then_some(())).unwrap();
-    // Gone with the job.
+    // The history is removed with the job.
     assert!(bench.data().join("histories/1-0").is_dir());
     assert!(bench.fog(&["job", "remove", "1"]).unwrap().status.success());
     wait_for("the history to go", Duration::from_secs(30), || (!bench.data().join("histories/1-0").exists()).then_some(())).unwrap();
 }
 
-/// A mark that comes out otherwise than before: nothing is built on either, and the end is right.
+/// Expects a mark that differs from the earlier one not to be used, and the result to be correct.
 #[test]
 fn a_state_that_is_not_what_it_was_is_not_built_on() {
     let bench = Bench::working().unwrap();

@@ -1,4 +1,4 @@
-//! A member of the group says that it has room for everything, takes what it is given and does nothing.
+//! A member of the group that claims unlimited room, accepts every offer and does nothing.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -35,7 +35,7 @@ fn whoever_is_new_gets_few_tasks_at_once_whatever_it_claims() {
                 let answer = Message::Answer { lease: offer.lease, answer: Answer::Accepted };
                 write_frame(&mut answers.pipe, &answer.encode()).await.unwrap();
                 if taken.is_empty() {
-                    // All that are coming come soon.
+                    // All further offers come soon.
                     until = Instant::now() + Duration::from_secs(8);
                 }
                 taken.insert(offer.lease);
@@ -51,13 +51,14 @@ fn resident_kib(pid: u32) -> u64 {
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap()
 }
 
-/// Whoever is let into a group can make names without end. What is remembered of each is little.
+/// Expects little memory per name: a member of a group can create names without end.
 #[test]
 fn members_that_come_say_what_they_have_and_go_leave_no_memory_behind() {
     let a = Bench::device("anna").unwrap();
     let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
     let pid = a.pid().unwrap();
-    // By the first, what is made once is there, and as many connections wait for their end as ever will.
+    // By the first, everything that is allocated once exists, and the number of closing connections has
+    // reached its maximum.
     let (first, last) = if is_full() { (100, 500) } else { (100, 200) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let begun = std::time::Instant::now();
@@ -66,7 +67,7 @@ fn members_that_come_say_what_they_have_and_go_leave_no_memory_behind() {
         runtime.block_on(async {
             let mut member = Member::connect(&invite).await;
             member.greet(&invite, 0).await;
-            // It is greeted as a member.
+            // The device greets the new member back.
             let mut link = member.until(|event| if let NetEvent::Incoming(link) = event { Some(link) } else { None }).await;
             while let Ok(Ok(bytes)) = timeout(Duration::from_secs(30), read_frame(&mut link.pipe, MAX_MESSAGE)).await {
                 if matches!(Message::decode(&bytes), Ok(Message::Hello(hello)) if hello.has_heard) {

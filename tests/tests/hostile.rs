@@ -1,6 +1,6 @@
-//! A great many damaged inputs against every decoder that meets strangers: none may panic.
+//! Many damaged inputs for every decoder that reads data of strangers: none may panic.
 //!
-//! Mutations of valid inputs from a fixed seed, not guided by coverage. `FOG_TEST_FULL` makes it a
+//! Mutations of valid inputs from a fixed seed, without coverage guidance. `FOG_TEST_FULL` makes it a
 //! million for each decoder.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -8,7 +8,7 @@ use fog_instrument::{Abilities, instrument};
 use fog_runtime::{Checkpoint, FromWorker, ToWorker, accepted, decode_frame, validate};
 use fog_tests::is_full;
 
-/// SplitMix64 (Steele et al. 2014).
+/// SplitMix64 generator (Steele et al. 2014).
 struct Random(u64);
 
 impl Random {
@@ -25,7 +25,7 @@ impl Random {
     }
 }
 
-/// One to eight changes: a byte replaced, inserted, removed, a span repeated or cut off.
+/// Applies one to eight changes: a byte replaced, inserted or removed, a span repeated or cut off.
 fn damage(seed: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(8) {
@@ -127,7 +127,7 @@ fn messages_of_other_devices() {
         if let Ok(Message::Offer(signed)) = Message::decode(bytes)
             && let Ok(found) = signed.open(me.node())
         {
-            // Nothing that was altered carries the signature.
+            // An altered offer has no valid signature.
             assert_eq!(found, offer);
         }
     });
@@ -157,7 +157,7 @@ fn adverts_and_what_is_asked_for() {
     });
 }
 
-/// Packets of people nearby: each decoder by itself, and a node that hears all of it.
+/// Covers packets of people nearby: each decoder alone, and a node that receives all of them.
 #[test]
 fn packets_of_the_mesh() {
     use fog_bitchat::{
@@ -199,7 +199,7 @@ fn packets_of_the_mesh() {
     let step = std::cell::Cell::new(NOW);
     attack(&seeds, |bytes| {
         if let Ok(raw) = Raw::decode(bytes) {
-            // What was read is written the same way, and read again.
+            // A decoded value is encoded to an equal one.
             assert_eq!(Frame::decode(&raw.frame.encode()).as_ref(), Ok(&raw.frame));
         }
         drop(Announce::decode(bytes));
@@ -219,7 +219,7 @@ fn packets_of_the_mesh() {
     });
 }
 
-/// What Fog nodes say to each other inside a session, and what they seal for each other.
+/// Covers messages of Fog nodes inside a session, and sealed bundles.
 #[test]
 fn messages_that_are_carried() {
     use fog_mesh::{Bundle, Carrier, Effect, Quotas, Ratchet};
@@ -229,7 +229,7 @@ fn messages_that_are_carried() {
     let card = theirs.card();
     assert!(ours.learn([2; 32], &card) && theirs.learn([1; 32], &ours.card()));
     let sealed = ours.seal(&[2; 32], b"hello").unwrap();
-    // What one says who carries something to somebody that the other may meet.
+    // Messages of a carrier about a recipient that the other node may meet.
     let mut carrier = Carrier::new(anna, Quotas::default());
     let mut other = Carrier::new(ben, Quotas::default());
     other.handle_met(cleo, NOW);
@@ -281,7 +281,7 @@ fn messages_that_are_carried() {
 
 #[test]
 fn frames_of_workers() {
-    // Postcard by hand: a variant's number, then its fields.
+    // Postcard by hand: the number of a variant, then its fields.
     let seeds = [vec![3], vec![4, 3, 1, 2, 3], vec![6, 10, 1, 5], vec![9, 1, b'a', 2, 0, 0], vec![10, 0, 0, 1, 1, 1, 1, 0, 0], vec![11, 1, 2, b'o', b'k']];
     attack(&seeds, |bytes| {
         drop(decode_frame::<FromWorker>(bytes));
@@ -298,7 +298,7 @@ fn modules() {
     attack(&seeds, |bytes| {
         drop(validate(bytes));
         let rewritten = instrument(bytes, accepted(), Abilities::default());
-        // What can be rewritten is what is valid.
+        // A module can be instrumented exactly when it is valid.
         assert_eq!(rewritten.is_ok(), validate(bytes).is_ok());
     });
 }
@@ -314,7 +314,7 @@ fn checkpoints() {
         let bytes = damage(&seed, &mut random);
         if let Ok(found) = Checkpoint::parse(&bytes) {
             taken += 1;
-            // An earlier generation of the same, untouched; never something that was altered.
+            // An unaltered earlier generation is accepted; an altered one never.
             assert!(found.added <= whole.added && found.header.units <= whole.header.units, "{:?}", found.header);
             assert_eq!((&found.header.module, &found.files), (&whole.header.module, &whole.files));
             let begins = bytes.iter().zip(&seed).take_while(|(a, b)| a == b).count();

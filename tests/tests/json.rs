@@ -1,4 +1,4 @@
-//! `--json` is an answer of every verb.
+//! Every verb answers in JSON with `--json`.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_tests::Bench;

@@ -1,8 +1,7 @@
-//! Workers and engines killed at random, also while a checkpoint is being written: every job ends
-//! with the result and the bill it has undisturbed, and no kill costs more than the time between two
-//! checkpoints and a second.
+//! Workers and engines killed at random, also while a checkpoint is written: every job ends with the same
+//! result and units as without kills, and no kill costs more than the checkpoint interval and one second.
 //!
-//! `FOG_TEST_FULL` makes it a thousand kills instead of thirty; `FOG_KILLS` any number.
+//! `FOG_TEST_FULL` makes it a thousand kills instead of thirty; `FOG_KILLS` sets any number.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -17,21 +16,21 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
-/// Seconds between two checkpoints.
+/// Checkpoint interval in seconds.
 const EVERY: f64 = 1.0;
 
-/// A job file and what it gives undisturbed: hash and units of each task.
+/// A job file with its undisturbed result: hash and units of each task.
 struct Case {
     file: PathBuf,
     expected: Vec<(String, u64)>,
 }
 
-/// One job of each kind, all of some seconds.
+/// Writes one job file of each kind, all for some seconds of work.
 fn job_files(folder: &Path) -> Vec<PathBuf> {
     let examples = fog_binary().parent().unwrap().join("fog-examples");
     let place = |name: &str| examples.join(name).join(name).with_extension("wasm").display().to_string();
     let words = words(64 << 20);
-    // Each of the three C programs takes another time for the same text.
+    // The three C programs need different times for the same text.
     let inputs = [("zlib", words.clone()), ("par", words[..7 << 20].to_vec()), ("ent", words.repeat(2))];
     let many = folder.join("many.fasta");
     std::fs::write(&many, std::fs::read_to_string(examples.join("protein-search/database.fasta")).unwrap().repeat(1200)).unwrap();
@@ -65,7 +64,7 @@ fn job_files(folder: &Path) -> Vec<PathBuf> {
     jobs.into_iter().map(write).collect()
 }
 
-/// Lines of made-up words, the same every time.
+/// Returns lines of made-up words, the same every time.
 fn words(bytes: usize) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(1);
     let known: Vec<Vec<u8>> = (0..3000).map(|_| (0..random.random_range(2..11)).map(|_| random.random_range(b'a'..=b'z')).collect()).collect();
@@ -81,14 +80,14 @@ fn submit(bench: &Bench, file: &Path) -> u64 {
     bench.json(&["submit", &file.to_string_lossy()]).unwrap()["id"].as_u64().unwrap()
 }
 
-/// The results of a job that has finished, each with its units.
+/// Returns the results of a finished job, each with its units.
 fn results(bench: &Bench, id: u64) -> Option<Vec<(String, u64)>> {
     let job = bench.json(&["job", "show", &id.to_string()]).ok()?;
     match job["summary"]["state"].as_str()? {
         "finished" => {}
         "failed" | "cancelled" => panic!("{job}"),
         "paused" => {
-            // Five failures in a row stop a job, as they should; a person looks and goes on.
+            // Five failures in a row pause a job, as intended; this resumes it.
             bench.json(&["job", "resume", &id.to_string()]).ok()?;
             return None;
         }
@@ -103,7 +102,7 @@ fn children(pid: u32) -> Vec<u32> {
     String::from_utf8_lossy(&found.stdout).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// A moment at which a checkpoint is being written, if one comes soon.
+/// Waits for a moment at which a checkpoint is being written, if one comes soon.
 fn wait_for_writing(folder: &Path) {
     let state = || -> BTreeMap<PathBuf, u64> {
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -115,7 +114,7 @@ fn wait_for_writing(folder: &Path) {
     }
 }
 
-/// Takes the jobs out that have ended, which must be right.
+/// Removes the jobs that have ended, whose results must be correct.
 fn settle(bench: &Bench, cases: &[Case], open: &mut Vec<(usize, u64)>, done: &mut BTreeMap<usize, usize>) {
     open.retain(|(case, id)| {
         let Some(found) = results(bench, *id) else { return true };
@@ -165,7 +164,7 @@ fn kills_at_random_change_no_result_and_no_bill() {
         let running: Vec<Value> = active.into_iter().filter(|task| task["frozen"] == false && task["units"].as_u64() > Some(0)).collect();
         let workers = children(pid);
         if running.is_empty() || workers.is_empty() {
-            // A kill that meets nothing proves nothing: a task may be waiting to be tried again.
+            // A kill without running work proves nothing: a task may be waiting for its next attempt.
             settle(&bench, &cases, &mut open, &mut done);
             continue;
         }
@@ -189,7 +188,7 @@ fn kills_at_random_change_no_result_and_no_bill() {
         kills += 1;
         let kind = format!("{kind}{}", if in_the_middle { " while saving" } else { "" });
         *kinds.entry(kind).or_default() += 1;
-        // What is on disk now is what work goes on from. A task that ended meanwhile has none.
+        // Work continues from the state on disk now. A task that ended meanwhile has none.
         let killed_at = now_ms();
         for task in &running {
             let path = checkpoints.join(format!("{}-{}.fog", task["job"], task["index"]));
@@ -216,7 +215,7 @@ fn kills_at_random_change_no_result_and_no_bill() {
     let done: Vec<String> = done.iter().map(|(case, count)| format!("{} {count}", cases[*case].file.file_stem().unwrap().display())).collect();
     println!("{kills} kills in {:.0} s ({kinds:?}); jobs ended right: {}", begun.elapsed().as_secs_f64(), done.join(", "));
     println!("work lost by a kill, ms: median {}, 99 % {}, most {} of {}", at(50), at(99), at(100), lost.len());
-    // Two seconds, measured with nothing else to do; a machine that is busy saves late.
+    // Two seconds on an idle machine; a busy one saves late.
     let limit = (EVERY * 1000.0 + 1000.0) * if is_full() { 1.0 } else { 3.0 };
     assert!(at(100) as f64 <= limit, "{} ms", at(100));
 }

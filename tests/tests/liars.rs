@@ -1,4 +1,4 @@
-//! A member that makes results up, faster than anybody works: outvoted, found out, and trusted less.
+//! A member that invents results faster than anybody works: outvoted, detected, and trusted less.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 mod member;
 use member::Member;
 
-/// Sealed pieces by content.
+/// Sealed pieces by content id.
 type Shelf = Arc<Mutex<BTreeMap<ContentId, (u64, Manifest, Vec<u8>)>>>;
 
 fn put(shelf: &Shelf, bytes: &[u8]) -> Content {
@@ -46,22 +46,22 @@ async fn serve(mut link: Link, shelf: Shelf) {
     let _ = link.pipe.shutdown().await;
 }
 
-/// What a liar says about a task.
+/// Answers of a liar to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lie {
-    /// A result that is made up, complete with files that make it.
+    /// A made-up result, complete with matching files.
     Text,
-    /// The same, with more work units than there can be.
+    /// A made-up result with an impossible number of work units.
     Units,
-    /// The same, with two files of one name.
+    /// A made-up result with two files of one name.
     Twice,
-    /// That nobody could do it.
+    /// The claim that no device can do the task.
     Hopeless,
-    /// A result that is made up, with states that are too, none of which it has kept.
+    /// A made-up result with made-up states, none of which was kept.
     Unshown,
 }
 
-/// States of a run that never was, ending where the lie does.
+/// Returns the states of an invented run that ends with the lie.
 fn made_up(offer: &TaskOffer, units: u64, text: &[u8], hash: &str) -> Vec<u8> {
     let spec = TaskSpec {
         artifact: PathBuf::new(),
@@ -87,7 +87,7 @@ fn made_up(offer: &TaskOffer, units: u64, text: &[u8], hash: &str) -> Vec<u8> {
     serde_json::to_vec(&history).unwrap()
 }
 
-/// Takes every offer and hands in the same lie at once.
+/// Accepts every offer and returns the same lie at once.
 async fn lie(mut member: Member, lie: Lie) {
     let shelf = Shelf::default();
     let (offers, mut taken) = tokio::sync::mpsc::channel::<Message>(64);
@@ -171,23 +171,23 @@ fn a_liar_is_outvoted_found_out_and_trusted_less() {
     };
     let hashes = |job: &Value| job["tasks"].as_array().unwrap().iter().map(|task| task["result_hash"].to_string()).collect::<Vec<_>>();
     let right = hashes(&run(&["--where", "local"]));
-    // Two honest devices: answers that are known.
+    // Two honest devices give the known results.
     assert_eq!(hashes(&run(&["--service", "silver"])), right);
     let invite: Invite = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.spawn(async move { lie(Member::join(&invite).await, Lie::Text).await });
     let liar = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "mallory").cloned();
     wait_for("the liar", Duration::from_secs(30), || liar().filter(|peer| peer["slots"].as_u64() > Some(0))).unwrap();
-    // Believed alone, it gets its lies in: the checks below have something to find.
+    // Alone it is believed, so that later checks have lies to find.
     let alone = hashes(&run(&["--where", "grid", "--prefer", "fast"]));
     assert!(alone.iter().zip(&right).any(|(found, right)| found != right), "the liar got no task");
     assert!(liar().unwrap()["reliability"].as_u64() > Some(500));
-    // Two of three agree on the truth, and it shows in what is thought of it.
+    // Two of three agree on the correct result, and the liar loses reliability.
     assert_eq!(hashes(&run(&["--service", "gold", "--prefer", "fast"])), right);
     let outvoted = liar().unwrap()["reliability"].as_u64().unwrap();
     assert!(outvoted < 500, "{outvoted}");
-    // Found out by tasks whose result is known, although nobody compares. It is lent to by those who ask
-    // for speed alone.
+    // Spot checks with known results detect the liar, although no results are compared. It gets tasks from
+    // jobs that prefer speed.
     let mut found = 0;
     for _ in 0..8 {
         let job = run(&["--where", "grid", "--spot-checks", "50", "--prefer", "fast"]);
@@ -202,7 +202,7 @@ fn a_liar_is_outvoted_found_out_and_trusted_less() {
     assert!(liar().unwrap()["reliability"].as_u64() < Some(500));
 }
 
-/// Whatever one member says, the others' results are stored and the job ends.
+/// Whatever one member answers, the others' results are stored and the job ends.
 fn survives(what: Lie, args: &[&str]) {
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
@@ -215,10 +215,10 @@ fn survives(what: Lie, args: &[&str]) {
     let show = || a.json(&["job", "show", &id]).unwrap();
     wait_for("the end of the job", Duration::from_secs(120), || (show()["summary"]["state"] == "finished").then_some(()))
         .unwrap_or_else(|error| panic!("{error}: {:#}\n{:#}\n{}", show(), a.json(&["peers"]).unwrap(), a.log()));
-    // It had its chance, and is thought less of.
+    // The liar got a task and lost reliability.
     let reliability = liar().unwrap()["reliability"].as_u64().unwrap();
     assert!(reliability < 500, "{reliability}");
-    // No sum became what it should not be.
+    // No credit sum overflowed.
     let credits = a.json(&["credits"]).unwrap();
     assert!(credits["spent"].as_u64().is_some_and(|spent| spent < 1_000_000_000), "{credits}");
 }
@@ -238,7 +238,7 @@ fn one_word_that_nobody_could_do_it_fails_nothing_where_several_are_asked() {
     survives(Lie::Hopeless, &["--service", "gold"]);
 }
 
-/// States that are made up cost nothing; who says that it has not kept the one it is asked for is not believed alone.
+/// Expects a device that admits not having kept a requested state not to be believed alone.
 #[test]
 fn a_result_whose_states_were_not_kept_is_not_believed_alone() {
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
@@ -268,7 +268,7 @@ fn a_result_whose_states_were_not_kept_is_not_believed_alone() {
     assert!(reliability < 500, "{reliability}");
 }
 
-/// Serves one file, a piece every 100 ms; tells how many pieces went out.
+/// Serves one file with a piece every 100 ms; counts the pieces sent.
 async fn serve_slowly(mut link: Link, size: u64, manifest: Manifest, piece: Vec<u8>, served: Arc<std::sync::atomic::AtomicU64>) {
     let Ok(bytes) = read_frame(&mut link.pipe, 256).await else { return };
     let Ok(request) = ContentRequest::decode(&bytes) else { return };
@@ -279,7 +279,8 @@ async fn serve_slowly(mut link: Link, size: u64, manifest: Manifest, piece: Vec<
         return;
     }
     for _ in 0..request.count {
-        // The first piece only, again and again, is wrong from the second on; so every question asks for it anew.
+        // Every piece is the first one, so it is wrong from the second on, and each request asks for it
+        // again.
         if write_frame(&mut link.pipe, &piece).await.is_err() {
             return;
         }
@@ -288,7 +289,7 @@ async fn serve_slowly(mut link: Link, size: u64, manifest: Manifest, piece: Vec<
     }
 }
 
-/// A requester with a program of its own.
+/// A requester that the test controls.
 struct Asker {
     member: Member,
     shelf: Shelf,
@@ -390,7 +391,8 @@ fn a_lease_is_taken_on_once() {
     assert_eq!(a.json(&["jobs"]).unwrap().as_array().unwrap().len(), 1, "{:#}", a.json(&["jobs"]).unwrap());
 }
 
-/// A state that its task cannot have is not fetched: reading it would take as much memory as somebody likes.
+/// Expects a state that is impossible for its task not to be fetched: reading it would use any amount of
+/// memory.
 #[test]
 fn a_state_beyond_its_task_is_declined() {
     let a = Bench::device("anna").unwrap();
@@ -409,7 +411,7 @@ fn a_state_beyond_its_task_is_declined() {
         asker.say(&Message::Offer(Box::new(asker.member.me.sign(&offer)))).await;
         let why = asker.until(|message| if let Message::Answer { answer: Answer::Declined(why), .. } = message { Some(why) } else { None }).await;
         assert_eq!(why, Decline::Malformed);
-        // What is no state at all costs its requester nothing but the time of a task that begins anew, and this device nothing.
+        // A file that is no state makes the task begin anew, and costs this device nothing.
         let mut offer = asker.offer(6, content);
         offer.checkpoint = Some((1, state));
         asker.say(&Message::Offer(Box::new(asker.member.me.sign(&offer)))).await;
@@ -427,7 +429,7 @@ fn what_is_not_wanted_any_more_is_not_fetched_any_further() {
     runtime.block_on(async {
         let mut member = Member::join(&invite).await;
         let mut talk = member.control().await;
-        // 25 MiB of one piece, which comes slowly.
+        // Content of 25 MiB made of one piece, served slowly.
         let (count, open) = (100u64, vec![7u8; CHUNK]);
         let size = count * CHUNK as u64;
         let key = ContentKey([9; 32]);
@@ -473,7 +475,7 @@ fn what_is_not_wanted_any_more_is_not_fetched_any_further() {
                 let release = Message::Release { lease: LeaseId([6; 16]), why: "not wanted".to_owned() };
                 write_frame(&mut talk.pipe, &release.encode()).await.unwrap();
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                // What was asked before has come by now.
+                // The answers to earlier requests have arrived by now.
                 while member.events.try_recv().is_ok() {}
                 is_released = true;
             }

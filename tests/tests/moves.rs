@@ -1,7 +1,7 @@
-//! Programs that begin here and move, at random points, between compiled, interpreted and another
-//! processor: the same result for the same units.
+//! Programs that start here and move at random points between compiled, interpreted and another processor:
+//! the same result for the same units.
 //!
-//! `FOG_ARM64` is a `fog` for that processor, which the system must be able to run (qemu-user does).
+//! `FOG_ARM64` is a `fog` for arm64, which the system must be able to run, for instance with qemu-user.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
@@ -13,7 +13,7 @@ use fog_tests::{Bench, is_full, wait_for};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// A program and what follows it on the command line, of some seconds.
+/// A program with its arguments, for some seconds of work.
 type Program = (&'static str, Vec<String>);
 
 fn programs(bench: &Bench) -> Vec<Program> {
@@ -33,7 +33,7 @@ fn programs(bench: &Bench) -> Vec<Program> {
     ]
 }
 
-/// Changes its table, a global and a local that hold references, and drops what it needs no more.
+/// Changes its table, a global and a local with references, and drops unused ones.
 const REFERENCES: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1) (type $op (func (param i64) (result i64)))
     (table $t 4 40 funcref) (global $last (mut funcref) (ref.null func))
@@ -62,7 +62,7 @@ const REFERENCES: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" 
             (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3000000))))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// Where a stretch of the way runs, and how many thousandths of the whole it takes.
+/// Place and engine of one leg, and its share of the whole run in thousandths.
 struct Leg {
     arm: bool,
     engine: &'static str,
@@ -73,7 +73,7 @@ fn leg(arm: bool, engine: &'static str, share: std::ops::Range<u64>) -> Leg {
     Leg { arm, engine, share }
 }
 
-/// Each program over all legs, then to its end here.
+/// Moves each program over all legs, then runs it to its end here.
 fn moved(legs: &[Leg]) {
     let bench = Bench::new().unwrap();
     let file = bench.scratch().join("moving.fog").to_string_lossy().into_owned();

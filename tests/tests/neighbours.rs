@@ -1,4 +1,5 @@
-//! Somebody on the local network names devices that are not there, tens of thousands of them and for years.
+//! A device on the local network announces tens of thousands of devices that do not exist, with a lifetime
+//! of years.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -12,7 +13,7 @@ use fog_tests::{Bench, wait_for};
 use libp2p::PeerId;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Names in one packet.
+/// Number of names in one packet.
 const NAMES: u16 = 14;
 
 fn name(labels: &[&str]) -> Vec<u8> {
@@ -26,7 +27,7 @@ fn record(owner: &[u8], kind: u16, class: u16, data: &[u8]) -> Vec<u8> {
     [owner, &numbers, &4_000_000_000u32.to_be_bytes(), &(data.len() as u16).to_be_bytes(), data].concat()
 }
 
-/// An answer that nobody asked for, with devices of which there is none.
+/// Returns an unsolicited mDNS answer with made-up devices.
 fn made_up() -> Vec<u8> {
     let service = name(&["_p2p", "_udp", "local"]);
     let (mut answers, mut more) = (Vec::new(), Vec::new());
@@ -41,7 +42,7 @@ fn made_up() -> Vec<u8> {
     [head, answers, more].concat()
 }
 
-/// Sockets of mDNS in the network of a process.
+/// Returns the number of mDNS sockets in the network namespace of a process.
 fn sockets(pid: u32) -> usize {
     let list = |which: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{which}")).unwrap();
     [list("udp"), list("udp6")].iter().flat_map(|text| text.lines()).filter(|line| line.contains(":14E9 ")).count()
@@ -70,7 +71,7 @@ fn made_up_devices_take_neither_memory_nor_time_and_friends_stay() {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         let socket = UdpSocket::bind(("10.77.0.2", 0)).unwrap();
         for _ in 0..2000 {
-            // A port where nobody listens says so.
+            // A closed port may answer with an error.
             let _ = socket.send_to(&made_up(), ("10.77.0.1", 5353));
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -81,7 +82,7 @@ fn made_up_devices_take_neither_memory_nor_time_and_friends_stay() {
     let believed = log.lines().filter(|line| line.contains("discovered peer on address")).count();
     assert!(believed < 5000, "{believed} names of 28,000 were taken down");
     assert!(log.contains("looked for again later"), "{log}");
-    // It looks again when the flood is over; whoever was here has been here all the time.
+    // The search resumes after the flood; connected devices stayed connected all the time.
     wait_for("another search", Duration::from_secs(60), || (sockets(pid) > 0).then_some(())).unwrap();
     assert_eq!(a.friends(), 1);
     assert!(!a.log().contains("panicked"), "{}", a.log());

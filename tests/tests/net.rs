@@ -1,5 +1,6 @@
-//! Real devices in network namespaces: a switch without a way out, routers that translate addresses,
-//! cables that are pulled. Needs root; says so and passes where namespaces cannot be made, but in the full form.
+//! Real devices in network namespaces: an isolated switch, routers with address translation, unplugged
+//! cables. Needs root; tests are skipped with a message where namespaces cannot be created, except in the
+//! full form.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -19,7 +20,7 @@ fn finished(bench: &Bench, id: &str, seconds: u64) -> Value {
     show()
 }
 
-/// Two hosts on one switch, and nothing else in the world.
+/// Two hosts on one isolated switch.
 struct Home {
     switch: Host,
     a: Bench,
@@ -65,7 +66,7 @@ fn two_laptops_on_a_switch_share_a_job_without_a_way_out() {
     assert_eq!((peer["network"].as_str(), peer["path"].as_str()), (Some("lan"), Some("direct")));
 }
 
-/// Prints the length of an input of some megabytes.
+/// Writes a job with an input of some megabytes that prints a word.
 fn big_job(bench: &Bench, megabytes: usize) -> String {
     let module = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 1) (data (i32.const 64) "done")
@@ -92,7 +93,7 @@ fn a_cable_that_is_pulled_again_and_again_delays_a_transfer_and_no_more() {
     }
     let home = home();
     meet(&home);
-    // Slow enough that every cut meets it.
+    // Slow enough that every cut interrupts a transfer.
     home.switch.exec(&["tc", "qdisc", "add", "dev", "p2", "root", "tbf", "rate", "40mbit", "burst", "64kb", "latency", "50ms"]).unwrap();
     let cuts = if is_full() { 20 } else { 5 };
     let job = big_job(&home.a, if is_full() { 64 } else { 24 });
@@ -121,7 +122,7 @@ fn a_device_whose_address_changes_is_found_again() {
     }
     let home = home();
     meet(&home);
-    // The old one first: with it Linux takes every other address of its net from the device.
+    // The first address goes first: with it, Linux removes all other addresses of its subnet.
     home.hosts[1].ip(&["addr", "del", "10.77.0.2/24", "dev", "eth0"]).unwrap();
     home.hosts[1].ip(&["addr", "add", "10.77.0.9/24", "dev", "eth0"]).unwrap();
     let begun = Instant::now();
@@ -130,14 +131,14 @@ fn a_device_whose_address_changes_is_found_again() {
         panic!("{error}: {:#}\n{}", home.a.json(&["peers"]).unwrap(), home.b.log());
     });
     eprintln!("found again after {:?}", begun.elapsed());
-    // And it works: a job goes there, and what was under way comes back.
+    // A job is sent there, and results come back.
     let id = home.a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
     let begun = Instant::now();
     finished(&home.a, &id, 60);
     eprintln!("a job after that took {:?}", begun.elapsed());
 }
 
-/// The address changes while a task is under way: the device goes on with it, and hands it in.
+/// Changes the address during a task, and expects the device to go on and to deliver the result.
 #[test]
 fn a_task_under_way_outlives_the_address_of_its_device() {
     if is_skipped(&[]) {
@@ -159,8 +160,8 @@ fn a_task_under_way_outlives_the_address_of_its_device() {
     assert_eq!(job["tasks"][0]["attempts"].as_array().unwrap().len(), 1, "{job:#}");
 }
 
-/// Two switches, two devices on each; the cable between them is pulled for a minute. Both halves work on,
-/// and afterwards everything is accepted once.
+/// Connects two switches with two devices each, and unplugs the cable between them for a minute. Expects
+/// both halves to work on, and every result to be accepted once afterwards.
 #[test]
 fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
     if is_skipped(&[]) {
@@ -188,7 +189,7 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
         let seen = devices.iter().map(|device| format!("{:#}\n{}", device.json(&["peers"]).unwrap(), device.log()));
         panic!("{error}: {}", seen.collect::<Vec<_>>().join("\n"));
     });
-    // Long tasks of anna's: some are on the other side when the cable goes.
+    // Long tasks of Anna: some are on the other side when the cable is unplugged.
     drop(working_for(&devices[0], 8.0));
     let job = devices[0].scratch().join("six.toml");
     std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\n[map]\nrange = [0, 6]\n").unwrap();
@@ -197,7 +198,7 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
     wait_for("work on both sides", Duration::from_secs(30), || (busy(&devices[1]) && (busy(&devices[2]) || busy(&devices[3]))).then_some(())).unwrap();
     switches[0].ip(&["link", "set", "trunk0", "down"]).unwrap();
     let cut = Instant::now();
-    // Each half goes on by itself.
+    // Each half goes on alone.
     let small = |device: &Bench| device.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
     wait_for("two in each half", Duration::from_secs(60), || devices.iter().all(|device| device.friends() == 1).then_some(())).unwrap_or_else(|error| {
         let seen = devices.iter().map(|device| format!("{:#}", device.json(&["peers"]).unwrap()));
@@ -205,7 +206,7 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
     });
     eprintln!("both halves knew after {:?}", cut.elapsed());
     let theirs = small(&devices[2]);
-    // Its neighbour may have tasks from the other side to end first.
+    // The other device may first have to finish tasks from the other side.
     finished(&devices[2], &theirs, 240);
     std::thread::sleep(Duration::from_secs(60).saturating_sub(cut.elapsed()));
     switches[0].ip(&["link", "set", "trunk0", "up"]).unwrap();
@@ -219,7 +220,7 @@ fn a_network_that_falls_apart_works_in_both_halves_and_heals() {
     }
 }
 
-/// Two homes behind routers that translate addresses, and a relay in between.
+/// Builds two homes behind routers with address translation, and a relay between them.
 fn homes_and_relay(symmetric: [bool; 2]) -> (Bench, Bench, Bench, Vec<Host>) {
     let net = Host::new("net").unwrap();
     net.switch().unwrap();
@@ -246,7 +247,7 @@ fn homes_and_relay(symmetric: [bool; 2]) -> (Bench, Bench, Bench, Vec<Host>) {
     (helper, a, b, hosts)
 }
 
-/// How many of `tries` meetings became direct; all must at least be relayed and carry a job.
+/// Returns how many of `tries` meetings became direct; all must at least be relayed and carry a job.
 fn meet_through_relay(symmetric: [bool; 2], tries: u32) -> u32 {
     let mut direct = 0;
     for _ in 0..tries {
@@ -260,7 +261,8 @@ fn meet_through_relay(symmetric: [bool; 2], tries: u32) -> u32 {
         let id = a.json(&["submit", "--example", "lucas-lehmer", "--where", "grid"]).unwrap()["id"].to_string();
         finished(&a, &id, 90);
         let path = || a.json(&["peers"]).ok()?.as_array()?.iter().find(|peer| peer["name"] == "ben").map(|peer| peer["path"].to_string());
-        // Punching takes a few round trips after the relayed meeting. It often fails, so this is waited for in vain.
+        // Hole punching takes a few round trips after the relayed connection. It often fails, so the wait
+        // may be in vain.
         let punched = wait_for("punching", Duration::from_secs(7), || path().filter(|path| path.contains("direct")));
         direct += u32::from(punched.is_ok());
     }
@@ -291,8 +293,8 @@ fn devices_meet_through_a_relay_where_both_routers_do() {
     behind_routers("symmetric and symmetric", [true, true]);
 }
 
-/// Two hosts on one switch that speak IPv6 only: with an address of their own network, or with nothing but what each
-/// interface gives itself.
+/// Tests two hosts on one switch with IPv6 only: with addresses of their own network, or with link-local
+/// addresses only.
 fn six(addresses: [Option<&str>; 2]) {
     if is_skipped(&[]) {
         return;
@@ -300,7 +302,7 @@ fn six(addresses: [Option<&str>; 2]) {
     let (switch, one, two) = (Host::new("sw").unwrap(), Host::new("a").unwrap(), Host::new("b").unwrap());
     switch.switch().unwrap();
     for (host, port, address) in [(&one, "p1", addresses[0]), (&two, "p2", addresses[1])] {
-        // Addresses are of use at once.
+        // Addresses are usable at once.
         host.exec(&["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"]).unwrap();
         let any = "192.0.2.1/32";
         switch.plug(host, port, "eth0", address.unwrap_or(any)).unwrap();

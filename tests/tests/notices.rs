@@ -1,4 +1,4 @@
-//! What an engine tells the desktop of its own accord.
+//! Notices that an engine sends to the desktop.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use fog_api::{EventBody, Notice};
 use fog_tests::{Bench, wait_for};
 
-/// Listens to the notices of an engine until a job of this name has ended; gives the names of jobs in them.
+/// Collects the notices of an engine until a job of this name has ended; returns the job names in them.
 fn notices_until(bench: &Bench, last: &'static str) -> std::thread::JoinHandle<Vec<String>> {
     let endpoint = fog_ipc::endpoint(&bench.data());
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
@@ -16,7 +16,7 @@ fn notices_until(bench: &Bench, last: &'static str) -> std::thread::JoinHandle<V
         runtime.block_on(async {
             let client = fog_ipc::Client::connect(&endpoint).await.unwrap();
             let mut events = client.subscribe().await;
-            // What is asked after subscribing is answered after it.
+            // The answer proves that the subscription is active.
             client.call(fog_api::Command::Snapshot).await.unwrap();
             ready.send(()).unwrap();
             let mut named = Vec::new();
@@ -43,7 +43,7 @@ fn finish(bench: &Bench, args: &[&str]) {
 
 #[test]
 fn the_end_of_somebody_elses_job_is_not_announced_on_this_desktop() {
-    // The second calls itself as this device's own jobs are marked.
+    // The second device has the name that marks this device's own jobs.
     let (anna, ben) = (Bench::device("anna").unwrap(), Bench::device("this device").unwrap());
     ben.invite(&[&anna]).unwrap();
     let heard = notices_until(&anna, "own");

@@ -1,4 +1,4 @@
-//! Stored results and files written for a user: whole and right, or not at all.
+//! Stored results and files written for a user are complete and correct, or absent.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -20,14 +20,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Names in a folder.
+/// Returns the names in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
 
-/// `fog …` that can make no file longer than so many KiB, as on a disk that is full by then.
+/// Runs `fog …` with a limit on file sizes in KiB, which acts like a full disk.
 fn short_of_room(bench: &Bench, kib: u32, args: &[&str]) -> Output {
     let fog = bench.command(args);
     let mut shell = Command::new("bash");
@@ -41,7 +41,7 @@ fn short_of_room(bench: &Bench, kib: u32, args: &[&str]) -> Output {
     shell.stdin(Stdio::null()).output().unwrap()
 }
 
-/// Leaves a file of 1 MiB and prints two lines.
+/// A program that writes a file of 1 MiB and prints two lines.
 const LEAVES: &str = r#"
 #include <stdio.h>
 int main(void) {
@@ -52,7 +52,7 @@ int main(void) {
     return 0;
 }"#;
 
-/// Runs for hours.
+/// A program that runs for hours.
 const LONG: &str = "int main(void) { for (volatile long long i = 0;; i++); }";
 
 #[test]
@@ -90,7 +90,7 @@ fn a_full_disk_costs_no_file_that_was_there() {
     let bench = Bench::working().unwrap();
     let module = c(&bench, "leaves", LEAVES);
     assert!(bench.fog(&["submit", &module, "--wait"]).unwrap().status.success());
-    // Compiled by now, wherever it is run.
+    // The module is compiled by now, for any kind of run.
     assert!(bench.fog(&["run", &module]).unwrap().status.success());
     let out = bench.scratch().join("out");
     std::fs::create_dir(&out).unwrap();
@@ -135,7 +135,7 @@ fn names_that_nobody_typed_and_links_in_the_folder_are_left_alone() {
     }
     assert!(at("notes.txt.previous").is_file());
 
-    // Said before anything runs, of the place that is wrong.
+    // Reported before anything runs, with the place that is wrong.
     for (taken, why) in
         [("notes.txt", "not a folder"), ("/dev/null", "not a folder"), ("notes.txt/below", "not a folder"), ("/proc/new", ""), ("/proc/new/deep", "")]
     {
@@ -144,7 +144,7 @@ fn names_that_nobody_typed_and_links_in_the_folder_are_left_alone() {
         let said = text(&refused.stderr);
         assert!(said.contains(taken) && said.contains(why) && said.contains("Nothing was run"), "{said}");
     }
-    // The folder is made where it can be, and not before there is a result.
+    // The folder is created where possible, and not before there is a result.
     let refused = bench.fog(&["run", "nowhere.wasm", "--out", "made/deep"]).unwrap();
     assert!(!refused.status.success() && !at("made").exists(), "{}", text(&refused.stderr));
     let done = bench.fog(&["run", &module, "--out", "made/deep"]).unwrap();
@@ -156,7 +156,7 @@ fn names_that_nobody_typed_and_links_in_the_folder_are_left_alone() {
     assert!(!at("outside").exists() && std::fs::symlink_metadata(at("out/big")).unwrap().is_file());
 }
 
-/// Leaves ten thousand files.
+/// A program that writes ten thousand files.
 const MANY: &str = r#"
 #include <stdio.h>
 int main(void) {
@@ -186,7 +186,7 @@ fn a_kill_leaves_no_half_file_among_the_results() {
             assert_eq!(names(&out).into_iter().filter(is_half).collect::<Vec<_>>(), [""; 0]);
         }
     }
-    // One of an earlier release, or of a file system without files that have no name.
+    // A leftover of an earlier release, or of a file system without unnamed files.
     let mut ended = Command::new("true").spawn().unwrap();
     ended.wait().unwrap();
     std::fs::write(out.join(format!(".fog-{}-7.partial", ended.id())), "half").unwrap();
@@ -204,19 +204,19 @@ fn a_program_runs_without_a_place_for_what_is_compiled() {
         let done = bench.command(&["run", &module]).env("FOG_DATA_DIR", nowhere).stdin(Stdio::null()).output().unwrap();
         assert_eq!((done.status.code(), text(&done.stdout)), (Some(0), "the first line\nthe second line\n".to_owned()), "{nowhere}: {}", text(&done.stderr));
     }
-    // The disk is full everywhere.
+    // Nothing can be written anywhere.
     let full = short_of_room(&bench, 0, &["run", &module]);
     assert_eq!(full.status.code(), Some(74));
     assert!(text(&full.stderr).contains("TMPDIR") && text(&full.stderr).contains("compiled"), "{}", text(&full.stderr));
 }
 
-/// Its letter in `/proc/PID/stat`.
+/// Returns the letter of a process's state in `/proc/PID/stat`.
 fn state_of(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Processor time in ticks.
+/// Returns the processor time of a process in ticks.
 fn ticks_of(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()

@@ -1,4 +1,4 @@
-//! The owner comes first: what `fog off` stops, and what a worker takes from others.
+//! Priority of the owner: the effect of `fog off`, and of workers on other programs.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -10,7 +10,7 @@ use fog_tests::{Bench, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Takes some seconds to compile.
+/// Returns a module that takes some seconds to compile.
 fn large_module() -> String {
     let line = "(local.set 0 (i64.add (i64.mul (local.get 0) (i64.const 31)) (i64.load (i32.wrap_i64 (local.get 0)))))";
     let function = format!("(func (param i64) (result i64) {} (local.get 0))", line.repeat(60));
@@ -26,26 +26,27 @@ fn is_gone(pid: u32) -> bool {
     stat(pid).is_none_or(|fields| fields[0] == "Z")
 }
 
-/// Hundredths of a second of processor time.
+/// Returns the processor time of a process in hundredths of a second.
 fn ticks(pid: u32) -> u32 {
     stat(pid).map_or(0, |fields| fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap())
 }
 
-/// Whether it takes no time for a while: a task that sleeps at a safe point is not stopped by the system.
+/// Whether a process uses no processor time for a second: a task that sleeps at a safe point is not stopped
+/// by a signal.
 fn stands_still(pid: u32) -> bool {
     let before = ticks(pid);
     std::thread::sleep(Duration::from_secs(1));
     ticks(pid) == before && !is_gone(pid)
 }
 
-/// The daemon's workers.
+/// Returns the daemon's workers.
 fn workers(bench: &Bench) -> impl Iterator<Item = u32> {
     let parent = bench.pid().unwrap().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     processes.filter(move |pid| stat(*pid).is_some_and(|fields| fields[1] == parent && fields[0] != "Z"))
 }
 
-/// One of them once it has been at work for a while.
+/// Returns a worker once it has worked for a while.
 fn busy_worker(bench: &Bench) -> u32 {
     wait_for("a worker at work", SOON, || workers(bench).find(|pid| ticks(*pid) >= 20)).unwrap()
 }
@@ -59,7 +60,7 @@ fn compiling_stops_with_off_and_ends_with_cancel() {
     let before = ticks(worker);
     assert!(bench.fog(&["off"]).unwrap().status.success());
     wait_for("the compiler to stop", SOON, || (stat(worker)?[0] == "T").then_some(())).unwrap();
-    // The command itself takes a while on a busy machine; the compiler may not take seconds meanwhile.
+    // The command itself takes time on a busy machine; the compiler must not use seconds meanwhile.
     let stopped = ticks(worker);
     assert!(stopped - before < 200, "{} ticks", stopped - before);
     assert!(bench.fog(&["on"]).unwrap().status.success());
@@ -71,7 +72,7 @@ fn compiling_stops_with_off_and_ends_with_cancel() {
     }
 }
 
-/// What a program prints on a stream, line by line.
+/// Returns the lines that a program prints on a stream.
 fn lines_of(stream: impl std::io::Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
     let (to, lines) = std::sync::mpsc::sync_channel(1024);
     std::thread::spawn(move || std::io::BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
@@ -94,14 +95,14 @@ fn an_estimate_stops_with_off_says_why_and_can_be_interrupted() {
     assert!(bench.fog(&["on"]).unwrap().status.success());
     wait_for("the sample to go on", SOON, || (ticks(worker) > stopped).then_some(())).unwrap();
     hears("\"event\":\"working\"");
-    // Interrupted, also while it stands still.
+    // Interrupted while it stands still.
     assert!(bench.fog(&["off"]).unwrap().status.success());
     wait_for("the sample to stop", SOON, || stands_still(worker).then_some(())).unwrap();
-    // Not SIGINT, which whoever started this in the background may have set to be ignored.
+    // Not SIGINT, which may be ignored when the test runs in the background.
     assert!(std::process::Command::new("kill").args(["-TERM", &asked.id().to_string()]).status().unwrap().success());
     assert!(!asked.wait().unwrap().success());
     wait_for("the sample to end", SOON, || is_gone(worker).then_some(())).unwrap();
-    // One that is asked for while the device is off begins nothing.
+    // An estimate requested while the device is off starts nothing.
     let mut asked = command.stderr(Stdio::piped()).spawn().unwrap();
     let said = lines_of(asked.stderr.take().unwrap());
     wait_for("the reason", SOON, || said.try_iter().any(|line| line.contains("\"rule\":\"off\"")).then_some(())).unwrap();
@@ -111,7 +112,7 @@ fn an_estimate_stops_with_off_says_why_and_can_be_interrupted() {
     asked.wait().unwrap();
 }
 
-/// `memory = 2 MiB, disk = 4 GiB` is a job of more than 4 GiB.
+/// Expects `memory = 2 MiB, disk = 4 GiB` to count as more than 4 GiB.
 #[test]
 fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
     let bench = Bench::working().unwrap();
@@ -120,7 +121,7 @@ fn a_device_does_not_lend_memory_it_does_not_have_to_files() {
     let file = bench.scratch().join("job.toml");
     let text = format!("version = 1\nname = \"m\"\nmodule = {:?}\n[limits]\nmemory = \"2MiB\"\ndisk = \"16GiB\"\n", module.to_string_lossy());
     std::fs::write(&file, text).unwrap();
-    // Nor is that tried out.
+    // An estimate does not try it either.
     let refused = bench.fog(&["submit", &file.to_string_lossy(), "--estimate"]).unwrap();
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && told.contains("this device lends") && told.contains("Nothing was submitted"), "{told}");

@@ -1,5 +1,5 @@
-//! Programs: our examples against independent implementations, and C programs nobody here wrote
-//! against their own native builds.
+//! Programs: the examples compared with independent implementations, and third-party C programs compared
+//! with their native builds.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -14,7 +14,7 @@ fn examples() -> PathBuf {
     fog_binary().parent().unwrap().join("fog-examples")
 }
 
-/// Scores of the search against EMBOSS's `water`: the same matrix, the same gap costs.
+/// Compares the scores of the search with EMBOSS's `water`: the same matrix and gap costs.
 #[test]
 fn protein_scores_agree_with_an_independent_implementation() {
     let bench = Bench::new().unwrap();
@@ -63,7 +63,7 @@ fn protein_scores_agree_with_an_independent_implementation() {
     let theirs = std::fs::read_to_string(out).unwrap();
     let mut compared = 0;
     for line in theirs.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
-        // "HBB_ORNAN MYG_ESCGI 149 (189.0)"
+        // Example line: "HBB_ORNAN MYG_ESCGI 149 (189.0)".
         let fields: Vec<&str> = line.split_whitespace().collect();
         let score: f64 = fields.last().unwrap().trim_matches(['(', ')']).parse().unwrap();
         assert_eq!(ours.get(fields[1]), Some(&score), "{line}");
@@ -72,7 +72,7 @@ fn protein_scores_agree_with_an_independent_implementation() {
     assert_eq!((compared, ours.len()), (45, 45));
 }
 
-/// <https://oeis.org/A000043>, through the real program.
+/// Compares the real program with <https://oeis.org/A000043>.
 #[test]
 fn mersenne_primes_are_the_known_ones() {
     let bench = Bench::new().unwrap();

@@ -1,4 +1,4 @@
-//! A job that its owner asks for runs beside busy programs, and whoever waits is told what for.
+//! A job that its owner requests now runs beside busy programs, and waiting commands print their reason.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -19,7 +19,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What `cargo xtask run` sets, on a machine whose disk and memory do not matter here.
+/// Starts an engine with the settings of `cargo xtask run`, on a machine whose disk and memory do not
+/// matter.
 fn engine() -> Bench {
     let mut bench = Bench::new().unwrap();
     bench.start().unwrap();
@@ -28,7 +29,7 @@ fn engine() -> Bench {
     bench
 }
 
-/// Programs that keep every processor busy and give way to this test.
+/// Starts programs that keep every processor busy at low priority.
 fn busy_loops() -> Vec<Guarded> {
     let count = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let start = |_| Guarded(Command::new("nice").args(["-n", "19", "sh", "-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().unwrap());
@@ -53,7 +54,7 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     let is_busy = || rules(&bench).contains(&"other-cpu".to_owned()).then_some(());
     wait_for("the rule about other programs", Duration::from_secs(60), is_busy).unwrap();
 
-    // Whoever waits is told what for and how to go on, also without a terminal; and it ends.
+    // A waiting command prints the reason and a remedy, also without a terminal; and it ends.
     let waits = bench.fog(&["submit", &hello, "--wait", "--stall-timeout", "3s"]).unwrap();
     let said = text(&waits.stderr);
     assert_eq!(waits.status.code(), Some(75), "{said}");
@@ -61,7 +62,7 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     assert_eq!(state(&bench, "1"), "queued");
     let waits = bench.fog(&["--json", "submit", &hello, "--watch", "--stall-timeout", "3s"]).unwrap();
     let lines: Vec<Value> = text(&waits.stderr).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // A slow machine also says that it stores the file.
+    // A slow machine also prints a line about storing the file.
     let line = lines.iter().find(|line| line["event"] == "waiting").unwrap();
     assert_eq!((&line["event"], &line["rule"], &line["job"]), (&"waiting".into(), &"other-cpu".into(), &2.into()), "{line}");
 
@@ -74,7 +75,7 @@ fn a_job_that_is_asked_for_runs_beside_busy_programs() {
     assert_eq!(state(&bench, "2"), "queued", "nobody asked for this one");
     is_busy().unwrap();
 
-    // It is shown while it runs, lasts over a restart, and a pause by hand holds for it.
+    // The request is shown during the run and survives a restart, and a pause by hand applies to it.
     bench.json(&["submit", &endless, "--now"]).unwrap();
     let runs = || {
         let status = bench.json(&["status"]).ok()?;
@@ -113,14 +114,15 @@ fn who_watches_a_job_is_told_of_its_pause_and_its_end() {
     assert_eq!(said.lines().last(), Some("fog: job 1 cancelled"), "{said}");
 }
 
-/// Memory of this machine, in bytes.
+/// Returns the total memory of this machine in bytes.
 fn total_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap();
     let kib = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap() << 10
 }
 
-/// Of what is free, not of all there is, a share is lent: a job between the two waits, says so, and lets others pass.
+/// Uses a job whose size lies between the share of free memory and that of total memory: it waits, prints
+/// so, and lets others pass.
 #[test]
 fn a_job_that_waits_for_memory_says_so_and_lets_smaller_ones_pass() {
     let bench = engine();
@@ -151,7 +153,7 @@ fn a_job_that_waits_for_memory_says_so_and_lets_smaller_ones_pass() {
     wait_for("its end", Duration::from_secs(60), || (state(&bench, "1") == "finished").then_some(())).unwrap();
 }
 
-/// Without a terminal nothing can be drawn over; a line now and then is what a log holds.
+/// Expects lines at intervals without a terminal, where nothing can be redrawn.
 #[test]
 fn progress_is_told_without_a_terminal() {
     let bench = engine();

@@ -1,4 +1,4 @@
-//! How bytes go in and out: inputs of every kind, results of every size and name, through the real `fog`.
+//! Input and output of bytes through the real `fog`: inputs of every kind, results of every size and name.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Files below a folder, by their path in it.
+/// Returns the files below a folder, by relative path.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
@@ -39,18 +39,18 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// A job file that ends in `more`.
+/// Writes a job file that ends in `more`.
 fn job(bench: &Bench, module: &str, more: &str) {
     std::fs::write(bench.scratch().join("job.toml"), format!("version = 1\nmodule = {module:?}\n{more}\n")).unwrap();
 }
 
-/// `fog … > /dev/full`.
+/// Runs `fog … > /dev/full`.
 fn into_full(bench: &Bench, args: &[&str]) -> Output {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     bench.command(args).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
 }
 
-/// `bytes | fog …`.
+/// Runs `bytes | fog …`.
 fn with_input(bench: &Bench, args: &[&str], bytes: Vec<u8>) -> Output {
     let mut child = bench.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -60,7 +60,7 @@ fn with_input(bench: &Bench, args: &[&str], bytes: Vec<u8>) -> Output {
     output
 }
 
-/// Leaves one file for each name, and one in a folder.
+/// A program that writes one file for each name, and one in a folder.
 const NAMES: &str = r#"
 #include <stdio.h>
 #include <sys/stat.h>
@@ -142,12 +142,12 @@ fn what_a_job_prints_and_the_files_it_leaves_do_not_take_each_others_names() {
     assert_eq!((of("stdout-2.txt"), of("stderr-2.txt"), of("result-2.txt")), ("printed\n".to_owned(), "complained\n".to_owned(), "printed\n".to_owned()));
     assert_eq!(files.len(), 7);
     assert!(text(&saved.stdout).starts_with("7 files saved"), "{}", text(&saved.stdout));
-    // Again into the same folder, the same files are there.
+    // Saved again into the same folder, the files are the same.
     assert!(bench.fog(&["job", "result", "1", "-o", "out"]).unwrap().status.success());
     assert_eq!(tree(&bench.scratch().join("out")), files);
 }
 
-/// Prints as many bytes as its argument says, of all values.
+/// A program that prints as many bytes as its argument says, of all values.
 const BYTES: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,7 +163,7 @@ int main(int argc, char **argv) {
 }"#;
 
 fn bytes(count: usize) -> Vec<u8> {
-    // What the program above draws, with the 32-bit numbers it has.
+    // The same 32-bit generator as in the program above.
     let mut state: u32 = 1;
     let draw = |_| {
         state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
@@ -251,7 +251,7 @@ fn a_pipe_that_a_job_does_not_get_and_a_file_that_never_ends_are_told() {
     assert!(!sent.status.success() && text(&sent.stderr).contains("it is a device"), "{}", text(&sent.stderr));
 }
 
-/// Leaves as many files as its argument says.
+/// A program that writes as many files as its argument says.
 const FILES: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,7 +283,7 @@ fn twelve_thousand_files_are_a_result() {
     assert_eq!(std::fs::read_dir(bench.scratch().join("out")).unwrap().count(), 12_000);
 }
 
-/// Prints how long its input is, and copies its standard input.
+/// A program that prints the length of its input and copies its standard input.
 const READS: &str = r#"
 #include <stdio.h>
 int main(void) {
@@ -351,7 +351,7 @@ fn a_pipe_in_a_job_file_is_refused_at_once() {
     job(&bench, piped.to_str().unwrap(), "");
     assert!(!bench.fog(&["submit", "job.toml"]).unwrap().status.success());
     assert!(text(&bench.fog(&["submit", "piped"]).unwrap().stderr).contains("a pipe"));
-    // Given to the command itself, what comes out of a pipe is taken.
+    // A pipe that is named on the command line is read.
     let to = piped.clone();
     let writer = std::thread::spawn(move || std::fs::write(to, vec![7; 70_000]).unwrap());
     let taken = bench.fog(&["submit", &module, "--input", "x=piped"]).unwrap();
@@ -380,7 +380,7 @@ fn only_files_are_replaced() {
     assert_eq!(run("link.fog").status.code(), Some(124));
     assert!(std::fs::symlink_metadata(scratch("link.fog")).unwrap().is_symlink(), "the link stays");
     assert!(std::fs::metadata(scratch("elsewhere/real.fog")).unwrap().is_file());
-    // Files of a result as well.
+    // Applies to files of a result, too.
     let files = c(&bench, "files", FILES);
     std::fs::create_dir(scratch("out")).unwrap();
     fifo(&scratch("out/f00000"));
@@ -421,7 +421,7 @@ fn a_submitted_program_is_the_one_that_is_run() {
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     let shown = bench.json(&["job", "show", "1"]).unwrap();
     assert_eq!((&shown["tasks"][0]["units"], &shown["tasks"][0]["result_hash"]), (&told["units"], &told["result_hash"]));
-    // What a job file says itself is not said beside it.
+    // Options that a job file contains itself are refused beside it.
     job(&bench, &module, "");
     let twice = bench.fog(&["submit", "job.toml", "--", "x"]).unwrap();
     assert!(!twice.status.success() && text(&twice.stderr).contains("Nothing was submitted"), "{}", text(&twice.stderr));

@@ -1,8 +1,8 @@
-//! Battery, charger, heat and fan from the kernel's files to a task that stands still.
+//! Battery, charger, heat and fan, from the kernel's files to a task that stands still.
 //!
-//! This machine has no such hardware, so the daemon runs in a mount namespace of its own whose
-//! `/sys/class` is a folder of the test, laid out as the kernel documents it. Everything above the
-//! files is the real thing. Linux, and allowed to make a mount namespace.
+//! Test machines lack this hardware, so the daemon runs in a mount namespace whose `/sys/class` is a folder
+//! of the test, laid out as the kernel documents it. Everything above the files is real. Needs Linux and
+//! the right to create a mount namespace.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -14,14 +14,14 @@ use std::time::{Duration, Instant, SystemTime};
 use fog_tests::bus::Managers;
 use fog_tests::{Bench, Guarded, fog_binary, wait_for};
 
-/// A file of sysfs.
+/// Writes a file of sysfs.
 fn put(class: &Path, file: &str, text: &str) {
     let path = class.join(file);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, format!("{text}\n")).unwrap();
 }
 
-/// A laptop on its charger, cool and quiet.
+/// Writes the files of a laptop on its charger, cool and quiet.
 fn laptop(class: &Path) {
     let battery = [
         ("type", "Battery"),
@@ -88,7 +88,7 @@ fn unplugging_and_heat_stop_a_task() {
     assert!(took < Duration::from_secs(2), "{took:?}");
 
     let rules = || {
-        // The exit code of `why` is that the device may not work.
+        // `fog why` exits with an error when the device may not work.
         let why: serde_json::Value = serde_json::from_slice(&bench.fog(&["--json", "why"]).unwrap().stdout).unwrap();
         why["verdict"]["reasons"].as_array().unwrap().iter().map(|reason| reason["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -109,7 +109,7 @@ fn unplugging_and_heat_stop_a_task() {
     put(&class, "power_supply/BAT0/temp", "520");
     wait_for("a warm battery", Duration::from_secs(10), || rules().contains(&"battery-temp".to_owned()).then_some(())).unwrap();
 
-    // A controller that stutters: nothing is concluded from what cannot be.
+    // A faulty controller: impossible readings are ignored.
     put(&class, "power_supply/BAT0/temp", "32767");
     put(&class, "hwmon/hwmon0/temp1_input", "-273000");
     let doctor_names = |sensor: &str| bench.json(&["doctor"]).unwrap().to_string().contains(sensor).then_some(());
@@ -117,7 +117,7 @@ fn unplugging_and_heat_stop_a_task() {
     wait_for("the other as well", Duration::from_secs(10), || doctor_names("coretemp Package id 0 (hwmon0) says -273 °C")).unwrap();
     assert!(rules().contains(&"battery-temp".to_owned()));
 
-    // One sensor that lies does not hide the others; without any chip the zones of the kernel are read.
+    // One faulty sensor does not hide the others; without any chip the kernel's thermal zones are read.
     put(&class, "hwmon/hwmon0/temp2_label", "Core 0");
     put(&class, "hwmon/hwmon0/temp2_input", "97000");
     put(&class, "hwmon/hwmon0/temp1_input", "127500");
@@ -128,7 +128,7 @@ fn unplugging_and_heat_stop_a_task() {
     put(&class, "thermal/thermal_zone0/temp", "96000");
     wait_for("the zone", Duration::from_secs(10), || doctor_names("96 °C")).unwrap();
 
-    // A battery that gives its capacity alone is there, and low.
+    // A battery that reports only its capacity is used, and is low.
     std::fs::remove_dir_all(class.join("power_supply")).unwrap();
     for (file, value) in [("BAT0/type", "Battery"), ("BAT0/capacity", "70"), ("AC/type", "Mains"), ("AC/online", "0")] {
         put(&class, &format!("power_supply/{file}"), value);
@@ -138,7 +138,7 @@ fn unplugging_and_heat_stop_a_task() {
     wait_for("the rule about it", Duration::from_secs(10), || rules().contains(&"on-battery".to_owned()).then_some(())).unwrap();
 }
 
-/// A daemon in a Wayland session whose compositor says nothing about input.
+/// Starts a daemon in a Wayland session whose compositor reports no input.
 fn daemon_beside(bench: &Bench, managers: &Managers) -> Guarded {
     let mut daemon = bench.command(&["daemon"]);
     daemon.env("DBUS_SYSTEM_BUS_ADDRESS", &managers.bus.address).env("WAYLAND_DISPLAY", "not-there");
@@ -148,13 +148,13 @@ fn daemon_beside(bench: &Bench, managers: &Managers) -> Guarded {
 }
 
 fn rules_of(bench: &Bench) -> Vec<String> {
-    // The exit code of `why` is that the device may not work.
+    // `fog why` exits with an error when the device may not work.
     let why: serde_json::Value = serde_json::from_slice(&bench.fog(&["--json", "why"]).unwrap().stdout).unwrap();
     why["verdict"]["reasons"].as_array().unwrap().iter().map(|reason| reason["rule"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The login manager's idle hint is input; inhibitors of others count and our own does not; the
-/// system is kept awake while a task runs, and only then.
+/// Expects the login manager's idle hint to count as input, inhibitors of others to count but not the own
+/// one, and the system to be kept awake exactly while a task runs.
 #[test]
 fn the_login_manager_tells_of_input_and_of_programs_that_keep_awake() {
     let (bench, managers) = (Bench::new().unwrap(), Managers::start().unwrap());
@@ -190,7 +190,7 @@ fn the_login_manager_tells_of_input_and_of_programs_that_keep_awake() {
     wait_for("a film", Duration::from_secs(10), || rules().contains(&"inhibited".to_owned()).then_some(())).unwrap();
 }
 
-/// With the rule on, not one byte goes over a metered network.
+/// Expects no byte on a metered network while the rule is on.
 #[test]
 fn a_metered_network_carries_nothing() {
     let (bench, managers) = (Bench::new().unwrap(), Managers::start().unwrap());

@@ -1,11 +1,11 @@
-//! The storage cap, the data folder and wishes, as a person meets them.
+//! The storage limit, the data folder and pending changes, tested as a user meets them.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::time::Duration;
 
 use fog_tests::{Bench, wait_for};
 
-/// Leaves two files of so many bytes that are not the same.
+/// Returns a program that writes two different files of a number of bytes.
 fn two_files(bytes: u32) -> String {
     format!(
         r#"(module
@@ -45,7 +45,7 @@ fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
     let (state, job) = ended("1");
     assert_eq!(state, "failed", "what cannot be stored is not called finished: {job}");
     let problem = job["summary"]["problem"].as_str().unwrap();
-    // It stops where there is no more room, before all of it is written.
+    // The task is stopped when there is no more room, before everything is written.
     assert!(problem.contains("storage limit of 95.4 MiB"), "{problem}");
     bench.json(&["submit", "fits.toml"]).unwrap();
     assert_eq!(ended("2").0, "finished");
@@ -121,7 +121,7 @@ fn nothing_in_a_folder_that_was_open_can_be_read_by_others() {
     }
 }
 
-/// Whatever is in a folder, and the folder.
+/// Returns everything below a folder, and the folder.
 #[cfg(unix)]
 fn all_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = vec![folder.to_owned()];
@@ -155,7 +155,7 @@ fn nothing_that_a_job_leaves_in_the_data_folder_can_be_read_by_others() {
     assert_eq!(open(bench.data()), [""; 0]);
     assert!(["blobs", "compiled"].into_iter().all(holds_a_file));
 
-    // Where no engine ran yet.
+    // A folder in which no engine has run yet.
     let fresh = bench.scratch().join("fresh/data");
     let ran = bench.command(&["run", "files.wasm"]).env("FOG_DATA_DIR", &fresh).output().unwrap();
     assert!(ran.status.success(), "{}", text(&ran.stderr));
@@ -191,7 +191,7 @@ fn a_wish_to_finish_first_and_a_pause_survive_a_restart() {
     assert!(bench.fog(&["off", "--finish"]).unwrap().status.success());
     bench.kill();
     bench.start().unwrap();
-    // What ran goes on to its end, and nothing else begins.
+    // The running task goes on to its end, and no other starts.
     wait_for("the task to go on", Duration::from_secs(30), || running(&bench).filter(|jobs| jobs == &[1])).unwrap();
     assert_eq!(status(&bench).unwrap()["contributing"], true);
     assert_eq!(status(&bench).unwrap()["verdict"]["finishing"], true);
@@ -234,7 +234,7 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
     assert_eq!(task["summary"]["state"], "running");
     assert_eq!(task["summary"]["problem"], "", "making way is no failure");
 
-    // A deadline that is near beside one that is not, and what the owner asks for now beside anything.
+    // A job with a near deadline comes before one without, and a job requested now before any other.
     let ends = |id: &str| {
         wait_for("its end", Duration::from_secs(30), || {
             let state = bench.json(&["job", "show", id]).ok()?["summary"]["state"].as_str()?.to_owned();
@@ -250,7 +250,7 @@ fn work_that_is_wanted_sooner_takes_the_last_core() {
     wait_for("the first job once more", Duration::from_secs(30), || runs().filter(|names| names == &["later"])).unwrap();
 }
 
-/// The input and the program of a job change on the disk while it waits; another job of the same program goes on.
+/// Changes input and program of a waiting job on disk; another job of the same program goes on.
 #[test]
 fn a_job_does_not_run_on_files_that_were_changed_and_says_which() {
     let bench = Bench::working().unwrap();
@@ -284,7 +284,7 @@ fn a_job_does_not_run_on_files_that_were_changed_and_says_which() {
         problem.contains("the input of task 1") && problem.contains(&stored.display().to_string()) && problem.contains("Submit the job again"),
         "{problem}"
     );
-    // And that helps.
+    // The advice of the message helps.
     bench.json(&["submit", "job.toml"]).unwrap();
     assert_eq!(ended("2").0, "finished");
     assert_eq!(std::fs::read(&stored).unwrap(), b"input 1\n");

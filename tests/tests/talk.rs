@@ -1,6 +1,6 @@
-//! Two people with the real app in real windows talk to each other.
+//! Two people chat with the real app in real windows.
 //!
-//! What it needs, `cargo xtask setup` installs.
+//! Needs programs that `cargo xtask setup` installs.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A desk whose engine talks to others on this machine only, and whose owner has this name.
+/// Sets up a desk whose engine stays on this machine, with a nickname for its owner.
 fn person(name: &str) -> Desk {
     let mut desk = Desk::set_up().unwrap();
     desk.bench.stay_on_loopback();
@@ -49,12 +49,12 @@ fn two_people_talk_in_their_windows() {
     let (a, b) = (anna.open().unwrap(), ben.open().unwrap());
     for window in [&a, &b] {
         window.click("#page-chat");
-        // Contributing is off, Bluetooth too, and both say what they are.
+        // Contributing and Bluetooth are off, and both notices are shown.
         window.wait_text("#bluetooth-off", "Bluetooth", 15);
     }
     a.wait_text("#near", "ben", 15);
 
-    // The room.
+    // A message in the room.
     a.click("#thread-room");
     b.click("#thread-room");
     a.type_into("#chat-text", "hello everybody\n");
@@ -62,7 +62,7 @@ fn two_people_talk_in_their_windows() {
     b.type_into("#chat-text", "hello anna\n");
     a.wait_text("#messages", "hello anna", 20);
 
-    // Alone: Ben sees that something new came, opens it, and Anna learns that he saw it.
+    // A private message: Ben sees a mark, opens it, and Anna sees that he read it.
     b.click("#page-home");
     a.click(&format!("#thread-{ben_id}"));
     a.type_into("#chat-text", "see you at 8\n");
@@ -74,7 +74,7 @@ fn two_people_talk_in_their_windows() {
     wait_for("the read receipt", PATIENCE, || (count(&a, ".message-state[data-state=read]") == 1).then_some(())).unwrap();
     wait_for("nothing unread", PATIENCE, || (count(&b, "#chat-unread") == 0).then_some(())).unwrap();
 
-    // A picture, shown in its place.
+    // A picture, shown in the thread.
     let picture = anna.bench.scratch().join("map.png");
     std::fs::copy(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../icons/128x128.png"), &picture).unwrap();
     assert!(anna.bench.fog(&["chat", "send", "--to", "ben", "--wait", "60", "--file", picture.to_str().unwrap()]).unwrap().status.success());
@@ -83,7 +83,7 @@ fn two_people_talk_in_their_windows() {
     })
     .unwrap();
 
-    // Commands answer in place; what is wrong says so and is kept in the line.
+    // Commands answer in the thread; a wrong command shows an error and stays in the field.
     a.type_into("#chat-text", "/who\n");
     a.wait_text("#messages", "ben", 15);
     b.type_into("#chat-text", "thank you for the map\n");
@@ -91,7 +91,7 @@ fn two_people_talk_in_their_windows() {
     let found = a.text("#messages").unwrap();
     assert!(found.find("see you at 8") < found.find("thank you for the map"), "the newest last: {found}");
 
-    // What it looks like, and that everybody can use it.
+    // Screenshots and accessibility checks.
     for (theme, width, height, name) in [
         ("light", 1200, 800, "chat-light.png"),
         ("dark", 1200, 800, "chat-dark.png"),
@@ -112,7 +112,7 @@ fn two_people_talk_in_their_windows() {
     a.assert_accessible("chat list on a phone");
     a.resize(1200, 800);
 
-    // Who Ben is, with his fingerprint.
+    // Ben's details, with his fingerprint.
     a.click(&format!("#thread-{ben_id}"));
     a.click("#chat-details");
     let fingerprint = a.wait_text("#person-fingerprint", "", 10);
@@ -130,14 +130,14 @@ fn two_people_talk_in_their_windows() {
     .unwrap();
     a.screenshot("chat-verified.png");
 
-    // The room's details have a map of who is where.
+    // The room's details contain the map.
     a.click("#thread-room");
     a.screenshot("chat-map.png");
 
-    // The board: a note put up in one window, read in the other, taken down again.
+    // The board: a note posted in one window, read in the other, and removed again.
     a.click("#chat-board");
     a.wait_text("#chat-beside", "Nothing is on the board", 10);
-    // What is typed before the panel has taken the keyboard would go to its close button.
+    // Text typed before the panel has the keyboard focus would go to its close button.
     let has_keyboard = || (value(&a, "return document.activeElement.id") == "chat-beside-close").then_some(());
     wait_for("the keyboard in the panel", PATIENCE, has_keyboard).unwrap();
     a.type_into("#board-text", "Soup at the hut tonight.\nBring a spoon.");
@@ -163,7 +163,7 @@ fn two_people_talk_in_their_windows() {
     b.wait_text("#chat-board", "nothing there", 20);
     b.click("#chat-beside-close");
 
-    // A group: made in one window, used in both, left in the other.
+    // A group: created in one window, used in both, left in the other.
     a.click("#chat-new-group");
     a.type_into("#group-name", "hikers");
     a.click(&format!("#with-{ben_id}"));
@@ -195,7 +195,7 @@ fn two_people_talk_in_their_windows() {
     assert_eq!(ben.bench.json(&["chat", "group"]).unwrap(), json!([]));
     b.screenshot("chat-group-left.png");
 
-    // A wipe asks once; then there is nothing, and Ben sees somebody new.
+    // A wipe asks once; then nothing is left, and Ben sees a new person.
     a.click("#chat-settings");
     a.screenshot("chat-settings.png");
     a.assert_accessible("chat settings");

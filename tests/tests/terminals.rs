@@ -1,4 +1,4 @@
-//! What becomes of work and words when a terminal, or whoever reads the output, goes.
+//! Effects on a running command when its terminal or the reader of its output goes away.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -11,10 +11,10 @@ use fog_tests::{Bench, fog_binary, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Works without end.
+/// A program that works without end.
 const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#;
 
-/// Says a line again and again, without end.
+/// A program that prints a line again and again without end.
 const CHATTER: &str = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1) (data (i32.const 64) "a line\n")
     (func (export "_start") (local $n i32)
@@ -29,7 +29,7 @@ fn send(child: &Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
-/// The exit code, and what was said on standard error.
+/// Returns the exit code and standard error of an ended process.
 fn ended(mut child: Child) -> (Option<i32>, String) {
     let status = wait_for("the end", SOON, || child.try_wait().unwrap());
     let Ok(status) = status else {
@@ -44,7 +44,7 @@ fn ended(mut child: Child) -> (Option<i32>, String) {
     (status.code(), said)
 }
 
-/// `fog run spin.wasm --checkpoint spin.fog`, by way of `prefix`, once it runs.
+/// Starts `fog run spin.wasm --checkpoint spin.fog` through `prefix`, and returns once it runs.
 fn spinning(bench: &Bench, prefix: &[&str]) -> Child {
     let file = bench.scratch().join("spin.fog");
     let _ = std::fs::remove_file(&file);
@@ -58,7 +58,7 @@ fn spinning(bench: &Bench, prefix: &[&str]) -> Child {
     child
 }
 
-/// Shells and the system may both tell of it: that is not somebody who asks twice.
+/// Sends the hang-up as shells and the system may both do, which is not a second request.
 #[test]
 fn a_hang_up_saves_as_any_interruption_does() {
     let bench = Bench::new().unwrap();
@@ -88,7 +88,7 @@ fn a_program_whose_output_nobody_reads_any_more_is_saved_before_it_ends() {
     let (code, said) = ended(child);
     assert_eq!(code, Some(141), "{said}");
     let seen = bench.json(&["checkpoint", "inspect", "chatter.fog"]).unwrap();
-    // What could not be passed on is said again.
+    // Output that could not be passed on is repeated.
     assert!(seen["units"].as_u64() > Some(0) && seen["stdout_bytes"].as_u64() > Some(7), "{seen}");
 }
 
@@ -105,7 +105,8 @@ fn a_verb_that_waits_ends_with_its_reader_and_the_job_is_kept() {
     }
     assert_eq!(bench.json(&["jobs", "--state", "running"]).unwrap().as_array().unwrap().len() + waiting(&bench), 3);
 
-    // Whoever waits for the exit code only needs nobody to read, and says why it waits while somebody does.
+    // A command that waits only for an exit code needs no reader of its output, and explains its waiting to
+    // standard error.
     let mut child = bench.command(&["submit", &module, "--wait"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     std::thread::sleep(Duration::from_secs(3));

@@ -1,6 +1,6 @@
-//! The real app in a real window under Xvfb, driven through WebDriver as a person would.
+//! The real app in a real window under Xvfb, driven through WebDriver.
 //!
-//! What it needs, `cargo xtask setup` installs.
+//! Needs programs that `cargo xtask setup` installs.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(target_os = "linux")]
 
@@ -22,13 +22,14 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     println!("window start to first text: {:?}", begun.elapsed());
     window.screenshot("first-run.png");
 
-    // First run → switch on.
+    // First run: contributing is switched on.
     window.click("#welcome-start");
     window.wait_text("#pill", "Waiting", 15);
-    // A fresh click counts as use; the page is there a moment after the pill.
+    // A recent click counts as use; the page appears a moment after the pill.
     window.wait_text("#headline", "using this device", 10);
 
-    // A settings change takes effect within a second, here from the command line while the window watches.
+    // A settings change takes effect within a second, here made on the command line while the window is
+    // open.
     bench.fog(&["settings", "set", "idle_after=3", "other_cpu_stop=100", "disk_free_min=0.1", "ram_available_min=64"]).unwrap();
     window.wait_text("#headline", "Ready to work", 10);
     let mut fastest = Duration::MAX;
@@ -42,7 +43,8 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     println!("settings change to the window showing it, the fastest: {fastest:?}");
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
 
-    // Submit an example by the UI → progress → result. WebDriver's clicks are not input to the X server.
+    // An example is submitted in the window and shows progress and result. WebDriver's clicks are not input
+    // to the X server.
     window.click("#example-protein-search");
     window.wait_text("#job-line", "8 of 8", 60);
     let result = window.wait_text("#result", "HBB_ORNAN", 15);
@@ -61,7 +63,7 @@ fn a_person_goes_from_first_run_to_a_result_and_finds_it_again() {
     window.wait_text("#headline", "using this device", 5);
     window.wait_text("#pill", "Working", 30);
 
-    // Everything by keyboard: the palette leads to a page, arrows and space change the week plan.
+    // Keyboard only: the palette leads to a page, arrows and space change the week plan.
     window.assert_accessible("home");
     window.keys(&["key", "ctrl+k"]);
     wait_for("the palette", Duration::from_secs(5), || window.text("#palette-input")).unwrap();
@@ -154,7 +156,7 @@ fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
     wait_for("the end", Duration::from_secs(20), || (desk.bench.fog(&["status"]).ok()?.status.code() == Some(69)).then_some(())).unwrap();
 
     let good = std::fs::read(&database).unwrap();
-    // What a killed engine left in its journal would mend the file.
+    // The journal of a killed engine would repair the file.
     for journal in ["fog.sqlite-wal", "fog.sqlite-shm"] {
         let _ = std::fs::remove_file(desk.bench.data().join(journal));
     }
@@ -169,7 +171,7 @@ fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
         window.screenshot(&format!("damaged-database-{theme}.png"));
         window.assert_contrast();
     }
-    // Once it is mended, the window goes on without a restart.
+    // Once the file is repaired, the window goes on without a restart.
     std::fs::write(&database, good).unwrap();
     window.click("#lost button");
     window.wait_text("#pill", "", 20);
@@ -177,7 +179,7 @@ fn a_damaged_key_and_a_damaged_database_are_told_in_the_window() {
     window.close();
 }
 
-/// Half a day of history, with large numbers.
+/// Stores half a day of history with large numbers.
 fn remember_half_a_day(data: &std::path::Path) {
     let mut store = Store::open(data).unwrap();
     for minutes in 1..=720 {
@@ -196,7 +198,7 @@ fn remember_half_a_day(data: &std::path::Path) {
     }
 }
 
-/// What is wider than the page or cut off, of what a selector finds.
+/// Finds elements of a selector that are wider than the page or cut off.
 const CUT: &str = r#"
 const bad = [];
 if (document.documentElement.scrollWidth > innerWidth) bad.push('the page is ' + document.documentElement.scrollWidth);

@@ -1,4 +1,4 @@
-//! JavaScript values stop here: calls into the app, its events, and the browser's storage.
+//! The boundary to JavaScript: calls into the app, its events, and browser APIs such as storage.
 
 pub mod media;
 
@@ -15,28 +15,28 @@ use wasm_bindgen_futures::JsFuture;
 /// Sends a command to the engine.
 ///
 /// # Errors
-/// What the engine says, or that it cannot be reached.
+/// The failure that the engine reports, or that it cannot be reached.
 pub async fn call(command: Command) -> Result<Reply, ApiError> {
     invoke("call", &serde_json::json!({ "command": command })).await
 }
 
-/// A job file or module by its path on this device; for other devices with `grid`.
+/// Submits a job file or module by its path on this device; for other devices with `grid`.
 ///
 /// # Errors
-/// As [`call`].
+/// Same as [`call`].
 pub async fn submit_path(path: &str, grid: Option<GridWish>) -> Result<Reply, ApiError> {
     invoke("submit_path", &serde_json::json!({ "path": path, "grid": grid })).await
 }
 
-/// What the job at a path would cost here; takes up to ten seconds.
+/// Estimates the cost of the job at a path; takes up to ten seconds.
 ///
 /// # Errors
-/// As [`call`].
+/// Same as [`call`].
 pub async fn estimate_path(path: &str) -> Result<Reply, ApiError> {
     invoke("estimate_path", &serde_json::json!({ "path": path })).await
 }
 
-/// Lets the user choose a file; `None` when they did not.
+/// Lets the user choose a file; `None` when the dialog was cancelled.
 ///
 /// # Errors
 /// When the app cannot be reached.
@@ -44,7 +44,7 @@ pub async fn pick_file(kind: &str) -> Result<Option<String>, ApiError> {
     invoke("pick_file", &serde_json::json!({ "kind": kind })).await
 }
 
-/// Lets the user choose a folder; `None` when they did not.
+/// Lets the user choose a folder; `None` when the dialog was cancelled.
 ///
 /// # Errors
 /// When the app cannot be reached.
@@ -52,7 +52,8 @@ pub async fn pick_folder() -> Result<Option<String>, ApiError> {
     invoke("pick_folder", &serde_json::json!({})).await
 }
 
-/// Saves all settings to a file the user chooses; its path, or `None` when they did not.
+/// Saves all settings to a file that the user chooses; returns its path, or `None` when the dialog was
+/// cancelled.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -60,10 +61,10 @@ pub async fn export_settings() -> Result<Option<String>, ApiError> {
     invoke("export_settings", &serde_json::json!({})).await
 }
 
-/// Takes settings from a file the user chooses; false when they did not.
+/// Imports settings from a file that the user chooses; returns false when the dialog was cancelled.
 ///
 /// # Errors
-/// When the file is not valid; nothing is changed then.
+/// When the file is not valid; then nothing is changed.
 pub async fn import_settings() -> Result<bool, ApiError> {
     invoke("import_settings", &serde_json::json!({})).await
 }
@@ -90,7 +91,7 @@ pub fn on_event(handler: impl Fn(Event) + 'static) {
     });
 }
 
-/// Calls `handler` with the key of a page that the desktop asks for.
+/// Calls `handler` with the key of a page that the tray menu asks for.
 pub fn on_page(handler: impl Fn(String) + 'static) {
     listen("page", move |payload| {
         if let Some(page) = payload.as_string() {
@@ -99,8 +100,8 @@ pub fn on_page(handler: impl Fn(String) + 'static) {
     });
 }
 
-/// Calls `handler` with the paths of files dropped on the window, and with none while they hover
-/// (true) or leave (false).
+/// Calls `handler` with the paths of files dropped on the window, and with an error while they hover (true)
+/// or leave (false).
 pub fn on_drop(handler: impl Fn(Result<Vec<String>, bool>) + Clone + 'static) {
     let (over, leave) = (handler.clone(), handler.clone());
     listen("tauri://drag-enter", move |_| over(Err(true)));
@@ -134,28 +135,28 @@ fn from_js<T: DeserializeOwned>(value: &JsValue) -> Option<T> {
     serde_json::from_str(&text).ok()
 }
 
-/// Reads what an earlier window kept.
+/// Reads a value that an earlier window stored.
 pub fn recall(key: &str) -> Option<String> {
     web_sys::window()?.local_storage().ok()??.get_item(key).ok()?
 }
 
-/// Keeps something for the next window.
+/// Stores a value for later windows.
 pub fn remember(key: &str, value: &str) {
     if let Some(Ok(Some(storage))) = web_sys::window().map(|window| window.local_storage()) {
-        // A full or forbidden storage only costs the memory of a choice.
+        // A full or forbidden storage only loses the choice.
         let _ = storage.set_item(key, value);
     }
 }
 
-/// Drops something that was kept.
+/// Removes a stored value.
 pub fn forget(key: &str) {
     if let Some(Ok(Some(storage))) = web_sys::window().map(|window| window.local_storage()) {
-        // As in [`remember`].
+        // Same as in [`remember`].
         let _ = storage.remove_item(key);
     }
 }
 
-/// Sets the colours and the language of the page.
+/// Sets colour scheme and language of the page.
 pub fn dress(theme: &str, language: &str) {
     let Some(root) = web_sys::window().and_then(|window| window.document()).and_then(|document| document.document_element()) else { return };
     let _ = if theme == "system" { root.remove_attribute("data-theme") } else { root.set_attribute("data-theme", theme) };
@@ -163,63 +164,64 @@ pub fn dress(theme: &str, language: &str) {
     remember("theme", theme);
 }
 
-/// The language the system asks for.
+/// Returns the language that the system asks for.
 pub fn system_language() -> String {
     web_sys::window().and_then(|window| window.navigator().language()).unwrap_or_default()
 }
 
-/// Whether the window is that of a phone or tablet, whatever its width.
+/// Whether the device is a phone or tablet, whatever the width of the window.
 pub fn is_phone() -> bool {
     let agent = web_sys::window().and_then(|window| window.navigator().user_agent().ok()).unwrap_or_default();
     ["Android", "iPhone", "iPad"].iter().any(|device| agent.contains(device))
 }
 
-/// Whether the window is as narrow as a phone's, where one thing is shown at a time; the same width is in the style sheet.
+/// Whether the window is as narrow as a phone's, so that one pane is shown at a time; the style sheet uses
+/// the same width.
 pub fn is_narrow() -> bool {
     web_sys::window().and_then(|window| window.inner_width().ok()?.as_f64()).is_some_and(|width| width <= 640.0)
 }
 
-/// Whether the window can be seen at all.
+/// Whether the window is visible.
 pub fn is_visible() -> bool {
     web_sys::window().and_then(|window| window.document()).is_some_and(|document| !document.hidden())
 }
 
-/// Minutes that the local time of a moment is ahead of UTC.
+/// Returns the offset of local time from UTC at a moment, in minutes.
 pub fn minutes_ahead(at_ms: i64) -> i64 {
     -js_sys::Date::new(&JsValue::from_f64(at_ms as f64)).get_timezone_offset() as i64
 }
 
-/// The day of a moment in words: `Mon, 3 March`.
+/// Formats the day of a moment: `Mon, 3 March`.
 pub fn date_words(at_ms: i64, language: &str) -> String {
     let options = js_sys::Object::new();
     for (field, form) in [("weekday", "short"), ("day", "numeric"), ("month", "long")] {
-        // Setting a field of a fresh object does not fail.
+        // Setting a field of a new object does not fail.
         let _ = Reflect::set(&options, &field.into(), &form.into());
     }
     js_sys::Date::new(&JsValue::from_f64(at_ms as f64)).to_locale_date_string(language, &options).into()
 }
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub fn now_ms() -> i64 {
     js_sys::Date::now() as i64
 }
 
-/// Minutes until 7:00 tomorrow.
+/// Returns the minutes until 7:00 tomorrow.
 pub fn minutes_until_tomorrow() -> u32 {
     let now = js_sys::Date::new_0();
-    // The calendar knows nights that are an hour shorter or longer.
+    // The calendar accounts for nights that are an hour shorter or longer.
     let year = now.get_full_year();
     let until = js_sys::Date::new_with_year_month_day_hr_min_sec(year, now.get_month() as i32, now.get_date() as i32 + 1, 7, 0, 0);
     ((until.get_time() - now.get_time()) / 60_000.0).ceil().max(1.0) as u32
 }
 
-/// Puts the keyboard into an element; whether it is there.
+/// Moves the keyboard focus to an element; returns whether the element exists.
 pub fn focus(id: &str) -> bool {
     let element = web_sys::window().and_then(|window| window.document()).and_then(|document| document.get_element_by_id(id));
     element.is_some_and(|element| element.unchecked_into::<web_sys::HtmlElement>().focus().is_ok())
 }
 
-/// Calls `handler` about every `millis` while the page lives.
+/// Calls `handler` about every `millis` milliseconds while the page lives.
 pub fn every(millis: i32, handler: impl Fn() + 'static) {
     let closure = Closure::<dyn Fn()>::new(handler);
     if let Some(window) = web_sys::window() {
@@ -228,27 +230,27 @@ pub fn every(millis: i32, handler: impl Fn() + 'static) {
     closure.forget();
 }
 
-/// Whether an element that takes text has the keyboard.
+/// Whether a text field has the keyboard focus.
 pub fn is_typing(event: &web_sys::KeyboardEvent) -> bool {
     let target: Option<web_sys::Element> = event.target().and_then(|target| target.dyn_into().ok());
     target.is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"))
 }
 
-/// Whether something asks and waits for an answer; `Escape` belongs to it then.
+/// Whether a dialog is open; `Escape` belongs to it then.
 pub fn is_asking() -> bool {
     let document = web_sys::window().and_then(|window| window.document());
     document.is_some_and(|document| document.query_selector("dialog[open]").ok().flatten().is_some())
 }
 
-/// Makes a field as high as its text, up to what the style sheet allows.
+/// Makes a field as high as its text, up to the limit of the style sheet.
 pub fn grow(field: &web_sys::HtmlTextAreaElement) {
     let style = field.style();
-    // A value the browser refuses leaves the height as it was.
+    // A value that the browser refuses leaves the height as it was.
     let _ = style.set_property("height", "auto");
     let _ = style.set_property("height", &format!("{}px", field.scroll_height() + 2));
 }
 
-/// Calls `handler` once, when an element is in sight or nearly.
+/// Calls `handler` once, when an element is in sight or nearly so.
 pub fn when_in_sight(element: &web_sys::Element, handler: impl FnOnce() + 'static) {
     let mut handler = Some(handler);
     let closure =
@@ -261,7 +263,7 @@ pub fn when_in_sight(element: &web_sys::Element, handler: impl FnOnce() + 'stati
                 }
             }
         });
-    // Given to the browser, which frees it with the observer.
+    // The browser owns the closure and frees it with the observer.
     if let Ok(observer) = web_sys::IntersectionObserver::new(closure.into_js_value().unchecked_ref()) {
         observer.observe(element);
     }
@@ -276,7 +278,7 @@ pub fn on_key(handler: impl Fn(web_sys::KeyboardEvent) + 'static) {
     closure.forget();
 }
 
-/// Calls `handler` whenever a button or finger goes down anywhere.
+/// Calls `handler` whenever a button or finger is pressed anywhere.
 pub fn on_pointer(handler: impl Fn(web_sys::Event) + 'static) {
     let closure = Closure::<dyn Fn(web_sys::Event)>::new(handler);
     if let Some(window) = web_sys::window() {
@@ -285,12 +287,12 @@ pub fn on_pointer(handler: impl Fn(web_sys::Event) + 'static) {
     closure.forget();
 }
 
-/// Where in the page an event happened.
+/// Returns the node of the page at which an event happened.
 pub fn target_node(event: &web_sys::Event) -> Option<web_sys::Node> {
     event.target().and_then(|target| target.dyn_into().ok())
 }
 
-/// Text from base64; what is not UTF-8 is replaced.
+/// Decodes text from base64; invalid UTF-8 is replaced.
 pub fn from_base64(base64: &str) -> String {
     let binary = web_sys::window().and_then(|window| window.atob(base64).ok()).unwrap_or_default();
     let bytes: Vec<u8> = binary.chars().map(|c| c as u8).collect();

@@ -1,4 +1,4 @@
-//! Pieces that more than one page shows.
+//! Components that more than one page shows.
 
 pub mod ask;
 pub mod palette;

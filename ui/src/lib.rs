@@ -1,8 +1,8 @@
-//! The window: Leptos, client-side rendering. Knows the contract (`fog-api`) and its words
-//! (`fog-words`), and nothing of the engine.
+//! The window: Leptos, rendered on the client. Uses the API types (`fog-api`) and its texts (`fog-words`),
+//! and nothing of the engine.
 //!
-//! `bridge` is the only module that touches JavaScript values; `state` holds the one snapshot that
-//! every page reads; pages and components own no truth.
+//! `bridge` is the only module that touches JavaScript values; `state` holds the one snapshot that every
+//! page reads; pages and components own no state of the engine.
 
 mod bridge;
 mod components;

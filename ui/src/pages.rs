@@ -1,4 +1,4 @@
-//! One module a page.
+//! The pages, one module each.
 
 pub mod chat;
 pub mod elsewhere;

@@ -1,4 +1,4 @@
-//! What every page reads: one snapshot kept current by events, and what the user has open.
+//! State shared by all pages: one snapshot kept current by events, and what the user has open.
 
 pub mod chat;
 
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::bridge;
 use crate::state::chat::Talk;
 
-/// The pages, in the order of the rail.
+/// The pages, in the order of the navigation rail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
     Home,
@@ -30,7 +30,7 @@ pub enum Page {
 impl Page {
     pub const ALL: [Self; 6] = [Self::Home, Self::Jobs, Self::Chat, Self::Network, Self::History, Self::Settings];
 
-    /// How many have a place of their own in the bar of a phone; the rest is under More.
+    /// Number of pages in the bar of a phone; the rest is under More.
     pub const IN_BAR: usize = 4;
 
     pub fn key(self) -> &'static str {
@@ -45,7 +45,7 @@ impl Page {
     }
 }
 
-/// Something said in passing.
+/// A brief message to the user.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Toast {
     pub is_error: bool,
@@ -56,25 +56,25 @@ pub struct Toast {
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     pub snapshot: RwSignal<Option<Snapshot>>,
-    /// Why the snapshot may be stale.
+    /// Error because of which the snapshot may be stale.
     pub lost: RwSignal<Option<ApiError>>,
     pub page: RwSignal<Page>,
-    /// The job whose detail is open.
+    /// Job whose details are open.
     pub job: RwSignal<Option<u64>>,
-    /// Rises when the open job should be read again.
+    /// Counter that rises when the open job must be read again.
     pub job_changed: RwSignal<u64>,
     pub toast: RwSignal<Option<Toast>>,
     pub language: RwSignal<String>,
-    /// The time, about once a second, for what is said relative to it.
+    /// Present time, updated about once a second, for texts relative to it.
     pub now: RwSignal<i64>,
     pub drop_over: RwSignal<bool>,
-    /// How other devices shall run what is submitted; `None` for this device alone.
+    /// Options for running new jobs on other devices; `None` for this device alone.
     pub wish: RwSignal<Option<GridWish>>,
-    /// The status pill shows its reasons.
+    /// Whether the status pill shows its reasons.
     pub pill_open: RwSignal<bool>,
-    /// What the last look at this device found.
+    /// Results of the last check of this device.
     pub checks: RwSignal<Vec<Check>>,
-    /// What is open of chat.
+    /// Signals of chat.
     pub talk: Talk,
 }
 
@@ -83,23 +83,23 @@ thread_local! {
     static WORDS: RefCell<HashMap<String, Rc<Words>>> = RefCell::new(HashMap::new());
 }
 
-/// The shared signals. [`install`] has run before anything is shown.
+/// Returns the shared signals; [`install`] runs before anything is shown.
 pub fn ui() -> Ui {
     UI.with(|cell| *cell.get().expect("install runs first"))
 }
 
-/// The words of the chosen language; reading them follows the choice.
+/// Returns the texts in the chosen language; a reactive reader follows the choice.
 pub fn words() -> Rc<Words> {
     let language = ui().language.get();
     WORDS.with(|cache| Rc::clone(cache.borrow_mut().entry(language.clone()).or_insert_with(|| Rc::new(Words::new(&language)))))
 }
 
-/// One text.
+/// Returns one text.
 pub fn t(key: &str) -> String {
     words().t(key)
 }
 
-/// Makes the signals and starts listening.
+/// Creates the signals and starts listening for events.
 pub fn install() {
     let page = bridge::recall("page").and_then(|key| Page::ALL.into_iter().find(|page| page.key() == key)).unwrap_or(Page::Home);
     let ui = Ui {
@@ -129,7 +129,7 @@ pub fn install() {
     refresh();
 }
 
-/// Reads the whole state anew.
+/// Reads the whole snapshot again.
 pub fn refresh() {
     spawn_local(async {
         match bridge::call(Command::Snapshot).await {
@@ -162,7 +162,7 @@ fn receive(event: Event) {
         EventBody::Settings(_) => ui.snapshot.with_untracked(|snapshot| snapshot.as_ref().map_or((), dress)),
         EventBody::Job(job) if ui.job.get_untracked() == Some(job.id.0) => ui.job_changed.update(|n| *n += 1),
         EventBody::TaskFinished { job, .. } if ui.job.get_untracked() == Some(job.0) => ui.job_changed.update(|n| *n += 1),
-        // Threads may have been cleared, or begun anew as somebody else.
+        // Threads may have been cleared, or belong to a new identity.
         EventBody::Chat(_) => ui.talk.changed.update(|n| *n += 1),
         EventBody::ChatMessage(message) => chat::heard(message),
         EventBody::Notice(Notice::ChatMessage { with, .. }) if is_seen(with) => {}
@@ -171,7 +171,7 @@ fn receive(event: Event) {
     }
 }
 
-/// Whether a thread is in front of somebody now.
+/// Whether a thread is visible to the user now.
 fn is_seen(with: &str) -> bool {
     let ui = ui();
     ui.page.get_untracked() == Page::Chat && chat::is_open(with) && bridge::is_visible()
@@ -202,11 +202,11 @@ fn dress(snapshot: &Snapshot) {
     }
 }
 
-/// Says something in passing.
+/// Shows a brief message.
 pub fn say(is_error: bool, text: String) {
     let toast = Toast { is_error, text };
     ui().toast.set(Some(toast.clone()));
-    // Good news leaves by itself; an error stays until it is closed.
+    // Good news disappears by itself; an error stays until it is closed.
     if !is_error {
         set_timeout(
             move || {
@@ -219,7 +219,7 @@ pub fn say(is_error: bool, text: String) {
     }
 }
 
-/// Carries out a command whose answer does not matter beyond its errors.
+/// Runs a command of whose answer only errors matter.
 pub fn act(command: Command) {
     spawn_local(async move {
         if let Err(error) = bridge::call(command).await {
@@ -240,13 +240,14 @@ pub fn go(page: Page) {
     ui().page.set(page);
 }
 
-/// Shows a setting, with the keyboard in it.
+/// Shows a setting and moves the keyboard focus to it.
 pub fn change_setting(key: &'static str) {
     go(Page::Settings);
     focus_soon(if key == "week" { "hour-0".to_owned() } else { format!("set-{key}") });
 }
 
-/// Puts the keyboard into an element of a page that is about to be shown, however slow the device is.
+/// Moves the keyboard focus to an element of a page that is about to be shown, with retries on a slow
+/// device.
 pub fn focus_soon(id: String) {
     const TRIES: u32 = 50;
     fn attempt(id: String, left: u32) {
@@ -262,7 +263,7 @@ pub fn focus_soon(id: String) {
     attempt(id, TRIES);
 }
 
-/// Looks at this device and shows what was found.
+/// Checks this device and shows the results.
 pub fn check_device() {
     spawn_local(async {
         match bridge::call(Command::Doctor).await {
@@ -273,20 +274,20 @@ pub fn check_device() {
     });
 }
 
-/// The same from anywhere.
+/// Shows the settings page with a new check of this device.
 pub fn show_checks() {
     go(Page::Settings);
     check_device();
     focus_soon("check-device".to_owned());
 }
 
-/// How other devices shall run what is submitted now; `None` while no network is joined.
+/// Returns the options for running new jobs on other devices; `None` while no network is joined.
 pub fn wish() -> Option<GridWish> {
     let has_joined = ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty()));
     ui().wish.get_untracked().filter(|_| has_joined)
 }
 
-/// One of the jobs that come with the program.
+/// Submits one of the example jobs.
 pub fn submit_example(name: String) {
     spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name, grid: wish(), deadline_seconds: None }).await) });
 }
@@ -302,7 +303,7 @@ pub fn submit_file() {
     });
 }
 
-/// Lets the user choose a job and says what it would cost.
+/// Lets the user choose a job and shows its estimated cost.
 pub fn estimate_file() {
     spawn_local(async {
         let path = match bridge::pick_file("job").await {
@@ -320,15 +321,15 @@ pub fn estimate_file() {
     });
 }
 
-/// Why an estimate would not begin now.
+/// Returns the reason why an estimate would not start now.
 fn estimate_waits_for(status: &Status) -> Option<String> {
-    // It is asked for by somebody who uses the device.
+    // The user who asks for it uses the device, so yielding rules do not count.
     let stop = status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !reason.yields);
     let finishing = || status.verdict.finishing.then(|| t("headline-finishing"));
     stop.map(|reason| words().reason(reason, status.at_ms)).or_else(finishing)
 }
 
-/// Saves every setting to a file the user chooses.
+/// Saves every setting to a file that the user chooses.
 pub fn export_settings() {
     spawn_local(async {
         match bridge::export_settings().await {
@@ -339,7 +340,7 @@ pub fn export_settings() {
     });
 }
 
-/// Takes settings from a file the user chooses.
+/// Imports settings from a file that the user chooses.
 pub fn import_settings() {
     spawn_local(async {
         match bridge::import_settings().await {
@@ -357,7 +358,7 @@ pub fn open_job(id: u64) {
     ui().job.set(Some(id));
 }
 
-/// Takes the answer to a submission.
+/// Handles the answer to a submission.
 pub fn submitted(reply: Result<Reply, ApiError>) {
     match reply {
         Ok(Reply::Submitted { job }) => {
@@ -374,7 +375,7 @@ fn dropped(files: Result<Vec<String>, bool>) {
         Err(over) => ui().drop_over.set(over),
         Ok(paths) => {
             ui().drop_over.set(false);
-            // Here they would become jobs.
+            // On other pages a dropped file becomes a job.
             if ui().page.get_untracked() == Page::Chat {
                 return say(true, t("chat-drop"));
             }
@@ -387,7 +388,7 @@ fn dropped(files: Result<Vec<String>, bool>) {
     }
 }
 
-/// A setting's value now.
+/// Returns the present value of a setting.
 pub fn setting(key: &str) -> Value {
     ui().snapshot.with(|snapshot| snapshot.as_ref().and_then(|s| s.settings.get(key).cloned())).unwrap_or(Value::Null)
 }

@@ -1,4 +1,4 @@
-//! The command line, as clap reads it.
+//! Arguments of the command line, parsed with clap.
 
 pub mod chat;
 
@@ -30,7 +30,7 @@ pub struct Cli {
     /// Print JSON on standard output
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do
+    /// Command to run
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -40,10 +40,10 @@ pub enum Verb {
     /// Run the engine without a window, until it is stopped
     #[command(after_help = "Examples:\n  fog daemon\n  fog daemon --data-dir /var/lib/fog\n  FOG_LOG=debug fog daemon")]
     Daemon(DaemonArgs),
-    /// Is it working, on what, and why not
+    /// Show whether the device works, on which jobs, and why not
     #[command(after_help = "Examples:\n  fog status\n  fog status --watch\n  fog status --json")]
     Status(WatchArgs),
-    /// Every reason why the device does not work, or not at full speed
+    /// List every reason why the device does not work, or not at full speed
     #[command(after_help = "Examples:\n  fog why\n  fog why --with battery=35,charging=false\n  fog why --trace recorded.jsonl")]
     Why(WhyArgs),
     /// Switch contributing on
@@ -52,7 +52,7 @@ pub enum Verb {
     /// Switch contributing off
     #[command(after_help = "Examples:\n  fog off\n  fog off --finish    # let running tasks end first")]
     Off(OffArgs),
-    /// Pause for some minutes
+    /// Pause for a number of minutes
     #[command(after_help = "Examples:\n  fog snooze 30\n  fog snooze 0    # end the pause")]
     Snooze(SnoozeArgs),
     /// Read and change settings
@@ -66,16 +66,16 @@ pub enum Verb {
         after_help = "Examples:\n  fog run hello.wasm\n  fog run sort.wasm --stdin words.txt > sorted.txt\n  fog run tool.wasm --input data.csv=./data.csv --out results -- --fast /in/data.csv\n  fog run long.wasm --checkpoint long.fog --every 10\n  fog run --from long.fog"
     )]
     Run(Box<RunArgs>),
-    /// Look into checkpoints
+    /// Inspect checkpoints
     #[command(subcommand, after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
     Checkpoint(CheckpointVerb),
-    /// Check work that somebody else did, by doing a part of it again
+    /// Verify work that another device did by running a part of it again
     #[command(
         subcommand,
         after_help = "Examples:\n  fog run long.wasm --history long.history --segment 5000000000\n  fog verify segment long.history --segment 3\n  fog verify segment long.history --segment 3 --engine interpreted --json"
     )]
     Verify(VerifyVerb),
-    /// Give the engine a job
+    /// Submit a job to the engine
     #[command(
         after_help = "Examples:\n  fog submit job.toml\n  fog submit job.toml --estimate\n  fog submit program.wasm --wait\n  fog submit tool.wasm --input data.csv=./data.csv --out results --watch -- --fast /in/data.csv\n  fog submit moved.fog\n  fog submit job.toml --where grid --replicas 2 --watch\n  fog submit job.toml --where grid --service gold --deadline 2h\n  fog submit job.toml --where grid --adaptive --spot-checks 5\n  fog submit --example protein-search --watch\n  fog submit job.toml --watch --now    # also while other programs use the device\n  fog submit --list-examples"
     )]
@@ -83,13 +83,13 @@ pub enum Verb {
     /// List jobs, newest first
     #[command(after_help = "Examples:\n  fog jobs\n  fog jobs --state running --state queued\n  fog jobs --json | jq '.[].id'")]
     Jobs(JobsArgs),
-    /// Look at one job or change it
+    /// Show or change one job
     #[command(
         subcommand,
         after_help = "Examples:\n  fog job show 12\n  fog job logs 12 --task 3\n  fog job result 12 -o results\n  fog job cancel 12\n  fog job export-checkpoint 12 -o half.fog"
     )]
     Job(JobVerb),
-    /// What the device did
+    /// Show what the device did
     #[command(after_help = "Examples:\n  fog history\n  fog history --hours 720 --json")]
     History(HistoryArgs),
     /// Check sensors, folders and the engine
@@ -105,7 +105,7 @@ pub enum Verb {
         after_help = "Examples:\n  fog devnet 5\n  fog devnet 3 --folder ./net    # keep their folders\n  fog --data-dir ./net/node-1 submit --example lucas-lehmer --where grid --watch"
     )]
     Devnet(DevnetArgs),
-    /// The devices that are known
+    /// List the known devices
     #[command(after_help = "Examples:\n  fog peers\n  fog peers --json | jq '.[] | select(.connected) | .name'")]
     Peers,
     /// Talk to people near, over Bluetooth and joined networks, without internet
@@ -113,7 +113,7 @@ pub enum Verb {
         after_help = "Examples:\n  fog chat                              # talk in the room of everybody\n  fog chat --to anna                    # talk to one person\n  fog chat send 'hello everybody'\n  fog chat send --to anna 'see you at 8'\n  fog chat send --to anna --file map.png\n  fog chat tail --json                  # one event a line\n  fog chat people\n  fog chat group create hikers anna ben # a private group\n  fog chat send --to hikers 'at the hut'\n  fog chat verify                       # a QR code for the other person\n  fog chat wipe --yes\n\nBluetooth is used by `fog daemon --ble`, or after `fog settings set chat_bluetooth=on`."
     )]
     Chat(ChatArgs),
-    /// What was earned, spent and put aside between devices. A credit is a thousand million work units
+    /// Show credits earned, spent and reserved between devices. One credit is a thousand million work units
     #[command(after_help = "Examples:\n  fog credits\n  fog credits --json | jq .earned\n  fog settings set credit_limit=100")]
     Credits,
     /// Stop the engine; unfinished tasks wait for its next start
@@ -122,32 +122,33 @@ pub enum Verb {
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  fog completions bash > ~/.local/share/bash-completion/completions/fog")]
     Completions {
-        /// Which shell
+        /// Shell to complete for
         shell: clap_complete::Shell,
     },
 }
 
 #[derive(Debug, Args)]
 pub struct DaemonArgs {
-    /// Chat over Bluetooth LE with people near; a headless relay together with --relay
+    /// Chat over Bluetooth LE with people near; together with --relay, a headless relay
     #[arg(long)]
     pub ble: bool,
-    /// The Bluetooth adapter, such as hci0; the first when not given
+    /// Bluetooth adapter, such as hci0 (default: the first one)
     #[arg(long, value_name = "NAME", requires = "ble")]
     pub adapter: Option<String>,
-    /// Write the log here instead of to standard error; at 8 MiB it begins anew, and the full one gets .1 behind its name
+    /// Log file instead of standard error; at 8 MiB a new one begins and the full one is kept with the
+    /// suffix .1
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
-    /// Relay for devices that cannot reach each other: for a machine that is always on
+    /// Relay for devices that cannot reach each other; meant for a machine that is always on
     #[arg(long)]
     pub relay: bool,
     /// UDP and TCP port for other devices; WebSocket has the next one
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// A device to begin with, as /ip4/…/udp/…/quic-v1/p2p/ID; may be repeated
+    /// Address of a first peer, as /ip4/…/udp/…/quic-v1/p2p/ID; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub bootstrap: Vec<String>,
-    /// Give counters for Prometheus at http://127.0.0.1:PORT/metrics
+    /// Serve counters for Prometheus at http://127.0.0.1:PORT/metrics
     #[arg(long, value_name = "PORT")]
     pub metrics: Option<u16>,
     /// Talk to devices on this machine only
@@ -156,7 +157,7 @@ pub struct DaemonArgs {
 }
 
 impl DaemonArgs {
-    /// How it takes part in networks.
+    /// Returns the network settings of the daemon.
     pub fn network(&self) -> fog_engine::NetSettings {
         fog_engine::NetSettings { loopback: self.loopback, relay: self.relay, port: self.port, known: self.bootstrap.clone() }
     }
@@ -165,10 +166,10 @@ impl DaemonArgs {
 /// `fog devnet N`
 #[derive(Debug, Args)]
 pub struct DevnetArgs {
-    /// How many
+    /// Number of devices
     #[arg(value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=50))]
     pub count: u16,
-    /// Where their folders are; a new one that is removed at the end when not given
+    /// Folder for the devices' data; when not given, a temporary one that is removed at the end
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
 }
@@ -176,7 +177,7 @@ pub struct DevnetArgs {
 /// `fog network …`
 #[derive(Debug, Args)]
 pub struct NetworkArgs {
-    /// What to do; shows the state when not given
+    /// Command to run; shows the state when not given
     #[command(subcommand)]
     pub verb: Option<NetworkVerb>,
 }
@@ -184,7 +185,7 @@ pub struct NetworkArgs {
 /// A verb of `fog network`.
 #[derive(Debug, Subcommand)]
 pub enum NetworkVerb {
-    /// What was joined, and how far this device can be reached
+    /// Show the joined networks and how far this device can be reached
     #[command(after_help = "Examples:\n  fog network status\n  fog network status --json")]
     Status,
     /// Join a network
@@ -197,7 +198,7 @@ pub enum NetworkVerb {
     /// Show a text and a QR code that let another device into a private group
     #[command(after_help = "Examples:\n  fog network invite\n  fog network invite --group friends")]
     Invite {
-        /// The group; made when there is none of this name
+        /// Name of the group; created when it does not exist
         #[arg(long)]
         group: Option<String>,
     },
@@ -218,7 +219,7 @@ pub struct WatchArgs {
 
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// Pretend these readings: name=value, separated by commas. Nothing is changed
+    /// Readings to assume, as name=value, separated by commas; nothing is changed
     #[arg(long, value_name = "K=V,…", value_delimiter = ',')]
     pub with: Vec<String>,
     /// Replay recorded readings (JSON lines) through the rules and print every change
@@ -235,20 +236,20 @@ pub struct OffArgs {
 
 #[derive(Debug, Args)]
 pub struct SnoozeArgs {
-    /// How long, up to a week; 0 ends a pause
+    /// Minutes to pause, up to a week; 0 ends a pause
     #[arg(default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=10_080))]
     pub minutes: u32,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum SettingsVerb {
-    /// Every setting with its value, default and range
+    /// List every setting with its value, default and range
     #[command(after_help = "Examples:\n  fog settings list\n  fog settings list --json")]
     List,
-    /// One value
+    /// Print one value
     #[command(after_help = "Example:\n  fog settings get battery_stop")]
     Get {
-        /// Its key
+        /// Key of the setting
         key: String,
     },
     /// Change settings, all or none
@@ -261,14 +262,14 @@ pub enum SettingsVerb {
     /// Write all settings to one file
     #[command(after_help = "Example:\n  fog settings export -o fog.json")]
     Export {
-        /// Where to; standard output when not given
+        /// File to write (default: standard output)
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Take settings from an exported file, all or none
+    /// Import settings from an exported file, all or none
     #[command(after_help = "Example:\n  fog settings import fog.json")]
     Import {
-        /// The file
+        /// Exported file
         file: PathBuf,
     },
     /// Return every setting to its default
@@ -278,88 +279,87 @@ pub enum SettingsVerb {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The program: a WebAssembly command for WASI preview 1
+    /// Program: a WebAssembly command for WASI preview 1
     #[arg(required_unless_present = "from")]
     pub module: Option<PathBuf>,
-    /// Continue from this checkpoint: program, arguments and inputs are in it. What was printed
-    /// before is printed again, so that the output is whole
+    /// Checkpoint to continue from; it contains program, arguments and inputs. Output printed before the
+    /// checkpoint is printed again, so that the output is complete
     #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "arg", "env", "stdin", "input", "memory", "units", "wall", "disk", "seed", "rest"])]
     pub from: Option<PathBuf>,
-    /// Write checkpoints here while it runs, and when it is interrupted (SIGTERM, Ctrl-C, a terminal that is closed)
+    /// File for checkpoints, written during the run and on interruption (SIGTERM, Ctrl-C, closed terminal)
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
     /// Time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, requires = "checkpoint", value_parser = positive)]
     pub every: f64,
-    /// Keep a checkpoint and the identity of the state at each mark in this folder, for
-    /// `fog verify segment`
+    /// Folder that gets a checkpoint and the hash of the state at each mark, for `fog verify segment`
     #[arg(long, value_name = "DIR", conflicts_with = "from")]
     pub history: Option<PathBuf>,
     /// Work units between two marks, rounded up to a multiple of 5 million
     #[arg(long, value_name = "UNITS", default_value_t = 1_000_000_000, requires = "history", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000_000))]
     pub segment: u64,
-    /// What runs it; results and work units are the same
+    /// Engine that runs the program; results and work units are the same on each
     #[arg(long, value_enum, default_value_t = EngineChoice::Compiled)]
     pub engine: EngineChoice,
     /// Share of processor time, 1 to 100
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub duty: u8,
-    /// What the program is given
+    /// Arguments, inputs and limits of the program
     #[command(flatten)]
     pub program: ProgramArgs,
 }
 
-/// What a program is given, run here or submitted.
+/// Arguments, inputs and limits of a program, for `fog run` and `fog submit`.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
 pub struct ProgramArgs {
-    /// One argument for the program; may be repeated
+    /// Argument for the program; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
     pub arg: Vec<String>,
-    /// One variable for the program; may be repeated
+    /// Environment variable for the program; may be repeated
     #[arg(long, value_name = "K=V")]
     pub env: Vec<String>,
-    /// File for the program's standard input; - for this command's own
+    /// File for the program's standard input; - for the standard input of this command
     #[arg(long, value_name = "FILE")]
     pub stdin: Option<PathBuf>,
-    /// A file the program may read as /in/NAME; may be repeated
+    /// File that the program may read as /in/NAME; may be repeated
     #[arg(long, value_name = "NAME=PATH")]
     pub input: Vec<String>,
-    /// Folder for the files the program leaves; `fog submit` waits for them
+    /// Folder for the files that the program writes; `fog submit` waits for them
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Most memory, in MiB
+    /// Memory limit in MiB
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
-    /// Most work units
+    /// Limit of work units
     #[arg(long, value_name = "N")]
     pub units: Option<u64>,
-    /// Most processor time, such as 90s or 2h
+    /// Limit of processor time, such as 90s or 2h
     #[arg(long, value_name = "SPAN")]
     pub wall: Option<String>,
-    /// Most bytes in files, such as 64MiB
+    /// Limit of bytes in files, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<String>,
-    /// Seed of everything random in the program
+    /// Seed of the program's random numbers
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Arguments for the program, as they are
+    /// Arguments for the program, passed on unchanged
     #[arg(last = true, value_name = "ARGS")]
     pub rest: Vec<String>,
 }
 
 impl ProgramArgs {
-    /// Whether nothing of it is given to a program.
+    /// Whether no option except `--out` is given.
     pub fn is_out_alone(&self) -> bool {
         *self == Self { out: self.out.clone(), ..Self::default() }
     }
 }
 
-/// What runs a program.
+/// Engine that runs a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineChoice {
-    /// Machine code of this processor
+    /// Machine code for this processor
     Compiled,
-    /// The interpreter: slower, on every processor
+    /// Interpreter: slower, available on every processor
     Interpreted,
 }
 
@@ -374,7 +374,7 @@ impl From<EngineChoice> for fog_runtime::EngineKind {
 
 #[derive(Debug, Subcommand)]
 pub enum VerifyVerb {
-    /// Run one segment of a history again and compare; exit code 1 if it is wrong
+    /// Run one segment of a history again and compare; exit code 1 if it differs
     #[command(
         after_help = "Examples:\n  fog verify segment long.history --segment 3\n  fog verify segment long.history --segment 3 --engine interpreted --json"
     )]
@@ -383,13 +383,13 @@ pub enum VerifyVerb {
 
 #[derive(Debug, Args)]
 pub struct SegmentArgs {
-    /// The folder that `fog run --history` wrote
+    /// Folder that `fog run --history` wrote
     #[arg(value_name = "DIR")]
     pub history: PathBuf,
-    /// Which segment, from 0
+    /// Number of the segment, from 0
     #[arg(long, value_name = "K")]
     pub segment: usize,
-    /// What runs it
+    /// Engine that runs the segment
     #[arg(long, value_enum, default_value_t = EngineChoice::Compiled)]
     pub engine: EngineChoice,
 }
@@ -400,10 +400,10 @@ fn positive(text: &str) -> Result<f64, String> {
 
 #[derive(Debug, Subcommand)]
 pub enum CheckpointVerb {
-    /// What a checkpoint is of, and how far it is
+    /// Show the task of a checkpoint and its progress
     #[command(after_help = "Examples:\n  fog checkpoint inspect long.fog\n  fog checkpoint inspect long.fog --json")]
     Inspect {
-        /// The file
+        /// Checkpoint file
         file: PathBuf,
     },
 }
@@ -411,61 +411,61 @@ pub enum CheckpointVerb {
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("waits").args(["wait", "watch", "out"]).multiple(true)))]
 pub struct SubmitArgs {
-    /// A job file (.toml), a program (.wasm), or a checkpoint that travels (.fog), which goes on here
+    /// Job file (.toml), program (.wasm), or exported checkpoint (.fog) to continue here
     #[arg(value_name = "JOB.toml|MODULE.wasm|CHECKPOINT.fog", required_unless_present_any = ["example", "list_examples"])]
     pub file: Option<PathBuf>,
-    /// What the program is given, where FILE is one; a job file says this itself
+    /// Arguments, inputs and limits of a program; a job file has its own
     #[command(flatten)]
     pub program: ProgramArgs,
-    /// One of the jobs that come with the program
+    /// Name of an example job that ships with the program
     #[arg(long, value_name = "NAME", conflicts_with = "file")]
     pub example: Option<String>,
-    /// List the jobs that come with the program
+    /// List the example jobs that ship with the program
     #[arg(long, conflicts_with_all = ["file", "example"])]
     pub list_examples: bool,
-    /// Where it runs: on this device, or on others that share a network with it
+    /// Devices that run the job: this one, or others that share a network with it
     #[arg(long = "where", value_enum, default_value_t = Place::Local)]
     pub place: Place,
-    /// Devices that run each task; most of them must come to the same result
+    /// Number of devices that run each task; a majority must return the same result
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub replicas: u32,
-    /// Ask devices until the odds against a result are below 1 in TRUST, instead of counting equal ones
+    /// Ask devices until the odds of a wrong result are below 1 in TRUST, instead of counting equal results
     #[arg(long, value_name = "TRUST", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub trust: Option<u32>,
-    /// Compare two results of a device that is not known well, but believe one that gave ten right in a row,
-    /// except one time in as many
+    /// Compare two results while a device is not well known; after n correct results in a row (at least
+    /// ten), compare only one result in n
     #[arg(long, conflicts_with = "trust")]
     pub adaptive: bool,
-    /// What is promised: one device for each task, two that agree, or two of three; at 1, 2.5 and 5 times
-    /// the price
+    /// Service class: one device for each task, two that agree, or two of three; at 1, 2.5 and 5 times the
+    /// price
     #[arg(long, value_enum, default_value_t = Class::Bronze)]
     pub service: Class,
-    /// Pay early results more, up to twice
+    /// Pay up to twice as much for early results
     #[arg(long)]
     pub bonus: bool,
-    /// Of a hundred tasks give so many out a second time although their result is known
+    /// Percentage of tasks with a known result that are given out a second time
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=50))]
     pub spot_checks: u8,
-    /// What matters most when several devices could run a task
+    /// Main goal when several devices could run a task
     #[arg(long, value_enum, default_value_t = Preference::Balanced)]
     pub prefer: Preference,
-    /// Nobody wants the result after this time, such as 30min or 2d
+    /// Time after which the result is not needed any more, such as 30min or 2d
     #[arg(long, value_name = "SPAN")]
     pub deadline: Option<String>,
-    /// Submit nothing; run the beginning of the first task and say what the job would cost here
+    /// Submit nothing; run the beginning of the first task and estimate what the job would cost here
     #[arg(long, conflicts_with_all = ["example", "list_examples", "wait", "watch"])]
     pub estimate: bool,
-    /// Longest the sample of --estimate may run, seconds
+    /// Longest run of the --estimate sample, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "estimate", value_parser = clap::value_parser!(u32).range(1..=600))]
     pub sample: u32,
-    /// Wait for the end; exit code 0 only if it finished
+    /// Wait for the end; exit code 0 only if the job finished
     #[arg(long)]
     pub wait: bool,
     /// Wait, show progress on standard error, print the result
     #[arg(long)]
     pub watch: bool,
-    /// Run it now and to its end, also while you or other programs use the device. Rules that protect the
-    /// device (battery, heat, disk, memory) still hold
+    /// Run the job now and to its end, even while you or other programs use the device. Rules that protect
+    /// the device (battery, heat, disk, memory) still hold
     #[arg(long, conflicts_with = "list_examples")]
     pub now: bool,
     /// Stop waiting (exit code 75) when nothing of the job ran for this long, such as 90s; the job is kept
@@ -473,21 +473,21 @@ pub struct SubmitArgs {
     pub stall_timeout: Option<String>,
 }
 
-/// Where a job runs.
+/// Devices that run a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Place {
-    /// On this device
+    /// This device
     Local,
-    /// On other devices that share a network with it
+    /// Other devices that share a network with it
     Grid,
 }
 
-/// What is promised.
+/// Service class of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Class {
     /// One device for each task
     Bronze,
-    /// Two devices, whose results must be equal
+    /// Two devices whose results must be equal
     Silver,
     /// Three devices, of which two must agree
     Gold,
@@ -503,18 +503,18 @@ impl From<Class> for fog_types::job::Service {
     }
 }
 
-/// What matters most.
+/// Main goal of placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Preference {
-    /// A bit of everything
+    /// A balance of all goals
     Balanced,
-    /// The result soon
+    /// An early result
     Fast,
     /// A low price
     Cheap,
-    /// Little energy, no wear of batteries
+    /// Little energy and little wear of batteries
     Green,
-    /// Little risk of doing it again
+    /// Low risk that work is repeated
     Safe,
 }
 
@@ -531,13 +531,16 @@ impl From<Preference> for fog_types::job::Prefer {
 }
 
 impl SubmitArgs {
-    /// Longest time in which nothing of the job runs.
+    /// Returns the longest time in which nothing of the job runs.
+    ///
+    /// # Errors
+    /// When the time span cannot be parsed.
     pub fn stall_timeout(&self) -> Result<Option<std::time::Duration>, crate::output::Failure> {
         let seconds = self.stall_timeout.as_deref().map(fog_types::job::parse_span).transpose().map_err(crate::output::Failure::input)?;
         Ok(seconds.map(std::time::Duration::from_secs))
     }
 
-    /// That other devices may run it.
+    /// Returns the wish to run on other devices; `None` for a job of this device.
     pub fn grid(&self) -> Option<fog_types::job::GridWish> {
         let wish = fog_types::job::GridWish {
             replicas: self.replicas,
@@ -548,7 +551,7 @@ impl SubmitArgs {
             bonus: self.bonus,
             spot_checks: self.spot_checks,
         };
-        // Whoever asks for what only other devices can give means them.
+        // Options that only other devices can fulfil imply the grid.
         let is_meant = self.replicas > 1 || self.trust.is_some() || self.adaptive || self.service != Class::Bronze || self.spot_checks > 0;
         (self.place == Place::Grid || is_meant).then_some(wish)
     }
@@ -556,138 +559,141 @@ impl SubmitArgs {
 
 #[derive(Debug, Args)]
 pub struct JobsArgs {
-    /// Only this state: queued, running, paused, finished, failed, cancelled; may be repeated
+    /// Only jobs in this state: queued, running, paused, finished, failed, cancelled; may be repeated
     #[arg(long)]
     pub state: Vec<String>,
-    /// Only names that contain this
+    /// Only jobs whose name contains this text
     #[arg(long, default_value = "")]
     pub name: String,
-    /// At most this many
+    /// Greatest number of jobs listed
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
-    /// Only numbers below this
+    /// Only jobs with a number below this
     #[arg(long)]
     pub before: Option<JobId>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum JobVerb {
-    /// Everything about a job
+    /// Show all details of a job
     #[command(after_help = "Examples:\n  fog job show 3\n  fog job show 3 --from 200 --json | jq .tasks")]
     Show {
-        /// Its number
+        /// Number of the job
         id: JobId,
-        /// The first task that is listed; 50 are, with --json 200
+        /// First task listed; 50 tasks are listed, 200 with --json
         #[arg(long, default_value_t = 0)]
         from: u32,
     },
-    /// What a task printed
+    /// Print the output of a task
     #[command(after_help = "Examples:\n  fog job logs 3\n  fog job logs 3 --task 2 --stderr")]
     Logs {
-        /// Its number
+        /// Number of the job
         id: JobId,
-        /// Which task
+        /// Number of the task
         #[arg(long, default_value_t = 0)]
         task: u32,
         /// Standard error instead of standard output
         #[arg(long)]
         stderr: bool,
     },
-    /// Where its tasks could go: the choices of which none is better in everything, and the one taken.
+    /// Show the possible placements of a job: those that no other beats in every goal, and the chosen one.
     /// Nothing is submitted
     #[command(after_help = "Examples:\n  fog job map job.toml\n  fog job map job.toml --replicas 2 --prefer cheap --json")]
     Map {
-        /// A job file
+        /// Job file
         #[arg(value_name = "JOB.toml")]
         file: PathBuf,
-        /// Devices that run each task
+        /// Number of devices that run each task
         #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
         replicas: u32,
-        /// What matters most
+        /// Main goal
         #[arg(long, value_enum, default_value_t = Preference::Balanced)]
         prefer: Preference,
     },
-    /// Which devices have its tasks
+    /// List the devices that have tasks of a job
     #[command(after_help = "Example:\n  fog job places 3")]
     Places {
-        /// Its number
+        /// Number of the job
         id: JobId,
     },
-    /// Stop its tasks and start no more
+    /// Pause a job: stop its tasks and start no more
     #[command(after_help = "Examples:\n  fog job pause 3\n  fog job resume 3    # goes on")]
     Pause {
-        /// Its number
+        /// Number of the job
         id: JobId,
     },
-    /// Run it now and to its end, also while you or other programs use the device
+    /// Run a job now and to its end, even while you or other programs use the device
     ///
     /// Rules that protect the device (battery, heat, disk, memory) still hold, and so does `fog off`.
     #[command(after_help = "Example:\n  fog job now 3")]
     Now {
-        /// Its number
+        /// Number of the job
         id: JobId,
     },
-    /// Go on with a paused job
+    /// Resume a paused job
     #[command(after_help = "Example:\n  fog job resume 3")]
     Resume {
-        /// Its number
+        /// Number of the job
         id: JobId,
     },
-    /// End it; finished results are kept
+    /// Cancel a job; finished results are kept
     #[command(after_help = "Example:\n  fog job cancel 3")]
     Cancel {
-        /// Its number
+        /// Number of the job
         id: JobId,
     },
-    /// Forget an ended job and its results
+    /// Remove an ended job and its results
     #[command(after_help = "Example:\n  fog job remove 3")]
     Remove {
-        /// Its number
+        /// Number of the job
         id: JobId,
     },
-    /// Take a checkpoint of its running tasks now
+    /// Take a checkpoint of a job's running tasks now
     #[command(after_help = "Examples:\n  fog job checkpoint 3\n  fog job checkpoint 3 -o now.fog    # and take it elsewhere")]
     Checkpoint {
-        /// Its number
+        /// Number of the job
         id: JobId,
-        /// Also write one task's checkpoint, with its program and inputs, to this file
+        /// File that also gets the checkpoint of one task, with its program and inputs
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Write a task's checkpoint, with its program and inputs, to a file that `fog run --from` continues anywhere
+    /// Export a task's checkpoint, with its program and inputs, to a file that `fog run --from` continues
+    /// on any device
     #[command(
         after_help = "Examples:\n  fog job export-checkpoint 3 -o half.fog\n  fog job export-checkpoint 3 --task 2 -o half.fog\n  fog run --from half.fog"
     )]
     ExportCheckpoint {
-        /// Its number
+        /// Number of the job
         id: JobId,
-        /// Which task; the first that has a checkpoint when not given
+        /// Number of the task (default: the first one with a checkpoint)
         #[arg(long)]
         task: Option<u32>,
-        /// The file
+        /// File to write
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Write a task's history to a folder: its checkpoint and hash at every mark, with its program and inputs
+    /// Export a task's history to a folder: its checkpoint and hash at every mark, with its program and
+    /// inputs
     ///
-    /// The job file's 'segment' says how far the marks lie apart. Check one stretch with `fog verify segment`.
+    /// The distance between marks is set by 'segment' in the job file. `fog verify segment` checks one
+    /// segment.
     #[command(after_help = "Examples:\n  fog job export-history 3 -o three.history\n  fog verify segment three.history --segment 0")]
     ExportHistory {
-        /// Its number
+        /// Number of the job
         id: JobId,
-        /// Which task
+        /// Number of the task
         #[arg(long, default_value_t = 0)]
         task: u32,
-        /// The folder
+        /// Folder to write
         #[arg(short, long, value_name = "DIR")]
         output: PathBuf,
     },
-    /// Write its results to a folder, or print the assembled result
+    /// Write a job's results to a folder, or print the assembled result
     #[command(after_help = "Examples:\n  fog job result 3 -o results\n  fog job result 3 > result.txt")]
     Result {
-        /// Its number
+        /// Number of the job
         id: JobId,
-        /// Folder to write to; without it the assembled or only output is printed
+        /// Folder to write; when not given, the assembled or only output is printed
         #[arg(short, long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
@@ -695,7 +701,7 @@ pub enum JobVerb {
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// How far back
+    /// Number of hours shown
     #[arg(long, default_value_t = 24)]
     pub hours: u32,
 }

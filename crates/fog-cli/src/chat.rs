@@ -1,4 +1,4 @@
-//! `fog chat`: people near.
+//! `fog chat`: chat with people near.
 
 mod board;
 mod identity;
@@ -23,10 +23,10 @@ use crate::args::chat::{BoardVerb, ChatArgs, ChatVerb, GroupVerb};
 use crate::connect::{Context, absolute, engine_now, unexpected};
 use crate::output::{Failure, complain, print_json, print_table, print_text, say, say_part};
 
-/// Most bytes of a file that is handed to the engine, which says how much chat takes.
+/// Greatest size of a file that is handed to the engine; the engine itself enforces the limit of chat.
 const MAX_GIVEN: ByteCount = ByteCount::mib(1);
 
-/// `fog chat …`.
+/// Runs `fog chat …`.
 pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure> {
     match args.verb {
         None => talk(context, args.to.as_deref().unwrap_or_default()).await,
@@ -55,7 +55,7 @@ async fn change(context: &Context, who: String, change: PersonChange, done: serd
     Ok(ExitCode::SUCCESS)
 }
 
-/// The next event; `None` at the end. Some may have been missed, which [`EventBody::Missed`] says.
+/// Returns the next event; `None` at the end of the stream, [`EventBody::Missed`] after a gap.
 async fn next(events: &mut Events) -> Option<EventBody> {
     events.next().await.map_or(Some(EventBody::Missed), |event| event.map(|event| event.body))
 }
@@ -91,7 +91,7 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
                 }
             }
         };
-        // What has not arrived by then is on its way still.
+        // Messages that have not arrived by then are still on their way.
         let _ = tokio::time::timeout(Duration::from_secs(seconds), arrive).await;
     }
     if context.json {
@@ -102,7 +102,7 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
         say!("{}", state_words(message.state));
     }
     if !context.json {
-        // Phones may not show what comes from a clock that is off.
+        // Phones may hide messages whose time stamps come from a clock that is off.
         explain_clock(&view(&client).await?, &context.words_here().await);
     }
     let has_arrived = messages.iter().all(|message| matches!(message.state, MessageState::Delivered | MessageState::Read));
@@ -135,7 +135,8 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
         Reply::ChatMessages(list) if context.json => print_json(&list)?,
         Reply::ChatMessages(list) => {
             list.iter().rev().for_each(|message| print_text(&line(&words, message)));
-            // What a person was shown was seen; a program may ask for other reasons.
+            // Messages printed for a person count as read; with JSON a program may have asked for other
+            // reasons.
             context.call(Command::ChatSeen { with }).await?;
         }
         other => return Err(unexpected(&other)),
@@ -159,7 +160,7 @@ fn clock(at_ms: i64) -> String {
 }
 
 fn line(words: &Words, message: &ChatMessage) -> String {
-    // A group's id is twice as long as a person's.
+    // The id of a group is twice as long as that of a person.
     let place = match message.with.len() {
         0 => "",
         16 => " (private)",
@@ -223,7 +224,7 @@ async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> 
             return groups_of(context, &groups);
         }
         GroupVerb::Create { name, who } => {
-            // So that it can be pasted, whatever the name is.
+            // The hint can be pasted into a shell, whatever the name contains.
             let quoted = name.replace('\'', "'\\''");
             let said = format!("The group '{name}' is made. `fog chat send --to '{quoted}' TEXT` talks in it.");
             (GroupChange::Create { name, members: who }, said)
@@ -268,7 +269,7 @@ fn groups_of(context: &Context, groups: &[GroupView]) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says on standard error why nobody may be here.
+/// Says on standard error why nobody may be reachable.
 fn explain(view: &ChatView, words: &Words) {
     if !view.is_on {
         say!("Chat is off; `fog settings set chat=on` switches it on.");
@@ -307,7 +308,7 @@ async fn card(context: &Context) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Hexadecimal digits as people read them out.
+/// Splits hexadecimal digits into groups of four, eight groups on a line, as people read them out.
 fn groups(fingerprint: &str) -> String {
     let groups: Vec<&str> = (0..fingerprint.len() / 4).filter_map(|n| fingerprint.get(n * 4..n * 4 + 4)).collect();
     groups.chunks(8).map(|row| row.join(" ")).collect::<Vec<_>>().join("\n")
@@ -368,13 +369,13 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether somebody is meant by a name, with or without digits of their id.
+/// Whether `name` means this person, with or without digits of the id.
 fn is_called(person: &PersonView, name: &str) -> bool {
     let name = name.trim_start_matches('@');
     person.nickname == name || person.label == name
 }
 
-/// Asks before something is deleted for ever.
+/// Asks for confirmation before something is deleted for good.
 fn ask(question: &str, refusal: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::input(refusal));
@@ -403,7 +404,7 @@ async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One event of the tail; `None` for what does not concern chat.
+/// Returns one event of the tail; `None` for an event that does not concern chat.
 fn tail_line(body: &EventBody, seen: &mut std::collections::BTreeMap<i64, MessageState>) -> Option<serde_json::Value> {
     match body {
         EventBody::ChatMessage(message) => {
@@ -463,14 +464,14 @@ fn show(words: &Words, body: &EventBody, is_new: bool) {
     }
 }
 
-/// Lines that are typed go out, what is said is shown.
+/// Sends typed lines and shows received messages.
 async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
     let begin = view(&client).await?;
     let shown = context.words_here().await;
     explain(&begin, &shown);
-    // Once: somebody who takes the name later must not get what is typed for this one.
+    // Resolved once: a person who takes the name later must not get lines typed for this one.
     let named: Vec<&PersonView> = begin.people.iter().filter(|person| !to.is_empty() && is_called(person, to)).collect();
     let group = begin.groups.iter().find(|group| !group.members.is_empty() && group.name == to.trim_start_matches('#'));
     let id = match (&named[..], group) {
@@ -512,7 +513,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                 }
                 if context.json {
                     line.iter().for_each(|line| print_text(&line.to_string()));
-                    // What was typed here stands on the screen already.
+                    // Lines typed here are already on the screen.
                 } else if !matches!(&body, EventBody::ChatMessage(message) if message.from.is_empty()) {
                     show(&shown, &body, is_new);
                 }

@@ -1,4 +1,4 @@
-//! Checkpoints on the command line: made of a program that runs, unpacked to continue, looked into.
+//! Checkpoints on the command line: created from a running program, unpacked to continue, inspected.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::screen::Screen;
 /// A program to continue, with its files where a worker can open them.
 pub struct Continued {
     pub module: PathBuf,
-    /// Identity of the task, whatever its state.
+    /// Identity of the task, independent of its state.
     pub task: String,
     pub spec: TaskSpec,
     pub state: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct Continued {
     pub stderr: Vec<u8>,
 }
 
-/// Reads a checkpoint and puts its module and inputs into `scratch`.
+/// Reads a checkpoint and writes its module and inputs into `scratch`.
 pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
     let (checkpoint, problem) = Checkpoint::read(path, None).map_err(|e| Failure::of(&e))?;
     if let Some(problem) = problem {
@@ -40,7 +40,7 @@ pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
     let module = put("module.wasm".to_owned(), &files.module)?;
     let mut inputs = Vec::new();
     for (number, ((name, _), bytes)) in header.inputs.iter().zip(&files.inputs).enumerate() {
-        // Names come from a file that may come from anywhere; they only live inside the program.
+        // The checkpoint may come from anywhere; its names are used only inside the program.
         fog_types::job::check_inside_path(name).map_err(|e| Failure::input(e.to_string()))?;
         inputs.push(Mount { name: name.clone(), path: put(format!("input-{number}"), bytes)? });
     }
@@ -64,7 +64,7 @@ pub fn unpack(path: &Path, scratch: &Path) -> Result<Continued, Failure> {
     Ok(Continued { module, task, spec, state, stdout: checkpoint.stdout, stderr: checkpoint.stderr })
 }
 
-/// What a program in the foreground was started from: goes into each checkpoint of it.
+/// Origin of a program in the foreground; part of each of its checkpoints.
 pub struct Origin {
     pub spec: TaskSpec,
     pub module: blake3::Hash,
@@ -91,7 +91,7 @@ impl Origin {
         })
     }
 
-    /// Identity of the task, whatever its state.
+    /// Returns the identity of the task, independent of its state.
     pub fn task_identity(&self) -> String {
         self.header().task_identity()
     }
@@ -100,7 +100,7 @@ impl Origin {
         CheckpointHeader::new(&self.spec, self.module, self.inputs.clone(), self.stdin.clone())
     }
 
-    /// A checkpoint of it, as a worker has just sent it.
+    /// Returns a checkpoint of the program, made of the state that a worker has just sent.
     pub fn generation(&self, saved: &SavedState, state: Vec<u8>, screen: &Screen) -> Generation {
         let header = self.header().saved(saved, now_ms());
         let files = saved.whole.then(|| self.files.clone());
@@ -113,7 +113,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// `fog checkpoint inspect`.
+/// Runs `fog checkpoint inspect`.
 pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
     let key = fog_engine::checkpoint_key(&context.data_folder, false).ok().flatten();
     let (checkpoint, problem) = Checkpoint::read(path, key.as_ref()).map_err(|e| Failure::of(&e))?;
@@ -143,7 +143,7 @@ pub fn inspect(context: &Context, path: &Path) -> Result<ExitCode, Failure> {
             "problem": problem,
         }))?;
     } else {
-        // A checkpoint may be anybody's.
+        // A checkpoint may come from a stranger.
         print_text(&clean(&format!("{} {}", header.program, header.args.join(" "))));
         print_text(&format!("  module   {}", header.module));
         print_text(&format!("  units    {}", WorkUnits(header.units)));

@@ -1,11 +1,12 @@
-//! Compiled programs of commands that work alone. Keeping them saves time; without a place to keep them all else works.
+//! Cache of compiled programs for commands that run without the engine. When the cache cannot be written,
+//! these commands still work.
 
 use std::path::{Path, PathBuf};
 
 use fog_runtime::{EngineKind, WorkerError, WorkerProgram};
 
-/// Compiles `module` into `cached`, unless it is there, or into the folder `scratch` where that cannot be written. Returns
-/// where it is.
+/// Compiles `module` into `cached` unless it is there already, or into the folder `scratch` when `cached`
+/// cannot be written. Returns the path of the compiled module.
 pub async fn prepare(program: &WorkerProgram, module: &Path, cached: &Path, scratch: &Path, engine: EngineKind) -> Result<PathBuf, WorkerError> {
     let unkept = match fog_runtime::prepare(program, module, cached, engine).await {
         Ok(_) => return Ok(cached.to_owned()),

@@ -8,11 +8,11 @@ use fog_words::Words;
 
 use crate::output::{Failure, say};
 
-/// What every verb needs.
+/// Context that every verb needs.
 pub struct Context {
-    /// The data folder.
+    /// Path of the data folder.
     pub data_folder: PathBuf,
-    /// Print JSON.
+    /// Whether output is JSON.
     pub json: bool,
 }
 
@@ -23,7 +23,7 @@ impl Context {
         Ok(Self { data_folder: data_folder.map_err(|error| Failure { kind: ErrorKind::Storage, message: error.to_string() })?, json })
     }
 
-    /// Connects to the engine that runs.
+    /// Connects to the running engine.
     pub async fn client(&self) -> Result<Client, Failure> {
         let connected = Client::connect(&fog_ipc::endpoint(&self.data_folder)).await;
         connected.map_err(|error| {
@@ -36,17 +36,17 @@ impl Context {
         })
     }
 
-    /// One command to the engine that runs.
+    /// Sends one command to the running engine.
     pub async fn call(&self, command: Command) -> Result<Reply, Failure> {
         Ok(self.client().await?.call(command).await?)
     }
 
-    /// One change; says what is not stored of it.
+    /// Sends one change and prints what of it could not be stored.
     pub async fn change(&self, command: Command) -> Result<(), Failure> {
         change(&self.client().await?, command).await
     }
 
-    /// The words of the user: of the setting when an engine runs, else of the environment.
+    /// Returns the user's language: of the setting when it names one, otherwise of the environment.
     pub fn words(&self, setting: Option<&str>) -> Words {
         let environment = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
         match setting {
@@ -55,7 +55,7 @@ impl Context {
         }
     }
 
-    /// Words by the settings of the engine, if one runs.
+    /// Returns the words by the settings of the engine if one runs, otherwise of the environment.
     pub async fn words_here(&self) -> Words {
         match self.client().await {
             Ok(client) => self.words_of(&client).await,
@@ -63,7 +63,7 @@ impl Context {
         }
     }
 
-    /// Words by the running engine's settings.
+    /// Returns the words by the running engine's settings.
     pub async fn words_of(&self, client: &Client) -> Words {
         let language = match client.call(Command::Settings).await {
             Ok(Reply::Settings(values)) => values.get("language").and_then(|v| v.as_str()).map(str::to_owned),
@@ -73,7 +73,7 @@ impl Context {
     }
 }
 
-/// One change; says what is not stored of it.
+/// Sends one change and prints what of it could not be stored.
 pub async fn change(client: &Client, command: Command) -> Result<(), Failure> {
     if let Reply::NotStored { message } = client.call(command).await? {
         say!("fog: {message}");
@@ -81,7 +81,7 @@ pub async fn change(client: &Client, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Now by the clock of the engine: what it says of times is of that one.
+/// Returns the present time by the engine's clock, to which the times in its replies refer.
 pub async fn engine_now(client: &Client) -> i64 {
     match client.call(Command::Snapshot).await {
         Ok(Reply::Snapshot(snapshot)) => snapshot.status.at_ms,
@@ -89,19 +89,19 @@ pub async fn engine_now(client: &Client) -> i64 {
     }
 }
 
-/// An answer of the wrong kind is a bug on one of the sides.
+/// Returns the failure for an answer of the wrong kind, a bug on one of the two sides.
 pub fn unexpected(reply: &Reply) -> Failure {
     let _ = reply;
     Failure { kind: ErrorKind::Bug, message: "the engine gave an answer of the wrong kind".to_owned() }
 }
 
-/// Milliseconds since 1970.
+/// Returns the milliseconds since 1970.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The paths in a command must mean the same to the engine, whose folder is another.
+/// Makes a path absolute: the engine has another working folder.
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::storage(path, &e))
 }

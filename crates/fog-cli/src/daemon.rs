@@ -9,7 +9,7 @@ use crate::args::DaemonArgs;
 use crate::connect::Context;
 use crate::output::Failure;
 
-/// Runs the engine until it is told to stop, by signal or by command.
+/// Runs the engine until a signal or a command stops it.
 pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Failure> {
     let log = args.log_file.as_deref();
     fog_engine::start_log(log, "info").map_err(|e| Failure::storage(log.unwrap_or(std::path::Path::new("standard error")), &e))?;
@@ -44,7 +44,7 @@ pub async fn daemon(context: &Context, args: &DaemonArgs) -> Result<ExitCode, Fa
     tokio::select! {
         () = interrupted() => {
             tracing::info!("stopping");
-            // An engine that has stopped already is what was wanted.
+            // The engine may have stopped already.
             let _ = handle.call(Command::Shutdown).await;
         }
         () = handle.stopped() => {}

@@ -14,10 +14,10 @@ use crate::connect::{Context, absolute};
 use crate::output::{Failure, print_json, print_table, print_text};
 use crate::signals::Signals;
 
-/// How long a daemon may take to answer.
+/// Longest time that a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A device of the net; stopped when dropped.
+/// A device of the devnet; its daemon is stopped on drop.
 struct Node {
     folder: PathBuf,
     daemon: Child,
@@ -25,7 +25,7 @@ struct Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Already gone is what is wanted.
+        // Errors mean that the daemon has ended already.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
@@ -81,7 +81,7 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
     }
     for node in &nodes {
         if let Ok(client) = Client::connect(&fog_ipc::endpoint(&node.folder)).await {
-            // One that does not stop is ended when it is dropped.
+            // A daemon that does not stop is killed on drop.
             let _ = client.call(Command::Shutdown).await;
         }
     }
@@ -95,7 +95,7 @@ fn start(program: &Path, folder: &Path) -> Result<Node, Failure> {
     let daemon = std::process::Command::new(program)
         .args(["daemon", "--loopback", "--port", "0"])
         .env("FOG_DATA_DIR", folder)
-        // Each has a key of its own; the keychain is the person's.
+        // Each device has a key of its own; the keychain belongs to the person.
         .env("FOG_KEYCHAIN", "off")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -116,7 +116,7 @@ async fn answering(node: &Node) -> Result<Client, Failure> {
     }
 }
 
-/// They are there to work: nobody sits before them, and they share one machine.
+/// Configures a device to work at all times: nobody uses it, and all devices share one machine.
 async fn prepare(client: &Client, number: usize) -> Result<(), Failure> {
     let on = [("contributing", true), ("run_while_in_use", true), ("run_on_battery", true)];
     let mut changes: std::collections::BTreeMap<String, Value> = on.map(|(key, value)| (key.to_owned(), value.into())).into();
@@ -139,7 +139,7 @@ async fn first_invite(client: &Client) -> Result<String, Failure> {
         if let Reply::Network(view) = client.call(Command::Network).await?
             && (!view.addresses.is_empty() || begun.elapsed() > PATIENCE)
         {
-            // The first invitation may have been made before it listened.
+            // The first invitation may date from before the device listened.
             let Reply::Invite { text: again, .. } = client.call(Command::Invite { group }).await? else { return Ok(text) };
             return Ok(again);
         }
@@ -154,7 +154,7 @@ async fn show(nodes: &[Node]) {
         let Ok(Reply::Snapshot(snapshot)) = client.call(Command::Snapshot).await else { continue };
         rows.push(row(&snapshot));
     }
-    // To the top of the screen, and clean from there.
+    // Moves to the top of the screen and clears it.
     print_text("\u{1b}[H\u{1b}[2J");
     print_table(&rows);
     print_text(&format!("fog --data-dir {} submit … --where grid      Ctrl-C stops all", nodes[0].folder.display()));

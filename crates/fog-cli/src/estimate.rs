@@ -1,4 +1,4 @@
-//! The estimate of what a job would cost: waits as long as the device does not work, and says why.
+//! The cost estimate of a job: waits while the device does not work and says why.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -13,13 +13,13 @@ use crate::connect::{Context, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_text, say};
 use crate::watch::{Line, files_of, snapshot, stop_of};
 
-/// An estimate that takes longer than this is spoken about.
+/// Time after which progress of an estimate is shown.
 const FIRST: Duration = Duration::from_secs(2);
 /// Time between two lines of progress, on a terminal and elsewhere.
 const TICK: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 
-/// `fog submit --estimate`. The engine ends the sample when this program ends.
+/// Runs `fog submit --estimate`. The engine ends the sample when this program ends.
 pub async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32, now: bool) -> Result<ExitCode, Failure> {
     let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
@@ -43,7 +43,7 @@ pub async fn estimate(context: &Context, client: &Client, submission: Command, s
                 Ok(Some(Event { body: EventBody::Status(status), .. })) => this.status = *status,
                 Ok(Some(Event { body: EventBody::Missed, .. })) | Err(()) => this.status = snapshot(client).await?.status,
                 Ok(Some(_)) => {}
-                // The call says what became of the engine.
+                // The call reports the end of the engine.
                 Ok(None) => listens = false,
             },
             _ = tick.tick() => this.tell_progress(),
@@ -62,24 +62,24 @@ pub async fn estimate(context: &Context, client: &Client, submission: Command, s
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why an estimate stands still: the rule, a sentence, and what a person can do about it.
+/// Reason why an estimate stands still: the rule, a sentence, and what a person can do about it.
 type Wait = (String, String, Option<String>);
 
 struct Waiter<'a> {
     words: &'a Words,
     json: bool,
-    /// Whether the estimate was asked for now.
+    /// Whether the estimate was requested with `--now`.
     now: bool,
     files: f64,
     status: Status,
-    /// The rule that was said last, while it holds.
+    /// Rule that was printed last, while it holds.
     said: Option<String>,
     ran_since: Instant,
     line: Line,
 }
 
 impl Waiter<'_> {
-    /// Says what changed.
+    /// Prints a change of the waiting reason.
     fn look(&mut self) {
         let wait = wait_of(self.words, &self.status, self.now);
         let rule = wait.as_ref().map(|(rule, ..)| rule.clone());
@@ -118,7 +118,7 @@ impl Waiter<'_> {
 }
 
 fn wait_of(words: &Words, status: &Status, now: bool) -> Option<Wait> {
-    // There is no job yet.
+    // No job exists yet.
     let no_job = JobId(0);
     if let Some(reason) = stop_of(status, no_job, now) {
         let way_on = if reason.yields { Some(words.t("hint-estimate-now")) } else { words.way_on(reason, no_job) };
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(wait(Status::default()), None);
         let (rule, _, way_on) = wait(stopped(reason("off", false))).unwrap();
         assert_eq!((rule.as_str(), way_on.unwrap().contains("`fog on`")), ("off", true));
-        // It is no job that could be told to run now.
+        // The hint must not name a job, since none exists that could be told to run now.
         let (rule, sentence, way_on) = wait(stopped(reason("other-cpu", true))).unwrap();
         assert!(rule == "other-cpu" && !sentence.is_empty() && way_on.unwrap().contains("--now"));
         assert_eq!(wait_of(&words, &stopped(reason("other-cpu", true)), true), None);

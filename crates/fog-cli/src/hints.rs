@@ -1,4 +1,4 @@
-//! Every command that a message tells people to type is tried: it must be one that this program takes.
+//! Tests that this program accepts every command that its messages tell people to type.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, SettingsVerb, Verb};
 
-/// Files whose texts people see.
+/// Returns the files whose texts people see.
 fn sources() -> Vec<PathBuf> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = vec![crates.join("fog-words/words/en.ftl"), crates.join("fog-words/words/de.ftl")];
@@ -26,7 +26,7 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
-/// The documents that come with the program.
+/// Returns the documents that ship with the program.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut found = vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("CHANGELOG.md")];
@@ -44,7 +44,8 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The commands of a document: in backticks, and in blocks, where several may stand on a line.
+/// Extracts the commands of a document: those in backticks, and those in code blocks, several on a line
+/// included.
 fn commands_of(document: &str) -> Vec<String> {
     let (mut found, mut prose, mut is_block) = (Vec::new(), String::new(), false);
     for line in document.lines() {
@@ -60,11 +61,11 @@ fn commands_of(document: &str) -> Vec<String> {
         }
     }
     found.extend(commands(&prose));
-    // Words in capitals stand for a number where a number is wanted.
+    // Placeholders in capitals are replaced by a number.
     found.iter().map(|command| command.replace(" K", " 7").replace(" UNITS", " 7000000").replace(" ID", " 7")).collect()
 }
 
-/// The commands in backticks, with values in the place of variables.
+/// Extracts the commands in backticks, with values in place of variables.
 fn commands(text: &str) -> Vec<String> {
     let is_comment = |line: &&str| !line.trim_start().starts_with("//");
     let lines: Vec<&str> = text.lines().filter(is_comment).collect();
@@ -79,8 +80,7 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// `{name}`, `{ $job }`, `…` and words in capitals stand for what is filled in; a number that every setting with one takes
-/// fits most of them.
+/// Replaces `{name}`, `{ $job }`, `…` and words in capitals by a number that fits most settings.
 fn with_values(command: &str) -> String {
     let mut out = String::new();
     let mut rest = command;
@@ -93,7 +93,7 @@ fn with_values(command: &str) -> String {
     out.replace(" …", "").replace('…', "7")
 }
 
-/// Words as a shell splits them, with single quotes.
+/// Splits a command into words as a shell does, with single quotes.
 fn split(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, piece) in command.split('\'').enumerate() {
@@ -110,7 +110,7 @@ fn check(command: &str) -> Result<(), String> {
     let words = std::iter::once("fog".to_owned()).chain(split(command));
     let parsed = match Cli::try_parse_from(words) {
         Ok(parsed) => parsed,
-        // A verb that is only named, such as `fog verify segment`.
+        // A verb that is only named, such as `fog verify segment`, lacks arguments.
         Err(error)
             if matches!(
                 error.kind(),
@@ -173,7 +173,7 @@ fn commands_of_a_document_are_found() {
     assert!(check("submit job.toml --estimation").is_err());
 }
 
-/// The examples of `--help`, of every verb.
+/// Covers the `--help` examples of every verb.
 #[test]
 fn every_example_of_the_help_is_accepted() {
     fn examples(command: &clap::Command, found: &mut Vec<String>) {
@@ -185,7 +185,7 @@ fn every_example_of_the_help_is_accepted() {
     examples(&<Cli as clap::CommandFactory>::command(), &mut found);
     assert!(found.len() > 60, "{}", found.len());
     for example in found {
-        // Without comments, pipes and redirections.
+        // Comments, pipes and redirections are cut off.
         let command = example.split(['#', '|', '>']).next().unwrap_or_default().trim();
         assert_eq!(check(command), Ok(()), "fog {example}");
     }

@@ -1,5 +1,5 @@
-//! The history of a run: a checkpoint and the identity of the state at each mark, so that anybody can
-//! run one segment of it again.
+//! The history of a run: a checkpoint and the identity of the state at each mark, so that one segment can
+//! be run again by anybody.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,10 +24,10 @@ fn end_of(report: &Report, screen: &Screen) -> HistoryEnd {
 pub struct Historian {
     folder: PathBuf,
     history: History,
-    /// A mark whose checkpoint is on its way.
+    /// Mark whose checkpoint has not arrived yet.
     pending: Option<Mark>,
     trouble: Trouble,
-    /// Marks whose checkpoints could not be written.
+    /// Number of marks whose checkpoints could not be written.
     lacking: u64,
 }
 
@@ -48,8 +48,8 @@ impl Historian {
         self.pending = Some(mark);
     }
 
-    /// A checkpoint is complete; it is kept if a mark waits for it. What cannot be written does not end the program: a mark
-    /// without its checkpoint ends a segment, and none begins there.
+    /// Keeps a complete checkpoint if a mark waits for it. A write error does not end the program: a mark
+    /// without its checkpoint ends a segment, and no segment begins there.
     pub fn keep(&mut self, origin: &Origin, saved: &SavedState, state: &[u8], screen: &mut Screen) -> Result<(), Failure> {
         let Some(mark) = self.pending.take() else { return Ok(()) };
         let (number, units) = (mark.number, WorkUnits(mark.units));
@@ -67,10 +67,10 @@ impl Historian {
         Ok(())
     }
 
-    /// Writes down how it ended.
+    /// Writes the end of the run into the history.
     ///
     /// # Errors
-    /// When not all of the history could be kept.
+    /// When a part of the history could not be kept.
     pub fn end(mut self, report: &Report, screen: &mut Screen) -> Result<(), Failure> {
         self.history.end = Some(end_of(report, screen));
         let folder = self.folder.display();
@@ -96,13 +96,13 @@ impl Historian {
     }
 }
 
-/// What a segment came to.
+/// State or result that a segment reached.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 struct Reached {
     units: u64,
     /// Identity of the state at the mark, or of the result at the end.
     identity: Option<String>,
-    /// BLAKE3 of standard output so far; the result at the end covers it.
+    /// BLAKE3 of the standard output so far; `None` at the end, where the result covers it.
     stdout: Option<String>,
 }
 
@@ -115,7 +115,7 @@ impl Reached {
         Self { units: end.units, identity: end.result_hash.clone(), stdout: None }
     }
 
-    /// Says for people in what they differ.
+    /// Returns the differences as sentences.
     fn differences(&self, found: &Self) -> Vec<String> {
         let place = |reached: &Self| format!("{} at {} units", if reached.stdout.is_some() { "a mark" } else { "the end" }, reached.units);
         if self.stdout.is_some() != found.stdout.is_some() {
@@ -136,7 +136,7 @@ impl Reached {
     }
 }
 
-/// Says in what the state that a checkpoint holds differs from the mark it is said to be of.
+/// Describes how the state in a checkpoint differs from the mark that it belongs to.
 fn unlike(claimed: &Mark, found: &Mark) -> String {
     let parts = [
         ("mark", claimed.number.to_string(), found.number.to_string()),
@@ -147,7 +147,7 @@ fn unlike(claimed: &Mark, found: &Mark) -> String {
     differ.map(|(what, claimed, found)| format!("its {what} is {found}, claimed is {claimed}")).collect::<Vec<_>>().join("; ")
 }
 
-/// `fog verify segment`: runs one segment of a history again and compares.
+/// Runs `fog verify segment`: runs one segment of a history again and compares.
 pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, Failure> {
     let history = History::read(&args.history).map_err(|e| Failure::of(&e))?;
     let count = history.segments();
@@ -167,7 +167,7 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     };
     let begins = args.segment.checked_sub(1).and_then(|before| history.marks.get(before));
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
-    // The first begins at the beginning: any checkpoint holds its program.
+    // The first segment starts at the beginning: any checkpoint contains its program.
     let place = |mark: &HistoryMark| History::checkpoint(&args.history, mark.mark.number);
     let path = match begins {
         Some(begins) => place(begins),
@@ -213,8 +213,8 @@ pub async fn verify(context: &Context, args: &SegmentArgs) -> Result<ExitCode, F
     Ok(ExitCode::from(u8::from(!ok)))
 }
 
-/// Runs to the next mark or the end. The checkpoint it begins with must be what the history says of it:
-/// otherwise segments that are right one by one would not make a run.
+/// Runs to the next mark or the end. The checkpoint at the start must match the history: otherwise segments
+/// that are correct one by one would not add up to one run.
 async fn reach(
     program: &WorkerProgram,
     spec: fog_runtime::TaskSpec,

@@ -16,10 +16,10 @@ use crate::results;
 use crate::signals;
 use crate::watch::{self, Watch, current, done_of};
 
-/// Tasks of a job in one table.
+/// Number of tasks shown in one table.
 const LISTED: usize = 50;
 
-/// `fog submit`.
+/// Runs `fog submit`.
 pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     if args.list_examples {
@@ -65,7 +65,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         Reply::Submitted { job } => job,
         other => return Err(unexpected(&other)),
     };
-    // The engine has copies.
+    // The engine has its own copies by now.
     drop(scratch);
     if args.program.stdin.is_none() && args.file.as_deref().is_some_and(is_program) {
         crate::source::hint_at_stdin();
@@ -89,7 +89,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         if args.watch {
             say!("{}", words.with("submitted", &[("name", job.name.as_str().into())]));
         }
-        // What stops it also when it was asked for now is said while it is followed.
+        // A rule that stops the job in spite of `--now` is reported while the job is followed.
         if args.now && watch::stop_of(&watch::snapshot(&client).await?.status, job.id, true).is_none() {
             say!("{}", words.with("watch-now", &[("name", job.name.as_str().into())]));
         }
@@ -108,7 +108,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         print_json(&job)?;
     } else if args.watch && job.state == JobState::Finished {
         match results::print(&client, job.id).await {
-            // The job did what it should; there is only no one thing to print.
+            // The job succeeded; it only has no single output to print.
             Err(failure) if failure.kind == ErrorKind::NotFound && job.tasks_total > 1 => complain(&format!("fog: {}", failure.message)),
             printed => printed?,
         }
@@ -121,18 +121,18 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     Ok(ExitCode::FAILURE)
 }
 
-/// The words when a job is not waited for any more.
+/// Returns the text for a job that is not waited for any more.
 fn left(json: bool, words: &Words, job: &JobSummary) -> String {
     let sentence = words.with("watch-left", &[("job", job.id.to_string().into())]);
     if json {
         return serde_json::json!({ "job": job.id, "event": "left", "sentence": sentence }).to_string();
     }
-    // A terminal has just drawn `^C`, and perhaps a line that is drawn over.
+    // The terminal has just drawn `^C`, perhaps over a progress line.
     let over = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
     format!("{over}{sentence}")
 }
 
-/// What submitting a file means; a program is given what `fog run` would give it.
+/// Returns the command that submits a file; a program gets what `fog run` would give it.
 fn submission(file: &Path, args: &ProgramArgs, scratch: &Path) -> Result<Command, Failure> {
     if is_program(file) {
         return Program::new(file, args, scratch)?.submission();
@@ -147,7 +147,7 @@ fn for_programs_only(what: &str) -> Failure {
     Failure::input(format!("{what} says itself what its program is given; these options go with a program (.wasm) alone. Nothing was submitted"))
 }
 
-/// By its name or its first bytes.
+/// Whether a file is a Wasm module, by its extension or its first bytes.
 fn is_program(file: &Path) -> bool {
     let mut magic = [0; 4];
     file.extension().is_some_and(|extension| extension == "wasm")
@@ -158,7 +158,7 @@ fn from_file(file: &Path) -> Result<Command, Failure> {
     Ok(fog_engine::submission(&absolute(file)?)?)
 }
 
-/// `fog jobs`.
+/// Runs `fog jobs`.
 pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure> {
     let state = |word: &String| {
         JobState::from_word(word).ok_or_else(|| Failure::input(format!("'{word}' is not a state; queued, running, paused, finished, failed and cancelled are")))
@@ -190,7 +190,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// `fog job …`.
+/// Runs `fog job …`.
 pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let wish = |id, action| (id, Command::ChangeJob { id, action });
@@ -231,7 +231,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
     };
     change(&client, command).await?;
     let job = match current(&client, id).await {
-        // Somebody removed it since.
+        // The job was removed in the meantime.
         Err(failure) if failure.kind == ErrorKind::NotFound => {
             if context.json {
                 print_json(&serde_json::json!({ "removed": id }))?

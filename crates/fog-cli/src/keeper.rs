@@ -1,4 +1,4 @@
-//! Checkpoints that are written while a program runs in the foreground, and when somebody interrupts it.
+//! Checkpoints of a program in the foreground, written at intervals and on interruption.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::output::{Failure, say};
 use crate::screen::Screen;
 use crate::signals::{self, Signals};
 
-/// How long a program may take to its next safe point before an interruption stops waiting, and before its user is told.
+/// Time to the next safe point after which an interruption stops waiting, or after which the user is told.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A wait that ends so much too late was one of a process that stood still.
+/// Delay of a wait from which on this process is taken to have been suspended.
 const STOOD_STILL: Duration = Duration::from_secs(2);
 
-/// Something that cannot be written for now. It is said once, and once more when it works again.
+/// A write problem, reported once when it begins and once when it ends.
 #[derive(Debug, Default)]
 pub struct Trouble {
     is_met: bool,
 }
 
 impl Trouble {
-    /// Notes that writing did not work this time.
+    /// Records that writing failed this time.
     pub fn meet(&mut self, screen: &mut Screen, text: impl FnOnce() -> String) {
         if !std::mem::replace(&mut self.is_met, true) {
             screen.clear();
@@ -32,7 +32,7 @@ impl Trouble {
         }
     }
 
-    /// Notes that writing worked this time.
+    /// Records that writing succeeded this time.
     pub fn end(&mut self, screen: &mut Screen, text: impl FnOnce() -> String) {
         if std::mem::take(&mut self.is_met) {
             screen.clear();
@@ -41,32 +41,32 @@ impl Trouble {
     }
 }
 
-/// The next thing to do about checkpoints.
+/// Next step about checkpoints.
 pub enum Due {
-    /// The worker is to be asked for one.
+    /// The worker is to be asked for a checkpoint.
     Ask,
-    /// Nothing yet.
+    /// Nothing is to be done yet.
     Wait,
-    /// The program ends without one; this process ends with this code.
+    /// The program ends without a checkpoint; this process ends with this code.
     End(u8),
 }
 
 /// Writes checkpoints of a program that runs in the foreground.
 pub struct Keeper {
     path: PathBuf,
-    /// The checkpoint that the run went on from.
+    /// Checkpoint that the run continued from.
     from: Option<PathBuf>,
     writer: CheckpointWriter,
-    /// Units of the last one that was written.
+    /// Work units of the last checkpoint written.
     written: Option<WorkUnits>,
     every: Duration,
     next: Instant,
     signals: Signals,
-    /// The exit code of an interruption, once there was one.
+    /// Exit code of an interruption, once there was one.
     interrupted: Option<u8>,
-    /// When the worker was asked, until it comes to a safe point.
+    /// Time at which the worker was asked, until it reaches a safe point.
     asked: Option<Instant>,
-    /// The user was told that there is no safe point.
+    /// Whether the user was told that the program reaches no safe point.
     has_waited: bool,
     has_warned: bool,
     trouble: Trouble,
@@ -75,7 +75,7 @@ pub struct Keeper {
 impl Keeper {
     pub fn new(path: &Path, from: Option<&Path>, every: Duration) -> Result<Self, Failure> {
         let refuse = |why: &str| Failure::input(format!("no checkpoint can be written to {}: {why}. Nothing was run", path.display()));
-        // A link leads to the file that is written; a device or pipe is not replaced by a file.
+        // A symbolic link is followed to its file; a device or pipe is not replaced by a file.
         let target = fog_runtime::replaceable(path).map_err(|e| refuse(&e.to_string()))?;
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         if !folder.is_dir() {
@@ -100,7 +100,7 @@ impl Keeper {
         })
     }
 
-    /// Returns the exit code once somebody interrupts a program that has not begun.
+    /// Returns the exit code when a signal interrupts a program that has not started yet.
     pub async fn interrupted(&mut self, screen: &mut Screen) -> u8 {
         let code = self.signals.next().await;
         screen.clear();
@@ -108,8 +108,8 @@ impl Keeper {
         code
     }
 
-    /// Returns when something is to be done: the interval is over, somebody interrupts, or the program does not come to a
-    /// safe point.
+    /// Returns when something is to be done: the interval is over, a signal interrupts, or the program
+    /// reaches no safe point in time.
     pub async fn due(&mut self, screen: &mut Screen) -> Due {
         let waits = self.interrupted.is_some() || !self.has_waited;
         let patience = self.asked.filter(|_| waits).map(|asked| asked + PATIENCE);
@@ -119,10 +119,10 @@ impl Keeper {
             code = self.signals.next() => {
                 if self.interrupted.is_some() {
                     if signals::is_hangup(code) {
-                        // The terminal goes because of what was asked before.
+                        // The hang-up follows from the earlier interruption.
                         return Due::Wait;
                     }
-                    // Asked twice: at once.
+                    // A second interruption ends the program at once.
                     screen.clear();
                     say!("fog: interrupted again, and not saved. {}", self.kept());
                     return Due::End(code);
@@ -158,12 +158,12 @@ impl Keeper {
         Due::Wait
     }
 
-    /// The program has come to a safe point.
+    /// Records that the program has reached a safe point.
     pub fn at_safe_point(&mut self) {
         self.asked = None;
     }
 
-    /// Interrupts the program: what it says cannot be passed on any more. False when somebody interrupted it before.
+    /// Interrupts a program whose output cannot be passed on. Returns false if it was interrupted before.
     pub fn interrupt(&mut self, code: u8, worker: &Worker) -> bool {
         let is_first = self.interrupted.is_none();
         if is_first {
@@ -178,8 +178,8 @@ impl Keeper {
         worker.save(self.writer.wants_whole());
     }
 
-    /// A checkpoint is complete; the exit code when the program was interrupted. One that cannot be written costs nothing but
-    /// itself.
+    /// Writes a complete checkpoint and returns the exit code if the program was interrupted. A write error
+    /// loses only this checkpoint.
     pub fn keep(&mut self, saved: Result<(&Origin, SavedState, Vec<u8>), String>, screen: &mut Screen) -> Option<u8> {
         self.asked = None;
         let code = self.interrupted;
@@ -221,7 +221,7 @@ impl Keeper {
         code
     }
 
-    /// The words for what there is to continue with.
+    /// Returns a sentence about the checkpoint to continue from.
     fn kept(&self) -> String {
         let path = self.path.display();
         match (self.written, &self.from) {

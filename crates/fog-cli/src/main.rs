@@ -1,5 +1,5 @@
-//! The `fog` command: `fog daemon` runs the engine without a window; every other verb talks to the
-//! engine that runs, or does its work alone (`run`, `why --trace`).
+//! The `fog` command: `fog daemon` runs the engine without a window; every other verb talks to the running
+//! engine or works without one (`run`, `why --trace`).
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
@@ -41,7 +41,7 @@ use crate::args::{Cli, Verb};
 use crate::output::Failure;
 
 fn main() -> ExitCode {
-    // A worker is this same program; it must not read arguments, settings or the environment.
+    // A worker is the same executable; it must not read arguments, settings or the environment.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == fog_runtime::WORKER_ARGUMENT) {
         return fog_runtime::worker_main();
     }
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help, the version, or what is wrong with the arguments.
+/// Prints help, the version, or the error in the arguments.
 fn not_a_command(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     if !error.use_stderr() {
@@ -74,7 +74,7 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
         let text = error.render().to_string();
         Failure::input(text.trim().trim_start_matches("error: ")).print(true);
     } else {
-        // Where standard error is closed or full, nobody can be told.
+        // Nobody can be told when standard error is closed or full.
         let _ = error.print();
     }
     ExitCode::from(code)
@@ -124,7 +124,7 @@ async fn perform(context: &connect::Context, verb: Verb) -> Result<ExitCode, Fai
         Verb::Chat(args) => chat::chat(context, args).await,
         Verb::Credits => network::credits(context).await,
         Verb::Shutdown => status::shutdown(context).await,
-        // Needs no data folder, and was dealt with above.
+        // Completions need no data folder and were handled above.
         Verb::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
 }

@@ -8,14 +8,14 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Longest request that is read.
+/// Longest request that is read, in bytes.
 const MAX_REQUEST: u64 = 8 << 10;
-/// Connections at once.
+/// Greatest number of connections at once.
 const MAX_CONNECTIONS: usize = 64;
-/// Who does not ask within this time is not waited for.
+/// Time within which a client must send its request.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Listens on loopback.
+/// Listens on the loopback interface.
 ///
 /// # Errors
 /// When the port is taken.
@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, engine: EngineHandle) {
     }
 }
 
-/// The oldest connection makes room for a new one.
+/// Admits a connection; the oldest one makes room when all places are taken.
 fn admit(asking: &mut VecDeque<JoinHandle<()>>, answer: impl Future<Output = std::io::Result<()>> + Send + 'static) {
     asking.retain(|one| !one.is_finished());
     if asking.len() >= MAX_CONNECTIONS
@@ -53,7 +53,7 @@ fn admit(asking: &mut VecDeque<JoinHandle<()>>, answer: impl Future<Output = std
     }));
 }
 
-/// Whether a request is for this machine: a page of the web can have its own name mean it.
+/// Whether the `Host` header names this machine. A web page can make its own name resolve to it.
 fn is_for_us(host: &str) -> bool {
     let host = host.trim();
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(name, _)| name);

@@ -14,7 +14,7 @@ use crate::args::NetworkVerb;
 use crate::connect::{Context, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_table, print_text, say};
 
-/// `fog network …`.
+/// Runs `fog network …`.
 pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, Failure> {
     let command = match verb {
         NetworkVerb::Status => Command::Network,
@@ -63,7 +63,7 @@ fn show(view: &NetworkView, words: &Words) {
     }
 }
 
-/// `fog peers`.
+/// Runs `fog peers`.
 pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
     let list = match context.call(Command::Peers).await? {
         Reply::Peers(list) => list,
@@ -102,7 +102,7 @@ pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     clocks.iter().for_each(|text| print_text(text));
-    // Its owner may set it; what others do about theirs is up to them.
+    // The clock of this device is one that its owner may set; those of peers are not.
     if let Reply::Network(view) = context.call(Command::Network).await?
         && let Some(text) = words.own_clock(&view)
     {
@@ -119,7 +119,7 @@ fn link(peer: &PeerView) -> Option<String> {
     }
 }
 
-/// Says at once what a job for other devices lacks.
+/// Prints at once what a job for other devices lacks.
 pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridWish>) {
     let Ok(Reply::Network(view)) = client.call(Command::Network).await else { return };
     let here = view.peers.iter().filter(|peer| !peer.network.is_empty()).count() as u32;
@@ -133,7 +133,7 @@ pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridWi
     }
 }
 
-/// `fog job places`.
+/// Runs `fog job places`.
 pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<ExitCode, Failure> {
     let list = match client.call(Command::Places { id }).await? {
         Reply::Places(list) => list,
@@ -157,7 +157,7 @@ pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// `fog job map`: the front, and the point that is taken.
+/// Runs `fog job map`: prints the Pareto front and the chosen point.
 pub async fn map(context: &Context, client: &Client, submission: Command, grid: GridWish) -> Result<ExitCode, Failure> {
     let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not placed: it goes on where it is submitted"));
@@ -199,12 +199,12 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Thousandths of a credit, for people.
+/// Formats thousandths of a credit.
 pub fn in_credits(milli: u64) -> String {
     format!("{:.3}", milli as f64 / 1000.0)
 }
 
-/// `fog credits`.
+/// Runs `fog credits`.
 pub async fn credits(context: &Context) -> Result<ExitCode, Failure> {
     let view = match context.call(Command::Credits).await? {
         Reply::Credits(view) => view,

@@ -6,15 +6,15 @@ use fog_types::text::{clean, clean_lines};
 use fog_types::{ErrorKind, HasKind};
 use serde::Serialize;
 
-/// The exit code of a program whose output nobody reads any more; what shells make of SIGPIPE.
+/// Exit code of a program whose output nobody reads any more; shells use it for SIGPIPE.
 pub const READER_GONE: u8 = 141;
 
-/// Why a verb did not do what was asked.
+/// Reason why a verb failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// Decides the exit code.
+    /// Kind of error, which decides the exit code.
     pub kind: ErrorKind,
-    /// For people.
+    /// Text for people.
     pub message: String,
 }
 
@@ -23,7 +23,7 @@ impl Failure {
         Self { kind: ErrorKind::BadInput, message: message.into() }
     }
 
-    /// A file that was named cannot be read.
+    /// Failure for a named file that cannot be read.
     pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self { kind: ErrorKind::of_named_file(error.kind()), message: format!("{}: {error}", path.display()) }
     }
@@ -32,23 +32,23 @@ impl Failure {
         Self { kind: ErrorKind::Storage, message: format!("{}: {error}", path.display()) }
     }
 
-    /// Standard output or standard error cannot be written to. That its reader went away is not worth a word.
+    /// Failure for an output stream that cannot be written to; without a text when its reader went away.
     pub fn of_stream(name: &str, error: &std::io::Error) -> Self {
         let message = if error.kind() == std::io::ErrorKind::BrokenPipe { String::new() } else { format!("{name} cannot be written to: {error}") };
         Self { kind: ErrorKind::Storage, message }
     }
 
-    /// Whether the reader of the output went away: everything ends then without a word.
+    /// Whether the reader of the output went away; the program then ends without a message.
     pub fn is_quiet(&self) -> bool {
         self.message.is_empty()
     }
 
-    /// The exit code that goes with it.
+    /// Returns the exit code of this failure.
     pub fn exit_code(&self) -> u8 {
         if self.is_quiet() { READER_GONE } else { self.kind.exit_code() }
     }
 
-    /// With what became of the wish.
+    /// Adds what became of the request.
     pub fn with(self, outcome: &str) -> Self {
         Self { message: format!("{}; {outcome}", self.message), ..self }
     }
@@ -61,7 +61,7 @@ impl Failure {
         Self { kind: error.kind(), message: error.to_string() }
     }
 
-    /// On standard error, as JSON if asked.
+    /// Prints the failure on standard error, as JSON if requested.
     pub fn print(&self, json: bool) {
         if self.is_quiet() {
             return;
@@ -70,7 +70,7 @@ impl Failure {
             let body = serde_json::json!({ "error": { "kind": self.kind, "message": self.message } });
             complain(&body.to_string());
         } else {
-            // A name or a problem in it may be somebody else's words.
+            // A name or a problem in the message may be a stranger's text.
             complain(&format!("fog: {}", clean_lines(&self.message)));
         }
     }
@@ -82,7 +82,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// The text of a file, with whatever mark an editor put before it; at most `most` bytes.
+/// Reads a text file of at most `most` bytes, without a byte order mark.
 pub fn read_text(path: &std::path::Path, most: u64) -> Result<String, Failure> {
     let wrong = |what: String| Failure::input(format!("{}: {what}", path.display()));
     let mut bytes = Vec::new();
@@ -99,14 +99,14 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
     write_out(format!("{text}\n").as_bytes())
 }
 
-/// Writes bytes to standard output as they are.
+/// Writes bytes to standard output unchanged.
 pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| Failure::of_stream("standard output", &e))
 }
 
-/// Prints a line. What cannot be printed ends this program, at once and with an exit code: nobody would learn
-/// otherwise that it is missing. What was asked for before has been done.
+/// Prints a line. A write error ends this program at once with an exit code: otherwise nobody would notice
+/// the missing output. Everything requested before has been done.
 pub fn print_text(text: &str) {
     if let Err(failure) = write_out(format!("{text}\n").as_bytes()) {
         failure.print(false);
@@ -114,35 +114,36 @@ pub fn print_text(text: &str) {
     }
 }
 
-/// Bytes that are no text, in base64; text holds the others as they are.
+/// Returns base64 of bytes that are not UTF-8; `None` for text.
 pub fn base64_of(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
-/// A line on standard error. Where that is closed or full, nobody can be told.
+/// Prints a line on standard error; ignored when that is closed or full.
 pub fn complain(text: &str) {
     complain_in_part(format_args!("{text}\n"));
 }
 
-/// Text on standard error.
+/// Prints text on standard error.
 pub fn complain_in_part(text: std::fmt::Arguments<'_>) {
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_fmt(text).and_then(|()| stderr.flush());
 }
 
-/// A line on standard error. The standard macro panics where that is closed or full.
+/// Prints a line on standard error. The standard macro panics when that is closed or full.
 macro_rules! say {
     ($($text:tt)*) => { $crate::output::complain(&format!($($text)*)) };
 }
 
-/// As [`say!`], without ending the line.
+/// Prints like [`say!`], without ending the line.
 macro_rules! say_part {
     ($($text:tt)*) => { $crate::output::complain_in_part(format_args!($($text)*)) };
 }
 
 pub(crate) use {say, say_part};
 
-/// Rows with aligned columns; the first row is the heading. A cell stays on its line, whoever wrote what is in it.
+/// Prints rows with aligned columns; the first row is the heading. Each cell stays on one line, whatever
+/// text it contains.
 pub fn print_table(rows: &[Vec<String>]) {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);

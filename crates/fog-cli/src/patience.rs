@@ -8,17 +8,17 @@ use fog_ipc::Client;
 
 use crate::output::{Failure, complain};
 
-/// Calls that take longer than this are spoken about.
+/// Time after which progress of a call is shown.
 const FIRST: Duration = Duration::from_secs(2);
 /// Time between two lines of progress, on a terminal and elsewhere.
 const TICK: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Sends a command whose answer may take long; `say` says what it does, after so many seconds. In JSON that is an
-/// `event`.
+/// Sends a command whose answer may take long; `say` gives the progress text after a number of seconds.
+/// With JSON, an `event` line is printed instead.
 ///
 /// # Errors
-/// What the engine says.
+/// The failure that the engine reports.
 pub async fn call(client: &Client, command: Command, event: &str, say: impl Fn(u64) -> String, json: bool) -> Result<Reply, Failure> {
     let is_terminal = std::io::stderr().is_terminal() && !json;
     let begun = Instant::now();
@@ -51,6 +51,6 @@ pub async fn call(client: &Client, command: Command, event: &str, say: impl Fn(u
 /// Draws over the last line of the terminal.
 fn draw(text: &str) {
     let mut screen = std::io::stderr().lock();
-    // Where standard error is gone, nobody waits for it.
+    // A write error means that standard error is gone.
     let _ = write!(screen, "\r\x1b[K{text}").and_then(|()| screen.flush());
 }

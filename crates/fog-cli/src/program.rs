@@ -1,4 +1,5 @@
-//! What a program is given, for `fog run` and for `fog submit` alike: the same words make the same task.
+//! Arguments, inputs and limits of a program, the same for `fog run` and `fog submit`: equal options make
+//! equal tasks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use crate::args::ProgramArgs;
 use crate::output::Failure;
 use crate::source;
 
-/// Bytes kept of standard output and of standard error where they are kept at all.
+/// Bytes kept of standard output and of standard error, where they are kept at all.
 pub const KEPT_LOG: ByteCount = ByteCount::mib(64);
 
-/// A program with everything it gets, in files that can be opened again.
+/// A program with its arguments and inputs, in files that can be opened again.
 #[derive(Debug)]
 pub struct Program {
     pub module: PathBuf,
@@ -31,8 +32,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// From the words of the command line. What is not a file on a disk is copied into `scratch`, which must
-    /// live as long as the program runs, or until it is submitted.
+    /// Builds a program from the command line. Input that is not a regular file is copied into `scratch`,
+    /// which must live as long as the program runs or until it is submitted.
     pub fn new(module: &Path, args: &ProgramArgs, scratch: &Path) -> Result<Self, Failure> {
         let limits = limits(args)?;
         let env = args.env.iter().map(|pair| split(pair, "K=V")).collect::<Result<_, _>>()?;
@@ -48,7 +49,7 @@ impl Program {
         check_input_names(inputs.keys().map(String::as_str)).map_err(|e| Failure::input(e.to_string()))?;
         let copy = scratch.join("stdin");
         let stdin = match &args.stdin {
-            // A program that stops and goes on must find its input again, so it is kept in a file.
+            // A program that stops and continues must find its input again, so it is kept in a file.
             Some(path) if path == Path::new("-") => Some(source::settle_stdin(copy)?),
             Some(path) => Some(source::settle(path, copy)?),
             None => None,
@@ -65,7 +66,7 @@ impl Program {
         })
     }
 
-    /// The task, to be run here and now.
+    /// Returns the task, to be run in the foreground.
     pub fn spec(self) -> TaskSpec {
         TaskSpec {
             artifact: PathBuf::new(),
@@ -82,7 +83,7 @@ impl Program {
         }
     }
 
-    /// The command that submits it. Its files must be there until that is answered.
+    /// Returns the command that submits the program. Its files must exist until the command is answered.
     pub fn submission(&self) -> Result<Command, Failure> {
         if let Some(word) = self.args.iter().chain(self.env.values()).find(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))) {
             let message = format!("'{word}' holds a word that a job replaces, one of {}; `fog run` takes it as it is", PLACEHOLDERS.join(" "));
@@ -107,10 +108,10 @@ impl Program {
     }
 }
 
-/// What a job file replaces in arguments and variables.
+/// Placeholders that a job file replaces in arguments and variables.
 const PLACEHOLDERS: [&str; 4] = ["{index}", "{count}", "{value}", "{item}"];
 
-/// A job file, as far as a command line can say it. Tables come last in TOML.
+/// The part of a job file that a command line can express. Tables come last in TOML.
 #[derive(Serialize)]
 struct JobText<'a> {
     version: u32,

@@ -1,29 +1,29 @@
-//! Whether anybody still reads what a verb that waits will say.
+//! Detects whether anybody still reads the output of a waiting verb.
 
 use std::time::Duration;
 
 use crate::args::Verb;
 use crate::args::chat::ChatVerb;
 
-/// How often that is looked at.
+/// Time between two looks at the streams.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The stream on which a verb that waits speaks.
+/// The stream on which a waiting verb writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
-    /// On standard output, at the latest when it ends.
+    /// Standard output, at the latest when the verb ends.
     Out,
-    /// On standard error only: it waits for the sake of its exit code, unless nobody is left at all.
+    /// Standard error only: the verb waits for the sake of its exit code, until nobody reads either stream.
     Aside,
 }
 
-/// The stream on which this verb speaks while it waits for something that takes any time; none where it ends soon, or where its work is to be
-/// done whoever reads.
+/// Returns the stream on which a verb writes while it waits without a time limit; `None` for a verb that
+/// ends soon, or whose work must be done even when nobody reads.
 pub fn speaks(verb: &Verb, json: bool) -> Option<Speaks> {
     match verb {
         Verb::Status(args) if args.watch => Some(Speaks::Out),
         Verb::Submit(args) if args.estimate => Some(Speaks::Out),
-        // The files are what is waited for.
+        // The user waits for the files.
         Verb::Submit(args) if args.program.out.is_some() => Some(Speaks::Aside),
         Verb::Submit(args) if args.watch || args.wait && json => Some(Speaks::Out),
         Verb::Submit(args) if args.wait => Some(Speaks::Aside),
@@ -32,7 +32,7 @@ pub fn speaks(verb: &Verb, json: bool) -> Option<Speaks> {
     }
 }
 
-/// Returns once nobody reads any more what is said there; never for a verb that does not wait.
+/// Returns once nobody reads the stream any more; never for a verb that does not wait.
 pub async fn gone(speaks: Option<Speaks>) {
     let Some(speaks) = speaks else { return std::future::pending().await };
     loop {
@@ -43,7 +43,7 @@ pub async fn gone(speaks: Option<Speaks>) {
     }
 }
 
-/// Whether the reader at the other end of a pipe, socket or terminal went.
+/// Whether the reader at the other end of a pipe, socket or terminal is gone.
 #[cfg(unix)]
 fn is_unread(stream: &impl std::os::fd::AsFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -52,7 +52,7 @@ fn is_unread(stream: &impl std::os::fd::AsFd) -> bool {
     poll(&mut streams, Some(&now)).is_ok() && streams[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// A write tells it here.
+/// A write fails here instead when the reader is gone.
 #[cfg(not(unix))]
 fn is_unread(_stream: &impl Sized) -> bool {
     false

@@ -1,4 +1,4 @@
-//! What jobs left, in pieces and byte for byte: printed, and saved to a folder.
+//! Results of jobs, read in pieces: printed, and saved to a folder byte for byte.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::connect::{Context, absolute, unexpected};
 use crate::output::{Failure, base64_of, complain, print_json, print_text, write_out};
 use crate::patience;
 
-/// Bytes asked for at once.
+/// Bytes of one piece.
 const PIECE_BYTES: u32 = 4 << 20;
-/// Most remarks about tasks that are shown.
+/// Greatest number of remarks about tasks that are shown.
 const MAX_REMARKS: usize = 20;
 
-/// Reads a part of a result to its end; returns the bytes that a log limit dropped.
+/// Reads a part of a result to its end; returns the number of bytes that a log limit dropped.
 async fn read(client: &Client, id: JobId, part: ResultPart, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<u64, Failure> {
     let (mut from, mut all_dropped) = (ResultPosition::default(), 0);
     loop {
@@ -56,7 +56,7 @@ async fn detail(client: &Client, id: JobId, tasks_from: u32) -> Result<Box<JobDe
     }
 }
 
-/// `fog job logs`: as the program wrote it, without a line end of ours.
+/// Runs `fog job logs`: prints the output exactly as the program wrote it.
 pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, stderr: bool) -> Result<ExitCode, Failure> {
     let part = if stderr { ResultPart::Stderr { index } } else { ResultPart::Stdout { index } };
     let mut kept = Vec::new();
@@ -71,7 +71,7 @@ pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, std
     .await?;
     if context.json {
         let name = if stderr { "stderr" } else { "stdout" };
-        // As `fog run --json` says it.
+        // Same format as `fog run --json`.
         print_json(&serde_json::json!({
             name: String::from_utf8_lossy(&kept),
             format!("{name}_base64"): base64_of(&kept),
@@ -83,8 +83,8 @@ pub async fn logs(context: &Context, client: &Client, id: JobId, index: u32, std
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every file of a finished task whose name was changed or that was left out, as `fog run --json` tells them, with its
-/// task; and how many they are with those that were only counted.
+/// Returns every file of a finished task that was renamed or left out, with its task, as `fog run --json`
+/// does; and the total number, those included that were only counted.
 async fn renamed(client: &Client, id: JobId) -> Result<(Vec<serde_json::Value>, u64), Failure> {
     let (mut all, mut count, mut index) = (Vec::new(), 0u64, 0);
     loop {
@@ -115,7 +115,7 @@ async fn renamed(client: &Client, id: JobId) -> Result<(Vec<serde_json::Value>, 
     }
 }
 
-/// `fog job result --json`: the assembled result, or the output of the only task, and what is to be known about it.
+/// Runs `fog job result --json`: prints the assembled result, or the output of the only task, with remarks.
 pub async fn tell(client: &Client, id: JobId) -> Result<(), Failure> {
     let job = detail(client, id, u32::MAX).await?.summary;
     let (mut bytes, mut dropped) = (Vec::new(), 0);
@@ -172,7 +172,7 @@ pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
     tell_remarks(client, id).await
 }
 
-/// `fog job result -o`.
+/// Runs `fog job result -o`.
 pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) -> Result<ExitCode, Failure> {
     let folder = fog_engine::as_text(&absolute(folder)?)?;
     let words = context.words_here().await;
@@ -195,12 +195,12 @@ pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) 
     }
 }
 
-/// Whether a job was removed after its files were saved, which is no failure of that.
+/// Whether the job was removed after its files were saved, which is no failure of saving.
 fn is_gone(failure: &Failure) -> bool {
     failure.kind == ErrorKind::NotFound
 }
 
-/// Says what is to be known about results: names that were changed, output that was dropped.
+/// Prints remarks about results: renamed files and dropped output.
 async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
     let (mut from, mut told) = (0, 0);
     loop {
@@ -236,8 +236,8 @@ async fn tell_remarks(client: &Client, id: JobId) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Saves the files that a job left, as `fog run --out` does: those of its only task, or those of many in a folder
-/// for each.
+/// Saves the files of a job as `fog run --out` does: those of its only task, or those of many tasks in a
+/// folder each.
 pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(), Failure> {
     let mut out = OutputFolder::new(folder.to_owned());
     let mut index = 0;

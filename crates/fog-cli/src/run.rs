@@ -16,10 +16,10 @@ use crate::program::Program;
 use crate::screen::{CANNOT_RUN, Screen};
 use crate::source;
 
-/// `fog run`: in the foreground, without the engine; output goes to standard output as it comes.
+/// Runs `fog run`: in the foreground, without the engine; output is passed on as it comes.
 pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> {
     let scratch = tempfile::tempdir().map_err(|e| Failure::storage(Path::new("the temporary folder"), &e))?;
-    // What is printed is passed on as it comes. It is kept as well, within a limit, where it is asked for later.
+    // Output is passed on as it comes. It is also kept, within a limit, where it is needed later.
     let keeps_output = context.json || args.checkpoint.is_some() || args.history.is_some();
     if let Some(out) = &args.program.out {
         Screen::check(out)?;
@@ -51,7 +51,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     }
     fog_runtime::suspend_with_workers().map_err(|e| Failure::bug(format!("signals cannot be heard: {e}")))?;
     let program = WorkerProgram::this().map_err(|e| Failure::bug(format!("this program cannot find itself: {e}")))?;
-    // Whoever types this command waits for it.
+    // The user waits for the program.
     let program = program.with_priority(Priority::Asked);
     let mut cached = fog_engine::artifact_path(&context.data_folder, &blake3::hash(&bytes).to_hex(), engine);
     (spec.engine, spec.duty) = (engine, Percent::new(args.duty));
@@ -88,7 +88,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
                 if args.from.is_none() && args.program.stdin.is_none() {
                     source::hint_at_stdin();
                 }
-                // The result is there, whatever became of its history.
+                // The result is complete, even if its history is not.
                 let code = screen.finish(&report)?;
                 return kept.map(|()| code);
             }
@@ -97,7 +97,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
                 return Ok(ExitCode::from(code));
             }
             Followed::Stale if is_last_try => break,
-            // Compiled by another build, or damaged: once more from the module.
+            // The module was compiled by another build or is damaged: compiled once more.
             Followed::Stale => {
                 if std::fs::remove_file(&spec.artifact).is_err() {
                     cached = scratch.path().join("anew.cwasm");
@@ -108,26 +108,26 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<ExitCode, Failure> 
     Err(Failure::bug("the compiled module cannot be loaded"))
 }
 
-/// What is kept of a run while it goes.
+/// Records kept during a run.
 struct Record {
-    /// There when one of the others is.
+    /// Origin of the program; present when one of the others is.
     origin: Option<Origin>,
     keeper: Option<Keeper>,
     historian: Option<Historian>,
 }
 
-/// How far a worker was followed.
+/// Outcome of following a worker.
 enum Followed {
     Ended(Report),
-    /// The compiled module was stale.
+    /// The compiled module is stale.
     Stale,
-    /// A signal; this process ends with this code.
+    /// A signal interrupted the run; this process ends with this code.
     Interrupted(u8),
 }
 
 async fn follow(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>, screen: &mut Screen, record: &mut Record) -> Result<Followed, Failure> {
     let mut pieces = Vec::new();
-    // Why what the program says cannot be passed on. What it did until then is saved first.
+    // Error that prevents output from being passed on. The state until then is saved first.
     let mut mute: Option<Failure> = None;
     let mut worker = Worker::spawn(program, spec, state).map_err(|e| Failure::of(&e))?;
     loop {

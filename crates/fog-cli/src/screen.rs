@@ -11,35 +11,35 @@ use fog_types::text::{clean, clean_lines, counted};
 use crate::output::{Failure, base64_of, complain, say_part, write_out};
 use crate::program::KEPT_LOG;
 
-/// A limit ended the program; what `timeout` of coreutils uses.
+/// Exit code when a limit ended the program, as for `timeout` of coreutils.
 const LIMIT_REACHED: u8 = 124;
-/// The program cannot run; what shells use.
+/// Exit code when the program cannot run, as for shells.
 pub const CANNOT_RUN: u8 = 126;
 
-/// Where a run's words go: output to standard output, progress to a terminal on standard error.
+/// Output of a run: results on standard output, progress on a terminal at standard error.
 pub struct Screen {
     out: Option<OutputFolder>,
     json: bool,
     shows_progress: bool,
     has_line: bool,
     keeps_output: bool,
-    /// Everything written so far, for the result and for checkpoints, where one of them is wanted.
+    /// Standard output so far, for the result and for checkpoints, if one of them is wanted.
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     names: ResultNames,
     remarks: Remarks,
-    /// By the names they are kept by.
+    /// Hashes of the files by the names under which they are kept.
     files: BTreeMap<String, blake3::Hasher>,
-    /// The one that comes in: files come one after the other.
+    /// File that is being received; files come one after the other.
     incoming: Option<Incoming>,
 }
 
-/// A file that the program left and that comes in pieces.
+/// A file of the program that arrives in pieces.
 struct Incoming {
     said: String,
-    /// Its name in the result; none when it is left out.
+    /// Name in the result; `None` when the file is left out.
     kept: Option<String>,
-    /// Where it goes, when files are kept.
+    /// Path and file that is written, when files are kept.
     file: Option<(PathBuf, NewFile)>,
 }
 
@@ -60,7 +60,7 @@ impl Screen {
         }
     }
 
-    /// Looks whether a result can be written to a folder of this name, before anything is done for it.
+    /// Checks that a result can be written to a folder of this name, before anything runs.
     pub fn check(out: &Path) -> Result<(), Failure> {
         OutputFolder::check(out).map_err(|e| Failure::input(format!("no result can be written to {}: {e}. Nothing was run", out.display())))
     }
@@ -81,9 +81,9 @@ impl Screen {
     pub fn take(&mut self, message: FromWorker) -> Result<(), Failure> {
         match message {
             FromWorker::Started => self.clear(),
-            // What cannot be passed on ends the program, as it would end one that runs by itself.
+            // A write error ends the program, as it would end a native one.
             FromWorker::Stdout(bytes) => {
-                // First: what cannot be passed on is in the checkpoint.
+                // Kept first, so that output that cannot be passed on is in the checkpoint.
                 if self.keeps_output {
                     self.stdout.extend(&bytes);
                 }
@@ -133,7 +133,7 @@ impl Screen {
         file.write_all(chunk).map_err(|e| Failure::storage(path, &e))
     }
 
-    /// Gives the file that came in its name: it is whole.
+    /// Gives the complete file its final name.
     fn close_file(&mut self) -> Result<(), Failure> {
         let (Some(out), Some(Incoming { file: Some((path, file)), .. })) = (&mut self.out, self.incoming.take()) else { return Ok(()) };
         out.finish(file).map(drop).map_err(|e| Failure::storage(&path, &e))
@@ -143,7 +143,7 @@ impl Screen {
         self.close_file()?;
         report.left_out.remark(&mut self.remarks);
         let (code, problem) = match &report.outcome {
-            // Exit codes have a byte on most systems; anything else must not look like success.
+            // Exit codes are one byte on most systems; any other value must not look like success.
             Outcome::Exited(code) => (u8::try_from(*code).unwrap_or(255), None),
             Outcome::Trapped(what) => (134, Some(format!("the program broke off: {what}"))),
             Outcome::Limit(LimitKind::Units) => (LIMIT_REACHED, Some("the limit of work units was reached; --units raises it".to_owned())),
@@ -174,7 +174,7 @@ impl Screen {
         Ok(ExitCode::from(code))
     }
 
-    /// The identity of the result; none when the program did not end by itself.
+    /// Returns the identity of the result; `None` when the program did not end by itself.
     pub fn result_hash(&self, report: &Report) -> Option<String> {
         let Outcome::Exited(code) = report.outcome else { return None };
         let files = self.files.iter().map(|(path, hasher)| (path.as_str(), hasher.finalize()));
@@ -196,13 +196,13 @@ impl Screen {
                 "active_ms": report.map(|report| report.active_millis),
                 "stdout": String::from_utf8_lossy(&self.stdout),
                 "stderr": String::from_utf8_lossy(&self.stderr),
-                // Text cannot hold all bytes; these are they, where it does not.
+                // The exact bytes, where the text cannot represent them.
                 "stdout_base64": base64_of(&self.stdout),
                 "stderr_base64": base64_of(&self.stderr),
                 "stdout_dropped": report.map_or(0, |report| report.stdout_dropped),
                 "stderr_dropped": report.map_or(0, |report| report.stderr_dropped),
                 "files": self.files.keys().collect::<Vec<_>>(),
-                // All files that have another name here or are left out; those that are only counted come on top.
+                // All files that were renamed or left out; those that were only counted are not listed.
                 "renamed": self.remarks.files(),
                 "renamed_count": self.remarks.count(),
                 "note": self.remarks.to_string(),

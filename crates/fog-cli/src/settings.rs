@@ -9,10 +9,10 @@ use crate::args::SettingsVerb;
 use crate::connect::{Context, change, unexpected};
 use crate::output::{Failure, print_json, print_table, print_text, read_text, say};
 
-/// An exported file is some kilobytes.
+/// Greatest size of an imported file in bytes; an exported one has some kilobytes.
 const MAX_IMPORT_BYTES: u64 = 4 << 20;
 
-/// `fog settings …`.
+/// Runs `fog settings …`.
 pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode, Failure> {
     match verb {
         SettingsVerb::List => list(context, &values(context).await?)?,
@@ -63,7 +63,7 @@ async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<()
     let keys: Vec<String> = changes.keys().cloned().collect();
     let client = context.client().await?;
     change(&client, Command::SetSettings { changes }).await?;
-    // What was stored and has no effect is said at once.
+    // A stored setting without effect is reported at once.
     if let Reply::Settings(mut values) = client.call(Command::Settings).await? {
         let is_changed = |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
         for conflict in conflicts(&values).iter().filter(is_changed) {
@@ -92,7 +92,7 @@ pub fn parse(change: &str) -> Result<(String, Value), Failure> {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        // Whole numbers are whole: 2500, not 2500.0.
+        // Whole numbers are printed without a fraction: 2500, not 2500.0.
         Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(","),
         other => other.to_string(),
@@ -113,7 +113,7 @@ fn list(context: &Context, values: &BTreeMap<String, Value>) -> Result<(), Failu
             Kind::List => "names, separated by commas".to_owned(),
             Kind::Week => "168 × 0 off, 1 full, 2 quiet".to_owned(),
         };
-        // The week plan would push the table off the screen.
+        // The week plan would make the table too wide.
         let short = |value: &Value| {
             let text = plain(value);
             if text.len() > 30 { format!("{}…", &text[..24]) } else { text }

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-/// The exit code of a process whose terminal went.
+/// Exit code of a process whose terminal was closed.
 const HUNG_UP: u8 = 129;
 
-/// Whether it is the exit code of a process whose terminal went.
+/// Whether the exit code is that of a process whose terminal was closed.
 pub fn is_hangup(code: u8) -> bool {
     code == HUNG_UP
 }
 
-/// The signals that ask this process to stop. What comes while nobody listens is heard later.
+/// Signals that ask this process to stop. A signal that arrives while nobody listens is delivered later.
 pub struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
-    /// None where this process is to outlive its terminal.
+    /// `None` where this process is to outlive its terminal.
     #[cfg(unix)]
     hangup: Option<tokio::signal::unix::Signal>,
     #[cfg(windows)]
@@ -27,7 +27,7 @@ impl Signals {
     #[cfg(unix)]
     pub fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        // Before anything listens: a listener takes the place of what `nohup` set.
+        // Checked before the listener replaces the disposition that `nohup` set.
         let hangup = if fog_runtime::is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
     }
@@ -37,9 +37,9 @@ impl Signals {
         Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
     }
 
-    /// The exit code that shells give such an end: 128 and the signal's number.
+    /// Returns the exit code that shells use for such an end: 128 plus the number of the signal.
     ///
-    /// A terminal that goes is told once, since shells and the system may both say it: that is not somebody who asks twice.
+    /// A hang-up is reported once: shells and the system may both send it, which is not a second request.
     #[cfg(unix)]
     pub async fn next(&mut self) -> u8 {
         let hangup = &mut self.hangup;
@@ -53,7 +53,7 @@ impl Signals {
             Some(()) = self.terminate.recv() => 143,
             Some(()) = self.interrupt.recv() => 130,
             Some(()) = hung_up => HUNG_UP,
-            // Nothing is to come any more.
+            // No listener can deliver a signal any more.
             else => std::future::pending().await,
         };
         if code == HUNG_UP {
@@ -71,12 +71,13 @@ impl Signals {
     }
 }
 
-/// Last words take this long at most where nobody takes them.
+/// Longest time for the last message when nobody reads it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// From now on a signal that asks this process to stop calls `say`, and ends it with the exit code of that signal.
+/// Makes a signal that asks this process to stop call `say` and end the process with the exit code of that
+/// signal.
 ///
-/// A thread of its own waits for it, as this process may be waiting for whoever reads its output.
+/// The signal is awaited on a separate thread, since this process may be blocked on its output.
 pub fn end_with(say: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = {
@@ -88,7 +89,7 @@ pub fn end_with(say: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         let (told, heard) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
             say();
-            // Nobody waits any more for words that took too long.
+            // The receiver is gone when the message took too long.
             let _ = told.send(());
         });
         let _ = heard.recv_timeout(LAST_WORDS);

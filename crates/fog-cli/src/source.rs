@@ -1,4 +1,4 @@
-//! Files that a program gets from outside: read to their end, within a limit, whatever they are.
+//! Files that a program gets from outside: read to their end within a limit, whatever their kind.
 
 use std::fs::{File, Metadata};
 use std::io::{Read, Write};
@@ -9,19 +9,19 @@ use fog_types::{ByteCount, ErrorKind};
 
 use crate::output::{Failure, complain};
 
-/// Most bytes taken from what says nothing about its length: a pipe, a file below `/proc`.
+/// Greatest number of bytes read from a source of unknown length: a pipe, a file below `/proc`.
 const MAX_COPY: ByteCount = ByteCount(1 << 30);
-/// Most bytes taken from a device: a terminal, or one that never ends.
+/// Greatest number of bytes read from a device: a terminal, or one that never ends.
 const MAX_FROM_DEVICE: ByteCount = ByteCount(16 << 20);
-/// Files of virtual file systems claim at most such a length, and have no blocks.
+/// Greatest length that files of virtual file systems claim; such files have no blocks.
 const MAX_VIRTUAL: u64 = 1 << 20;
 
-/// Returns a file that can be opened again and is then the same: `path` itself, or a copy at `copy` of what
-/// comes out of it.
+/// Returns a file that can be opened again with the same content: `path` itself, or a copy of its content
+/// at `copy`.
 pub fn settle(path: &Path, copy: PathBuf) -> Result<PathBuf, Failure> {
     let failed = |e: std::io::Error| Failure::file(path, &e);
     let about = std::fs::metadata(path).map_err(failed)?;
-    // Some systems refuse to open a folder, without saying that it is one.
+    // Some systems refuse to open a folder without saying that it is one.
     if about.is_dir() {
         return Err(Failure::input(format!("{} is a folder; a file is needed", path.display())));
     }
@@ -34,13 +34,13 @@ pub fn settle(path: &Path, copy: PathBuf) -> Result<PathBuf, Failure> {
     Ok(copy)
 }
 
-/// Keeps this command's own standard input in a file.
+/// Copies this command's own standard input to a file.
 pub fn settle_stdin(copy: PathBuf) -> Result<PathBuf, Failure> {
     copy_within(&mut std::io::stdin().lock(), "standard input", &copy, MAX_COPY)?;
     Ok(copy)
 }
 
-/// A length of 0, or a small one without a block on a disk, need not be true.
+/// Whether the claimed length may be wrong: it is 0, or small without a block on a disk.
 fn is_virtual(about: &Metadata) -> bool {
     #[cfg(unix)]
     let has_blocks = std::os::unix::fs::MetadataExt::blocks(about) > 0;
@@ -69,15 +69,15 @@ fn copy_within(from: &mut impl Read, name: &str, to: &Path, most: ByteCount) -> 
     }
 }
 
-/// Tells who pipes something into a command that does not pass it on.
+/// Prints a hint when something is piped into a command that does not pass it on.
 pub fn hint_at_stdin() {
     if is_stdin_waiting() {
         complain("fog: there is something on standard input, which the program did not get; --stdin - passes it on");
     }
 }
 
-/// Whether bytes wait in a pipe or file behind standard input. One that is merely open says nothing: it may be
-/// that of a script.
+/// Whether bytes wait in a pipe or file behind standard input. An open stream alone proves nothing: it may
+/// belong to a script.
 #[cfg(unix)]
 fn is_stdin_waiting() -> bool {
     let stdin = std::io::stdin();

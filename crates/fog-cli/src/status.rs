@@ -6,7 +6,7 @@ use fog_words::Words;
 use crate::connect::{Context, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_table, print_text};
 
-/// `fog status`.
+/// Runs `fog status`.
 pub async fn status(context: &Context, watch: bool) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let mut events = client.subscribe().await;
@@ -71,13 +71,13 @@ fn lines(words: &Words, status: &Status) -> Vec<String> {
     list
 }
 
-/// `fog on` and `fog off`.
+/// Runs `fog on` and `fog off`.
 pub async fn switch(context: &Context, on: bool) -> Result<ExitCode, Failure> {
     context.change(Command::SetContributing { on }).await?;
     done(context).await
 }
 
-/// `fog off`.
+/// Runs `fog off`.
 pub async fn off(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
     if !finish {
         return switch(context, false).await;
@@ -86,18 +86,18 @@ pub async fn off(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
     done(context).await
 }
 
-/// `fog snooze`.
+/// Runs `fog snooze`.
 pub async fn snooze(context: &Context, minutes: u32) -> Result<ExitCode, Failure> {
     context.change(Command::Snooze { minutes }).await?;
     done(context).await
 }
 
-/// Shows what came of a change.
+/// Shows the status after a change.
 async fn done(context: &Context) -> Result<ExitCode, Failure> {
     status(context, false).await
 }
 
-/// `fog history`.
+/// Runs `fog history`.
 pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure> {
     let points = match context.call(Command::History { hours, points: hours.clamp(1, 48) * if hours <= 48 { 1 } else { 30 } }).await? {
         Reply::History(points) => points,
@@ -130,7 +130,7 @@ pub async fn history(context: &Context, hours: u32) -> Result<ExitCode, Failure>
     Ok(ExitCode::SUCCESS)
 }
 
-/// `fog doctor`: 1 when something that should work does not.
+/// Runs `fog doctor`: exit code 1 when a check fails.
 pub async fn doctor(context: &Context) -> Result<ExitCode, Failure> {
     let engine = match context.client().await {
         Ok(client) => Ok(client),
@@ -164,7 +164,7 @@ pub async fn doctor(context: &Context) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(u8::from(checks.iter().any(|check| check.state == CheckState::Bad))))
 }
 
-/// `fog shutdown`.
+/// Runs `fog shutdown`.
 pub async fn shutdown(context: &Context) -> Result<ExitCode, Failure> {
     context.call(Command::Shutdown).await?;
     if context.json {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use fog_api::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 
-    /// The clock of the engine may have been set, or be that of another run of this program.
+    /// Times are told by the engine's clock, which may differ from the clock of this process.
     #[test]
     fn what_is_left_is_told_by_the_clock_of_the_engine() {
         let at_ms = now_ms() - 86_400_000;

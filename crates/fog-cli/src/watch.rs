@@ -1,4 +1,4 @@
-//! Follows a job to its end: says each change of what it waits for, on a terminal or not.
+//! Follows a job to its end: prints each change of what it waits for, on a terminal or not.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -13,49 +13,49 @@ use fog_words::Words;
 use crate::connect::{Context, now_ms, unexpected};
 use crate::output::{Failure, say, say_part};
 
-/// How often the passing of time is looked at.
+/// Time between two checks of elapsed time.
 const TICK: Duration = Duration::from_secs(1);
-/// A gap between two tasks is no waiting; one that lasts longer is said.
+/// Shortest wait that is reported; a gap between two tasks is shorter.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How often the reason of a job for other devices is asked for: no event tells it.
+/// Time between two queries for the waiting reason of a grid job, which no event reports.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 
-/// Devices that are named when several have a job paused.
+/// Greatest number of devices named when several have a job paused.
 const NAMED: usize = 3;
 
-/// A submission that takes longer than this is spoken about.
+/// Time after which progress of a submission is shown.
 const STORING_FIRST: Duration = Duration::from_secs(2);
 /// Time between two lines of progress without a terminal.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// How a job is followed.
+/// Options for following a job.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch {
-    /// Also say how many tasks are done.
+    /// Whether the number of finished tasks is shown as well.
     pub shows_progress: bool,
     /// Longest time in which nothing of the job runs.
     pub stall_timeout: Option<Duration>,
-    /// It was asked for now. What the engine told before it heard that does not know.
+    /// Whether the job was requested with `--now`; a status from before the request does not show that.
     pub is_requested: bool,
 }
 
-/// What a job does or waits for.
+/// Activity of a job, or the reason why it waits.
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
-    /// A task of it runs.
+    /// A task of the job runs.
     Works,
-    /// A rule stops it.
+    /// A rule stops the job.
     Stopped(Box<ReasonView>),
     /// The engine starts no tasks any more.
     Finishing,
-    /// Something that shows in the job alone: its turn, a back-off, other devices.
+    /// A reason that only the job itself shows: its turn, a back-off, other devices.
     Waits { what: &'static str, sentence: String },
-    /// Somebody paused the job.
+    /// The job is paused by a person.
     Paused,
 }
 
 impl Phase {
-    /// Equal for phases between which nothing has to be said: values of a reason move all the time.
+    /// Whether nothing new has to be printed between two phases; values of a reason change all the time.
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Stopped(a), Self::Stopped(b)) => a.rule == b.rule,
@@ -65,7 +65,7 @@ impl Phase {
     }
 }
 
-/// Follows a job until it has ended; the job then.
+/// Follows a job until it has ended and returns its final state.
 ///
 /// # Errors
 /// When the engine goes, the job is paused after failures, or nothing of it ran for the stall time.
@@ -122,13 +122,13 @@ struct Follower<'a> {
     status: Status,
     job: JobSummary,
     withheld: String,
-    /// Devices that have its tasks, once that was asked.
+    /// Devices that have tasks of the job, once queried.
     places: Option<Vec<TaskPlace>>,
     said: Option<Phase>,
-    /// What is said unless it passes, and since when it holds.
+    /// Phase that is reported unless it passes, and the time since which it holds.
     pending: Option<(Phase, Instant)>,
     last_ran: Instant,
-    /// When something was last printed, where progress is told line by line.
+    /// Time of the last output, where progress is printed line by line.
     last_told: Instant,
     line: Line,
 }
@@ -182,7 +182,7 @@ impl Follower<'_> {
         }
         if self.job.is_grid {
             let there = self.places.as_ref().map_or(Phase::Works, |places| elsewhere(self.words, places));
-            // Why some of its tasks are not lent is no matter while others run.
+            // The reason why some tasks are not lent does not matter while others run.
             let is_withheld = !self.withheld.is_empty() && (self.places.is_none() || there != Phase::Works);
             return if is_withheld { Phase::Waits { what: "withheld", sentence: self.withheld.clone() } } else { there };
         }
@@ -206,7 +206,7 @@ impl Follower<'_> {
         Phase::Waits { what: if others > 0 { "turn" } else { "start" }, sentence }
     }
 
-    /// Says what changed.
+    /// Reports a change of phase.
     fn look(&mut self) {
         let phase = self.phase();
         if phase == Phase::Works {
@@ -216,7 +216,7 @@ impl Follower<'_> {
             self.pending = None;
             return;
         }
-        // That it works needs no word unless something else was said before.
+        // Work is reported only after something else was.
         if phase == Phase::Works && self.said.is_none() {
             self.pending = None;
             return;
@@ -281,7 +281,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Tells what runs now and then where no line can be drawn over: whoever reads a log wants to know too.
+    /// Prints progress from time to time where no line can be redrawn, as in a log.
     fn tell_progress(&mut self) {
         let is_due = self.watch.shows_progress && !self.line.shows && self.last_told.elapsed() >= TELL_EVERY;
         if !is_due || self.phase() != Phase::Works {
@@ -315,10 +315,10 @@ impl Follower<'_> {
     }
 }
 
-/// Sends a submission. Copying and hashing its files may take long, and then that is said.
+/// Sends a submission and shows progress when copying and hashing its files takes long.
 ///
 /// # Errors
-/// What the engine says.
+/// The failure that the engine reports.
 pub async fn submit(client: &Client, command: Command, words: &Words, json: bool) -> Result<Reply, Failure> {
     let files = files_of(&command);
     let is_terminal = std::io::stderr().is_terminal() && !json;
@@ -348,7 +348,7 @@ pub async fn submit(client: &Client, command: Command, words: &Words, json: bool
     }
 }
 
-/// How many files a submission names.
+/// Returns the number of files that a submission names.
 pub fn files_of(command: &Command) -> usize {
     let (Command::Submit { job_file, .. } | Command::Estimate { job_file, .. } | Command::Plan { job_file, .. }) = command else { return 1 };
     fog_types::job::parse(job_file).map_or(1, |job| {
@@ -357,13 +357,13 @@ pub fn files_of(command: &Command) -> usize {
     })
 }
 
-/// The first reason that stops this job.
+/// Returns the first reason that stops this job.
 pub fn stop_of(status: &Status, id: JobId, is_requested: bool) -> Option<&ReasonView> {
     let is_requested = is_requested || status.run_now.contains(&id);
     status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops && !(is_requested && reason.yields))
 }
 
-/// The phase of a job whose tasks other devices have.
+/// Returns the phase of a job whose tasks are on other devices.
 fn elsewhere(words: &Words, places: &[TaskPlace]) -> Phase {
     let has = |states: &[&str]| places.iter().any(|place| states.contains(&place.state.as_str()));
     if has(&["running", "fetching", "checking"]) {
@@ -382,12 +382,12 @@ fn elsewhere(words: &Words, places: &[TaskPlace]) -> Phase {
     Phase::Waits { what, sentence: words.with(key, &[("devices", devices.into())]) }
 }
 
-/// How many of its tasks a job has done.
+/// Returns the text for the number of finished tasks.
 pub fn done_of(words: &Words, job: &JobSummary) -> String {
     words.with("job-tasks", &[("done", f64::from(job.tasks_finished).into()), ("total", f64::from(job.tasks_total).into())])
 }
 
-/// All that the engine shows.
+/// Returns the complete state of the engine.
 pub async fn snapshot(client: &Client) -> Result<Snapshot, Failure> {
     match client.call(Command::Snapshot).await? {
         Reply::Snapshot(snapshot) => Ok(*snapshot),
@@ -395,7 +395,7 @@ pub async fn snapshot(client: &Client) -> Result<Snapshot, Failure> {
     }
 }
 
-/// The newest line of a job.
+/// Returns the current summary of a job.
 pub async fn current(client: &Client, id: JobId) -> Result<JobSummary, Failure> {
     match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
         Reply::Job(detail) => Ok(detail.summary),
@@ -417,7 +417,7 @@ async fn places(client: &Client, id: JobId) -> Result<Vec<TaskPlace>, Failure> {
     }
 }
 
-/// A line on a terminal that is drawn over.
+/// A line on a terminal that is redrawn in place.
 pub struct Line {
     pub shows: bool,
     pub is_drawn: bool,
@@ -459,7 +459,7 @@ mod tests {
         let (id, busy) = (JobId(1), status(vec![reason("other-cpu", true)]));
         let rule = |status: &Status, is_requested| stop_of(status, id, is_requested).map(|reason| reason.rule.clone());
         assert_eq!(rule(&busy, false).as_deref(), Some("other-cpu"));
-        // A status from before the engine heard of the wish.
+        // The status dates from before the engine received the request.
         assert_eq!(rule(&busy, true), None);
         assert_eq!(rule(&Status { run_now: vec![id], ..busy }, false), None);
         let hot = status(vec![reason("other-cpu", true), reason("battery-level", false)]);

@@ -10,10 +10,10 @@ use crate::connect::{Context, engine_now, now_ms, unexpected};
 use crate::output::{Failure, print_json, print_text, read_text, say};
 use crate::watch;
 
-/// A recording of a sample each second for a month.
+/// Greatest size of a trace in bytes: one sample each second for a month.
 const MAX_TRACE_BYTES: u64 = 1 << 30;
 
-/// `fog why`: 0 when the device may work, 1 when it may not.
+/// Runs `fog why`: exit code 0 when the device may work, 1 when it may not.
 pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.trace {
         return trace(context, path).await;
@@ -21,12 +21,12 @@ pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> 
     let with = pairs(&args.with)?;
     let client = match context.client().await {
         Ok(client) => client,
-        // A dry run needs no engine: the rules at their defaults answer.
+        // A dry run needs no engine: the rules with default settings answer.
         Err(failure) if failure.kind == fog_types::ErrorKind::NotRunning && !with.is_empty() => return alone(context, &with),
         Err(failure) => return Err(failure),
     };
     let words = context.words_of(&client).await;
-    // A dry run is about the rules alone; else what runs and waits decides what there is to say.
+    // A dry run concerns the rules alone; otherwise running and waiting jobs matter too.
     let status = if with.is_empty() { Some(watch::snapshot(&client).await?.status) } else { None };
     match client.call(Command::Why { with }).await? {
         Reply::Verdict(verdict) => {
@@ -78,8 +78,8 @@ fn show(context: &Context, words: &Words, verdict: &VerdictView, headline: &str,
     Ok(ExitCode::from(u8::from(verdict.duty == 0)))
 }
 
-/// Replays a recording through the filter and the rules, with the running engine's settings if
-/// there is one; prints every change of the duty or of its reasons.
+/// Replays a recording through the filter and the rules, with the running engine's settings if there is
+/// one; prints every change of the duty or of its reasons.
 async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Failure> {
     let text = read_text(path, MAX_TRACE_BYTES)?;
     let samples = fog_probes::parse_trace(&text).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
@@ -98,7 +98,7 @@ async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Fa
         if last.as_ref() != Some(&key) {
             last = Some(key);
             let view = verdict_view(verdict, &clock);
-            // Moments of the recording are shown against its own clock.
+            // Moments of the recording are shown by its own clock.
             let now = clock.to_unix(at).0;
             let sentences: Vec<String> = view.reasons.iter().map(|reason| words.reason(reason, now)).collect();
             changes.push(serde_json::json!({ "t_ms": at.0, "duty": view.duty, "reasons": view.reasons.iter().map(|r| r.rule.clone()).collect::<Vec<_>>(), "sentences": sentences }));

@@ -1,4 +1,4 @@
-//! What an address is, and names resolved by the system.
+//! Classification of addresses, and names resolved by the system.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use fog_transport::Route;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-/// Most addresses that are kept of a node.
+/// Greatest number of addresses kept of a node.
 pub(crate) const MAX_ADDRESSES: usize = 16;
 
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
@@ -18,7 +18,7 @@ pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     })
 }
 
-/// Of this machine or its local network: RFC 1918, 4193, 3927, 4291.
+/// Whether an address belongs to this machine or its local network: RFC 1918, 4193, 3927, 4291.
 pub(crate) fn is_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified(),
@@ -28,7 +28,7 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Can mean this node to somebody anywhere: not local, not behind a carrier's translation (RFC 6598).
+/// Whether an address may be reachable from anywhere: not local, not behind carrier-grade NAT (RFC 6598).
 pub(crate) fn is_public(address: &Multiaddr) -> bool {
     let is_shared = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64);
     !is_relayed(address) && ip_of(address).is_some_and(|ip| !is_local(ip) && !is_shared(ip) && !ip.is_multicast())
@@ -53,13 +53,14 @@ pub(crate) fn route_of(address: &Multiaddr, is_relayed: bool) -> Route {
     Route { transport: transport_of(address), is_relayed, is_local: !is_relayed && ip_of(address).is_some_and(is_local), address: address.to_string() }
 }
 
-/// Addresses somebody gave, those that can be read, at most [`MAX_ADDRESSES`].
+/// Parses addresses from outside; keeps the valid ones, at most [`MAX_ADDRESSES`].
 pub(crate) fn parse_all(texts: &[String]) -> Vec<Multiaddr> {
     texts.iter().take(MAX_ADDRESSES).filter_map(|text| Multiaddr::from_str(text).ok()).collect()
 }
 
-/// Whether an address that somebody else named may be called on their word. Otherwise a word to everybody makes everybody
-/// knock at whatever address its author likes: names that are looked up, services of this machine or of its home.
+/// Whether an address named by another node may be dialled. Otherwise a gossip message could make every
+/// node connect to an address of its author's choice: names to look up, services of this machine or of its
+/// local network.
 #[must_use]
 pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
     let Ok(address) = Multiaddr::from_str(text) else { return false };
@@ -71,7 +72,8 @@ pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
     if loopback {
         return ip.is_loopback();
     }
-    // Services that answer whoever knocks have low ports; nodes do not, but for the one that every firewall lets through.
+    // Services that answer any connection have low ports; nodes have not, except for 443, which every
+    // firewall lets through.
     let is_low = |part: Protocol<'_>| matches!(part, Protocol::Tcp(port) | Protocol::Udp(port) if port < 1024 && port != 443);
     if address.iter().any(is_low) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]) {
         return false;
@@ -79,8 +81,8 @@ pub fn is_callable(text: &str, is_from_afar: bool, loopback: bool) -> bool {
     !is_from_afar || !is_local(ip)
 }
 
-/// Of the addresses that a node says it has, those that it is called at: what cannot be meant for this device is not kept,
-/// nor what would make it knock elsewhere. Somebody far away has no local addresses.
+/// Filters the addresses that a node announces for itself: only those that may be dialled are kept. A
+/// remote node has no local addresses.
 pub(crate) fn told_of_itself(addresses: Vec<Multiaddr>, is_from_here: bool, loopback: bool) -> Vec<Multiaddr> {
     let mut kept: Vec<Multiaddr> = addresses.into_iter().filter(|address| is_callable(&address.to_string(), !is_from_here, loopback)).collect();
     kept.sort_by_key(|address| (is_relayed(address), transport_of(address) != "quic"));
@@ -89,8 +91,7 @@ pub(crate) fn told_of_itself(addresses: Vec<Multiaddr>, is_from_here: bool, loop
     kept
 }
 
-/// Names turned into addresses by the system's resolver: libp2p's own one finds no configuration on
-/// phones.
+/// Resolves names with the system's resolver: the one of libp2p finds no configuration on phones.
 pub(crate) async fn resolve(address: Multiaddr) -> Vec<Multiaddr> {
     let name = address.iter().enumerate().find_map(|(at, part)| match part {
         Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => Some((at, name.into_owned())),

@@ -1,5 +1,5 @@
-//! TCP from whichever port there is. libp2p calls from the port on which it listens, on all addresses of the device, so that
-//! hole punching works; where something else has that port on any one of them, the call fails for good.
+//! TCP from any free port. For hole punching, libp2p dials from the port on which it listens, on all
+//! addresses of the device; where another program has that port on one of them, dialling would always fail.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use libp2p::Multiaddr;
 use libp2p::core::Transport;
 use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
 
-/// A transport that calls from a new port where the usual one is taken.
+/// A transport that dials from a new port when the usual one is taken.
 pub(crate) struct AnyPort<T>(pub(crate) T);
 
 impl<T> Transport for AnyPort<T>
@@ -34,7 +34,7 @@ where
 
     fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
         let usual = self.0.dial(address.clone(), options)?;
-        // Nothing is done before it is waited for.
+        // Futures do nothing before they are polled.
         let other = self.0.dial(address, DialOpts { port_use: PortUse::New, ..options })?;
         Ok(Box::pin(async move {
             match usual.await {

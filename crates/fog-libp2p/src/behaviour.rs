@@ -1,4 +1,4 @@
-//! The parts of libp2p in use, each with the settings whose defaults do not fit.
+//! The libp2p behaviours in use, each with the settings whose defaults do not fit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::gate::Gate;
 use crate::neighbours::Neighbours;
 use crate::relay_places::RelayPlaces;
 
-/// Our own, so that other networks' nodes stay out of the routing table.
+/// Separate protocol name, so that nodes of other networks stay out of the routing table.
 pub(crate) const KAD: StreamProtocol = StreamProtocol::new("/fog/kad/1");
-/// What identifies a node that relays.
+/// Protocol that identifies a relay.
 pub(crate) const RELAY_HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
-/// Most bytes of gossip that wait to be taken apart. The library holds against this all that has come, not one message alone:
-/// the rest of a message, and the 8 KiB that are read at once, with whatever follows in them.
+/// Greatest number of buffered bytes of gossip. The library applies this limit to its whole buffer, not to
+/// one message: the rest of a message, and the 8 KiB of one read with any messages that follow.
 const MAX_FRAME: usize = 32 << 10;
-/// Messages of others whose names are told at once, of some 80 bytes each.
+/// Greatest number of message ids announced at once, of some 80 bytes each.
 const NAMED_AT_ONCE: usize = 128;
 const _: () = assert!(MAX_GOSSIP + 1024 + (8 << 10) < MAX_FRAME && NAMED_AT_ONCE * 100 + (8 << 10) < MAX_FRAME);
 const IDENTIFY: &str = "/fog/1";
 
-/// No more connections once this process uses a gigabyte.
+/// Refuses new connections once this process uses a gigabyte.
 #[cfg(not(target_os = "ios"))]
 type Memory = libp2p::memory_connection_limits::Behaviour;
 #[cfg(target_os = "ios")]
@@ -68,13 +68,14 @@ impl Parts {
         places: &Arc<RelayPlaces>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let me = key.public().to_peer_id();
-        // One home's worth of links, and room for those who only look something up; the gate has the places of strangers.
+        // Enough links for one home, with room for nodes that only look something up; the gate limits
+        // strangers.
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_outgoing(Some(64))
             .with_max_established_incoming(Some(512))
             .with_max_established_outgoing(Some(256))
-            // The swarm closes those past half of them. A node that changed its address must get in for that: what it had before is
-            // still open here.
+            // The swarm closes connections beyond half of this number. A node with a new address must get
+            // in for that: its former connections are still open here.
             .with_max_established_per_peer(Some(8));
         let mut kad_config = kad::Config::new(KAD);
         kad_config
@@ -85,7 +86,8 @@ impl Parts {
             .set_provider_publication_interval(Some(Duration::from_secs(1200)))
             .disjoint_query_paths(true);
         let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), kad_config);
-        // A node without a confirmed address is a client; on a local network everybody can be reached.
+        // A node without a confirmed address is a Kademlia client; on a local network every node can be
+        // reached.
         kad.set_mode((config.lan || config.relay || config.loopback).then_some(kad::Mode::Server));
         let gossip_config = gossipsub::ConfigBuilder::default()
             .heartbeat_interval(Duration::from_secs(5))
@@ -111,7 +113,7 @@ impl Parts {
                     .with_agent_version(format!("fog-compute/{}", env!("CARGO_PKG_VERSION")))
                     .with_push_listen_addr_updates(true),
             ),
-            // QUIC notices silence by itself; this is for TCP, and for the time of a round trip.
+            // QUIC detects silence itself; ping does so for TCP, and measures the round-trip time.
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(15)).with_timeout(Duration::from_secs(10))),
             kad,
             gossip,
@@ -127,5 +129,5 @@ impl Parts {
     }
 }
 
-/// How many providers of a meeting place are dialled at once.
+/// Greatest number of providers of a meeting place that are dialled at once.
 pub(crate) const MEET_AT_MOST: usize = 16;

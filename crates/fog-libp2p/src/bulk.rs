@@ -1,10 +1,10 @@
 //! Links for content beside libp2p, between devices of one local network.
 //!
-//! Content is sealed by its owner and each piece is checked by who takes it, so that a second encryption
-//! and a second multiplexer protect nothing and halve the rate. Where two devices reach each other directly on a
-//! local network such a link is a plain TCP connection: agreed on over the encrypted one, opened by who
-//! asks, to the address it already talks to, and known by a token that only these two have. Where that
-//! fails (a firewall, an older version) a stream of the encrypted connection takes its place.
+//! Content is sealed by its owner and its receiver checks each piece, so a second encryption and a second
+//! multiplexer protect nothing and halve the rate. Where two devices reach each other directly on a local
+//! network, such a link is a plain TCP connection: agreed on over the encrypted one, opened by the
+//! requester to the address that it already talks to, and authenticated by a token that only the two know.
+//! Where that fails (a firewall, an older version), a stream of the encrypted connection is used instead.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,17 +28,17 @@ use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 use crate::node_of;
 
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/fog/bulk/1");
-/// How long the plain connection may take, each step of it.
+/// Longest time for each step of opening a plain connection.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long streams are taken where it failed.
+/// Time for which only streams are used after a failure.
 const NOT_AGAIN: Duration = Duration::from_secs(600);
-/// Connections that are waited for at once.
+/// Greatest number of connections awaited at once.
 const WAITING: usize = 16;
 const TOKEN: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct Bulk {
-    /// Listens on loopback only.
+    /// Whether to listen on loopback only.
     loopback: bool,
     state: Mutex<State>,
     received: AtomicU64,
@@ -47,14 +47,14 @@ pub(crate) struct Bulk {
 
 #[derive(Default)]
 struct State {
-    /// Where a node is reached directly on this network.
+    /// Addresses of nodes that are reached directly on this network.
     ways: BTreeMap<PeerId, IpAddr>,
-    /// With whom it failed, and since when.
+    /// Nodes with which a plain connection failed, and the time of the failure.
     failed: BTreeMap<PeerId, Instant>,
-    /// Connections that are open, to be cut when the node or the network goes.
+    /// Open connections, to be cut when the node or the network goes.
     open: BTreeMap<u64, (PeerId, std::net::TcpStream)>,
     next: u64,
-    /// The network was left: what still says goodbye opens no new way.
+    /// Whether the network was left; no connection is opened any more.
     is_closed: bool,
 }
 
@@ -67,7 +67,8 @@ impl Bulk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How a node is reached now. What ran over another way is cut: it may never hear of its end.
+    /// Sets the address at which a node is reached now. Connections over another way are cut: they might
+    /// never notice its end.
     pub(crate) fn set_way(&self, peer: PeerId, way: Option<IpAddr>) {
         let way = way.filter(|ip| !is_link_local(*ip));
         let mut state = self.state();
@@ -84,7 +85,7 @@ impl Bulk {
         }
     }
 
-    /// The network is left.
+    /// Closes all connections when the network is left.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
@@ -92,19 +93,19 @@ impl Bulk {
         state.cut(|_| true);
     }
 
-    /// Bytes received and sent.
+    /// Returns the bytes received and sent.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
 
-    /// Where a plain connection to a node may be tried.
+    /// Returns the address for a plain connection to a node; `None` after a recent failure.
     fn way(&self, peer: &PeerId) -> Option<IpAddr> {
         let mut state = self.state();
         state.failed.retain(|_, since| since.elapsed() < NOT_AGAIN);
         if state.failed.contains_key(peer) { None } else { state.ways.get(peer).copied() }
     }
 
-    /// A plain connection to a node, when there is a way for one.
+    /// Opens a plain connection to a node if it is on this network.
     pub(crate) async fn open(self: &Arc<Self>, peer: PeerId, streams: &mut libp2p_stream::Control) -> Option<Plain> {
         let ip = self.way(&peer)?;
         match self.try_open(peer, ip, streams).await {
@@ -132,7 +133,7 @@ impl Bulk {
         self.admit(peer, plain)
     }
 
-    /// A node asks for a plain connection: listens for one, and hands it out when it comes.
+    /// Serves a node's request for a plain connection: listens for one and returns it when it comes.
     async fn accept(self: &Arc<Self>, peer: PeerId, mut stream: impl AsyncWrite + Unpin) -> io::Result<Plain> {
         let from = self.way(&peer).ok_or_else(|| io::Error::other("it is not on this network"))?;
         let on = match from {
@@ -148,7 +149,7 @@ impl Bulk {
             stream.flush().await
         })
         .await?;
-        // The connection, and its token; whoever else knocks is sent away.
+        // The connection must show its token; any other one is dropped.
         timely(async {
             loop {
                 let (mut plain, address) = listener.accept().await?;
@@ -166,7 +167,7 @@ impl Bulk {
         let plain = plain.into_std()?;
         let copy = plain.try_clone()?;
         let mut state = self.state();
-        // It has gone while this was on its way.
+        // The node left while the connection was being opened.
         if !state.ways.contains_key(&peer) {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -183,7 +184,7 @@ impl State {
         self.open.retain(|_, (peer, socket)| {
             let goes = which(peer);
             if goes {
-                // Closed by the other side already is as good.
+                // The other side may have closed it already.
                 let _ = socket.shutdown(Shutdown::Both);
             }
             !goes
@@ -191,7 +192,7 @@ impl State {
     }
 }
 
-/// Such an address says nothing without the interface it belongs to.
+/// Whether the address is link-local; without its interface it cannot be used.
 fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
@@ -200,17 +201,17 @@ async fn timely<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(PATIENCE, step).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-/// Hands out the plain connections that nodes ask for.
+/// Delivers the plain connections that nodes request.
 pub(crate) async fn accept_all(bulk: Arc<Bulk>, mut asked: IncomingStreams, to: mpsc::Sender<NetEvent>) {
     let waiting = Arc::new(Semaphore::new(WAITING));
     while let Some((peer, stream)) = asked.next().await {
-        // Who is not let in takes a stream.
+        // A node that is refused uses a stream.
         let (Some(node), Ok(place)) = (node_of(&peer), waiting.clone().try_acquire_owned()) else { continue };
         let (bulk, to) = (bulk.clone(), to.clone());
         tokio::spawn(async move {
             match bulk.accept(peer, stream.compat()).await {
                 Ok(plain) => {
-                    // The engine has left.
+                    // Fails when the engine has left.
                     let _ = to.send(NetEvent::Incoming(Link { node, channel: Channel::Content, pipe: Box::new(plain) })).await;
                 }
                 Err(error) => tracing::debug!(%peer, %error, "no plain connection came"),
@@ -220,7 +221,7 @@ pub(crate) async fn accept_all(bulk: Arc<Bulk>, mut asked: IncomingStreams, to: 
     }
 }
 
-/// One plain connection. Its bytes are counted, since the data cap is about them too.
+/// A plain connection. Its bytes are counted for the data limit.
 pub(crate) struct Plain {
     stream: TcpStream,
     bulk: Arc<Bulk>,
@@ -290,11 +291,11 @@ mod tests {
         let mut read = [0; 7];
         right.read_exact(&mut read).await.unwrap();
         assert_eq!((&read, bulk.traffic()), (b"content", (0, 7)));
-        // Who has gone is cut off at both ends.
+        // A node that has gone is cut off at both ends.
         bulk.set_way(peer, None);
         assert_eq!(plain.read(&mut read).await.unwrap_or(0), 0);
         assert_eq!(right.read(&mut read).await.unwrap_or(0), 0);
-        // Once the network is left there is no new way.
+        // Once the network is left, no new connection is made.
         bulk.close();
         bulk.set_way(peer, Some(Ipv4Addr::LOCALHOST.into()));
         assert_eq!(bulk.way(&peer), None);

@@ -1,5 +1,5 @@
-//! Calls to nodes that were found on the local network. Whoever is there can name as many as it likes, so these take a share
-//! of all calls under way, and of that a few places at one address.
+//! Dials to nodes found on the local network. Anybody there can announce any number of nodes, so these
+//! dials get a share of all dials, and few places for each address.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::gate::{Site, site_of};
 
-/// Calls under way at once of the 64 that there may be in all; the rest is for addresses of invitations, and for who was
-/// known before.
+/// Greatest number of such dials at once, out of 64 in total; the rest is for addresses of invitations and
+/// for known nodes.
 const MAX_CALLS: usize = 32;
-/// To one address.
+/// Greatest number of dials to one address at once.
 const MAX_CALLS_TO_ADDRESS: usize = 4;
-/// Found nodes that wait until they can be called.
+/// Greatest number of found nodes that wait to be dialled.
 const MAX_WAITING: usize = 1024;
-/// How long a call may take while others wait.
+/// Longest time of a dial while others wait.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 struct Call {
@@ -25,7 +25,7 @@ struct Call {
     since: Instant,
 }
 
-/// Calls that are under way, and those that wait.
+/// Dials in progress, and nodes that wait.
 #[derive(Default)]
 pub(crate) struct Calls {
     under_way: BTreeMap<ConnectionId, Call>,
@@ -33,7 +33,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// A node was found there. One that was known before comes first.
+    /// Adds a node that was found. A known node comes first.
     pub(crate) fn found(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, is_known: bool) {
         if let Some((_, before)) = self.waiting.iter_mut().find(|(other, _)| *other == peer) {
             *before = addresses;
@@ -49,7 +49,7 @@ impl Calls {
         addresses.iter().find_map(site_of)
     }
 
-    /// The next one to call: the first for whose address there is a place.
+    /// Returns the next node to dial: the first for whose address there is a place.
     pub(crate) fn next(&mut self) -> Option<(PeerId, Vec<Multiaddr>)> {
         if self.under_way.len() >= MAX_CALLS {
             return None;
@@ -62,17 +62,17 @@ impl Calls {
         self.waiting.remove(next)
     }
 
-    /// A call was begun.
+    /// Records the start of a dial.
     pub(crate) fn begun(&mut self, id: ConnectionId, peer: PeerId, addresses: &[Multiaddr], now: Instant) {
         self.under_way.insert(id, Call { peer, site: Self::site(addresses), since: now });
     }
 
-    /// A call led somewhere, or nowhere.
+    /// Records the end of a dial, successful or not.
     pub(crate) fn ended(&mut self, id: ConnectionId) {
         self.under_way.remove(&id);
     }
 
-    /// The calls that take too long while others wait.
+    /// Returns the dials that take too long while others wait.
     pub(crate) fn overdue(&self, now: Instant) -> Vec<PeerId> {
         let is_late = |call: &&Call| now.saturating_duration_since(call.since) >= PATIENCE;
         if self.waiting.is_empty() { Vec::new() } else { self.under_way.values().filter(is_late).map(|call| call.peer).collect() }
@@ -107,7 +107,7 @@ mod tests {
         let honest = PeerId::random();
         calls.found(honest, at(2), false);
         assert_eq!(call_all(&mut calls), [honest], "it waits behind hundreds");
-        // Many addresses leave the other half of all calls to others.
+        // Many addresses together leave the other half of all dials free.
         (3..200).for_each(|n| calls.found(PeerId::random(), at(n), false));
         assert_eq!(call_all(&mut calls).len(), MAX_CALLS - MAX_CALLS_TO_ADDRESS - 1);
         assert!(calls.overdue(begun + PATIENCE / 2).is_empty());

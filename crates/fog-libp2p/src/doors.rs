@@ -1,4 +1,4 @@
-//! Connections that have not shown yet who they are. Each has its time; one that others need the place of is closed before.
+//! Connections before authentication. Each has a time limit; one whose place others need is closed earlier.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,9 +22,9 @@ type Output = (PeerId, StreamMuxerBox);
 
 /// Longest time of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The same while places are short: some round trips around the world.
+/// Longest time of a handshake while places are short: some round trips around the world.
 const SHORT_HANDSHAKE: Duration = Duration::from_secs(3);
-/// Half-open connections from which on places are short.
+/// Number of half-open connections from which on places count as short.
 const MANY: usize = 64;
 
 #[derive(Default)]
@@ -33,7 +33,7 @@ struct State {
     open: BTreeMap<u64, (Multiaddr, AbortHandle)>,
 }
 
-/// All that are open.
+/// All half-open connections.
 #[derive(Default)]
 pub(crate) struct Doors {
     state: Mutex<State>,
@@ -44,14 +44,14 @@ impl Doors {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes what came from there.
+    /// Closes the connections from an address.
     pub(crate) fn close(&self, remote: &Multiaddr) {
         for (_, door) in self.state().open.values().filter(|(from, _)| from == remote) {
             door.abort();
         }
     }
 
-    /// Waits until it is known who is there.
+    /// Runs a handshake within the time limit.
     fn wait<T: Send + 'static>(self: &Arc<Self>, remote: Multiaddr, upgrade: impl Future<Output = io::Result<T>> + Send + 'static) -> Task<io::Result<T>> {
         let (door, aborted) = AbortHandle::new_pair();
         let mut state = self.state();
@@ -74,7 +74,7 @@ impl Doors {
     }
 }
 
-/// One of them; it is free again when this is dropped.
+/// Place of a half-open connection; freed on drop.
 struct Place {
     doors: Arc<Doors>,
     id: u64,
@@ -99,7 +99,7 @@ impl Drop for Place {
     }
 }
 
-/// Every way to connect, with a time for each connection.
+/// A transport with a time limit for each connection.
 pub(crate) struct Timed {
     inner: Boxed<Output>,
     doors: Arc<Doors>,
@@ -107,8 +107,8 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    /// Calls addresses of this machine only where `loopback` is set: every node says that it listens there, and who answers is
-    /// this one.
+    /// Wraps a transport. Addresses of this machine are dialled only where `loopback` is set: every node
+    /// announces them, and this node itself would answer.
     pub(crate) fn new(inner: Boxed<Output>, doors: Arc<Doors>, loopback: bool) -> Self {
         Self { inner, doors, loopback }
     }

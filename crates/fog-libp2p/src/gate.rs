@@ -1,6 +1,6 @@
-//! Who may connect. Places are shared by address, so that whoever opens many connections takes their own places and
-//! nobody else's; a place of a stranger goes to somebody new when there are no others; and nodes that share a network with
-//! this one, or did work with it before, always find one.
+//! Admission of connections. Places are shared by address, so that a client with many connections uses up
+//! only its own places; an idle stranger makes room for a new one when all places are taken; and nodes that
+//! share a network with this one, or worked with it before, always find a place.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,36 +22,39 @@ use crate::address::ip_of;
 use crate::doors::Doors;
 use crate::meter::Meter;
 
-/// Connections that have not shown yet who they are; each has a descriptor and some 20 KB for 10 s at most, for 3 s while
-/// they are many.
+/// Greatest number of half-open connections; each takes a descriptor and some 20 KB for 10 s at most, for 3
+/// s while there are many.
 const MAX_HALF_OPEN: usize = 256;
-/// Of one address.
+/// Greatest number of half-open connections from one address.
 const MAX_HALF_OPEN_PER_ADDRESS: usize = 8;
-/// Of these, kept for addresses where a related node was.
+/// Half-open places reserved for addresses where a related node was.
 const HALF_OPEN_FOR_KNOWN: usize = 64;
-/// One that has had this long makes room for somebody new: an honest one has said by then who it is, mostly.
+/// Age from which on a half-open connection makes room for a new one; most honest nodes have authenticated
+/// by then.
 const HALF_OPEN_SAFE: Duration = Duration::from_secs(1);
-/// Connections that strangers opened.
+/// Greatest number of connections that strangers opened.
 const MAX_STRANGERS: usize = 128;
-/// From one address.
+/// Greatest number of connections of strangers from one address.
 const MAX_STRANGERS_PER_ADDRESS: usize = 32;
-/// A node has shown by then that it shares a network; before, nobody new takes its place.
+/// Age before which a stranger's place is not given away; by then a node has shown that it shares a
+/// network.
 const GREETING_TIME: Duration = Duration::from_secs(10);
-/// Connections that strangers may begin at once from one address, and each minute from then on. What a stranger may send and
-/// is answered is little, but there is no end of strangers. One device has an address of its own on the local network only.
+/// Connections that strangers may begin from one address at once, and per minute afterwards. A stranger may
+/// send and receive little, but the number of strangers is unlimited. A device has an address of its own
+/// only on the local network.
 const BEGUN_AT_ONCE: f64 = 30.0;
 const BEGUN_PER_MINUTE: f64 = 30.0;
-/// How long a connection that a stranger opened lasts: QUIC's own frames, which carry nothing for a stream, are counted
-/// nowhere. Whoever has a reason to come again does.
+/// Longest life of a connection that a stranger opened, since QUIC frames without stream data are not
+/// counted. A node with a reason connects again.
 pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(600);
-/// How often it is looked for those that are older.
+/// Time between two searches for older connections.
 pub(crate) const SWEEP: Duration = Duration::from_secs(30);
-/// Addresses of which this is counted.
+/// Greatest number of addresses for which beginnings are counted.
 const MAX_BEGINNERS: usize = 4096;
-/// Addresses of related nodes that are remembered.
+/// Greatest number of remembered addresses of related nodes.
 const MAX_ADDRESSES: usize = 256;
 
-/// An address as far as one owner has it: all of IPv4, half of IPv6.
+/// An address as far as one owner controls it: all of IPv4, the first half of IPv6.
 pub(crate) type Site = IpAddr;
 
 pub(crate) fn site_of(address: &Multiaddr) -> Option<Site> {
@@ -84,20 +87,21 @@ struct HalfOpen {
     since: Instant,
 }
 
-/// Keeps the places.
+/// Keeps account of the places.
 pub(crate) struct Gate {
     meter: Arc<Meter>,
     doors: Arc<Doors>,
     half_open: BTreeMap<ConnectionId, HalfOpen>,
-    /// How many more connections strangers of an address may begin, and when that was so.
+    /// Number of connections that strangers of an address may still begin, and the time at which it was
+    /// computed.
     beginners: BTreeMap<Site, (f64, Instant)>,
     incoming: BTreeMap<ConnectionId, Incoming>,
     /// Connections that this node opened.
     outgoing: BTreeMap<ConnectionId, (PeerId, Option<Site>)>,
-    /// Where related nodes are or were.
+    /// Addresses where related nodes are or were.
     known_sites: BTreeSet<Site>,
     closing: VecDeque<(PeerId, ConnectionId)>,
-    /// Begun with the first poll, which is the first time that a runtime is there for certain.
+    /// Interval of the sweep; created at the first poll, when a runtime certainly exists.
     sweep: Option<Interval>,
 }
 
@@ -116,7 +120,7 @@ impl Gate {
         }
     }
 
-    /// Ends what strangers opened too long ago.
+    /// Closes connections of strangers that are too old.
     fn close_old(&mut self, now: Instant) {
         let is_old = |known: &Incoming| now.saturating_duration_since(known.since) >= STRANGER_TIME && self.meter.class(&known.peer) == PeerClass::Stranger;
         let old: Vec<(PeerId, ConnectionId)> = self.incoming.iter().filter(|(_, known)| is_old(known)).map(|(id, known)| (known.peer, *id)).collect();
@@ -133,7 +137,7 @@ impl Gate {
         self.forget_sites();
     }
 
-    /// A connection ended. Where a related node was is remembered also when nobody else came meanwhile.
+    /// Records the end of a connection and remembers the address of a related node.
     fn closed(&mut self, id: ConnectionId) {
         let incoming = self.incoming.remove(&id).map(|known| (known.peer, known.site));
         let outgoing = self.outgoing.remove(&id);
@@ -173,7 +177,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Of those addresses that have most of the places.
+    /// Returns the oldest connection of those addresses that hold the most places.
     fn oldest_of_the_most(&self) -> Option<ConnectionId> {
         let mut counts: BTreeMap<Option<Site>, usize> = BTreeMap::new();
         for other in self.half_open.values() {
@@ -190,7 +194,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether one more stranger may begin from there.
+    /// Whether one more stranger may begin from an address; counts the beginning.
     fn may_begin(&mut self, site: Option<Site>, now: Instant) -> bool {
         let Some(site) = site.filter(|site| !site.is_loopback() && !self.known_sites.contains(site)) else { return true };
         let refilled = |(left, at): (f64, Instant)| (left + now.saturating_duration_since(at).as_secs_f64() * BEGUN_PER_MINUTE / 60.0).min(BEGUN_AT_ONCE);
@@ -198,7 +202,7 @@ impl Gate {
             self.beginners.retain(|_, counted| refilled(*counted) < BEGUN_AT_ONCE);
         }
         if self.beginners.len() >= MAX_BEGINNERS && !self.beginners.contains_key(&site) {
-            // So many at once are one owner's, and no honest one's.
+            // So many addresses at once belong to one attacker.
             return false;
         }
         let counted = self.beginners.entry(site).or_insert((BEGUN_AT_ONCE, now));
@@ -220,7 +224,7 @@ impl Gate {
             let strangers: Vec<(&ConnectionId, &Incoming)> = self.incoming.iter().filter(|(_, known)| is_stranger(known)).collect();
             let of_site = strangers.iter().filter(|(_, known)| known.site == site).count();
             let needs_place = strangers.len() >= MAX_STRANGERS || of_site >= MAX_STRANGERS_PER_ADDRESS;
-            // Whoever has been here for longest without a reason makes room; of the same address when that is full.
+            // The oldest idle stranger makes room, one of the same address if that is full.
             let is_full_site = of_site >= MAX_STRANGERS_PER_ADDRESS;
             let may_go = |known: &Incoming| now.saturating_duration_since(known.since) >= GREETING_TIME && (!is_full_site || known.site == site);
             let oldest = strangers.iter().filter(|(_, known)| may_go(known)).min_by_key(|(_, known)| known.since);
@@ -295,7 +299,7 @@ impl NetworkBehaviour for Gate {
         while self.sweep.get_or_insert_with(|| interval(SWEEP)).poll_tick(cx).is_ready() {
             self.close_old(Instant::now());
         }
-        // The others are asked for while a connection is admitted, after which the swarm polls.
+        // The rest is closed at the next polls; the swarm polls after each admission.
         match self.closing.pop_front() {
             Some((peer_id, id)) => Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }),
             None => Poll::Pending,
@@ -337,12 +341,12 @@ mod tests {
         let (mut gate, now) = (gate(), Instant::now());
         let let_in = (0..500).filter(|n| gate.admit_half_open(id(*n), &remote(1, *n), now).is_ok()).count();
         assert_eq!(let_in, MAX_HALF_OPEN_PER_ADDRESS);
-        // Ten addresses that try again and again leave room for the next.
+        // Ten addresses with endless tries leave room for the next.
         for n in 0..1000 {
             let _ = gate.admit_half_open(id(1000 + n), &remote((2 + n % 10) as u8, n), now);
         }
         assert!(gate.admit_half_open(id(2100), &remote(20, 1), now).is_ok());
-        // Many leave room for those where a related node was.
+        // Many addresses leave room for those where a related node was.
         for n in 0..1000 {
             let _ = gate.admit_half_open(id(3000 + n), &remote((30 + n % 200) as u8, n), now);
         }
@@ -360,7 +364,7 @@ mod tests {
         for peer in [called, gone] {
             gate.meter.set_class(peer, PeerClass::Related);
         }
-        // It goes before anybody else comes, and the engine takes note of that sooner or later.
+        // The node disconnects before anybody else comes, and the engine sets its class later.
         gate.closed(id(2));
         gate.meter.set_class(gone, PeerClass::Known);
         for n in 0..1000 {
@@ -375,7 +379,7 @@ mod tests {
     #[test]
     fn who_is_silent_makes_room_for_who_is_new() {
         let (mut gate, begun) = (gate(), Instant::now());
-        // All places, those of 20 addresses that have as many as they may and of some that have one.
+        // All places are taken, by 20 addresses with as many as allowed and by some with one each.
         for n in 0..1000 {
             let _ = gate.admit_half_open(id(n), &remote((n % 20) as u8, n), begun);
         }
@@ -390,9 +394,9 @@ mod tests {
         for n in 0..20 {
             assert!(gate.admit_half_open(id(4000 + n), &remote(201 + n as u8, 1), later).is_ok());
         }
-        // Those went that have most.
+        // Connections of the addresses with the most places were closed.
         assert_eq!((gate.half_open.len(), alone(&gate)), (full, of_one));
-        // At a full address its own oldest goes.
+        // At a full address its own oldest connection is closed.
         let mut gate = Gate::new(Arc::default(), Arc::default());
         (0..MAX_HALF_OPEN_PER_ADDRESS).for_each(|n| gate.admit_half_open(id(n), &remote(1, n), begun).unwrap());
         assert!(gate.admit_half_open(id(50), &remote(1, 50), later).is_ok());
@@ -407,7 +411,7 @@ mod tests {
         assert_eq!(begin(1, begun + Duration::from_secs(20)), 10);
         gate.known_sites.extend(site(1));
         assert_eq!((0..200).filter(|_| gate.may_begin(site(1), begun)).count(), 200);
-        // Its connections are refused, and no account is needed for that.
+        // Refused connections create no account.
         assert!(!(0..200).all(|_| gate.may_begin(site(3), begun)));
         assert!(gate.admit(id(1), PeerId::random(), site(3), begun).is_err());
     }
@@ -415,20 +419,20 @@ mod tests {
     #[test]
     fn idle_strangers_make_room_and_related_nodes_always_have_a_place() {
         let (mut gate, begun) = (gate(), Instant::now());
-        // From eight addresses, as many as are let in.
+        // Eight addresses with as many connections as are admitted.
         let let_in = (0..512).filter(|n| gate.admit(id(*n), PeerId::random(), site((n % 8) as u8), begun).is_ok()).count();
         assert_eq!(let_in, MAX_STRANGERS);
-        // One that has just come cannot take a place of those who have just come; a known one needs none.
+        // A new stranger cannot take the place of another new one; a known node can connect.
         let later = begun + GREETING_TIME / 2;
         assert!(gate.admit(id(600), PeerId::random(), site(100), later).is_err());
         let known = PeerId::random();
         gate.meter.set_class(known, PeerClass::Known);
         assert!(gate.admit(id(601), known, site(100), later).is_ok());
-        // When they have had time to say hello and did not, they make room.
+        // Strangers without a greeting in time make room.
         let later = begun + GREETING_TIME;
         assert!(gate.admit(id(602), PeerId::random(), site(100), later).is_ok());
         assert_eq!(gate.closing.len(), 1);
-        // Who has said hello meanwhile stays.
+        // Nodes that have become related stay.
         let kept: Vec<PeerId> = gate.incoming.values().map(|known| known.peer).collect();
         kept.iter().for_each(|peer| gate.meter.set_class(*peer, PeerClass::Related));
         assert!(gate.admit(id(603), PeerId::random(), site(101), later).is_ok());
@@ -458,7 +462,7 @@ mod tests {
         assert_eq!(let_in, BEGUN_AT_ONCE as usize);
         assert!(gate.admit(id(600), PeerId::random(), site(2), begun).is_ok());
         assert!(gate.closing.is_empty());
-        // Who was cut off does not come back at once.
+        // A node that was cut off is not admitted again at once.
         let bad = PeerId::random();
         gate.meter.cut_off(bad);
         assert!(gate.admit(id(601), bad, site(3), begun).is_err());

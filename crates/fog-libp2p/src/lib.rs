@@ -1,8 +1,8 @@
 //! The network over libp2p.
 //!
-//! QUIC first, TCP with Noise and Yamux, WebSocket for proxies that let nothing else through; mDNS on
-//! the local network, Kademlia beyond it, relays and hole punching between homes. It authenticates nodes
-//! and carries links; it does not know what a job is, and it listens nowhere until it is started.
+//! QUIC first, TCP with Noise and Yamux, WebSocket for restrictive proxies; mDNS on the local network,
+//! Kademlia beyond it, relays and hole punching between homes. This crate authenticates nodes and carries
+//! links; it knows nothing of jobs, and listens nowhere until it is started.
 
 mod address;
 mod any_port;
@@ -34,34 +34,34 @@ use bulk::Bulk;
 use meter::Meter;
 use swarm::{Order, Swarm};
 
-/// How a node takes part.
+/// Configuration of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Listens on the local network and looks for nodes there.
+    /// Whether to listen on the local network and look for nodes there.
     pub lan: bool,
-    /// Listens for the world and asks the router for a port.
+    /// Whether to listen on public addresses and ask the router for a port.
     pub open: bool,
-    /// Listens on loopback only, whatever else is set: for networks of one machine.
+    /// Whether to listen on loopback only, whatever else is set: for networks on one machine.
     pub loopback: bool,
-    /// Relays for others that cannot be reached.
+    /// Whether to relay for nodes that cannot be reached.
     pub relay: bool,
-    /// UDP and TCP port; another is drawn when it is taken. 0 draws one. WebSocket has the next one.
+    /// UDP and TCP port; a random one when it is taken or 0. WebSocket has the next one.
     pub port: u16,
-    /// Addresses with a peer id of nodes to begin with.
+    /// Addresses of first peers, each with a peer id.
     pub known: Vec<String>,
 }
 
-/// Why the network did not start.
+/// Reason why the network did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The key is no Ed25519 secret.
+    /// The key is not an Ed25519 secret.
     #[error("the key of this device cannot be used")]
     Key,
-    /// Something could not be set up.
+    /// A component could not be set up.
     #[error("the network could not be started: {0}")]
     Setup(String),
-    /// No address to listen on.
+    /// There is no address to listen on.
     #[error("no port to listen on: {0}")]
     Listen(String),
 }
@@ -82,7 +82,7 @@ impl Drop for LibP2p {
     }
 }
 
-/// The libp2p name of a node.
+/// Returns the libp2p peer id of a node.
 pub(crate) fn peer_of(node: NodeId) -> Option<PeerId> {
     PeerId::from_bytes(&node.to_peer_id_bytes()).ok()
 }
@@ -100,7 +100,7 @@ impl LibP2p {
     /// Starts a node on the current runtime.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// When the key is invalid, a component cannot be set up, or no port is free.
     pub fn start(secret: &[u8; 32], config: &Config) -> Result<(Self, mpsc::Receiver<NetEvent>), StartError> {
         let key = keypair(secret)?;
         let node = node_of(&key.public().to_peer_id()).ok_or(StartError::Key)?;
@@ -113,7 +113,7 @@ impl LibP2p {
         for channel in Channel::ALL {
             let mut incoming = streams.accept(StreamProtocol::new(channel.protocol())).map_err(|e| StartError::Setup(e.to_string()))?;
             let to = to.clone();
-            // Accepted here at once: libp2p drops a stream that nobody waits for.
+            // Accepted at once: libp2p drops a stream that nobody waits for.
             tokio::spawn(async move {
                 while let Some((peer, stream)) = futures::StreamExt::next(&mut incoming).await {
                     let Some(node) = node_of(&peer) else { continue };
@@ -137,7 +137,7 @@ impl LibP2p {
         }
     }
 
-    /// All its counters, in the Prometheus text format.
+    /// Returns all counters in the Prometheus text format.
     #[must_use]
     pub fn metrics(&self) -> String {
         let mut text = String::new();
@@ -176,7 +176,7 @@ impl Transport for LibP2p {
                 Ok(Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))) => Err(LinkError::Unsupported),
                 Ok(Err(error)) => Err(LinkError::Unreachable(error.to_string())),
                 Err(_) => {
-                    // Which connection that was is not known; the newest is the likeliest to lead somewhere.
+                    // The connection used is not known; the newest one is the most likely to work.
                     let _ = orders.try_send(Order::DropOld(peer));
                     Err(LinkError::Unreachable("it does not answer".to_owned()))
                 }
@@ -254,7 +254,7 @@ impl Transport for LibP2p {
     }
 }
 
-/// Sums the bandwidth counters, in and out.
+/// Returns the sums of the bandwidth counters, in and out.
 fn traffic_in(metrics: &str) -> (u64, u64) {
     let mut sums: BTreeMap<bool, u64> = BTreeMap::new();
     for line in metrics.lines().filter(|line| line.starts_with("libp2p_bandwidth_bytes_total{")) {

@@ -1,5 +1,5 @@
-//! Bytes by node. What is exchanged with whom decides what counts against the owner's data cap, and a node that shares no
-//! network with this one is cut off when it has sent as much as getting to know each other can take.
+//! Byte counts by node. They decide which traffic counts against the owner's data limit, and a node that
+//! shares no network with this one is cut off when it has sent more than an introduction can need.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,38 +22,41 @@ use crate::address::{ip_of, is_local};
 use crate::node_of;
 use crate::raw::CountedYamux;
 
-/// Bytes that a stranger may exchange at once: an address test of AutoNAT takes 100 KB, a look-up 4.
+/// Bytes that a stranger may exchange at once: an AutoNAT address test takes 100 KB, a look-up 4 KB.
 const STRANGER_BYTES: f64 = 128.0 * 1024.0;
-/// What is forgiven each second: answers to pings, and look-ups of a meeting place each minute.
+/// Allowance per second, enough for answers to pings and for the look-ups of a meeting place each minute.
 const STRANGER_BYTES_PER_SECOND: f64 = 256.0;
-/// What comes below the streams too: their frames, and those that carry nothing.
+/// Allowance for bytes below the streams, which include their frames and frames without data.
 const STRANGER_RAW_BYTES: f64 = 160.0 * 1024.0;
-/// What an answer on a stream that the other side opened counts more than what it sends: 64 KiB of answers are all. What this
-/// node sends on its own streams is of its own choice.
+/// Weight of an answer on a stream that the other side opened: 64 KiB of answers use up the allowance.
+/// Bytes on streams that this node opened weigh less, since it chose to send them.
 const ANSWER_WEIGHT: f64 = 2.0;
 const SENT_WEIGHT: f64 = 0.5;
-/// Price of a stream that a stranger opens, whatever goes over it, on a sum of its own: 256 streams at once and one in two
-/// seconds. QUIC opens one with a frame of a few bytes.
+/// Cost of a stream that a stranger opens, counted separately, whatever is sent on it: 256 streams at once
+/// and one every two seconds. QUIC opens a stream with a frame of a few bytes.
 const STREAM_COST: f64 = 512.0;
-/// Streams that a related node may open at once, and each second from then on; what comes sooner waits for its turn. The
-/// parts of libp2p answer each stream with work of their own, of which the engine sees nothing: a push of Identify is a
-/// signature to check and addresses to compare.
+/// Streams that a related node may open at once, and per second afterwards; further ones are delayed. The
+/// libp2p behaviours answer each stream with work that the engine does not see: for an Identify push, a
+/// signature check and a comparison of addresses.
 const RELATED_STREAMS: f64 = 512.0;
 const RELATED_STREAMS_PER_SECOND: f64 = 50.0;
-/// Frames of Yamux without data that a related node may send at once, and each second from then on; what comes sooner is read later.
-/// A transfer of 100 MB a second takes some 800 a second.
+/// Yamux frames without data that a related node may send at once, and per second afterwards; further ones
+/// are read later. A transfer of 100 MB a second takes some 800 a second.
 const FRAMES: f64 = 40_000.0;
 const FRAMES_PER_SECOND: f64 = 4_000.0;
-/// Price of a frame that opens a stream among them: Yamux takes streams up and drops them while others wait for their turn.
+/// Cost of a frame that opens a stream, in such frames: Yamux accepts and drops streams while others are
+/// delayed.
 pub(crate) const OPENING_COST: f64 = 80.0;
-/// How much more a stranger may exchange with a relay, which carries what is not its own: 8 MiB at once, 16 KiB a second.
+/// Factor by which a stranger may exchange more with a relay, which carries the traffic of others: 8 MiB at
+/// once, 16 KiB a second.
 const RELAY_ALLOWANCE: f64 = 64.0;
-/// How long a node that was cut off is not let in again.
+/// Time for which a node that was cut off is refused.
 pub(crate) const CUT_OFF: Duration = Duration::from_secs(600);
-/// Nodes that are remembered without a connection.
+/// Greatest number of accounts of nodes without a connection.
 const MAX_ACCOUNTS: usize = 4096;
 
-/// A sum that is not forgiven yet (a stranger's bytes, a related node's streams or frames), and when that was looked at.
+/// A sum that decays with time (a stranger's bytes, a related node's streams or frames), and the time of
+/// its last update.
 struct Spent(f64, tokio::time::Instant);
 
 impl Spent {
@@ -61,12 +64,12 @@ impl Spent {
         Mutex::new(Self(0.0, tokio::time::Instant::now()))
     }
 
-    /// Adds to a stranger's bytes; a negative number is given back.
+    /// Adds to a stranger's bytes; a negative number is a refund.
     fn add(&mut self, bytes: f64) -> f64 {
         self.add_at(bytes, STRANGER_BYTES_PER_SECOND)
     }
 
-    /// Adds to it, when `per_second` is forgiven.
+    /// Adds to the sum, which decays by `per_second`.
     fn add_at(&mut self, amount: f64, per_second: f64) -> f64 {
         let forgiven = self.1.elapsed().as_secs_f64() * per_second;
         *self = Self((self.0 - forgiven).max(0.0) + amount, tokio::time::Instant::now());
@@ -74,34 +77,34 @@ impl Spent {
     }
 }
 
-/// Direction and kind of counted bytes.
+/// Direction and kind of the counted bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Received,
-    /// On a stream that this node opened.
+    /// Sent on a stream that this node opened.
     Sent,
-    /// On a stream that the other side opened.
+    /// Sent on a stream that the other side opened.
     Answered,
 }
 
-/// What is counted of one node.
+/// Account of one node.
 pub(crate) struct Account {
     class: Mutex<PeerClass>,
-    /// Bytes beyond the local network since they were last taken.
+    /// Bytes exchanged beyond the local network since they were last taken.
     received: AtomicU64,
     sent: AtomicU64,
     spent: Mutex<Spent>,
-    /// The same below the streams.
+    /// Bytes of a stranger below the streams.
     raw: Mutex<Spent>,
-    /// The same for streams that it opened.
+    /// Cost of the streams that the node opened as a stranger.
     opened: Mutex<Spent>,
-    /// Streams that it opened as a related node.
+    /// Number of streams that the node opened as a related one.
     related_opened: Mutex<Spent>,
-    /// Its frames without data.
+    /// Frames without data from a related node.
     frames: Mutex<Spent>,
-    /// By how much its bytes weigh less.
+    /// Factor by which the limits of the node are higher.
     allowance: f64,
-    /// Carries connections of others to this node: what it brings is not its own.
+    /// Whether the node relays connections of others to this one, so that its bytes are not its own.
     is_carrier: AtomicBool,
     is_cut: AtomicBool,
     cut_until: Mutex<Option<Instant>>,
@@ -154,7 +157,7 @@ impl Account {
         }
     }
 
-    /// Adds to what a stranger has exchanged.
+    /// Adds to the bytes that a stranger has exchanged.
     fn spend(&self, bytes: f64) {
         let spent = lock(&self.spent).add(bytes / self.allowance);
         self.judge(spent > STRANGER_BYTES);
@@ -166,7 +169,7 @@ impl Account {
         }
     }
 
-    /// Bytes below the streams. An error ends the connection.
+    /// Counts bytes below the streams. An error ends the connection.
     pub(crate) fn count_raw(&self, bytes: usize, is_received: bool) -> io::Result<()> {
         if !self.is_carrier.load(Ordering::Relaxed) {
             let weight = if is_received { 1.0 } else { SENT_WEIGHT };
@@ -176,8 +179,8 @@ impl Account {
         self.check()
     }
 
-    /// Counts frames without data of a related node, and returns for how long nothing more is to be read. Others are cut off
-    /// before.
+    /// Counts frames without data of a related node, and returns the time for which reading must pause.
+    /// Other nodes are cut off instead, by their bytes.
     pub(crate) fn count_frames(&self, cost: f64) -> Duration {
         if self.class() != PeerClass::Related {
             return Duration::ZERO;
@@ -186,7 +189,8 @@ impl Account {
         Duration::from_secs_f64(early.max(0.0) / FRAMES_PER_SECOND)
     }
 
-    /// Counts one more stream that it opened, and returns how long that one has to wait. An error ends the connection.
+    /// Counts a stream that the node opened, and returns the time for which that stream must wait. An error
+    /// ends the connection.
     fn count_stream(&self) -> io::Result<Duration> {
         if self.class() == PeerClass::Related {
             let early = lock(&self.related_opened).add_at(1.0, RELATED_STREAMS_PER_SECOND) - RELATED_STREAMS;
@@ -208,9 +212,9 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The accounts of all nodes.
+/// Accounts of all nodes.
 pub(crate) struct Meter {
-    /// Of each account.
+    /// Factor for the limits of each account.
     allowance: f64,
     accounts: Mutex<BTreeMap<PeerId, Arc<Account>>>,
 }
@@ -234,12 +238,12 @@ impl Meter {
         accounts.entry(peer).or_insert_with(|| Arc::new(Account::new(self.allowance))).clone()
     }
 
-    /// What counts the bytes below the streams of a connection.
+    /// Returns the Yamux configuration that counts the bytes below the streams of a connection.
     pub(crate) fn yamux(&self, peer: PeerId) -> CountedYamux {
         CountedYamux { account: self.account(peer) }
     }
 
-    /// How a node stands to this one.
+    /// Returns the class of a node.
     pub(crate) fn class(&self, peer: &PeerId) -> PeerClass {
         lock(&self.accounts).get(peer).map_or_else(PeerClass::default, |account| account.class())
     }
@@ -252,7 +256,7 @@ impl Meter {
         }
     }
 
-    /// A node is not to be listened to for a while.
+    /// Cuts a node off for a while.
     pub(crate) fn cut_off(&self, peer: PeerId) {
         self.account(peer).cut();
     }
@@ -261,7 +265,7 @@ impl Meter {
         lock(&self.accounts).get(peer).is_some_and(|account| account.is_cut())
     }
 
-    /// Bytes beyond the local network since this was last asked, by node.
+    /// Returns the bytes exchanged beyond the local network since the last call, by node.
     pub(crate) fn take(&self) -> Vec<NodeTraffic> {
         let mut accounts = lock(&self.accounts);
         let mut taken = Vec::new();
@@ -275,7 +279,7 @@ impl Meter {
         taken
     }
 
-    /// Counts what goes over a connection from now on.
+    /// Wraps a connection so that its bytes are counted.
     pub(crate) fn connection(&self, peer: PeerId, muxer: StreamMuxerBox, endpoint: &ConnectedPoint) -> Metered {
         let (remote, local) = match endpoint {
             ConnectedPoint::Dialer { address, .. } => (address, None),
@@ -290,7 +294,7 @@ impl Meter {
         account.connections.fetch_add(1, Ordering::Relaxed);
         let counted = Counted {
             account,
-            // What a relay carries for others is on its own connection too.
+            // Bytes that a relay carries for others also pass over its own connection.
             relay,
             is_local: !endpoint.is_relayed() && ip_of(remote).is_some_and(is_local),
             waker: Arc::default(),
@@ -299,7 +303,7 @@ impl Meter {
     }
 }
 
-/// The relay of a relayed address.
+/// Returns the relay in a relayed address.
 fn relay_of(address: &Multiaddr) -> Option<PeerId> {
     let parts: Vec<Protocol<'_>> = address.iter().collect();
     parts.windows(2).find_map(|pair| match pair {
@@ -313,7 +317,7 @@ struct Counted {
     account: Arc<Account>,
     relay: Option<Arc<Account>>,
     is_local: bool,
-    /// Wakes the connection, so that it ends when its node is cut off.
+    /// Wakes the connection so that it ends when its node is cut off.
     waker: Arc<AtomicWaker>,
 }
 
@@ -330,7 +334,8 @@ impl Counted {
         };
         self.account.spend(bytes as f64 * weight);
         if let Some(relay) = &self.relay {
-            // With what is around it on the relay's own connection, where either side may have opened the stream.
+            // Refunded with the overhead on the relay's own connection, where either side may have opened
+            // the stream.
             let most = if way == Way::Received { 1.0 } else { ANSWER_WEIGHT };
             relay.spend(bytes as f64 * most * -1.2);
         }
@@ -351,7 +356,8 @@ pub(crate) struct Metered {
     inner: StreamMuxerBox,
     counted: Counted,
     is_open: bool,
-    /// A stream that came too soon, and when its turn is. What comes behind it waits in the multiplexer, which has bounds.
+    /// A stream that came too soon, with its delay. Later streams wait in the multiplexer, which has
+    /// bounds.
     waiting: Option<(Pin<Box<Sleep>>, SubstreamBox)>,
 }
 
@@ -479,7 +485,7 @@ mod tests {
     fn a_stranger_that_opens_stream_after_stream_is_cut_off() {
         let (meter, stranger, friend) = (Meter::default(), PeerId::random(), PeerId::random());
         meter.set_class(friend, PeerClass::Related);
-        // One that relays for this node has no reason to either.
+        // A relay of this node has no reason to open many streams either.
         meter.account(stranger).is_carrier.store(true, Ordering::Relaxed);
         let opened = |peer| (0..10_000).take_while(|_| meter.account(peer).count_stream().is_ok()).count();
         assert!((250..300).contains(&opened(stranger)));

@@ -1,6 +1,7 @@
-//! Nodes on the local network, found by mDNS. Whoever is on that network can name as many as it likes and say how long they
-//! count, and libp2p keeps all of them in a list that it walks. So its part runs on a thread of its own, which ends, with
-//! its sockets and lists, when it knows too many names or is busy with nothing else; another one begins after a while.
+//! Discovery of nodes on the local network by mDNS. Any device there can announce any number of names with
+//! any lifetime, and libp2p keeps all of them in a list that it walks. So the mDNS behaviour runs on its
+//! own thread, which ends, with its sockets and lists, when it knows too many names or is busy all the
+//! time; a new thread starts after a pause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,20 +20,20 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, interval, sleep_until};
 
-/// Addresses of nodes that are known at once: of 64 nodes that have sixteen.
+/// Greatest number of known addresses: 64 nodes with sixteen each.
 const MAX_NAMES: usize = 1024;
-/// How often it is looked at how busy the thread is, and the share of that time that is too much.
+/// Time between two checks of the thread's load, and the share of processor time that is too much.
 const LOOK: Duration = Duration::from_secs(1);
 const MAX_BUSY: f64 = 0.5;
-/// Pause after a flood; twice as long after each that follows.
+/// Pause after a flood; doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-/// After this long without a flood the pauses are short again.
+/// Time without a flood after which pauses are short again.
 const QUIET: Duration = Duration::from_secs(3600);
 
 type Addresses = BTreeSet<Multiaddr>;
 
-/// Pauses after floods.
+/// Length of the pauses after floods.
 #[derive(Debug, Default)]
 struct Pauses {
     last: Option<(Instant, Duration)>,
@@ -49,7 +50,7 @@ impl Pauses {
     }
 }
 
-/// The thread's ends here.
+/// This side's ends of the thread's channels.
 struct Searching {
     listening: watch::Sender<Addresses>,
     found: mpsc::Receiver<Event>,
@@ -70,7 +71,7 @@ pub(crate) struct Neighbours {
 }
 
 impl Neighbours {
-    /// Begins to look for others, in the name of `me`.
+    /// Starts the search, as the node `me`.
     pub(crate) fn new(me: PeerId) -> io::Result<Self> {
         Self::with(Box::new(move |listening| begin(me, listening)))
     }
@@ -108,13 +109,13 @@ impl Neighbours {
     }
 }
 
-/// Starts the thread.
+/// Starts the search thread.
 fn begin(me: PeerId, listening: Addresses) -> io::Result<Searching> {
     let (to_thread, told) = watch::channel(listening);
     let (to, found) = mpsc::channel(16);
     std::thread::Builder::new().name("neighbours".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        // All that it began ends with the runtime.
+        // Everything that the thread started ends with its runtime.
         if let Err(error) = runtime.and_then(|runtime| runtime.block_on(search(me, told, to))) {
             tracing::warn!(%error, "new devices on the local network are looked for again later; connections are kept");
         }
@@ -122,10 +123,10 @@ fn begin(me: PeerId, listening: Addresses) -> io::Result<Searching> {
     Ok(Searching { listening: to_thread, found })
 }
 
-/// Returns when nobody listens any more, or when it is too much.
+/// Runs until nobody listens any more, or until there is too much to do.
 async fn search(me: PeerId, mut told: watch::Receiver<Addresses>, to: mpsc::Sender<Event>) -> io::Result<()> {
-    // Asked again soon: over Wi-Fi a multicast is easily lost, and after the first answer nothing is probed. One part speaks
-    // one of the two protocols.
+    // Queried often: multicast packets are easily lost over Wi-Fi, and nothing is probed after the first
+    // answer. Each behaviour serves one of the two protocols.
     let config = |enable_ipv6| Config { ttl: Duration::from_secs(360), query_interval: Duration::from_secs(20), enable_ipv6 };
     let mut parts = [Behaviour::new(config(false), me)?, Behaviour::new(config(true), me)?];
     let mut listening = Addresses::new();
@@ -159,11 +160,11 @@ async fn search(me: PeerId, mut told: watch::Receiver<Addresses>, to: mpsc::Send
     }
 }
 
-/// `None` when too many are known.
+/// Polls the behaviours; `None` when too many addresses are known.
 fn poll_parts(parts: &mut [Behaviour; 2], cx: &mut Context<'_>) -> Poll<Option<Event>> {
     for part in parts.iter_mut() {
         while let Poll::Ready(event) = part.poll(cx) {
-            // The addresses alone are said once more otherwise.
+            // Other actions only repeat the addresses.
             if let ToSwarm::GenerateEvent(event) = event {
                 return Poll::Ready(Some(event));
             }
@@ -172,7 +173,7 @@ fn poll_parts(parts: &mut [Behaviour; 2], cx: &mut Context<'_>) -> Poll<Option<E
     if parts.iter().map(|part| part.discovered_nodes().len()).sum::<usize>() > MAX_NAMES { Poll::Ready(None) } else { Poll::Pending }
 }
 
-/// Addresses on which this node listens.
+/// Tells a behaviour on which addresses this node listens.
 fn tell(part: &mut Behaviour, before: &Addresses, now: &Addresses) {
     for addr in now.difference(before) {
         part.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id: ListenerId::next(), addr }));
@@ -224,7 +225,7 @@ impl NetworkBehaviour for Neighbours {
             _ => return,
         }
         if let State::Searching(searching) = &self.state {
-            // A thread that has ended is noticed when it is polled.
+            // A thread that has ended is noticed at the next poll.
             let _ = searching.listening.send(self.listening.clone());
         }
     }
@@ -303,13 +304,13 @@ mod tests {
         assert!(matches!(event, ToSwarm::GenerateEvent(Event::Discovered(_))));
         let ask = |this: &mut Neighbours| this.handle_pending_outbound_connection(ConnectionId::new_unchecked(1), Some(peer), &[], Endpoint::Dialer).unwrap();
         assert_eq!(ask(&mut this), vec![address.clone()]);
-        // The thread ends: its names are forgotten, and nothing runs for a while.
+        // The thread ends: its names are forgotten, and no thread runs during the pause.
         drop(to);
         assert!(futures::poll!(poll_fn(|cx| this.poll(cx))).is_pending());
         assert!(ask(&mut this).is_empty() && begun.lock().unwrap().is_empty());
         tokio::time::sleep(FIRST_PAUSE + LOOK).await;
         assert!(futures::poll!(poll_fn(|cx| this.poll(cx))).is_pending());
-        // The next one is told where this node listens.
+        // The next thread is told where this node listens.
         let next = begun.lock().unwrap().pop().unwrap();
         assert!(next.1.borrow().contains(&address));
     }

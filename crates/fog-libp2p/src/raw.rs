@@ -1,5 +1,5 @@
-//! What goes over a connection below its streams. Frames that open a stream, end one or ask whether anybody is there carry
-//! no data, so that they are seen nowhere else; they cost time all the same.
+//! Counting of bytes below the streams of a connection. Frames that open a stream, end one or ping carry no
+//! data and are counted nowhere else, although they cost time.
 
 use std::future::Ready;
 use std::io;
@@ -52,12 +52,12 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     }
 }
 
-/// The bytes below the streams.
+/// A byte stream that is counted below the multiplexer.
 pub(crate) struct Raw<C> {
     inner: C,
     account: Arc<Account>,
     frames: Frames,
-    /// Until then nothing is read: more frames came than there is reason for.
+    /// Pause in which nothing is read, after too many frames.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -67,19 +67,19 @@ impl<C> Raw<C> {
     }
 }
 
-/// Price of a ping, whose answer is a write of its own: 4,000 a second took a quarter of a core.
+/// Cost of a ping, whose answer needs a write of its own: 4,000 a second took a quarter of a core.
 const PING_COST: f64 = 4.0;
-/// Bytes of data that are worth their frame.
+/// Bytes of data that make up for the cost of their frame.
 const WORTH: f64 = 1024.0;
 
-/// Where one frame ends and the next begins: a header of 12 bytes (version, kind, flags, stream, length), and as many bytes
-/// behind one of data as it says. The format: Yamux specification of HashiCorp, version 0.
+/// Parser of frame boundaries: a header of 12 bytes (version, kind, flags, stream, length), followed by
+/// `length` bytes in a data frame. Format: Yamux specification of HashiCorp, version 0.
 #[derive(Default)]
 struct Frames {
     header: [u8; Self::HEADER],
-    /// Bytes of it that have come.
+    /// Bytes of the header received so far.
     have: usize,
-    /// Bytes of data that follow.
+    /// Bytes of data still to skip.
     skip: usize,
 }
 
@@ -87,11 +87,11 @@ impl Frames {
     const HEADER: usize = 12;
     const DATA: u8 = 0;
     const PING: u8 = 2;
-    /// The flag of a frame that opens its stream; that of a ping asks for an answer.
+    /// Flag of a frame that opens its stream, or of a ping that asks for an answer.
     const OPENS: u8 = 1;
 
-    /// Price of these bytes beside their number: 1 for each frame without data, less for one with some, and more for one that
-    /// opens a stream or wants an answer.
+    /// Returns the cost of these bytes besides their number: 1 for each frame without data, less for one
+    /// with some, and more for one that opens a stream or asks for an answer.
     fn cost(&mut self, mut bytes: &[u8]) -> f64 {
         let mut cost = 0.0;
         while !bytes.is_empty() {
@@ -166,13 +166,13 @@ mod tests {
         let (meter, stranger) = (Meter::default(), PeerId::random());
         let (ours, theirs) = tokio::io::duplex(4096);
         let (mut answers, mut theirs) = tokio::io::split(theirs);
-        // Its answers are taken, so that it goes on.
+        // The answers are read, so that the multiplexer goes on.
         tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
         let mut muxer = meter.yamux(stranger).upgrade_inbound(ours.compat(), "/yamux/1.0.0").await.unwrap();
         let flood = tokio::spawn(async move {
             let mut sent = 0;
             for stream in (1..200_001u32).step_by(2) {
-                // A window of none that opens a stream, and one that ends it.
+                // An empty window update that opens a stream, and one that ends it.
                 for flag in [1, 8] {
                     let frame = [&[0, 1, 0, flag][..], &stream.to_be_bytes(), &[0; 4]].concat();
                     if theirs.write_all(&frame).await.is_err() {
@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn frames_are_told_apart_however_they_are_cut() {
         let frame = |kind: u8, flags: u8, length: u32| [&[0, kind, 0, flags, 0, 0, 0, 5][..], &length.to_be_bytes()].concat();
-        // Opened with data; data in which a frame seems to lie; a ping, a window, an answered ping, an end.
+        // A frame that opens a stream with data; data that look like frames; a ping, a window update, a
+        // ping answer, an end.
         let data = [frame(0, 0, 12), frame(1, 1, 9)].concat();
         let bytes = [frame(0, 1, 30), vec![1; 30], data, frame(2, 1, 7), frame(1, 0, 300_000), frame(2, 2, 9), frame(0, 4, 0)].concat();
         for size in 1..=bytes.len() {
@@ -211,20 +212,20 @@ mod tests {
         }
     }
 
-    /// A member is not cut off for it.
+    /// Expects delays, since a related node is not cut off.
     #[tokio::test(start_paused = true)]
     async fn frames_of_a_related_node_without_data_wait_for_their_turn() {
-        // Pings, and data of one byte for a stream that is not there.
+        // Pings, and data frames of one byte for an unknown stream.
         for (frame, seconds) in [(&[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], 48.0..60.0), (&[0, 0, 0, 0, 0, 1, 0x86, 0x9f, 0, 0, 0, 1, 7], 4.0..20.0)] {
             let took = time_to_read(frame).await;
             assert!(seconds.contains(&took), "{took} s: what costs 40,000 is read at once, and 4,000 a second");
         }
-        // Data that is worth its frames.
+        // Frames with enough data.
         let frame = [&[0, 0, 0, 0, 0, 1, 0x86, 0x9f, 0, 0, 4, 0][..], &[7; 1024]].concat();
         assert!(time_to_read(&frame).await < 1.0);
     }
 
-    /// Seconds until 60,000 frames of a member are read.
+    /// Returns the seconds until 60,000 frames of a related node are read.
     async fn time_to_read(frame: &[u8]) -> f64 {
         let (meter, friend) = (Meter::default(), PeerId::random());
         meter.set_class(friend, fog_transport::PeerClass::Related);

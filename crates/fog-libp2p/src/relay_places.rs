@@ -1,5 +1,5 @@
-//! Who has a place at this relay. Nodes that share a network with it have what its limits allow; all others together have a
-//! few reservations and circuits, so that they take no place of those it is there for.
+//! Places at this relay. Nodes that share a network with it may use the relay's full limits; all others
+//! together get a few reservations and circuits, so that they take no place from those nodes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,31 +10,32 @@ use libp2p::{Multiaddr, PeerId, relay};
 use crate::gate::{STRANGER_TIME, SWEEP, Site, site_of};
 use crate::meter::Meter;
 
-/// A circuit ends then; an input file of a gigabyte takes less on most lines.
+/// Longest life of a circuit; an input file of a gigabyte takes less on most lines.
 const CIRCUIT_TIME: Duration = Duration::from_secs(3600);
-/// Bytes of a circuit in each direction. The default of 128 KiB is too little for one input file.
+/// Greatest number of bytes on a circuit in each direction. The default of 128 KiB is too little for one
+/// input file.
 const CIRCUIT_BYTES: u64 = 1 << 30;
 const MAX_CIRCUITS: usize = 128;
 const MAX_CIRCUITS_PER_PEER: usize = 8;
 const MAX_RESERVATIONS: usize = 256;
 
-/// Reservations of all strangers together, and of those at one address.
+/// Greatest number of reservations of all strangers, and of those at one address.
 const STRANGER_RESERVATIONS: usize = 32;
 const STRANGER_RESERVATIONS_PER_SITE: usize = 4;
-/// Circuits that strangers began.
+/// Greatest number of circuits that strangers began.
 const STRANGER_CIRCUITS: usize = 16;
 const STRANGER_CIRCUITS_PER_SITE: usize = 4;
-/// A reservation ends with its connection, and a stranger's does not last.
+/// Longest time of a stranger's reservation, which ends with its connection.
 const RESERVED: Duration = STRANGER_TIME.saturating_add(SWEEP);
-/// A circuit that was asked for is there by then, or does not come.
+/// Time after which a requested circuit is taken to have failed.
 const ASKED: Duration = Duration::from_secs(30);
 
-/// A place of a stranger.
+/// Place of a stranger.
 struct Place {
     peer: PeerId,
     site: Option<Site>,
     until: Instant,
-    /// Only asked for.
+    /// Whether the place is requested but not yet granted.
     is_asked: bool,
 }
 
@@ -44,12 +45,12 @@ struct Places {
     circuits: Vec<Place>,
 }
 
-/// Whether there are as many places as there may be, in all or of this address.
+/// Whether all places are taken, in total or for this address.
 fn are_taken(places: &[Place], site: Option<Site>, most: usize, most_of_site: usize) -> bool {
     places.len() >= most || places.iter().filter(|place| place.site == site).count() >= most_of_site
 }
 
-/// The places of strangers.
+/// Places of strangers.
 pub(crate) struct RelayPlaces {
     meter: Arc<Meter>,
     places: Mutex<Places>,
@@ -60,7 +61,7 @@ impl RelayPlaces {
         Arc::new(Self { meter, places: Mutex::default() })
     }
 
-    /// Limits of the relay.
+    /// Returns the limits of the relay.
     pub(crate) fn config(self: &Arc<Self>) -> relay::Config {
         let mut config = relay::Config {
             max_reservations: MAX_RESERVATIONS,
@@ -70,10 +71,10 @@ impl RelayPlaces {
             max_circuits_per_peer: MAX_CIRCUITS_PER_PEER,
             max_circuit_duration: CIRCUIT_TIME,
             max_circuit_bytes: CIRCUIT_BYTES,
-            // And the rates by node and address.
+            // The default rate limits by node and address also apply.
             ..relay::Config::default()
         };
-        // Last, because whoever is refused before takes no place.
+        // Checked last, since a node that is refused earlier must take no place.
         let places = self.clone();
         let reserve = move |peer: PeerId, address: &Multiaddr, now: Instant| places.may_reserve(peer, address, now);
         config.reservation_rate_limiters.push(Box::new(reserve));
@@ -91,7 +92,7 @@ impl RelayPlaces {
         self.meter.class(peer) == PeerClass::Stranger
     }
 
-    /// Forgets places that are free again, also because their nodes turned out to share a network.
+    /// Forgets places that have expired, or whose nodes turned out to share a network.
     fn prune(&self, places: &mut Vec<Place>, now: Instant) {
         places.retain(|place| place.until > now && self.is_stranger(&place.peer));
     }
@@ -103,7 +104,7 @@ impl RelayPlaces {
         let mut places = self.places();
         let (reservations, site) = (&mut places.reservations, site_of(address));
         self.prune(reservations, now);
-        // It renews its own, or has one on another connection.
+        // The node renews its reservation, or has one on another connection.
         if let Some(own) = reservations.iter_mut().find(|place| place.peer == peer) {
             own.until = now + RESERVED;
             return true;
@@ -129,7 +130,7 @@ impl RelayPlaces {
         true
     }
 
-    /// Follows what became of circuits.
+    /// Follows the state of circuits.
     pub(crate) fn handle(&self, event: &relay::Event, now: Instant) {
         let mut places = self.places();
         match event {
@@ -139,7 +140,7 @@ impl RelayPlaces {
                 }
             }
             relay::Event::CircuitClosed { src_peer_id, .. } => {
-                // One that was refused ends by its time: the event for it also comes where no place was taken.
+                // A refused circuit expires: its event also comes when no place was taken.
                 if let Some(at) = places.circuits.iter().position(|place| !place.is_asked && place.peer == *src_peer_id) {
                     places.circuits.swap_remove(at);
                 }
@@ -180,11 +181,11 @@ mod tests {
         let connect = |now| (0..100).filter(|_| places.may_connect(peer, &from(1), now)).count();
         assert_eq!(connect(now), STRANGER_CIRCUITS_PER_SITE);
         assert!((2..100).filter(|n| places.may_connect(PeerId::random(), &from(*n), now)).count() == STRANGER_CIRCUITS - STRANGER_CIRCUITS_PER_SITE);
-        // Two are made, and the others were in vain.
+        // Two circuits are granted, the others fail.
         (0..2).for_each(|_| places.handle(&relay::Event::CircuitReqAccepted { src_peer_id: peer, dst_peer_id: to }, now));
         let later = now + ASKED;
         assert_eq!(connect(later), STRANGER_CIRCUITS_PER_SITE - 2);
-        // A refusal frees no place, the end of a circuit does.
+        // A refusal frees no place; the end of a circuit does.
         let denied = relay::Event::CircuitReqDenied { src_peer_id: peer, dst_peer_id: to, status: relay::StatusCode::NoReservation };
         places.handle(&denied, later);
         assert_eq!(connect(later), 0);

@@ -1,6 +1,6 @@
-//! TCP to link-local addresses of IPv6. Such an address means nothing without the interface it is on, which libp2p's
-//! addresses do not carry; where no other address was ever given out, it is all there is. Here each interface that has such
-//! addresses is tried.
+//! TCP to IPv6 link-local addresses. Such an address needs the interface it belongs to, which a libp2p
+//! address does not carry; in a network without other addresses it is the only kind. Every interface with
+//! link-local addresses is tried.
 
 use std::future::Pending;
 use std::io;
@@ -16,14 +16,14 @@ use libp2p::multiaddr::Protocol;
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
-/// Interfaces that are tried.
+/// Greatest number of interfaces tried.
 const MAX_INTERFACES: usize = 16;
 
-/// Calls link-local addresses; listening is the other transport's.
+/// Dials link-local addresses; the other TCP transport listens.
 #[derive(Default)]
 pub(crate) struct ScopedTcp;
 
-/// The address and port, when it is a link-local one and nothing else.
+/// Returns IP and port of a plain link-local address, otherwise `None`.
 fn link_local(address: &Multiaddr) -> Option<(Ipv6Addr, u16)> {
     let mut parts = address.iter().filter(|part| !matches!(part, Protocol::P2p(_)));
     match (parts.next(), parts.next(), parts.next()) {
@@ -32,8 +32,8 @@ fn link_local(address: &Multiaddr) -> Option<(Ipv6Addr, u16)> {
     }
 }
 
-/// The interfaces that have link-local addresses, as the kernel lists them: address, index in hexadecimal, prefix, scope,
-/// flags, name.
+/// Returns the interfaces with link-local addresses from the kernel's list, which has address, index in
+/// hexadecimal, prefix, scope, flags and name.
 fn scopes_in(list: &str) -> Vec<u32> {
     let mut scopes: Vec<u32> =
         list.lines().filter(|line| line.starts_with("fe8")).filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok()).collect();
@@ -44,7 +44,7 @@ fn scopes_in(list: &str) -> Vec<u32> {
 }
 
 async fn connect(ip: Ipv6Addr, port: u16) -> io::Result<Compat<TcpStream>> {
-    // Elsewhere than on Linux the list is not there, and the address cannot be reached.
+    // The list exists only on Linux; on other systems the address cannot be reached.
     let list = tokio::fs::read_to_string("/proc/net/if_inet6").await?;
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for scope in scopes_in(&list) {

@@ -1,4 +1,4 @@
-//! The loop that drives libp2p and says what happened.
+//! The loop that drives libp2p and reports its events.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,32 +32,33 @@ use crate::relay_places::RelayPlaces;
 use crate::scoped::ScopedTcp;
 use crate::{Config, StartError, node_of};
 
-/// How long opening a stream may take, a new connection through a relay included.
+/// Longest time for opening a stream, including a new connection through a relay.
 pub(crate) const OPEN_PATIENCE: Duration = Duration::from_secs(15);
-/// A link between jobs lasts this long without a stream.
+/// Time after which a connection without streams is closed.
 const IDLE: Duration = Duration::from_secs(300);
-/// Housekeeping: relays, meetings, relayed links that have become needless.
+/// Interval of housekeeping: relays, meeting places, relayed connections that are no longer needed.
 const TICK: Duration = Duration::from_secs(5);
-/// How often nodes of a meeting place are looked for.
+/// Time between two look-ups of a meeting place.
 const MEET_EVERY: Duration = Duration::from_secs(60);
-/// A direct link has carried something by then; the relayed one beside it goes.
+/// Age of a direct connection after which the relayed one beside it is closed.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Connections that two nodes open to each other at the same moment are this close in time. What is older than the newest by
-/// more is of before.
+/// Greatest time between connections that two nodes open to each other simultaneously. A connection that is
+/// older than the newest by more dates from before.
 const SAME_MOMENT: Duration = Duration::from_secs(3);
-/// Connections to one node: a relayed one, a direct one each way, and one that is on its way out.
+/// Greatest number of connections to one node: a relayed one, a direct one each way, and one that is
+/// closing.
 const MAX_CONNECTIONS_PER_PEER: usize = 4;
-/// How long leaving may take.
+/// Longest time for leaving the network.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// Relays that are asked for a place.
+/// Number of relays that are asked for a reservation.
 const RELAYS: usize = 2;
-/// How often a node that is gone is called: for about six minutes.
+/// Number of attempts to reconnect to a lost node, over about six minutes.
 const TRIES: u32 = 11;
-/// Nodes found on the local network that are dialled.
+/// Greatest number of nodes of the local network that are dialled.
 const MAX_NEIGHBOURS: usize = 64;
 
-/// How often a node may say what is known of it: so many times at once, and one more after each such time. It does when its
-/// addresses change. Whoever says it ten times as often at once is not listened to for a while.
+/// Identify updates that a node may send: a number at once, and one more per interval. A node sends one
+/// when its addresses change. A node that sends ten times as many at once is cut off for a while.
 const SAID_AT_ONCE: u32 = 30;
 const SAID_EACH: Duration = Duration::from_secs(2);
 
@@ -82,15 +83,15 @@ struct Connection {
     since: Instant,
 }
 
-/// Direct connections that were there before the newest one.
+/// Returns the direct connections that are older than the newest one and not simultaneous with it.
 fn of_before(connections: &[Connection]) -> Vec<ConnectionId> {
     let direct = || connections.iter().filter(|connection| !connection.route.is_relayed);
     let Some(newest) = direct().map(|connection| connection.since).max() else { return Vec::new() };
     direct().filter(|old| newest.saturating_duration_since(old.since) > SAME_MOMENT).map(|old| old.id).collect()
 }
 
-/// The one to close where the last makes too many: the oldest to another address, which may lead nowhere any more, else the
-/// last itself.
+/// Returns the connection to close when the last one exceeds the limit: the oldest one to another address,
+/// which may be dead, otherwise the last one itself.
 fn too_many(connections: &[Connection]) -> Option<ConnectionId> {
     let newest = connections.last().filter(|_| connections.len() > MAX_CONNECTIONS_PER_PEER)?;
     let elsewhere = connections.iter().filter(|old| !old.route.is_relayed && old.ip != newest.ip).min_by_key(|old| old.since);
@@ -102,13 +103,13 @@ struct Peer {
     connections: Vec<Connection>,
     told: Option<Route>,
     addresses: Vec<Multiaddr>,
-    /// Where it was reached, newest last.
+    /// Addresses at which the node was reached, newest last.
     dialled: Vec<Multiaddr>,
     is_relay: bool,
     told_of_itself: Told,
 }
 
-/// How often a node said what is known of it, beyond what is forgiven since.
+/// Number of Identify updates of a node, decaying with time.
 #[derive(Default)]
 struct Told {
     count: u32,
@@ -116,7 +117,7 @@ struct Told {
 }
 
 impl Told {
-    /// Counts one more; true when that is more than there is reason for.
+    /// Counts an update; returns true when there are too many.
     fn is_too_often(&mut self, now: Instant) -> bool {
         let forgiven = self.last.map_or(0, |last| now.saturating_duration_since(last).as_secs() / SAID_EACH.as_secs());
         if forgiven > 0 || self.last.is_none() {
@@ -128,7 +129,7 @@ impl Told {
     }
 }
 
-/// A node that was connected and is not.
+/// A node whose connection was lost.
 struct Again {
     addresses: Vec<Multiaddr>,
     at: Instant,
@@ -140,21 +141,21 @@ pub(crate) struct Swarm {
     events: mpsc::Sender<NetEvent>,
     config: Config,
     peers: BTreeMap<PeerId, Peer>,
-    /// Where a place was asked for, and the listener that stands for it.
+    /// Relays that were asked for a reservation, with the listener of each.
     relays: BTreeMap<PeerId, ListenerId>,
     places: BTreeMap<[u8; 32], Option<Instant>>,
     reach: Reach,
     listening: Vec<Multiaddr>,
-    /// Whom to call again, because the connection broke.
+    /// Nodes to reconnect to after a lost connection.
     again: BTreeMap<PeerId, Again>,
-    /// Of nodes that were found on the local network.
+    /// Dials to nodes found on the local network.
     calls: Calls,
     meter: Arc<Meter>,
     bulk: Arc<Bulk>,
     places_for_others: Arc<RelayPlaces>,
 }
 
-/// Ways to connect, each authenticated and counted by node.
+/// Builds the transports, each authenticated and counted by node.
 fn transport(
     key: &Keypair,
     relayed: relay::client::Transport,
@@ -167,8 +168,8 @@ fn transport(
     let mut quic_config = quic::Config::new(key);
     quic_config.max_idle_timeout = 20_000;
     quic_config.keep_alive_interval = Duration::from_secs(8);
-    // What comes out of order waits in memory and is counted nowhere until the bytes before it are there; 128 strangers may do
-    // so at once. It is still 20 MB a second on a line of 100 ms.
+    // Data that arrive out of order wait in memory, uncounted until the gap is filled; 128 strangers may do
+    // so at once. This still allows 20 MB a second on a line of 100 ms.
     quic_config.max_stream_data = 2 << 20;
     quic_config.max_connection_data = 4 << 20;
     // Frames without data are counted too.
@@ -194,7 +195,7 @@ fn transport(
         let counted = meter.connection(peer, StreamMuxerBox::new(muxer), &endpoint);
         (peer, StreamMuxerBox::new(counted))
     });
-    // Whoever does not say who it is holds no place for longer.
+    // Connections that do not authenticate in time lose their place.
     Ok(Timed::new(counted.boxed(), doors, loopback).boxed())
 }
 
@@ -291,10 +292,10 @@ impl Swarm {
         Box::pin(self.leave()).await;
     }
 
-    /// Says goodbye, so that nobody waits for a node that is gone. Links that are still held end too.
+    /// Disconnects from all nodes, so that none waits for this one. Open links end too.
     async fn leave(mut self) {
         for peer in std::mem::take(&mut self.peers).into_keys() {
-            // It may have gone by itself.
+            // The connection may have ended already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let goodbye = async {
@@ -302,7 +303,7 @@ impl Swarm {
                 self.swarm.select_next_some().await;
             }
         };
-        // Whoever does not take it notices the silence.
+        // A node that does not receive the end notices the silence.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
@@ -311,7 +312,7 @@ impl Swarm {
             Order::Dial(peer, addresses) => self.dial(peer, addresses),
             Order::HangUp(peer) => {
                 self.again.remove(&peer);
-                // Not connected is what was asked for.
+                // An error means that the node is not connected, as wanted.
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
             Order::DropOld(peer) => self.drop_old(peer),
@@ -328,7 +329,7 @@ impl Swarm {
                 self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic));
             }
             Order::Publish(topic, data) => {
-                // Nobody there to hear it is no error: it is said again later.
+                // A topic without subscribers is no error: the message is repeated later.
                 if let Err(error) = self.swarm.behaviour_mut().gossip.publish(IdentTopic::new(topic), data) {
                     tracing::debug!(%error, "nothing was published");
                 }
@@ -340,7 +341,8 @@ impl Swarm {
         }
     }
 
-    /// A stream is opened on any connection there is; on one that leads nowhere it waits for all of its patience.
+    /// Closes the old connections of a node. A stream may be opened on any connection, and on a dead one it
+    /// waits until the time limit.
     fn drop_old(&mut self, peer: PeerId) {
         let Some(known) = self.peers.get(&peer) else { return };
         for id in of_before(&known.connections) {
@@ -353,7 +355,7 @@ impl Swarm {
         self.call(peer, addresses);
     }
 
-    /// The connection that is being made, if one is.
+    /// Dials a node; returns the id of the new connection, if one is being made.
     fn call(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) -> Option<ConnectionId> {
         if peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer) {
             return None;
@@ -370,11 +372,11 @@ impl Swarm {
         }
     }
 
-    /// Calls those who were found on the local network, as far as there are places.
+    /// Dials nodes found on the local network, as far as there are places.
     fn call_found(&mut self) {
         for peer in self.calls.overdue(Instant::now()) {
             if !self.swarm.is_connected(&peer) {
-                // Nothing that is open ends: there is nothing.
+                // No open connection ends: there is none.
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
         }
@@ -388,7 +390,7 @@ impl Swarm {
     }
 
     async fn say(&mut self, event: NetEvent) {
-        // The engine has left; the order to stop is on its way.
+        // An error means that the engine has left; the order to stop follows.
         let _ = self.events.send(event).await;
     }
 
@@ -403,7 +405,7 @@ impl Swarm {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.closed(peer_id, connection_id).await,
             SwarmEvent::NewListenAddr { address, .. } => {
                 if self.config.relay && is_public(&address) {
-                    // Whoever starts a relay says that it can be reached.
+                    // A relay is declared reachable by whoever starts it.
                     self.swarm.add_external_address(address.clone());
                 }
                 self.listening.push(address);
@@ -422,7 +424,7 @@ impl Swarm {
                 self.say_listening().await;
             }
             SwarmEvent::ExternalAddrConfirmed { address } => {
-                // Whoever answers a probe may be on this very network; that is no way in for the world.
+                // The prober may be on this very network, which proves nothing about access from outside.
                 if !is_public(&address) && !is_relayed(&address) {
                     self.swarm.remove_external_address(&address);
                 }
@@ -446,7 +448,8 @@ impl Swarm {
                     self.say(NetEvent::RoundTrip { node, millis: u32::try_from(time.as_millis()).unwrap_or(u32::MAX) }).await;
                 }
             }
-            // libp2p goes on with a link that does not answer; over TCP nothing else would notice for a long time.
+            // libp2p keeps a connection that does not answer pings; over TCP nothing else would notice for
+            // a long time.
             PartsEvent::Ping(ping::Event { peer, connection, result: Err(error) }) if !matches!(error, ping::Failure::Unsupported) => {
                 tracing::debug!(%peer, %error, "a connection does not answer");
                 self.swarm.close_connection(connection);
@@ -486,7 +489,8 @@ impl Swarm {
 
     fn handle_kad(&mut self, event: kad::Event) {
         match event {
-            // Meeting places only, and only of nodes that say it of themselves over their own link.
+            // Only meeting places are accepted, and only from nodes that announce themselves over their own
+            // connection.
             kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } }
                 if record.key.as_ref().len() == 32 && self.swarm.is_connected(&record.provider) =>
             {
@@ -540,7 +544,7 @@ impl Swarm {
         let ip = address::ip_of(address);
         let new = Connection { id, ip, is_dialer: endpoint.is_dialer(), since: Instant::now(), route };
         let known = self.peers.entry(peer).or_default();
-        // A node that comes from another address has changed networks; its old way leads nowhere.
+        // A node that comes from another address has changed networks; its old connections are dead.
         if !new.is_dialer && !new.route.is_relayed {
             let is_elsewhere = |old: &&Connection| old.ip.zip(new.ip).is_some_and(|(old, new)| old != new && old.is_ipv4() == new.is_ipv4());
             for old in known.connections.iter().filter(|old| !old.route.is_relayed).filter(is_elsewhere) {
@@ -579,7 +583,7 @@ impl Swarm {
         }
     }
 
-    /// Says the best route to a node when it is new or another.
+    /// Reports the best route to a node when it has changed.
     async fn tell_route(&mut self, peer: PeerId) {
         let Some(node) = node_of(&peer) else { return };
         let Some(known) = self.peers.get_mut(&peer) else { return };
@@ -633,7 +637,7 @@ impl Swarm {
         }
     }
 
-    /// Asks relays for a place while nobody can reach this node directly.
+    /// Asks relays for a reservation while this node cannot be reached directly.
     fn reserve(&mut self) {
         if self.config.loopback || self.config.relay || self.reach == Reach::Public || self.relays.len() >= RELAYS {
             return;
@@ -656,7 +660,7 @@ impl Swarm {
         }
     }
 
-    /// Says where it can be met, and looks who else is there.
+    /// Announces this node at its meeting places and looks for others there.
     fn meet(&mut self) {
         if self.peers.is_empty() {
             return;
@@ -673,7 +677,8 @@ impl Swarm {
         }
     }
 
-    /// An address of this device is gone: what ran over it is dead, and nobody says so for seconds.
+    /// Closes all connections after the loss of an address: they are dead, which would go unnoticed for
+    /// seconds.
     fn network_changed(&mut self) {
         let closing: Vec<ConnectionId> = self.peers.values().flat_map(|known| known.connections.iter().map(|c| c.id)).collect();
         for id in closing {
@@ -682,7 +687,7 @@ impl Swarm {
         self.relays.clear();
     }
 
-    /// Calls those that are due, less and less often, and gives up after some minutes.
+    /// Reconnects to lost nodes with growing delays, and gives up after some minutes.
     fn call_again(&mut self) {
         let now = Instant::now();
         let mut due = Vec::new();
@@ -708,7 +713,7 @@ mod tests {
         let taken = (0..500).filter(|n| !told.is_too_often(begun + Duration::from_millis(2 * n))).count();
         assert_eq!(taken, SAID_AT_ONCE as usize);
         assert!(told.count > 10 * SAID_AT_ONCE);
-        // One whose addresses change now and then is heard each time.
+        // A node whose addresses change now and then is always heard.
         let mut told = Told::default();
         assert!((0..500).all(|n| !told.is_too_often(begun + Duration::from_secs(3 * n))));
     }
@@ -724,9 +729,9 @@ mod tests {
             since: begun + Duration::from_secs(since),
         };
         assert_eq!(of_before(&[]), []);
-        // Both called each other at once: neither is of before.
+        // Both nodes dialled simultaneously: neither connection is old.
         assert_eq!(of_before(&[connection(1, 0, false), connection(2, 2, false)]), []);
-        // Whoever opened it, and a relayed one is another way.
+        // The direction does not matter, and a relayed connection is a separate way.
         let all = [connection(1, 0, false), connection(2, 1, false), connection(3, 0, true), connection(4, 30, false), connection(5, 50, true)];
         assert_eq!(of_before(&all), [ConnectionId::new_unchecked(1), ConnectionId::new_unchecked(2)]);
     }

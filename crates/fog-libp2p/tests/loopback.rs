@@ -107,13 +107,13 @@ async fn content_goes_beside_libp2p_on_one_network_and_is_counted_and_cut_like_a
     let mut theirs = sending.await.unwrap();
     assert!(libp2p(&server) - before < SIZE as u64 / 2, "it went through libp2p");
     assert!(server.net.traffic().1 > SIZE as u64 && client.net.traffic().0 > SIZE as u64, "it was not counted");
-    // Leaving the network ends it at both ends.
+    // Leaving the network ends the link at both ends.
     drop(client);
     assert!(read_frame(&mut link.pipe, 64).await.is_err());
     assert!(read_frame(&mut theirs.pipe, 64).await.is_err());
 }
 
-/// Both kinds of calls go out from the port on which the node listens.
+/// Covers both kinds of dials from the port on which the node listens.
 #[tokio::test]
 async fn a_port_that_something_else_has_on_another_address_keeps_nobody_from_calling() {
     let server = node(51, Config::default()).await;
@@ -128,7 +128,7 @@ async fn a_port_that_something_else_has_on_another_address_keeps_nobody_from_cal
     }
 }
 
-/// Each stream costs its parts of libp2p time that no counter of the engine sees.
+/// Expects a delay, since each stream costs libp2p time that the engine does not count.
 #[tokio::test]
 async fn streams_of_a_related_node_wait_for_their_turn() {
     let mut server = node(7, Config::default()).await;
@@ -189,7 +189,8 @@ async fn gossip_reaches_who_is_not_connected_once_it_was_judged_fit() {
     judging.abort();
 }
 
-/// What comes in a row comes at once, and is not taken for one message that is too long.
+/// Sends messages in a row, which arrive in one piece and must not be taken for one message that is too
+/// long.
 #[tokio::test]
 async fn large_gossip_in_a_row_arrives() {
     let mut a = node(24, Config::default()).await;
@@ -214,7 +215,7 @@ async fn large_gossip_in_a_row_arrives() {
             break;
         }
     }
-    // As much as a stranger may send.
+    // The largest total that a stranger may send.
     for n in 0..24u8 {
         a.net.publish("t", vec![n; 3500]);
     }
@@ -239,7 +240,7 @@ async fn what_nobody_has_is_not_reached() {
 async fn half_open_connections_of_one_address_refuse_nobody_else() {
     let server = node(41, Config::default()).await;
     let port: u16 = server.on("/tcp/").iter().find(|a| !a.contains("/ws")).unwrap().split('/').nth(4).unwrap().parse().unwrap();
-    // They connect and say nothing.
+    // The connections are opened and send nothing.
     let mut silent = Vec::new();
     for n in 0..300u16 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -252,7 +253,7 @@ async fn half_open_connections_of_one_address_refuse_nobody_else() {
     let mut client = node(42, Config::default()).await;
     client.net.dial(server.net.local(), only);
     let met = client.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(()));
-    // Well before the half-open ones end by themselves.
+    // Shorter than the time limit of half-open connections.
     timeout(Duration::from_secs(8), met).await.expect("the half-open connections of others keep it out");
     drop(silent);
 }
@@ -281,7 +282,7 @@ async fn a_stranger_is_cut_off_and_uses_up_nothing() {
     let gone = client.net.local();
     server.until(|event| matches!(event, NetEvent::Disconnected { node } if node == gone).then_some(())).await;
     assert_eq!(server.net.take_traffic(), vec![], "bytes of this machine count against the cap");
-    // It is not let in again, and whoever is related sends as much as it likes.
+    // The stranger is refused, and a related node may send without limit.
     let mut friend = node(45, Config { known: server.on("quic-v1"), ..Config::default() }).await;
     friend.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
     server.net.set_class(friend.net.local(), PeerClass::Related);
@@ -317,18 +318,18 @@ async fn a_stranger_that_only_opens_and_ends_streams_over_quic_is_cut_off() {
     let (_, mut connection) = timeout(Duration::from_secs(30), dialled).await.unwrap().unwrap();
     let mut opened = 0;
     while opened < 10_000 {
-        // Dropped, it ends with nothing on it.
+        // A dropped stream ends without data.
         let next = timeout(Duration::from_secs(60), poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx))).await.expect("it is neither let nor cut off");
         if next.map(drop).is_err() {
             break;
         }
         opened += 1;
     }
-    // What the other side may have open at once comes on top.
+    // The number of streams that the other side may have open comes on top.
     assert!(opened < 2000, "{opened} streams were opened");
 }
 
-/// Asks a relay for a place; gives whether that was refused for want of places.
+/// Asks a relay for a reservation; returns whether it was refused for lack of places.
 async fn is_refused(relay: &Node, key: Keypair) -> bool {
     let builder = SwarmBuilder::with_existing_identity(key).with_tokio().with_quic();
     let builder = builder.with_relay_client(noise::Config::new, yamux::Config::default).unwrap();
@@ -357,7 +358,7 @@ async fn a_relay_has_few_places_for_strangers_and_always_one_for_a_related_node(
     assert!(!is_refused(&relay, friend).await);
 }
 
-/// TCP from an address of this machine that can be chosen: places are shared by address.
+/// A TCP transport from a chosen address of this machine, since places are shared by address.
 struct From4(Ipv4Addr);
 
 impl libp2p::core::Transport for From4 {
@@ -389,7 +390,7 @@ impl libp2p::core::Transport for From4 {
     }
 }
 
-/// A connection of somebody who shows who it is and says nothing more; none when it is not let in.
+/// Opens a connection that authenticates and then stays silent; `None` when it is refused.
 async fn silent(server: &Node, key: &Keypair, from: Ipv4Addr) -> Option<StreamMuxerBox> {
     let address: Multiaddr = server.on("/tcp/").into_iter().find(|address| !address.contains("/ws")).unwrap().parse().unwrap();
     let transport = From4(from).upgrade(Version::V1).authenticate(noise::Config::new(key).unwrap()).multiplex(yamux::Config::default());
@@ -401,7 +402,7 @@ fn id_of(key: &Keypair) -> NodeId {
     NodeId::from_peer_id_bytes(&key.public().to_peer_id().to_bytes()).unwrap()
 }
 
-/// Ends when the other side closes the connection.
+/// Returns when the other side closes the connection.
 async fn end_of(connection: &mut StreamMuxerBox) {
     let mut asked = Vec::new();
     while let Ok(stream) = poll_fn(|cx| {
@@ -428,7 +429,7 @@ async fn idle_strangers_shut_out_neither_a_member_nor_who_is_at_work() {
     for n in 0..256_u16 {
         held.extend(silent(&server, &Keypair::generate_ed25519(), Ipv4Addr::new(127, 0, 0, 2 + (n % 16) as u8)).await);
     }
-    // There are 128 places for strangers: the rest was refused, or pushed out one of before.
+    // There are 128 places for strangers: the rest was refused, or replaced an earlier one.
     let (mut staying, mut ended) = (Vec::new(), 0);
     for mut connection in held {
         match timeout(Duration::from_millis(20), end_of(&mut connection)).await {
@@ -437,11 +438,12 @@ async fn idle_strangers_shut_out_neither_a_member_nor_who_is_at_work() {
         }
     }
     assert!(staying.len() >= 100 && ended >= 100, "{} stay and {ended} were refused", staying.len());
-    // The member was here before, comes while all places are taken, and from an address that has none of its own.
+    // The member was here before, and dials from an address without a reserved place while all places are
+    // taken.
     member.net.dial(server.net.local(), server.on("quic-v1"));
     let met = member.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(()));
     timeout(Duration::from_secs(20), met).await.expect("a member is shut out");
-    // It is there and is heard.
+    // The member is connected and heard.
     for (net, class) in [(&member.net, "a member"), (&worker.net, "a worker")] {
         net.set_class(server.net.local(), PeerClass::Related);
         let mut link = net.open(server.net.local(), Channel::Control).await.unwrap();
@@ -459,8 +461,8 @@ async fn idle_strangers_shut_out_neither_a_member_nor_who_is_at_work() {
             .await;
         assert_eq!(read_frame(&mut theirs.pipe, 100).await.unwrap(), class.as_bytes());
     }
-    // One that nobody knows yet, such as a member that was just invited, finds a place as soon as the others had their time to
-    // say what they want.
+    // An unknown node, such as a member that was just invited, gets a place as soon as the time for the
+    // others' greeting is over.
     let mut new = node(54, Config::default()).await;
     let mut tries = 0;
     loop {
@@ -479,7 +481,7 @@ async fn idle_strangers_shut_out_neither_a_member_nor_who_is_at_work() {
     drop(staying);
 }
 
-/// A node that begins anew is heard on its newest connection; the ones before lead nowhere, and nobody waits for them.
+/// Expects the newest connection of a restarted node to stay, and older ones, which are dead, to be closed.
 #[tokio::test]
 async fn connections_of_before_are_closed_when_a_node_begins_anew() {
     let mut server = node(55, Config::default()).await;
@@ -488,7 +490,7 @@ async fn connections_of_before_are_closed_when_a_node_begins_anew() {
     let mut before = silent(&server, &key, Ipv4Addr::LOCALHOST).await.unwrap();
     tokio::time::sleep(Duration::from_secs(4)).await;
     let mut newest = silent(&server, &key, Ipv4Addr::LOCALHOST).await.unwrap();
-    // Both are there.
+    // Both connections are open.
     assert!(timeout(Duration::from_secs(1), futures::future::select(Box::pin(end_of(&mut before)), Box::pin(end_of(&mut newest)))).await.is_err());
     server.net.drop_old_connections(id_of(&key));
     timeout(Duration::from_secs(5), end_of(&mut before)).await.expect("it is still open");

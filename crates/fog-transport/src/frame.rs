@@ -4,13 +4,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How long the other side may take to send the rest of a frame it began, or to take one.
+/// Longest time for the rest of a frame that has begun, or for sending one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Memory for a frame of which only the length is here: a piece of content fits.
+/// Memory reserved for a frame of which only the length has arrived; large enough for a piece of content.
 const AT_ONCE: usize = 320 << 10;
 
-/// Why a frame did not come or go.
+/// Reason why a frame was not received or sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -20,33 +20,33 @@ pub enum FrameError {
     /// The stream broke.
     #[error("the link broke: {0}")]
     Broken(#[from] io::Error),
-    /// Longer than this place takes.
+    /// The frame is longer than the limit.
     #[error("a message of {length} bytes, at most {limit} are taken")]
     TooLong {
-        /// Bytes announced.
+        /// Announced length in bytes.
         length: u32,
-        /// Most that are taken.
+        /// Limit in bytes.
         limit: u32,
     },
-    /// The other side stopped in the middle.
+    /// The other side stopped within a frame.
     #[error("the other side is too slow")]
     Slow,
 }
 
-/// Reads one frame: a length of four bytes, little-endian, and as many bytes. Waits for its beginning
-/// without a limit, for the rest of it 30 s.
+/// Reads one frame: a length of four bytes, little-endian, and that number of bytes. Waits for the first
+/// byte without a limit, and 30 s for the rest.
 ///
 /// # Errors
-/// [`FrameError`].
+/// The stream is closed, broken or too slow, or the frame is longer than `limit`.
 pub async fn read_frame(from: &mut (impl AsyncRead + Unpin), limit: u32) -> Result<Vec<u8>, FrameError> {
     read_frame_within(from, || limit).await
 }
 
-/// As [`read_frame`], with a limit that is asked for when a frame has begun: while it was waited for, more may have become
-/// known about who sends it.
+/// Reads like [`read_frame`], with a limit that is queried once a frame has begun: by then more may be
+/// known about the sender.
 ///
 /// # Errors
-/// [`FrameError`].
+/// Same as [`read_frame`].
 pub async fn read_frame_within(from: &mut (impl AsyncRead + Unpin), limit: impl FnOnce() -> u32) -> Result<Vec<u8>, FrameError> {
     let mut head = [0; 4];
     if from.read(&mut head[..1]).await? == 0 {
@@ -58,7 +58,7 @@ pub async fn read_frame_within(from: &mut (impl AsyncRead + Unpin), limit: impl 
         if length > limit {
             return Err(FrameError::TooLong { length, limit });
         }
-        // Grown as it comes: an announced length alone takes no memory.
+        // The buffer grows with the data: an announced length alone takes no memory.
         let mut bytes = Vec::with_capacity((length as usize).min(AT_ONCE));
         from.take(u64::from(length)).read_to_end(&mut bytes).await?;
         if bytes.len() < length as usize {
@@ -72,7 +72,7 @@ pub async fn read_frame_within(from: &mut (impl AsyncRead + Unpin), limit: impl 
 /// Writes one frame and flushes it.
 ///
 /// # Errors
-/// [`FrameError`]; the stream is of no use after one.
+/// The stream is broken or too slow; it cannot be used afterwards.
 pub async fn write_frame(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), FrameError> {
     let length = u32::try_from(bytes.len()).map_err(|_| FrameError::TooLong { length: u32::MAX, limit: u32::MAX })?;
     let write = async {

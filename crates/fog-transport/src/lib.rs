@@ -1,8 +1,8 @@
-//! What a network is to the engine: links to nodes, and events.
+//! The engine's view of a network: links to nodes, and events.
 //!
-//! An adapter (`fog-libp2p`, the network in memory here) authenticates the other side by its
-//! [`NodeId`] and encrypts; nothing above it sees an address or a socket. What travels over a link is
-//! decided elsewhere.
+//! An adapter (`fog-libp2p`, or the in-memory network of this crate) encrypts links and authenticates the
+//! peer by its [`NodeId`]; the layers above see no address and no socket. The messages on a link are
+//! defined elsewhere.
 
 mod frame;
 pub mod memory;
@@ -17,17 +17,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use frame::{FrameError, read_frame, read_frame_within, write_frame};
 pub use packets::{PacketEnd, PacketLink, packet_link, packets_over};
 
-/// A future of an adapter.
+/// A boxed future of an adapter.
 pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a link is for. Each has a protocol name of its own, so that an older node refuses what it
-/// does not know instead of misreading it.
+/// Purpose of a link. Each channel has its own protocol name, so that an older node refuses an unknown
+/// channel instead of misreading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Channel {
-    /// Small messages, one link for each direction that has something to say.
+    /// Small messages, one link for each direction with traffic.
     Control,
-    /// One question and its content, then closed. Content is sealed by its owner: on a local network an adapter may
-    /// carry it as it is, on a connection that the node opened by a token said over an encrypted one.
+    /// One request and its content, then closed. Content is sealed by its owner, so on a local network an
+    /// adapter may carry it unencrypted, on a connection that is bound to the node by a token sent over an
+    /// encrypted one.
     Content,
     /// Packets of the BitChat mesh, one link for each pair of devices.
     Chat,
@@ -37,7 +38,7 @@ impl Channel {
     /// Every channel.
     pub const ALL: [Self; 3] = [Self::Control, Self::Content, Self::Chat];
 
-    /// Its name on the wire.
+    /// Returns the protocol name on the wire.
     #[must_use]
     pub fn protocol(self) -> &'static str {
         match self {
@@ -48,17 +49,17 @@ impl Channel {
     }
 }
 
-/// Bytes both ways.
+/// A bidirectional byte stream.
 pub trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Pipe for T {}
 
 /// One authenticated stream to a node.
 pub struct Link {
-    /// The other side.
+    /// Node at the other end.
     pub node: NodeId,
-    /// What it is for.
+    /// Purpose of the link.
     pub channel: Channel,
-    /// The bytes.
+    /// The byte stream.
     pub pipe: Box<dyn Pipe>,
 }
 
@@ -68,92 +69,93 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// How bytes reach a node now.
+/// Path over which bytes reach a node now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `quic`, `tcp`, `websocket`, `memory`.
+    /// Name of the transport: `quic`, `tcp`, `websocket` or `memory`.
     pub transport: &'static str,
-    /// Through another node, because no direct way was found.
+    /// Whether the path leads through a relay, since no direct one was found.
     pub is_relayed: bool,
-    /// Its address is one of this local network (or of this machine).
+    /// Whether the address belongs to this local network or to this machine.
     pub is_local: bool,
-    /// The address, for people.
+    /// The address, for display.
     pub address: String,
 }
 
-/// How far this node can be reached.
+/// Reachability of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
-    /// Not found out yet, or nobody there who could tell.
+    /// Not known yet, or no peer is there that could test it.
     #[default]
     Unknown,
-    /// From anywhere.
+    /// Reachable from anywhere.
     Public,
-    /// Only through a relay or after both sides knock.
+    /// Reachable only through a relay or by hole punching.
     Relayed,
 }
 
-/// What happens on a network.
+/// Event of a network.
 #[derive(Debug)]
 pub enum NetEvent {
-    /// A node can be talked to, or its route changed.
+    /// A node is connected, or its route changed.
     Connected {
-        /// Who.
+        /// The node.
         node: NodeId,
-        /// How.
+        /// Route to the node.
         route: Route,
     },
-    /// No connection to a node is left.
+    /// The last connection to a node is closed.
     Disconnected {
-        /// Who.
+        /// The node.
         node: NodeId,
     },
-    /// Time of a round trip.
+    /// Round-trip time of a connection.
     RoundTrip {
-        /// To whom.
+        /// Node at the other end.
         node: NodeId,
-        /// In milliseconds.
+        /// Time in milliseconds.
         millis: u32,
     },
     /// A node opened a link.
     Incoming(Link),
-    /// Where a node says it can be found; only what it may say of itself.
+    /// Addresses that a node announces for itself, without those that it may not claim.
     Addresses {
-        /// Who.
+        /// The node.
         node: NodeId,
-        /// Addresses, at most 16.
+        /// The addresses, at most 16.
         addresses: Vec<String>,
-        /// It relays for others.
+        /// Whether the node relays for others.
         is_relay: bool,
     },
-    /// A message to everybody in a topic, not yet believed: [`Transport::judge`] says whether it goes on.
+    /// A GossipSub message of a topic, not validated yet: [`Transport::judge`] decides whether it is
+    /// forwarded.
     Gossip {
-        /// Which message.
+        /// Id of the message.
         id: Vec<u8>,
-        /// Who handed it on.
+        /// Node that forwarded the message.
         from: NodeId,
-        /// Who signed it.
+        /// Node that signed the message.
         author: NodeId,
         /// The topic.
         topic: String,
-        /// At most [`MAX_GOSSIP`] bytes.
+        /// Content, at most [`MAX_GOSSIP`] bytes.
         data: Vec<u8>,
     },
-    /// The addresses where this node listens, complete.
+    /// All addresses on which this node listens.
     Listening(Vec<String>),
-    /// How far this node can be reached.
+    /// Reachability of this node.
     Reach(Reach),
 }
 
-/// How a node stands to this one, as far as an adapter has to know: who gets a place, and whose bytes count.
+/// Relation of a node to this one, as far as an adapter needs it to share places and to count bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PeerClass {
-    /// Nothing is known of it. It may say who it is, and little more.
+    /// A node about which nothing is known. It may identify itself, and little more.
     #[default]
     Stranger,
-    /// It shared a network before; a place is kept for it.
+    /// A node that shared a network before; a place is kept for it.
     Known,
-    /// It shares a network now.
+    /// A node that shares a network now.
     Related,
 }
 
@@ -168,17 +170,17 @@ pub struct NodeTraffic {
     pub sent: u64,
 }
 
-/// Most bytes of one message to everybody.
+/// Greatest size of one GossipSub message in bytes.
 pub const MAX_GOSSIP: usize = 4096;
 
-/// Why no link was opened.
+/// Reason why no link was opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// There is no way to it now.
+    /// The node cannot be reached now.
     #[error("the device cannot be reached: {0}")]
     Unreachable(String),
-    /// It does not know this channel.
+    /// The node does not know this channel.
     #[error("the device runs another version")]
     Unsupported,
     /// The network was left.
@@ -188,36 +190,36 @@ pub enum LinkError {
 
 /// A network.
 pub trait Transport: Send + Sync {
-    /// This node.
+    /// Returns the id of this node.
     fn local(&self) -> NodeId;
-    /// Opens a link; connects first when needed.
+    /// Opens a link; connects first if needed.
     fn open(&self, node: NodeId, channel: Channel) -> Boxed<Result<Link, LinkError>>;
-    /// Tries to connect, with addresses that are known; nothing happens when that fails.
+    /// Tries to connect, also at known addresses; failures are not reported.
     fn dial(&self, node: NodeId, addresses: Vec<String>);
     /// Closes every connection to a node.
     fn hang_up(&self, node: NodeId);
-    /// Looks for nodes that name the same meeting place, now and from time to time, and is found there.
+    /// Announces this node at a meeting place and looks there for other nodes, now and at intervals.
     fn meet(&self, place: &[u8; 32]);
-    /// Takes part in a topic.
+    /// Subscribes to a topic.
     fn join_topic(&self, topic: &str);
-    /// Leaves a topic.
+    /// Unsubscribes from a topic.
     fn leave_topic(&self, topic: &str);
-    /// Says something to everybody in a topic; dropped when nobody listens.
+    /// Publishes a message in a topic; dropped when nobody is subscribed.
     fn publish(&self, topic: &str, data: Vec<u8>);
-    /// Whether a message that was heard is fit to go on.
+    /// Reports whether a received message is valid and may be forwarded.
     fn judge(&self, id: Vec<u8>, from: NodeId, is_valid: bool);
-    /// Bytes received and sent since the start, of everything.
+    /// Returns the bytes received and sent since the start, of all traffic.
     fn traffic(&self) -> (u64, u64);
-    /// Says how a node stands to this one. An adapter that serves nobody else needs not know.
+    /// Sets the class of a node. Optional for an adapter that serves nobody else.
     fn set_class(&self, _node: NodeId, _class: PeerClass) {}
-    /// Closes those direct connections to a node that are older than its newest one: the node has begun anew, so it does not
-    /// have them any more. An adapter with one connection for each node needs not know.
+    /// Closes the direct connections to a node that are older than its newest one: the node has restarted
+    /// and has lost them. Optional for an adapter with one connection for each node.
     fn drop_old_connections(&self, _node: NodeId) {}
-    /// Closes every connection to a node, and lets it in again only after some minutes.
+    /// Closes every connection to a node and refuses new ones for some minutes.
     fn cut_off(&self, node: NodeId) {
         self.hang_up(node);
     }
-    /// Bytes beyond the local network since this was last asked, by node.
+    /// Returns the bytes exchanged beyond the local network since the last call, by node.
     fn take_traffic(&self) -> Vec<NodeTraffic> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! A network inside one process, for tests: same trait, no sockets, links that can be cut.
+//! A network inside one process, for tests: the same trait, no sockets, links that can be cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 
 use crate::{Boxed, Channel, Link, LinkError, NetEvent, Route, Transport};
 
-/// Bytes a link holds before the writer waits.
+/// Bytes that a link buffers before the writer waits.
 const LINK_BUFFER: usize = 64 << 10;
-/// Events a node may be behind.
+/// Events that a node may have pending.
 const EVENTS: usize = 1024;
 
-/// The network: nodes meet on it.
+/// The network on which nodes meet.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork(Arc<Mutex<Hub>>);
 
@@ -42,7 +42,7 @@ impl MemoryNetwork {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new node on it.
+    /// Adds a node to the network.
     #[must_use]
     pub fn join(&self, node: NodeId) -> (MemoryTransport, mpsc::Receiver<NetEvent>) {
         let (to, events) = mpsc::channel(EVENTS);
@@ -50,7 +50,7 @@ impl MemoryNetwork {
         (MemoryTransport { network: self.clone(), node, traffic: Arc::default() }, events)
     }
 
-    /// Cuts two nodes apart, or joins them again. Links that are open stay as they are.
+    /// Separates two nodes, or reconnects them. Open links stay as they are.
     pub fn set_cut(&self, a: NodeId, b: NodeId, is_cut: bool) {
         let mut hub = self.hub();
         if !is_cut {
@@ -66,7 +66,7 @@ impl MemoryNetwork {
 impl Hub {
     fn tell(&self, node: NodeId, event: NetEvent) {
         if let Some(to) = self.nodes.get(&node) {
-            // A node that is gone, or far behind, misses it, as on any network.
+            // A node that is gone or far behind misses the event, as on any network.
             let _ = to.try_send(event);
         }
     }
@@ -83,7 +83,7 @@ impl Hub {
     }
 }
 
-/// A node's place on a [`MemoryNetwork`].
+/// A node's view of a [`MemoryNetwork`].
 pub struct MemoryTransport {
     network: MemoryNetwork,
     node: NodeId,
@@ -119,7 +119,7 @@ impl Transport for MemoryTransport {
     }
 
     fn dial(&self, node: NodeId, _addresses: Vec<String>) {
-        // What cannot be reached is not connected; that is all there is to say.
+        // A failed dial is not reported.
         let _ = self.network.hub().connect(self.node, node);
     }
 
@@ -136,7 +136,7 @@ impl Transport for MemoryTransport {
         let met = hub.places.entry(*place).or_default();
         met.insert(self.node);
         for other in met.clone() {
-            // Itself, and whoever is cut off.
+            // Fails for the node itself and for nodes that are cut off.
             let _ = hub.connect(self.node, other);
         }
     }

@@ -1,38 +1,39 @@
-//! Links that carry whole packets: what a radio gives, and what a stream becomes when its packets are framed.
+//! Links that carry whole packets, over a radio or over a stream with framing.
 
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::sync::mpsc;
 
 use crate::{read_frame, write_frame};
 
-/// Packets that wait in either direction; whoever sends more waits, or asks [`mpsc::Sender::capacity`] first.
+/// Packets that may be pending in either direction; a full queue blocks the sender, which may ask
+/// [`mpsc::Sender::capacity`] first.
 const QUEUE: usize = 8;
 
-/// One link, seen from whoever speaks the protocol. It is closed when either channel is.
+/// One link as the protocol sees it. Closed when either channel is.
 #[derive(Debug)]
 pub struct PacketLink {
-    /// Longest packet.
+    /// Longest packet in bytes.
     pub limit: usize,
-    /// It is a radio: who is at its other end is near.
+    /// Whether the link is a radio, so that the peer is nearby.
     pub is_radio: bool,
-    /// What is sent arrives, or the link ends.
+    /// Whether a packet that was sent arrives unless the link ends.
     pub is_sure: bool,
-    /// What goes out.
+    /// Packets to send.
     pub out: mpsc::Sender<Vec<u8>>,
-    /// What comes in; `None` when the link is closed.
+    /// Packets received; `None` when the link is closed.
     pub inbound: mpsc::Receiver<Vec<u8>>,
 }
 
-/// The other end of the two channels, for whoever has the radio or the stream.
+/// The adapter's end of the two channels, next to the radio or the stream.
 #[derive(Debug)]
 pub struct PacketEnd {
-    /// What is to be sent.
+    /// Packets to send.
     pub out: mpsc::Receiver<Vec<u8>>,
-    /// What was heard.
+    /// Packets received.
     pub inbound: mpsc::Sender<Vec<u8>>,
 }
 
-/// Both ends of a link.
+/// Creates both ends of a link.
 #[must_use]
 pub fn packet_link(limit: usize, is_radio: bool, is_sure: bool) -> (PacketLink, PacketEnd) {
     let (out, to_send) = mpsc::channel(QUEUE);
@@ -78,7 +79,7 @@ mod tests {
             a.out.send(vec![n; 90]).await.unwrap();
             assert_eq!(b.inbound.recv().await, Some(vec![n; 90]));
         }
-        // Longer than what is taken: the link ends.
+        // Longer than the limit: the link ends.
         a.out.send(vec![0; 101]).await.unwrap();
         assert_eq!(b.inbound.recv().await, None);
         assert_eq!(a.inbound.recv().await, None);

@@ -4,11 +4,12 @@ use fog_api::{ChatMessage, ChatView, PersonView};
 
 use crate::Words;
 
-/// Clocks that differ by less are not worth a word.
+/// Greatest difference of clocks, in milliseconds, that is not mentioned.
 const CLOCK_OFF_MS: u64 = 60_000;
 
 impl Words {
-    /// What is wrong with the clocks of this device and of people near, and whose is probably wrong.
+    /// Returns a sentence about wrong clocks of this device or of people nearby, and which is probably
+    /// wrong.
     #[must_use]
     pub fn clocks(&self, chat: &ChatView) -> Option<String> {
         let off_ms = chat.clock_off_ms.filter(|off| off.unsigned_abs() >= CLOCK_OFF_MS)?;
@@ -22,7 +23,7 @@ impl Words {
         Some(self.with(key, &[("span", span.into()), ("n", f64::from(chat.clock_peers).into())]))
     }
 
-    /// How far somebody's clock is from this one, if it is.
+    /// Returns a note about the difference of a person's clock from this one, if there is one.
     #[must_use]
     pub fn clock_of(&self, person: &PersonView) -> Option<String> {
         let off_ms = person.clock_off_ms.filter(|off| off.unsigned_abs() >= CLOCK_OFF_MS)?;
@@ -30,7 +31,7 @@ impl Words {
         Some(self.with(key, &[("span", self.span(off_ms.unsigned_abs() / 1000).into())]))
     }
 
-    /// What the clock of a message's author showed, if that was another time; `clock` says a moment as people read it.
+    /// Returns the time that the author's clock showed, if it differed; `clock` formats a moment.
     #[must_use]
     pub fn stated(&self, message: &ChatMessage, clock: impl Fn(i64) -> String) -> Option<String> {
         Some(self.with("chat-stated", &[("time", clock(message.stated_ms?).into())]))

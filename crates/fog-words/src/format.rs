@@ -2,9 +2,9 @@ use fog_api::EstimateView;
 
 use crate::Words;
 
-/// Quantities as people say them.
+/// Formatting of quantities.
 impl Words {
-    /// A span of time in its largest sensible unit: `12 s`, `4 min`, `3 h 12 min`, `2 days`.
+    /// Formats a time span in a suitable unit: `12 s`, `4 min`, `3 h 12 min`, `2 days`.
     #[must_use]
     pub fn span(&self, seconds: u64) -> String {
         let n = |value: u64| (value as f64).into();
@@ -19,20 +19,20 @@ impl Words {
         }
     }
 
-    /// A moment before `now_ms`: `12 s ago`.
+    /// Formats the time since a moment: `12 s ago`.
     #[must_use]
     pub fn ago(&self, at_ms: i64, now_ms: i64) -> String {
         let seconds = u64::try_from((now_ms - at_ms) / 1000).unwrap_or(0);
         self.with("ago", &[("span", self.span(seconds).into())])
     }
 
-    /// Work units, short: `4.1 G units`.
+    /// Formats work units briefly: `4.1 G units`.
     #[must_use]
     pub fn units(&self, units: u64) -> String {
         self.with("units", &[("n", self.short(units).into()), ("count", (units as f64).into())])
     }
 
-    /// A large number, short: `4.1 G`.
+    /// Formats a large number briefly: `4.1 G`.
     #[must_use]
     pub fn short(&self, number: u64) -> String {
         let value = number as f64;
@@ -46,7 +46,7 @@ impl Words {
         self.decimal(&short)
     }
 
-    /// What a job would cost, in two sentences.
+    /// Returns the estimated cost of a job in two sentences.
     #[must_use]
     pub fn estimate(&self, estimate: &EstimateView) -> String {
         let (tasks, at_once) = (f64::from(estimate.tasks), f64::from(estimate.at_once));
@@ -68,13 +68,13 @@ impl Words {
         format!("{whole} {sample}")
     }
 
-    /// Bytes in powers of 1024.
+    /// Formats bytes in powers of 1024.
     #[must_use]
     pub fn bytes(&self, bytes: u64) -> String {
         self.decimal(&fog_types::ByteCount(bytes).to_string())
     }
 
-    /// A number with the language's decimal mark.
+    /// Formats a number with the decimal mark of the language.
     #[must_use]
     pub fn decimal(&self, text: &str) -> String {
         if self.language() == "de" { text.replace('.', ",") } else { text.to_owned() }

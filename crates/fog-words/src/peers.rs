@@ -4,11 +4,11 @@ use fog_api::{NetworkView, PeerView};
 
 use crate::Words;
 
-/// Clocks that differ by less are not worth a word: what one says may have waited for a while.
+/// Greatest difference of clocks, in milliseconds, that is not mentioned: a message may have been delayed.
 const CLOCK_OFF_MS: u64 = 120_000;
 
 impl Words {
-    /// Whether this device's clock is wrong, as most devices here show.
+    /// Returns a note that this device's clock is wrong, if most other devices show another time.
     #[must_use]
     pub fn own_clock(&self, network: &NetworkView) -> Option<String> {
         let off_ms = network.clock_off_ms.filter(|off| off.unsigned_abs() >= CLOCK_OFF_MS)?;
@@ -16,7 +16,7 @@ impl Words {
         Some(self.with(key, &[("span", self.span(off_ms.unsigned_abs() / 1000).into())]))
     }
 
-    /// How far another device's clock is from this one's, if it is.
+    /// Returns a note about the difference of another device's clock from this one, if there is one.
     #[must_use]
     pub fn clock_of_peer(&self, peer: &PeerView) -> Option<String> {
         let off_ms = peer.clock_off_ms.filter(|off| off.unsigned_abs() >= CLOCK_OFF_MS)?;

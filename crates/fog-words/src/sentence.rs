@@ -4,34 +4,35 @@ use fog_types::JobId;
 
 use crate::Words;
 
-/// Tasks that run because their owner asked for them now: none while a rule holds for them too.
+/// Returns tasks that run because their owner asked for them now; none while a rule stops these too.
 fn requested(status: &Status) -> impl Iterator<Item = &ActiveTask> {
     let is_held = status.verdict.reasons.iter().any(|reason| reason.effect == EffectView::Stops && !reason.yields);
     status.active.iter().filter(move |task| !is_held && !task.frozen && status.run_now.contains(&task.job))
 }
 
-/// The task that waits for memory while nothing runs.
+/// Returns the task that waits for memory while nothing runs.
 fn short_of(status: &Status) -> Option<&MemoryWait> {
     status.memory_waits.first().or(status.estimate_wait.as_ref()).filter(|_| status.active.is_empty())
 }
 
-/// Nothing runs or waits, but what somebody paused.
+/// Whether the only jobs are paused ones.
 fn is_only_paused(status: &Status) -> bool {
     status.active.is_empty() && status.next.is_none() && status.counts.paused > 0 && !status.verdict.finishing
 }
 
-/// Whether this stops the device until somebody does something.
+/// Whether a reason stops the device until a person acts.
 fn waits_for_somebody(reason: &ReasonView) -> bool {
     reason.effect == EffectView::Stops && reason.resumes == ResumeView::UserActs
 }
 
-/// A rule whose limit can be lowered until it lets work go on: its setting is a number of tenths or of whole units.
+/// A rule whose limit can be lowered so that work goes on, with the steps of its setting: tenths or whole
+/// units.
 struct Steps {
     rule: &'static str,
     setting: &'static str,
-    /// In the unit of the reading.
+    /// Unit of the setting, in units of the reading.
     unit: f64,
-    /// Parts of a unit that the setting is said in.
+    /// Number of steps in one unit.
     parts: f64,
 }
 
@@ -42,9 +43,10 @@ const STEPS: [Steps; 3] = [
 ];
 
 impl Steps {
-    /// A value of the setting with which the rule would stop nothing now, as it is typed; `None` when there is none.
+    /// Returns a typed value of the setting with which the rule would not stop work now; `None` when there
+    /// is none.
     ///
-    /// It is a tenth below the reading, since that moves.
+    /// The value is 10 % below the reading, since readings vary.
     fn below(&self, reason: &ReasonView) -> Option<String> {
         let number = |value: &ValueView| match value {
             ValueView::Bytes(bytes) => Some(*bytes as f64),
@@ -60,7 +62,7 @@ impl Steps {
 
 /// Verdicts as sentences.
 impl Words {
-    /// Whether the device works, and if not why not, in one sentence.
+    /// Returns one sentence that says whether the device works, and if not, why.
     #[must_use]
     pub fn headline(&self, verdict: &VerdictView, has_work: bool, now_ms: i64) -> String {
         if let Some(at) = verdict.reasons.iter().position(|reason| reason.effect == EffectView::Stops) {
@@ -81,7 +83,8 @@ impl Words {
         self.with(key, &[duty])
     }
 
-    /// The headline of a status: of the verdict, unless work goes on against it because its owner asked.
+    /// Returns the headline of a status: that of the verdict, unless work goes on against it at the owner's
+    /// request.
     #[must_use]
     pub fn status_headline(&self, status: &Status, now_ms: i64) -> String {
         let stop = status.verdict.reasons.iter().find(|reason| reason.effect == EffectView::Stops);
@@ -99,35 +102,35 @@ impl Words {
         }
     }
 
-    /// The number of a task in a job of several, counted from 0 as everywhere.
+    /// Returns the number of a task in a job with several tasks, counted from 0.
     #[must_use]
     pub fn task_of(&self, index: u32, total: u32) -> Option<String> {
         let last = total.saturating_sub(1);
         (last > 0).then(|| self.with("task-of", &[("task", index.to_string().into()), ("last", last.to_string().into())]))
     }
 
-    /// That no checkpoints are taken, if so.
+    /// Returns a note that no checkpoints are taken, if so.
     #[must_use]
     pub fn no_checkpoints(&self, status: &Status) -> Option<String> {
         let why = status.no_checkpoints.as_str();
         (!why.is_empty()).then(|| self.with("no-checkpoints", &[("why", why.into())]))
     }
 
-    /// That changes are in force that a restart would forget, if so.
+    /// Returns a note about changes in force that a restart would lose, if there are any.
     #[must_use]
     pub fn unstored(&self, status: &Status) -> Option<String> {
         let why = status.unstored.as_str();
         (!why.is_empty()).then(|| self.with("unstored", &[("why", why.into())]))
     }
 
-    /// Why a job waits for memory.
+    /// Returns the reason why a job waits for memory.
     #[must_use]
     pub fn memory_wait(&self, wait: &MemoryWait) -> String {
         let values = [("name", wait.name.as_str().into()), ("wanted", self.bytes(wait.wanted).into()), ("spare", self.bytes(wait.spare).into())];
         self.with("waits-for-memory", &values)
     }
 
-    /// What a person can do about a reason, for a job of their own; `None` when waiting is all.
+    /// Returns advice about a reason, for a job of one's own; `None` when nothing can be done but wait.
     #[must_use]
     pub fn way_on(&self, reason: &ReasonView, job: JobId) -> Option<String> {
         let key = format!("hint-{}", reason.rule);
@@ -141,7 +144,7 @@ impl Words {
         }
     }
 
-    /// A dot's worth: three words for the pill on every page.
+    /// Returns a status of about three words, for the pill on every page.
     #[must_use]
     pub fn pill(&self, status: &Status) -> String {
         if !status.contributing {
@@ -162,8 +165,8 @@ impl Words {
         }
     }
 
-    /// The sentences of the reasons of a verdict, in their order. While one waits for somebody to do something, the others do not say
-    /// when work would go on.
+    /// Returns the sentences of all reasons of a verdict in order. While one waits for a person, the others
+    /// do not say when work would go on.
     #[must_use]
     pub fn reasons(&self, verdict: &VerdictView, now_ms: i64) -> Vec<String> {
         let is_held = verdict.reasons.iter().any(waits_for_somebody);
@@ -171,14 +174,14 @@ impl Words {
         verdict.reasons.iter().map(sentence).collect()
     }
 
-    /// Whom a job is for.
+    /// Returns whom a job is for.
     #[must_use]
     pub fn for_owner(&self, owner: &str) -> String {
         let owner = if owner == fog_api::THIS_DEVICE { self.t("this-device") } else { owner.to_owned() };
         self.with("for-owner", &[("owner", owner.into())])
     }
 
-    /// One reason: what, value, limit, and when it ends.
+    /// Returns the sentence of one reason: cause, value, limit and end.
     #[must_use]
     pub fn reason(&self, reason: &ReasonView, now_ms: i64) -> String {
         let what = self.what(reason);
@@ -202,7 +205,7 @@ impl Words {
         self.with(&key, &[("now", self.value(&reason.now).into()), ("limit", self.value(&reason.limit).into()), ("duty", duty.into())])
     }
 
-    /// When a reason ends, as a sentence of its own.
+    /// Returns the end of a reason as a separate sentence.
     #[must_use]
     pub fn resumes(&self, reason: &ReasonView, now_ms: i64) -> Option<String> {
         let from_now = |at: i64| self.span(u64::try_from((at - now_ms + 999) / 1000).unwrap_or(0));
@@ -221,7 +224,7 @@ impl Words {
         Some(end)
     }
 
-    /// A reading with its unit.
+    /// Formats a reading with its unit.
     #[must_use]
     pub fn value(&self, value: &ValueView) -> String {
         match value {

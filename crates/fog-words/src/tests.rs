@@ -4,7 +4,7 @@ use fog_api::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 
 use super::*;
 
-/// Keys with the variables their text uses.
+/// Returns the keys of a catalogue with the variables of their texts.
 fn keys(text: &str) -> BTreeMap<&str, Vec<String>> {
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut last = "";
@@ -92,7 +92,7 @@ fn stop(rule: &str, now: ValueView, limit: ValueView) -> ReasonView {
     ReasonView { rule: rule.to_owned(), effect: EffectView::Stops, now, limit, resumes: ResumeView::UserActs, held_until_ms: None, yields }
 }
 
-/// The number in a hint's command.
+/// Returns the number in the command of a hint.
 fn number_in(hint: &str) -> Option<f64> {
     hint.split_once('=')?.1.trim_end_matches('`').parse().ok()
 }
@@ -119,7 +119,7 @@ fn a_limit_that_is_suggested_is_below_the_limit_and_below_what_there_is() {
         ("ram-available", mib(60), mib(64)),
         ("battery-level", ValueView::Percent(5.0), ValueView::Percent(5.5)),
         ("battery-level", ValueView::Unknown, ValueView::Percent(40.0)),
-        // It only waits until a little more is free again.
+        // This rule only waits until a little more is free again.
         ("disk-free", gb(50.0), gb(5.0)),
     ] {
         let hint = words.way_on(&stop(rule, now, limit), job).unwrap();
@@ -132,7 +132,7 @@ fn no_hint_says_a_number_that_was_thought_of_before() {
     for (_, catalogue) in CATALOGUES {
         for line in catalogue.lines().filter(|line| line.contains("`fog settings set")) {
             let value = line.split_once("`fog settings set").and_then(|(_, rest)| rest.split_once('=')).map_or("", |(_, value)| value);
-            // 0 switches the rule off.
+            // The value 0 switches the rule off.
             assert!(value.starts_with("0`") || !value.starts_with(|c: char| c.is_ascii_digit()), "{line}");
         }
     }
@@ -219,7 +219,7 @@ fn only_a_clock_that_is_a_minute_off_is_worth_a_word_and_it_says_whose() {
     assert_eq!((said(None, 0), said(Some(-59_000), 2)), (None, None));
     assert!(said(Some(-180_000), 3).is_some_and(|text| text.contains("3 min fast") && text.contains("3 people")));
     assert!(said(Some(180_000), 2).is_some_and(|text| text.contains("3 min slow")));
-    // With one other clock nobody knows which is wrong.
+    // With only one other clock nobody knows which one is wrong.
     assert!(said(Some(7_200_000), 1).is_some_and(|text| text.contains("2 h behind") && text.contains("One of the two is wrong")));
     let person = |millis| fog_api::PersonView { clock_off_ms: millis, ..fog_api::PersonView::default() };
     assert_eq!((words.clock_of(&person(None)), words.clock_of(&person(Some(-7_200_000)))), (None, Some("clock 2 h behind".to_owned())));

@@ -1,7 +1,8 @@
-//! What only a phone's own languages can do: battery, heat, metered network, a foreground service that
-//! keeps the app alive while it works, and Bluetooth. The Kotlin is in `android/`, the Swift in `ios/`.
+//! Access to phone functions that only native code has: battery, heat, metered network, a foreground
+//! service that keeps the app alive while it works, and Bluetooth. The Kotlin code is in `android/`, the
+//! Swift code in `ios/`.
 //!
-//! On the desktop the plugin is empty: `fog-probes` reads the sensors there, `fog-ble` has the radio.
+//! On the desktop the plugin is empty: `fog-probes` reads the sensors, `fog-ble` uses the radio.
 
 use tauri::Runtime;
 use tauri::plugin::{Builder, TauriPlugin};

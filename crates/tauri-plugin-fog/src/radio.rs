@@ -1,61 +1,61 @@
-//! What the phone's radio says, as its own languages write it.
+//! Events of the phone's radio, in the format of the native code.
 
 use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Longest text of a packet: an attribute holds 512 bytes.
+/// Longest base64 text of a packet: an attribute holds 512 bytes.
 const MAX_TEXT: usize = 512_usize.div_ceil(3) * 4;
 
-/// What a phone's radio tells.
+/// Event of a phone's radio.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum RadioEvent {
-    /// Somebody is linked, and listens.
+    /// A peer is linked and receives packets.
     Link {
-        /// Never given twice while the app runs.
+        /// Id of the link; unique while the app runs.
         id: u64,
-        /// Longest packet that it takes, bytes.
+        /// Longest packet that the peer accepts, in bytes.
         limit: usize,
-        /// The other device called: it writes and is notified.
+        /// Whether the peer opened the link: it writes and gets notifications.
         is_incoming: bool,
     },
-    /// A packet was heard.
+    /// A packet was received.
     Packet {
-        /// The link.
+        /// Id of the link.
         id: u64,
-        /// What was heard.
+        /// The packet.
         #[serde(rename = "data", deserialize_with = "bytes")]
         packet: Vec<u8>,
     },
-    /// A link is gone.
+    /// A link was closed.
     Closed {
-        /// The link.
+        /// Id of the link.
         id: u64,
     },
-    /// How far the radio is.
+    /// The state of the radio changed.
     State {
-        /// How far it is.
+        /// New state.
         state: RadioState,
     },
 }
 
-/// How far a phone's radio is.
+/// State of a phone's radio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RadioState {
-    /// It finds others and is found.
+    /// The radio finds others and is found.
     On,
-    /// It finds others; this phone cannot advertise.
+    /// The radio finds others; this phone cannot advertise.
     CentralOnly,
     /// Bluetooth is switched off.
     Off,
-    /// The app may not use it.
+    /// The app has no permission to use Bluetooth.
     Forbidden,
-    /// There is none, or it does not work.
+    /// There is no Bluetooth, or it does not work.
     Missing,
 }
 
-/// A packet for the phone's side.
+/// A packet for the native side.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outgoing {
     id: u64,

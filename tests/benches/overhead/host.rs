@@ -1,5 +1,5 @@
-//! Plain wasmtime with the little of WASI preview 1 that a filter asks for: no files, a clock that stands
-//! still, nothing watched.
+//! Plain wasmtime with the part of WASI preview 1 that a filter needs: no files, a clock that stands still,
+//! no metering.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const NO_SUCH_CALL: i32 = 52;
 const NO_SEEK: i32 = 70;
 const REGULAR_FILE: u8 = 4;
 
-/// A module that is compiled as it is.
+/// A module compiled without instrumentation.
 pub struct Plain {
     engine: Engine,
     module: Module,
@@ -37,7 +37,7 @@ impl Plain {
         Ok(Self { engine, module })
     }
 
-    /// Its exit code and what it printed.
+    /// Runs the module; returns its exit code and standard output.
     pub fn run(&self, args: Vec<String>, stdin: Arc<[u8]>) -> Result<(u32, Vec<u8>)> {
         let mut store = Store::new(&self.engine, Host { args, stdin, at: 0, stdout: vec![], exit: None });
         let mut linker = Linker::new(&self.engine);
@@ -72,7 +72,7 @@ fn put(memory: &mut [u8], at: u32, bytes: &[u8]) {
     memory[at as usize..][..bytes.len()].copy_from_slice(bytes);
 }
 
-/// Address and length of a piece of a read or write.
+/// Returns address and length of a buffer of a read or write.
 fn piece(memory: &[u8], pieces: u32, n: u32) -> (usize, usize) {
     let word = |at: u32| u32::from_le_bytes(memory[at as usize..][..4].try_into().unwrap()) as usize;
     (word(pieces + 8 * n), word(pieces + 8 * n + 4))
@@ -148,14 +148,14 @@ fn link(linker: &mut Linker<Host>) -> Result<()> {
         if file > 2 {
             return BAD_FILE;
         }
-        // Every right there is; output is of no kind in particular, as a job's.
+        // All rights; output has an unknown file type, as for a job.
         let mut stat = [255; 24];
         stat[..8].fill(0);
         stat[0] = if file == 0 { REGULAR_FILE } else { 0 };
         put(view(&mut caller).0, out, &stat);
         DONE
     })?;
-    // Of a module that was rewritten: slices as the runtime grants them.
+    // Import of an instrumented module: grants slices like the runtime.
     linker.func_wrap(names::MODULE, names::CHECK, |left: i64| left + fog_runtime::SLICE_UNITS as i64)?;
     linker.func_wrap(WASI, "fd_prestat_get", |_: u32, _: u32| BAD_FILE)?;
     linker.func_wrap(WASI, "fd_close", |_: u32| DONE)?;

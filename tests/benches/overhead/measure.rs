@@ -18,7 +18,7 @@ const RUNS: usize = 5;
 const MEAN_TARGET: f64 = 1.1;
 const MOST_TARGET: f64 = 1.25;
 
-/// Prints one row for each, and the targets.
+/// Prints a row for each program, and the targets.
 pub fn table() {
     let only = std::env::args().skip(1).find(|name| !name.starts_with('-'));
     let is_wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
@@ -49,7 +49,7 @@ pub fn table() {
     println!("most {most:.3}×, target ≤ {MOST_TARGET}: {}", verdict(most, MOST_TARGET));
 }
 
-/// Prints a row; its ratio, when it counts.
+/// Prints a row; returns its ratio if it counts.
 fn row(name: &str, work: anyhow::Result<Work>, folder: &Path) -> Option<f64> {
     let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
     match work.and_then(|work| measure(&work, folder)) {
@@ -65,10 +65,10 @@ fn row(name: &str, work: anyhow::Result<Work>, folder: &Path) -> Option<f64> {
     }
 }
 
-/// Processor time of one run each, and of compiling for it.
+/// Processor times of one run in each way, and of compiling.
 struct Times {
     plain: Duration,
-    /// In plain wasmtime too, rewritten to count, and to count and stop.
+    /// In plain wasmtime too, instrumented to count, and to count and stop.
     parts: [Duration; 2],
     job: Duration,
     compiling: [Duration; 2],
@@ -120,7 +120,7 @@ fn measure(work: &Work, folder: &Path) -> anyhow::Result<Times> {
     Ok(times)
 }
 
-/// Processor time of all threads of this process, for as long as `what` takes.
+/// Measures the processor time of all threads of this process during `what`.
 fn timed<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(Duration, T)> {
     let now = || {
         let now = clock_gettime(ClockId::ProcessCPUTime);
@@ -150,7 +150,7 @@ impl Observer for Printed {
     fn progress(&mut self, _permille: u16) {}
 }
 
-/// Neither throttles nor asks for checkpoints.
+/// A control that neither throttles nor asks for checkpoints.
 struct Free;
 
 impl Control for Free {

@@ -7,12 +7,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 const TEXT_BYTES: usize = 12 << 20;
-/// Name and rounds. CoreMark is there as `coremark`, which others ported to Rust.
+/// Name and rounds of each kernel. `coremark` is a third-party port of CoreMark to Rust.
 pub const KERNELS: [(&str, u32); 6] = [("matmul", 24), ("hash", 12), ("sieve", 24), ("collatz", 4), ("sort", 8), ("coremark", 6)];
 
-/// A program, and what it is given.
+/// A program with its input.
 pub struct Work {
-    /// What it is called, for itself too.
+    /// Name of the program, also its `argv[0]`.
     pub name: String,
     pub native: PathBuf,
     pub wasm: PathBuf,
@@ -20,7 +20,7 @@ pub struct Work {
     pub stdin: Vec<u8>,
 }
 
-/// Programs of Debian's, with a name and what they read.
+/// Returns programs of Debian with a name and their input.
 pub fn programs() -> [(&'static str, &'static Program, Vec<u8>); 4] {
     let text = words(TEXT_BYTES);
     let zlib = PROGRAMS.iter().find(|program| program.package == "zlib").unwrap();
@@ -32,13 +32,13 @@ pub fn programs() -> [(&'static str, &'static Program, Vec<u8>); 4] {
     ]
 }
 
-/// Builds a program of Debian's below `folder`.
+/// Builds a program of Debian below `folder`.
 pub fn build(name: &str, program: &Program, stdin: Vec<u8>, folder: &Path) -> anyhow::Result<Work> {
     let (native, wasm) = compile(&source(program.package, folder)?, program)?;
     Ok(Work { name: name.to_owned(), native, wasm, args: program.args.iter().map(|arg| (*arg).to_owned()).collect(), stdin })
 }
 
-/// One of our kernels; none without `cargo xtask bench`, which builds them.
+/// Returns one of the kernels, which `cargo xtask bench` builds; fails without that.
 pub fn kernel(name: &str, rounds: u32) -> anyhow::Result<Work> {
     let path = |variable| std::env::var_os(variable).map(PathBuf::from);
     let (Some(native), Some(wasm)) = (path("FOG_KERNELS_NATIVE"), path("FOG_KERNELS_WASM")) else {
@@ -47,7 +47,7 @@ pub fn kernel(name: &str, rounds: u32) -> anyhow::Result<Work> {
     Ok(Work { name: "kernels".to_owned(), native, wasm, args: vec![name.to_owned(), rounds.to_string()], stdin: vec![] })
 }
 
-/// Lines of made-up words, some more frequent than others, with numbers between them.
+/// Returns lines of made-up words with uneven frequencies, and numbers between them.
 fn words(bytes: usize) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(1);
     let known: Vec<Vec<u8>> = (0..6000).map(|_| (0..random.random_range(2..11)).map(|_| random.random_range(b'a'..=b'z')).collect()).collect();

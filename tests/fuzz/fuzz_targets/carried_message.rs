@@ -1,4 +1,4 @@
-//! What Fog nodes say to each other inside a session: messages of who carries, and bundles; and what was stored.
+//! Messages of Fog nodes inside a session: of carriers, and bundles; and the stored state.
 #![no_main]
 
 use fog_mesh::{Bundle, Carrier, Quotas};
@@ -7,14 +7,14 @@ const NOW: u64 = 1_790_000_000_000;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(bundle) = Bundle::decode(bytes) {
-        // What was read is written the same way, and read again.
+        // A decoded value is encoded to an equal one.
         assert_eq!(Bundle::decode(&bundle.encode()), Ok(bundle));
     }
     drop(Carrier::restore([2; 8], Quotas::default(), bytes));
     let mut carrier = Carrier::new([2; 8], Quotas::default());
     carrier.handle_met([1; 8], NOW);
     carrier.handle_met([3; 8], NOW);
-    // Several messages: each with its length in two bytes before it, from one or the other.
+    // Several messages, each with a length in two bytes before it, from one node or the other.
     let mut rest = bytes;
     let mut now = NOW;
     while let [length, low, after @ ..] = rest {

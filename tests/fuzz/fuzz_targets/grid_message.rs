@@ -1,9 +1,9 @@
-//! What another device may send: over a control link, over a content link, and as an invitation.
+//! Messages of another device: over a control link, over a content link, and as an invitation.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(message) = fog_grid::Message::decode(bytes) {
-        // What was read is written the same way, and read again.
+        // A decoded value is encoded to an equal one.
         assert_eq!(fog_grid::Message::decode(&message.encode()).as_ref(), Ok(&message));
     }
     let (author, group) = (fog_types::NodeId([1; 32]), fog_grid::Group { name: "home".to_owned(), secret: [7; 32] });

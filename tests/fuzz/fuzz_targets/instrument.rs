@@ -1,4 +1,4 @@
-//! Modules through the rewriting: as somebody sent them, and made at random from the same bytes.
+//! Instrumentation of modules: as received, and generated from the same bytes.
 #![no_main]
 
 use fog_instrument::{Abilities, instrument};
@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// What comes out is valid whenever something does.
+/// Instruments a module; the output must be valid if there is any.
 fn rewrite(wasm: &[u8]) {
     if let Ok(rewritten) = instrument(wasm, accepted(), Abilities::default()) {
         let mut validator = Validator::new_with_features(accepted() | WasmFeatures::MULTI_MEMORY);

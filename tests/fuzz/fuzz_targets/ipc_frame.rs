@@ -1,4 +1,4 @@
-//! What a front end may send, and what an engine may answer.
+//! Frames from a front end, and answers of an engine.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|frame: &[u8]| {

@@ -1,4 +1,4 @@
-//! A job file somebody sent.
+//! A received job file.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

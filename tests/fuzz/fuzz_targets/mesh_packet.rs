@@ -1,4 +1,4 @@
-//! What somebody nearby may send: each decoder by itself, and a node that hears all of it.
+//! Packets from a peer nearby: each decoder alone, and a node that receives all of them.
 #![no_main]
 
 use fog_bitchat::{
@@ -9,7 +9,7 @@ const NOW: u64 = 1_750_000_000_000;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(raw) = Raw::decode(bytes) {
-        // What was read is written the same way, and read again.
+        // A decoded value is encoded to an equal one.
         assert_eq!(Frame::decode(&raw.frame.encode()).as_ref(), Ok(&raw.frame));
     }
     if let Ok(inner) = Inner::decode(bytes)
@@ -32,7 +32,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     let mut node = Node::new(Identity::new([3; 32], [4; 32]), Config::default(), [1; 32]);
     node.handle_link_up(LinkId(1), 512, NOW);
-    // Several packets: each with a length before it.
+    // Several packets, each with a length before it.
     let mut rest = bytes;
     let mut now = NOW;
     while let [length, after @ ..] = rest {

@@ -1,4 +1,4 @@
-//! An exported settings file, and single values as people type them.
+//! An exported settings file, and single values as typed.
 #![no_main]
 
 use fog_api::settings::{self, parse_export};

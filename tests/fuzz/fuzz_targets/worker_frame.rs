@@ -1,4 +1,4 @@
-//! What a worker that a job took over may say.
+//! Frames of a worker that is controlled by its job.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|frame: &[u8]| {

@@ -1,4 +1,4 @@
-//! A member of a group with a program of its own, which may do what ours never does.
+//! A group member controlled by a test, which may break the protocol.
 #![allow(dead_code, reason = "each suite uses what it needs")]
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use fog_types::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A member with a program of its own.
+/// A group member controlled by the test.
 pub struct Member {
     pub net: LibP2p,
     pub events: mpsc::Receiver<NetEvent>,
@@ -19,19 +19,19 @@ pub struct Member {
 }
 
 impl Member {
-    /// Connects and says nothing.
+    /// Connects without a greeting.
     pub async fn connect(invite: &Invite) -> Self {
         let secret: [u8; 32] = rand::random();
         let (net, events) = LibP2p::start(&secret, &Config { loopback: true, ..Config::default() }).unwrap();
         let mut this = Self { net, events, me: Identity::new(&secret), victim: invite.node };
         this.net.dial(invite.node, invite.addresses.clone());
         this.until(|event| matches!(event, NetEvent::Connected { .. }).then_some(())).await;
-        // It takes whatever comes.
+        // This node accepts all data.
         this.net.set_class(invite.node, PeerClass::Related);
         this
     }
 
-    /// Connects and shows that it is a member.
+    /// Connects and proves its membership.
     pub async fn join(invite: &Invite) -> Self {
         let this = Self::connect(invite).await;
         this.greet(invite, 0).await;
@@ -39,7 +39,7 @@ impl Member {
         this
     }
 
-    /// Shows that it is a member, and a clock that is so many milliseconds ahead.
+    /// Proves its membership, with a clock that is a number of milliseconds ahead.
     pub async fn greet(&self, invite: &Invite, ahead_ms: i64) {
         let proof = invite.group.proof(self.me.node(), invite.node);
         let capacity = Capacity { slots: 64, free: 64, memory: 1 << 40, disk: 1 << 40, duty: 100, speed: 1 << 40, battery: None, forecast: 1000 };
@@ -58,7 +58,7 @@ impl Member {
         write_frame(&mut link.pipe, &Message::Hello(hello).encode()).await.unwrap();
     }
 
-    /// Says to the whole group that it has room, by a clock that is so many milliseconds ahead.
+    /// Advertises room to the whole group, with a clock that is a number of milliseconds ahead.
     pub fn advertise(&self, group: &Group, ahead_ms: i64) {
         let topic = blake3::Hash::from_bytes(blake3::derive_key("fog-compute 2026-11 topic of a group", &group.secret)).to_hex();
         let topic = format!("fog/1/{topic}");
@@ -82,7 +82,7 @@ impl Member {
         self.net.open(self.victim, Channel::Control).await.unwrap()
     }
 
-    /// Waits for an offer, as the fastest device there ever was gets one.
+    /// Waits for an offer, as an extremely fast device.
     pub async fn offered(&mut self) -> TaskOffer {
         let author = self.victim;
         loop {

@@ -1,4 +1,4 @@
-//! Files that a person chooses, pictures made smaller, sound from the microphone.
+//! Files that the user chooses, scaling of pictures, and recording of sound.
 
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::closure::Closure;
@@ -6,44 +6,44 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BlobEvent, CanvasRenderingContext2d, HtmlCanvasElement, ImageBitmap, MediaRecorder, MediaRecorderOptions, MediaStream};
 
-/// Longest side that a picture is first scaled to, pixels.
+/// Longest side to which a picture is scaled first, in pixels.
 const FIRST_SIDE: f64 = 1600.0;
-/// Tries to make a picture small enough; each takes three quarters of the side before.
+/// Number of attempts to make a picture small enough; each takes three quarters of the previous side.
 const TRIES: u32 = 10;
-/// So 30 seconds of speech take about 75 KB.
+/// Bit rate of recordings; 30 seconds of speech take about 75 KB.
 const SOUND_BITS_PER_SECOND: u32 = 20_000;
-/// What phones play, the best first.
+/// Media types and extensions of recordings that phones can play, the best first.
 const SOUNDS: [(&str, &str); 2] = [("audio/mp4", "m4a"), ("audio/ogg;codecs=opus", "ogg")];
 
-/// A file as it goes out.
+/// A file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
-    /// Its name.
+    /// Name of the file.
     pub name: String,
-    /// Its bytes.
+    /// Content of the file in base64.
     pub base64: String,
 }
 
-/// Why a file does not go out.
+/// Reason why a file is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// It is larger than the limit, and no picture that could be made smaller.
+    /// The file is larger than the limit, and not a picture that could be made smaller.
     TooLarge(u64),
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable,
 }
 
-/// The file chosen in a field, which is emptied so that the same one can be chosen again.
+/// Returns the file chosen in a field, which is emptied so that the same file can be chosen again.
 pub fn chosen(field: &web_sys::HtmlInputElement) -> Option<web_sys::File> {
     let file = field.files().and_then(|files| files.item(0));
     field.set_value("");
     file
 }
 
-/// Reads a file; a picture above the limit becomes a JPEG below it.
+/// Reads a file; a picture above the limit is converted to a JPEG below it.
 ///
 /// # Errors
-/// [`Refused`].
+/// When the file cannot be read or is too large.
 pub async fn read(file: web_sys::File, limit: u64) -> Result<Given, Refused> {
     let (name, size) = (file.name(), file.size() as u64);
     if size <= limit {
@@ -75,7 +75,7 @@ async fn shrink(picture: &Blob, limit: u64) -> Option<String> {
         canvas.set_width(width as u32);
         canvas.set_height(height as u32);
         let context: CanvasRenderingContext2d = canvas.get_context("2d").ok()??.dyn_into().ok()?;
-        // A JPEG has no holes; what shines through would be black.
+        // A JPEG has no transparency; transparent parts would be black.
         context.set_fill_style_str("#fff");
         context.fill_rect(0.0, 0.0, width, height);
         context.draw_image_with_image_bitmap_and_dw_and_dh(&bitmap, 0.0, 0.0, width, height).ok()?;
@@ -89,14 +89,14 @@ async fn shrink(picture: &Blob, limit: u64) -> Option<String> {
     None
 }
 
-/// Whether sound can be taken here at all; somebody may still forbid it.
+/// Whether this device can record sound; permission may still be denied.
 pub fn can_record() -> bool {
     let has = |name: &str| Reflect::get(&js_sys::global(), &name.into()).is_ok_and(|value| value.is_function());
     has("MediaRecorder") && devices().is_some() && sound().is_some()
 }
 
 fn devices() -> Option<web_sys::MediaDevices> {
-    // Outside a secure page there are none, whatever the type says.
+    // Outside a secure page there are none, although the type says otherwise.
     web_sys::window()?.navigator().media_devices().ok().filter(|devices| AsRef::<JsValue>::as_ref(devices).is_object())
 }
 
@@ -104,7 +104,7 @@ fn sound() -> Option<(&'static str, &'static str)> {
     SOUNDS.into_iter().find(|(mime, _)| MediaRecorder::is_type_supported(mime))
 }
 
-/// A recording under way.
+/// A recording in progress.
 #[derive(Debug, Clone)]
 pub struct Recording {
     recorder: MediaRecorder,
@@ -113,7 +113,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins; `None` when there is no microphone or somebody forbids it.
+    /// Starts a recording; `None` when there is no microphone or permission is denied.
     pub async fn begin() -> Option<Self> {
         let (mime, ending) = sound()?;
         let wish = web_sys::MediaStreamConstraints::new();
@@ -130,20 +130,20 @@ impl Recording {
         begun
     }
 
-    /// Ends it and gives what was said.
+    /// Stops the recording and returns it.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// When the recording cannot be read or is too large.
     pub async fn end(self, name: &str, limit: u64) -> Result<Given, Refused> {
         let recorder = self.recorder.clone();
-        // Without slices the whole sound comes in one piece, after the end.
+        // Without slices the whole recording comes in one piece, after the end.
         let sound = Promise::new(&mut |resolve, reject| {
             let heard = Closure::once_into_js(move |event: BlobEvent| {
                 let _ = resolve.call1(&JsValue::NULL, &event.data().into());
             });
             recorder.set_ondataavailable(Some(heard.unchecked_ref()));
             if let Err(error) = recorder.stop() {
-                // A promise that is rejected twice stays as it is.
+                // Rejecting a promise twice has no effect.
                 let _ = reject.call1(&JsValue::NULL, &error);
             }
         });
@@ -158,15 +158,15 @@ impl Recording {
         Ok(Given { name: format!("{name}.{}", self.ending), base64 })
     }
 
-    /// Throws it away.
+    /// Discards the recording.
     pub fn drop_it(self) {
-        // It may have ended by itself.
+        // The recording may have ended already.
         let _ = self.recorder.stop();
         close(&self.stream);
     }
 }
 
-/// Lets go of the microphone, so that the sign for it goes out.
+/// Releases the microphone, so that its indicator goes out.
 fn close(stream: &MediaStream) {
     for track in stream.get_tracks() {
         track.unchecked_into::<web_sys::MediaStreamTrack>().stop();

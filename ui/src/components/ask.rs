@@ -2,19 +2,20 @@ use leptos::prelude::*;
 
 use crate::state::{t, words};
 
-/// A button that asks once, with the consequence in words, before it does something that hurts.
+/// A button that asks for confirmation, with the consequence in words, before an action that cannot be
+/// undone.
 #[component]
 pub fn Ask(
     label: &'static str,
     sure: &'static str,
-    /// The name of what it happens to, for texts that say it.
+    /// Name of the object of the action, for texts that contain it.
     #[prop(optional, into)]
     about: String,
     yes: &'static str,
-    /// The word for leaving things as they are.
+    /// Key of the word for cancelling.
     #[prop(default = "job-keep")]
     no: &'static str,
-    /// It needs a thought and hurts nothing.
+    /// Whether the action is harmless and only deserves a second thought.
     #[prop(optional)]
     is_gentle: bool,
     #[prop(into)] on_yes: Callback<()>,
@@ -27,7 +28,7 @@ pub fn Ask(
     };
     let open = move |_| {
         if let Some(dialog) = dialog.get_untracked() {
-            // It is only refused when it is open already.
+            // An error means that the dialog is open already.
             let _ = dialog.show_modal();
         }
     };

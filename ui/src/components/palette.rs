@@ -8,7 +8,7 @@ use crate::state::{
     Page, act, estimate_file, export_settings, go, import_settings, refresh, set, setting, show_checks, submit_example, submit_file, t, ui, words,
 };
 
-/// What lies over the page.
+/// Overlay over the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlay {
     None,
@@ -25,7 +25,7 @@ enum Action {
     Run(fn()),
 }
 
-/// Commands by name: Ctrl or ⌘ with K.
+/// The command palette: Ctrl or ⌘ with K.
 #[component]
 pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
     let typed = RwSignal::new(String::new());
@@ -114,7 +114,7 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
     }
 }
 
-/// The list of keys: `?`.
+/// The list of keyboard shortcuts: `?`.
 #[component]
 pub fn Shortcuts(overlay: RwSignal<Overlay>) -> impl IntoView {
     let row = |keys: &'static str, what: &'static str| view! { <li class="row spread"><span>{move || t(what)}</span><kbd>{keys}</kbd></li> };

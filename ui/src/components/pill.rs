@@ -6,7 +6,7 @@ use crate::bridge;
 use crate::components::reasons::{Reasons, headline};
 use crate::state::{act, t, ui, words};
 
-/// A dot and three words, on every page. Opens the reasons and a pause.
+/// The status pill on every page: a dot and three words. Opens the reasons and a pause.
 #[component]
 pub fn Pill() -> impl IntoView {
     let open = ui().pill_open;
@@ -19,7 +19,7 @@ pub fn Pill() -> impl IntoView {
             _ => "dot good",
         })
     };
-    // The page may have changed under an open panel, or a click gone elsewhere.
+    // Closes the panel when the page changes or a click goes elsewhere.
     Effect::new(move |_| {
         ui().page.track();
         open.set(false);
@@ -55,7 +55,7 @@ fn Now() -> impl IntoView {
     }
 }
 
-/// Ways to pause, or the end of the pause.
+/// Buttons to pause, or to end the pause.
 #[component]
 pub fn Pause() -> impl IntoView {
     let status = move |wanted: fn(&fog_api::Status) -> bool| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| wanted(&s.status)));

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use crate::bridge;
 use crate::state::{change_setting, t, ui, words};
 
-/// Whether the device works, and if not why not, in one sentence.
+/// Returns whether the device works, and if not the reason, in one sentence.
 pub fn headline() -> String {
     ui().snapshot.with(|s| {
         let sentence = |s: &fog_api::Snapshot| words().status_headline(&s.status, ui().now.get());
@@ -12,10 +12,10 @@ pub fn headline() -> String {
     })
 }
 
-/// What stops or slows the device: each reason with the setting that changes it.
+/// Reasons that stop or slow the device, each with the setting that changes it.
 #[component]
 pub fn Reasons(
-    /// Leave out the reason that stands in the headline.
+    /// Leaves out the reason shown in the headline.
     but_first_stop: bool,
 ) -> impl IntoView {
     let list = move || {

@@ -10,7 +10,7 @@ use crate::pages::{chat::Chat, history::History, home::Home, jobs::Jobs, network
 use crate::state::chat::Beside;
 use crate::state::{Page, go, refresh, setting, show_checks, t, ui, words};
 
-/// Everything in the window.
+/// The whole content of the window.
 #[component]
 pub fn Shell() -> impl IntoView {
     let overlay = RwSignal::new(Overlay::None);
@@ -25,7 +25,7 @@ pub fn Shell() -> impl IntoView {
                 bridge::focus("pill");
                 return;
             }
-            // A question that is open takes the key.
+            // An open dialog handles the key itself.
             if overlay.get_untracked() == Overlay::None && !bridge::is_asking() {
                 ui().job.set(None);
                 if ui().page.get_untracked() == Page::Chat {
@@ -116,7 +116,7 @@ fn Rail() -> impl IntoView {
     }
 }
 
-/// How much was said that nobody has seen.
+/// Number of unread messages.
 #[component]
 fn Unread() -> impl IntoView {
     let unread = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map_or(0, |s| s.chat.unread())));
@@ -133,11 +133,11 @@ fn Unread() -> impl IntoView {
 
 #[component]
 fn Loading() -> impl IntoView {
-    // What went wrong is said above it.
+    // An error is shown above instead.
     view! { <Show when=move || ui().lost.with(Option::is_none)><p class="meta" role="status">{move || t("loading")}</p></Show> }
 }
 
-/// Stale state says so, and since when; with no state yet, that nothing could be started.
+/// Banner that says since when the state is stale or, without any state, that no engine could be started.
 #[component]
 fn Lost() -> impl IntoView {
     let text = move || {
@@ -159,7 +159,8 @@ fn Lost() -> impl IntoView {
     }
 }
 
-/// The key for checkpoints is damaged, or nothing can be stored; the check of this device says what to do.
+/// Banner for a damaged checkpoint key or state that cannot be stored; the check of this device names a
+/// remedy.
 #[component]
 fn NoCheckpoints() -> impl IntoView {
     let text = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().and_then(|s| words().unstored(&s.status).or_else(|| words().no_checkpoints(&s.status)))));

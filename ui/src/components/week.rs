@@ -3,10 +3,10 @@ use leptos::prelude::*;
 use crate::bridge;
 use crate::state::{set, setting, t, words};
 
-/// The week plan: painted with the mouse, or changed with arrow keys and space.
+/// The week plan, painted with the mouse or changed with arrow keys and space.
 #[component]
 pub fn Week() -> impl IntoView {
-    // While painting, the plan under the brush; stored when the button is let go.
+    // The plan while it is painted; stored when the button is released.
     let draft = RwSignal::new(None::<(String, char)>);
     let plan = move || draft.get().map_or_else(|| setting("week").as_str().unwrap_or_default().to_owned(), |(plan, _)| plan);
     let next = |letter: char| match letter {

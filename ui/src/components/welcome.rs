@@ -3,7 +3,7 @@ use leptos::prelude::*;
 
 use crate::state::{act, set, t};
 
-/// The first screen: one minute, no account.
+/// The first screen; takes one minute and needs no account.
 #[component]
 pub fn Welcome() -> impl IntoView {
     let finish = |on: bool| {

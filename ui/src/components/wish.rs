@@ -8,7 +8,7 @@ const SERVICES: [Service; 3] = [Service::Bronze, Service::Silver, Service::Gold]
 const PREFERENCES: [(Prefer, &str); 5] =
     [(Prefer::Balanced, "balanced"), (Prefer::Fast, "fast"), (Prefer::Cheap, "cheap"), (Prefer::Green, "green"), (Prefer::Safe, "safe")];
 
-/// Where what is submitted now shall run; there is a choice once a network was joined.
+/// Choice of the devices for new jobs; shown once a network was joined.
 #[component]
 pub fn Where() -> impl IntoView {
     let has_joined = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty())));

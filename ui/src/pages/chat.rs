@@ -1,5 +1,5 @@
-//! Chat: threads on the left, the open one in the middle, people and settings beside it. A phone shows one of them
-//! at a time.
+//! Chat: threads on the left, the open one in the middle, people and settings beside it. A phone shows one
+//! of them at a time.
 
 mod attachment;
 mod beside;
@@ -33,7 +33,7 @@ use crate::pages::chat::threads::Threads;
 use crate::state::chat::Beside;
 use crate::state::{focus_soon, t, ui};
 
-/// The page. It needs neither contributing nor a network: Bluetooth is enough.
+/// The chat page. It needs neither contributing nor a network: Bluetooth is enough.
 #[component]
 pub fn Chat() -> impl IntoView {
     let view = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.chat.clone()).unwrap_or_default()));
@@ -70,7 +70,7 @@ pub fn Chat() -> impl IntoView {
     }
 }
 
-/// The middle while no thread is open; a phone shows the list instead.
+/// The middle pane while no thread is open; a phone shows the list instead.
 #[component]
 fn Nothing() -> impl IntoView {
     view! { <div class="chat-thread card empty"><p class="meta">{move || t("chat-choose")}</p></div> }

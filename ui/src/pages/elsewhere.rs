@@ -6,18 +6,18 @@ use leptos::task::spawn_local;
 use crate::bridge;
 use crate::state::{t, ui, words};
 
-/// Width and height of the drawing, and the room around it, in its own units.
+/// Width and height of the drawing, and the margin around it, in its own units.
 const SIZE: (f64, f64) = (320.0, 180.0);
 const ROOM: f64 = 28.0;
 
-/// What was found out about a job elsewhere; outlives the page being drawn anew with every change.
+/// Data read about a job on other devices; outlives the redrawing of the page.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
     places: RwSignal<Vec<TaskPlace>>,
     plan: RwSignal<Option<Result<PlacementView, String>>>,
 }
 
-/// A job for other devices: what was promised, who has its tasks, and what else could have been chosen.
+/// A job for other devices: the promise, the devices with its tasks, and the other possible placements.
 #[component]
 pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl IntoView {
     let Seen { places, plan } = seen;
@@ -29,7 +29,7 @@ pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl I
         });
     };
     Effect::new(move |_| {
-        // Who has what changes without an event of the job's own.
+        // Places of tasks change without an event of the job.
         ui().job_changed.track();
         if !is_over && ui().now.get() / 1000 % 2 == 0 {
             read();
@@ -96,7 +96,7 @@ fn Place(place: TaskPlace) -> impl IntoView {
     }
 }
 
-/// Every choice of which none is better in everything, by time and energy, and the one that is taken.
+/// The Pareto-optimal placements by time and energy, with the chosen one marked.
 #[component]
 fn Choices(plan: PlacementView) -> impl IntoView {
     let span = |of: fn(&PlanPoint) -> f64| {
@@ -125,7 +125,7 @@ fn Choices(plan: PlacementView) -> impl IntoView {
         plan.front.get(plan.chosen).map(|point| point.shares.iter().map(|(_, name, tasks)| format!("{name}: {tasks}")).collect::<Vec<_>>().join(" · "));
     let (why, waiting) = (plan.why.clone(), plan.waiting);
     let watt_hours = |value: f64| if energy.1 < 0.1 { format!("{:.2} mWh", value * 1000.0) } else { format!("{value:.2} Wh") };
-    // One value stands in the middle; there is no second end.
+    // A single value is drawn in the middle; there is no second end.
     let ends = |(low, high): (f64, f64), text: &dyn Fn(f64) -> String| if high > low { [text(low), text(high)] } else { [text(low), String::new()] };
     let (x, y) = (ends(seconds, &|value| format!("{value:.1} s")), ends(energy, &watt_hours));
     view! {

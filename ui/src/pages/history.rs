@@ -9,7 +9,7 @@ use leptos_chartistry::{AspectRatio, AxisMarker, Chart, IntoInner, Line, Series,
 use crate::bridge;
 use crate::state::{t, words};
 
-/// What the device did, over the last day or month.
+/// History of the device over the last day or month.
 #[component]
 pub fn History() -> impl IntoView {
     let hours = RwSignal::new(24u32);
@@ -46,12 +46,13 @@ fn worked_share(p: &HistoryPoint) -> Option<f64> {
     (p.span_ms > 0).then(|| (100.0 * p.worked_ms as f64 / p.span_ms as f64).min(100.0))
 }
 
-/// The moment as a clock here shows it: an axis knows no zones.
+/// Returns the time of a point in local time: an axis knows no time zones.
 fn time(p: &HistoryPoint) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(p.at_ms + bridge::minutes_ahead(p.at_ms) * 60_000).unwrap_or_default()
 }
 
-/// A number at an axis: in its shortest form where numbers may be large. The chart's own form cuts 66.7 to 60.
+/// Formats a number on an axis, in short form where numbers may be large. The chart's own format cuts 66.7
+/// to 60.
 fn number(value: f64, is_large: bool) -> String {
     let digits = usize::from(value.fract().abs() > 0.05 && value.abs() < 10.0);
     if is_large && value >= 0.0 { words().short(value as u64) } else { words().decimal(&format!("{value:.digits$}")) }
@@ -96,7 +97,7 @@ fn hex(colour: &str, at: usize) -> u8 {
     colour.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(128)
 }
 
-/// The day at a glance, without axes.
+/// The last day as a small chart without axes.
 #[component]
 pub fn Sparkline(#[prop(into)] points: Signal<Vec<HistoryPoint>>) -> impl IntoView {
     let line = Line::new(|p: &HistoryPoint| worked_share(p).unwrap_or(f64::NAN)).with_colour(leptos_chartistry::Colour::from_rgb(15, 154, 147));

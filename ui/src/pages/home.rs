@@ -10,7 +10,7 @@ use crate::components::wish::Where;
 use crate::pages::history::Sparkline;
 use crate::state::{act, estimate_file, open_job, submit_example, submit_file, t, ui, words};
 
-/// Am I working, for whom, and if not, why not: in one glance.
+/// The home page: whether the device works, for whom, and if not why.
 #[component]
 pub fn Home() -> impl IntoView {
     let status = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.status.clone()).unwrap_or_default()));
@@ -85,7 +85,7 @@ fn Running(task: ActiveTask) -> impl IntoView {
     }
 }
 
-/// With nothing to do: an example, or a file.
+/// Shown when there is no work: examples, or a file to choose.
 #[component]
 pub fn Invitation() -> impl IntoView {
     let examples = RwSignal::new(Vec::<Example>::new());

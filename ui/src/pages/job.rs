@@ -10,7 +10,7 @@ use crate::pages::elsewhere::{Elsewhere, Seen};
 use crate::pages::jobs::{State, shown_state};
 use crate::state::{act, say, t, ui, words};
 
-/// Files of a task that are named.
+/// Greatest number of files listed for a task.
 const LISTED: usize = 100;
 
 /// One job: state, picture, tasks with logs and files, history.
@@ -76,7 +76,7 @@ fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> i
         let module = words.with("job-module", &[("id", module.chars().take(16).collect::<String>().into())]);
         format!("{} · {module}", words.for_owner(&owner))
     };
-    // Tasks that are under way count for the part that is done.
+    // A task in progress counts for its finished part.
     let under_way: f64 =
         detail.tasks.iter().filter(|task| matches!(task.state, TaskState::Queued | TaskState::Running)).map(|task| f64::from(task.permille) / 1000.0).sum();
     let share = format!("{:.3}", f64::from(done) + under_way);
@@ -119,7 +119,7 @@ fn Assembled(id: JobId, done: u32) -> impl IntoView {
         match bridge::call(Command::Output { id, index: None, path: String::new() }).await {
             Ok(Reply::Bytes { base64, .. }) => text.set(bridge::from_base64(&base64)),
             Ok(_) => {}
-            // Such as one that is too large to show.
+            // Includes an output that is too large to show.
             Err(error) => text.set(error.message),
         }
     });

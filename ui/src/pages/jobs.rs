@@ -9,11 +9,11 @@ use crate::pages::home::Invitation;
 use crate::pages::job::Job;
 use crate::state::{t, ui, words};
 
-/// Height of a row in the style sheet, pixels.
+/// Height of a row in pixels, as in the style sheet.
 const ROW: i32 = 62;
-/// Rows kept above and below what is in sight.
+/// Number of rows kept above and below those in sight.
 const AROUND: usize = 10;
-/// Jobs read at once.
+/// Number of jobs read at once.
 const PAGE: u32 = 500;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +43,14 @@ impl Filter {
     }
 }
 
-/// The list, with the open job beside it.
+/// The list of jobs, with the open job beside it.
 #[component]
 pub fn Jobs() -> impl IntoView {
     let saved = bridge::recall("filter").and_then(|key| Filter::ALL.into_iter().find(|filter| filter.key() == key)).unwrap_or(Filter::All);
     let filter = RwSignal::new(saved);
     let name = RwSignal::new(String::new());
-    // Pages beyond the newest hundred, which events keep current. They are read as the list is
-    // scrolled towards its end, or while a filter leaves it short.
+    // Jobs beyond the newest hundred, which events keep current. They are read when the list is scrolled
+    // towards its end, or while a filter leaves it short.
     let older = RwSignal::new(Vec::<JobSummary>::new());
     let is_end = RwSignal::new(false);
     let is_reading = RwSignal::new(false);
@@ -71,7 +71,7 @@ pub fn Jobs() -> impl IntoView {
         spawn_local(async move {
             let newest = ui().snapshot.with_untracked(|s| s.as_ref().and_then(|s| s.jobs.last().map(|job| job.id)));
             let before = older.with_untracked(|list| list.last().map(|job| job.id)).or(newest);
-            // After an error what is there stays; scrolling tries again.
+            // After an error the list stays; scrolling tries again.
             if let Ok(Reply::Jobs(page)) = bridge::call(Command::Jobs(JobQuery { before, limit: PAGE, ..JobQuery::default() })).await {
                 is_end.set((page.len() as u32) < PAGE);
                 older.update(|list| list.extend(page));
@@ -101,7 +101,7 @@ pub fn Jobs() -> impl IntoView {
     }
 }
 
-/// Only the rows in sight, and some around them, are in the page; the rest is empty space.
+/// The list; only the rows in sight and some around them are in the page, the rest is empty space.
 #[component]
 fn List(shown: Memo<Vec<JobSummary>>, more: impl Fn() + Copy + 'static) -> impl IntoView {
     let frame = NodeRef::<Div>::new();
@@ -121,7 +121,7 @@ fn List(shown: Memo<Vec<JobSummary>>, more: impl Fn() + Copy + 'static) -> impl 
             more();
         }
     });
-    // New jobs come in on top; what a person looks at must not move away under them.
+    // New jobs are inserted at the top without moving the rows in sight.
     Effect::new(move |before: Option<Option<JobId>>| {
         let newest = shown.with(|list| list.first().map(|job| job.id));
         if let (Some(Some(known)), Some(element)) = (before, frame.get_untracked())
@@ -166,12 +166,12 @@ fn JobLine(job: JobSummary, place: usize, of: Memo<Vec<JobSummary>>) -> impl Int
     }
 }
 
-/// The state of a job as it is shown, which depends on whether anything may run.
+/// Returns the displayed state of a job, which depends on whether anything may run.
 pub fn shown_state(job: JobSummary) -> Signal<JobState> {
     Signal::derive(move || ui().snapshot.with(|s| s.as_ref().map_or(job.state, |s| s.status.shown_state(&job))))
 }
 
-/// A job's state: a word with a colour.
+/// State of a job as a coloured word.
 #[component]
 pub fn State(state: Signal<JobState>) -> impl IntoView {
     let class = move || match state.get() {

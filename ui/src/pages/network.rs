@@ -8,7 +8,7 @@ use crate::bridge;
 use crate::components::ask::Ask;
 use crate::state::{act, say, t, ui, words};
 
-/// Other devices: which networks were joined, who is there, what it costs.
+/// The network page: joined networks, known devices, and traffic.
 #[component]
 pub fn Network() -> impl IntoView {
     let view = Memo::new(move |_| ui().snapshot.with(|s| s.as_ref().map(|s| s.network.clone()).unwrap_or_default()));
@@ -24,7 +24,7 @@ pub fn Network() -> impl IntoView {
     }
 }
 
-/// How far this device can be reached, and what went over the wire.
+/// Reachability of this device, and its traffic.
 #[component]
 fn Reach(view: Memo<NetworkView>) -> impl IntoView {
     let sentence = move || {
@@ -60,7 +60,7 @@ fn Reach(view: Memo<NetworkView>) -> impl IntoView {
     }
 }
 
-/// What was joined, and ways to join more.
+/// The joined networks, and ways to join more.
 #[component]
 fn Join(view: Memo<NetworkView>) -> impl IntoView {
     let invite = RwSignal::new(None::<(String, String)>);
@@ -108,10 +108,10 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
     }
 }
 
-/// What another device scans or types.
+/// An invitation for another device to scan or type.
 #[component]
 fn Invitation(group: String, text: String, #[prop(into)] on_close: Callback<()>) -> impl IntoView {
-    // Black on white in both colours: cameras want it so.
+    // Black on white in both colour schemes, as cameras need it.
     let code = QrCode::new(text.as_bytes()).map(|code| code.render::<svg::Color<'_>>().min_dimensions(200, 200).build()).unwrap_or_default();
     let said = words().with("network-invite-text", &[("name", group.into())]);
     view! {

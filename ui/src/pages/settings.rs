@@ -8,7 +8,7 @@ use crate::components::ask::Ask;
 use crate::components::week::Week;
 use crate::state::{act, check_device, export_settings, import_settings, say, set, setting, t, ui, words};
 
-/// Every visible setting, from the one schema.
+/// The settings page: every visible setting of the schema.
 #[component]
 pub fn Settings() -> impl IntoView {
     let group = |group: Group, title: &'static str| {
@@ -31,7 +31,7 @@ pub fn Settings() -> impl IntoView {
     }
 }
 
-/// One setting: its name, why it is there, its default, and the field.
+/// One setting: its name, purpose, default and field.
 #[component]
 pub fn Row(setting: Setting) -> impl IntoView {
     let key = setting.key;
@@ -63,7 +63,7 @@ fn Control(setting: Setting) -> impl IntoView {
     let id = format!("set-{key}");
     let why = format!("{id}-why");
     let now = move || self::setting(key);
-    // A value the schema refuses is explained and the field returns to the stored one.
+    // A value that the schema refuses is explained, and the field returns to the stored one.
     let store = move |text: String, field: web_sys::HtmlInputElement| match setting.parse(&text) {
         Ok(value) => set(key, value),
         Err(problem) => {

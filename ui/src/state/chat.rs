@@ -1,4 +1,4 @@
-//! What is open of chat: one thread with the messages read so far, what is being written, what is shown beside it.
+//! State of the chat page: the open thread with the messages read so far, drafts, and the pane beside it.
 
 use std::collections::BTreeMap;
 
@@ -10,39 +10,39 @@ use crate::bridge;
 use crate::pages::chat::is_group;
 use crate::state::{Page, act, focus_soon, go, say, ui};
 
-/// Messages read at once.
+/// Number of messages read at once.
 pub const PAGE: u32 = 50;
-/// Messages kept while the newest are looked at; older ones are read again when wanted.
+/// Number of messages kept while the newest are in sight; older ones are read again when needed.
 const KEPT: usize = 200;
-/// Messages kept at the most; beyond that the oldest go, even from under somebody who reads them.
+/// Greatest number of messages kept; beyond it the oldest are dropped, even while they are in sight.
 const MOST: usize = 5000;
-/// Answers to commands kept in a thread.
+/// Greatest number of command answers kept in a thread.
 const MAX_NOTES: usize = 20;
-/// A pause that begins a new group of messages, as the name above it does.
+/// Pause in milliseconds after which the author's name is shown again.
 const GROUP_MS: i64 = 5 * 60_000;
 
-/// What is shown beside the thread.
+/// Content of the pane beside the thread.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Beside {
-    /// Nothing.
+    /// An empty pane.
     #[default]
     Nothing,
-    /// Who is near, and how.
+    /// People nearby, with their links.
     Room,
-    /// Somebody, by id.
+    /// A person, by id.
     Person(String),
     /// A group, by id.
     Group(String),
-    /// A form that makes one.
+    /// The form that creates a group.
     NewGroup,
-    /// The board.
+    /// The board of notes.
     Board,
     /// Settings of chat.
     Settings,
 }
 
 impl Beside {
-    /// What belongs beside a thread.
+    /// Returns the pane that belongs to a thread.
     pub fn of(with: &str) -> Self {
         match with {
             "" => Self::Room,
@@ -52,25 +52,25 @@ impl Beside {
     }
 }
 
-/// Signals of chat. They outlive the page, so coming back finds what was left.
+/// Signals of chat. They outlive the page, so that its state is found again.
 #[derive(Debug, Clone, Copy)]
 pub struct Talk {
-    /// The open thread: a person's id, empty for the room; `None` while only the list is shown.
+    /// Open thread: a person's or group's id, empty for the room; `None` while only the list is shown.
     pub with: RwSignal<Option<String>>,
-    /// Its messages.
+    /// Messages of the open thread.
     pub log: RwSignal<Log>,
-    /// Why they could not be read.
+    /// Reason why the messages could not be read.
     pub problem: RwSignal<Option<String>>,
-    /// Rises when they should be read again.
+    /// Counter that rises when the messages must be read again.
     pub changed: RwSignal<u64>,
-    /// What is being written, by thread.
+    /// Unsent texts, by thread.
     pub drafts: RwSignal<BTreeMap<String, String>>,
-    /// What is shown beside the thread.
+    /// Pane beside the thread.
     pub beside: RwSignal<Beside>,
 }
 
 impl Talk {
-    /// Open is what was when the window closed, else the room where it has its place beside the list.
+    /// Opens the thread of the last window, otherwise the room where it fits beside the list.
     pub fn new() -> Self {
         let with = bridge::recall("chat").or_else(|| (!bridge::is_narrow()).then(String::new));
         Self {
@@ -84,36 +84,36 @@ impl Talk {
     }
 }
 
-/// A line between or among the messages.
+/// An entry of the message list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    /// A day begins.
+    /// The start of a day.
     Day {
-        /// Days since 1970, here.
+        /// Local day, in days since 1970.
         day: i64,
-        /// The message after it.
+        /// Number of the message after it.
         row: i64,
         /// A moment of the day.
         at_ms: i64,
     },
     /// A message.
     Message {
-        /// Which.
+        /// The message.
         message: Box<ChatMessage>,
-        /// It has its author's name above it.
+        /// Whether the author's name is shown above it.
         is_first: bool,
     },
     /// The answer to a command.
     Note {
-        /// Its number.
+        /// Number of the note.
         number: u64,
-        /// What it says.
+        /// Text of the note.
         text: String,
     },
 }
 
 impl Item {
-    /// What stays the same while the line does; a message's state is not part of it.
+    /// Returns a key that is stable for an entry; the state of a message is not part of it.
     pub fn key(&self) -> (u8, i64, bool) {
         match self {
             Self::Day { row, .. } => (0, *row, false),
@@ -123,14 +123,14 @@ impl Item {
     }
 }
 
-/// The messages of one thread that were read so far, without a hole from the oldest of them to the newest there is.
+/// Messages of one thread read so far, without a gap from the oldest of them to the newest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Log {
-    /// The thread.
+    /// Id of the thread.
     pub with: String,
-    /// The first page came.
+    /// Whether the first page has been read.
     pub is_read: bool,
-    /// There is nothing older.
+    /// Whether nothing older exists.
     pub is_whole: bool,
     messages: Vec<ChatMessage>,
     notes: Vec<(i64, u64, String)>,
@@ -138,49 +138,49 @@ pub struct Log {
 }
 
 impl Log {
-    /// Nothing is read yet.
+    /// Creates an empty log.
     pub fn new(with: &str) -> Self {
         Self { with: with.to_owned(), ..Self::default() }
     }
 
-    /// The newest message's number; 0 when there is none.
+    /// Returns the newest message's number; 0 when there is none.
     pub fn newest(&self) -> i64 {
         self.messages.last().map_or(0, |message| message.row)
     }
 
-    /// The oldest message's number.
+    /// Returns the oldest message's number.
     pub fn oldest(&self) -> Option<i64> {
         self.messages.first().map(|message| message.row)
     }
 
-    /// Rises with every message and note at the end.
+    /// Returns a value that changes with every message and note at the end.
     pub fn end(&self) -> (i64, u64) {
         (self.newest(), self.noted)
     }
 
-    /// The newest message.
+    /// Returns the newest message.
     pub fn last(&self) -> Option<&ChatMessage> {
         self.messages.last()
     }
 
-    /// The newest answer to a command.
+    /// Returns the newest answer to a command.
     pub fn last_note(&self) -> Option<&str> {
         self.notes.last().map(|(.., text)| text.as_str())
     }
 
-    /// How far a message is.
+    /// Returns the state of a message.
     pub fn state_of(&self, row: i64) -> Option<MessageState> {
         let place = self.messages.binary_search_by_key(&row, |message| message.row).ok()?;
         self.messages.get(place).map(|message| message.state)
     }
 
-    /// Nothing was said, as far as is known.
+    /// Whether no message or note is known.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.notes.is_empty()
     }
 
-    /// Takes a message that is new or got further. One from before the oldest that was read is left where it is:
-    /// between them there may be others.
+    /// Adds or updates a message. A message older than the oldest one read is ignored: others may lie
+    /// between them.
     pub fn take(&mut self, message: &ChatMessage) {
         match self.messages.binary_search_by_key(&message.row, |known| known.row) {
             Ok(place) => self.messages[place].clone_from(message),
@@ -193,9 +193,9 @@ impl Log {
         }
     }
 
-    /// Takes the newest page, newest first, that was asked for when `known` was the newest number. What came as an
-    /// event since then stays; so do older pages, unless the thread begins in this one or something may be missing
-    /// between them.
+    /// Takes the newest page, newest first, which was requested when `known` was the newest number.
+    /// Messages that came as events since then stay, as do older pages, unless the thread begins in this
+    /// page or there may be a gap between them.
     pub fn take_newest(&mut self, mut page: Vec<ChatMessage>, known: i64, limit: u32) {
         page.reverse();
         let is_whole = (page.len() as u32) < limit;
@@ -220,7 +220,7 @@ impl Log {
         self.messages = page;
     }
 
-    /// Forgets what is far above the newest messages; whether there was something.
+    /// Drops messages far above the newest ones; returns whether there were any.
     pub fn trim(&mut self) -> bool {
         let is_long = self.messages.len() > 2 * KEPT;
         if is_long {
@@ -230,7 +230,7 @@ impl Log {
         is_long
     }
 
-    /// Puts the answer to a command after what there is now.
+    /// Adds the answer to a command after the present messages.
     pub fn note(&mut self, text: String) {
         self.noted += 1;
         self.notes.push((self.newest(), self.noted, text));
@@ -239,7 +239,7 @@ impl Log {
         }
     }
 
-    /// Every line, the oldest first. `day_of` says on which day a moment is here.
+    /// Returns every entry, the oldest first. `day_of` gives the local day of a moment.
     pub fn items(&self, day_of: impl Fn(i64) -> i64) -> Vec<Item> {
         let mut items = Vec::with_capacity(self.messages.len() + 8);
         let mut notes = self.notes.iter().peekable();
@@ -268,7 +268,7 @@ pub fn is_open(with: &str) -> bool {
     ui().talk.with.with_untracked(|open| open.as_deref() == Some(with))
 }
 
-/// Takes a message that is new or got further, when its thread is open.
+/// Adds or updates a message when its thread is open.
 pub fn heard(message: &ChatMessage) {
     if !is_open(&message.with) {
         return;
@@ -282,7 +282,7 @@ pub fn heard(message: &ChatMessage) {
     });
 }
 
-/// Shows a thread, with the keyboard where one writes.
+/// Shows a thread and moves the keyboard focus to its text field.
 pub fn open_thread(with: &str) {
     let talk = ui().talk;
     if ui().page.get_untracked() != Page::Chat {
@@ -300,7 +300,7 @@ pub fn open_thread(with: &str) {
         talk.with.set(Some(with.to_owned()));
     }
     if bridge::is_narrow() {
-        // What lies beside a thread lies over it here, and a keyboard would cover half of what was said.
+        // In a narrow window the pane covers the thread, and an on-screen keyboard half of the messages.
         talk.beside.set(Beside::Nothing);
         focus_soon("chat-back".to_owned());
     } else {
@@ -308,7 +308,7 @@ pub fn open_thread(with: &str) {
     }
 }
 
-/// Goes back to the list, with the keyboard on what was open.
+/// Returns to the list, with the keyboard focus on the thread that was open.
 pub fn close_thread() {
     let talk = ui().talk;
     let open = talk.with.get_untracked();
@@ -318,7 +318,7 @@ pub fn close_thread() {
     focus_soon(thread_id(&open.unwrap_or_default()));
 }
 
-/// The id of a thread's line in the list.
+/// Returns the element id of a thread in the list.
 pub fn thread_id(with: &str) -> String {
     if with.is_empty() { "thread-room".to_owned() } else { format!("thread-{with}") }
 }
@@ -345,7 +345,7 @@ pub fn read_thread() {
     });
 }
 
-/// Deletes keys, messages and people, and begins anew in the room.
+/// Deletes keys, messages and people, and starts again in the room.
 pub fn wipe() {
     let talk = ui().talk;
     act(Command::ChatWipe);
@@ -356,12 +356,13 @@ pub fn wipe() {
     talk.beside.set(Beside::Nothing);
 }
 
-/// Takes the answer to what was said or given: what goes out is shown at once, a note below it.
+/// Handles the answer to a sent text or file: shows it at once, with a note below. Returns whether it was
+/// accepted.
 pub fn said(reply: Result<Reply, fog_api::ApiError>) -> bool {
     let talk = ui().talk;
     match reply {
         Ok(Reply::ChatSaid { messages, note }) => {
-            // A command such as `/msg` may have gone to another thread.
+            // A command such as `/msg` may have used another thread.
             if let Some(other) = messages.first().map(|message| message.with.clone()).filter(|with| talk.log.with_untracked(|log| log.with != *with)) {
                 open_thread(&other);
             }

@@ -1,4 +1,4 @@
-//! What `fog chat` is told.
+//! Arguments of `fog chat`.
 
 use std::path::PathBuf;
 
@@ -6,159 +6,162 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// What to do; without it lines that are typed are sent, and what is said is shown
+    /// Command to run; when not given, typed lines are sent and received messages are shown
     #[command(subcommand)]
     pub verb: Option<ChatVerb>,
-    /// Talk to this person instead of everybody: nickname, nickname# and the first digits of the id, or the id; or in
-    /// this group
+    /// Person or group to talk to instead of everybody: nickname, nickname# and the first digits of the id,
+    /// or the id
     #[arg(long, value_name = "PEER")]
     pub to: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum GroupVerb {
-    /// List groups and who is in them
+    /// List groups and their members
     #[command(after_help = "Example:\n  fog chat group list")]
     List,
-    /// Make one; those who are named are told when they are here
+    /// Create a group; the members named here are invited as soon as they are reachable
     #[command(after_help = "Example:\n  fog chat group create hikers anna ben")]
     Create {
-        /// What it is called, at most 64 bytes
+        /// Name of the group, at most 64 bytes
         name: String,
-        /// Whom to take in: nickname, nickname# and the first digits of the id, or the id
+        /// Members to add: nickname, nickname# and the first digits of the id, or the id
         who: Vec<String>,
     },
-    /// Take somebody into a group that this device made
+    /// Add a member to a group that this device created
     #[command(after_help = "Example:\n  fog chat group add hikers carla")]
     Add {
-        /// Its name or id
+        /// Name or id of the group
         group: String,
-        /// Whom
+        /// Person to add
         who: String,
     },
-    /// Take somebody out of it: they read nothing that is said from then on
+    /// Remove a member from a group; messages sent after that cannot be read by that person
     #[command(after_help = "Example:\n  fog chat group remove hikers ben")]
     Remove {
-        /// Its name or id
+        /// Name or id of the group
         group: String,
-        /// Whom
+        /// Person to remove
         who: String,
     },
-    /// Leave one; its other members are not told
+    /// Leave a group; its other members are not told
     #[command(after_help = "Example:\n  fog chat group leave hikers")]
     Leave {
-        /// Its name or id
+        /// Name or id of the group
         group: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum ChatVerb {
-    /// Say something, or send a file
+    /// Send a message or a file
     #[command(
         after_help = "Examples:\n  fog chat send 'hello everybody'\n  fog chat send --to anna --wait 60 'see you at 8'\n  fog chat send --to anna --file map.png"
     )]
     Send {
-        /// To this person, or this group, alone
+        /// Person or group that alone gets the message
         #[arg(long, value_name = "PEER")]
         to: Option<String>,
-        /// Send this file, at most 100 KiB; without --to everybody near gets it
+        /// File to send, at most 100 KiB; without --to everybody near gets it
         #[arg(long, value_name = "FILE", conflicts_with = "text")]
         file: Option<PathBuf>,
-        /// Wait until it arrived; exit code 1 if that takes longer than so many seconds
+        /// Seconds to wait for the delivery; exit code 1 when the message is not delivered by then
         #[arg(long, value_name = "SECONDS", requires = "to")]
         wait: Option<u64>,
-        /// What
+        /// Text of the message
         #[arg(required_unless_present = "file", num_args = 1..)]
         text: Vec<String>,
     },
-    /// Show what is said, who comes and goes, and what becomes of messages, until it is stopped
+    /// Show messages, people who come and go, and changes of message states, until stopped
     #[command(after_help = "Examples:\n  fog chat tail\n  fog chat tail --json    # one event a line")]
     Tail,
-    /// Show what was said before, the newest last
+    /// Show earlier messages, the newest last
     #[command(after_help = "Examples:\n  fog chat log\n  fog chat log --to anna --search hut --limit 20\n  fog chat log --to anna -o anna.txt")]
     Log {
-        /// With this person, or in this group; the room when not given
+        /// Person or group of the conversation (default: the room)
         #[arg(long, value_name = "PEER")]
         to: Option<String>,
-        /// At most so many messages
+        /// Greatest number of messages
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
-        /// Only messages that contain this
+        /// Only messages that contain this text
         #[arg(long, default_value = "")]
         search: String,
-        /// Write all of it to a file: .json, or text
+        /// File that gets the whole conversation: JSON if it ends in .json, otherwise text
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
     /// Write the file of a message to disk
     #[command(after_help = "Example:\n  fog chat file 7 -o map.png")]
     File {
-        /// The message's number, as `fog chat log --json` has it
+        /// Number of the message, as in `fog chat log --json`
         row: i64,
-        /// Where to
+        /// File to write
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Who is here, and who is remembered
+    /// List the people who are here and those who are remembered
     #[command(after_help = "Example:\n  fog chat people")]
     People,
-    /// Show this device's code, or check somebody's: the text of a scanned code, or a fingerprint compared by eye
+    /// Show this device's code, or verify a person by the text of a scanned code or a fingerprint compared
+    /// by eye
     #[command(after_help = "Examples:\n  fog chat verify    # this device's code\n  fog chat verify --who anna --fingerprint 3F0C…")]
     Verify {
-        /// What the scanned code says; bitchat://verify?…
+        /// Text of the scanned code; bitchat://verify?…
         #[arg(conflicts_with_all = ["who", "fingerprint"])]
         code: Option<String>,
-        /// Whose fingerprint was compared
+        /// Person whose fingerprint was compared
         #[arg(long, value_name = "PEER", requires = "fingerprint")]
         who: Option<String>,
-        /// The fingerprint they read out
+        /// Fingerprint that the person read out
         #[arg(long, value_name = "HEX", requires = "who")]
         fingerprint: Option<String>,
     },
-    /// Private groups of up to 16: list them, make one, take people in or out, leave. `fog chat send --to NAME` talks in one
+    /// Private groups of up to 16 people: list, create, change or leave them. `fog chat send --to NAME`
+    /// talks in one
     #[command(after_help = "Examples:\n  fog chat group\n  fog chat group create hikers anna ben")]
     Group {
-        /// What to do; lists them when not given
+        /// Command to run; lists the groups when not given
         #[command(subcommand)]
         verb: Option<GroupVerb>,
     },
-    /// Notes that stay for days, for everybody who comes by: list them, put one up, take one down
+    /// Notes that stay for days and reach everybody who comes by: list, post or remove them
     #[command(after_help = "Examples:\n  fog chat board\n  fog chat board post 'Soup at the hut at seven'")]
     Board {
-        /// What to do; lists them when not given
+        /// Command to run; lists the notes when not given
         #[command(subcommand)]
         verb: Option<BoardVerb>,
     },
-    /// Move who you are to another device: save it to a file that a passphrase opens, take it over from one
+    /// Move your identity to another device: save it to a file protected by a passphrase, or take it over
+    /// from one
     #[command(after_help = "Examples:\n  fog chat identity save anna.json\n  fog chat identity take anna.json")]
     Identity {
-        /// What to do
+        /// Command to run
         #[command(subcommand)]
         verb: IdentityVerb,
     },
-    /// Hide what somebody says
+    /// Hide the messages of a person
     #[command(after_help = "Examples:\n  fog chat block eve\n  fog chat block eve --undo")]
     Block {
-        /// Whom
+        /// Person to block
         who: String,
-        /// Show it again
+        /// Show the messages again
         #[arg(long)]
         undo: bool,
     },
-    /// Mark somebody as a favourite
+    /// Mark a person as a favourite
     #[command(after_help = "Examples:\n  fog chat favourite anna\n  fog chat favourite anna --undo")]
     Favourite {
-        /// Whom
+        /// Person to mark
         who: String,
-        /// Take that back
+        /// Remove the mark
         #[arg(long)]
         undo: bool,
     },
-    /// Delete keys, messages and people, keys first, and begin as somebody new. It cannot be undone
+    /// Delete keys, messages and people, keys first, and start with a new identity. This cannot be undone
     #[command(after_help = "Examples:\n  fog chat wipe\n  fog chat wipe --yes    # without a question")]
     Wipe {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -166,46 +169,46 @@ pub enum ChatVerb {
 
 #[derive(Debug, Subcommand)]
 pub enum BoardVerb {
-    /// The notes on the board, the newest first
+    /// List the notes on the board, the newest first
     #[command(after_help = "Example:\n  fog chat board list")]
     List,
-    /// Put a note on the board; at most five of this device are there
+    /// Put a note on the board; at most five notes of this device stand there
     #[command(after_help = "Example:\n  fog chat board post --hours 48 'Soup at the hut at seven'")]
     Post {
-        /// It is meant to be noticed: people who know this device are notified
+        /// Notify people who know this device
         #[arg(long)]
         urgent: bool,
-        /// How long it stays
+        /// Hours for which the note stays
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
         hours: u32,
-        /// What it says, at most 512 bytes
+        /// Text of the note, at most 512 bytes
         #[arg(required = true, num_args = 1..)]
         text: Vec<String>,
     },
-    /// Take a note of this device down, wherever it is by now
+    /// Remove a note of this device, on every device that has it
     #[command(after_help = "Example:\n  fog chat board remove 3f0c")]
     Remove {
-        /// Its id, or the first digits of it
+        /// Id of the note, or its first digits
         id: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum IdentityVerb {
-    /// Save keys, people and groups to a file; messages are not in it. The passphrase is asked for, or is the first line
-    /// of standard input
+    /// Save keys, people and groups to a file, without messages. The passphrase is asked for, or is the
+    /// first line of standard input
     #[command(after_help = "Example:\n  fog chat identity save anna.json")]
     Save {
-        /// A file that is not there yet
+        /// File to create; must not exist
         file: PathBuf,
     },
-    /// Become who such a file says: who this device was is deleted, its messages stay. Two devices of one identity
-    /// confuse others; wipe chat on the old one
+    /// Take over the identity in a saved file: the identity of this device is deleted, its messages stay.
+    /// Two devices with one identity confuse others; wipe chat on the old one
     #[command(after_help = "Example:\n  fog chat identity take anna.json")]
     Take {
-        /// The file
+        /// Saved file
         file: PathBuf,
-        /// Do not ask whether this device's own identity may be deleted
+        /// Do not ask for confirmation before this device's own identity is deleted
         #[arg(long)]
         yes: bool,
     },

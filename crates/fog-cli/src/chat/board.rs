@@ -45,7 +45,7 @@ pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// A note: who and when on one line, what it says below.
+/// Formats a note: author and time on one line, the text below.
 fn shown(context: &Context, note: &NoteView) -> String {
     let words = context.words(None);
     let name = if note.is_mine { "you".to_owned() } else { clean(&note.name) };

@@ -1,4 +1,4 @@
-//! `fog chat identity`: who this device is moves to another.
+//! `fog chat identity`: moves the identity of this device to another one.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -38,7 +38,8 @@ pub(super) async fn identity(context: &Context, verb: IdentityVerb) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// From the keyboard, unseen and typed twice when it is new; or the first line of standard input.
+/// Reads the passphrase from the keyboard without echo, twice when it is new; or from the first line of
+/// standard input.
 fn passphrase(is_new: bool) -> Result<Secret, Failure> {
     let unreadable = |error: std::io::Error| Failure::input(format!("the passphrase cannot be read: {error}"));
     if !std::io::stdin().is_terminal() {

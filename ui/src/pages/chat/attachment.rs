@@ -9,8 +9,8 @@ use crate::bridge;
 use crate::pages::chat::format::Sort;
 use crate::state::{say, t, words};
 
-/// A file that came with a message. Pictures and sounds are read when they come into sight, others when they are
-/// saved. A picture cannot run anything: it stands in an image, and only types without scripts count as one.
+/// A file of a message. Pictures and sounds are read when they come into sight, others when they are saved.
+/// Only media types without scripts are shown, in an image element, so that a picture cannot run code.
 #[component]
 pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl IntoView {
     let ChatFileView { name, mime, size } = file;
@@ -22,7 +22,7 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
         Effect::new(move |_| {
             if let Some(place) = place.get() {
                 let mime = mime.clone();
-                // Once it has come the page may be another.
+                // The page may have changed by the time the file is read.
                 bridge::when_in_sight(&place, move || spawn_local(async move { drop(source.try_set(Some(read(row, &mime).await))) }));
             }
         });
@@ -42,7 +42,7 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
         });
     };
     let save_label = move || name.with_value(|name| words().with("chat-save", &[("name", name.as_str().into()), ("size", words().bytes(size).into())]));
-    // Its bytes are not what its name says, or of a form that this system does not know.
+    // The content does not match its name, or is of a format that this system does not know.
     let broken = Callback::new(move |()| source.set(Some(Err(t("chat-file-other")))));
     let saver = move || {
         view! {
@@ -62,7 +62,8 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
     view! { <div class="attachment" data-sort=sort.word() node_ref=place>{shown}</div> }
 }
 
-/// A picture in a frame of one size, so that nothing moves when it comes; larger when it is pressed.
+/// A picture in a frame of fixed size, so that the page does not move when it is loaded; enlarged when
+/// pressed.
 #[component]
 fn Picture(
     url: Option<String>,
@@ -76,7 +77,7 @@ fn Picture(
     let Some(url) = url else { return view! { <div class="photo" role="img" aria-label=label></div> }.into_any() };
     let open = move |_| {
         if let Some(dialog) = dialog.get_untracked() {
-            // It is only refused when it is open already.
+            // An error means that the dialog is open already.
             let _ = dialog.show_modal();
         }
     };
@@ -97,7 +98,7 @@ fn Picture(
     .into_any()
 }
 
-/// A file's bytes as an address of this media type.
+/// Reads a file as a data URL of this media type.
 async fn read(row: i64, mime: &str) -> Result<String, String> {
     match bridge::call(Command::ChatFile { row }).await {
         Ok(Reply::Bytes { base64, .. }) => Ok(format!("data:{mime};base64,{base64}")),

@@ -12,7 +12,7 @@ use crate::pages::chat::room::Room;
 use crate::state::chat::Beside;
 use crate::state::{focus_soon, t, ui};
 
-/// What lies beside the thread, or over it where there is no room beside.
+/// The pane beside the thread, or over it in a narrow window.
 #[component]
 pub fn Side(view: Memo<ChatView>) -> impl IntoView {
     let beside = ui().talk.beside;
@@ -24,7 +24,7 @@ pub fn Side(view: Memo<ChatView>) -> impl IntoView {
         Beside::Room => t("chat-who-is-near"),
         Beside::Settings | Beside::Nothing => t("chat-settings"),
     };
-    // The thread is called by the same name.
+    // The title alone would repeat the name of the thread.
     let label = move || match beside.get() {
         Beside::Person(_) | Beside::Group(_) => format!("{} · {}", t("chat-details"), title()),
         _ => title(),

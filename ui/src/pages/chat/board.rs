@@ -1,4 +1,4 @@
-//! The board: notes for everybody who comes by, and a form that puts one up.
+//! The board: notes for everybody who comes by, and a form to post one.
 
 use fog_api::{ChatView, Command, NoteView, Reply};
 use icondata_lu as lu;
@@ -13,11 +13,11 @@ use crate::pages::chat::threads::exact;
 use crate::state::chat::Beside;
 use crate::state::{act, focus_soon, say, t, ui, words};
 
-/// Most bytes of a note.
+/// Greatest length of a note in bytes.
 const MOST: usize = 512;
-/// Notes of one device.
+/// Greatest number of notes of one device.
 const MINE: usize = 5;
-/// How long a note stays, in hours, and the word for it.
+/// Times for which a note stays, in hours, each with the key of its word.
 const STAYS: [(u32, &str); 4] = [(6, "chat-board-6h"), (24, "chat-board-day"), (72, "chat-board-3days"), (168, "chat-board-week")];
 
 /// Opens the board beside the thread.
@@ -36,7 +36,7 @@ pub fn Opener(view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// What is on it, the newest first.
+/// The notes on the board, the newest first.
 #[component]
 pub fn Board(view: Memo<ChatView>) -> impl IntoView {
     let notes = Memo::new(move |_| view.with(|view| view.board.clone()));
@@ -59,7 +59,7 @@ fn NoteLine(note: NoteView, view: Memo<ChatView>) -> impl IntoView {
     let whose = if is_mine {
         view! { <span class="author">{move || t("chat-you")}</span> }.into_any()
     } else if author.is_empty() {
-        // Nobody has met them: the name is what they say.
+        // Nobody here has met the author: the name is unverified.
         view! { <span class="author">{name}</span> <span class="meta">{move || t("chat-board-stranger")}</span> }.into_any()
     } else {
         let (class, shown) = (format!("plain author {}", hue(&author)), view.with_untracked(|view| name_of(&author, &view.people)));
@@ -81,7 +81,7 @@ fn NoteLine(note: NoteView, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// Puts a note up.
+/// Form that posts a note.
 #[component]
 fn Form() -> impl IntoView {
     let text = RwSignal::new(String::new());
@@ -105,7 +105,7 @@ fn Form() -> impl IntoView {
                     is_urgent.try_set(false);
                 }
                 Ok(_) => {}
-                // What was typed stays.
+                // The typed text stays.
                 Err(error) => say(true, error.message),
             }
             is_busy.try_set(false);

@@ -12,10 +12,10 @@ use crate::pages::chat::voice::Voice;
 use crate::state::chat::{open_thread, said};
 use crate::state::{say, t, ui, words};
 
-/// Bytes of a file that phones still take.
+/// Greatest size in bytes of a file that phones accept.
 pub const MAX_FILE: u64 = 100 * 1024;
 
-/// Where one writes: Enter sends, Shift and Enter begins a line, a slash begins a command.
+/// The text field: Enter sends, Shift and Enter starts a line, a slash starts a command.
 #[component]
 pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
     let drafts = ui().talk.drafts;
@@ -34,11 +34,11 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
             };
         });
     };
-    // Of who is away it is not known; the file waits as a text does.
+    // Unknown for people who are away; the file waits like a text.
     let takes_files = Memo::new(move |_| {
         with.with_value(|with| view.with(|view| !view.people.iter().any(|person| person.id == *with && person.link != PersonLink::Gone && !person.takes_files)))
     });
-    // Grows with the text, whoever wrote it.
+    // The field grows with the text, also when a program changed it.
     Effect::new(move |_| {
         text.track();
         if field.get().is_some() {
@@ -62,7 +62,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
         let to = with.get_value();
         spawn_local(async move {
             let sent = said(bridge::call(Command::ChatSay { to: to.clone(), text: text.clone() }).await);
-            // What was refused stays in the field; so does what was typed meanwhile.
+            // A refused text stays in the field, as does text typed meanwhile.
             if sent {
                 drafts.update(|drafts| drafts.retain(|whose, draft| *whose != to || *draft != text));
             }
@@ -83,7 +83,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
     });
     let commands = Memo::new(move |_| text.with(|text| commands_for(text)));
     let key = move |event: web_sys::KeyboardEvent| {
-        // While signs are put together from keys, Enter chooses one.
+        // While an input method composes characters, Enter chooses one.
         if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
             event.prevent_default();
             send();
@@ -134,7 +134,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// Why a file does not go out, and what would.
+/// Returns the reason why a file is not sent, and the remedy.
 pub fn refusal(refused: &Refused) -> String {
     let words = words();
     match refused {
@@ -143,7 +143,7 @@ pub fn refusal(refused: &Refused) -> String {
     }
 }
 
-/// A button that lets a file be chosen. Pictures are made small enough here.
+/// A button that opens a file dialog. Pictures are made small enough here.
 #[component]
 fn Attach(takes_files: Memo<bool>, give: Callback<Result<Given, Refused>>) -> impl IntoView {
     let field = NodeRef::<Input>::new();
@@ -154,7 +154,7 @@ fn Attach(takes_files: Memo<bool>, give: Callback<Result<Given, Refused>>) -> im
     };
     let chosen = move |_| {
         if let Some(file) = field.get_untracked().and_then(|field| media::chosen(&field)) {
-            // Who left the thread meanwhile does not want it to go elsewhere.
+            // When the thread was left meanwhile, the file is not sent elsewhere.
             spawn_local(async move {
                 let _ = give.try_run(media::read(file, MAX_FILE).await);
             });

@@ -1,30 +1,31 @@
-//! People, times and messages of chat as people read them. Pure, so that it is tested natively.
+//! Formatting of people, times and messages of chat. Pure, so that it is tested natively.
 
 use fog_api::{ChatMessage, ChatView, PersonLink, PersonView};
 use fog_words::Words;
 
-/// Bytes of one private message; a longer text goes out as several.
+/// Greatest length of one private message in bytes; a longer text is sent in several.
 pub const MAX_PRIVATE: usize = 255;
-/// From here on the room that is left is shown.
+/// Length in bytes from which on the remaining room is shown.
 const NEAR_LIMIT: usize = 200;
-/// Colours that ids have; the style sheet has as many.
+/// Number of colours for ids; the style sheet has as many.
 const HUES: u32 = 8;
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
-/// What a file is to the page.
+/// Display class of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// Shown.
+    /// Shown as a picture.
     Picture,
-    /// Played.
+    /// Played as a sound.
     Sound,
-    /// Saved.
+    /// Only saved.
     Other,
 }
 
 impl Sort {
-    /// From a media type. Only what the page can show without running anything counts as a picture.
+    /// Returns the class of a media type. Only types that the page can show without running anything count
+    /// as pictures.
     pub fn of(mime: &str) -> Self {
         match mime {
             "image/png" | "image/jpeg" | "image/gif" | "image/webp" => Self::Picture,
@@ -33,7 +34,7 @@ impl Sort {
         }
     }
 
-    /// The end of the keys of its words.
+    /// Returns the suffix of its text keys.
     pub fn word(self) -> &'static str {
         match self {
             Self::Picture => "picture",
@@ -43,7 +44,7 @@ impl Sort {
     }
 }
 
-/// The end of the keys of a link's words.
+/// Returns the suffix of a link's text keys.
 pub fn link_word(link: PersonLink) -> &'static str {
     match link {
         PersonLink::Gone => "gone",
@@ -53,54 +54,54 @@ pub fn link_word(link: PersonLink) -> &'static str {
     }
 }
 
-/// The first digits of an id, for who has no name.
+/// Returns the first digits of an id, for a person without a name.
 pub fn short_id(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// What somebody is called: as the engine tells them apart from others of that name.
+/// Returns the name of a person, with the label by which the engine tells equal names apart.
 pub fn name_of(id: &str, people: &[PersonView]) -> String {
     let person = people.iter().find(|person| person.id == id);
-    // An engine of before says no more than the nickname.
+    // An older engine gives only the nickname.
     let name = person.and_then(|person| [&person.label, &person.nickname].into_iter().find(|name| !name.is_empty()));
     name.cloned().unwrap_or_else(|| short_id(id).to_owned())
 }
 
-/// What a private chat or a group is called.
+/// Returns the name of a private chat or a group.
 pub fn called(with: &str, view: &ChatView) -> String {
     let group = view.groups.iter().find(|group| group.id == with);
     group.map_or_else(|| name_of(with, &view.people), |group| group.name.clone())
 }
 
-/// Whether a thread is a group's: its id is twice as long as a person's.
+/// Whether a thread belongs to a group: its id is twice as long as a person's.
 pub fn is_group(with: &str) -> bool {
     with.len() == 32
 }
 
-/// The class of the colour that an id always has.
+/// Returns the colour class of an id, always the same.
 pub fn hue(id: &str) -> String {
     let sum = id.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     format!("hue-{}", sum % HUES)
 }
 
-/// A fingerprint in groups of four digits, as it is compared.
+/// Splits a fingerprint into groups of four digits for comparison.
 pub fn groups(fingerprint: &str) -> Vec<String> {
     let digits: Vec<char> = fingerprint.chars().collect();
     digits.chunks(4).map(|group| group.iter().collect()).collect()
 }
 
-/// Days since 1970 of a moment, where the local time is so many minutes ahead of UTC.
+/// Returns the local day of a moment, in days since 1970.
 pub fn day_of(at_ms: i64, minutes_ahead: i64) -> i64 {
     (at_ms + minutes_ahead * MINUTE_MS).div_euclid(DAY_MS)
 }
 
-/// The time of day of a moment: `9:05`.
+/// Formats the local time of day of a moment: `9:05`.
 pub fn clock(at_ms: i64, minutes_ahead: i64) -> String {
     let minutes = (at_ms + minutes_ahead * MINUTE_MS).rem_euclid(DAY_MS) / MINUTE_MS;
     format!("{}:{:02}", minutes / 60, minutes % 60)
 }
 
-/// A day seen from today; `None` when its date says more.
+/// Names a day relative to today; `None` when its date is clearer.
 pub fn day_words(words: &Words, day: i64, today: i64) -> Option<String> {
     match today - day {
         0 => Some(words.t("today")),
@@ -109,7 +110,7 @@ pub fn day_words(words: &Words, day: i64, today: i64) -> Option<String> {
     }
 }
 
-/// A message as one line below its thread's name.
+/// Summarises a message in one line, for the list of threads.
 pub fn line(words: &Words, message: &ChatMessage) -> String {
     let said = match &message.file {
         Some(file) => words.t(&format!("chat-a-{}", Sort::of(&file.mime).word())),
@@ -124,10 +125,10 @@ pub fn line(words: &Words, message: &ChatMessage) -> String {
     }
 }
 
-/// How much room a private message has left, or that it goes out in pieces; `None` while there is plenty.
+/// Returns the room left in a private message, or that it is split; `None` while there is plenty.
 pub fn room_words(words: &Words, text: &str) -> Option<String> {
     let text = text.trim();
-    // A command is not sent as it stands.
+    // A command is not sent literally.
     if text.starts_with('/') && !text.starts_with("//") {
         return None;
     }
@@ -138,12 +139,13 @@ pub fn room_words(words: &Words, text: &str) -> Option<String> {
     }
 }
 
-/// Messages that a text becomes, cut as the engine cuts: at a space in the second half of a piece, else between letters.
+/// Returns the number of messages that a text is split into. Cuts like the engine: at a space in the second
+/// half of a piece, otherwise between characters.
 fn pieces(text: &str, most: usize) -> usize {
     let mut rest = text.trim();
     let mut count = 0;
     while rest.len() > most {
-        // A letter has at most four bytes, so a piece is never empty.
+        // A character has at most four bytes, so a piece is never empty.
         let end = rest.floor_char_boundary(most.max(4));
         let cut = rest[..end].rfind(char::is_whitespace).filter(|cut| *cut > most / 2).unwrap_or(end);
         rest = rest[cut..].trim_start();
@@ -152,7 +154,8 @@ fn pieces(text: &str, most: usize) -> usize {
     count + usize::from(!rest.is_empty())
 }
 
-/// Whose thread `/msg` with a name alone wants to open: a nickname, if need be with the beginning of the id.
+/// Returns the person whose thread `/msg` with only a name opens: a nickname, if needed with the first
+/// digits of the id.
 pub fn whom(typed: &str, people: &[PersonView]) -> Option<String> {
     let mut words = typed.split_whitespace();
     let (verb, name) = (words.next()?.to_lowercase(), words.next()?.trim_start_matches('@'));
@@ -163,7 +166,7 @@ pub fn whom(typed: &str, people: &[PersonView]) -> Option<String> {
     found.next().map(|person| person.id.clone())
 }
 
-/// Commands and the keys of their words, as they are typed.
+/// Commands as they are typed, with the keys of their descriptions.
 pub const COMMANDS: [(&str, &str); 10] = [
     ("/msg @", "chat-command-msg"),
     ("/who", "chat-command-who"),
@@ -177,7 +180,8 @@ pub const COMMANDS: [(&str, &str); 10] = [
     ("/group ", "chat-command-group"),
 ];
 
-/// Commands that what is being typed may become; none for a text. All of them for `/help`.
+/// Returns the commands that start with the typed text, and all of them for `/help`; none for an ordinary
+/// text.
 pub fn commands_for(typed: &str) -> Vec<(&'static str, &'static str)> {
     let typed = typed.to_lowercase();
     if !typed.starts_with('/') || typed.starts_with("//") || typed.contains('\n') {
@@ -208,7 +212,7 @@ mod tests {
         let people = [called("12ab34cd56ef7890", "anna#12ab"), called("ffff34cd56ef7890", "anna#ffff"), person("0000111122223333", "")];
         let names: Vec<_> = people.iter().map(|person| name_of(&person.id, &people)).collect();
         assert_eq!(names, ["anna#12ab", "anna#ffff", "00001111"]);
-        // Of an engine that does not say what they are shown as.
+        // An older engine gives no labels.
         assert_eq!((name_of("1", &[person("1", "anna")]), name_of("77", &people)), ("anna".to_owned(), "77".to_owned()));
     }
 
@@ -267,7 +271,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_at_spaces_else_between_letters() {
         assert_eq!((pieces("", 255), pieces(&"a".repeat(255), 255), pieces(&"a".repeat(256), 255)), (0, 1, 2));
-        // 85 letters of three bytes fill a piece; of four bytes 63 do.
+        // A piece holds 85 characters of three bytes, or 63 of four bytes.
         assert_eq!((pieces(&"字".repeat(85), 255), pieces(&"字".repeat(86), 255), pieces(&"🦊".repeat(127), 255)), (1, 2, 3));
         assert_eq!((pieces("🦊🦊", 1), pieces("one two three", 8), pieces("a bcdefghijk", 8)), (2, 2, 2));
     }

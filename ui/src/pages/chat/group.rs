@@ -1,4 +1,4 @@
-//! A private group: who is in it, and what can be done; and a form that makes one.
+//! A private group with its members and actions, and a form to create one.
 
 use fog_api::{ChatView, Command, GroupChange, GroupView, MemberView, PersonView, Reply};
 use leptos::prelude::*;
@@ -11,10 +11,10 @@ use crate::pages::chat::person::Keep;
 use crate::state::chat::{Beside, open_thread};
 use crate::state::{act, say, t, ui, words};
 
-/// Most members, this device among them.
+/// Greatest number of members, this device included.
 const MOST: usize = 16;
 
-/// Who is in a group. Its maker takes people in and out; everybody can leave.
+/// Members of a group. The creator adds and removes members; everybody can leave.
 #[component]
 pub fn Group(id: String, view: Memo<ChatView>) -> impl IntoView {
     let name = view.with_untracked(|view| called(&id, view));
@@ -22,7 +22,7 @@ pub fn Group(id: String, view: Memo<ChatView>) -> impl IntoView {
     let group = Memo::new(move |_| id.with_value(|id| view.with(|view| view.groups.iter().find(|group| group.id == *id).cloned())));
     let members = Memo::new(move |_| group.with(|group| group.as_ref().map(|group| group.members.clone()).unwrap_or_default()));
     let is_mine = Memo::new(move |_| group.with(|group| group.as_ref().is_some_and(|group| group.is_mine)));
-    // Of one that was left only the name is known.
+    // Of a group that was left, only the name is known.
     let is_in = move || members.with(|members| !members.is_empty());
     let others = Memo::new(move |_| view.with(|view| group.with(|group| group.as_ref().map(|group| addable(group, &view.people)).unwrap_or_default())));
     let leave = move |()| act(Command::ChatGroup(GroupChange::Leave { group: id.get_value() }));
@@ -40,7 +40,7 @@ pub fn Group(id: String, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// People who can be taken in: id and name, by name.
+/// Returns the people who can be added, as id and name, sorted by name.
 fn addable(group: &GroupView, people: &[PersonView]) -> Vec<(String, String)> {
     if group.members.len() >= MOST {
         return Vec::new();
@@ -80,7 +80,7 @@ fn MemberLine(member: MemberView, group: String, is_mine: Memo<bool>, view: Memo
     }
 }
 
-/// Takes one more in.
+/// Form that adds a member.
 #[component]
 fn Add(group: String, others: Memo<Vec<(String, String)>>) -> impl IntoView {
     let chosen = RwSignal::new(String::new());
@@ -103,7 +103,7 @@ fn Add(group: String, others: Memo<Vec<(String, String)>>) -> impl IntoView {
     }
 }
 
-/// A name and who is in it from the start.
+/// Form that creates a group with a name and its first members.
 #[component]
 pub fn NewGroup(view: Memo<ChatView>) -> impl IntoView {
     let name = RwSignal::new(String::new());

@@ -7,14 +7,14 @@ use crate::state::{t, words};
 /// Width and height of the drawing, in its own units; this device is in the middle.
 const SIZE: f64 = 320.0;
 const MIDDLE: f64 = SIZE / 2.0;
-/// How far from the middle the linked ones are, and those that are reached through others.
+/// Distances from the middle, of linked people and of those reached through others.
 const RINGS: [f64; 2] = [72.0, 128.0];
-/// Most people on a ring; the list has all of them.
+/// Greatest number of people on a ring; the list has all of them.
 const MAX_ON_RING: [usize; 2] = [12, 20];
-/// Letters of a name that fit.
+/// Greatest number of letters shown of a name.
 const NAME: usize = 10;
 
-/// Where somebody is drawn.
+/// Position of a person in the drawing.
 #[derive(Debug, Clone, PartialEq)]
 struct Spot {
     id: String,
@@ -23,8 +23,8 @@ struct Spot {
     y: f64,
 }
 
-/// Places on the rings, evenly from the top. The order is that of the ids, so nobody jumps when another comes who
-/// is sorted behind.
+/// Returns positions on the rings, evenly from the top, in the order of the ids, so that people stay in
+/// place when one is added after them.
 fn spots(people: &[PersonView]) -> Vec<Spot> {
     let mut rings: [Vec<&PersonView>; 2] = [Vec::new(), Vec::new()];
     for person in people.iter().filter(|person| !person.is_blocked) {
@@ -47,7 +47,8 @@ fn spots(people: &[PersonView]) -> Vec<Spot> {
     spots
 }
 
-/// Who is linked to this device, and who is reached through them. The list below it says the same in words.
+/// Map of the people linked to this device and of those reached through them. The list below it contains
+/// the same in words.
 #[component]
 pub fn Map(view: Memo<ChatView>) -> impl IntoView {
     let shown = Memo::new(move |_| view.with(|view| spots(&view.people)));
@@ -75,7 +76,7 @@ pub fn Map(view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// A circle for Bluetooth, a square for a network, a ring for who is relayed.
+/// A circle for Bluetooth, a square for a network, a ring for a relayed person.
 #[component]
 fn Mark(spot: Spot, view: Memo<ChatView>) -> impl IntoView {
     let colour = hue(&spot.id);

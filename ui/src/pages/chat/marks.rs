@@ -6,7 +6,7 @@ use leptos_icons::Icon;
 use crate::pages::chat::format::link_word;
 use crate::state::t;
 
-/// How somebody is reached: a shape and a word.
+/// Link to a person as a shape and a word.
 #[component]
 pub fn Link(link: PersonLink) -> impl IntoView {
     let icon = match link {
@@ -22,7 +22,7 @@ pub fn Link(link: PersonLink) -> impl IntoView {
     }
 }
 
-/// What is known of somebody, a small sign each.
+/// Icons for what is known of a person.
 #[component]
 pub fn Marks(person: PersonView) -> impl IntoView {
     let mark = |class: &'static str, key: &'static str| {

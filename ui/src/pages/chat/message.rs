@@ -10,7 +10,7 @@ use crate::pages::chat::threads::exact;
 use crate::state::chat::Beside;
 use crate::state::{act, focus_soon, t, ui, words};
 
-/// One message: own ones right, others left with their author's name in their colour.
+/// One message: own ones on the right, others on the left with the author's name in colour.
 #[component]
 pub fn Message(message: ChatMessage, is_first: bool, view: Memo<ChatView>, grown: Callback<()>) -> impl IntoView {
     let talk = ui().talk;
@@ -18,7 +18,7 @@ pub fn Message(message: ChatMessage, is_first: bool, view: Memo<ChatView>, grown
     let stated = move || stated.with_value(|message| words().stated(message, |at| clock(at, bridge::minutes_ahead(at))));
     let ChatMessage { row, from, name, text, at_ms, file, state, .. } = message;
     let is_own = from.is_empty();
-    // The name of then; who said it is in the colour and behind the button.
+    // The name at the time of the message; the colour and the button identify the author.
     let name = if name.is_empty() { view.with_untracked(|view| name_of(&from, &view.people)) } else { name };
     let now = Memo::new(move |_| talk.log.with(|log| log.state_of(row)).unwrap_or(state));
     let time = clock(at_ms, bridge::minutes_ahead(at_ms));
@@ -51,7 +51,7 @@ pub fn Message(message: ChatMessage, is_first: bool, view: Memo<ChatView>, grown
     }
 }
 
-/// How far an own message is: a shape, and its word where something is still to come.
+/// State of an own message: an icon, with a word while it is not final.
 #[component]
 fn State(row: i64, state: MessageState) -> impl IntoView {
     let icon = match state {

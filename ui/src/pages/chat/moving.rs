@@ -1,4 +1,4 @@
-//! Who this device is moves to another one: saved to a file, or taken over from one.
+//! Moves the identity of this device to another one: saved to a file, or taken over from one.
 
 use fog_api::{Command, Reply, Secret};
 use leptos::prelude::*;
@@ -8,17 +8,17 @@ use crate::bridge;
 use crate::components::ask::Ask;
 use crate::state::{say, t, words};
 
-/// Fewest characters of a passphrase.
+/// Shortest length of a passphrase in characters.
 const FEWEST: usize = 10;
 
-/// A passphrase, and the two ways.
+/// A passphrase field, and buttons to save and to take over.
 #[component]
 pub fn Moving() -> impl IntoView {
     let passphrase = RwSignal::new(String::new());
     let is_busy = RwSignal::new(false);
     let is_short = Memo::new(move |_| passphrase.with(|text| text.chars().count() < FEWEST));
     let is_off = move || is_short.get() || is_busy.get();
-    // What was typed is forgotten once it was used.
+    // The typed passphrase is cleared after use.
     let ask = move |command: Command, done: fn(Reply) -> Option<String>| {
         is_busy.try_set(true);
         spawn_local(async move {

@@ -3,10 +3,10 @@ use leptos::prelude::*;
 
 use crate::state::{Page, go, set, setting, t, ui, words};
 
-/// Chat is off: one button switches it on.
+/// Notice that chat is off, with a button to switch it on.
 #[component]
 pub fn Off() -> impl IntoView {
-    // The setting may be on before the engine has followed it.
+    // The setting may be on before the engine has applied it.
     let is_wanted = move || setting("chat").as_bool() == Some(true);
     view! {
         <section class="card stack" id="chat-off" aria-label=move || t("page-chat")>
@@ -19,7 +19,7 @@ pub fn Off() -> impl IntoView {
     }
 }
 
-/// What keeps people from being found, each with what helps.
+/// Problems that keep people from being found, each with a remedy.
 #[component]
 pub fn Notices(view: Memo<ChatView>) -> impl IntoView {
     let radio = Memo::new(move |_| view.with(|view| view.radio.clone()));

@@ -11,7 +11,7 @@ use crate::pages::chat::verify::Verify;
 use crate::state::chat::open_thread;
 use crate::state::{act, say, t, ui, words};
 
-/// Somebody: who they are, whether their keys were compared, and what can be done.
+/// Details of a person: identity, verification and actions.
 #[component]
 pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
     let name = view.with_untracked(|view| name_of(&id, &view.people));
@@ -80,14 +80,14 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// Groups of four digits in two columns, to be read out.
+/// A fingerprint in groups of four digits and two columns, to be read out.
 #[component]
 fn Fingerprint(digits: Memo<String>, id: &'static str) -> impl IntoView {
     let shown = move || groups(&digits.get()).into_iter().map(|group| view! { <li>{group}</li> }).collect_view();
     view! { <ol class="fingerprint mono" id=id aria-label=move || t("chat-fingerprint")>{shown}</ol> }
 }
 
-/// Writes a thread to a file in a folder that is chosen.
+/// Exports a thread to a file in a chosen folder.
 #[component]
 pub fn Keep(with: String, name: String) -> impl IntoView {
     let export = move |ending: &'static str| {
@@ -112,7 +112,7 @@ pub fn Keep(with: String, name: String) -> impl IntoView {
     }
 }
 
-/// A name that every system can write: letters, digits and dashes.
+/// Returns a file name that is valid on every system: letters, digits and dashes.
 fn file_name(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(40).collect();
     format!("chat-{}", clean.trim_matches('-'))

@@ -7,10 +7,10 @@ use crate::pages::settings::Row;
 use crate::state::chat::wipe;
 use crate::state::t;
 
-/// Settings of chat in their order; the settings page has no room for them.
+/// Keys of the chat settings in display order; the settings page does not show them.
 const SHOWN: [&str; 7] = ["chat_nickname", "chat", "chat_bluetooth", "chat_receipts", "chat_keep_days", "chat_quiet_from", "chat_quiet_to"];
 
-/// Settings of chat, and the way to begin as somebody new.
+/// Chat settings, and the button to start with a new identity.
 #[component]
 pub fn Preferences() -> impl IntoView {
     let row = |key: &str| settings::find(key).map(|setting| view! { <Row setting=*setting /> });

@@ -9,7 +9,7 @@ use crate::pages::chat::person::Keep;
 use crate::state::chat::{Beside, open_thread};
 use crate::state::{act, t, ui, words};
 
-/// Everybody: a map of who is near, and all who are known.
+/// The room: a map of people nearby, and a list of all known people.
 #[component]
 pub fn Room(view: Memo<ChatView>) -> impl IntoView {
     let order = Memo::new(move |_| view.with(|view| sorted(&view.people)));
@@ -30,7 +30,7 @@ pub fn Room(view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// Ids: who is near first, then by name.
+/// Returns ids sorted by nearness, then by name.
 fn sorted(people: &[PersonView]) -> Vec<String> {
     let away = |link: PersonLink| match link {
         PersonLink::Bluetooth | PersonLink::Network => 0,

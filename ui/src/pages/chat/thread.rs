@@ -14,14 +14,14 @@ use crate::pages::chat::threads::Members;
 use crate::state::chat::{Beside, Item, Log, PAGE, close_thread, read_thread};
 use crate::state::{act, focus_soon, t, ui, words};
 
-/// Pixels from the end within which somebody counts as reading along.
+/// Distance from the end, in pixels, within which the reader follows new messages.
 const LOW: i32 = 48;
-/// Pixels from the beginning within which older messages are read.
+/// Distance from the beginning, in pixels, within which older messages are loaded.
 const HIGH: i32 = 240;
-/// How long to wait for the next letter of a search.
+/// Time after the last typed letter before a search starts.
 const SEARCH_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
 
-/// The open thread: who, what was said, and where one writes.
+/// The open thread: its header, messages and text field.
 #[component]
 pub fn Thread(with: String, view: Memo<ChatView>) -> impl IntoView {
     let talk = ui().talk;
@@ -42,7 +42,7 @@ pub fn Thread(with: String, view: Memo<ChatView>) -> impl IntoView {
         if bridge::is_visible() {
             act(Command::ChatSeen { with: seen.clone() });
         } else {
-            // Looks again until the window is in front.
+            // Checked again until the window is in front.
             ui().now.track();
         }
     });
@@ -65,7 +65,7 @@ pub fn Thread(with: String, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// What stands where nothing was said yet.
+/// Returns the key of the text for an empty thread.
 fn empty_words(with: &str) -> &'static str {
     match with {
         "" => "chat-room-empty",
@@ -134,7 +134,7 @@ fn Head(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) ->
     }
 }
 
-/// What was said. The end stays in sight while somebody is there; else everything keeps its place.
+/// The messages. The end stays in sight for a reader at the end; otherwise everything keeps its place.
 #[component]
 fn Messages(view: Memo<ChatView>) -> impl IntoView {
     let talk = ui().talk;
@@ -159,7 +159,7 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
             if is_reading.try_get_untracked().is_none() {
                 return;
             }
-            // After an error what is there stays; scrolling tries again.
+            // After an error the messages stay; scrolling tries again.
             if let Ok(Reply::ChatMessages(page)) = answer
                 && talk.log.with_untracked(|log| log.with == with && log.oldest() == Some(row))
             {
@@ -175,7 +175,7 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
         });
     };
     let scrolled = move |_| {
-        // The browser may still say so of a thread that was just left.
+        // The event may come from a thread that was just left.
         let Some(frame) = frame.try_get_untracked().flatten() else { return };
         let is_at_end = frame.scroll_height() - frame.scroll_top() - frame.client_height() < LOW;
         if is_at_end || is_low.get_untracked() {
@@ -197,13 +197,13 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
         }
         now
     });
-    // Pictures come late and push the end away.
+    // Pictures load late and push the end away.
     let grown = Callback::new(move |()| {
         if is_low.get_untracked() {
             to_end();
         }
     });
-    // What was there when the thread was opened is read by who wants to.
+    // Messages that existed when the thread was opened are not announced.
     let news = Memo::new(move |before: Option<&((i64, u64), String)>| {
         let now = end.get();
         let theirs = || talk.log.with(|log| log.last().filter(|message| !message.from.is_empty()).map(|message| line(&words(), message)));
@@ -245,7 +245,7 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// What a search finds in the thread, the newest at the bottom as well.
+/// Messages of the thread that match a search, the newest at the bottom.
 #[component]
 fn Found(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) -> impl IntoView {
     let found = RwSignal::new(None::<Vec<ChatMessage>>);
@@ -260,7 +260,7 @@ fn Found(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) -
         spawn_local(async move {
             let Some(with) = with.try_get_value() else { return };
             let answer = bridge::call(Command::ChatThread { with, before, limit: PAGE, search: search.clone() }).await;
-            // Another letter may have been typed meanwhile.
+            // The search text may have changed meanwhile.
             if sought.try_get_untracked().flatten().is_none_or(|now| now.trim() != search) {
                 return;
             }

@@ -9,7 +9,7 @@ use crate::pages::chat::marks::{Link, Marks};
 use crate::state::chat::{open_thread, thread_id};
 use crate::state::{t, ui, words};
 
-/// Threads, then who is near without one, then who is remembered.
+/// The list of threads, then people nearby without one, then remembered people.
 #[component]
 pub fn Threads(view: Memo<ChatView>) -> impl IntoView {
     let order = Memo::new(move |_| {
@@ -51,14 +51,14 @@ pub fn Threads(view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// Ids of people who are listed by themselves: favourites first, then by name.
+/// Returns the ids of people without a thread: favourites first, then by name.
 fn without_thread(view: &ChatView, wanted: fn(&PersonView) -> bool) -> Vec<String> {
     let mut people: Vec<&PersonView> = view.people.iter().filter(|person| !person.is_blocked && wanted(person)).collect();
     people.sort_by_key(|person| (!person.is_favourite, person.nickname.to_lowercase(), person.id.clone()));
     people.into_iter().map(|person| person.id.clone()).collect()
 }
 
-/// One thread: whose, how they are reached, what was said last and when.
+/// One thread in the list: name, link, last message and its time.
 #[component]
 fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
     let is_room = with.is_empty();
@@ -107,7 +107,7 @@ fn ThreadLine(with: String, view: Memo<ChatView>) -> impl IntoView {
     }
 }
 
-/// How many are in a group, or that this device is not any more.
+/// Number of members of a group, or a note that this device has left it.
 #[component]
 pub fn Members(with: String, view: Memo<ChatView>) -> impl IntoView {
     let count = Memo::new(move |_| view.with(|view| view.groups.iter().find(|group| group.id == with).map_or(0, |group| group.members.len())));
@@ -118,7 +118,7 @@ pub fn Members(with: String, view: Memo<ChatView>) -> impl IntoView {
     view! { <span class="link meta"><Icon icon=lu::LuUsers width="12" height="12" attr:aria-hidden="true" /> {text}</span> }
 }
 
-/// A moment to the minute, for who wants to know.
+/// Formats a moment with day and minute.
 pub fn exact(at_ms: i64, language: &str) -> String {
     format!("{}, {}", bridge::date_words(at_ms, language), clock(at_ms, bridge::minutes_ahead(at_ms)))
 }

@@ -8,10 +8,10 @@ use crate::bridge;
 use crate::pages::chat::format::name_of;
 use crate::state::{say, t, ui, words};
 
-/// A code is believed for five minutes; a new one is shown before that.
+/// Age at which a shown code is replaced; codes are valid for five minutes.
 const FRESH_MS: i64 = 4 * 60_000;
 
-/// Proves keys by codes: the own one to be scanned, and a field for theirs.
+/// Verification by codes: the own one to be scanned, and a field for the other.
 #[component]
 pub fn Verify(view: Memo<ChatView>) -> impl IntoView {
     let is_open = RwSignal::new(false);
@@ -39,12 +39,12 @@ fn OwnCode() -> impl IntoView {
                 Ok(_) => return,
                 Err(error) => Err(error.message),
             };
-            // After an error it is asked for again in four minutes.
+            // After an error the next attempt follows in four minutes.
             made_ms.try_set(bridge::now_ms());
             card.try_set(Some(answer));
         });
     });
-    // Black on white in both colours: cameras want it so.
+    // Black on white in both colour schemes, as cameras need it.
     let code = |text: &str| QrCode::new(text.as_bytes()).map(|code| code.render::<svg::Color<'_>>().min_dimensions(200, 200).build()).unwrap_or_default();
     view! {
         <div class="stack invitation" role="group" aria-label=move || t("chat-own-code")>

@@ -8,16 +8,17 @@ use crate::bridge::media::{self, Given, Recording, Refused};
 use crate::pages::chat::composer::MAX_FILE;
 use crate::state::{say, t, ui, words};
 
-/// Longest voice note; at its rate it stays below what phones take.
+/// Longest voice note in milliseconds; at its bit rate it stays below the limit of phones.
 const MAX_MS: i64 = 30_000;
 
-/// Takes sound from the microphone: one press begins, one sends. It is not there where sound cannot be taken.
+/// Button that records a voice note: one press starts, the next sends. Hidden where sound cannot be
+/// recorded.
 #[component]
 pub fn Voice(takes_files: Memo<bool>, give: Callback<Result<Given, Refused>>) -> impl IntoView {
     if !media::can_record() {
         return ().into_any();
     }
-    // Handles of the browser stay on the one thread that there is.
+    // Browser handles stay on the only thread.
     let under_way = StoredValue::new_local(None::<Recording>);
     let since = RwSignal::new(None::<i64>);
     let take = move || {
@@ -27,7 +28,7 @@ pub fn Voice(takes_files: Memo<bool>, give: Callback<Result<Given, Refused>>) ->
     let begin = move |_| {
         spawn_local(async move {
             let Some(recording) = Recording::begin().await else { return say(true, t("chat-no-microphone")) };
-            // The thread may have been left while somebody was asked for leave.
+            // The thread may have been left during the permission prompt.
             if since.try_get_untracked().is_none() {
                 return recording.drop_it();
             }
@@ -54,7 +55,7 @@ pub fn Voice(takes_files: Memo<bool>, give: Callback<Result<Given, Refused>>) ->
     let lasted = move || since.get().map(|since| (ui().now.get() - since).clamp(0, MAX_MS));
     Effect::new(move |_| {
         if lasted() == Some(MAX_MS) {
-            // Outside of the effect: it ends the recording that it follows.
+            // Outside of the effect, since it ends the recording that the effect follows.
             set_timeout(end, std::time::Duration::ZERO);
         }
     });

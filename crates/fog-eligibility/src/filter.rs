@@ -3,10 +3,10 @@ use std::ops::RangeInclusive;
 use crate::plausible::{BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, MINUTE_OF_WEEK, plausible};
 use crate::reading::{Moment, Readings};
 
-/// How long the last good value stands in for a sensor that stops answering or talks nonsense.
+/// Time for which the last good value replaces a missing or impossible one, milliseconds.
 const KEEP_MILLIS: u64 = 30_000;
-/// A battery cannot move by more than this many points within [`KEEP_MILLIS`]. BOINC's battery
-/// read as 0 % for three years of releases (issue 5305) for want of such a check.
+/// Largest change of the battery charge within [`KEEP_MILLIS`] that is believed, in points. Some drivers
+/// report 0 % for a moment.
 const BATTERY_JUMP: f32 = 20.0;
 
 /// Rejects impossible readings and keeps the last good one for 30 s, after which it is unknown.
@@ -85,12 +85,12 @@ impl Filter {
             energy: self.energy.take(raw.energy, now, within(ENERGY), n),
             fan_rpm: self.fan_rpm.take(raw.fan_rpm, now, |v| FAN_RPM.contains(v), n),
             minute_of_week: self.minute_of_week.take(raw.minute_of_week, now, |v| MINUTE_OF_WEEK.contains(v), n),
-            // It counts down, so an old one is a wrong one.
+            // A countdown: an old value would be wrong, so none is kept.
             zone_change: raw.zone_change.filter(crate::ZoneChange::is_plausible),
         }
     }
 
-    /// How many readings were rejected as impossible since the start.
+    /// Number of readings rejected as impossible since the start.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(filter.accept(battery(0.0), Moment(1_000)).battery, Some(80.0));
         assert_eq!(filter.accept(battery(0.0), Moment(30_000)).battery, Some(80.0));
         assert_eq!(filter.rejected(), 2);
-        // The old evidence is gone, so the new value has to be believed.
+        // The last good charge is no longer kept, so the new value is accepted.
         assert_eq!(filter.accept(battery(0.0), Moment(30_001)).battery, Some(0.0));
     }
 

@@ -1,9 +1,9 @@
 use crate::reading::Moment;
 
-/// One rule's memory: open (lets work pass) or closed, and since when.
+/// State of one rule: open (work may pass) or closed, and since when.
 ///
-/// The rule says where its reading stands; the gate adds the gap between the two thresholds and
-/// the shortest time in each state, which is what keeps the verdict from flapping.
+/// The rule compares its reading with its thresholds; the gate adds the gap between the two thresholds and
+/// the shortest time in each state, so that the verdict does not flap.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gate {
     state: Option<State>,
@@ -15,22 +15,22 @@ struct State {
     since: Moment,
 }
 
-/// Where a reading stands against a rule's two thresholds.
+/// Position of a reading relative to the two thresholds of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Past the threshold that stops.
+    /// Past the stop threshold.
     Stop,
-    /// Between the two thresholds: stay as you are.
+    /// Between the two thresholds: the gate keeps its state.
     Gap,
-    /// Past the threshold that resumes.
+    /// Past the resume threshold.
     Resume,
 }
 
 impl Gate {
-    /// Takes the newest standing in; true when work may pass.
+    /// Takes the newest standing and returns whether the gate is open.
     ///
-    /// `hold_closed` and `hold_open` are the shortest times in milliseconds in each state. The
-    /// first standing ever seen decides at once.
+    /// `hold_closed` and `hold_open` are the shortest times in each state, milliseconds. The first standing
+    /// decides at once.
     pub(crate) fn update(&mut self, standing: Standing, now: Moment, hold_closed: u64, hold_open: u64) -> bool {
         let Some(state) = &mut self.state else {
             let open = standing != Standing::Stop;
@@ -49,23 +49,23 @@ impl Gate {
         state.open
     }
 
-    /// Nothing has been decided yet.
+    /// Whether no standing has been seen yet.
     pub(crate) fn is_new(&self) -> bool {
         self.state.is_none()
     }
 
-    /// When the hold of a closed gate ends; `None` while open.
+    /// Time at which the hold of a closed gate ends; `None` while open.
     pub(crate) fn held_until(&self, hold_closed: u64) -> Option<Moment> {
         self.state.filter(|state| !state.open).map(|state| state.since.plus(hold_closed))
     }
 
-    /// Forgets the past: the next standing decides at once. For changes the user makes.
+    /// Forgets the state, after a change of settings: the next standing decides at once.
     pub(crate) fn reset(&mut self) {
         self.state = None;
     }
 }
 
-/// Graduated throttling: a level that rises (less work) at once and falls one hold time at a time.
+/// Graduated throttling: the level rises (less work) at once and falls by one per hold time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stepper {
     level: usize,
@@ -73,8 +73,8 @@ pub(crate) struct Stepper {
 }
 
 impl Stepper {
-    /// `wanted` is the level the reading asks for now, `relaxed` the level it would ask for with
-    /// the gap added. Returns the level in force.
+    /// Returns the level in force. `wanted` is the level for the reading now, `relaxed` the level for the
+    /// reading with the gap added.
     pub(crate) fn update(&mut self, wanted: usize, relaxed: usize, now: Moment, hold: u64) -> usize {
         if wanted > self.level {
             *self = Self { level: wanted, since: now };

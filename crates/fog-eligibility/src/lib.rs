@@ -1,11 +1,11 @@
-//! May this device work now, and how hard? Readings, settings and time go in; a verdict with every
-//! reason comes out.
+//! Decides whether this device may work now, and how hard. Readings, settings and time go in; a verdict
+//! with every reason comes out.
 //!
-//! No I/O: it reads no clock and no sensor. `fog-probes` takes the readings, `fog-engine` feeds
-//! them in, `fog-words` turns reasons into sentences.
+//! The crate does no I/O and reads no clock: `fog-probes` takes the readings, `fog-engine` feeds them in,
+//! `fog-words` turns reasons into sentences.
 //!
-//! A reading passes the [`Filter`] (impossible and stale values), then [`Eligibility`] holds one
-//! gate per rule with a gap between its two thresholds and minimum times in each state.
+//! A reading passes the [`Filter`] (impossible and stale values); [`Eligibility`] then runs one gate per
+//! rule, with a gap between its two thresholds and minimum times in each state.
 
 mod filter;
 mod gate;

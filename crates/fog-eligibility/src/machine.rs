@@ -8,11 +8,11 @@ use crate::reading::{Moment, Readings, ThermalPressure};
 use crate::rules::Rule;
 use crate::verdict::{Effect, Reason, Resume, Value, Verdict, duty_of};
 
-/// Span over which the load of other programs is averaged.
+/// Span over which the load of other programs is averaged, milliseconds.
 const LOAD_WINDOW_MILLIS: u64 = 30_000;
-/// Less history than this is not an average yet; a start-up spike must not stop anything.
+/// Shortest history that counts as an average, so that a spike at the start stops nothing.
 const LOAD_MIN_MILLIS: u64 = 5_000;
-/// Longest wait for one step back towards full duty.
+/// Time between two steps back towards full duty, milliseconds.
 const STEP_HOLD_MILLIS: u64 = 30_000;
 /// Duty at each level of warmth; level 0 is cool.
 const WARM_DUTY: [u8; 4] = [100, 75, 50, 25];
@@ -21,7 +21,7 @@ const WARM_BELOW: [f32; 3] = [9.0, 6.0, 3.0];
 /// Degrees a reading must fall below a level before the level is left.
 const WARM_GAP: f32 = 2.0;
 
-/// The rules with their memory. Feed it readings; ask it for the verdict.
+/// The rules with their state: takes readings, gives the verdict.
 #[derive(Debug, Clone)]
 pub struct Eligibility {
     policy: Policy,
@@ -35,7 +35,7 @@ pub struct Eligibility {
 }
 
 impl Eligibility {
-    /// A machine that has seen nothing yet; its verdict is "stop" until the first readings.
+    /// Creates a machine without readings; its verdict is "stop" until the first ones.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         let verdict = Verdict { duty: Percent::ZERO, finishing: false, profile: None, in_use: true, reasons: Vec::new() };
@@ -51,7 +51,7 @@ impl Eligibility {
         }
     }
 
-    /// What the rules would say about `readings` with no history: the answer of `fog why --with`.
+    /// Returns the verdict on `readings` without any history, as `fog why --with` shows it.
     #[must_use]
     pub fn dry_run(policy: Policy, readings: &Readings, now: Moment) -> Verdict {
         let mut machine = Self::new(policy);
@@ -75,13 +75,13 @@ impl Eligibility {
         self.decide(now);
     }
 
-    /// Input was seen this moment: the quick way in, without waiting for the next sample.
+    /// Takes input that was seen at `now`, without waiting for the next sample.
     pub fn handle_input(&mut self, now: Moment) {
         self.last.idle = Some(0.0);
         self.decide(now);
     }
 
-    /// New settings take effect at once. Rules whose thresholds changed decide afresh.
+    /// Takes new settings, which apply at once. Unless only switches changed, all rules decide afresh.
     pub fn handle_policy(&mut self, policy: Policy, now: Moment) {
         if policy != self.policy {
             let switch_only =
@@ -100,7 +100,7 @@ impl Eligibility {
         self.decide(now);
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) could change the verdict, and why.
+    /// Earliest time at which [`handle_timeout`](Self::handle_timeout) could change the verdict, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Moment, &'static str)> {
         self.verdict
@@ -161,7 +161,7 @@ impl Eligibility {
         if self.last.battery_present == Some(false) {
             return;
         }
-        // No answer is not the answer that there is none.
+        // Policy for an unknown battery; only `battery_present == Some(false)` says that there is none.
         let missing = p.unknown_battery;
         let (charging, charge, warmth) = (self.last.charging, self.last.battery, self.last.battery_temp);
         let (low, high, hot) = (p.battery_stop, p.battery_resume.max(p.battery_stop), p.battery_temp_stop);
@@ -222,7 +222,7 @@ impl Eligibility {
         let hold = Rule::InUse.hold_closed(self.policy.hold).min((after * 1000.0) as u64);
         let allowed = self.policy.run_while_in_use;
         let gate = self.gates.entry(Rule::InUse).or_default();
-        // Before the first reading nobody has been seen, so there is nothing to wait out afterwards.
+        // Without any idle reading so far nobody has been seen, so no hold begins.
         let free = if idle.is_none() && gate.is_new() {
             standing != Standing::Stop
         } else {
@@ -230,7 +230,7 @@ impl Eligibility {
         };
         let held_until = gate.held_until(hold);
         if !free && !allowed {
-            // Input may come at any time, so the end of the wait is where it would be without more.
+            // Estimate of the end, assuming that no further input comes.
             let left = idle.map_or(after, |idle| (after - idle).max(0.0));
             let quiet_at = now.plus((left * 1000.0) as u64);
             let resumes = if idle.is_some() { Resume::At(held_until.map_or(quiet_at, |held| held.max(quiet_at))) } else { Resume::UserActs };
@@ -305,7 +305,7 @@ impl Eligibility {
         if now.since(*first) < LOAD_MIN_MILLIS {
             return None;
         }
-        // Each sample speaks for the time since the one before it.
+        // Each sample covers the time since the one before it.
         let start = Moment(now.0.saturating_sub(LOAD_WINDOW_MILLIS));
         let (mut sum, mut weight, mut before) = (0.0_f64, 0.0_f64, *first);
         for (at, value) in self.load.iter().skip(1) {
@@ -317,7 +317,7 @@ impl Eligibility {
         (weight > 0.0).then(|| (sum / weight) as f32)
     }
 
-    /// Runs one rule's gate and notes the reason when it is closed. Returns whether it is open.
+    /// Runs the gate of one rule, adds a reason when it is closed, and returns whether it is open.
     #[expect(clippy::too_many_arguments, reason = "one flat call per rule reads better than a builder")]
     fn gate(&mut self, rule: Rule, standing: Standing, now: Moment, out: &mut Vec<Reason>, value: Value, limit: Value, resumes: Resume) -> bool {
         let (closed, opened) = (rule.hold_closed(self.policy.hold), rule.hold_open(self.policy.hold));

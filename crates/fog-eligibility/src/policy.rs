@@ -2,28 +2,28 @@ use fog_types::Percent;
 
 use crate::reading::{Charger, Moment, ZoneChange};
 
-/// Hours in a week: the cells of the schedule grid, Monday 00:00 first.
+/// Hours in a week: the number of cells of the schedule grid, Monday 00:00 first.
 pub const HOURS_IN_WEEK: usize = 168;
-/// The grid value that means "do not work in this hour".
+/// Grid value of an hour without work.
 pub const OFF_CELL: u8 = 255;
 
-/// What a rule does when its sensor is missing or silent.
+/// Behaviour of a rule whose sensor is missing or silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// Behave as if the reading were fine.
+    /// Treats the reading as fine.
     Allow,
-    /// Behave as if the reading were past its limit.
+    /// Treats the reading as past its limit.
     Stop,
 }
 
 /// A named set of limits that the week grid points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// What the user calls it.
+    /// Name that the user gave the profile.
     pub name: String,
     /// Share of processor time while nobody uses the device.
     pub duty_idle: Percent,
-    /// Share of processor time while somebody does; used only with
+    /// Share of processor time while somebody uses the device; applies only with
     /// [`run_while_in_use`](Policy::run_while_in_use).
     pub duty_in_use: Percent,
     /// Fastest fan allowed, revolutions per minute; `None` for no limit.
@@ -33,62 +33,63 @@ pub struct Profile {
 /// The user's rules. Defaults and their sources are in `docs/decisions/0004-eligibility.md`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// The big switch. Default off: the user turns it on.
+    /// Whether this device contributes at all. Default false.
     pub contributing: bool,
-    /// Paused by hand until then.
+    /// End of a pause by hand.
     pub snoozed_until: Option<Moment>,
-    /// Finish running tasks, start nothing, then behave as switched off.
+    /// Whether running tasks finish, no new one starts, and the device then counts as switched off.
     pub finishing: bool,
-    /// Work without external power. Default false (BOINC `run_on_batteries`).
+    /// Whether to work without external power. Default false.
     pub run_on_battery: bool,
-    /// Weakest kind of charger that counts as external power. Default wireless: any will do.
+    /// Weakest kind of charger that counts as external power. Default wireless: any kind counts.
     pub weakest_charger: Charger,
-    /// Shortest time in each state of a rule that names no span of its own, milliseconds. Default 60,000.
+    /// Shortest time in each state of a rule without a span of its own, milliseconds. Default 60,000.
     pub hold: u64,
-    /// Stop below this charge, percent. Default 40.
+    /// Charge below which work stops, percent. Default 40.
     pub battery_stop: f32,
-    /// Resume at this charge. Default 60.
+    /// Charge at which work resumes, percent. Default 60.
     pub battery_resume: f32,
-    /// Stop above this battery temperature, °C. Default 40 (BOINC); resumes 3 below.
+    /// Battery temperature above which work stops, °C. Default 40; work resumes 3 below.
     pub battery_temp_stop: f32,
-    /// Stop at this processor temperature, °C. Default 85; throttles from 10 below, resumes 10 below.
+    /// Processor temperature at which work stops, °C. Default 85; throttling starts 9 below, work resumes
+    /// 10 below.
     pub cpu_temp_stop: f32,
-    /// Work while somebody uses the device. Default false.
+    /// Whether to work while somebody uses the device. Default false.
     pub run_while_in_use: bool,
-    /// Seconds without input after which the device counts as not in use. Default 180 (BOINC).
+    /// Seconds without input after which the device counts as not in use. Default 180.
     pub idle_after_seconds: f32,
-    /// Stop while a program asks the system to stay awake or covers the screen. Default true.
+    /// Whether to stop while a program keeps the system awake or covers the screen. Default true.
     pub respect_media: bool,
-    /// Stop when other programs use more than this share of the machine, averaged over 30 s.
-    /// Default 25 (BOINC); resumes 5 points below.
+    /// Processor use of other programs above which work stops, percent of the machine averaged over 30 s.
+    /// Default 25; work resumes 5 points below.
     pub other_cpu_stop: f32,
-    /// Stop on a metered network. Default false: jobs on this device need no network.
+    /// Whether to stop on a metered network. Default false: jobs on this device need no network.
     pub stop_when_metered: bool,
-    /// Stop below this much free disk, bytes. Default 5 GB; resumes 10 % above.
+    /// Free disk space below which work stops, bytes. Default 5 GB; work resumes 10 % above.
     pub disk_free_min: u64,
-    /// Stop below this much available memory, bytes. Default 512 MiB; resumes 50 % above.
+    /// Available memory below which work stops, bytes. Default 512 MiB; work resumes 50 % above.
     pub ram_available_min: u64,
-    /// Stop while the energy source reads above this; `None` switches the rule off.
+    /// Reading of the energy source above which work stops; `None` switches the rule off.
     pub energy_max: Option<f32>,
-    /// The profiles the grid points at; never empty.
+    /// Profiles that the grid points at; never empty.
     pub profiles: Vec<Profile>,
     /// Profile of each hour of the week, or [`OFF_CELL`].
     pub week: [u8; HOURS_IN_WEEK],
-    /// No processor temperature. Default allow: many machines have no sensor.
+    /// Behaviour without a processor temperature. Default allow: many machines have no sensor.
     pub unknown_cpu_temp: Unknown,
-    /// No battery answer. Default allow: desktops have none.
+    /// Behaviour without a battery reading. Default allow: desktops have no battery.
     pub unknown_battery: Unknown,
-    /// No idle time. Default stop: never disturb somebody we cannot see.
+    /// Behaviour without an idle time. Default stop: somebody may be using the device.
     pub unknown_idle: Unknown,
-    /// No energy value although the rule is on. Default stop.
+    /// Behaviour without an energy reading while the rule is on. Default stop.
     pub unknown_energy: Unknown,
 }
 
 impl Policy {
-    /// Minutes that pass until the week plan next switches between off and on; `None` when it never does.
+    /// Minutes until the week plan next switches between off and on; `None` when it never does.
     ///
-    /// `minute` is the local time as minutes since Monday 00:00. Where the clocks change on the way,
-    /// an hour of the plan is left out or comes twice.
+    /// `minute` is the local time as minutes since Monday 00:00. A change of the clocks on the way skips or
+    /// repeats part of the plan.
     #[must_use]
     pub fn minutes_until_switch(&self, minute: u16, change: Option<ZoneChange>) -> Option<u32> {
         const WEEK_MINUTES: i64 = HOURS_IN_WEEK as i64 * 60;
@@ -99,7 +100,7 @@ impl Policy {
         let is_off = |local: i64| usize::try_from(local / 60).ok().and_then(|hour| self.week.get(hour)).is_some_and(|cell| *cell == OFF_CELL);
         let now_off = is_off(local_after(0));
         let mut ahead = 0;
-        // A change makes the way round the week longer by a day at most.
+        // A clock change lengthens the way round the week by one day at most.
         while ahead < WEEK_MINUTES + 1_440 {
             let to_hour = 60 - local_after(ahead) % 60;
             let to_change = change.map_or(i64::MAX, |change| i64::from(change.in_minutes) - ahead);

@@ -4,26 +4,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::plausible::{BATTERY_CELSIUS, BATTERY_PERCENT, CPU_CELSIUS, ENERGY, FAN_RPM, IDLE_SECONDS, LOAD_PERCENT, plausible};
 
-/// A point on a clock that only moves forward: milliseconds since a start the caller chose.
+/// Point on a monotonic clock: milliseconds since a start that the caller chose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// Milliseconds from `earlier` to here; 0 when `earlier` is later.
+    /// Milliseconds from `earlier` to this moment; 0 when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment `millis` later.
+    /// Moment `millis` milliseconds later.
     #[must_use]
     pub fn plus(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 }
 
-/// What the operating system says about heat, in the words Android, iOS and macOS share.
+/// Heat level that the operating system reports, in the terms of Android, iOS and macOS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThermalPressure {
@@ -33,11 +33,11 @@ pub enum ThermalPressure {
     Fair,
     /// High; the system slows itself.
     Serious,
-    /// The system asks for everything to stop.
+    /// Critical; the system asks for all work to stop.
     Critical,
 }
 
-/// What kind of external power there is, the quickest first.
+/// Kind of external power, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Charger {
@@ -50,16 +50,16 @@ pub enum Charger {
 }
 
 impl Charger {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Mains, Self::Usb, Self::Wireless];
 
-    /// The kind with this word.
+    /// Returns the kind whose [`word`](Self::word) is `word`.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
-    /// The word used in JSON, traces and `--with`.
+    /// Word for the kind in JSON, traces and `--with`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -70,35 +70,35 @@ impl Charger {
     }
 }
 
-/// A change of the local clock against the time that passes, as at the begin of daylight saving.
+/// Change of the local clock, such as the start of daylight saving time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneChange {
-    /// Minutes until then.
+    /// Minutes until the change.
     pub in_minutes: u32,
-    /// Minutes by which the clock jumps; below zero when it is put back.
+    /// Minutes by which the clock jumps; negative when it is put back.
     pub by_minutes: i32,
 }
 
 impl ZoneChange {
-    /// Whether clocks change like this: no zone has ever moved by more than a day.
+    /// Whether the jump is at most one day, the most that any time zone has moved.
     #[must_use]
     pub fn is_plausible(&self) -> bool {
         self.by_minutes.unsigned_abs() <= 1_440
     }
 }
 
-/// One pass over the sensors. `None` means the sensor is missing or did not answer: unknown.
+/// Readings of one pass over the sensors; `None` means that the sensor is missing or did not answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Readings {
-    /// Whether the device has a battery at all.
+    /// Whether the device has a battery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub battery_present: Option<bool>,
-    /// Running from external power (charging, or full and plugged in).
+    /// Whether the device runs on external power (charging, or full and plugged in).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charging: Option<bool>,
-    /// What external power comes from, while there is some.
+    /// Kind of external power while there is some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charger: Option<Charger>,
     /// Battery charge, percent.
@@ -110,25 +110,25 @@ pub struct Readings {
     /// Hottest processor sensor, °C.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_temp: Option<f32>,
-    /// The system's own judgement of heat.
+    /// Heat level that the operating system reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thermal: Option<ThermalPressure>,
     /// Seconds since the last key, pointer or touch input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<f32>,
-    /// A program asks the system not to go idle (a video, a call, a presentation).
+    /// Whether a program asks the system not to go idle (a video, a call, a presentation).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inhibited: Option<bool>,
-    /// A program covers the whole screen.
+    /// Whether a program covers the whole screen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fullscreen: Option<bool>,
     /// Processor use of all other programs, percent of the whole machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_cpu: Option<f32>,
-    /// Which of the named exclusive programs run now.
+    /// Names of the configured exclusive programs that run now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<Vec<String>>,
-    /// The network in use is metered.
+    /// Whether the network in use is metered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metered: Option<bool>,
     /// Free bytes on the disk that holds the data folder.
@@ -137,7 +137,7 @@ pub struct Readings {
     /// Memory available to new programs, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ram_available: Option<u64>,
-    /// The value of the configured energy source, in its own unit (a price, or grams of CO₂ per kWh).
+    /// Value of the configured energy source, in its own unit (a price, or grams of CO₂ per kWh).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy: Option<f32>,
     /// Fastest fan, revolutions per minute.
@@ -146,35 +146,35 @@ pub struct Readings {
     /// Local time as minutes since Monday 00:00, 0 to 10079.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minute_of_week: Option<u16>,
-    /// The next change between standard and daylight-saving time, when one is near.
+    /// Next change between standard and daylight-saving time, when one is near.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone_change: Option<ZoneChange>,
 }
 
-/// A key or value of a `--with` list is wrong.
+/// Error in a key or value of a `--with` list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadingError {
     /// No reading has this name.
     #[error("'{key}' is not a reading; known are {}", Readings::KEYS.join(", "))]
     UnknownKey {
-        /// What was given.
+        /// Key that was given.
         key: String,
     },
     /// The value does not fit the reading.
     #[error("'{value}' is not a value for {key}; expected {expected}")]
     BadValue {
-        /// Which reading.
+        /// Key of the reading.
         key: String,
-        /// What was given.
+        /// Value that was given.
         value: String,
-        /// What would be valid.
+        /// Description of the valid values.
         expected: &'static str,
     },
 }
 
 impl Readings {
-    /// The names accepted by [`set`](Self::set), which are also the field names in traces.
+    /// Names that [`set`](Self::set) accepts.
     pub const KEYS: [&'static str; 18] = [
         "battery_present",
         "charging",
@@ -198,10 +198,10 @@ impl Readings {
 
     /// Sets one reading from text, as in `--with battery=35,charging=false`. `unknown` removes it.
     ///
-    /// Setting `battery` or `charging` also says that there is a battery.
+    /// Setting `battery` also sets `battery_present`; so does setting `charging` where it is unknown.
     ///
     /// # Errors
-    /// [`ReadingError`] names what is wrong; nothing is changed then.
+    /// [`ReadingError`] when the key or the value is wrong; nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ReadingError> {
         let given = (value != "unknown").then_some(value);
         let bad = |expected| ReadingError::BadValue { key: key.to_owned(), value: value.chars().take(40).collect(), expected };
@@ -308,7 +308,7 @@ mod tests {
         assert!(readings.set("batery", "3").unwrap_err().to_string().contains("batery"));
         assert!(readings.set("charging", "perhaps").unwrap_err().to_string().contains("perhaps"));
         assert!(readings.set("time", "mon-25:00").is_err());
-        // What the filter would not believe from a sensor is not believed from a person either.
+        // Values that the filter rejects from a sensor are rejected here too.
         for (key, values) in [
             ("battery", &["NaN", "250", "-1", "inf"][..]),
             ("battery_temp", &["900", "nan"]),

@@ -1,20 +1,20 @@
-/// The rules, in the order in which reasons are shown.
+/// Rules, in the order in which their reasons are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// The big switch is off.
+    /// Contributing is switched off.
     Off,
     /// Paused by hand for a while.
     Snoozed,
-    /// Running from the battery.
+    /// The device runs on its battery.
     OnBattery,
-    /// On a charger of a kind that the settings leave out.
+    /// The charger is weaker than the settings allow.
     Charger,
-    /// Battery charge too low.
+    /// The battery charge is too low.
     BatteryLevel,
-    /// Battery too warm.
+    /// The battery is too warm.
     BatteryTemp,
-    /// Processor too warm.
+    /// The processor is too warm.
     CpuTemp,
     /// The system reports heat.
     Thermal,
@@ -24,26 +24,26 @@ pub enum Rule {
     Inhibited,
     /// A program covers the screen.
     Fullscreen,
-    /// A named program runs.
+    /// A configured exclusive program runs.
     Exclusive,
     /// Other programs need the processor.
     OtherCpu,
     /// The network is metered.
     Metered,
-    /// Little disk space is left.
+    /// Free disk space is low.
     DiskFree,
-    /// Little memory is left.
+    /// Available memory is low.
     RamAvailable,
-    /// The week grid says no, or names a profile that is slower than full.
+    /// The week grid says off, or names a profile below full duty.
     Schedule,
-    /// Energy is too dear or too dirty.
+    /// The reading of the energy source is above its limit.
     Energy,
-    /// A fan is too loud for the profile.
+    /// A fan is faster than the profile allows.
     Fan,
 }
 
 impl Rule {
-    /// Every rule.
+    /// All rules.
     pub const ALL: [Self; 19] = [
         Self::Off,
         Self::Snoozed,
@@ -66,7 +66,7 @@ impl Rule {
         Self::Fan,
     ];
 
-    /// The word used in JSON and as the key of its sentence.
+    /// Word for the rule in JSON, and key of its sentence.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -92,19 +92,18 @@ impl Rule {
         }
     }
 
-    /// Whether the rule gives way to a job that its owner asked to run at once.
+    /// Whether the rule is ignored for a job that its owner asked to run at once.
     ///
-    /// Those that only keep out of the owner's way do; those that protect the device, the disk or
-    /// the purse do not, and neither does the big switch.
+    /// Rules that only keep out of the owner's way are ignored. Rules that protect the device, the disk or
+    /// against costs still apply, and so does the main switch.
     #[must_use]
     pub fn yields_to_request(self) -> bool {
         matches!(self, Self::InUse | Self::Inhibited | Self::Fullscreen | Self::Exclusive | Self::OtherCpu | Self::Schedule)
     }
 
-    /// Shortest time in milliseconds that the rule stays closed once it stopped the device.
+    /// Shortest time that the rule stays closed once it stopped the device, milliseconds.
     ///
-    /// `usual` is the user's choice, 60 s unless changed, where BOINC's 20 s flapped. Slow quantities
-    /// have spans of their own: 300 s for the charge is BOINC's `ANDROID_BATTERY_BACKOFF`.
+    /// `usual` is the user's setting, 60 s by default. Some rules have spans of their own.
     #[must_use]
     pub fn hold_closed(self, usual: u64) -> u64 {
         match self {
@@ -116,9 +115,9 @@ impl Rule {
         }
     }
 
-    /// Shortest time in milliseconds that the rule stays open before it may stop the device again.
+    /// Shortest time that the rule stays open before it may stop the device again, milliseconds.
     ///
-    /// Zero for everything that protects the person or the device; the load rule can wait.
+    /// Zero for all rules except the load of other programs.
     #[must_use]
     pub fn hold_open(self, usual: u64) -> u64 {
         if self == Self::OtherCpu { usual } else { 0 }

@@ -3,39 +3,39 @@ use fog_types::Percent;
 use crate::reading::{Charger, Moment, ThermalPressure};
 use crate::rules::Rule;
 
-/// May the device work, how hard, and every reason why not (or not more).
+/// Decision whether the device may work, at which duty, and every reason against (more) work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// Share of processor time the tasks may use; 0 means stop.
+    /// Share of processor time that tasks may use; 0 means stop.
     pub duty: Percent,
-    /// No new task may start, but running ones may finish.
+    /// Whether running tasks may finish but no new one may start.
     pub finishing: bool,
     /// Name of the profile of this hour; `None` in an hour that is off.
     pub profile: Option<String>,
-    /// Somebody is using the device (or may be: the sensor is missing and the rule says stop).
+    /// Whether somebody uses the device, or may do so: the sensor is missing and the rule says stop.
     pub in_use: bool,
-    /// What stops or slows the device, most important first. Empty at full duty.
+    /// Reasons that stop or slow the device, most important first; empty at full duty.
     pub reasons: Vec<Reason>,
 }
 
 /// One rule that stops or slows the device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reason {
-    /// Which rule.
+    /// Rule that gave the reason.
     pub rule: Rule,
-    /// What it does.
+    /// Effect on the duty.
     pub effect: Effect,
-    /// What the sensor says now.
+    /// Current reading of the sensor.
     pub now: Value,
-    /// What the rule compares it with.
+    /// Limit that the reading is compared with.
     pub limit: Value,
-    /// What ends it.
+    /// Condition that ends the reason.
     pub resumes: Resume,
-    /// Earliest end, when a minimum hold is running.
+    /// Earliest end, while a minimum hold is running.
     pub held_until: Option<Moment>,
 }
 
-/// What a reason does to the duty.
+/// Effect of a reason on the duty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// No work at all.
@@ -49,65 +49,65 @@ pub enum Effect {
 pub enum Value {
     /// The sensor is missing or silent.
     Unknown,
-    /// Nothing to show.
+    /// No value to show.
     Nothing,
     /// Yes or no.
     Flag(bool),
-    /// 0 to 100.
+    /// Percentage, 0 to 100.
     Percent(f32),
     /// Degrees Celsius.
     Celsius(f32),
-    /// A span of time.
+    /// Span of time in seconds.
     Seconds(f32),
-    /// A size.
+    /// Size in bytes.
     Bytes(u64),
     /// Revolutions per minute.
     Rpm(u32),
-    /// In the unit of the energy source.
+    /// Energy value in the unit of its source.
     Energy(f32),
-    /// The system's judgement of heat.
+    /// Heat level that the operating system reports.
     Pressure(ThermalPressure),
-    /// What external power comes from.
+    /// Kind of external power.
     Charger(Charger),
-    /// Names of programs, or of a profile.
+    /// Names of programs or of a profile.
     Text(String),
 }
 
-/// What ends a reason.
+/// Condition that ends a reason.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resume {
-    /// The user has to do something (switch on, plug in).
+    /// An action of the user (switch on, plug in).
     UserActs,
     /// The condition goes away by itself (the video ends, the program closes).
     ConditionEnds,
-    /// At a known moment.
+    /// A known time.
     At(Moment),
-    /// When the reading is at or above.
+    /// A reading at or above this value.
     Above(Value),
-    /// When the reading is at or below.
+    /// A reading at or below this value.
     Below(Value),
 }
 
 impl Verdict {
-    /// The first reason that stops the device, if any.
+    /// First reason that stops the device, if any.
     #[must_use]
     pub fn stopped_by(&self) -> Option<&Reason> {
         self.reasons.iter().find(|reason| reason.effect == Effect::Stops)
     }
 
-    /// The verdict on a job that its owner asked to run at once: without what gives way to that
-    /// ([`Rule::yields_to_request`]). Limits of the duty stay.
+    /// Returns the verdict on a job that its owner asked to run at once: without the reasons that stop but
+    /// yield to such a request ([`Rule::yields_to_request`]). Limits of the duty stay.
     #[must_use]
     pub fn for_requested(&self) -> Self {
         let gives_way = |reason: &&Reason| reason.effect == Effect::Stops && reason.rule.yields_to_request();
         let reasons: Vec<Reason> = self.reasons.iter().filter(|reason| !gives_way(reason)).cloned().collect();
-        // Without a single reason before the first readings nothing is known, which is not full duty.
+        // Before the first readings there are no reasons, but the duty is zero.
         let duty = if self.reasons.is_empty() { self.duty } else { duty_of(&reasons) };
         Self { duty, reasons, ..self.clone() }
     }
 }
 
-/// The duty that a list of reasons leaves.
+/// Returns the duty that remains under a list of reasons.
 pub(crate) fn duty_of(reasons: &[Reason]) -> Percent {
     let left = |reason: &Reason| match reason.effect {
         Effect::Stops => Percent::ZERO,

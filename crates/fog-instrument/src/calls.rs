@@ -1,5 +1,5 @@
-//! Who calls whom: which functions can reach a safe point, and which need one at their entry because
-//! they may call themselves, directly or not.
+//! Call graph of a module: which functions can reach a safe point, and which need one at their entry
+//! because they may call themselves, directly or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use wasmparser::Operator;
 
 use crate::plan::Callees;
 
-/// What one defined function does, as far as calls go.
+/// Calls and loops of one defined function.
 #[derive(Debug, Default)]
 pub(crate) struct Behaviour {
     callees: BTreeSet<u32>,
-    /// Types of what it calls through tables.
+    /// Types of the functions it calls through tables.
     indirect: BTreeSet<u32>,
     has_loop: bool,
 }
@@ -30,7 +30,7 @@ impl Behaviour {
 
 /// Types of the module and of its functions: a call through a table reaches only functions of its own type.
 pub(crate) struct Types<'a> {
-    /// For each type the first that is equal to it.
+    /// Index of the first type that is equal to each type.
     pub(crate) first: &'a [u32],
     /// Type of every function, imports first.
     pub(crate) of: &'a [u32],
@@ -45,9 +45,9 @@ impl Types<'_> {
 #[derive(Debug)]
 pub(crate) struct CallGraph {
     imports: u32,
-    /// For each type the first that is equal to it.
+    /// Index of the first type that is equal to each type.
     first: Vec<u32>,
-    /// The nodes that stand for what an indirect call may reach, by its type.
+    /// Graph nodes that stand for all targets of an indirect call, by its type.
     anything: BTreeMap<u32, usize>,
     can_unwind: Vec<bool>,
     recurses: Vec<bool>,
@@ -56,10 +56,10 @@ pub(crate) struct CallGraph {
 }
 
 impl CallGraph {
-    /// `taken` are the functions whose reference goes anywhere; an indirect call may reach those of its
-    /// type, and with `is_open`, when others fill its tables, what cannot be known.
+    /// Builds the graph. `taken` are the functions to which references exist; an indirect call may reach
+    /// those of its type, and also unknown functions if `is_open`, when other modules fill the tables.
     pub(crate) fn new(imports: u32, functions: &[Behaviour], taken: &BTreeSet<u32>, is_open: bool, frame_bytes: &[u32], types: &Types<'_>) -> Self {
-        // One node more for each type stands for "whatever an indirect call reaches".
+        // One more node for each type stands for all targets of an indirect call.
         let called: BTreeSet<u32> = functions.iter().flat_map(|function| &function.indirect).map(|ty| types.first(*ty)).collect();
         let anything: BTreeMap<u32, usize> = called.into_iter().zip(functions.len()..).collect();
         let defined = |callees: &BTreeSet<u32>| -> Vec<usize> { callees.iter().filter_map(|callee| callee.checked_sub(imports)).map(|n| n as usize).collect() };
@@ -77,7 +77,7 @@ impl CallGraph {
         }
         edges.extend(reached.iter().map(defined));
         let Cycles { recurses, mut closes, heaviest } = cyclic(&edges, frame_bytes);
-        // Whatever is reached by an indirect call that closes a cycle looks at the count in its place.
+        // If an indirect call closes a cycle, its recursive targets check the count instead.
         for node in functions.len()..edges.len() {
             if closes[node] {
                 edges[node].iter().filter(|function| recurses[**function]).for_each(|function| closes[*function] = true);
@@ -100,17 +100,17 @@ impl CallGraph {
         Self { imports, first: types.first.to_vec(), anything, can_unwind, recurses, closes, chain_bytes: heaviest }
     }
 
-    /// Most bytes that the frames of functions which do not recurse can take on the stack together.
+    /// Largest number of bytes that the frames of non-recursive functions can take on the stack together.
     pub(crate) fn chain_bytes(&self) -> u64 {
         self.chain_bytes
     }
 
-    /// Whether the `n`th defined function may come to be on the stack twice.
+    /// Whether the `n`th defined function may be on the stack more than once.
     pub(crate) fn recurses(&self, n: usize) -> bool {
         self.recurses[n]
     }
 
-    /// Whether the `n`th defined function is one of those that lie on every cycle of calls between them.
+    /// Whether the `n`th defined function belongs to the set that has a member on every cycle of calls.
     pub(crate) fn closes_a_cycle(&self, n: usize) -> bool {
         self.closes[n]
     }
@@ -119,11 +119,11 @@ impl CallGraph {
 /// Cycles of a directed graph.
 #[derive(Debug, PartialEq, Eq)]
 struct Cycles {
-    /// Nodes that lie on one.
+    /// Nodes that lie on a cycle.
     recurses: Vec<bool>,
-    /// Nodes to which the walk came back: each cycle has one of them.
+    /// Nodes to which the depth-first search came back; each cycle contains one of them.
     closes: Vec<bool>,
-    /// The greatest sum of weights, on one path, of nodes that lie on none.
+    /// Greatest sum of weights, on one path, of nodes that lie on no cycle.
     heaviest: u64,
 }
 
@@ -134,13 +134,13 @@ impl Callees for CallGraph {
 
     fn indirect_can_unwind(&self, ty: u32) -> bool {
         let first = self.first.get(ty as usize).copied().unwrap_or(ty);
-        // A call that the graph does not know is one in code that never runs.
+        // A call of a type that the graph does not know is in code that never runs.
         self.anything.get(&first).and_then(|node| self.can_unwind.get(*node)).copied().unwrap_or(true)
     }
 }
 
-/// Finds the nodes that lie on a cycle: Tarjan's strongly connected components (1972), without recursion. An edge back
-/// to a node that is still being walked closes one (Tarjan's depth-first search of the same paper).
+/// Finds the nodes on cycles with Tarjan's strongly connected components (1972), without recursion. An edge
+/// back to a node that is still being visited closes a cycle.
 fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> Cycles {
     const UNSEEN: usize = usize::MAX;
     let mut order = vec![UNSEEN; edges.len()];
@@ -149,7 +149,7 @@ fn cyclic(edges: &[Vec<usize>], weights: &[u32]) -> Cycles {
     let mut recurses = vec![false; edges.len()];
     let (mut is_walked, mut closes) = (vec![false; edges.len()], vec![false; edges.len()]);
     let (mut stack, mut next) = (Vec::new(), 0);
-    // The greatest sum of a path that begins at the node; a component comes after all it leads to.
+    // Greatest sum on a path from each node; a component is finished after all that it leads to.
     let mut heaviest = vec![0_u64; edges.len()];
     for root in 0..edges.len() {
         if order[root] != UNSEEN {
@@ -208,7 +208,7 @@ mod tests {
         let edges = [vec![1], vec![2], vec![1], vec![3], vec![0]];
         assert_eq!(found(&edges, &[10, 100, 100, 100, 1]), (vec![false, true, true, true, false], 11));
         assert_eq!(cyclic(&edges, &[]).closes, [false, true, false, true, false]);
-        // 0 → 1 → 3, 0 → 2 → 3, 3 → 4 → 4, 4 → 5: what lies behind the cycle counts too.
+        // 0 → 1 → 3, 0 → 2 → 3, 3 → 4 → 4, 4 → 5: nodes behind the cycle count too.
         let edges = [vec![1, 2], vec![3], vec![3], vec![4], vec![4, 5], vec![]];
         assert_eq!(found(&edges, &[1, 20, 300, 4000, 50_000, 600_000]).1, 604_301);
         assert_eq!(found(&[], &[]), (Vec::new(), 0));
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(cyclic(&long, &[]).closes.into_iter().filter(|closes| *closes).count(), 1);
     }
 
-    /// Without the nodes that close them, no cycle is left; none of the others does.
+    /// Without the nodes that close cycles no cycle is left, and every such node lies on one.
     #[test]
     fn every_cycle_has_a_node_that_closes_it() {
         let mut state = 1_u64;
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// Two functions call through the table, each of a type that only the other has.
+    /// Two functions call through the table, each with a type that only the other has.
     #[test]
     fn a_table_leads_to_functions_of_the_type() {
         let types = Types { first: &[0, 1, 0], of: &[0, 1, 2, 1] };
@@ -248,7 +248,7 @@ mod tests {
         let functions = |second: Option<u32>| [calls(Some(1)), calls(second), calls(None), calls(Some(2))];
         let graph = CallGraph::new(0, &functions(None), &taken, false, &[], &types);
         assert!((0..4).all(|n| !graph.recurses(n) && !graph.can_unwind(n as u32)));
-        // Through a type that is equal to that of the first.
+        // Through a type that is equal to the type of the first function.
         let graph = CallGraph::new(0, &functions(Some(2)), &taken, false, &[], &types);
         assert_eq!([0, 1, 2, 3].map(|n| graph.recurses(n)), [true, true, false, false]);
         assert_eq!([0, 1, 2, 3].map(|n| graph.can_unwind(n)), [true, true, false, true], "the last calls the first");

@@ -1,14 +1,15 @@
 use wasmparser::Operator;
 
-/// Version of the table below, and of what is charged together. A change of any number is a new version: the
-/// same program then costs other units, and checkpoints of the old version cannot be continued.
+/// Version of the cost table and of the rules by which stretches are charged together. Any change needs a
+/// new version: the same program then costs other units, and checkpoints of the old version cannot be
+/// continued.
 pub const COST_VERSION: u32 = 4;
 
 /// Work units of one instruction.
 ///
-/// One for whatever a processor does in about a cycle; more for divisions and roots (10 to 40 cycles
-/// in the optimisation manuals of the usual processors) and for calls. What only shapes the control
-/// flow is free. Instructions over a span of memory cost [`SPAN_BYTES_PER_UNIT`] on top.
+/// One for an instruction that takes about a cycle; more for divisions and roots (10 to 40 cycles on common
+/// processors) and for calls. Block structure, `drop`, `local.get` and integer constants are free. Bulk
+/// instructions cost one unit per [`SPAN_BYTES_PER_UNIT`] on top.
 pub(crate) fn of(operator: &Operator<'_>) -> u64 {
     use Operator as O;
     match operator {
@@ -22,13 +23,13 @@ pub(crate) fn of(operator: &Operator<'_>) -> u64 {
     }
 }
 
-/// Bytes or table entries that one unit pays for in bulk instructions, as a power of two.
+/// Bytes or table entries per unit in bulk instructions, as a power of two.
 pub(crate) const SPAN_SHIFT: i64 = 4;
 
-/// Bytes (or table entries) of `memory.copy`, `memory.fill` and their kin for one unit.
+/// Bytes (or table entries) that `memory.copy`, `memory.fill` and similar instructions handle for one unit.
 pub const SPAN_BYTES_PER_UNIT: u64 = 1 << SPAN_SHIFT;
 
-/// Whether the top of the stack is a length that is paid for.
+/// Whether the top of the stack is a length that is charged.
 pub(crate) fn is_span(operator: &Operator<'_>) -> bool {
     use Operator as O;
     matches!(

@@ -1,9 +1,9 @@
-//! The second pass: writes one function anew, as the fast copy or as the copy that can be rewound.
+//! The second pass: rewrites one function, as the fast copy or as the copy that can be rewound.
 //!
-//! At every place where the function may stop (a site), all its values are in locals: what the
-//! original kept on the operand stack moves to *slots* first. An optimising compiler turns both into
-//! the same registers. Code between two such places is a *segment*; while the second copy is being
-//! rewound, it skips every segment until it reaches the site it stopped at.
+//! At every place where the function may stop (a site), all its values are in locals: operands of the
+//! original move to *slots* first. An optimising compiler turns both into the same registers. Code between
+//! two sites is a *segment*; while the second copy is being rewound, it skips every segment until it
+//! reaches the site at which it stopped.
 
 mod operators;
 mod sites;
@@ -18,39 +18,39 @@ use crate::module::{Error, Renumber, Shape};
 use crate::nans::Lanes;
 use crate::plan::{Facts, Plan};
 
-/// Which copy is written.
+/// Kind of copy that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copy {
     /// Runs from its first instruction.
     Fast,
-    /// Runs on from a site, after restoring its frame.
+    /// Continues at a site, after restoring its frame.
     Rewind,
 }
 
 /// A control frame of the original.
 struct Frame {
     kind: Kind,
-    /// Operand stack below it.
+    /// Height of the operand stack below it.
     base: usize,
     params: Vec<wasmparser::ValType>,
     results: Vec<wasmparser::ValType>,
-    /// Open labels of the output just inside it.
+    /// Number of open labels of the output just inside it.
     label: u32,
-    /// Copied as it is: nothing inside can stop.
+    /// Whether it is copied unchanged, because nothing inside can stop.
     is_verbatim: bool,
     leaf: Option<Leaf>,
 }
 
 /// A loop whose body is written several times.
 struct Leaf {
-    /// Where the first copy begins in the code.
+    /// Offset in the code at which the first copy begins.
     begins: usize,
     copies: usize,
     was_rewound: bool,
 }
 
 impl Frame {
-    /// Whether a branch to it takes no operands along.
+    /// Whether a branch to it carries no operands.
     fn carries_nothing(&self) -> bool {
         if self.kind == Kind::Loop { self.params.is_empty() } else { self.results.is_empty() }
     }
@@ -64,7 +64,7 @@ enum Kind {
     If,
 }
 
-/// Values of a frame in the order they are saved.
+/// Values of a frame in the order in which they are saved.
 type Saved = Vec<(u32, ValType)>;
 
 pub(crate) struct Writer<'a, T> {
@@ -72,41 +72,41 @@ pub(crate) struct Writer<'a, T> {
     plan: &'a Plan,
     facts: &'a Facts,
     copy: Copy,
-    /// Index among the functions the module defines.
+    /// Index among the defined functions of the module.
     function: u32,
     types: FuncValidator<T>,
     renumber: Renumber,
     code: Vec<u8>,
     depth: u32,
     frames: Vec<Frame>,
-    /// The operands of the current segment are on the stack, not in their slots.
+    /// Whether the operands of the current segment are on the stack, not in their slots.
     is_open: bool,
-    /// ... behind a test whether the function is being rewound.
+    /// Whether the current segment is behind a test for rewinding.
     is_guarded: bool,
-    /// Nothing is left to be rewound here.
+    /// Whether no rewinding can be under way at this place.
     is_rewound: bool,
-    /// Places in the code of branches whose way is known, and whether they are taken.
+    /// Offsets of branches with a known likely direction, and whether they are taken.
     hints: Vec<(usize, bool)>,
     locals: u32,
-    /// Types of the locals beyond the original's.
+    /// Types of the locals that were added to those of the original.
     extra: Vec<ValType>,
     slots: BTreeMap<(usize, ValType), u32>,
     named: BTreeMap<&'static str, u32>,
-    /// The running count is kept in a local, because the function has loops.
+    /// Whether the running count is kept in a local, because the function has loops.
     counts_locally: bool,
     saved: BTreeMap<u32, Saved>,
-    /// What any site saves, where all save the same.
+    /// Locals that any site saves, where all sites share one saving sequence.
     shared: BTreeSet<u32>,
-    /// A site holds references, and the module was not prepared for that.
+    /// Whether a site holds references although the module was not prepared for that.
     lacks_references: bool,
 }
 
-/// A function that is written.
+/// A function that has been written.
 pub(crate) struct Written {
     pub(crate) function: Function,
-    /// Branches whose way is known.
+    /// Branches with a known likely direction.
     pub(crate) hints: Vec<BranchHint>,
-    /// It holds references where it may stop, and the module was not prepared for that.
+    /// Whether it holds references at a site although the module was not prepared for that.
     pub(crate) lacks_references: bool,
 }
 
@@ -116,7 +116,7 @@ const FRAME: &str = "frame";
 const LENGTH: &str = "length";
 const SITE: &str = "site to be saved";
 const STACK: &str = "stack left before";
-/// Longest function that any engine of ours takes.
+/// Largest function that the engines accept, bytes.
 const MOST_FUNCTION_BYTES: usize = 7_654_321;
 
 fn at(offset: u64, memory_index: u32) -> MemArg {
@@ -143,7 +143,7 @@ fn zero(ty: ValType) -> I<'static> {
     }
 }
 
-/// Function number and site at the end of every frame.
+/// Bytes of function number and site at the end of every frame.
 const FRAME_TAIL: u64 = 8;
 
 impl<'a, T: WasmModuleResources> Writer<'a, T> {
@@ -188,10 +188,10 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
             self.put(&I::GlobalGet(self.shape.left));
             self.put(&I::LocalSet(count));
         }
-        // Restoring comes first, but what a site saves is known only when it has been written.
+        // Restoring comes first, but the values that a site saves are known only after the body is written.
         let body_begins = self.code.len();
         if self.shares_saving() {
-            // Out of it, to where all sites save.
+            // A branch out of this block leads to the saving sequence of all sites.
             self.put(&I::Block(BlockType::Empty));
             self.depth += 1;
         }
@@ -205,7 +205,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
                 return Err(Error::TooLarge { function: self.shape.imported() + self.function });
             }
         }
-        // The body's block has ended; the count goes back to where everybody reads it.
+        // The body's block has ended; the count goes back to its global.
         if self.counts_locally {
             let count = self.local(COUNT, ValType::I64);
             self.put(&I::LocalGet(count));
@@ -225,7 +225,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         self.code.extend_from_slice(&body);
         let mut declared: Vec<(u32, ValType)> = Vec::new();
         if self.copy == Copy::Rewind {
-            // It has no parameters; what the original had are locals.
+            // A second copy has no parameters; those of the original are locals.
             for ty in self.shape.params_of(self.function) {
                 declared.push((1, self.encoded(ty)?));
             }
@@ -236,7 +236,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         declared.extend(self.extra.iter().map(|ty| (1, *ty)));
         let mut function = Function::new(declared);
         let before = function.byte_len();
-        // What comes before the restoring is not moved by it.
+        // Offsets before the restoring code do not move.
         let moved = |at: usize| if at < body_begins { at } else { at + restoring };
         let hint = |(at, taken): &(usize, bool)| BranchHint { branch_func_offset: (before + moved(*at)) as u32, branch_hint_value: u32::from(*taken) };
         let hints = self.hints.iter().map(hint).collect();
@@ -256,7 +256,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         self.plan.shares_saving && self.shape.can_stop
     }
 
-    /// Takes the function's frame off the stack that is left, where it can be on it more than once.
+    /// Takes the function's frame off the remaining stack, if the function can recurse.
     fn take_stack(&mut self) {
         if !self.plan.takes_stack {
             return;
@@ -269,8 +269,8 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
     }
 
-    /// Gives it back: what was there before is at hand sooner than a sum would be. Who stops does not give
-    /// it back: then the host sets it.
+    /// Gives the frame back by setting the saved value, which is cheaper than adding. A function that stops
+    /// does not give it back; the host sets the count then.
     fn give_stack(&mut self) {
         if self.plan.takes_stack {
             let before = self.local(STACK, ValType::I32);
@@ -300,8 +300,8 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
 
     fn encoded(&mut self, ty: wasmparser::ValType) -> Result<ValType, Error> {
         Ok(match ty {
-            // The validator knows a function's reference by its type; where it lies in between, any
-            // reference to a function will do.
+            // The validator knows function references by their type; in a local, any reference to a
+            // function will do.
             wasmparser::ValType::Ref(reference) if reference.is_extern_ref() => ValType::EXTERNREF,
             wasmparser::ValType::Ref(_) => ValType::FUNCREF,
             number => self.renumber.val_type(number).map_err(Error::encode)?,
@@ -335,7 +335,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         self.frames.last().is_some_and(|frame| frame.is_verbatim)
     }
 
-    /// Begins a segment: operands come from their slots.
+    /// Begins a segment: loads operands from their slots.
     fn open(&mut self) -> Result<(), Error> {
         if self.is_open {
             return Ok(());
@@ -350,7 +350,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         self.load(self.base(), self.height())
     }
 
-    /// Ends a segment: operands go to their slots.
+    /// Ends a segment: stores operands in their slots.
     fn close(&mut self) -> Result<(), Error> {
         if !self.is_open {
             return Ok(());
@@ -388,7 +388,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         Ok(())
     }
 
-    /// Values of known types from their slots, or to them.
+    /// Loads values of known types from their slots.
     fn load_types(&mut self, base: usize, types: &[wasmparser::ValType]) -> Result<(), Error> {
         for (index, ty) in types.iter().enumerate() {
             let slot = self.slot(base + index, *ty)?;
@@ -405,7 +405,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         Ok(())
     }
 
-    /// Takes units off the count, or gives some back. Leaves the operand stack alone.
+    /// Takes units off the count, or gives them back if negative. Does not change the operand stack.
     fn charge(&mut self, units: i64) {
         if units == 0 {
             return;
@@ -419,7 +419,7 @@ impl<'a, T: WasmModuleResources> Writer<'a, T> {
         }
     }
 
-    /// Replaces the NaNs of the value on top by the canonical one.
+    /// Replaces the NaNs of the value on top of the stack by the canonical NaN.
     fn canonical(&mut self, lanes: Lanes) {
         const NARROW: u32 = 0x7fc0_0000;
         const WIDE: u64 = 0x7ff8_0000_0000_0000;

@@ -1,20 +1,19 @@
-//! Rewrites a Wasm module once, before it is compiled, so that it counts its work, can stop at any
-//! safe point with everything it holds in plain memory, and can continue from there: on another
-//! engine, system or processor.
+//! Rewrites a Wasm module once, before it is compiled, so that it counts its work, can stop at any safe
+//! point with its whole state in plain memory, and can continue from there on another engine, system or
+//! processor.
 //!
-//! Pure: bytes in, bytes out. `docs/checkpoint.md` has the whole method and its format.
+//! The crate does no I/O: bytes in, bytes out. `docs/checkpoint.md` describes the method and its format.
 //!
-//! - **Counting.** Each stretch of straight-line code takes its cost (see [`COST_VERSION`]) off a
-//!   count; loop heads and the entries of functions that close a cycle of calls look whether it is used up, and ask
-//!   the host then.
-//! - **Stopping.** The host's answer may be to stop. The function that asked saves its frame and
-//!   returns; behind each call that can stop, the caller looks at the count, which says so, and does
-//!   the same.
-//! - **Stack.** Functions that recurse take the size of their frame, by the original's own locals and
-//!   operands, off another count and give it back, so that recursion ends at the same depth on every
-//!   engine and processor, continued or not.
-//! - **Continuing.** A second copy of each function restores its frame and jumps to where it was.
-//!   Whatever it calls from then on is the first copy, which knows nothing of this.
+//! - **Counting.** Each stretch of straight-line code takes its cost (see [`COST_VERSION`]) off a count.
+//!   Loop heads, and entries of functions that close a cycle of calls, check whether the count is used up
+//!   and then ask the host.
+//! - **Stopping.** The host may answer to stop. The function that asked saves its frame and returns; behind
+//!   each call that can stop, the caller checks the count, sees that it should stop, and does the same.
+//! - **Stack.** Recursive functions take the size of their frame, computed from the original's locals and
+//!   operands, off another count and give it back. So recursion ends at the same depth on every engine and
+//!   processor, continued or not.
+//! - **Continuing.** A second copy of each function restores its frame and jumps to its site. All further
+//!   calls go to the first copy, which has no code for restoring.
 
 mod calls;
 mod cost;
@@ -28,7 +27,7 @@ pub use cost::{COST_VERSION, SPAN_BYTES_PER_UNIT};
 pub use module::{Error, instrument};
 use wasmparser::WasmFeatures;
 
-/// The proposals a job may use: version 2 of the standard, tail calls, extended constant expressions.
+/// Proposals that a job may use: version 2 of the standard, tail calls, extended constant expressions.
 #[must_use]
 pub fn accepted() -> WasmFeatures {
     WasmFeatures::WASM1
@@ -44,25 +43,25 @@ pub fn accepted() -> WasmFeatures {
         | WasmFeatures::EXTENDED_CONST
 }
 
-/// Version of what is written: modules that were rewritten and compiled by another are made anew.
-/// Where the frames change too, so does the version of the state in checkpoints.
+/// Version of the rewritten code. Modules that were rewritten and compiled under another version are made
+/// again. A change of the frames also needs a new version of the state in checkpoints.
 pub const REWRITING_VERSION: u32 = 8;
 
-/// Most bytes of the saved frames of a program whose stack may take `stack_bytes`: a value takes twice its place on the
-/// counted stack at most, and each function counts for more than the two numbers that are saved with it. This is twice that.
+/// Upper bound of the bytes of saved frames for a stack of `stack_bytes`. A saved value takes at most twice
+/// its size on the counted stack; the result is twice that again.
 #[must_use]
 pub fn frame_bytes(stack_bytes: u64) -> u64 {
     stack_bytes.saturating_add(names::CHAIN_BYTES).saturating_mul(4).min(names::FRAME_PAGES << 16)
 }
 
-/// What a rewritten module is to be able to do, beside counting its work. Everything by default.
+/// Abilities of a rewritten module beside counting its work. Default: stopping and canonical NaNs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
-    /// Stop with everything it holds in plain memory, and continue.
+    /// Whether the module can stop with its whole state in plain memory, and continue.
     pub stop: bool,
-    /// Show the same NaNs on every processor.
+    /// Whether NaNs have the same bits on every processor.
     pub canonical_nans: bool,
-    /// Save the frames of every function in one place for all its sites, not only where that is much
+    /// Whether every function saves its frame in one place for all its sites, not only where that is much
     /// smaller.
     pub share_saving: bool,
 }
@@ -73,53 +72,54 @@ impl Default for Abilities {
     }
 }
 
-/// Names between a rewritten module and its host.
+/// Names that a rewritten module and its host share.
 pub mod names {
-    /// No module may export a name that begins so, or import from a module whose name does.
+    /// Reserved prefix: no module may export a name that begins with it, or import from a module named so.
     pub const PREFIX: &str = "fog:";
-    /// Module of the one import that is added.
+    /// Module of the imports that are added.
     pub const MODULE: &str = "fog:host";
-    /// `(i64) -> i64`: the count, at most zero, in; more units, or [`STOP`], out.
+    /// `(i64) -> i64`: takes the count, at most zero; returns more units, or [`STOP`].
     pub const CHECK: &str = "check";
-    /// The answer that stops: the program returns to the host with its frames saved; one that cannot
-    /// do that traps.
+    /// Answer that stops: the program returns to the host with its frames saved, or traps if it was
+    /// rewritten without the ability to stop.
     pub const STOP: i64 = i64::MIN;
     /// `() -> ()`: the whole program, start function included.
     pub const MAIN: &str = "fog:main";
-    /// `() -> ()`: the same, continued from the saved frames.
+    /// `() -> ()`: the whole program, continued from the saved frames.
     pub const RESUME: &str = "fog:resume";
     /// Global, `i64`: units left.
     pub const LEFT: &str = "fog:left";
-    /// Global, `i32`: bytes of stack left, as they are counted; below zero when they were used up, at
-    /// the trap that follows. The host sets it before each call of [`MAIN`] and [`RESUME`] to what the
-    /// program may use, less what it begins with below [`STACK_START`].
+    /// Global, `i32`: bytes of counted stack left; below zero at the trap after they were used up. Before
+    /// each call of [`MAIN`] and [`RESUME`] the host sets it to the bytes that the program may use, less
+    /// the difference between [`STACK_START`] and the initial value.
     pub const STACK: &str = "fog:stack";
-    /// What [`STACK`] begins with, less what the functions that do not recurse may take at most of the
-    /// stack beyond [`CHAIN_BYTES`].
+    /// Initial value of [`STACK`], from which the bytes beyond [`CHAIN_BYTES`] that non-recursive functions
+    /// may take are subtracted.
     pub const STACK_START: i32 = 1 << 30;
-    /// Bytes of stack that functions which do not recurse may take without being counted.
+    /// Bytes of stack that non-recursive functions may take without being counted.
     pub const CHAIN_BYTES: u64 = 256 << 10;
     /// Global, `i32`: bytes of saved frames.
     pub const TOP: &str = "fog:top";
-    /// Memory: the saved frames. It is empty at first; a host that knows how large the stack can be makes room for as many
-    /// frames ([`frame_bytes`](super::frame_bytes)) before the program runs, and saves a reservation of all pages.
+    /// Memory: the saved frames. Empty at first; a host that knows the size of the stack makes room for its
+    /// frames ([`frame_bytes`](super::frame_bytes)) before the program runs, and avoids reserving all
+    /// pages.
     pub const FRAMES: &str = "fog:frames";
-    /// Most pages of saved frames: 128 MiB, more than the largest stack can hold.
+    /// Largest number of pages of saved frames: 128 MiB, more than the largest stack can need.
     pub const FRAME_PAGES: u64 = 2048;
-    /// Table that is added: its size is the number of functions.
+    /// Table that is added: the second copies by function number; its size is the number of functions.
     pub const BY_NUMBER: &str = "fog:by-number";
-    /// Import of modules that hold references where they may stop: `(funcref) -> i32`, its place in
+    /// Import of modules that hold references at a site: `(funcref) -> i32`, the place of the function in
     /// [`FUNCTIONS`].
     pub const REFERENCE: &str = "reference";
-    /// Table: every function that a reference can lead to, behind one null. Modules that move
-    /// references about have it.
+    /// Table: a null, then every function that a reference can lead to. Only in modules that move
+    /// references.
     pub const FUNCTIONS: &str = "fog:functions";
-    /// Tables of the original, followed by their number, when they are part of the state.
+    /// Prefix of the original's tables that are part of the state, followed by their number.
     pub const TABLE: &str = "fog:table:";
-    /// `() -> ()`: to be called when the globals have been restored. Modules that drop segments have it.
+    /// `() -> ()`: called after the globals were restored. Only in modules that drop segments.
     pub const RESTORED: &str = "fog:restored";
-    /// Mutable globals of the original, followed by their number.
+    /// Prefix of the original's mutable globals, followed by their number.
     pub const GLOBAL: &str = "fog:global:";
-    /// Memories of the original, followed by their number.
+    /// Prefix of the original's memories, followed by their number.
     pub const MEMORY: &str = "fog:memory:";
 }

@@ -1,18 +1,17 @@
-//! Which locals may still be read, at each place where a function may stop: the usual backward
-//! data-flow analysis, on structured code.
+//! Liveness of locals at each site of a function: backward data-flow analysis on structured code.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use wasmparser::Operator;
 
-/// Above this many bits for one function (locals times depth of blocks) nothing is analysed, and
-/// every local counts as live.
+/// Largest number of bits (locals times depth of blocks) that is analysed; above it every local counts as
+/// live.
 const MOST_BITS: usize = 1 << 28;
-/// Loops nested deeper than people write them.
+/// Largest number of rounds, and so of nested loops, before every local counts as live.
 const MOST_ROUNDS: usize = 200;
 
-/// A set of locals.
+/// Set of locals.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Locals(Vec<u64>);
 
@@ -47,17 +46,18 @@ impl Locals {
     }
 }
 
-/// The answer for one function.
+/// Live locals of one function.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
-    /// Before the first instruction of a loop's body, by the loop's place; after a call, by its.
+    /// Live locals before the first instruction of a loop's body, or after a call, by place of the loop or
+    /// call.
     at: BTreeMap<usize, Rc<Locals>>,
     entry: Rc<Locals>,
     is_unknown: bool,
 }
 
 impl Liveness {
-    /// `calls` says which calls are sites; `dead` instructions are skipped.
+    /// Analyses a function. `is_site` tells which calls are sites; `dead` instructions are skipped.
     pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, is_site: impl Fn(usize) -> bool) -> Self {
         let mut depth = 0_usize;
         let mut deepest = 0;
@@ -74,7 +74,7 @@ impl Liveness {
         }
         let mut result = Self::default();
         let mut loops: BTreeMap<usize, Rc<Locals>> = BTreeMap::new();
-        // Each round carries what is read around one more loop.
+        // Each round propagates reads around one more loop.
         for _ in 0..MOST_ROUNDS {
             if !result.round(operators, dead, &mut loops, &is_site) {
                 return result;
@@ -88,21 +88,21 @@ impl Liveness {
         self.is_unknown || live.is_none_or(|live| live.contains(local))
     }
 
-    /// How many of so many locals are live there.
+    /// Number of live locals at `place`, of `locals` in total.
     pub(crate) fn count(&self, locals: u32, place: Option<usize>) -> u32 {
         let live = place.map_or(Some(&self.entry), |place| self.at.get(&place));
         live.filter(|_| !self.is_unknown).map_or(locals, |live| live.count())
     }
 
-    /// One pass from the end to the beginning; whether a loop has learnt something.
+    /// Makes one pass from the end to the beginning; returns whether the live set of a loop has changed.
     fn round(&mut self, operators: &[Operator<'_>], dead: &[bool], loops: &mut BTreeMap<usize, Rc<Locals>>, is_site: &impl Fn(usize) -> bool) -> bool {
-        /// A block that is walked through backwards.
+        /// A block during the backward pass.
         struct Open {
-            /// Live behind its end: where branches to it lead, unless it is a loop.
+            /// Live locals behind its end, the target of branches to it unless it is a loop.
             end: Rc<Locals>,
-            /// Live at its beginning: where branches to a loop lead.
+            /// Live locals at its beginning, the target of branches to a loop.
             begin: Option<Rc<Locals>>,
-            /// Live at the beginning of the arm behind `else`.
+            /// Live locals at the beginning of the arm behind `else`.
             other: Option<Rc<Locals>>,
         }
         let openings = openings(operators);
@@ -136,7 +136,7 @@ impl Liveness {
                 O::Block { .. } | O::Loop { .. } | O::If { .. } => {
                     let Some(frame) = open.pop() else { continue };
                     if matches!(operator, O::If { .. }) {
-                        // Without `else` the other way leads to the end.
+                        // Without `else`, the other way leads to the end.
                         Rc::make_mut(&mut live).union(frame.other.as_ref().unwrap_or(&frame.end));
                     }
                     if frame.begin.as_ref().is_some_and(|begin| **begin != *live) {
@@ -167,7 +167,7 @@ impl Liveness {
     }
 }
 
-/// Where each `end` began; the function's own is left out.
+/// Place of the opening instruction of each `end`, except the function's own.
 fn openings(operators: &[Operator<'_>]) -> BTreeMap<usize, usize> {
     let mut open = Vec::new();
     let mut result = BTreeMap::new();

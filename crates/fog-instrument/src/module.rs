@@ -1,4 +1,4 @@
-//! What the whole module is turned into: where everything is, and what is added.
+//! Layout of the rewritten module: indices of its items and of those that are added.
 
 mod input;
 mod write;
@@ -17,34 +17,34 @@ use crate::nans::Nans;
 use crate::plan::{Nowhere, Plan};
 use crate::{Abilities, names};
 
-/// A module cannot be rewritten.
+/// Error when rewriting a module.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It is not valid under the accepted proposals.
+    /// The module is not valid under the accepted proposals.
     #[error("not a valid module: {0}")]
     Invalid(#[source] wasmparser::BinaryReaderError),
-    /// It uses something that has no place in the output.
+    /// The module uses a feature that the encoder does not know.
     #[error("it uses something this program does not know: {0}")]
     Unknown(String),
-    /// It exports a name that the rewriting adds, or imports from where only the rewriting does.
+    /// The module uses a name with the reserved prefix in an export or import.
     #[error("'{0}' is a name this program adds")]
     Reserved(String),
-    /// A function cannot be stopped within bounds.
+    /// A function is too large to be stopped within the bounds.
     #[error(
         "its function {function} has so many variables at so many places where it may have to stop that saving them would take more code than is possible; split it into smaller functions"
     )]
     TooLarge {
-        /// Its number.
+        /// Number of the function.
         function: u32,
     },
-    /// What comes out would be out of proportion.
+    /// The rewritten module would be too large in proportion to the original.
     #[error("it would become more than {} MiB when it is prepared to be counted and stopped", *.bytes >> 20)]
     Swells {
-        /// Most bytes it may become.
+        /// Largest allowed size of the rewritten code, bytes.
         bytes: u64,
     },
-    /// Blocks do not nest; the validator should have seen it.
+    /// Blocks do not nest; the validator should have refused the module.
     #[error("its blocks do not nest")]
     Shape,
 }
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-/// Function numbers move up behind the imports that are added.
+/// Shifts function numbers past the imports that are added.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Renumber {
     imports: u32,
@@ -80,7 +80,7 @@ impl Renumber {
     }
 }
 
-/// What a program may drop while it runs.
+/// Segment that a program may drop while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Segment {
     Element(u32),
@@ -97,42 +97,42 @@ impl Segment {
     }
 }
 
-/// What modules have that move references about.
+/// Items that are added to modules that move references.
 pub(crate) struct References {
-    /// The function that numbers a reference.
+    /// Function that returns the number of a reference.
     pub(crate) number: u32,
-    /// The table in which the function is that a number stands for.
+    /// Table that maps numbers to functions.
     pub(crate) functions: u32,
-    /// The functions in it, by their numbers in the original.
+    /// Functions in the table, by their numbers in the original.
     all: Vec<u32>,
 }
 
 type Signature = (Vec<wasmparser::ValType>, Vec<wasmparser::ValType>);
 
-/// Where everything is: the original's types and functions, and what is added to them.
+/// Indices of the original's types and functions, and of the items that are added.
 pub(crate) struct Shape {
     types: Vec<Option<Signature>>,
     /// Type of every function of the original, imports first, and of the added `main`.
     functions: Vec<u32>,
     imports: u32,
-    /// The types without parameters, by their results: of blocks, and of second copies.
+    /// Types without parameters, by their results, for blocks and second copies.
     blocks: BTreeMap<Vec<wasmparser::ValType>, u32>,
-    /// The second copy of a function, by its number among the defined ones.
+    /// Second copy of a function, by its number among the defined functions.
     second: BTreeMap<u32, u32>,
     pub(crate) left: u32,
     pub(crate) top: u32,
     pub(crate) stack: u32,
-    /// Bytes of a frame of each defined function.
+    /// Bytes of the counted frame of each defined function.
     pub(crate) frame_bytes: Vec<u32>,
-    /// What the count of the stack begins with.
+    /// Initial value of the stack count.
     stack_start: i32,
     pub(crate) frames: u32,
     pub(crate) by_number: u32,
     pub(crate) check: u32,
-    /// Whether it is more than counted.
+    /// Whether the module can stop, or only counts.
     pub(crate) can_stop: bool,
     pub(crate) references: Option<References>,
-    /// By segments that are dropped somewhere, the global that says so.
+    /// Globals that record dropped segments.
     pub(crate) dropped: BTreeMap<Segment, u32>,
     has_tail_calls: bool,
 }
@@ -159,13 +159,13 @@ impl Shape {
         self.signature(self.type_of(self.imports + defined)).1
     }
 
-    /// The copy of a function that continues a frame; `None` when only the frame tells whose it is,
-    /// because a tail call may have put another function in its place.
+    /// Returns the copy of a function that continues a frame; `None` in modules with tail calls, where only
+    /// the frame tells which function it is of.
     pub(crate) fn resumed(&self, function: u32) -> Option<u32> {
         if self.has_tail_calls { None } else { self.second.get(&(function - self.imports)).copied() }
     }
 
-    /// The type without parameters that gives these results.
+    /// Index of the type without parameters that has these results.
     pub(crate) fn giving(&self, results: &[wasmparser::ValType]) -> u32 {
         self.blocks.get(results).copied().unwrap_or(0)
     }
@@ -178,10 +178,9 @@ impl Shape {
     }
 }
 
-/// Rewrites `module`, which must be valid under `features`. What comes out needs the multi-memory
-/// proposal to run.
+/// Rewrites `module`, which must be valid under `features`. The result needs the multi-memory proposal.
 ///
-/// The host must not give it anything that an `externref` can hold: in a saved frame it is null.
+/// The host must not give it values of type `externref`: a saved frame holds null for them.
 ///
 /// # Errors
 /// [`Error`] with the reason; never panics on any input.
@@ -193,14 +192,14 @@ pub fn instrument(module: &[u8], features: WasmFeatures, abilities: Abilities) -
     }
     let can_stop = abilities.stop;
     let moves_references = can_stop && input.moves_references();
-    // Most modules have no references where they may stop; that is seen when their frames are written.
+    // Most modules hold no references at sites; whether one does is seen when its frames are written.
     match rewrite(&input, main, abilities, moves_references)? {
         Some(module) => Ok(module),
         None => rewrite(&input, main, abilities, true)?.ok_or(Error::Shape),
     }
 }
 
-/// `None` when a function turns out to hold references where it may stop.
+/// Rewrites the module; `None` when a function holds references at a site but `has_references` is false.
 fn rewrite(input: &Input<'_>, main: Option<u32>, abilities: Abilities, has_references: bool) -> Result<Option<Vec<u8>>, Error> {
     let (shape, plans, sections) = plan(input, abilities, has_references)?;
     write(input, &shape, &plans, main, sections)
@@ -243,7 +242,7 @@ fn plan(input: &Input<'_>, abilities: Abilities, has_references: bool) -> Result
         }
     }
     let mut blocks = BTreeMap::new();
-    // Of every function, and of what is called through tables, which no function need have.
+    // Results of every function, and of types called through tables, which no function need have.
     let called = input.bodies.iter().flat_map(|body| &body.operators).filter_map(|(operator, _)| match operator {
         Operator::CallIndirect { type_index, .. } => Some(*type_index),
         _ => None,

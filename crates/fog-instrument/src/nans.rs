@@ -1,15 +1,16 @@
-//! Which computed floats have to be made canonical, so that no processor's own NaN is ever seen.
+//! Finds the computed floats that must be made canonical, so that a program never sees the NaN bits of a
+//! certain processor.
 //!
-//! Standard and hardware leave the sign and payload of a computed NaN open; whether something is a
-//! NaN, they do not. So it is enough to replace NaNs where their bits get out: before they are
-//! stored, passed on or looked at as integers. A chain of arithmetic, and a local that holds nothing
-//! but results of arithmetic, may carry any NaN. Values that were only moved are never touched.
+//! The standard and hardware leave the sign and payload of a computed NaN open, but not whether a value is
+//! a NaN. So it is enough to replace NaNs where their bits can be seen: before they are stored, passed on
+//! or read as integers. A chain of arithmetic, and a local that holds only results of arithmetic, may carry
+//! any NaN. Values that were only moved are never changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::{FuncValidator, Operator, WasmModuleResources};
 
-/// How a value is divided into floats.
+/// Division of a value into floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lanes {
     F32,
@@ -18,32 +19,33 @@ pub(crate) enum Lanes {
     F64x2,
 }
 
-/// The answer for one function.
+/// Result for one function.
 #[derive(Debug, Default)]
 pub(crate) struct Nans {
-    /// Instructions whose result is to be made canonical at once.
+    /// Instructions whose result must be made canonical at once, by place.
     pub(crate) canonical: BTreeMap<usize, Lanes>,
     /// Locals that may hold any NaN.
     pub(crate) locals: BTreeMap<u32, Lanes>,
 }
 
-/// Where a value on the operand stack comes from.
+/// Origin of a value on the operand stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Arithmetic(usize, Lanes),
     Local(usize, u32),
-    /// A constant without NaNs, if seen as these lanes.
+    /// A constant, and whether it is free of NaNs when read as 32-bit or 64-bit lanes.
     Constant {
         narrow: bool,
         wide: bool,
     },
 }
 
-/// Watches a function while it is validated.
+/// Collects uses of floats while a function is validated.
 pub(crate) struct Watch {
     params: u32,
     stack: Vec<Option<Source>>,
-    /// What becomes of a value: an instruction that does not care about NaNs of these lanes, or any other.
+    /// Uses of values, with the lanes whose NaN bits the using instruction ignores; `None` if it may see
+    /// them.
     uses: Vec<(Source, Option<Lanes>)>,
     sets: BTreeMap<u32, Vec<Option<Source>>>,
 }
@@ -53,10 +55,10 @@ impl Watch {
         Self { params, stack: Vec::new(), uses: Vec::new(), sets: BTreeMap::new() }
     }
 
-    /// To be called before `operator` is validated.
+    /// Takes the next instruction; called before `operator` is validated.
     pub(crate) fn see<T: WasmModuleResources>(&mut self, place: usize, operator: &Operator<'_>, types: &FuncValidator<T>) {
         use Operator as O;
-        // Behind a branch nothing is known of the stack.
+        // After a branch, the origins of values on the stack are unknown.
         self.stack.resize(types.operand_stack_height() as usize, None);
         match operator {
             O::LocalGet { local_index } => return self.stack.push(Some(Source::Local(place, *local_index))),
@@ -111,7 +113,7 @@ impl Watch {
         Nans { canonical, locals }
     }
 
-    /// Locals that are set to results of arithmetic of the same lanes, or to each other.
+    /// Locals that are only set to results of arithmetic of the same lanes, or to each other.
     fn free_locals(&self) -> BTreeMap<u32, Lanes> {
         let mut locals: BTreeMap<u32, Lanes> = BTreeMap::new();
         for (local, sources) in self.sets.iter().filter(|(local, _)| **local >= self.params) {
@@ -149,7 +151,7 @@ fn constant(narrow: bool, wide: bool) -> Option<Source> {
     Some(Source::Constant { narrow, wide })
 }
 
-/// After these, what lies on the stack may be somewhere else.
+/// Whether values on the stack may move elsewhere at this instruction.
 fn is_control(operator: &Operator<'_>) -> bool {
     use Operator as O;
     matches!(
@@ -171,7 +173,7 @@ fn is_control(operator: &Operator<'_>) -> bool {
     )
 }
 
-/// The lanes of a result that may be a NaN of any kind.
+/// Lanes of a result that may be any NaN.
 fn produces(operator: &Operator<'_>) -> Option<Lanes> {
     use Operator as O;
     Some(match operator {
@@ -187,8 +189,8 @@ fn produces(operator: &Operator<'_>) -> Option<Lanes> {
     })
 }
 
-/// The lanes of operands whose NaNs may be of any kind: arithmetic passes them on as such, and
-/// comparisons and conversions only ask whether they are one.
+/// Lanes of operands that may be any NaN: arithmetic passes NaNs on, and comparisons and conversions only
+/// test for them.
 fn consumes(operator: &Operator<'_>) -> Option<Lanes> {
     use Operator as O;
     Some(match operator {

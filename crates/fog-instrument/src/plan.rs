@@ -1,5 +1,5 @@
-//! The first pass over a function: where its safe points and calls are, what each stretch of it
-//! costs, and which locals matter where. Reads only the order of the instructions, no types.
+//! The first pass over a function: places of its safe points and calls, cost of each stretch, and liveness
+//! of locals. Reads only the order of the instructions, no types.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::cost;
 use crate::liveness::Liveness;
 use crate::nans::Nans;
 
-/// What the whole module says about one callee.
+/// Facts of the whole module about callees.
 pub(crate) trait Callees {
     /// Whether a call to this function (index of the original module) can reach a safe point.
     fn can_unwind(&self, function: u32) -> bool;
-    /// Whether a call through a table to a function of this type (index of the original module) can.
+    /// Whether a call through a table to a function of this type (index of the original module) can do so.
     fn indirect_can_unwind(&self, ty: u32) -> bool;
 }
 
-/// For modules that are counted only: nothing unwinds.
+/// Callees of modules that are only counted: no call can unwind.
 pub(crate) struct Nowhere;
 
 impl Callees for Nowhere {
@@ -30,34 +30,34 @@ impl Callees for Nowhere {
     }
 }
 
-/// What is found in a function while it is read, whatever is done with it.
+/// Facts about a function that do not depend on the plan.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) nans: Nans,
-    /// Instructions that can never run; they are left out.
+    /// Whether each instruction can never run and is left out.
     pub(crate) dead: Vec<bool>,
-    /// Bytes a frame takes of the stack, as they are counted.
+    /// Bytes of its frame on the counted stack.
     pub(crate) frame_bytes: u32,
 }
 
-/// Most units of a stretch that is charged with the one it is reached from, whether or not it is reached: its
-/// own charge would cost as much as what it counts.
+/// Largest number of units of a stretch that is charged together with the stretch that leads to it, whether
+/// or not it is reached: a charge of its own would cost as much as the work it counts.
 const SMALL: u64 = 12;
 
-/// Most locals times sites of a function. Above it, neither what is live where nor the ways from all
-/// sites to one place can be held by any compiler.
+/// Largest product of locals and sites of a function. Above it, no compiler can handle the live values of
+/// each site, nor the branches from all sites to one place.
 const MOST_SAVED: u64 = 1 << 26;
-/// From so many saved values on, a function has one sequence that saves for all its sites.
+/// Number of saved values from which a function has one saving sequence for all its sites.
 const SHARED_FROM: u64 = 1 << 17;
 
-/// A block, loop or `if` with all that lies inside.
+/// A block, loop or `if` with its contents.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Span {
     /// Sites inside: `first..last`; those of the arm before `else` end at `middle`.
     pub(crate) first: u32,
     pub(crate) middle: u32,
     pub(crate) last: u32,
-    /// Branches that lead to its end.
+    /// Number of branches to its end.
     branches: u32,
     /// Place of its `end`.
     end: usize,
@@ -73,7 +73,7 @@ impl Span {
         self.last == self.first + 1
     }
 
-    /// Instructions between the one at `place`, which opens it, and its `end`.
+    /// Number of instructions between the opening one at `place` and its `end`.
     pub(crate) fn length(self, place: usize) -> usize {
         self.end.saturating_sub(place + 1)
     }
@@ -85,21 +85,21 @@ pub(crate) struct Plan {
     pub(crate) calls: BTreeMap<usize, u32>,
     /// Site number of a loop's safe point, by the loop's place.
     pub(crate) loops: BTreeMap<usize, u32>,
-    /// The safe point at the function's entry is site 1.
+    /// Whether the function has a safe point at its entry, which is site 1.
     pub(crate) has_entry_check: bool,
-    /// It takes its frame off the count of the stack.
+    /// Whether the function takes its frame off the stack count.
     pub(crate) takes_stack: bool,
     /// Number of sites plus one; sites are numbered from 1.
     pub(crate) sites: u32,
-    /// By the place of the instruction that opens it.
+    /// Spans by the place of the opening instruction.
     pub(crate) spans: BTreeMap<usize, Span>,
-    /// Units to charge right after the instruction at this place.
+    /// Units to charge right after an instruction, by its place.
     pub(crate) charges: BTreeMap<usize, u64>,
-    /// Units to give back behind a branch that was not taken.
+    /// Units to give back behind a branch that was not taken, by its place.
     pub(crate) refunds: BTreeMap<usize, u64>,
-    /// Units to charge at the entry.
+    /// Units to charge at the entry of the function.
     pub(crate) entry_charge: u64,
-    /// All sites save the same, in one place: code for each would be too much.
+    /// Whether all sites save the same values with one sequence, because one for each would be too large.
     pub(crate) shares_saving: bool,
     liveness: Liveness,
 }
@@ -110,30 +110,30 @@ struct Open {
     is_if: bool,
     has_else: bool,
     is_dead_inside: bool,
-    /// The `br_if` to its end that comes first in its stretch, and that stretch.
+    /// Place of the first `br_if` to its end, if it comes first in its stretch, and that stretch.
     way_out: Option<(usize, Option<usize>)>,
-    /// The stretch it lies in, and whether nothing had left it or looked at the count.
+    /// Stretch around it, and whether that stretch had no branch out and no check of the count before it.
     around: (Option<usize>, bool),
-    /// Loops and calls before it.
+    /// Number of loops and calls before it.
     looks: usize,
-    /// How many frames are open around whatever something inside branches to; the least of all branches.
+    /// Smallest depth of a target of the branches inside, 1 for the outermost block.
     reach: usize,
 }
 
-/// A stretch that is reached only by way of another, and at most as often.
+/// A stretch that is reached only through another stretch, and at most as often.
 struct Follower {
-    /// Where it begins.
+    /// Place of the instruction after which it begins.
     place: usize,
-    /// The stretch it is reached from; none for the function's first.
+    /// Stretch that leads to it; `None` for the function's first.
     leader: Option<usize>,
-    /// The other arm of an `if`, of which one way takes one.
+    /// First arm of the same `if`; only one of the two arms runs.
     twin: Option<usize>,
 }
 
-/// A stretch that is reached by one `br_if` only: charged before that branch, in the stretch which
-/// leads there, one charge does for both; who does not take the branch gets it back.
+/// A stretch that is reached by one `br_if` only. It is charged before that branch, together with the
+/// stretch that leads there; when the branch is not taken, the units are given back.
 struct Early {
-    /// Place of the `end` behind which it begins.
+    /// Place of the `end` after which it begins.
     end: usize,
     branch: usize,
     stretch: Option<usize>,
@@ -144,10 +144,10 @@ fn never_goes_on(operator: &Operator<'_>) -> bool {
     matches!(operator, O::Br { .. } | O::BrTable { .. } | O::Return | O::Unreachable | O::ReturnCall { .. } | O::ReturnCallIndirect { .. })
 }
 
-/// Instructions that can never run; they are left out.
+/// Marks the instructions that can never run; they are left out.
 pub(crate) fn dead(operators: &[Operator<'_>]) -> Vec<bool> {
     use Operator as O;
-    // Blocks that opened in dead code are dropped whole.
+    // Blocks that open in dead code are dropped as a whole.
     let (mut is_dead, mut dead_depth) = (false, 0_u32);
     let mut dead = Vec::with_capacity(operators.len());
     for operator in operators {
@@ -170,14 +170,15 @@ pub(crate) fn dead(operators: &[Operator<'_>]) -> Vec<bool> {
 }
 
 impl Plan {
-    /// `dead` is what [`dead`] says of the operators. `None` when the function is too large for its sites.
+    /// Plans a function; `dead` is the result of [`dead`]. `None` when it has too many locals at too many
+    /// sites.
     pub(crate) fn of(operators: &[Operator<'_>], dead: &[bool], locals: u32, has_entry_check: bool, callees: &impl Callees) -> Option<Self> {
         let mut plan = Self { has_entry_check, sites: 1 + u32::from(has_entry_check), ..Self::default() };
         let mut open: Vec<Open> = Vec::new();
         let mut region: Option<usize> = None;
         let mut early: Vec<Early> = Vec::new();
         let mut followers: Vec<Follower> = Vec::new();
-        // Nothing has left the stretch so far, or looked at the count.
+        // Whether no branch has left the stretch so far and nothing has checked the count.
         let mut is_straight = true;
         let mut looks = 0;
         for (place, operator) in operators.iter().enumerate() {
@@ -226,7 +227,7 @@ impl Plan {
                         outer.reach = outer.reach.min(frame.reach);
                     }
                     if frame.reach > open.len() {
-                        // All ways through it meet here: who was in the stretch before it comes to what follows.
+                        // All ways through the block meet here, so the stretch before it continues.
                         (region, is_straight) = (frame.around.0, frame.around.1 && looks == frame.looks);
                     } else if is_join || frame.is_dead_inside {
                         followers.push(Follower { place, leader: frame.around.0, twin: None });
@@ -247,7 +248,7 @@ impl Plan {
                 O::BrTable { targets } => {
                     targets.targets().flatten().chain([targets.default()]).for_each(|depth| plan.target(&mut open, depth));
                 }
-                // Whoever is called may look at the count, or end the program with it.
+                // A callee may check the count, or end the program with it.
                 O::Call { .. } | O::CallIndirect { .. } => {
                     is_straight = false;
                     looks += 1;
@@ -274,9 +275,9 @@ impl Plan {
             }
         }
         plan.charge_small(&followers);
-        // The last first: what it moves may move on.
+        // From the last to the first: moved units may be moved again.
         for Early { end, branch, stretch } in early.into_iter().rev() {
-            // The look at the entry comes behind its charge, and would see what may never run.
+            // The check at the entry comes after the entry charge, and would count code that may never run.
             if has_entry_check && stretch.is_none() {
                 continue;
             }
@@ -301,14 +302,15 @@ impl Plan {
         }
     }
 
-    /// Charges small stretches with the ones they are reached from, which none is done for more units than it has
-    /// itself, or [`SMALL`]. A loop's own is never moved out of it.
+    /// Charges small stretches with the stretch that leads to them. For others, a stretch is charged at
+    /// most as many units as it has itself, or [`SMALL`]. The charge of a loop body never moves out of the
+    /// loop.
     fn charge_small(&mut self, followers: &[Follower]) {
         let mut paid: BTreeMap<Option<usize>, u64> = BTreeMap::new();
-        // The last first: what it moves may move on.
+        // From the last to the first: moved units may be moved again.
         for Follower { place, leader, twin } in followers.iter().rev() {
             let units_of = |plan: &Self, place: &usize| plan.charges.get(place).copied().unwrap_or(0);
-            // Of two arms, the dearer one.
+            // Of two arms, the more expensive one counts.
             let other = twin.as_ref().map_or(0, |twin| units_of(self, twin));
             let (own, both) = (units_of(self, place), *twin.as_ref().filter(|_| other <= SMALL).unwrap_or(place));
             let units = if both == *place { own } else { own.max(other) };
@@ -334,7 +336,7 @@ impl Plan {
         if let Some(frame) = open.last_mut() {
             frame.reach = frame.reach.min(reach);
         }
-        // A branch to the function's own block leads nowhere that would have to be charged.
+        // A branch to the function's own block leads to no code that is charged.
         if let Some(frame) = open.len().checked_sub(1 + depth as usize).and_then(|at| open.get(at))
             && !frame.is_loop
             && let Some(span) = self.spans.get_mut(&frame.place)
@@ -354,7 +356,7 @@ impl Plan {
         span.branches > 0 || frame.is_if || frame.is_loop
     }
 
-    /// Whether the value of a local may be read after the safe point of a loop, a call, or the entry.
+    /// Whether a local may be read after the safe point of a loop, a call, or the entry.
     pub(crate) fn is_live(&self, local: u32, place: Option<usize>) -> bool {
         self.liveness.is_live(local, place)
     }

@@ -1,9 +1,9 @@
-//! The local calendar: the one place where clock time and time that passes are told apart.
+//! Local calendar time: minute of the week, and changes of the local clock.
 
 use fog_eligibility::ZoneChange;
 use jiff::Zoned;
 
-/// How far ahead a change of the clocks matters: the week plan looks no further.
+/// Hours ahead in which a change of the clocks matters: the week plan looks no further.
 const AHEAD_HOURS: i64 = 8 * 24;
 
 /// Local time as minutes since Monday 00:00.
@@ -13,7 +13,7 @@ pub fn minute_of_week(now: &Zoned) -> u16 {
     u16::from(day) * 1440 + u16::from(now.hour().unsigned_abs()) * 60 + u16::from(now.minute().unsigned_abs())
 }
 
-/// The next change of the clocks within eight days.
+/// Next change of the local clock within eight days.
 #[must_use]
 pub fn zone_change(now: &Zoned) -> Option<ZoneChange> {
     let change = now.time_zone().following(now.timestamp()).next()?;
@@ -22,7 +22,7 @@ pub fn zone_change(now: &Zoned) -> Option<ZoneChange> {
         return None;
     }
     let by_seconds = change.offset().seconds() - now.offset().seconds();
-    // From the beginning of this minute, as `minute_of_week` counts.
+    // Counted from the start of this minute, as `minute_of_week` does.
     let in_minutes = (seconds + i64::from(now.second())) / 60;
     Some(ZoneChange { in_minutes: u32::try_from(in_minutes).ok()?, by_minutes: by_seconds / 60 })
 }
@@ -36,11 +36,12 @@ mod tests {
 
     use super::*;
 
-    /// Berlin, New York, Lord Howe (half an hour), Santiago (changes at midnight), Tokyo (none).
+    /// POSIX zones: Berlin, New York, Lord Howe (half an hour), Santiago (change at midnight), Tokyo (no
+    /// change).
     const ZONES: [&str; 5] =
         ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0", "<-04>4<-03>,M9.1.6/24,M4.1.6/24", "JST-9"];
 
-    /// A night without work, and hours that are off alone.
+    /// A plan with nights off and one single hour off.
     fn plan() -> Policy {
         let mut week = [0; HOURS_IN_WEEK];
         for (hour, cell) in week.iter_mut().enumerate() {
@@ -50,7 +51,7 @@ mod tests {
         Policy { week, ..Policy::default() }
     }
 
-    /// What a clock on the wall shows, minute by minute.
+    /// Minutes until the plan switches, found by stepping the local clock minute by minute.
     fn by_waiting(policy: &Policy, now: &Zoned) -> u32 {
         let is_off = |at: &Zoned| policy.week[usize::from(minute_of_week(at) / 60)] == OFF_CELL;
         let before = is_off(now);
@@ -63,7 +64,7 @@ mod tests {
         let mut changes = 0;
         for zone in ZONES {
             let zone = TimeZone::posix(zone).unwrap();
-            // Around every change of two years, each some hours before, while and after.
+            // Times some hours before, during and after every change within two years.
             let mut at = date(2026, 1, 1).at(0, 0, 0, 0).to_zoned(zone.clone()).unwrap();
             let end = at.checked_add(2.years()).unwrap();
             while let Some(change) = zone.following(at.timestamp()).next().filter(|change| change.timestamp() < end.timestamp()) {
@@ -85,7 +86,7 @@ mod tests {
     fn the_hour_that_is_left_out_is_not_waited_for() {
         let berlin = TimeZone::posix(ZONES[0]).unwrap();
         let eve = |year, month, day| date(year, month, day).at(20, 0, 30, 0).to_zoned(berlin.clone()).unwrap();
-        // Work from 6:00 on Sunday: 10 hours in any other night.
+        // Work starts at 6:00 on Sunday, 10 hours ahead in any other night.
         let spring = eve(2026, 3, 28);
         assert_eq!(zone_change(&spring), Some(ZoneChange { in_minutes: 360, by_minutes: 60 }));
         let mut policy = plan();
@@ -93,7 +94,7 @@ mod tests {
         assert_eq!(policy.minutes_until_switch(minute_of_week(&spring), zone_change(&spring)), Some(9 * 60));
         let autumn = eve(2026, 10, 24);
         assert_eq!(policy.minutes_until_switch(minute_of_week(&autumn), zone_change(&autumn)), Some(11 * 60));
-        // Only 2:00 to 3:00 is off, which does not come in that night: the next one is a week later.
+        // Only 2:00 to 3:00 is off, an hour that this night skips: the next one is a week later.
         let mut policy = Policy::default();
         policy.week[6 * 24 + 2] = OFF_CELL;
         assert_eq!(policy.minutes_until_switch(minute_of_week(&spring), zone_change(&spring)), Some(6 * 60 + 7 * 1440 - 60));

@@ -3,17 +3,18 @@ use std::sync::Arc;
 
 use fog_eligibility::Readings;
 
-/// Readings that only the shell around the engine can make: on phones, what Kotlin and Swift are told.
+/// Readings that only the host application can take, such as those of the Kotlin and Swift code on phones.
 #[derive(Clone)]
 pub struct DeviceReadings(Arc<dyn Fn() -> Readings + Send + Sync>);
 
 impl DeviceReadings {
-    /// `read` is called at every sample, from the sensors' thread; it may take some milliseconds.
+    /// Creates the readings from `read`, which the sensor thread calls at every sample; it may take some
+    /// milliseconds.
     pub fn new(read: impl Fn() -> Readings + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// Puts what the shell knows in place of what this crate read.
+    /// Replaces readings of this crate by those that the host application knows.
     pub(crate) fn overlay(&self, readings: &mut Readings) {
         let told = (self.0)();
         let over = |known: &mut Option<f32>, told: Option<f32>| *known = told.or(*known);

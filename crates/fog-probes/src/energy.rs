@@ -2,19 +2,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Prices change by the quarter hour at most.
+/// Time between two reads of the source. Prices change every quarter of an hour at most.
 const EVERY: Duration = Duration::from_secs(60);
-/// While the network may not be used, whether it may is looked up this often.
+/// Time between two checks whether the network may be used, while it may not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const EXPIRES: Duration = Duration::from_secs(1800);
 
-/// A number from a file or an address, read in the background.
+/// Number from a file or a URL, read in the background.
 pub(crate) struct EnergySource {
     latest: Arc<Mutex<Option<(Instant, f32)>>>,
 }
 
 impl EnergySource {
-    /// `None` for an empty source. An address is read only while `may_download` holds.
+    /// Starts reading; `None` for an empty source. A URL is read only while `may_download` is set.
     pub(crate) fn start(source: &str, may_download: &Arc<AtomicBool>) -> Option<Self> {
         if source.is_empty() {
             return None;
@@ -72,8 +72,8 @@ fn download(_address: &str) -> Option<String> {
     None
 }
 
-/// The number in a source: plain text that is one, or JSON whose `value`, `price` or
-/// `carbonIntensity` is one.
+/// Returns the number in a source: plain text, or JSON with a number under `value`, `price` or
+/// `carbonIntensity`.
 #[must_use]
 pub fn parse_number(text: &str) -> Option<f32> {
     let text = fog_types::without_mark(text);

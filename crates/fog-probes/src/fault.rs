@@ -1,14 +1,14 @@
 use std::fmt;
 
-/// Most characters of what a sensor says that are passed on.
+/// Longest name or value of a sensor that is passed on, characters.
 const MAX_SHOWN_CHARS: usize = 40;
 
-/// A sensor that is left out, because what it says cannot be.
+/// A sensor that is left out because its value is impossible.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SensorFault {
     /// Name of the sensor, such as `acpitz temp1 (hwmon2)`.
     pub sensor: String,
-    /// What it says, with its unit.
+    /// Value that the sensor gave, with its unit.
     pub says: String,
 }
 

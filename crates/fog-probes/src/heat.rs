@@ -1,5 +1,5 @@
-//! Temperatures of the processor and fans: each sensor is judged by itself, then the hottest of the
-//! believable ones counts.
+//! Temperatures of the processor and speeds of fans: sensors with implausible values are left out, then the
+//! hottest (or fastest) of the others counts.
 
 #[cfg(target_os = "linux")]
 #[path = "heat/linux.rs"]
@@ -15,28 +15,28 @@ use fog_eligibility::plausible::{CPU_CELSIUS, FAN_RPM, plausible};
 
 use crate::SensorFault;
 
-/// Words in the labels of sensors that sit in or on the processor.
+/// Words in the labels of sensors in or on the processor.
 const CPU_LABELS: [&str; 9] = ["package", "core", "tctl", "tdie", "cpu", "k10temp", "soc", "x86_pkg", "pmu tdie"];
-/// Words in the labels of sensors that sit elsewhere, although a word above is in them too.
+/// Words in the labels of sensors elsewhere, even if a word of [`CPU_LABELS`] is in them too.
 const OTHER_LABELS: [&str; 2] = ["gpu", "nouveau"];
-/// Words in the labels of what the firmware says about the board, where no sensor is at the processor.
+/// Words in the labels of firmware zones of the board, used where the processor has no sensor.
 const FIRMWARE_LABELS: [&str; 2] = ["acpitz", "thermal"];
-/// A sensor that says the same for this long, while its neighbours move, is stuck.
+/// Time for which a sensor must give one value, while its neighbours move, to count as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(600);
-/// How far the hottest neighbour must move in that time, °C. Cooling below a limit takes more than this.
+/// Movement of the hottest neighbour in that time, °C, that makes a constant sensor count as stuck.
 const STUCK_NEIGHBOURS: f32 = 10.0;
-/// Sensors that are looked at; no machine has as many.
+/// Largest number of sensors that are read.
 const MAX_SENSORS: usize = 256;
 
-/// What one sensor says.
+/// Reading of one sensor.
 #[derive(Debug, Clone, PartialEq)]
 struct Sensor<T> {
     name: String,
-    /// `Err` with the text where it is no number, or where the driver says that the sensor is broken.
+    /// `Err` with the text when it is not a number or the driver marks the sensor as broken.
     value: Result<T, String>,
 }
 
-/// One pass over all of them.
+/// Result of one pass over all sensors.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Heat {
     pub(crate) cpu_celsius: Option<f32>,
@@ -44,17 +44,17 @@ pub(crate) struct Heat {
     pub(crate) faults: Vec<SensorFault>,
 }
 
-/// The sensors with their past.
+/// Sensors with the history of their values.
 pub(crate) struct HeatSensors {
     source: system::Source,
     still: BTreeMap<String, Still>,
 }
 
-/// A value that has not changed.
+/// A value that has not changed since `since`.
 struct Still {
     value: f32,
     since: Instant,
-    /// What the hottest neighbour said meanwhile.
+    /// Lowest and highest value of the hottest neighbour in that time.
     neighbours: Option<(f32, f32)>,
     is_stuck: bool,
 }
@@ -82,13 +82,13 @@ impl HeatSensors {
         let cpu = believable(cpu, &CPU_CELSIUS, "°C", &mut heat.faults);
         let cpu = self.without_stuck(cpu, now, &mut heat.faults);
         let hottest = |list: &[(String, f32)]| list.iter().map(|(_, celsius)| *celsius).reduce(f32::max);
-        // Boards without a sensor at the processor have a zone of the firmware at best.
+        // Boards without a processor sensor have at best a firmware zone.
         heat.cpu_celsius = hottest(&cpu).or_else(|| hottest(&believable(firmware, &CPU_CELSIUS, "°C", &mut heat.faults)));
         heat.fan_rpm = believable(fans, &FAN_RPM, "rpm", &mut heat.faults).into_iter().map(|(_, rpm)| rpm).max();
         heat
     }
 
-    /// Leaves out those that have said the same for long while the hottest of the others moved.
+    /// Leaves out sensors that gave one value for long while the hottest of the others moved.
     fn without_stuck(&mut self, sensors: Vec<(String, f32)>, now: Instant, faults: &mut Vec<SensorFault>) -> Vec<(String, f32)> {
         self.still.retain(|name, _| sensors.iter().any(|(known, _)| known == name));
         for (name, value) in &sensors {
@@ -103,7 +103,7 @@ impl HeatSensors {
                 faults.push(SensorFault::new(name, format_args!("{value} °C for {minutes} min")));
             }
         }
-        // What is stuck says nothing about its neighbours.
+        // Stuck sensors do not count as neighbours.
         let kept: Vec<(String, f32)> = sensors.into_iter().filter(|(name, _)| self.still.get(name).is_none_or(|still| !still.is_stuck)).collect();
         for (name, still) in &mut self.still {
             if let Some(hottest) = kept.iter().filter(|(other, _)| other != name).map(|(_, celsius)| *celsius).reduce(f32::max) {
@@ -120,7 +120,7 @@ impl Still {
     }
 }
 
-/// Those whose value a sensor can give; the others are named.
+/// Keeps the sensors with plausible values; the others are added to `faults`.
 fn believable<T>(sensors: Vec<Sensor<T>>, range: &std::ops::RangeInclusive<T>, unit: &str, faults: &mut Vec<SensorFault>) -> Vec<(String, T)>
 where
     T: PartialOrd + Copy + std::fmt::Display,

@@ -1,4 +1,4 @@
-//! How long nobody has touched the device.
+//! Time since the last input on the device.
 
 #[cfg(target_os = "linux")]
 #[path = "input/linux.rs"]
@@ -26,28 +26,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Where the idle time comes from.
+/// Source of the idle time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InputSource {
-    /// Nowhere: it is unknown.
+    /// No source: the idle time is unknown.
     None,
     /// The X server's idle counter.
     X11,
-    /// The compositor, through `ext-idle-notify`.
+    /// The Wayland compositor, through `ext-idle-notify`.
     Wayland,
-    /// The login manager's idle hint, where a compositor tells only that one.
+    /// The login manager's idle hint, where the display gives no idle time.
     Logind,
-    /// The last key on any terminal: a machine without a display.
+    /// The last key on any terminal, on a machine without a display.
     Terminals,
     /// The window system of macOS or Windows.
     System,
 }
 
-/// Readings expire, so that a thread that hangs cannot make the device look idle for ever.
+/// Age at which a reading is dropped, so that a hung thread cannot make the device look idle for ever.
 const EXPIRES: Duration = Duration::from_secs(5);
 
-/// Watches for input in a thread of its own.
+/// Watches for input in a separate thread.
 pub(crate) struct InputMonitor {
     shared: Arc<Shared>,
     source: InputSource,
@@ -115,7 +115,7 @@ impl Shared {
     }
 }
 
-/// Where the system sends no events: asks often enough to notice input within 50 ms.
+/// Polls the idle time often enough to notice input within 50 ms, on systems that send no events.
 #[cfg(any(target_os = "macos", windows))]
 fn poll_for_input(on_input: OnInput, idle_now: fn() -> Option<Duration>) {
     let run = move || {

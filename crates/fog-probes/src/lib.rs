@@ -1,7 +1,6 @@
-//! The readings of this device, one file per operating system and kind, and a trace player.
+//! Sensor readings of this device, one file per operating system and kind, and a trace player.
 //!
-//! Nothing is made up: a sensor that is missing or silent gives `None`. Judging readings is the
-//! business of `fog-eligibility`.
+//! A sensor that is missing or silent gives `None`. `fog-eligibility` judges the readings.
 
 mod civil;
 mod device;
@@ -28,7 +27,7 @@ pub use sensors::{SensorConfig, Sensors};
 pub use sleep::{BeforeSleep, watch_sleep};
 pub use trace::{TraceError, TraceLine, parse_trace};
 
-/// What this machine calls itself; empty when it does not say.
+/// Host name of this machine; empty when the system does not give one.
 #[must_use]
 pub fn host_name() -> String {
     sysinfo::System::host_name().unwrap_or_default()

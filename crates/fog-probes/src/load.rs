@@ -2,7 +2,8 @@ use std::sync::OnceLock;
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
-/// Memory of this machine; `None` when the system does not tell. It does not change while a program runs.
+/// Memory of this machine, bytes; `None` when unknown. Read once, as it does not change while a program
+/// runs.
 #[must_use]
 pub fn ram_total() -> Option<u64> {
     static TOTAL: OnceLock<Option<u64>> = OnceLock::new();
@@ -12,13 +13,13 @@ pub fn ram_total() -> Option<u64> {
     })
 }
 
-/// What the system keeps of a program's name: Linux the first 15 bytes.
+/// Part of a program's name that the system keeps: the first 15 bytes on Linux.
 fn kept_name(name: &str) -> &str {
     let kept = if cfg!(target_os = "linux") { name.floor_char_boundary(15) } else { name.len() };
     &name[..kept]
 }
 
-/// Processor and memory use and process names, through `sysinfo`.
+/// Processor use, memory and process names, through `sysinfo`.
 pub(crate) struct Load {
     system: System,
     has_baseline: bool,
@@ -30,7 +31,7 @@ impl Load {
         Self { system: System::new_with_specifics(kind), has_baseline: false }
     }
 
-    /// Use by all programs but ours since the last call, percent of the machine.
+    /// Processor use of all other programs since the last call, percent of the machine.
     pub(crate) fn others_percent(&mut self, own: &[u32]) -> Option<f32> {
         let mut pids: Vec<Pid> = own.iter().map(|pid| Pid::from_u32(*pid)).collect();
         pids.push(Pid::from_u32(std::process::id()));
@@ -39,7 +40,7 @@ impl Load {
         let cores = self.system.cpus().len().max(1) as f32;
         let ours: f32 = pids.iter().filter_map(|pid| self.system.process(*pid)).map(sysinfo::Process::cpu_usage).sum();
         let all = self.system.global_cpu_usage();
-        // The first call has nothing to compare with.
+        // The first call has no earlier sample to compare with.
         let known = std::mem::replace(&mut self.has_baseline, true);
         known.then(|| (all - ours / cores).clamp(0.0, 100.0))
     }
@@ -49,7 +50,7 @@ impl Load {
         Some(self.system.available_memory()).filter(|bytes| *bytes > 0)
     }
 
-    /// Which of `names` run now; `.exe` and upper case make no difference.
+    /// Returns those of `names` that run now, ignoring case and `.exe`.
     pub(crate) fn running(&mut self, names: &[String]) -> Vec<String> {
         self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
         let plain = |name: &str| name.to_lowercase().trim_end_matches(".exe").to_owned();

@@ -1,4 +1,4 @@
-//! What only one operating system can tell.
+//! Readings that need an interface of one operating system.
 
 #[cfg(target_os = "linux")]
 #[path = "os/linux.rs"]
@@ -23,18 +23,18 @@ pub(crate) use system::{charger, on_battery};
 pub(crate) use system::{fullscreen, thermal_pressure};
 
 const EVERY: Duration = Duration::from_secs(5);
-/// A source that has not answered for this long says nothing any more.
+/// Age at which the last answer of a source is dropped.
 const EXPIRES: Duration = Duration::from_secs(30);
 
 /// Readings whose source may hang.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SlowReadings {
-    /// Somebody but us keeps the screen or the session awake.
+    /// Whether another program keeps the screen or the session awake.
     pub(crate) inhibited: Option<bool>,
     pub(crate) metered: Option<bool>,
 }
 
-/// Those, asked for in a thread of its own.
+/// [`SlowReadings`], taken in a separate thread.
 pub(crate) struct Slow {
     latest: Arc<Mutex<Option<(Instant, SlowReadings)>>>,
 }
@@ -43,7 +43,7 @@ impl Slow {
     pub(crate) fn start() -> Self {
         let latest = Arc::new(Mutex::new(None));
         if cfg!(not(any(target_os = "linux", target_os = "macos", windows))) {
-            // The plugin hands these readings over on phones; there is nobody to ask.
+            // On phones the host application gives these readings; there is no source to ask here.
             *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), SlowReadings::default()));
             return Self { latest };
         }

@@ -15,21 +15,21 @@ use crate::load::Load;
 use crate::os::Slow;
 use crate::power::Power;
 
-/// What to read beyond what every device has.
+/// Settings of the sensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SensorConfig {
     /// Names of programs to look for, as the system lists them.
     pub exclusive_programs: Vec<String>,
-    /// A file or an `http(s)` address that holds a number; empty for none.
+    /// File or `http(s)` URL that holds a number; empty for none.
     pub energy_source: String,
-    /// Use no network while it is metered.
+    /// Whether to use no network while it is metered.
     pub unmetered_only: bool,
-    /// The folder whose disk is watched.
+    /// Folder whose disk is watched.
     pub data_folder: PathBuf,
 }
 
-/// Every sensor of this device. Sampling never blocks for long: what may hang (D-Bus, HTTP, a
-/// display server) is read by threads of its own, and their last word expires.
+/// All sensors of this device. Sampling never blocks for long: sources that may hang (D-Bus, HTTP, a
+/// display server) are read by separate threads, and their last values expire.
 pub struct Sensors {
     config: SensorConfig,
     device: Option<DeviceReadings>,
@@ -46,17 +46,17 @@ pub struct Sensors {
     battery_faults: Vec<SensorFault>,
 }
 
-/// Exclusive programs are looked for this often (BOINC: 10 s).
+/// Time between two looks for exclusive programs.
 const PROGRAMS_EVERY: Duration = Duration::from_secs(10);
-/// Temperatures move slowly and cost more to read than the rest.
+/// Time between two reads of temperatures, which move slowly and cost more than the rest.
 const HEAT_EVERY: Duration = Duration::from_secs(2);
 
 impl Sensors {
-    /// Opens the sensors; `device` adds what the shell around the engine knows. `on_input` is called from another thread as soon as somebody touches the
-    /// device after a second of quiet.
+    /// Opens the sensors. `device` adds the readings of the host application. `on_input` is called from
+    /// another thread at the first input after a second without any.
     #[must_use]
     pub fn new(config: SensorConfig, device: Option<DeviceReadings>, on_input: Arc<dyn Fn() + Send + Sync>) -> Self {
-        // Until the first sample it is not known whether the network is metered.
+        // Until the first sample it is unknown whether the network is metered.
         let may_download = Arc::new(AtomicBool::new(!config.unmetered_only));
         let energy = EnergySource::start(&config.energy_source, &may_download);
         let (power, load, input, slow) = (Power::new(), Load::new(), InputMonitor::start(on_input), Slow::start());
@@ -76,7 +76,7 @@ impl Sensors {
         }
     }
 
-    /// Takes new settings; only what changed is opened again.
+    /// Takes new settings; only sources that changed are opened again.
     pub fn configure(&mut self, config: SensorConfig) {
         if config.unmetered_only && !self.config.unmetered_only {
             self.may_download.store(false, Ordering::Relaxed);
@@ -90,20 +90,20 @@ impl Sensors {
         self.config = config;
     }
 
-    /// Where the input idle time comes from.
+    /// Source of the input idle time.
     #[must_use]
     pub fn input_source(&self) -> InputSource {
         self.input.source()
     }
 
-    /// Sensors that were left out of the last sample, because what they say cannot be.
+    /// Sensors left out of the last sample because their values are impossible.
     #[must_use]
     pub fn faults(&self) -> Vec<SensorFault> {
         let heat = self.heat.iter().flat_map(|(_, heat)| &heat.faults);
         self.battery_faults.iter().chain(heat).cloned().collect()
     }
 
-    /// One pass over everything. `own` are the processes whose load is ours.
+    /// Reads all sensors. `own` are the ids of the processes that are not counted as other programs.
     pub fn sample(&mut self, own: &[u32]) -> Readings {
         let mut readings = Readings::default();
         self.battery_faults.clear();

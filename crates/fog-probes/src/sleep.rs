@@ -1,4 +1,4 @@
-//! The system going to sleep: held back for the moment that saving takes.
+//! Notice of system sleep, which is delayed while work is saved.
 
 #[cfg(target_os = "linux")]
 #[path = "sleep/linux.rs"]
@@ -15,15 +15,14 @@ mod system;
 
 use std::time::Duration;
 
-/// Called before the system sleeps, with the time it waits at most; whether there is still somebody to
-/// call. Linux stops watching when not; the others go on calling for nothing.
+/// Callback before the system sleeps, with the time that it may take. Returns whether it still has a
+/// receiver; on false Linux stops watching, the other systems ignore it.
 pub type BeforeSleep = Box<dyn Fn(Duration) -> bool + Send + Sync>;
 
-/// Watches for sleep. Where the system does not tell, it is
-/// never called.
+/// Watches for system sleep. Where the system gives no notice, `before` is never called.
 ///
 /// # Errors
-/// When the system refuses to tell, or there is no thread for it.
+/// When the system refuses the registration or a thread cannot be started.
 pub fn watch_sleep(before: BeforeSleep) -> std::io::Result<()> {
     system::watch(before)
 }

@@ -1,16 +1,16 @@
-//! Small files of the kernel.
+//! Reads of small kernel files.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Where the kernel lists devices by class.
+/// Folder in which the kernel lists devices by class.
 pub(crate) const CLASS: &str = "/sys/class";
-/// No file of sysfs holds more.
+/// Largest number of bytes read from a file; sysfs files hold no more.
 const MAX_BYTES: u64 = 4096;
-/// Devices of one class that are looked at.
+/// Largest number of devices of one class that are read.
 const MAX_FOLDERS: usize = 256;
 
-/// What a file says, without blanks around it; `None` when it is missing, does not answer or is empty.
+/// Trimmed text of a file; `None` when it is missing, does not answer or is empty.
 pub(crate) fn text(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     std::fs::File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
@@ -18,7 +18,7 @@ pub(crate) fn text(path: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What is in a folder, in order; `None` when it cannot be listed.
+/// Sorted entries of a folder; `None` when it cannot be listed.
 pub(crate) fn folders(path: &Path) -> Option<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(path).ok()?.flatten().take(MAX_FOLDERS).map(|entry| entry.path()).collect();
     found.sort();

@@ -1,30 +1,30 @@
 use fog_eligibility::{Moment, Readings};
 use serde::{Deserialize, Serialize};
 
-/// One recorded sample: JSON lines with `t_ms` and the names of readings that are known.
+/// One recorded sample: a JSON line with `t_ms` and the known readings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TraceLine {
-    /// Milliseconds since the start of the recording; never falls.
+    /// Milliseconds since the start of the recording; never decreases.
     pub t_ms: u64,
-    /// The readings.
+    /// Readings of the sample.
     pub readings: Readings,
 }
 
-/// A trace cannot be read.
+/// Error in a trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// A line is not a sample.
+    /// The line is not a valid sample.
     #[error("line {line} of the trace is not a sample: {message}")]
     Line {
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// Description of the fault.
         message: String,
     },
 }
 
-/// Reads a trace. Empty lines are passed over.
+/// Reads a trace; empty lines are skipped.
 ///
 /// # Errors
 /// [`TraceError::Line`] for the first line that is not a sample or goes back in time.

@@ -1,5 +1,5 @@
-//! A checkpoint on disk: the state of a task with what it was started from. `docs/checkpoint.md`
-//! has the format byte by byte.
+//! A checkpoint on disk: the state of a task together with the task's description. `docs/checkpoint.md`
+//! describes the format byte by byte.
 
 mod format;
 mod opening;
@@ -21,44 +21,44 @@ pub use opening::CheckpointBytes;
 pub use survey::CheckpointSurvey;
 pub use writer::CheckpointWriter;
 
-/// Version of the container.
+/// Version of the container format.
 pub const CHECKPOINT_FORMAT: u32 = 1;
 
-/// What a checkpoint is of, and how far it is.
+/// Task that a checkpoint is of, and its progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointHeader {
-    /// [`CHECKPOINT_FORMAT`].
+    /// Container version, [`CHECKPOINT_FORMAT`].
     pub format: u32,
     /// Version of the state inside.
     pub state_version: u32,
-    /// Version of the cost table the units were counted with.
+    /// Version of the cost table by which the units were counted.
     pub cost_version: u32,
     /// BLAKE3 of the original module, in hexadecimal.
     pub module: String,
-    /// `argv[0]`.
+    /// Name of the program, `argv[0]`.
     pub program: String,
-    /// The arguments after it.
+    /// Arguments after the program name.
     pub args: Vec<String>,
-    /// The environment.
+    /// Environment variables by name.
     pub env: Vec<(String, String)>,
     /// Inputs by name, with the BLAKE3 of their bytes.
     pub inputs: Vec<(String, String)>,
     /// BLAKE3 of standard input, when there is one.
     pub stdin: Option<String>,
-    /// What the task may use.
+    /// Limits of the task.
     pub limits: Limits,
-    /// Seed of everything random inside.
+    /// Seed of all randomness in the task.
     pub seed: u64,
     /// Work units used so far.
     pub units: u64,
     /// Bytes of linear memory.
     pub memory: u64,
-    /// When it was taken, milliseconds since 1970.
+    /// Time at which the checkpoint was taken, milliseconds since 1970.
     pub taken_ms: i64,
 }
 
 impl CheckpointHeader {
-    /// Of a task with the given module and inputs that has not begun.
+    /// Creates the header of a task that has not begun, with the given module and inputs.
     #[must_use]
     pub fn new(spec: &crate::TaskSpec, module: blake3::Hash, inputs: Vec<(String, String)>, stdin: Option<String>) -> Self {
         Self {
@@ -79,13 +79,13 @@ impl CheckpointHeader {
         }
     }
 
-    /// Of what its worker says it has saved.
+    /// Returns the header with the progress that the worker reported for a saved state.
     #[must_use]
     pub fn saved(self, saved: &SavedState, now_ms: i64) -> Self {
         Self { units: saved.units, memory: saved.memory, taken_ms: now_ms, ..self }
     }
 
-    /// Whether it differs from another in how far it is alone.
+    /// Whether two headers differ only in progress.
     fn is_of_run(&self, other: &Self) -> bool {
         let Self { format, state_version, cost_version, module, program, args, env, inputs, stdin, limits, seed, units: _, memory: _, taken_ms: _ } = self;
         (format, state_version, cost_version, seed) == (&other.format, &other.state_version, &other.cost_version, &other.seed)
@@ -93,8 +93,8 @@ impl CheckpointHeader {
             && (inputs, stdin, limits) == (&other.inputs, &other.stdin, &other.limits)
     }
 
-    /// BLAKE3 of everything that decides what the task does: module, arguments, environment, inputs,
-    /// limits, seed. Two checkpoints of one run have the same.
+    /// BLAKE3 of everything that determines what the task does: module, arguments, environment, inputs,
+    /// limits, seed. All checkpoints of one run have the same value.
     #[must_use]
     pub fn task_identity(&self) -> String {
         let Self { cost_version, module, program, args, env, inputs, stdin, limits, seed, .. } = self;
@@ -103,60 +103,60 @@ impl CheckpointHeader {
     }
 }
 
-/// A checkpoint that was read, with everything that travels with it.
+/// A checkpoint that was read, with its output and files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// What and how far.
+    /// Task and progress.
     pub header: CheckpointHeader,
-    /// What the job wrote so far.
+    /// Standard output so far.
     pub stdout: Vec<u8>,
-    /// The same for standard error.
+    /// Standard error so far.
     pub stderr: Vec<u8>,
-    /// The state; its parts put together.
+    /// State, with its parts put together.
     pub snapshot: Snapshot,
-    /// The module and its inputs, when they travel with it.
+    /// Module and inputs, if the checkpoint contains them.
     pub files: Option<CheckpointFiles>,
-    /// How many times what changed was added to a whole state.
+    /// Number of times that changes were added to a whole state.
     pub added: u32,
-    /// Bytes the state takes in the file.
+    /// Bytes that the state takes in the file.
     pub state_bytes: u64,
 }
 
-/// What a checkpoint needs to be continued on a machine that has nothing else.
+/// Files that are needed to continue a checkpoint on another machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointFiles {
-    /// The original module.
+    /// Original module.
     pub module: Vec<u8>,
-    /// In the header's order.
+    /// Inputs in the order of the header.
     pub inputs: Vec<Vec<u8>>,
-    /// Standard input.
+    /// Standard input, when there is one.
     pub stdin: Option<Vec<u8>>,
 }
 
-/// A checkpoint cannot be written or read.
+/// Error when writing or reading a checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The file cannot be used.
+    /// The file cannot be opened, read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Not a checkpoint, cut off, or changed.
+    /// The file is not a checkpoint, or is cut off or changed.
     #[error("{path} is not a whole checkpoint: {problem}")]
     Damaged {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the damage.
         problem: String,
     },
-    /// Sealed with another key.
+    /// The file is sealed with another key.
     #[error("{path} is sealed for another device, or changed; export it there with `fog job export-checkpoint`")]
     Sealed {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
     },
 }
@@ -172,65 +172,66 @@ impl HasKind for CheckpointError {
 }
 
 impl Checkpoint {
-    /// Reads the newest checkpoint at `path` that is whole: the last one in it, the one before that
-    /// when the last is torn or changed, or the one in the file before it. When it is not the last,
-    /// the problem comes with it.
+    /// Reads the newest whole checkpoint at `path`: the last one in the file, an earlier one in it when the
+    /// last is torn or changed, or one of the previous file. If it is not the last, the problem is returned
+    /// with it.
     ///
     /// # Errors
-    /// [`CheckpointError`] of the newer file when there is none that can be used.
+    /// [`CheckpointError`] of the newer file when no checkpoint can be used.
     pub fn read(path: &Path, key: Option<&Key>) -> Result<(Self, Option<CheckpointError>), CheckpointError> {
         writer::read(path, key)
     }
 
-    /// Reads one from bytes that may come from anywhere, such as a file that is opened on its way.
+    /// Reads a checkpoint from untrusted bytes, such as a file that is opened while it is read.
     ///
     /// # Errors
-    /// When they hold no whole checkpoint; the words say what is wrong.
+    /// A description of the problem when the bytes hold no whole checkpoint.
     pub fn read_from(mut from: impl Read) -> Result<Self, String> {
         Self::decode_from(&mut from).map(|(checkpoint, _)| checkpoint)
     }
 
-    /// The bytes of the newest file at `path`, open, without looking at what they hold: for a copy elsewhere, of which
-    /// no more than a piece is in memory. Ends where a part is torn.
+    /// Opens the newest file at `path` to copy its bytes, without checking what they hold. Only a piece is
+    /// in memory at a time; the bytes end where a part is torn.
     ///
     /// # Errors
-    /// [`CheckpointError`] when neither it nor the one before it can be opened.
+    /// [`CheckpointError`] when neither the file nor the previous one can be opened.
     pub fn open(path: &Path, key: Option<&Key>) -> Result<CheckpointBytes, CheckpointError> {
         writer::open(path, key)
     }
 
-    /// Writes such bytes to a new file, sealed, piece by piece. Whether they hold a checkpoint is seen when it is read.
+    /// Writes such bytes to a new file, sealed piece by piece. Whether they hold a checkpoint is checked
+    /// when the file is read.
     ///
     /// # Errors
-    /// [`CheckpointError`] when they do not begin like one, or the file cannot be written.
+    /// [`CheckpointError`] when the bytes do not begin like a checkpoint or the file cannot be written.
     pub fn seal(from: impl Read, path: &Path, key: &Key) -> Result<(), CheckpointError> {
         writer::seal_from(from, path, key)
     }
 
-    /// Whether the file at `path` begins as a checkpoint does, sealed or not.
+    /// Whether the file at `path` begins like a checkpoint, sealed or not.
     #[must_use]
     pub fn is_at(path: &Path) -> bool {
         writer::is_checkpoint(path)
     }
 
-    /// Reads bytes that may come from anywhere; the words say what is wrong.
+    /// Reads a checkpoint from untrusted bytes.
     ///
     /// # Errors
-    /// When they hold no whole checkpoint.
+    /// A description of the problem when the bytes hold no whole checkpoint.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         Self::decode(bytes).map(|(checkpoint, _)| checkpoint)
     }
 
-    /// The same as one whole generation, to be written elsewhere with the given files.
+    /// Converts the checkpoint into one whole generation with the given files, to be written elsewhere.
     ///
     /// # Errors
-    /// Never in practice: the encoder has no limits of its own.
+    /// A description when the state cannot be encoded, which does not happen in practice.
     pub fn into_generation(self, files: Option<CheckpointFiles>) -> Result<Generation, String> {
         let state = self.snapshot.settled().encode().map_err(|e| e.to_string())?;
         Ok(Generation { header: self.header, stdout: self.stdout, stderr: self.stderr, state, files })
     }
 
-    /// Removes the checkpoint at `path` and the one before it. Missing ones are fine.
+    /// Removes the checkpoint at `path` and the previous one; missing files are ignored.
     pub fn remove(path: &Path) {
         writer::remove(path);
     }
@@ -244,7 +245,7 @@ mod tests {
     use crate::snapshot::{Rest, Tracker};
     use crate::wasi::WasiState;
 
-    /// Three checkpoints of one run, each with a little more.
+    /// Three checkpoints of one run, each with a little more output and memory.
     fn sample() -> [Generation; 3] {
         let files = CheckpointFiles { module: b"module".to_vec(), inputs: vec![b"one".to_vec()], stdin: Some(vec![]) };
         let id = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
@@ -317,7 +318,7 @@ mod tests {
                 }
             }
         }
-        // Out of order, twice, or of another run.
+        // Generations out of order, repeated, or without the first.
         let [first, second, third] = [&parts[0], &parts[1], &parts[2]];
         for wrong in [[first, third].as_slice(), &[first, second, second], &[second], &[]] {
             let bytes: Vec<u8> = wrong.iter().flat_map(|part| part.iter().copied()).collect();
@@ -325,7 +326,7 @@ mod tests {
         }
     }
 
-    /// Bytes that count how many of them were wanted at once.
+    /// Reader that records the largest number of bytes requested at once.
     struct Counted<'a>(&'a [u8], usize);
 
     impl Read for Counted<'_> {
@@ -361,7 +362,7 @@ mod tests {
         let mut counted = Counted(&bytes, 0);
         assert!(Checkpoint::read_from(&mut counted).is_ok() && counted.1 > 64 << 10);
 
-        // The right header, every checksum, and a state that is none, or not the one that it tells of.
+        // Files with a valid header and checksums whose state is invalid or does not match the header.
         let whole = first.state.clone();
         let refused = |what: &str, generation: &Generation| {
             let bytes = bytes_with(generation);
@@ -401,12 +402,12 @@ mod tests {
         assert!(matches!(Checkpoint::read(&path, Some(&Key::from([8; 32]))), Err(CheckpointError::Sealed { .. })));
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"module"), "nothing can be read without the key");
-        // The tail is torn: what lies before it stands.
+        // With a torn tail, the checkpoints before it can still be read.
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(read().0.header.units, 102);
         assert!(read().1.is_some());
         assert!(writer.write(&third, false).is_err(), "somebody else has changed it");
-        // Given up half-way, what was there stays, for an addition as for a whole one.
+        // An abandoned checkpoint leaves the earlier ones, for an addition as for a whole one.
         std::fs::write(&path, &bytes).unwrap();
         let mut writer = CheckpointWriter::new(path.clone(), Some(key));
         writer.start(true).unwrap();
@@ -423,7 +424,7 @@ mod tests {
         assert_eq!((std::fs::metadata(&path).unwrap().len(), read().1.is_none()), (length, true));
         writer.abandon();
         Checkpoint::remove(&path);
-        // A whole one moves the last file out of the way.
+        // A whole checkpoint moves the last file to the previous name.
         std::fs::write(&path, &bytes).unwrap();
         let mut writer = CheckpointWriter::new(path.clone(), Some(key));
         writer.write(&first, true).unwrap();

@@ -2,36 +2,36 @@ use fog_instrument::{Abilities, accepted, instrument};
 use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Engine, OptLevel};
 
-/// A module cannot be compiled.
+/// Error when compiling a module.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
-    /// Not a valid module of the accepted proposals.
+    /// The module is not valid under the accepted proposals.
     #[error("not a WebAssembly module this program can run: {message}")]
     Invalid {
-        /// The validator's words.
+        /// Message of the validator.
         message: String,
     },
     /// The engine cannot be set up on this machine.
     #[error("the WebAssembly engine does not start here: {message}")]
     Engine {
-        /// The engine's words.
+        /// Message of the engine.
         message: String,
     },
 }
 
-/// What runs a module. Results and work units are the same on all of them.
+/// Kind of engine that runs a module. Results and work units are the same for all kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum EngineKind {
-    /// Machine code of this processor; where the system forbids making code (iOS), the interpreter.
+    /// Native code; where the system forbids generating code (iOS), the interpreter.
     #[default]
     Compiled,
-    /// Wasmtime's Pulley interpreter: slower, on every processor.
+    /// Wasmtime's Pulley interpreter: slower, but available on every processor.
     Interpreted,
 }
 
 impl EngineKind {
-    /// A word for file names and people.
+    /// Word for the kind in file names and messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,10 +41,10 @@ impl EngineKind {
     }
 }
 
-/// The one configuration: what is deterministic on every machine, and nothing else.
+/// Creates an engine in which only deterministic features are enabled.
 ///
-/// Threads, relaxed SIMD and garbage-collected types are off; canonical NaNs are the rewriting's
-/// part. Several memories are on for what it adds; the modules of jobs may not use them.
+/// Threads, relaxed SIMD and garbage-collected types are off. The rewriting makes NaNs canonical. Multiple
+/// memories are on for the one that the rewriting adds; modules of jobs may not use them.
 pub(crate) fn engine(kind: EngineKind, stack_bytes: usize) -> Result<Engine, CompileError> {
     let mut config = Config::new();
     let failed = |e: wasmtime::Error| CompileError::Engine { message: format!("{e:#}") };
@@ -77,11 +77,11 @@ pub fn validate(module: &[u8]) -> Result<(), CompileError> {
     wasmparser::Validator::new_with_features(accepted()).validate_all(module).map(drop).map_err(invalid)
 }
 
-/// Rewrites `module` for counting and stopping and compiles it for this machine. Runs the compiler
-/// in this process: call it from a worker.
+/// Rewrites `module` for counting and stopping and compiles it for this machine. The compiler runs in this
+/// process, so call this from a worker.
 ///
 /// # Errors
-/// [`CompileError`]; the module is refused whole.
+/// [`CompileError`] when the module is refused or the engine fails.
 pub fn compile(module: &[u8], kind: EngineKind) -> Result<Vec<u8>, CompileError> {
     require_binary(module)?;
     let rewritten = instrument(module, accepted(), Abilities::default()).map_err(|e| CompileError::Invalid { message: e.to_string() })?;
@@ -99,8 +99,8 @@ mod tests {
 
     use super::*;
 
-    /// Compiled modules are kept, and checkpoints continued, by these versions: what is written may not
-    /// change without one of them.
+    /// Compiled modules are cached, and checkpoints continued, by these versions: the rewritten code must
+    /// not change without a new version.
     #[test]
     #[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
     fn another_rewriting_is_another_version() {

@@ -1,4 +1,4 @@
-//! Files that a user named: what may be read as one, and what may be replaced.
+//! Files that a user named: checks before reading or replacing them.
 
 mod partial;
 mod writing;
@@ -11,14 +11,14 @@ use fog_types::ByteCount;
 
 pub use self::writing::{NewFile, OutputFolder, replace_file, write_file};
 
-/// Links that are followed one after the other; as many as most systems follow.
+/// Largest number of links that are followed, as on most systems.
 const MAX_LINKS: u32 = 40;
 
-/// Returns where a file goes that is to be written to `path`: a link is followed, also to a file that is not
-/// there yet. Only a regular file may be replaced.
+/// Returns the path of the file that a write to `path` replaces. Links are followed, also to a file that
+/// does not exist yet; only a regular file may be replaced.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] when something else is there: a folder, a device, a pipe.
+/// [`io::ErrorKind::InvalidInput`] for anything else, such as a folder, device or pipe.
 pub fn replaceable(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -39,16 +39,16 @@ pub fn replaceable(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "too many links lead from it"))
 }
 
-/// Opens a regular file for reading. What may block for ever, such as a pipe, is not opened.
+/// Opens a regular file for reading. Files that may block for ever, such as pipes, are not opened.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] when it is something else, and as opening a file.
+/// [`io::ErrorKind::InvalidInput`] when it is not a regular file, and the errors of opening it.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let check = |about: std::fs::Metadata| if about.is_file() { Ok(()) } else { Err(not_a_file(&about, "a file is needed")) };
     check(std::fs::metadata(path)?)?;
     let mut options = File::options();
     options.read(true);
-    // Should somebody put a pipe there in between, opening it does not wait for a writer.
+    // If a pipe takes the place in between, opening it does not wait for a writer.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     let file = options.open(path)?;
@@ -56,10 +56,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads all of a regular file, if that is at most `most` bytes. What its metadata say of its length is not believed.
+/// Reads a regular file of at most `most` bytes, whatever length its metadata give.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`], and as [`open_regular`].
+/// [`io::ErrorKind::FileTooLarge`], and the errors of [`open_regular`].
 pub fn read_regular(path: &Path, most: ByteCount) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(most.0.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -69,12 +69,12 @@ pub fn read_regular(path: &Path, most: ByteCount) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns an error that says what is there instead of a file.
+/// Returns an error that names the kind of what is there instead of a file.
 fn not_a_file(about: &std::fs::Metadata, wanted: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("it is {}; {wanted}", kind_of(about)))
 }
 
-/// Returns what something is, in words.
+/// Returns the kind of a file in words, such as "a pipe".
 #[must_use]
 pub fn kind_of(about: &std::fs::Metadata) -> &'static str {
     #[cfg(unix)]

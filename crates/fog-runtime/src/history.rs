@@ -1,5 +1,5 @@
-//! The history of a run: a folder with a checkpoint and the identity of the state at each mark, so that
-//! anybody can run one segment of it again. `docs/checkpoint.md` describes the folder.
+//! History of a run: a folder with a checkpoint and a state hash for each mark, so that any segment of the
+//! run can be repeated. `docs/checkpoint.md` describes the folder.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,81 +12,81 @@ use crate::files::{NewFile, read_regular};
 use crate::protocol::Mark;
 use crate::run::SLICE_UNITS;
 
-/// Version of the folder.
+/// Version of the folder's format.
 const HISTORY_FORMAT: u32 = 2;
 const INDEX: &str = "history.json";
-/// Longest index that is read: ten thousand marks take about 1.5 MB.
+/// Largest index that is read, bytes: ten thousand marks take about 1.5 MB.
 const MAX_INDEX_BYTES: u64 = 16 << 20;
 
-/// What is written about a run, in `history.json`.
+/// Contents of `history.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     format: u32,
     /// BLAKE3 of the module, in hexadecimal.
     pub module: String,
-    /// What was run with what: [`CheckpointHeader::task_identity`](crate::CheckpointHeader::task_identity).
+    /// Identity of the task: [`CheckpointHeader::task_identity`](crate::CheckpointHeader::task_identity).
     pub task: String,
-    /// Units between two marks.
+    /// Work units between two marks.
     pub segment: u64,
-    /// In order.
+    /// Marks in order.
     pub marks: Vec<HistoryMark>,
-    /// How it ended, once it has.
+    /// End of the run, once it has ended.
     pub end: Option<HistoryEnd>,
 }
 
-/// A mark, with what no state holds.
+/// A mark together with the output, which the state does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryMark {
-    /// The mark.
+    /// Number, units and state hash.
     #[serde(flatten)]
     pub mark: Mark,
-    /// BLAKE3 of standard output so far, in hexadecimal: part of the result, and beside the state.
+    /// BLAKE3 of standard output so far, in hexadecimal.
     pub stdout: String,
 }
 
 impl HistoryMark {
-    /// As a run comes to it that has written this so far.
+    /// Creates the entry for a mark from the output so far.
     #[must_use]
     pub fn new(mark: Mark, stdout: &[u8]) -> Self {
         Self { mark, stdout: blake3::hash(stdout).to_hex().to_string() }
     }
 }
 
-/// The last segment ends here.
+/// End of a run, and so of its last segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEnd {
     /// Work units of the whole run.
     pub units: u64,
-    /// Identity of its result; `None` when it ended without one.
+    /// Identity of the result; `None` when the run ended without one.
     pub result_hash: Option<String>,
 }
 
-/// A history cannot be used.
+/// Error of a history.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Not an index, or one that makes no sense.
+    /// The index is not valid.
     #[error("{path} is not a history: {problem}")]
     Damaged {
-        /// Which.
+        /// Path of the index.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the fault.
         problem: String,
     },
     /// The worker sent a mark that cannot come next.
     #[error("mark {number} cannot follow mark {before}")]
     OutOfTurn {
-        /// Its number.
+        /// Number of the new mark.
         number: u64,
-        /// The last one.
+        /// Number of the last mark.
         before: u64,
     },
 }
@@ -102,23 +102,24 @@ impl HasKind for HistoryError {
 }
 
 impl History {
-    /// Of a run that begins; nothing is written yet.
+    /// Creates the history of a run that begins; writes nothing.
     #[must_use]
     pub fn new(module: &str, task: &str, segment: u64) -> Self {
         Self { format: HISTORY_FORMAT, module: module.to_owned(), task: task.to_owned(), segment, marks: Vec::new(), end: None }
     }
 
-    /// Whether a folder holds one.
+    /// Whether a folder holds a history.
     #[must_use]
     pub fn exists(folder: &Path) -> bool {
         folder.join(INDEX).exists()
     }
 
-    /// Looks whether a new history may be written to a folder: whether what has the name of a checkpoint there, or of a file
-    /// beside one, is one.
+    /// Checks whether a new history may be written to a folder: whether all files with names of checkpoints
+    /// are checkpoints.
     ///
     /// # Errors
-    /// [`HistoryError::File`] when the folder cannot be read, or holds something else that would be replaced.
+    /// [`HistoryError::File`] when the folder cannot be read or holds a foreign file that would be
+    /// replaced.
     pub fn check(folder: &Path) -> Result<(), HistoryError> {
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -135,10 +136,10 @@ impl History {
         Ok(())
     }
 
-    /// Reads the index of a folder, which may come from anywhere.
+    /// Reads the untrusted index of a folder.
     ///
     /// # Errors
-    /// [`HistoryError`] when there is none, or it is damaged.
+    /// [`HistoryError`] when there is no index or it is damaged.
     pub fn read(folder: &Path) -> Result<Self, HistoryError> {
         let path = folder.join(INDEX);
         let damaged = |problem: String| HistoryError::Damaged { path: path.clone(), problem };
@@ -149,10 +150,10 @@ impl History {
         }
     }
 
-    /// From the bytes of an index, which may come from anywhere.
+    /// Reads an index from untrusted bytes.
     ///
     /// # Errors
-    /// [`HistoryError::Damaged`].
+    /// [`HistoryError::Damaged`] when they are not a valid index.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, HistoryError> {
         Self::parse(bytes).map_err(|problem| HistoryError::Damaged { path: PathBuf::from("what was sent"), problem })
     }
@@ -169,10 +170,10 @@ impl History {
         Ok(history)
     }
 
-    /// Writes the index, for this user's eyes as its checkpoints are; a kill or a power cut leaves the old one or the new one.
+    /// Writes the index, readable by this user only; a crash leaves the old one or the new one.
     ///
     /// # Errors
-    /// [`HistoryError::File`].
+    /// [`HistoryError::File`] when it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), HistoryError> {
         let path = folder.join(INDEX);
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
@@ -186,11 +187,11 @@ impl History {
         written.map(drop).map_err(|source| HistoryError::File { path, source })
     }
 
-    /// Adds the next mark. One that is there already, because the run went on from before it, must be
-    /// the same; whether it is.
+    /// Adds the next mark. Returns false when a mark of that number exists, because the run was continued
+    /// from before it, and differs.
     ///
     /// # Errors
-    /// [`HistoryError::OutOfTurn`] when it lies before the last one and is none of them.
+    /// [`HistoryError::OutOfTurn`] when the mark is new but does not follow the last one.
     pub fn add(&mut self, new: HistoryMark) -> Result<bool, HistoryError> {
         if let Some(known) = self.marks.iter().find(|known| known.mark.number == new.mark.number) {
             return Ok(*known == new);
@@ -204,13 +205,13 @@ impl History {
         Ok(true)
     }
 
-    /// Segments so far: one to each mark, and the last to the end.
+    /// Number of segments so far: one to each mark, and one to the end.
     #[must_use]
     pub fn segments(&self) -> usize {
         self.marks.len() + usize::from(self.end.is_some())
     }
 
-    /// Where the checkpoint of a mark lies.
+    /// Path of the checkpoint of a mark.
     #[must_use]
     pub fn checkpoint(folder: &Path, number: u64) -> PathBuf {
         folder.join(format!("{number}.fog"))

@@ -1,4 +1,4 @@
-//! The parent's half of a worker: starting it, following it, and holding it to its limits from outside.
+//! Parent side of a worker: starts it, follows it, and enforces its limits from outside.
 
 mod compiling;
 mod outgoing;
@@ -19,71 +19,71 @@ use crate::snapshot::Snapshot;
 use crate::task::TaskSpec;
 
 const EVENT_QUEUE: usize = 32;
-/// Wishes for checkpoints that wait; more of them are the same.
+/// Largest number of waiting requests for checkpoints; more have no effect.
 const SAVE_QUEUE: usize = 16;
 
-/// A worker could not do its part.
+/// Error of a worker.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// The process did not start.
+    /// The process could not be started.
     #[error("{program} cannot be started as a worker: {source}")]
     Start {
-        /// What was to be started.
+        /// Program that was to be started.
         program: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// The process ended without a word: a crash, or somebody killed it.
+    /// The process ended without a final message: it crashed or was killed.
     #[error("the worker process ended unexpectedly ({status})")]
     Died {
-        /// Exit status as the system words it.
+        /// Exit status in words of the system.
         status: String,
     },
-    /// The process said something it must not say.
+    /// The process broke the protocol.
     #[error("the worker process sent nonsense: {message}")]
     Nonsense {
-        /// What was wrong.
+        /// Description of the fault.
         message: String,
     },
-    /// The module cannot be compiled. Trying again would not help.
+    /// The module cannot be compiled; another attempt would fail too.
     #[error("the module cannot run: {message}")]
     Module {
-        /// The compiler's words.
+        /// Message of the compiler.
         message: String,
     },
-    /// A file of ours cannot be used.
+    /// A local file cannot be used.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// What the worker sent cannot be kept on this device. The job is not at fault.
+    /// Data from the worker cannot be stored on this device, through no fault of the job.
     #[error("what the task sent cannot be stored: {message}")]
     Storage {
-        /// Full, or damaged, or not permitted.
+        /// Kind of the storage error: full, damaged or not permitted.
         kind: ErrorKind,
-        /// The store's words.
+        /// Message of the store.
         message: String,
     },
-    /// Compiling took more processor time than a module may. Trying again would not help.
+    /// Compiling took more processor time than allowed; another attempt would fail too.
     #[error("compiling the module took more than {seconds} s of processor time; a module must compile within that")]
     CompileTime {
-        /// The limit.
+        /// Limit in seconds.
         seconds: u64,
     },
-    /// Compiling took more memory than a module of this size may. Trying again would not help.
+    /// Compiling took more memory than allowed for a module of this size; another attempt would fail too.
     #[error("compiling the module took more than {limit} of memory; a module of its size must compile within that")]
     CompileMemory {
-        /// The limit.
+        /// Limit in bytes.
         limit: ByteCount,
     },
 }
 
 impl WorkerError {
-    /// Whether the module is the cause, so that another attempt would end the same way.
+    /// Whether the module is the cause, so that another attempt would fail too.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -105,23 +105,23 @@ impl HasKind for WorkerError {
     }
 }
 
-/// What a running worker tells its parent.
+/// Event of a running worker.
 #[derive(Debug)]
 pub enum WorkerEvent {
-    /// Something from the protocol.
+    /// Message of the protocol.
     Message(FromWorker),
-    /// The task is frozen (true) or runs again (false), by its own doing or the system's.
+    /// The task is frozen (true) or runs again (false), by itself or stopped by the system.
     Frozen(bool),
-    /// The process is gone. The last event.
+    /// The process has ended; this is the last event.
     Gone(WorkerError),
 }
 
-/// One running task in its own process, or thread. Dropping it ends the task.
+/// One running task in a process or thread of its own. Dropping it ends the task.
 #[derive(Debug)]
 pub struct Worker {
     duty: watch::Sender<Percent>,
     saves: mpsc::Sender<bool>,
-    /// Events in order. Slow readers slow the worker; nothing is dropped.
+    /// Events in order. Slow readers slow the worker; no event is dropped.
     pub events: mpsc::Receiver<WorkerEvent>,
     pid: Option<u32>,
     guard: tokio::task::AbortHandle,
@@ -131,15 +131,15 @@ impl Worker {
     /// Starts a worker on a task, from its beginning or from the state of a checkpoint.
     ///
     /// # Errors
-    /// [`WorkerError::Start`] when there is no process.
+    /// [`WorkerError::Start`] when the process cannot be started.
     pub fn spawn(program: &WorkerProgram, spec: TaskSpec, state: Option<Vec<u8>>) -> Result<Self, WorkerError> {
         Self::begin(program, spec, state.map_or(State::None, State::Bytes))
     }
 
-    /// The same from a snapshot, which is encoded while it is sent and is gone then.
+    /// Starts a worker like [`Worker::spawn`] from a snapshot, which is encoded while it is sent.
     ///
     /// # Errors
-    /// As [`Worker::spawn`].
+    /// The same as for [`Worker::spawn`].
     pub fn resume(program: &WorkerProgram, spec: TaskSpec, snapshot: Snapshot) -> Result<Self, WorkerError> {
         Self::begin(program, spec, State::Snapshot(Box::new(snapshot)))
     }
@@ -158,27 +158,27 @@ impl Worker {
         Ok(Self { duty, saves, events, pid, guard })
     }
 
-    /// Sets the share of processor time; 0 freezes the task within 100 ms, whatever it does and whether or not anybody
-    /// takes its events.
+    /// Sets the share of processor time. 0 freezes the task within 100 ms, whatever it does and even if no
+    /// one reads its events.
     pub fn set_duty(&self, duty: Percent) {
         self.duty.send_replace(duty);
     }
 
-    /// The share of processor time, to be set while the worker itself is followed elsewhere.
+    /// Sender for the share of processor time, for use while another task follows the worker.
     #[must_use]
     pub fn duty(&self) -> watch::Sender<Percent> {
         self.duty.clone()
     }
 
-    /// Asks for a checkpoint at the next safe point, within milliseconds; its pieces and
-    /// [`FromWorker::Saved`] come as events. A task stopped by the system answers once it goes on.
+    /// Requests a checkpoint at the next safe point, within milliseconds; its pieces and
+    /// [`FromWorker::Saved`] come as events. A task that the system has stopped answers once it runs again.
     ///
-    /// With `whole` it stands alone; otherwise it may hold only what changed since the last one.
+    /// With `whole` the checkpoint is complete; otherwise it may hold only the changes since the last one.
     pub fn save(&self, whole: bool) {
         let _ = self.saves.try_send(whole);
     }
 
-    /// The process id, for measuring its load; none when it is a thread of this process.
+    /// Process id, for measuring its load; `None` for a thread of this process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.pid
@@ -202,7 +202,7 @@ async fn read_frames(mut from: Box<dyn AsyncRead + Send + Sync + Unpin>, to: mps
     }
 }
 
-/// `None` at the end of the stream.
+/// Reads one frame; `None` at the end of the stream.
 async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Result<FromWorker, String>> {
     let length = from.read_u32_le().await.ok()? as usize;
     if length > MAX_FRAME_BYTES {

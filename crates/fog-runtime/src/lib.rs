@@ -1,9 +1,8 @@
-//! Runs one task: a WASI preview 1 command module, unmodified, in a worker process of its own,
+//! Runs one task: an unmodified WASI preview 1 command module, in a worker process of its own,
 //! deterministically and within limits.
 //!
-//! Not here: which task runs when (`fog-engine`), where modules and results are stored
-//! (`fog-store`). The parent's half is [`Worker`]; the child's half is [`worker_main`], which the
-//! program must call first thing when started as a worker.
+//! `fog-engine` decides which task runs when; `fog-store` stores modules and results. The parent side is
+//! [`Worker`]; the child side is [`worker_main`], which a program must call first when started as a worker.
 
 mod checkpoint;
 mod compile;

@@ -3,73 +3,73 @@ use serde::{Deserialize, Serialize};
 
 use crate::vfs::Content;
 
-/// How a task ended.
+/// End of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The program ended by itself. 0 means success.
+    /// The program ended by itself with this exit code; 0 means success.
     Exited(u32),
-    /// The program did something Wasm forbids. The text is the engine's name for it.
+    /// The program trapped; the text is the engine's name for the trap.
     Trapped(String),
     /// A limit ended the program.
     Limit(LimitKind),
-    /// The module cannot run here at all: not a command module, or it asks for imports or memory
-    /// that are not given. Another attempt would end the same way.
+    /// The module cannot run here: it is not a command module, or needs imports or memory that it does not
+    /// get. Another attempt would end the same way.
     Refused(String),
 }
 
-/// Which limit ended a program.
+/// Limit that ended a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitKind {
-    /// Work units.
+    /// All work units are used.
     Units,
-    /// Running time.
+    /// The running time is over.
     WallTime,
-    /// Stack.
+    /// The stack is full.
     Stack,
-    /// Memory of the worker as a whole. Seen from outside: the work units of such a report are those of the
-    /// last word before.
+    /// The worker process used too much memory. Detected from outside, so the report has the work units of
+    /// the last progress message.
     Memory,
 }
 
-/// What one execution did and used.
+/// Result and resource use of one execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// How it ended.
+    /// End of the task.
     pub outcome: Outcome,
-    /// Work units used; the same for the same spec everywhere.
+    /// Work units used; the same everywhere for the same spec.
     pub units: WorkUnits,
-    /// Largest linear memory.
+    /// Largest size of linear memory.
     pub memory: ByteCount,
-    /// Most bytes held in writable folders.
+    /// Largest number of bytes in writable folders.
     pub disk: ByteCount,
-    /// Milliseconds of processor time: pauses, throttling and waiting for a busy processor are not counted.
+    /// Processor time in milliseconds; pauses, throttling and waiting for a busy processor do not count.
     pub active_millis: u64,
-    /// Bytes of stdout dropped past the log limit.
+    /// Bytes of stdout beyond the log limit, which were dropped.
     pub stdout_dropped: u64,
-    /// Bytes of stderr dropped past the log limit.
+    /// Bytes of stderr beyond the log limit, which were dropped.
     pub stderr_dropped: u64,
-    /// Files that cannot be part of the result; the same ones in every attempt.
+    /// Files that cannot be part of the result; the same in every attempt.
     #[serde(default)]
     pub left_out: LeftOut,
 }
 
-/// Most files of a result.
+/// Largest number of files of a result.
 pub const MAX_OUTPUT_FILES: usize = 50_000;
 
-/// Most bytes of all paths of a result: who keeps it holds them at once.
+/// Largest total length of all paths of a result, bytes; the receiver holds them in memory at once.
 pub const MAX_OUTPUT_PATHS: usize = 8 << 20;
 
-/// Files a task left that are not in its result. The rest is.
+/// Files of a task that are not in its result, although the others are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// Number of files left out.
     pub count: u64,
-    /// The first of them.
+    /// First of these files.
     pub files: Vec<LeftOutFile>,
 }
 
 impl LeftOut {
-    /// Adds these files to what is said about a result.
+    /// Adds these files to the remarks about a result.
     pub fn remark(&self, remarks: &mut fog_types::path::Remarks) {
         for file in &self.files {
             remarks.left_out(&file.path, file.reason.words());
@@ -79,7 +79,7 @@ impl LeftOut {
 }
 
 impl LeftOutReason {
-    /// Returns the end of a sentence that begins "… is left out, because".
+    /// Returns the reason as the end of a sentence that begins "… is left out, because".
     fn words(self) -> &'static str {
         match self {
             Self::Name => "no system could keep its name",
@@ -94,58 +94,58 @@ impl LeftOutReason {
 /// A file that is not in the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOutFile {
-    /// Path as the job sees it, from its root. A job chose it: clean it before it is shown.
+    /// Path as the job sees it, from its root. The job chose it, so it must be cleaned before it is shown.
     pub path: String,
-    /// Why it was left out.
+    /// Reason why it was left out.
     pub reason: LeftOutReason,
 }
 
-/// Why a file is not in the result.
+/// Reason why a file is not in the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeftOutReason {
-    /// Its name means something else on some systems, such as one with a backslash.
+    /// The path cannot be made valid for every system, such as one that is too long once escaped.
     Name,
-    /// It is a symbolic link.
+    /// The file is a symbolic link.
     Link,
-    /// The result has [`MAX_OUTPUT_FILES`] others, or [`MAX_OUTPUT_PATHS`] bytes of paths.
+    /// The result already has [`MAX_OUTPUT_FILES`] files, or [`MAX_OUTPUT_PATHS`] bytes of paths.
     TooMany,
-    /// It is another name of a file in the result, and a copy would exceed the disk limit.
+    /// Another name of the file is in the result, and a copy would exceed the disk limit.
     SecondName,
-    /// It is a folder without anything in it.
+    /// The folder is empty.
     EmptyFolder,
 }
 
-/// One file a task left.
+/// One file that a task left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFile {
-    /// Relative path from the root the job saw.
+    /// Path relative to the root that the job saw.
     pub path: String,
-    /// Its bytes, as they were in the job's tree: one memory for all names of a file.
+    /// Content of the file, which all its names share in memory.
     pub(crate) content: Content,
 }
 
 impl OutputFile {
-    /// Number of its bytes.
+    /// Length of the file in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.content.len()
     }
 
-    /// Whether there are none.
+    /// Whether the file has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Copies its bytes from `at` on into `buffer`; returns how many there were.
+    /// Copies bytes from position `at` into `buffer`; returns how many were copied.
     pub fn read(&self, buffer: &mut [u8], at: u64) -> usize {
         self.content.read(buffer, at)
     }
 }
 
-/// The identity of a result: exit code, work units, standard output and every file, in order.
+/// Identity of a result: BLAKE3 of exit code, work units, standard output and every file, in order.
 ///
-/// BLAKE3 over length-prefixed fields, so no two different results share an encoding.
+/// Fields have their length in front, so that no two results share an encoding.
 #[must_use]
 pub fn result_hash<'a>(exit_code: u32, units: WorkUnits, stdout: &[u8], files: impl Iterator<Item = (&'a str, blake3::Hash)>) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("fog-compute result v1");

@@ -12,50 +12,50 @@ use crate::suspend;
 use crate::usage::{self, Usage};
 use crate::worker::{ASKED_ARGUMENT, WORKER_ARGUMENT};
 
-/// How much of a worker's standard error is kept. The job cannot write there: it is what the language's
-/// runtime says when it gives up.
+/// Largest part of a worker's standard error that is kept, bytes. The job cannot write there; only the Rust
+/// runtime does when it aborts.
 const MAX_LAST_WORDS: usize = 4 << 10;
-/// Time for a worker that has closed its pipes to end.
+/// Time that a worker gets to end after it has closed its pipes.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
-/// How the runtime begins what it says when the system has no more memory for it.
+/// Text of the Rust runtime when the system refuses it memory.
 const ALLOCATION_FAILED: &str = "memory allocation of";
 
-/// Scheduling priority of a worker beside the other programs of its device (nice, autogroup; a priority class on
+/// Scheduling priority of a worker compared with other programs (nice and autogroup; a priority class on
 /// Windows).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Priority {
-    /// Behind every other program.
+    /// Below every other program.
     #[default]
     Idle,
-    /// Behind the programs a person uses, but never starved by them: somebody waits for the result.
+    /// Below the programs a person uses, but never starved by them, for a result that somebody waits for.
     Asked,
 }
 
-/// How to start a worker.
+/// Description of how to start a worker.
 #[derive(Debug, Clone)]
 pub enum WorkerProgram {
-    /// A process of its own, below a sandbox of the system: this program, or another of ours.
+    /// A process of its own in a sandbox of the system.
     Process {
-        /// The executable.
+        /// Path of the executable.
         path: PathBuf,
-        /// Its arguments; [`WORKER_ARGUMENT`] among them.
+        /// Arguments, which include [`WORKER_ARGUMENT`].
         args: Vec<OsString>,
     },
-    /// A thread of this process, with Wasm's own sandbox only. For phones, whose systems start no
-    /// second program. Unix only.
+    /// A thread of this process, with Wasm's sandbox only, for phones, whose systems start no second
+    /// program. Unix only.
     Thread,
 }
 
 impl WorkerProgram {
-    /// The program that is running now.
+    /// Workers that are processes of the current program.
     ///
     /// # Errors
-    /// When the system does not tell where it is.
+    /// The error of the system when it does not give the program's path.
     pub fn this() -> std::io::Result<Self> {
         Ok(Self::Process { path: std::env::current_exe()?, args: vec![WORKER_ARGUMENT.into()] })
     }
 
-    /// The same program, whose workers have this priority. Threads have one of their own.
+    /// Returns the same program with workers of this priority. Threads have a fixed priority.
     #[must_use]
     pub fn with_priority(mut self, priority: Priority) -> Self {
         if let Self::Process { args, .. } = &mut self {
@@ -75,9 +75,9 @@ impl WorkerProgram {
     }
 }
 
-/// Where a worker sits: two pipes, and the process behind them if there is one.
+/// Connection to a worker: two pipes, and its process if there is one.
 ///
-/// Dropping it kills the process; a thread ends at its next safe point, when its pipes are gone.
+/// Dropping it kills a process; a thread ends at its next safe point, when its pipes are closed.
 pub(crate) struct Seat {
     pub(crate) input: Option<Box<dyn AsyncWrite + Send + Sync + Unpin>>,
     pub(crate) output: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
@@ -85,11 +85,11 @@ pub(crate) struct Seat {
     last_words: Arc<Mutex<Vec<u8>>>,
 }
 
-/// How a worker's process ended.
+/// End of a worker's process.
 pub(crate) struct Exit {
-    /// As the system words it, with what the process said last.
+    /// Exit status in words of the system, with the first line of the worker's standard error.
     pub(crate) status: String,
-    /// The system refused it memory.
+    /// Whether the system refused it memory.
     pub(crate) is_out_of_memory: bool,
 }
 
@@ -111,12 +111,12 @@ impl Seat {
 
     #[cfg(unix)]
     fn of_thread() -> std::io::Result<Self> {
-        // A socket rather than pipes: writing to one whose reader has gone raises no signal on Apple's systems.
+        // A socket instead of pipes, because writing to a closed one raises no signal on Apple's systems.
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (output, input) = tokio::net::UnixStream::from_std(ours)?.into_split();
         let news = theirs.try_clone()?;
-        // The compiler recurses deeper than a thread's usual 2 MiB allow.
+        // The compiler recurses deeper than the usual 2 MiB of a thread allow.
         std::thread::Builder::new().name("task".to_owned()).stack_size(8 << 20).spawn(move || crate::worker::worker_thread(theirs, news))?;
         Ok(Self { input: Some(Box::new(input)), output: Some(Box::new(output)), child: None, last_words: Arc::default() })
     }
@@ -126,12 +126,12 @@ impl Seat {
         Err(std::io::Error::other("this system runs workers as processes"))
     }
 
-    /// The process id; none for a thread.
+    /// Process id; `None` for a thread.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// Ends the process now; a thread at its next safe point.
+    /// Ends a process now, or a thread at its next safe point.
     pub(crate) fn end(&mut self) {
         self.input = None;
         self.output = None;
@@ -140,7 +140,7 @@ impl Seat {
         }
     }
 
-    /// How the process ended; waits two seconds for it.
+    /// Waits up to two seconds for the process to end and returns how it ended.
     pub(crate) async fn exit(&mut self) -> Exit {
         self.pid().into_iter().for_each(suspend::leave);
         let Some(child) = &mut self.child else { return Exit { status: "its thread ended".to_owned(), is_out_of_memory: false } };
@@ -148,7 +148,8 @@ impl Seat {
             Ok(Ok(status)) => status.to_string(),
             _ => "it closed its output".to_owned(),
         };
-        // Its pipe is closed by now, or something else holds it: the words are there within moments.
+        // The worker's standard error is closed by now, or held by another process; the text arrives at
+        // once.
         for _ in 0..20 {
             if Arc::strong_count(&self.last_words) == 1 {
                 break;
@@ -163,12 +164,12 @@ impl Seat {
         Exit { status, is_out_of_memory: words.contains(ALLOCATION_FAILED) }
     }
 
-    /// What the process has used; none for a thread, or when the system does not tell.
+    /// Usage of the process so far; `None` for a thread or when the system does not report it.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.pid().and_then(usage::of_process)
     }
 
-    /// Stops the process or lets it go on; false when there is none or the system has no such thing.
+    /// Stops or continues the process; returns false without a process or where the system cannot.
     pub(crate) fn hold(&self, hold: bool) -> bool {
         self.pid().is_some_and(|pid| suspend::hold(pid, hold))
     }
@@ -176,28 +177,29 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // Its number may be another's from here on.
+        // The process id may be reused from here on.
         self.pid().into_iter().for_each(suspend::leave);
     }
 }
 
-/// A session of its own, so that what the worker says about its priority is about itself alone: the kernel
-/// groups processes by session when it shares out time. Ctrl-C in a terminal does not reach it either; the
-/// parent wants a checkpoint first.
+/// Gives the worker a session of its own, because the kernel shares processor time out by session, so that
+/// its priority affects the worker alone. Ctrl-C in a terminal does not reach it either; the parent takes a
+/// checkpoint first.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the only way to call between fork and exec")]
 fn detach(command: &mut Command) {
     // SAFETY: one system call that allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(|| {
-            // Without one the worker leaves its group's priority alone.
+            // Without its own session the worker leaves the priority of its group unchanged.
             let _ = rustix::process::setsid();
             Ok(())
         });
     }
 }
 
-/// A process group of its own: Ctrl-C in a terminal is for the parent, which wants a checkpoint first.
+/// Gives the worker a process group of its own: Ctrl-C in a terminal goes to the parent, which takes a
+/// checkpoint first.
 #[cfg(all(unix, not(target_os = "linux")))]
 fn detach(command: &mut Command) {
     command.process_group(0);

@@ -1,5 +1,5 @@
-//! What parent and worker say to each other: postcard frames behind a length of four bytes,
-//! little-endian. The parent treats the worker as hostile: a job may have taken it over.
+//! Messages between parent and worker: postcard frames after a length of four bytes, little-endian. The
+//! parent treats the worker as hostile: a job may have taken it over.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -13,56 +13,56 @@ use crate::outcome::Report;
 use crate::sandbox::Walls;
 use crate::task::TaskSpec;
 
-/// Longest frame either side accepts.
+/// Largest frame that either side accepts, bytes.
 pub const MAX_FRAME_BYTES: usize = 8 << 20;
-/// Files and checkpoints travel in pieces of this size. Above 128 KiB an allocator asks the system for
-/// each anew, which took most of the time of a checkpoint; much below, waking the reader does.
+/// Size of the pieces of files and checkpoints, bytes. Above 128 KiB an allocator gets each buffer from the
+/// system, which dominated the time of a checkpoint; much below, waking the reader dominates.
 pub(crate) const CHUNK_BYTES: usize = 96 << 10;
 
-/// Parent to worker.
+/// Message from the parent to a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Compile `module` and write the result to `artifact`. The only message then.
+    /// Compile `module` and write the result to `artifact`; the only message in that case.
     Compile {
-        /// The Wasm file.
+        /// Path of the Wasm file.
         #[serde(with = "os_path")]
         module: PathBuf,
-        /// Where the compiled form goes; must not exist.
+        /// Path of the compiled module; the file must not exist.
         #[serde(with = "os_path")]
         artifact: PathBuf,
-        /// What will run it.
+        /// Kind of engine to compile for.
         engine: EngineKind,
-        /// Most bytes of memory the compiler may hold.
+        /// Memory limit of the compiler, bytes.
         memory: u64,
     },
-    /// Run a task. The first message of a running worker.
+    /// Run a task; the first message to a running worker.
     Start {
-        /// Which.
+        /// Description of the task.
         spec: Box<TaskSpec>,
-        /// Bytes of the checkpoint to continue from, which follow in pieces; 0 to begin.
+        /// Length of the snapshot to continue from, which follows in pieces; 0 to start from the beginning.
         state_bytes: u64,
     },
-    /// Use this share of processor time from now on; 0 freezes the task where it is.
+    /// Use this share of processor time from now on; 0 freezes the task.
     Duty(Percent),
-    /// The next piece of the checkpoint to continue from.
+    /// Next piece of the snapshot to continue from.
     State(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// Take a checkpoint at the next safe point and send it; frozen or not.
+    /// Take a checkpoint at the next safe point and send it, frozen or not.
     Save {
-        /// A whole one, not what changed since the last.
+        /// Whether it must be a whole one rather than the changes since the last.
         whole: bool,
     },
-    /// Put up the walls and say which stand. The only message then.
+    /// Enter the sandbox and report its walls; the only message in that case.
     Walls,
 }
 
-/// Worker to parent.
+/// Message from a worker to its parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker {
     /// The module is compiled.
     Compiled,
-    /// The module cannot be compiled; the text says why.
+    /// The module cannot be compiled, with the reason.
     CannotCompile(String),
-    /// A file of ours stood in the way; the module is not at fault.
+    /// A file cannot be read or written, through no fault of the module.
     CannotWrite(String),
     /// The program's first instruction is about to run.
     Started,
@@ -70,47 +70,47 @@ pub enum FromWorker {
     Stdout(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Bytes of standard error.
     Stderr(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// Work units so far and the job's own progress, if it tells.
+    /// Work units so far and the job's own progress, if it reports any.
     Progress {
         /// Work units so far.
         units: u64,
-        /// What the job wrote to `/dev/progress`, in tenths of a percent.
+        /// Last progress that the job wrote to `/dev/progress`, in tenths of a percent.
         permille: Option<u16>,
     },
-    /// Frozen as asked.
+    /// The task is frozen.
     Frozen,
-    /// Running again.
+    /// The task runs again.
     Thawed,
-    /// A piece of an output file. Files come one after the other, pieces in order.
+    /// Piece of an output file. Files come one after the other, pieces in order.
     File {
         /// Relative path.
         path: String,
-        /// The next bytes of it.
+        /// Next bytes of the file.
         #[serde(with = "serde_bytes")]
         chunk: Vec<u8>,
     },
-    /// The task ended; nothing follows.
+    /// The task ended; no message follows.
     Done(Report),
-    /// The worker could not begin: an input or the compiled module cannot be used.
+    /// The task could not begin: an input, the compiled module or the checkpoint cannot be used.
     Failed {
-        /// The compiled module is the cause: compile again.
+        /// Whether the compiled module is the cause and must be compiled again.
         stale: bool,
-        /// What happened.
+        /// Reason of the failure.
         message: String,
     },
-    /// Which walls of the system stand around it.
+    /// Walls of the sandbox around the worker.
     Walls(Walls),
-    /// The next piece of a checkpoint. Pieces come in order.
+    /// Next piece of a checkpoint; pieces come in order.
     State(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// The checkpoint is complete, or there is none and why.
+    /// Description of the checkpoint that was sent, or the reason why there is none.
     Saved(Result<SavedState, String>),
-    /// The task stands still at a safe point, where a checkpoint or a mark is worked out.
+    /// The task is stopped at a safe point, where a checkpoint or a mark is made.
     AtSafePoint,
-    /// The task came to a mark; its pieces and [`FromWorker::Saved`] follow where they are kept.
+    /// The task came to a mark. If checkpoints go with marks, its pieces and [`FromWorker::Saved`] follow.
     Mark(Mark),
 }
 
-/// A path as the system has it, which need not be text.
+/// Serialization of paths, which need not be UTF-8.
 pub(crate) mod os_path {
     use std::path::{Path, PathBuf};
 
@@ -138,7 +138,7 @@ pub(crate) mod os_path {
         PathBuf::deserialize(from)
     }
 
-    /// The same where there may be none.
+    /// Serialization of optional paths.
     pub(crate) mod option {
         use std::path::PathBuf;
 
@@ -157,24 +157,24 @@ pub(crate) mod os_path {
     }
 }
 
-/// What a worker says of a checkpoint it has sent.
+/// Description of a checkpoint that a worker has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedState {
-    /// Its size.
+    /// Size of the checkpoint in bytes.
     pub bytes: u64,
     /// Work units used when it was taken.
     pub units: u64,
     /// Bytes of linear memory.
     pub memory: u64,
-    /// It can be continued without the one before it.
+    /// Whether it can be continued without an earlier one.
     pub whole: bool,
 }
 
-/// A place every honest run of a task comes to with the same state: the first safe point behind a
-/// multiple of the segment's length.
+/// Point that every honest run of a task reaches with the same state: the first safe point after a multiple
+/// of the segment's length.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Segments so far.
+    /// Number of segments so far.
     pub number: u64,
     /// Work units used.
     pub units: u64,
@@ -182,22 +182,22 @@ pub struct Mark {
     pub state: String,
 }
 
-/// A frame is not what the protocol allows.
+/// Error in a frame of the protocol.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// Longer than [`MAX_FRAME_BYTES`].
+    /// The frame is longer than [`MAX_FRAME_BYTES`].
     #[error("a frame of {length} bytes exceeds the limit of {MAX_FRAME_BYTES}")]
     TooLong {
-        /// What its header said.
+        /// Length in the frame's header.
         length: usize,
     },
-    /// Not a message.
+    /// The frame does not hold exactly one message.
     #[error("a frame does not hold a message: {0}")]
     Malformed(postcard::Error),
 }
 
-/// Decodes one frame's body.
+/// Decodes the body of one frame.
 ///
 /// # Errors
 /// [`ProtocolError`] when it is too long or not exactly one message.
@@ -213,7 +213,7 @@ pub(crate) fn encode_frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     encode_into(message, Vec::new())
 }
 
-/// Encodes into a buffer that is used again: large pieces would cost a page fault for every 4 KiB.
+/// Encodes into a reused buffer: new large buffers would cost a page fault for every 4 KiB.
 fn encode_into<T: Serialize>(message: &T, mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
     frame.clear();
     frame.extend_from_slice(&[0; 4]);
@@ -223,7 +223,7 @@ fn encode_into<T: Serialize>(message: &T, mut frame: Vec<u8>) -> io::Result<Vec<
     Ok(frame)
 }
 
-/// Writes frames, through one buffer.
+/// Writer of frames that reuses one buffer.
 pub(crate) struct FrameWriter<W> {
     to: W,
     buffer: Vec<u8>,

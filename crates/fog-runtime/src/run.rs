@@ -18,14 +18,14 @@ use crate::task::{Segments, TaskSpec};
 use crate::usage::ThreadClock;
 use crate::wasi::{self, Context, Exit};
 
-/// Work units between two looks at the control: some milliseconds on a desktop core. Part of what
-/// makes a run repeatable: a trap is reported with the count of the last look before it.
+/// Work units between two calls of the control: some milliseconds on a desktop core. A trap is reported
+/// with the count of the last such check, so the value is part of what makes runs repeatable.
 pub const SLICE_UNITS: u64 = 5_000_000;
-/// How many times the stack that is counted the machine's may take. Frames of engines differ, and a
-/// continued one takes more than it took before it was saved; what is counted ends a recursion first.
+/// Ratio of the machine stack to the counted stack. Frames differ between engines, and a continued frame is
+/// larger than before it was saved; the counted stack ends a recursion first.
 const MACHINE_STACK: usize = 4;
 
-/// Who listens to a running task.
+/// Receiver of the events of a running task.
 pub trait Observer: Send {
     /// Bytes the job wrote to stdout or stderr, within its log limit.
     fn output(&mut self, stderr: bool, bytes: &[u8]);
@@ -35,72 +35,73 @@ pub trait Observer: Send {
     fn started(&mut self) {}
 }
 
-/// What a task does at a safe point.
+/// Order to a task at a safe point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Go on.
+    /// Continue the task.
     Go,
-    /// Take a checkpoint, hand it to [`Control::save`], and ask again.
+    /// Take a checkpoint, pass it to [`Control::save`], and ask again.
     Save {
-        /// A whole one; otherwise what changed since the last, if there was one.
+        /// Whether it must be whole rather than hold the changes since the last one, if there was one.
         whole: bool,
     },
-    /// End with what a checkpoint would hold thrown away: [`RunError::Abandoned`].
+    /// End with [`RunError::Abandoned`], without a result or a checkpoint.
     Abandon,
 }
 
-/// Who decides how fast a task may run.
+/// Control of a running task: its speed, and its checkpoints.
 pub trait Control: Send {
-    /// Called at every safe point with the processor time taken since the last call, for marks and checkpoints too, and
-    /// the work units used so far. May block, to throttle or freeze the task.
+    /// Called at every safe point with the processor time since the last call, including that for marks and
+    /// checkpoints, and the work units used so far. May block, to throttle or freeze the task.
     fn safe_point(&mut self, worked: Duration, units: u64) -> Order;
 
-    /// The task stands still for a mark or a checkpoint, which may take a while to work out.
+    /// Called when the task is stopped for a mark or a checkpoint, which may take a while to make.
     fn at_safe_point(&mut self) {}
 
-    /// Takes a checkpoint, or the reason why this task cannot have one.
+    /// Takes a checkpoint, or the reason why it could not be made.
     fn save(&mut self, taken: Result<Taken<'_>, String>);
 
-    /// The task came to a mark; where checkpoints go with marks, [`Control::save`] follows.
+    /// Called when the task comes to a mark. If checkpoints go with marks, [`Control::save`] follows.
     fn mark(&mut self, _mark: Mark) {}
 }
 
-/// The task could not begin.
+/// Error of a task that could not begin or was abandoned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The compiled module was made by another build or is damaged; compile again.
+    /// The compiled module is of another build or damaged and must be compiled again.
     #[error("the compiled module does not fit this build: {0}")]
     Stale(String),
     /// An input cannot be opened.
     #[error("an input of the task cannot be read: {0}")]
     Input(#[source] std::io::Error),
-    /// The engine failed in a way no module should cause.
+    /// The engine failed in a way that no module should cause.
     #[error("the engine failed: {0}")]
     Engine(String),
     /// The checkpoint does not belong to this task or is damaged.
     #[error("the checkpoint cannot be continued: {0}")]
     Checkpoint(String),
-    /// The control gave the task up.
+    /// The control abandoned the task.
     #[error("the task was given up")]
     Abandoned,
 }
 
-/// Counts units and running time, which is processor time of the job's thread: a busy machine charges no more.
+/// Counter of units and running time. Running time is processor time of the job's thread, so a busy machine
+/// charges no more.
 #[derive(Debug)]
 pub(crate) struct Meter {
     units_limit: u64,
-    /// Units of one slice.
+    /// Units per slice.
     slice: u64,
-    /// Units of all slices so far.
+    /// Total units of all slices so far.
     granted: u64,
     wall_limit: Duration,
     active: Duration,
     since: ThreadClock,
-    /// The count with which the module stopped.
+    /// Unit count with which the module stopped.
     stopped_with: i64,
     segments: Option<Segments>,
-    /// Marks passed.
+    /// Number of marks passed.
     marks: u64,
 }
 
@@ -111,29 +112,30 @@ impl Meter {
         Self { units_limit: limits.units.0, slice: SLICE_UNITS, granted: 0, wall_limit, active, since, stopped_with: 0, segments, marks: 0 }
     }
 
-    /// Marks that lie before this many units.
+    /// Number of marks up to this many units.
     fn marks_at(&self, used: u64) -> u64 {
         self.segments.map_or(0, |segments| used / segments.units.max(1))
     }
 
-    /// Units used when `left` are left of the slice.
+    /// Units used when `left` units remain of the slice.
     pub(crate) fn used(&self, left: i64) -> u64 {
         self.granted.saturating_add_signed(left.saturating_neg())
     }
 
-    /// Adds the time since the last call.
+    /// Adds and returns the time since the last call.
     fn work(&mut self) -> Duration {
         let worked = std::mem::replace(&mut self.since, ThreadClock::start()).elapsed();
         self.active += worked;
         worked
     }
 
-    /// Whether more units than the limit are used when `left` are left of the slice.
+    /// Whether more units than the limit are used when `left` remain of the slice.
     pub(crate) fn is_past_units(&self, left: i64) -> bool {
         self.used(left) > self.units_limit
     }
 
-    /// The limit that is passed when `left` are left of the slice. Units come first: they are the same everywhere.
+    /// Limit that is passed when `left` units remain of the slice. Units come first, because they are the
+    /// same everywhere.
     fn passed_limit(&self, left: i64) -> Option<LimitKind> {
         if self.is_past_units(left) {
             return Some(LimitKind::Units);
@@ -142,23 +144,23 @@ impl Meter {
     }
 }
 
-/// A limit of ours ended the program.
+/// A limit ended the program.
 #[derive(Debug, thiserror::Error)]
 #[error("a limit was reached")]
 pub(crate) struct Reached(pub(crate) LimitKind);
 
-/// The control gave the task up.
+/// The control abandoned the task.
 #[derive(Debug, thiserror::Error)]
 #[error("given up")]
 struct GivenUp;
 
-/// Runs a task to its end in this thread, from its beginning or from `snapshot`.
+/// Runs a task to its end in a thread of its own, from its beginning or from `snapshot`.
 ///
-/// `before_start` runs when everything the task needs is open and nothing of it has run: the place
-/// to drop privileges.
+/// `before_start` runs when all files of the task are open and none of its code has run: the place to drop
+/// privileges.
 ///
 /// # Errors
-/// [`RunError`] when it could not begin; an ending caused by the job is a [`Report`].
+/// [`RunError`] when the task could not begin or was abandoned; an end caused by the job is a [`Report`].
 pub fn run(
     spec: &TaskSpec,
     snapshot: Option<Snapshot>,
@@ -169,7 +171,7 @@ pub fn run(
     run_sliced(spec, SLICE_UNITS, snapshot, observer, control, before_start)
 }
 
-/// As [`run`], with slices of another size.
+/// Runs a task like [`run`] with slices of another size.
 fn run_sliced(
     spec: &TaskSpec,
     slice: u64,
@@ -181,7 +183,7 @@ fn run_sliced(
     let counted = usize::try_from(spec.limits.stack.0.saturating_add(names::CHAIN_BYTES)).unwrap_or(1 << 20);
     let stack = counted.saturating_mul(MACHINE_STACK);
     std::thread::scope(|scope| {
-        // The job's stack is this thread's; the engine's own calls need some below it.
+        // The job runs on the stack of the new thread; the engine's own calls need some more.
         let thread = std::thread::Builder::new().name("job".to_owned()).stack_size(stack.saturating_add(2 << 20));
         let job = thread.spawn_scoped(scope, || run_here(spec, stack, slice, snapshot, observer, control, before_start));
         let ended = job.map_err(|e| RunError::Engine(format!("no thread for the job: {e}")))?.join();
@@ -206,7 +208,7 @@ fn run_here(
     let mut context = Context::new(spec, observer, control).map_err(RunError::Input)?;
     context.meter.slice = slice;
     for export in module.exports() {
-        // The tables that the rewriting adds do not count against the job's.
+        // Tables that the rewriting adds do not count against the limit of the job.
         if let (names::BY_NUMBER | names::FUNCTIONS, Some(table)) = (export.name(), export.ty().table()) {
             context.table_limit = context.table_limit.saturating_add(usize::try_from(table.minimum()).unwrap_or(0));
         }
@@ -228,7 +230,7 @@ fn run_here(
     let disk = ByteCount(context.vfs.peak());
     let outputs = context.vfs.outputs();
     let limit = context.meter.units_limit;
-    // Whom the limit ended pays for all of it, and nothing of what was charged ahead.
+    // At the limit of units exactly the limit is reported, without units that were charged ahead.
     let units = if outcome == Outcome::Limit(LimitKind::Units) { limit } else { context.meter.used(left).min(limit) };
     let report = Report {
         outcome,
@@ -244,7 +246,7 @@ fn run_here(
     Ok((report, files))
 }
 
-/// The module asks for another slice.
+/// Handles a request of the module for another slice.
 fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
     let context = caller.data_mut();
     let meter = &mut context.meter;
@@ -254,7 +256,7 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
         return Err(Reached(limit).into());
     }
     let order = context.control.safe_point(worked, used);
-    // Saving frames belongs to what they are saved for.
+    // Time for saving frames counts for the checkpoint or mark that they are saved for.
     context.meter.since = ThreadClock::start();
     if order == Order::Go && context.meter.marks_at(used) > context.meter.marks {
         context.is_stopping = true;
@@ -273,7 +275,7 @@ fn check(mut caller: Caller<'_, Context>, left: i64) -> wasmtime::Result<i64> {
     }
 }
 
-/// Grants slices until the count is not below zero; the last one ends at the limit.
+/// Grants slices until the count is not negative; the last slice ends at the limit.
 fn grant(meter: &mut Meter, mut left: i64) -> i64 {
     while left < 0 && meter.granted < meter.units_limit {
         let slice = meter.slice.min(meter.units_limit - meter.granted);
@@ -311,7 +313,7 @@ fn drive(
     if let Some(snapshot) = snapshot {
         state::restore(store, instance, snapshot).map_err(RunError::Checkpoint)?;
         if store.data().meter.segments.is_some_and(|segments| !segments.keep) {
-            // Who compares has to know where it really begins.
+            // The first mark tells a verifier the state from which the run really begins.
             let state = state::identity(store, instance).map_err(RunError::Engine)?;
             let meter = &store.data().meter;
             let mark = Mark { number: meter.marks, units: meter.used(meter.stopped_with), state };
@@ -326,7 +328,7 @@ fn drive(
         let Ok(main) = instance.get_typed_func::<(), ()>(&mut *store, entry) else {
             return Err(RunError::Checkpoint("this module has nothing to continue".to_owned()));
         };
-        // Whoever stopped gave nothing back; who is continued takes it again.
+        // Functions that stopped did not give their stack back, and take it again when continued.
         stack.set(&mut *store, Val::I32(stack_bytes)).map_err(|e| RunError::Engine(format!("{e:#}")))?;
         store.data_mut().meter.since = ThreadClock::start();
         let result = main.call(&mut *store, ());
@@ -336,7 +338,7 @@ fn drive(
             Err(error) if error.is::<GivenUp>() => return Err(RunError::Abandoned),
             result => {
                 store.data_mut().meter.work();
-                // Behind its last safe point nothing has looked yet.
+                // Limits that were passed after the last safe point are checked here.
                 let count = left.get(&mut *store).i64().unwrap_or(0);
                 if let Some(limit) = store.data().meter.passed_limit(count) {
                     return Ok(Outcome::Limit(limit));
@@ -351,7 +353,7 @@ fn drive(
         let used = store.data().meter.used(store.data().meter.stopped_with);
         let mut wants_save = store.data_mut().wants_save.take();
         let passed = store.data().meter.marks_at(used);
-        // Marks are where the job wants them, checkpoints where the device does.
+        // Marks count as time of the job; checkpoints for the device do not.
         let mut is_the_jobs = passed > store.data().meter.marks;
         if is_the_jobs {
             store.data_mut().meter.marks = passed;
@@ -363,7 +365,7 @@ fn drive(
         }
         loop {
             if let Some(whole) = wants_save.take() {
-                // The checkpoint shows the task's memory, which lies beside who takes it.
+                // The checkpoint borrows the store, so the control is taken out of it meanwhile.
                 let mut control = std::mem::replace(&mut store.data_mut().control, Box::new(Away));
                 control.save(state::save(store, instance, tracker, whole));
                 store.data_mut().control = control;
@@ -383,14 +385,14 @@ fn drive(
     }
 }
 
-/// Grants the stopped machine what it needs to go on.
+/// Grants the stopped task the units that it needs to continue.
 fn go_on(store: &mut Store<Context>, left: Global) -> Result<(), RunError> {
     let meter = &mut store.data_mut().meter;
     let count = grant(meter, meter.stopped_with);
     left.set(&mut *store, Val::I64(count)).map_err(|e| RunError::Engine(format!("{e:#}")))
 }
 
-/// Stands in while the real one is busy; the task stands still then.
+/// Placeholder while the real control takes a checkpoint; the task is stopped then.
 struct Away;
 
 impl Control for Away {

@@ -1,4 +1,4 @@
-//! What the operating system forbids a worker, below Wasm's own walls.
+//! Sandbox of the operating system around a worker, in addition to Wasm's own.
 
 #[cfg(target_os = "linux")]
 #[path = "sandbox/linux.rs"]
@@ -18,15 +18,17 @@ use serde::{Deserialize, Serialize};
 pub use os::set_priority;
 pub(crate) use os::{limit_memory, lower_priority, restrict};
 
-/// Which walls of the system stand around a worker.
+/// Walls of the operating system around a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walls {
-    /// It can open no file and no connection (Linux: Landlock; macOS: sandbox profile).
+    /// Whether opening files and connections is forbidden (Linux: Landlock; macOS: sandbox profile).
     pub files: bool,
-    /// It can make no system call but the few it needs (Linux: seccomp).
+    /// Whether all system calls but the few needed ones are forbidden (Linux: seccomp).
     pub calls: bool,
-    /// It can start no program (Linux: seccomp; macOS: sandbox profile; Windows: job object).
+    /// Whether starting programs is forbidden (Linux: seccomp; macOS: sandbox profile; Windows: job
+    /// object).
     pub programs: bool,
-    /// It can change nothing that is not open already (all of the above; Windows: lowest integrity).
+    /// Whether changing anything that is not open already is forbidden (all of the above; Windows: lowest
+    /// integrity).
     pub changes: bool,
 }

@@ -1,20 +1,20 @@
-//! Encryption at rest: ChaCha20-Poly1305 (RFC 8439) over pieces of a mebibyte. The number of a piece
-//! is in its nonce and whether it is the last in its additional data (the STREAM construction,
-//! Hoang et al. 2015), so pieces cannot be left out, swapped or cut off.
+//! Encryption at rest: ChaCha20-Poly1305 (RFC 8439) over pieces of 1 MiB. The nonce holds the number of the
+//! piece, and the additional data whether it is the last (the STREAM construction, Hoang et al. 2015), so
+//! that pieces cannot be left out, swapped or cut off.
 
 use std::io;
 
 use chacha20poly1305::aead::{AeadInPlace, KeyInit, OsRng, rand_core::RngCore};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
 
-/// A key for checkpoints at rest.
+/// Key for checkpoints at rest.
 pub type Key = chacha20poly1305::Key;
 
 pub(crate) const PIECE: usize = 1 << 20;
 pub(crate) const TAG: usize = 16;
 pub(crate) const PREFIX: usize = 8;
 
-/// A new random key.
+/// Generates a random key.
 #[must_use]
 pub fn new_key() -> Key {
     ChaCha20Poly1305::generate_key(&mut OsRng)
@@ -27,7 +27,7 @@ fn nonce(prefix: &[u8], number: u32) -> Nonce {
     nonce
 }
 
-/// A random prefix, then each piece with its tag.
+/// Seals `bytes`: a random prefix, then each piece with its tag.
 #[cfg(test)]
 pub(crate) fn seal(key: &Key, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
@@ -35,13 +35,13 @@ pub(crate) fn seal(key: &Key, bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The same behind what is in `out`, in a buffer that can be used again.
+/// Appends the sealed bytes to `out`, a buffer that can be reused.
 pub(crate) fn seal_into(key: &Key, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let cipher = ChaCha20Poly1305::new(key);
     let mut prefix = [0; PREFIX];
     OsRng.fill_bytes(&mut prefix);
     out.extend_from_slice(&prefix);
-    // An empty text is one empty piece.
+    // An empty text is sealed as one empty piece.
     let count = bytes.len().div_ceil(PIECE).max(1);
     for number in 0..count {
         let piece = &bytes[number * PIECE..bytes.len().min((number + 1) * PIECE)];
@@ -55,7 +55,7 @@ pub(crate) fn seal_into(key: &Key, bytes: &[u8], out: &mut Vec<u8>) -> io::Resul
     Ok(())
 }
 
-/// Opens one sealed piece where it lies; false when the key is another or a byte is changed.
+/// Opens one sealed piece in place; returns false when the key is wrong or a byte was changed.
 pub(crate) fn open_piece(key: &Key, prefix: &[u8; PREFIX], number: u32, is_last: bool, piece: &mut Vec<u8>) -> bool {
     let Some(length) = piece.len().checked_sub(TAG) else { return false };
     let (bytes, tag) = piece.split_at_mut(length);
@@ -65,7 +65,7 @@ pub(crate) fn open_piece(key: &Key, prefix: &[u8; PREFIX], number: u32, is_last:
     opened.is_ok()
 }
 
-/// `None` when the key is another or a byte is changed.
+/// Opens sealed bytes; `None` when the key is wrong or a byte was changed.
 #[cfg(test)]
 pub(crate) fn open(key: &Key, sealed: &[u8]) -> Option<Vec<u8>> {
     let (prefix, pieces) = sealed.split_first_chunk::<PREFIX>()?;

@@ -1,5 +1,5 @@
-//! The state of a stopped task, apart from what it was started with: whole, or what changed since
-//! the one before. `docs/checkpoint.md` has the format.
+//! State of a stopped task, without its module and inputs: whole, or the changes since the snapshot before.
+//! `docs/checkpoint.md` describes the format.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
@@ -17,50 +17,50 @@ use crate::wasi::WasiState;
 pub(crate) mod encoded;
 mod reading;
 
-/// Version of the bytes below, of the saved frames, and of where a program is charged between them.
-/// Another version, or another cost table, cannot be continued.
+/// Version of the snapshot format, of the saved frames, and of the points at which a program is charged. A
+/// snapshot of another version, or of another cost table, cannot be continued.
 pub const SNAPSHOT_VERSION: u32 = 4;
-/// Most tables of a module: what the engine accepts.
+/// Largest number of tables of a module: what the engine accepts.
 const MOST_TABLES: usize = 100;
-/// Most memories and files of a snapshot, most stretches of all of them, most globals, and most entries of tables. What is
-/// read takes many times its bytes where these are many and small.
+/// Largest number of memories and files of a snapshot, of stretches of all of them, of globals, and of
+/// table entries. Many small items take many times their encoded size in memory.
 const MOST_IMAGES: usize = 16;
 const MOST_RUNS: usize = 6 << 20;
 const MOST_GLOBALS: usize = 1_000_000;
 const MOST_ENTRIES: usize = 10_000_000;
 
-/// What changed is found page by page; pages of nothing but zeros are left out.
+/// Size of the pages in which changes are found, bytes; pages of zeros are left out.
 const PAGE: usize = 4 << 10;
-/// Pages that lie side by side are compressed together, up to this size.
+/// Largest size up to which adjacent pages are compressed together, bytes.
 const RUN: usize = 64 << 10;
 
-/// Everything a task holds between two of its instructions.
+/// State of a task between two of its instructions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     version: u32,
     cost_version: u32,
-    /// Which row of snapshots it belongs to.
+    /// Id of the series of snapshots that it belongs to.
     series: u64,
-    /// 0 is whole; a later one holds what changed since the one before it.
+    /// Position in the series: 0 is whole, a later one holds the changes since the one before.
     number: u32,
-    /// The linear memories, then the files and everything else that WASI keeps.
+    /// Linear memories, then the files and the rest of the WASI state.
     images: Vec<Image>,
     /// Mutable globals by number.
     pub(crate) globals: Vec<(u32, Number)>,
-    /// The saved frames of all functions under way.
+    /// Saved frames of all active functions.
     #[serde(with = "serde_bytes")]
     pub(crate) frames: Vec<u8>,
     /// Units left of the slice, at most zero.
     pub(crate) left: i64,
-    /// Units of all slices so far.
+    /// Total units of all slices so far.
     pub(crate) granted: u64,
     /// Milliseconds of running time so far.
     pub(crate) active_millis: u64,
-    /// Tables of modules that change theirs: the number of each entry's function, 0 for none.
+    /// Tables of modules that change them: the number of each entry's function, 0 for null.
     pub(crate) tables: Vec<Vec<u32>>,
 }
 
-/// A global's value, by its bits.
+/// Value of a global, by its bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Number {
     I32(i32),
@@ -68,13 +68,13 @@ pub(crate) enum Number {
     F32(u32),
     F64(u64),
     V128(u128),
-    /// A function's number among those that references lead to; 0 for none.
+    /// Number of a function among the targets of references; 0 for null.
     Function(u32),
-    /// A reference to nothing.
+    /// Null of a reference type other than functions.
     Null,
 }
 
-/// Bytes, as stretches to be written one after the other over zeros.
+/// Contents of a memory: stretches (runs) to be written one after the other over zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Image {
     bytes: u64,
@@ -83,30 +83,30 @@ struct Image {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Run {
-    /// First page.
+    /// Number of its first page.
     page: u32,
-    /// Length before compression, at most [`RUN`].
+    /// Length before compression in bytes, at most [`RUN`].
     length: u32,
-    /// LZ4; empty for zeros.
+    /// LZ4-compressed bytes; empty for zeros.
     content: ByteBuf,
 }
 
-/// A snapshot cannot be used.
+/// Error of a snapshot.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// Not the bytes of a snapshot, or damaged.
+    /// The bytes are not a snapshot, or are damaged.
     #[error("the checkpoint's state is damaged: {0}")]
     Damaged(String),
-    /// Of another version of the format or of the cost table.
+    /// The snapshot is of another version of the format or of the cost table.
     #[error(
         "the checkpoint has format {version} with cost table {cost_version}; this program continues format {SNAPSHOT_VERSION} with cost table {}",
         fog_instrument::COST_VERSION
     )]
     Version {
-        /// Its format.
+        /// Format version of the snapshot.
         version: u32,
-        /// Its cost table.
+        /// Cost table version of the snapshot.
         cost_version: u32,
     },
 }
@@ -115,7 +115,7 @@ fn damaged(what: &str) -> SnapshotError {
     SnapshotError::Damaged(what.to_owned())
 }
 
-/// State of a machine besides its memories, its files and its saved frames.
+/// State of a task besides its memories, files and saved frames.
 pub(crate) struct Rest {
     pub(crate) globals: Vec<(u32, Number)>,
     pub(crate) left: i64,
@@ -131,54 +131,56 @@ impl Snapshot {
         units(self.granted, self.left)
     }
 
-    /// Whether it can be continued without another one.
+    /// Whether it can be continued without an earlier one.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.number == 0
     }
 
-    /// Bytes of linear memory, all memories together.
+    /// Bytes of all linear memories together.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_sizes().fold(0, u64::saturating_add)
     }
 
-    /// Whether bytes that begin like this are those of a whole one; `None` when they cannot be.
+    /// Whether bytes with this beginning are a whole snapshot; `None` when they are no snapshot.
     #[must_use]
     pub fn begins_whole(bytes: &[u8]) -> Option<bool> {
         let (_, _, _, number) = postcard::take_from_bytes::<(u32, u32, u64, u32)>(bytes).ok()?.0;
         Some(number == 0)
     }
 
-    /// Its bytes.
+    /// Encodes the snapshot.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`] never in practice: the encoder has no limits of its own.
+    /// [`SnapshotError::Damaged`] when it cannot be encoded, which does not happen in practice.
     pub fn encode(&self) -> Result<Vec<u8>, SnapshotError> {
         postcard::to_stdvec(self).map_err(|e| SnapshotError::Damaged(e.to_string()))
     }
 
-    /// Reads bytes that may come from anywhere.
+    /// Decodes untrusted bytes.
     ///
     /// # Errors
-    /// [`SnapshotError`]; what is allocated beside the size of `bytes` is at most some hundred mebibytes.
+    /// [`SnapshotError`]. Beside the size of `bytes`, at most some hundred MiB are allocated.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
         Self::decode_from(bytes)
     }
 
-    /// The same from bytes that come piece by piece and are not in memory all at once. Reads to the end of those of a
-    /// snapshot, and one more to see that there is none.
+    /// Decodes a snapshot piece by piece, without all its bytes in memory. Reads to its end, and one more
+    /// byte to check that nothing follows.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode); bytes that cannot be read count as missing.
+    /// The same as for [`decode`](Self::decode); bytes that cannot be read count as missing.
     pub(crate) fn decode_from(from: impl Read) -> Result<Self, SnapshotError> {
         Self::read(from, true)
     }
 
-    /// The same without what fills memory: stretches, globals, frames and tables are looked at as they pass, and left out.
+    /// Decodes a snapshot without its contents: stretches, globals, frames and tables are read, checked and
+    /// left out.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode), and for a stretch that lies where none can. None is decompressed.
+    /// The same as for [`decode`](Self::decode), and for a stretch at an impossible position. Stretches are
+    /// not decompressed.
     pub(crate) fn outline_from(from: impl Read) -> Result<Self, SnapshotError> {
         Self::read(from, false)
     }
@@ -222,15 +224,15 @@ impl Snapshot {
         Ok(Self { version, cost_version, series, number, images, globals, frames, left, granted, active_millis, tables })
     }
 
-    /// Whether it holds what changed since that one.
+    /// Whether it holds the changes since `before`.
     pub(crate) fn follows(&self, before: &Self) -> bool {
         self.series == before.series && before.number.checked_add(1) == Some(self.number) && self.images.len() == before.images.len()
     }
 
-    /// Takes over what changed since this one.
+    /// Applies the changes in `next`.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`] when `next` does not follow it.
+    /// [`SnapshotError::Damaged`] when `next` does not follow this snapshot.
     pub fn advance(&mut self, next: Self) -> Result<(), SnapshotError> {
         if !next.follows(self) {
             return Err(damaged("a part of it does not follow the one before"));
@@ -243,7 +245,7 @@ impl Snapshot {
         }
         for (image, changed) in self.images.iter_mut().zip(next.images) {
             if changed.bytes < image.bytes {
-                // What lay there is gone; should the image grow again, its pages come anew.
+                // The cut off content is gone; if the image grows again, later snapshots hold its pages.
                 image.runs.retain(|run| u64::from(run.page) * (PAGE as u64) < changed.bytes);
             }
             image.bytes = changed.bytes;
@@ -259,7 +261,7 @@ impl Snapshot {
         self.images.iter().map(|image| image.runs.len()).sum()
     }
 
-    /// The same as one whole snapshot.
+    /// Returns it as one whole snapshot.
     pub(crate) fn settled(mut self) -> Self {
         self.number = 0;
         self
@@ -269,29 +271,29 @@ impl Snapshot {
         self.images.iter().rev().skip(1).rev().map(|image| image.bytes)
     }
 
-    /// Writes the content of memory `index`, which is as large as the snapshot says or larger.
+    /// Writes the content of memory `index`, which has at least the size given by the snapshot.
     pub(crate) fn fill(&self, index: usize, memory: &mut [u8]) -> Result<(), SnapshotError> {
         self.images.get(index).ok_or_else(|| damaged("a memory is missing"))?.fill(memory)
     }
 
-    /// Gives back the memory of what [`fill`](Self::fill) wrote.
+    /// Frees the content that [`fill`](Self::fill) wrote.
     pub(crate) fn forget(&mut self, index: usize) {
         if let Some(image) = self.images.get_mut(index) {
             image.runs = Vec::new();
         }
     }
 
-    /// Files and the rest; at most `limit` bytes. The encoded form is never in memory as a whole.
+    /// Decodes the WASI state, of at most `limit` bytes. The encoded form is never in memory as a whole.
     pub(crate) fn wasi(&self, limit: u64) -> Result<WasiState, SnapshotError> {
         let image = self.images.last().ok_or_else(|| damaged("it has no files"))?;
         if image.bytes > limit {
             return Err(damaged("its files are larger than the task's"));
         }
         let mut reader = ImageReader::new(image)?;
-        // Room for the longest piece of a file, name and text of a link there are.
+        // Room for the longest piece of a file, name or text of a link.
         let mut scratch = vec![0; RUN];
         let state = postcard::from_io((&mut reader, &mut scratch)).map(|(state, _)| state);
-        // A stretch that is damaged says more than that something is missing.
+        // A damaged stretch is a better reason than missing bytes.
         let left = reader.finish()?;
         let state = state.map_err(|e| SnapshotError::Damaged(e.to_string()))?;
         if left == 0 { Ok(state) } else { Err(damaged("its files are followed by something")) }
@@ -300,7 +302,7 @@ impl Snapshot {
 
 #[cfg(test)]
 impl Snapshot {
-    /// Whether it holds what the task did that another one was taken of.
+    /// Checks that it has the content of `taken`.
     pub(crate) fn assert_is(&self, taken: &Taken<'_>) {
         assert_eq!(self.images.len(), taken.images.len());
         for (number, (image, (_, source))) in self.images.iter().zip(&taken.images).enumerate() {
@@ -325,9 +327,9 @@ impl Snapshot {
 }
 
 impl Image {
-    /// Leaves out stretches all of whose pages are written again by later ones.
+    /// Removes stretches whose pages are all written again by later ones.
     fn leave_out_covered(&mut self) {
-        // Pages beyond any memory are not looked at.
+        // Stretches beyond the largest memory are kept.
         let mut covered = vec![false; MOST_RUNS];
         let mut is_needed = vec![true; self.runs.len()];
         for (run, is_needed) in self.runs.iter().zip(&mut is_needed).rev() {
@@ -342,7 +344,7 @@ impl Image {
     }
 
     fn fill(&self, target: &mut [u8]) -> Result<(), SnapshotError> {
-        // What was there before, such as a module's own initial content, must not shine through.
+        // The target may hold other bytes, such as the module's initial data.
         target.fill(0);
         let mut buffer = vec![0; RUN];
         for run in &self.runs {
@@ -361,8 +363,8 @@ impl Image {
 }
 
 impl Run {
-    /// Whether it lies within an image of so many bytes. It is not decompressed: that says no more about where it comes from,
-    /// and takes a thousand times as long as sending it.
+    /// Checks that it lies within an image of `image` bytes. Decompressing would tell no more about its
+    /// origin and take a thousand times as long as sending it.
     fn check(&self, image: u64) -> Result<(), SnapshotError> {
         match () {
             () if self.length as usize > RUN => Err(damaged("a stretch is too long")),
@@ -371,7 +373,7 @@ impl Run {
         }
     }
 
-    /// Its bytes, of which `target` holds exactly as many as it says.
+    /// Decompresses it into `target`, which has its length.
     fn decompress(&self, target: &mut [u8]) -> Result<(), SnapshotError> {
         if self.content.is_empty() {
             target.fill(0);
@@ -382,29 +384,29 @@ impl Run {
     }
 }
 
-/// Finds what changed between two snapshots of one machine.
+/// Finder of the changes between snapshots of one task.
 ///
-/// Pages are told apart by XXH3 with a secret seed of this process, so a job cannot make two pages
-/// that look the same; whoever made one by luck (2^-128) would only be hurt by itself.
+/// Pages are compared by XXH3 hashes with a secret seed of this process, so that a job cannot make two
+/// pages with the same hash. An accidental collision (2^-128) would only harm the job itself.
 pub(crate) struct Tracker {
     seed: u64,
     series: u64,
     next: u32,
-    /// Of each image, the hash of each page that it had at any time of the series.
+    /// Hashes of all pages that each image has had in the series.
     known: Vec<Vec<u128>>,
     zeros: u128,
 }
 
 impl Tracker {
-    /// Draws its seeds: to be made before the walls are up.
+    /// Draws its seeds, so it must be called before the sandbox is entered.
     pub(crate) fn new() -> Self {
         let random = || RandomState::new().build_hasher().finish();
         let seed = random();
         Self { seed, series: random(), next: 0, known: Vec::new(), zeros: XxHash3_128::oneshot_with_seed(seed, &[0; PAGE]) }
     }
 
-    /// A snapshot: whole when asked for or the first, otherwise what changed since the last. `wasi` is encoded as
-    /// [`WasiState`] is read.
+    /// Takes a snapshot: whole if asked for or the first, otherwise with the changes since the last. `wasi`
+    /// must encode like [`WasiState`].
     pub(crate) fn take<'a>(&mut self, memories: &[&'a [u8]], frames: &'a [u8], wasi: impl Encoded + 'a, rest: Rest, whole: bool) -> Result<Taken<'a>, String> {
         if whole || self.next == 0 {
             (self.next, self.series) = (0, self.series.wrapping_add(1));
@@ -427,14 +429,14 @@ impl Tracker {
             images.push((changes.finish(bytes), Source::Wasi(Box::new(wasi), bytes)));
         }
         let number = self.next;
-        // A row that long is never written; beginning anew is always right.
+        // So long a series does not occur; starting again with a whole snapshot is always correct.
         self.next = self.next.checked_add(1).unwrap_or(0);
         Ok(Taken { series: self.series, number, images, frames, rest })
     }
 }
 
-/// A snapshot of a task that stands still, not yet compressed: memory, files and frames are the task's own, and
-/// nothing of them is copied.
+/// Snapshot of a stopped task that is not compressed yet: it refers to memory, files and frames of the task
+/// without copying them.
 pub struct Taken<'a> {
     series: u64,
     number: u32,
@@ -443,12 +445,13 @@ pub struct Taken<'a> {
     rest: Rest,
 }
 
-/// An image: which bytes are part of the snapshot, and where all are.
+/// An image: the ranges that are part of the snapshot, and the source of all its bytes.
 type Shown<'a> = (Vec<Range<usize>>, Source<'a>);
 
 enum Source<'a> {
     Memory(&'a [u8]),
-    /// Encoded again whenever it is needed, page by page: its files may take a gibibyte. So many bytes.
+    /// WASI state and its length in bytes; encoded page by page each time, because its files may take 1
+    /// GiB.
     Wasi(Box<dyn Encoded + 'a>, usize),
 }
 
@@ -460,14 +463,14 @@ impl Source<'_> {
         }
     }
 
-    /// Hands over the bytes of each range, one after the other.
+    /// Passes the bytes of each range to `take`, one after the other.
     fn ranges(&self, ranges: &[Range<usize>], mut take: impl FnMut(&Range<usize>, &[u8]) -> io::Result<()>) -> io::Result<()> {
         match self {
             Self::Memory(bytes) => ranges.iter().try_for_each(|range| take(range, bytes.get(range.clone()).unwrap_or_default())),
             Self::Wasi(state, _) => {
                 let mut ranges = ranges.iter().peekable();
                 let (mut at, mut piece) = (0, Vec::with_capacity(RUN));
-                // Ranges begin where pages do, and end there or with the last.
+                // Ranges begin at page boundaries, and end at one or at the end of the image.
                 state.pages(PAGE, &mut |page| {
                     if let Some(range) = ranges.peek().copied().filter(|range| range.contains(&at)) {
                         piece.extend_from_slice(page);
@@ -486,7 +489,7 @@ impl Source<'_> {
     }
 }
 
-/// What follows the images in the bytes of a [`Snapshot`].
+/// Fields after the images in the encoding of a [`Snapshot`].
 #[derive(Serialize)]
 struct Tail<'a> {
     globals: &'a [(u32, Number)],
@@ -499,38 +502,38 @@ struct Tail<'a> {
 }
 
 impl Taken<'_> {
-    /// As [`Snapshot::units`].
+    /// Work units used, as in [`Snapshot::units`].
     #[must_use]
     pub fn units(&self) -> WorkUnits {
         units(self.rest.granted, self.rest.left)
     }
 
-    /// As [`Snapshot::is_whole`].
+    /// Whether it is whole, as in [`Snapshot::is_whole`].
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.number == 0
     }
 
-    /// As [`Snapshot::memory_bytes`].
+    /// Bytes of all memories, as in [`Snapshot::memory_bytes`].
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.images.iter().rev().skip(1).map(|(_, source)| source.len() as u64).sum()
     }
 
-    /// Writes the bytes of the [`Snapshot`] as it compresses them, so that who reads need not wait.
+    /// Writes the encoded [`Snapshot`] while compressing it, so that a reader can begin at once.
     ///
     /// # Errors
-    /// What `out` says.
+    /// The error of `out`.
     pub fn write(&self, mut out: impl io::Write) -> io::Result<()> {
         let put = |out: &mut dyn io::Write, encoded: postcard::Result<Vec<u8>>| out.write_all(&encoded.map_err(io::Error::other)?);
-        // Used again: memory that is new costs a page fault for every 4 KiB.
+        // Reused, because new memory costs a page fault for every 4 KiB.
         let mut content = vec![0; lz4_flex::block::get_maximum_output_size(RUN)];
         put(&mut out, postcard::to_stdvec(&(SNAPSHOT_VERSION, fog_instrument::COST_VERSION, self.series, self.number, self.images.len())))?;
         for (ranges, source) in &self.images {
             put(&mut out, postcard::to_stdvec(&(source.len() as u64, ranges.len())))?;
             source.ranges(ranges, |range, bytes| {
                 let length = compress(bytes, &mut content)?;
-                // A `Run`, whose content is not copied once more.
+                // The fields of a `Run`, without another copy of its content.
                 put(&mut out, postcard::to_stdvec(&((range.start / PAGE) as u32, bytes.len() as u32, length)))?;
                 out.write_all(&content[..length])
             })?;
@@ -540,10 +543,10 @@ impl Taken<'_> {
         encoded::pages(&tail, RUN, |page| out.write_all(page)).map(drop)
     }
 
-    /// The same, compressed and on its own.
+    /// Returns the compressed snapshot, independent of the task.
     ///
     /// # Errors
-    /// Never in practice.
+    /// [`SnapshotError`] when it cannot be encoded, which does not happen in practice.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let mut bytes = Vec::new();
         self.write(&mut bytes).map_err(|e| SnapshotError::Damaged(e.to_string()))?;
@@ -555,7 +558,7 @@ fn units(granted: u64, left: i64) -> WorkUnits {
     WorkUnits(granted.saturating_add_signed(left.saturating_neg()))
 }
 
-/// Finds the ranges of bytes that are not what they were, page by page.
+/// Finds the ranges of bytes that changed, page by page.
 struct Changes<'a> {
     known: &'a mut Vec<u128>,
     seed: u64,
@@ -570,13 +573,13 @@ impl<'a> Changes<'a> {
         Self { known, seed, zeros, number: 0, pending: None, ranges: Vec::new() }
     }
 
-    /// The next page; only the last may be shorter.
+    /// Adds the next page; only the last one may be shorter.
     fn page(&mut self, page: &[u8]) {
         let hash = XxHash3_128::oneshot_with_seed(self.seed, page);
         let number = self.number;
         self.number += 1;
         if self.known.len() <= number {
-            // A page that was never there counts as zeros, so a first look leaves zeros out.
+            // A new page is compared with zeros, so the first snapshot leaves zeros out.
             self.known.push(self.zeros);
         }
         if std::mem::replace(&mut self.known[number], hash) == hash {
@@ -597,20 +600,20 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// The ranges of an image of so many bytes.
+    /// Returns the ranges of an image of `bytes` bytes.
     fn finish(mut self, bytes: usize) -> Vec<Range<usize>> {
         self.close();
         if let Some(last) = self.ranges.last_mut() {
             last.end = last.end.min(bytes);
         }
-        // Who reads the row still has what lay behind the end. When such a page comes back, it counts as
-        // changed whatever it holds: no page has this hash but by luck.
+        // A reader of the series still has the pages behind the end. If such a page comes back, it must
+        // count as changed whatever it holds; no page has this hash except by accident.
         self.known[self.number..].fill(!self.zeros);
         self.ranges
     }
 }
 
-/// Compresses a run into `content`, which is large enough: its length then, 0 for zeros.
+/// Compresses a run into `content`, which is large enough; returns the length, 0 for zeros.
 fn compress(bytes: &[u8], content: &mut [u8]) -> io::Result<usize> {
     if bytes.iter().all(|byte| *byte == 0) { Ok(0) } else { lz4_flex::block::compress_into(bytes, content).map_err(io::Error::other) }
 }
@@ -632,7 +635,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written between snapshots, the row of them gives the last memory back.
+        /// After any writes between snapshots, the series gives the last memory.
         #[test]
         fn a_row_of_snapshots_is_the_memory(writes in proptest::collection::vec(proptest::collection::vec((0_usize..330_000, 0_usize..9_000, any::<u8>()), 0..4), 1..9)) {
             let mut memory = vec![0_u8; 262_144];
@@ -645,7 +648,7 @@ mod tests {
                         memory.resize((memory.len() + 65_536).min(1 << 20), 0);
                     }
                     if at % 8 == 3 {
-                        // WASI's state becomes shorter, to any length, and longer again by zeros.
+                        // The WASI state becomes shorter, to any length, and longer again by zeros.
                         memory.truncate(length * 29);
                     }
                     let end = (at + length).min(memory.len());
@@ -711,7 +714,7 @@ mod tests {
         let run = Run { page: 0, length: 1, content: ByteBuf::new() };
         let image = Image { bytes: 4096, runs: vec![run; MOST_RUNS / 2 + 1] };
         refused(&Snapshot { images: vec![image.clone(), image.clone()], ..whole.clone() }, "stretches");
-        // Nor does a row of them add up to more: what is written again counts once.
+        // A series is bounded too: stretches that are written again count once.
         let runs = |page| Image { bytes: u64::MAX, runs: vec![Run { page, length: PAGE as u32, content: ByteBuf::new() }; MOST_RUNS / 2 + 1] };
         let row = |page, number| Snapshot { images: vec![runs(page)], number, ..whole.clone() };
         let mut settled = row(7, 0);

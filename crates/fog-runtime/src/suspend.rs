@@ -1,5 +1,5 @@
-//! Workers stand still while this process does: Ctrl-Z in a terminal reaches the process that was typed, and its workers
-//! are in sessions of their own.
+//! Suspends workers together with this process: Ctrl-Z in a terminal reaches only this process, because its
+//! workers are in sessions of their own.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Processes of workers.
 #[derive(Debug)]
 struct Workers {
-    /// By their numbers; whether each stands still for a reason of its own.
+    /// Worker processes by id, and whether each is held for a reason of its own.
     held: BTreeMap<u32, bool>,
-    /// All of them stand still.
+    /// Whether all of them are suspended.
     is_suspended: bool,
 }
 
@@ -19,23 +19,23 @@ fn workers() -> MutexGuard<'static, Workers> {
     WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process began.
+/// Adds a worker process.
 pub(crate) fn enter(pid: u32) {
     workers().held.insert(pid, false);
 }
 
-/// A process ends: nobody signals that number any more.
+/// Removes a worker process that ends, so that its id gets no more signals.
 pub(crate) fn leave(pid: u32) {
     workers().held.remove(&pid);
 }
 
-/// Numbers of the processes of all workers of this process: of tasks, of compilers, of samples.
+/// Ids of all worker processes of this process: of tasks, compilers and samples.
 #[must_use]
 pub fn worker_pids() -> Vec<u32> {
     workers().held.keys().copied().collect()
 }
 
-/// Stops a process or lets it go on; false when the system has no such thing.
+/// Stops or continues a process; returns false when the system cannot.
 pub(crate) fn hold(pid: u32, hold: bool) -> bool {
     let mut workers = workers();
     let Some(is_held) = workers.held.get_mut(&pid) else { return signal(pid, hold) };
@@ -61,13 +61,13 @@ fn resume() {
     }
 }
 
-/// From now on SIGTSTP, which Ctrl-Z sends, stops the workers and then this process; with this process they go on.
+/// From now on SIGTSTP, which Ctrl-Z sends, stops the workers and then this process; they continue with it.
 ///
-/// A thread of its own waits for it, as this process may be waiting for whoever reads its output. Nothing happens where
-/// the signal is ignored, or where the system has none.
+/// A separate thread waits for the signal, because this process may be blocked on its output. Does nothing
+/// where the signal is ignored.
 ///
 /// # Errors
-/// When there is no thread.
+/// The error of the system when the signal handler or the thread cannot be started.
 #[cfg(unix)]
 pub fn suspend_with_workers() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -93,13 +93,13 @@ pub fn suspend_with_workers() -> std::io::Result<()> {
 /// Does nothing: this system has no such signal.
 ///
 /// # Errors
-/// None.
+/// Never fails.
 #[cfg(not(unix))]
 pub fn suspend_with_workers() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Returns once somebody lets this process go on.
+/// Stops this process; returns when it is continued.
 #[cfg(unix)]
 #[expect(unsafe_code, reason = "a signal to the whole process may reach it after this thread went on; only this one is for the thread itself")]
 fn stop_this_process() {
@@ -107,9 +107,9 @@ fn stop_this_process() {
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
-/// Whether this process was started so that it outlives its terminal, as `nohup` starts one.
+/// Whether this process was started to outlive its terminal, as by `nohup`.
 ///
-/// The answer means nothing any more once the process listens to that signal.
+/// The result is only valid until the process handles that signal.
 #[cfg(unix)]
 #[must_use]
 pub fn is_hangup_ignored() -> bool {
@@ -131,7 +131,7 @@ fn signal(pid: u32, stop: bool) -> bool {
     Pid::from_raw(pid.cast_signed()).is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
-/// Without such signals a task between two safe points runs on for the few milliseconds it needs.
+/// Does nothing: without such signals a task runs on for the few milliseconds to its next safe point.
 #[cfg(not(unix))]
 fn signal(_pid: u32, _stop: bool) -> bool {
     false

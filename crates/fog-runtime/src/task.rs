@@ -6,59 +6,59 @@ use serde::{Deserialize, Serialize};
 use crate::compile::EngineKind;
 use crate::run::SLICE_UNITS;
 
-/// Everything one execution needs. The same spec gives the same result on every machine.
+/// Description of one execution. The same spec gives the same result on every machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
-    /// The compiled module on this machine, as [`crate::prepare`] left it.
+    /// Path of the compiled module, as [`crate::prepare`] wrote it.
     #[serde(with = "crate::protocol::os_path")]
     pub artifact: PathBuf,
-    /// What runs it; the artifact was made for it.
+    /// Kind of engine that the artifact was compiled for.
     pub engine: EngineKind,
-    /// `argv[0]` inside the job.
+    /// Name of the program, `argv[0]`.
     pub program: String,
-    /// The arguments after it.
+    /// Arguments after the program name.
     pub args: Vec<String>,
-    /// The environment, complete.
+    /// Complete environment.
     pub env: Vec<(String, String)>,
-    /// The file fed to standard input; `None` is an empty one.
+    /// File for standard input; `None` for an empty one.
     #[serde(with = "crate::protocol::os_path::option")]
     pub stdin: Option<PathBuf>,
     /// Read-only files below `/in`.
     pub inputs: Vec<Mount>,
-    /// What the task may use.
+    /// Limits of the task.
     pub limits: Limits,
-    /// Seed of everything random inside the job.
+    /// Seed of all randomness in the job.
     pub seed: u64,
-    /// Share of processor time to begin with.
+    /// Share of processor time at the beginning.
     pub duty: Percent,
-    /// Marks to announce on the way; none by default.
+    /// Marks to announce while running; none by default.
     pub segments: Option<Segments>,
 }
 
-/// The marks of a task.
+/// Marks of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segments {
-    /// Work units between two marks: a multiple of [`SLICE_UNITS`], above 0.
+    /// Work units between two marks, a multiple of [`SLICE_UNITS`] above 0.
     pub units: u64,
-    /// A whole checkpoint goes with each mark. Without, a run that is continued first announces the mark
-    /// it begins at, with what its state really is.
+    /// Whether a whole checkpoint goes with each mark. If not, a continued run first announces the mark at
+    /// which it begins, with the hash of its real state.
     pub keep: bool,
 }
 
 impl Segments {
-    /// Of about this many units: the next multiple of a slice.
+    /// Creates segments of at least `units`, rounded up to a multiple of a slice.
     #[must_use]
     pub fn of(units: u64, keep: bool) -> Self {
         Self { units: units.div_ceil(SLICE_UNITS).max(1).saturating_mul(SLICE_UNITS), keep }
     }
 }
 
-/// One read-only input.
+/// One read-only input file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// Relative path below `/in`, already checked to stay there.
     pub name: String,
-    /// The file on this machine.
+    /// Path of the file on this machine.
     #[serde(with = "crate::protocol::os_path")]
     pub path: PathBuf,
 }

@@ -1,14 +1,14 @@
-//! Processor time and memory of a thread or a process, as the system accounts for them.
+//! Processor time and memory of a thread or a process, as the system reports them.
 #![cfg_attr(any(unix, windows), expect(unsafe_code, reason = "calls of the system's library"))]
 
 use std::time::{Duration, Instant};
 
-/// Processor time of the calling thread: waiting for the processor does not count, so a task is charged
-/// the same on a busy machine.
+/// Clock of the processor time of the calling thread. Waiting for the processor does not count, so a task
+/// is charged the same on a busy machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ThreadClock {
     since: Duration,
-    /// For systems that do not tell the time of a thread.
+    /// Start time for systems that do not report the time of a thread.
     started: Instant,
 }
 
@@ -17,7 +17,7 @@ impl ThreadClock {
         Self { since: thread_time().unwrap_or_default(), started: Instant::now() }
     }
 
-    /// Processor time since the start; elapsed time where the system does not tell.
+    /// Processor time since the start; elapsed time where the system does not report it.
     pub(crate) fn elapsed(&self) -> Duration {
         thread_time().map_or_else(|| self.started.elapsed(), |now| now.saturating_sub(self.since))
     }
@@ -31,25 +31,25 @@ fn thread_time() -> Option<Duration> {
 #[cfg(unix)]
 fn clock(id: libc::clockid_t) -> Option<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is live and the system writes no more than it.
+    // SAFETY: the structure is live and the system writes only to it.
     let read = unsafe { libc::clock_gettime(id, &raw mut time) };
     (read == 0).then(|| Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
-/// What a process has used so far.
+/// Resources that a process has used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Processor time of all its threads.
     pub(crate) processor: Duration,
-    /// Resident bytes, on systems where nothing else limits them.
+    /// Resident bytes, on systems where only the parent limits them.
     pub(crate) resident: Option<u64>,
 }
 
-/// Usage of another process; `None` when it is gone or the system does not tell.
+/// Usage of another process; `None` when it has ended or the system does not report it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn of_process(pid: u32) -> Option<Usage> {
     let mut id = 0;
-    // SAFETY: the number is live and the system writes no more than it.
+    // SAFETY: the number is live and the system writes only to it.
     let found = unsafe { libc::clock_getcpuclockid(pid.cast_signed(), &raw mut id) };
     if found != 0 {
         return None;
@@ -57,12 +57,12 @@ pub(crate) fn of_process(pid: u32) -> Option<Usage> {
     Some(Usage { processor: clock(id)?, resident: None })
 }
 
-/// Usage of another process; `None` when it is gone or the system does not tell.
+/// Usage of another process; `None` when it has ended or the system does not report it.
 #[cfg(target_os = "macos")]
 pub(crate) fn of_process(pid: u32) -> Option<Usage> {
-    // SAFETY: plain numbers, for which zeros are a value.
+    // SAFETY: the structure holds plain numbers, for which zeros are valid.
     let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
-    // SAFETY: the structure is live and of the flavour asked for.
+    // SAFETY: the structure is live and of the requested flavour.
     let read = unsafe { libc::proc_pid_rusage(pid.cast_signed(), libc::RUSAGE_INFO_V0, (&raw mut usage).cast()) };
     if read != 0 {
         return None;
@@ -82,7 +82,7 @@ mod windows {
 
     const NONE: FILETIME = FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 };
 
-    /// The system counts in 100 ns.
+    /// Converts a time, which the system counts in 100 ns.
     fn span(time: FILETIME) -> Duration {
         let ticks = u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime);
         Duration::from_nanos(ticks.saturating_mul(100))
@@ -116,7 +116,8 @@ fn thread_time() -> Option<Duration> {
     windows::thread_time()
 }
 
-/// Usage of another process; `None` when it is gone or the system does not tell. A job object limits its memory.
+/// Usage of another process; `None` when it has ended or the system does not report it. A job object limits
+/// its memory.
 #[cfg(windows)]
 pub(crate) fn of_process(pid: u32) -> Option<Usage> {
     Some(Usage { processor: windows::process_time(pid)?, resident: None })
@@ -127,7 +128,7 @@ fn thread_time() -> Option<Duration> {
     None
 }
 
-/// Usage of another process: this system does not tell.
+/// Returns `None`: this system does not report the usage of another process.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", windows)))]
 pub(crate) fn of_process(_pid: u32) -> Option<Usage> {
     None

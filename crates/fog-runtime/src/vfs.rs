@@ -1,8 +1,9 @@
-//! The files a job sees: a tree in memory, with inputs read from opened host files.
+//! Virtual file system of a job: a tree in memory, with inputs read from opened host files.
 //!
-//! Deterministic by construction: listings follow the order in which names came, inode numbers are
-//! positions, times are the job's own clock. Everything is bounded: bytes by the quota, nodes and names
-//! by [`MAX_NODES`], paths by [`MAX_PATH_BYTES`], and with them the depth of the tree and every walk.
+//! Everything is deterministic: listings follow the order in which names were added, inode numbers are
+//! positions, times come from the job's own clock. Everything is bounded: bytes by the quota, nodes and
+//! names by [`MAX_NODES`], paths by [`MAX_PATH_BYTES`], which also bounds the depth of the tree and every
+//! walk.
 
 mod bytes;
 mod content;
@@ -27,25 +28,25 @@ use crate::wasi::VISIT_UNITS;
 
 pub(crate) type NodeId = usize;
 pub(crate) const ROOT: NodeId = 0;
-/// Most nodes that a job makes, and most names.
+/// Largest number of nodes that a job can make, and of names.
 const MAX_NODES: usize = 100_000;
-/// What a name costs against the disk quota, so that empty files are not free.
+/// Cost of a name against the disk quota, bytes, so that empty files are not free.
 const NODE_COST: u64 = 256;
-/// Most bytes of a path from the root: what a result can be named.
+/// Longest path from the root, bytes; a result allows no longer ones.
 const MAX_PATH_BYTES: usize = 1024;
-/// The job's clock starts here: 2020-01-01 00:00 UTC, for every job.
+/// Start of every job's clock: 2020-01-01 00:00 UTC, in nanoseconds since 1970.
 pub(crate) const CLOCK_START_NANOS: u64 = 1_577_836_800 * 1_000_000_000;
 
-/// The tree and its quota.
+/// File tree with its quota.
 pub(crate) struct Vfs {
     nodes: Vec<Node>,
-    /// Places of removed nodes, to be used again.
+    /// Ids of removed nodes, to be reused.
     free: Vec<NodeId>,
-    /// Nodes below this one were there at the beginning and stay.
+    /// Number of nodes that exist from the beginning and stay.
     fixed: usize,
-    /// The folder for what is not kept.
+    /// Folder whose contents are not kept.
     tmp: NodeId,
-    /// Names of all nodes.
+    /// Number of names that the job made.
     names: usize,
     quota: u64,
     used: u64,
@@ -56,15 +57,15 @@ pub(crate) struct Vfs {
 
 pub(crate) struct Node {
     pub(crate) kind: Kind,
-    /// False for inputs and devices.
+    /// Whether it can be changed; false for inputs and devices.
     pub(crate) writable: bool,
-    /// The folder that holds it, if it is a folder.
+    /// Folder that holds it, if it is a folder.
     pub(crate) parent: NodeId,
     /// Length of its name there.
     name_bytes: u16,
-    /// Of the last access, change of content and change of anything: nanoseconds since 1970.
+    /// Times of the last access, change of content and change of anything, nanoseconds since 1970.
     pub(crate) times: [u64; 3],
-    /// Names.
+    /// Number of names.
     links: u32,
     opens: u32,
 }
@@ -77,12 +78,12 @@ pub(crate) enum Kind {
         file: File,
         len: u64,
     },
-    /// A symbolic link and what it says.
+    /// A symbolic link with its text.
     Link(Box<str>),
     Null,
-    /// Numbers written here are the job's progress in percent.
+    /// Device to which the job writes its progress in percent.
     Progress,
-    /// Removed.
+    /// A removed node.
     Free,
 }
 
@@ -99,7 +100,7 @@ impl Vfs {
         vfs
     }
 
-    /// Adds a node that is there from the beginning.
+    /// Adds a node that exists from the beginning.
     fn fix(&mut self, kind: Kind, writable: bool) -> NodeId {
         self.nodes.push(Node { kind, writable, parent: ROOT, name_bytes: 0, times: [CLOCK_START_NANOS; 3], links: 0, opens: 0 });
         self.fixed = self.nodes.len();
@@ -109,12 +110,12 @@ impl Vfs {
     fn fix_at(&mut self, folder: NodeId, name: &str, kind: Kind, writable: bool) -> NodeId {
         let id = self.fix(kind, writable);
         self.attach(folder, name, id);
-        // Only what the job makes is counted.
+        // Only names that the job makes are counted.
         self.names = 0;
         id
     }
 
-    /// Puts a read-only host file at `/in/<name>`, making folders on the way.
+    /// Adds a read-only host file as `/in/<name>`, with the folders on its path.
     pub(crate) fn add_input(&mut self, name: &str, file: File) -> io::Result<()> {
         let len = file.metadata()?.len();
         let mut at = self.child(ROOT, "in").ok_or(io::ErrorKind::NotFound)?;
@@ -138,7 +139,7 @@ impl Vfs {
         Ok(self.fix(Kind::Host { file, len }, false))
     }
 
-    /// Node of the device that swallows everything.
+    /// Node of `/dev/null`.
     pub(crate) fn null(&self) -> NodeId {
         self.child(ROOT, "dev").and_then(|dev| self.child(dev, "null")).unwrap_or(ROOT)
     }
@@ -154,7 +155,7 @@ impl Vfs {
         }
     }
 
-    /// Most bytes its state can take, names and all.
+    /// Upper bound of the bytes of its state, names included.
     pub(crate) fn state_limit(&self) -> u64 {
         self.quota.saturating_mul(2).saturating_add(16 << 20)
     }
@@ -180,7 +181,7 @@ impl Vfs {
         self.release(id);
     }
 
-    /// Frees the bytes of a file that nobody can reach any more.
+    /// Frees the bytes of a node that has no name and is not open.
     fn release(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
         if node.links == 0 && node.opens == 0 && id >= self.fixed && !matches!(node.kind, Kind::Free) {
@@ -192,24 +193,24 @@ impl Vfs {
         }
     }
 
-    /// The content of a node changed.
+    /// Notes a change of a node's content.
     pub(crate) fn modified(&mut self, id: NodeId, now: u64) {
         let [_, modified, changed] = &mut self.nodes[id].times;
         (*modified, *changed) = (now, now);
     }
 
-    /// Something about a node changed.
+    /// Notes a change of anything about a node.
     fn changed(&mut self, id: NodeId, now: u64) {
         self.nodes[id].times[2] = now;
     }
 
-    /// Sets the times of last access and change of content that are given.
+    /// Sets those of the times of last access and of change of content that are given.
     pub(crate) fn set_times(&mut self, id: NodeId, accessed: Option<u64>, modified: Option<u64>, now: u64) {
         let times = &mut self.nodes[id].times;
         *times = [accessed.unwrap_or(times[0]), modified.unwrap_or(times[1]), now];
     }
 
-    /// Counts entries, names or pieces that were looked at.
+    /// Charges for entries, names or pieces that were visited.
     pub(crate) fn visit(&self, count: u64) {
         self.work(count.saturating_mul(VISIT_UNITS));
     }
@@ -218,7 +219,7 @@ impl Vfs {
         self.work.set(self.work.get().saturating_add(units));
     }
 
-    /// Units of work since the last call.
+    /// Returns the units of work since the last call.
     pub(crate) fn take_work(&self) -> u64 {
         self.work.take()
     }
@@ -233,7 +234,7 @@ impl Vfs {
         self.nodes.len()
     }
 
-    /// Bytes of memory that files hold.
+    /// Bytes of memory that files use.
     #[cfg(test)]
     pub(crate) fn resident(&self) -> usize {
         self.nodes.iter().map(|node| if let Kind::Memory(content) = &node.kind { content.resident() } else { 0 }).sum()

@@ -1,8 +1,8 @@
 //! WASI preview 1, deterministic: <https://github.com/WebAssembly/WASI/blob/wasi-0.1/preview1/docs.md>
 //!
-//! The clock is the work done (1 unit = 1 ns) plus the time slept; randomness comes from the seed;
-//! there is no network. Every call is charged in work units for what it does, so host work is metered too.
-//! `docs/wasi.md` says what a program can expect.
+//! The clock is the work done (1 unit = 1 ns) plus the time slept; randomness comes from the seed; there is
+//! no network. Every call is charged in work units for what it does, so that host work is metered too.
+//! `docs/wasi.md` describes what a program can expect.
 
 mod context;
 mod dir_calls;
@@ -23,11 +23,11 @@ use wasmtime::{Caller, Linker};
 use crate::outcome::LimitKind;
 use crate::run::Reached;
 
-/// Units charged for every call, and bytes moved for one more unit. A call into the host costs
-/// about as much time as 200 instructions; copying runs at tens of bytes per instruction.
+/// Units charged for every call, and bytes moved per additional unit. A call into the host takes about as
+/// long as 200 instructions; copying runs at tens of bytes per instruction.
 const CALL_UNITS: u64 = 200;
 pub(crate) const BYTES_PER_UNIT: u64 = 32;
-/// Units charged for every part of a path, entry of a folder, or piece of a file that a call looks at.
+/// Units charged for every part of a path, entry of a folder, or piece of a file that a call visits.
 pub(crate) const VISIT_UNITS: u64 = 64;
 
 /// Error numbers of preview 1 that this implementation returns.
@@ -61,7 +61,7 @@ pub(crate) enum Errno {
 
 type Call = Result<(), Errno>;
 
-/// Runs one call: charges it, gives it the clock, turns its error into a number.
+/// Runs one call: charges it, sets the clock, and returns its error number.
 fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Call) -> wasmtime::Result<i32> {
     let Some(left) = caller.data().left else { return Ok(Errno::Fault as i32) };
     let count = left.get(&mut *caller).i64().unwrap_or(0);
@@ -76,7 +76,7 @@ fn call(caller: &mut Caller<'_, Context>, body: impl FnOnce(&mut Context, &mut G
         }
     };
     let (bytes, context) = memory.data_and_store_mut(&mut *caller);
-    // Between two safe points there may be any number of calls.
+    // There may be any number of calls between two safe points.
     if context.meter.is_past_units(count) {
         return Err(Reached(LimitKind::Units).into());
     }

@@ -15,32 +15,32 @@ use crate::sandbox::{self, Walls};
 use crate::snapshot::{Snapshot, SnapshotError, Taken};
 use crate::task::TaskSpec;
 
-/// The argument that makes a program of ours a worker. Not for people.
+/// Argument that makes the program a worker; not for users.
 pub const WORKER_ARGUMENT: &str = "__worker";
 
-/// The argument that gives a worker [`Priority::Asked`].
+/// Argument that gives a worker [`Priority::Asked`].
 pub(crate) const ASKED_ARGUMENT: &str = "__asked";
 
-/// Least time between two progress messages.
+/// Shortest time between two progress messages.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// Throttling works in periods of at most this; short enough to feel even.
+/// Longest single pause of throttling, so that it feels even.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 const CONTROL_STACK_BYTES: usize = 256 << 10;
 
-/// Added to the niceness of a worker that is a thread: behind the app's own threads, and not among those that
-/// a phone's system hardly runs at all.
+/// Niceness that is added for a worker thread: below the app's own threads, but not so low that a phone
+/// hardly runs it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const THREAD_NICENESS: i32 = 10;
 
-/// The whole life of a worker process: one message says what to do, the rest of standard input
-/// controls how fast. When the parent goes away, so does the worker.
+/// Main function of a worker process. The first message gives the task, the rest of standard input controls
+/// its speed. When the parent ends, the worker ends too.
 #[must_use]
 pub fn worker_main() -> ExitCode {
     let is_asked = std::env::args_os().any(|arg| arg == ASKED_ARGUMENT);
     sandbox::lower_priority(if is_asked { Priority::Asked } else { Priority::Idle });
-    // The standard handle reads ahead into a buffer of its own, which the control thread shares; that of
-    // standard output would look for line ends.
+    // The standard input handle reads ahead into a buffer that the control thread shares. The standard
+    // output handle would look for line ends.
     #[cfg(unix)]
     let news = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned().map(std::fs::File::from);
     #[cfg(not(unix))]
@@ -51,16 +51,16 @@ pub fn worker_main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The same in a thread of the engine's process.
+/// Main function of a worker thread in the engine's process.
 #[cfg(unix)]
 pub(crate) fn worker_thread(orders: UnixStream, news: UnixStream) {
-    // Linux and Android keep this number for each thread, and those it starts have it from the beginning.
+    // Linux and Android keep this number for each thread; new threads inherit it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = rustix::process::nice(THREAD_NICENESS);
     work(orders, news, Place::Thread);
 }
 
-/// Where a worker lives decides how it ends and what it may lock.
+/// Place of a worker, which decides how it ends and whether it enters a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Process,
@@ -69,7 +69,7 @@ enum Place {
 }
 
 impl Place {
-    /// Gives up files, network and new programs, unless others live in this process.
+    /// Enters the sandbox, unless other code runs in this process.
     fn restrict(self) -> Walls {
         if self == Self::Process { sandbox::restrict() } else { Walls::default() }
     }
@@ -87,7 +87,7 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
         Ok(ToWorker::Compile { module, artifact, engine, memory }) => {
             if place == Place::Process {
                 sandbox::limit_memory(memory);
-                // Not every system ends a process with its parent.
+                // Some systems do not end a process with its parent.
                 let watch = std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES);
                 if watch.spawn(move || leave_with_parent(orders, place)).is_err() {
                     return;
@@ -97,11 +97,11 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
                 Ok(()) => FromWorker::Compiled,
                 Err(message) => message,
             };
-            // A parent that has gone needs no answer.
+            // A parent that has ended needs no answer.
             let _ = news.write(&message);
         }
         Ok(ToWorker::Start { spec, state_bytes }) => {
-            // A parent that stops in the middle has gone.
+            // A parent that stops sending in between has ended.
             if place == Place::Process {
                 sandbox::limit_memory(memory_of(&spec, state_bytes));
             }
@@ -121,22 +121,22 @@ fn leave_with_parent(mut orders: impl Read, place: Place) {
     place.leave();
 }
 
-/// Most bytes the process may ask for, touched or not. A task that is continued begins with its state in memory, and
-/// with as much again where that consists of many small stretches; room for the frames is had before there are any.
+/// Memory limit of the process in bytes, touched or not. A continued task begins with its state in memory,
+/// and as much again if that consists of many small stretches; room for frames is reserved in advance.
 fn memory_of(spec: &TaskSpec, state_bytes: u64) -> u64 {
     let artifact = std::fs::metadata(&spec.artifact).map_or(0, |artifact| artifact.len());
     [artifact, state_bytes.saturating_mul(2), fog_instrument::frame_bytes(spec.limits.stack.0)].into_iter().fold(spec.limits.footprint().0, u64::saturating_add)
 }
 
-/// The snapshot a task is continued from, none without bytes of it; the error is the snapshot's or, outside, that of a
-/// parent that has gone.
+/// Reads the snapshot to continue from; `None` when there are no bytes of it. The inner error is the
+/// snapshot's, the outer one that of a parent that has ended.
 fn read_snapshot(orders: &mut impl Read, bytes: u64) -> io::Result<Result<Option<Snapshot>, SnapshotError>> {
     if bytes == 0 {
         return Ok(Ok(None));
     }
     let mut pieces = StatePieces { orders, bytes, piece: io::Cursor::new(Vec::new()), problem: None };
     let snapshot = Snapshot::decode_from(&mut pieces);
-    // The parent says all of it before it listens.
+    // The parent sends all of it before it sends or handles anything else.
     let rest = io::copy(&mut pieces, &mut io::sink());
     match pieces.problem {
         Some(problem) => Err(problem),
@@ -144,13 +144,13 @@ fn read_snapshot(orders: &mut impl Read, bytes: u64) -> io::Result<Result<Option
     }
 }
 
-/// Bytes of a snapshot as they come from the parent, of which one piece is in memory.
+/// Reader of the bytes of a snapshot from the parent, with one piece in memory.
 struct StatePieces<'a, R> {
     orders: &'a mut R,
-    /// Still to come.
+    /// Number of bytes that are still to come.
     bytes: u64,
     piece: io::Cursor<Vec<u8>>,
-    /// Why no more come.
+    /// Error that ended the input.
     problem: Option<io::Error>,
 }
 
@@ -186,7 +186,7 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: En
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut out = options.open(artifact).map_err(file("compiled module"))?;
-    // The module is foreign from here on; the compiler needs nothing but memory.
+    // From here on untrusted code is processed; the compiler needs only memory.
     place.restrict();
     let compiled = compile::compile(&bytes, engine).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;
     out.write_all(&compiled).map_err(file("compiled module"))
@@ -244,7 +244,7 @@ struct State {
     duty: Percent,
     permille: Option<u16>,
     is_abandoned: bool,
-    /// A checkpoint is asked for; whether a whole one.
+    /// Requested checkpoint; true for a whole one.
     wants_save: Option<bool>,
 }
 
@@ -261,7 +261,8 @@ impl Shared {
         }
     }
 
-    /// Nobody listens any more: a process ends here, a thread at its next safe point.
+    /// Ends the task, because the parent no longer listens: a process at once, a thread at its next safe
+    /// point.
     fn abandon(&self) {
         self.place.leave();
         self.state().is_abandoned = true;
@@ -309,7 +310,7 @@ impl Observer for Announcer {
     }
 }
 
-/// Bytes of a checkpoint on their way to the parent, which works on them meanwhile.
+/// Writer that sends a checkpoint to the parent in pieces while it is made.
 struct Pieces<'a> {
     shared: &'a Shared,
     piece: Vec<u8>,
@@ -346,14 +347,14 @@ impl std::io::Write for Pieces<'_> {
     }
 }
 
-/// Sleeps in proportion to the time worked, and freezes at duty 0.
+/// Control that sleeps in proportion to the time worked, and freezes at duty 0.
 struct Throttle {
     shared: Arc<Shared>,
-    /// The share that the debt is of.
+    /// Share to which the debt belongs.
     duty: Percent,
     debt: Duration,
     last_progress: Instant,
-    /// The parent was told so.
+    /// Whether the parent was told that the task is frozen.
     is_frozen: bool,
 }
 
@@ -373,7 +374,7 @@ impl Control for Throttle {
             }
             let is_held = |state: &mut State| state.duty == Percent::ZERO && !state.is_abandoned && state.wants_save.is_none();
             state = self.shared.changed.wait_while(state, is_held).unwrap_or_else(PoisonError::into_inner);
-            // Who is saved while frozen owes nothing for it.
+            // A checkpoint taken while frozen leaves no debt.
             self.debt = Duration::ZERO;
         }
         if state.is_abandoned {

@@ -1,5 +1,5 @@
-//! Hostile modules against every limit, in this process; `crates/fog-cli/tests` repeats the ones
-//! that need a worker process.
+//! Hostile modules against every limit, in this process; `crates/fog-cli/tests` repeats those that need a
+//! worker process.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,7 +79,7 @@ fn ran(wat: &str, limits: Limits) -> Ran {
     execute(&spec(&folder, wat, limits))
 }
 
-/// A module whose `_start` is `body`, with the imports the tests need and one page of memory.
+/// Module whose `_start` is `body`, with the imports that the tests need and one page of memory.
 fn module(body: &str) -> String {
     format!(
         r#"(module
@@ -106,7 +106,7 @@ fn memory_cannot_grow_past_its_limit_and_the_job_is_told() {
     assert_eq!(result.report.memory, ByteCount::mib(1));
 }
 
-/// Past its own maximum and past every address: answered inside the job, as everywhere.
+/// A growth past the module's own maximum or the address space fails inside the job, as everywhere.
 #[test]
 fn memory_cannot_grow_past_what_the_module_says() {
     let wat = "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32))) (memory (export \"memory\") 1 2)
@@ -142,7 +142,7 @@ fn work_ends_at_the_same_instruction_every_time() {
     assert_eq!(ran(&wat, limits).report.units, first.report.units);
 }
 
-/// What asks the host about limits is the rewriting's; a job that called it could lie about them.
+/// Only the rewriting may import the function that asks the host about limits; a job could lie with it.
 #[test]
 fn a_job_cannot_speak_for_the_rewriting() {
     for import in ["(func (param i64) (result i64))", "(memory 1)"] {
@@ -152,8 +152,8 @@ fn a_job_cannot_speak_for_the_rewriting() {
     }
 }
 
-/// A look at the count sees what has run, not what is charged ahead: the units a program takes are
-/// enough for it.
+/// A check sees the units of code that has run, not those charged ahead: a limit of exactly the used units
+/// is enough.
 #[test]
 fn a_program_that_takes_so_many_units_ends_within_them() {
     let body = "(func $slow (local $n i32) (loop $l (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3)))))
@@ -174,9 +174,9 @@ fn a_program_that_takes_so_many_units_ends_within_them() {
     assert_eq!((exact.outcome, exact.units), (Outcome::Exited(0), free.units));
 }
 
-/// By hand, from the table in `docs/checkpoint.md`: each turn is 3 to the end of its first stretch
-/// (`lt_u`, `br_if`, `return`), and 3 more where it goes on (`add`, `local.set`, `br`); the last turn
-/// does not. Nine turns and the last, and 4 for the call of `_start`.
+/// Computed from the table in `docs/checkpoint.md`: each turn costs 3 to the end of its first stretch
+/// (`lt_u`, `br_if`, `return`), and 3 more when it continues (`add`, `local.set`, `br`), which the last
+/// turn does not. Ten turns, and 4 for the call of `_start`.
 #[test]
 fn units_are_those_of_the_table() {
     let body = "(func (export \"_start\") (local $i i32)
@@ -184,7 +184,8 @@ fn units_are_those_of_the_table() {
             (block $on (br_if $on (i32.lt_u (local.get $i) (i32.const 9))) (return))
             (local.set $i (i32.add (local.get $i) (i32.const 1)))
             (br $turn)))";
-    // The stretch behind the branch is small: the last turn, which leaves before it, is charged with it too.
+    // The stretch behind the branch is small, so the last turn, which leaves before it, is charged for it
+    // too.
     assert_eq!(ran(&module(body), Limits::default()).report.units, WorkUnits(10 * 6 + 4));
 }
 
@@ -196,7 +197,7 @@ fn running_time_ends_a_loop() {
     assert!(result.report.active_millis >= 1_000);
 }
 
-/// Nothing looks at the clock on a way that meets no safe point.
+/// The clock is not checked on a path without a safe point.
 #[test]
 fn running_time_past_the_limit_is_no_result() {
     let fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x4000000))".repeat(600);

@@ -1,5 +1,5 @@
-//! What a checkpoint takes of the machine's memory beside what the task has: alone in its process, so that
-//! nothing else is measured.
+//! Memory that a checkpoint takes beside that of the task; alone in its process, so that nothing else is
+//! measured.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -17,14 +17,14 @@ impl Observer for Silent {
     fn progress(&mut self, _permille: u16) {}
 }
 
-/// Bytes that the kernel says of this process.
+/// Bytes that the kernel reports for this process.
 fn said(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Saves twice where the task stands still with all its files written; how much more memory each took.
+/// Control that saves twice after all files are written, and records the additional memory of each save.
 struct Measuring {
     points: u32,
     before: u64,
@@ -37,7 +37,7 @@ impl Control for Measuring {
         if self.points < 3 || self.taken.lock().unwrap().len() == 2 {
             return Order::Go;
         }
-        // The peak is to begin here.
+        // The peak is counted from here.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         self.before = said("VmRSS");
         Order::Save { whole: self.taken.lock().unwrap().is_empty() }
@@ -67,7 +67,7 @@ impl std::io::Write for Counting<'_> {
 fn a_checkpoint_takes_little_beside_the_files() {
     const FILES: u64 = 3;
     const FILE: u64 = 64 << 20;
-    // Three files of 64 MiB, written a MiB at a time, then work for several slices.
+    // Three files of 64 MiB, written 1 MiB at a time, then work for several slices.
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -110,7 +110,7 @@ fn a_checkpoint_takes_little_beside_the_files() {
     let [(whole, bytes), (added, added_bytes)] = taken[..] else { panic!("saved {} times", taken.len()) };
     assert!(bytes > FILES * FILE / 300 && added_bytes < bytes / 10, "{bytes} and {added_bytes} bytes");
     println!("{} MiB of files; beside them {} KiB for a whole checkpoint and {} KiB for the next", (FILES * FILE) >> 20, whole >> 10, added >> 10);
-    // Page hashes (16 bytes of 4,096), and small buffers; no copy of any file.
+    // Page hashes (16 bytes per 4,096) and small buffers, but no copy of any file.
     const MOST: u64 = 8 << 20;
     assert!(whole < MOST && added < MOST, "beside {} MiB of files {} and {} MiB more", (FILES * FILE) >> 20, whole >> 20, added >> 20);
 }

@@ -28,7 +28,7 @@ async fn spec(folder: &tempfile::TempDir, wat: &str) -> TaskSpec {
     }
 }
 
-/// Everything the worker says until its report.
+/// Collects the worker's output until its report.
 async fn finish(worker: &mut Worker) -> (Vec<u8>, Report) {
     let mut stdout = Vec::new();
     loop {

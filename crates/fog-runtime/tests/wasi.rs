@@ -1,5 +1,5 @@
-//! What WASI promises about files, asked by modules that make the calls one after the other: rights, links,
-//! paths, times, and what a listing shows. `docs/wasi.md` has it in words.
+//! WASI file semantics, tested by modules that make the calls one after the other: rights, links, paths,
+//! times and listings. `docs/wasi.md` describes them.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fmt::Write as _;
@@ -34,12 +34,12 @@ const SET_SIZE_BY_PATH: u64 = 1 << 19;
 const FOLLOW: u32 = 1;
 const ROOT: &str = "(i32.const 3)";
 
-/// Where answers are written, and where texts begin.
+/// Addresses of answers and of texts.
 const OUT: u32 = 64;
 const TEXTS: u32 = 4096;
 
-/// A module in the making: calls that must end as said, one after the other. It ends with the number of
-/// the first that does not.
+/// Builder of a module that makes calls with expected results, one after the other. It exits with the
+/// number of the first step that fails.
 #[derive(Default)]
 struct Script {
     texts: String,
@@ -79,7 +79,7 @@ const IMPORTS: &str = r#"
 "#;
 
 impl Script {
-    /// Puts a text into memory: its address and length as two arguments.
+    /// Puts a text into memory; returns its address and length as two arguments.
     fn text(&mut self, text: &str) -> String {
         let at = TEXTS + self.used;
         self.used += text.len() as u32;
@@ -101,7 +101,7 @@ impl Script {
         self.check(&format!("(i32.eq (call ${call}) (i32.const {errno}))"))
     }
 
-    /// A call of form `name fd, path`.
+    /// Adds a call of the form `name fd, path`.
     fn path(&mut self, name: &str, fd: &str, path: &str, errno: u32) -> &mut Self {
         let text = self.text(path);
         self.call(&format!("{name} {fd} {text}"), errno)
@@ -130,7 +130,7 @@ impl Script {
         self.call(&format!("path_rename {ROOT} {from} {ROOT} {to}"), errno)
     }
 
-    /// Opens; the descriptor is kept, and the answer says where.
+    /// Opens a path; the descriptor is kept, and returned as an expression.
     fn open_in(&mut self, base: &str, flags: u32, path: &str, oflags: u32, rights: u64, errno: u32) -> String {
         let (text, at) = (self.text(path), 1024 + 4 * self.fds);
         self.fds += 1;
@@ -150,7 +150,7 @@ impl Script {
         self.call(&format!("fd_close {fd}"), 0)
     }
 
-    /// The kind of file that is found.
+    /// Checks the type of a file.
     fn kind(&mut self, flags: u32, path: &str, kind: u32) -> &mut Self {
         let text = self.text(path);
         self.call(&format!("path_filestat_get {ROOT} (i32.const {flags}) {text} (i32.const {OUT})"), 0);
@@ -162,12 +162,12 @@ impl Script {
         self.call(&format!("path_filestat_set_times {ROOT} (i32.const {flags}) {text} (i64.const 11) (i64.const 22) (i32.const {fst})"), errno)
     }
 
-    /// A number of 64 bits in the answer.
+    /// Checks a 64-bit number in the answer.
     fn word(&mut self, at: u32, value: u64) -> &mut Self {
         self.check(&format!("(i64.eq (i64.load (i32.const {})) (i64.const {value}))", OUT + at))
     }
 
-    /// Whether some bits of a descriptor's rights are as said.
+    /// Checks some bits of a descriptor's rights.
     fn rights(&mut self, fd: &str, mask: u64, value: u64) -> &mut Self {
         self.call(&format!("fd_fdstat_get {fd} (i32.const {OUT})"), 0);
         self.check(&format!("(i64.eq (i64.and (i64.load (i32.const {})) (i64.const {mask})) (i64.const {value}))", OUT + 8))
@@ -177,7 +177,7 @@ impl Script {
         format!("(module {IMPORTS} {} (func (export \"_start\") {}))", self.texts, self.body)
     }
 
-    /// Runs it; every step must end as said.
+    /// Runs the module; every step must have the expected result.
     fn run(&self) -> Ran {
         let ran = execute(&self.module(), Limits::default());
         assert_eq!(ran.report.outcome, Outcome::Exited(0), "the number of the step: {:?}", self.body.lines().nth(failed(&ran.report)));
@@ -312,7 +312,7 @@ fn rights_that_were_given_up_are_gone() {
     s.call(&read, BADF).call(&write, BADF);
     s.call(&format!("fd_fdstat_set_rights {fd} (i64.const {}) (i64.const 0)", SEEK | READ), NOTCAPABLE);
     s.call(&format!("fd_filestat_get {fd} (i32.const {OUT})"), NOTCAPABLE);
-    // Those of a folder hold for what is opened through it.
+    // The rights of a folder limit those of everything opened through it.
     s.mkdir("dir").create("dir/file");
     let dir = s.open(0, "dir", DIRECTORY, 0, 0);
     s.call(&format!("fd_fdstat_set_rights {dir} (i64.const {}) (i64.const {})", (1 << 13) | (1 << 18), READ | SEEK), 0);
@@ -472,7 +472,8 @@ fn a_name_that_some_systems_cannot_hold_reaches_who_keeps_the_result() {
     assert_eq!(ran.report.left_out.count, 0);
 }
 
-/// A call that does much costs much, or a job could do it for ever between two looks at its limits.
+/// An expensive call costs many units; otherwise a job could repeat it for ever between two checks of its
+/// limits.
 #[test]
 fn calls_are_paid_for_by_their_work() {
     let units = |before: &dyn Fn(&mut Script), work: &dyn Fn(&mut Script)| {
@@ -503,7 +504,7 @@ fn calls_are_paid_for_by_their_work() {
     assert!(list(0) > list(200) + 9_000, "{} and {}", list(0), list(200));
 }
 
-/// The same work, the same units, wherever: they are part of a result's identity.
+/// The same work costs the same units everywhere, because they are part of a result's identity.
 #[test]
 fn units_of_calls_are_the_same_every_time() {
     let mut s = Script::default();
@@ -511,7 +512,7 @@ fn units_of_calls_are_the_same_every_time() {
     assert_eq!(s.run().report.units, s.run().report.units);
 }
 
-/// Twelve times what a job may keep, a moment each.
+/// Twelve times the disk quota, a short time each.
 #[test]
 fn a_disk_that_is_emptied_again_takes_no_more_than_its_quota() {
     let mut s = Script::default();

@@ -252,8 +252,8 @@ fn any_readings() -> impl Strategy<Value = Readings> {
 }
 
 proptest! {
-    /// Whatever the sensors say, a rule that stopped the device keeps it stopped for its hold, and
-    /// a rule with an open hold lets it work for that long.
+    /// A rule that stopped the device keeps it stopped for its hold, and a rule with an open hold lets it
+    /// work for that long, for any trace of readings.
     #[test]
     fn no_rule_flaps_faster_than_its_hold(trace in proptest::collection::vec((any_readings(), 1u64..20_000), 1..200)) {
         let mut machine = Eligibility::new(Policy { week: std::array::from_fn(|i| if i % 3 == 0 { OFF_CELL } else { (i % 2) as u8 }), ..on() });
@@ -268,11 +268,11 @@ proptest! {
             prop_assert_eq!(stopped.is_empty(), machine.verdict().duty > Percent::ZERO);
             for rule in Rule::ALL {
                 let closed = stopped.contains(&rule);
-                // The fan rule belongs to a profile and the thermal rule steps; both are checked below.
+                // The fan rule belongs to a profile and the thermal rule has steps; both are checked below.
                 if matches!(rule, Rule::Thermal | Rule::Fan | Rule::BatteryLevel | Rule::BatteryTemp | Rule::OnBattery) {
                     continue;
                 }
-                // Before anybody can have been seen there is nothing to hold.
+                // No hold begins before the first idle reading.
                 if rule == Rule::InUse && !has_seen_idle {
                     continue;
                 }
@@ -313,8 +313,8 @@ proptest! {
 }
 
 proptest! {
-    /// Heat slows the device at once; the steps fall again one at a time, each after its hold, and a
-    /// fan that was too loud keeps the quiet profile stopped for its hold.
+    /// Heat slows the device at once and the steps fall one at a time, each after its hold; a fan that was
+    /// too fast keeps the quiet profile stopped for its hold.
     #[test]
     fn steps_and_fans_hold_whatever_the_trace(trace in proptest::collection::vec((any_readings(), 1u64..60_000), 1..200)) {
         let mut machine = Eligibility::new(Policy { week: [1; HOURS_IN_WEEK], ..on() });
@@ -347,7 +347,7 @@ proptest! {
     }
 }
 
-/// A start without a reading of input is over with the first one, not a minute later.
+/// The wait for the first input reading ends with that reading, without a hold.
 #[test]
 fn a_start_holds_nobody_up() {
     let mut machine = Eligibility::new(Policy { unknown_idle: Unknown::Stop, ..on() });

@@ -1,4 +1,4 @@
-//! The instructions of the original, one after the other.
+//! Rewrites the instructions of the original one after the other.
 
 use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{BlockType, Instruction as I, ValType};
@@ -8,9 +8,9 @@ use super::{COUNT, Copy, FRAME_TAIL, Frame, Kind, LENGTH, Leaf, REWIND, Writer, 
 use crate::cost;
 use crate::module::{Error, Segment};
 
-/// Instructions that the copies of a leaf loop may take together.
+/// Largest number of instructions of all copies of a leaf loop together.
 const UNROLLED: usize = 192;
-/// Most copies of it.
+/// Largest number of copies of a leaf loop.
 const MOST_COPIES: usize = 8;
 
 impl<T: WasmModuleResources> Writer<'_, T> {
@@ -36,7 +36,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         }
     }
 
-    /// Anything that neither stops nor opens a block.
+    /// Writes an instruction that neither stops nor opens a block.
     fn plain(&mut self, place: usize, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
         self.open()?;
         if cost::is_span(operator) {
@@ -64,7 +64,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 let label = self.label(*relative_depth);
                 let target = self.frames.len() - 1 - *relative_depth as usize;
                 let leaf = self.frames.iter().rposition(|frame| frame.leaf.is_some());
-                // Around a leaf loop is the likely way; what leads out of it lies aside.
+                // The branch back to a leaf loop is likely; a branch out of it is not.
                 if leaf == Some(target) {
                     self.hints.push((self.code.len(), true));
                 }
@@ -88,7 +88,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 self.put(&I::BrTable(labels.into(), default));
                 true
             }
-            // Through the body's own block, behind which the count is put back.
+            // Branches to the end of the body's own block, behind which the count is put back.
             Operator::Return => {
                 let outermost = self.frames.len() as u32 - 1;
                 let label = self.label(outermost);
@@ -101,7 +101,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                     self.flush();
                     self.give_stack();
                 }
-                // An imported function may end the program; the count is exact then.
+                // An imported function may end the program, so the count must be exact.
                 let instruction = self.renumber.instruction(other.clone()).map_err(Error::encode)?;
                 let is_call = matches!(other, Operator::Call { .. } | Operator::CallIndirect { .. });
                 if is_call {
@@ -114,7 +114,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 if let Some(lanes) = self.facts.nans.canonical.get(&place) {
                     self.canonical(*lanes);
                 }
-                // The callee, or the host for an imported one, charges the count in its global.
+                // The callee, or the host for an imported function, changes the count in its global.
                 if is_call {
                     self.reload();
                 }
@@ -123,7 +123,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         };
         self.types.op(offset, operator).map_err(Error::invalid)?;
         if is_last && !self.is_verbatim() {
-            // What follows is dead; the operands there are nobody's.
+            // The code that follows is dead; its operands need no slots.
             self.end_segment();
         }
         Ok(())
@@ -182,27 +182,27 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             return self.charge_after(place);
         }
         self.store_types(base, &params)?;
-        // A loop looks before it charges, as leaf loops do: how the stretch behind it is charged changes
-        // nothing there.
+        // A loop checks the count before it charges, as leaf loops do: charges of the stretch behind it do
+        // not change the check.
         if let Some(site) = self.plan.loops.get(&place) {
             self.safe_point(*site, Some(place))?;
         }
         self.charge_after(place)
     }
 
-    /// A loop that holds no other safe point and calls nothing that stops: the hot ones.
+    /// Begins a leaf loop: one without another safe point and without calls that can stop.
     ///
-    /// Its body is written several times in a row, with one look at the count for all of them. It
-    /// takes and leaves its operands in slots, so the copies are the same bytes. A rewound function
-    /// runs it at full speed: inside, nothing is left to be rewound.
+    /// Its body is written several times in a row, with one check of the count for all copies. The body
+    /// takes and leaves its operands in slots, so all copies are the same bytes. Inside, no rewinding can
+    /// be under way, so a rewound function runs it at full speed.
     fn begin_leaf(&mut self, length: usize, results: Vec<wasmparser::ValType>, place: usize, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
         let Some(site) = self.plan.loops.get(&place).copied() else { return Err(Error::Shape) };
         self.close()?;
-        // Out of it by label 0, unless inside one of the copies.
+        // Label 0 leaves the loop, except inside one of the copies.
         self.put(&I::Block(BlockType::Empty));
         if self.copy == Copy::Rewind {
             let rewind = self.local(REWIND, ValType::I32);
-            // Rewound to a place behind it.
+            // Skips the loop while rewinding to another site.
             self.puts(&[I::LocalGet(rewind), I::I32Const(site.cast_signed()), I::I32Ne, I::LocalGet(rewind), I::I32Const(0), I::I32Ne, I::I32And]);
             self.put(&I::BrIf(0));
         }
@@ -220,7 +220,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.charge_after(place)
     }
 
-    /// The end of such a loop; its results are in their slots.
+    /// Ends a leaf loop; its results are in their slots.
     fn end_leaf(&mut self, leaf: &Leaf) {
         self.puts(&[I::Br(2), I::End]);
         let copy = self.code.split_off(leaf.begins);
@@ -268,7 +268,8 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             return self.charge_after(place);
         }
         if !is_verbatim {
-            // An `if` without `else` passes its parameters on; both arms end with the results in place.
+            // An `if` without `else` passes its parameters on; both arms end with the results in their
+            // slots.
             self.load_types(frame.base, &frame.results)?;
         }
         self.put(&I::End);
@@ -283,7 +284,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.charge_after(place)
     }
 
-    /// A call that may stop: to `callee`, or through `table`.
+    /// Writes a call that may stop: to `callee`, or through `table`.
     fn call(&mut self, place: usize, ty: u32, callee: Option<u32>, table: Option<u32>, operator: &Operator<'_>, offset: usize) -> Result<(), Error> {
         let site = self.plan.calls[&place];
         let (params, results) = self.shape.signature(ty);
@@ -305,7 +306,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             match resumed {
                 Some(function) => self.put(&I::Call(function)),
                 None => {
-                    // Who was called is the frame that now lies on top.
+                    // The callee is the function whose frame is now on top.
                     self.puts(&[I::GlobalGet(top), I::I32Const(FRAME_TAIL as i32), I::I32Sub, I::I32Load(at(0, frames))]);
                     self.put(&I::CallIndirect { type_index: giving, table_index: by_number });
                 }

@@ -1,4 +1,4 @@
-//! Where a function may stop: looking at the count, saving a frame, restoring it.
+//! Sites of a function: checking the count, saving a frame, restoring it.
 
 use wasm_encoder::{BlockType, Instruction as I, ValType};
 use wasmparser::WasmModuleResources;
@@ -8,12 +8,12 @@ use crate::module::Error;
 use crate::names;
 
 impl<T: WasmModuleResources> Writer<'_, T> {
-    /// Looks whether the count is used up. All operands are in their slots.
+    /// Checks whether the count is used up. All operands are in their slots.
     pub(super) fn safe_point(&mut self, site: u32, place: Option<usize>) -> Result<(), Error> {
         let count = if self.counts_locally { I::LocalGet(self.local(COUNT, ValType::I64)) } else { I::GlobalGet(self.shape.left) };
         self.puts(&[count, I::I64Const(0), I::I64LtS]);
         if self.copy == Copy::Rewind {
-            // One look for both: what it was is sorted out where it costs nothing.
+            // One test covers both cases; they are told apart inside the unlikely branch.
             let rewind = self.local(REWIND, ValType::I32);
             self.puts(&[I::LocalGet(rewind), I::I32Or]);
         }
@@ -23,7 +23,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             self.puts(&[I::LocalGet(rewind), I::I32Eqz, I::If(BlockType::Empty)]);
             self.depth += 1;
             self.check(site, place)?;
-            // The check that stopped it has been made.
+            // The check at which the function stopped has already been made.
             self.puts(&[I::Else, I::LocalGet(rewind), I::I32Const(site.cast_signed()), I::I32Eq, I::If(BlockType::Empty)]);
             self.puts(&[I::I32Const(0), I::LocalSet(rewind)]);
             self.reload();
@@ -37,7 +37,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(())
     }
 
-    /// Asks for more units; stops when the answer says so.
+    /// Asks the host for more units; stops if the answer says so.
     fn check(&mut self, site: u32, place: Option<usize>) -> Result<(), Error> {
         if self.counts_locally {
             let count = self.local(COUNT, ValType::I64);
@@ -52,10 +52,10 @@ impl<T: WasmModuleResources> Writer<'_, T> {
 
     /// Saves the frame and returns, unless the condition on the stack holds.
     ///
-    /// The way out lies in the other arm so that compilers come to it last: one that meets a way out
-    /// of a loop first leaves what it could compute once before the loop inside it. A module that cannot
-    /// stop has it too, though it never goes there: with a way out behind the rare call, compilers do not
-    /// spill in the loop what the call would clobber.
+    /// The return is in the `else` arm so that compilers place it last: a compiler that meets a loop exit
+    /// first may not hoist invariant code out of the inner loop. Modules that cannot stop have the return
+    /// too, though it never runs: with a return behind the rare call, compilers do not spill in the loop
+    /// the registers that the call clobbers.
     fn unless_stopping(&mut self, site: u32, place: Option<usize>, height: usize) -> Result<(), Error> {
         self.hints.push((self.code.len(), true));
         self.puts(&[I::If(BlockType::Empty), I::Else]);
@@ -63,7 +63,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
             let saved = self.plan_save(place, height)?;
             self.shared.extend(saved.into_iter().map(|(local, _)| local));
             let number = self.local(SITE, ValType::I32);
-            // The block around everything; this arm is one label more.
+            // Branches out of the block around the body; this arm is one label more.
             self.puts(&[I::I32Const(site.cast_signed()), I::LocalSet(number), I::Br(self.depth), I::End]);
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(())
     }
 
-    /// What a function that stops returns.
+    /// Pushes zeros as the results of a function that stops.
     fn zeros(&mut self) -> Result<(), Error> {
         let results = self.shape.results_of(self.function);
         for ty in results {
@@ -87,8 +87,8 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(())
     }
 
-    /// Where all sites save what any of them needs; a value that is dead at one of them is what it was,
-    /// there as in a copy that was restored.
+    /// Writes the one sequence that saves, for all sites, the values that any of them needs. A value that
+    /// is dead at a site is saved and restored as it is.
     pub(super) fn save_all(&mut self) -> Result<(), Error> {
         let mut saved = Saved::new();
         for local in 0..self.locals {
@@ -105,21 +105,21 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(())
     }
 
-    /// An `if` that the compiler keeps out of the way.
+    /// Opens an `if` with a hint that it is unlikely.
     fn unlikely_if(&mut self) {
         self.hints.push((self.code.len(), false));
         self.put(&I::If(BlockType::Empty));
         self.depth += 1;
     }
 
-    /// Puts the count where everybody reads it.
+    /// Stores the local count in its global.
     pub(super) fn flush(&mut self) {
         if !self.counts_locally {
             return;
         }
         let count = self.local(COUNT, ValType::I64);
         if self.copy == Copy::Rewind && !self.is_rewound {
-            // The count of a function that is being rewound is not its own.
+            // While a function is being rewound, its local count is not valid.
             let rewind = self.local(REWIND, ValType::I32);
             self.puts(&[I::LocalGet(rewind), I::I32Eqz, I::If(BlockType::Empty), I::LocalGet(count), I::GlobalSet(self.shape.left), I::End]);
         } else {
@@ -127,7 +127,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         }
     }
 
-    /// Takes the count from there.
+    /// Loads the local count from its global.
     pub(super) fn reload(&mut self) {
         if self.counts_locally {
             let count = self.local(COUNT, ValType::I64);
@@ -135,10 +135,11 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         }
     }
 
-    /// Behind a call during which everything may have been unwound. The operands below `height` stay.
+    /// Writes the test behind a call during which the stack may have been unwound. The operands below
+    /// `height` are kept.
     pub(super) fn site(&mut self, site: u32, place: usize, height: usize) -> Result<(), Error> {
         self.reload();
-        // Whoever stops leaves a count below zero, and hardly anybody else does.
+        // A callee that stopped leaves a count below zero; otherwise that is rare.
         let count = if self.counts_locally { I::LocalGet(self.local(COUNT, ValType::I64)) } else { I::GlobalGet(self.shape.left) };
         self.puts(&[count.clone(), I::I64Const(0), I::I64LtS]);
         self.unlikely_if();
@@ -149,7 +150,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(())
     }
 
-    /// Every local that may still be read, and every operand.
+    /// Lists all locals that may still be read, and all operands.
     fn plan_save(&mut self, place: Option<usize>, height: usize) -> Result<Saved, Error> {
         let mut saved = Saved::new();
         for local in 0..self.locals {
@@ -165,7 +166,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
                 saved.push((slot, self.encoded(ty)?));
             }
         }
-        // No host gives a job anything that an externref could hold: it is null.
+        // Hosts give a job no value for an externref: it is always null.
         saved.retain(|(_, ty)| *ty != ValType::EXTERNREF);
         if self.shape.references.is_none() && saved.iter().any(|(_, ty)| matches!(ty, ValType::Ref(_))) {
             self.lacks_references = true;
@@ -174,12 +175,12 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         Ok(saved)
     }
 
-    /// Pushes the frame: the values, who and where.
+    /// Pushes the frame: values, function number and site.
     fn save(&mut self, site: &I<'_>, saved: &Saved) {
         let size = saved.iter().map(|(_, ty)| size_of(*ty)).sum::<u64>() + FRAME_TAIL;
         let frame = self.local(FRAME, ValType::I32);
         let memory = self.shape.frames;
-        // There is room: the memory grew to its full size when the unwinding began.
+        // The memory has room for all frames: it was grown before the unwinding began.
         let top = self.shape.top;
         self.puts(&[I::GlobalGet(top), I::LocalTee(frame), I::I32Const(size as i32), I::I32Add, I::GlobalSet(top)]);
         let mut offset = 0;
@@ -205,29 +206,29 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.puts(&[I::LocalGet(frame), site.clone(), I::I32Store(at(offset + 4, memory))]);
     }
 
-    /// Pops the frame on top, which must be this function's, into its locals.
+    /// Pops the top frame, which must be of this function, into its locals.
     pub(super) fn restore(&mut self) {
         let rewind = self.local(REWIND, ValType::I32);
         let frame = self.local(FRAME, ValType::I32);
         let (top, memory) = (self.shape.top, self.shape.frames);
         self.puts(&[I::GlobalGet(top), I::I32Const(FRAME_TAIL as i32), I::I32Sub, I::LocalTee(frame), I::I32Load(at(4, memory)), I::LocalSet(rewind)]);
-        // A frame of another function: the checkpoint is not of this module.
+        // A frame of another function means that the checkpoint is of another module: trap.
         self.puts(&[I::LocalGet(frame), I::I32Load(at(0, memory)), I::I32Const(self.function.cast_signed()), I::I32Ne]);
         self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
         let saved = std::mem::take(&mut self.saved);
         if let (true, Some(values)) = (self.shares_saving(), saved.get(&0)) {
-            // A number that is no site would be taken for one that was passed.
+            // Traps on a number that is no site; the body would take it for a site that was passed.
             self.puts(&[I::LocalGet(rewind), I::I32Const(1), I::I32Sub, I::I32Const((self.plan.sites - 1).cast_signed()), I::I32GeU]);
             self.puts(&[I::If(BlockType::Empty), I::Unreachable, I::End]);
             return self.restore_values(values);
         }
         let sites = self.plan.sites;
-        // One block for each site, site 1 innermost, and one for numbers that are none.
+        // One block for each site, site 1 innermost, and one for invalid numbers.
         self.put(&I::Block(BlockType::Empty));
         for _ in 0..sites {
             self.put(&I::Block(BlockType::Empty));
         }
-        // Label 0 is for no site at all.
+        // Label 0 is for numbers that are no site.
         let labels: Vec<u32> = (0..sites).collect();
         self.puts(&[I::LocalGet(rewind), I::BrTable(labels.into(), 0)]);
         self.puts(&[I::End, I::Unreachable]);
@@ -240,7 +241,7 @@ impl<T: WasmModuleResources> Writer<'_, T> {
         self.put(&I::End);
     }
 
-    /// Takes the values below the frame's tail, and them off the frames.
+    /// Loads the values below the frame's tail and removes them from the saved frames.
     fn restore_values(&mut self, values: &[(u32, ValType)]) {
         let frame = self.local(FRAME, ValType::I32);
         let (top, memory) = (self.shape.top, self.shape.frames);

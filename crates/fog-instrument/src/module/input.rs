@@ -1,4 +1,4 @@
-//! What is read of a module, and validated, before anything is written.
+//! First pass: reads and validates a module before anything is written.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use crate::names;
 use crate::nans::{Nans, Watch};
 use crate::plan::{self, Facts};
 
-/// What a pass over the module found.
+/// Result of the pass over the module.
 #[derive(Default)]
 pub(super) struct Input<'a> {
     pub(super) types: Vec<Option<Signature>>,
     pub(super) functions: Vec<u32>,
     pub(super) imported_functions: u32,
     pub(super) tables: u32,
-    /// Others may fill its tables.
+    /// Whether other modules may fill its tables.
     pub(super) shares_tables: bool,
     pub(super) memories: u32,
     pub(super) globals: Vec<wasmparser::GlobalType>,
@@ -28,26 +28,26 @@ pub(super) struct Input<'a> {
     pub(super) data_count: Option<u32>,
     pub(super) bodies: Vec<Body<'a>>,
     pub(super) sections: Vec<Section<'a>>,
-    /// Most bytes of code that may come out.
+    /// Largest number of bytes of code that may be written.
     pub(super) most_written: u64,
 }
 
-/// Most bytes of code for each byte of the module; C programs come to about six.
+/// Largest number of bytes of code for each byte of the module; C programs need about six.
 const MOST_GROWTH: u64 = 24;
-/// Bytes of code that may come out of any module.
+/// Bytes of code that may be written for any module.
 const ALWAYS_WRITTEN: u64 = 32 << 20;
 
 pub(super) struct Body<'a> {
     pub(super) types: FuncToValidate<ValidatorResources>,
     pub(super) operators: Vec<(Operator<'a>, usize)>,
     pub(super) locals: Vec<(u32, wasmparser::ValType)>,
-    /// Parameters and locals.
+    /// Number of parameters and locals together.
     pub(super) local_count: u32,
     pub(super) facts: Facts,
 }
 
 impl<'a> Body<'a> {
-    /// Validates it: all that follows relies on that.
+    /// Reads and validates the body; all later code relies on the validation.
     fn read(types: FuncToValidate<ValidatorResources>, body: &wasmparser::FunctionBody<'a>) -> Result<Self, Error> {
         let mut check = same(&types).into_validator(FuncValidatorAllocations::default());
         let mut watch = Watch::new(check.len_locals());
@@ -75,13 +75,13 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Return address, frame pointer, and what a compiler adds of its own.
+/// Bytes for return address, frame pointer and values that a compiler adds.
 const FRAME_BASE: u32 = 32;
-/// Most bytes that a frame counts for: a module can have no such function.
+/// Largest number of bytes that a frame counts for; no valid module has such a function.
 const MOST_FRAME_BYTES: u64 = 1 << 28;
 
-/// Size of a function's frame as it is counted: as if every local and operand had a place in it. An
-/// engine needs less for most functions and more for few.
+/// Counted size of a function's frame, as if every local and operand had a place in it. Engines need less
+/// for most functions and more for few.
 struct FrameSize {
     locals: u64,
     operands: u32,
@@ -132,7 +132,7 @@ pub(super) fn read(module: &[u8], features: WasmFeatures) -> Result<Input<'_>, E
     Ok(input)
 }
 
-/// What is validated once can be validated again.
+/// Copies the state for validating a function, so that it can be validated again.
 pub(super) fn same(types: &FuncToValidate<ValidatorResources>) -> FuncToValidate<ValidatorResources> {
     let FuncToValidate { resources, index, ty, features } = types;
     FuncToValidate { resources: resources.clone(), index: *index, ty: *ty, features: *features }
@@ -155,7 +155,7 @@ impl<'a> Input<'a> {
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
                     let import = import.map_err(Error::invalid)?;
-                    // What is added talks to the host about limits; nobody else does.
+                    // Only the added imports may use the prefix: the host trusts them about limits.
                     if import.module.starts_with(names::PREFIX) {
                         return Err(Error::Reserved(import.module.chars().take(60).collect()));
                     }
@@ -226,7 +226,7 @@ impl<'a> Input<'a> {
             }
             Payload::DataCountSection { count, .. } => self.data_count = Some(count),
             Payload::DataSection(section) => self.sections.push(Section::Data(section)),
-            // Names and producers say nothing about what runs.
+            // Names and producers do not affect execution.
             _ => {}
         }
         Ok(())
@@ -242,8 +242,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A command's `main`: the start function, if any, then `_start`. Its number among the defined
-/// functions; a library has none and keeps its start section.
+/// Adds the `main` of a command: the start function, if any, then `_start`. Returns its number among the
+/// defined functions; `None` for a library, which keeps its start section.
 pub(super) fn add_main(input: &mut Input<'_>) -> Result<Option<u32>, Error> {
     let entry = input.exports.iter().find(|export| export.name == "_start" && export.kind == wasmparser::ExternalKind::Func).map(|export| export.index);
     let Some((entry, sample)) = entry.zip(input.bodies.first().map(|body| body.types.resources.clone())) else { return Ok(None) };
@@ -272,7 +272,7 @@ impl Input<'_> {
         self.bodies.iter().any(|body| body.operators.iter().any(|(operator, _)| is(operator)))
     }
 
-    /// Whether references are part of what changes while it runs, beside those in frames.
+    /// Whether references outside of frames can change while the program runs.
     pub(super) fn moves_references(&self) -> bool {
         use Operator as O;
         self.globals.iter().any(|global| global.mutable && matches!(global.content_type, wasmparser::ValType::Ref(_)))

@@ -1,4 +1,4 @@
-//! The rewritten module, section by section.
+//! Writes the rewritten module, section by section.
 
 use wasm_encoder::reencode::utils;
 use wasm_encoder::{
@@ -69,7 +69,7 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
     let mut functions = FunctionSection::new();
     let defined = &input.functions[input.imported_functions as usize..];
     defined.iter().for_each(|ty| _ = functions.function(*ty));
-    // Second copies take nothing: their frames hold it all.
+    // Second copies have no parameters: their frames hold all values.
     shape.second.keys().for_each(|n| _ = functions.function(shape.giving(&shape.results_of(*n))));
     functions.function(check);
     let restored = (!shape.dropped.is_empty()).then(|| {
@@ -95,7 +95,7 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
                 return Ok(None);
             }
             if !written.hints.is_empty() {
-                // The imports that are added come before all that is defined.
+                // The added imports come before all defined functions.
                 hints.function_hints(input.imported_functions + renumber.added + code.len(), written.hints);
             }
             code.function(&written.function);
@@ -164,7 +164,7 @@ pub(super) fn write(input: &Input<'_>, shape: &Shape, plans: &[Plan], main: Opti
     Ok(Some(module.finish()))
 }
 
-/// Drops what had been dropped when the globals were saved.
+/// Drops the segments that had been dropped when the globals were saved.
 fn restored_function(shape: &Shape) -> Function {
     let mut function = Function::new([]);
     for (segment, flag) in &shape.dropped {
@@ -180,8 +180,8 @@ fn restored_function(shape: &Shape) -> Function {
     function
 }
 
-/// Asks the host for more units; returns whether to stop instead, if it can. In that case there is
-/// room for the frames: what the host made, else as much as there can be.
+/// Asks the host for more units; returns whether to stop instead, or traps if the module cannot. Before a
+/// stop it grows the memory for frames to its full size, unless the host has made room.
 fn check_function(shape: &Shape, ask: u32) -> Function {
     let mut function = Function::new([]);
     let asks = [I::GlobalGet(shape.left), I::Call(ask), I::GlobalSet(shape.left)];
@@ -190,7 +190,7 @@ fn check_function(shape: &Shape, ask: u32) -> Function {
     let is_none = [I::MemorySize(frames), I::I32Eqz, I::If(BlockType::Empty)];
     let most = [I::I32Const(names::FRAME_PAGES as i32), I::MemoryGrow(frames), I::Drop, I::End];
     let grow = [&is_none[..], &most].concat();
-    // One that cannot stop ends here.
+    // A module that cannot stop traps here.
     let prepares = if shape.can_stop { &grow[..] } else { &[I::Unreachable] };
     let stops = is_stop.iter().chain(&[I::If(BlockType::Empty)]).chain(prepares).chain(&[I::End]).cloned().collect::<Vec<_>>();
     asks.iter().chain(&stops).chain(&is_stop).chain([&I::End]).for_each(|instruction| _ = function.instruction(instruction));

@@ -1,8 +1,8 @@
-//! What is charged: small stretches with the ones before them, and each turn of a loop for itself.
+//! Charging: small stretches are charged with those before them, and each turn of a loop for itself.
 
 use crate::machine::{Machine, engine};
 
-/// Units of a program of this body, whose local `$n` begins with `first`.
+/// Units of a program with this body, whose local `$n` begins with `first`.
 fn units(first: u32, body: &str) -> i64 {
     let wat = format!("(module (func (export \"_start\") (local $n i32) (local $x i32) (local.set $n (i32.const {first})) {body}))");
     let ran = Machine::new(&engine(None), &wat::parse_str(wat).unwrap()).unwrap().run(1_000_000, &[]);
@@ -10,7 +10,7 @@ fn units(first: u32, body: &str) -> i64 {
     ran.units
 }
 
-/// Two units.
+/// Instructions that cost two units.
 const ADD: &str = "(local.set $x (i32.add (local.get $x) (i32.const 1)))";
 
 #[test]
@@ -19,10 +19,10 @@ fn a_small_arm_costs_the_same_taken_or_not() {
     for (taken, other) in [(3, 0), (0, 3), (2, 5), (6, 6)] {
         let body = arms(taken, other);
         assert_eq!(units(1, &body), units(0, &body));
-        // Of the two the dearer one.
+        // The more expensive of the two arms counts.
         assert_eq!(units(1, &body), units(1, &arms(taken.max(other), 0)));
     }
-    // Behind a branch that leads over it, and in it another.
+    // A stretch behind a branch that skips it, with another inside.
     let body = format!("(block (br_if 0 (local.get $n)) {} (if (local.get $x) (then {ADD}))) {ADD}", ADD.repeat(2));
     assert_eq!(units(1, &body), units(0, &body));
 }
@@ -31,7 +31,7 @@ fn a_small_arm_costs_the_same_taken_or_not() {
 fn a_large_arm_costs_whom_takes_it() {
     let body = format!("(if (local.get $n) (then {}))", ADD.repeat(7));
     assert_eq!(units(1, &body) - units(0, &body), 14);
-    // Many small ones do not make one stretch pay for all of them.
+    // With many small stretches, no stretch is charged for all of them.
     let many = |arm: &str| format!("(if (local.get $x) (then {arm}))").repeat(20);
     let own = units(0, &many(""));
     let with = units(0, &many(&ADD.repeat(5)));

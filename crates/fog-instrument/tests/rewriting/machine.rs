@@ -1,11 +1,11 @@
-//! A host for rewritten modules: runs one, stops it where the test says, and continues it in a new
-//! instance with nothing but plain bytes carried over.
+//! Host for rewritten modules: runs a module, stops it where the test says, and continues it in a new
+//! instance to which only plain bytes are carried over.
 
 use fog_instrument::{Abilities, accepted, instrument, names};
 use wasmtime::{AsContextMut, Config, Engine, Extern, Func, Instance, Linker, Module, Ref, Store, Table, Val, WasmFeatures};
 
-/// Bytes of stack of a module as it is, where recursions are bounded by something else. A frame that is continued is larger
-/// than a fresh one, so those that are rewritten get as many times as much as jobs do.
+/// Bytes of stack for unmodified modules, whose recursion the stack itself bounds. Frames of second copies
+/// are larger, so rewritten modules get a multiple of it, as jobs do.
 pub const DEEP_STACK: usize = 2 << 20;
 pub const DEEP_STACK_REWRITTEN: usize = 4 * DEEP_STACK;
 
@@ -13,17 +13,17 @@ pub fn engine(target: Option<&str>) -> Engine {
     engine_with(target, false, None)
 }
 
-/// The same with [`DEEP_STACK_REWRITTEN`], for a thread that has more.
+/// Creates an engine with [`DEEP_STACK_REWRITTEN`], for a thread that has more stack.
 pub fn deep_engine(target: Option<&str>) -> Engine {
     engine_with(target, false, Some(DEEP_STACK_REWRITTEN))
 }
 
-/// An engine for modules as they are, which has to make NaNs canonical by itself.
+/// Creates an engine for unmodified modules, which makes NaNs canonical by itself.
 pub fn plain_engine() -> Engine {
     engine_with(None, true, None)
 }
 
-/// The same with [`DEEP_STACK`].
+/// Creates an engine for unmodified modules with [`DEEP_STACK`].
 pub fn deep_plain_engine() -> Engine {
     engine_with(None, true, Some(DEEP_STACK))
 }
@@ -52,25 +52,25 @@ struct Host {
     left: i64,
 }
 
-/// What a run left: everything it reported, its units and how it ended.
+/// Result of a run: reported values, units, end and final state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ran {
     pub out: Vec<i64>,
     pub units: i64,
     pub end: Result<(), String>,
-    /// Safe points at which it asked for more.
+    /// Number of safe points at which it asked for more units.
     pub checks: u64,
     pub globals: Vec<String>,
     pub tables: Vec<(String, Vec<u32>)>,
     pub memory: Vec<u8>,
-    /// What the module itself exports.
+    /// Exports of the original module.
     pub exports: Exports,
 }
 
 /// Globals and memory that a module exports, by name.
 pub type Exports = Vec<(String, Vec<u8>)>;
 
-/// A task between two instances.
+/// Saved state of a task between two instances.
 struct Saved {
     memories: Vec<Vec<u8>>,
     globals: Vec<(String, Held)>,
@@ -125,7 +125,7 @@ impl Machine {
         (store, instance)
     }
 
-    /// Runs to the end, stopping at the checks whose numbers are given.
+    /// Runs to the end, stopping at the checks with the given numbers.
     pub fn run(&self, slice: i64, stops: &[u64]) -> Ran {
         let host = Host { slice, stop_at: stops.first().copied(), ..Host::default() };
         let mut stops = stops.iter().skip(1).copied();
@@ -192,7 +192,7 @@ impl Machine {
             restored.call(&mut store, ()).unwrap();
         }
         fill(&mut store, instance, names::FRAMES, &saved.frames);
-        // The module makes room for all frames only where there is none, and leaves it to hosts that make some.
+        // The module makes room for all frames only where the host has made none.
         let frames = instance.get_memory(&mut store, names::FRAMES).unwrap();
         let missing = names::FRAME_PAGES - frames.size(&store);
         frames.grow(&mut store, missing).unwrap();
@@ -202,14 +202,14 @@ impl Machine {
     }
 }
 
-/// A module as it is.
+/// Result of an unmodified module.
 pub struct Plain {
     pub end: Result<(), String>,
     pub exports: Exports,
 }
 
 impl Plain {
-    /// `None` when it cannot be instantiated, or only with what no job is given.
+    /// Runs it; `None` when it cannot be instantiated with default imports.
     pub fn run(engine: &Engine, wasm: &[u8]) -> Option<Self> {
         let module = Module::new(engine, wasm).ok()?;
         let mut store = Store::new(engine, Host::default());
@@ -254,14 +254,14 @@ fn fill(store: &mut Store<Host>, instance: Instance, name: &str, bytes: &[u8]) {
     memory.data_mut(&mut *store)[..bytes.len()].copy_from_slice(bytes);
 }
 
-/// A global's value, as it can be carried to another instance.
+/// Value of a global in a form that another instance can take.
 #[derive(Debug, Clone)]
 enum Held {
     Number(Val),
     Function(u32),
 }
 
-/// The place of a function in the table of those that references lead to.
+/// Place of a function in the table of reference targets.
 fn number(mut store: impl AsContextMut, table: Option<Table>, wanted: Option<Func>) -> u32 {
     let Some(wanted) = wanted.map(|function| function.to_raw(&mut store)) else { return 0 };
     let table = table.unwrap();
@@ -315,7 +315,7 @@ fn save(store: &mut Store<Host>, instance: Instance, next_stop: Option<u64>) -> 
     let top = get(store, instance, names::TOP).unwrap_i32();
     let frames = instance.get_memory(&mut *store, names::FRAMES).unwrap().data(&*store)[..top as usize].to_vec();
     let host = std::mem::take(store.data_mut());
-    // A stop changes nothing: the next slice ends where it would have ended.
+    // A stop does not change the slices: the next one ends where it would have ended.
     let host = Host { granted: host.granted + host.slice, stop_at: next_stop, is_stopping: false, ..host };
     Saved { memories, globals, tables, frames, left: host.left + host.slice, host }
 }

@@ -1,5 +1,5 @@
-//! Modules made at random: rewritten they do what they do as they are, compiled and interpreted, and
-//! the small ones also when stopped at every place where they can be.
+//! Random modules: rewritten ones behave as the originals do, compiled and interpreted; small ones also
+//! when stopped at every safe point.
 
 use arbitrary::Unstructured;
 use fog_instrument::Abilities;
@@ -9,12 +9,12 @@ use wasm_smith::{Config, Module};
 
 use crate::machine::{DEEP_STACK_REWRITTEN, Machine, Plain, deep_engine, deep_plain_engine};
 
-/// What every module exports beside what it does with it: the state that is compared.
+/// Exports that every random module has: the state that is compared.
 const SHAPE: &str = r#"(module (func (export "_start")) (memory (export "m") 1 4)
     (global (export "a") (mut i32) (i32.const 0)) (global (export "b") (mut i64) (i64.const 0))
     (global (export "c") (mut f64) (f64.const 0)) (global (export "d") (mut v128) (v128.const i32x4 0 0 0 0)))"#;
 
-/// Every other module is of what compilers write: nothing that moves references about, and no traps.
+/// Every other module is like compiler output: no moving of references and no traps.
 fn config(seed: u64) -> Config {
     let is_usual = seed.is_multiple_of(2);
     Config {
@@ -49,7 +49,7 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
         let mut bytes = vec![0; 1 << 13];
         StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
         let Ok(mut module) = Module::new(config(seed), &mut Unstructured::new(&bytes)) else { continue };
-        // Some thousand turns of loops and calls, then a trap.
+        // A trap ends the module after some thousand loop turns and calls.
         if module.ensure_termination(2000).is_err() {
             continue;
         }
@@ -83,9 +83,9 @@ fn modules(seed: u64, count: u64) -> (u64, u64) {
 #[test]
 fn random_modules_do_the_same_rewritten_and_stopped() {
     let count = if std::env::var_os("FOG_TEST_FULL").is_some() { 20_000 } else { 600 };
-    // To go on where a run was stopped.
+    // Block of seeds at which to start, to continue an earlier run.
     let from = std::env::var("FOG_SMITH_FROM").ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 100;
-    // Each thread takes every so manieth hundred.
+    // Thread `n` takes each block whose number is `n` modulo the number of threads.
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let share = |n: u64| {
         (from..count / 100).filter(|block| block % threads == n).map(|block| modules(1 + block * 100, 100)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))

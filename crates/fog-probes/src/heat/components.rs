@@ -2,7 +2,7 @@ use sysinfo::{Component, Components};
 
 use super::Sensor;
 
-/// What `sysinfo` finds.
+/// Sensors that `sysinfo` finds.
 pub(super) struct Source {
     components: Components,
 }

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use super::Sensor;
 use crate::sysfs::{CLASS, folders, text};
 
-/// Chips below `hwmon` (<https://docs.kernel.org/hwmon/sysfs-interface.html>) and zones below
-/// `thermal` (<https://docs.kernel.org/driver-api/thermal/sysfs-api.html>): many boards have one of them only.
+/// Chips below `hwmon` (<https://docs.kernel.org/hwmon/sysfs-interface.html>) and zones below `thermal`
+/// (<https://docs.kernel.org/driver-api/thermal/sysfs-api.html>). Many boards have only one of the two.
 pub(super) struct Source {
     class: PathBuf,
 }
@@ -14,7 +14,7 @@ impl Source {
         Self::at(Path::new(CLASS))
     }
 
-    /// Reads below another folder than the kernel's.
+    /// Reads below another folder than `/sys/class`.
     pub(super) fn at(class: &Path) -> Self {
         Self { class: class.to_owned() }
     }
@@ -27,7 +27,7 @@ impl Source {
             for input in inputs(&chip) {
                 let label = text(&chip.join(format!("{input}_label"))).unwrap_or_else(|| input.clone());
                 let name = format!("{kind} {label} ({place})");
-                // A sensor that sleeps or does not answer says nothing, which is no lie.
+                // A sensor that sleeps or does not answer is not a fault.
                 let Some(said) = text(&chip.join(format!("{input}_input"))) else { continue };
                 let is_broken = text(&chip.join(format!("{input}_fault"))).is_some_and(|fault| fault == "1");
                 if input.starts_with("temp") {
@@ -51,7 +51,7 @@ impl Source {
     }
 }
 
-/// `temp1`, `fan2` and so on of a chip, in order.
+/// Names of the inputs of a chip, such as `temp1` and `fan2`, in order.
 fn inputs(chip: &Path) -> Vec<String> {
     let mut found: Vec<String> = std::fs::read_dir(chip)
         .into_iter()
@@ -68,7 +68,7 @@ fn broken(said: &str) -> String {
     format!("{said}, and that it is broken")
 }
 
-/// Both interfaces speak in thousandths.
+/// Both interfaces give thousandths of a degree.
 fn celsius(said: &str) -> Result<f32, String> {
     said.parse::<i64>().map(|millis| millis as f32 / 1000.0).map_err(|_| said.to_owned())
 }

@@ -47,9 +47,9 @@ fn a_stuck_sensor_is_left_out_once_its_neighbours_have_moved() {
     assert_eq!(heat.cpu_celsius, Some(62.0));
     assert_eq!((heat.faults[0].sensor.as_str(), heat.faults[0].says.as_str()), ("coretemp Core 0", "99 °C for 10 min"));
     assert_eq!(at(602, 64.0, 62.0).cpu_celsius, Some(64.0), "it moves again");
-    // A quiet machine: everything stands still, and that is right.
+    // On a quiet machine all sensors stay constant, which is not a fault.
     assert_eq!(at(5_000, 64.0, 62.0).faults, []);
-    // One alone is never called stuck.
+    // A single sensor is never called stuck.
     let mut alone = HeatSensors::new();
     for seconds in [0, 10_000] {
         let heat = alone.judge(vec![sensor("k10temp Tctl", 90.0)], Vec::new(), begun + Duration::from_secs(seconds));

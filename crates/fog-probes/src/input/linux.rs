@@ -3,16 +3,17 @@ use std::time::Duration;
 
 use super::{InputSource, OnInput, Shared, logind, terminals, wayland, x11};
 
-/// Wayland first, else X11, else the login manager; terminals when there is no display at all.
+/// Starts the first source that works: Wayland, else X11, else the login manager; terminals when there is
+/// no display at all.
 ///
-/// A display that tells nothing leaves the idle time unknown: its user must not be disturbed.
+/// A display without a working source leaves the idle time unknown, so that its user is not disturbed.
 pub(crate) fn start(shared: &Arc<Shared>, on_input: OnInput) -> InputSource {
     let has = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let (has_wayland, has_x11) = (has("WAYLAND_DISPLAY"), has("DISPLAY"));
     if has_wayland && wayland::start(shared, &on_input) {
         return InputSource::Wayland;
     }
-    // Xwayland sees input to X programs only, so it cannot stand in for Wayland.
+    // Xwayland sees only input to X programs, so it cannot replace Wayland.
     if !has_wayland && has_x11 && x11::start(shared, &on_input) {
         return InputSource::X11;
     }

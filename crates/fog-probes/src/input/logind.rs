@@ -11,11 +11,12 @@ const NAME: &str = "org.freedesktop.login1";
 const PATH: &str = "/org/freedesktop/login1";
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The idle hint of all sessions together, which a desktop sets after a while without input and
-/// takes back with the first: <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.login1.html>
+/// Watches the idle hint of all sessions together, which a desktop sets after some time without input and
+/// clears at the first input:
+/// <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.login1.html>
 ///
-/// Coarser than the others: before the hint is set the device counts as in use. False when no login
-/// manager answers.
+/// Coarser than the other sources: until the hint is set, the device counts as in use. Returns false when
+/// no login manager answers.
 pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
     let Ok(bus) = Connection::system() else { return false };
     let Ok(logind) = manager(&bus) else { return false };
@@ -39,7 +40,7 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) -> bool {
             }
         }
     };
-    // Polling alone would see the end of quiet a second late.
+    // Polling alone would notice input up to a second late.
     let weak = Arc::downgrade(shared);
     let listen = move || {
         for _ in changes {
@@ -61,7 +62,7 @@ fn manager(bus: &Connection) -> zbus::Result<Proxy<'static>> {
     Builder::new(bus).destination(NAME)?.path(PATH)?.interface("org.freedesktop.login1.Manager")?.cache_properties(CacheProperties::No).build()
 }
 
-/// None when the hint says a time in the future: the clock was set back since, and nothing is known.
+/// Time since the idle hint was set. `None` when that time is in the future: the clock was set back since.
 fn idle(logind: &Proxy<'_>) -> zbus::Result<Option<Duration>> {
     if !logind.get_property::<bool>("IdleHint")? {
         return Ok(Some(Duration::ZERO));

@@ -19,7 +19,7 @@ pub(crate) fn start(_shared: &Arc<Shared>, on_input: OnInput) -> InputSource {
 }
 
 pub(crate) fn idle_now() -> Option<Duration> {
-    // SAFETY: the call takes two numbers and touches no memory of ours.
+    // SAFETY: the call takes two numbers and touches no memory of this program.
     let seconds = unsafe { CGEventSourceSecondsSinceLastEventType(HID_SYSTEM_STATE, ANY_INPUT) };
     Duration::try_from_secs_f64(seconds).ok()
 }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{OnInput, Shared};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Folders of terminals.
+/// Folders that hold terminal devices.
 const FOLDERS: [&str; 2] = ["/dev/pts", "/dev"];
 
-/// A machine without a display: the last key on any console or remote terminal.
+/// Watches the last key on any console or remote terminal, on a machine without a display.
 ///
-/// The kernel keeps it as the access time of the terminal's device. With no terminal at all
-/// nobody can be at the machine, and it counts as idle since it was started.
+/// The kernel keeps it as the access time of the terminal device. Without any terminal the machine counts
+/// as idle since it was started.
 pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) {
-    // The first sample comes before the thread's first look.
+    // Published here, because the first sample is taken before the thread first runs.
     let mut terminals = Terminals::default();
     if let Some(idle) = terminals.look(&accesses(&FOLDERS), Instant::now(), SystemTime::now()) {
         shared.publish(idle, Some(false));
@@ -38,21 +38,21 @@ pub(super) fn start(shared: &Arc<Shared>, on_input: OnInput) {
     let _ = std::thread::Builder::new().name("input".to_owned()).stack_size(128 << 10).spawn(run);
 }
 
-/// When each terminal was last used. Between two looks that is counted by a clock that nobody sets.
+/// Last use of each terminal. Between two looks, time is counted by a monotonic clock.
 #[derive(Default)]
 struct Terminals(BTreeMap<PathBuf, Use>);
 
 struct Use {
-    /// As the kernel says it.
+    /// Access time of the device, as the kernel gives it.
     accessed: SystemTime,
-    /// How long that was ago when it was first seen. None for a time in the future, which says nothing: the clock was set
-    /// back since.
+    /// Time since that access when it was first seen. `None` for an access time in the future, after the
+    /// clock was set back.
     idle: Option<Duration>,
     seen: Instant,
 }
 
 impl Terminals {
-    /// The time since the newest key. None when no terminal says it.
+    /// Time since the newest key; `None` when no terminal gives it.
     fn look(&mut self, found: &[(PathBuf, SystemTime)], at: Instant, now: SystemTime) -> Option<Duration> {
         self.0.retain(|known, _| found.iter().any(|(path, _)| path == known));
         for (path, accessed) in found {
@@ -61,7 +61,7 @@ impl Terminals {
                 continue;
             }
             let ago = now.duration_since(*accessed).ok();
-            // A new time is a key that was pressed since the last look, whatever the clock says.
+            // A new access time is a key pressed since the last look, whatever the clock says.
             let idle = if known.is_some() { Some(ago.unwrap_or_default()) } else { ago };
             self.0.insert(path.clone(), Use { accessed: *accessed, idle, seen: at });
         }
@@ -99,10 +99,10 @@ mod tests {
         let (mut terminals, begun, now) = (Terminals::default(), Instant::now(), SystemTime::now());
         let used = |ago: Duration| vec![(PathBuf::from("/dev/pts/0"), now - ago)];
         assert_eq!(terminals.look(&used(7 * SECOND), begun, now), Some(7 * SECOND));
-        // Set back by ten years, without a key.
+        // The clock is set back by ten years, without a key.
         let past = now - 315_000_000 * SECOND;
         assert_eq!(terminals.look(&used(7 * SECOND), begun + 40 * SECOND, past), Some(47 * SECOND));
-        // A key, by either clock.
+        // A key, timed by either clock.
         assert_eq!(terminals.look(&used(315_000_000 * SECOND), begun + 50 * SECOND, past), Some(Duration::ZERO));
         assert_eq!(terminals.look(&used(6 * SECOND), begun + 60 * SECOND, past), Some(Duration::ZERO));
         assert_eq!(terminals.look(&used(6 * SECOND), begun + 90 * SECOND, now), Some(30 * SECOND));

@@ -11,10 +11,10 @@ use wayland_protocols::ext::idle_notify::v1::client::ext_idle_notifier_v1::ExtId
 
 use super::{OnInput, Shared};
 
-/// The compositor reports quiet after this long; input then ends it at once.
+/// Time without input after which the compositor reports idleness; the end of it is reported at once.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Watches a compositor that speaks `ext-idle-notify-v1`; false when there is none.
+/// Watches a compositor that supports `ext-idle-notify-v1`; returns false when there is none.
 pub(super) fn start(shared: &Arc<Shared>, on_input: &OnInput) -> bool {
     let Ok(connection) = Connection::connect_to_env() else { return false };
     watch(connection, shared, on_input).is_some()
@@ -26,7 +26,7 @@ pub(super) fn watch(connection: Connection, shared: &Arc<Shared>, on_input: &OnI
     let seat: WlSeat = globals.bind(&handle, 1..=1, ()).ok()?;
     let notifier: ExtIdleNotifierV1 = globals.bind(&handle, 1..=2, ()).ok()?;
     let timeout = QUIET.as_millis() as u32;
-    // Version 2 can leave idle inhibitors out: a video is a rule of its own here.
+    // Version 2 can ignore idle inhibitors, which are a separate rule here.
     if wayland_client::Proxy::version(&notifier) >= 2 {
         notifier.get_input_idle_notification(timeout, &seat, &handle, ());
     } else {

@@ -1,5 +1,5 @@
-//! The watcher against a real Wayland server: a compositor that has a seat, tells of idleness and
-//! draws nothing. The protocol's own server library is the other end.
+//! Runs the watcher against a real Wayland server: a compositor with a seat that reports idleness and draws
+//! nothing, built on the protocol's server library.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use wayland_server::{Client, DataInit, Dispatch, Display, DisplayHandle, GlobalD
 
 use super::{OnInput, Shared, wayland};
 
-/// What the test does at the compositor's keyboard.
+/// Action of the test at the compositor's keyboard.
 enum Act {
     Leave,
     Touch,
@@ -106,7 +106,7 @@ fn compose(socket: UnixStream, version: u32, acts: &Receiver<Act>) -> Compositor
     }
 }
 
-/// The watcher beside a compositor whose notifier has this version.
+/// Starts the watcher with a compositor whose notifier has this version.
 fn watched(version: u32) -> (SyncSender<Act>, std::thread::JoinHandle<Compositor>, Arc<Shared>, Receiver<Instant>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (acts, received) = sync_channel(16);

@@ -15,7 +15,7 @@ pub(crate) fn start(_shared: &Arc<Shared>, on_input: OnInput) -> InputSource {
 
 pub(crate) fn idle_now() -> Option<Duration> {
     let mut info = LASTINPUTINFO { cbSize: size_of::<LASTINPUTINFO>() as u32, dwTime: 0 };
-    // SAFETY: the structure is live and says its own size; GetTickCount takes nothing.
+    // SAFETY: the structure is live and holds its own size; GetTickCount takes no argument.
     let (known, now) = unsafe { (GetLastInputInfo(&raw mut info) != 0, GetTickCount()) };
     known.then(|| Duration::from_millis(u64::from(now.wrapping_sub(info.dwTime))))
 }

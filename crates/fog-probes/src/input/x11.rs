@@ -11,17 +11,17 @@ use x11rb::rust_connection::RustConnection;
 
 use super::{OnInput, Shared};
 
-/// Input after this much quiet is reported at once.
+/// Time without input after which the next input is reported at once.
 const QUIET_MILLIS: u32 = 1_000;
 
-/// Watches the X server's idle counter; false when there is no server.
+/// Watches the X server's idle counter; returns false when there is no server.
 ///
 /// An alarm of the SYNC extension on IDLETIME sends an event the moment the counter falls:
 /// <https://www.x.org/releases/current/doc/xextproto/sync.html>
 pub(super) fn start(shared: &Arc<Shared>, on_input: &OnInput) -> bool {
     let Ok((server, screen)) = x11rb::connect(None) else { return false };
     let Some(watch) = Watch::new(server, screen) else { return false };
-    // The first sample comes before the thread's first look.
+    // Published here, because the first sample is taken before the thread first runs.
     if let Some(idle) = watch.idle() {
         shared.publish(idle, watch.fullscreen());
     }
@@ -81,18 +81,18 @@ impl Watch {
         Some(Duration::from_millis(u64::from(info.ms_since_user_input)))
     }
 
-    /// Whether the active window covers the screen, as window managers say it (EWMH).
+    /// Whether the active window covers the screen, according to the window manager (EWMH).
     fn fullscreen(&self) -> Option<bool> {
         let property = |window, name, kind: AtomEnum| self.server.get_property(false, window, name, kind, 0, 32).ok()?.reply().ok();
-        // Without a window manager nobody tells; with one, no active window covers nothing.
+        // Without a window manager it is unknown; without an active window nothing covers the screen.
         let active = property(self.root, self.active_window, AtomEnum::WINDOW).filter(|reply| reply.type_ != x11rb::NONE)?;
         let Some(active) = active.value32().and_then(|mut list| list.next()).filter(|window| *window != 0) else { return Some(false) };
-        // A window that has just gone covers nothing either.
+        // A window that was just closed covers nothing either.
         let Some(states) = property(active, self.wm_state, AtomEnum::ATOM) else { return Some(false) };
         Some(states.value32().is_some_and(|mut list| list.any(|state| state == self.state_fullscreen)))
     }
 
-    /// Whether input ended a quiet spell before `limit` was over; `None` when the server is gone.
+    /// Returns whether input ended an idle time before `limit`; `None` when the server is gone.
     fn wait(&self, limit: Duration) -> Option<bool> {
         self.server.flush().ok()?;
         loop {

@@ -4,7 +4,7 @@ use fog_eligibility::{Charger, ThermalPressure};
 
 use crate::os::SlowReadings;
 
-/// Nobody to ask on this system.
+/// Source without readings, for systems without one.
 #[derive(Default)]
 pub(crate) struct Source;
 

@@ -4,7 +4,7 @@ use zbus::zvariant::OwnedValue;
 
 use super::SlowReadings;
 
-/// logind's inhibitors and NetworkManager's idea of metered.
+/// Inhibitors of logind, and the metered state of NetworkManager.
 #[derive(Default)]
 pub(crate) struct Source {
     bus: Option<Connection>,
@@ -13,14 +13,14 @@ pub(crate) struct Source {
 type Inhibitor = (String, String, String, String, u32, u32);
 
 impl Source {
-    /// `None` without a bus.
+    /// Asks both; `None` without a system bus.
     pub(crate) fn ask(&mut self) -> Option<SlowReadings> {
         self.bus = self.bus.take().or_else(|| Connection::system().ok());
         self.bus.as_ref().map(|bus| SlowReadings { inhibited: inhibited(bus), metered: metered(bus) })
     }
 }
 
-/// <https://www.freedesktop.org/wiki/Software/systemd/inhibit/>: somebody but us blocks `idle`.
+/// Whether another process blocks `idle`: <https://www.freedesktop.org/wiki/Software/systemd/inhibit/>.
 fn inhibited(bus: &Connection) -> Option<bool> {
     let reply =
         bus.call_method(Some("org.freedesktop.login1"), "/org/freedesktop/login1", Some("org.freedesktop.login1.Manager"), "ListInhibitors", &()).ok()?;
@@ -29,7 +29,8 @@ fn inhibited(bus: &Connection) -> Option<bool> {
     Some(list.iter().any(|(what, _, _, mode, _, pid)| *pid != own && mode == "block" && what.split(':').any(|w| w == "idle")))
 }
 
-/// <https://networkmanager.dev/docs/api/latest/nm-dbus-types.html#NMMetered>: 1 yes, 3 probably.
+/// Metered state of the network; 1 is yes, 3 is probably:
+/// <https://networkmanager.dev/docs/api/latest/nm-dbus-types.html#NMMetered>.
 fn metered(bus: &Connection) -> Option<bool> {
     let reply = bus
         .call_method(
@@ -48,12 +49,12 @@ fn metered(bus: &Connection) -> Option<bool> {
     }
 }
 
-/// Linux has no such judgement.
+/// Linux reports no such level.
 pub(crate) fn thermal_pressure() -> Option<ThermalPressure> {
     None
 }
 
-/// X11 tells through the input monitor; Wayland does not tell.
+/// X11 reports it through the input monitor; Wayland does not report it.
 pub(crate) fn fullscreen() -> Option<bool> {
     None
 }

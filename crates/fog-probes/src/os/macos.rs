@@ -20,10 +20,11 @@ mod fallback;
 
 pub(crate) use fallback::{charger, fan_rpm, fullscreen, on_battery};
 
-/// Power assertions that keep the screen on: a film, a call, a talk. Ours keeps the system only.
+/// Power assertions that keep the screen on, as for a film or a call. Fog Compute itself holds only an
+/// assertion for the system.
 const KEEPS_SCREEN: [&str; 2] = ["PreventUserIdleDisplaySleep", "NoDisplaySleepAssertion"];
 
-/// Power assertions, and whether the way to the internet is expensive.
+/// Power assertions, and whether the internet connection is expensive.
 #[derive(Default)]
 pub(crate) struct Source {
     path: Option<PathMonitor>,
@@ -36,6 +37,7 @@ impl Source {
     }
 }
 
+/// Whether a program holds an assertion that keeps the screen on:
 /// <https://developer.apple.com/documentation/iokit/1557093-iopmcopyassertionsstatus>
 fn inhibited() -> Option<bool> {
     let mut status: *const CFDictionary = ptr::null();
@@ -44,7 +46,7 @@ fn inhibited() -> Option<bool> {
         return None;
     }
     let status = NonNull::new(status.cast_mut())?;
-    // SAFETY: a call with Copy in its name hands over what it made: names to the level of all who hold one.
+    // SAFETY: a call with Copy in its name transfers ownership: a map from assertion names to levels.
     let status: CFRetained<CFDictionary<CFString, CFNumber>> = unsafe { CFRetained::from_raw(status.cast()) };
     let is_held = |name: &str| status.get(&CFString::from_str(name)).and_then(|level| level.as_i64()).is_some_and(|level| level > 0);
     Some(KEEPS_SCREEN.into_iter().any(is_held))
@@ -63,15 +65,15 @@ unsafe extern "C" {
     fn nw_release(object: *mut c_void);
 }
 
-/// The system tells at once what it knows.
+/// Longest wait for the first report, which the system sends at once.
 const FIRST_WORD: Duration = Duration::from_secs(2);
 const SATISFIED: i32 = 1;
 const UNKNOWN: u8 = 0;
 const FREE: u8 = 1;
 const METERED: u8 = 2;
 
-/// <https://developer.apple.com/documentation/network/nw_path_monitor_t>: a phone's hotspot is
-/// expensive, Low Data Mode is constrained.
+/// Monitor of the network path: a phone's hotspot is expensive, Low Data Mode is constrained. See
+/// <https://developer.apple.com/documentation/network/nw_path_monitor_t>.
 struct PathMonitor {
     monitor: *mut c_void,
     latest: Arc<AtomicU8>,
@@ -95,8 +97,7 @@ impl PathMonitor {
             let _ = first.try_send(());
         });
         let queue = DispatchQueue::new("network.fog.compute.path", None);
-        // SAFETY: the calls come in the order that the documentation asks for; the monitor keeps what it
-        // is given.
+        // SAFETY: the calls come in the documented order; the monitor retains the queue and the handler.
         let monitor = unsafe {
             let monitor = nw_path_monitor_create();
             if !monitor.is_null() {
@@ -106,7 +107,7 @@ impl PathMonitor {
             }
             monitor
         };
-        // What is not known yet must not count as known to be free.
+        // Waits for the first report, because an unknown state does not hold back downloads.
         let _ = came.recv_timeout(FIRST_WORD);
         Self { monitor, latest }
     }
@@ -123,7 +124,7 @@ impl PathMonitor {
 impl Drop for PathMonitor {
     fn drop(&mut self) {
         if !self.monitor.is_null() {
-            // SAFETY: it was made by nw_path_monitor_create and is released once.
+            // SAFETY: the monitor was made by nw_path_monitor_create and is released once.
             unsafe {
                 nw_path_monitor_cancel(self.monitor);
                 nw_release(self.monitor);
@@ -138,7 +139,7 @@ unsafe extern "C" {
     fn notify_cancel(token: i32) -> u32;
 }
 
-/// `com.apple.system.thermalpressurelevel`, declared in the system's `OSThermalNotification.h`.
+/// Level of `com.apple.system.thermalpressurelevel`, declared in the system's `OSThermalNotification.h`.
 pub(crate) fn thermal_pressure() -> Option<ThermalPressure> {
     let (mut token, mut state) = (0, 0);
     // SAFETY: the name is NUL-ended and both pointers are to live locals of the declared types.

@@ -13,7 +13,7 @@ mod fallback;
 
 pub(crate) use fallback::{charger, fan_rpm, on_battery, thermal_pressure};
 
-/// Who keeps the screen on, and what the connection costs.
+/// Requests to keep the screen on, and the cost of the connection.
 #[derive(Default)]
 pub(crate) struct Source;
 
@@ -24,17 +24,17 @@ impl Source {
     }
 }
 
-/// What all programs together ask of the system; ours asks for the system, not for the screen.
-/// <https://learn.microsoft.com/windows/win32/api/powerbase/nf-powerbase-callntpowerinformation>
+/// Whether any program keeps the display on; Fog Compute itself keeps only the system awake. See
+/// <https://learn.microsoft.com/windows/win32/api/powerbase/nf-powerbase-callntpowerinformation>.
 fn inhibited() -> Option<bool> {
     let mut state = 0_u32;
-    // SAFETY: the buffer is a live local of the size that is told.
+    // SAFETY: the buffer is a live local of the size that is passed.
     let status = unsafe { CallNtPowerInformation(SystemExecutionState, ptr::null(), 0, (&raw mut state).cast(), size_of::<u32>() as u32) };
     (status == 0).then_some(state & ES_DISPLAY_REQUIRED != 0)
 }
 
-/// <https://learn.microsoft.com/uwp/api/windows.networking.connectivity.connectioncost>; unknown while
-/// there is no connection.
+/// Whether the connection is metered; unknown while there is none. See
+/// <https://learn.microsoft.com/uwp/api/windows.networking.connectivity.connectioncost>.
 fn metered() -> Option<bool> {
     let cost = NetworkInformation::GetInternetConnectionProfile().ok()?.GetConnectionCost().ok()?;
     let is_costly = match cost.NetworkCostType().ok()? {
@@ -45,7 +45,7 @@ fn metered() -> Option<bool> {
     Some(is_costly || cost.Roaming().unwrap_or(false) || cost.OverDataLimit().unwrap_or(false))
 }
 
-/// Whether Windows holds notifications back because something covers the screen.
+/// Whether Windows holds notifications back because a program covers the screen.
 pub(crate) fn fullscreen() -> Option<bool> {
     let mut state = 0;
     // SAFETY: the pointer is to a live local of the declared type.

@@ -8,10 +8,10 @@ use fog_eligibility::plausible::{BATTERY_CELSIUS, plausible};
 use super::listed::Listed;
 use crate::SensorFault;
 
-/// Batteries come and go: the list is made anew this often.
+/// Time after which the list is made again, because batteries come and go.
 const LIST_EVERY: Duration = Duration::from_secs(30);
 
-/// The batteries that were found when the list was made.
+/// Batteries found when the list was last made.
 struct List {
     at: Instant,
     batteries: Vec<Battery>,
@@ -53,7 +53,8 @@ impl Power {
             match battery.state() {
                 State::Discharging | State::Empty => readings.charging = Some(false),
                 State::Charging | State::Full => readings.charging = readings.charging.or(Some(true)),
-                // A controller that holds the charge reports neither; it does so on external power.
+                // A controller that holds the charge reports neither state, and does so on external power
+                // only.
                 _ => readings.charging = readings.charging.or_else(|| crate::os::on_battery().map(|on_battery| !on_battery)),
             }
             let warmth = battery.temperature().map(|t| t.get::<degree_celsius>());

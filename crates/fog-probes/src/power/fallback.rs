@@ -1,6 +1,6 @@
 use fog_eligibility::Readings;
 
-/// Phones report their battery through the plugin; here it is unknown.
+/// Power source without readings: on phones the host application reports the battery.
 pub(crate) struct Power;
 
 impl Power {

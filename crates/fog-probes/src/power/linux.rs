@@ -1,4 +1,5 @@
-//! <https://docs.kernel.org/power/power_supply_class.html>: what a battery leaves out is unknown, not absent.
+//! Power supplies as in <https://docs.kernel.org/power/power_supply_class.html>. An attribute that a
+//! battery leaves out is unknown.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,9 @@ use fog_eligibility::{Charger, Readings};
 use crate::SensorFault;
 use crate::sysfs::{CLASS, folders, text};
 
-/// A battery in use says a bit more than all of it after some years.
+/// Highest charge that counts as full, percent: worn batteries report somewhat more than 100.
 const FULL_AND_MORE: f32 = 110.0;
-/// Beginnings of the names of batteries in mice, pads and pens, of drivers that do not say so.
+/// Name prefixes of batteries in mice, pads and pens whose drivers give no scope.
 const PERIPHERALS: [&str; 5] = ["hid", "wacom", "ps-controller", "nintendo", "xpad"];
 
 /// Batteries and chargers as the kernel lists them.
@@ -21,7 +22,7 @@ pub(crate) struct Power {
 /// One battery of the system.
 struct Battery {
     charge: Option<f32>,
-    /// What it holds when full, in an unit that the others share only if all of them know it.
+    /// Energy when full, µWh; used as a weight only if all batteries give it.
     holds: Option<f32>,
     status: Option<String>,
     celsius: Option<f32>,
@@ -32,13 +33,13 @@ impl Power {
         Self::at(Path::new(CLASS))
     }
 
-    /// Reads below another folder than the kernel's.
+    /// Reads below another folder than `/sys/class`.
     pub(crate) fn at(class: &Path) -> Self {
         Self { class: class.to_owned() }
     }
 
     pub(crate) fn read(&mut self, readings: &mut Readings, faults: &mut Vec<SensorFault>) {
-        // A kernel that lists no supplies at all says nothing about batteries.
+        // A kernel without the power supply class says nothing about batteries.
         let Some(list) = folders(&self.class.join("power_supply")) else { return };
         let supplies: Vec<(Charger, bool)> = list.iter().filter_map(|folder| supply(folder)).collect();
         let batteries: Vec<Battery> = list.iter().filter_map(|folder| battery(folder, faults)).collect();
@@ -56,21 +57,22 @@ impl Power {
     }
 }
 
-/// One that gives power says so; all others leave it to the supplies where they say neither.
+/// Whether the device runs on external power: false when a battery discharges; a battery with neither state
+/// follows the supplies.
 fn charging(batteries: &[Battery], on_line: Option<bool>) -> Option<bool> {
     let mut found = None;
     for battery in batteries {
         match battery.status.as_deref() {
             Some("Discharging") => return Some(false),
             Some("Charging" | "Full") => found = Some(true),
-            // A controller that holds the charge says neither, and some say nothing at all.
+            // A controller that holds the charge reports neither state, and some report no state at all.
             _ => found = found.or(on_line),
         }
     }
     found
 }
 
-/// The charge of all together, by what they hold where all of them say that.
+/// Charge of all batteries together, weighted by their energy when full if all of them give it.
 fn charge_of(batteries: &[Battery]) -> Option<f32> {
     let known: Vec<(f32, Option<f32>)> = batteries.iter().filter_map(|battery| Some((battery.charge?, battery.holds))).collect();
     let is_weighed = known.iter().all(|(_, holds)| holds.is_some());
@@ -122,7 +124,7 @@ fn percent(value: f32) -> Option<f32> {
     plausible(if (top..=FULL_AND_MORE).contains(&value) { top } else { value }, &BATTERY_PERCENT)
 }
 
-/// External power and whether it is on.
+/// Returns the kind of an external power supply and whether it is online.
 fn supply(folder: &Path) -> Option<(Charger, bool)> {
     let kind = match text(&folder.join("type"))?.as_str() {
         "Mains" => Charger::Mains,
@@ -130,7 +132,7 @@ fn supply(folder: &Path) -> Option<(Charger, bool)> {
         "Wireless" => Charger::Wireless,
         _ => return None,
     };
-    // 2 is a port with a programmable supply behind it.
+    // Value 2 is a port with a programmable supply.
     match text(&folder.join("online"))?.as_str() {
         "0" => Some((kind, false)),
         "1" | "2" => Some((kind, true)),
@@ -170,7 +172,7 @@ mod tests {
         let (mut readings, mut faults) = (Readings::default(), Vec::new());
         Power::at(Path::new("/nowhere/at/all")).read(&mut readings, &mut faults);
         assert_eq!(readings, Readings::default());
-        // An empty bay, a mouse, a pen whose driver is old.
+        // An empty bay, a mouse, and a pen whose driver gives no scope.
         let others = [
             ("BAT1/type", "Battery"),
             ("BAT1/present", "0"),

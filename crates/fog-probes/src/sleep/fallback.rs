@@ -1,6 +1,6 @@
 use super::BeforeSleep;
 
-/// Phones decide for themselves; what runs there is saved at every pause.
+/// Does nothing: phones give no notice, and tasks there are saved at every pause.
 pub(crate) fn watch(_before: BeforeSleep) -> std::io::Result<()> {
     Ok(())
 }

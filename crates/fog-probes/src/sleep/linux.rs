@@ -5,7 +5,7 @@ use zbus::zvariant::OwnedFd;
 
 use super::BeforeSleep;
 
-/// logind waits 5 s by default for those who hold it back.
+/// Time for saving; logind delays sleep by 5 s by default.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 pub(crate) fn watch(before: BeforeSleep) -> std::io::Result<()> {
@@ -17,7 +17,8 @@ pub(crate) fn watch(before: BeforeSleep) -> std::io::Result<()> {
     std::thread::Builder::new().name("sleep".to_owned()).stack_size(256 << 10).spawn(run).map(drop)
 }
 
-/// <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.login1.html>
+/// Follows the sleep signals of logind:
+/// <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.login1.html>.
 fn follow(before: &BeforeSleep) -> zbus::Result<()> {
     let bus = Connection::system()?;
     let logind = Proxy::new(&bus, "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")?;
@@ -29,7 +30,7 @@ fn follow(before: &BeforeSleep) -> zbus::Result<()> {
             held = Some(hold()?);
             continue;
         }
-        // Saved or not, the system sleeps when its patience is over.
+        // The system sleeps after its delay even if saving has not ended.
         if !before(PATIENCE) {
             return Ok(());
         }

@@ -11,18 +11,19 @@ use objc2_io_kit::{IOAllowPowerChange, IONotificationPort, IORegisterForSystemPo
 
 use super::BeforeSleep;
 
-/// macOS waits 30 s.
+/// Time for saving; macOS waits 30 s.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Watch {
     before: BeforeSleep,
-    /// What the answers go to.
+    /// Port that receives the answers.
     port: AtomicU32,
 }
 
+/// Registers for power notices:
 /// <https://developer.apple.com/documentation/iokit/1557114-ioregisterforsystempower>
 pub(crate) fn watch(before: BeforeSleep) -> io::Result<()> {
-    // Lives as long as the process: the system may call back at any time.
+    // Never freed: the system may call back at any time.
     let watch: &'static Watch = Box::leak(Box::new(Watch { before, port: AtomicU32::new(0) }));
     let (mut notifications, mut notifier) = (ptr::null_mut(), 0);
     let context = ptr::from_ref(watch).cast_mut().cast();
@@ -33,19 +34,19 @@ pub(crate) fn watch(before: BeforeSleep) -> io::Result<()> {
     }
     watch.port.store(port, Ordering::Release);
     let queue = DispatchQueue::new("network.fog.compute.sleep", None);
-    // SAFETY: the port is the one that was just made; it keeps the queue.
+    // SAFETY: the port was just made; it retains the queue.
     unsafe { IONotificationPort::set_dispatch_queue(notifications, Some(&queue)) };
     Ok(())
 }
 
 unsafe extern "C-unwind" fn on_change(context: *mut c_void, _service: io_service_t, kind: u32, argument: *mut c_void) {
-    // SAFETY: the context is the one that was registered, and lives as long as the process.
+    // SAFETY: the context is the registered one and is never freed.
     let watch = unsafe { &*context.cast::<Watch>() };
     if kind == kIOMessageSystemWillSleep {
         (watch.before)(PATIENCE);
     }
     if kind == kIOMessageSystemWillSleep || kind == kIOMessageCanSystemSleep {
-        // Without the answer the system waits half a minute.
+        // Without the answer the system waits 30 s.
         IOAllowPowerChange(watch.port.load(Ordering::Acquire), argument.addr().cast_signed());
     }
 }

@@ -1,5 +1,5 @@
-//! The bytes of a checkpoint file: parts, each with its length and checksum, and after those of one
-//! generation a checksum over all so far.
+//! Bytes of a checkpoint file: parts, each with its length and checksum, and after the parts of each
+//! generation a checksum over all parts so far.
 
 use std::io::Read;
 
@@ -28,39 +28,39 @@ pub(super) enum Part {
     Stdin = 7,
 }
 
-/// One checkpoint as it is written: the first of a file, or what is added to it.
+/// One checkpoint as it is written: the first of a file, or an addition to it.
 #[derive(Debug, Clone)]
 pub struct Generation {
-    /// What it is of and how far.
+    /// Task and progress.
     pub header: CheckpointHeader,
-    /// Everything the job wrote so far.
+    /// Standard output so far.
     pub stdout: Vec<u8>,
-    /// The same for standard error.
+    /// Standard error so far.
     pub stderr: Vec<u8>,
-    /// The encoded [`Snapshot`], or what of it was not written before.
+    /// Encoded [`Snapshot`], whole or with the changes since the last one.
     pub state: Vec<u8>,
-    /// The original module, its inputs in the header's order, and its standard input; none when
-    /// they are kept elsewhere under their hashes.
+    /// Original module, inputs in the order of the header, and standard input; `None` when they are stored
+    /// elsewhere under their hashes.
     pub files: Option<CheckpointFiles>,
 }
 
-/// What the parts so far add up to.
+/// Running checksum over all parts so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chain(Box<blake3::Hasher>);
 
 impl Chain {
-    /// What every file begins with.
+    /// Bytes at the beginning of every file.
     pub(super) fn beginning() -> &'static [u8] {
         MAGIC
     }
 
-    /// A piece of the state, as it comes.
+    /// Appends a piece of the state to `out`.
     pub(super) fn state(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         self.put(out, Part::State, piece);
     }
 
-    /// What follows the state: everything else, and the end. `files` only where they are kept; of the
-    /// logs, what is new.
+    /// Appends the parts after the state, and the end mark, to `out`. `files` only if the file contains
+    /// them; of the logs, only the new bytes.
     pub(super) fn rest(&mut self, generation: &Generation, files: Option<&CheckpointFiles>, known_logs: [usize; 2], out: &mut Vec<u8>) {
         self.put(out, Part::Header, &to_vec(&generation.header).unwrap_or_default());
         if let Some(files) = files {
@@ -92,13 +92,13 @@ fn checksum(kind: u8, bytes: &[u8]) -> blake3::Hash {
 }
 
 impl Checkpoint {
-    /// As [`Self::decode_from`].
+    /// Decodes bytes like [`Self::decode_from`].
     pub(super) fn decode(mut bytes: &[u8]) -> Result<(Self, Option<String>), String> {
         Self::decode_from(&mut bytes)
     }
 
-    /// Reads bytes that may come from anywhere: the newest generation that is whole, and what is
-    /// wrong with those behind it. One generation at a time is in memory beside what was found.
+    /// Reads untrusted bytes: returns the newest whole generation and the problem of the one behind it.
+    /// Only one more generation is in memory at a time.
     pub(super) fn decode_from(from: &mut dyn Read) -> Result<(Self, Option<String>), String> {
         let mut begins = [0; MAGIC.len()];
         if from.read_exact(&mut begins).is_err() || begins != *MAGIC {
@@ -135,7 +135,7 @@ impl Checkpoint {
         Ok(Self { header, stdout, stderr, snapshot, files, added: 0, state_bytes })
     }
 
-    /// Takes over what changed; all of it or nothing.
+    /// Applies an addition, completely or not at all.
     fn add(&mut self, mut parts: Parts) -> Result<(), String> {
         let header = parts.header()?;
         if !header.is_of_run(&self.header) {
@@ -166,13 +166,13 @@ impl CheckpointFiles {
     }
 }
 
-/// The parts of one generation, the first of each kind.
+/// Parts of one generation, the first of each kind.
 #[derive(Default)]
 struct Parts {
     header: Option<Vec<u8>>,
     stdout: Option<Vec<u8>>,
     stderr: Option<Vec<u8>>,
-    /// Its pieces, which are parts of their own, put together.
+    /// State, put together from its pieces, which are separate parts.
     state: Option<Vec<u8>>,
     module: Option<Vec<u8>>,
     inputs: Vec<Vec<u8>>,
@@ -181,7 +181,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Takes one generation off `from`, whose checksums are right; none where that ends.
+    /// Reads one generation with valid checksums from `from`; `None` at the end.
     fn read(from: &mut dyn Read, chain: &mut blake3::Hasher) -> Result<Option<Self>, String> {
         let mut parts = Self::default();
         Ok(each_part(from, chain, |from, kind, length, sum| parts.add(kind, length, sum, from))?.then_some(parts))
@@ -192,10 +192,10 @@ impl Parts {
             return Err(APART.to_owned());
         }
         self.last_kind = kind;
-        // Pieces of the state go behind each other at once.
+        // Pieces of the state are appended to the earlier ones.
         let mut bytes = if kind == Part::State as u8 { self.state.take().unwrap_or_default() } else { Vec::new() };
         let begins = bytes.len();
-        // No more is allocated than comes.
+        // Allocates only as bytes arrive, whatever the length says.
         from.take(length).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         let content = bytes.get(begins..).unwrap_or_default();
         if content.len() as u64 != length {
@@ -231,7 +231,7 @@ impl Parts {
         parse_header(bytes)
     }
 
-    /// The state, and how many bytes it had; they are gone then.
+    /// Takes the state and returns it with its number of bytes.
     fn snapshot(&mut self, header: &CheckpointHeader) -> Result<(Snapshot, u64), String> {
         let bytes = self.state.take().ok_or_else(|| missing(Part::State))?;
         let snapshot = Snapshot::decode(&bytes).map_err(|e| e.to_string())?;
@@ -240,7 +240,7 @@ impl Parts {
     }
 }
 
-/// Whether a header tells what the state beside it holds.
+/// Checks that the header matches the state.
 pub(super) fn check_told(header: &CheckpointHeader, snapshot: &Snapshot) -> Result<(), String> {
     if (snapshot.units().0, snapshot.memory_bytes()) == (header.units, header.memory) {
         Ok(())
@@ -249,8 +249,8 @@ pub(super) fn check_told(header: &CheckpointHeader, snapshot: &Snapshot) -> Resu
     }
 }
 
-/// Goes through the parts of one generation. `take` reads each off `from`, by its kind and length in bytes, and compares its
-/// checksum. False where `from` ends.
+/// Reads the parts of one generation. `take` reads each part from `from`, given its kind, length in bytes
+/// and checksum, and compares the checksum. Returns false at the end of `from`.
 fn each_part(
     from: &mut dyn Read,
     chain: &mut blake3::Hasher,
@@ -267,26 +267,26 @@ fn each_part(
     }
 }
 
-/// The bytes before those of a part.
+/// Bytes before the content of a part.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) kind: u8,
-    /// Bytes of it that follow.
+    /// Number of bytes of content that follow.
     pub(super) length: u64,
-    /// Checksum of its kind and those bytes, for the reader to compare.
+    /// Checksum of kind and content, which the reader must compare.
     pub(super) sum: [u8; 32],
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Next {
     Part(Head),
-    /// The generation is whole.
+    /// End of a generation, whose checksum is right.
     End,
-    /// There are no more generations.
+    /// No more generations.
     Nothing,
 }
 
-/// Reads what comes before the next part of a generation, whose first part may be missing.
+/// Reads the head of the next part; at the first part of a generation, the input may also end.
 pub(super) fn next_part(from: &mut dyn Read, chain: &mut blake3::Hasher, is_first: bool) -> Result<Next, String> {
     let cut = |_| CUT_OFF.to_owned();
     let mut kind = [0];
@@ -301,7 +301,7 @@ pub(super) fn next_part(from: &mut dyn Read, chain: &mut blake3::Hasher, is_firs
     }
     from.read_exact(&mut length).map_err(cut)?;
     from.read_exact(&mut sum).map_err(cut)?;
-    // Whoever finds that its bytes are others than those ends there.
+    // The reader stops when the content of a part does not match its checksum.
     chain.update(&sum);
     Ok(Next::Part(Head { kind, length: u64::from_le_bytes(length), sum }))
 }

@@ -1,4 +1,4 @@
-//! Sealed files, opened and sealed as they are read: no more than a piece of one is in memory.
+//! Reads checkpoint files, opening sealed ones piece by piece with one piece in memory.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -8,7 +8,7 @@ use super::CheckpointError;
 use super::writer::SEALED;
 use crate::seal::{self, Key, PIECE, PREFIX, TAG};
 
-/// The bytes of a checkpoint file, opened as they are read.
+/// Bytes of a checkpoint file, unsealed as they are read.
 #[derive(Debug)]
 pub struct CheckpointBytes(Kind);
 
@@ -19,7 +19,7 @@ enum Kind {
 }
 
 impl CheckpointBytes {
-    /// Begins to read the file at `path`, called `named` in errors.
+    /// Opens the file at `path`, which errors call `named`.
     pub(super) fn begin(path: &Path, named: &Path, key: Option<&Key>) -> Result<Self, CheckpointError> {
         let at = |source| CheckpointError::File { path: named.to_owned(), source };
         let sealed = || CheckpointError::Sealed { path: named.to_owned() };
@@ -33,7 +33,7 @@ impl CheckpointBytes {
         if opening.next().map_err(at)? { Ok(Self(Kind::Sealed(opening))) } else { Err(sealed()) }
     }
 
-    /// Whether it ended where a part of the file is cut off or changed.
+    /// Whether the bytes ended early because a part of the file is cut off or changed.
     pub(super) fn is_torn(&self) -> bool {
         matches!(&self.0, Kind::Sealed(opening) if opening.is_torn)
     }
@@ -48,14 +48,14 @@ impl Read for CheckpointBytes {
     }
 }
 
-/// The open bytes of sealed parts; ends at the first piece that cannot be opened.
+/// Reads the plain bytes of sealed parts; ends at the first piece that cannot be opened.
 #[derive(Debug)]
 struct Opening<R> {
     from: R,
     key: Key,
-    /// The part under way.
+    /// Part that is being read.
     part: Option<Part>,
-    /// The piece under way, and how much of it was read.
+    /// Current piece, of which `taken` bytes have been read.
     piece: Vec<u8>,
     taken: usize,
     is_over: bool,
@@ -74,12 +74,12 @@ impl<R: Read> Opening<R> {
         Self { from, key, part: None, piece: Vec::new(), taken: 0, is_over: false, is_torn: false }
     }
 
-    /// The next piece; false behind the last.
+    /// Opens the next piece that is not empty; returns false after the last.
     fn next(&mut self) -> io::Result<bool> {
         while !self.is_over {
             self.taken = 0;
             match self.open_next()? {
-                // An empty text is one empty piece.
+                // An empty text is sealed as one empty piece.
                 Some(true) if self.piece.is_empty() => {}
                 Some(is_right) => {
                     self.is_torn = !is_right;
@@ -95,7 +95,7 @@ impl<R: Read> Opening<R> {
         Ok(false)
     }
 
-    /// Opens the next piece: whether that could be, and `None` at the end of the file.
+    /// Opens the next piece and returns whether it is valid; `None` at the end of the file.
     fn open_next(&mut self) -> io::Result<Option<bool>> {
         let mut part = match self.part.take() {
             Some(part) => part,
@@ -142,7 +142,7 @@ impl<R: Read> Read for Opening<R> {
 mod tests {
     use super::*;
 
-    /// Counts what is asked for at once.
+    /// Reader that records the largest read.
     struct Counting<R> {
         from: R,
         most: usize,
@@ -178,7 +178,7 @@ mod tests {
         }
         assert!(found == [&text[..], b"more"].concat() && !opening.is_torn);
         assert!(opening.from.most <= PIECE + TAG);
-        // Where it is cut or changed, what lies before that piece stands.
+        // When the file is cut or changed, the bytes before that piece can still be read.
         for (at, whole) in [(file.len() - 1, text.len()), (20 + 3 * (PIECE + TAG), 3 * PIECE), (20, 0), (9, 0)] {
             let mut changed = file.clone();
             changed[at] ^= 1;

@@ -1,4 +1,4 @@
-//! A checkpoint that is looked through from its beginning to its end, with a piece of it in memory.
+//! Checks a checkpoint from beginning to end with only a piece of it in memory.
 
 use std::io::{self, Read};
 
@@ -6,29 +6,29 @@ use super::CheckpointHeader;
 use super::format::{ANOTHER_TASK, APART, CHANGED, CUT_OFF, Head, MAGIC, NO_BEGINNING, Next, Part, check_told, missing, next_part, parse_header};
 use crate::snapshot::Snapshot;
 
-/// Bytes of a part that are in memory at once.
+/// Largest number of bytes of a part in memory at once.
 const PIECE: usize = 64 << 10;
-/// Largest header that is read: names, arguments and variables of a task.
+/// Largest header that is read, bytes: names, arguments and variables of a task.
 const MOST_HEADER: u64 = 4 << 20;
 
-/// The newest whole generation of a checkpoint by its header and its output. Its state was looked through: its shape is that
-/// of one, and it holds what the header says. Its stretches were not expanded, and whether the task comes to such a state is
-/// another question.
+/// Header and output hash of the newest whole generation of a checkpoint. Its state was read: it has the
+/// form of a state and matches the header. Its memory was not expanded, and whether the task really reaches
+/// this state was not checked.
 #[derive(Debug, Clone)]
 pub struct CheckpointSurvey {
-    /// Of what it is and how far.
+    /// Task and progress.
     pub header: CheckpointHeader,
-    /// BLAKE3 of everything the job wrote to its standard output so far.
+    /// BLAKE3 of standard output so far.
     pub stdout: blake3::Hash,
-    /// Its state without what fills memory.
+    /// State without the contents of memory.
     pub(super) outline: Snapshot,
 }
 
 impl CheckpointSurvey {
-    /// Reads bytes that may come from anywhere, to their end. Every checksum is looked at.
+    /// Reads untrusted bytes to their end and checks every checksum.
     ///
     /// # Errors
-    /// When they hold no whole generation; the words say what is wrong.
+    /// A description of the problem when the bytes hold no whole generation.
     pub fn read(mut from: impl Read) -> Result<Self, String> {
         let mut begins = [0; MAGIC.len()];
         if from.read_exact(&mut begins).is_err() || begins != *MAGIC {
@@ -60,7 +60,7 @@ fn follows(before: Option<&CheckpointSurvey>, header: &CheckpointHeader, outline
     if outline.follows(&before.outline) { Ok(()) } else { Err("a part of it does not follow the one before".to_owned()) }
 }
 
-/// Takes one generation off `from`; none where that ends.
+/// Reads one generation from `from`; `None` at the end.
 fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blake3::Hasher) -> Result<Option<(CheckpointHeader, Snapshot)>, String> {
     let (mut header, mut outline): (Option<CheckpointHeader>, Option<Snapshot>) = (None, None);
     let [mut has_stdout, mut has_stderr] = [false; 2];
@@ -75,7 +75,7 @@ fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blak
         if is(Part::State) && outline.is_none() {
             let mut state = State { from: &mut *from, chain: &mut *chain, piece: Pieces::new(head), taken: 0, behind: None };
             let found = Snapshot::outline_from(&mut state);
-            // What is wrong with its bytes says more than that it cannot be read.
+            // A problem with the bytes says more than the error of decoding them.
             let behind = state.behind.transpose()?;
             outline = Some(found.map_err(|e| e.to_string())?);
             next = behind.ok_or_else(|| CUT_OFF.to_owned())?;
@@ -84,7 +84,7 @@ fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blak
         if is(Part::State) {
             return Err(APART.to_owned());
         }
-        // Of each kind the first one counts.
+        // Only the first part of each kind counts.
         let (is_header, is_stdout) = (is(Part::Header) && header.is_none(), is(Part::Stdout) && !has_stdout);
         if is_header && head.length > MOST_HEADER {
             return Err("its header is too long".to_owned());
@@ -117,7 +117,7 @@ fn generation(from: &mut dyn Read, chain: &mut blake3::Hasher, stdout: &mut blak
     Ok(Some((header, outline)))
 }
 
-/// The bytes of a part, piece by piece.
+/// Reader of the content of a part, piece by piece.
 struct Pieces {
     left: u64,
     sum: [u8; 32],
@@ -132,7 +132,7 @@ impl Pieces {
         Self { left: head.length, sum: head.sum, hasher, bytes: Vec::new() }
     }
 
-    /// Takes the next piece off `from`; false behind the last, when they are those of the checksum.
+    /// Reads the next piece from `from`; returns false after the last if the checksum matches.
     fn fill(&mut self, from: &mut dyn Read) -> Result<bool, String> {
         self.bytes.clear();
         if self.left == 0 {
@@ -149,19 +149,19 @@ impl Pieces {
     }
 }
 
-/// The bytes of a state, whose pieces are parts of their own.
+/// Reader of the bytes of a state, whose pieces are separate parts.
 struct State<'a> {
     from: &'a mut dyn Read,
     chain: &'a mut blake3::Hasher,
     piece: Pieces,
-    /// How much of it was read.
+    /// Number of bytes of the current piece that were read.
     taken: usize,
-    /// The head of the part behind its last one, or the problem with one of its own.
+    /// Head of the part after the state, or the problem with a part of the state.
     behind: Option<Result<Next, String>>,
 }
 
 impl State<'_> {
-    /// Whether there is another piece.
+    /// Reads the next piece; returns whether there is one.
     fn advance(&mut self) -> Result<bool, String> {
         loop {
             if self.piece.fill(self.from)? {

@@ -1,5 +1,5 @@
-//! Checkpoint files: a whole checkpoint, then what changed, each part behind the last. A part that is
-//! torn or changed takes those behind it along; what lies before it stands.
+//! Writes checkpoint files: a whole checkpoint, then additions with the changes. A part that is torn or
+//! changed makes all parts after it unusable, but not those before it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -9,26 +9,26 @@ use super::format::{Chain, Generation, MAGIC};
 use super::{Checkpoint, CheckpointBytes, CheckpointError};
 use crate::seal::{self, Key};
 
-/// Pieces of the state are parts of this size.
+/// Size of the pieces into which the state is divided, bytes.
 const PIECE: usize = 1 << 20;
 pub(super) const SEALED: &[u8; 8] = b"FOGSEAL1";
-/// A file is written anew when what was added is this many times the whole.
+/// Ratio of additions to the whole checkpoint above which a new file is written.
 const ADDED_PART: u64 = 2;
-/// Additions below this size are never a reason.
+/// Size up to which additions never cause a new file, bytes.
 const SMALL: u64 = 1 << 20;
-/// Most additions to one file.
+/// Largest number of additions to one file.
 const MOST_ADDED: u32 = 200;
 
-/// Writes the checkpoints of one task to one file, and the ones before a whole one to
+/// Writes the checkpoints of one task to one file. Before a new whole checkpoint, the old file becomes
 /// `<file>.previous`.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     path: PathBuf,
     key: Option<Key>,
-    /// The file as it stands, once this writer began it.
+    /// State of the file, once this writer has begun it.
     written: Option<Written>,
     open: Option<Open>,
-    /// Used again for every part: new memory costs a page fault for every 4 KiB.
+    /// Reused for every part, because fresh memory costs a page fault for every 4 KiB.
     plain: Vec<u8>,
     sealed: Vec<u8>,
 }
@@ -47,7 +47,7 @@ struct Written {
 struct Open {
     file: File,
     chain: Chain,
-    /// What it is added to; none for a whole one, which goes to a file of its own.
+    /// File that it is added to; `None` for a whole checkpoint, which goes to a new file.
     base: Option<Written>,
     bytes: u64,
 }
@@ -57,7 +57,7 @@ pub(super) fn is_checkpoint(path: &Path) -> bool {
     crate::files::open_regular(path).and_then(|mut file| file.read_exact(&mut begins)).is_ok() && [MAGIC, SEALED].contains(&&begins)
 }
 
-/// Whether a file may be taken for one of ours: a checkpoint, or as much of one as a crash left of it.
+/// Whether a file may be replaced: it is a checkpoint, or the beginning of one that a crash left.
 fn looks_ours(path: &Path) -> bool {
     let mut begins = Vec::new();
     let read = crate::files::open_regular(path).and_then(|file| file.take(8).read_to_end(&mut begins));
@@ -65,18 +65,17 @@ fn looks_ours(path: &Path) -> bool {
 }
 
 impl CheckpointWriter {
-    /// For the file at `path`; sealed when there is a key.
+    /// Creates a writer for the file at `path`; with a key, checkpoints are sealed.
     #[must_use]
     pub fn new(path: PathBuf, key: Option<Key>) -> Self {
         Self { path, key, written: None, open: None, plain: Vec::new(), sealed: Vec::new() }
     }
 
-    /// Looks whether a checkpoint can be written: whether the file's name and those beside it, `<file>.previous` and
-    /// `<file>.partial`, are free or hold checkpoints, and whether a file can be begun there.
+    /// Checks whether a checkpoint can be written: whether the names `<file>`, `<file>.previous` and
+    /// `<file>.partial` are free or hold checkpoints, and whether a file can be created there.
     ///
     /// # Errors
-    /// [`CheckpointError::File`] when they hold something else, which nobody said may be replaced, or the folder takes no
-    /// file.
+    /// [`CheckpointError::File`] when another file has one of the names or the folder takes no file.
     pub fn check(&self) -> Result<(), CheckpointError> {
         let partial = with_end(&self.path, "partial");
         let begin = || {
@@ -89,7 +88,7 @@ impl CheckpointWriter {
     }
 
     pub(crate) fn check_beside(&self) -> io::Result<()> {
-        // Sealed ones lie in a folder of ours, where a damaged one must not stop all others.
+        // Sealed checkpoints are in a folder of their own, where a damaged file must not stop new ones.
         if self.key.is_some() {
             return Ok(());
         }
@@ -99,7 +98,7 @@ impl CheckpointWriter {
             (with_end(&self.path, "partial"), "a checkpoint is written there first"),
         ];
         for (path, why) in names {
-            // A link or pipe is not read; whoever writes says so.
+            // Links and pipes are not read here; writing refuses them.
             let is_foreign = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir() || about.is_file() && !looks_ours(&path));
             if is_foreign {
                 let what = format!("{} is no checkpoint, and {why}; move it away, or choose another name", path.display());
@@ -109,12 +108,12 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Goes on at another path, to which the file was moved with its folder.
+    /// Continues at another path, after the file was moved there.
     pub fn moved_to(&mut self, path: PathBuf) {
         self.path = path;
     }
 
-    /// Whether the next snapshot has to be a whole one.
+    /// Whether the next snapshot must be a whole one.
     #[must_use]
     pub fn wants_whole(&self) -> bool {
         self.written.as_ref().is_none_or(|written| {
@@ -123,28 +122,27 @@ impl CheckpointWriter {
         })
     }
 
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.written.as_ref().map_or(0, |written| written.length)
     }
 
-    /// Writes a checkpoint so that a crash at any moment leaves it or the one before. `generation`
-    /// holds everything the job has written to stdout and stderr so far; of files, only those of a
-    /// whole one are kept.
+    /// Writes a checkpoint so that a crash at any time leaves it or the one before. `generation` holds all
+    /// output so far; its files are written only with a whole checkpoint.
     ///
     /// # Errors
-    /// [`CheckpointError::File`]; what was there stays, and a whole one is wanted next.
+    /// [`CheckpointError::File`]; the earlier checkpoints stay, and the next one must be whole.
     pub fn write(&mut self, generation: &Generation, whole: bool) -> Result<(), CheckpointError> {
         self.start(whole)?;
         self.finish(generation)
     }
 
-    /// Begins a checkpoint whose state comes in pieces: [`piece`](Self::piece) takes them as they
-    /// come, [`finish`](Self::finish) the rest. Until then what was there stays.
+    /// Begins a checkpoint whose state comes in pieces: [`piece`](Self::piece) takes each of them,
+    /// [`finish`](Self::finish) the rest. Until then the earlier checkpoints stay.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// The same as for [`write`](Self::write).
     pub fn start(&mut self, whole: bool) -> Result<(), CheckpointError> {
         self.abandon();
         let opened = if whole { self.begin() } else { self.append() };
@@ -152,10 +150,10 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// The next piece of the state.
+    /// Writes the next piece of the state.
     ///
     /// # Errors
-    /// As [`write`](Self::write); the checkpoint is given up then.
+    /// The same as for [`write`](Self::write); the checkpoint is abandoned then.
     pub fn piece(&mut self, state: &[u8]) -> Result<(), CheckpointError> {
         let written = self.put(|chain, out| chain.state(state, out));
         written.map_err(|source| {
@@ -164,10 +162,10 @@ impl CheckpointWriter {
         })
     }
 
-    /// The rest of the state and everything else; then it is durable.
+    /// Writes the rest of the state and all other parts, and makes the checkpoint durable.
     ///
     /// # Errors
-    /// As [`write`](Self::write); the checkpoint is given up then.
+    /// The same as for [`write`](Self::write); the checkpoint is abandoned then.
     pub fn finish(&mut self, generation: &Generation) -> Result<(), CheckpointError> {
         self.close(generation).map_err(|source| {
             self.abandon();
@@ -175,11 +173,11 @@ impl CheckpointWriter {
         })
     }
 
-    /// Gives up the checkpoint that was begun; the ones before it stay.
+    /// Abandons the checkpoint that was begun; the earlier ones stay.
     pub fn abandon(&mut self) {
         let Some(open) = self.open.take() else { return };
         match open.base {
-            // A full disk may keep this from working; what lies before is readable either way.
+            // This may fail, as on a full disk; the checkpoints before it can be read anyway.
             Some(base) => drop(open.file.set_len(base.length)),
             None => drop(std::fs::remove_file(with_end(&self.path, "partial"))),
         }
@@ -258,13 +256,13 @@ impl CheckpointWriter {
     }
 
     fn rename(&self) -> io::Result<()> {
-        // Whatever else was put there in the meantime is not ours to move away.
+        // Anything but a regular file under these names must not be moved away.
         for path in [&self.path, &previous(&self.path)] {
             if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a regular file", path.display())));
             }
         }
-        // Something else may have taken this name in the meantime; it would not be a checkpoint before.
+        // If another file took this name in the meantime, it must not become the previous checkpoint.
         if self.key.is_some() || looks_ours(&self.path) {
             match std::fs::rename(&self.path, previous(&self.path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -272,7 +270,7 @@ impl CheckpointWriter {
             }
         }
         std::fs::rename(with_end(&self.path, "partial"), &self.path)?;
-        // The names are safe once the folder is; systems that cannot sync one need no such thing.
+        // Renames are durable once the folder is synced; systems that cannot sync a folder need no sync.
         if let Some(Ok(folder)) = self.path.parent().map(|folder| File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })) {
             let _ = folder.sync_all();
         }
@@ -280,7 +278,7 @@ impl CheckpointWriter {
     }
 }
 
-/// A part as it lies in the file: its length and itself, sealed, where there is a key.
+/// Returns a part as it is written to the file: with a key, its length and its sealed bytes.
 fn seal_part<'a>(key: Option<&Key>, plain: &'a [u8], sealed: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     let Some(key) = key else { return Ok(plain) };
     sealed.clear();
@@ -291,8 +289,8 @@ fn seal_part<'a>(key: Option<&Key>, plain: &'a [u8], sealed: &'a mut Vec<u8>) ->
     Ok(sealed)
 }
 
-/// Reads the newest checkpoint at `path` that is whole, or from the file before it; in those cases
-/// the problem comes with it.
+/// Reads the newest whole checkpoint at `path` or, if there is none, in the previous file. If it is not the
+/// newest, the problem is returned with it.
 ///
 /// # Errors
 /// [`CheckpointError`] of the newer file when neither can be used.
@@ -313,12 +311,12 @@ fn read_one(path: &Path, named: &Path, key: Option<&Key>) -> Result<(Checkpoint,
     Ok((checkpoint, problem.or_else(|| bytes.is_torn().then(|| "a part of it is cut off or changed".to_owned())).map(damaged)))
 }
 
-/// The bytes of the checkpoint at `path`, or of the one before it.
+/// Opens the checkpoint file at `path`, or else the previous one.
 pub(super) fn open(path: &Path, key: Option<&Key>) -> Result<CheckpointBytes, CheckpointError> {
     CheckpointBytes::begin(path, path, key).or_else(|error| CheckpointBytes::begin(&previous(path), path, key).map_err(|_| error))
 }
 
-/// Writes the open bytes of a checkpoint to a new file at `path`, sealed piece by piece.
+/// Writes the plain bytes of a checkpoint to a new file at `path`, sealed piece by piece.
 pub(super) fn seal_from(mut from: impl Read, path: &Path, key: &Key) -> Result<(), CheckpointError> {
     let at = |source| CheckpointError::File { path: path.to_owned(), source };
     let mut file = private(path).map_err(at)?;
@@ -337,7 +335,7 @@ pub(super) fn seal_from(mut from: impl Read, path: &Path, key: &Key) -> Result<(
     }
 }
 
-/// Removes the checkpoint at `path` and the one before it. Missing ones are fine.
+/// Removes the checkpoint at `path`, the previous one and a partial one; missing files are ignored.
 pub(super) fn remove(path: &Path) {
     for path in [path.to_owned(), previous(path), with_end(path, "partial")] {
         let _ = std::fs::remove_file(path);
@@ -355,9 +353,9 @@ fn previous(path: &Path) -> PathBuf {
     with_end(path, "previous")
 }
 
-/// A new file that only its owner reads.
+/// Creates a file that only its owner can read.
 fn private(path: &Path) -> io::Result<File> {
-    // What a crash left, or a link or pipe that somebody put there: its name is ours.
+    // Removes a file that a crash left, or a link or pipe under this reserved name.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -1,23 +1,24 @@
-//! Files on their way to a name: without one where the system has such files, else under one that says whose they are.
+//! Files that are being written: without a name where the system supports that, else under a temporary
+//! name.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Names that are tried; each is taken only by a process of the same number that was killed.
+/// Largest number of names that are tried; a killed process with the same id may have left some.
 const MAX_TRIES: u32 = 1_000;
 
-/// The written part of a file. Dropped, nothing is left of it.
+/// A file that is being written; dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Partial {
     file: File,
-    /// None while it has no name.
+    /// Temporary name; `None` for a file without a name.
     name: Option<Name>,
 }
 
 impl Partial {
-    /// A new file in `folder`; who may read it is `mode`, less what the user's mask takes.
+    /// Creates a file in `folder` with the permissions `mode`, less the user's mask.
     pub(super) fn begin(folder: &Path, mode: u32) -> io::Result<Self> {
         match os::unnamed(folder, mode) {
             Some(file) => Ok(Self { file, name: None }),
@@ -27,7 +28,7 @@ impl Partial {
 
     fn named(folder: &Path, mode: u32) -> io::Result<Self> {
         let (name, file) = exclusive(folder, |path| new_file(path, mode))?;
-        // A process elsewhere that shares the folder, and knows none of this number, sees that somebody writes.
+        // The lock shows processes that share the folder but not the process ids that the file is in use.
         let _ = file.try_lock();
         Ok(Self { file, name: Some(Name(name)) })
     }
@@ -36,27 +37,27 @@ impl Partial {
         &self.file
     }
 
-    /// Gives it this name, which lies in its folder; what has it now is replaced.
+    /// Gives the file its final name in the same folder, replacing a file of that name.
     pub(super) fn finish(self, target: &Path) -> io::Result<()> {
         let Self { file, name } = self;
         let name = match name {
             Some(name) => name,
             None => match os::link(&file, target) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // A link replaces nothing, so it needs a name that then takes the other's place.
+                    // A link cannot replace a file, so the file gets a temporary name and is renamed.
                     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
                     Name(exclusive(folder, |path| os::link(&file, path))?.0)
                 }
                 linked => return linked,
             },
         };
-        // Some systems rename no open file.
+        // Some systems cannot rename an open file.
         drop(file);
         name.replace(target)
     }
 }
 
-/// A name that is for the way only.
+/// Temporary name; dropping it removes the file.
 #[derive(Debug)]
 struct Name(PathBuf);
 
@@ -86,7 +87,7 @@ fn new_file(path: &Path, mode: u32) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes something of a name that nothing has.
+/// Makes a file or folder under a name that is not in use.
 fn exclusive<T>(folder: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let mut tries = 0;
@@ -100,24 +101,24 @@ fn exclusive<T>(folder: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Res
     }
 }
 
-/// Tries whether a file can be made in `folder`.
+/// Checks whether a file can be created in `folder`.
 pub(super) fn try_file(folder: &Path) -> io::Result<()> {
     Partial::begin(folder, 0o600).map(drop)
 }
 
-/// Tries whether a folder can be made in `folder`.
+/// Checks whether a folder can be created in `folder`.
 pub(super) fn try_folder(folder: &Path) -> io::Result<()> {
     let (path, ()) = exclusive(folder, |path| std::fs::create_dir(path))?;
     std::fs::remove_dir(path)
 }
 
-/// Removes what processes left in `folder` that were killed before their files had a name.
+/// Removes temporary files in `folder` that killed processes left.
 pub(super) fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(writer_of).filter(|pid| is_gone(*pid)) else { continue };
         let path = entry.path();
-        // A folder was on trial; only an empty one goes.
+        // Folders of this name come from [`try_folder`]; only empty ones are removed.
         let removed = match entry.file_type() {
             Ok(kind) if kind.is_dir() => std::fs::remove_dir(&path),
             Ok(kind) if kind.is_file() && is_free(&path) => std::fs::remove_file(&path),
@@ -129,19 +130,19 @@ pub(super) fn sweep(folder: &Path) {
     }
 }
 
-/// The process that made a file of this name.
+/// Id of the process that created a temporary file of this name.
 fn writer_of(name: &str) -> Option<u32> {
     let (pid, number) = name.strip_prefix(".fog-")?.strip_suffix(".partial")?.split_once('-')?;
     number.parse::<u64>().ok()?;
     pid.parse().ok()
 }
 
-/// Whether nobody holds its lock; false where that cannot be told.
+/// Whether no process holds the file's lock; false when unknown.
 fn is_free(path: &Path) -> bool {
     File::options().read(true).write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-/// Whether no process has this number.
+/// Whether no process has this id.
 #[cfg(unix)]
 fn is_gone(pid: u32) -> bool {
     let pid = pid.try_into().ok().and_then(rustix::process::Pid::from_raw);
@@ -173,7 +174,7 @@ mod tests {
         names
     }
 
-    /// A process that has ended.
+    /// Id of a process that has ended.
     fn dead() -> u32 {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
@@ -187,7 +188,7 @@ mod tests {
         partial.file().write_all(b"half").unwrap();
         assert_eq!(names(folder.path()), [""; 0]);
         partial.finish(&folder.path().join("new")).unwrap();
-        // And where something has its name.
+        // The same with a file of the same name in place.
         let partial = Partial::begin(folder.path(), 0o666).unwrap();
         partial.file().write_all(b"whole").unwrap();
         partial.finish(&folder.path().join("new")).unwrap();

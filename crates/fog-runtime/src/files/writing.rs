@@ -1,4 +1,4 @@
-//! Files that are written for a user: beside what they replace, until they are whole.
+//! Files written for a user: beside the file they replace, until they are whole.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,28 +10,29 @@ use fog_types::path::numbered;
 use super::partial::{self, Partial};
 use super::{not_a_file, replaceable};
 
-/// A file on its way to its name. What has that name stays as it is until [`finish`](Self::finish); dropped before that,
-/// nothing is left of what was written, nor where the process is killed and the system has files without a name.
+/// A file that is being written. The existing file of that name stays until [`finish`](Self::finish).
+/// Dropping it before that removes the written part, as does a kill where the system has files without a
+/// name.
 #[derive(Debug)]
 pub struct NewFile {
     target: PathBuf,
-    /// Closed once it has its name.
+    /// Written part; `None` after [`finish`](Self::finish).
     partial: Option<Partial>,
 }
 
 impl NewFile {
-    /// Begins a file that will be `target`; a link of that name will be replaced itself.
+    /// Begins a file that will replace `target`, even if that is a link.
     ///
     /// # Errors
-    /// As making a file in that folder and as writing to the one that is there.
+    /// The errors of creating a file in that folder and of opening the existing file for writing.
     pub fn begin(target: PathBuf) -> io::Result<Self> {
         Self::begin_with(target, 0o666)
     }
 
-    /// The same; where nothing has its name, only this user may read it.
+    /// Begins a file like [`begin`](Self::begin); if `target` does not exist, only this user may read it.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin).
+    /// The same as for [`begin`](Self::begin).
     pub fn begin_private(target: PathBuf) -> io::Result<Self> {
         Self::begin_with(target, 0o600)
     }
@@ -39,7 +40,7 @@ impl NewFile {
     fn begin_with(target: PathBuf, mode: u32) -> io::Result<Self> {
         let before = match std::fs::symlink_metadata(&target) {
             Ok(about) if about.is_file() => {
-                // One that its owner protects stays, as if it were written to.
+                // A file that is write-protected must not be replaced.
                 drop(File::options().write(true).open(&target)?);
                 Some(about.permissions())
             }
@@ -55,10 +56,10 @@ impl NewFile {
         Ok(Self { target, partial: Some(partial) })
     }
 
-    /// Makes what was written durable.
+    /// Makes the written bytes durable.
     ///
     /// # Errors
-    /// As the disk.
+    /// The error of the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.partial.as_ref().map_or(Ok(()), |partial| partial.file().sync_all())
     }
@@ -66,7 +67,7 @@ impl NewFile {
     /// Gives the file its name.
     ///
     /// # Errors
-    /// As renaming; what had that name stays then.
+    /// The error of renaming; the existing file stays then.
     pub fn finish(mut self) -> io::Result<PathBuf> {
         if let Some(partial) = self.partial.take() {
             partial.finish(&self.target)?;
@@ -85,21 +86,21 @@ impl Write for NewFile {
     }
 }
 
-/// Replaces the regular file at `path`, or the one that a link there leads to, by one of these bytes; on an error it is as
-/// it was.
+/// Replaces the regular file at `path`, or the target of a link there, by a file of these bytes. On an
+/// error the old file stays.
 ///
 /// # Errors
-/// As [`replaceable`] and [`NewFile::begin`].
+/// The errors of [`replaceable`], [`NewFile::begin`] and of writing.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = NewFile::begin(replaceable(path)?)?;
     file.write_all(bytes)?;
     file.finish().map(drop)
 }
 
-/// As [`replace_file`], and writes into a device or a pipe, which stay what they are.
+/// Writes a file like [`replace_file`]; a device or a pipe is written to instead of replaced.
 ///
 /// # Errors
-/// As writing a file.
+/// The errors of writing the file.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(about) if !about.is_file() => std::fs::write(path, bytes),
@@ -109,29 +110,30 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// A folder that the files of one result are written to.
 ///
-/// Files that were there before are replaced, each once the new one is whole. One that was just written is not, also
-/// where the file system takes two names for one. What processes left there that were killed while they wrote is removed.
-/// Nothing below the folder is followed that leads elsewhere.
+/// Files from before are replaced, each when the new file is whole. A file of the same result is never
+/// replaced, even where the file system treats two names as one. Temporary files that killed processes left
+/// are removed. Links below the folder are not followed.
 #[derive(Debug)]
 pub struct OutputFolder {
     root: PathBuf,
     written: HashSet<PathBuf>,
-    /// Folders that were looked through for what killed processes left.
+    /// Folders from which temporary files of killed processes were removed.
     swept: HashSet<PathBuf>,
 }
 
 impl OutputFolder {
-    /// The folder at `root`, which is made when the first file is.
+    /// Creates the value; the folder at `root` is made with the first file.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root, written: HashSet::new(), swept: HashSet::new() }
     }
 
-    /// Looks whether files can be written to a folder at `root`, or such a folder be made. Leaves all as it was.
+    /// Checks whether files can be written to a folder at `root`, or such a folder can be made. Leaves no
+    /// changes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotADirectory`] when it or what it is to lie in is something else; otherwise those of the files
-    /// that were tried, such as [`io::ErrorKind::ReadOnlyFilesystem`].
+    /// [`io::ErrorKind::NotADirectory`] when `root` or a part of its path is not a folder; otherwise the
+    /// error of the attempt, such as [`io::ErrorKind::ReadOnlyFilesystem`].
     pub fn check(root: &Path) -> io::Result<()> {
         let mut there = if root.as_os_str().is_empty() { Path::new(".") } else { root };
         loop {
@@ -143,9 +145,9 @@ impl OutputFolder {
                     return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", there.display())));
                 }
                 Ok(_) => break,
-                // A link that leads nowhere is there, and no folder can be made of it.
+                // A dangling link exists, but no folder can be made in its place.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && std::fs::symlink_metadata(there).is_err() => {}
-                // What it is to lie in is named above.
+                // The parent that is not a folder is named in a later turn.
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
                 Err(error) => return Err(error),
             }
@@ -157,14 +159,14 @@ impl OutputFolder {
     /// Begins the file at `path` below the folder; [`finish`](Self::finish) gives it its name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] when the path leads out of the folder or something is there that is no
-    /// file, and as making a file.
+    /// [`io::ErrorKind::InvalidInput`] when the path leads out of the folder or something other than a file
+    /// is there, and the errors of creating a file.
     pub fn create(&mut self, path: &str) -> io::Result<NewFile> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
         if let Some(problem) = fog_types::path::path_problem(path) {
             return Err(invalid(problem));
         }
-        // What the check above lets through is relative on every system; this holds if it should not be.
+        // A second check, in case the first one lets a path through that is not relative on this system.
         if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_))) {
             return Err(invalid("it leads out of the folder"));
         }
@@ -180,7 +182,7 @@ impl OutputFolder {
         }
         for number in 1.. {
             let target = folder.join(numbered(name, number));
-            // A link is replaced, not followed, so it takes no file that was written.
+            // A link is replaced, not followed, so it hides no written file.
             let is_link = std::fs::symlink_metadata(&target).is_ok_and(|about| about.is_symlink());
             if !is_link && std::fs::canonicalize(&target).is_ok_and(|real| self.written.contains(&real)) {
                 continue;
@@ -190,30 +192,30 @@ impl OutputFolder {
         Err(invalid("there is no free name"))
     }
 
-    /// Gives a file its name and returns where it is. The next one is to be begun after that.
+    /// Gives a file its name and returns its path; call it before the next file is begun.
     ///
     /// # Errors
-    /// As [`NewFile::finish`].
+    /// The same as for [`NewFile::finish`].
     pub fn finish(&mut self, file: NewFile) -> io::Result<PathBuf> {
         let path = file.finish()?;
         self.written.insert(std::fs::canonicalize(&path)?);
         Ok(path)
     }
 
-    /// Number of files written.
+    /// Number of files written so far.
     #[must_use]
     pub fn len(&self) -> usize {
         self.written.len()
     }
 
-    /// Whether none was written.
+    /// Whether no file was written yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.written.is_empty()
     }
 }
 
-/// Makes a folder of a result unless it is there. A link would lead elsewhere.
+/// Makes a folder of a result if it does not exist; links are refused, because they lead elsewhere.
 fn enter(folder: &Path) -> io::Result<()> {
     match std::fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -255,7 +257,7 @@ mod tests {
         assert_eq!(put(&mut out, "a/b.txt", b"2"), root.join("a/b-2.txt"));
         assert_eq!(std::fs::read(root.join("a/b.txt")).unwrap(), b"1");
         assert_eq!(out.len(), 2);
-        // Another time the files of before are replaced.
+        // A later result replaces the files of an earlier one.
         assert_eq!(put(&mut OutputFolder::new(root.clone()), "a/b.txt", b"3"), root.join("a/b.txt"));
         assert_eq!(std::fs::read(root.join("a/b.txt")).unwrap(), b"3");
     }
@@ -290,7 +292,7 @@ mod tests {
             assert_eq!(OutputFolder::check(&at(name)).unwrap_err().kind(), io::ErrorKind::NotADirectory, "{name}");
         }
         assert_eq!((names(folder.path()), names(&at("folder"))), (vec!["file".to_owned(), "folder".to_owned()], vec![]), "nothing was left there");
-        // Not even the superuser makes anything there.
+        // On Linux not even the superuser can create files there.
         #[cfg(target_os = "linux")]
         for path in ["/proc/self/fd", "/proc/self/new", "/proc/new/deep"] {
             assert!(OutputFolder::check(Path::new(path)).is_err(), "{path}");
@@ -338,7 +340,7 @@ mod tests {
         let error = out.create("sub/there").unwrap_err();
         assert!(error.to_string().contains("a link"), "{error}");
         assert_eq!((names(&outside), std::fs::read(outside.join("there")).unwrap()), (vec!["there".to_owned()], b"theirs".to_vec()));
-        // The folder itself was named by whoever wants the result.
+        // The folder itself may be a link: the user named it.
         symlink(&root, folder.path().join("link")).unwrap();
         put(&mut OutputFolder::new(folder.path().join("link")), "through", b"ours");
         assert!(root.join("through").is_file());

@@ -1,4 +1,4 @@
-//! Compiling a module in a worker of its own, within limits and at the owner's pace.
+//! Compiles a module in a worker of its own, within limits and at the share of the processor that is set.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,28 +15,28 @@ use crate::program::{Seat, WorkerProgram};
 use crate::protocol::{FromWorker, ToWorker, encode_frame};
 use crate::sandbox::Walls;
 
-/// Processor time that compiling a module may take.
+/// Limit of processor time for compiling a module.
 const COMPILE_TIME: Duration = Duration::from_secs(300);
-/// Memory of a compiler at work on a small module, and what each byte of a module may add.
+/// Memory limit for compiling: a base, an addition for each byte of the module, and a maximum.
 const COMPILE_MEMORY: u64 = 256 << 20;
 const COMPILE_MEMORY_PER_BYTE: u64 = 32;
 const MAX_COMPILE_MEMORY: u64 = 3 << 30;
-/// A compiler does not pause by itself: it is stopped as soon as it is ahead of its share.
+/// Time that a compiler, which does not pause by itself, may be ahead of its share before it is stopped.
 const COMPILE_DEBT: Duration = Duration::from_millis(20);
-/// Where the system does not tell processor time, time that passes is taken, and as many times as much of it.
+/// Factor on the time limit where the system gives no processor time and elapsed time is used.
 const UNTOLD_SCALE: u32 = 4;
 
-/// What compiling one module may take.
+/// Limits for compiling one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Processor time.
+    /// Largest processor time.
     pub time: Duration,
-    /// Memory of the compiler's process.
+    /// Largest memory of the compiler's process.
     pub memory: ByteCount,
 }
 
 impl CompileLimits {
-    /// Of a module of this size.
+    /// Limits for a module of this size.
     #[must_use]
     pub fn of(module_bytes: u64) -> Self {
         let memory = COMPILE_MEMORY.saturating_add(module_bytes.saturating_mul(COMPILE_MEMORY_PER_BYTE)).min(MAX_COMPILE_MEMORY);
@@ -44,23 +44,24 @@ impl CompileLimits {
     }
 }
 
-/// Compiles `module` into `artifact` at full speed, within the usual limits. See [`prepare_within`].
+/// Compiles `module` into `artifact` at full speed, within the default limits. See [`prepare_within`].
 ///
 /// # Errors
-/// As [`prepare_within`].
+/// The same as for [`prepare_within`].
 pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path, engine: EngineKind) -> Result<bool, WorkerError> {
     prepare_within(program, module, artifact, engine, None, watch::channel(Percent::FULL).1).await
 }
 
-/// Compiles `module` into `artifact` in a worker of its own, unless it is there already.
+/// Compiles `module` into `artifact` in a worker of its own, unless the artifact exists already.
 ///
-/// The worker gets the share of processor time that `duty` says; at 0 it stands still. Dropping the
-/// future ends it. Without `limits`, those for the size of the module hold.
+/// The worker gets the share of processor time in `duty`; at 0 it stops. Dropping the future ends the
+/// worker. Without `limits`, those for the size of the module apply.
 ///
-/// Returns whether it was there. The artifact appears whole or not at all.
+/// Returns whether the artifact existed. It appears whole or not at all.
 ///
 /// # Errors
-/// Those with [`WorkerError::is_permanent`] when the module is at fault; others may go away on another try.
+/// [`WorkerError`]; with [`WorkerError::is_permanent`] the module is at fault, otherwise another attempt
+/// may work.
 pub async fn prepare_within(
     program: &WorkerProgram,
     module: &Path,
@@ -79,7 +80,7 @@ pub async fn prepare_within(
     if let Some(folder) = artifact.parent() {
         let mut builder = tokio::fs::DirBuilder::new();
         builder.recursive(true);
-        // Where no engine ran yet, this makes the data folder.
+        // This makes the data folder where no engine has run yet.
         #[cfg(unix)]
         builder.mode(0o700);
         builder.create(folder).await.map_err(at(folder))?;
@@ -89,11 +90,11 @@ pub async fn prepare_within(
         None => CompileLimits::of(tokio::fs::metadata(module).await.map_err(at(module))?.len()),
     };
     let mut partial = artifact.as_os_str().to_owned();
-    // Two tasks of one job may compile at once; the later name replaces the earlier, both whole.
+    // Two tasks of one job may compile at once; the later artifact replaces the earlier, both whole.
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     partial.push(format!(".{}-{since}-{}.partial", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed)));
-    // Whoever drops this future wants no half of a file.
+    // Removes the partial file when the future is dropped.
     let partial = Partial(PathBuf::from(partial));
     let message = ToWorker::Compile { module: module.to_owned(), artifact: partial.0.clone(), engine, memory: limits.memory.0 };
     match compile_supervised(program, &message, limits, duty).await? {
@@ -107,7 +108,7 @@ pub async fn prepare_within(
     }
 }
 
-/// A file that is removed unless it got its final name.
+/// A file that is removed on drop; after a rename there is nothing to remove.
 struct Partial(PathBuf);
 
 impl Drop for Partial {
@@ -116,8 +117,8 @@ impl Drop for Partial {
     }
 }
 
-/// The compiler's answer. On systems that stop no process, one that should stand still is ended, and begins
-/// anew when it may run again.
+/// Returns the compiler's answer. On systems that cannot stop a process, a compiler that should stop is
+/// ended, and begins again when it may run.
 async fn compile_supervised(
     program: &WorkerProgram,
     message: &ToWorker,
@@ -145,7 +146,7 @@ async fn wait_until_allowed(duty: &mut watch::Receiver<Percent>) {
     }
 }
 
-/// `None` when it had to be ended because it cannot be stopped.
+/// Compiles once; `None` when the worker had to be ended because it cannot be stopped.
 async fn compile_once(
     seat: &mut Seat,
     message: &ToWorker,
@@ -157,7 +158,7 @@ async fn compile_once(
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut is_frozen, mut may_change) = (false, true);
     let (mut last, mut passed) = (Instant::now(), Duration::ZERO);
-    // The worker ends when its input does.
+    // The worker ends when its input is closed.
     let (_input, mut output) = ask(seat, message).await?;
     let mut answer = std::pin::pin!(read_frame(&mut output));
     loop {
@@ -173,7 +174,7 @@ async fn compile_once(
                 let should_freeze = now == Percent::ZERO;
                 if should_freeze != is_frozen {
                     is_frozen = should_freeze;
-                    // A thread compiles on: it can be neither stopped nor ended.
+                    // A thread continues to compile: it can be neither stopped nor ended.
                     if !seat.hold(is_frozen) && is_frozen && seat.pid().is_some() {
                         return Ok(None);
                     }
@@ -211,10 +212,10 @@ async fn compile_once(
     }
 }
 
-/// Starts a worker, has it put up its walls, and returns which stand on this system.
+/// Starts a worker, lets it enter its sandbox, and returns the walls that this system supports.
 ///
 /// # Errors
-/// When no worker can be started or it does not answer.
+/// [`WorkerError`] when no worker can be started or it does not answer.
 pub async fn check_walls(program: &WorkerProgram) -> Result<Walls, WorkerError> {
     let mut seat = program.start()?;
     let (_input, mut output) = ask(&mut seat, &ToWorker::Walls).await?;
@@ -228,14 +229,14 @@ pub async fn check_walls(program: &WorkerProgram) -> Result<Walls, WorkerError> 
 
 type Pipes = (Box<dyn tokio::io::AsyncWrite + Send + Sync + Unpin>, Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>);
 
-/// Says one thing to a worker; its answer comes from the pipe that is returned, which ends when it dies.
+/// Sends one message to a worker and returns its pipes; the output ends when the worker dies.
 async fn ask(seat: &mut Seat, message: &ToWorker) -> Result<Pipes, WorkerError> {
     let nonsense = |message: String| WorkerError::Nonsense { message };
     let (Some(mut input), Some(output)) = (seat.input.take(), seat.output.take()) else {
         return Err(nonsense("no pipes".to_owned()));
     };
     let frame = encode_frame(message).map_err(|e| nonsense(e.to_string()))?;
-    // One that reads nothing has ended, which its output tells.
+    // A worker that reads nothing has ended, which its output shows.
     let _ = input.write_all(&frame).await;
     Ok((input, output))
 }

@@ -1,4 +1,4 @@
-//! One conversation with a running worker, from its first message to its end.
+//! Session with a running worker, from its first message to its end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,19 +18,19 @@ use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker};
 use crate::snapshot::{Snapshot, encoded};
 use crate::task::TaskSpec;
 
-/// A worker that does not freeze by itself within this time is stopped by the system.
+/// Time after which a worker that has not frozen by itself is stopped by the system.
 const FREEZE_GRACE: Duration = Duration::from_millis(40);
 
-/// Pieces of a state that wait for the worker.
+/// Largest number of pieces of a state that wait for the worker.
 const STATE_QUEUE: usize = 4;
 
 type Output = Box<dyn AsyncRead + Send + Sync + Unpin>;
 
-/// What the holder of a worker wants of it.
+/// Requests of the owner of a worker.
 pub(super) struct Wishes {
-    /// The share of the processor; a newer one takes the place of those before it.
+    /// Share of the processor; only the newest counts.
     pub(super) duty: watch::Receiver<Percent>,
-    /// Checkpoints, whole ones or not.
+    /// Requests for checkpoints; true for whole ones.
     pub(super) saves: mpsc::Receiver<bool>,
 }
 
@@ -38,18 +38,18 @@ pub(super) struct Session {
     seat: Seat,
     outgoing: Outgoing,
     sink: mpsc::Sender<WorkerEvent>,
-    /// Events that the holder has no room for; nothing more is read meanwhile.
+    /// Events for which the owner's queue has no room; nothing more is read meanwhile.
     untold: VecDeque<WorkerEvent>,
     wishes: Wishes,
     freeze_by: Option<Instant>,
-    /// The system has stopped it, because it did not freeze by itself.
+    /// Whether the system has stopped the worker, because it did not freeze by itself.
     is_stopped: bool,
     supervisor: Supervisor,
-    /// Work units at the last word.
+    /// Work units at the last progress message.
     units: u64,
 }
 
-/// State that a task goes on from.
+/// State that a task continues from.
 pub(super) enum State {
     None,
     Bytes(Vec<u8>),
@@ -65,10 +65,10 @@ impl State {
         }
     }
 
-    /// Its bytes, of which some pieces are made at a time.
+    /// Encoded bytes, made a few pieces at a time.
     pub(super) fn pieces(self) -> mpsc::Receiver<Vec<u8>> {
         let (to, pieces) = mpsc::channel(STATE_QUEUE);
-        // Who takes them may be gone.
+        // Sending fails when the receiver is gone.
         let send = move |piece: &[u8]| to.blocking_send(piece.to_vec()).map_err(io::Error::other);
         tokio::task::spawn_blocking(move || match self {
             Self::None => Ok(()),
@@ -89,7 +89,7 @@ impl Session {
         state: State,
     ) -> Result<Self, WorkerError> {
         let state_bytes = state.length().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
-        // A task that is continued begins with its state in memory, and as much again for many small stretches.
+        // A continued task begins with its state in memory, and as much again for many small stretches.
         let memory = spec.limits.footprint().0.saturating_add(state_bytes.saturating_mul(2));
         let supervisor = Supervisor::new(Duration::from_secs(spec.limits.wall_seconds), memory, spec.duty);
         let outgoing = Outgoing::begin(input, &ToWorker::Start { spec: Box::new(spec), state_bytes }, state.pieces())?;
@@ -103,13 +103,13 @@ impl Session {
             self.tell(WorkerEvent::Gone(error));
         }
         for event in std::mem::take(&mut self.untold) {
-            // Nobody listening means the worker is being dropped.
+            // Sending fails when the worker is being dropped.
             let _ = self.sink.send(event).await;
         }
     }
 
     async fn converse(&mut self, output: Output) -> Result<(), WorkerError> {
-        // Frames are read by a task of their own: reading half a frame must not be cancelled.
+        // A separate task reads frames, because reading half a frame must not be cancelled.
         let (frames_in, mut frames) = mpsc::channel(EVENT_QUEUE);
         let reader = tokio::spawn(read_frames(output, frames_in));
         let _stop_reading = AbortOnDrop(reader.abort_handle());
@@ -118,7 +118,7 @@ impl Session {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let freeze_by = self.freeze_by;
-            // No arm waits for the worker or for the holder: a share that changes reaches it at once.
+            // No arm waits for the worker or the owner, so a changed share takes effect at once.
             tokio::select! {
                 biased;
                 changed = self.wishes.duty.changed() => {
@@ -147,7 +147,7 @@ impl Session {
                 said = self.outgoing.go_on(), if self.outgoing.has_more() => said?,
                 room = sink.reserve(), if !self.untold.is_empty() => match (room, self.untold.pop_front()) {
                     (Ok(room), Some(event)) => room.send(event),
-                    // Nobody listens: the worker is being dropped.
+                    // The receiver is gone: the worker is being dropped.
                     _ => self.untold.clear(),
                 },
                 frame = frames.recv(), if self.untold.is_empty() => match frame {
@@ -163,7 +163,7 @@ impl Session {
         }
     }
 
-    /// Returns true when the task is done.
+    /// Handles a message; returns true when the task is done.
     fn hear(&mut self, message: FromWorker) -> Result<bool, WorkerError> {
         self.supervisor.hear(&message, self.seat.usage());
         let is_last = matches!(message, FromWorker::Done(_) | FromWorker::Failed { .. });
@@ -187,9 +187,10 @@ impl Session {
         Ok(is_last)
     }
 
-    /// Holds the worker to its limits; returns true when one of them ended the task.
+    /// Enforces the limits; returns true when one of them ended the task.
     fn look(&mut self, has_unread: bool) -> bool {
-        // A thread cannot be told apart from the rest of its process, nor stopped: it keeps its limits by itself.
+        // A thread cannot be measured or stopped separately from its process; it keeps its limits by
+        // itself.
         let Some(usage) = self.seat.usage() else { return false };
         let was_held = self.supervisor.throttle.is_held;
         let limit = match self.supervisor.look(std::time::Instant::now(), usage, has_unread) {
@@ -199,7 +200,7 @@ impl Session {
             }
             Finding::Run => return false,
             Finding::Hold => {
-                // A system that stops no process: what is left are the worker's own pauses.
+                // On a system that cannot stop a process, only the worker's own pauses limit it.
                 self.supervisor.throttle.is_held = was_held || self.seat.hold(true);
                 return false;
             }
@@ -210,7 +211,7 @@ impl Session {
         true
     }
 
-    /// Reports an end that the worker could not report itself.
+    /// Reports an end that the worker cannot report itself.
     fn end_at(&mut self, limit: LimitKind) {
         self.seat.end();
         let report = Report {
@@ -230,7 +231,7 @@ impl Session {
         self.untold.push_back(event);
     }
 
-    /// Lets a worker go on that stands still for being ahead of its share.
+    /// Continues a worker that was held for being ahead of its share.
     fn release(&mut self, duty: Percent) {
         if self.supervisor.throttle.is_held {
             self.seat.hold(false);
@@ -252,7 +253,7 @@ impl Session {
     }
 
     fn ask_to_save(&mut self, whole: bool) {
-        // It is asked for now, often because the task has to go.
+        // The checkpoint is needed now, often because the task must leave.
         if self.supervisor.throttle.is_held {
             self.seat.hold(false);
         }
@@ -260,7 +261,7 @@ impl Session {
         self.outgoing.ask_to_save(whole);
     }
 
-    /// It has closed its output without a last word.
+    /// Handles a worker that closed its output without a final message.
     async fn died(&mut self) -> Result<(), WorkerError> {
         let exit = self.seat.exit().await;
         if exit.is_out_of_memory {

@@ -1,10 +1,10 @@
-//! What a worker may take, watched from outside: a job that never comes to a safe point, or has taken its
-//! worker over, is held to its share of the processor and to its running time all the same.
+//! Limits of a worker, enforced from outside: a job that never comes to a safe point, or has taken over its
+//! worker, is still held to its share of the processor and to its running time.
 //!
-//! Checkpoints that the device asks for are no running time, and are not stopped for being ahead of the share; that is
-//! made up for afterwards. Marks are where the job wants them: they are work like any other. One that has taken its
-//! worker over and says it were at safe points can take its running time and a tenth for itself, and as much again under
-//! the name of checkpoints.
+//! Checkpoints that the device requests do not count as running time. They are not stopped for being ahead
+//! of the share, which is made up for afterwards. Marks are requested by the job and count as its work. A
+//! job that has taken over its worker, and only claims to be at safe points, can use its running time and a
+//! tenth, and as much again under the name of checkpoints.
 
 use std::time::{Duration, Instant};
 
@@ -13,35 +13,37 @@ use fog_types::Percent;
 use crate::protocol::FromWorker;
 use crate::usage::Usage;
 
-/// Time between two looks.
+/// Time between two checks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Processor time past its running time after which a job that says nothing is ended.
+/// Processor time past its running time after which a silent job is ended.
 const TIME_GRACE: Duration = Duration::from_millis(500);
-/// Processor time without a word from a safe point: a worker sends its progress twice a second.
+/// Processor time without a message from a safe point that counts as silence; a worker sends its progress
+/// twice a second.
 const SILENCE: Duration = Duration::from_millis(750);
-/// Most processor time without a word while a checkpoint is worked out, or a task begins.
+/// Longest silence, in processor time, while a checkpoint is made or a task begins.
 const LONG_SILENCE: Duration = Duration::from_secs(120);
-/// Part of the running time that words and pauses of an honest worker may take beside it, which it does not count.
+/// Divisor for the part of the running time that messages and pauses of an honest worker may take
+/// uncounted.
 const UNCOUNTED_PART: u32 = 10;
-/// How far a running job may be ahead of its share. It keeps to it by itself where it comes to safe points.
+/// Time that a running job may be ahead of its share. At safe points it keeps its share by itself.
 const RUNNING_DEBT: Duration = Duration::from_millis(100);
-/// The same of a frozen one, which only answers requests.
+/// Time that a frozen job, which only answers requests, may be ahead of its share.
 const FROZEN_DEBT: Duration = Duration::from_secs(2);
-/// The same of one that was asked for a checkpoint, which may have to go.
+/// Time that a job may be ahead of its share when a checkpoint is requested, which may be urgent.
 const SAVING_DEBT: Duration = LONG_SILENCE;
-/// A request is answered by the second checkpoint after it at the latest: the first may be one of a mark, begun before.
+/// Number of checkpoints that may pass before a request is answered: the first may belong to a mark.
 const ANSWERS: u8 = 2;
 
-/// Holds a process to its share of processor time by stopping it and letting it go on.
+/// Holds a process to its share of processor time by stopping and continuing it.
 #[derive(Debug)]
 pub(super) struct Throttle {
     duty: Percent,
-    /// How far the process may be ahead of its share before it is stopped.
+    /// Time that the process may be ahead of its share before it is stopped.
     debt_limit: Duration,
-    /// Seconds of processor time it is behind its share, negative when it is ahead.
+    /// Seconds of processor time that the process is behind its share; negative when it is ahead.
     balance: f64,
     last: Option<(Instant, Duration)>,
-    /// The process is stopped for being ahead.
+    /// Whether the process is stopped for being ahead.
     pub(super) is_held: bool,
 }
 
@@ -50,13 +52,13 @@ impl Throttle {
         Self { duty, debt_limit, balance: 0.0, last: None, is_held: false }
     }
 
-    /// Begins anew with this share; who calls lets a stopped process go on.
+    /// Begins again with this share; the caller continues a stopped process.
     pub(super) fn set_duty(&mut self, duty: Percent) {
         *self = Self::new(duty, self.debt_limit);
     }
 
-    /// Whether the process should stand still until the next look. One that `is_saving` may go ahead and makes up for it
-    /// afterwards.
+    /// Returns whether the process should be stopped until the next check. A process that `is_saving` may
+    /// go ahead and makes up for it afterwards.
     pub(super) fn look(&mut self, now: Instant, used: Duration, is_saving: bool) -> bool {
         let (since, before) = self.last.replace((now, used)).unwrap_or((now, used));
         if self.duty == Percent::FULL {
@@ -65,7 +67,7 @@ impl Throttle {
         }
         let share = f64::from(self.duty.get()) / 100.0;
         let earned = now.saturating_duration_since(since).as_secs_f64() * share;
-        // What was not used is not kept past a look: a process that waited may not run faster afterwards.
+        // At most one interval of unused time is kept: a process that waited may not run faster afterwards.
         self.balance = (self.balance + earned - used.saturating_sub(before).as_secs_f64()).min(LOOK_EVERY.as_secs_f64());
         let limit = match self.duty {
             _ if is_saving => SAVING_DEBT,
@@ -77,20 +79,20 @@ impl Throttle {
     }
 }
 
-/// What a look finds.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// It should run on, or go on.
+    /// The process runs on, or continues.
     Run,
-    /// It is ahead of its share: stop it for now.
+    /// The process is ahead of its share and is stopped for now.
     Hold,
-    /// Its running time is over, and it does not end by itself.
+    /// The running time is over and the job does not end by itself.
     TimeOver,
-    /// It holds more memory than its limits allow.
+    /// The process uses more memory than its limits allow.
     MemoryOver,
 }
 
-/// Watches one running job.
+/// Supervisor of one running job.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     running_time: Duration,
@@ -98,22 +100,23 @@ pub(super) struct Supervisor {
     pub(super) throttle: Throttle,
     /// Processor time when the job began.
     started: Option<Duration>,
-    /// Processor time at the last word that came from a safe point.
+    /// Processor time at the last message from a safe point.
     heard: Duration,
     is_at_safe_point: bool,
-    /// Checkpoints that may still come before a request for one is answered.
+    /// Number of checkpoints that may still come before a request is answered.
     asked: u8,
-    /// The checkpoint that comes next is one of a mark.
+    /// Whether the next checkpoint belongs to a mark.
     is_marked: bool,
-    /// Processor time that checkpoints took for which the job was asked.
+    /// Processor time that requested checkpoints took.
     saving: Duration,
-    /// Processor time when what the job left began to come.
+    /// Processor time at the first file of the result.
     ended: Option<Duration>,
     latest: Duration,
 }
 
 impl Supervisor {
-    /// `running_time` is what its limits leave it, `memory` what the worker may hold.
+    /// Creates a supervisor. `running_time` is what the limits leave the job, `memory` what the worker may
+    /// hold.
     pub(super) fn new(running_time: Duration, memory: u64, duty: Percent) -> Self {
         let throttle = Throttle::new(duty, RUNNING_DEBT);
         let none = Duration::ZERO;
@@ -132,18 +135,18 @@ impl Supervisor {
         }
     }
 
-    /// Processor time of the job so far, without that of checkpoints for which it was asked.
+    /// Processor time of the job so far, without requested checkpoints.
     pub(super) fn job_time(&self) -> Duration {
         let Some(started) = self.started else { return Duration::ZERO };
-        // A worker that was taken over may say that it saves for ever.
+        // A worker that was taken over may claim to save for ever.
         let saving = self.saving.min(self.running_time.max(LONG_SILENCE));
         self.ended.unwrap_or(self.latest).saturating_sub(started).saturating_sub(saving)
     }
 
-    /// The worker is asked for a checkpoint.
+    /// Notes that a checkpoint is requested.
     pub(super) fn ask(&mut self) {
         self.asked = ANSWERS;
-        // It has to come to a safe point first.
+        // The job must come to a safe point first.
         self.throttle.is_held = false;
     }
 
@@ -158,7 +161,7 @@ impl Supervisor {
         self.latest = processor;
     }
 
-    /// Takes note of a word from the worker. What a job says itself, such as its output, proves nothing.
+    /// Takes note of a message from the worker. Output of the job itself proves nothing.
     pub(super) fn hear(&mut self, message: &FromWorker, usage: Option<Usage>) {
         self.spent(usage.map_or(self.latest, |usage| usage.processor));
         match message {
@@ -183,7 +186,7 @@ impl Supervisor {
         self.heard = self.latest;
     }
 
-    /// Looks at what the process has used. `has_unread` words from it excuse its silence.
+    /// Checks the usage of the process. With `has_unread` messages, silence is excused.
     pub(super) fn look(&mut self, now: Instant, usage: Usage, has_unread: bool) -> Finding {
         self.spent(usage.processor);
         if usage.resident.is_some_and(|resident| resident > self.memory) {
@@ -198,7 +201,7 @@ impl Supervisor {
     fn is_over(&self, has_unread: bool) -> bool {
         let (job_time, silent) = (self.job_time(), self.latest.saturating_sub(self.heard));
         let is_past = job_time > self.running_time + TIME_GRACE;
-        // Whatever it says meanwhile.
+        // A limit that no message extends.
         let is_far_past = job_time > self.running_time + self.running_time / UNCOUNTED_PART + TIME_GRACE
             || self.ended.is_some_and(|ended| self.latest.saturating_sub(ended) > LONG_SILENCE);
         let is_quiet_by_right = self.started.is_none() || self.ended.is_some() || self.is_at_safe_point && (self.is_saving() || !is_past);
@@ -219,7 +222,7 @@ mod tests {
         Usage { processor: Duration::from_millis(millis), resident: None }
     }
 
-    /// Share of processor time a process gets that takes all it can.
+    /// Share of processor time of a process that takes all it can.
     fn share_of(duty: u8, speed: f64) -> f64 {
         let mut throttle = Throttle::new(Percent::new(duty), RUNNING_DEBT);
         let (begun, mut used, mut is_held) = (Instant::now(), Duration::ZERO, false);
@@ -240,7 +243,7 @@ mod tests {
             assert!((share - f64::from(duty) / 100.0).abs() < 0.01, "{duty} %: {share}");
         }
         assert!((share_of(100, 1.0) - 1.0).abs() < 0.001);
-        // A busy machine gives less than the share anyway: it is not stopped.
+        // A busy machine gives less than the share; the process is not stopped.
         assert!((share_of(50, 0.2) - 0.2).abs() < 0.001);
         assert!(share_of(0, 1.0) < 0.02);
     }
@@ -265,7 +268,7 @@ mod tests {
         FromWorker::Mark(crate::protocol::Mark { number: 1, units: 1, state: String::new() })
     }
 
-    /// Taking checkpoints that the device asks for is not the job's running time.
+    /// Requested checkpoints do not count as running time.
     #[test]
     fn a_job_that_comes_to_safe_points_ends_by_itself() {
         let mut job = Supervisor::new(Duration::from_secs(3), u64::MAX, Percent::FULL);
@@ -290,7 +293,7 @@ mod tests {
         assert_eq!(job.look(now, at(2_400), false), Finding::Run);
         job.hear(&mark(), Some(at(2_400)));
         job.hear(&FromWorker::State(vec![1]), Some(at(2_500)));
-        // One that is asked for meanwhile comes behind it.
+        // A checkpoint requested meanwhile comes after that of the mark.
         job.ask();
         job.hear(&SAVED, Some(at(2_600)));
         job.hear(&FromWorker::State(vec![1]), Some(at(2_600)));
@@ -300,7 +303,7 @@ mod tests {
         assert_eq!(job.look(now, at(51_300), false), Finding::TimeOver);
     }
 
-    /// Whoever has taken a worker over can say whatever an honest one says, as often as it likes.
+    /// A job that has taken over its worker can send any message as often as it likes.
     #[test]
     fn words_do_not_make_the_running_time_longer() {
         let file = || FromWorker::File { path: "a".to_owned(), chunk: Vec::new() };
@@ -316,7 +319,7 @@ mod tests {
             let now = Instant::now();
             job.hear(&FromWorker::Started, Some(at(0)));
             let ended = (1..10_000).find(|look| {
-                // The device wants a checkpoint each minute.
+                // The device requests a checkpoint each minute.
                 if look % 600 == 1 {
                     job.ask();
                 }
@@ -327,7 +330,7 @@ mod tests {
         }
     }
 
-    /// The owner does not wait for a checkpoint, nor lends more for it.
+    /// A requested checkpoint may use more than the share, which is made up for afterwards.
     #[test]
     fn what_a_checkpoint_takes_is_made_up_for() {
         let mut job = Supervisor::new(Duration::from_secs(30), u64::MAX, Percent::new(50));
@@ -344,7 +347,7 @@ mod tests {
         job.hear(&SAVED, Some(at(used)));
         let held = (21..100).take_while(|number| look(&mut job, *number, used) == Finding::Hold).count();
         assert!((18..=20).contains(&held), "{held}");
-        // Nobody asked for what a mark takes.
+        // Time for a mark is not requested by the device.
         job.hear(&FromWorker::AtSafePoint, Some(at(used)));
         assert!((1..=8).any(|more| look(&mut job, 41 + more, used + u64::from(more) * 50) == Finding::Hold));
     }

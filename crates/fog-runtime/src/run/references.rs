@@ -1,4 +1,4 @@
-//! References to functions, as numbers that mean the same in every instance of a module.
+//! Function references as numbers that mean the same in every instance of a module.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use wasmtime::{AsContextMut, Caller, Func, Instance, Ref, Store, Table};
 
 use crate::wasi::Context;
 
-/// Places in the table of functions, by the engine's address of each, which is one for each function
-/// of an instance.
+/// Positions in the table of functions by the engine's address of each function, which is unique within an
+/// instance.
 pub(crate) type Numbers = HashMap<usize, u32>;
 
-/// The rewritten module asks for the number of a reference that it saves.
+/// Returns the number of a reference that the rewritten module saves.
 pub(super) fn number(mut caller: Caller<'_, Context>, function: Option<Func>) -> wasmtime::Result<u32> {
     if caller.data().references.is_none() {
         let table = caller.get_export(names::FUNCTIONS).and_then(wasmtime::Extern::into_table);
@@ -42,7 +42,7 @@ fn numbers(mut store: impl AsContextMut, table: Table) -> Numbers {
     numbers
 }
 
-/// All of them, of modules that move references about.
+/// All functions of a module that moves references, with their numbers.
 pub(super) struct References {
     table: Option<Table>,
     known: Numbers,
@@ -54,7 +54,7 @@ impl References {
         Self { table, known: table.map(|table| numbers(&mut *store, table)).unwrap_or_default() }
     }
 
-    /// The number of a reference; no host gives a job other ones than to functions.
+    /// Number of a reference; a job has no references but to functions of its module.
     pub(super) fn number(&self, store: &mut Store<Context>, reference: &Ref) -> Result<u32, String> {
         let address = match reference {
             Ref::Func(function) => function.map(|function| address(store, function)),
@@ -64,7 +64,7 @@ impl References {
         find(Some(&self.known), address).ok_or_else(|| "a reference leads to no function of the module".to_owned())
     }
 
-    /// What a number stands for; the number may come from anywhere.
+    /// Function for an untrusted number.
     pub(super) fn function(&self, store: &mut Store<Context>, number: u32) -> Result<Option<Func>, String> {
         let found = self.table.and_then(|table| table.get(store, number.into()));
         match found {

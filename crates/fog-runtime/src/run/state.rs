@@ -1,4 +1,4 @@
-//! A stopped machine's state, out of it and into a fresh one.
+//! State of a stopped task: taken from an instance, or restored into a new one.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::references::References;
 use crate::snapshot::{Number, Rest, Snapshot, Taken, Tracker, encoded};
 use crate::wasi::Context;
 
-/// Everything the stopped machine holds.
+/// Takes a snapshot of a stopped task.
 pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracker: &mut Tracker, whole: bool) -> Result<Taken<'a>, String> {
     let Parts { memories, frames, rest } = parts(store, instance)?;
     let store = &*store;
@@ -17,14 +17,15 @@ pub(super) fn save<'a>(store: &'a mut Store<Context>, instance: Instance, tracke
     tracker.take(&memories, frames.of(store)?, store.data().shown(), rest, whole)
 }
 
-/// BLAKE3 of all of it but the running time: the same wherever the task comes here.
+/// BLAKE3 of the state without the running time; the same for every run of the task that comes to this
+/// point.
 pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result<String, String> {
     let Parts { memories, frames, rest } = parts(store, instance)?;
     let mut hasher = blake3::Hasher::new_derive_key("fog-compute task state v1");
     let mut put = |bytes: &[u8]| _ = hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     memories.iter().for_each(|memory| put(memory.data(&*store)));
     let plain = |e: postcard::Error| e.to_string();
-    // As the others, behind its length, but without ever lying in one piece.
+    // Preceded by its length like the other fields, but never in memory as a whole.
     let wasi = store.data().shown();
     let bytes = encoded::length(&wasi).map_err(|e| e.to_string())?;
     hasher.update(&(bytes as u64).to_le_bytes());
@@ -42,14 +43,14 @@ pub(super) fn identity(store: &mut Store<Context>, instance: Instance) -> Result
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// State of a stopped machine beside its files.
+/// State of a stopped task besides its files.
 struct Parts {
     memories: Vec<Memory>,
     frames: Frames,
     rest: Rest,
 }
 
-/// The saved frames: so many bytes at the beginning of a memory.
+/// Saved frames: the first `bytes` of a memory.
 struct Frames {
     memory: Memory,
     bytes: usize,
@@ -82,7 +83,7 @@ fn parts(store: &mut Store<Context>, instance: Instance) -> Result<Parts, String
         }
     }
     let top = top(store, instance)?.get(&mut *store).i32().unwrap_or(0);
-    // What was saved goes into the snapshot; continuing here pops the same frames.
+    // Taking frames does not remove them: when this task continues, it pops the same frames.
     let frames = Frames { memory: memory(store, instance, names::FRAMES)?, bytes: usize::try_from(top).map_err(|_| DAMAGED_FRAMES)? };
     let meter = &store.data().meter;
     let active_millis = u64::try_from(meter.active.as_millis()).unwrap_or(u64::MAX);
@@ -90,8 +91,8 @@ fn parts(store: &mut Store<Context>, instance: Instance) -> Result<Parts, String
     Ok(Parts { memories, frames, rest })
 }
 
-/// Puts a fresh instance where the snapshot was taken: stopped, with nothing granted yet. The snapshot
-/// may come from anywhere.
+/// Restores an untrusted snapshot into a new instance, which is then stopped where the snapshot was taken,
+/// without further units granted.
 pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapshot: Snapshot) -> Result<(), String> {
     let failed = |e: wasmtime::Error| format!("{e:#}");
     let sizes: Vec<u64> = snapshot.memory_sizes().collect();
@@ -138,8 +139,8 @@ pub(super) fn restore(store: &mut Store<Context>, instance: Instance, mut snapsh
     Ok(())
 }
 
-/// Makes room for the frames of a stack of so many bytes. All that there can be would count as the worker's memory, used or
-/// not.
+/// Makes room for the frames of a stack of `stack_bytes`. Reserving the maximum would count as memory of
+/// the worker, used or not.
 pub(super) fn reserve_frames(store: &mut Store<Context>, instance: Instance, stack_bytes: u64) -> Result<(), String> {
     let Some(frames) = instance.get_memory(&mut *store, names::FRAMES) else { return Ok(()) };
     store.data_mut().is_stopping = true;
@@ -164,7 +165,7 @@ fn grow(store: &mut Store<Context>, memory: Memory, bytes: u64) -> Result<(), St
     Ok(())
 }
 
-/// The entries of a table, as numbers of functions.
+/// Entries of a table as numbers of functions.
 fn entries(store: &mut Store<Context>, references: &References, table: Table) -> Result<Vec<u32>, String> {
     let size = table.size(&*store);
     let get = |place| {

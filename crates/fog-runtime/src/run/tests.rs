@@ -1,5 +1,5 @@
-//! Programs that are stopped and continued do what they do uninterrupted: random operations over files
-//! and memory, continued at every place where they can be, from whole snapshots and from rows of them,
+//! Programs that are stopped and continued give the same results as uninterrupted ones: random operations
+//! over files and memory, continued at every possible place, from whole snapshots and from series of them,
 //! compiled and interpreted.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -12,7 +12,7 @@ use super::*;
 use crate::compile::{EngineKind, compile};
 use crate::task::Mount;
 
-/// One operation of `guest.wat`.
+/// Operation of `guest.wat`.
 type Operation = (u8, u8, u16, u32);
 
 const OPEN: u8 = 0;
@@ -35,7 +35,7 @@ impl Observer for Logs {
     fn progress(&mut self, _permille: u16) {}
 }
 
-/// Never stops a task.
+/// Control that never stops a task.
 struct Free;
 
 impl Control for Free {
@@ -48,8 +48,8 @@ impl Control for Free {
     }
 }
 
-/// Saves at every `every`th safe point, holds each snapshot against what the task really holds, and
-/// gives the task up after so many.
+/// Control that saves at every `every`th safe point, compares each snapshot with the task's real state, and
+/// abandons the task after `hops` of them.
 struct Stopping {
     every: u32,
     hops: u32,
@@ -64,7 +64,7 @@ impl Control for Stopping {
             return if self.hops == 0 { Order::Abandon } else { Order::Go };
         }
         self.points += 1;
-        // Some are whole though they need not be; few, because a row must be long for its faults to show.
+        // Some snapshots are whole without need; few, because only a long series shows its faults.
         if self.points.is_multiple_of(self.every) { Order::Save { whole: self.points.is_multiple_of(61) } } else { Order::Go }
     }
 
@@ -84,7 +84,7 @@ impl Control for Stopping {
     }
 }
 
-/// What must be the same.
+/// Properties that must be the same in every run.
 #[derive(Debug, PartialEq)]
 struct Seen {
     outcome: Outcome,
@@ -95,7 +95,7 @@ struct Seen {
     files: Vec<(String, blake3::Hash)>,
 }
 
-/// A module, compiled for both engines.
+/// A module compiled for both engines.
 struct Machine {
     folder: tempfile::TempDir,
     limits: Limits,
@@ -140,8 +140,8 @@ impl Machine {
         seen(ran.unwrap(), &logs)
     }
 
-    /// Given up behind every `hops`th snapshot of every `every`th safe point and continued from there, on
-    /// the other engine where `changes`.
+    /// Runs the task, abandoned after every `hops`th snapshot at every `every`th safe point and continued
+    /// from there, on the other engine each time if `changes`.
     fn stopped(&self, mut kind: EngineKind, changes: bool, slice: u64, stdin: Option<&Path>, every: u32, hops: u32) -> (Seen, u32) {
         let (logs, mut snapshot, mut starts) = (Logs::default(), None, 0);
         loop {
@@ -152,7 +152,7 @@ impl Machine {
             match ran {
                 Err(RunError::Abandoned) => {
                     let row = row.lock().unwrap().take().unwrap();
-                    // As it travels to another device.
+                    // Encoded and decoded as for another device.
                     snapshot = Some(Snapshot::decode(&row.settled().encode().unwrap()).unwrap());
                 }
                 ran => return (seen(ran.unwrap(), &logs), starts),
@@ -180,7 +180,7 @@ fn guest() -> Machine {
     Machine::new(include_str!("tests/guest.wat"), limits)
 }
 
-/// A small generator with a seed of its own, so that a seed names a program for good.
+/// Small random generator with a fixed algorithm, so that a seed always gives the same program.
 struct Dice(u64);
 
 impl Dice {
@@ -198,12 +198,12 @@ impl Dice {
 
     fn operation(&mut self) -> Operation {
         let name = self.roll(12) as u8;
-        // Few descriptors, so that they are used.
+        // Few descriptors, so that they are reused.
         let slot = self.roll(4) as u8;
         match self.roll(16) {
             0..=3 => (OPEN, name, [CREATE, CREATE, 9, 8, 2, 2, 0, 5][self.roll(8) as usize], self.roll(4) | self.roll(2) << 8),
             4 | 5 => (WRITE, slot, [self.roll(200), self.roll(9000), self.roll(60_000)][self.roll(3) as usize] as u16, self.roll(256)),
-            // Lengths that come again, with nothing but zeros behind.
+            // Lengths that repeat, with only zeros behind them.
             6 => (SET_SIZE, slot, 0, [0, self.roll(0x20000), 4096 * self.roll(20), 65_536][self.roll(4) as usize]),
             7 => (UNLINK, name, 0, 0),
             8 => (BURN, 0, self.roll(60) as u16, self.roll(u32::MAX)),
@@ -217,7 +217,7 @@ impl Dice {
     }
 }
 
-/// Some hundred programs; some thousand with `FOG_TEST_FULL=1`.
+/// Runs some hundred programs; some thousand with `FOG_TEST_FULL=1`.
 #[test]
 fn random_programs_end_the_same_however_they_are_continued() {
     let is_full = std::env::var_os("FOG_TEST_FULL").is_some_and(|value| value == "1");
@@ -240,7 +240,7 @@ fn random_programs_end_the_same_however_they_are_continued() {
     assert!(starts > 1_000, "they are continued: {starts}");
 }
 
-/// What was in a file before it was cut off does not come back where a later one has zeros.
+/// Deleted bytes of a file do not reappear where a later file has zeros.
 #[test]
 fn bytes_that_were_deleted_stay_deleted() {
     let guest = guest();
@@ -270,7 +270,7 @@ fn bytes_that_were_deleted_stay_deleted() {
     }
 }
 
-/// Calls itself so deep, with frames of several sizes, looks whether to stop at the bottom only.
+/// Module that recurses to `depth`, with frames of several sizes, and checks for a stop only at the bottom.
 fn recursion(depth: u32, locals: &str) -> String {
     format!(
         "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
@@ -287,7 +287,7 @@ fn recursion(depth: u32, locals: &str) -> String {
 #[test]
 fn the_stack_is_as_deep_for_a_continued_task() {
     for locals in ["", "i64", "v128 v128 v128 f64 i32 i32 i64 i64"] {
-        // Frame and parameter, operands, and the locals.
+        // Frame base and parameter, operands, and locals.
         let frame = 32 + 8 + 8 * 3 + [0, 8, 48 + 40][usize::from(locals.len() > 1) + usize::from(locals.len() > 4)];
         let most = (1 << 20) / frame;
         for (depth, fits) in [(most - 2, true), (most + 1, false), (40_000, false)] {
@@ -305,7 +305,7 @@ fn the_stack_is_as_deep_for_a_continued_task() {
     }
 }
 
-/// Some turns of a loop, a long way without a safe point, and an end of its own.
+/// Module with a few loop turns, long work without a safe point, and the given end.
 fn straight_on(work: &str, end: &str) -> String {
     format!(
         "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
@@ -319,7 +319,7 @@ fn straight_on(work: &str, end: &str) -> String {
     )
 }
 
-/// Whoever took more units than there are has reached the limit, whether anything looked in time or not.
+/// A task that used more units than its limit has reached the limit, whether or not a check saw it in time.
 #[test]
 fn the_limit_of_units_holds_behind_the_last_safe_point() {
     let works = ["(memory.fill (i32.const 0) (i32.const 1) (i32.const 500000))", "(drop (call $random (i32.const 0) (i32.const 5000)))"];
@@ -336,7 +336,8 @@ fn the_limit_of_units_holds_behind_the_last_safe_point() {
             let plain = machine.straight(EngineKind::Compiled, 100, None);
             let (is_enough, found) = (units >= free.units, (plain.outcome.clone(), plain.units));
             let (limited, whole) = ((Outcome::Limit(LimitKind::Units), units), (free.outcome.clone(), free.units));
-            // A trap is billed with what was put down before it, which may be less than was used.
+            // A trap is charged with the count that was stored before it, which may be lower than what was
+            // used.
             let may_be_either = is_enough && code.is_none();
             assert!(
                 found == if is_enough { whole } else { limited.clone() } || may_be_either && found == limited,

@@ -1,18 +1,18 @@
 use super::Walls;
 use crate::program::Priority;
 
-/// Phones give each app its own walls and its own share of time.
+/// Does nothing: phones give each app its own priority.
 pub(crate) fn lower_priority(_priority: Priority) {}
 
-/// This system leaves a priority as it is until the worker's next start.
+/// Returns false: a priority changes at the worker's next start here.
 pub fn set_priority(_pid: u32, _priority: Priority) -> bool {
     false
 }
 
-/// A thread has no limit of its own.
+/// Does nothing: a thread has no memory limit of its own.
 pub(crate) fn limit_memory(_bytes: u64) {}
 
-/// A worker is a thread of the app here: Wasm's own walls hold alone.
+/// Returns no walls: a worker is a thread of the app here, with Wasm's sandbox only.
 pub(crate) fn restrict() -> Walls {
     Walls::default()
 }

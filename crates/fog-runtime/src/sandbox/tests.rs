@@ -1,6 +1,6 @@
-//! A worker that a job has taken over: what native code can still do once the walls stand.
+//! A worker that a job has taken over: what native code can still do inside the sandbox.
 //!
-//! The attack runs in a child, which is this test program again.
+//! The attack runs in a child process, which is this test program again.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 const ROLE: &str = "FOG_TEST_SANDBOX_ROLE";
 
-/// Everything an intruder would try; the names of what worked.
+/// Attempts of an intruder; returns the names of those that worked.
 #[expect(unsafe_code, reason = "the attack is made with plain system calls")]
 fn attack(parent: rustix::process::Pid) -> Vec<&'static str> {
     let parent_number = parent.as_raw_nonzero().get();
@@ -36,7 +36,7 @@ fn child() {
     let mut open = File::open("/proc/self/maps").expect("before the walls");
     let parent = rustix::process::getppid().expect("a parent");
     let walls = (role == "inside").then(super::restrict);
-    // What a worker needs still works: memory, open files, output.
+    // Memory, open files and output, which a worker needs, still work.
     let memory = vec![7_u8; 64 << 20];
     let mut text = String::new();
     open.rewind().expect("seek");
@@ -45,7 +45,7 @@ fn child() {
     println!("WALLS {walls:?}\nWORKED {}", attack(parent).join(", "));
 }
 
-/// The session of a container's first process may have its leader outside; its number is 0 inside.
+/// The session of a container's first process may have its leader outside; its id is 0 inside.
 #[test]
 fn a_session_from_outside_has_no_leader_here() {
     if std::env::var(ROLE).as_deref() == Ok("container") {
@@ -81,7 +81,7 @@ fn worked(role: &str) -> String {
 
 #[test]
 fn a_worker_taken_over_can_do_nothing() {
-    // Without the walls the same attack succeeds in nearly everything, or this test shows nothing.
+    // Outside the sandbox nearly all attempts must succeed, or this test shows nothing.
     let outside = worked("outside");
     for name in ["read a file", "write a file", "list a folder", "remove a file", "open a socket", "start a program", "start a thread", "signal its parent"] {
         assert!(outside.contains(name), "{name} fails even outside: {outside}");

@@ -22,17 +22,17 @@ use windows_sys::Win32::System::Threading::{
 use super::Walls;
 use crate::program::Priority;
 
-/// Asks the system to prefer every other program.
+/// Lowers the priority of this process.
 pub(crate) fn lower_priority(priority: Priority) {
     let class = if priority == Priority::Asked { BELOW_NORMAL_PRIORITY_CLASS } else { IDLE_PRIORITY_CLASS };
-    // SAFETY: the handle stands for this process and is never closed. Refused, the worker still works.
+    // SAFETY: the handle stands for this process and is never closed. If refused, the worker still works.
     unsafe { SetPriorityClass(GetCurrentProcess(), class) };
 }
 
-/// Changes the priority of a worker that runs already, by its process number; false when the system refuses.
+/// Changes the priority of a running worker by its process id; returns false when the system refuses.
 pub fn set_priority(pid: u32, priority: Priority) -> bool {
     let class = if priority == Priority::Asked { BELOW_NORMAL_PRIORITY_CLASS } else { IDLE_PRIORITY_CLASS };
-    // SAFETY: the handle is closed once, and not used when it is none.
+    // SAFETY: the handle is closed once, and not used when it is null.
     unsafe {
         let process = OpenProcess(PROCESS_SET_INFORMATION, 0, pid);
         !process.is_null() && {
@@ -43,15 +43,15 @@ pub fn set_priority(pid: u32, priority: Priority) -> bool {
     }
 }
 
-/// A second wall behind the engine's own limit: an allocation past `bytes` fails, whoever makes it.
+/// Limits the memory of this process to `bytes`, behind the engine's own limit.
 pub(crate) fn limit_memory(bytes: u64) {
     let limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION {
         BasicLimitInformation: JOBOBJECT_BASIC_LIMIT_INFORMATION { LimitFlags: JOB_OBJECT_LIMIT_PROCESS_MEMORY, ..Default::default() },
         ProcessMemoryLimit: usize::try_from(bytes).unwrap_or(usize::MAX),
         ..Default::default()
     };
-    // SAFETY: the structure is live and its own size is told. The handle of the job stays open, as long as
-    // the process lives in it; the walls put another job inside this one.
+    // SAFETY: the structure is live and its own size is passed. The handle of the job object stays open
+    // while the process lives; the sandbox puts another job object inside this one.
     unsafe {
         let job = CreateJobObjectW(ptr::null(), ptr::null());
         if !job.is_null() && SetInformationJobObject(job, JobObjectExtendedLimitInformation, (&raw const limits).cast(), size_of_val(&limits) as u32) != 0 {
@@ -60,13 +60,13 @@ pub(crate) fn limit_memory(bytes: u64) {
     }
 }
 
-/// Gives up new programs, the desktop, and changes to anything of the user's, for the rest of this
-/// process's life. Files that others may read can still be read.
+/// Gives up new programs, the desktop, and changes to the user's files for the rest of this process's life.
+/// Files that everybody may read can still be read.
 pub(crate) fn restrict() -> Walls {
     Walls { programs: confine(), changes: distrust(), ..Walls::default() }
 }
 
-/// A job object of its own: one process, and nothing of the user interface.
+/// Puts the process into a job object that allows one process and no user interface:
 /// <https://learn.microsoft.com/windows/win32/procthread/job-objects>
 fn confine() -> bool {
     let limits = JOBOBJECT_BASIC_LIMIT_INFORMATION {
@@ -84,8 +84,8 @@ fn confine() -> bool {
             | JOB_OBJECT_UILIMIT_SYSTEMPARAMETERS
             | JOB_OBJECT_UILIMIT_WRITECLIPBOARD,
     };
-    // SAFETY: each structure is live and its own size is told. The handle of the job stays open, as long
-    // as the process lives in it.
+    // SAFETY: each structure is live and its own size is passed. The handle of the job object stays open
+    // while the process lives.
     unsafe {
         let job = CreateJobObjectW(ptr::null(), ptr::null());
         !job.is_null()
@@ -95,13 +95,13 @@ fn confine() -> bool {
     }
 }
 
-/// The lowest integrity: what it opens from now on it may not change.
+/// Lowers the process to the lowest integrity, which may change nothing that it opens from now on:
 /// <https://learn.microsoft.com/windows/win32/secauthz/mandatory-integrity-control>
 fn distrust() -> bool {
     let mut sid = [0_u32; SECURITY_MAX_SID_SIZE as usize / 4];
     let mut length = SECURITY_MAX_SID_SIZE;
     let mut token: HANDLE = ptr::null_mut();
-    // SAFETY: the buffer is as long as told and aligned for a SID; the token is closed once.
+    // SAFETY: the buffer has the passed length and is aligned for a SID; the token is closed once.
     unsafe {
         if CreateWellKnownSid(WinUntrustedLabelSid, ptr::null_mut(), sid.as_mut_ptr().cast(), &raw mut length) == 0
             || OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_DEFAULT | TOKEN_QUERY, &raw mut token) == 0

@@ -1,14 +1,14 @@
-//! The encoded form of a value that is too large to be held twice.
+//! Encoding of values that are too large to be held in memory twice.
 
 use std::io;
 
 use serde::Serialize;
 
-/// Hands over the encoded form of `value` in pages of `size` bytes, the last of which may be shorter;
-/// returns how many bytes there were.
+/// Encodes `value` in pages of `size` bytes, of which the last may be shorter, and passes them to `take`.
+/// Returns the total length.
 ///
 /// # Errors
-/// What `take` says, or when the value cannot be encoded.
+/// The error of `take`, or of encoding.
 pub(crate) fn pages(value: &impl Serialize, size: usize, take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize> {
     let mut failure = None;
     let pages = Pages { page: Vec::with_capacity(size), size, bytes: 0, take, failure: &mut failure };
@@ -19,17 +19,17 @@ pub(crate) fn pages(value: &impl Serialize, size: usize, take: impl FnMut(&[u8])
     }
 }
 
-/// Number of bytes of the encoded form of `value`.
+/// Length of the encoded form of `value` in bytes.
 ///
 /// # Errors
-/// When it cannot be encoded.
+/// The error of encoding.
 pub(crate) fn length(value: &impl Serialize) -> io::Result<usize> {
     pages(value, 1 << 16, |_| Ok(()))
 }
 
-/// A value by its encoded form alone.
+/// A value that can only be encoded.
 pub(crate) trait Encoded {
-    /// As [`pages`].
+    /// Encodes the value like [`pages`].
     fn pages(&self, size: usize, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize>;
 }
 
@@ -44,7 +44,7 @@ struct Pages<'a, F> {
     size: usize,
     bytes: usize,
     take: F,
-    /// The encoder knows no errors but its own.
+    /// Error of `take`, which the encoder cannot return.
     failure: &'a mut Option<io::Error>,
 }
 
@@ -71,7 +71,7 @@ impl<F: FnMut(&[u8]) -> io::Result<()>> postcard::ser_flavors::Flavor for Pages<
 
     fn try_extend(&mut self, mut data: &[u8]) -> postcard::Result<()> {
         while !data.is_empty() {
-            // Whole pages need not be copied.
+            // Whole pages are passed on without a copy.
             while self.page.is_empty()
                 && let Some((page, rest)) = data.split_at_checked(self.size)
             {

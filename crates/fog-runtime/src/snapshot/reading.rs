@@ -1,4 +1,4 @@
-//! Snapshots and images that are read from their beginning to their end and never lie in memory as a whole.
+//! Readers of snapshots and images that never hold them in memory as a whole.
 
 use std::io::{self, Read};
 
@@ -6,16 +6,16 @@ use serde::de::DeserializeOwned;
 
 use super::{Image, PAGE, RUN, SnapshotError, damaged};
 
-/// Encoded values, one after the other.
+/// Reader of encoded values, one after the other.
 pub(super) struct Values<R> {
     from: R,
-    /// Room for the bytes of a value that are read at once.
+    /// Buffer for the bytes of one value.
     scratch: Vec<u8>,
 }
 
 impl<R: Read> Values<R> {
     pub(super) fn new(from: R) -> Self {
-        // The longest are the contents of runs.
+        // The longest values are the contents of runs.
         Self { from, scratch: vec![0; lz4_flex::block::get_maximum_output_size(RUN)] }
     }
 
@@ -24,13 +24,14 @@ impl<R: Read> Values<R> {
         taken.map(|(value, _)| value).map_err(|e| SnapshotError::Damaged(e.to_string()))
     }
 
-    /// The length of a list, which is at most `most`.
+    /// Takes the length of a list, which is at most `most`.
     pub(super) fn take_count(&mut self, most: usize, otherwise: &str) -> Result<usize, SnapshotError> {
         let count: usize = self.take()?;
         if count > most { Err(damaged(otherwise)) } else { Ok(count) }
     }
 
-    /// A list of at most `most` values, and how many there were; an empty one when they are not to be kept.
+    /// Takes a list of at most `most` values, with its length; returns an empty list if it is not to be
+    /// kept.
     pub(super) fn take_counted<T: DeserializeOwned>(&mut self, most: usize, otherwise: &str, is_kept: bool) -> Result<(Vec<T>, usize), SnapshotError> {
         let count = self.take_count(most, otherwise)?;
         let mut list = Vec::new();
@@ -43,7 +44,7 @@ impl<R: Read> Values<R> {
         Ok((list, count))
     }
 
-    /// Bytes of any length; no more is allocated than there are, and nothing when they are not to be kept.
+    /// Takes bytes of any length; allocates only as they arrive, and nothing if they are not to be kept.
     pub(super) fn take_bytes(&mut self, is_kept: bool) -> Result<Vec<u8>, SnapshotError> {
         let length: u64 = self.take()?;
         let mut bytes = Vec::new();
@@ -58,20 +59,21 @@ impl<R: Read> Values<R> {
     }
 }
 
-/// No run: a page of zeros.
+/// Marks a page without a run, which holds zeros.
 const NONE: u32 = u32::MAX;
-/// Runs that are kept decompressed: those that a read goes to and fro between.
+/// Number of runs that are kept decompressed, for reads that alternate between them.
 const KEPT: usize = 4;
 
-/// Reads the bytes of an image.
+/// Reader of the bytes of an image.
 ///
-/// Of each page it knows which run wrote it last: four bytes for 4 KiB. Runs are decompressed when they are needed.
+/// It stores for each page which run wrote it last: four bytes for 4 KiB. Runs are decompressed when they
+/// are needed.
 pub(super) struct ImageReader<'a> {
     image: &'a Image,
-    /// By page, the last run that writes it.
+    /// Number of the last run that writes each page.
     last: Vec<u32>,
     kept: [Kept; KEPT],
-    /// Which of those is decompressed over next.
+    /// Index of the kept run that is replaced next.
     next: usize,
     at: u64,
     problem: Option<SnapshotError>,
@@ -83,7 +85,7 @@ struct Kept {
 }
 
 impl<'a> ImageReader<'a> {
-    /// At its beginning. The image's size is the caller's to bound.
+    /// Begins at the start of the image. The caller must bound the image's size.
     pub(super) fn new(image: &'a Image) -> Result<Self, SnapshotError> {
         let pages = usize::try_from(image.bytes.div_ceil(PAGE as u64)).map_err(|_| damaged("it is larger than memory"))?;
         let mut last = vec![NONE; pages];
@@ -103,7 +105,7 @@ impl<'a> ImageReader<'a> {
             }
             written.fill(number);
         }
-        // Who writes a page anew writes all of it, so what lies below need not be looked at.
+        // An honest task writes whole pages, so that only the last run of a page matters.
         if cut.iter().any(|(page, number)| last.get(*page) == Some(number)) {
             return Err(damaged("a stretch ends within a page"));
         }
@@ -111,7 +113,7 @@ impl<'a> ImageReader<'a> {
         Ok(Self { image, last, kept, next: 0, at: 0, problem: None })
     }
 
-    /// How many bytes were not read, or what is wrong with those that could not be.
+    /// Returns the number of bytes that were not read, or the problem that stopped reading.
     pub(super) fn finish(self) -> Result<u64, SnapshotError> {
         match self.problem {
             Some(problem) => Err(problem),
@@ -119,7 +121,7 @@ impl<'a> ImageReader<'a> {
         }
     }
 
-    /// The bytes of a run, which is one of the image's.
+    /// Decompressed bytes of a run of the image.
     fn run(&mut self, number: u32) -> Result<&[u8], SnapshotError> {
         let place = match self.kept.iter().position(|kept| kept.run == number) {
             Some(place) => place,
@@ -186,7 +188,7 @@ mod tests {
     }
 
     proptest! {
-        /// However it is read, it is what it is when it is written out as a whole.
+        /// Reading in any pieces gives the same bytes as filling.
         #[test]
         fn reading_is_filling(
             runs in proptest::collection::vec((0_u32..40, 1_usize..=16, any::<u8>()), 0..40),
@@ -218,7 +220,7 @@ mod tests {
         assert_eq!(of(2 * PAGE as u64 + 300, vec![run(0, 3 * PAGE, 7), run(2, 300, 9)]), None);
         assert_eq!(of(9000, vec![run(0, 3 * PAGE, 7), run(2, 300, 9), run(2, PAGE, 9)]), None);
         assert!(of(9000, vec![Run { length: RUN as u32 + 1, ..run(0, 5, 1) }]).unwrap().contains("too long"));
-        // Far behind the end, and empty.
+        // Runs far behind the end, and empty runs.
         assert_eq!(of(9000, vec![run(u32::MAX, 300, 7), run(0, 0, 0), run(3, 0, 0)]), None);
         let image = Image { bytes: 9000, runs: vec![Run { length: 77, ..run(0, 300, 1) }] };
         let mut reader = ImageReader::new(&image).unwrap();

@@ -1,4 +1,4 @@
-//! Reading and writing, and what it takes of the quota.
+//! Reading and writing of files, and accounting for the quota.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ impl Vfs {
         self.used = self.used.saturating_sub(bytes);
     }
 
-    /// What a node takes beside its names after the first.
+    /// Cost of a node with its first name.
     pub(super) fn cost(kind: &Kind) -> u64 {
         NODE_COST
             + match kind {
@@ -61,7 +61,7 @@ impl Vfs {
             return Ok(0);
         }
         let end = at.checked_add(bytes.len() as u64).ok_or(Errno::FBig)?;
-        // As on a full disk: write what fits, and only fail when nothing does.
+        // As on a full disk, what fits is written, and only a write of nothing fails.
         let room = self.quota.saturating_sub(self.used);
         let end = end.min(old.saturating_add(room));
         if end <= at {
@@ -113,7 +113,7 @@ fn read_host(file: &File, len: u64, buffer: &mut [u8], at: u64) -> Result<usize,
     read_fully(len, buffer, at, |part, offset| file.seek_read(part, offset))
 }
 
-/// Short reads depend on the host; the job must not see them.
+/// Reads until the buffer is full: short reads depend on the host and must not be visible to the job.
 fn read_fully(len: u64, buffer: &mut [u8], at: u64, mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> Result<usize, Errno> {
     let want = buffer.len().min(usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX));
     let mut done = 0;

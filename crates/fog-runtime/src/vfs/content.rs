@@ -1,5 +1,5 @@
-//! Bytes of a file in memory, in pieces: what was never written takes no memory, and what was cut
-//! off gives its memory back.
+//! Bytes of a file in memory, in pieces: parts that were never written take no memory, and parts that are
+//! cut off free theirs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use std::sync::Arc;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Bytes of a piece.
+/// Size of a piece, bytes.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 
-/// Bytes of one file.
+/// Content of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Content {
     len: u64,
-    /// `None` is a piece of zeros, and so is what a piece lacks at its end.
+    /// Pieces in order; `None` is a piece of zeros, and missing bytes at the end of a piece are zeros too.
     pieces: Vec<Option<Piece>>,
 }
 
-/// Shared by the names of a file among those a job leaves.
+/// Piece of a file, shared by all names of the file in a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece(Arc<Vec<u8>>);
 
 impl Piece {
-    /// Gives back the memory behind its end.
+    /// Frees the memory behind its end.
     ///
-    /// It moves to another place: of what is cut off where it lies, an allocator keeps a gap before the next piece that
-    /// no whole piece fits into, and a job that leaves a byte of every piece makes such gaps of all the memory there is.
+    /// The bytes move to a new allocation. Shrinking in place would leave a gap that no whole piece fits
+    /// into, and a job that keeps one byte of every piece could fill all memory with such gaps.
     fn give_back(&mut self) {
         let (old, room) = (&self.0, rounded(self.0.len()));
         let mut bytes = Vec::new();
@@ -37,7 +37,7 @@ impl Piece {
     }
 }
 
-/// Memory could not be had.
+/// Memory could not be allocated.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoMemory;
 
@@ -46,7 +46,7 @@ impl Content {
         self.len
     }
 
-    /// Whether its pieces lie within its length; a checkpoint may say anything.
+    /// Whether its pieces lie within its length, for content from an untrusted checkpoint.
     pub(super) fn is_sound(&self) -> bool {
         let lies_within = |(number, piece): (usize, &Option<Piece>)| {
             let room = self.len.saturating_sub(number as u64 * PIECE_BYTES as u64).min(PIECE_BYTES as u64);
@@ -55,13 +55,13 @@ impl Content {
         self.pieces.len() as u64 == self.len.div_ceil(PIECE_BYTES as u64) && self.pieces.iter().enumerate().all(lies_within)
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory used.
     #[cfg(test)]
     pub(super) fn resident(&self) -> usize {
         self.pieces.capacity() * size_of::<Option<Piece>>() + self.pieces.iter().flatten().map(|piece| piece.0.capacity()).sum::<usize>()
     }
 
-    /// Copies what lies from `at` on into `buffer`; returns how many bytes there were.
+    /// Copies bytes from position `at` into `buffer`; returns how many were copied.
     pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> usize {
         let count = buffer.len().min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
         let mut done = 0;
@@ -77,7 +77,7 @@ impl Content {
         count
     }
 
-    /// Writes over bytes that are part of the file already; returns how many more were filled with zeros.
+    /// Overwrites bytes within the file; returns how many bytes before them were filled with zeros.
     pub(super) fn write(&mut self, bytes: &[u8], at: u64) -> Result<usize, NoMemory> {
         let (mut done, mut zeros) = (0, 0);
         while done < bytes.len() {
@@ -99,7 +99,7 @@ impl Content {
         Ok(zeros)
     }
 
-    /// Cuts the file off or makes it longer by zeros; returns how many pieces came or went.
+    /// Shortens the file or extends it with zeros; returns by how many pieces it changed.
     pub(super) fn set_len(&mut self, len: u64) -> Result<usize, NoMemory> {
         let count = usize::try_from(len.div_ceil(PIECE_BYTES as u64)).map_err(|_| NoMemory)?;
         let before = self.pieces.len();
@@ -121,7 +121,7 @@ impl Content {
         Ok(count.abs_diff(before))
     }
 
-    /// The whole of it.
+    /// Returns all bytes of the file.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.len as usize];
@@ -134,7 +134,7 @@ fn place(at: u64) -> (usize, usize) {
     (usize::try_from(at / PIECE_BYTES as u64).unwrap_or(usize::MAX), (at % PIECE_BYTES as u64) as usize)
 }
 
-/// Room to be had for a piece of this length: an eighth more at most, so that appending is not copying.
+/// Capacity for a piece of this length: at most an eighth more, so that appending does not copy each time.
 fn rounded(len: usize) -> usize {
     len.next_multiple_of((len / 16).next_power_of_two().clamp(64, 4096)).min(PIECE_BYTES)
 }

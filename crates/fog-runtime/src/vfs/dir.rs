@@ -9,13 +9,13 @@ use super::NodeId;
 
 /// Entries of a folder.
 ///
-/// Each entry has a slot that stays its own while others come and go, so that a listing goes on where it
-/// was: nothing that stays is left out, and nothing is listed twice.
+/// Each entry keeps its slot while others come and go, so that a listing can continue: no remaining entry
+/// is left out or listed twice.
 #[derive(Debug, Default)]
 pub(crate) struct Dir {
     by_name: BTreeMap<Arc<str>, Entry>,
     by_slot: BTreeMap<u64, Arc<str>>,
-    /// The slot of the entry to come.
+    /// Slot of the next entry.
     next: u64,
 }
 
@@ -25,7 +25,7 @@ struct Entry {
     slot: u64,
 }
 
-/// The same as it is read from a checkpoint: name, node and slot of each entry.
+/// Folder as it is read from a checkpoint: name, node and slot of each entry.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub(super) struct DirState {
@@ -46,12 +46,12 @@ impl Dir {
         self.by_name.is_empty()
     }
 
-    /// Slot of the entry to come.
+    /// Slot of the next entry.
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Adds an entry, or makes a name that is there lead to another node.
+    /// Adds an entry, or changes the node of an existing name.
     pub(super) fn insert(&mut self, name: &str, id: NodeId) {
         if let Some(entry) = self.by_name.get_mut(name) {
             entry.id = id;
@@ -73,8 +73,8 @@ impl Dir {
         }
     }
 
-    /// Gives an entry another name. It keeps its slot, so that a listing does not meet it again; where it
-    /// replaces an entry, that one's slot is the one that stays.
+    /// Renames an entry. It keeps its slot, so that a listing does not show it again; if it replaces an
+    /// entry, it takes that entry's slot.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         let Some(entry) = self.by_name.remove(from) else { return };
         self.by_slot.remove(&entry.slot);
@@ -84,18 +84,18 @@ impl Dir {
         }
     }
 
-    /// Entries by name.
+    /// Entries in the order of their names.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, NodeId)> {
         self.by_name.iter().map(|(name, entry)| (&**name, entry.id))
     }
 
-    /// Entries of the slots from `first` to before `end`: slot, name, node.
+    /// Entries with slots from `first` up to but not including `end`: slot, name, node.
     pub(crate) fn listing(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, &str, NodeId)> {
         self.by_slot.range(first..end.max(first)).filter_map(move |(slot, name)| Some((*slot, &**name, self.get(name)?)))
     }
 
-    /// Reads what a checkpoint says, which may be anything; `None` where names or slots are not what
-    /// they can be. The nodes are the caller's to check.
+    /// Reads a folder of an untrusted checkpoint; `None` when names or slots are not valid. The caller must
+    /// check the nodes.
     pub(super) fn restore(state: &DirState) -> Option<Self> {
         let mut dir = Self { next: state.next, ..Self::default() };
         for (name, id, slot) in &state.entries {
@@ -105,12 +105,12 @@ impl Dir {
             }
             dir.insert_at(name, *id as NodeId, *slot);
         }
-        // A listing names the slot behind the last one, and two more for the dots.
+        // A listing also uses the slot behind the last one, and two more for the dots.
         (state.next < u64::MAX / 2).then_some(dir)
     }
 }
 
-/// As [`DirState`], without a copy of it.
+/// Serializes like [`DirState`], without a copy.
 impl Serialize for Dir {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! Giving nodes names and taking them away: create, link, rename, remove.
+//! Names of nodes: create, link, rename, remove.
 
 use super::paths::check_said;
 use super::{Dir, Kind, MAX_NODES, MAX_PATH_BYTES, NODE_COST, Node, NodeId, ROOT, Vfs};
@@ -13,7 +13,7 @@ impl Vfs {
         self.create(folder, name, Kind::Dir(Dir::default()), 0, now)
     }
 
-    /// Makes a symbolic link that says `text`, which need not lead anywhere.
+    /// Makes a symbolic link with the text `text`, whose target need not exist.
     pub(crate) fn create_link(&mut self, folder: NodeId, name: &str, text: &str, now: u64) -> Result<NodeId, Errno> {
         check_said(text)?;
         self.create(folder, name, Kind::Link(text.into()), text.len() as u64, now)
@@ -41,13 +41,13 @@ impl Vfs {
         Ok(id)
     }
 
-    /// Whether `folder` can take another name like this one.
+    /// Checks that `folder` can take a name of this length.
     fn check_new(&self, folder: NodeId, name: &str) -> Result<(), Errno> {
         let node = self.node(folder);
         if !node.writable {
             return Err(Errno::RoFs);
         }
-        // Removed, though somebody has it open: nothing can be put there any more.
+        // The folder was removed while it is open: nothing can be added to it.
         if node.links == 0 {
             return Err(Errno::NoEnt);
         }
@@ -57,7 +57,7 @@ impl Vfs {
         if self.prefix_bytes(folder) + name.len() > MAX_PATH_BYTES { Err(Errno::NameTooLong) } else { Ok(()) }
     }
 
-    /// Bytes before a name in `folder`, in a path from the root.
+    /// Bytes before a name in `folder` in a path from the root.
     fn prefix_bytes(&self, mut folder: NodeId) -> usize {
         let mut bytes = 0;
         while folder != ROOT {
@@ -68,7 +68,7 @@ impl Vfs {
         bytes
     }
 
-    /// Bytes of the longest path below `folder`, seen from it.
+    /// Length of the longest path below `folder`, relative to it, in bytes.
     fn longest_below(&self, folder: NodeId) -> usize {
         let (mut longest, mut open) = (0, vec![(folder, 0)]);
         while let Some((id, prefix)) = open.pop() {
@@ -84,7 +84,7 @@ impl Vfs {
         longest
     }
 
-    /// Adds a name for `id`; whether there may be one was looked at.
+    /// Adds a name for `id`, which the caller has checked.
     pub(super) fn attach(&mut self, folder: NodeId, name: &str, id: NodeId) {
         if let Kind::Dir(dir) = &mut self.nodes[folder].kind {
             dir.insert(name, id);
@@ -135,7 +135,7 @@ impl Vfs {
         Ok(())
     }
 
-    /// Whether the name of `id` in `folder` may be taken away.
+    /// Checks that the name of `id` in `folder` may be removed.
     fn check_movable(&self, folder: NodeId, id: NodeId) -> Result<(), Errno> {
         if !self.node(id).writable || !self.node(folder).writable {
             return Err(Errno::RoFs);
@@ -143,7 +143,7 @@ impl Vfs {
         if id < self.fixed { Err(Errno::Busy) } else { Ok(()) }
     }
 
-    /// A name of `id` has gone.
+    /// Updates a node after one of its names was removed.
     fn detached(&mut self, id: NodeId, now: u64) {
         self.names = self.names.saturating_sub(1);
         let node = &mut self.nodes[id];
@@ -151,7 +151,7 @@ impl Vfs {
         if node.links > 0 {
             self.refund(NODE_COST);
         } else {
-            // Its folder may go before it does.
+            // Its folder may be removed before it is.
             self.nodes[id].parent = ROOT;
         }
         self.changed(id, now);
@@ -171,7 +171,7 @@ impl Vfs {
         self.check_not_inside(id, to.0)?;
         let replaced = self.child(to.0, to.1);
         if let Some(old) = replaced {
-            // Two names of one file: nothing is to be done.
+            // Two names of the same file: nothing to do.
             if old == id {
                 return Ok(());
             }
@@ -207,7 +207,7 @@ impl Vfs {
         Ok(())
     }
 
-    /// A folder cannot move to below itself.
+    /// Checks that a folder does not move to below itself.
     fn check_not_inside(&self, id: NodeId, mut folder: NodeId) -> Result<(), Errno> {
         while folder != ROOT {
             self.visit(1);
@@ -219,7 +219,7 @@ impl Vfs {
         Ok(())
     }
 
-    /// Whether the paths of all that moves stay within bounds.
+    /// Checks that the paths of everything that moves stay within bounds.
     fn check_length(&self, id: NodeId, from: (NodeId, &str), to: (NodeId, &str)) -> Result<(), Errno> {
         let (old, new) = (self.prefix_bytes(from.0) + from.1.len(), self.prefix_bytes(to.0) + to.1.len());
         let below = if new > old && self.is_dir(id) { self.longest_below(id) } else { 0 };

@@ -1,4 +1,4 @@
-//! What a job leaves.
+//! Files that a job leaves as its result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use fog_types::path::portable_path;
 use super::{Content, Kind, NodeId, ROOT, Vfs};
 use crate::outcome::{LeftOut, LeftOutFile, LeftOutReason, MAX_OUTPUT_FILES, MAX_OUTPUT_PATHS};
 
-/// Most files left out that are named.
+/// Largest number of left out files that are named.
 const MAX_NAMED: usize = 100;
 
-/// The files of a result, in path order, and what is not among them.
+/// Files of a result in path order, and files that were left out.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     pub(crate) files: Vec<(String, Content)>,
@@ -34,7 +34,7 @@ impl Search {
     }
 
     pub(super) fn found(&mut self, path: &str, id: NodeId) {
-        // A name that means something else on some systems travels, and is kept under a near one.
+        // A name that some systems cannot keep stays; the receiver stores it under the nearest valid name.
         if portable_path(path).is_none() {
             return self.leave_out(path, LeftOutReason::Name);
         }
@@ -49,10 +49,10 @@ impl Search {
 }
 
 impl Vfs {
-    /// Every file the job made outside `/tmp`, in path order.
+    /// Returns every file that the job made outside `/tmp`, in path order.
     ///
-    /// A file with several names is there under each, as long as all bytes stay within the quota where it is kept
-    /// as so many files. Here they share its memory.
+    /// A file with several names is listed under each, as long as all copies stay within the quota, because
+    /// the receiver stores each as a file. Here they share memory.
     pub(crate) fn outputs(mut self) -> Outputs {
         let mut search = Search::default();
         self.search(ROOT, &mut String::new(), &mut search);
@@ -79,7 +79,7 @@ impl Vfs {
         outputs
     }
 
-    /// As deep as the tree is: some hundred folders, since paths are bounded.
+    /// Searches a folder. Recursion is bounded by some hundred levels, because paths are bounded.
     fn search(&self, folder: NodeId, path: &mut String, search: &mut Search) {
         let Kind::Dir(dir) = &self.node(folder).kind else { return };
         for (name, id) in dir.iter().filter(|(_, id)| *id >= self.fixed) {

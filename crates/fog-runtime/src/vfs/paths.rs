@@ -1,27 +1,27 @@
-//! From a path to a node.
+//! Resolution of paths to nodes.
 
 use super::{Kind, NodeId, ROOT, Vfs};
 use crate::wasi::Errno;
 
-/// Most bytes of a path that is said in one call, and of what a symbolic link says.
+/// Longest path in one call, and longest text of a symbolic link, bytes.
 pub(crate) const MAX_SAID_BYTES: usize = 4096;
-/// Most bytes of one name.
+/// Longest name, bytes.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
 /// Bytes of a path that cost as much as one part of it.
 const BYTES_PER_VISIT: usize = 16;
-/// Most symbolic links followed on one way.
+/// Largest number of symbolic links followed in one path.
 const MAX_FOLLOWED: usize = 40;
 
-/// What a path leads to.
+/// Result of resolving a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The folder that holds the last name, or the folder itself where there is none.
+    /// Folder of the last name, or the folder itself when there is no last name.
     pub(crate) folder: NodeId,
-    /// The last name; `None` where the path ends in `.` or `..`.
+    /// Last name; `None` when the path ends in `.` or `..`.
     pub(crate) name: Option<String>,
-    /// The node, if there is one.
+    /// Node at the path, if there is one.
     pub(crate) id: Option<NodeId>,
-    /// The path ends in a slash: only a folder will do.
+    /// Whether the path ends in a slash, so that it must be a folder.
     pub(crate) is_slashed: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn check_said(path: &str) -> Result<(), Errno> {
     if path.contains('\0') {
         return Err(Errno::Inval);
     }
-    // Paths are relative to a folder that was opened.
+    // Paths are relative to an open folder.
     if path.starts_with('/') { Err(Errno::Perm) } else { Ok(()) }
 }
 
@@ -44,14 +44,14 @@ fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.split('/').filter(|part| !part.is_empty() && *part != ".")
 }
 
-/// Whether only a folder will do.
+/// Whether the path must be a folder.
 pub(crate) fn wants_folder(path: &str) -> bool {
     path.ends_with('/') || path.ends_with("/.")
 }
 
 impl Vfs {
-    /// Walks `path` from the folder `dir`, which it cannot leave, following symbolic links on the way, and
-    /// at its end if told to.
+    /// Resolves `path` from the folder `dir`, which it cannot leave. Follows symbolic links on the way, and
+    /// at its end with `follow`.
     pub(crate) fn resolve(&self, dir: NodeId, path: &str, follow: bool) -> Result<Found, Errno> {
         check_said(path)?;
         self.read_through(path);
@@ -63,7 +63,7 @@ impl Vfs {
             self.visit(1);
             let here = trail.last().copied().unwrap_or(ROOT);
             if part == ".." {
-                // The root of the job is its own parent; what another folder lies in was not given with it.
+                // The root is its own parent; the parent of another folder was not opened with it.
                 if trail.len() > 1 {
                     trail.pop();
                 } else if here != ROOT {
@@ -106,12 +106,12 @@ impl Vfs {
         Ok(Found { folder, name: None, id: Some(folder), is_slashed })
     }
 
-    /// Finding the parts of a path costs by its bytes: thousands of `.` are no parts, and time all the same.
+    /// Charges for the length of a path: thousands of `.` are not parts but take time to skip.
     fn read_through(&self, path: &str) {
         self.visit((path.len() / BYTES_PER_VISIT) as u64);
     }
 
-    /// The node that `path` leads to.
+    /// Returns the node at `path`.
     pub(crate) fn lookup(&self, dir: NodeId, path: &str, follow: bool) -> Result<NodeId, Errno> {
         self.resolve(dir, path, follow || wants_folder(path))?.id.ok_or(Errno::NoEnt)
     }

@@ -1,4 +1,4 @@
-//! The tree as a checkpoint keeps it.
+//! State of the file tree in a checkpoint.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -6,10 +6,10 @@ use super::dir::DirState;
 use super::paths::check_said;
 use super::{Content, Dir, Kind, MAX_NODES, MAX_PATH_BYTES, NODE_COST, Node, NodeId, ROOT, Vfs};
 
-/// The tree as it is read from a checkpoint. What was there from the beginning is kept by its place; the bytes of
-/// inputs are the job's.
+/// File tree as it is read from a checkpoint. Fixed nodes are identified by position; the bytes of inputs
+/// belong to the task.
 ///
-/// What follows from the rest (names, parents, opens, bytes used) is not part of it.
+/// Names, parents, opens and bytes used follow from the rest and are not stored.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub(crate) struct VfsState {
@@ -38,7 +38,7 @@ enum KindState {
     Free,
 }
 
-/// The tree as it is written to a checkpoint: as [`VfsState`], read where it lies.
+/// File tree as it is written to a checkpoint: the format of [`VfsState`], without a copy.
 #[derive(Serialize)]
 pub(crate) struct VfsShown<'a> {
     nodes: Nodes<'a>,
@@ -50,14 +50,14 @@ struct Nodes<'a>(&'a [Node]);
 
 struct Places<'a>(&'a [NodeId]);
 
-/// As [`NodeState`].
+/// Node in the format of [`NodeState`].
 #[derive(Serialize)]
 struct NodeShown<'a> {
     kind: KindShown<'a>,
     times: [u64; 3],
 }
 
-/// As [`KindState`].
+/// Kind in the format of [`KindState`].
 #[derive(Serialize)]
 enum KindShown<'a> {
     Dir(&'a Dir),
@@ -94,12 +94,12 @@ const NO_TREE: &str = "its folders do not form a tree";
 const NO_FIT: &str = "its files do not fit this task";
 
 impl Vfs {
-    /// The tree as a checkpoint keeps it, without a copy.
+    /// Returns the tree for writing to a checkpoint, without a copy.
     pub(crate) fn shown(&self) -> VfsShown<'_> {
         VfsShown { nodes: Nodes(&self.nodes), free: Places(&self.free), peak: self.peak }
     }
 
-    /// The tree as it is read from a checkpoint.
+    /// Returns the tree as it is read from a checkpoint.
     #[cfg(test)]
     pub(crate) fn state(&self) -> VfsState {
         let bytes = postcard::to_stdvec(&self.shown()).unwrap();
@@ -108,10 +108,10 @@ impl Vfs {
         state
     }
 
-    /// Takes the state of a checkpoint over a fresh tree with the same inputs. `opened` are the nodes that
-    /// descriptors lead to.
+    /// Restores the state of a checkpoint into a new tree with the same inputs. `opened` are the nodes of
+    /// open descriptors.
     ///
-    /// The state may come from anywhere: everything in it is checked.
+    /// The state is untrusted and checked completely.
     pub(crate) fn restore(&mut self, state: VfsState, opened: &[NodeId]) -> Result<(), String> {
         if state.nodes.len() < self.fixed || state.nodes.len() > MAX_NODES + self.fixed {
             return Err(NO_FIT.to_owned());
@@ -165,15 +165,15 @@ impl Vfs {
         Ok(())
     }
 
-    /// Walks from the root: every name leads to a node, every folder has one name or is open without any,
-    /// and nothing is named that the root does not lead to.
+    /// Rebuilds names and parents, and checks that every name leads to a node, every folder has one name or
+    /// is open without any, and every named node can be reached from the root.
     fn restore_names(&mut self) -> Result<(), String> {
         let count = self.nodes.len();
         let mut fixed_names = 0;
         for id in 0..count {
             let node = &self.nodes[id];
             let Kind::Dir(dir) = &node.kind else { continue };
-            // The rest of what was there is as it was made.
+            // Other fixed nodes stay as they were made.
             if !node.writable {
                 continue;
             }
@@ -251,7 +251,7 @@ impl Vfs {
 mod tests {
     use super::*;
 
-    /// A tree with a folder, a file with two names, a link, and a place that is free.
+    /// A tree with a folder, a file with two names, a link, and a free node.
     fn honest() -> VfsState {
         let mut vfs = Vfs::new(1 << 20);
         let folder = vfs.create_dir(ROOT, "d", 0).unwrap();

@@ -12,7 +12,7 @@ fn dir(vfs: &mut Vfs, folder: NodeId, name: &str) -> NodeId {
     vfs.create_dir(folder, name, 0).unwrap()
 }
 
-/// The state, by its bytes, into a fresh tree of the same quota.
+/// Restores the encoded state into a new tree with the same quota.
 fn restored(vfs: &Vfs, opened: &[NodeId]) -> Result<Vfs, String> {
     let mut fresh = Vfs::new(vfs.quota);
     let state = postcard::from_bytes(&postcard::to_stdvec(&vfs.state()).unwrap()).map_err(|e| e.to_string())?;
@@ -45,7 +45,7 @@ fn removing_a_file_gives_its_room_back_once_it_is_closed() {
     assert!(vfs.create_file(ROOT, "b", 0).is_ok());
 }
 
-/// The quota counts lengths, so what is cut off has to give its memory back too.
+/// The quota counts lengths, so cut off parts must free their memory too.
 #[test]
 fn files_that_were_cut_off_hold_no_memory() {
     let mut vfs = Vfs::new(256 << 20);
@@ -95,7 +95,7 @@ fn links_lead_on_and_loops_end() {
     assert_eq!(vfs.lookup(ROOT, "round", true), Err(Errno::Loop));
     assert_eq!(vfs.lookup(ROOT, "round/y", false), Err(Errno::Loop));
     assert_eq!(vfs.create_link(ROOT, "absolute", "/a", 0), Err(Errno::Perm));
-    // A way through forty links, each of which names many, is long but ends.
+    // A path through forty links with many parts each is long but ends.
     let mut text = "a/../".repeat(800);
     for number in 0..41 {
         vfs.create_link(ROOT, &format!("l{number}"), &format!("{}l{}", &text[..text.len() - 5], number + 1), 0).unwrap();
@@ -165,8 +165,8 @@ fn a_folder_cannot_move_into_itself() {
     assert_eq!(vfs.rename((ROOT, "a"), (b, "c"), 0), Err(Errno::Inval));
 }
 
-/// The way in which parents came to form a ring: a folder put into one that was removed lives on in a
-/// place that is given out again.
+/// A removed folder must take no entries: a folder put into it would live on under an id that is reused,
+/// and parents could form a ring.
 #[test]
 fn nothing_can_be_put_into_a_folder_that_was_removed() {
     let mut vfs = Vfs::new(1 << 20);
@@ -197,7 +197,7 @@ fn paths_are_bounded_however_they_come_about() {
     assert_eq!(vfs.create_dir(at, &"m".repeat(255), 0).map(drop), Ok(()));
     let last = vfs.child(at, &"m".repeat(255)).unwrap();
     assert_eq!(vfs.create_file(last, "x", 0), Err(Errno::NameTooLong));
-    // Moving a tree further down counts what it holds.
+    // Moving a tree further down counts its contents.
     let (a, b) = (dir(&mut vfs, ROOT, "a"), dir(&mut vfs, ROOT, "b"));
     vfs.rename((ROOT, &long), (a, &long[2..]), 0).unwrap();
     assert_eq!(vfs.rename((a, &long[2..]), (a, &long), 0), Err(Errno::NameTooLong));
@@ -237,7 +237,7 @@ fn there_is_a_most_of_nodes_and_names() {
     let outputs = vfs.outputs();
     assert_eq!((outputs.files.len(), outputs.left_out.count as usize), (MAX_OUTPUT_FILES, MAX_NODES - 1 - MAX_OUTPUT_FILES));
     assert_eq!(outputs.left_out.files.len(), 100);
-    // Long paths are bounded by their bytes, or a result of many could not be held.
+    // Long paths are bounded by their bytes, because the receiver holds all paths of a result.
     let mut vfs = Vfs::new(1 << 40);
     let mut folder = ROOT;
     for _ in 0..3 {
@@ -271,7 +271,7 @@ fn outputs_leave_out_inputs_devices_and_scratch() {
 #[test]
 fn a_file_that_no_result_can_hold_costs_that_file_only() {
     let mut vfs = Vfs::new(1 << 20);
-    // Each of these letters takes three in a name that every system can hold, which is too much for all of them.
+    // Each colon takes three bytes in a portable name, which makes this path too long.
     let path = vec![":".repeat(200); 5].join("/");
     for name in ["a\\b", "good", "new\nline"] {
         file(&mut vfs, name);
@@ -300,7 +300,7 @@ fn an_empty_folder_is_no_result_and_is_named() {
     assert_eq!((outputs.left_out.count, left_out), (1, vec![("outer/empty", LeftOutReason::EmptyFolder)]));
 }
 
-/// Reads a folder in pieces of `piece` entries, doing something to each entry.
+/// Lists a folder in pieces of `piece` entries, calling `each` for every entry.
 fn list(vfs: &mut Vfs, folder: NodeId, piece: usize, mut each: impl FnMut(&mut Vfs, &str)) -> Vec<String> {
     let Kind::Dir(dir) = &vfs.node(folder).kind else { panic!("no folder") };
     let (mut next, end) = (0, dir.next());

@@ -13,7 +13,7 @@ use crate::vfs::{CLOCK_START_NANOS, Kind, NodeId, ROOT, Vfs, VfsShown, VfsState}
 
 const MAX_FDS: usize = 1024;
 
-/// `proc_exit` was called.
+/// Exit code of a program that called `proc_exit`.
 #[derive(Debug)]
 pub(crate) struct Exit(pub(crate) u32);
 
@@ -25,7 +25,7 @@ impl fmt::Display for Exit {
 
 impl std::error::Error for Exit {}
 
-/// What the calls of one job share.
+/// State shared by all calls of one job.
 pub(crate) struct Context {
     pub(crate) vfs: Vfs,
     pub(super) fds: Vec<Option<Fd>>,
@@ -34,17 +34,17 @@ pub(crate) struct Context {
     pub(super) random: blake3::OutputReader,
     pub(super) slept_nanos: u64,
     pub(crate) units: u64,
-    /// The count that the module charges.
+    /// Unit count that the module charges.
     pub(crate) left: Option<Global>,
     pub(crate) meter: Meter,
     pub(crate) control: Box<dyn Control>,
-    /// The stack is being unwound: what grows now is ours.
+    /// Whether the stack is being unwound; memory then grows for the runtime, not for the job.
     pub(crate) is_stopping: bool,
-    /// A checkpoint is to be taken then; whether a whole one.
+    /// Requested checkpoint; true for a whole one.
     pub(crate) wants_save: Option<bool>,
-    /// Of modules that save references in their frames, once they have.
+    /// Numbers of functions, once the module has saved a reference.
     pub(crate) references: Option<Numbers>,
-    /// Bytes moved by the call under way.
+    /// Bytes moved by the current call.
     pub(super) moved: u64,
     pub(crate) memory: Option<Memory>,
     pub(crate) memory_limit: usize,
@@ -52,22 +52,22 @@ pub(crate) struct Context {
     pub(crate) table_limit: usize,
     tables: usize,
     log_limit: u64,
-    /// Bytes seen on stdout and stderr, kept or not.
+    /// Bytes written to stdout and stderr, kept or not.
     pub(crate) log_seen: [u64; 2],
-    /// Of each write to them, with the one before.
+    /// Digest over all writes to each of them.
     log_digests: [[u8; 32]; 2],
     pub(crate) observer: Box<dyn Observer>,
 }
 
-/// An open file of the job.
+/// Open file of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fd {
     pub(super) target: Target,
     pub(super) position: u64,
-    /// As the specification numbers them.
+    /// Flags as numbered in the specification.
     pub(super) flags: u16,
     pub(super) rights: Rights,
-    /// Slot before which a listing ends, so that one that adds names comes to its end.
+    /// Slot at which the current listing ends, so that a job that adds names meanwhile reaches its end.
     pub(super) listing_end: u64,
 }
 
@@ -81,9 +81,9 @@ impl Fd {
     }
 }
 
-/// Writing goes to the end.
+/// Flag for appending: every write goes to the end.
 pub(super) const FDFLAG_APPEND: u16 = 1;
-/// All flags of descriptors that there are.
+/// All flags of descriptors.
 pub(super) const FDFLAGS: u16 = (1 << 5) - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub(super) enum Target {
     Node(NodeId),
 }
 
-/// State of a job's world, as it is read from a checkpoint.
+/// State of files, descriptors, clock and randomness, as it is read from a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 pub(crate) struct WasiState {
@@ -106,7 +106,7 @@ pub(crate) struct WasiState {
     log_digests: [[u8; 32]; 2],
 }
 
-/// The same as it is written, read where it lies.
+/// The same state as it is written to a checkpoint, without a copy.
 #[derive(Serialize)]
 pub(crate) struct WasiShown<'a> {
     files: VfsShown<'a>,
@@ -119,7 +119,7 @@ pub(crate) struct WasiShown<'a> {
 }
 
 impl Context {
-    /// State that a checkpoint keeps, without a copy.
+    /// Returns the state for a checkpoint, without a copy.
     pub(crate) fn shown(&self) -> WasiShown<'_> {
         WasiShown {
             files: self.vfs.shown(),
@@ -132,7 +132,7 @@ impl Context {
         }
     }
 
-    /// Takes over what a checkpoint kept; the words say what does not fit.
+    /// Restores the state of a checkpoint; the error says what does not fit.
     pub(crate) fn restore(&mut self, state: WasiState) -> Result<(), String> {
         let node = |fd: &Fd| if let Target::Node(id) = fd.target { Some(id) } else { None };
         let opened: Vec<NodeId> = state.fds.iter().flatten().filter_map(node).collect();
@@ -196,7 +196,7 @@ impl Context {
         self.units.saturating_add(self.slept_nanos)
     }
 
-    /// Nanoseconds since 1970, by the job's own clock.
+    /// Nanoseconds since 1970 on the job's own clock.
     pub(super) fn today(&self) -> u64 {
         CLOCK_START_NANOS.saturating_add(self.now())
     }
@@ -209,13 +209,13 @@ impl Context {
         self.fds.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BadF)
     }
 
-    /// A descriptor that has this right.
+    /// Returns a descriptor if it has the right.
     pub(super) fn allowed(&self, fd: u32, right: u64) -> Result<&Fd, Errno> {
         let entry = self.fd(fd)?;
         if entry.rights.has(right) { Ok(entry) } else { Err(Errno::NotCapable) }
     }
 
-    /// The folder behind a descriptor that has this right.
+    /// Returns the folder of a descriptor if it has the right.
     pub(super) fn dir(&self, fd: u32, right: u64) -> Result<NodeId, Errno> {
         match self.fd(fd)?.target {
             Target::Node(id) if self.vfs.is_dir(id) => self.allowed(fd, right).map(|_| id),
@@ -230,14 +230,14 @@ impl Context {
         }
     }
 
-    /// The lowest number that is free.
+    /// Lowest free descriptor number.
     pub(super) fn free_fd(&mut self) -> Result<usize, Errno> {
         let free = self.fds.iter().position(Option::is_none).unwrap_or(self.fds.len());
         self.vfs.work(free as u64 / 16);
         if free >= MAX_FDS { Err(Errno::MFile) } else { Ok(free) }
     }
 
-    /// Opens `node` on the lowest free number.
+    /// Opens `node` under the lowest free number.
     pub(super) fn open(&mut self, node: NodeId, rights: Rights, flags: u16) -> Result<u32, Errno> {
         let free = self.free_fd()?;
         if free == self.fds.len() {
@@ -256,7 +256,7 @@ impl Context {
         Ok(())
     }
 
-    /// Passes job output on, up to the log limit; the rest is counted and dropped.
+    /// Passes on output of the job up to the log limit; the rest is counted and dropped.
     pub(super) fn log(&mut self, stderr: bool, bytes: &[u8]) {
         let seen = &mut self.log_seen[usize::from(stderr)];
         let room = usize::try_from(self.log_limit.saturating_sub(*seen)).unwrap_or(usize::MAX);
@@ -277,7 +277,7 @@ impl Context {
         self.log_seen.map(|seen| seen.saturating_sub(self.log_limit))
     }
 
-    /// Notes what was written to `/dev/progress`: the last number in it, in percent.
+    /// Notes progress that was written to `/dev/progress`: the last number, in percent.
     pub(super) fn progress(&mut self, bytes: &[u8]) {
         let text = std::str::from_utf8(&bytes[bytes.len().saturating_sub(64)..]).unwrap_or("");
         let number = text.split_whitespace().next_back().and_then(|word| word.trim_end_matches('%').parse::<f64>().ok());
@@ -290,7 +290,7 @@ impl Context {
         matches!(self.vfs.node(id).kind, Kind::Progress)
     }
 
-    /// Writes `count` strings, NUL-ended, and their addresses.
+    /// Writes strings, each with a NUL, and their addresses.
     pub(super) fn put_strings(memory: &mut GuestMemory<'_>, strings: &[String], moved: &mut u64, mut list: u32, mut at: u32) -> Call {
         for text in strings {
             *moved += text.len() as u64 + 64;
@@ -317,15 +317,16 @@ impl ResourceLimiter for Context {
         Ok(fits)
     }
 
-    /// A growth within all limits that the system refuses ends the job: whether it does differs from run to run,
-    /// so the job may not see it.
+    /// Ends the job when the system refuses a growth within all limits: whether that happens differs from
+    /// run to run, so the job must not see it.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        // Past what an address reaches: the same everywhere, and -1 inside the job.
+        // A growth past the address space fails everywhere and gives -1 inside the job.
         if error.to_string().contains("memory type's limits") { Ok(()) } else { Err(Reached(LimitKind::Memory).into()) }
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // What the module's own maximum refuses must not be counted: a continued task would not know.
+        // A growth that the module's own maximum refuses must not count: a continued task would not know of
+        // it.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -346,7 +347,7 @@ impl ResourceLimiter for Context {
     }
 
     fn memories(&self) -> usize {
-        // The job's, the frames' and the heap of exceptions.
+        // Memories of the job, of the frames, and of the exception heap.
         3
     }
 }

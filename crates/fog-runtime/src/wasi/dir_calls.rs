@@ -5,13 +5,13 @@ use crate::vfs::{Kind, ROOT};
 
 /// Bytes of an entry before its name.
 const ENTRY_BYTES: usize = 24;
-/// Cookies of the dots; entries follow by slot.
+/// Number of cookies for the dots; entries follow by slot.
 const DOT_COOKIES: u64 = 2;
 
-/// The calls on open folders.
+/// Calls on open folders.
 impl Context {
     pub(super) fn fd_prestat_get(&mut self, m: &mut GuestMemory<'_>, fd: u32, out: u32) -> Call {
-        // One folder is given to the job: its own root, on descriptor 3.
+        // The job has one preopened folder: its root, on descriptor 3.
         if fd != 3 || self.dir(3, 0) != Ok(ROOT) {
             return Err(Errno::BadF);
         }
@@ -29,8 +29,9 @@ impl Context {
         m.put(path, b"/")
     }
 
-    /// Lists entries by their slots. A cookie says behind which slot to go on, so it stays good while
-    /// names come, go and change; names that came after the beginning of a listing are left to the next.
+    /// Lists entries by their slots. A cookie is the slot after which to continue, so it stays valid while
+    /// names are added, removed or changed; names added after the beginning of a listing appear in the next
+    /// one.
     pub(super) fn fd_readdir(&mut self, m: &mut GuestMemory<'_>, fd: u32, buffer: u32, len: u32, cookie: u64, out: u32) -> Call {
         let id = self.dir(fd, FD_READDIR)?;
         let Kind::Dir(dir) = &self.vfs.node(id).kind else { return Err(Errno::NotDir) };

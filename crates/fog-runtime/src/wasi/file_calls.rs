@@ -11,14 +11,14 @@ const TYPE_CHARACTER: u8 = 2;
 const TYPE_DIRECTORY: u8 = 3;
 const TYPE_REGULAR: u8 = 4;
 const TYPE_LINK: u8 = 7;
-/// What a buffer costs beside its bytes, as if it had so many more.
+/// Cost of each buffer of a read or write, in bytes moved.
 const IOV_BYTES: u64 = 512;
 const FST_ATIM: u32 = 1;
 const FST_ATIM_NOW: u32 = 1 << 1;
 const FST_MTIM: u32 = 1 << 2;
 const FST_MTIM_NOW: u32 = 1 << 3;
 
-/// The calls on open files.
+/// Calls on open files.
 impl Context {
     pub(super) fn fd_advise(&mut self, _m: &mut GuestMemory<'_>, fd: u32, _offset: u64, _len: u64, advice: u32) -> Call {
         self.node_of(fd)?;
@@ -232,7 +232,7 @@ impl Context {
     }
 
     pub(super) fn inode(id: NodeId) -> u64 {
-        // 0 means none to some libraries.
+        // Some libraries take inode 0 for none.
         id as u64 + 1
     }
 
@@ -254,7 +254,7 @@ impl Context {
 
     pub(super) fn file_type(&self, target: Target) -> u8 {
         match target {
-            // As a pipe, for which there is no number.
+            // Like a pipe, for which preview 1 has no file type.
             Target::Stdout | Target::Stderr => TYPE_UNKNOWN,
             Target::Node(id) => match self.vfs.node(id).kind {
                 Kind::Dir(_) => TYPE_DIRECTORY,
@@ -274,7 +274,7 @@ impl Context {
         self.file_with(fd, FD_WRITE)
     }
 
-    /// The file behind a descriptor that was opened for this.
+    /// Returns the file of a descriptor that was opened for this right.
     fn file_with(&self, fd: u32, right: u64) -> Result<NodeId, Errno> {
         let entry = self.fd(fd)?;
         match entry.target {

@@ -1,12 +1,12 @@
 use super::Errno;
 use crate::vfs::MAX_SAID_BYTES;
 
-/// The job's linear memory during one call. Every access is checked.
+/// Linear memory of the job during one call; every access is checked.
 pub(crate) struct GuestMemory<'m> {
     bytes: &'m mut [u8],
 }
 
-/// Most buffers one call may name; the usual `IOV_MAX`.
+/// Largest number of buffers in one call, the usual `IOV_MAX`.
 const MAX_IOVS: u32 = 1024;
 
 impl<'m> GuestMemory<'m> {
@@ -22,7 +22,8 @@ impl<'m> GuestMemory<'m> {
         self.bytes.get_mut(at as usize..at as usize + len as usize).ok_or(Errno::Fault)
     }
 
-    /// A path or the text of a link. A longer one is none, and is not looked at: nobody pays for that.
+    /// Reads a path or the text of a link. A longer text is refused unread, because reading it is not
+    /// charged.
     pub(crate) fn text(&self, at: u32, len: u32) -> Result<&str, Errno> {
         if len as usize > MAX_SAID_BYTES {
             return Err(Errno::NameTooLong);
@@ -57,7 +58,7 @@ impl<'m> GuestMemory<'m> {
         Ok(u64::from(self.u32_at(at)?) | u64::from(self.u32_at(offset(at, 4)?)?) << 32)
     }
 
-    /// The buffers of a read or write: address and length each.
+    /// Reads the buffers of a read or write: address and length of each.
     pub(crate) fn iovs(&self, at: u32, count: u32) -> Result<Vec<(u32, u32)>, Errno> {
         if count > MAX_IOVS {
             return Err(Errno::Inval);
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_path_beyond_all_bounds_is_not_looked_at() {
-        // Text it is not, which only who looks through it finds.
+        // Invalid UTF-8, which only reading the whole text would find.
         let mut bytes = vec![b'a'; 1 << 20];
         bytes[(1 << 20) - 1] = 0xff;
         let memory = GuestMemory::new(&mut bytes);

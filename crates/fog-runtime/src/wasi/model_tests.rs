@@ -1,6 +1,6 @@
-//! Random file operations through the calls a job makes, against a simple model of a file system that
-//! shares no code with the real one: files are whole vectors, folders plain lists, paths are rewritten as
-//! text where links lead on.
+//! Random file operations through the calls of a job, compared with a simple model of a file system that
+//! shares no code with the real one: files are vectors, folders are lists, and links are expanded in the
+//! text of paths.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::task::TaskSpec;
 
 const QUOTA: u64 = 200_000;
 const NAME_COST: u64 = 256;
-/// Where the calls find paths and buffers in the job's memory.
+/// Addresses of paths and buffers in the job's memory.
 const PATH: u32 = 0;
 const OTHER: u32 = 8_192;
 const OUT: u32 = 16_384;
@@ -91,7 +91,7 @@ struct Inode {
     body: Body,
     names: u64,
     opens: u64,
-    /// Cannot be changed; cannot be moved.
+    /// Cannot be changed (`frozen`) or moved (`fixed`).
     frozen: bool,
     fixed: bool,
     mtime: Option<u64>,
@@ -107,7 +107,7 @@ struct Handle {
     write: bool,
 }
 
-/// The simple file system.
+/// Simple model of the file system.
 struct Model {
     inodes: BTreeMap<usize, Inode>,
     next: usize,
@@ -184,7 +184,7 @@ impl Model {
         self.step(&mut vec![start], path.to_owned(), follow, &mut followed)
     }
 
-    /// Takes the first part off the text that is left; where it is a link, puts what it says in its place.
+    /// Takes the first part of the remaining text; a link is replaced by its text.
     fn step(&self, trail: &mut Vec<usize>, text: String, follow: bool, followed: &mut u32) -> Option<Place> {
         let here = *trail.last().unwrap();
         let Some((first, rest)) = cut(&text) else {
@@ -247,7 +247,7 @@ impl Model {
         self.entries(id).map_or(0, |entries| entries.iter().map(below).max().unwrap_or(0))
     }
 
-    /// Whether a name can be added there.
+    /// Whether the folder can take another name.
     fn takes(&self, folder: usize, name: &str) -> Option<()> {
         let inode = &self.inodes[&folder];
         (!inode.frozen && inode.names > 0 && self.depth(folder) + name.len() <= 1024).then_some(())
@@ -420,7 +420,7 @@ impl Model {
                 if inode.frozen {
                     return None;
                 }
-                // What later changes set is not known here; only files and links are compared.
+                // The model does not know the times of later changes; only files and links are compared.
                 inode.mtime = (!matches!(inode.body, Body::Dir(_))).then_some(*time);
                 Some(Vec::new())
             }
@@ -539,7 +539,7 @@ impl Model {
     }
 }
 
-/// The first part of a path that means something, and the rest with its slash.
+/// Splits off the first meaningful part of a path; the rest keeps its slash.
 fn cut(text: &str) -> Option<(String, String)> {
     let mut rest = text;
     loop {
@@ -553,7 +553,7 @@ fn cut(text: &str) -> Option<(String, String)> {
     }
 }
 
-/// The real one: its memory and its calls.
+/// The real file system: its memory and its calls.
 struct Real {
     context: Context,
     memory: Vec<u8>,
@@ -561,7 +561,7 @@ struct Real {
 
 impl Real {
     fn call(&mut self, body: impl FnOnce(&mut Context, &mut GuestMemory<'_>) -> Result<(), Errno>) -> Option<()> {
-        // The clock moves, so that times that were set can be told from others.
+        // The clock advances, so that times that were set differ from others.
         self.context.units += 1;
         body(&mut self.context, &mut GuestMemory::new(&mut self.memory)).ok()
     }
@@ -670,7 +670,7 @@ impl Real {
         }
     }
 
-    /// As a C library does it, with a buffer that cuts entries.
+    /// Lists a folder like a C library, with a buffer that cuts entries.
     fn readdir(&mut self, fd: u32) -> Answer {
         let (mut names, mut cookie, room) = (Vec::new(), 0_u64, 300_u32);
         loop {
@@ -705,7 +705,7 @@ fn path() -> impl Strategy<Value = String> {
     (prop::collection::vec(part(), 1..5), prop::sample::select(vec!["", "", "", "", "/", "/."])).prop_map(|(parts, end)| parts.join("/") + end)
 }
 
-/// Mostly the root, sometimes what was opened.
+/// Mostly the root, sometimes an opened folder.
 fn base() -> impl Strategy<Value = u8> {
     prop_oneof![3 => Just(3_u8), 1 => 4_u8..12]
 }
@@ -742,7 +742,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Names of everything below a folder, with what is there.
+/// Compares the names of everything below a folder, with the contents.
 fn tree(real: &mut Real, model: &mut Model) {
     let all = Op::Readdir(3);
     assert_eq!(real.apply(&all), model.apply(&all));
@@ -771,7 +771,7 @@ proptest! {
             prop_assert_eq!(real.context.vfs.used(), model.used(), "{} {:?}", number, op);
             prop_assert!(real.context.vfs.resident() as u64 <= QUOTA / 8 * 9 + real.context.vfs.count() as u64 * 4096);
             if number % 16 == 7 {
-                // Stopped, saved, and continued.
+                // Saves the state and continues from it.
                 let state = postcard::to_stdvec(&real.context.shown()).unwrap();
                 let mut fresh = context();
                 fresh.units = real.context.units;

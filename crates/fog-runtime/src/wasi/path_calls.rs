@@ -12,7 +12,7 @@ const OFLAG_EXCLUSIVE: u32 = 4;
 const OFLAG_TRUNCATE: u32 = 8;
 const LOOKUP_FOLLOW: u32 = 1;
 
-/// The calls that name files by path.
+/// Calls that name files by path.
 impl Context {
     pub(super) fn path_create_directory(&mut self, m: &mut GuestMemory<'_>, fd: u32, path: u32, len: u32) -> Call {
         let found = self.vfs.resolve(self.dir(fd, PATH_CREATE_DIRECTORY)?, m.text(path, len)?, false)?;
@@ -110,12 +110,12 @@ impl Context {
         m.put_u32(out, number)
     }
 
-    /// Whether what is there can be opened like this.
+    /// Checks that the node can be opened with these flags and rights.
     fn check_open(&self, id: NodeId, oflags: u32, base: u64) -> Call {
         let is_writing = base & FD_WRITE != 0 || oflags & OFLAG_TRUNCATE != 0;
         let wants_dir = oflags & OFLAG_DIRECTORY != 0;
         match self.vfs.node(id).kind {
-            // It was not to be followed.
+            // Following the link was not asked for.
             Kind::Link(_) => Err(Errno::Loop),
             Kind::Dir(_) if is_writing || (oflags & OFLAG_CREATE != 0 && !wants_dir) => Err(Errno::IsDir),
             Kind::Dir(_) => Ok(()),

@@ -1,8 +1,8 @@
 //! Rights of descriptors.
 //!
-//! Reading and writing are granted where a program asks for them. All other rights that make sense for a
-//! file are granted without being asked for, as other runtimes do, since many programs ask for few. Rights
-//! that a program gives up are gone, for the descriptor and what is opened through it.
+//! Reading and writing are granted when a program asks for them. All other rights that make sense for a
+//! file are granted without being asked for, as other runtimes do, because many programs ask for few.
+//! Rights that a program gives up are gone, for the descriptor and for all that is opened through it.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,9 @@ pub(super) const PATH_REMOVE_DIRECTORY: u64 = 1 << 25;
 pub(super) const PATH_UNLINK_FILE: u64 = 1 << 26;
 pub(super) const POLL_FD_READWRITE: u64 = 1 << 27;
 
-/// What can be done with anything.
+/// Rights that every descriptor can have.
 const ANY: u64 = FD_DATASYNC | FD_FDSTAT_SET_FLAGS | FD_SYNC | FD_FILESTAT_GET | FD_FILESTAT_SET_TIMES | POLL_FD_READWRITE;
-/// What can only be done with a file that is written.
+/// Rights that need a file opened for writing.
 const WRITING: u64 = FD_WRITE | FD_ALLOCATE | FD_FILESTAT_SET_SIZE;
 const FILE: u64 = ANY | WRITING | FD_READ | FD_SEEK | FD_TELL | FD_ADVISE;
 const DIR: u64 = ANY
@@ -59,7 +59,7 @@ const DIR: u64 = ANY
     | PATH_REMOVE_DIRECTORY
     | PATH_UNLINK_FILE;
 
-/// What may be done with a descriptor, and with those opened through it.
+/// Rights of a descriptor, and of those opened through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rights {
     pub(super) base: u64,
@@ -76,8 +76,8 @@ impl Rights {
         Self { base: FILE & !missing, inheriting: 0 }
     }
 
-    /// Of standard output: it has no places. It is no terminal either, which a C library would take a
-    /// character device without places for.
+    /// Rights of standard output, which cannot seek. Its type is not a character device, because a C
+    /// library would take one that cannot seek for a terminal.
     pub(super) fn of_stream() -> Self {
         Self { base: ANY | FD_WRITE, inheriting: 0 }
     }
@@ -86,7 +86,7 @@ impl Rights {
         self.base & right == right
     }
 
-    /// Of what is opened through a folder with these rights.
+    /// Rights of a file or folder opened through a folder with these rights.
     pub(super) fn opening(self, is_dir: bool, asked: u64) -> Result<Self, Errno> {
         if asked & (FD_READ | FD_WRITE) & !self.inheriting != 0 {
             return Err(Errno::NotCapable);
@@ -95,7 +95,7 @@ impl Rights {
         Ok(Self { base: opened.base & self.inheriting, ..opened })
     }
 
-    /// Gives up all but these; more than there are cannot be had.
+    /// Gives up all other rights; fails when asked for rights that are not held.
     pub(super) fn limit(&mut self, base: u64, inheriting: u64) -> Result<(), Errno> {
         if base & !self.base != 0 || inheriting & !self.inheriting != 0 {
             return Err(Errno::NotCapable);

@@ -5,7 +5,7 @@ const CLOCK_REALTIME: u32 = 0;
 const SUBSCRIPTION_BYTES: u32 = 48;
 const EVENT_BYTES: u32 = 32;
 
-/// Arguments, environment, clocks, waiting, randomness; and the sockets there are none of.
+/// Calls for arguments, environment, clocks, waiting and randomness; socket calls all fail.
 impl Context {
     pub(super) fn args_get(&mut self, m: &mut GuestMemory<'_>, argv: u32, buffer: u32) -> Call {
         Self::put_strings(m, &self.args, &mut self.moved, argv, buffer)
@@ -43,7 +43,7 @@ impl Context {
         }
     }
 
-    /// Sleeping moves the job's clock and costs no time. Files are always ready.
+    /// Sleeping advances the job's clock and takes no time. Files are always ready.
     pub(super) fn poll_oneoff(&mut self, m: &mut GuestMemory<'_>, subscriptions: u32, events: u32, count: u32, out: u32) -> Call {
         if count == 0 || count > 1024 {
             return Err(Errno::Inval);
@@ -122,7 +122,7 @@ impl Context {
         self.no_socket(fd)
     }
 
-    /// No descriptor is a socket.
+    /// Returns an error: no descriptor is a socket.
     fn no_socket(&self, fd: u32) -> Call {
         self.fd(fd)?;
         Err(Errno::NotSock)

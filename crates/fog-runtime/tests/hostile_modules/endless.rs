@@ -1,4 +1,4 @@
-//! Jobs that never end, each in another way: their running time and their share of the processor hold.
+//! Jobs that never end, each in another way: their running time and share of the processor are enforced.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use fog_types::{ByteCount, Limits};
 use crate::support::{compiled, for_ever, is_full, measure, module};
 
 const DUTY: u8 = 50;
-/// How far the running time may be exceeded before the job is ended.
+/// Largest excess of the running time before the job is ended.
 const MOST_OVER: Duration = Duration::from_secs(1);
-/// Longest a job of one second may take on a busy machine.
+/// Longest time that a job of one second may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A folder `f` with many files, on `$a`.
+/// Body that fills folder `f`, open as `$a`, with many files.
 const MANY_FILES: &str = "
     (loop $more
         (drop (call $close (call $file (local.get $i))))
@@ -25,7 +25,7 @@ fn modules() -> Vec<(&'static str, String)> {
         ("a loop", for_ever("", "")),
         ("calls that do nothing", for_ever("", "(drop (call $yield))")),
         (
-            // A folder that was removed while open is given out again below its own child.
+            // A folder that was removed while open gets its id reused below its own child.
             "a circle of folders",
             for_ever(
                 "(drop (call $mkdir (i32.const 3) (i32.const 3) (i32.const 1)))
@@ -108,7 +108,7 @@ fn modules() -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            // One subscription to a clock, a day ahead of now.
+            // A subscription to a clock, one day ahead.
             "sleeping",
             for_ever(
                 "(i64.store (i32.const 424) (i64.const 86400000000000))",
@@ -123,7 +123,7 @@ fn modules() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Jobs whose marks lie as near to each other as they may.
+/// Jobs whose marks are as close together as possible.
 fn marked_modules() -> Vec<(&'static str, String)> {
     vec![
         ("marks of a large memory", for_ever("(drop (call $random (i32.const 65536) (i32.const 16000000)))", "")),
@@ -144,7 +144,7 @@ fn marked_modules() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Goes down so far and comes back, again and again.
+/// Module that recurses to `depth` and returns, again and again.
 fn deep_recursion(depth: u32) -> String {
     module(&format!(
         "(func $deep (param $n i32) (if (local.get $n) (then (call $deep (i32.sub (local.get $n) (i32.const 1))))))
@@ -167,7 +167,7 @@ async fn keeps_its_limits(name: &str, wat: &str, segments: Option<Segments>) {
         ended.report.active_millis,
         ended.saved.len()
     );
-    // A table that is refused costs its size all the same, which is more than the units there are.
+    // A refused table costs its size too, which is more than the units of the job.
     let is_other = name == "tables that are refused" && ended.report.outcome == Outcome::Limit(LimitKind::Units);
     assert!(is_other || ended.report.outcome == Outcome::Limit(LimitKind::WallTime), "{name}: {:?}", ended.report.outcome);
     assert!(ended.processor <= Duration::from_secs(limits.wall_seconds) + MOST_OVER, "{name}: {ended:?}");
@@ -185,7 +185,7 @@ async fn jobs_without_an_end_keep_their_running_time_and_their_share() {
     }
 }
 
-/// Whoever submits a job chooses how often its state is worked out.
+/// The submitter of a job chooses the distance of marks, so their cost must count as running time.
 #[tokio::test]
 async fn marks_are_paid_for_like_the_work_between_them() {
     for (name, wat) in marked_modules() {

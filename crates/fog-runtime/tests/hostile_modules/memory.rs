@@ -1,5 +1,5 @@
-//! Jobs that want all the memory there is, by every way there is: the worker stays within the job's limits
-//! and what it needs for itself.
+//! Jobs that try to use all memory in every possible way: the worker stays within the job's limits and its
+//! own needs.
 
 mod modules;
 
@@ -9,9 +9,9 @@ use fog_types::{ByteCount, Limits};
 use self::modules::Hostile;
 use crate::support::{Compiled, Measured, compiled, is_full, measure_from, program};
 
-/// What a worker needs beside the job's memory and files.
+/// Memory that a worker needs beside the job's memory and files.
 const WORKER: ByteCount = ByteCount::mib(64);
-/// Those of the short form: each broke the bound, or comes closest to it in its way.
+/// Modules of the short form: each has broken the bound or comes closest to it in its way.
 const MOST_TELLING: [&str; 6] = [
     "all of memory and all of the disk",
     "splinters of files",
@@ -21,7 +21,7 @@ const MOST_TELLING: [&str; 6] = [
     "frames that are deep",
 ];
 
-/// Others build and test meanwhile: a worker that gives way to all of them takes a minute for a second.
+/// Worker program with a higher priority, because other programs run on the machine meanwhile.
 fn worker() -> WorkerProgram {
     program("run").with_priority(Priority::Asked)
 }
@@ -42,7 +42,7 @@ async fn prepared(module: &Hostile) -> Compiled {
     job
 }
 
-/// What is wrong with how it ended, or that it took more than this.
+/// Returns the problem with the end of a job, or with its use of more than `most` bytes.
 fn problem(module: &Hostile, ended: &Measured, most: u64) -> Option<String> {
     let name = module.name;
     let largest = ended.saved.iter().max().copied().unwrap_or(0);
@@ -72,7 +72,7 @@ async fn no_job_makes_its_worker_larger_than_its_limits() {
     let mut problems = Vec::new();
     for module in modules.into_iter().filter(|module| is_full() || MOST_TELLING.contains(&module.name)) {
         let job = prepared(&module).await;
-        // A worker that dies is a problem: reaching a limit has its own ending.
+        // A worker that dies is a problem: reaching a limit must be reported.
         let spec = job.spec.clone();
         match tokio::spawn(async { measure_from(&worker(), spec, None).await }).await {
             Ok((ended, _)) => problems.extend(problem(&module, &ended, most)),
@@ -82,7 +82,7 @@ async fn no_job_makes_its_worker_larger_than_its_limits() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// What it is continued from is in memory once while memory and files are filled from it.
+/// The state to continue from is in memory once while memory and files are filled from it.
 #[tokio::test]
 async fn a_job_that_is_continued_has_its_state_in_memory_once() {
     let module = modules::all().swap_remove(0);
@@ -93,7 +93,7 @@ async fn a_job_that_is_continued_has_its_state_in_memory_once() {
     assert_eq!(problem(&Hostile { least_saved: 0, ..module }, &ended, most), None);
 }
 
-/// The room for what a checkpoint needs comes from the job's stack, not from what it may keep in files.
+/// Room for checkpoints comes from the job's stack, not from its disk quota.
 #[tokio::test]
 async fn a_job_that_may_keep_no_files_is_saved_and_continued() {
     let small = Limits { memory: ByteCount::mib(16), disk: ByteCount(0), ..limits() };

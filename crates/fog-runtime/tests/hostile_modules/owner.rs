@@ -1,5 +1,5 @@
-//! The owner comes first: priorities are the worker's alone, compiling stops when it should, and what a worker
-//! has done is not lost over a word said to it.
+//! Priority of the owner: a worker lowers only its own priority, compiling stops when it should, and
+//! results are not lost when a message cannot be sent.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn autogroup(of: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/{of}/autogroup")).ok().map(|text| text.trim().to_owned())
 }
 
-/// The kernel keeps the priority of a session as a whole: a worker in that of a terminal slows it down.
+/// The kernel keeps one priority per session: a worker in the session of a terminal would slow that down.
 #[tokio::test]
 async fn a_worker_lowers_its_own_priority_and_nobody_elses() {
     let before = autogroup("self");
@@ -41,7 +41,7 @@ async fn a_worker_lowers_its_own_priority_and_nobody_elses() {
     wait_for("its end", || state(pid).is_none_or(|state| state == 'Z').then_some(())).await;
 }
 
-/// Who waits for a job is not starved by other programs, and may begin to wait while it runs.
+/// A job that somebody waits for is not starved by other programs, even if the request comes while it runs.
 #[tokio::test]
 async fn a_worker_that_was_asked_for_is_not_the_last_of_all() {
     let job = compiled(&for_ever("", ""), Limits::default(), 100).await;
@@ -56,7 +56,7 @@ async fn a_worker_that_was_asked_for_is_not_the_last_of_all() {
         assert_eq!(nice, usual);
         assert!(group.is_none_or(|group| group.ends_with(&format!("nice {usual}"))));
         for (changed, wanted) in [(Priority::Asked, "nice 5"), (Priority::Idle, "nice 19"), (Priority::Asked, "nice 5")] {
-            // The kernel takes one change in 100 ms from whom is not root.
+            // Unless root makes them, the kernel accepts one change per 100 ms.
             tokio::time::sleep(Duration::from_millis(150)).await;
             let told = fog_runtime::set_priority(pid, changed);
             assert_eq!(told, has_groups);
@@ -95,16 +95,16 @@ async fn a_result_is_read_to_its_end_whatever_is_said_meanwhile() {
     assert_eq!(files, 800);
 }
 
-/// A worker that does not read, such as one that is starved, has no part in how soon it stands still.
+/// A worker that does not read, such as a starved one, cannot delay its own freezing.
 #[tokio::test]
 async fn a_pause_reaches_a_worker_that_is_still_being_sent_its_state() {
     let job = compiled(&for_ever("", ""), Limits::default(), 100).await;
     let mut worker = Worker::spawn(&program("state"), job.spec.clone(), Some(vec![0; 64 << 20])).unwrap();
     let pid = worker.pid().unwrap();
-    // It takes nothing more.
+    // The stopped worker reads nothing more.
     assert!(std::process::Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
     tokio::time::sleep(Duration::from_millis(200)).await;
-    // Many words, of which the last is the one that counts.
+    // Many messages, of which only the last counts.
     for duty in (0..100).rev() {
         worker.set_duty(Percent::new(duty));
         tokio::task::yield_now().await;
@@ -116,7 +116,7 @@ async fn a_pause_reaches_a_worker_that_is_still_being_sent_its_state() {
     assert_eq!(state(pid), Some('T'));
 }
 
-/// Whoever follows a worker may wait for the disk.
+/// The reader of a worker's events may wait for the disk.
 #[tokio::test]
 async fn a_pause_reaches_a_worker_whose_events_nobody_takes() {
     let wat = for_ever(
@@ -137,7 +137,8 @@ async fn a_pause_reaches_a_worker_whose_events_nobody_takes() {
     }
 }
 
-/// 600 functions take some tenths of a second of processor time to compile, 4,000 some seconds.
+/// Module of many functions: 600 take some tenths of a second of processor time to compile, 4,000 some
+/// seconds.
 fn large_module(functions: usize) -> String {
     let line = "(local.set 0 (i64.add (i64.mul (local.get 0) (i64.const 31)) (i64.load (i32.wrap_i64 (local.get 0)))))";
     let function = format!("(func (param i64) (result i64) {} (local.get 0))", line.repeat(60));
@@ -168,7 +169,7 @@ impl Compiling {
     }
 }
 
-/// The worker with this mark once it has been at work for a while.
+/// Id of the worker with this mark, once it has worked for a while.
 async fn at_work(mark: &str) -> u32 {
     let is_busy = |pid: &u32| processor_time(*pid).is_some_and(|used| used >= Duration::from_millis(100));
     wait_for("a compiler at work", || marked(mark).into_iter().find(is_busy)).await
@@ -205,7 +206,7 @@ async fn compiling_keeps_its_share() {
     at_work("share").await;
     let error = compiling.task.await.unwrap().unwrap_err();
     assert!(matches!(error, WorkerError::CompileTime { seconds: 1 }) && error.is_permanent(), "{error}");
-    // A second of processor time at three tenths; on a busy machine longer.
+    // One second of processor time at a share of 30 %; on a busy machine longer.
     assert!(compiling.begun.elapsed() >= Duration::from_millis(2_500), "{:?}", compiling.begun.elapsed());
 }
 

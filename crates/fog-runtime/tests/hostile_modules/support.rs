@@ -1,4 +1,4 @@
-//! Starting workers and looking at them through `/proc`.
+//! Starts workers and measures them through `/proc`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use fog_runtime::{EngineKind, FromWorker, Report, TaskSpec, WORKER_ARGUMENT, Worker, WorkerEvent, WorkerProgram, prepare};
 use fog_types::{Limits, Percent};
 
-/// Clock ticks of `/proc` are hundredths of a second on every Linux.
+/// Length of a clock tick of `/proc`: a hundredth of a second on every Linux.
 const TICK: Duration = Duration::from_millis(10);
-/// What lies between two samples of a worker.
+/// Time between two samples of a worker.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 
-/// Whether the long forms were asked for.
+/// Whether the long forms of the tests are requested.
 pub(crate) fn is_full() -> bool {
     std::env::var_os("FOG_TEST_FULL").is_some()
 }
 
-/// A worker whose process can be found by this mark among those of other tests.
+/// Worker program whose processes can be found by this mark among those of other tests.
 pub(crate) fn program(mark: &str) -> WorkerProgram {
     WorkerProgram::Process { path: env!("CARGO_BIN_EXE_fog-worker-for-tests").into(), args: vec![WORKER_ARGUMENT.into(), mark.into()] }
 }
 
-/// Processes of [`program`] with this mark.
+/// Ids of the processes of [`program`] with this mark.
 pub(crate) fn marked(mark: &str) -> Vec<u32> {
     let ended_by = format!("\0{mark}\0");
     let is_marked = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(ended_by.as_bytes()));
@@ -31,7 +31,7 @@ pub(crate) fn marked(mark: &str) -> Vec<u32> {
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_marked).collect()
 }
 
-/// Fields of `/proc/PID/stat` after the name: the first is the state.
+/// Fields of `/proc/PID/stat` after the name; the first is the state.
 pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
@@ -54,7 +54,7 @@ fn resident_peak(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
-/// Waits until `found` gives something; two minutes on a busy machine.
+/// Waits up to two minutes until `found` gives a value.
 pub(crate) async fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -66,7 +66,7 @@ pub(crate) async fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>
     }
 }
 
-/// A module with every import these tests use, 256 pages of memory and some names in it.
+/// Module with every import that these tests use, 256 pages of memory and some names in it.
 pub(crate) fn module(body: &str) -> String {
     format!(
         r#"(module
@@ -122,12 +122,12 @@ pub(crate) fn module(body: &str) -> String {
     )
 }
 
-/// A module that does `body` for ever, after `first`.
+/// Module that repeats `body` for ever, after `first`.
 pub(crate) fn for_ever(first: &str, body: &str) -> String {
     module(&format!("(func (export \"_start\") (local $a i32) (local $b i32) (local $i i32) {first} (loop $again {body} (br $again)))"))
 }
 
-/// A folder with one module in it, compiled by a worker.
+/// Folder with one module that a worker has compiled.
 pub(crate) struct Compiled {
     pub(crate) spec: TaskSpec,
     _folder: tempfile::TempDir,
@@ -159,21 +159,21 @@ pub(crate) fn written(folder: &Path, wat: &str) -> PathBuf {
     path
 }
 
-/// What the system says about a worker that has ended.
+/// Measurements of a worker that has ended.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) report: Report,
     pub(crate) files: usize,
-    /// Bytes of the checkpoints, one after the other.
+    /// Bytes of each checkpoint.
     pub(crate) saved: Vec<u64>,
     pub(crate) resident: u64,
-    /// Of the job: from the word that it begins.
+    /// Processor time of the job from its start on.
     pub(crate) processor: Duration,
     pub(crate) elapsed: Duration,
 }
 
 impl Measured {
-    /// Share of one processor that the job had.
+    /// Share of one processor that the job got.
     pub(crate) fn share(&self) -> f64 {
         self.processor.as_secs_f64() / self.elapsed.as_secs_f64()
     }
@@ -184,7 +184,7 @@ pub(crate) async fn measure(spec: TaskSpec) -> Measured {
     measure_from(&program("run"), spec, None).await.0
 }
 
-/// The same from a checkpoint; with the last checkpoint that it made.
+/// Runs a task from a checkpoint, and also returns the last checkpoint that it made.
 pub(crate) async fn measure_from(program: &WorkerProgram, spec: TaskSpec, from: Option<Vec<u8>>) -> (Measured, Vec<u8>) {
     let mut worker = Worker::spawn(program, spec, from).unwrap();
     let pid = worker.pid().unwrap();

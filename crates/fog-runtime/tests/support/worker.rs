@@ -1,4 +1,4 @@
-//! A worker and nothing else, for tests that measure one from outside.
+//! A program that is only a worker, for tests that measure one from outside.
 
 use std::process::ExitCode;
 

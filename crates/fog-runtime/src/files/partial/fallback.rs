@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Other systems have no files without a name.
+/// Returns `None`: these systems have no files without a name.
 pub(super) fn unnamed(_folder: &Path, _mode: u32) -> Option<File> {
     None
 }

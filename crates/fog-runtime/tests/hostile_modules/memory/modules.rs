@@ -1,5 +1,5 @@
-//! Ways to want all the memory there is. Each module sees that what it tries is what happens, and ends with
-//! the number of the first thing that is not; all begin with as much linear memory as they get, written.
+//! Ways to use all memory. Each module checks that its attempt works, and exits with the number of the
+//! first step that fails; all begin with as much linear memory as they get, filled with data.
 
 use std::fmt::Write;
 
@@ -7,19 +7,19 @@ use fog_runtime::{LimitKind, Outcome, Segments};
 
 use crate::support::module;
 
-/// Units between two checkpoints of those that are saved; `$work` lasts for more than that.
+/// Units between two checkpoints of modules that are saved; `$work` takes longer than that.
 const SAVED_EVERY: u64 = 100_000_000;
 
-/// One module, and how it ends.
+/// One module, and its expected end.
 pub(super) struct Hostile {
     pub(super) name: &'static str,
     pub(super) wat: String,
     pub(super) outcome: Outcome,
-    /// Where whole checkpoints are taken.
+    /// Segments, if whole checkpoints are taken.
     pub(super) segments: Option<Segments>,
-    /// Least bytes of the largest of them.
+    /// Least size of the largest checkpoint, bytes.
     pub(super) least_saved: u64,
-    /// Arguments of 16 KiB, and as many variables.
+    /// Number of arguments of 16 KiB, and of variables.
     pub(super) arguments: usize,
 }
 
@@ -72,18 +72,19 @@ fn hostile(name: &'static str, wat: String) -> Hostile {
     Hostile { name, wat, outcome: Outcome::Exited(0), segments: None, least_saved: 0, arguments: 0 }
 }
 
-/// With checkpoints all along, the last of them while `$work` holds everything; the largest has at least so many bytes.
+/// Module with checkpoints all along, the last while `$work` holds everything; the largest has at least
+/// `least_saved` bytes.
 fn saved(name: &'static str, least_saved: u64, functions: &str, body: &str) -> Hostile {
     let wat = start(functions, &format!("{body} (call $work)"));
     Hostile { segments: Some(Segments::of(SAVED_EVERY, true)), least_saved, ..hostile(name, wat) }
 }
 
-/// One that only works.
+/// Module that only works.
 pub(super) fn working() -> String {
     module(&format!("{HELPERS} (func (export \"_start\") (call $work))"))
 }
 
-/// A function that keeps this many numbers while it calls itself, and works at the bottom.
+/// Function that keeps `count` numbers in each of its recursive frames, and works at the bottom.
 fn keeping(count: usize) -> String {
     let mut function = String::from("(func $keep (param $depth i32) (param $from i32) (result i64)");
     for number in 0..count {
@@ -103,11 +104,11 @@ fn keeping(count: usize) -> String {
 }
 
 const MIB: u64 = 1 << 20;
-/// Linear memory, and all of the disk.
+/// Least size of linear memory and of files in a checkpoint.
 const MEMORY: u64 = 31 * MIB;
 const DISK: u64 = 60 * MIB;
 
-/// All of them, the most telling first.
+/// All modules, the most telling first.
 pub(super) fn all() -> Vec<Hostile> {
     let mut modules = files();
     modules.extend(names());
@@ -115,13 +116,13 @@ pub(super) fn all() -> Vec<Hostile> {
     modules
 }
 
-/// Content of files.
+/// Modules that fill files.
 fn files() -> Vec<Hostile> {
     let one_file = "(local.set $a (call $file (i32.const 1)))";
     vec![
         saved("all of memory and all of the disk", MEMORY + DISK, "", &format!("{one_file} (call $all_disk (local.get $a))")),
         saved(
-            // Of each piece one byte stays; the next does not fit into what is left between two.
+            // Keeps one byte of each piece, so that no whole piece fits into the gaps.
             "splinters of files",
             MEMORY + DISK - 4 * MIB,
             "",
@@ -269,7 +270,7 @@ fn files() -> Vec<Hostile> {
     ]
 }
 
-/// Names, folders and links.
+/// Modules with many names, folders and links.
 fn names() -> Vec<Hostile> {
     let many = |count, at_most: u32, body: &str| {
         format!(
@@ -313,7 +314,7 @@ fn names() -> Vec<Hostile> {
             &many(99_990, u32::MAX, "(call $name (local.get $i)) (br_if $full (call $mkdir (i32.const 3) (i32.const 300) (i32.const 8)))"),
         ),
         saved(
-            // Each with a file in it, whose whole path is part of the result.
+            // Each folder holds a file, whose whole path is part of the result.
             "folders in folders",
             MEMORY,
             "",
@@ -374,7 +375,7 @@ fn names() -> Vec<Hostile> {
     ]
 }
 
-/// Everything but files.
+/// Modules that use memory other than files.
 fn others() -> Vec<Hostile> {
     vec![
         saved("frames that are deep", MEMORY + 700_000, &keeping(40), "(drop (call $keep (i32.const 2200) (i32.const 0)))"),

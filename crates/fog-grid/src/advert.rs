@@ -1,5 +1,5 @@
-//! What a node says to a whole network about itself, seldom: that it has room, or work. Nothing is agreed
-//! on that way; whoever is interested opens a link and negotiates there.
+//! Adverts with which a node tells a whole network now and then that it has free capacity or work. An
+//! advert agrees on nothing; an interested node opens a link and negotiates there.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,32 @@ use serde::{Deserialize, Serialize};
 use crate::invite::Group;
 use crate::message::Capacity;
 
-/// An advert that is older, or that far ahead, is not passed on; milliseconds.
+/// Maximum difference in milliseconds between the time of an advert and the clock; others are not passed
+/// on.
 const MAX_AGE: u64 = 600_000;
-/// A node's adverts are this far apart at least, in milliseconds; others are not passed on.
+/// Minimum time between two adverts of one node in milliseconds; earlier ones are not passed on.
 const MIN_GAP: u64 = 20_000;
-/// Authors that are remembered for that.
+/// Maximum number of authors that [`Pace`] remembers.
 const MAX_AUTHORS: usize = 4096;
 const MAX_NAME: usize = 240;
 const MAX_ADDRESSES: usize = 4;
 const MAX_ADDRESS: usize = 256;
 const NONCE: usize = 24;
 
-/// What a node lends, and whether it has work.
+/// Advert of a node: the capacity that it lends, and whether it has work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advert {
-    /// Who; also the author of the message that carries it.
+    /// Node that advertises; must be the author of the message.
     pub node: NodeId,
-    /// Milliseconds since 1970.
+    /// Time of the advert in milliseconds since 1970.
     pub at_ms: i64,
-    /// What the owner calls the device, up to 60 characters.
+    /// Name that the owner gave the device, up to 60 characters.
     pub name: String,
-    /// What it lends.
+    /// Capacity that the node lends.
     pub capacity: Capacity,
-    /// Its tasks that wait for a device.
+    /// Number of tasks of the node that wait for a device.
     pub wants: u32,
-    /// Where it can be reached, at most four.
+    /// Addresses of the node, at most four.
     pub addresses: Vec<String>,
 }
 
@@ -51,11 +52,11 @@ impl Advert {
             && self.capacity.duty <= 100
     }
 
-    /// For the wire; sealed for the members of a group, so that whoever else passes it on learns nothing.
-    /// The nonce must be drawn anew each time.
+    /// Encodes the advert for the wire, sealed for the members of `group` if given, so that other nodes
+    /// that pass it on cannot read it. The nonce must be drawn anew for each call.
     #[must_use]
     pub fn encode(&self, group: Option<&Group>, nonce: [u8; NONCE]) -> Vec<u8> {
-        // Values of ours always encode, and are short enough to be sealed.
+        // The types of this crate always encode, and an advert is short enough to be sealed.
         let open = postcard::to_stdvec(self).unwrap_or_default();
         let Some(group) = group else { return open };
         let payload = Payload { msg: &open, aad: &self.node.0 };
@@ -63,8 +64,9 @@ impl Advert {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// From the wire; `None` when nobody should pass it on. `now_ms` are the times of day by which it may be young, in
-    /// milliseconds since 1970: clocks need not agree.
+    /// Decodes an advert from the wire; `None` if it must not be passed on. `now_ms` are the possible
+    /// current times in milliseconds since 1970, as clocks need not agree; the advert must be recent by one
+    /// of them.
     #[must_use]
     pub fn decode(bytes: &[u8], author: NodeId, group: Option<&Group>, now_ms: &[i64]) -> Option<Self> {
         let opened = match group {
@@ -83,15 +85,15 @@ fn cipher(group: &Group) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(&blake3::derive_key("fog-compute 2026-11 adverts of a group", &group.secret).into())
 }
 
-/// How often each node says something to everybody.
+/// Limit on how often each node advertises.
 #[derive(Debug, Default)]
 pub struct Pace {
     last: BTreeMap<NodeId, u64>,
 }
 
 impl Pace {
-    /// Whether a message of this author is not too soon after its last one; milliseconds of a clock that
-    /// only goes forward.
+    /// Returns whether a message of this author may be passed on: the last one is not too recent, and the
+    /// author fits in the table. `now` is in milliseconds of a monotonic clock.
     pub fn admits(&mut self, author: NodeId, now: u64) -> bool {
         if self.last.get(&author).is_some_and(|last| now.saturating_sub(*last) < MIN_GAP) {
             return false;
@@ -149,7 +151,7 @@ mod tests {
         for at_ms in [i64::MIN, i64::MAX] {
             assert_eq!(decode(&Advert { at_ms, ..advert() }, -5), None);
         }
-        // By its author's clock it is young.
+        // The advert is recent by the clock of its author, which is the second time.
         let apart = Advert::decode(&advert().encode(None, [0; NONCE]), ME, None, &[limit * 9, 1_000_005]);
         assert_eq!(apart, Some(advert()));
         for bad in [

@@ -1,15 +1,16 @@
-//! What the clocks of other devices tell about this one's. Devices without a battery for theirs start in 1970 or where they
-//! stopped.
+//! Correction of this device's clock by the clocks of other devices. A clock without a battery starts in
+//! 1970 or at the time at which it stopped.
 
-/// Clocks that differ by no more than this many milliseconds agree: what is said may have waited for a while.
+/// Largest difference in milliseconds at which two clocks count as equal; a message may have been delayed.
 pub const CLOCKS_AGREE_MS: i64 = 120_000;
-/// 2026-01-01: this program is younger, so a clock that shows less is wrong.
+/// 2026-01-01 in milliseconds since 1970. This program is younger, so an earlier time is certainly wrong.
 const PROGRAM_MADE_MS: i64 = 1_767_225_600_000;
 
-/// Returns by how many milliseconds this device's clock is behind, so that it agrees with most others; below 0 it is ahead.
-/// 0 where it agrees or nobody can tell: of two clocks that differ either may be wrong.
+/// Returns the milliseconds by which this device's clock is behind most others; negative if it is ahead.
+/// Returns 0 if the clocks agree or there is no majority: of two clocks that differ, either may be wrong.
 ///
-/// `own_ms` is what it shows, in milliseconds since 1970; `offsets_ms` are by how much others are ahead of it.
+/// `own_ms` is the time of this device in milliseconds since 1970; `offsets_ms` are the milliseconds by
+/// which other clocks are ahead of it.
 #[must_use]
 pub fn clock_correction(own_ms: i64, offsets_ms: &[i64]) -> i64 {
     let mut possible: Vec<i64> = offsets_ms.iter().copied().filter(|offset| own_ms.saturating_add(*offset) >= PROGRAM_MADE_MS).collect();
@@ -19,7 +20,7 @@ pub fn clock_correction(own_ms: i64, offsets_ms: &[i64]) -> i64 {
         return 0;
     }
     let agreeing = possible.iter().filter(|offset| offset.abs_diff(median) <= CLOCKS_AGREE_MS.unsigned_abs()).count();
-    // A clock that is certainly wrong has no say.
+    // The own clock has no vote if it is certainly wrong.
     let own = usize::from(own_ms >= PROGRAM_MADE_MS);
     if agreeing * 2 > possible.len() + own { median } else { 0 }
 }
@@ -44,7 +45,8 @@ mod tests {
 
     #[test]
     fn a_clock_of_the_past_is_wrong_whoever_has_it() {
-        // Ours: one other is enough. Theirs: it is not asked.
+        // One other clock is enough to correct the own clock; other clocks that are certainly wrong are
+        // ignored.
         assert_eq!(clock_correction(60_000, &[NOW]), NOW);
         assert_eq!(clock_correction(NOW, &[-NOW, -NOW, -NOW]), 0);
         assert_eq!(clock_correction(0, &[5, 70, -3]), 0);

@@ -1,9 +1,9 @@
-//! Content that travels sealed: anybody may carry it, only who has the key can read it.
+//! Sealed content: any node may carry it, only a node that has the key can read it.
 //!
-//! A file is cut into chunks of 256 KiB, each sealed with ChaCha20-Poly1305 (RFC 8439) under a key of
-//! this file and its place in it. The BLAKE3 hashes of the sealed chunks are its manifest, the hash of
-//! the manifest its id. So a chunk from anybody can be checked by itself, a transfer can go on
-//! anywhere, and who only carries learns nothing but sizes.
+//! A file is cut into chunks of 256 KiB, each sealed with ChaCha20-Poly1305 (RFC 8439) under a key of this
+//! file and with its position as nonce. The BLAKE3 hashes of the sealed chunks form the manifest, and the
+//! hash of the manifest is the id. So a chunk from any peer can be checked by itself, a transfer can resume
+//! at any chunk, and a node that only carries content learns nothing but sizes.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use fog_types::BlobId;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a chunk before sealing; the last may have fewer.
+/// Number of bytes of a chunk before sealing; the last chunk may have fewer.
 pub const CHUNK: usize = 256 << 10;
-/// Most bytes of one content: 16 GiB, a manifest of 2 MiB.
+/// Maximum number of bytes of one content: 16 GiB, with a manifest of 2 MiB.
 pub const MAX_CONTENT: u64 = 16 << 30;
 const TAG: usize = 16;
 
-/// Names sealed content: the hash of its manifest.
+/// Id of sealed content: the hash of its manifest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContentId(pub [u8; 32]);
 
@@ -27,7 +27,7 @@ impl fmt::Debug for ContentId {
     }
 }
 
-/// What opens sealed content. Never logged.
+/// Key that opens sealed content; never logged.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentKey(pub [u8; 32]);
 
@@ -38,8 +38,9 @@ impl fmt::Debug for ContentKey {
 }
 
 impl ContentKey {
-    /// The key of a file of a node. The same file of the same node has the same key, so what a worker
-    /// fetched for one job serves the next one too; two nodes' sealed files have nothing in common.
+    /// Derives the key of a node for a file. A node has the same key for the same file, so content that a
+    /// worker fetched for one job also serves the next one; the sealed files of two nodes have nothing in
+    /// common.
     #[must_use]
     pub fn derive(secret: &[u8; 32], blob: BlobId) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("fog-compute 2026-11 key of sealed content");
@@ -48,47 +49,47 @@ impl ContentKey {
     }
 }
 
-/// Content somebody may fetch and read.
+/// Sealed content that a node may fetch and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// What to ask for.
+    /// Id of the sealed content.
     pub id: ContentId,
-    /// BLAKE3 of the open bytes.
+    /// BLAKE3 hash of the bytes before sealing.
     pub blob: BlobId,
-    /// Open bytes.
+    /// Number of bytes before sealing.
     pub size: u64,
-    /// What opens it.
+    /// Key that opens the content.
     pub key: ContentKey,
 }
 
-/// Why a chunk was not taken.
+/// Reason for which a chunk or manifest is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// Not the chunk that belongs there.
+    /// The chunk does not belong at this position, or is too long.
     #[error("a piece of the content is not what it should be")]
     Wrong,
-    /// Not sealed with this key.
+    /// The chunk was not sealed with this key.
     #[error("a piece of the content cannot be opened")]
     Sealed,
-    /// Not the manifest of this id and size.
+    /// The manifest does not belong to this id and size.
     #[error("the list of pieces is not that of the content")]
     Manifest,
 }
 
-/// Seals and opens the chunks of one content.
+/// Cipher that seals and opens the chunks of one content.
 pub struct Sealer {
     cipher: LessSafeKey,
     size: u64,
 }
 
-/// How many chunks content of a size has; at least one.
+/// Returns the number of chunks of content of `size` bytes, at least one.
 fn chunks_of(size: u64) -> u64 {
     size.div_ceil(CHUNK as u64).max(1)
 }
 
 impl Sealer {
-    /// For content of `size` open bytes.
+    /// Creates a sealer for content of `size` bytes before sealing.
     #[must_use]
     pub fn new(key: &ContentKey, size: u64) -> Self {
         let Ok(key) = UnboundKey::new(&CHACHA20_POLY1305, &key.0) else { unreachable!("a key of this cipher has 32 bytes") };
@@ -105,20 +106,20 @@ impl Sealer {
         Aad::from(self.size.to_le_bytes())
     }
 
-    /// One chunk, sealed: [`CHUNK`] bytes or the rest, and 16.
+    /// Seals the chunk at position `at`; the sealed chunk is 16 bytes longer.
     ///
     /// # Errors
-    /// [`SealError::Wrong`] when the chunk is too long.
+    /// [`SealError::Wrong`] if the chunk is longer than [`CHUNK`].
     pub fn seal(&self, at: u32, open: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut chunk = Vec::with_capacity(open.len() + TAG);
         chunk.extend_from_slice(open);
         self.seal_in_place(at, &mut chunk).map(|()| chunk)
     }
 
-    /// As [`Self::seal`], in the chunk's own place.
+    /// Seals a chunk as [`Self::seal`] does, but in place.
     ///
     /// # Errors
-    /// [`SealError::Wrong`] when the chunk is too long.
+    /// [`SealError::Wrong`] if the chunk is longer than [`CHUNK`].
     pub fn seal_in_place(&self, at: u32, chunk: &mut Vec<u8>) -> Result<(), SealError> {
         if chunk.len() > CHUNK {
             return Err(SealError::Wrong);
@@ -126,19 +127,19 @@ impl Sealer {
         self.cipher.seal_in_place_append_tag(Self::nonce(at), self.about(), chunk).map_err(|_| SealError::Wrong)
     }
 
-    /// Opens one chunk.
+    /// Opens the sealed chunk at position `at`.
     ///
     /// # Errors
-    /// [`SealError::Sealed`] when it was not sealed with this key, for this place and size.
+    /// [`SealError::Sealed`] if the chunk was not sealed with this key, for this position and size.
     pub fn open(&self, at: u32, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut chunk = sealed.to_vec();
         self.open_in_place(at, &mut chunk).map(|()| chunk)
     }
 
-    /// As [`Self::open`], in the chunk's own place.
+    /// Opens a chunk as [`Self::open`] does, but in place.
     ///
     /// # Errors
-    /// [`SealError::Sealed`] when it was not sealed with this key, for this place and size.
+    /// [`SealError::Sealed`] if the chunk was not sealed with this key, for this position and size.
     pub fn open_in_place(&self, at: u32, chunk: &mut Vec<u8>) -> Result<(), SealError> {
         let open = self.cipher.open_in_place(Self::nonce(at), self.about(), chunk).map_err(|_| SealError::Sealed)?.len();
         chunk.truncate(open);
@@ -146,7 +147,7 @@ impl Sealer {
     }
 }
 
-/// The hashes of the sealed chunks.
+/// Manifest of a content: the hashes of its sealed chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
     size: u64,
@@ -154,7 +155,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Of content of `size` open bytes whose chunks are added in order.
+    /// Creates an empty manifest for content of `size` bytes before sealing; chunks are added in order.
     #[must_use]
     pub fn begin(size: u64) -> Self {
         Self { size, hashes: Vec::new() }
@@ -165,7 +166,7 @@ impl Manifest {
         self.hashes.push(*blake3::hash(sealed).as_bytes());
     }
 
-    /// Its id.
+    /// Returns the id of the content.
     #[must_use]
     pub fn id(&self) -> ContentId {
         let mut hasher = blake3::Hasher::new_derive_key("fog-compute 2026-11 manifest of sealed content");
@@ -176,22 +177,22 @@ impl Manifest {
         ContentId(*hasher.finalize().as_bytes())
     }
 
-    /// Chunks.
+    /// Returns the number of chunks.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.hashes.len() as u32
     }
 
-    /// For the wire: the hashes, one after the other.
+    /// Encodes the manifest for the wire as the concatenated hashes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.hashes.concat()
     }
 
-    /// From the wire.
+    /// Decodes a manifest from the wire.
     ///
     /// # Errors
-    /// [`SealError::Manifest`] when it is not the one of `id`.
+    /// [`SealError::Manifest`] if the manifest does not belong to `id` and `size`.
     pub fn from_bytes(id: ContentId, size: u64, bytes: &[u8]) -> Result<Self, SealError> {
         if size > MAX_CONTENT || bytes.len() as u64 != chunks_of(size) * 32 {
             return Err(SealError::Manifest);
@@ -201,27 +202,27 @@ impl Manifest {
         if manifest.id() == id { Ok(manifest) } else { Err(SealError::Manifest) }
     }
 
-    /// Of content of one chunk, from that chunk.
+    /// Creates the manifest of content that has a single chunk, from that sealed chunk.
     ///
     /// # Errors
-    /// [`SealError::Manifest`] when it is not the one of `id`.
+    /// [`SealError::Manifest`] if the manifest does not belong to `id` and `size`.
     pub fn of_one(id: ContentId, size: u64, sealed: &[u8]) -> Result<Self, SealError> {
         let mut manifest = Self::begin(size);
         manifest.add(sealed);
         if chunks_of(size) == 1 && manifest.id() == id { Ok(manifest) } else { Err(SealError::Manifest) }
     }
 
-    /// Bytes of the sealed chunk at a place.
+    /// Returns the number of bytes of the sealed chunk at position `at`.
     #[must_use]
     pub fn sealed_length(&self, at: u32) -> usize {
         let begin = u64::from(at) * CHUNK as u64;
         (self.size.saturating_sub(begin).min(CHUNK as u64)) as usize + TAG
     }
 
-    /// Whether a sealed chunk is the one that belongs there.
+    /// Checks that a sealed chunk is the one that belongs at position `at`.
     ///
     /// # Errors
-    /// [`SealError::Wrong`].
+    /// [`SealError::Wrong`] if the chunk is another one.
     pub fn check(&self, at: u32, sealed: &[u8]) -> Result<(), SealError> {
         match self.hashes.get(at as usize) {
             Some(hash) if sealed.len() == self.sealed_length(at) && blake3::hash(sealed) == blake3::Hash::from_bytes(*hash) => Ok(()),

@@ -1,4 +1,4 @@
-//! Who said something: Ed25519 signatures (RFC 8032) over postcard bytes with a purpose.
+//! Identity of nodes: Ed25519 signatures (RFC 8032) over postcard bytes and a purpose.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use fog_types::NodeId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The secret of this node.
+/// Secret signing key of this node.
 pub struct Identity(SigningKey);
 
 impl fmt::Debug for Identity {
@@ -18,13 +18,13 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// From the 32 secret bytes.
+    /// Creates the identity from its 32 secret bytes.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(secret))
     }
 
-    /// Its public name.
+    /// Returns the public key, which is the id of the node.
     #[must_use]
     pub fn node(&self) -> NodeId {
         NodeId(self.0.verifying_key().to_bytes())
@@ -33,16 +33,16 @@ impl Identity {
     /// Signs a value for a purpose.
     #[must_use]
     pub fn sign<T: Serialize + Purpose>(&self, value: &T) -> Signed<T> {
-        // Values of ours always encode: no maps without length, no untagged enums.
+        // The types of this crate always encode: no map lacks its length and no enum is untagged.
         let bytes = postcard::to_stdvec(value).unwrap_or_default();
         let signature = self.0.sign(&with_purpose::<T>(&bytes)).to_vec();
         Signed { bytes, signature, of: PhantomData }
     }
 }
 
-/// What a signature is for, so that one for another purpose is worth nothing.
+/// Purpose of a signature, so that a signature for one purpose is not valid for another.
 pub trait Purpose {
-    /// A word of its own.
+    /// Word that is unique to this purpose.
     const PURPOSE: &'static str;
 }
 
@@ -50,7 +50,7 @@ fn with_purpose<T: Purpose>(bytes: &[u8]) -> Vec<u8> {
     [b"fog-compute 2026-11 ", T::PURPOSE.as_bytes(), b"\0", bytes].concat()
 }
 
-/// A value as its author encoded it, and the signature over those bytes.
+/// Value as its author encoded it, with the signature over those bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed<T> {
     bytes: Vec<u8>,
@@ -59,23 +59,24 @@ pub struct Signed<T> {
     of: PhantomData<T>,
 }
 
-/// Why a signed value is not believed.
+/// Reason for which a signed value is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignedError {
-    /// Not signed by that node for that purpose.
+    /// The signature is not by that node or not for that purpose.
     #[error("the signature is not that of the device")]
     Signature,
-    /// Signed nonsense.
+    /// The signature is valid, but the signed bytes cannot be decoded.
     #[error("the signed message cannot be read")]
     Malformed,
 }
 
 impl<T: Purpose + Serialize + DeserializeOwned> Signed<T> {
-    /// The value, if `author` signed it.
+    /// Returns the value if `author` signed it.
     ///
     /// # Errors
-    /// [`SignedError`].
+    /// [`SignedError::Signature`] if `author` did not sign it, [`SignedError::Malformed`] if it cannot be
+    /// decoded.
     pub fn open(&self, author: NodeId) -> Result<T, SignedError> {
         let key = VerifyingKey::from_bytes(&author.0).map_err(|_| SignedError::Signature)?;
         let signature = Signature::from_slice(&self.signature).map_err(|_| SignedError::Signature)?;
@@ -84,13 +85,13 @@ impl<T: Purpose + Serialize + DeserializeOwned> Signed<T> {
         if rest.is_empty() { Ok(value) } else { Err(SignedError::Malformed) }
     }
 
-    /// The signed bytes, of which nothing is known yet.
+    /// Returns the signed bytes without any check.
     #[must_use]
     pub fn unchecked_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Names the signed bytes.
+    /// Returns the BLAKE3 hash of the signed bytes.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         *blake3::hash(&self.bytes).as_bytes()

@@ -1,5 +1,5 @@
-//! Private groups: who knows the group's secret is a member. An invitation is that secret, and where
-//! to find a member.
+//! Private groups. A node that knows the secret of a group is a member; an invitation holds this secret and
+//! the addresses of a member.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,22 +9,22 @@ use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
-/// How an invitation begins, with the version of what follows.
+/// Prefix of an invitation, with the version of its format.
 const HEAD: &str = "fog1";
 const MAX_TEXT: usize = 2000;
 const MAX_ADDRESSES: usize = 8;
 const MAX_NAME: usize = 60;
 
-/// Names a group without giving its secret away; also the place where its members meet.
+/// Public id of a group, under which its members meet; does not reveal the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub [u8; 32]);
 
-/// A group this node belongs to.
+/// Group that this node belongs to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// What its members call it, 1 to 60 characters.
+    /// Name of the group among its members, 1 to 60 characters.
     pub name: String,
-    /// Who knows it is a member.
+    /// Secret that makes a node that knows it a member.
     pub secret: [u8; 32],
 }
 
@@ -41,14 +41,14 @@ impl fmt::Debug for Group {
 }
 
 impl Group {
-    /// Its public name.
+    /// Returns the public id of the group.
     #[must_use]
     pub fn id(&self) -> GroupId {
         GroupId(blake3::derive_key("fog-compute 2026-11 group id", &self.secret))
     }
 
-    /// What `member` shows `to` over a link that proves who it is. Nobody else can show it, and to
-    /// nobody else.
+    /// Returns the proof of membership that `member` shows to `to` over an authenticated link. The proof is
+    /// valid for this pair of nodes only.
     #[must_use]
     pub fn proof(&self, member: NodeId, to: NodeId) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
@@ -56,32 +56,32 @@ impl Group {
         *hasher.finalize().as_bytes()
     }
 
-    /// Whether `proof` is what `member` would show `to`; in constant time.
+    /// Returns whether `proof` is the proof of `member` for `to`; compares in constant time.
     #[must_use]
     pub fn accepts(&self, proof: [u8; 32], member: NodeId, to: NodeId) -> bool {
         blake3::Hash::from_bytes(self.proof(member, to)) == blake3::Hash::from_bytes(proof)
     }
 }
 
-/// The way into a group.
+/// Invitation to a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
-    /// The group.
+    /// Group that the invitation is for, with its secret.
     pub group: Group,
-    /// Who invites.
+    /// Member that invites.
     pub node: NodeId,
-    /// Where to find them, at most 8.
+    /// Addresses of that member, at most 8.
     pub addresses: Vec<String>,
 }
 
-/// Why a text is no invitation.
+/// Reason for which a text is not a valid invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InviteError {
-    /// It does not begin like one.
+    /// The text does not begin with the prefix of an invitation.
     #[error("this is not an invitation: one begins with '{HEAD}'. Nothing was joined")]
     NotOne,
-    /// It begins like one and ends otherwise.
+    /// The text has the prefix, but the rest is incomplete or damaged.
     #[error("the invitation is not complete, or a character of it is wrong. Copy it again; nothing was joined")]
     Damaged,
 }
@@ -91,7 +91,7 @@ impl fmt::Display for Invite {
         let mut bytes = postcard::to_stdvec(self).map_err(|_| fmt::Error)?;
         let check = blake3::hash(&bytes);
         bytes.extend_from_slice(&check.as_bytes()[..4]);
-        // Capitals and digits alone make a smaller QR code.
+        // Upper-case letters and digits alone make a smaller QR code.
         write!(f, "{}{}", HEAD.to_uppercase(), BASE32_NOPAD.encode(&bytes))
     }
 }

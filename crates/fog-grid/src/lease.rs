@@ -1,4 +1,4 @@
-//! What a requester keeps of each try, and what it wants done.
+//! Leases as a requester keeps them, and the actions that it requests.
 
 use fog_types::{NodeId, TaskId};
 
@@ -6,59 +6,62 @@ use crate::content::Content;
 use crate::message::{LeaseId, Standing, TaskResult};
 use crate::trust::Choice;
 
-/// What a task needs.
+/// Requirements of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
-    /// Workers at once, 1 to 16.
+    /// Number of workers that run the task at once, 1 to 16.
     pub replicas: u32,
-    /// When a result is believed.
+    /// Rule by which a result is believed.
     pub choice: Choice,
-    /// So many must say that nobody can do it, whatever makes a result believed. What they say cannot be checked.
+    /// Minimum number of workers that must call the task hopeless before such claims count, whatever
+    /// `choice` is. The claims cannot be checked.
     pub hopeless: u32,
 }
 
-/// Where a lease is.
+/// State of a lease.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LeaseState {
-    /// Offered, not answered.
+    /// The offer was sent and is not answered yet.
     Offered,
-    /// The worker has it.
+    /// The worker accepted the lease; holds the standing that it reported last.
     Held(Standing),
-    /// Its result is being fetched.
+    /// The result of the lease is being fetched.
     Fetching,
-    /// Its result is here and was checked.
+    /// The result was fetched and checked; holds its hash.
     Done(String),
-    /// The worker is silent or gone. What it may still hand in is welcome.
+    /// The worker is silent or unreachable. A result that it hands in later is still taken.
     Lost,
 }
 
-/// One try of one worker.
+/// Attempt of one worker at one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {
-    /// Of which task.
+    /// Task of the lease.
     pub task: TaskId,
-    /// Who.
+    /// Worker that holds the lease.
     pub node: NodeId,
-    /// Where it is.
+    /// State of the lease.
     pub state: LeaseState,
-    /// Work units, as the worker says.
+    /// Work units done, as reported by the worker.
     pub units: u64,
-    /// Of the whole, in thousandths.
+    /// Progress reported by the worker, in thousandths; `None` if unknown.
     pub permille: Option<u16>,
     pub(crate) since: u64,
     pub(crate) heard: u64,
-    /// Since when its worker cannot be reached.
+    /// Time since which the worker cannot be reached.
     pub(crate) away: Option<u64>,
-    /// It has stood still for so long that somebody else is asked too.
+    /// Whether the task has been paused for so long that another worker is asked too.
     pub(crate) is_stuck: bool,
-    /// When it was given, and when its units grew last. What a worker says of its state moves neither.
+    /// Times at which the lease began and at which the worker last made progress; another standing moves
+    /// neither.
     pub(crate) begun: u64,
     pub(crate) grown: u64,
-    /// Its worker has said that it runs: `units` are its own from then on, and until then those of the state it was given.
+    /// Whether the worker reported that the task runs; until then `units` are those of the offered
+    /// checkpoint.
     pub(crate) has_run: bool,
-    /// When its result was handed in first. Handing it in again does not move it.
+    /// Time at which the result was first handed in; a repetition does not change it.
     pub(crate) handed: Option<u64>,
-    /// It has taken so long that somebody else is asked too, whatever its worker goes on saying.
+    /// Whether the lease takes so long that another worker is asked too, whatever this one reports.
     pub(crate) is_overdue: bool,
 }
 
@@ -68,7 +71,7 @@ impl Lease {
         Self { task, node, state, units, permille, since: now, heard: now, away, is_stuck, begun: now, grown: now, has_run, handed, is_overdue }
     }
 
-    /// It may bring a result without anything more being done.
+    /// Returns whether the lease can bring a result without another worker being asked.
     pub(crate) fn is_live(&self) -> bool {
         match self.state {
             LeaseState::Offered | LeaseState::Fetching | LeaseState::Held(_) => !self.is_stuck && !self.is_overdue,
@@ -77,82 +80,84 @@ impl Lease {
     }
 }
 
-/// What became of a task that a worker gave up.
+/// Outcome when a worker gives up a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivenUp {
-    /// It failed there; somebody else is asked.
+    /// The task failed at this worker; another worker is asked.
     Failed,
-    /// It failed there once more: one node's word counts once where several are needed.
+    /// The task failed at this worker again; where several workers are needed, a node's failures count
+    /// once.
     FailedAgain,
-    /// The worker says that everybody would fail; whether that is believed is an [`Effect`].
+    /// The worker claims that every worker would fail; an [`Effect`] tells whether the claim is believed.
     Hopeless,
 }
 
-/// What is to be done.
+/// Action that the caller must carry out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Tell a worker that its lease is over.
     Release {
-        /// Whom.
+        /// Worker to tell.
         node: NodeId,
-        /// Which.
+        /// Lease that is over.
         lease: LeaseId,
-        /// Why.
+        /// Reason that the worker is told.
         why: &'static str,
     },
-    /// Fetch the files of a result, check it, and say so with [`handle_checked`](crate::Requester::handle_checked).
+    /// Fetch the files of a result, check it and report with
+    /// [`handle_checked`](crate::Requester::handle_checked).
     Check {
-        /// Which.
+        /// Lease of the result.
         lease: LeaseId,
-        /// From whom, and from whoever else has it.
+        /// Worker to fetch from; other nodes that have the files may serve them too.
         node: NodeId,
-        /// What was handed in.
+        /// Result that the worker handed in.
         result: Box<TaskResult>,
     },
-    /// Fetch a checkpoint, so that it outlives its worker.
+    /// Fetch a checkpoint so that it outlives its worker.
     Keep {
-        /// Which.
+        /// Lease of the checkpoint.
         lease: LeaseId,
-        /// Of which task.
+        /// Task of the checkpoint.
         task: TaskId,
-        /// From whom.
+        /// Worker to fetch from.
         node: NodeId,
-        /// Units it holds.
+        /// Number of work units that the checkpoint holds.
         units: u64,
-        /// What.
+        /// Content of the checkpoint.
         content: Content,
     },
-    /// A task has its result: that of the first of these leases; all of them gave it.
+    /// Accept the result of a task: that of the first of `leases`, all of which gave the same.
     Accept {
-        /// Which task.
+        /// Task that has its result.
         task: TaskId,
-        /// Who gave it.
+        /// Leases that gave this result.
         leases: Vec<LeaseId>,
-        /// Who gave another one.
+        /// Leases that gave another result.
         wrong: Vec<LeaseId>,
     },
-    /// No worker can do it, as those say who are believed.
+    /// Fail a task because workers that are believed report that no worker can do it.
     Fail {
-        /// Which task.
+        /// Task that failed.
         task: TaskId,
-        /// Why.
+        /// Problem that a worker reported.
         problem: String,
-        /// Who said so.
+        /// Leases whose workers reported it.
         leases: Vec<LeaseId>,
-        /// Who gave a result nonetheless.
+        /// Leases that gave a result nonetheless.
         wrong: Vec<LeaseId>,
     },
-    /// A lease is over without a result; the task waits for another one.
+    /// Take note that a lease ended without a result.
     Over {
-        /// Which.
+        /// Lease that ended.
         lease: LeaseId,
-        /// Of which task.
+        /// Task of the lease.
         task: TaskId,
-        /// Whose.
+        /// Worker that held the lease.
         node: NodeId,
-        /// Why, in words.
+        /// Reason, as a text.
         why: String,
-        /// The worker did not keep its word.
+        /// Whether the end counts against the worker.
         is_lost: bool,
     },
 }

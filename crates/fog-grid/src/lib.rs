@@ -1,10 +1,9 @@
 //! The job exchange between nodes.
 //!
-//! A requester offers a task to a worker; the worker leases it, fetches what it needs, runs it, says how
-//! far it is, ships its checkpoints and hands in a signed result; the requester checks and receipts it.
-//! Everything here is arithmetic on values: time, randomness and bytes come in as arguments, what is to
-//! be done goes out as values. It does not know how messages travel, what a Wasm module is or where
-//! anything is stored.
+//! The requester offers a task to a worker. The worker accepts the lease, fetches the files, runs the task,
+//! reports its progress, ships checkpoints and hands in a signed result. The requester checks the result
+//! and signs a receipt. This crate does no I/O: time, randomness and bytes are arguments, and actions are
+//! returned as [`Effect`] values. Transport, the Wasm runtime and storage live in other crates.
 
 mod advert;
 mod clock;

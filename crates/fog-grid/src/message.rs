@@ -1,4 +1,4 @@
-//! What nodes say to each other, and how much of it is read.
+//! Messages between nodes, and the bounds within which they are read.
 
 use std::fmt;
 
@@ -10,33 +10,34 @@ use crate::content::{Content, ContentId, MAX_CONTENT};
 use crate::identity::{Purpose, Signed};
 use crate::invite::GroupId;
 
-/// Version of this exchange; nodes of another one do not trade.
+/// Version of this protocol; nodes with different versions do not trade.
 pub const VERSION: u16 = 1;
-/// Most bytes of one message: a job file of full size, and room.
+/// Maximum number of bytes of one message; enough for a job file of full size.
 pub const MAX_MESSAGE: u32 = 2 << 20;
-/// Most bytes of one message of a node that is not known to share a network: a greeting with 16 groups takes 2 KiB, and
-/// what follows a restart is small.
+/// Maximum number of bytes of one message of a node that is not known to share a network. A greeting with
+/// 16 groups takes 2 KiB, and the messages after a restart are small.
 pub const MAX_STRANGER_MESSAGE: u32 = 64 << 10;
 const MAX_TEXT: usize = 500;
 const MAX_PROOFS: usize = 16;
-/// Most files of a result: as many as the runtime lets a task leave.
+/// Maximum number of files of a result; the same as the limit of the runtime for a task.
 pub const MAX_OUTPUTS: usize = 50_000;
-/// Most of them that a message names: it is said again and again until it is answered.
+/// Maximum number of files that a result message names itself, as it is repeated until it is answered.
 pub const MAX_NAMED: usize = 1_000;
-/// Most bytes of a list of files: their paths, which the runtime bounds at 8 MiB, and some 110 bytes for each.
+/// Maximum number of bytes of a list of files: paths of at most 8 MiB, as bounded by the runtime, and some
+/// 110 bytes for each file.
 pub const MAX_LIST: u64 = 16 << 20;
 const MAX_INPUTS: usize = 4_097;
 const MAX_TAGS: usize = 8;
-/// Most nodes that an offer names as holders of its files.
+/// Maximum number of nodes that an offer names as holders of its files.
 pub const MAX_HOLDERS: usize = 8;
-/// Seconds behind the limit of its running time within which a task is surely stopped.
+/// Seconds after the limit of its running time within which a task is surely stopped.
 const LATE_SECONDS: u64 = 60;
-/// Largest number that a node may state: those of the database are signed.
+/// Largest number that a node may state; integers in the database are signed.
 const MAX_NUMBER: u64 = i64::MAX as u64;
-/// Most chunks asked for at once: 64 MiB.
+/// Maximum number of chunks of one request: 64 MiB.
 pub(crate) const MAX_RUN: u32 = 256;
 
-/// One try of one worker at one task, drawn by the requester.
+/// Id of one attempt of one worker at one task, drawn by the requester.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId(pub [u8; 16]);
 
@@ -52,82 +53,83 @@ impl fmt::Debug for LeaseId {
     }
 }
 
-/// What a node lends now.
+/// Capacity that a node lends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Capacity {
-    /// Tasks at once.
+    /// Number of tasks that run at once.
     pub slots: u16,
-    /// Of these, free now.
+    /// Number of slots that are free now.
     pub free: u16,
-    /// Memory for a task that comes now, in bytes.
+    /// Bytes of memory for a task that comes now.
     pub memory: u64,
-    /// Room for its files, in bytes.
+    /// Bytes of disk for the files of that task.
     pub disk: u64,
-    /// Share of processor time, 0 to 100; 0 while it does not work.
+    /// Share of processor time in percent, 0 to 100; 0 while the node does not work.
     pub duty: u8,
-    /// Work units a second of one task at full duty, measured; 0 when it has not worked yet.
+    /// Measured work units per second of one task at full duty; 0 if not measured yet.
     pub speed: u64,
-    /// Its charge in percent when it runs on a battery.
+    /// Battery charge in percent; `None` if the node does not run on a battery.
     pub battery: Option<u8>,
-    /// How likely it works during the next hours, in thousandths, from its own past; 1000 when unknown.
+    /// Probability in thousandths that the node works during the next hours, from its own past; 1000 if
+    /// unknown.
     pub forecast: u16,
 }
 
-/// The first message over a link, and again when something in it changed.
+/// First message over a link, repeated when something in it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`VERSION`].
+    /// Protocol version of the sender, see [`VERSION`].
     pub version: u16,
-    /// What the owner calls the device, up to 60 characters.
+    /// Name that the owner gave the device, up to 60 characters.
     pub name: String,
-    /// It joined its local network.
+    /// Whether the sender joined its local network.
     pub lan: bool,
-    /// It joined the open network.
+    /// Whether the sender joined the open network.
     pub open: bool,
-    /// For each of its groups, that it is a member.
+    /// Proof of membership for each group of the sender, at most 16.
     #[serde(deserialize_with = "fog_types::bounded::list::<MAX_PROOFS, _, _>")]
     pub groups: Vec<(GroupId, [u8; 32])>,
-    /// What it lends.
+    /// Capacity that the sender lends.
     pub capacity: Capacity,
-    /// It has heard who the other one is; otherwise it is to be told. One side may have lost a connection
-    /// that the other one never noticed to be gone.
+    /// Whether the sender received the greeting of the receiver; if not, the receiver sends it. One side
+    /// may have lost a connection while the other side did not notice.
     pub has_heard: bool,
-    /// Time that its clock shows, in milliseconds since 1970. Only compared, and told to people.
+    /// Clock of the sender in milliseconds since 1970; only compared and shown to people.
     pub clock_ms: i64,
 }
 
-/// A task as the requester signs it.
+/// Offer of a task, signed by the requester.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskOffer {
-    /// This try.
+    /// Lease that is offered.
     pub lease: LeaseId,
-    /// Whose job it is; the signature's author.
+    /// Node whose job it is; author of the signature.
     pub requester: NodeId,
-    /// Whom it is offered to.
+    /// Worker that the task is offered to.
     pub worker: NodeId,
-    /// A job of one task: arguments, limits, seed, segments.
+    /// Job file of a single task: arguments, limits, seed and segments.
     pub file: JobFile,
-    /// The program.
+    /// Program of the task.
     pub module: Content,
-    /// Standard input.
+    /// Standard input, if any.
     pub stdin: Option<Content>,
     /// Input files, in the order of the job file.
     #[serde(deserialize_with = "fog_types::bounded::list::<MAX_INPUTS, _, _>")]
     pub inputs: Vec<(String, Content)>,
-    /// A state to go on from, with the work units it holds.
+    /// Checkpoint to resume from, with the number of work units that it holds.
     pub checkpoint: Option<(u64, Content)>,
-    /// Milliseconds from now on after which nobody wants the result. Not a time of day: two devices need not agree on
-    /// what time it is.
+    /// Milliseconds from now until the deadline of the result. The time is relative, as the clocks of two
+    /// devices need not agree.
     pub left_ms: u64,
-    /// Words about what it is for.
+    /// Tags that describe the purpose of the job, at most 8.
     #[serde(deserialize_with = "fog_types::bounded::list::<MAX_TAGS, _, _>")]
     pub tags: Vec<String>,
     /// Other nodes that may have the program and inputs, at most [`MAX_HOLDERS`].
     #[serde(deserialize_with = "fog_types::bounded::list::<MAX_HOLDERS, _, _>")]
     pub holders: Vec<NodeId>,
-    /// What a work unit is paid, in tenths of the usual price.
+    /// Price of a work unit, in tenths of the usual price.
     pub price_tenths: u16,
-    /// A result that comes early is paid more.
+    /// Whether an early result is paid a bonus.
     pub has_bonus: bool,
 }
 
@@ -136,76 +138,77 @@ impl Purpose for TaskOffer {
 }
 
 impl Signed<TaskOffer> {
-    /// The lease that an offer claims to be of, without reading the rest of it or believing anything: enough to decline
-    /// it. `None` when it is too short to be an offer.
+    /// Returns the lease that an offer claims, without any check and without decoding the rest; enough to
+    /// decline the offer. `None` if the bytes are too few for an offer.
     #[must_use]
     pub fn claimed_lease(&self) -> Option<LeaseId> {
         self.unchecked_bytes().first_chunk().copied().map(LeaseId)
     }
 }
 
-/// Why an offer was declined.
+/// Reason for which a worker declines an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decline {
     /// No slot, memory or disk is free.
     Full,
-    /// It does not work now.
+    /// The worker does not work now.
     Resting,
-    /// Its owner does not take jobs from this requester, or of this kind.
+    /// The owner of the worker does not take jobs from this requester or of this kind.
     NotWelcome,
-    /// It cannot be read, is not signed right or breaks a limit.
+    /// The offer cannot be decoded, has a wrong signature or breaks a limit.
     Malformed,
 }
 
-/// The answer to an offer.
+/// Answer to an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// The worker begins to fetch.
+    /// The worker accepts and begins to fetch.
     Accepted,
-    /// It does not.
+    /// The worker declines for this reason.
     Declined(Decline),
 }
 
-/// How a leased task is.
+/// Standing of a leased task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
-    /// Its module and inputs are on their way.
+    /// The module and inputs are being fetched.
     Fetching,
-    /// It waits for a slot.
+    /// The task waits for a slot.
     Waiting,
-    /// It runs.
+    /// The task runs.
     Running,
-    /// It stands still: the device is in use, on battery, too warm.
+    /// The task is paused: the device is in use, on battery or too warm.
     Paused,
 }
 
-/// What a worker hands in, signed.
+/// Result of a task, signed by the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskResult {
-    /// This try.
+    /// Lease of the result.
     pub lease: LeaseId,
-    /// Who ran it; the signature's author.
+    /// Worker that ran the task; author of the signature.
     pub worker: NodeId,
-    /// Hash of the signed offer: the job, its module, inputs, limits and seed.
+    /// Hash of the signed offer, which covers the job, module, inputs, limits and seed.
     pub offer: [u8; 32],
-    /// Work units it took.
+    /// Number of work units that the task took.
     pub units: WorkUnits,
     /// Running time in milliseconds.
     pub active_ms: u64,
-    /// Largest memory in bytes.
+    /// Largest use of memory in bytes.
     pub memory: u64,
-    /// The result's identity (see `docs/checkpoint.md`).
+    /// Hash that identifies the result (see `docs/checkpoint.md`).
     pub hash: String,
-    /// Standard output, and bytes of it that were dropped.
+    /// Standard output, and the number of its bytes that were dropped.
     pub stdout: (Content, u64),
-    /// Standard error, and bytes of it that were dropped.
+    /// Standard error, and the number of its bytes that were dropped.
     pub stderr: (Content, u64),
-    /// Files by path. Where there are more than a message names, these are in [`list`](Self::list).
+    /// Files by path; empty if they are more than a message names, and then in [`list`](Self::list).
     #[serde(deserialize_with = "fog_types::bounded::list::<MAX_NAMED, _, _>")]
     pub outputs: Vec<(String, Content)>,
-    /// The files by path, as [`list_to_bytes`] writes them, when this names none.
+    /// Files by path as [`list_to_bytes`] encodes them, if `outputs` names none.
     pub list: Option<Content>,
-    /// Every state it came through, when its job has segments: named before any of them is asked for.
+    /// Every state that the task came through, if its job has segments; fixed before the requester asks for
+    /// one.
     pub history: Option<Content>,
 }
 
@@ -219,29 +222,29 @@ struct OutputList {
     outputs: Vec<(String, Content)>,
 }
 
-/// The files of a result as a content of their own.
+/// Encodes the files of a result as content of its own.
 #[must_use]
 pub fn list_to_bytes(outputs: Vec<(String, Content)>) -> Vec<u8> {
-    // Values of ours always encode.
+    // The types of this crate always encode.
     postcard::to_stdvec(&OutputList { outputs }).unwrap_or_default()
 }
 
-/// A requester's acceptance: what payment will rest on.
+/// Receipt with which a requester accepts a result; payment rests on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// This try.
+    /// Lease of the result.
     pub lease: LeaseId,
-    /// Whose job it was; the signature's author.
+    /// Node whose job it was; author of the signature.
     pub requester: NodeId,
-    /// Who ran it.
+    /// Worker that ran the task.
     pub worker: NodeId,
     /// Hash of the signed result.
     pub result: [u8; 32],
-    /// Work units that count.
+    /// Number of work units that count.
     pub units: WorkUnits,
-    /// What they are worth, in thousandths of a credit.
+    /// Payment in thousandths of a credit.
     pub credit: u64,
-    /// Milliseconds since 1970.
+    /// Time of the receipt in milliseconds since 1970.
     pub at_ms: i64,
 }
 
@@ -249,105 +252,106 @@ impl Purpose for Receipt {
     const PURPOSE: &'static str = "receipt";
 }
 
-/// Everything that goes over a control link.
+/// Message over a control link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
-    /// Who this is and what it lends.
+    /// Greeting with the name, networks and capacity of the sender.
     Hello(Hello),
-    /// To a worker: a task.
+    /// Offer of a task, to a worker.
     Offer(Box<Signed<TaskOffer>>),
-    /// To a requester: whether.
+    /// Answer to an offer, to a requester.
     Answer {
-        /// Which offer.
+        /// Lease of the offer.
         lease: LeaseId,
-        /// Whether.
+        /// Answer of the worker.
         answer: Answer,
     },
-    /// To a requester: still at it.
+    /// Progress of a leased task, to a requester.
     Heartbeat {
-        /// Which.
+        /// Lease of the task.
         lease: LeaseId,
-        /// How.
+        /// Standing of the task.
         standing: Standing,
-        /// Work units so far.
+        /// Number of work units so far.
         units: u64,
-        /// Of the whole, in thousandths, as far as it is known.
+        /// Progress in thousandths; `None` if unknown.
         permille: Option<u16>,
     },
-    /// To a requester: a state somebody else could go on from.
+    /// Checkpoint from which another worker could resume, to a requester.
     Saved {
-        /// Which.
+        /// Lease of the task.
         lease: LeaseId,
-        /// Work units it holds.
+        /// Number of work units that the checkpoint holds.
         units: u64,
-        /// The state.
+        /// Content of the checkpoint.
         content: Content,
     },
-    /// To a requester: done.
+    /// Result of a task, to a requester.
     Result(Box<Signed<TaskResult>>),
-    /// To a requester: it will not be done here.
+    /// Failure of a task at its worker, to a requester.
     Failed {
-        /// Which.
+        /// Lease of the task.
         lease: LeaseId,
-        /// Why, in a sentence.
+        /// Reason, in a sentence.
         problem: String,
-        /// Another device would fail the same way.
+        /// Whether the task would fail in the same way on another device.
         is_hopeless: bool,
     },
-    /// To a worker: accepted.
+    /// Receipt of an accepted result, to a worker.
     Receipt(Box<Signed<Receipt>>),
-    /// To a worker: not needed any more, or not accepted. Nothing is owed.
+    /// End of a lease that is not needed any more or whose result is not accepted, to a worker; nothing is
+    /// owed.
     Release {
-        /// Which.
+        /// Lease that is over.
         lease: LeaseId,
-        /// Why, in a sentence.
+        /// Reason, in a sentence.
         why: String,
     },
-    /// To a worker that handed in a result: show the state at a mark of its history.
+    /// Request for the state at a mark of the history of a result, to the worker that handed it in.
     Prove {
-        /// Which.
+        /// Lease of the result.
         lease: LeaseId,
-        /// The number of the mark.
+        /// Number of the mark.
         mark: u64,
     },
-    /// To a requester: that state.
+    /// Answer to [`Message::Prove`], to a requester.
     Proof {
-        /// Which.
+        /// Lease of the result.
         lease: LeaseId,
-        /// The number of the mark.
+        /// Number of the mark.
         mark: u64,
-        /// `None` when it was not kept.
+        /// Content of the state; `None` if the worker did not keep it.
         state: Option<Content>,
     },
 }
 
-/// Why bytes are no message.
+/// Reason for which bytes are not a valid message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// They cannot be decoded.
+    /// The bytes cannot be decoded.
     #[error("the message cannot be read")]
     Malformed,
-    /// A part of it is larger than anybody needs.
+    /// A part of the message exceeds its bound.
     #[error("the message has {what} beyond all bounds")]
     Bounds {
-        /// Which part.
+        /// Part that exceeds its bound.
         what: &'static str,
     },
 }
 
 impl Message {
-    /// The bytes of a frame.
+    /// Encodes the message as the bytes of a frame.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        // Messages of ours always encode.
+        // The types of this crate always encode.
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
-    /// From the bytes of a frame, within bounds.
+    /// Decodes a message from the bytes of a frame and checks its bounds.
     ///
     /// # Errors
-    /// [`MessageError`].
+    /// [`MessageError`] if the bytes cannot be decoded or exceed a bound.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         if bytes.len() > MAX_MESSAGE as usize {
             return Err(MessageError::Bounds { what: "a length" });
@@ -367,10 +371,10 @@ impl Message {
 }
 
 impl TaskOffer {
-    /// What can be checked without the files; a worker declines the rest.
+    /// Checks the offer as far as possible without its files; a worker declines an offer that fails.
     ///
     /// # Errors
-    /// A sentence about what is wrong.
+    /// A sentence that tells what is wrong.
     pub fn check(&self) -> Result<(), String> {
         self.file.check().map_err(|e| e.to_string())?;
         if self.file.task_count() != 1 || self.file.stdin.is_some() != self.stdin.is_some() || self.inputs.len() > MAX_INPUTS {
@@ -401,17 +405,17 @@ impl TaskOffer {
         Ok(())
     }
 
-    /// Everything a worker fetches for it.
+    /// Returns every content that a worker fetches for the task.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
         std::iter::once(&self.module).chain(&self.stdin).chain(self.inputs.iter().map(|(_, content)| content)).chain(self.checkpoint.iter().map(|(_, c)| c))
     }
 }
 
 impl TaskResult {
-    /// What can be checked without the files and without the job.
+    /// Checks the result as far as possible without its files and its job.
     ///
     /// # Errors
-    /// A sentence about what is wrong.
+    /// A sentence that tells what is wrong.
     pub fn check(&self) -> Result<(), String> {
         let is_hash = self.hash.len() == 64 && self.hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if !is_hash || self.contents().chain(&self.history).any(|content| content.size > MAX_CONTENT) {
@@ -426,11 +430,11 @@ impl TaskResult {
         fog_types::job::check_result_paths(self.outputs.iter().map(|(path, _)| path.as_str())).map_err(|e| e.to_string())
     }
 
-    /// Whether what it says of itself is possible within the limits of its job. A number beyond them is a lie, and what
-    /// is added up from such numbers would be of no use.
+    /// Checks that the numbers of the result are possible within the limits of its job. Larger numbers are
+    /// lies, and sums of them would be of no use.
     ///
     /// # Errors
-    /// A sentence about what is wrong.
+    /// A sentence that tells what is wrong.
     pub fn check_against(&self, limits: &Limits) -> Result<(), &'static str> {
         let files = self.outputs.iter().fold(0u64, |sum, (_, content)| sum.saturating_add(content.size));
         if files > limits.disk.0 || self.stdout.0.size.max(self.stderr.0.size) > limits.log.0 {
@@ -442,7 +446,7 @@ impl TaskResult {
         if self.memory > limits.memory.0.saturating_add(limits.disk.0) {
             return Err("it claims more memory than the job lets it have");
         }
-        // It is stopped a moment behind its limit, and rounds.
+        // A task is stopped a moment after its limit, and the running time is rounded.
         if self.active_ms / 1000 > limits.wall_seconds.saturating_add(LATE_SECONDS) {
             return Err("it claims more running time than the job lets it have");
         }
@@ -452,10 +456,10 @@ impl TaskResult {
         Ok(())
     }
 
-    /// With the files of its list, which was fetched.
+    /// Returns the result with the files of its list, whose bytes were fetched.
     ///
     /// # Errors
-    /// A sentence about what is wrong with the list.
+    /// A sentence that tells what is wrong with the list.
     pub fn with_list(self, bytes: &[u8]) -> Result<Self, String> {
         let (OutputList { outputs }, rest) = postcard::take_from_bytes(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
         if !rest.is_empty() {
@@ -465,48 +469,48 @@ impl TaskResult {
         whole.check().map(|()| whole)
     }
 
-    /// Everything the requester fetches for it, beside its list.
+    /// Returns every content that the requester fetches for the result, except its list and history.
     pub fn contents(&self) -> impl Iterator<Item = &Content> {
         [&self.stdout.0, &self.stderr.0].into_iter().chain(self.outputs.iter().map(|(_, content)| content))
     }
 }
 
-/// The one question on a content link.
+/// Request on a content link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentRequest {
-    /// Which content.
+    /// Id of the content.
     pub id: ContentId,
-    /// First chunk; `None` asks for the manifest alone.
+    /// Number of the first chunk; `None` asks for the manifest alone.
     pub from: Option<u32>,
-    /// Chunks, at most 256.
+    /// Number of chunks, at most 256.
     pub count: u32,
 }
 
-/// The answer to it; the manifest or the chunks follow, a frame each.
+/// Reply to a [`ContentRequest`]; the manifest or the chunks follow, one frame each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContentReply {
-    /// It is here.
+    /// The node has the content.
     Here {
-        /// Open bytes.
+        /// Number of bytes before sealing.
         size: u64,
     },
-    /// It is not.
+    /// The node does not have the content.
     Unknown,
-    /// Ask again in some seconds.
+    /// The node is busy; the request may be repeated in some seconds.
     Busy,
 }
 
 impl ContentRequest {
-    /// From the bytes of a frame.
+    /// Decodes a request from the bytes of a frame.
     ///
     /// # Errors
-    /// [`MessageError`].
+    /// [`MessageError`] if the bytes cannot be decoded or ask for too many chunks.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let request: Self = postcard::from_bytes(bytes).map_err(|_| MessageError::Malformed)?;
         if request.count > MAX_RUN { Err(MessageError::Bounds { what: "a number of pieces" }) } else { Ok(request) }
     }
 
-    /// The bytes of a frame.
+    /// Encodes the request as the bytes of a frame.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).unwrap_or_default()
@@ -514,15 +518,15 @@ impl ContentRequest {
 }
 
 impl ContentReply {
-    /// From the bytes of a frame.
+    /// Decodes a reply from the bytes of a frame.
     ///
     /// # Errors
-    /// [`MessageError`].
+    /// [`MessageError::Malformed`] if the bytes cannot be decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         postcard::from_bytes(bytes).map_err(|_| MessageError::Malformed)
     }
 
-    /// The bytes of a frame.
+    /// Encodes the reply as the bytes of a frame.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).unwrap_or_default()
@@ -620,7 +624,7 @@ mod tests {
         for bad in [map, args, tags] {
             assert_eq!(me.sign(&bad).open(me.node()), Err(crate::identity::SignedError::Malformed));
         }
-        // Enough to decline it is known without that.
+        // The lease is known without decoding the rest, which is enough to decline the offer.
         let mut other = offer();
         other.lease = LeaseId([5; 16]);
         assert_eq!(me.sign(&other).claimed_lease(), Some(LeaseId([5; 16])));
@@ -671,21 +675,21 @@ mod tests {
         let files = |count: usize, long: usize| -> Vec<(String, Content)> { (0..count).map(|n| (format!("{n:0long$}"), content())).collect() };
         let short = TaskResult { outputs: Vec::new(), list: Some(content()), ..result() };
         assert_eq!(short.check(), Ok(()));
-        // As many as the runtime lets a task leave, with paths of 8 MiB in all.
+        // The second list has as many files as the runtime lets a task leave, with paths of 8 MB in all.
         for (count, long) in [(12_000, 6), (MAX_OUTPUTS, 160)] {
             let bytes = list_to_bytes(files(count, long));
             assert!(bytes.len() as u64 <= MAX_LIST, "{}", bytes.len());
             let whole = short.clone().with_list(&bytes).unwrap();
             assert_eq!((whole.outputs.len(), whole.list), (count, None));
         }
-        // More, others, damaged, twice.
+        // Lists with too many files, a bad path or damage are refused, and so is a list beside named files.
         assert!(short.clone().with_list(&list_to_bytes(files(MAX_OUTPUTS + 1, 6))).is_err());
         assert!(short.clone().with_list(&list_to_bytes(vec![("../a".to_owned(), content())])).is_err());
         assert!(short.clone().with_list(&[list_to_bytes(files(2, 3)), vec![0]].concat()).is_err());
         assert!(short.clone().with_list(&[255; 9]).is_err());
         assert!(TaskResult { list: Some(content()), ..result() }.check().is_err());
         assert!(TaskResult { list: Some(Content { size: MAX_LIST + 1, ..content() }), ..short.clone() }.check().is_err());
-        // A message names few, so that it stays short.
+        // A result message names few files, so that it stays short.
         let me = Identity::new(&[1; 32]);
         let open = |count| me.sign(&TaskResult { outputs: files(count, 6), ..result() }).open(me.node()).is_ok();
         assert!(open(MAX_NAMED) && !open(MAX_NAMED + 1));

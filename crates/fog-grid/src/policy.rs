@@ -1,30 +1,31 @@
-//! Whose jobs this node takes.
+//! Policy that decides whose jobs this node takes.
 
 use fog_types::NodeId;
 
 use crate::message::{Capacity, Decline, TaskOffer};
 
-/// How this node knows another one.
+/// Relation of this node to another one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Relation {
-    /// Only by its address.
+    /// The other node shares no network or group with this one.
     Stranger,
-    /// Both joined the open network.
+    /// Both nodes joined the open network.
     Open,
-    /// Both joined the same local network.
+    /// Both nodes joined the same local network.
     Lan,
-    /// Both are members of a group of this name.
+    /// Both nodes are members of the group of this name.
     Group(String),
 }
 
-/// What the owner of this device set.
+/// Settings of the owner of this device about jobs of other nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostPolicy {
-    /// Take jobs from the open network too, not only from trusted groups and the local network.
+    /// Whether jobs from the open network are taken too, not only from trusted groups and the local
+    /// network.
     pub from_anyone: bool,
-    /// Requesters, tags and modules whose jobs are taken whatever else is set.
+    /// Requesters, tags and modules whose jobs are taken from the open network even without `from_anyone`.
     pub allow: Vec<String>,
-    /// Requesters, tags and modules whose jobs are never taken.
+    /// Requesters, tags and modules whose jobs are never taken; takes precedence over everything else.
     pub deny: Vec<String>,
 }
 
@@ -34,10 +35,10 @@ impl HostPolicy {
         list.iter().any(|word| *word == requester || *word == module || offer.tags.contains(word))
     }
 
-    /// Whether an offer that is signed right is taken by this node now.
+    /// Checks whether this node takes an offer now; the signature was checked before.
     ///
     /// # Errors
-    /// The answer to it.
+    /// The reason with which the offer is declined.
     pub fn consider(&self, offer: &TaskOffer, relation: &Relation, me: NodeId, lends: &Capacity) -> Result<(), Decline> {
         if offer.worker != me || offer.left_ms == 0 {
             return Err(Decline::Malformed);
@@ -56,13 +57,13 @@ impl HostPolicy {
         if lends.free == 0 {
             return Err(Decline::Full);
         }
-        // Its many inputs are looked at only where it may be taken.
+        // An offer may have many inputs, so they are checked only if nothing else speaks against it.
         if offer.check().is_err() {
             return Err(Decline::Malformed);
         }
         let files: u64 = offer.contents().map(|content| content.size).sum();
         let needs = files.saturating_add(offer.file.limits.disk.0);
-        // What a task writes lies in its worker's memory first.
+        // Files that a task writes are held in memory first, so the footprint includes them.
         if offer.file.limits.footprint().0 > lends.memory || needs > lends.disk {
             return Err(Decline::Full);
         }

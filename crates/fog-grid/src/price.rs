@@ -1,29 +1,29 @@
-//! What work is worth. A thousand million work units at the usual price are one credit.
+//! Price of work. A thousand million work units at the usual price cost one credit.
 
 use fog_types::WorkUnits;
 
-/// Most that an early result is paid, times the base.
+/// Maximum factor by which a bonus multiplies the price of a result.
 const MAX_BONUS: f64 = 2.0;
 
-/// How a job pays.
+/// Payment terms of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// What a work unit is paid, in tenths of the usual price.
+    /// Price of a work unit, in tenths of the usual price.
     pub price_tenths: u16,
-    /// A result that comes early is paid more.
+    /// Whether an early result is paid a bonus.
     pub has_bonus: bool,
 }
 
 impl Terms {
-    /// Thousandths of a credit for so many units.
+    /// Returns the price of `units` without a bonus, in thousandths of a credit, rounded up.
     #[must_use]
     pub fn base(self, units: WorkUnits) -> u64 {
         (units.0 as f64 * f64::from(self.price_tenths) / 1e7).ceil() as u64
     }
 
-    /// Thousandths of a credit for a result that took so long and came with so much time left, in
-    /// milliseconds. The bonus is the root of how many times over it would have been in time (the bonus of
-    /// Folding@home), at most two.
+    /// Returns the price of a result in thousandths of a credit. `took_ms` is the time that the result
+    /// took, `left_ms` the time left until its deadline. The bonus factor is sqrt((took + left) / took), at
+    /// most 2, as in Folding@home.
     #[must_use]
     pub fn worth(self, units: WorkUnits, took_ms: i64, left_ms: i64) -> u64 {
         let (took, left) = (took_ms.max(1) as f64, left_ms.max(0) as f64);

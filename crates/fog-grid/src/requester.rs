@@ -1,4 +1,4 @@
-//! The requester's side: which leases there are of which task, and what follows from what workers say.
+//! Requester side of the job exchange: the leases of each task, and the reactions to what workers report.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -10,33 +10,35 @@ use crate::lease::{Effect, GivenUp, Lease, LeaseState, Need};
 use crate::message::{Answer, Decline, LeaseId, Standing, TaskResult};
 use crate::trust::{Choice, Evidence, Verdict, judge};
 
-/// An offer that is not answered by then is taken back, in milliseconds.
+/// Milliseconds after which an unanswered offer is withdrawn.
 const ANSWER: u64 = 10_000;
-/// A worker that says nothing for this long has lost its lease (Bacalhau's dead-node time), in milliseconds.
+/// Milliseconds of silence after which a worker loses its lease (Bacalhau's dead-node time).
 const SILENCE: u64 = 60_000;
-/// A worker that cannot be reached for this long has.
+/// Milliseconds after which an unreachable worker loses its lease.
 const ABSENCE: u64 = 10_000;
-/// A task that stands still this long is given to somebody else too.
+/// Milliseconds after which a paused task is offered to another worker too.
 const STILL: u64 = 120_000;
-/// A task whose units have not grown for this long is given to somebody else too, whatever is said of it.
+/// Milliseconds without new work units after which a task is offered to another worker too.
 const NO_PROGRESS: u64 = 600_000;
-/// One that has taken so many times as long as others of its job is, too (backup tasks as in MapReduce), but not before this.
+/// Multiple of the mean time of a job's tasks after which a lease is overdue (backup tasks as in
+/// MapReduce), and the minimum in milliseconds.
 const OVERDUE: u64 = 4;
 const NEVER_OVERDUE: u64 = 60_000;
-/// Results of a job that say how long its tasks take.
+/// Number of results of a job that are needed to know how long its tasks take.
 const USUAL_OF: u32 = 3;
-/// A worker that declined or failed is not asked again about the same task for this long.
+/// Milliseconds for which a worker that declined or failed is not asked again about the same task.
 const SULK: u64 = 60_000;
-/// One that was full or resting may have room soon.
+/// Milliseconds of the first pause after a node declined or did not answer; it may soon have room.
 const MOMENT: u64 = 2_000;
-/// A node that declined so many times in a row is asked ever more rarely, each pause twice the one before, up to the longest.
+/// Number of declines in a row after which each pause is twice the one before, and the longest pause in
+/// milliseconds.
 const PATIENCE: u32 = 8;
 const LONGEST_REST: u64 = 600_000;
-/// How often a node declined is forgotten this long after its pause.
+/// Milliseconds after the end of its pause at which the declines of a node are forgotten.
 const REST_FORGOTTEN: u64 = 3_600_000;
-/// Leases of one task that are remembered.
+/// Number of leases per task above which a lost one is forgotten for a new one.
 const MAX_LEASES: usize = 32;
-/// Stands for the identity of a result when a worker says that nobody could do the task: no identity looks like this.
+/// Hash that stands for the claim of a worker that no node can do the task; no real hash looks like this.
 const HOPELESS: &str = "hopeless";
 
 struct Task {
@@ -45,17 +47,17 @@ struct Task {
     results: Vec<Given>,
     checkpoint: Option<(u64, NodeId, Content)>,
     sulking: BTreeMap<NodeId, u64>,
-    /// Turned away once as by a device that does not know who asks.
+    /// Nodes that declined as not welcome once, perhaps because they did not know this node yet.
     estranged: BTreeSet<NodeId>,
-    /// Not offered before, after a failure.
+    /// Time before which the task is not offered again after a failure.
     not_before: u64,
-    /// Nodes that failed at it without saying that others would too.
+    /// Nodes that failed at the task without calling it hopeless.
     failed: BTreeSet<NodeId>,
-    /// What a worker said that gave it up as hopeless.
+    /// Problem stated by a worker that gave the task up as hopeless.
     problem: String,
 }
 
-/// A result that was checked, with how much its giver's word counted then.
+/// Checked result, with the evidence about its worker at that time.
 struct Given {
     node: NodeId,
     hash: String,
@@ -69,7 +71,7 @@ impl Task {
     }
 
     fn verdict(&self) -> Verdict {
-        // Too few who say that nobody can do it count as if they had said nothing.
+        // Too few claims that the task is hopeless are ignored.
         let counts_hopeless = self.given_up_by() >= self.need.hopeless as usize;
         let counted = self.results.iter().filter(|given| counts_hopeless || given.hash != HOPELESS);
         let given: Vec<(NodeId, String)> = counted.map(|given| (given.node, given.hash.clone())).collect();
@@ -78,11 +80,11 @@ impl Task {
     }
 }
 
-/// A node that is not asked about anything for a while.
+/// Pause during which a node is not asked about anything.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rest {
     until: u64,
-    /// Times in a row that it declined, several offers of one moment counted once.
+    /// Number of declines in a row; several declines at one moment count once.
     declines: u32,
 }
 
@@ -96,25 +98,25 @@ impl Rest {
     }
 }
 
-/// Everything a requester knows about its tasks at other nodes.
+/// Tasks that a requester gives to other nodes, with their leases.
 #[derive(Default)]
 pub struct Requester {
     tasks: BTreeMap<TaskId, Task>,
     leases: BTreeMap<LeaseId, Lease>,
     by_node: BTreeMap<NodeId, BTreeSet<LeaseId>>,
-    /// Tasks that want a worker.
+    /// Tasks that need another worker.
     open: BTreeSet<TaskId>,
-    /// Where the last look at them ended.
+    /// Last task that [`Self::wanting`] returned; the next call continues after it.
     looked: Option<TaskId>,
-    /// Nodes that are not asked about anything: they declined or were silent.
+    /// Nodes that are not asked about anything because they declined or did not answer.
     resting: BTreeMap<NodeId, Rest>,
-    /// How long tasks of a job took, in milliseconds: how many, and their mean.
+    /// Number of results of each job, and the mean time of its tasks in milliseconds.
     usual: BTreeMap<JobId, (u32, f64)>,
     effects: VecDeque<Effect>,
 }
 
 impl Requester {
-    /// A task that other nodes shall run.
+    /// Adds a task that other nodes shall run.
     pub fn add(&mut self, task: TaskId, need: Need) {
         let new = Task {
             need,
@@ -131,26 +133,26 @@ impl Requester {
         self.reconsider(task);
     }
 
-    /// Whether a task is known.
+    /// Returns whether a task is known.
     #[must_use]
     pub fn has(&self, task: TaskId) -> bool {
         self.tasks.contains_key(&task)
     }
 
-    /// A task is not wanted any more.
+    /// Removes a task that is not wanted any more and releases its leases.
     pub fn remove(&mut self, task: TaskId, why: &'static str) {
         for (id, lease) in self.take_out(task) {
             self.effects.push_back(Effect::Release { node: lease.node, lease: id, why });
         }
     }
 
-    /// A task has its result: whoever gave one knows already, everybody else is released.
+    /// Removes a task that has its result and releases all leases but those that gave a result.
     pub fn settle(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
         for (id, lease) in self.take_out(task) {
             if !right.contains(&id) && !wrong.contains(&id) {
                 self.release(lease.node, id);
                 if lease.is_overdue {
-                    // Somebody else had to do it.
+                    // The overdue lease made another worker necessary.
                     self.effects.push_back(Effect::Over {
                         lease: id,
                         task,
@@ -188,7 +190,7 @@ impl Requester {
         Some(lease)
     }
 
-    /// A lease as it was stored before a restart.
+    /// Restores a lease that was stored before a restart.
     pub fn restore(&mut self, id: LeaseId, task: TaskId, node: NodeId, now: u64) {
         if let Some(known) = self.tasks.get_mut(&task) {
             known.leases.insert(id);
@@ -197,7 +199,7 @@ impl Requester {
         }
     }
 
-    /// A checkpoint of a task that is here.
+    /// Records a checkpoint of a task that this node stores, if it holds more units than the known one.
     pub fn has_checkpoint(&mut self, task: TaskId, units: u64, from: NodeId, content: Content) {
         if let Some(known) = self.tasks.get_mut(&task)
             && known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units)
@@ -206,8 +208,8 @@ impl Requester {
         }
     }
 
-    /// The state of a task that is here is lost: the task begins anew, also at whoever was about to go on from it. Nobody is
-    /// blamed, and each may be asked again at once.
+    /// Handles the loss of the stored checkpoint of a task. Leases that were about to resume from it end,
+    /// and the task begins anew. No node is blamed, and each may be asked again at once.
     pub fn handle_state_lost(&mut self, task: TaskId, why: &str, now: u64) {
         let Some(known) = self.tasks.get_mut(&task) else { return };
         known.checkpoint = None;
@@ -219,8 +221,9 @@ impl Requester {
         }
     }
 
-    /// A state of a task to go on from, here, with its units and who made it. A replica that shall be
-    /// compared with others begins from the beginning: its state would be theirs.
+    /// Returns the checkpoint to resume a task from, with its work units. Returns `None` for a task whose
+    /// results are compared: each replica begins from the start, so that none builds on the state of
+    /// another worker.
     #[must_use]
     pub fn checkpoint(&self, task: TaskId) -> Option<(u64, Content)> {
         let known = self.tasks.get(&task)?;
@@ -231,8 +234,8 @@ impl Requester {
         known.checkpoint.as_ref().map(|(units, _, content)| (*units, *content))
     }
 
-    /// Tasks that want a worker, how many, and who is not to be asked; at most `limit`, and others the next
-    /// time when there are more.
+    /// Returns at most `limit` tasks that need workers, with the number of workers and the nodes that must
+    /// not be asked. If there are more tasks, the next call returns others.
     #[must_use]
     pub fn wanting(&mut self, limit: usize, now: u64) -> Vec<(TaskId, u32, BTreeSet<NodeId>)> {
         let from = self.looked.take().filter(|_| self.open.len() > limit);
@@ -261,7 +264,7 @@ impl Requester {
         replicas.max(more).saturating_sub(live)
     }
 
-    /// After everything that may change whether a task wants a worker.
+    /// Updates `open` for a task; called after every change that may affect whether it needs a worker.
     fn reconsider(&mut self, id: TaskId) {
         let is_open = self.tasks.get(&id).is_some_and(|task| self.wants(task) > 0);
         if is_open {
@@ -271,27 +274,27 @@ impl Requester {
         }
     }
 
-    /// A task failed and is not offered to anybody before this time.
+    /// Holds back a task that failed: it is not offered to any node before `until`.
     pub fn hold(&mut self, task: TaskId, until: u64) {
         if let Some(known) = self.tasks.get_mut(&task) {
             known.not_before = until;
         }
     }
 
-    /// Whether a node is left alone for now.
+    /// Returns whether a node is in a pause and must not be asked.
     #[must_use]
     pub fn is_resting(&self, node: NodeId, now: u64) -> bool {
         self.resting.get(&node).is_some_and(|rest| rest.until > now)
     }
 
-    /// A task was offered to a worker, with the state that is known of it.
+    /// Records that a task was offered to a worker, with the checkpoint that is known of it.
     pub fn offered(&mut self, id: LeaseId, task: TaskId, node: NodeId, now: u64) {
         let units = self.checkpoint(task).map_or(0, |(units, _)| units);
         let Some(known) = self.tasks.get_mut(&task) else { return };
-        // A node that was lost and is asked again has one lease, the new one.
+        // The new lease replaces an older one of the same node, which was lost.
         let mut gone: Vec<LeaseId> = known.leases.iter().filter(|id| self.leases.get(id).is_some_and(|lease| lease.node == node)).copied().collect();
         if known.leases.len() >= MAX_LEASES {
-            // The oldest that leads nowhere makes room.
+            // A lost lease makes room.
             gone.extend(known.leases.iter().find(|id| self.leases.get(id).is_none_or(|lease| lease.state == LeaseState::Lost)));
         }
         for old in &gone {
@@ -305,58 +308,59 @@ impl Requester {
         self.reconsider(task);
     }
 
-    /// The leases of a task.
+    /// Returns the leases of a task.
     pub fn leases_of(&self, task: TaskId) -> impl Iterator<Item = (LeaseId, &Lease)> {
         self.tasks.get(&task).into_iter().flat_map(|known| &known.leases).filter_map(|id| Some((*id, self.leases.get(id)?)))
     }
 
-    /// The leases of a node.
+    /// Returns the leases of a node.
     pub fn leases_at(&self, node: NodeId) -> impl Iterator<Item = &Lease> {
         self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.leases.get(id))
     }
 
-    /// Every lease.
+    /// Returns all leases.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.leases.values()
     }
 
-    /// A lease, if `node` has it.
+    /// Returns a lease if `node` holds it.
     #[must_use]
     pub fn lease(&self, id: LeaseId, node: NodeId) -> Option<&Lease> {
         self.leases.get(&id).filter(|lease| lease.node == node)
     }
 
-    /// Tasks known here.
+    /// Returns all known tasks.
     pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
         self.tasks.keys().copied()
     }
 
-    /// Tasks of a job known here, found without looking at those of others.
+    /// Returns the known tasks of a job without visiting those of other jobs.
     pub fn tasks_of(&self, job: JobId) -> impl Iterator<Item = TaskId> {
         self.tasks.range(TaskId { job, index: 0 }..=TaskId { job, index: u32::MAX }).map(|(task, _)| *task)
     }
 
-    /// Tasks that want a worker.
+    /// Returns the number of tasks that need another worker.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.len()
     }
 
-    /// Whether a task is given to one more device only because another takes so long: nothing that nobody has waits for it.
+    /// Returns whether a task has an overdue lease that is not lost; another attempt at such a task is less
+    /// urgent than a task that no worker has.
     #[must_use]
     pub fn is_second_try(&self, task: TaskId) -> bool {
         self.leases_of(task).any(|(_, lease)| lease.is_overdue && lease.state != LeaseState::Lost)
     }
 
-    /// Leases that take a place of a node.
+    /// Returns the number of leases that occupy a slot of a node.
     pub fn held_by(&self, node: NodeId) -> u32 {
         let counts = |lease: &&Lease| matches!(lease.state, LeaseState::Offered | LeaseState::Held(_));
         u32::try_from(self.leases_at(node).filter(counts).count()).unwrap_or(u32::MAX)
     }
 
-    /// When a lease is overdue, if ever.
+    /// Returns the time at which a lease becomes overdue, if ever.
     fn overdue_at(&self, lease: &Lease) -> Option<u64> {
-        // What was handed in has as long again to come over.
+        // A result that was handed in has as long again for the transfer of its files.
         let (begun, grown) = match lease.state {
             LeaseState::Held(_) => (lease.begun, lease.grown),
             LeaseState::Fetching => (lease.handed.unwrap_or(lease.since), lease.handed.unwrap_or(lease.since)),
@@ -374,7 +378,7 @@ impl Requester {
         Some(lease)
     }
 
-    /// The lease is over; its worker is not asked about this task for so long.
+    /// Ends a lease; its worker is not asked about this task until `sulk_until`.
     fn end(&mut self, id: LeaseId, why: String, is_lost: bool, sulk_until: u64) {
         let Some(lease) = self.forget(id) else { return };
         if let Some(task) = self.tasks.get_mut(&lease.task) {
@@ -385,7 +389,7 @@ impl Requester {
         self.effects.push_back(Effect::Over { lease: id, task: lease.task, node: lease.node, why, is_lost });
     }
 
-    /// A worker answered.
+    /// Handles the answer of a worker to an offer.
     pub fn handle_answer(&mut self, id: LeaseId, node: NodeId, answer: Answer, now: u64) {
         match (answer, self.hear(id, node, now)) {
             (Answer::Accepted, Some(lease)) if lease.state == LeaseState::Offered => {
@@ -395,7 +399,8 @@ impl Requester {
             }
             (Answer::Declined(why), Some(lease)) if lease.state == LeaseState::Offered => {
                 let task = lease.task;
-                // One that has just come back says so to somebody it has not heard yet. It means it when it says so again.
+                // A worker that has just come back may not know this node yet; only its second refusal is
+                // taken seriously.
                 let is_strange = why == Decline::NotWelcome && self.tasks.get_mut(&task).is_some_and(|known| known.estranged.insert(node));
                 let is_momentary = is_strange || matches!(why, Decline::Full | Decline::Resting);
                 self.resting.entry(node).or_default().declined(now);
@@ -410,7 +415,8 @@ impl Requester {
         self.effects.push_back(Effect::Release { node, lease, why: "it is not needed any more" });
     }
 
-    /// A worker is at it. `None` when it has no such lease: it is told so.
+    /// Handles the progress report of a worker. Returns `None` if the worker has no such lease, which is
+    /// then released, or has handed in its result.
     pub fn handle_heartbeat(&mut self, id: LeaseId, node: NodeId, standing: Standing, units: u64, permille: Option<u16>, now: u64) -> Option<TaskId> {
         let Some(lease) = self.hear(id, node, now) else {
             self.release(node, id);
@@ -424,7 +430,8 @@ impl Requester {
                     lease.since = now;
                     lease.is_stuck = false;
                 }
-                // What it begins with is what it says itself: the state it was given may be less than its maker claimed.
+                // The first units of a running task replace those of the checkpoint, whose maker may have
+                // claimed too many.
                 let begins = standing == Standing::Running && !lease.has_run;
                 lease.has_run |= begins;
                 if begins || units > lease.units {
@@ -441,7 +448,7 @@ impl Requester {
         }
     }
 
-    /// A worker saved a state.
+    /// Handles the report of a worker that it saved a checkpoint.
     pub fn handle_saved(&mut self, id: LeaseId, node: NodeId, units: u64, content: Content, now: u64) {
         let Some(lease) = self.hear(id, node, now) else { return };
         let task = lease.task;
@@ -451,7 +458,7 @@ impl Requester {
         }
     }
 
-    /// A worker hands in a result whose signature was checked.
+    /// Handles a result whose signature was checked.
     pub fn handle_result(&mut self, node: NodeId, result: TaskResult, now: u64) {
         let id = result.lease;
         let Some(lease) = self.hear(id, node, now) else {
@@ -473,7 +480,7 @@ impl Requester {
         }
     }
 
-    /// The files of a result could not be fetched now; the worker says it again.
+    /// Handles a result whose files could not be fetched now; the worker hands it in again.
     pub fn handle_not_fetched(&mut self, id: LeaseId, now: u64) {
         if let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) {
             lease.state = LeaseState::Held(Standing::Waiting);
@@ -482,8 +489,9 @@ impl Requester {
         }
     }
 
-    /// A node says that it has room: who was turned away a moment ago may ask again, unless it has declined too often to be
-    /// taken at its word. Gives the number of offers it has not answered, which it did not count.
+    /// Handles the report of a node that it has room: the node may be asked again at once, unless it
+    /// declined more than 8 times in a row. Returns the number of offers that the node has not answered;
+    /// its free slots do not account for them.
     pub fn handle_room(&mut self, node: NodeId) -> usize {
         if let Some(rest) = self.resting.get_mut(&node).filter(|rest| rest.declines <= PATIENCE) {
             rest.until = 0;
@@ -491,19 +499,19 @@ impl Requester {
         self.leases_at(node).filter(|lease| lease.state == LeaseState::Offered).count()
     }
 
-    /// Of which task a lease is.
+    /// Returns the task of a lease.
     #[must_use]
     pub fn task_of(&self, id: LeaseId) -> Option<TaskId> {
         self.leases.get(&id).map(|lease| lease.task)
     }
 
-    /// Who has a lease.
+    /// Returns the worker of a lease.
     #[must_use]
     pub fn node_of(&self, id: LeaseId) -> Option<NodeId> {
         self.leases.get(&id).map(|lease| lease.node)
     }
 
-    /// The files of a result were fetched and hash to this identity, or not.
+    /// Handles the check of a result: its hash, or the problem because of which its lease ends.
     pub fn handle_checked(&mut self, id: LeaseId, checked: Result<String, String>, evidence: impl Fn(NodeId) -> Evidence, now: u64) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         match checked {
@@ -522,8 +530,8 @@ impl Requester {
         }
     }
 
-    /// A result is here whose giver did not show how it came to it, although it was asked to: it is believed when another
-    /// node gives the same, and by no rule that would believe it alone.
+    /// Handles a result whose worker did not give the requested proof: the result is believed only if
+    /// another node gives the same.
     pub fn handle_unproven(&mut self, id: LeaseId, hash: String, now: u64) {
         if let Some(task) = self.task_of(id).and_then(|task| self.tasks.get_mut(&task)) {
             task.need.replicas = task.need.replicas.max(2);
@@ -535,15 +543,15 @@ impl Requester {
         self.handle_checked(id, Ok(hash), |_| Evidence::default(), now);
     }
 
-    /// The files of a result come so slowly that nobody waits for them: somebody else is asked too. Should they come in the
-    /// end, they are welcome.
+    /// Handles a result whose files come too slowly: another worker is asked too. The result is still taken
+    /// if it arrives later.
     pub fn handle_too_slow(&mut self, id: LeaseId, now: u64) {
         let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) else { return };
         lease.heard = now;
         self.lose(id, "its result came too slowly", now);
     }
 
-    /// A lease leads nowhere for now; its task is given to somebody else.
+    /// Marks a lease as lost; its task is given to another worker.
     fn lose(&mut self, id: LeaseId, why: &str, now: u64) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.state = LeaseState::Lost;
@@ -555,7 +563,7 @@ impl Requester {
         self.effects.push_back(Effect::Over { lease: id, task, node, why: why.to_owned(), is_lost: true });
     }
 
-    /// Says what follows once the results of a task decide it.
+    /// Queues the effect that follows once the results of a task decide it.
     fn decide(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         let Verdict::Accept(right) = task.verdict() else { return };
@@ -569,7 +577,8 @@ impl Requester {
         self.effects.push_back(effect);
     }
 
-    /// A worker gives up. That nobody could do it is believed like a result is: by the same rule, with the same weight.
+    /// Handles a worker that gives up; `None` if it has no such lease or has already handed in or given up.
+    /// A claim that the task is hopeless is believed by the same rule and with the same weight as a result.
     pub fn handle_failed(
         &mut self,
         id: LeaseId,
@@ -580,7 +589,7 @@ impl Requester {
         now: u64,
     ) -> Option<GivenUp> {
         let lease = self.hear(id, node, now)?;
-        // What was handed in, or given up before, is not taken back.
+        // A result that was handed in or a task that was given up before is not revoked.
         if matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_)) {
             return None;
         }
@@ -601,15 +610,15 @@ impl Requester {
         Some(GivenUp::Hopeless)
     }
 
-    /// What a worker handed in cannot be right, as its words alone show: its lease is over.
+    /// Handles a result that is wrong by its own statements: its lease ends.
     pub fn handle_refused(&mut self, id: LeaseId, why: String, now: u64) {
         if self.leases.get(&id).is_some_and(|lease| !matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_))) {
             self.end(id, why, false, now + SULK);
         }
     }
 
-    /// A result that was believed could not be stored. Its givers still have it and say so again; then it is fetched and
-    /// judged anew.
+    /// Handles a believed result that could not be stored. Its workers still have it and hand it in again,
+    /// and then it is fetched and judged anew.
     pub fn handle_not_stored(&mut self, id: TaskId, now: u64) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let given = std::mem::take(&mut task.results);
@@ -620,33 +629,33 @@ impl Requester {
                 lease.state = LeaseState::Held(Standing::Waiting);
                 lease.since = now;
                 lease.heard = now;
-                // That it is fetched once more is not its doing.
+                // The second transfer is not the fault of the worker.
                 lease.handed = None;
             }
         }
         self.reconsider(id);
     }
 
-    /// What could not be done is to be done later.
+    /// Queues an effect that could not be carried out yet again.
     pub fn put_back(&mut self, effect: Effect) {
         self.effects.push_back(effect);
     }
 
-    /// Devices that a task needs to be believed, at the least.
+    /// Returns the minimum number of nodes that a task needs for its result to be believed.
     #[must_use]
     pub fn replicas_of(&self, task: TaskId) -> u32 {
         let of = |known: &Task| if known.given_up_by() > 0 { known.need.replicas.max(known.need.hopeless) } else { known.need.replicas };
         self.tasks.get(&task).map_or(0, of)
     }
 
-    /// Nodes that have given a result of a task, or have it now.
+    /// Returns the nodes that gave a result of a task or hold a lease of it.
     pub fn nodes_of(&self, task: TaskId) -> impl Iterator<Item = NodeId> {
         let known = self.tasks.get(&task);
         let working = self.leases_of(task).filter(|(_, lease)| lease.state != LeaseState::Lost).map(|(_, lease)| lease.node);
         working.chain(known.into_iter().flat_map(|known| known.results.iter().map(|given| given.node)))
     }
 
-    /// A worker can be reached, or not any more.
+    /// Handles that a worker becomes reachable or unreachable.
     pub fn handle_reach(&mut self, node: NodeId, is_there: bool, now: u64) {
         for id in self.by_node.get(&node).into_iter().flatten() {
             if let Some(lease) = self.leases.get_mut(id) {
@@ -655,7 +664,7 @@ impl Requester {
         }
     }
 
-    /// Time passed; milliseconds of a clock that only goes forward.
+    /// Handles the passing of time; `now` is in milliseconds of a monotonic clock.
     pub fn handle_timeout(&mut self, now: u64) {
         self.resting.retain(|_, rest| rest.until.saturating_add(REST_FORGOTTEN) > now);
         let (mut unanswered, mut lost, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
@@ -696,7 +705,7 @@ impl Requester {
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do at the earliest, if ever.
+    /// Returns the earliest time at which [`Self::handle_timeout`] has something to do, if any.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         let at = |lease: &Lease| {
@@ -711,7 +720,7 @@ impl Requester {
         self.leases.values().filter_map(|lease| at(lease).into_iter().chain(self.overdue_at(lease)).min()).min()
     }
 
-    /// What is to be done next.
+    /// Returns the next action to carry out, if any.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }

@@ -90,7 +90,8 @@ fn a_task_whose_state_is_lost_begins_anew() {
     assert!(matches!(&said[..], [Effect::Over { why, is_lost: false, .. }, Effect::Release { .. }] if why == "its state is damaged"), "{said:?}");
     assert_eq!(r.checkpoint(task(0)), None);
     assert_eq!(r.wanting(9, 10), vec![(task(0), 1, BTreeSet::new())], "the same device may begin it");
-    // Who runs it already goes on, and its next state counts although it is not as far as the lost one.
+    // A worker that already runs the task goes on; its next checkpoint counts although it holds fewer units
+    // than the lost one.
     r.offered(lease(2), task(0), node(1), 11);
     r.handle_answer(lease(2), node(1), Answer::Accepted, 12);
     r.handle_heartbeat(lease(2), node(1), Standing::Running, 9, None, 13);
@@ -158,7 +159,7 @@ fn a_task_that_failed_waits_and_many_tasks_are_looked_at_in_turn() {
     assert!(!r.is_resting(node(1), 1001));
 }
 
-/// A device that has just come back does not know yet who asks: once is no reason to leave it alone for long.
+/// A device that has just come back may not know this node yet: one refusal does not pause it for long.
 #[test]
 fn one_that_did_not_know_who_asks_is_asked_again_soon() {
     let mut r = Requester::default();
@@ -168,14 +169,14 @@ fn one_that_did_not_know_who_asks_is_asked_again_soon() {
     r.handle_answer(lease(1), node(1), Answer::Declined(Decline::NotWelcome), 10);
     assert!(!is_asked(&mut r, 11));
     assert!(is_asked(&mut r, 3000));
-    // It knows by now, and means it.
+    // The second refusal is taken seriously.
     r.offered(lease(2), task(0), node(1), 3000);
     r.handle_answer(lease(2), node(1), Answer::Declined(Decline::NotWelcome), 3010);
     assert!(!is_asked(&mut r, 60_000));
     assert!(is_asked(&mut r, 63_011));
 }
 
-/// One that stands still for long is not waited for; when it goes on, it is.
+/// A worker that is paused for long is not waited for alone; once it goes on, it is.
 #[test]
 fn a_worker_that_stands_still_is_not_the_only_one_for_long() {
     let mut r = Requester::default();
@@ -194,7 +195,7 @@ fn a_worker_that_stands_still_is_not_the_only_one_for_long() {
     assert_eq!(r.open(), 0);
 }
 
-/// Words alone hold no task: neither the same progress again and again nor another state each time.
+/// Reports alone hold no task: neither repeated progress nor a standing that changes each time.
 #[test]
 fn heartbeats_without_progress_keep_a_task_from_nobody() {
     let mut r = Requester::default();
@@ -212,7 +213,7 @@ fn heartbeats_without_progress_keep_a_task_from_nobody() {
     r.handle_heartbeat(lease(1), node(1), Standing::Paused, 5, Some(500), NO_PROGRESS);
     assert_eq!(r.wanting(9, NO_PROGRESS), vec![(task(0), 1, BTreeSet::from([node(1)]))]);
     assert!(r.is_second_try(task(0)));
-    // It is still welcome to finish; when the other one is first, it has kept the task to itself.
+    // The slow worker may still finish; if the other one is first, its lease counts as lost.
     r.offered(lease(2), task(0), node(2), NO_PROGRESS);
     assert_eq!((r.open(), r.held_by(node(1))), (0, 1));
     effects(&mut r);
@@ -220,7 +221,7 @@ fn heartbeats_without_progress_keep_a_task_from_nobody() {
     assert!(effects(&mut r).iter().any(|effect| matches!(effect, Effect::Over { node: of, is_lost: true, .. } if *of == node(1))));
 }
 
-/// Progress that is made up does not help for longer than others of the job take.
+/// Invented progress holds a task no longer than other tasks of the job take.
 #[test]
 fn a_lease_that_takes_much_longer_than_others_is_not_waited_for_alone() {
     let mut r = Requester::default();
@@ -244,7 +245,7 @@ fn a_lease_that_takes_much_longer_than_others_is_not_waited_for_alone() {
     assert!(r.usual.is_empty());
 }
 
-/// A result whose files trickle holds its task no longer than a task that is not done.
+/// A result whose files come slowly holds its task no longer than an unfinished task.
 #[test]
 fn a_result_whose_files_trickle_is_not_waited_for_alone() {
     for knows_the_usual in [true, false] {
@@ -263,7 +264,8 @@ fn a_result_whose_files_trickle_is_not_waited_for_alone() {
         r.handle_result(node(0), result(lease(0), node(0)), 1000);
         let due = 1000 + if knows_the_usual { 120_000 } else { NO_PROGRESS };
         for now in (31_000..due).step_by(3000) {
-            // It comes to a halt and is handed in again, which is no reason to wait anew.
+            // The transfer stops and the result is handed in again, which does not restart the waiting
+            // time.
             r.handle_not_fetched(lease(0), now);
             r.handle_result(node(0), result(lease(0), node(0)), now);
             r.handle_timeout(now);
@@ -276,7 +278,7 @@ fn a_result_whose_files_trickle_is_not_waited_for_alone() {
     }
 }
 
-/// Whoever goes on from a state that is less than was claimed is measured by what it does itself.
+/// A worker that resumes from a checkpoint with fewer units than claimed is measured by its own progress.
 #[test]
 fn a_claimed_state_makes_no_honest_successor_overdue() {
     let mut r = Requester::default();
@@ -290,7 +292,7 @@ fn a_claimed_state_makes_no_honest_successor_overdue() {
         r.handle_timeout(now);
         assert_eq!(r.open(), 0, "{now}");
     }
-    // Saying that it begins anew counts once.
+    // A report that the task begins anew counts once.
     let last = 3 * NO_PROGRESS;
     for now in (last..last + NO_PROGRESS).step_by(3000) {
         r.handle_heartbeat(lease(2), node(2), if now % 2000 == 0 { Standing::Running } else { Standing::Paused }, 5, None, now);
@@ -305,7 +307,7 @@ fn a_node_that_declines_again_and_again_is_asked_ever_more_rarely() {
         let mut r = Requester::default();
         let (mut now, mut asked) = (0, 0u32);
         let decline = |r: &mut Requester, now| {
-            // Two at once are one refusal.
+            // Two declines at one moment count once.
             for n in 0..2u8 {
                 r.add(task(asked_task(now, n)), ONE);
                 r.offered(lease(n), task(asked_task(now, n)), node(1), now);
@@ -315,7 +317,7 @@ fn a_node_that_declines_again_and_again_is_asked_ever_more_rarely() {
         };
         while now < 24 * 3_600_000 {
             r.handle_timeout(now);
-            // That it has room is not believed in the end.
+            // The report of free room is ignored after many declines.
             r.handle_room(node(1));
             if !r.is_resting(node(1), now) {
                 decline(&mut r, now);
@@ -324,7 +326,7 @@ fn a_node_that_declines_again_and_again_is_asked_ever_more_rarely() {
             now += 500;
         }
         assert!(asked < 200, "{why:?}: {asked} times a day");
-        // Until it takes one.
+        // The pauses are short again after the node accepts a task.
         while r.is_resting(node(1), now) {
             now += 500;
         }
@@ -378,8 +380,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever workers say in whatever order: no task is accepted twice, none has two leases of one node,
-    /// and a task that is not accepted is wanted, leased or being checked.
+    /// For any order of messages: no task is accepted twice, no task has two leases of one node, and a task
+    /// that is not accepted is wanted, leased or being checked.
     #[test]
     fn no_order_of_messages_breaks_it(steps in prop::collection::vec(step(), 0..150), replicas in 1u32..4) {
         let mut r = Requester::default();
@@ -395,7 +397,7 @@ proptest! {
                     for (task, wants, avoid) in r.wanting(9, now) {
                         let free = (0..6).map(node).filter(|n| !avoid.contains(n)).take(wants as usize).collect::<Vec<_>>();
                         for worker in free {
-                            // The lease's number says whose it is.
+                            // The number of the lease tells its owner.
                             while owner(next) != worker { next = next.wrapping_add(1); }
                             if r.leases.contains_key(&lease(next)) { break; }
                             r.offered(lease(next), task, worker, now);
@@ -446,21 +448,22 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
         r
     };
     let fails = |r: &mut Requester| effects(r).into_iter().any(|effect| matches!(effect, Effect::Fail { .. }));
-    // Nobody is believed alone under a high trust, while a known device is looked at, or where two must agree.
+    // One worker alone is not believed under a high trust, while a known device is checked, or where two
+    // must agree.
     for choice in [Choice::Confidence(1000), Choice::Adaptive(7), Choice::Quorum(2)] {
         let mut r = asked(Need { replicas: 1, choice, hopeless: 1 }, 1);
         assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1), Some(GivenUp::Hopeless));
         assert!(!fails(&mut r), "{choice:?}");
         assert_eq!(r.wanting(9, 2)[0].2, BTreeSet::from([node(1)]), "{choice:?}");
-        // What was said is said.
+        // A second report is ignored.
         assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 3), None);
     }
-    // Two agree.
+    // Two workers agree.
     let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     r.handle_failed(lease(2), node(2), "it traps".to_owned(), true, none, 2);
     assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "it traps".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
-    // Two others have a result: who gave up was wrong.
+    // Two other workers have a result, so the worker that gave up was wrong.
     let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     for n in [2, 3] {
@@ -468,7 +471,7 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
         r.handle_checked(lease(n), Ok("a".to_owned()), none, 6);
     }
     assert!(effects(&mut r).contains(&Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] }));
-    // A failure that says nothing about others counts once of each node, where several are needed.
+    // Where several workers are needed, failures that say nothing about other nodes count once per node.
     let mut r = asked(Need { replicas: 2, choice: Choice::Quorum(2), hopeless: 1 }, 2);
     assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, none, 1), Some(GivenUp::Failed));
     r.offered(lease(9), task(0), node(1), 70_000);
@@ -488,7 +491,7 @@ fn a_result_that_could_not_be_stored_is_asked_for_again() {
         let said = effects(&mut r);
         assert!(matches!(&said[..], [Effect::Check { .. }, Effect::Accept { .. }]), "{said:?}");
         r.handle_not_stored(task(0), now + 2);
-        // Its worker has it still; nobody else is asked.
+        // The worker still has the result, so no other node is asked.
         assert!(r.wanting(9, now + 3).is_empty());
     }
 }
@@ -508,13 +511,13 @@ fn too_few_who_say_that_nobody_can_do_it_are_as_if_they_had_said_nothing() {
     assert_eq!(effects(&mut r), []);
     assert_eq!(r.replicas_of(task(0)), 2, "so many devices must be here");
     assert_eq!(r.wanting(9, 1), [(task(0), 1, BTreeSet::from([node(1)]))]);
-    // One result is enough, as it would be without them.
+    // One result is enough, as without the claims.
     r.offered(lease(2), task(0), node(2), 2);
     r.handle_result(node(2), result(lease(2), node(2)), 3);
     effects(&mut r);
     r.handle_checked(lease(2), Ok("a".to_owned()), none, 4);
     assert_eq!(effects(&mut r), [Effect::Accept { task: task(0), leases: vec![lease(2)], wrong: vec![lease(1)] }]);
-    // As many as are needed are believed.
+    // Claims are believed once there are as many as needed.
     let mut r = Requester::default();
     r.add(task(0), careful);
     give_up(&mut r, 1, 0);

@@ -1,38 +1,38 @@
-//! How much a node's word counts, and when results are believed.
+//! Trust in the results of nodes, and the rules by which results are believed.
 
 use std::collections::BTreeMap;
 
 use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// Evidence halves in this time, in milliseconds: 7 days (the half-life of BOINC's credit).
+/// Half-life of evidence in milliseconds: 7 days, as for BOINC's credit.
 const HALF_LIFE: f64 = 7.0 * 86_400_000.0;
-/// After so many valid results in a row a worker is checked with probability 1/n only (BOINC
+/// Number n of valid results in a row after which a worker is checked with probability 1/n only (BOINC
 /// `CONS_VALID_UNREPLICATED`).
 const TRUSTED_AFTER: u32 = 10;
 
-/// What a result counts that nobody compared. With one for each of them, and a longer row, a device that
-/// makes everything up would be believed the more the longer nobody looks.
+/// Weight of a result that was not compared. The weight is below 1 and the row does not grow: otherwise a
+/// device that makes up results would be believed the more the longer nobody compares them.
 const UNCHECKED: f64 = 0.25;
-/// Tasks that somebody unknown may have at once.
+/// Number of tasks that an unknown node may have at once.
 const FIRST_WINDOW: f64 = 4.0;
 
-/// What this node saw another one do. Local, decaying, never a number that travels.
+/// Evidence that this node collected about another one; local, decaying and never sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Results that held, decayed.
+    /// Number of valid results, decayed.
     pub valid: f64,
-    /// Results that did not hold, decayed.
+    /// Number of invalid results, decayed.
     pub invalid: f64,
-    /// Leases that ended without a result, decayed.
+    /// Number of leases that ended without a result, decayed.
     pub lost: f64,
-    /// Valid results since the last invalid one.
+    /// Number of compared results that were valid since the last invalid one.
     pub in_row: u32,
-    /// Results this node did for it and it receipted, decayed.
+    /// Number of results that this node did for the other one and that were receipted, decayed.
     pub receipted: f64,
-    /// Results this node did for it and it did not take, decayed.
+    /// Number of correct results that this node did for the other one and that were not accepted, decayed.
     pub unpaid: f64,
-    /// When this was last brought up to date, milliseconds since 1970.
+    /// Time of the last update in milliseconds since 1970.
     pub at_ms: i64,
 }
 
@@ -46,20 +46,22 @@ impl Evidence {
         self.at_ms = now_ms;
     }
 
-    /// A result of its held.
+    /// Records a valid result of the node.
     pub fn saw_valid(&mut self, now_ms: i64) {
         self.decay(now_ms);
         self.valid += 1.0;
         self.in_row = self.in_row.saturating_add(1);
     }
 
-    /// A result of its was taken without anybody comparing it: it kept its word, and more is not known.
+    /// Records a result of the node that was taken without a comparison: it was delivered, and no more is
+    /// known.
     pub fn saw_unchecked(&mut self, now_ms: i64) {
         self.decay(now_ms);
         self.valid += UNCHECKED;
     }
 
-    /// A result of its did not hold: a third of its standing goes (iExec PoCo), and its row begins anew.
+    /// Records an invalid result of the node: `valid` loses a third (iExec PoCo) and `in_row` starts again
+    /// at 0.
     pub fn saw_invalid(&mut self, now_ms: i64) {
         self.decay(now_ms);
         self.valid *= 2.0 / 3.0;
@@ -67,69 +69,71 @@ impl Evidence {
         self.in_row = 0;
     }
 
-    /// It took a task and gave nothing back.
+    /// Records a lease of the node that ended without a result.
     pub fn saw_lost(&mut self, now_ms: i64) {
         self.decay(now_ms);
         self.lost += 1.0;
     }
 
-    /// As a requester: it took a result.
+    /// Records that the node, as requester, accepted a result.
     pub fn saw_receipt(&mut self, now_ms: i64) {
         self.decay(now_ms);
         self.receipted += 1.0;
     }
 
-    /// As a requester: it did not take a result that was right.
+    /// Records that the node, as requester, did not accept a correct result.
     pub fn saw_unpaid(&mut self, now_ms: i64) {
         self.decay(now_ms);
         self.unpaid += 1.0;
     }
 
-    /// The chance that a task given to it comes back right, 0 to 1; one success and one failure are
-    /// assumed of somebody unknown (Laplace's rule).
+    /// Returns the probability, 0 to 1, that a task given to the node comes back with a valid result. An
+    /// unknown node is assumed to have one success and one failure (Laplace's rule).
     #[must_use]
     pub fn reliability(&self) -> f64 {
         (self.valid + 1.0) / (self.valid + self.invalid * 3.0 + self.lost + 2.0)
     }
 
-    /// Tasks that it may have at once: few while nothing is known of it, one more with each result that was taken, and fewer
-    /// with each that it kept to itself. Places are claimed for nothing, and whoever has a task can keep it for long.
+    /// Returns the number of tasks that the node may have at once: few for an unknown node, one more with
+    /// each result that was taken, and fewer with each lost or invalid one. Announcing free slots costs
+    /// nothing, and a worker can keep a task for long.
     #[must_use]
     pub fn window(&self) -> u32 {
         let share = (self.valid + 1.0) / (self.valid + self.invalid * 3.0 + self.lost + 1.0);
         (((FIRST_WINDOW + self.valid / UNCHECKED) * share) as u32).max(1)
     }
 
-    /// Its weight in a vote: at least 2, more with its valid results (iExec PoCo: max(score / 3, 3) − 1).
+    /// Returns the weight of the node in a vote: at least 2, more with valid results (iExec PoCo: max(score
+    /// / 3, 3) − 1).
     #[must_use]
     pub fn weight(&self) -> f64 {
         (self.valid / 3.0).max(3.0) - 1.0
     }
 }
 
-/// When a requester believes a result.
+/// Rule by which a requester believes a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Choice {
-    /// So many workers gave the same.
+    /// This number of workers gave the same result.
     Quorum(u32),
-    /// The odds against it are below 1/trust (iExec PoCo): the weight of those who gave it, over 1 and
-    /// the weight of everybody.
+    /// The odds against the result are below 1/trust (iExec PoCo): ours / (1 + others + ours) is at least 1
+    /// − 1/trust, with the weights of the nodes that gave this result and of those that gave others.
     Confidence(u32),
-    /// One is enough from a worker with [`Evidence::in_row`] of ten or more, but for one time in as many;
-    /// otherwise two. The number is drawn once for each task.
+    /// One result is enough from a worker with [`Evidence::in_row`] of ten or more, except one time in
+    /// `in_row`; otherwise two equal results are needed. The number is drawn once for each task.
     Adaptive(u32),
 }
 
-/// What follows from the results so far.
+/// Verdict on the results of a task so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// This one is right.
+    /// The result with this hash is right.
     Accept(String),
-    /// Undecided; so many more would do if they agree.
+    /// Undecided; this number of further equal results would be enough.
     More(u32),
 }
 
-/// Weighs results of one task, at most one of each worker.
+/// Judges the results of one task, at most one of each worker.
 #[must_use]
 pub fn judge(results: &[(NodeId, String)], choice: Choice, evidence: impl Fn(NodeId) -> Evidence) -> Verdict {
     let mut groups: BTreeMap<&str, Vec<Evidence>> = BTreeMap::new();
@@ -157,7 +161,7 @@ pub fn judge(results: &[(NodeId, String)], choice: Choice, evidence: impl Fn(Nod
             let mut ours = weight(backers);
             let mut more = 0;
             while ours / (1.0 + others + ours) < needed && more < 64 {
-                // A newcomer who agrees counts twice.
+                // An unknown node that agrees has a weight of 2.
                 ours *= 2.0;
                 more += 1;
             }

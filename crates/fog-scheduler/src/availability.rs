@@ -1,14 +1,14 @@
-//! When a device works, from its own past: a histogram over the hours of a week.
+//! Availability of a device, from its own past: a histogram over the hours of a week.
 
 use serde::{Deserialize, Serialize};
 
-/// Hours of a week; hour 0 begins Monday 00:00.
+/// Number of hours of a week; hour 0 begins Monday 00:00.
 pub const HOURS: usize = 168;
-/// Share of the old value that stays when an hour comes round again: half of what is known is from the
-/// last two weeks.
+/// Share of the old value that remains when an hour of the week comes again; about half of a value is from
+/// the last two weeks.
 const KEEP: f64 = 0.75;
 
-/// For each hour of the week, the share of it in which the device worked.
+/// Share of each hour of the week in which the device worked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Availability {
     share: Vec<f32>,
@@ -22,7 +22,7 @@ impl Default for Availability {
 }
 
 impl Availability {
-    /// In this hour of the week it worked for this share of the time, 0 to 1.
+    /// Records that the device worked for `share` (0 to 1) of an hour of the week.
     pub fn record(&mut self, hour: usize, share: f64) {
         let at = hour % HOURS;
         let (Some(known), Some(seen)) = (self.share.get_mut(at), self.seen.get_mut(at)) else { return };
@@ -31,8 +31,8 @@ impl Availability {
         *seen = seen.saturating_add(1);
     }
 
-    /// The share of the time it will work from this hour of the week on for so many hours; `None` when
-    /// nothing is known about most of them.
+    /// Returns the expected share of time in which the device works from `hour` on for `hours` hours;
+    /// `None` unless more than half of these hours of the week were recorded.
     #[must_use]
     pub fn forecast(&self, hour: usize, hours: f64) -> Option<f64> {
         let count = (hours.ceil().max(1.0) as usize).min(HOURS);
@@ -41,7 +41,7 @@ impl Availability {
         (known.len() * 2 > slots.len()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 
-    /// Whether what was stored is one.
+    /// Returns whether a stored histogram is valid.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.share.len() == HOURS && self.seen.len() == HOURS && self.share.iter().all(|share| (0.0..=1.0).contains(share))

@@ -1,9 +1,9 @@
-//! Which device gets which task.
+//! Placement of tasks on devices.
 //!
-//! A placement is weighed by five things that cannot be had at once: when it is done, what it costs, the
-//! energy and wear it takes, the risk of doing it again, and how evenly the load lies. [`Nsga2`] finds the
-//! placements of which none is better in everything, [`choose`] takes one by what the requester prefers.
-//! All of it is arithmetic on values; random numbers come in as an argument.
+//! A placement is judged by five conflicting objectives: completion time, cost, energy and wear, the risk
+//! of repeated work, and the balance of the load. [`Nsga2`] finds the placements that no other one
+//! dominates, and [`choose`] takes one of them by the preference of the requester. The crate does no I/O;
+//! random numbers come in as an argument.
 
 mod availability;
 mod nsga2;

@@ -6,18 +6,19 @@ use std::cmp::Ordering;
 
 use rand::{Rng, RngExt as _};
 
-/// What an individual is worth: every objective is to be small; `violation` is 0 when it is allowed.
+/// Evaluation of an individual.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation<const M: usize> {
-    /// To be made small.
+    /// Objectives, each to be minimised.
     pub objectives: [f64; M],
-    /// How much it breaks constraints; 0 when it breaks none.
+    /// Degree of constraint violation; 0 if no constraint is violated.
     pub violation: f64,
 }
 
 impl<const M: usize> Evaluation<M> {
-    /// Constrained dominance (definition 1 of the paper): allowed before not allowed, less violation
-    /// before more, and among the allowed no worse in anything and better in something.
+    /// Returns whether this evaluation dominates another one under constraints (definition 1 of the paper):
+    /// feasible before infeasible, less violation before more, and among feasible ones no worse in any
+    /// objective and better in at least one.
     #[must_use]
     pub fn dominates(&self, other: &Self) -> bool {
         if self.violation > 0.0 || other.violation > 0.0 {
@@ -34,48 +35,48 @@ impl<const M: usize> Evaluation<M> {
     }
 }
 
-/// What is to be solved.
+/// Problem to be solved.
 pub trait Problem<const M: usize> {
-    /// A candidate.
+    /// Candidate solution.
     type Genome: Clone;
-    /// One drawn at random.
+    /// Draws a random candidate.
     fn random(&self, rng: &mut impl Rng) -> Self::Genome;
-    /// What it is worth.
+    /// Evaluates a candidate.
     fn evaluate(&self, genome: &Self::Genome) -> Evaluation<M>;
-    /// Two children of two parents.
+    /// Creates two children of two parents.
     fn cross(&self, a: &Self::Genome, b: &Self::Genome, rng: &mut impl Rng) -> (Self::Genome, Self::Genome);
-    /// Changes one a little.
+    /// Changes a candidate slightly.
     fn mutate(&self, genome: &mut Self::Genome, rng: &mut impl Rng);
 }
 
-/// How long and how wide it searches.
+/// Size and length of the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Individuals that survive each generation; even.
+    /// Number of individuals that survive each generation, rounded up to an even number.
     pub population: usize,
-    /// Generations after the first.
+    /// Number of generations after the first.
     pub generations: usize,
 }
 
-/// A candidate with what it is worth.
+/// Candidate with its evaluation.
 #[derive(Debug, Clone)]
 pub struct Individual<G, const M: usize> {
-    /// The candidate.
+    /// Candidate solution.
     pub genome: G,
-    /// What it is worth.
+    /// Evaluation of the candidate.
     pub worth: Evaluation<M>,
     rank: usize,
     crowding: f64,
 }
 
-/// The search.
+/// NSGA-II search with its last population.
 #[derive(Debug)]
 pub struct Nsga2<G, const M: usize> {
     population: Vec<Individual<G, M>>,
 }
 
 impl<G: Clone, const M: usize> Nsga2<G, M> {
-    /// Searches; `seeds` are candidates to begin with, the rest is drawn.
+    /// Runs the search; the first population consists of `seeds`, filled up with random candidates.
     pub fn run<P: Problem<M, Genome = G>>(problem: &P, settings: Settings, seeds: Vec<G>, rng: &mut impl Rng) -> Self {
         let size = settings.population.max(2).next_multiple_of(2);
         let mut genomes = seeds;
@@ -102,7 +103,8 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
         this
     }
 
-    /// Binary tournaments by rank, then crowding: each individual takes part in two of them.
+    /// Selects parents by binary tournaments on rank, then crowding; each individual takes part in two of
+    /// them.
     fn mating(&self, size: usize, rng: &mut impl Rng) -> Vec<usize> {
         let mut chosen = Vec::with_capacity(size);
         let mut order: Vec<usize> = (0..size).collect();
@@ -119,7 +121,7 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
         chosen
     }
 
-    /// Keeps the best `size`: whole fronts, and of the last one the least crowded.
+    /// Keeps the best `size` individuals: whole fronts, and the least crowded of the last one.
     fn survive(&mut self, size: usize) {
         let worths: Vec<&Evaluation<M>> = self.population.iter().map(|one| &one.worth).collect();
         let fronts = non_dominated_sort(&worths);
@@ -141,18 +143,20 @@ impl<G: Clone, const M: usize> Nsga2<G, M> {
         self.population.extend(keep.into_iter().filter_map(|(at, rank, crowding)| old[at].take().map(|one| Individual { rank, crowding, ..one })));
     }
 
-    /// The allowed individuals that none dominates.
+    /// Returns the feasible individuals that no other one dominates.
     #[must_use]
     pub fn front(&self) -> Vec<&Individual<G, M>> {
         self.population.iter().filter(|one| one.rank == 0 && one.worth.violation <= 0.0).collect()
     }
 }
 
-/// Fronts of indices: the first is dominated by nobody, the next only by the first, and so on.
+/// Sorts evaluations into fronts of indices: none dominates the first front, only members of the first
+/// dominate the second, and so on.
 ///
-/// Sorted so that nobody dominates who comes before, each goes to the first front none of which dominates it, found
-/// by halving (ENS-BS, Zhang et al. 2015). With two objectives and no constraint broken only the last of a front
-/// is looked at: O(n log n) (Jensen 2003).
+/// The evaluations are sorted so that none dominates an earlier one. Each then goes to the first front
+/// without a member that dominates it, found by binary search (ENS-BS, Zhang et al. 2015). With two
+/// objectives and no violated constraint only the last member of a front is compared: O(n log n) (Jensen
+/// 2003).
 #[must_use]
 pub fn non_dominated_sort<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
     if M > 1 && worths.iter().all(|worth| worth.violation <= 0.0) {
@@ -165,7 +169,7 @@ pub fn non_dominated_sort<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<
     });
     let mut fronts: Vec<Vec<usize>> = Vec::new();
     for at in order {
-        // The newest first: it is nearest, and most likely to dominate.
+        // The newest member is compared first, as it is the nearest and the most likely to dominate.
         let place = fronts.partition_point(|front| front.iter().rev().any(|other| worths[*other].dominates(worths[at])));
         match fronts.get_mut(place) {
             Some(front) => front.push(at),
@@ -179,8 +183,9 @@ fn by_objectives<const M: usize>(a: &[f64; M], b: &[f64; M]) -> Ordering {
     a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// Who comes later is not better in the first objective: it is dominated when it is better in no other one, but
-/// not by its equal. What is compared lies side by side in memory.
+/// Sorts feasible evaluations into fronts. A later one is never better in the first objective, so an
+/// earlier one dominates it if no worse in the others and not equal. Compared values are adjacent in
+/// memory.
 fn fronts_of_allowed<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize>> {
     let mut order: Vec<([f64; M], usize)> = worths.iter().enumerate().map(|(at, worth)| (worth.objectives, at)).collect();
     order.sort_unstable_by(|(a, _), (b, _)| by_objectives(a, b));
@@ -198,7 +203,8 @@ fn fronts_of_allowed<const M: usize>(worths: &[&Evaluation<M>]) -> Vec<Vec<usize
     fronts.into_iter().map(|(_, places)| places).collect()
 }
 
-/// How far the neighbours of each one in a front are, over all objectives; the ends are infinitely far.
+/// Returns the crowding distance of each member of a front: the distance of its neighbours over all
+/// objectives, infinite at the ends.
 #[must_use]
 pub fn crowding_distance<const M: usize>(worths: &[&Evaluation<M>], front: &[usize]) -> Vec<f64> {
     let mut distance = vec![0.0; front.len()];
@@ -235,7 +241,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every way of sorting agrees with the definition.
+        /// All ways of sorting agree with the definition.
         #[test]
         fn fronts_are_as_defined(points in prop::collection::vec((0u8..12, 0u8..12, 0u8..3), 1..60)) {
             let of = |make: fn([f64; 3]) -> Evaluation<2>| points.iter().map(|(a, b, c)| make([*a, *b, *c].map(f64::from))).collect::<Vec<_>>();
@@ -268,7 +274,7 @@ mod tests {
         assert!((distance[1] - (1.5 / 4.0 + 2.1 / 4.0)).abs() < 1e-12);
     }
 
-    /// Minimise x² and (x − 2)² (Schaffer's first problem), allowed from 1 on.
+    /// Problem to minimise x² and (x − 2)² (Schaffer's first problem), feasible from x = 1 on.
     struct Schaffer;
     impl Problem<2> for Schaffer {
         type Genome = f64;

@@ -1,4 +1,4 @@
-//! Placing tasks on machines.
+//! Placement of tasks on machines.
 
 use std::collections::BTreeMap;
 
@@ -7,82 +7,82 @@ use rand::{Rng, RngExt as _};
 
 use crate::nsga2::{Evaluation, Nsga2, Problem, Settings};
 
-/// A machine that can take tasks.
+/// Machine that can take tasks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
-    /// Tasks at once.
+    /// Number of tasks that run at once.
     pub slots: u32,
-    /// Bytes of memory for all of them together.
+    /// Bytes of memory for all tasks together.
     pub memory: u64,
-    /// Bytes of disk for all of them together.
+    /// Bytes of disk for all tasks together.
     pub disk: u64,
-    /// Work units a second of one task, at the duty it lends.
+    /// Work units per second of one task, at the duty that the machine lends.
     pub speed: f64,
-    /// Price of a work unit, one being usual.
+    /// Price of a work unit, with 1 as the usual price.
     pub price: f64,
-    /// Watts of one busy slot; wear of a battery counted in.
+    /// Watts of one busy slot, including the wear of a battery.
     pub watts: f64,
-    /// The chance that a task comes back right, 0 to 1.
+    /// Probability that a task comes back with a valid result, 0 to 1.
     pub reliability: f64,
-    /// The share of the time it will work, 0 to 1.
+    /// Share of time in which the machine is expected to work, 0 to 1.
     pub availability: f64,
-    /// Bytes a second to it.
+    /// Bandwidth to the machine in bytes per second.
     pub bandwidth: f64,
 }
 
-/// A task to be placed; replicas are tasks of their own with the same group.
+/// Task to be placed; replicas are separate tasks of the same group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Work {
-    /// Work units it will take.
+    /// Number of work units that the task will take.
     pub units: f64,
-    /// Bytes of memory it may take.
+    /// Maximum bytes of memory of the task.
     pub memory: u64,
-    /// Bytes of disk it may take.
+    /// Maximum bytes of disk of the task.
     pub disk: u64,
-    /// Bytes it needs there.
+    /// Bytes of input that the task needs on its machine.
     pub input: f64,
-    /// Machines that have its input already.
+    /// Machines that have the input already.
     pub present: Vec<usize>,
-    /// Seconds from now within which it must be done.
+    /// Seconds from now within which the task must be done.
     pub deadline: f64,
-    /// Tasks of one group must be on different machines.
+    /// Group of the task; tasks of one group must be on different machines.
     pub group: u32,
-    /// Machines it must not go to.
+    /// Machines that the task must not go to.
     pub avoid: Vec<usize>,
 }
 
-/// What a placement of everything is worth.
+/// Estimate for a placement of all tasks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Until the last result, in seconds.
+    /// Seconds until the last result.
     pub seconds: f64,
-    /// Work units times prices.
+    /// Cost as the sum of work units times prices.
     pub cost: f64,
-    /// Watt-hours.
+    /// Energy in watt-hours.
     pub energy: f64,
-    /// The share of tasks that will have to be done again, 0 to 1.
+    /// Expected share of tasks that have to be done again, 0 to 1.
     pub risk: f64,
-    /// How unevenly the machines are busy: the spread of their finishing times over the last one, 0 to 1.
+    /// Unevenness of the machines' busy times, 0 to 1: their standard deviation over its sum with the mean.
     pub unfairness: f64,
 }
 
-/// A placement: the machine of each task, `None` where it waits.
+/// Placement of tasks with its estimate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// By task.
+    /// Machine of each task; `None` if the task waits.
     pub machine: Vec<Option<usize>>,
-    /// What it is worth.
+    /// Estimate for the placement.
     pub estimate: Estimate,
 }
 
 struct Placing<'a> {
     machines: &'a [Machine],
     works: &'a [Work],
-    /// Machines each task may go to.
+    /// Machines that each task may go to.
     allowed: Vec<Vec<u32>>,
 }
 
-/// One machine for each task, or [`WAITS`].
+/// Machine of each task, or [`WAITS`].
 type Genome = Vec<u32>;
 const WAITS: u32 = u32::MAX;
 
@@ -107,15 +107,16 @@ impl Placing<'_> {
         load.seconds = load.seconds.max(self.seconds(machine, work));
     }
 
-    /// Until it is done there: its input travels, then it runs for the share of the time the machine works.
+    /// Returns the seconds until a task is done on a machine: the transfer of its input, then the run at
+    /// the machine's availability.
     fn seconds(&self, machine: u32, work: &Work) -> f64 {
         let m = &self.machines[machine as usize];
         let travel = if work.present.contains(&(machine as usize)) { 0.0 } else { work.input / m.bandwidth.max(1.0) };
         travel + work.units / (m.speed * m.availability.max(0.01)).max(1.0)
     }
 
-    /// Puts every task that does not fit, or stands beside its own replica, elsewhere or into the queue: no
-    /// candidate ever commits a machine to more than it has.
+    /// Moves every task that does not fit, or shares a machine with its replica, to another machine or lets
+    /// it wait, so that no candidate overcommits a machine.
     fn repair(&self, genome: &mut Genome) {
         let mut loads = vec![Load::default(); self.machines.len()];
         let mut taken: std::collections::BTreeSet<(u32, u32)> = std::collections::BTreeSet::new();
@@ -124,7 +125,8 @@ impl Placing<'_> {
                 self.fits(&loads[machine as usize], machine, work) && !taken.contains(&(work.group, machine))
             };
             if *gene == WAITS || !is_free(*gene, &loads, &taken) {
-                // From where it was on, so that what is displaced does not all go to the first machine.
+                // The search starts at the former machine, so that displaced tasks do not all go to the
+                // first machine.
                 let from = allowed.partition_point(|machine| *machine < *gene % self.machines.len().max(1) as u32);
                 let found = allowed[from..].iter().chain(&allowed[..from]).find(|machine| is_free(**machine, &loads, &taken));
                 *gene = found.copied().unwrap_or(WAITS);
@@ -146,7 +148,7 @@ impl Placing<'_> {
             *finish.entry(*gene).or_default() += seconds;
             cost += work.units * m.price;
             energy += m.watts * work.units / m.speed.max(1.0) / 3600.0;
-            // A machine that goes before the task is done costs what was not saved: half a task, in the mean.
+            // A machine that leaves before the task is done loses unsaved work: half a task on average.
             risk += 1.0 - m.reliability * (0.5 + 0.5 * m.availability);
             placed += 1.0;
         }
@@ -157,8 +159,9 @@ impl Placing<'_> {
         Estimate { seconds: last, cost, energy, risk: if placed > 0.0 { risk / placed } else { 0.0 }, unfairness }
     }
 
-    /// How much a placement misses: tasks that wait though there is room cannot happen after a repair, so
-    /// only deadlines are left, as a share of each.
+    /// Returns the violation of a placement: the delays past the deadlines, each as a share of its
+    /// deadline. Waiting tasks count as none, as no repaired placement lets a task wait while there is
+    /// room.
     fn violation(&self, genome: &Genome) -> f64 {
         let late = |(gene, work): (&u32, &Work)| {
             if *gene == WAITS { 0.0 } else { ((self.seconds(*gene, work) - work.deadline) / work.deadline.max(1.0)).max(0.0) }
@@ -166,7 +169,7 @@ impl Placing<'_> {
         genome.iter().zip(self.works).map(late).sum()
     }
 
-    /// Longest tasks first, each to the machine that is best by `weight`.
+    /// Places the longest tasks first, each on the machine with the least `weight`.
     fn greedy(&self, weight: impl Fn(&Self, u32, &Work, &Load) -> f64) -> Genome {
         let mut order: Vec<usize> = (0..self.works.len()).collect();
         order.sort_by(|a, b| self.works[*b].units.total_cmp(&self.works[*a].units));
@@ -251,8 +254,8 @@ fn plan_of(placing: &Placing<'_>, genome: &Genome) -> Plan {
     Plan { machine: genome.iter().map(|gene| (*gene != WAITS).then_some(*gene as usize)).collect(), estimate: placing.estimate(genome) }
 }
 
-/// The placements of which none is better in everything, never more on a machine than it has. Tasks
-/// without a place wait. Empty only when there is nothing to place.
+/// Returns the placements that no other one dominates; none overcommits a machine, and tasks without a
+/// place wait. The list is empty only if there is nothing to place.
 #[must_use]
 pub fn plan(machines: &[Machine], works: &[Work], settings: Settings, rng: &mut impl Rng) -> Vec<Plan> {
     if works.is_empty() {
@@ -262,7 +265,7 @@ pub fn plan(machines: &[Machine], works: &[Work], settings: Settings, rng: &mut 
     let found = Nsga2::run(&placing, settings, placing.corners(), rng);
     let mut front: Vec<Plan> = found.front().into_iter().map(|one| plan_of(&placing, &one.genome)).collect();
     if front.is_empty() {
-        // No placement meets every deadline: the fastest one misses by least.
+        // No placement meets every deadline, so the fastest one is taken.
         front.extend(placing.corners().first().map(|genome| plan_of(&placing, genome)));
     }
     front.sort_by(|a, b| a.estimate.seconds.total_cmp(&b.estimate.seconds).then(a.estimate.cost.total_cmp(&b.estimate.cost)));
@@ -270,8 +273,8 @@ pub fn plan(machines: &[Machine], works: &[Work], settings: Settings, rng: &mut 
     front
 }
 
-/// A good placement at once, for few tasks: longest first, each where it is done soonest, weighed by
-/// what is preferred.
+/// Places few tasks at once without a search: the longest first, each on the machine that is best by
+/// `prefer`.
 #[must_use]
 pub fn quick(machines: &[Machine], works: &[Work], prefer: Prefer) -> Vec<Option<usize>> {
     let placing = placing(machines, works);
@@ -291,8 +294,8 @@ pub fn quick(machines: &[Machine], works: &[Work], prefer: Prefer) -> Vec<Option
     genome.into_iter().map(|gene| (gene != WAITS).then_some(gene as usize)).collect()
 }
 
-/// Which point of a front is taken, and why, in a sentence. Every value is scaled between the best and
-/// the worst of the front; what is preferred counts most of the sum.
+/// Chooses a placement of a front; returns its index and the reason in a sentence. Every value is scaled
+/// between the best and the worst of the front, and the preferred objective has the most weight.
 #[must_use]
 pub fn choose(front: &[Plan], prefer: Prefer) -> Option<(usize, String)> {
     let values = |plan: &Plan| {

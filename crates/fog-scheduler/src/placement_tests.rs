@@ -64,8 +64,8 @@ prop_compose! {
 }
 
 proptest! {
-    /// Whatever is to be placed on whatever: no machine gets more than it has, no two replicas meet, nothing
-    /// goes where it must not, and nothing waits while there is room for it.
+    /// For any tasks and machines: no machine is overcommitted, no two replicas share a machine, no task
+    /// goes to a machine that it must avoid, and no task waits while there is room for it.
     #[test]
     fn nothing_is_ever_over_committed(machines in machines(), groups in prop::collection::vec((0u32..4, 1u64..4, 0usize..8), 0..20), seed: u64) {
         let works: Vec<Work> = groups.iter().map(|(group, memory, avoid)| Work { memory: memory << 29, avoid: vec![*avoid], ..work(*group) }).collect();

@@ -1,22 +1,23 @@
-//! Whether what a class of service promises was kept.
+//! Check of the promise of a service class.
 
 use fog_types::job::Service;
 use serde::{Deserialize, Serialize};
 
-/// Whether a promise was kept.
+/// Outcome of a promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kept {
-    /// There is time still.
+    /// There is no result yet, but still time.
     Open,
-    /// It was.
+    /// The promise was kept.
     Kept,
-    /// It was not, and why.
+    /// The promise was broken for this reason.
     Broken(String),
 }
 
-/// What became of a promise: with so many devices that agreed on every task, finished at this time or not
-/// yet, of a job that `is_over` or not; milliseconds since 1970.
+/// Judges the promise of a service class. `agreed` is the least number of devices that agreed on a task,
+/// `finished_ms` the time at which the job finished, if it did, and `is_over` whether it has ended; times
+/// are in milliseconds since 1970.
 #[must_use]
 pub fn judge_service(service: Service, agreed: u32, finished_ms: Option<i64>, is_over: bool, deadline_ms: i64, now_ms: i64) -> Kept {
     let most = service.replicas() / 2 + 1;

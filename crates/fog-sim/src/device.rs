@@ -1,4 +1,4 @@
-//! Devices that are made up: what they are, when they work, whether they lie.
+//! Simulated devices: their kind, when they work, and whether they lie.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt as _};
@@ -8,59 +8,59 @@ const MINUTE: f64 = 60_000.0;
 const HOUR: f64 = 60.0 * MINUTE;
 const DAY: f64 = 24.0 * HOUR;
 
-/// What a device is.
+/// Kind of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Kind {
-    /// Works for hours while nobody uses it, at night too.
+    /// Device that works for hours while nobody uses it, also at night.
     Desktop,
-    /// Works between uses, is closed at night and now and then.
+    /// Device that works between uses and is closed at night and now and then.
     Laptop,
-    /// Works while it charges at night.
+    /// Device that works while it charges at night.
     Phone,
 }
 
-/// How liars lie.
+/// Strategy of lying devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Strategy {
-    /// Each result is wrong, and the same wrong one as that of every member of its group.
+    /// Each result is wrong, and all members of a group give the same wrong result.
     Always,
-    /// Right until a group has two of the replicas of a task; its members tell each other at once.
+    /// Results are right until a group has two of the replicas of a task, which its members know at once.
     Patient,
-    /// Right until ten results were taken, then wrong.
+    /// Results are right until ten were taken, then wrong.
     Sleeper,
 }
 
-/// Who lies.
+/// Lying devices of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Liars {
-    /// Of all devices, 0 to 1.
+    /// Share of liars among all devices, 0 to 1.
     pub share: f64,
-    /// Devices that act together.
+    /// Number of liars that act together.
     pub group: usize,
-    /// How.
+    /// Strategy of the liars.
     pub strategy: Strategy,
 }
 
-/// How a device is now.
+/// Mode of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// It works.
+    /// The device works.
     Working,
-    /// Its owner uses it, it is on battery or too warm: reachable, but what it has stands still.
+    /// The device is in use, on battery or too warm: reachable, but its tasks are paused.
     Paused,
-    /// Closed, switched off, out of reach.
+    /// The device is closed, switched off or out of reach.
     Gone,
 }
 
 pub(crate) struct Device {
     pub(crate) kind: Kind,
     pub(crate) slots: u32,
-    /// Work units a second of one task.
+    /// Work units per second of one task.
     pub(crate) speed: f64,
-    /// Where its evening is, in milliseconds.
+    /// Offset of the device's local time in milliseconds.
     zone: f64,
     pub(crate) mode: Mode,
-    /// Share of its speed that heat leaves during this period.
+    /// Share of the speed that heat leaves during this period.
     pub(crate) duty: f64,
     pub(crate) liars: Option<usize>,
 }
@@ -70,7 +70,8 @@ fn exponential(rng: &mut impl Rng, mean: f64) -> f64 {
 }
 
 impl Device {
-    /// Half laptops, a third desktops, the rest phones: the mix of machines people have at home.
+    /// Draws a device: 50 % laptops, 30 % desktops and 20 % phones, like the devices that people have at
+    /// home.
     pub(crate) fn draw(rng: &mut StdRng, liars: Option<usize>) -> Self {
         let kind = match rng.random_range(0..100) {
             0..50 => Kind::Laptop,
@@ -89,7 +90,7 @@ impl Device {
         (now + self.zone) % DAY / HOUR
     }
 
-    /// Changes to what comes next, and says for how long, in milliseconds.
+    /// Changes to the next mode and returns its duration in milliseconds.
     pub(crate) fn next(&mut self, now: f64, rng: &mut StdRng) -> f64 {
         let hour = self.hour(now);
         let is_night = !(7.0..23.0).contains(&hour);
@@ -112,7 +113,7 @@ impl Device {
                 }
             }
             (Kind::Laptop, _) => (Mode::Working, exponential(rng, 50.0 * MINUTE)),
-            // Charges from late evening on; in between it is looked at.
+            // A phone charges from late evening on and is looked at now and then.
             (Kind::Phone, Mode::Working) if is_night => (Mode::Paused, exponential(rng, 10.0 * MINUTE)),
             (Kind::Phone, Mode::Working) => (Mode::Gone, until(23.0) + exponential(rng, 40.0 * MINUTE)),
             (Kind::Phone, _) if is_night => (Mode::Working, until(6.5).min(exponential(rng, 4.0 * HOUR))),

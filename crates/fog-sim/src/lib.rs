@@ -1,8 +1,8 @@
-//! Thousands of devices in virtual time.
+//! Simulation of thousands of devices in virtual time.
 //!
-//! The requester's machine, the weighing of results and the placement are those of the product; the
-//! devices, their owners and the network between them are made up here: when a device works, how fast it
-//! is, who lies. It is a tool for tests and for numbers, and no part of the program that people run.
+//! The requester, the judging of results and the placement are the code of the product. Devices, their
+//! owners and the network are models: when a device works, how fast it is, and which devices lie. The crate
+//! is a tool for tests and measurements and not part of the product.
 
 mod device;
 mod radios;

@@ -1,29 +1,29 @@
-//! Runs the simulations and prints their figures.
+//! Command that runs the simulations and prints their figures.
 
 use clap::Parser;
 use fog_grid::Choice;
 use fog_sim::{Liars, RadioReport, Radios, Report, Scenario, Strategy, Way, radios, run};
 
-/// Many devices in virtual time: what the exchange and the scheduling do with them.
+/// Simulates many devices in virtual time to measure the job exchange and the scheduling.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  fog-sim\n  fog-sim --nodes 1000 --tasks 50000\n  fog-sim --only liars --json\n  fog-sim --only radios")]
 struct Args {
-    /// Devices that lend
+    /// Number of devices that lend
     #[arg(long, default_value_t = 10_000)]
     nodes: usize,
-    /// Tasks
+    /// Number of tasks
     #[arg(long, default_value_t = 1_000_000)]
     tasks: u64,
-    /// Radios that speak BitChat
+    /// Number of radios that speak BitChat
     #[arg(long, default_value_t = 1_000)]
     radios: usize,
-    /// Of the random numbers
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// `honest`, `liars` or `radios`; all without
+    /// Run only `honest`, `liars` or `radios` (default: all)
     #[arg(long)]
     only: Option<String>,
-    /// Print JSON, one run a line
+    /// Print JSON, one run per line
     #[arg(long)]
     json: bool,
 }
@@ -44,7 +44,7 @@ fn main() {
     };
     let wants = |what: &str| args.only.as_deref().is_none_or(|only| only == what);
     if wants("radios") {
-        // As crowded as a thousand on a square kilometre, however many they are.
+        // The density stays a thousand radios per square kilometre, whatever their number.
         let side = (args.radios as f64 * 1_000.0).sqrt();
         let report = radios(&Radios { radios: args.radios, side, seed: args.seed, ..Radios::default() });
         if args.json {
@@ -59,7 +59,7 @@ fn main() {
     if !wants("liars") {
         return;
     }
-    // A tenth of the size for each, so that the table takes no longer than the one above.
+    // The scenario is smaller, so that the table takes no longer than the run above.
     let small = Scenario { nodes: args.nodes / 5, tasks: args.tasks / 20, requesters: (args.nodes / 500).max(2), ..base };
     for (name, replicas, choice) in [
         ("two of two or three", 2, Choice::Quorum(2)),

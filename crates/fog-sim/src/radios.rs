@@ -1,5 +1,5 @@
-//! Many moving radios that speak BitChat, in virtual time: the node that ships, beside plain flooding and direct
-//! delivery on the same walks.
+//! Simulation of many moving radios that speak BitChat, in virtual time: the node of the product beside
+//! plain flooding and direct delivery on the same walks.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -9,75 +9,78 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 
-/// Milliseconds of a step, of a packet on the air, and between two looks at who is in range.
+/// Milliseconds of a step, of a packet on the air, and between two updates of the links.
 const STEP: u64 = 10;
 const AIR: u64 = 20;
 const LOOK: u64 = 1_000;
-/// Hops of a flood: the TTL of the protocol.
+/// Maximum number of hops of a flood: the TTL of the protocol.
 const HOPS: usize = 7;
-/// More radios than there are.
+/// Upper bound on the number of radios.
 const MOST: u64 = 1_000_000;
 const START: u64 = 1_790_000_000_000;
 
-/// What is simulated.
+/// Scenario of a radio simulation.
 #[derive(Debug, Clone, Copy)]
 pub struct Radios {
-    /// How many.
+    /// Number of radios.
     pub radios: usize,
-    /// Side of the square they walk in, metres.
+    /// Side of the square in which the radios walk, in metres.
     pub side: f64,
-    /// How far they hear, metres.
+    /// Range of a radio in metres.
     pub range: f64,
-    /// Links of one radio at most.
+    /// Maximum number of links of one radio.
     pub links: usize,
-    /// Share of packets that get lost on the air.
+    /// Share of packets that are lost on the air.
     pub loss: f64,
-    /// Seconds before something is said: people get to know each other.
+    /// Seconds before the first text, in which radios get to know each other.
     pub warm_up: u64,
-    /// Seconds from then on.
+    /// Seconds after the warm-up.
     pub seconds: u64,
-    /// Texts for everybody, and as many for one person each, in the first third of these seconds.
+    /// Number of texts for everybody, and of texts for one person each, sent in the first third of
+    /// `seconds`.
     pub texts: usize,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
 impl Default for Radios {
-    /// A crowd of a thousand on a square kilometre, walking.
+    /// Returns a walking crowd of a thousand radios on a square kilometre.
     fn default() -> Self {
         Self { radios: 1_000, side: 1_000.0, range: 50.0, links: 6, loss: 0.02, warm_up: 30, seconds: 90, texts: 30, seed: 1 }
     }
 }
 
-/// What came of one way of passing texts on.
+/// Figures of one way of passing texts on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Way {
-    /// Share of those it was for that a text reached.
+    /// Share of the intended recipients that a text reached.
     pub delivered: f64,
-    /// Milliseconds until it did: the middle one, and of a hundred the 95th.
+    /// Median and 95th percentile of the delay in milliseconds.
     pub delay: (u64, u64),
-    /// Packets on the air for one text, each link counted.
+    /// Number of packets on the air per text, counted on each link.
     pub transmissions: f64,
 }
 
-/// What came of it.
+/// Report of a radio simulation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct RadioReport {
-    /// Radios.
+    /// Number of radios.
     pub radios: usize,
-    /// Links a radio had, in the mean.
+    /// Mean number of links of a radio.
     pub links: f64,
-    /// Radios that a path led to when a text was said, in the mean.
+    /// Mean number of radios to which a path led when a text was sent.
     pub reachable: f64,
-    /// Texts for everybody: the node that ships, a flood, and only from author to listener when they meet.
+    /// Texts for everybody: by the node of the product, by a flood, and by direct delivery when author and
+    /// recipient meet.
     pub room: [Way; 3],
-    /// Texts for one person, likewise. Of the node: until it was acknowledged.
+    /// Texts for one person, by the same three ways; for the node, until the text was acknowledged.
     pub private: [Way; 3],
-    /// Packets of every kind a radio sent in a second: announces and questions what is missing are most of them.
+    /// Number of packets of every kind that a radio sent per second; most are announces and requests for
+    /// what is missing.
     pub packets: f64,
 }
 
-/// Straight walks between random points, at the pace of people.
+/// Straight walk between random points at walking pace.
 struct Walk {
     at: (f64, f64),
     to: (f64, f64),
@@ -86,7 +89,7 @@ struct Walk {
 
 type Links = Vec<BTreeSet<usize>>;
 
-/// Who is linked to whom in each second, for all ways the same.
+/// Returns the links of every radio in each second, the same for all ways.
 fn walks(scenario: &Radios) -> Vec<Links> {
     let mut random = StdRng::seed_from_u64(scenario.seed);
     let point = |random: &mut StdRng| (random.random_range(0.0..scenario.side), random.random_range(0.0..scenario.side));
@@ -124,7 +127,8 @@ fn walks(scenario: &Radios) -> Vec<Links> {
     all
 }
 
-/// A text: when in milliseconds from the start, from whom, and to whom if not to everybody.
+/// Text with its time in milliseconds from the start, its author, and its recipient unless it is for
+/// everybody.
 #[derive(Debug, Clone, Copy)]
 struct Text {
     at: u64,
@@ -153,7 +157,7 @@ fn way(mut delays: Vec<u64>, wanted: usize, transmissions: u64, texts: usize) ->
     Way { delivered: delays.len() as f64 / wanted.max(1) as f64, delay: (at(0.5), at(0.95)), transmissions: transmissions as f64 / texts.max(1) as f64 }
 }
 
-/// Radios within reach of one, with their number of hops.
+/// Returns the radios within `hops` hops of one radio, with their number of hops.
 fn reach(links: &Links, from: usize, hops: usize) -> BTreeMap<usize, usize> {
     let (mut found, mut queue) = (BTreeMap::from([(from, 0)]), VecDeque::from([(from, 0)]));
     while let Some((at, far)) = queue.pop_front() {
@@ -169,7 +173,8 @@ fn reach(links: &Links, from: usize, hops: usize) -> BTreeMap<usize, usize> {
     found
 }
 
-/// Everybody who hears a text for the first time says it on all links but the one it came on; nobody keeps it.
+/// Simulates flooding: each radio that hears a text for the first time repeats it on all other links, and
+/// none keeps it.
 fn flood(scenario: &Radios, walks: &[Links], texts: &[Text]) -> Way {
     let (mut delays, mut wanted, mut sent) = (Vec::new(), 0, 0);
     for text in texts {
@@ -191,7 +196,7 @@ fn flood(scenario: &Radios, walks: &[Links], texts: &[Text]) -> Way {
     way(delays, wanted, sent, texts.len())
 }
 
-/// The author keeps it and hands it over whenever they are linked to somebody it is for.
+/// Simulates direct delivery: the author keeps the text and hands it over when linked to a recipient.
 fn direct(scenario: &Radios, walks: &[Links], texts: &[Text]) -> Way {
     let (mut delays, mut wanted) = (Vec::new(), 0);
     for text in texts {
@@ -207,25 +212,26 @@ fn direct(scenario: &Radios, walks: &[Links], texts: &[Text]) -> Way {
 
 struct Air {
     nodes: Vec<Node>,
-    /// When a packet arrives, in which order, where, from whom.
+    /// Time of arrival, order, receiver and sender of each packet.
     packets: BinaryHeap<Reverse<(u64, u64, usize, usize)>>,
     bytes: BTreeMap<u64, Vec<u8>>,
     next: u64,
     random: StdRng,
-    /// Packets on the air by kind.
+    /// Number of packets on the air by kind.
     sent: BTreeMap<u8, u64>,
 }
 
 fn identity(n: usize) -> Identity {
     let mut secret = [7; 32];
-    // Not at the ends: X25519 takes some bits there for its own.
+    // The number stays away from both ends, where X25519 sets some bits itself.
     secret[8..16].copy_from_slice(&(n as u64).to_le_bytes());
     let mut other = secret;
     other[31] = 9;
     Identity::new(secret, other)
 }
 
-/// A link as the radio at one end names it: no two name theirs alike, or all would leave out the same neighbour.
+/// Returns the id of a link at one end. The id is unique, as otherwise all radios would leave out the same
+/// neighbour.
 fn link(at: usize, to: usize) -> LinkId {
     LinkId(at as u64 * MOST + to as u64)
 }
@@ -280,7 +286,7 @@ impl Air {
     }
 }
 
-/// Runs the node that ships.
+/// Simulates the node of the product.
 fn ours(scenario: &Radios, walks: &[Links], texts: &[Text]) -> (Way, Way, f64) {
     let mut air = Air::new(scenario);
     let by_peer: BTreeMap<_, usize> = air.nodes.iter().enumerate().map(|(n, node)| (node.me(), n)).collect();
@@ -299,7 +305,7 @@ fn ours(scenario: &Radios, walks: &[Links], texts: &[Text]) -> (Way, Way, f64) {
                 None => drop(air.nodes[text.from].say_to_all(&words, now)),
                 Some(to) => {
                     let to = air.nodes[to].me();
-                    // Refused only when a hundred wait already.
+                    // The text is refused only if a hundred wait already.
                     let _ = air.nodes[text.from].tell(to, words.clone(), words, now);
                 }
             }
@@ -323,7 +329,7 @@ fn ours(scenario: &Radios, walks: &[Links], texts: &[Text]) -> (Way, Way, f64) {
     (room, way(private, scenario.texts, sent(&[Kind::HANDSHAKE, Kind::ENCRYPTED]), scenario.texts), per_second)
 }
 
-/// Runs all three.
+/// Runs all three ways.
 #[must_use]
 pub fn radios(scenario: &Radios) -> RadioReport {
     let (walks, texts) = (walks(scenario), texts(scenario));
@@ -351,7 +357,7 @@ mod tests {
         let report = radios(&scenario);
         let [ours, flood, direct] = report.room;
         assert!(direct.delivered < flood.delivered, "the walks tell nothing apart: {report:?}");
-        // All are within a few hops, so a flood misses nobody to speak of; it takes twice the packets.
+        // All radios are within a few hops, so a flood misses almost none but takes more packets.
         assert!(ours.delivered >= flood.delivered * 0.95 && ours.transmissions < flood.transmissions, "{report:?}");
         assert!(report.private[0].delivered > report.private[2].delivered, "{report:?}");
     }

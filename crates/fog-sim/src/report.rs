@@ -1,4 +1,4 @@
-//! What came out.
+//! Report of a run.
 
 use std::fmt;
 
@@ -7,54 +7,54 @@ use serde::Serialize;
 /// Figures of one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// Devices.
+    /// Number of devices.
     pub nodes: usize,
-    /// Tasks submitted.
+    /// Number of tasks submitted.
     pub tasks: u64,
-    /// Tasks with a result that was believed.
+    /// Number of tasks whose result was believed.
     pub accepted: u64,
-    /// Of these, with a wrong one.
+    /// Number of these tasks with a wrong result.
     pub wrong: u64,
-    /// Accepted more than once: must be 0.
+    /// Number of tasks accepted more than once; must be 0.
     pub twice: u64,
-    /// Hours of virtual time until the last one, or until time was up.
+    /// Hours of virtual time until the last task was accepted or the time was up.
     pub hours: f64,
-    /// Work units of the tasks that were accepted, each counted once.
+    /// Work units of the accepted tasks, each task counted once.
     pub useful: f64,
     /// Work units that devices computed.
     pub computed: f64,
-    /// Of these, for tasks' second, third, … result.
+    /// Work units of the second and further results of tasks.
     pub checking: f64,
-    /// Jain's index of the work of each device over what it could have done, 0 to 1.
+    /// Jain's index of the work of each device relative to what it could have done, 0 to 1.
     pub fairness: f64,
-    /// Share of the time that slots of working devices were busy.
+    /// Share of the time in which slots of working devices were busy.
     pub busy: f64,
-    /// Bytes of messages for each device and hour.
+    /// Bytes of messages per device and hour.
     pub bytes_per_node_hour: f64,
-    /// Bytes of shipped states for each device and hour.
+    /// Bytes of shipped checkpoints per device and hour.
     pub state_bytes_per_node_hour: f64,
-    /// Leases for each accepted task.
+    /// Number of leases per accepted task.
     pub leases_per_task: f64,
-    /// Events, and seconds of real time they took.
+    /// Number of events.
     pub events: u64,
-    /// Seconds of real time.
+    /// Seconds of real time of the run.
     pub seconds: f64,
 }
 
 impl Report {
-    /// Wrong results among those believed.
+    /// Returns the share of wrong results among those believed.
     #[must_use]
     pub fn wrong_share(&self) -> f64 {
         self.wrong as f64 / self.accepted.max(1) as f64
     }
 
-    /// Work that was done again because a device was lost, over the useful work.
+    /// Returns the work that was repeated because a device was lost, relative to the useful work.
     #[must_use]
     pub fn redone(&self) -> f64 {
         (self.computed - self.checking - self.useful).max(0.0) / self.useful.max(1.0)
     }
 
-    /// Work done only to compare, over the useful work.
+    /// Returns the work that was done only to compare, relative to the useful work.
     #[must_use]
     pub fn cost_of_checking(&self) -> f64 {
         self.checking / self.useful.max(1.0)

@@ -1,4 +1,4 @@
-//! How many bytes the product's messages have.
+//! Sizes of the product's messages.
 
 use fog_grid::{
     Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Receipt, Standing, TaskOffer, TaskResult, VERSION,
@@ -6,7 +6,7 @@ use fog_grid::{
 use fog_types::job::JobFile;
 use fog_types::{BlobId, NodeId, WorkUnits};
 
-/// Bytes of each message on the wire, its frame and a little for the layers below included.
+/// Bytes of each message on the wire, including its frame and the overhead of the layers below.
 pub(crate) struct Sizes {
     pub(crate) hello: f64,
     offer: f64,
@@ -18,7 +18,7 @@ pub(crate) struct Sizes {
     release: f64,
 }
 
-/// A length before each frame, and what encryption and a packet of its own add.
+/// Bytes of the length before each frame, and of encryption and packet headers.
 const AROUND: f64 = 4.0 + 60.0;
 
 impl Sizes {

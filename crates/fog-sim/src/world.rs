@@ -1,4 +1,4 @@
-//! The loop over events in virtual time.
+//! Event loop of the simulation in virtual time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,43 +15,43 @@ use crate::device::{Device, Liars, Mode, Strategy};
 use crate::report::Report;
 use crate::wire::Sizes;
 
-/// Heartbeats are looked at in bundles: more than this apart a worker would count as silent.
+/// Milliseconds between bundles of heartbeats; with more a worker would count as silent.
 const BUNDLE: u64 = 50_000;
-/// How many of them the product sends in that time.
+/// Number of heartbeats that the product sends in that time.
 const BEATS: u64 = 10;
-/// How many states.
+/// Number of checkpoints that the product sends in that time.
 const STATES: u64 = 2;
-/// Timeouts are looked at this often.
+/// Milliseconds between two checks of the timeouts.
 const TICK: u64 = 5_000;
-/// Results are there after this; their files travel.
+/// Milliseconds that the files of a result travel.
 const FETCH: u64 = 1_000;
-/// A state of a task, in bytes.
+/// Size of a checkpoint in bytes.
 const STATE: u64 = 256 << 10;
-/// Tasks that are placed at once.
+/// Maximum number of tasks that are placed at once.
 const AT_ONCE: u32 = 64;
 
-/// What is tried.
+/// Scenario of a run.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// Devices that lend.
+    /// Number of devices that lend.
     pub nodes: usize,
-    /// Tasks, shared out among the requesters.
+    /// Number of tasks, shared out among the requesters.
     pub tasks: u64,
-    /// Devices that ask; each knows some of those that lend.
+    /// Number of requesters; each knows some of the devices that lend.
     pub requesters: usize,
-    /// How many of them each knows.
+    /// Number of lending devices that each requester knows.
     pub neighbours: usize,
-    /// Mean time of a task on a device of a thousand million units a second, in minutes.
+    /// Mean time of a task in minutes, on a device of a thousand million units per second.
     pub minutes: f64,
-    /// What a result takes to be believed.
+    /// Rule by which a result is believed.
     pub choice: Choice,
-    /// Devices that run each task from the start.
+    /// Number of devices that run each task from the start.
     pub replicas: u32,
-    /// Who lies.
+    /// Lying devices, if any.
     pub liars: Option<Liars>,
-    /// Virtual days after which it ends whatever is left.
+    /// Number of virtual days after which the run ends in any case.
     pub days: f64,
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -75,7 +75,7 @@ enum ToRequester {
         works: bool,
     },
     Reach(bool),
-    /// From itself: the files of a result have come.
+    /// Message of the requester to itself: the files of a result have come.
     Checked(LeaseId),
 }
 
@@ -126,10 +126,10 @@ struct Run {
 struct Lender {
     device: Device,
     runs: Vec<Run>,
-    /// Requesters that know it, and its place with them.
+    /// Requesters that know the device, with its index among their neighbours.
     known_by: Vec<(u32, u32)>,
     computed: f64,
-    /// Slot-milliseconds that it could have worked, and worked.
+    /// Slot-milliseconds in which the device could have worked.
     could: f64,
     since: u64,
     is_bundled: bool,
@@ -147,7 +147,7 @@ struct Neighbour {
 struct Asker {
     requester: Requester,
     neighbours: Vec<Neighbour>,
-    /// Place by device.
+    /// Index of each device in `neighbours`.
     places: BTreeMap<u32, u32>,
     units: Vec<f64>,
     is_placing: bool,
@@ -182,7 +182,7 @@ struct World {
     lenders: Vec<Lender>,
     askers: Vec<Asker>,
     given: BTreeMap<LeaseId, Given>,
-    /// Members of groups of liars that have a task, for those who tell each other.
+    /// Lying devices that took a task, with their group, by requester and task index.
     told: BTreeMap<(u32, u32), Vec<(u32, usize)>>,
     leases: u64,
     sizes: Sizes,
@@ -191,7 +191,7 @@ struct World {
     report: Report,
 }
 
-/// Runs a scenario to its end.
+/// Runs a scenario until all tasks are accepted or the time is up.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Report {
     let begun = Instant::now();
@@ -243,7 +243,7 @@ impl World {
                     other => other,
                 };
                 requester.add(TaskId { job: JobId(1), index: index as u32 }, Need { replicas: scenario.replicas, choice, hopeless: 1 });
-                // Most are short and some are long.
+                // Most tasks are short and some are long.
                 let spread: f64 = (0..4).map(|_| rng.random_range(-1.0..1.0f64)).sum::<f64>() * 0.5;
                 units.push(scenario.minutes * 60e9 * spread.exp() * 0.85);
             }
@@ -339,7 +339,7 @@ impl World {
         }
     }
 
-    /// Brings what a device has done up to date.
+    /// Updates the progress of a device to the current time.
     fn advance(&mut self, device: u32) {
         let now = self.now;
         let lender = &mut self.lenders[device as usize];
@@ -358,7 +358,7 @@ impl World {
         }
     }
 
-    /// When what it has will be done, if nothing changes.
+    /// Schedules the end of each task of a device, as if nothing changed.
     fn foresee(&mut self, device: u32) {
         let lender = &mut self.lenders[device as usize];
         if lender.device.mode != Mode::Working {
@@ -382,7 +382,8 @@ impl World {
         let is = self.lenders[device as usize].device.mode;
         self.at(self.now + length as u64, Event::Change(device));
         if is == Mode::Gone {
-            // Three times in ten nothing warns it, and the work since the last state is lost.
+            // In 3 of 10 cases the device goes without warning and loses the work since the last
+            // checkpoint.
             let is_sudden = self.rng.random_bool(0.3);
             let lender = &mut self.lenders[device as usize];
             for run in &mut lender.runs {
@@ -424,7 +425,7 @@ impl World {
         self.bundle_later(device);
     }
 
-    /// Says how far everything is, and ships the states.
+    /// Reports the progress of every task and ships the checkpoints.
     fn beat(&mut self, device: u32) {
         let lender = &mut self.lenders[device as usize];
         let standing = if lender.device.mode == Mode::Working { Standing::Running } else { Standing::Paused };

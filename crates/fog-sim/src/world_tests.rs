@@ -32,7 +32,7 @@ fn the_same_seed_is_the_same_world() {
     assert_ne!(once(3), once(4));
 }
 
-/// A fifth lie, in groups; what a requester asks for holds, and what it costs is told.
+/// A fifth of the devices lie in groups: the chosen error bound holds, at a cost that is reported.
 #[test]
 fn liars_in_groups_stay_below_the_error_that_was_chosen() {
     for strategy in [Strategy::Always, Strategy::Patient, Strategy::Sleeper] {
@@ -45,7 +45,7 @@ fn liars_in_groups_stay_below_the_error_that_was_chosen() {
     }
 }
 
-/// Without asking a second device liars get through: the test above can fail.
+/// Liars get through where no second device is asked, so the test above can fail.
 #[test]
 fn one_result_is_not_enough_among_liars() {
     let liars = Some(Liars { share: 0.2, group: 8, strategy: Strategy::Always });

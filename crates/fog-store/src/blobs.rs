@@ -10,15 +10,15 @@ use rusqlite::{Connection, params};
 use crate::disk::Spare;
 use crate::{OtherFiles, PlacedFiles, Store, StoreError, disk};
 
-/// How much may wait for the disk while more arrives.
+/// Number of bytes after which a growing file is to be synced.
 const SYNC_EVERY: u64 = 16 << 20;
 
-/// Bytes on their way into the store: written and hashed, not yet named.
+/// Bytes on their way into the store: written and hashed, but not placed yet.
 ///
-/// Made without the database, so that a slow copy holds nothing up.
+/// The file is made without the database, so that a slow copy holds nothing up.
 #[derive(Debug)]
 pub struct BlobFile {
-    /// Closed: a result of many files must not hold a descriptor for each.
+    /// Path of the closed file: a result of many files must not hold a descriptor for each.
     path: tempfile::TempPath,
     id: BlobId,
     size: u64,
@@ -42,31 +42,31 @@ impl BlobFile {
         }
     }
 
-    /// The id it will have.
+    /// Returns the id that the blob will have.
     #[must_use]
     pub fn id(&self) -> BlobId {
         self.id
     }
 
-    /// Where it lies until it is named.
+    /// Returns the path of the file until it is placed.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its length in bytes.
+    /// Returns the length of the blob in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Puts it where it stays.
+    /// Moves the file to its final path.
     pub(crate) fn persist(self, to: &Path) -> io::Result<()> {
         self.path.persist(to).map_err(|refused| refused.error)
     }
 }
 
-/// A blob that arrives over several tries, in a file that outlives them.
+/// Blob that arrives over several attempts, in a file that outlives them.
 #[derive(Debug)]
 pub struct BlobIntake {
     path: PathBuf,
@@ -77,8 +77,8 @@ pub struct BlobIntake {
 }
 
 impl BlobIntake {
-    /// Begins at `path`, or goes on with the whole pieces of `piece` bytes that an earlier try left there;
-    /// those are read once. `size` is that of the whole blob.
+    /// Begins a file at `path`, or resumes after the whole pieces of `piece` bytes that an earlier attempt
+    /// left there, which are read once. `size` is the size of the whole blob.
     ///
     /// # Errors
     /// [`StoreError::File`] when the file cannot be used.
@@ -89,30 +89,30 @@ impl BlobIntake {
         let kept = if found == size { found } else { found.min(size) / piece * piece };
         file.set_len(kept).map_err(at)?;
         let mut hasher = blake3::Hasher::new();
-        // The file's place is then at its end.
+        // The position in the file is then at its end.
         let size = io::copy(&mut file, &mut hasher).map_err(at)?;
         Ok(Self { path: path.to_owned(), file, hasher, size, synced: size })
     }
 
-    /// Bytes that are there.
+    /// Returns the number of bytes that have arrived.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The id of what is there.
+    /// Returns the id of the bytes that have arrived.
     #[must_use]
     pub fn id(&self) -> BlobId {
         BlobId(*self.hasher.finalize().as_bytes())
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`StoreError::File`] when writing fails; nothing of them is there then.
+    /// [`StoreError::File`] when writing fails; none of the bytes are kept then.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         if let Err(source) = self.file.write_all(bytes) {
-            // Should this fail as well, the hash at the end finds it.
+            // If this fails too, the hash at the end shows it.
             let _ = self.file.set_len(self.size).and_then(|()| self.file.seek(SeekFrom::Start(self.size)));
             return Err(StoreError::File { path: self.path.clone(), source });
         }
@@ -121,7 +121,8 @@ impl BlobIntake {
         Ok(())
     }
 
-    /// The file, each time many bytes have come: whoever syncs it beside this leaves less for the end.
+    /// Returns the file each time many bytes have come; syncing it on another thread leaves less for the
+    /// end.
     pub fn to_sync(&mut self) -> Option<File> {
         if self.size - self.synced < SYNC_EVERY {
             return None;
@@ -130,11 +131,11 @@ impl BlobIntake {
         self.file.try_clone().ok()
     }
 
-    /// Checks and makes durable what has arrived, and takes its file out of the place it arrived at.
+    /// Checks what has arrived, makes it durable and moves its file to `incoming`.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when it is not `id`; it is deleted then, so that the next try begins anew.
-    /// [`StoreError::File`] when the disk refuses.
+    /// [`StoreError::Damaged`] when the hash is not `id`; the file is deleted then, so that the next
+    /// attempt begins anew. [`StoreError::File`] when the disk refuses.
     pub fn finish(self, folder: &Path, id: BlobId) -> Result<BlobFile, StoreError> {
         let at = |source| StoreError::File { path: self.path.clone(), source };
         if *self.hasher.finalize().as_bytes() != id.0 {
@@ -142,7 +143,7 @@ impl BlobIntake {
             return Err(StoreError::Damaged(format!("what was fetched is not {id}")));
         }
         self.file.sync_all().map_err(at)?;
-        // A name of its own: under the old one another transfer may begin.
+        // The file gets a name of its own, as another transfer may begin under the old one.
         let incoming = folder.join("incoming");
         crate::make_private_folder(&incoming).map_err(at)?;
         let own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?.into_temp_path();
@@ -151,7 +152,7 @@ impl BlobIntake {
     }
 }
 
-/// Bytes that arrive piece by piece on their way into the store.
+/// Writer of a blob whose bytes arrive piece by piece.
 #[derive(Debug)]
 pub struct BlobWriter {
     file: tempfile::NamedTempFile,
@@ -160,14 +161,14 @@ pub struct BlobWriter {
     limit: ByteCount,
 }
 
-/// Files that are made durable at the same moment.
+/// Number of files that are synced at the same time.
 const SYNCS_AT_ONCE: usize = 8;
 
 impl BlobWriter {
-    /// Begins an empty blob of at most `limit` bytes below the data folder.
+    /// Creates an empty blob of at most `limit` bytes in the data folder.
     ///
     /// # Errors
-    /// [`StoreError::File`] when there is no place for it.
+    /// [`StoreError::File`] when the file cannot be created.
     pub fn create(folder: &Path, limit: ByteCount) -> Result<Self, StoreError> {
         let incoming = folder.join("incoming");
         let at = |source| StoreError::File { path: incoming.clone(), source };
@@ -176,7 +177,7 @@ impl BlobWriter {
         Ok(Self { file, hasher: blake3::Hasher::new(), size: 0, limit })
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
     /// [`StoreError::Full`] past the limit, [`StoreError::File`] when writing fails.
@@ -191,13 +192,13 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Bytes that were added.
+    /// Returns the number of bytes that were added.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Makes the bytes durable.
+    /// Makes the bytes durable and returns the blob.
     ///
     /// # Errors
     /// [`StoreError::File`] when the disk refuses.
@@ -206,11 +207,12 @@ impl BlobWriter {
         Ok(BlobFile { path: self.file.into_temp_path(), id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size })
     }
 
-    /// The same for several, in order. File systems write what is asked for at the same moment together, so that many small
-    /// ones take a fraction of the time.
+    /// Finishes several writers as [`BlobWriter::finish`] does, and returns the blobs in order. File
+    /// systems merge syncs that are requested at the same time, so many small files take a fraction of the
+    /// time.
     ///
     /// # Errors
-    /// As [`BlobWriter::finish`], for the first of them.
+    /// As [`BlobWriter::finish`], for the first writer that fails.
     pub fn finish_all(writers: Vec<Self>) -> Result<Vec<BlobFile>, StoreError> {
         let each = writers.len().div_ceil(SYNCS_AT_ONCE).max(1);
         let mut writers = writers.into_iter();
@@ -227,57 +229,56 @@ impl BlobWriter {
     }
 }
 
-/// Whether the file that a row is about to name is stored.
+/// Checks that the file that a row is about to name is stored.
 pub(crate) fn check_stored(db: &Connection, id: BlobId) -> Result<(), StoreError> {
     let is_stored = db.prepare_cached("SELECT 1 FROM blobs WHERE id = ?1")?.exists([id.to_string()])?;
     if is_stored { Ok(()) } else { Err(StoreError::NoBlob(id)) }
 }
 
 impl Store {
-    /// Names a blob; from then on it can be found. As [`Store::add_blobs`] with one file.
+    /// Stores a blob as [`Store::add_blobs`] does, with one file.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Store::add_blobs`].
     pub fn add_blob(&mut self, blob: BlobFile, cap: ByteCount, now: UnixMillis) -> Result<BlobId, StoreError> {
         let id = blob.id();
         self.add_blobs(vec![blob], &[], cap, now)?;
         Ok(id)
     }
 
-    /// Names blobs that belong together; from then on they can be found. Makes room for all of them at once by
-    /// forgetting what no job needs, the longest unused first, so that the total stays within `cap`. None of them, and
-    /// none of `needed`, gives way for the others. One that is stored already takes the place of its file. Returns their ids
-    /// in order.
+    /// Stores blobs that belong together, which can be found from then on, and returns their ids in order.
+    /// Makes room for all of them at once within `cap` by deleting what no job needs, the longest unused
+    /// first, but none of them and none of `needed`. A file replaces a stored one with the same hash.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
+    /// [`StoreError::Full`] when they do not fit beside what is needed; nothing is deleted then.
     pub fn add_blobs(&mut self, files: Vec<BlobFile>, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<Vec<BlobId>, StoreError> {
         let placed = PlacedFiles::place(&self.folder, &self.holds, files)?;
         self.add_placed(&placed, needed, cap, now)?;
         Ok(placed.ids().to_vec())
     }
 
-    /// As [`Store::add_blobs`], for files that have their names: one transaction, whatever their number.
+    /// Stores placed files as [`Store::add_blobs`] does, in one transaction whatever their number.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Store::add_blobs`].
     pub fn add_placed(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
         self.make_room_for(placed, needed, cap, now)?;
         self.add_rest(placed, needed, now)
     }
 
-    /// Makes room for such files, whose rows are written then. They count as stored from when they have their names.
+    /// Makes room for placed files, whose rows are written afterwards; they count as stored once placed.
     ///
     /// # Errors
     /// As [`Store::add_blobs`].
     pub fn make_room_for(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
         self.make_room_beside(placed.wanted(), placed.arrived(), cap, &needed.iter().copied().collect(), now)?;
-        // They were on their way until now.
+        // The files counted as incoming until now.
         self.other.incoming = self.other.incoming.saturating_sub(placed.arrived());
         Ok(())
     }
 
-    /// Writes the rows that such files do not have yet.
+    /// Writes the rows that placed files do not have yet, and marks `needed` as used now.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -297,16 +298,16 @@ impl Store {
         Ok(())
     }
 
-    /// Where the bytes of a stored blob are.
+    /// Returns the path of a stored blob.
     ///
     /// # Errors
-    /// [`StoreError::NoBlob`] when they are not there.
+    /// [`StoreError::NoBlob`] when the file is not there.
     pub fn blob(&self, id: BlobId) -> Result<PathBuf, StoreError> {
         let path = self.blob_path(id);
         if path.is_file() && !self.holds.table().is_doomed(id) { Ok(path) } else { Err(StoreError::NoBlob(id)) }
     }
 
-    /// The bytes of a stored blob, at most `limit` of them, checked against their hash when whole.
+    /// Returns at most `limit` bytes of a stored blob; the hash is checked if there are fewer than `limit`.
     ///
     /// # Errors
     /// [`StoreError::NoBlob`] when missing, [`StoreError::Changed`] when changed on disk.
@@ -321,7 +322,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Bytes on disk of all blobs, and of those that a job needs.
+    /// Returns the bytes on disk of all blobs, and of those that a job needs.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -330,15 +331,15 @@ impl Store {
         Ok(query.query_row([], |row| Ok((ByteCount(row.get(0)?), ByteCount(row.get(1)?))))?)
     }
 
-    /// Forgets what no job needs until `extra` more bytes on disk fit below `cap`.
+    /// Deletes what no job needs until `extra` more bytes on disk fit below `cap`.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when they would not: nothing is forgotten then.
+    /// [`StoreError::Full`] when they cannot fit; nothing is deleted then.
     pub fn make_room(&mut self, extra: u64, cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
         self.make_room_beside(extra, 0, cap, &BTreeSet::new(), now)
     }
 
-    /// `arrived` of the bytes on their way are those that room is made for.
+    /// Makes room, but keeps the blobs of `keep`; `arrived` are the incoming bytes that room is made for.
     fn make_room_beside(&mut self, extra: u64, arrived: u64, cap: ByteCount, keep: &BTreeSet<BlobId>, now: UnixMillis) -> Result<(), StoreError> {
         let lacks = |store: &Self| -> Result<u64, StoreError> {
             let mut found = store.disk_use()?;
@@ -348,17 +349,17 @@ impl Store {
         if lacks(self)? == 0 {
             return Ok(());
         }
-        // What is on its way may have arrived or gone since it was measured.
+        // Incoming and partial files may have changed since they were measured.
         let OtherFiles { incoming, partial, .. } = OtherFiles::measure_passing(&self.folder);
         (self.other.incoming, self.other.partial) = (incoming, partial);
         let need = lacks(self)?;
         if need == 0 {
             return Ok(());
         }
-        // What is being named now stays, and nothing of it can begin to be until the rows of these are gone.
+        // Held files stay, and the lock lets no file be held anew until the rows below are deleted.
         let holds = self.holds.clone();
         let mut held = holds.table();
-        // The longest unused of all kinds first.
+        // Blobs and other files go in one order, the longest unused first.
         let mut spare = disk::spare_files(&self.folder, now).into_iter().peekable();
         let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
         {
@@ -388,7 +389,7 @@ impl Store {
         for id in &blobs {
             transaction.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([id])?;
         }
-        // The rows go first: a file without one is set aside at the next start.
+        // The rows are deleted first: a file without one is set aside at the next start.
         transaction.commit()?;
         let blobs: Vec<BlobId> = blobs.iter().filter_map(|id| id.parse().ok()).collect();
         held.doom(&blobs);
@@ -405,10 +406,10 @@ impl Store {
         Ok(())
     }
 
-    /// Changes rows that name files, in a transaction that a crash may undo, and deletes those of the files that nothing needs
-    /// then. `work` returns them.
+    /// Runs `work`, which changes rows that name files and returns those files, in a transaction that a
+    /// crash may undo. Deletes the files that nothing needs then.
     pub(crate) fn let_go_after(&mut self, work: impl FnOnce(&Connection) -> Result<Vec<String>, StoreError>) -> Result<(), StoreError> {
-        // What is being named now stays.
+        // Held files stay.
         let holds = self.holds.clone();
         let mut held = holds.table();
         let gone = self.relaxed(|db| {
@@ -429,7 +430,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a blob that no job needs, and that is not being named anew.
+    /// Deletes a blob that no job needs and that is not held.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -444,14 +445,14 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the bytes of a blob that are not what was stored; its row and what needs it stay. It is missing from then on,
-    /// until it is added again.
+    /// Deletes the file of a blob whose bytes are damaged; its row and the jobs that need it stay. The blob
+    /// is missing until it is added again.
     ///
     /// # Errors
     /// [`StoreError::File`] when the file cannot be removed.
     pub fn remove_damaged(&mut self, id: BlobId) -> Result<(), StoreError> {
         let held = self.holds.table();
-        // It has just come, and is what it is said to be.
+        // A held file was just placed and has the right bytes.
         if held.is_held(id) {
             return Ok(());
         }
@@ -462,8 +463,8 @@ impl Store {
         }
     }
 
-    /// Removes what a crash may have left: half-copied and half-compiled files. Blobs without a row are moved to
-    /// `set-aside`, as it may be the row that is lost. Returns how many.
+    /// Deletes what a crash may have left: half-copied and half-compiled files. Blobs without a row are
+    /// moved to `set-aside`, as the row may be what was lost. Returns the number of moved blobs.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -496,14 +497,14 @@ impl Store {
     }
 }
 
-/// The path of a blob.
+/// Returns the path of a blob.
 pub(crate) fn path_of(folder: &Path, id: BlobId) -> PathBuf {
     let name = id.to_string();
     folder.join("blobs").join(&name[..2]).join(&name)
 }
 
-/// Moves a file into a folder where it is kept for a while from now on, however old it is. One whose age cannot be said
-/// stays where it is: it would be taken for an old one there, and removed.
+/// Moves a file into a folder where it is kept for a while from now on, however old it is. A file whose
+/// time cannot be set stays where it is, as it would count as old there and be deleted.
 fn set_aside(file: &Path, aside: &Path, set_modified: impl Fn(&Path, SystemTime) -> io::Result<()>) -> io::Result<()> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     crate::make_private_folder(aside)?;

@@ -1,4 +1,4 @@
-//! Chat: sealed messages and people. What is in them is the engine's; here are rows.
+//! Rows of chat: sealed messages and people. Only the engine knows their contents.
 
 use std::collections::BTreeSet;
 
@@ -7,61 +7,62 @@ use rusqlite::{OptionalExtension as _, params};
 use crate::{Store, StoreError};
 use fog_types::UnixMillis;
 
-/// A message.
+/// Stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatRow {
-    /// Its number.
+    /// Id of the message.
     pub id: i64,
-    /// A peer id; empty for the room.
+    /// Id of the peer or group; empty for the room.
     pub thread: String,
-    /// This device said it.
+    /// Whether this device wrote the message.
     pub is_mine: bool,
-    /// The user saw it.
+    /// Whether the user saw the message.
     pub is_seen: bool,
-    /// A word for how far it is.
+    /// Delivery state, as a word.
     pub state: String,
-    /// When, by its author's clock.
+    /// Time of the message by the clock of its author.
     pub at: UnixMillis,
-    /// The protocol's id.
+    /// Id of the message in the protocol.
     pub mid: String,
-    /// Who and what, sealed.
+    /// Author and contents, sealed.
     pub sealed: Vec<u8>,
 }
 
-/// A message that is new.
+/// New message to be stored.
 #[derive(Debug, Clone)]
 pub struct NewChat {
-    /// A peer id; empty for the room.
+    /// Id of the peer or group; empty for the room.
     pub thread: String,
-    /// This device said it.
+    /// Whether this device wrote the message.
     pub is_mine: bool,
-    /// The user saw it.
+    /// Whether the user saw the message.
     pub is_seen: bool,
-    /// A word for how far it is.
+    /// Delivery state, as a word.
     pub state: String,
-    /// When, by its author's clock.
+    /// Time of the message by the clock of its author.
     pub at: UnixMillis,
-    /// The protocol's id; one that is known already is not stored again.
+    /// Id of the message in the protocol; a known one is not stored again.
     pub mid: String,
-    /// Who and what, sealed.
+    /// Author and contents, sealed.
     pub sealed: Vec<u8>,
-    /// A file, sealed.
+    /// File of the message, sealed.
     pub file: Option<Vec<u8>>,
 }
 
-/// Bytes that a message counts for beside what it has: its row, its places in indexes, and that messages are counted too.
+/// Bytes that a message counts beside its contents, for its row and index entries; bounds the number of
+/// messages too.
 pub const CHAT_ROW_BYTES: u64 = 5_000;
 
-/// Most bytes of messages and files of chat.
+/// Maximum bytes of chat messages and their files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChatCaps {
-    /// Of one thread.
+    /// Maximum bytes of one thread.
     pub of_thread: u64,
-    /// Of all threads.
+    /// Maximum bytes of all threads.
     pub of_all: u64,
 }
 
-/// The length to which the longest threads are cut so that all of them have at most so many bytes.
+/// Returns the length to which the longest threads are cut so that all together have at most `bytes`.
 fn level(threads: &[(String, u64)], bytes: u64) -> u64 {
     let mut sizes: Vec<u64> = threads.iter().map(|(_, bytes)| *bytes).collect();
     sizes.sort_unstable();
@@ -76,23 +77,23 @@ fn level(threads: &[(String, u64)], bytes: u64) -> u64 {
     u64::MAX
 }
 
-/// What deleting everything is done in; each step is one transaction, and the first makes the rest unreadable.
+/// Step of deleting all chat; each is one transaction, and the first makes the rest unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WipeStep {
-    /// The key goes, and it is written down that the rest follows.
+    /// Delete the keys and record that the rest follows.
     Keys,
-    /// Messages and files.
+    /// Delete messages and files.
     Messages,
-    /// People, groups and what was carried.
+    /// Delete people, groups and carried messages.
     People,
-    /// What the database file still holds of deleted pages.
+    /// Remove what the database file still holds of deleted pages.
     Pages,
-    /// It is written down that nothing is left to do.
+    /// Record that nothing is left to do.
     Done,
 }
 
 impl WipeStep {
-    /// In their order.
+    /// All steps in order.
     pub const ALL: [Self; 5] = [Self::Keys, Self::Messages, Self::People, Self::Pages, Self::Done];
 }
 
@@ -112,10 +113,10 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ChatRow> {
 const COLUMNS: &str = "id, thread, is_mine, is_seen, state, at_ms, mid, sealed";
 
 impl Store {
-    /// The sealed keys of chat, if there are any.
+    /// Returns the sealed keys of chat, if there are any.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_keys(&self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.db.query_row("SELECT sealed FROM chat_keys", [], |row| row.get(0)).optional()?)
     }
@@ -123,16 +124,16 @@ impl Store {
     /// Stores the sealed keys of chat, once.
     ///
     /// # Errors
-    /// [`StoreError`]; there are some already.
+    /// [`StoreError`] if the database cannot be changed or has keys already.
     pub fn put_chat_keys(&mut self, sealed: &[u8]) -> Result<(), StoreError> {
         self.db.execute("INSERT INTO chat_keys (one, sealed) VALUES (1, ?1)", [sealed])?;
         Ok(())
     }
 
-    /// Stores a message; `None` when it is known already.
+    /// Stores a message and returns its id; `None` if it is known already.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn add_chat(&mut self, new: &NewChat, now: UnixMillis) -> Result<Option<i64>, StoreError> {
         let added = self.db.execute(
             "INSERT INTO chat_messages (thread, is_mine, is_seen, state, at_ms, stored_ms, mid, sealed, file)
@@ -142,37 +143,37 @@ impl Store {
         Ok((added > 0).then(|| self.db.last_insert_rowid()))
     }
 
-    /// Messages of a thread, the newest first.
+    /// Returns at most `limit` messages of a thread, newest first; with `before`, those with smaller ids.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_thread(&self, thread: &str, before: Option<i64>, limit: u32) -> Result<Vec<ChatRow>, StoreError> {
         let mut query = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM chat_messages WHERE thread = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"))?;
         let rows = query.query_map(params![thread, before.unwrap_or(i64::MAX), limit], row)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// One message.
+    /// Returns a message.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_message(&self, id: i64) -> Result<Option<ChatRow>, StoreError> {
         Ok(self.db.query_row(&format!("SELECT {COLUMNS} FROM chat_messages WHERE id = ?1"), [id], row).optional()?)
     }
 
-    /// The sealed file of a message.
+    /// Returns the sealed file of a message.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_file(&self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
         let found = self.db.query_row("SELECT file FROM chat_messages WHERE id = ?1", [id], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
         Ok(found.flatten())
     }
 
-    /// Every thread: how many of its messages were not seen, and the newest; the newest thread first.
+    /// Returns at most 1000 threads, newest first: the number of unseen messages, and the newest message.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_threads(&self) -> Result<Vec<(u32, ChatRow)>, StoreError> {
         let mut query = self.db.prepare_cached(&format!(
             "SELECT {COLUMNS}, (SELECT count(*) FROM chat_messages u WHERE u.thread = m.thread AND u.is_seen = 0)
@@ -182,11 +183,11 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Private messages of this device that are not known to have arrived, and when each was stored, oldest first: from
-    /// the room and from groups nobody says so.
+    /// Returns private messages of this device that are not known to have arrived, with the time at which
+    /// each was stored, oldest first. Messages to the room and to groups are never confirmed.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_waiting(&self) -> Result<Vec<(UnixMillis, ChatRow)>, StoreError> {
         let mut query = self.db.prepare_cached(&format!(
             "SELECT {COLUMNS}, stored_ms FROM chat_messages WHERE state IN ('queued', 'carried', 'sent') AND is_mine = 1 AND thread <> '' AND length(thread) < 32 ORDER BY id"
@@ -195,11 +196,12 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// A message of this device got further; gives its row if that is news. What was seen stays seen, and what
-    /// arrived can only be seen. What follows a `#` in a stored id is this device's alone.
+    /// Sets the delivery state of a message of this device; returns its row if that changed. A read message
+    /// stays read, and a delivered one can only become read. The part of a stored id after a `#` is local
+    /// to this device.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn set_chat_state(&mut self, thread: &str, mid: &str, state: &str) -> Result<Option<ChatRow>, StoreError> {
         let sql = format!(
             "UPDATE chat_messages SET state = ?3 WHERE thread = ?1 AND is_mine = 1 AND state <> ?3
@@ -209,10 +211,10 @@ impl Store {
         Ok(self.db.query_row(&sql, params![thread, mid, state], row).optional()?)
     }
 
-    /// The user saw a thread; gives the messages that were new.
+    /// Marks a thread as seen; returns the messages that were new.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn see_chat(&mut self, thread: &str) -> Result<Vec<ChatRow>, StoreError> {
         let transaction = self.db.transaction()?;
         let seen = {
@@ -224,25 +226,27 @@ impl Store {
         Ok(seen)
     }
 
-    /// Deletes a thread; gives how many messages it had.
+    /// Deletes a thread; returns the number of its messages.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn clear_chat(&mut self, thread: &str) -> Result<usize, StoreError> {
         Ok(self.db.execute("DELETE FROM chat_messages WHERE thread = ?1", [thread])?)
     }
 
-    /// Removes the oldest messages of threads until chat takes no more bytes than it may; returns how many went.
+    /// Deletes the oldest messages of threads until chat is within its caps; returns the number of deleted
+    /// messages.
     ///
-    /// A thread never takes more than its own cap. When all of them take too much, threads give up what they have in this
-    /// order: those in which this device never said anything, so a stranger in any number of names displaces strangers;
-    /// then conversations and the room; at last those of `marked` people. Within one kind the longest threads are cut to
-    /// one common length. Each kind keeps a quarter of the whole before the next one loses anything.
+    /// A thread never takes more than its own cap. If all threads together take too much, they shrink in
+    /// this order: first those in which this device never wrote, so that a stranger under many names
+    /// displaces only strangers; then conversations and the room; last those of `marked` people. Within a
+    /// kind the longest threads are cut to one common length. Each kind keeps a quarter of the whole before
+    /// the next one loses anything.
     ///
-    /// It reads every row, but no file.
+    /// Every row is read, but no file.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn cut_chats(&mut self, caps: ChatCaps, marked: &BTreeSet<String>) -> Result<usize, StoreError> {
         let threads = self.chat_sizes()?;
         let mut kinds: [Vec<(String, u64)>; 3] = Default::default();
@@ -265,7 +269,7 @@ impl Store {
         Ok(gone)
     }
 
-    /// Bytes of each thread, and whether this device said something in it.
+    /// Returns the bytes of each thread, and whether this device wrote in it.
     fn chat_sizes(&self) -> Result<Vec<(String, u64, bool)>, StoreError> {
         let mut query =
             self.db.prepare_cached("SELECT thread, sum(length(sealed) + coalesce(length(file), 0) + ?1), max(is_mine) FROM chat_messages GROUP BY thread")?;
@@ -273,10 +277,10 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Keeps only the newest messages of a thread, at most so many bytes; returns how many went.
+    /// Keeps only the newest messages of a thread, at most `bytes`; returns the number of deleted messages.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn cut_chat(&mut self, thread: &str, bytes: u64) -> Result<usize, StoreError> {
         let sql = "DELETE FROM chat_messages WHERE id IN (
                      SELECT id FROM (SELECT id, sum(length(sealed) + coalesce(length(file), 0) + ?3) OVER (ORDER BY id DESC) AS upto
@@ -284,28 +288,29 @@ impl Store {
         Ok(self.db.execute(sql, params![thread, bytes.min(i64::MAX as u64).cast_signed(), CHAT_ROW_BYTES.cast_signed()])?)
     }
 
-    /// Deletes messages that were stored before a time; gives how many.
+    /// Deletes messages that were stored before a time; returns their number.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn expire_chat(&mut self, before: UnixMillis) -> Result<usize, StoreError> {
         Ok(self.db.execute("DELETE FROM chat_messages WHERE stored_ms < ?1", [before.0])?)
     }
 
-    /// Everybody who is remembered: peer id, sealed, and when they were last heard.
+    /// Returns all remembered people: peer id, sealed data, and the time at which each was last heard.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_people(&self) -> Result<Vec<(String, Vec<u8>, UnixMillis)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT peer, sealed, seen_ms FROM chat_people")?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, UnixMillis(row.get(2)?))))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Remembers somebody. Beyond `keep` people those go who were not marked and not heard for longest.
+    /// Stores a person. Beyond `keep` people, those are deleted who are not marked and were not heard for
+    /// longest.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn put_chat_person(&mut self, peer: &str, sealed: &[u8], seen: UnixMillis, is_marked: bool, keep: u32) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT INTO chat_people (peer, sealed, seen_ms, is_marked) VALUES (?1, ?2, ?3, ?4)
@@ -322,11 +327,11 @@ impl Store {
         Ok(())
     }
 
-    /// Another identity takes the place of the one of before, with people it knows (id, sealed, when heard, whether
-    /// marked) and what the protocol wrote down; all of it or nothing.
+    /// Replaces the chat identity in one transaction, with the people that it knows (id, sealed data, time
+    /// last heard, whether marked) and the state of the protocol.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was changed.
+    /// [`StoreError`] if the database cannot be changed; nothing is changed then.
     pub fn replace_chat_identity(&mut self, keys: &[u8], people: &[(String, Vec<u8>, UnixMillis, bool)], states: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
         let all = self.db.transaction()?;
         all.execute("INSERT INTO chat_keys (one, sealed) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET sealed = excluded.sealed", [keys])?;
@@ -346,39 +351,39 @@ impl Store {
         Ok(all.commit()?)
     }
 
-    /// What the protocol wrote down under a name, sealed.
+    /// Returns the sealed protocol state that is stored under a name.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn chat_state(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.db.query_row("SELECT sealed FROM chat_state WHERE name = ?1", [name], |row| row.get(0)).optional()?)
     }
 
-    /// Writes down what the protocol has to know after a start.
+    /// Stores protocol state that is needed after a start, sealed.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn put_chat_state(&mut self, name: &str, sealed: &[u8]) -> Result<(), StoreError> {
         let sql = "INSERT INTO chat_state (name, sealed) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed";
         self.db.execute(sql, params![name, sealed])?;
         Ok(())
     }
 
-    /// Whether everything was to be deleted and was not all.
+    /// Returns whether a deletion of all chat was begun and is not complete.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be read.
     pub fn is_wiping_chat(&self) -> Result<bool, StoreError> {
         Ok(self.db.query_row("SELECT count(*) FROM chat_wiping", [], |row| row.get::<_, u32>(0))? > 0)
     }
 
-    /// One step of deleting everything; a step that was done is done again without harm.
+    /// Runs one step of deleting all chat; a step can be repeated without harm.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if the database cannot be changed.
     pub fn wipe_chat(&mut self, step: WipeStep) -> Result<(), StoreError> {
         match step {
-            // Deleted pages are overwritten with zeros, not only given back.
+            // Deleted pages are overwritten with zeros, not only freed.
             WipeStep::Keys => self.db.execute_batch(
                 "PRAGMA secure_delete = ON;
                  BEGIN IMMEDIATE; INSERT OR IGNORE INTO chat_wiping (one) VALUES (1); DELETE FROM chat_keys; COMMIT;
@@ -422,7 +427,7 @@ mod tests {
         let id = store.add_chat(&message("anna", "1", false), NOW).unwrap();
         assert!(id.is_some());
         assert_eq!(store.add_chat(&message("anna", "1", false), NOW).unwrap(), None);
-        // An id of mine may be the same as one of hers.
+        // A message of this device may have the same id as one of the peer.
         assert!(store.add_chat(&message("anna", "1", true), NOW).unwrap().is_some());
         store.add_chat(&message("", "r", false), NOW).unwrap();
         let threads: Vec<_> = store.chat_threads().unwrap().into_iter().map(|(unread, row)| (unread, row.thread, row.is_mine)).collect();
@@ -440,7 +445,7 @@ mod tests {
         assert_eq!(store.expire_chat(UnixMillis(NOW.0 + 1)).unwrap(), 2);
     }
 
-    /// What each thread has: rows, and bytes as they count.
+    /// Returns the number of rows and the counted bytes of each thread.
     fn sizes(store: &Store) -> BTreeMap<String, (usize, u64)> {
         let rows = |thread: &str| store.chat_thread(thread, None, 10_000).unwrap().len();
         store.chat_sizes().unwrap().into_iter().map(|(thread, bytes, _)| (thread.clone(), (rows(&thread), bytes))).collect()
@@ -454,13 +459,13 @@ mod tests {
             let file = (file > 0).then(|| vec![7; file]);
             store.add_chat(&NewChat { file, ..message(thread, mid, is_mine) }, NOW).unwrap();
         };
-        // The oldest: a verified person, somebody who was answered, and the room.
+        // The oldest messages are of a verified person, of somebody who was answered, and of the room.
         for n in 0..20 {
             add("marked", &n.to_string(), false, 10_000);
             add("friend", &n.to_string(), n == 0, 10_000);
             add("", &n.to_string(), false, 0);
         }
-        // Somebody in fifty names, with files, and at last in one name with much.
+        // A stranger uses fifty names, with files, and then one name with many messages.
         for n in 0..50 {
             for k in 0..5 {
                 add(&format!("stranger {n}"), &k.to_string(), false, 20_000);
@@ -480,10 +485,10 @@ mod tests {
         assert!(all <= caps.of_all && all > caps.of_all / 2, "{all} bytes");
         assert_eq!((after["marked"], after["friend"], after[""]), (before["marked"], before["friend"], before[""]), "small threads lose nothing");
         assert!(after["stranger 0"].1 < 40_000, "{:?}", after["stranger 0"]);
-        // The newest of what is left are the ones that stay.
+        // The newest messages of the stranger are the ones that stay.
         assert_eq!(store.chat_thread("stranger 0", None, 1).unwrap()[0].mid, "more 199");
         assert_eq!(store.cut_chats(caps, &marked).unwrap(), 0);
-        // Less room: conversations give before people who were marked.
+        // With less room, conversations shrink before marked people.
         let caps = ChatCaps { of_thread: 1_000_000, of_all: 400_000 };
         store.cut_chats(caps, &marked).unwrap();
         let after = sizes(&store);
@@ -540,7 +545,7 @@ mod tests {
             }
             drop(store);
             let mut store = Store::open(folder.path()).unwrap();
-            // Keys first: whatever else is there cannot be read.
+            // The keys go first, so that the rest cannot be read.
             assert_eq!(store.chat_keys().unwrap().is_some(), crash == 0);
             assert_eq!(store.is_wiping_chat().unwrap(), crash > 0);
             for step in WipeStep::ALL {

@@ -1,4 +1,4 @@
-//! Claims of one job's tasks, out of the usual order.
+//! Claims of tasks of one job, regardless of the order of the queue.
 
 use fog_types::{JobId, TaskId, UnixMillis};
 use rusqlite::{OptionalExtension, params};
@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::{Claim, Store, StoreError};
 
 impl Store {
-    /// Hands the next task of one job to a worker, whatever is ahead of it in the queue.
+    /// Claims the next ready task of one job for a worker, whatever is ahead of it in the queue.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -15,7 +15,7 @@ impl Store {
         self.claim(task, engine, now).map(Some)
     }
 
-    /// The next task of one job that is ready to run on this device.
+    /// Returns the next task of one job that is ready to run on this device.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -33,7 +33,7 @@ impl Store {
         Ok(found.map(|index| TaskId { job, index }))
     }
 
-    /// Whether a task could be claimed now.
+    /// Returns whether a task could be claimed now.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.

@@ -1,4 +1,4 @@
-//! What work between devices is worth: put aside before it begins, settled by its receipt.
+//! Credits for work between devices: reserved before the work begins, settled by its receipt.
 
 use fog_types::{JobId, NodeId, UnixMillis};
 use rusqlite::{Row, params};
@@ -6,21 +6,21 @@ use rusqlite::{Row, params};
 use crate::tasks::to_sql;
 use crate::{Store, StoreError};
 
-/// Sums in thousandths of a credit; a credit is a thousand million work units at the usual price.
+/// Sums in thousandths of a credit; one credit is a thousand million work units at the usual price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CreditRow {
-    /// For work done for others, by their receipts.
+    /// Credits for work done for others, by their receipts.
     pub earned: u64,
-    /// For work of others that was accepted.
+    /// Credits for accepted work of others.
     pub spent: u64,
-    /// Put aside for tasks that are lent now.
+    /// Credits reserved for tasks that are lent now.
     pub reserved: u64,
 }
 
-/// Methods about credits. Each returns [`StoreError`] when the database refuses.
+/// Methods about credits. Each returns [`StoreError`] when the database cannot be read or changed.
 #[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
 impl Store {
-    /// Puts credits aside for a task that is about to be lent.
+    /// Reserves credits for a task that is about to be lent.
     pub fn reserve_credit(&mut self, lease: &str, node: NodeId, job: JobId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
         self.relaxed(|db| {
             db.prepare_cached("INSERT OR IGNORE INTO credits (lease, node, job_id, is_earned, reserved, at_ms) VALUES (?1, ?2, ?3, 0, ?4, ?5)")?
@@ -29,7 +29,8 @@ impl Store {
         })
     }
 
-    /// The result of a lease was accepted: what its receipt says is spent, whatever was put aside.
+    /// Settles a lease whose result was accepted: the amount of its receipt is spent, whatever was
+    /// reserved.
     pub fn settle_credit(&mut self, lease: &str, node: NodeId, job: JobId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT INTO credits (lease, node, job_id, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, ?3, 0, 0, ?4, ?5)
@@ -39,7 +40,7 @@ impl Store {
         Ok(())
     }
 
-    /// Nothing comes of a lease: what was put aside is free again.
+    /// Releases the credits reserved for a lease that ended without a result.
     pub fn release_credit(&mut self, lease: &str) -> Result<(), StoreError> {
         self.relaxed(|db| {
             db.prepare_cached("DELETE FROM credits WHERE lease = ?1 AND settled IS NULL")?.execute([lease])?;
@@ -47,13 +48,13 @@ impl Store {
         })
     }
 
-    /// Frees what was put aside for leases that nobody knows any more, as after a crash.
+    /// Releases the credits reserved for leases that do not exist any more, as after a crash.
     pub fn release_stray_credits(&mut self) -> Result<(), StoreError> {
         self.db.execute("DELETE FROM credits WHERE settled IS NULL AND lease NOT IN (SELECT lease FROM leases)", [])?;
         Ok(())
     }
 
-    /// A receipt came for work done here.
+    /// Records a receipt for work done here.
     pub fn earn_credit(&mut self, lease: &str, node: NodeId, milli: u64, now: UnixMillis) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT OR IGNORE INTO credits (lease, node, is_earned, reserved, settled, at_ms) VALUES (?1, ?2, 1, 0, ?3, ?4)",
@@ -62,13 +63,13 @@ impl Store {
         Ok(())
     }
 
-    /// The sums, of everybody.
+    /// Returns the sums over all devices.
     pub fn credits(&self) -> Result<CreditRow, StoreError> {
         let mut query = self.db.prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node = ''")?;
         Ok(query.query_row([], read)?.1)
     }
 
-    /// The sums with each device.
+    /// Returns the sums for each device.
     pub fn credits_by_node(&self) -> Result<Vec<(NodeId, CreditRow)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT node, earned, spent, reserved FROM credit_sums WHERE node <> '' ORDER BY node")?;
         let rows = query.query_map([], read)?;
@@ -79,7 +80,7 @@ impl Store {
         .collect()
     }
 
-    /// What a job has cost, and what is put aside for it.
+    /// Returns the credits spent on a job and those reserved for it.
     pub fn credits_of(&self, job: JobId) -> Result<CreditRow, StoreError> {
         let mut query = self.db.prepare_cached("SELECT total(settled), total(reserved) FROM credits WHERE job_id = ?1 AND is_earned = 0")?;
         let (spent, reserved): (f64, f64) = query.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -88,7 +89,7 @@ impl Store {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(String, CreditRow)> {
-    // Sums below zero would be a bug of the triggers; they say nothing then.
+    // A sum below zero would be a bug of the triggers and is read as 0.
     let sum = |index| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0));
     Ok((row.get(0)?, CreditRow { earned: sum(1)?, spent: sum(2)?, reserved: sum(3)? }))
 }
@@ -106,8 +107,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a model: whatever happens to leases in whatever order, nothing is spent twice and nothing
-        /// stays put aside for a lease that is over.
+        /// For any order of events of leases, compared with a model: no credit is spent twice, and none
+        /// stays reserved for a lease that is over.
         #[test]
         fn no_credit_is_spent_twice(steps in prop::collection::vec((0u8..4, 0u8..6, 1u64..1000), 0..60)) {
             let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! One accounting of the disk: what is stored, what of it is needed, and what can be given up.
+//! Accounting of the disk: stored bytes, needed bytes, and bytes that can be given up.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -8,37 +8,37 @@ use fog_types::{BlobId, UnixMillis};
 
 use crate::{Store, StoreError};
 
-/// A compiled module that was used within this time is not given up: a worker may be about to open it. Nor is a file that
-/// something was added to: a transfer without a word for a minute has ended.
+/// Milliseconds after its last use within which a compiled module is not deleted, as a worker may be about
+/// to open it, and after its last growth within which a partial file is not, as its transfer may go on.
 const COMPILED_IN_USE_MS: u64 = 60_000;
 const PARTIAL_IN_USE_MS: u64 = 180_000;
-/// The blocks of ext4, APFS and NTFS as they are made by default; the triggers of `blob_sums` have the same.
+/// Default block size of ext4, APFS and NTFS; the triggers of `blob_sums` use the same.
 const BLOCK: u64 = 4096;
 
-/// Bytes that a file of `size` bytes takes on the disk: whole blocks of 4096, one at least. Everything that counts against
-/// the storage cap is counted so.
+/// Returns the bytes that a file of `size` bytes takes on disk: whole blocks of 4096, at least one.
+/// Everything that counts against the storage cap is counted so.
 #[must_use]
 pub fn on_disk(size: u64) -> u64 {
     size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
-/// Bytes on disk of files beside the blobs. Measured with [`OtherFiles::measure`], away from the event loop.
+/// Bytes on disk of files beside the blobs, measured by [`OtherFiles::measure`] outside the event loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtherFiles {
-    /// Compiled modules.
+    /// Bytes of compiled modules.
     pub compiled: u64,
-    /// Checkpoints and histories of tasks.
+    /// Bytes of checkpoints and histories of tasks.
     pub states: u64,
-    /// Files that are on their way: copies, and what arrived and has no row yet.
+    /// Bytes of incoming files: copies, and complete files without a row.
     pub incoming: u64,
-    /// The beginnings of files that are fetched, or that nobody goes on fetching.
+    /// Bytes of partial files whose transfers run or were abandoned.
     pub partial: u64,
-    /// Files without a row that the last starts found. They can be given up.
+    /// Bytes of files without a row that earlier starts set aside; can be given up.
     pub aside: u64,
 }
 
 impl OtherFiles {
-    /// Looks through the data folder.
+    /// Measures the files in a data folder.
     #[must_use]
     pub fn measure(folder: &Path) -> Self {
         let of = |names: &[&str]| names.iter().map(|name| bytes_below(&folder.join(name))).sum();
@@ -47,40 +47,40 @@ impl OtherFiles {
 }
 
 impl OtherFiles {
-    /// What is on its way alone, which changes soonest.
+    /// Measures incoming and partial files only, which change soonest.
     pub(crate) fn measure_passing(folder: &Path) -> Self {
         Self { incoming: bytes_below(&folder.join("incoming")), partial: bytes_below(&folder.join("partial")), ..Self::default() }
     }
 }
 
-/// Bytes on disk by what they are for.
+/// Bytes on disk by purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskUse {
-    /// Stored files.
+    /// Bytes of stored files.
     pub blobs: u64,
-    /// Those of them that a job needs.
+    /// Bytes of stored files that a job needs.
     pub pinned: u64,
-    /// Chat messages with their files.
+    /// Bytes of chat messages with their files.
     pub chat: u64,
-    /// What lies beside the blobs.
+    /// Bytes of the files beside the blobs.
     pub other: OtherFiles,
 }
 
 impl DiskUse {
-    /// Bytes that count against the storage cap, on their way or not.
+    /// Returns the bytes that count against the storage cap, including incoming and partial files.
     #[must_use]
     pub fn counted(&self) -> u64 {
         let OtherFiles { compiled, states, incoming, partial, aside } = self.other;
         [self.chat, states, compiled, incoming, partial, aside].into_iter().fold(self.blobs, u64::saturating_add)
     }
 
-    /// Bytes of these that nothing gives up for room.
+    /// Returns the bytes of these that are never given up for room.
     #[must_use]
     pub fn needed(&self) -> u64 {
         [self.chat, self.other.states, self.other.incoming].into_iter().fold(self.pinned, u64::saturating_add)
     }
 
-    /// Bytes that fit below `cap` when everything is given up that can be.
+    /// Returns the bytes that fit below `cap` if everything is given up that can be.
     #[must_use]
     pub fn room(&self, cap: u64) -> u64 {
         cap.saturating_sub(self.needed())
@@ -88,18 +88,18 @@ impl DiskUse {
 }
 
 impl Store {
-    /// What is on disk, with the other files as they were measured last.
+    /// Returns the bytes on disk, with the other files as measured last.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn disk_use(&self) -> Result<DiskUse, StoreError> {
         let (blobs, pinned) = self.blob_bytes()?;
-        // What is being written is measured now and then.
+        // Files that are being written are measured only now and then, so their reservations count.
         let incoming = self.other.incoming.max(self.holds.reserved()).saturating_add(self.holds.new_bytes());
         Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, other: OtherFiles { incoming, ..self.other } })
     }
 
-    /// Bytes of all chat messages with their files.
+    /// Returns the bytes of all chat messages with their files.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -107,18 +107,18 @@ impl Store {
         Ok(self.db.prepare_cached("SELECT bytes FROM chat_sums WHERE thread = '*'")?.query_row([], |row| row.get(0))?)
     }
 
-    /// Takes what was measured into account from now on.
+    /// Sets the measured sizes of the other files.
     pub fn set_other_files(&mut self, other: OtherFiles) {
         self.other = other;
     }
 }
 
-/// A file beside the blobs that can be given up.
+/// File beside the blobs that can be given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpareFile {
     pub(crate) path: PathBuf,
     pub(crate) size: u64,
-    /// When a task last used it, or something was added to it.
+    /// Time at which a task last used the file or something was added to it.
     pub(crate) used_ms: i64,
     pub(crate) kind: Spare,
 }
@@ -141,7 +141,7 @@ impl SpareFile {
     }
 }
 
-/// Compiled modules and beginnings of files that nobody uses now, and files without a row, the longest unused first.
+/// Returns unused compiled modules and partial files, and files set aside, the longest unused first.
 pub(crate) fn spare_files(folder: &Path, now: UnixMillis) -> Vec<SpareFile> {
     let entries = |name| std::fs::read_dir(folder.join(name)).into_iter().flatten().flatten();
     let whole =
@@ -163,12 +163,12 @@ fn used_ms(about: &Metadata) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where blobs without a row are kept for a while.
+/// Returns the folder in which blobs without a row are kept for a while.
 pub(crate) fn aside(folder: &Path) -> PathBuf {
     folder.join("set-aside")
 }
 
-/// Bytes on disk of the files in a folder and in the folders below it. A missing one has none.
+/// Returns the bytes on disk of all files below a folder; 0 if the folder is missing.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {

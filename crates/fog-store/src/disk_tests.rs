@@ -1,4 +1,4 @@
-//! Room on the disk, what is given up for it, and the data folder itself.
+//! Tests of room on disk, of what is given up for it, and of the data folder itself.
 
 use fog_types::job::JobFile;
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, TaskId, UnixMillis};
@@ -17,7 +17,7 @@ fn host(store: &mut Store, job: JobId, lease: &str) {
     store.host(&HostedRow { job, lease: lease.to_owned(), requester, offer, deadline, message: None, has_receipt: false }).unwrap();
 }
 
-/// The sums that triggers keep are what counting gives.
+/// Checks that the sums kept by triggers equal a fresh count.
 fn check_sums(store: &Store) {
     let mut query = store.db.prepare("SELECT size, EXISTS (SELECT 1 FROM job_blobs WHERE blob = id) FROM blobs").unwrap();
     let rows: Vec<(u64, bool)> = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
@@ -34,7 +34,8 @@ fn files_of_one_result_do_not_push_each_other_out() {
     let claim = store.claim_task("test", UnixMillis(2)).unwrap().unwrap();
     let mut done = result(&mut store);
     let files = vec![file(&store, 1, PART), file(&store, 2, PART)];
-    // The older file goes, as there is room for two: with one file after the other the first of them went.
+    // The older file goes, as there is room for two; stored one after the other, the first of them would
+    // go.
     let ids = store.add_blobs(files, &[], CAP, UnixMillis(3)).unwrap();
     done.outputs = ids.iter().zip(["a", "b"]).map(|(blob, path)| Output { path: path.to_owned(), blob: *blob, size: PART as u64 }).collect();
     done.stdout = blob(&mut store, b"", 3).unwrap();
@@ -43,7 +44,7 @@ fn files_of_one_result_do_not_push_each_other_out() {
     for id in ids {
         assert_eq!(store.read_blob(id, u64::MAX).unwrap().len(), PART);
     }
-    // Pinned now: what comes later does not fit.
+    // The files are pinned now, so a later one does not fit.
     assert!(matches!(blob(&mut store, &vec![3; PART], 5), Err(StoreError::Full { .. })));
     check_sums(&store);
 }
@@ -55,7 +56,7 @@ fn a_file_takes_whole_blocks() {
     assert_eq!(sizes.map(on_disk), taken);
 }
 
-/// Of 45,000 files of 10 bytes 2.7 MiB were counted and 215 MB taken.
+/// Small files count with their blocks: 45,000 files of 10 bytes take 215 MB.
 #[cfg(unix)]
 #[test]
 fn small_files_count_with_their_blocks() {
@@ -75,7 +76,7 @@ fn small_files_count_with_their_blocks() {
         assert!(taken(&store) <= CAP.0, "{} bytes are taken after set {set}", taken(&store));
         check_sums(&store);
     }
-    // While they are being named as well, and beside what they are.
+    // The blocks count as well while files are being placed or are incoming.
     let many: Vec<BlobFile> = (0..300).map(|n| small(&store, 10_000 + n)).collect();
     assert!(matches!(store.add_blobs(many, &[], CAP, UnixMillis(50)), Err(StoreError::Full { .. })));
     let incoming: Vec<BlobFile> = (0..100).map(|n| small(&store, 20_000 + n)).collect();
@@ -83,7 +84,7 @@ fn small_files_count_with_their_blocks() {
     drop(incoming);
 }
 
-/// A result that is about to be written has its room first, and what nobody needs makes way for it.
+/// A result gets its room before it is written, and what nobody needs makes way for it.
 #[test]
 fn room_that_is_reserved_is_nobody_elses() {
     let (_folder, mut store) = store();
@@ -92,7 +93,7 @@ fn room_that_is_reserved_is_nobody_elses() {
     assert!(store.blob(old).is_err());
     assert!(matches!(store.reserve(PART as u64, CAP, UnixMillis(3)), Err(StoreError::Full { .. })));
     assert!(matches!(blob(&mut store, &vec![3; PART], 3), Err(StoreError::Full { .. })));
-    // What was written of it is measured now and then, and counted once.
+    // A written part of the reservation is measured now and then, and counted once.
     let written = file(&store, 4, PART);
     store.set_other_files(OtherFiles::measure(&store.folder));
     assert_eq!(store.disk_use().unwrap().other.incoming, 2 * PART as u64);
@@ -101,7 +102,7 @@ fn room_that_is_reserved_is_nobody_elses() {
     assert!(store.reserve(PART as u64, CAP, UnixMillis(5)).is_ok());
 }
 
-/// Files without a row that a kill left were counted nowhere, and lay there for a month.
+/// Files without a row that a kill left count, and make way for others.
 #[test]
 fn files_that_were_set_aside_count_and_give_way() {
     let (folder, first) = store();
@@ -151,7 +152,7 @@ fn files_of_a_removed_job_are_gone_soon_but_for_those_of_others() {
     let there = |store: &Store, ids: &[BlobId]| ids.iter().filter(|id| store.blob(**id).is_ok()).count();
     assert_eq!((there(&store, &files[0]), there(&store, &files[1]), store.blob(module).is_ok()), (0, 100, true));
     check_sums(&store);
-    // One that is added again while its file is being deleted is there.
+    // A file that is added again while it is being deleted is there afterwards.
     let again = blob(&mut store, format!("{first} 0").as_bytes(), 5).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(store.read_blob(again, 100).unwrap(), format!("{first} 0").as_bytes());
@@ -165,23 +166,23 @@ fn a_set_that_does_not_fit_pushes_nothing_out() {
     let refused = store.add_blobs(files, &[], CAP, UnixMillis(2));
     assert!(matches!(refused, Err(StoreError::Full { wanted, .. }) if wanted.0 == 3 * PART as u64), "{refused:?}");
     assert!(store.blob(old).is_ok());
-    // Nor does what a job is about to name beside its new files.
+    // Stored files that a job is about to name beside its new files stay too.
     let both = store.add_blobs(vec![file(&store, 1, PART), file(&store, 2, PART)], &[old], CAP, UnixMillis(3));
     assert!(matches!(both, Err(StoreError::Full { .. })));
     assert!(store.blob(old).is_ok());
 }
 
-/// Between the thread that names files and the one that has the database.
+/// Files between the thread that places them and the thread with the database make way for nothing.
 #[test]
 fn files_that_are_being_named_give_way_to_nobody() {
     let (_folder, mut store) = store();
     let known = blob(&mut store, &vec![9; PART], 1).unwrap();
-    // One that is there already, and one that is new.
+    // One file is stored already, and one is new.
     let files = vec![file(&store, 9, PART), file(&store, 1, PART)];
     let placed = PlacedFiles::place(store.folder(), &store.holds(), files).unwrap();
     let new = placed.ids()[1];
     assert_eq!(store.disk_use().unwrap().counted(), 2 * PART as u64, "it counts before it has a row");
-    // Nothing takes their place, and what is thought to be needed by nobody stays.
+    // Placed files make way for nothing, and a held file stays although no job needs it.
     assert!(matches!(blob(&mut store, &vec![3; PART], 5), Err(StoreError::Full { .. })));
     store.forget_blob(known).unwrap();
     assert!(store.blob(known).is_ok() && store.blob(new).is_ok());
@@ -189,7 +190,7 @@ fn files_that_are_being_named_give_way_to_nobody() {
     drop(placed);
     assert_eq!((store.read_blob(new, u64::MAX).unwrap().len(), store.disk_use().unwrap().counted()), (PART, 2 * PART as u64));
     check_sums(&store);
-    // They are like others from then on.
+    // From then on the files are like others.
     blob(&mut store, &vec![3; PART], 7).unwrap();
     assert!(store.blob(known).is_err() || store.blob(new).is_err());
 }
@@ -198,7 +199,7 @@ fn files_that_are_being_named_give_way_to_nobody() {
 fn files_that_got_no_row_are_gone_or_set_aside() {
     let (folder, mut store) = store();
     let place = |store: &Store, byte| PlacedFiles::place(store.folder(), &store.holds(), vec![file(store, byte, PART)]).unwrap();
-    // Twice the same: it stays while one of them is there.
+    // The same file is placed twice and stays while one of the sets is there.
     let (one, other) = (place(&store, 1), place(&store, 1));
     let id = one.ids()[0];
     drop(one);
@@ -206,7 +207,7 @@ fn files_that_got_no_row_are_gone_or_set_aside() {
     drop(other);
     assert!(store.blob(id).is_err());
     assert_eq!(store.disk_use().unwrap().counted(), 0);
-    // Very many go on a thread of their own.
+    // Very many files go on a thread of their own.
     let many: Vec<BlobFile> = (0..200).map(|n| file(&store, n, 10)).collect();
     let many = PlacedFiles::place(store.folder(), &store.holds(), many).unwrap();
     let ids = many.ids().to_vec();
@@ -216,7 +217,7 @@ fn files_that_got_no_row_are_gone_or_set_aside() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert!(ids.iter().all(|id| store.blob(*id).is_err()));
-    // Killed in between.
+    // The engine is killed in between.
     std::mem::forget(place(&store, 2));
     drop(store);
     store = Store::open(folder.path()).unwrap();
@@ -271,7 +272,7 @@ fn what_broke_off_on_its_way_counts_and_gives_way() {
     begin("fetched now", 0);
     let now = UnixMillis(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64);
     let there = || ["oldest", "old", "fetched now"].map(|name| partial.join(name).exists());
-    // Three of them are more than the cap.
+    // Three partial files are more than the cap.
     store.set_other_files(OtherFiles::measure(folder.path()));
     assert!(store.disk_use().unwrap().counted() > CAP.0);
     store.make_room(0, CAP, now).unwrap();
@@ -280,14 +281,14 @@ fn what_broke_off_on_its_way_counts_and_gives_way() {
     assert_eq!(there(), [false, false, true]);
     assert!(store.blob(id).is_ok());
     assert_eq!(store.disk_use().unwrap().other.partial, PART as u64);
-    // What is fetched now stays, so there is no room; nor is there beside copies that are made.
+    // A partial file in use stays, so there is no room; nor is there beside incoming copies.
     job(&mut store, 1, 0);
     let used = store.disk_use().unwrap();
     let copy = file(&store, 8, CAP.0 as usize - used.needed() as usize);
     store.set_other_files(OtherFiles::measure(folder.path()));
     assert_eq!(store.disk_use().unwrap().room(CAP.0), 0);
     assert!(matches!(store.add_blob(file(&store, 9, PART), CAP, now), Err(StoreError::Full { .. })));
-    // When those are gone there is, although nobody measured since.
+    // Once the copy is gone there is room, although nobody measured since.
     drop(copy);
     store.add_blob(file(&store, 9, PART), CAP, now).unwrap();
 }
@@ -317,7 +318,7 @@ fn what_a_requester_is_to_look_at_stays_until_its_receipt() {
     assert_eq!(there(&store, &shown), [false; 3]);
     assert_eq!(store.blob_bytes().unwrap().1, ByteCount(0));
     check_sums(&store);
-    // A job that is gone holds nothing.
+    // A job that does not exist holds nothing.
     assert!(matches!(store.hold_blob(JobId(99), history), Err(StoreError::NoJob(_))));
 }
 
@@ -343,7 +344,7 @@ fn a_hosted_job_holds_its_files_until_its_receipt_and_one_state() {
     check_sums(&store);
 }
 
-/// A job is never here without its device: they come in one transaction, and what ended stays known as that device's.
+/// A hosted job comes in one transaction with its device, and stays known as that device's after its end.
 #[test]
 fn a_hosted_job_is_of_its_device_from_the_beginning_and_for_good() {
     let (_folder, mut store) = store();
@@ -356,11 +357,11 @@ fn a_hosted_job_is_of_its_device_from_the_beginning_and_for_good() {
     };
     let id = store.insert_hosted_job(&new, lent("1")).unwrap();
     assert!(store.is_hosted(id).unwrap() && !store.is_hosted(known).unwrap());
-    // Wanted no longer than its device says, and less than anything of this one.
+    // The job is wanted no longer than its requester says, and ranks below own jobs.
     assert_eq!((store.job(id).unwrap().deadline, store.rank(id).unwrap().deadline), (UnixMillis(1_000), UnixMillis(1_000)));
     assert!(store.rank(id).unwrap() < store.rank(known).unwrap());
     assert_eq!(store.next_task().unwrap().unwrap().job, known);
-    // A lease is taken on once: no job without a device is left.
+    // A lease is hosted once, and no job without a device is left.
     assert!(store.insert_hosted_job(&new, lent("1")).is_err());
     assert_eq!(store.jobs(&JobFilter { limit: 9, ..JobFilter::default() }).unwrap().len(), 2);
     let claim = store.claim_task_of(id, "test", UnixMillis(1)).unwrap().unwrap();
@@ -368,7 +369,7 @@ fn a_hosted_job_is_of_its_device_from_the_beginning_and_for_good() {
     assert_eq!(store.job_state(id).unwrap(), JobState::Cancelled);
     assert!(store.is_hosted(id).unwrap() && store.has_hosted("1").unwrap());
     assert!(store.hosted().unwrap().iter().all(|row| row.has_receipt && row.message.is_none()), "it is told again");
-    // What its worker still brings holds nothing.
+    // A late result of the worker holds nothing.
     let done = result(&mut store);
     assert_eq!(store.finish_task(claim, &done, UnixMillis(3)).unwrap(), None);
     assert_eq!(store.bytes_held_by([id]).unwrap(), 0);
@@ -419,7 +420,7 @@ fn compiled_modules_count_and_go_by_last_use() {
     };
     add(&mut store, 1).unwrap();
     assert_eq!(there(), [false, true, true]);
-    // A stored file nobody needs goes after a module that was unused for longer.
+    // A stored file that nobody needs goes after a module that was unused for longer.
     add(&mut store, 2).unwrap();
     assert_eq!(there(), [false, false, true]);
     assert!(store.disk_use().unwrap().counted() <= CAP.0);

@@ -3,11 +3,11 @@ use std::path::{Path, PathBuf};
 use fog_types::{BlobId, ErrorKind, HasKind, JobId, TaskId};
 use rusqlite::ErrorCode;
 
-/// The store could not do what was asked. Nothing was changed.
+/// Error of the store; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another process works in this folder.
+    /// Another process uses this folder.
     #[error("another Fog Compute already uses {folder}; close it or choose another --data-dir")]
     InUse {
         /// The data folder.
@@ -21,20 +21,20 @@ pub enum StoreError {
     Gone {
         /// The data folder, its lock or its database.
         path: PathBuf,
-        /// Where the data folder lies now, if that is known.
+        /// Path of the data folder now, if known.
         now: Option<PathBuf>,
     },
-    /// Nothing can be kept in this folder.
+    /// Nothing can be stored in this folder.
     #[error("the data folder {folder} cannot be used: {problem}; {remedy}, or choose another with --data-dir or FOG_DATA_DIR")]
     Unusable {
         /// The data folder.
         folder: PathBuf,
-        /// Why.
+        /// Reason for which the folder cannot be used.
         problem: String,
-        /// The step that makes it usable.
+        /// Step that makes the folder usable.
         remedy: String,
     },
-    /// Written by a newer release.
+    /// The data was written by a newer release.
     #[error("the data was written by a newer release (schema {found}, this one reads up to {supported}); install that release again")]
     TooNew {
         /// Schema version in the file.
@@ -52,7 +52,7 @@ pub enum StoreError {
         database: PathBuf,
         /// The folder with the files.
         blobs: PathBuf,
-        /// `missing` or `empty`.
+        /// State of the database: `missing` or `empty`.
         problem: &'static str,
     },
     /// The database file belongs to another program.
@@ -61,47 +61,47 @@ pub enum StoreError {
         /// The database file.
         database: PathBuf,
     },
-    /// No such job.
+    /// No job has this id.
     #[error("there is no job {0}")]
     NoJob(JobId),
-    /// No such task in a job that there is.
+    /// The job exists, but has no such task.
     #[error("job {} has no task {}", .0.job, .0.index)]
     NoTask(TaskId),
     /// The blob was cleaned up or never stored.
     #[error("the stored file {0} is missing")]
     NoBlob(BlobId),
-    /// A stored file is not what was stored: the disk, or somebody, changed it.
+    /// A stored file was changed on disk since it was stored.
     #[error("the stored file {path} was changed since it was stored, so nothing of it is given; put it back from a copy, or run its job again")]
     Changed {
-        /// Where it lies; its name is the hash of what was stored.
+        /// Path of the file; its name is the hash of what was stored.
         path: PathBuf,
     },
     /// The store is full and everything in it is needed.
     #[error("{}; raise the limit or remove finished jobs", full(*wanted, *cap))]
     Full {
-        /// Bytes to be stored.
+        /// Number of bytes to be stored.
         wanted: fog_types::ByteCount,
-        /// The limit.
+        /// Storage limit.
         cap: fog_types::ByteCount,
     },
     /// A file could not be used.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// The file to be stored cannot be read.
     #[error("it cannot be read: {source}")]
     Unreadable {
-        /// The system's reason.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// A row does not hold what it must: damage, or a bug.
+    /// A row holds an unexpected value, because of damage or a bug.
     #[error("the database holds something unexpected: {0}")]
     Damaged(String),
-    /// SQLite finds that its file is not what it wrote.
+    /// SQLite reports that its file is damaged.
     #[error(
         "the database {database} is damaged ({problem}); nothing was changed. Stop the engine and put it back from a copy. To begin anew, move it with its \
          -wal and -shm and the folder blobs beside it elsewhere: the stored results are the files in there"
@@ -109,18 +109,18 @@ pub enum StoreError {
     DamagedDatabase {
         /// The database file.
         database: PathBuf,
-        /// SQLite's words.
+        /// Error message of SQLite.
         problem: String,
     },
-    /// A number that no row can have: SQLite counts to 2^63 - 1.
+    /// The number is larger than any that a row can have: SQLite counts to 2^63 - 1.
     #[error("there is none with this number: it is larger than any that is given")]
     NoNumber,
-    /// SQLite refused.
+    /// SQLite reported an error.
     #[error("the database{} cannot be used: {error}{}", in_folder(.database.as_deref()), advice(.error))]
     Sqlite {
-        /// Its file, where that is known.
+        /// Path of the database file, if known.
         database: Option<PathBuf>,
-        /// SQLite's reason.
+        /// Error of SQLite.
         error: rusqlite::Error,
     },
 }
@@ -129,7 +129,7 @@ fn in_folder(database: Option<&Path>) -> String {
     database.map_or_else(String::new, |path| format!(" {}", path.display()))
 }
 
-/// Advice on an error of the database.
+/// Returns advice on an error of the database.
 fn advice(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
@@ -160,7 +160,7 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl StoreError {
-    /// With the whole path of the database.
+    /// Adds the full path of the database to the error.
     pub(crate) fn at(self, path: &Path) -> Self {
         match self {
             Self::DamagedDatabase { problem, .. } => Self::DamagedDatabase { database: path.to_owned(), problem },

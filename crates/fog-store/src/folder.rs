@@ -1,17 +1,18 @@
-//! Whether a data folder can be used, and what to do where it cannot.
+//! Check that a data folder can be used, with advice if it cannot.
 
 use std::io;
 use std::path::Path;
 
 use crate::{StoreError, make_folder};
 
-/// Makes the folder if it is not there, and looks whether this user can keep files in it.
+/// Creates the folder if it is missing and checks that this user can store files in it.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] when not, or when its owner could not use it any more afterwards.
+/// [`StoreError::Unusable`] if this user cannot, or if the owner could not use the folder any more
+/// afterwards.
 pub(crate) fn prepare(folder: &Path) -> Result<(), StoreError> {
     make_folder(folder).map_err(|error| unusable(folder, folder, &error))?;
-    // Where nothing can be written, one answer is enough.
+    // This probe gives a single error if nothing can be written.
     let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(folder).map_err(|error| unusable(folder, folder, &error))?;
     #[cfg(unix)]
     {
@@ -31,13 +32,14 @@ pub(crate) fn prepare(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether files that root makes in a folder are closed to the user it belongs to. Others can write only where they are let.
+/// Returns whether files that root makes in a folder are closed to its owner; other users write only where
+/// allowed.
 #[cfg(unix)]
 fn locks_out(owner: u32, ours: u32) -> bool {
     ours == 0 && owner != 0
 }
 
-/// The error for `path`, which is the folder or a file in it, in words.
+/// Converts an I/O error at `path`, which is the folder or a file in it, to [`StoreError::Unusable`].
 pub(crate) fn unusable(folder: &Path, path: &Path, error: &io::Error) -> StoreError {
     let what = if path == folder { "it".to_owned() } else { path.display().to_string() };
     let is_file = |path: &Path| path.exists() && !path.is_dir();
@@ -49,14 +51,14 @@ pub(crate) fn unusable(folder: &Path, path: &Path, error: &io::Error) -> StoreEr
         ),
         io::ErrorKind::ReadOnlyFilesystem => (format!("{what} is on a disk that is read-only"), "make that writable"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("its disk is full".to_owned(), "make room there"),
-        // Without the path that some of them name: a file that was only tried.
+        // The path that some errors name is left out, as it is that of the probe.
         _ if path == folder && !folder.exists() => (format!("it is not there and cannot be made ({})", plain(error)), "make it"),
         _ => (format!("{what} cannot be written to ({})", plain(error)), "mend that"),
     };
     StoreError::Unusable { folder: folder.to_owned(), problem, remedy: remedy.to_owned() }
 }
 
-/// The system's words.
+/// Returns the error message of the system.
 fn plain(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.kind().to_string(), |number| io::Error::from_raw_os_error(number).to_string())
 }
@@ -92,7 +94,7 @@ mod tests {
     fn root_keeps_out_of_the_folders_of_others() {
         assert!(locks_out(1234, 0));
         assert!(!locks_out(0, 0) && !locks_out(1234, 1234));
-        // A folder that its owner shares with a group.
+        // The owner of the folder shares it with a group.
         assert!(!locks_out(0, 1234) && !locks_out(1000, 1234));
     }
 }

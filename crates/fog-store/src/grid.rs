@@ -1,4 +1,4 @@
-//! What the exchange with other devices must remember.
+//! Rows about networks, other devices, leases, hosted jobs and contents.
 
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, UnixMillis};
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -7,78 +7,78 @@ use crate::jobs::from_json;
 use crate::tasks::begin_attempt;
 use crate::{Claim, Store, StoreError, outputs};
 
-/// A network this device joined.
+/// Network that this device joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRow {
-    /// `lan`, `open`, or what a group is called.
+    /// Name of the network: `lan`, `open`, or the name of a group.
     pub name: String,
-    /// A group's secret, sealed.
+    /// Secret of a group, sealed.
     pub sealed: Option<Vec<u8>>,
-    /// When.
+    /// Time at which the network was joined.
     pub joined: UnixMillis,
 }
 
-/// Another device.
+/// Other device that is remembered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerRow {
-    /// Who.
+    /// Id of the device.
     pub node: NodeId,
-    /// What its owner calls it.
+    /// Name that the owner gave the device.
     pub name: String,
-    /// Where it was found.
+    /// Addresses at which the device was found.
     pub addresses: Vec<String>,
-    /// What was seen of it, as JSON.
+    /// Evidence about the device, as JSON.
     pub evidence: String,
-    /// When it was last heard of.
+    /// Time at which the device was last heard of.
     pub seen: UnixMillis,
 }
 
-/// A task another device has.
+/// Lease of a task that another device has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRow {
-    /// In hexadecimal.
+    /// Id of the lease, in hexadecimal.
     pub lease: String,
-    /// Which task, and the attempt that stands for it.
+    /// Task of the lease, and the attempt that stands for it.
     pub claim: Claim,
-    /// Who has it.
+    /// Device that has the lease.
     pub node: NodeId,
     /// Hash of the signed offer, in hexadecimal.
     pub offer: String,
 }
 
-/// A job of another device that runs here.
+/// Job of another device that runs here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostedRow {
-    /// As which job.
+    /// Id of the job on this device.
     pub job: JobId,
-    /// In hexadecimal.
+    /// Id of the lease, in hexadecimal.
     pub lease: String,
-    /// Whose it is.
+    /// Device that requested the job.
     pub requester: NodeId,
     /// Hash of the signed offer, in hexadecimal.
     pub offer: String,
-    /// Nobody wants the result after this.
+    /// Time after which nobody wants the result.
     pub deadline: UnixMillis,
-    /// What is to be said about its end.
+    /// Message about the end of the job, until it is answered.
     pub message: Option<Vec<u8>>,
-    /// The lease is over: the requester accepted, or nobody wants it any more.
+    /// Whether the lease is over: the requester accepted, or nobody wants the result any more.
     pub has_receipt: bool,
 }
 
-/// A stored file that others may fetch.
+/// Stored file that other devices may fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentRow {
-    /// Its id, in hexadecimal.
+    /// Id of the content, in hexadecimal.
     pub id: String,
-    /// The file.
+    /// Blob of the stored file.
     pub blob: BlobId,
-    /// Number of its open bytes.
+    /// Number of bytes before sealing.
     pub size: u64,
-    /// What it is sealed with. Not stored with a file that is sealed itself.
+    /// Key of the content; not stored if the file itself is sealed.
     pub key: [u8; 32],
-    /// The hashes of its sealed pieces.
+    /// Hashes of the sealed pieces.
     pub manifest: Vec<u8>,
-    /// Id of the open bytes, when the stored file is the sealed pieces.
+    /// Id of the bytes before sealing, if the stored file is the sealed pieces.
     pub open: Option<BlobId>,
 }
 
@@ -90,11 +90,11 @@ fn blob_from(text: &str) -> Result<BlobId, StoreError> {
     text.parse().map_err(|e: fog_types::ParseIdError| StoreError::Damaged(e.to_string()))
 }
 
-/// The number by which a job of another device is behind, so that the owner's own come first whatever is said of it: more than lies
-/// between the highest and the lowest priority.
+/// Number by which the priority of a hosted job is lowered, so that own jobs come first: more than the
+/// difference between the highest and the lowest priority.
 const BEHIND: i8 = 21;
 
-/// Notes that a job is of another device. Nobody waits for it longer than that device does, whatever its job file says.
+/// Records that a job is hosted. Its deadline is at most that of its requester, whatever the job file says.
 pub(crate) fn host(transaction: &Transaction<'_>, row: &HostedRow) -> Result<(), StoreError> {
     transaction.execute(
         "INSERT INTO hosted (job_id, lease, requester, offer, deadline_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -108,31 +108,32 @@ pub(crate) fn host(transaction: &Transaction<'_>, row: &HostedRow) -> Result<(),
     Ok(())
 }
 
-/// Devices that are remembered.
+/// Maximum number of devices that are remembered.
 const MAX_PEERS: u32 = 1000;
 
-/// Methods about networks and other devices. Each returns [`StoreError`] when the database refuses.
+/// Methods about networks and other devices. Each returns [`StoreError`] when the database cannot be read
+/// or changed.
 #[expect(clippy::missing_errors_doc, reason = "said once for all of them above")]
 impl Store {
-    /// The networks that were joined.
+    /// Returns the joined networks.
     pub fn networks(&self) -> Result<Vec<NetworkRow>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT name, sealed, joined_ms FROM networks ORDER BY joined_ms")?;
         let rows = query.query_map([], |row| Ok(NetworkRow { name: row.get(0)?, sealed: row.get(1)?, joined: UnixMillis(row.get(2)?) }))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Remembers that one was joined.
+    /// Records that a network was joined.
     pub fn add_network(&mut self, row: &NetworkRow) -> Result<(), StoreError> {
         self.db.execute("INSERT OR REPLACE INTO networks (name, sealed, joined_ms) VALUES (?1, ?2, ?3)", params![row.name, row.sealed, row.joined.0])?;
         Ok(())
     }
 
-    /// Forgets one; all of them without a name.
+    /// Deletes a network, or all of them without a name; returns their number.
     pub fn remove_network(&mut self, name: Option<&str>) -> Result<usize, StoreError> {
         Ok(self.db.execute("DELETE FROM networks WHERE ?1 IS NULL OR name = ?1", [name])?)
     }
 
-    /// Every device that is remembered, the last heard of first.
+    /// Returns at most `limit` remembered devices, the last heard of first.
     pub fn peers(&self, limit: u32) -> Result<Vec<PeerRow>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT node, name, addresses, evidence, seen_ms FROM peers ORDER BY seen_ms DESC LIMIT ?1")?;
         let rows = query.query_map([limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?, row.get(4)?)))?;
@@ -143,9 +144,9 @@ impl Store {
         .collect()
     }
 
-    /// Remembers a device that was heard of: what it is called and where it was found. An empty name or list leaves what
-    /// is known. Of more than 1,000 devices those go of which least is known, the ones not heard of for longest first;
-    /// `connected` ones, those with work under way and those whose results held go last.
+    /// Records that a device was heard of, with its name and addresses; an empty name or list leaves the
+    /// known one. Beyond 1,000 devices those of which least is known are deleted, the longest silent first;
+    /// `connected` ones, those with work under way and those with valid results go last.
     pub fn touch_peer(
         &mut self,
         node: NodeId,
@@ -166,8 +167,9 @@ impl Store {
         let count: u32 = transaction.query_row("SELECT count(*) FROM peers", [], |row| row.get(0))?;
         if count > MAX_PEERS {
             let connected: Vec<String> = connected.into_iter().map(|node| node.to_string()).collect();
-            // Names are made for nothing: what was worked for counts before what was only said. A device with nothing but
-            // bad evidence is known as well, though a new name would not carry it.
+            // Names cost nothing, so a device that worked is kept before one that only spoke. A device with
+            // only bad evidence counts as known too, although it could escape that evidence under a new
+            // name.
             transaction.execute(
                 "DELETE FROM peers WHERE node IN (
                    SELECT node FROM peers ORDER BY
@@ -185,7 +187,7 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers what was seen of a device, as JSON; what it is called and where it was found stay.
+    /// Stores the evidence about a device, as JSON; its name and addresses stay.
     pub fn set_evidence(&mut self, node: NodeId, evidence: &str, now: UnixMillis) -> Result<(), StoreError> {
         self.db.execute(
             "INSERT INTO peers (node, name, addresses, evidence, seen_ms) VALUES (?1, '', '[]', ?2, ?3)
@@ -195,13 +197,14 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a lease was taken on here before, whatever became of it.
+    /// Returns whether a lease was hosted here before, whatever became of it.
     pub fn has_hosted(&self, lease: &str) -> Result<bool, StoreError> {
         Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM hosted WHERE lease = ?1)", [lease], |row| row.get(0))?)
     }
 
-    /// Gives a task to another device: the attempt begins. Not synced by itself, as a device may decline often: after
-    /// a power cut within the same minute the lease may be unknown, which its holder is told.
+    /// Gives a task to another device: the attempt begins. The transaction is not synced, as a device may
+    /// decline often. After a power cut within the same minute the lease may be unknown, which its holder
+    /// is told.
     pub fn begin_lease(&mut self, task: TaskId, lease: &str, node: NodeId, offer: &str, now: UnixMillis) -> Result<Claim, StoreError> {
         let (job, index) = (task.job.0, task.index);
         self.relaxed(|db| {
@@ -217,7 +220,7 @@ impl Store {
         })
     }
 
-    /// A lease is over; its task goes back to the queue when no other device has it. Not synced by itself.
+    /// Ends a lease, unsynced; its task goes back to the queue if no other device has it.
     pub fn end_lease(&mut self, lease: &str, why: &str, now: UnixMillis) -> Result<(), StoreError> {
         self.relaxed(|db| {
             let found: Option<(u64, u32, u64)> = db
@@ -238,7 +241,7 @@ impl Store {
         })
     }
 
-    /// Forgets every lease of a task; their attempts are closed, and a task without a result waits again.
+    /// Ends every lease of a task and closes their attempts; a task without a result waits again.
     pub fn end_leases_of(&mut self, task: TaskId, why: &str, now: UnixMillis) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         transaction.execute(
@@ -265,11 +268,12 @@ impl Store {
             transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, blob])?;
         }
         transaction.commit()?;
-        // Nobody goes on from the state of a task that is over.
+        // The kept state of a task that is over is not needed.
         kept.map_or(Ok(()), |blob| self.forget_blob(blob_from(&blob)?))
     }
 
-    /// As [`Store::end_leases_of`] for all tasks of a job at once, at the cost of its leases and kept states.
+    /// Ends the leases of all tasks of a job as [`Store::end_leases_of`] does; the cost depends on leases
+    /// and kept states only.
     pub fn end_leases_of_job(&mut self, job: JobId, why: &str, now: UnixMillis) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         transaction.execute(
@@ -301,12 +305,12 @@ impl Store {
         kept.iter().try_for_each(|blob| self.forget_blob(blob_from(blob)?))
     }
 
-    /// One lease.
+    /// Returns a lease.
     pub fn lease(&self, lease: &str) -> Result<Option<LeaseRow>, StoreError> {
         Ok(self.leases_where("lease = ?1", Some(lease))?.pop())
     }
 
-    /// Every lease.
+    /// Returns all leases.
     pub fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
         self.leases_where("?1 IS NULL", None)
     }
@@ -324,15 +328,15 @@ impl Store {
         .collect()
     }
 
-    /// Devices that were given a task, by its tries.
+    /// Returns the devices that were given a task, by its attempts.
     pub fn tried_by(&self, task: TaskId) -> Result<Vec<NodeId>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT DISTINCT engine FROM attempts WHERE job_id = ?1 AND idx = ?2")?;
         let rows = query.query_map(params![task.job.0, task.index], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        // A try of this device has the name of an engine there.
+        // An attempt of this device has the name of an engine in place of a node id.
         Ok(rows.iter().filter_map(|engine| engine.parse().ok()).collect())
     }
 
-    /// Finished tasks whose result several devices came to, the newest first.
+    /// Returns finished tasks whose result several devices gave, with its hash, newest first.
     pub fn known_answers(&self, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT job_id, idx, result_hash FROM tasks WHERE state = 'finished' AND agreed >= 2 AND result_hash IS NOT NULL
@@ -342,7 +346,7 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Checks of devices by tasks of a job, and those that found something wrong.
+    /// Returns the number of checks of devices by tasks of a job, and of those that found a wrong result.
     pub fn checks_of(&self, job: JobId) -> Result<(u32, u32), StoreError> {
         Ok(self.db.query_row(
             "SELECT count(*), coalesce(sum(detail LIKE '%: wrong%'), 0) FROM journal WHERE job_id = ?1 AND kind = 'checked'",
@@ -351,19 +355,20 @@ impl Store {
         )?)
     }
 
-    /// The least number of devices that came to the result of any task of a job.
+    /// Returns the least number of devices that gave the result of any finished task of a job.
     pub fn least_agreed(&self, job: JobId) -> Result<u32, StoreError> {
         Ok(self.db.query_row("SELECT coalesce(min(agreed), 0) FROM tasks WHERE job_id = ?1 AND state = 'finished'", [job.0], |row| row.get(0))?)
     }
 
-    /// Jobs for other devices that have not ended and are not paused.
+    /// Returns the jobs for other devices that have not ended and are not paused.
     pub fn grid_jobs(&self) -> Result<Vec<JobId>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT id FROM jobs WHERE grid IS NOT NULL AND state IN ('queued', 'running')")?;
         Ok(query.query_map([], |row| Ok(JobId(row.get(0)?)))?.collect::<Result<_, _>>()?)
     }
 
-    /// The wish of a job for other devices, with its tasks that have no result yet. `None` when it is no such job, has ended
-    /// or is paused. It looks at all tasks of the job, so it is for a start and for a change of the whole job.
+    /// Returns the wish of a job for other devices, with its tasks that have no result yet; `None` if the
+    /// job has no wish, has ended or is paused. All tasks of the job are read, so this is for a start or a
+    /// change of the whole job.
     pub fn grid_tasks(&self, job: JobId) -> Result<Option<(fog_types::job::GridWish, Vec<TaskId>)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT grid FROM jobs WHERE id = ?1 AND grid IS NOT NULL AND state IN ('queued', 'running')")?;
         let Some(wish) = query.query_row([job.0], |row| row.get::<_, String>(0)).optional()? else { return Ok(None) };
@@ -372,7 +377,7 @@ impl Store {
         Ok(Some((from_json(&wish)?, tasks)))
     }
 
-    /// Keeps the state of a task, if it is further than the one that is kept.
+    /// Keeps a state of a task if it holds more units than the one that is kept.
     pub fn keep_state(&mut self, task: TaskId, units: u64, node: NodeId, blob: BlobId) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         let before: Option<(u64, String)> = transaction
@@ -382,7 +387,7 @@ impl Store {
             return Ok(());
         }
         if let Some((_, old)) = &before {
-            // Nothing else of a job is a state.
+            // The job uses the file of a state for nothing else.
             transaction.execute("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2", params![task.job.0, old])?;
         }
         transaction.execute(
@@ -395,8 +400,8 @@ impl Store {
         before.map_or(Ok(()), |(_, old)| self.forget_blob(blob_from(&old)?))
     }
 
-    /// Forgets a kept state whose file is damaged or gone, and that others could fetch it. Returns the tasks it was of, with
-    /// its units.
+    /// Deletes a kept state whose file is damaged or gone, and its contents for others. Returns the tasks
+    /// of the state, with its units.
     pub fn drop_state(&mut self, blob: BlobId) -> Result<Vec<(TaskId, u64)>, StoreError> {
         let text = blob.to_string();
         let transaction = self.db.transaction()?;
@@ -414,7 +419,7 @@ impl Store {
         Ok(found)
     }
 
-    /// The states that are kept of the tasks of a job.
+    /// Returns the states that are kept of the tasks of a job.
     pub fn kept_states(&self, job: JobId) -> Result<Vec<(TaskId, u64, NodeId, BlobId)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT idx, units, node, blob FROM kept WHERE job_id = ?1")?;
         let rows = query
@@ -426,7 +431,7 @@ impl Store {
         .collect()
     }
 
-    /// A job of another device was accepted as one of this engine.
+    /// Records that a job of another device was accepted as a job of this engine.
     pub fn host(&mut self, row: &HostedRow) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         host(&transaction, row)?;
@@ -434,12 +439,12 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a job is of another device, also when that is done with it.
+    /// Returns whether a job is of another device, also after that device is done with it.
     pub fn is_hosted(&self, job: JobId) -> Result<bool, StoreError> {
         Ok(self.db.prepare_cached("SELECT 1 FROM hosted WHERE job_id = ?1")?.exists([job.0])?)
     }
 
-    /// Every hosted job, also those that are over.
+    /// Returns all hosted jobs, also those that are over.
     pub fn hosted(&self) -> Result<Vec<HostedRow>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT job_id, lease, requester, offer, deadline_ms, message, receipt IS NOT NULL FROM hosted")?;
         let rows = query.query_map([], |row| {
@@ -452,14 +457,14 @@ impl Store {
         .collect()
     }
 
-    /// What is to be said about the end of a hosted job, until it is answered.
+    /// Stores the message about the end of a hosted job, which is sent until it is answered.
     pub fn set_hosted_message(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
         self.db.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
         Ok(())
     }
 
-    /// The requester accepted: its files may go when room is needed, and their names go; its states go now. Of many files
-    /// the rest follows with [`Store::sweep_removed`].
+    /// Records the receipt of the requester: shipped states are deleted now, and the files and their names
+    /// are let go. For many files the rest follows with [`Store::sweep_removed`].
     pub fn set_hosted_receipt(&mut self, job: JobId, receipt: &[u8]) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         transaction.execute("UPDATE hosted SET receipt = ?2, message = NULL WHERE job_id = ?1", params![job.0, receipt])?;
@@ -470,10 +475,11 @@ impl Store {
         self.forget_shipped(job, 0)
     }
 
-    /// Bytes on disk of the files that these jobs hold, each file once, and of what the database keeps of them.
+    /// Returns the bytes on disk of the files that these jobs hold, each file once, and of what the
+    /// database keeps of them.
     pub fn bytes_held_by(&self, jobs: impl IntoIterator<Item = JobId>) -> Result<u64, StoreError> {
         let mut query = self.db.prepare_cached("SELECT blob, size FROM job_blobs JOIN blobs ON blobs.id = blob WHERE job_id = ?1")?;
-        // Its job file and the names of its files are in the database.
+        // The job file and the names of the files are in the database.
         let mut rows = self.db.prepare_cached(
             "SELECT coalesce((SELECT length(spec) FROM jobs JOIN hosted ON job_id = id WHERE id = ?1 AND receipt IS NULL), 0) + coalesce((SELECT sum(length(path) + 200) FROM outputs WHERE job_id = ?1), 0)",
         )?;
@@ -488,8 +494,9 @@ impl Store {
         Ok(sizes.into_values().fold(named, u64::saturating_add))
     }
 
-    /// Gives up the result of a hosted job: its files may go when room is needed, its states go now. From the same moment
-    /// on `message` is said about its end until it is answered, so that no kill leaves a result that is told and not there.
+    /// Gives up the result of a hosted job: its files may go when room is needed, its states go now.
+    /// `message` is stored in the same transaction, so that no kill leaves a result that is announced but
+    /// missing.
     pub fn give_up_hosted(&mut self, job: JobId, message: &[u8]) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         transaction.execute("UPDATE hosted SET message = ?2 WHERE job_id = ?1", params![job.0, message])?;
@@ -500,8 +507,8 @@ impl Store {
         self.forget_shipped(job, 0)
     }
 
-    /// Nobody wants a hosted job any more: it is cancelled if it has not ended, and never counts as one of this device.
-    /// The job stays in the list, its files may go when room is needed. Returns whether it had not ended.
+    /// Ends a hosted job that nobody wants any more: cancels it if it has not ended, but keeps it as a
+    /// hosted one. Its files may go when room is needed. Returns whether it had not ended.
     pub fn end_hosted(&mut self, job: JobId, why: &str, now: UnixMillis) -> Result<bool, StoreError> {
         let was_open = match self.job_state(job) {
             Ok(state) => !state.is_final(),
@@ -521,13 +528,14 @@ impl Store {
         Ok(was_open)
     }
 
-    /// Remembers a state of a hosted task that its requester is told of, and deletes all but the newest `keep`.
+    /// Records a state of a hosted task that its requester is told of, and deletes all but the newest
+    /// `keep`.
     pub fn ship_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
         self.db.execute("INSERT INTO shipped (job_id, blob) VALUES (?1, ?2)", params![job.0, blob.to_string()])?;
         self.forget_shipped(job, keep)
     }
 
-    /// Keeps a file for a job as long as that needs its files.
+    /// Keeps a file for a job as long as the job needs its files.
     pub fn hold_blob(&mut self, job: JobId, blob: BlobId) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         if !transaction.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?.exists([job.0])? {
@@ -538,7 +546,8 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// As [`Store::ship_state`], for a state that the requester is to look at: it gives way to nothing until the job's end.
+    /// Records a state as [`Store::ship_state`] does, for the requester to inspect; not given up for room
+    /// until the job ends.
     pub fn show_state(&mut self, job: JobId, blob: BlobId, keep: u32) -> Result<(), StoreError> {
         self.hold_blob(job, blob)?;
         self.ship_state(job, blob, keep)
@@ -555,7 +564,7 @@ impl Store {
         for blob in old {
             let is_again: bool = self.db.prepare_cached("SELECT 1 FROM shipped WHERE job_id = ?1 AND blob = ?2")?.exists(params![job.0, blob])?;
             if !is_again {
-                // One that was shown was held.
+                // A state that was shown was held.
                 self.db.prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob = ?2")?.execute(params![job.0, blob])?;
                 self.forget_blob(blob_from(&blob)?)?;
             }
@@ -563,12 +572,12 @@ impl Store {
         Ok(())
     }
 
-    /// Lets others fetch a stored file.
+    /// Lets other devices fetch a stored file.
     pub fn put_content(&mut self, row: &ContentRow) -> Result<(), StoreError> {
         self.put_contents(std::slice::from_ref(row))
     }
 
-    /// As [`Store::put_content`] for several, in one transaction.
+    /// Lets other devices fetch several stored files, in one transaction.
     pub fn put_contents(&mut self, rows: &[ContentRow]) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         {
@@ -579,7 +588,8 @@ impl Store {
                     row.id,
                     row.blob.to_string(),
                     row.size.cast_signed(),
-                    // Whoever has the file and this database is not to have what is in it.
+                    // The key of a sealed file is not stored, so that the file and this database do not
+                    // reveal its contents.
                     if row.open.is_some() { [0; 32] } else { row.key },
                     row.manifest,
                     row.open.map(|open| open.to_string())
@@ -590,12 +600,12 @@ impl Store {
         Ok(())
     }
 
-    /// By its id.
+    /// Returns a content by its id.
     pub fn content(&self, id: &str) -> Result<Option<ContentRow>, StoreError> {
         self.content_where("id", id, None)
     }
 
-    /// The sealed form of a stored file, if there is one.
+    /// Returns the sealed form of a stored file, if there is one.
     pub fn content_of(&self, blob: BlobId, key: &[u8; 32]) -> Result<Option<ContentRow>, StoreError> {
         self.content_where("blob", &blob.to_string(), Some(key))
     }
@@ -631,7 +641,8 @@ mod tests {
         store.touch_peer(node, "", &[], [], UnixMillis(7)).unwrap();
         let row = store.peers(10).unwrap().remove(0);
         assert_eq!((row.name.as_str(), row.addresses.len(), row.evidence.as_str(), row.seen), ("anna", 1, r#"{"lost":1.0}"#, UnixMillis(7)));
-        // When the calendar is set, what was seen fades from the same moment as before; nothing else of it changes.
+        // When the calendar is set, evidence decays from the same moment as before; nothing else of it
+        // changes.
         store.set_evidence(node, r#"{"valid":2.125,"at_ms":1000}"#, UnixMillis(6)).unwrap();
         store.shift_times(-400).unwrap();
         assert_eq!(store.peers(10).unwrap()[0].evidence, r#"{"valid":2.125,"at_ms":600}"#);
@@ -640,7 +651,7 @@ mod tests {
         assert_eq!(store.peers(10).unwrap().len(), 2);
     }
 
-    /// One member makes as many names as it likes; they do not push out those of whom something is known.
+    /// A member under many names does not displace devices of which something is known.
     #[test]
     fn a_thousand_names_of_one_device_erase_nobody_who_worked() {
         let folder = tempfile::tempdir().unwrap();
@@ -662,7 +673,7 @@ mod tests {
         assert_eq!(kept(liar), Some((r#"{"invalid":1.0}"#, 1)));
         assert_eq!(kept(connected), Some(("{}", 1)));
         assert_eq!(kept(away), None);
-        // The newest is there, or nobody new could be remembered.
+        // The newest device is kept, as otherwise no new one could be remembered.
         assert_eq!(rows[0].seen, UnixMillis(1101));
     }
 }

@@ -4,12 +4,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::tasks::QUARTER_MS;
 use crate::{Store, StoreError};
 
-/// Summary of a stretch of time: about a minute, or less of the one under way.
+/// Summary of a span of time: about a minute, or less for the current one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Its end.
+    /// End of the span.
     pub at: UnixMillis,
-    /// Its length in milliseconds.
+    /// Length of the span in milliseconds.
     pub span_millis: u64,
     /// Mean duty.
     pub duty: Percent,
@@ -23,21 +23,21 @@ pub struct Sample {
     pub battery: Option<f64>,
     /// Load of other programs at the end, percent.
     pub other_cpu: Option<f64>,
-    /// The first reason at the end, as its rule's word; `idle` when nothing waited, else empty.
+    /// First reason at the end, as the word of its rule; `idle` if no task waited, else empty.
     pub reason: String,
 }
 
-/// Key of the milliseconds by which the calendar was set since the first point of history, among the stored settings.
+/// Settings key of the milliseconds by which the calendar was set since the first sample.
 const SHIFT_KEY: &str = "_history_shift_ms";
 
-/// By how much the stored times of history differ from those of the calendar. It moves instead of them: there are very
-/// many.
+/// Returns the milliseconds by which stored times of history differ from the calendar. This number changes
+/// when the calendar is set, instead of very many rows.
 pub(crate) fn history_shift(db: &Connection) -> Result<i64, StoreError> {
     let stored: Option<String> = db.prepare_cached("SELECT value FROM settings WHERE key = ?1")?.query_row([SHIFT_KEY], |row| row.get(0)).optional()?;
     Ok(stored.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
-/// The calendar was set: history moves with it, so that what was done an hour ago stays so.
+/// Moves history with the calendar after it was set, so that work of an hour ago stays an hour ago.
 pub(crate) fn shift_history(db: &Connection, by_ms: i64) -> Result<(), StoreError> {
     let shift = history_shift(db)?.saturating_add(by_ms);
     db.execute(
@@ -47,19 +47,20 @@ pub(crate) fn shift_history(db: &Connection, by_ms: i64) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The row of `results_by_quarter` of a moment. It moves by whole ones: midnight stays between two.
+/// Returns the row of `results_by_quarter` for a time. The shift is rounded to quarters: midnight stays
+/// between two.
 pub(crate) fn quarter_of(at: UnixMillis, shift: i64) -> i64 {
     at.0.div_euclid(QUARTER_MS).saturating_sub(shift.saturating_add(QUARTER_MS / 2).div_euclid(QUARTER_MS))
 }
 
-/// Rows that [`Store::trim`] leaves.
+/// Numbers of rows that [`Store::trim`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
-    /// Points of history: one a minute.
+    /// Number of samples of history, one per minute.
     pub samples: u32,
-    /// Lines of the journal of all jobs.
+    /// Number of journal entries of all jobs.
     pub journal: u32,
-    /// Settled receipts; their sums stay.
+    /// Number of settled receipts; the sums stay complete.
     pub credits: u32,
 }
 
@@ -70,8 +71,8 @@ impl Default for Kept {
 }
 
 impl Store {
-    /// Adds a sample, in place of the one that ended at `before` if it was [kept](Self::keep_sample). Old ones go with
-    /// [`Store::trim`], by number: a clock that is wrong for a minute makes none old.
+    /// Adds a sample, in place of the one that ended at `before` if that was [kept](Self::keep_sample).
+    /// [`Store::trim`] deletes old samples by number, so a clock that is wrong for a minute deletes none.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -81,7 +82,8 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// The same of a stretch that goes on: a kill loses what came after, a power cut may lose this as well.
+    /// Stores the sample of a span that goes on, unsynced: a kill loses what came after, a power cut may
+    /// lose this one too.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -89,7 +91,8 @@ impl Store {
         self.relaxed(|db| write_sample(db, sample, before))
     }
 
-    /// Samples that ended after `since` and not after `now`, oldest first, put together into at most `points`.
+    /// Returns samples that ended after `since` and not after `now`, oldest first, merged into about
+    /// `points`.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -118,8 +121,8 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Time worked in milliseconds, units, and results since a moment and until `now`; results by whole quarters of an
-    /// hour.
+    /// Returns the milliseconds worked, the work units and the number of results after `since` and until
+    /// `now`; results count by whole quarters of an hour.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -136,8 +139,9 @@ impl Store {
         Ok((worked, WorkUnits(units), results))
     }
 
-    /// Forgets the oldest rows of what grows for ever: points of history, the journal, receipts. By number, so
-    /// that no clock decides. Looks through an index as far as is kept, so it is not for every event.
+    /// Deletes the oldest rows of tables that only grow: samples, journal and receipts. Rows go by number,
+    /// so that no clock decides. An index is read as far as rows are kept, so this is too slow for every
+    /// event.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -147,10 +151,11 @@ impl Store {
                 format!("DELETE FROM {table} WHERE {of} AND {key} < (SELECT {key} FROM {table} WHERE {of} ORDER BY {key} DESC LIMIT 1 OFFSET max(?1, 1) - 1)")
             };
             db.execute(&older("samples", "at_ms", "1"), [most.samples])?;
-            // As many quarters of an hour as there are of samples' minutes.
+            // A row of results covers 15 minutes, so a fifteenth of the samples' number is kept.
             db.execute(&older("results_by_quarter", "quarter", "1"), [most.samples / 15 + 1])?;
             db.execute(&older("credits", "at_ms", "settled IS NOT NULL"), [most.credits])?;
-            // Numbers rise by one; those of removed jobs are gone already, which keeps a few less.
+            // Sequence numbers rise by one; entries of removed jobs are gone already, so slightly fewer are
+            // kept.
             db.execute("DELETE FROM journal WHERE seq <= (SELECT max(seq) FROM journal) - ?1", [most.journal])?;
             Ok(())
         })

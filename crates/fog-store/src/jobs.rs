@@ -10,7 +10,7 @@ use crate::history::shift_history;
 use crate::journal::{JournalKind, note};
 use crate::{HostedRow, Store, StoreError, blobs, outputs};
 
-/// Which stored bytes a job's files are.
+/// Stored blobs of a job's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blobs {
     /// The Wasm module.
@@ -19,88 +19,88 @@ pub struct Blobs {
     pub stdin: Option<BlobId>,
     /// Inputs by their name below `/in`.
     pub inputs: BTreeMap<String, BlobId>,
-    /// For a job mapped over files: one for each task.
+    /// Items of a job that is mapped over files, one for each task.
     pub items: Vec<BlobId>,
 }
 
-/// A job about to be accepted; its blobs are stored already.
+/// Job to be accepted; its blobs are stored already.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// The checked job file.
+    /// Checked job file.
     pub file: JobFile,
-    /// Its files.
+    /// Blobs of the job.
     pub blobs: Blobs,
-    /// Who submitted it, in words.
+    /// Name of the user or device that submitted the job.
     pub owner: String,
-    /// That other devices may run it; only this one without.
+    /// Wish that other devices run the job; `None` for this device only.
     pub grid: Option<GridWish>,
-    /// Now.
+    /// Current time.
     pub now: UnixMillis,
 }
 
-/// One stored job.
+/// Stored job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
-    /// Its number.
+    /// Id of the job.
     pub id: JobId,
-    /// Who submitted it.
+    /// Name of the user or device that submitted the job.
     pub owner: String,
     /// The job file.
     pub file: JobFile,
-    /// Its files.
+    /// Blobs of the job.
     pub blobs: Blobs,
-    /// Where it is in its life.
+    /// State of the job.
     pub state: JobState,
-    /// When it was accepted.
+    /// Time at which the job was accepted.
     pub created: UnixMillis,
-    /// When it is given up.
+    /// Time at which the job is given up.
     pub deadline: UnixMillis,
-    /// When it reached its final state.
+    /// Time at which the job reached its final state.
     pub finished: Option<UnixMillis>,
-    /// Tasks in all.
+    /// Number of tasks.
     pub tasks_total: u32,
-    /// Tasks with a result.
+    /// Number of tasks with a result.
     pub tasks_finished: u32,
-    /// Units of all finished tasks.
+    /// Work units of all finished tasks.
     pub units: WorkUnits,
-    /// Failed attempts since the last success.
+    /// Number of failed attempts since the last success.
     pub failures_in_row: u32,
-    /// Why it failed or was stopped; empty if it was not.
+    /// Reason for which the job failed or was stopped; empty if it was not.
     pub problem: String,
-    /// That other devices may run it.
+    /// Wish that other devices run the job, if any.
     pub grid: Option<GridWish>,
 }
 
 /// Summary of a job, as lists show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobHead {
-    /// Its number.
+    /// Id of the job.
     pub id: JobId,
-    /// Name by its job file.
+    /// Name in the job file.
     pub name: String,
-    /// Name of the user or device that submitted it.
+    /// Name of the user or device that submitted the job.
     pub owner: String,
-    /// Where it stands.
+    /// State of the job.
     pub state: JobState,
-    /// -10 (last) to 10 (first).
+    /// Priority, from -10 (last) to 10 (first).
     pub priority: i8,
-    /// When it was submitted.
+    /// Time at which the job was submitted.
     pub created: UnixMillis,
-    /// When it is given up.
+    /// Time at which the job is given up.
     pub deadline: UnixMillis,
-    /// When it ended.
+    /// Time at which the job ended.
     pub finished: Option<UnixMillis>,
-    /// Tasks in all.
+    /// Number of tasks.
     pub tasks_total: u32,
-    /// Tasks with a result.
+    /// Number of tasks with a result.
     pub tasks_finished: u32,
-    /// Units of all finished tasks.
+    /// Work units of all finished tasks.
     pub units: WorkUnits,
-    /// Why it failed or was stopped; empty if it was not.
+    /// Reason for which the job failed or was stopped; empty if it was not.
     pub problem: String,
-    /// That other devices may run it.
+    /// Whether other devices may run the job.
     pub is_grid: bool,
-    /// Its tasks make one picture.
+    /// Whether the tasks make one picture.
     pub is_picture: bool,
 }
 
@@ -129,12 +129,12 @@ fn is_picture(file: &JobFile) -> bool {
     matches!(file.assemble, Assemble::Tiles { .. })
 }
 
-/// How much a job is wanted; the larger one more.
+/// Rank of a job in the queue; the larger one goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rank {
-    /// The job's priority.
+    /// Priority of the job.
     pub priority: i8,
-    /// When it is given up.
+    /// Time at which the job is given up.
     pub deadline: UnixMillis,
 }
 
@@ -150,16 +150,16 @@ impl PartialOrd for Rank {
     }
 }
 
-/// Which jobs to list.
+/// Filter and page of a list of jobs.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Only these states; empty means all.
+    /// States to list; empty for all.
     pub states: Vec<JobState>,
-    /// Only names that contain this, ignoring case.
+    /// Text that the name must contain, ignoring case.
     pub name: String,
-    /// Only numbers below this: the page after one that ended here.
+    /// Id below which jobs are listed: the last one of the page before.
     pub before: Option<JobId>,
-    /// At most this many, newest first.
+    /// Maximum number of jobs, newest first.
     pub limit: u32,
 }
 
@@ -167,18 +167,19 @@ const COLUMNS: &str = "id, owner, spec, blobs, state, created_ms, jobs.deadline_
  progress.failures_in_row, problem, grid";
 const HEAD_COLUMNS: &str = "id, name, owner, state, jobs.priority, created_ms, jobs.deadline_ms, finished_ms, tasks_total, progress.finished,
  progress.units, problem, grid IS NOT NULL, is_picture";
-/// Rows of one table that go in one transaction when a job is removed.
+/// Maximum number of rows of one table that one transaction deletes for a removed job.
 const SWEEP_ROWS: u32 = 2_000;
-/// Files of a removed job that are let go in one step.
+/// Maximum number of files of a removed job that one step lets go.
 const SWEEP_FILES: u32 = 250;
-/// Tasks of a job that has ended which one transaction cancels at most.
+/// Maximum number of tasks of an ended job that one transaction cancels.
 const CANCELLED_AT_ONCE: u32 = 250;
 
 impl Store {
-    /// Accepts a job: its row, its tasks and its claim on its blobs, all or nothing.
+    /// Accepts a job in one transaction: its row, its tasks and its claim on its blobs.
     ///
     /// # Errors
-    /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`]. No job is stored then.
+    /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`] when the database cannot
+    /// be changed. No job is stored then.
     pub fn insert_job(&mut self, job: &NewJob) -> Result<JobId, StoreError> {
         let transaction = self.db.transaction()?;
         let id = Self::insert(&transaction, job)?;
@@ -186,11 +187,11 @@ impl Store {
         Ok(id)
     }
 
-    /// The same for a job of another device, with what is known of that; the number in `row` is not looked at. There is no
-    /// moment at which the job is here and nobody knows whose it is.
+    /// Accepts a job of another device together with its hosted row, so that the job is never here without
+    /// its requester. The job id in `row` is ignored.
     ///
     /// # Errors
-    /// As [`Store::insert_job`], and when its lease was taken on before. No job is stored then.
+    /// As [`Store::insert_job`], and when its lease was hosted before. No job is stored then.
     pub fn insert_hosted_job(&mut self, job: &NewJob, row: HostedRow) -> Result<JobId, StoreError> {
         let transaction = self.db.transaction()?;
         let id = Self::insert(&transaction, job)?;
@@ -232,7 +233,7 @@ impl Store {
         Ok(id)
     }
 
-    /// One job.
+    /// Returns a job.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
@@ -241,7 +242,7 @@ impl Store {
         query.query_row([id.0], |row| Ok(read(row))).optional()?.ok_or(StoreError::NoJob(id))?
     }
 
-    /// Jobs, newest first. Their job files are not read: of a hundred long ones that takes a second.
+    /// Returns jobs, newest first, without their job files: reading a hundred long ones takes a second.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -256,7 +257,7 @@ impl Store {
         rows.map(|row| row?).collect()
     }
 
-    /// How many jobs are in each state.
+    /// Returns the number of jobs in each state.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -270,10 +271,10 @@ impl Store {
         .collect()
     }
 
-    /// Moves a job to a state the user asked for; final states are never left.
+    /// Moves a job to a state that the user asked for; a final state is never left.
     ///
-    /// Cancelling also cancels every task that has no result: some at once, the others by [`Store::sweep_ending`]. Returns
-    /// whether anything changed.
+    /// Cancelling also cancels every task without a result: some at once, the others by
+    /// [`Store::sweep_ending`]. Returns whether anything changed.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
@@ -291,16 +292,16 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether jobs have ended whose tasks may not all be cancelled.
+    /// Returns whether ended jobs may have tasks that are not cancelled yet.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         !self.ending.is_empty()
     }
 
-    /// Cancels the next tasks of a job that has ended. Nobody is handed one meanwhile: its job is not open.
+    /// Cancels the next tasks of an ended job. No worker gets one meanwhile, as the job is not open.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be changed: the next start goes on.
+    /// [`StoreError`] when the database cannot be changed; the next start goes on.
     pub fn sweep_ending(&mut self) -> Result<(), StoreError> {
         let Some(id) = self.ending.pop_first() else { return Ok(()) };
         let ended: Option<i64> = self.db.prepare_cached("SELECT finished_ms FROM jobs WHERE id = ?1")?.query_row([id.0], |row| row.get(0)).optional()?;
@@ -312,7 +313,7 @@ impl Store {
         Ok(())
     }
 
-    /// Finds the jobs of before that have ended while tasks of them were still to be cancelled.
+    /// Finds the jobs of earlier runs that ended while some of their tasks were still to be cancelled.
     pub(crate) fn find_ending(&mut self) -> Result<(), StoreError> {
         let mut query =
             self.db.prepare("SELECT id FROM jobs JOIN progress ON job_id = id WHERE state IN ('finished', 'failed', 'cancelled') AND ready + waiting > 0")?;
@@ -342,13 +343,13 @@ impl Store {
         note(transaction, now, kind, Some(id), None, problem)
     }
 
-    /// Gives up every job past its deadline; returns them. Those of other devices count as cancelled: nothing went wrong.
+    /// Ends every job past its deadline and returns them: own jobs fail, hosted ones count as cancelled.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn expire_jobs(&mut self, now: UnixMillis) -> Result<Vec<JobId>, StoreError> {
         let late: Vec<u64> = {
-            // Left to itself, SQLite looks at every open job by its state.
+            // Without the hint SQLite would look at every open job by its state.
             let mut query = self
                 .db
                 .prepare_cached("SELECT id FROM jobs INDEXED BY jobs_by_deadline WHERE state IN ('queued', 'running', 'paused') AND deadline_ms <= ?1")?;
@@ -361,8 +362,8 @@ impl Store {
         Ok(late.into_iter().map(JobId).collect())
     }
 
-    /// The calendar was set: every stored moment that something waits for moves with it, so that it is as far away
-    /// as before.
+    /// Moves every stored time that something waits for after the calendar was set, so that it is as far
+    /// away as before.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -373,16 +374,16 @@ impl Store {
             ("tasks", "not_before_ms", "state = 'queued' AND not_before_ms > 0"),
             ("jobs", "deadline_ms", "state IN ('queued', 'running', 'paused')"),
             ("progress", "deadline_ms", "1"),
-            // People read how long ago that was.
+            // People read how long ago these times were.
             ("jobs", "created_ms", "1"),
             ("jobs", "finished_ms", "state IN ('finished', 'failed', 'cancelled')"),
             ("hosted", "deadline_ms", "1"),
             ("chat_messages", "stored_ms", "1"),
         ] {
-            // One is the earliest: zero means that a task waits for nothing.
+            // The earliest time is 1, as 0 means that a task waits for nothing.
             transaction.execute(&format!("UPDATE {table} SET {column} = max(CAST({column} + ?1 AS INTEGER), 1) WHERE {condition}"), [by_ms])?;
         }
-        // What was seen of other devices fades from then on.
+        // Evidence about other devices decays from the moved time on.
         transaction.execute(
             "UPDATE peers SET evidence = json_set(evidence, '$.at_ms', max(CAST(json_extract(evidence, '$.at_ms') + ?1 AS INTEGER), 1))
              WHERE json_valid(evidence) AND json_type(evidence, '$.at_ms') = 'integer'",
@@ -393,7 +394,7 @@ impl Store {
         Ok(())
     }
 
-    /// How much a job is wanted. One of another device is wanted less than any of this one.
+    /// Returns the rank of a job; a hosted job ranks below all own ones.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
@@ -403,7 +404,7 @@ impl Store {
         found.ok_or(StoreError::NoJob(id))
     }
 
-    /// The state of a job, without reading the rest of it.
+    /// Returns the state of a job, without reading the rest of it.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] when there is none with this number.
@@ -412,8 +413,8 @@ impl Store {
         state_from(&word.ok_or(StoreError::NoJob(id))?)
     }
 
-    /// Forgets final jobs that ended before `before`, or one of them by number. What hung on them goes in
-    /// pieces: a first one now, the rest with [`Store::sweep_removed`].
+    /// Deletes jobs that ended before `before`, or only the job `only` of them, and returns their number.
+    /// What belongs to them is deleted in pieces: a first one now, the rest by [`Store::sweep_removed`].
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -437,7 +438,8 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        // A cascade over 100,000 tasks would hold everything up. Outside a transaction, where alone it has an effect.
+        // A cascade over 100,000 tasks would block everything. The pragma has an effect only outside a
+        // transaction.
         self.db.pragma_update(None, "foreign_keys", false)?;
         let removed = self.remove_rows(ids);
         self.db.pragma_update(None, "foreign_keys", true)?;
@@ -447,7 +449,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether [`Store::sweep_removed`] may have something to do.
+    /// Returns whether [`Store::sweep_removed`] may have something to do.
     #[must_use]
     pub fn is_sweeping(&self) -> bool {
         self.is_sweeping
@@ -466,8 +468,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets hosted jobs that are done with, the oldest of more than `keep`: whoever has work done keeps nobody's list long.
-    /// Returns how many.
+    /// Deletes the oldest completed hosted jobs beyond `keep`, so that no requester makes the list long.
+    /// Returns their number.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -483,13 +485,14 @@ impl Store {
         Ok(ids.len())
     }
 
-    /// Deletes a piece of what hung on removed jobs, or holds the files of hosted ones that are done with. Returns whether more is left.
+    /// Deletes a piece of what removed jobs left, or of the files of completed hosted jobs. Returns whether
+    /// more is left.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn sweep_removed(&mut self) -> Result<bool, StoreError> {
         let swept = self.sweep_next();
-        // After an error, as on a full disk, the next try is that of the next look, not at once.
+        // After an error, as on a full disk, the sweep is not repeated at once.
         self.is_sweeping = *swept.as_ref().unwrap_or(&false);
         swept
     }
@@ -502,7 +505,7 @@ impl Store {
             return self.let_go_after(|db| outputs::let_go_on(db, id)).map(|()| true);
         };
         self.let_go_after(|db| {
-            // Files first: who removes a job wants its room.
+            // Files go first, as a user who removes a job wants its room.
             let mut let_go = db
                 .prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob IN (SELECT blob FROM job_blobs WHERE job_id = ?1 LIMIT ?2) RETURNING blob")?;
             let files: Vec<String> = let_go.query_map(params![id, SWEEP_FILES], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -524,7 +527,7 @@ impl Store {
     }
 }
 
-/// Cancels some tasks that wait, and returns how many.
+/// Cancels some waiting tasks and returns their number.
 fn cancel_queued(db: &Connection, job: JobId, now: UnixMillis) -> Result<usize, StoreError> {
     for which in ["not_before_ms = 0", "not_before_ms > 0"] {
         let sql = format!(

@@ -3,14 +3,14 @@ use rusqlite::{Connection, params};
 
 use crate::{Store, StoreError};
 
-/// What happened, once each, in the same transaction as the change itself.
+/// Kind of a journal entry, which is written once, in the transaction of the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalKind {
     /// A job was stored.
     Accepted,
-    /// A task has its result; the detail is its hash. Never twice for one task.
+    /// A task has its result, never twice; the detail is the hash of the result.
     Result,
-    /// A try at a task failed; the detail says why.
+    /// An attempt at a task failed; the detail is the reason.
     AttemptFailed,
     /// Every task of a job has its result.
     Finished,
@@ -22,8 +22,8 @@ pub enum JournalKind {
     Resumed,
     /// The user cancelled a job.
     Cancelled,
-    /// A device was given a task whose result is known, or had to show how it came to one; the detail says
-    /// which device and what came of it.
+    /// A device was given a task whose result is known, or had to prove a result; the detail names the
+    /// device and the outcome.
     Checked,
 }
 
@@ -31,7 +31,7 @@ impl JournalKind {
     const ALL: [Self; 9] =
         [Self::Accepted, Self::Result, Self::AttemptFailed, Self::Finished, Self::Failed, Self::Paused, Self::Resumed, Self::Cancelled, Self::Checked];
 
-    /// The word used in the database and in JSON.
+    /// Returns the word used in the database and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,18 +48,18 @@ impl JournalKind {
     }
 }
 
-/// One line of a job's history.
+/// Entry of a job's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalRow {
-    /// Position; rises without repeats.
+    /// Sequence number; rises without repeats.
     pub seq: u64,
-    /// When.
+    /// Time of the entry.
     pub at: UnixMillis,
-    /// What.
+    /// Kind of the entry.
     pub kind: JournalKind,
-    /// Which task of the job, if one.
+    /// Index of the task, if the entry is about one.
     pub index: Option<u32>,
-    /// More, in words.
+    /// Details, as text.
     pub detail: String,
 }
 
@@ -75,15 +75,15 @@ pub(crate) fn note(db: &Connection, now: UnixMillis, kind: JournalKind, job: Opt
 }
 
 impl Store {
-    /// Notes what changed nothing else.
+    /// Writes an entry that accompanies no other change.
     ///
     /// # Errors
-    /// [`StoreError`] when the database refuses.
+    /// [`StoreError`] when the database cannot be changed.
     pub fn note(&mut self, now: UnixMillis, kind: JournalKind, job: JobId, index: Option<u32>, detail: &str) -> Result<(), StoreError> {
         note(&self.db, now, kind, Some(job), index, detail)
     }
 
-    /// The newest lines about a job, oldest first.
+    /// Returns the newest `limit` entries about a job, oldest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.

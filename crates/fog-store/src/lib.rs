@@ -1,8 +1,8 @@
-//! What must survive a crash: SQLite rows, and blobs addressed by their BLAKE3 hash.
+//! Storage of everything that must survive a crash: SQLite rows, and blobs addressed by their BLAKE3 hash.
 //!
-//! One [`Store`] per data folder, owned by one thread; a lock file keeps a second program out.
-//! Every method that changes something is one transaction: when it returns, the change is on disk.
-//! No policy lives here; the engine decides what changes.
+//! Each data folder has one [`Store`], owned by one thread; a lock keeps other processes out. Every method
+//! that changes something is one transaction and is on disk when it returns, unless it says otherwise. No
+//! policy lives here; the engine decides what changes.
 
 mod blobs;
 mod chat;
@@ -47,27 +47,27 @@ use rusqlite::{Connection, OpenFlags};
 
 use place::Place;
 
-/// The database in a data folder.
+/// File name of the database in a data folder.
 const DATABASE: &str = "fog.sqlite";
 
-/// The database and blobs of one data folder.
+/// Database and blobs of one data folder.
 #[derive(Debug)]
 pub struct Store {
     db: Connection,
     folder: PathBuf,
     /// Files beside the blobs, as measured last.
     other: OtherFiles,
-    /// Files that are being named.
+    /// Files that are being placed.
     holds: Holds,
-    /// Released by the system when the process ends, however it ends. A [`Reader`] has none.
+    /// Lock, released by the system however the process ends; `None` in a [`Reader`].
     _lock: Option<File>,
-    /// The folder as it was opened. A [`Reader`] has none.
+    /// Folder as it was opened; `None` in a [`Reader`].
     place: Option<Arc<Place>>,
-    /// Results whose files are being written.
+    /// Results whose rows of files are being written ahead.
     staged: BTreeMap<TaskId, outputs::Staged>,
-    /// Jobs that have ended whose tasks may not all be cancelled.
+    /// Ended jobs whose tasks may not all be cancelled yet.
     ending: BTreeSet<JobId>,
-    /// Something may hang on jobs that were removed or are done with.
+    /// Whether removed or completed jobs may have left something to delete.
     is_sweeping: bool,
 }
 
@@ -79,12 +79,12 @@ impl Drop for Store {
     }
 }
 
-/// Reads what a [`Store`] has written, beside it and on another thread.
+/// Read-only access to what a [`Store`] has written, for another thread.
 #[derive(Debug)]
 pub struct Reader(Store);
 
 impl Reader {
-    /// A reader of a data folder that a [`Store`] of this process has open.
+    /// Opens a reader of a data folder that a [`Store`] of this process has open.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be opened.
@@ -114,16 +114,17 @@ impl std::ops::Deref for Reader {
     }
 }
 
-/// Longest wait for a lock that is about to go.
+/// Longest wait for a lock that is about to be released.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Store {
-    /// Opens the data folder, making it when it is new, and brings an older schema up to date.
+    /// Opens the data folder, creates it if it is new, and migrates an older schema.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when nothing can be kept there; [`StoreError::InUse`] when another process has it; [`StoreError::TooNew`] when a newer release wrote it;
-    /// [`StoreError::EmptyDatabase`] and [`StoreError::ForeignDatabase`] when its database is not the one of the files
-    /// beside it. Nothing is changed then.
+    /// [`StoreError::Unusable`] if nothing can be stored there, [`StoreError::InUse`] if another process
+    /// has it, [`StoreError::TooNew`] if a newer release wrote it, [`StoreError::EmptyDatabase`] and
+    /// [`StoreError::ForeignDatabase`] if the database does not belong to the files beside it. Nothing is
+    /// changed then.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -134,14 +135,15 @@ impl Store {
         let lock_path = folder.join("lock");
         let lock = private_file().create(true).truncate(false).write(true).open(&lock_path).map_err(|e| folder::unusable(folder, &lock_path, &e))?;
         take_lock(&lock, folder)?.map_err(at(&lock_path))?;
-        // The file may be deleted while it is locked. Not every system opens and locks a folder.
+        // The lock file may be deleted while it is locked, so the folder is locked too if the system can do
+        // that.
         let handle = File::open(folder).ok();
         if let Some(handle) = &handle {
             let _ = take_lock(handle, folder)?;
         }
         let database = folder.join(DATABASE);
         migrations::check_own(folder, &database).map_err(|error| error.at(&database))?;
-        // The journals beside it get the mode of the database.
+        // SQLite gives the journals the mode of the database.
         private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
         let place = Some(Place::open(folder, handle));
@@ -154,14 +156,14 @@ impl Store {
             place,
             staged: BTreeMap::new(),
             ending: BTreeSet::new(),
-            // Of before.
+            // Jobs that an earlier run removed may have left something to delete.
             is_sweeping: true,
         })
     }
 
     fn open_database(database: &Path) -> Result<Connection, StoreError> {
         let mut db = Connection::open(database)?;
-        // FULL: a result that was acknowledged survives a power cut, at one fsync a transaction.
+        // FULL: an acknowledged result survives a power cut, at one fsync per transaction.
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -1024; PRAGMA temp_store = FILE; PRAGMA busy_timeout = 2000;",
@@ -170,8 +172,8 @@ impl Store {
         Ok(db)
     }
 
-    /// One transaction that is not synced by itself: at a power cut it may be lost, with what came after it, but
-    /// nothing is damaged. For what is not acknowledged to anybody.
+    /// Runs `work` in a transaction that is not synced by itself, for changes that nobody relies on yet. A
+    /// power cut may lose it together with later ones, but damages nothing.
     fn relaxed<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.db.execute_batch("PRAGMA synchronous = NORMAL")?;
         let done = self.db.transaction().map_err(StoreError::from).and_then(|transaction| {
@@ -183,25 +185,27 @@ impl Store {
         done
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Looks whether the data folder, its lock and its database are still those that were opened. On Windows they always are.
+    /// Checks that the data folder, its lock and its database are still those that were opened; never fails
+    /// on Windows.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] when they were moved, deleted or replaced. From then on nothing may be written by a path in the
-    /// folder; the database can still be changed where it is now.
+    /// [`StoreError::Gone`] if one of them was moved, deleted or replaced. From then on nothing may be
+    /// written by a path in the folder; the database can still be changed where it is now.
     pub fn check_place(&self) -> Result<(), StoreError> {
         self.place.as_ref().map_or(Ok(()), |place| place.check())
     }
 
-    /// Writes a copy of a database that was deleted while it was open among the files that are set aside; returns its path.
+    /// Copies a database that was deleted while it was open into `set-aside` and returns the path of the
+    /// copy.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be read or written.
+    /// [`StoreError`] if the database cannot be read or the copy cannot be written.
     pub fn save_aside(&self) -> Result<PathBuf, StoreError> {
         let aside = disk::aside(&self.folder);
         make_private_folder(&aside).map_err(|source| StoreError::File { path: aside.clone(), source })?;
@@ -211,7 +215,7 @@ impl Store {
         Ok(copy)
     }
 
-    /// Makes every change fail, as a full disk does, or lets changes through again. For tests.
+    /// Makes every change fail as on a full disk, or lets changes through again; for tests.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -221,7 +225,7 @@ impl Store {
     }
 }
 
-/// Locks a file of the folder, or the folder.
+/// Locks a file of the folder, or the folder itself.
 fn take_lock(lock: &File, folder: &Path) -> Result<std::io::Result<()>, StoreError> {
     let begun = Instant::now();
     loop {
@@ -236,16 +240,16 @@ fn take_lock(lock: &File, folder: &Path) -> Result<std::io::Result<()>, StoreErr
     }
 }
 
-/// Sets when a file was last changed; that of a file that is only read, too.
+/// Sets the time at which a file was last changed, also of a file that is only read.
 ///
 /// # Errors
-/// As opening the file.
+/// An I/O error if the file cannot be opened or the time cannot be set.
 pub fn set_modified(path: &Path, at: SystemTime) -> std::io::Result<()> {
     let mut options = File::options();
     options.read(true);
     #[cfg(windows)]
     {
-        // Reading is not enough there; folders are opened by the second.
+        // Windows needs the right to write attributes; the second flag opens folders.
         const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
         const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
         use std::os::windows::fs::OpenOptionsExt;
@@ -254,15 +258,15 @@ pub fn set_modified(path: &Path, at: SystemTime) -> std::io::Result<()> {
     options.open(path)?.set_modified(at)
 }
 
-/// Folders that lie in a data folder, and files.
+/// Names of the folders and of the files that a store makes in its data folder.
 const OWN_FOLDERS: [&str; 7] = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"];
 const OWN_FILES: [&str; 7] = ["fog.sqlite", "fog.sqlite-wal", "fog.sqlite-shm", "lock", "checkpoint.key", "fog.token", "fog.sock"];
 
-/// Makes a folder in the data folder, which only this user can read, with all above it that are missing. One that is there
-/// stays as it is. A data folder that is open is not made anew.
+/// Creates a folder in the data folder, with its missing parents, that only this user can read. An existing
+/// folder stays as it is, and an open data folder itself is not created again.
 ///
 /// # Errors
-/// As making a folder; also when the data folder is no longer the one that was opened.
+/// An I/O error if the folder cannot be created or the data folder is no longer the one that was opened.
 pub fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     let builder = private_builder();
     if place::make_below(folder, |path| builder.create(path))? { Ok(()) } else { make_folder(folder) }
@@ -280,7 +284,7 @@ fn private_builder() -> std::fs::DirBuilder {
     builder
 }
 
-/// Options for files that only this user can read.
+/// Returns options for files that only this user can read.
 #[must_use]
 pub fn private_file() -> std::fs::OpenOptions {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
@@ -290,8 +294,8 @@ pub fn private_file() -> std::fs::OpenOptions {
     options
 }
 
-/// Makes a data folder private that was there before: made by hand, or by a release that did not. One in which other
-/// things lie as well is left as it is; what is ours in it is made private.
+/// Makes an existing data folder private, such as one made by hand or by an older release. A folder that
+/// holds other things too is left as it is; only the store's own files in it are made private.
 fn make_private(folder: &Path) {
     let is_ours = |name: &std::ffi::OsStr| OWN_FOLDERS.iter().chain(&OWN_FILES).any(|own| name == *own);
     let mut others = std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| !is_ours(&entry.file_name()));
@@ -311,13 +315,13 @@ fn make_private(folder: &Path) {
 fn set_private(path: &Path, is_folder: bool) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = match std::fs::symlink_metadata(path) {
-        // What a link leads to is somebody else's.
+        // The target of a symbolic link belongs to somebody else.
         Ok(about) if !about.is_symlink() => about.permissions().mode(),
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    // A folder with the sticky bit is everybody's.
+    // A folder with the sticky bit is shared by all users.
     if mode & 0o077 == 0 || mode & 0o1000 != 0 {
         return Ok(());
     }

@@ -4,10 +4,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::StoreError;
 
-/// Says in the file's header whose database it is: "FogC".
+/// SQLite application id in the header of the database file: "FogC".
 const APPLICATION_ID: i32 = 0x466f_6743;
 
-/// One step each, applied in order and never edited after a release.
+/// Migration steps, applied in order; a step is never edited after a release.
 pub(crate) const STEPS: &[&str] = &[
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
@@ -34,8 +34,8 @@ pub(crate) fn run(db: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses a database that is not the one of the files beside it, before anything is written: with an empty one every
-/// stored result would look like a leftover.
+/// Refuses a database that does not belong to the files beside it, before anything is written: with an
+/// empty database every stored result would look like a leftover.
 pub(crate) fn check_own(folder: &Path, database: &Path) -> Result<(), StoreError> {
     let blobs = folder.join("blobs");
     let has_blobs = || {
@@ -46,7 +46,7 @@ pub(crate) fn check_own(folder: &Path, database: &Path) -> Result<(), StoreError
     let foreign = || StoreError::ForeignDatabase { database: database.to_owned() };
     let size = std::fs::metadata(database).map(|about| about.len());
     if size.as_ref().is_ok_and(|size| *size > 0) {
-        // For writing, as a journal that a crash left may have to be taken in.
+        // Opened for writing, as SQLite may have to recover a journal that a crash left.
         let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.busy_timeout(std::time::Duration::from_secs(2))?;
         let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));

@@ -1,4 +1,4 @@
-//! Files of results: written a stretch at a time where they are many, and read in path order.
+//! Files of results: rows written in portions if there are many, and read in path order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,8 @@ use crate::jobs::{from_json, to_json};
 use crate::tasks::{blob_from, to_sql};
 use crate::{Blobs, Claim, Output, PlacedFiles, Store, StoreError, blobs};
 
-/// Files whose rows one transaction writes at most where other calls must not wait: these take some milliseconds.
+/// Maximum number of rows of files per transaction where other calls must not wait; takes some
+/// milliseconds.
 pub const ROWS_AT_ONCE: usize = 64;
 
 /// Rows of a result that is not recorded yet.
@@ -20,13 +21,14 @@ pub(crate) struct Staged {
     rows: usize,
 }
 
-/// Only files of a task that is finished are a result; what was written for one that is not is hidden, and is written anew.
+/// Condition for files of a finished task; rows of an unfinished one are hidden, and are written anew.
 const OF_RESULT: &str = "job_id = ?1 AND idx = ?2 AND EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = ?1 AND tasks.idx = ?2 AND tasks.state = 'finished')";
 
 impl Store {
-    /// Writes the next files of a result ahead of [`Store::finish_task`], which then has only the rest to write. They are
-    /// to be given in order, some [`ROWS_AT_ONCE`] each time, of files for which [`Store::make_room_for`] made room. False
-    /// when the attempt has ended meanwhile: its result is not wanted any more.
+    /// Writes the rows of the next files of a result ahead of [`Store::finish_task`], which then writes
+    /// only the rest. The files are given in order, about [`ROWS_AT_ONCE`] at a time, after
+    /// [`Store::make_room_for`] made room for them. Returns false if the attempt has ended, as its result
+    /// is not wanted any more.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed. A kill leaves rows that no result shows.
@@ -44,7 +46,7 @@ impl Store {
             if before.is_none() {
                 forget(db, claim.task)?;
             }
-            // A file that is held before it has a row is counted once.
+            // The file is held before its row is written, so that it is counted once.
             insert(db, claim.task, outputs)?;
             placed.write_rows(db, outputs.iter().map(|output| output.blob), now)?;
             Ok(true)
@@ -69,7 +71,7 @@ impl Store {
         found.map(|(blob, size)| Ok(Output { path: path.to_owned(), blob: blob_from(&blob)?, size })).transpose()
     }
 
-    /// How many files a task's result has after the one at a path.
+    /// Returns the number of files that a task's result has after a path.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -78,7 +80,7 @@ impl Store {
         Ok(query.query_row(params![task.job.0, task.index, after], |row| row.get(0))?)
     }
 
-    /// Files of a task's result in path order.
+    /// Returns the files of a task's result in path order.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -86,7 +88,7 @@ impl Store {
         self.outputs_after(task, "", u32::MAX)
     }
 
-    /// The next files of a task's result in path order, after the one at a path.
+    /// Returns the next files of a task's result in path order, after a path.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -102,7 +104,7 @@ impl Store {
     }
 }
 
-/// Writes the files of a result that were not written ahead, and gives up what another attempt wrote.
+/// Writes the rows of a result that were not written ahead, and deletes those of another attempt.
 pub(crate) fn write(db: &Connection, claim: Claim, staged: Option<Staged>, outputs: &[Output]) -> Result<(), StoreError> {
     if staged.is_some_and(|staged| staged.attempt == claim.attempt && staged.rows == outputs.len()) {
         return Ok(());
@@ -114,7 +116,8 @@ pub(crate) fn write(db: &Connection, claim: Claim, staged: Option<Staged>, outpu
     insert(db, claim.task, outputs)
 }
 
-/// Gives up the rows of a result that did not come about, and the files that nothing else of the job names.
+/// Deletes the rows of a result that was never recorded, and releases the files that nothing else of the
+/// job names.
 fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
     let (job, index) = (task.job.0, task.index);
     let blobs = |sql: &str| -> Result<Vec<String>, StoreError> {
@@ -127,7 +130,7 @@ fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
         return Ok(());
     }
     db.prepare_cached("DELETE FROM outputs WHERE job_id = ?1 AND idx = ?2")?.execute(params![job, index])?;
-    // A look at all results of the job: this is after a kill.
+    // All results of the job are read, which is rare: after a kill or with two attempts at once.
     for others in [
         "SELECT blob FROM outputs WHERE job_id = ?1 AND idx <> ?2",
         "SELECT stdout FROM tasks WHERE job_id = ?1 AND stdout IS NOT NULL AND ?2 = ?2",
@@ -149,18 +152,18 @@ fn forget(db: &Connection, task: TaskId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Files of a hosted job that are let go in one step.
+/// Maximum number of files of a hosted job that are let go in one step.
 const LET_GO_ROWS: u32 = 500;
 
-/// A hosted job needs its files no longer, nor their names: they go with [`Store::sweep_removed`]. Its program and what it reads
-/// are kept while there is room, for the next job of its requester.
+/// Lets go of the files of a hosted job and their names, by [`Store::sweep_removed`]. Its program and
+/// inputs are kept while there is room, for the next job of its requester.
 pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreError> {
     db.prepare_cached("INSERT OR IGNORE INTO let_go VALUES (?1)")?.execute([job.0])?;
     let spec: Option<(String, String)> =
         db.prepare_cached("SELECT spec, blobs FROM jobs WHERE id = ?1")?.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    // One that cannot be read is no reason to keep the job.
+    // A job file that cannot be read is no reason to keep the files.
     if let Some((Ok(file), Ok(blobs))) = spec.map(|(spec, blobs)| (from_json::<JobFile>(&spec), from_json::<Blobs>(&blobs))) {
-        // What it was told, and what it read: nobody runs it again, and a requester can make it as long as a message.
+        // Arguments and inputs are dropped: the job never runs again, and they may be as long as a message.
         let file = JobFile { args: Vec::new(), env: BTreeMap::new(), inputs: BTreeMap::new(), ..file };
         let blobs = Blobs { inputs: BTreeMap::new(), items: Vec::new(), ..blobs };
         db.prepare_cached("UPDATE jobs SET spec = ?2, blobs = ?3 WHERE id = ?1")?.execute(params![job.0, to_json(&file)?, to_json(&blobs)?])?;
@@ -170,7 +173,7 @@ pub(crate) fn let_go_of_files(db: &Connection, job: JobId) -> Result<(), StoreEr
 
 /// Deletes at most `most` names of files of a job's results, and returns the files.
 pub(crate) fn delete_names(db: &Connection, job: u64, most: u32) -> Result<Vec<String>, StoreError> {
-    // Up to a place in the order, so that no name is visited that stays.
+    // The deletion goes up to a place in the order, so that no name is visited that stays.
     let last: Option<(u32, String)> = db
         .prepare_cached("SELECT idx, path FROM outputs WHERE job_id = ?1 ORDER BY idx, path LIMIT 1 OFFSET ?2")?
         .query_row(params![job, most.saturating_sub(1)], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -181,9 +184,9 @@ pub(crate) fn delete_names(db: &Connection, job: u64, most: u32) -> Result<Vec<S
     Ok(delete.query_map(params![job, index, path], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// Lets go of the next files of a hosted job; returns those whose names went.
+/// Lets go of the next files of a hosted job; returns the files whose names were deleted.
 pub(crate) fn let_go_on(db: &Connection, job: u64) -> Result<Vec<String>, StoreError> {
-    // Nothing of it holds its files before their names go.
+    // The job releases its files before their names are deleted.
     let held = db
         .prepare_cached("DELETE FROM job_blobs WHERE job_id = ?1 AND blob IN (SELECT blob FROM job_blobs WHERE job_id = ?1 LIMIT ?2)")?
         .execute(params![job, LET_GO_ROWS])?;
@@ -206,7 +209,7 @@ fn insert(db: &Connection, task: TaskId, outputs: &[Output]) -> Result<(), Store
     Ok(())
 }
 
-/// Keeps a file as long as its job is there.
+/// Keeps a file as long as its job exists.
 pub(crate) fn hold(db: &Connection, task: TaskId, blob: BlobId) -> Result<(), StoreError> {
     db.prepare_cached("INSERT OR IGNORE INTO job_blobs (job_id, blob) VALUES (?1, ?2)")?.execute(params![task.job.0, blob.to_string()])?;
     Ok(())
@@ -262,11 +265,11 @@ mod tests {
         let module = store.job(id).unwrap().blobs.module;
         let first = store.claim_task("test", UnixMillis(1)).unwrap().unwrap();
         let (placed, mut outputs) = place(&mut store, &["a", "left"], "the first");
-        // One of them is the program too, which stays.
+        // One of the files is also the program, which stays.
         outputs.push(Output { path: "the program".to_owned(), blob: module, size: 6 });
         assert!(store.stage_outputs(first, &placed, &outputs[..2], UnixMillis(2)).unwrap());
         insert(&store.db, first.task, &outputs[2..]).unwrap();
-        // Killed here.
+        // The engine is killed here.
         drop(placed);
         drop(store);
         let mut store = Store::open(folder.path()).unwrap();
@@ -274,7 +277,7 @@ mod tests {
         let second = store.claim_task("test", UnixMillis(4)).unwrap().unwrap();
         let (placed, outputs) = place(&mut store, &["a", "b"], "the second");
         assert!(!store.stage_outputs(first, &placed, &outputs, UnixMillis(5)).unwrap());
-        // Two attempts at once.
+        // Two attempts run at once.
         let third = Claim { attempt: store.begin_lease(second.task, "lease", fog_types::NodeId([1; 32]), "offer", UnixMillis(5)).unwrap().attempt, ..second };
         assert!(store.stage_outputs(second, &placed, &outputs[..1], UnixMillis(5)).unwrap());
         let (others, theirs) = place(&mut store, &["a", "theirs"], "the third");

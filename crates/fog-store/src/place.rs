@@ -1,5 +1,5 @@
-//! Whether a data folder is still the one that was opened. Files are written by their paths: where another folder lies at the
-//! old path, another engine may be at work.
+//! Check that a data folder is still the one that was opened. Files are written by path, and if another
+//! folder lies at the old path, another engine may be at work there.
 
 use std::fs::File;
 use std::io;
@@ -8,20 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{DATABASE, StoreError};
 
-/// The folders that stores of this process have open, the latest last.
+/// Folders that stores of this process have open, the latest last.
 static OPEN: Mutex<Vec<Arc<Place>>> = Mutex::new(Vec::new());
 
-/// The number of a file system, and of a file in it.
+/// Number of a file system, and of a file in it.
 type FileId = (u64, u64);
 
-/// A data folder as it was opened.
+/// Data folder as it was opened.
 #[derive(Debug)]
 pub(crate) struct Place {
     folder: PathBuf,
-    /// Held open: its number is not given to another one, and its lock is there whatever happens to files in it.
+    /// Open handle: the number of the folder is not reused, and its lock does not depend on files in it.
     handle: Option<File>,
     id: Option<FileId>,
-    /// The lock and the database.
+    /// Paths and numbers of the lock and the database.
     files: Vec<(PathBuf, FileId)>,
 }
 
@@ -32,13 +32,13 @@ fn id_of(about: &std::fs::Metadata) -> Option<FileId> {
     Some((about.dev(), about.ino()))
 }
 
-/// Elsewhere a folder with open files in it can neither be moved nor deleted.
+/// Other systems do not let a folder with open files be moved or deleted.
 #[cfg(not(unix))]
 fn id_of(_about: &std::fs::Metadata) -> Option<FileId> {
     None
 }
 
-/// Whether something else is at a path than what had this number. Where that cannot be seen, it is taken for the same.
+/// Returns whether the file at a path is not the one with this number; false if that cannot be determined.
 fn is_another(path: &Path, id: FileId) -> bool {
     match std::fs::metadata(path) {
         Ok(about) => id_of(&about).is_some_and(|found| found != id),
@@ -47,7 +47,8 @@ fn is_another(path: &Path, id: FileId) -> bool {
 }
 
 impl Place {
-    /// Notes what is there, and has it checked before files are written in it.
+    /// Records the numbers of the folder and its files, and registers it for checks before files are
+    /// written in it.
     pub(crate) fn open(folder: &Path, handle: Option<File>) -> Arc<Self> {
         let numbered = |path: PathBuf| std::fs::metadata(&path).ok().as_ref().and_then(id_of).map(|id| (path, id));
         let place = Arc::new(Self {
@@ -68,7 +69,7 @@ impl Place {
         self.id.is_none_or(|id| !is_another(&self.folder, id))
     }
 
-    /// Looks whether the folder, its lock and its database are those that were opened.
+    /// Checks that the folder, its lock and its database are those that were opened.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let gone = |path: &Path| Err(StoreError::Gone { path: path.to_owned(), now: self.now() });
         if !self.has_folder() {
@@ -77,7 +78,7 @@ impl Place {
         self.files.iter().find(|(path, id)| is_another(path, *id)).map_or(Ok(()), |(path, _)| gone(path))
     }
 
-    /// The path of the folder now, as far as the system says.
+    /// Returns the current path of the folder, as far as the system tells it.
     fn now(&self) -> Option<PathBuf> {
         if self.has_folder() {
             return Some(self.folder.clone());
@@ -98,10 +99,10 @@ fn open_place_of(path: &Path) -> Option<Arc<Place>> {
     open.iter().rev().find(|place| path.starts_with(&place.folder)).cloned()
 }
 
-/// Looks whether a path in a data folder leads into the one that was opened. Of other paths nothing is known.
+/// Checks that a path in a data folder leads into the folder that was opened; any other path passes.
 ///
 /// # Errors
-/// When it does not: another folder is there, or none.
+/// An I/O error if another folder or none is at the path of the data folder.
 pub(crate) fn check_path(path: &Path) -> io::Result<()> {
     match open_place_of(path).filter(|place| !place.has_folder()) {
         Some(place) => Err(io::Error::new(io::ErrorKind::NotFound, StoreError::Gone { path: place.folder.clone(), now: place.now() }.to_string())),
@@ -109,10 +110,10 @@ pub(crate) fn check_path(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The place of a path in an open data folder now, when the folder was moved; the path itself otherwise.
+/// Returns the current path of a file in an open data folder that was moved; otherwise the path itself.
 ///
 /// # Errors
-/// When the folder is gone, or cannot be found.
+/// An I/O error if the folder is gone or cannot be found.
 pub fn path_now(path: &Path) -> io::Result<PathBuf> {
     match open_place_of(path).filter(|place| !place.has_folder()) {
         Some(place) => match (place.now(), path.strip_prefix(&place.folder)) {
@@ -123,8 +124,8 @@ pub fn path_now(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Makes the folders of a path that lies in an open data folder; the data folder itself is not made anew. False when the
-/// path lies in none.
+/// Creates the folders of a path in an open data folder, but not the data folder itself. Returns false if
+/// the path lies in no open data folder.
 pub(crate) fn make_below(path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<bool> {
     let Some(place) = open_place_of(path) else { return Ok(false) };
     check_path(path)?;
@@ -147,7 +148,7 @@ mod tests {
     use crate::{BlobFile, Reader, Store, make_private_folder};
     use fog_types::ByteCount;
 
-    /// Everything that may happen to it while it is open.
+    /// Tries every harm that may come to a folder while it is open.
     #[test]
     fn a_folder_that_went_is_noticed_and_not_made_anew() {
         type Harm = fn(&Path, &Path);

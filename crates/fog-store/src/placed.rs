@@ -1,4 +1,5 @@
-//! Files that lie under their hashes before the database knows them: named beside the thread that has the database.
+//! Files stored under their hashes before the database has their rows, placed outside the database's
+//! thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,19 +12,19 @@ use crate::blobs::{BlobFile, path_of, sync_folder};
 use crate::disk::on_disk;
 use crate::{Store, StoreError};
 
-/// Sets of more files than this are let go on a thread of their own.
+/// Number of files above which a set is let go on a thread of its own.
 const LET_GO_AT_ONCE: usize = 64;
 
-/// The files that nobody gives up now, shared by a [`Store`] and those who name files for it.
+/// Files that must not be deleted now, shared by a [`Store`] and the threads that place files for it.
 #[derive(Debug, Clone, Default)]
 pub struct Holds(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     held: BTreeMap<BlobId, Held>,
-    /// Files without a row that are to be deleted, and whether one is just now.
+    /// Files without a row that are to be deleted, each with whether it is being deleted.
     doomed: BTreeMap<BlobId, bool>,
-    /// Bytes on disk that results may take which are being written.
+    /// Bytes on disk reserved for results that are being written.
     reserved: u64,
     /// Bytes on disk of held files without a row.
     new_bytes: u64,
@@ -31,44 +32,47 @@ pub(crate) struct Table {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Sets that it is in.
+    /// Number of sets that contain the file.
     sets: u32,
-    /// Bytes on disk.
+    /// Bytes of the file on disk.
     size: u64,
-    /// The file was not there before, and has no row yet.
+    /// Whether the file was not there before and has no row yet.
     is_new: bool,
-    /// The file got a row since it is held.
+    /// Whether the file got a row while it was held.
     is_stored: bool,
 }
 
 impl Holds {
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing that is done with it can be left half done.
+        // No operation leaves the table half changed, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes on disk of files that have their names and no row yet.
+    /// Returns the bytes on disk of placed files that have no row yet.
     pub(crate) fn new_bytes(&self) -> u64 {
         self.table().new_bytes
     }
 
-    /// Bytes on disk that results may take which are being written.
+    /// Returns the bytes on disk reserved for results that are being written.
     pub(crate) fn reserved(&self) -> u64 {
         self.table().reserved
     }
 
-    /// Deletes the file of a doomed id. The table is open meanwhile: the loop would wait for thousands of them.
+    /// Deletes the file of a doomed id. The table is unlocked meanwhile, as the loop would wait for
+    /// thousands of files.
     fn delete_doomed(&self, folder: &Path, id: BlobId) {
         match self.table().doomed.get_mut(&id) {
             Some(is_deleting) if !*is_deleting => *is_deleting = true,
-            // It was placed again, or another thread is at it and must not delete what is placed after that.
+            // The file was placed again, or another thread deletes it: then this one must not delete what
+            // is placed later.
             _ => return,
         }
         let _ = std::fs::remove_file(path_of(folder, id));
         self.table().doomed.remove(&id);
     }
 
-    /// A file is placed, doomed or not; whether it was. Waits for one that is just being deleted.
+    /// Saves a file that is placed from deletion and returns whether it was doomed; waits for a deletion
+    /// under way.
     fn save_doomed(&self, id: BlobId) -> bool {
         loop {
             let mut table = self.table();
@@ -81,13 +85,14 @@ impl Holds {
         }
     }
 
-    /// Deletes the files of those that are still doomed, and these others: many of them on a thread of their own, as thousands
-    /// take seconds.
+    /// Deletes the files that are still doomed, and `others`; many of them on a thread of their own, as
+    /// thousands take seconds.
     pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>) {
         let (holds, folder, count) = (self.clone(), folder.to_owned(), ids.len() + others.len());
         let delete = move || {
             for path in others {
-                // One that a worker has open stays on some systems, and counts again at the next look.
+                // A file that a worker has open stays on some systems and counts again at the next
+                // measurement.
                 let _ = std::fs::remove_file(path);
             }
             for id in ids {
@@ -97,12 +102,12 @@ impl Holds {
         if count <= LET_GO_AT_ONCE {
             return delete();
         }
-        // Without a thread they are set aside by the next start.
+        // If no thread can be started, the next start sets the files aside.
         let _ = std::thread::Builder::new().name("delete".to_owned()).spawn(delete);
     }
 }
 
-/// Room on the disk for files that are being written; free again when this is dropped.
+/// Reserved room on disk for files that are being written; free again on drop.
 #[derive(Debug)]
 pub struct Reservation {
     holds: Holds,
@@ -110,7 +115,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Bytes on disk.
+    /// Returns the reserved bytes on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -133,7 +138,7 @@ impl Table {
         self.doomed.contains_key(&id)
     }
 
-    /// Their rows are gone; [`Holds::delete`] follows.
+    /// Marks files whose rows are deleted for deletion by [`Holds::delete`].
     pub(crate) fn doom(&mut self, ids: &[BlobId]) {
         self.doomed.extend(ids.iter().map(|id| (*id, false)));
     }
@@ -153,7 +158,7 @@ impl Table {
         }
     }
 
-    /// Whether its file is nobody's then.
+    /// Lets go of a file in one set; returns whether no set and no row needs it then.
     fn let_go(&mut self, id: BlobId) -> bool {
         let Some(held) = self.held.get_mut(&id) else { return false };
         held.sets -= 1;
@@ -169,8 +174,9 @@ impl Table {
     }
 }
 
-/// Files that belong together and lie where they stay, durable. They are held until this is dropped; those that got no row
-/// until then are deleted. A kill leaves them without rows, and the next start sets them aside.
+/// Files that belong together, placed durably under their hashes. The files are held until this is dropped;
+/// those without a row are deleted then. A kill leaves them without rows, and the next start sets them
+/// aside.
 #[derive(Debug)]
 pub struct PlacedFiles {
     folder: PathBuf,
@@ -181,11 +187,11 @@ pub struct PlacedFiles {
 }
 
 impl PlacedFiles {
-    /// Gives files their names below the data folder. For many of them this takes seconds, so it needs no database: room
-    /// is made by [`Store::add_placed`] or [`Store::make_room_for`].
+    /// Places files under their hashes in the data folder. For many files this takes seconds, so no
+    /// database is needed; [`Store::add_placed`] or [`Store::make_room_for`] make room.
     ///
     /// # Errors
-    /// [`StoreError::File`] when the disk refuses: none of them stays then.
+    /// [`StoreError::File`] when the disk refuses; none of the files stays then.
     pub fn place(folder: &Path, holds: &Holds, files: Vec<BlobFile>) -> Result<Self, StoreError> {
         let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
         let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(on_disk(file.size())));
@@ -198,15 +204,15 @@ impl PlacedFiles {
             }
             let path = path_of(folder, id);
             let at = |source| StoreError::File { path: path.clone(), source };
-            // One that was to be deleted is not any more.
+            // A doomed file is saved from deletion.
             let was_there = !holds.save_doomed(id) && path.exists();
             if let Some(below) = path.parent().filter(|_| !was_there)
                 && folders.insert(below.to_owned())
             {
                 crate::make_private_folder(below).map_err(at)?;
             }
-            // What lies there may have been changed since; what has come was just hashed. One that is open stays on some
-            // systems.
+            // The stored file may have been changed since, so the new one, which was just hashed, replaces
+            // it. On some systems an open file cannot be replaced.
             match file.persist(&path) {
                 Ok(()) => {}
                 Err(_) if was_there => {}
@@ -220,24 +226,24 @@ impl PlacedFiles {
         Ok(placed)
     }
 
-    /// Their ids, in the order in which they were given.
+    /// Returns the ids of the files, in the order in which they were given.
     #[must_use]
     pub fn ids(&self) -> &[BlobId] {
         &self.ids
     }
 
-    /// Bytes on disk that they had on their way.
+    /// Returns the bytes on disk that the files took while they were incoming.
     pub(crate) fn arrived(&self) -> u64 {
         self.arrived
     }
 
-    /// Each of them once that got no row since it is held.
+    /// Returns the files that got no row while held, each once.
     pub(crate) fn without_row(&self) -> Vec<BlobId> {
         let table = self.holds.table();
         self.sizes.keys().filter(|id| table.held.get(id).is_none_or(|held| !held.is_stored)).copied().collect()
     }
 
-    /// Writes the rows of some of them.
+    /// Writes the rows of some of the files.
     pub(crate) fn write_rows(&self, db: &Connection, ids: impl Iterator<Item = BlobId>, now: UnixMillis) -> Result<(), StoreError> {
         let mut add = db.prepare_cached(
             "INSERT INTO blobs (id, size, used_ms, pins) VALUES (?1, ?2, ?3, (SELECT count(*) FROM job_blobs WHERE blob = ?1))
@@ -250,14 +256,14 @@ impl PlacedFiles {
         Ok(())
     }
 
-    /// Bytes on disk of those without a row.
+    /// Returns the bytes on disk of the new files without a row.
     pub(crate) fn wanted(&self) -> u64 {
         let table = self.holds.table();
         let is_new = |id: &BlobId| table.held.get(id).is_some_and(|held| held.is_new);
         self.sizes.iter().filter(|(id, _)| is_new(id)).fold(0, |sum, (_, size)| sum.saturating_add(on_disk(*size)))
     }
 
-    /// These have rows now.
+    /// Records that these files have rows now.
     pub(crate) fn stored(&self, ids: impl IntoIterator<Item = BlobId>) {
         let mut table = self.holds.table();
         ids.into_iter().for_each(|id| table.stored(id));
@@ -274,7 +280,7 @@ impl Drop for PlacedFiles {
                     let mut table = holds.table();
                     let is_nobodys = table.let_go(id);
                     if is_nobodys {
-                        // From now on nobody takes it for one that is there.
+                        // From now on the file does not count as stored.
                         table.doom(&[id]);
                     }
                     is_nobodys
@@ -287,22 +293,23 @@ impl Drop for PlacedFiles {
         if count <= LET_GO_AT_ONCE {
             return let_go();
         }
-        // Without a thread they stay held until the end of this process, and are looked at by its next start.
+        // If no thread can be started, the files stay held until this process ends, and its next start sets
+        // them aside.
         let _ = std::thread::Builder::new().name("let-go".to_owned()).spawn(let_go);
     }
 }
 
 impl Store {
-    /// The table for those who name files for this store.
+    /// Returns the table of held files, for threads that place files for this store.
     #[must_use]
     pub fn holds(&self) -> Holds {
         self.holds.clone()
     }
 
-    /// Makes room for `bytes` more on the disk, for files that are about to be written.
+    /// Reserves `bytes` of room on disk for files that are about to be written.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when they do not fit beside what is needed: nothing is forgotten then.
+    /// [`StoreError::Full`] when they do not fit beside what is needed; nothing is deleted then.
     pub fn reserve(&mut self, bytes: u64, cap: ByteCount, now: UnixMillis) -> Result<Reservation, StoreError> {
         self.make_room(bytes, cap, now)?;
         let mut table = self.holds.table();

@@ -1,4 +1,4 @@
-//! What is asked at every event costs the same, however much is stored.
+//! Tests that the queries of every event cost the same, however much is stored.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,7 +17,8 @@ thread_local! {
     static STATEMENTS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// What the engine asks of the store at an event, at a status, and for a task from its claim to its end.
+/// Runs what the engine asks of the store at an event, at a status, and for a task from its claim to its
+/// end.
 fn every_event(store: &mut Store, now: i64) {
     let at = UnixMillis(now);
     store.wake_tasks(at).unwrap();
@@ -39,7 +40,7 @@ fn every_event(store: &mut Store, now: i64) {
     store.begin_lease(next, &lease, node, "o", at).unwrap();
     store.settle_credit(&lease, node, next.job, 5, at).unwrap();
     store.end_leases_of(next, "why", at).unwrap();
-    // A member that fails at what it was lent.
+    // A member fails at a task that it was lent.
     let lent = store.next_task().unwrap().unwrap();
     store.begin_lease(lent, &lease, node, "o", at).unwrap();
     let row = store.lease(&lease).unwrap().unwrap();
@@ -52,7 +53,7 @@ fn every_event(store: &mut Store, now: i64) {
     store.end_leases_of(lent, "no", at).unwrap();
     store.end_leases_of_job(lent.job, "no", at).unwrap();
     store.credits().unwrap();
-    // A status, and the chores.
+    // A status and the chores follow.
     store.job_counts().unwrap();
     store.totals_since(UnixMillis(now - 1000), UnixMillis(now)).unwrap();
     store.disk_use().unwrap();
@@ -66,7 +67,7 @@ fn every_event(store: &mut Store, now: i64) {
     store.forget_blob(BlobId([9; 32])).unwrap();
 }
 
-/// Each statement that runs then finds its rows through an index, in its order.
+/// Every statement of an event finds its rows through an index, in order.
 #[test]
 fn no_statement_of_an_event_looks_through_a_table() {
     let (_folder, mut store) = store();
@@ -84,7 +85,7 @@ fn no_statement_of_an_event_looks_through_a_table() {
     every_event(&mut store, 2_000_000);
     store.db.trace_v2(TraceEventCodes::empty(), None);
     let statements = STATEMENTS.take();
-    // Of one row, or of as many as there are states of a job.
+    // These tables have few rows, such as one, or one for each state of a job.
     let small = ["blob_sums", "job_sums", "chat_sums", "removed_jobs", "let_go"];
     let mut looked_at = 0;
     for sql in statements.iter().filter(|sql| !sql.starts_with("--") && ["SELECT", "UPDATE", "DELETE", "INSERT"].iter().any(|word| sql.starts_with(word))) {
@@ -94,7 +95,7 @@ fn no_statement_of_an_event_looks_through_a_table() {
         let plan: Vec<String> = query.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
         for step in &plan {
             let is_scan = step.starts_with("SCAN") && !step.contains("CONSTANT ROW") && !small.iter().any(|table| step.contains(table));
-            // An index on fewer rows than a scan is a scan of those: only where they are the wanted ones.
+            // A scan of a partial index is allowed if its rows are the wanted ones.
             let is_partial =
                 step.contains("USING") && step.contains("INDEX") && ["tasks_waiting", "progress_next", "tasks_agreed"].iter().any(|index| step.contains(index));
             assert!(!is_scan || is_partial, "{sql}\n{plan:#?}");
@@ -105,7 +106,7 @@ fn no_statement_of_an_event_looks_through_a_table() {
     assert!(looked_at > 40, "{looked_at} statements were looked at");
 }
 
-/// Steps of SQLite's machine, which no other program on the device changes.
+/// Returns the steps of SQLite's virtual machine, which no other program on the device changes.
 pub(crate) fn steps_of(store: &mut Store, work: impl FnOnce(&mut Store)) -> u64 {
     let steps = Arc::new(AtomicU64::new(0));
     let counted = steps.clone();
@@ -143,7 +144,7 @@ fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
     assert!(many.0 <= few.0 + few.0 / 10 && many.1 <= few.1 + few.1 / 10, "{few:?} {many:?}");
 }
 
-/// Of the tasks that others shall run, those of one job are looked at when it comes, goes on or ends.
+/// Tasks for other devices are read only when their job comes, goes on or ends.
 #[test]
 fn the_tasks_for_others_are_found_by_their_jobs() {
     let (_folder, mut store) = store();
@@ -160,13 +161,13 @@ fn the_tasks_for_others_are_found_by_their_jobs() {
     assert_eq!((store.grid_tasks(own).unwrap(), store.grid_tasks(gone).unwrap()), (None, None));
 }
 
-/// The same job, for others.
+/// Stores the same job for other devices.
 fn job_for_others(store: &mut Store, like: JobId, wish: fog_types::job::GridWish) -> JobId {
     let row = store.job(like).unwrap();
     store.insert_job(&NewJob { file: row.file, blobs: row.blobs, owner: "me".to_owned(), grid: Some(wish), now: UnixMillis(0) }).unwrap()
 }
 
-/// What was lent of a job comes back at the cost of what was lent, however many tasks it has.
+/// Taking back the lent tasks of a job costs as much as those tasks, however many others the job has.
 #[test]
 fn a_job_of_a_hundred_thousand_tasks_comes_back_like_one_of_a_hundred() {
     let cost = |tasks: i64, to: JobState| {
@@ -226,7 +227,7 @@ fn files_are_named_in_one_transaction() {
     assert_eq!((count(3), count(300)), (2, 2));
 }
 
-/// The counts that triggers keep are what counting gives.
+/// Checks that the counts kept by triggers equal a fresh count.
 fn check_counts(store: &Store) {
     let wrong: Vec<u64> = store
         .db
@@ -261,7 +262,7 @@ fn check_counts(store: &Store) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Whatever happens to jobs and tasks in whatever order.
+    /// Any order of events of jobs and tasks is tried.
     #[test]
     fn counts_are_what_counting_gives(steps in prop::collection::vec((0u8..9, 1u64..4, 0u32..4), 0..40)) {
         let (_folder, mut store) = store();
@@ -274,7 +275,7 @@ proptest! {
             let task = TaskId { job, index };
             match what {
                 0 => claims.extend(store.claim_task("test", at).unwrap()),
-                // A removed job takes its files along, so they are made anew.
+                // The files of a removed job are gone, so they are made anew.
                 1 => if let Some(claim) = claims.pop() {
                     let done = result(&mut store);
                     store.finish_task(claim, &done, at).unwrap();
@@ -361,7 +362,8 @@ fn a_removed_job_is_gone_at_once_and_its_rows_soon() {
     assert_eq!(left, 1);
 }
 
-/// Whoever has work done makes nobody's database large: a job was kept with a megabyte of arguments for a month.
+/// A requester cannot make the database large with the arguments of its jobs: they go once a job is done
+/// with.
 #[test]
 fn little_is_kept_of_hosted_jobs_that_are_done_with() {
     let (_folder, mut store) = store();
@@ -397,8 +399,8 @@ fn hosted(job: JobId, lease: &str) -> HostedRow {
     HostedRow { job, lease: lease.to_owned(), requester: NodeId([1; 32]), offer, deadline: UnixMillis(9), message: None, has_receipt: false }
 }
 
-/// Of a hosted result of very many files its receipt lets go of some at once and of the others in pieces; nothing is left of
-/// their names, which no limit of storage counts.
+/// The receipt of a hosted result with very many files lets some go at once and the others in pieces.
+/// Nothing is left of their names, which no storage limit counts.
 #[test]
 fn nothing_is_left_of_the_files_of_a_hosted_job_that_is_done_with() {
     type End = fn(&mut Store, JobId);
@@ -469,7 +471,8 @@ fn sums_end_at_the_largest_number() {
     assert_eq!(store.credits().unwrap().spent, i64::MAX as u64);
 }
 
-/// Of a job that is cancelled some tasks are at once, the others a few at a time, and a start goes on with that.
+/// Some tasks of a cancelled job are cancelled at once and the others a few at a time; a start goes on with
+/// that.
 #[test]
 fn tasks_of_a_job_that_has_ended_are_cancelled_some_at_a_time() {
     let (folder, mut store) = store();
@@ -500,7 +503,7 @@ fn tasks_of_a_job_that_has_ended_are_cancelled_some_at_a_time() {
         .query_row("SELECT ready, waiting, cancelled FROM progress WHERE job_id = ?1", [id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .unwrap();
     assert_eq!(sums, (0, 0, 4_500));
-    // One that is removed meanwhile is none.
+    // A job that is removed meanwhile is no longer ending.
     let other = job(&mut store, 3_000, 0);
     store.set_job_state(other, JobState::Failed, "the deadline passed", UnixMillis(5)).unwrap();
     assert_eq!(store.remove_jobs(UnixMillis(9), Some(other)).unwrap(), 1);

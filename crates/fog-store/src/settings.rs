@@ -6,7 +6,7 @@ use crate::jobs::from_json;
 use crate::{Store, StoreError};
 
 impl Store {
-    /// Every stored setting. Settings at their default are not stored.
+    /// Returns all stored settings; a setting at its default is not stored.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -20,10 +20,10 @@ impl Store {
         .collect()
     }
 
-    /// Stores several settings at once; `None` returns one to its default.
+    /// Stores several settings in one transaction; `None` resets a setting to its default.
     ///
     /// # Errors
-    /// [`StoreError`]; none is changed then.
+    /// [`StoreError`] when the database cannot be changed; no setting is changed then.
     pub fn set_settings(&mut self, changes: &[(String, Option<serde_json::Value>)]) -> Result<(), StoreError> {
         let transaction = self.db.transaction()?;
         for (key, value) in changes {

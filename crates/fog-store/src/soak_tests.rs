@@ -1,5 +1,5 @@
-//! A device that runs jobs of others, its own, and chat, for a year in virtual time: what is stored stays within its
-//! caps, and what an event costs does not grow.
+//! Test of a device that runs jobs of others, its own jobs and chat for a year of virtual time: stored data
+//! stays within its caps, and the cost of an event does not grow.
 
 use fog_types::job::{JobFile, Map};
 use fog_types::{BlobId, ByteCount, JobId, NodeId, Percent, UnixMillis, WorkUnits};
@@ -10,14 +10,14 @@ use crate::tests::broke;
 use crate::*;
 
 const DAY: i64 = 86_400_000;
-/// Small, so that it is reached within days.
+/// Storage cap, small so that it is reached within days.
 const CAP: ByteCount = ByteCount::mib(24);
 const CHAT: ChatCaps = ChatCaps { of_thread: 1 << 20, of_all: 4 << 20 };
-/// As the engine keeps jobs that have ended, and messages.
+/// Days for which ended jobs and messages are kept, as in the engine.
 const KEPT_DAYS: i64 = 30;
 const STATES: u32 = 2;
 
-/// Numbers that are the same in every run.
+/// Random numbers that are the same in every run.
 struct Chance(u64);
 
 impl Chance {
@@ -41,11 +41,11 @@ impl Host {
         this
     }
 
-    /// What the engine does when it starts.
+    /// Restarts as the engine does.
     fn restart(&mut self) {
         self.store = None;
         let mut store = Store::open(self.folder.path()).unwrap();
-        // Virtual days need no disk that holds through a power cut.
+        // Virtual days need no disk that survives a power cut.
         store.db.pragma_update(None, "synchronous", "OFF").unwrap();
         store.recover(UnixMillis(0)).unwrap();
         store.release_stray_credits().unwrap();
@@ -57,7 +57,7 @@ impl Host {
         self.store.as_mut().unwrap()
     }
 
-    /// A stored file that nothing else is equal to.
+    /// Stores a file with a content of its own.
     fn file(&mut self, bytes: usize, now: UnixMillis) -> BlobId {
         self.made += 1;
         let mut content = vec![0; bytes.max(8)];
@@ -88,7 +88,7 @@ impl Host {
     }
 
     fn job(&mut self, owner: &str, tasks: i64, now: UnixMillis) -> JobId {
-        // One of some programs, and an input of its own.
+        // The job has one of some programs, and an input of its own.
         let program = self.chance.below(40);
         let mut module = vec![7_u8; 60_000];
         module[..8].copy_from_slice(&program.to_le_bytes());
@@ -98,7 +98,8 @@ impl Host {
         self.store().insert_job(&NewJob { file, blobs, owner: owner.to_owned(), grid: None, now }).unwrap()
     }
 
-    /// A job of another device from its offer to its receipt, or to one of the ways in which it ends before.
+    /// Runs a job of another device from its offer to its receipt, or to one of the ways in which it ends
+    /// before.
     fn host(&mut self, now: UnixMillis) {
         let requester = NodeId([(self.chance.below(30) + 1) as u8; 32]);
         let id = self.job("another", 1, now);
@@ -120,7 +121,8 @@ impl Host {
             1 => {
                 self.store().end_hosted(id, "released", now).unwrap();
             }
-            // It goes away in the middle, and its requester too: the deadline ends it.
+            // The device restarts in the middle and the requester is gone too, so the deadline ends the
+            // job.
             2 => self.restart(),
             _ => {
                 let done = self.result(now);
@@ -140,7 +142,7 @@ impl Host {
         for n in 0..jobs {
             self.host(UnixMillis(now.0 + n as i64 * 1000));
         }
-        // Its own work, some of which others did for it.
+        // The device has own work, some of which others did for it.
         let own = self.job("this device", 3, now);
         while let Some(claim) = self.store().claim_task_of(own, "soak", now).unwrap() {
             let lease = format!("own-{day}-{}", claim.attempt);
@@ -172,7 +174,7 @@ impl Host {
             };
             self.store().add_chat(&new, now).unwrap();
         }
-        // The chores.
+        // The chores of the engine follow.
         let before = UnixMillis(now.0 - KEPT_DAYS * DAY);
         self.store().expire_jobs(now).unwrap();
         let late: Vec<JobId> = self.store().hosted().unwrap().into_iter().filter(|row| !row.has_receipt && row.deadline <= now).map(|row| row.job).collect();
@@ -189,7 +191,7 @@ impl Host {
         }
     }
 
-    /// Bytes of the database and of all stored files, as the disk has them.
+    /// Returns the bytes of the database and of all stored files on disk.
     fn on_disk(&self) -> (u64, u64) {
         fn below(folder: &std::path::Path) -> u64 {
             let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect()).unwrap_or_else(|_| Vec::new());
@@ -199,7 +201,7 @@ impl Host {
         (database, below(&self.folder.path().join("blobs")))
     }
 
-    /// SQLite's steps for one hosted job from its beginning to its end, and for a status.
+    /// Returns SQLite's steps for one hosted job from its beginning to its end, and for a status.
     fn cost(&mut self, day: i64) -> (u64, u64) {
         let now = UnixMillis(day * DAY);
         let id = self.job("another", 1, now);

@@ -5,159 +5,160 @@ use crate::history::{history_shift, quarter_of};
 use crate::journal::{JournalKind, note};
 use crate::{Store, StoreError, blobs, outputs};
 
-/// Attempts of one task that are kept.
+/// Maximum number of attempts that are kept of one task.
 const MAX_ATTEMPTS_KEPT: u32 = 32;
-/// Milliseconds of a row of `results_by_quarter`.
+/// Length of a row of `results_by_quarter` in milliseconds.
 pub(crate) const QUARTER_MS: i64 = 900_000;
 
-/// One stored task.
+/// Stored task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRow {
-    /// Which task.
+    /// Id of the task.
     pub id: TaskId,
-    /// Where it is in its life.
+    /// State of the task.
     pub state: TaskState,
-    /// Attempts that failed.
+    /// Number of attempts that failed.
     pub attempts: u32,
-    /// Not tried again before this moment.
+    /// Time before which the task is not tried again.
     pub not_before: UnixMillis,
     /// Progress in tenths of a percent.
     pub permille: u16,
     /// Exit code of the result.
     pub exit_code: Option<u32>,
-    /// Work units of the result; of the checkpoint while there is none.
+    /// Work units of the result, or of the checkpoint while there is no result.
     pub units: WorkUnits,
     /// Running time of the result in milliseconds.
     pub active_millis: u64,
-    /// Largest memory of the result in bytes.
+    /// Largest use of memory of the result in bytes.
     pub memory: u64,
-    /// Identity of the result.
+    /// Hash that identifies the result.
     pub result_hash: Option<String>,
-    /// Devices that came to it.
+    /// Number of devices that gave this result.
     pub agreed: u32,
-    /// Standard output.
+    /// Blob of the standard output.
     pub stdout: Option<BlobId>,
-    /// Standard error.
+    /// Blob of the standard error.
     pub stderr: Option<BlobId>,
-    /// Bytes of stdout not kept.
+    /// Number of bytes of stdout that were dropped.
     pub stdout_dropped: u64,
-    /// Bytes of stderr not kept.
+    /// Number of bytes of stderr that were dropped.
     pub stderr_dropped: u64,
-    /// Files of the result that have another name there or were left out; [`Store::renamed`] names them.
+    /// Number of files of the result that were renamed or left out; [`Store::renamed`] lists them.
     pub renamed: u64,
-    /// What the last failed attempt said.
+    /// Problem of the last failed attempt, or a remark about the result.
     pub problem: String,
-    /// First start of the attempt that counts.
+    /// Time at which the attempt that counts was started.
     pub started: Option<UnixMillis>,
-    /// End.
+    /// Time at which the task ended.
     pub finished: Option<UnixMillis>,
 }
 
-/// A file that a task left and that is not in its result under its own name.
+/// File that a task left and that is not in its result under its own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenamedRow {
-    /// As its program called it.
+    /// Name that the program gave the file.
     pub name: String,
-    /// Its name in the result; `None` when it was left out.
+    /// Name in the result; `None` if the file was left out.
     pub kept: Option<String>,
-    /// Why it was left out; empty when it was not.
+    /// Reason for which the file was left out; empty if it was not.
     pub reason: String,
 }
 
-/// One try at a task.
+/// Attempt at a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRow {
-    /// Its number.
+    /// Id of the attempt.
     pub id: u64,
-    /// Start.
+    /// Time at which the attempt began.
     pub started: UnixMillis,
-    /// End, unless it runs.
+    /// Time at which the attempt ended; `None` while it runs.
     pub ended: Option<UnixMillis>,
-    /// `running`, `finished`, `failed`, `interrupted` or `cancelled`.
+    /// Outcome: `running`, `finished`, `failed`, `interrupted` or `cancelled`.
     pub outcome: String,
-    /// Why.
+    /// Reason for the outcome.
     pub detail: String,
-    /// Units it used.
+    /// Number of work units that the attempt used.
     pub units: WorkUnits,
 }
 
-/// A task handed to a worker.
+/// Claim of a worker on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// Which task.
+    /// Id of the task.
     pub task: TaskId,
-    /// The attempt this claim began; results are accepted for it alone.
+    /// Attempt that the claim began; a result is accepted for this attempt only.
     pub attempt: u64,
 }
 
-/// One file of a result; the blob is stored already.
+/// File of a result; the blob is stored already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Relative path.
+    /// Path relative to the result.
     pub path: String,
-    /// Its bytes.
+    /// Blob with the bytes of the file.
     pub blob: BlobId,
-    /// How many.
+    /// Number of bytes of the file.
     pub size: u64,
 }
 
-/// A result to be recorded.
+/// Result to be recorded.
 #[derive(Debug, Clone)]
 pub struct TaskResult {
-    /// Exit code.
+    /// Exit code of the program.
     pub exit_code: u32,
-    /// Work units.
+    /// Number of work units.
     pub units: WorkUnits,
     /// Running time in milliseconds.
     pub active_millis: u64,
-    /// Largest memory in bytes.
+    /// Largest use of memory in bytes.
     pub memory: u64,
-    /// Identity of the result.
+    /// Hash that identifies the result.
     pub result_hash: String,
-    /// Devices that came to it; 1 when nobody was asked to compare.
+    /// Number of devices that gave this result; 1 if no comparison was asked for.
     pub agreed: u32,
-    /// Standard output.
+    /// Blob of the standard output.
     pub stdout: BlobId,
-    /// Standard error.
+    /// Blob of the standard error.
     pub stderr: BlobId,
-    /// Bytes of stdout not kept.
+    /// Number of bytes of stdout that were dropped.
     pub stdout_dropped: u64,
-    /// Bytes of stderr not kept.
+    /// Number of bytes of stderr that were dropped.
     pub stderr_dropped: u64,
-    /// Files.
+    /// Files of the result.
     pub outputs: Vec<Output>,
 }
 
-/// A failed attempt to be recorded.
+/// Failed attempt to be recorded.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
-    /// What happened, in words.
+    /// Problem, as text.
     pub problem: String,
-    /// Work units it used.
+    /// Number of work units that the attempt used.
     pub units: WorkUnits,
-    /// Exit code, when the program ended by itself.
+    /// Exit code, if the program ended by itself.
     pub exit_code: Option<u32>,
-    /// Its standard output and error, stored already.
+    /// Standard output and error of the attempt, stored already.
     pub logs: Option<(BlobId, BlobId)>,
 }
 
-/// What to do after a failed attempt.
+/// Action after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Try again, not before this moment.
+    /// Try the task again, not before this time.
     Retry(UnixMillis),
-    /// The task fails, and its job with it.
+    /// Fail the task; its job fails once no other task is open.
     Final,
 }
 
 const COLUMNS: &str = "job_id, idx, state, attempts, not_before_ms, permille, exit_code, units, active_ms, memory, result_hash, stdout, stderr, stdout_dropped, stderr_dropped, problem, started_ms, finished_ms, agreed, renamed";
 
-/// Tasks of a removed job stay until [`Store::sweep_removed`] comes to them, and nothing refers to them meanwhile.
+/// Condition for tasks of an existing job; those of a removed one stay until [`Store::sweep_removed`]
+/// deletes them.
 const IS_OF_A_JOB: &str = "EXISTS (SELECT 1 FROM jobs WHERE id = job_id)";
 
 impl Store {
-    /// Puts every task that was running back in the queue: the worker died with the last engine.
-    /// Returns how many.
+    /// Puts every task that was running here back in the queue, as its worker died with the last engine.
+    /// Returns the number of tasks.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -168,7 +169,7 @@ impl Store {
              AND id NOT IN (SELECT attempt FROM leases)",
             [now.0],
         )?;
-        // What another device has goes on there.
+        // Tasks that are leased to another device go on there.
         let count = transaction.execute(
             "UPDATE tasks SET state = 'queued', permille = iif(units > 0, permille, 0) WHERE state = 'running'
              AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.job_id = tasks.job_id AND leases.idx = tasks.idx)",
@@ -179,13 +180,13 @@ impl Store {
         Ok(count)
     }
 
-    /// Makes tasks ready whose back-off is over. Returns how many.
+    /// Makes tasks ready whose back-off is over. Returns the number of tasks.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
     pub fn wake_tasks(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
         let is_due = "state = 'queued' AND not_before_ms > 0 AND not_before_ms <= ?1";
-        // Asked at every event: a look costs no transaction.
+        // This is called at every event, and looking costs no transaction.
         let some = self.db.prepare_cached(&format!("SELECT 1 FROM tasks WHERE {is_due} LIMIT 1"))?.exists([now.0])?;
         if !some {
             return Ok(0);
@@ -193,7 +194,8 @@ impl Store {
         Ok(self.db.execute(&format!("UPDATE tasks SET not_before_ms = 0 WHERE {is_due}"), [now.0])?)
     }
 
-    /// The next task that is ready: highest priority first, then soonest deadline, then oldest job, then lowest index.
+    /// Returns the next ready task: highest priority first, then soonest deadline, oldest job and lowest
+    /// index.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -201,7 +203,7 @@ impl Store {
         self.next_task_behind(0)
     }
 
-    /// The next task of the jobs that come after the first `jobs` with ready tasks.
+    /// Returns the next ready task, skipping the first `jobs` jobs that have ready tasks.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -218,7 +220,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Hands the next ready task to a worker.
+    /// Claims the next ready task for a worker.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -228,7 +230,7 @@ impl Store {
         self.claim(task, engine, now).map(Some)
     }
 
-    /// Hands a task to a worker.
+    /// Claims a task for a worker.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -244,8 +246,8 @@ impl Store {
         Ok(Claim { task, attempt })
     }
 
-    /// Puts a claimed task back without counting a failure. It stays as far as its checkpoint is. One that has saved more than before is
-    /// not in a row of failures any more.
+    /// Puts a claimed task back in the queue without counting a failure; the progress of its checkpoint
+    /// stays. With `has_advanced`, the failures of the task and those in a row of its job are reset.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -266,8 +268,8 @@ impl Store {
         Ok(())
     }
 
-    /// Records the one result of a task. A claim that was released, cancelled or answered before
-    /// changes nothing and returns `None`; otherwise the job's new state.
+    /// Records the one result of a task and returns the new state of its job. Returns `None` if the claim
+    /// was released, cancelled or answered before, or the task has a result.
     ///
     /// # Errors
     /// [`StoreError::NoBlob`] when one of its files is not stored; [`StoreError`] when the database cannot be
@@ -279,7 +281,7 @@ impl Store {
             return Ok(None);
         }
         let TaskId { job, index } = claim.task;
-        // Two attempts may have run at once; the first result is the one.
+        // Two attempts may have run at once; the first result counts.
         let is_finished =
             transaction.prepare_cached("SELECT 1 FROM tasks WHERE job_id = ?1 AND idx = ?2 AND state = 'finished'")?.exists(params![job.0, index])?;
         if is_finished {
@@ -317,8 +319,8 @@ impl Store {
         crate::jobs::state_from(&state).map(Some)
     }
 
-    /// Keeps a remark about the result of a task that is finished, where the problem of one that is not stands, and the
-    /// `count` files whose names were changed or that were left out.
+    /// Stores a remark about the result of a finished task in place of its problem, and the files that were
+    /// renamed or left out; `count` is the number of all such files.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -340,7 +342,7 @@ impl Store {
         Ok(())
     }
 
-    /// Files whose names were changed or that were left out, from the `from`-th on and at most `limit`, in the order in
+    /// Returns at most `limit` files that were renamed or left out, from the `from`-th on, in the order in
     /// which they were noted.
     ///
     /// # Errors
@@ -353,8 +355,8 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Records a failed attempt and what follows. `None` when the claim no longer counts; otherwise
-    /// the failures in a row of its job.
+    /// Records a failed attempt and what follows. Returns the failures in a row of its job, or `None` if
+    /// the claim no longer counts.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -365,7 +367,7 @@ impl Store {
         }
         let TaskId { job, index } = claim.task;
         let (state, not_before, ended) = match then {
-            // Zero means ready.
+            // Zero would mean that the task is ready.
             Failure::Retry(at) => (TaskState::Queued, at.0.max(1), None),
             Failure::Final => (TaskState::Failed, 0, Some(now.0)),
         };
@@ -386,7 +388,7 @@ impl Store {
         Ok(Some(row))
     }
 
-    /// Keeps a running task's progress.
+    /// Stores the progress of a running task.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -398,7 +400,8 @@ impl Store {
         })
     }
 
-    /// Keeps how far the checkpoint of a task is that has no result; 0 when there is none and it begins anew.
+    /// Stores the units of the checkpoint of a task without a result; 0 if there is none and the task
+    /// begins anew.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.
@@ -413,17 +416,17 @@ impl Store {
         })
     }
 
-    /// Units in the checkpoints of all tasks of a job that wait.
+    /// Returns the work units in the checkpoints of all waiting tasks of a job.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn saved_units(&self, job: JobId) -> Result<WorkUnits, StoreError> {
-        // As a real number it cannot overflow; CAST cuts it to the largest integer.
+        // A real number cannot overflow; CAST cuts it to the largest integer.
         let query = "SELECT CAST(total(units) AS INTEGER) FROM tasks WHERE job_id = ?1 AND state = 'queued' AND units > 0";
         Ok(WorkUnits(self.db.prepare_cached(query)?.query_row([job.0], |row| row.get(0))?))
     }
 
-    /// One task.
+    /// Returns a task.
     ///
     /// # Errors
     /// [`StoreError::NoJob`] or [`StoreError::NoTask`] when there is none.
@@ -433,7 +436,7 @@ impl Store {
         found.unwrap_or_else(|| Err(self.job_state(id.job).err().unwrap_or(StoreError::NoTask(id))))
     }
 
-    /// Tasks of a job in order, from index `from`, at most `limit`.
+    /// Returns at most `limit` tasks of a job in order, from index `from`.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -444,7 +447,7 @@ impl Store {
         rows.map(|row| row?).collect()
     }
 
-    /// Mean units of the finished tasks of a job, to estimate progress and cost of the others.
+    /// Returns the mean units of the finished tasks of a job, to estimate progress and cost of the others.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -453,7 +456,7 @@ impl Store {
         Ok(query.query_row([job.0], |row| row.get(0)).optional()?.map(WorkUnits))
     }
 
-    /// The tries at a task, oldest first.
+    /// Returns the attempts at a task, oldest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -503,7 +506,7 @@ fn settle(transaction: &Transaction<'_>, job: JobId, now: UnixMillis) -> Result<
     Ok(())
 }
 
-/// Begins an attempt, and forgets the oldest ones of a task that was tried very often.
+/// Begins an attempt, and deletes the oldest ones of a task that was tried very often.
 pub(crate) fn begin_attempt(db: &Connection, task: TaskId, engine: &str, now: UnixMillis) -> Result<u64, StoreError> {
     let (job, index) = (task.job.0, task.index);
     db.prepare_cached("INSERT INTO attempts (job_id, idx, started_ms, engine) VALUES (?1, ?2, ?3, ?4)")?.execute(params![job, index, now.0, engine])?;
@@ -516,12 +519,12 @@ pub(crate) fn begin_attempt(db: &Connection, task: TaskId, engine: &str, now: Un
     Ok(attempt)
 }
 
-/// SQLite has signed numbers only.
+/// Converts a number for SQLite, which has signed ones only; larger numbers are cut.
 pub(crate) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Ends the attempt of a claim if it still runs; false when it was ended before.
+/// Ends the attempt of a claim if it still runs; returns false if it was ended before.
 fn end_attempt(transaction: &Transaction<'_>, claim: Claim, outcome: &str, detail: &str, units: WorkUnits, now: UnixMillis) -> Result<bool, StoreError> {
     let changed = transaction.execute(
         "UPDATE attempts SET outcome = ?2, detail = ?3, units = ?4, ended_ms = ?5 WHERE id = ?1 AND outcome = 'running'",

@@ -169,19 +169,19 @@ fn a_task_that_is_put_back_stays_as_far_as_its_checkpoint() {
     store.release_task(saved, "paused", true, UnixMillis(1)).unwrap();
     store.release_task(unsaved, "paused", false, UnixMillis(1)).unwrap();
     assert_eq!((far(&store, 0), far(&store, 1), store.saved_units(id).unwrap().0), ((70, 250), (0, 0), 70));
-    // Its last checkpoint may be ready only now.
+    // The last checkpoint of the task may be ready only now.
     store.set_saved(unsaved.task, WorkUnits(9)).unwrap();
     assert_eq!(store.saved_units(id).unwrap().0, 79);
     let again = store.claim_task("test", UnixMillis(2)).unwrap().unwrap();
     assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((70, 250), 9), "one that runs again is counted by its worker");
     store.recover(UnixMillis(3)).unwrap();
     assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((70, 250), 79));
-    // A checkpoint that is of no use any more.
+    // The checkpoint is of no use any more.
     store.set_saved(again.task, WorkUnits(0)).unwrap();
     assert_eq!((far(&store, 0), store.saved_units(id).unwrap().0), ((0, 0), 9));
 }
 
-/// What an engine that was killed leaves behind for a moment.
+/// A killed engine leaves its lock behind for a moment.
 #[test]
 fn a_lock_that_is_about_to_go_is_waited_for() {
     let (folder, store) = store();
@@ -304,7 +304,7 @@ fn settings_and_samples_round_trip() {
     assert_eq!(store.totals_since(UnixMillis(0), UnixMillis(i64::MAX)).unwrap().0, 1_800_000);
 }
 
-/// An hour with a clock forty days ahead, which is set right then.
+/// The clock is forty days ahead for an hour, and then it is set right.
 #[test]
 fn what_was_done_with_a_wrong_calendar_is_done_once_and_then() {
     const DAY: i64 = 86_400_000;
@@ -324,7 +324,7 @@ fn what_was_done_with_a_wrong_calendar_is_done_once_and_then() {
     let worked = |store: &Store, from: i64, to: i64| store.totals_since(UnixMillis(from), UnixMillis(to)).unwrap().0;
     store.add_sample(&sample(noon - DAY), None).unwrap();
     store.shift_times(40 * DAY).unwrap();
-    // Of a stretch that goes on.
+    // The sample is of a span that goes on.
     store.keep_sample(&sample(noon + 40 * DAY), None).unwrap();
     store.add_sample(&sample(noon + 40 * DAY + 60_000), Some(UnixMillis(noon + 40 * DAY))).unwrap();
     assert_eq!(worked(&store, noon + 40 * DAY - 3_600_000, noon + 40 * DAY + 60_000), 60_000);
@@ -335,7 +335,7 @@ fn what_was_done_with_a_wrong_calendar_is_done_once_and_then() {
     assert_eq!(worked(&store, noon + 39 * DAY, noon + 41 * DAY), 0, "it is done again in forty days");
     let times: Vec<i64> = store.samples(UnixMillis(noon - 2 * DAY), UnixMillis(now), 100_000).unwrap().iter().map(|sample| sample.at.0).collect();
     assert_eq!(times, [noon - DAY, noon + 60_000]);
-    // What is later than now, as after a start with a wrong calendar that nobody saw, counts nowhere.
+    // A sample later than now, as after a start with a wrong calendar that nobody saw, counts nowhere.
     store.add_sample(&sample(now + 40 * DAY), None).unwrap();
     assert_eq!(worked(&store, noon - DAY / 2, now), 60_000);
     assert_eq!(store.samples(UnixMillis(noon), UnixMillis(now), 10).unwrap().len(), 1);
@@ -351,7 +351,7 @@ fn results_move_with_the_calendar() {
     for shift in [40 * 96 * QUARTER, -7 * QUARTER, 7 * 60_000, -8 * 60_000] {
         assert_eq!(quarter_of(at(15), shift) - quarter_of(at(0), shift), 1, "{shift}");
     }
-    // A result of before is as far away as it was.
+    // An earlier result is as far away as before.
     assert_eq!(quarter_of(at(30), 0), quarter_of(UnixMillis(at(30).0 + 96 * QUARTER), 96 * QUARTER));
 }
 
@@ -394,18 +394,18 @@ fn a_blob_that_arrives_in_pieces_goes_on_after_its_last_whole_one() {
     assert_eq!(intake.size(), 200, "a torn piece is fetched again");
     intake.write(&bytes[200..]).unwrap();
     drop(intake);
-    // Whole, but the engine stopped before it was taken.
+    // The file is complete, but the engine stopped before it was taken.
     let file = resume().finish(folder.path(), id).unwrap();
     assert_eq!((file.id(), file.size(), std::fs::read(file.path()).unwrap()), (id, 1000, bytes));
     assert!(!path.exists());
-    // What is not what it should be is not kept for the next try.
+    // A file with the wrong hash is not kept for the next attempt.
     let mut wrong = resume();
     wrong.write(&[7; 1000]).unwrap();
     assert!(matches!(wrong.finish(folder.path(), id), Err(StoreError::Damaged(_))));
     assert_eq!(resume().size(), 0);
 }
 
-/// Overwrites everything in the database but what it begins with.
+/// Overwrites the database file from `from` on.
 fn damage(folder: &Path, from: u64) {
     use std::io::{Seek, SeekFrom, Write};
     let mut file = std::fs::File::options().write(true).open(folder.join("fog.sqlite")).unwrap();

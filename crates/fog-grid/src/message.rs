@@ -356,10 +356,7 @@ impl Message {
         if bytes.len() > MAX_MESSAGE as usize {
             return Err(MessageError::Bounds { what: "a length" });
         }
-        let (message, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(|_| MessageError::Malformed)?;
-        if !rest.is_empty() {
-            return Err(MessageError::Malformed);
-        }
+        let message: Self = whole(bytes)?;
         let text = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
         let bounds = |what| Err(MessageError::Bounds { what });
         match &message {
@@ -461,10 +458,7 @@ impl TaskResult {
     /// # Errors
     /// A sentence that tells what is wrong with the list.
     pub fn with_list(self, bytes: &[u8]) -> Result<Self, String> {
-        let (OutputList { outputs }, rest) = postcard::take_from_bytes(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
-        if !rest.is_empty() {
-            return Err("the list of its files cannot be read".to_owned());
-        }
+        let OutputList { outputs } = whole(bytes).map_err(|_| "the list of its files cannot be read".to_owned())?;
         let whole = Self { outputs, list: None, ..self };
         whole.check().map(|()| whole)
     }
@@ -500,13 +494,21 @@ pub enum ContentReply {
     Busy,
 }
 
+/// Decodes a value that takes all of the bytes.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MessageError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(MessageError::Malformed),
+    }
+}
+
 impl ContentRequest {
     /// Decodes a request from the bytes of a frame.
     ///
     /// # Errors
     /// [`MessageError`] if the bytes cannot be decoded or ask for too many chunks.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        let request: Self = postcard::from_bytes(bytes).map_err(|_| MessageError::Malformed)?;
+        let request: Self = whole(bytes)?;
         if request.count > MAX_RUN { Err(MessageError::Bounds { what: "a number of pieces" }) } else { Ok(request) }
     }
 
@@ -523,7 +525,7 @@ impl ContentReply {
     /// # Errors
     /// [`MessageError::Malformed`] if the bytes cannot be decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        postcard::from_bytes(bytes).map_err(|_| MessageError::Malformed)
+        whole(bytes)
     }
 
     /// Encodes the reply as the bytes of a frame.
@@ -645,6 +647,13 @@ mod tests {
             list: None,
             history: None,
         }
+    }
+
+    #[test]
+    fn a_request_with_more_bytes_than_it_has_is_malformed() {
+        let request = ContentRequest { id: ContentId([1; 32]), from: Some(0), count: 1 }.encode();
+        assert!(ContentRequest::decode(&request).is_ok());
+        assert_eq!(ContentRequest::decode(&[request.as_slice(), &[0]].concat()), Err(MessageError::Malformed));
     }
 
     #[test]

@@ -14,10 +14,12 @@ const MAX_GREETING_BYTES: usize = 4 << 10;
 #[non_exhaustive]
 pub enum FrameError {
     /// The message is longer than the limit.
-    #[error("a message of {length} bytes or more exceeds the limit of {MAX_FRAME_BYTES}")]
+    #[error("a message of {length} bytes or more exceeds the limit of {limit}")]
     TooLong {
         /// Length in bytes that the header states, or that was written before the limit was met.
         length: usize,
+        /// Bytes that are accepted.
+        limit: usize,
     },
     /// The frame holds no message of this protocol.
     #[error("a message cannot be understood: {0}")]
@@ -38,7 +40,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let is_full = bounded.is_full;
     let length = frame.len() - 4;
     if is_full {
-        return Err(FrameError::TooLong { length });
+        return Err(FrameError::TooLong { length, limit: MAX_FRAME_BYTES });
     }
     written.map_err(FrameError::Malformed)?;
     frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
@@ -75,7 +77,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, &[u8])>, F
     let Some((header, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*header) as usize;
     if length > MAX_FRAME_BYTES {
-        return Err(FrameError::TooLong { length });
+        return Err(FrameError::TooLong { length, limit: MAX_FRAME_BYTES });
     }
     let Some((body, rest)) = rest.split_at_checked(length) else { return Ok(None) };
     let message = serde_json::from_slice(body).map_err(FrameError::Malformed)?;
@@ -99,7 +101,7 @@ async fn read_at_most<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), 
         Err(e) => return Err(e.into()),
     };
     if length > most {
-        return Err(FrameError::TooLong { length });
+        return Err(FrameError::TooLong { length, limit: most });
     }
     // Memory grows with the bytes that arrive, not with the length that the header claims.
     let mut body = Vec::new();

@@ -249,7 +249,7 @@ async fn converse<S: Service>(stream: Stream, service: Arc<S>, token: &Token, is
 /// otherwise; an event that is too long is left out.
 fn fitting(message: ServerMessage) -> Result<Option<Vec<u8>>, frame::FrameError> {
     let length = match frame::encode(&message) {
-        Err(frame::FrameError::TooLong { length }) => length,
+        Err(frame::FrameError::TooLong { length, .. }) => length,
         other => return other.map(Some),
     };
     match message {

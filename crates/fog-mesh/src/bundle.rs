@@ -189,7 +189,7 @@ fn node(endpoint: &Value, service: &str) -> Result<[u8; 8], BundleError> {
     let parts = endpoint.as_array().map(Vec::as_slice).unwrap_or_default();
     let [scheme, Value::Text(name)] = parts else { return Err(malformed("endpoint")) };
     let digits = name.strip_prefix("//").and_then(|rest| rest.strip_suffix(service)?.strip_suffix('/'));
-    let digits = digits.filter(|digits| digits.len() == 16 && number(scheme) == Ok(1));
+    let digits = digits.filter(|digits| digits.len() == 16 && !digits.starts_with('+') && number(scheme) == Ok(1));
     digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(u64::to_be_bytes).ok_or(malformed("name of an endpoint"))
 }
 

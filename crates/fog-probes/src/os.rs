@@ -25,6 +25,8 @@ pub(crate) use system::{fullscreen, thermal_pressure};
 const EVERY: Duration = Duration::from_secs(5);
 /// Age at which the last answer of a source is dropped.
 const EXPIRES: Duration = Duration::from_secs(30);
+/// Whether this system has a source to ask; on phones the host application gives these readings.
+const HAS_SOURCE: bool = cfg!(any(target_os = "linux", target_os = "macos", windows));
 
 /// Readings whose source may hang.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,8 +44,7 @@ pub(crate) struct Slow {
 impl Slow {
     pub(crate) fn start() -> Self {
         let latest = Arc::new(Mutex::new(None));
-        if cfg!(not(any(target_os = "linux", target_os = "macos", windows))) {
-            // On phones the host application gives these readings; there is no source to ask here.
+        if !HAS_SOURCE {
             *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), SlowReadings::default()));
             return Self { latest };
         }
@@ -62,13 +63,27 @@ impl Slow {
         Self { latest }
     }
 
-    /// Whether the source has been asked once, with or without an answer.
+    /// Whether the source came back lately, with or without an answer. One that hangs says nothing about now.
     pub(crate) fn has_looked(&self) -> bool {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        // A source without an answer is asked again after one such time.
+        latest.is_some_and(|(at, _)| at.elapsed() < EXPIRES * 2 || !HAS_SOURCE)
     }
 
     pub(crate) fn latest(&self) -> SlowReadings {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.filter(|(at, _)| at.elapsed() < EXPIRES).map(|(_, readings)| readings).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_hangs_has_not_been_asked() {
+        let answered = |ago: Duration| Slow { latest: Arc::new(Mutex::new(Some((Instant::now().checked_sub(ago).unwrap(), SlowReadings::default())))) };
+        assert!(answered(EXPIRES).has_looked(), "a source without an answer is asked that rarely");
+        assert_eq!(answered(EXPIRES * 3).has_looked(), !HAS_SOURCE);
     }
 }

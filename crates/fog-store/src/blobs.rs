@@ -307,7 +307,7 @@ impl Store {
         if path.is_file() && !self.holds.table().is_doomed(id) { Ok(path) } else { Err(StoreError::NoBlob(id)) }
     }
 
-    /// Returns at most `limit` bytes of a stored blob; the hash is checked if there are fewer than `limit`.
+    /// Returns at most `limit` bytes of a stored blob; the hash is checked if that is all of it.
     ///
     /// # Errors
     /// [`StoreError::NoBlob`] when missing, [`StoreError::Changed`] when changed on disk.
@@ -315,8 +315,10 @@ impl Store {
         let path = self.blob(id)?;
         let at = |source| StoreError::File { path: path.clone(), source };
         let mut bytes = Vec::new();
-        File::open(&path).map_err(at)?.take(limit).read_to_end(&mut bytes).map_err(at)?;
-        if (bytes.len() as u64) < limit && *blake3::hash(&bytes).as_bytes() != id.0 {
+        File::open(&path).map_err(at)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(at)?;
+        if bytes.len() as u64 > limit {
+            bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        } else if *blake3::hash(&bytes).as_bytes() != id.0 {
             return Err(StoreError::Changed { path });
         }
         Ok(bytes)

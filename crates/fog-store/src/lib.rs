@@ -211,7 +211,9 @@ impl Store {
         make_private_folder(&aside).map_err(|source| StoreError::File { path: aside.clone(), source })?;
         let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let copy = aside.join(format!("fog-{stamp}.sqlite"));
-        self.db.execute("VACUUM INTO ?1", [copy.display().to_string()])?;
+        // SQLite takes the name as text.
+        let not_text = || StoreError::File { path: copy.clone(), source: std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is not UTF-8") };
+        self.db.execute("VACUUM INTO ?1", [copy.to_str().ok_or_else(not_text)?])?;
         Ok(copy)
     }
 

@@ -259,6 +259,8 @@ fn a_blob_changed_on_disk_is_noticed() {
     assert_eq!(store.read_blob(id, 100).unwrap(), b"hello");
     std::fs::write(store.blob(id).unwrap(), b"hellO").unwrap();
     assert!(matches!(store.read_blob(id, 100), Err(StoreError::Changed { .. })));
+    assert!(matches!(store.read_blob(id, 5), Err(StoreError::Changed { .. })), "a limit that it just meets");
+    assert_eq!(store.read_blob(id, 4).unwrap().len(), 4, "a part is not compared");
 }
 
 #[test]

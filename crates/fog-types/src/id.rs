@@ -74,7 +74,7 @@ impl FromStr for BlobId {
     type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || ParseIdError::new(text, "a content id of 64 hexadecimal digits");
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(bad());
         }
         let mut bytes = [0u8; 32];
@@ -103,6 +103,11 @@ impl<'de> Deserialize<'de> for BlobId {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn signs_are_no_digits() {
+        assert!("+f".repeat(32).parse::<BlobId>().is_err());
+    }
 
     proptest! {
         #[test]

@@ -6,6 +6,8 @@
 
 /// Number of combining marks kept on one character; more would cover the lines above and below.
 const MAX_MARKS: u32 = 4;
+/// Number of tag characters kept after a black flag: those of the flags of UTS #51 have at most six.
+const MAX_TAGS: u32 = 7;
 
 /// Returns a text on one line: line breaks and control characters become spaces; characters that are
 /// invisible or change the reading direction are removed.
@@ -51,7 +53,7 @@ pub fn escape_markup(text: &str) -> String {
 
 fn shown(text: &str, has_lines: bool) -> String {
     let mut out = String::with_capacity(text.len());
-    let (mut before, mut marks) = (None, 0);
+    let (mut before, mut marks, mut tags) = (None, 0, 0);
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         let c = match c {
@@ -59,17 +61,18 @@ fn shown(text: &str, has_lines: bool) -> String {
             '\u{2028}' | '\u{2029}' if has_lines => '\n',
             // The ideographic space is as wide as a letter and stays.
             c if c.is_control() || (c.is_whitespace() && c != '\u{3000}') || c == '\u{2800}' => ' ',
-            '\u{200c}' | '\u{200d}' if before.is_some_and(joins) && rest.peek().is_some_and(|next| joins(*next) && !is_mark(*next)) => c,
-            '\u{fe0e}' | '\u{fe0f}' if before.is_some_and(has_forms) => c,
-            '\u{e0020}'..='\u{e007f}' if before.is_some_and(|before| before == '\u{1f3f4}' || is_tag(before)) => c,
+            '\u{200c}' | '\u{200d}' if before.is_some_and(joins) && rest.peek().is_some_and(|next| joins(*next) && !is_mark(*next) && !is_selector(*next)) => c,
+            c if is_selector(c) && before.is_some_and(has_forms) => c,
+            '\u{e0020}'..='\u{e007f}' if tags < MAX_TAGS && before.is_some_and(|before| before == '\u{1f3f4}' || is_tag(before)) => c,
             c if is_hidden(c) => continue,
             c => c,
         };
         marks = match c {
             c if is_mark(c) => marks + 1,
-            '\u{fe0e}' | '\u{fe0f}' => marks,
+            c if is_selector(c) => marks,
             _ => 0,
         };
+        tags = if is_tag(c) { tags + 1 } else { 0 };
         if marks > MAX_MARKS {
             continue;
         }
@@ -77,6 +80,11 @@ fn shown(text: &str, has_lines: bool) -> String {
         before = Some(c);
     }
     out
+}
+
+/// Whether the character selects the text form or the emoji form of the one before it.
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{fe0e}' | '\u{fe0f}')
 }
 
 fn is_tag(c: char) -> bool {
@@ -96,23 +104,9 @@ fn joins(c: char) -> bool {
 
 /// Whether the character has both a text form and an emoji form.
 fn has_forms(c: char) -> bool {
-    is_emoji(c)
+    (is_emoji(c) && !is_selector(c))
         || c.is_ascii_digit()
-        || matches!(
-            c,
-            '#' | '*'
-                | '\u{a9}'
-                | '\u{ae}'
-                | '\u{200d}'
-                | '\u{203c}'
-                | '\u{2049}'
-                | '\u{2122}'
-                | '\u{2139}'
-                | '\u{3030}'
-                | '\u{303d}'
-                | '\u{3297}'
-                | '\u{3299}'
-        )
+        || matches!(c, '#' | '*' | '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}')
 }
 
 fn is_mark(c: char) -> bool {
@@ -199,6 +193,14 @@ mod tests {
         assert_eq!(clean(&format!("a{}b", "\u{301}".repeat(300))).chars().count(), 2 + MAX_MARKS as usize);
         assert_eq!(clean_name(" \u{2800}anna\u{a0} \t of\nx\u{3000}"), "anna of x");
         assert_eq!(clean_name("\u{200b}\u{202e}"), "");
+    }
+
+    #[test]
+    fn no_run_of_invisible_characters_is_long() {
+        for (base, hidden) in [("\u{2764}", "\u{fe0f}"), ("\u{2764}\u{fe0f}", "\u{200d}\u{fe0f}"), ("\u{1f3f4}", "\u{e0061}"), ("1", "\u{fe0e}\u{fe0f}")] {
+            let shown = clean(&format!("{base}{}a", hidden.repeat(300))).chars().count();
+            assert!(shown <= 2 + MAX_TAGS as usize, "{hidden:?}: {shown}");
+        }
     }
 
     #[test]

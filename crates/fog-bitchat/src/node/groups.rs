@@ -57,8 +57,8 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Groups {
     known: BTreeMap<[u8; 16], Known>,
-    /// Groups that were left, and the epoch in which.
-    left: BTreeMap<[u8; 16], u32>,
+    /// Groups that were left, each with the epoch in which, in the order in which they were left.
+    left: Vec<([u8; 16], u32)>,
     /// Epoch that a member was told in the present session.
     told: BTreeMap<([u8; 16], [u8; 32]), u32>,
     tried: BTreeMap<PeerId, u64>,
@@ -86,8 +86,8 @@ pub fn groups_in(state: &[u8]) -> Vec<Group> {
     read(state).0.into_iter().map(|known| known.group).collect()
 }
 
-fn read(state: &[u8]) -> (Vec<Known>, BTreeMap<[u8; 16], u32>) {
-    let (mut groups, mut left) = (Vec::new(), BTreeMap::new());
+fn read(state: &[u8]) -> (Vec<Known>, Vec<([u8; 16], u32)>) {
+    let (mut groups, mut left) = (Vec::new(), Vec::new());
     let Some((&FORM, rest)) = state.split_first() else { return (groups, left) };
     let mut reader = Reader(rest);
     let mut read = || -> Option<()> {
@@ -99,7 +99,7 @@ fn read(state: &[u8]) -> (Vec<Known>, BTreeMap<[u8; 16], u32>) {
             groups.push(Known { group, invited });
         }
         for _ in 0..reader.u8().ok()? {
-            left.insert(reader.array().ok()?, reader.u32().ok()?);
+            left.push((reader.array().ok()?, reader.u32().ok()?));
         }
         Some(())
     };
@@ -221,9 +221,9 @@ impl Node {
     pub fn leave_group(&mut self, id: [u8; 16]) -> Result<(), GroupError> {
         let known = self.groups.known.remove(&id).ok_or(GroupError::Unknown)?;
         if self.groups.left.len() >= MAX_LEFT {
-            self.groups.left.pop_first();
+            self.groups.left.remove(0);
         }
-        self.groups.left.insert(id, known.group.epoch);
+        self.groups.left.push((id, known.group.epoch));
         self.groups.version += 1;
         Ok(())
     }
@@ -288,11 +288,11 @@ impl Node {
             Some(_) => {}
             None => {
                 let of_one = self.groups().filter(|known| known.creator == group.creator).count();
-                let was_left = self.groups.left.get(&group.id).is_some_and(|epoch| !is_invitation || group.epoch <= *epoch);
+                let was_left = self.groups.left.iter().find(|(left, _)| *left == group.id).is_some_and(|(_, epoch)| !is_invitation || group.epoch <= *epoch);
                 if !is_member || was_left || self.groups.known.len() >= MAX_GROUPS || of_one >= MAX_OF_ONE {
                     return;
                 }
-                self.groups.left.remove(&group.id);
+                self.groups.left.retain(|(left, _)| *left != group.id);
                 self.say(Event::Invited { group: group.id, name: group.name.clone(), from: peer });
             }
         }

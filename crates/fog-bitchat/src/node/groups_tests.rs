@@ -122,6 +122,19 @@ fn who_left_stays_out_until_asked_again() {
 }
 
 #[test]
+fn of_very_many_left_groups_the_one_left_first_is_forgotten() {
+    let mut air = Air::new(&["anna"]);
+    let ids: Vec<[u8; 16]> = (0..=200u8).rev().map(|n| [n; 16]).collect();
+    for id in &ids {
+        air.nodes[ANNA].make_group(*id, "hikers", Vec::new(), 0).unwrap();
+        air.nodes[ANNA].leave_group(*id).unwrap();
+    }
+    let state = air.nodes[ANNA].groups_state();
+    let remembers = |id: &[u8; 16]| state.windows(16).any(|window| window == id);
+    assert!(!remembers(&ids[0]) && ids[1..].iter().all(remembers));
+}
+
+#[test]
 fn nobody_takes_over_a_group_of_somebody_else() {
     let mut air = made();
     air.wire(BEN, CLEO);

@@ -68,9 +68,12 @@ pub(super) struct Unasked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SayError {
-    /// The text or id is longer than 255 bytes, or the file than 100 KiB.
+    /// The text or its id is longer than 255 bytes.
     #[error("a private message has at most 255 bytes")]
     TooLong,
+    /// The file is larger than 100 KiB.
+    #[error("a file has at most 100 KiB")]
+    FileTooLarge,
     /// A hundred messages wait for this person.
     #[error("too many messages wait for this person")]
     Full,
@@ -100,7 +103,7 @@ impl Node {
             return Err(SayError::NoFiles);
         }
         if file.content.len() > super::room::MAX_FILE {
-            return Err(SayError::TooLong);
+            return Err(SayError::FileTooLarge);
         }
         self.enqueue(to, id, Inner::File(file), now)
     }

@@ -123,9 +123,9 @@ impl Node {
     /// Sends a file to everybody; it is kept for a quarter of an hour for latecomers.
     ///
     /// # Errors
-    /// [`SayError::TooLong`] when the file has more than 100 KiB.
+    /// [`SayError::FileTooLarge`] when the file has more than 100 KiB.
     pub fn give_to_all(&mut self, file: &FilePacket, now: u64) -> Result<[u8; 16], SayError> {
-        let payload = file.encode().ok().filter(|_| file.content.len() <= MAX_FILE).ok_or(SayError::TooLong)?;
+        let payload = file.encode().ok().filter(|_| file.content.len() <= MAX_FILE).ok_or(SayError::FileTooLarge)?;
         let mut frame = self.frame(Kind::FILE, payload, now);
         frame.version = 2;
         let frame = frame.signed(&self.identity);

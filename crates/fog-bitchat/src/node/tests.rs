@@ -588,5 +588,5 @@ fn a_file_for_everybody_reaches_everybody() {
         assert_eq!(got, 1, "{n}");
     }
     let large = FilePacket { content: vec![0; (100 << 10) + 1], ..file };
-    assert_eq!(air.nodes[0].give_to_all(&large, now), Err(SayError::TooLong));
+    assert_eq!(air.nodes[0].give_to_all(&large, now), Err(SayError::FileTooLarge));
 }

@@ -155,7 +155,11 @@ fn listen(characteristic: &GattLocalCharacteristic, tell: &Tell) -> WinResult<[i
         let args = args.ok()?;
         let deferral = args.GetDeferral()?;
         match args.GetRequestAsync().and_then(|request| request.join()) {
-            Ok(request) => written(&args.Session()?, Answer { request, deferral, taken: Err(Refusal::Busy) }, &to),
+            // Dropping the answer refuses the write and completes the deferral, also where the session cannot be had.
+            Ok(request) => {
+                let answer = Answer { request, deferral, taken: Err(Refusal::Busy) };
+                written(&args.Session()?, answer, &to)
+            }
             Err(error) => deferral.Complete().and(Err(error)),
         }
     }))?;

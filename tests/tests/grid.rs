@@ -1,13 +1,30 @@
-//! Several real devices on one machine, over real sockets: jobs go out, results come back.
+//! Several real devices on one machine over real sockets: jobs are distributed and results come back.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![cfg(unix)]
 
 use std::process::Stdio;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use fog_tests::jobs::{turning, working_for};
 use fog_tests::{Bench, is_full, wait_for};
 use serde_json::Value;
+
+/// Locked for writing by a test that needs all processors, so that time limits of other tests stay
+/// meaningful.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Shares the machine with other tests until the guard is dropped.
+fn shared() -> impl Drop {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reserves the machine in the long form until the guards are dropped.
+fn alone() -> (Option<impl Drop>, Option<impl Drop>) {
+    let is_alone = is_full();
+    let all = is_alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+    (all, (!is_alone).then(shared))
+}
 
 fn submit(bench: &Bench, args: &[&str]) -> String {
     bench.json(&[&["submit"], args].concat()).unwrap()["id"].to_string()
@@ -34,9 +51,10 @@ fn jobs(bench: &Bench) -> Vec<Value> {
 
 #[test]
 fn a_job_goes_to_another_device_and_comes_back_verified() {
+    let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
-    // Joining what was joined already cuts nobody off.
+    // Joining a group again disconnects nobody.
     let again = a.json(&["network", "invite"]).unwrap()["invite"].as_str().unwrap().to_owned();
     b.json(&["network", "join", &again]).unwrap();
     assert_eq!(b.friends(), 1);
@@ -48,18 +66,18 @@ fn a_job_goes_to_another_device_and_comes_back_verified() {
     let there = finished(&a, &id, 60);
     assert!(jobs(&b).iter().all(|job| job["owner"] == "anna" && job["state"] == "finished"));
     assert_eq!(jobs(&b).len() as u64, there["summary"]["tasks_total"].as_u64().unwrap());
-    // The same on this device alone: the same identities, the same units.
+    // The same job on this device alone gives the same identities and units.
     let here = finished(&a, &submit(&a, &["--example", "lucas-lehmer"]), 60);
     let identity = |job: &Value| job["tasks"].as_array().unwrap().iter().map(|t| (t["result_hash"].to_string(), t["units"].to_string())).collect::<Vec<_>>();
     assert_eq!(identity(&there), identity(&here));
     let result = |id: &str| a.fog(&["job", "result", id]).unwrap().stdout;
     assert_eq!(result(&id), result(&here["summary"]["id"].to_string()));
-    // Every result was receipted, and the evidence is that of twelve that came and nobody compared.
+    // Every result has a receipt, and the reliability follows from twelve results that were not compared.
     wait_for("receipts", Duration::from_secs(10), || (b.json(&["peers"]).ok()?[0]["hosted"] == 0).then_some(())).unwrap();
     assert!(a.json(&["peers"]).unwrap()[0]["reliability"].as_u64().unwrap() > 700);
 }
 
-/// Files that begin as an open checkpoint does, also of those that are on their way.
+/// Returns files that begin like an unsealed checkpoint, those in transfer included.
 fn open_states(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     use std::io::Read as _;
     let mut found = Vec::new();
@@ -77,26 +95,27 @@ fn open_states(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
+    let _machine = shared();
     let (a, mut b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b]).unwrap();
-    // It must not be over before it is moved.
+    // The task must not end before it is moved.
     let module = working_for(&a, 20.0);
     let alone = a.fog(&["run", &module]).unwrap().stdout;
     let id = submit(&a, &[&module, "--where", "grid"]);
-    // Far enough, and the state has arrived.
+    // The task is far enough, and its state has arrived.
     let units = wait_for("a state", Duration::from_secs(60), || {
         let places = a.json(&["job", "places", &id]).ok()?;
         let kept = std::fs::read_dir(a.data().join("blobs")).ok()?.count();
         (kept >= 2 && places[0]["units"].as_u64()? > 0).then(|| places[0]["units"].as_u64()).flatten()
     })
     .unwrap();
-    // Whoever takes a disk away reads no state of the task on it, neither there nor here.
+    // No disk contains a readable state of the task, neither there nor here.
     for device in [&a, &b] {
         assert_eq!(open_states(&device.data()), Vec::<std::path::PathBuf>::new());
     }
     b.kill();
     a.invite(&[&c]).unwrap();
-    // What comes with the offer: how far that is depends on how fast this machine is.
+    // Units of the state in the offer, which depend on the speed of this machine.
     let given = wait_for("an offer to cleo", Duration::from_secs(60), || {
         let places = a.json(&["job", "places", &id]).ok()?;
         places.as_array()?.iter().find(|place| place["name"] == "cleo")?["units"].as_u64()
@@ -117,6 +136,7 @@ fn a_task_goes_on_from_its_checkpoint_when_its_device_is_gone() {
 
 #[test]
 fn a_requester_that_was_away_finds_its_result() {
+    let _machine = shared();
     let (mut a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
     let module = working_for(&a, 12.0);
@@ -129,7 +149,8 @@ fn a_requester_that_was_away_finds_its_result() {
     assert_eq!(jobs(&b).len(), 1, "it was not done again");
 }
 
-/// The task ends while its device has left the network, and perhaps is killed then: the result is told afterwards.
+/// Lets a task end while its device has left the network, perhaps with a kill; the result is delivered
+/// afterwards.
 fn ends_without_a_network(is_killed: bool) {
     let (a, mut b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
@@ -149,15 +170,17 @@ fn ends_without_a_network(is_killed: bool) {
 
 #[test]
 fn a_result_that_came_while_the_network_was_left_is_told_later() {
+    let _machine = shared();
     ends_without_a_network(false);
 }
 
 #[test]
 fn a_result_that_was_not_told_before_a_kill_is_told_later() {
+    let _machine = shared();
     ends_without_a_network(true);
 }
 
-/// Leaves as many files, each with its name in it.
+/// A program that creates a number of files, each with its name as content.
 const FILES: &str = r#"(module
     (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -177,9 +200,10 @@ const FILES: &str = r#"(module
             (drop (call $close (i32.load (i32.const 200))))
             (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const COUNT))))))"#;
 
-/// More files than one message names; in the long form more than any message could.
+/// Uses more files than fit in one message; in the long form more than in any message.
 #[test]
 fn very_many_files_come_back_from_another_device() {
+    let _machine = alone();
     let count = if is_full() { 12_000 } else { 1_200 };
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
@@ -197,6 +221,7 @@ fn very_many_files_come_back_from_another_device() {
 
 #[test]
 fn replicas_run_on_different_devices_and_agree() {
+    let _machine = shared();
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--replicas", "2"]);
@@ -208,13 +233,14 @@ fn replicas_run_on_different_devices_and_agree() {
 
 #[test]
 fn a_class_of_service_is_kept_paid_and_told() {
+    let _machine = shared();
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     let id = submit(&a, &["--example", "lucas-lehmer", "--service", "silver"]);
     let job = finished(&a, &id, 60);
     let grid = &job["grid"];
     assert_eq!((grid["service"].as_str(), grid["promise"].as_str(), grid["agreed"].as_u64()), (Some("silver"), Some("kept"), Some(2)), "{grid:#}");
-    // Two devices did the work, at two and a half times the price each; what one spends the others earn.
+    // Two devices did the work at two and a half times the price each; the sum spent equals the sum earned.
     let units = job["summary"]["units"].as_u64().unwrap();
     let credits = |bench: &Bench| bench.json(&["credits"]).unwrap();
     let spent = credits(&a)["spent"].as_u64().unwrap();
@@ -226,7 +252,7 @@ fn a_class_of_service_is_kept_paid_and_told() {
         (earned.iter().sum::<u64>() == spent).then_some(())
     })
     .unwrap();
-    // What may not be owed is not lent.
+    // Credits beyond the limit are not lent.
     assert!(a.fog(&["settings", "set", "credit_limit=0.001"]).unwrap().status.success());
     let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid"]);
     std::thread::sleep(Duration::from_secs(3));
@@ -235,7 +261,7 @@ fn a_class_of_service_is_kept_paid_and_told() {
     assert!(told["grid"]["withheld"].as_str().is_some_and(|why| why.contains("credit_limit")), "{}", told["grid"]);
     assert!(a.fog(&["settings", "set", "credit_limit=0"]).unwrap().status.success());
     finished(&a, &id, 60);
-    // A deadline that passes is a broken promise, and the reason is told.
+    // A missed deadline breaks the promise, and the reason is reported.
     let module = turning(&a, 400_000_000_000);
     let id = submit(&a, &[&module, "--service", "gold", "--deadline", "2s"]);
     let broken = wait_for("the deadline", Duration::from_secs(60), || {
@@ -245,13 +271,13 @@ fn a_class_of_service_is_kept_paid_and_told() {
     assert!(broken.unwrap()["grid"]["why"].as_str().is_some_and(|why| !why.is_empty()));
 }
 
-/// A device that was wrong before is compared, one that is known is believed, and tasks with known results
-/// go out among the others.
+/// Expects comparison for unknown devices, trust for known ones, and spot checks among the other tasks.
 #[test]
 fn devices_that_are_known_are_compared_less_and_checked_now_and_then() {
+    let _machine = shared();
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
-    // Nobody is known yet: everything is compared.
+    // No device is known yet: everything is compared.
     let tries = |job: &Value| job["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].as_array().unwrap().len()).sum::<usize>();
     let first = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--adaptive"]), 60);
     assert!(first["grid"]["agreed"].as_u64() >= Some(1));
@@ -260,8 +286,8 @@ fn devices_that_are_known_are_compared_less_and_checked_now_and_then() {
     let second = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--adaptive"]), 60);
     let after = tries(&second);
     assert!(after < before && after <= 18, "{after} tries of 12 tasks by devices with ten right results in a row");
-    // Spot checks: found in the job's history, and none of them wrong here. A third device, so that there is
-    // one that does not know the answer.
+    // Spot checks are recorded in the job's history, and none fails here. A third device exists so that one
+    // does not know the answer.
     let d = Bench::device("dora").unwrap();
     a.invite(&[&b, &c, &d]).ok();
     wait_for("dora", Duration::from_secs(20), || (a.friends() == 3).then_some(())).unwrap();
@@ -282,21 +308,23 @@ fn devices_that_are_known_are_compared_less_and_checked_now_and_then() {
 
 #[test]
 fn a_requester_says_how_sure_it_wants_to_be() {
+    let _machine = shared();
     let devices: Vec<Bench> = ["ben", "cleo", "dora"].map(|name| Bench::device(name).unwrap()).into();
     let a = Bench::device("anna").unwrap();
     a.invite(&devices.iter().collect::<Vec<_>>()).unwrap();
-    // Three that agree are 8 to 1, which is enough for 1 in 8.
+    // Three equal results make odds of 8 to 1, enough for 1 in 8.
     let job = finished(&a, &submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--trust", "8"]), 60);
-    // What they did right in the first tasks counts in the last, where two may do.
+    // Correct results of the first tasks count for the last ones, where two may suffice.
     let most = job["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].as_array().unwrap().len()).max();
     assert!(most >= Some(3) && job["grid"]["agreed"].as_u64() >= Some(2), "{most:?} {:#}", job["grid"]);
-    // They say to everybody that they are here.
+    // The devices advertise themselves to the whole group.
     wait_for("adverts", Duration::from_secs(60), || a.json(&["network", "status"]).ok()?["adverts"].as_u64().filter(|heard| *heard > 0)).unwrap();
 }
 
-/// A file that a device has already comes from there, not from the requester alone.
+/// Expects a file to come from devices that already have it, not only from the requester.
 #[test]
 fn inputs_come_from_whoever_has_them() {
+    let _machine = shared();
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     drop(working_for(&a, 8.0));
@@ -304,12 +332,12 @@ fn inputs_come_from_whoever_has_them() {
     let job = a.scratch().join("shared.toml");
     std::fs::write(&job, "version = 1\nmodule = \"long.wasm\"\n[inputs]\n\"big.bin\" = \"big.bin\"\n[map]\nrange = [0, 12]\n").unwrap();
     let id = submit(&a, &[job.to_str().unwrap(), "--where", "grid"]);
-    // A latecomer, when the others have the file.
+    // A late device, when the others have the file.
     wait_for("both at work", Duration::from_secs(120), || {
         [&b, &c].iter().all(|device| !device.json(&["status"]).unwrap_or_default()["active"].as_array().is_none_or(Vec::is_empty)).then_some(())
     })
     .unwrap();
-    // The data limit counts nothing of a local network; the counters of the transport count everything.
+    // The data limit does not count the local network; the transport's counters count everything.
     let sent = |bench: &Bench| bench.counter("fog_network_bytes{direction=\"sent\"}").unwrap();
     let d = Bench::device("dora").unwrap();
     d.json(&["off"]).unwrap();
@@ -318,14 +346,16 @@ fn inputs_come_from_whoever_has_them() {
     let before = sent(&b) + sent(&c);
     d.work_always().unwrap();
     wait_for("dora at work", Duration::from_secs(60), || (!d.json(&["status"]).ok()?["active"].as_array()?.is_empty()).then_some(())).unwrap();
-    // The counters are brought up to date every second while there is work.
+    // The counters are updated every second while there is work.
     wait_for("bytes", Duration::from_secs(30), || (sent(&b) + sent(&c) > before + (8 << 20)).then_some(())).unwrap();
     a.json(&["job", "cancel", &id]).unwrap();
 }
 
-/// A device that names every state it came through is asked for one of them, and that part is run again.
+/// Expects a device that lists every state of its run to be asked for one of them, and that segment to be
+/// run again.
 #[test]
 fn a_part_of_a_run_is_run_again_before_it_is_believed() {
+    let _machine = shared();
     let (a, b, c) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap(), Bench::device("cleo").unwrap());
     a.invite(&[&b, &c]).unwrap();
     drop(turning(&a, 900_000_000));
@@ -337,7 +367,7 @@ fn a_part_of_a_run_is_run_again_before_it_is_believed() {
     let said: Vec<&str> = lines.filter_map(|line| line["detail"].as_str()).collect();
     assert!(said.iter().any(|line| line.contains("run again: right")), "{said:?}");
     assert!(!said.iter().any(|line| line.contains("wrong")), "{said:?}");
-    // With its receipt nobody looks at how it was done any more, long before the job goes.
+    // After the receipt the histories are deleted, long before the job is.
     for device in [&b, &c] {
         let left = || std::fs::read_dir(device.data().join("histories")).map_or(0, Iterator::count);
         wait_for("the histories to go", Duration::from_secs(30), || (left() == 0).then_some(())).unwrap_or_else(|error| panic!("{error}: {} are left", left()));
@@ -345,9 +375,11 @@ fn a_part_of_a_run_is_run_again_before_it_is_believed() {
     }
 }
 
-/// Devices die and come back all the time; every task is accepted once, with the right result.
+/// Kills and restarts devices all the time, and expects every task to be accepted once with the correct
+/// result.
 #[test]
 fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
+    let _machine = alone();
     let (count, tasks, kills) = if is_full() { (20, 500, 60) } else { (4, 24, 6) };
     let a = Bench::device("anna").unwrap();
     let mut others: Vec<Bench> = (0..count).map(|n| Bench::device(&format!("node-{n}")).unwrap()).collect();
@@ -360,9 +392,9 @@ fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
     let mut lost = Duration::ZERO;
     for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(1500));
-        // Half of them at some time; each comes back after a while.
+        // Half of the devices are killed at some time; each comes back after a while.
         let victim = kill % (count / 2);
-        // What was done since a state was last saved is done again.
+        // Work since the last saved state is repeated.
         let active = others[victim].json(&["status"]).unwrap()["active"].clone();
         for task in active.as_array().unwrap() {
             let begun = task["started_ms"].as_i64().unwrap();
@@ -393,12 +425,12 @@ fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
     for task in &all {
         let attempts = task["attempts"].as_array().unwrap();
         tries += attempts.len();
-        // By the clock, as what was lost: four devices share the processors of one machine here.
+        // Wall-clock time, like the lost work: four devices share the processors of one machine here.
         let done = attempts.iter().find(|attempt| attempt["outcome"] == "finished").unwrap();
         let took = done["ended_ms"].as_i64().unwrap() - done["started_ms"].as_i64().unwrap();
         worked += Duration::from_millis(took.max(0).cast_unsigned());
         let of_one = attempts.iter().filter(|attempt| attempt["outcome"] != "finished");
-        // What became of the tries that were in vain.
+        // Outcomes of the unsuccessful attempts.
         for other in of_one.filter(|attempt| attempt["ended_ms"].is_i64()) {
             *ends.entry(format!("{}: {}", other["outcome"], other["detail"])).or_default() += 1;
         }
@@ -414,6 +446,7 @@ fn devices_that_come_and_go_lose_no_task_and_do_none_twice() {
 
 #[test]
 fn cancelled_here_is_cancelled_there() {
+    let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
     let module = turning(&a, 400_000_000_000);
@@ -426,8 +459,9 @@ fn cancelled_here_is_cancelled_there() {
 
 #[test]
 fn strangers_share_nothing_and_a_wrong_invitation_joins_nothing() {
+    let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
-    // Nothing listens before anything was joined.
+    // No socket is open before a network was joined.
     let sockets =
         |bench: &Bench| std::fs::read_dir(format!("/proc/{}/fd", bench.pid().unwrap())).unwrap().flatten().filter(|fd| is_inet(bench, &fd.path())).count();
     assert_eq!(sockets(&a), 0);
@@ -451,7 +485,7 @@ fn strangers_share_nothing_and_a_wrong_invitation_joins_nothing() {
     wait_for("silence", Duration::from_secs(10), || (sockets(&b) == 0).then_some(())).unwrap();
 }
 
-/// Whether a file descriptor is an internet socket that can be found in the tables of the process.
+/// Whether a file descriptor is an internet socket listed in the tables of the process.
 fn is_inet(bench: &Bench, fd: &std::path::Path) -> bool {
     let Ok(target) = std::fs::read_link(fd) else { return false };
     let Some(inode) = target.to_string_lossy().strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')).map(str::to_owned) else { return false };
@@ -461,6 +495,7 @@ fn is_inet(bench: &Bench, fd: &std::path::Path) -> bool {
 
 #[test]
 fn too_few_devices_are_told_at_once() {
+    let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
     let id = submit(&a, &["--example", "lucas-lehmer", "--where", "grid", "--replicas", "9"]);
@@ -470,6 +505,7 @@ fn too_few_devices_are_told_at_once() {
 
 #[test]
 fn a_lent_job_that_its_device_has_paused_is_said_to_stand_still() {
+    let _machine = shared();
     let (a, b) = (Bench::device("anna").unwrap(), Bench::device("ben").unwrap());
     a.invite(&[&b]).unwrap();
     let module = a.module("loop.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $l (br $l))))").unwrap();

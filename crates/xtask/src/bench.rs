@@ -1,7 +1,7 @@
 use crate::shell::{command, finish, sh, target, works};
 use crate::{examples, setup};
 
-/// Builds optimised and runs `tests/benches`, which prints the table.
+/// Builds optimised binaries and runs `tests/benches`, which prints the table.
 pub fn bench() -> anyhow::Result<()> {
     setup::packages(&["boinc-client", "xvfb", "clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32", "dpkg-dev", "make", "tcl"])?;
     crate::ui::build_app(true)?;
@@ -17,7 +17,7 @@ pub fn bench() -> anyhow::Result<()> {
     sh("ls", &["-l", &target().join("release/fog").to_string_lossy(), &target().join("release/fog-compute").to_string_lossy()])
 }
 
-/// A Python with pymoo, beside which our NSGA-II runs.
+/// Returns a Python with pymoo, for the comparison with NSGA-II of this repository.
 fn pymoo() -> anyhow::Result<std::path::PathBuf> {
     let place = target().join("tools/pymoo");
     let python = place.join("bin/python");

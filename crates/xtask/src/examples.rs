@@ -4,13 +4,13 @@ use anyhow::{Context, ensure};
 
 use crate::shell::{capture, root, sh, target, works};
 
-/// The example jobs: package of the program and folder.
+/// Names of the example jobs, which are also the packages of their programs and their folders.
 pub const EXAMPLES: [&str; 3] = ["protein-search", "path-tracer", "lucas-lehmer"];
-/// The query of the protein search, as the set names it.
+/// Query of the protein search, as named in the data set.
 const QUERY: &str = "HBB_ORNAN";
 
-/// Compiles the example programs and puts them with their job files beside the programs of
-/// `profile` (`debug` or `release`).
+/// Compiles the example programs and puts them with their job files beside the programs of `profile`
+/// (`debug` or `release`).
 pub fn build(profile: &str) -> anyhow::Result<()> {
     let packages: Vec<&str> = EXAMPLES.iter().flat_map(|name| ["-p", name]).collect();
     sh("cargo", &[&["build", "--quiet", "--target", "wasm32-wasip1", "--profile", "guest"], packages.as_slice()].concat())?;
@@ -23,14 +23,14 @@ pub fn build(profile: &str) -> anyhow::Result<()> {
         std::fs::copy(target().join("wasm32-wasip1/guest").join(&module), place.join(&module))?;
     }
     if let Err(error) = proteins(&folder.join("protein-search")) {
-        // The other examples work without it.
+        // The other examples work without the data set.
         std::fs::remove_dir_all(folder.join("protein-search"))?;
         println!("The protein search is left out: {error:#}. Put a FASTA database beside its job file to have it.");
     }
     Ok(())
 }
 
-/// The 45 globins of HMMER's tutorial, from Debian's package.
+/// Unpacks the 45 globins of HMMER's tutorial from Debian's package.
 fn proteins(place: &Path) -> anyhow::Result<()> {
     let database = place.join("database.fasta");
     if !database.exists() {
@@ -39,7 +39,7 @@ fn proteins(place: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(&cache)?;
         let fetch = || crate::shell::command("apt-get", &["download", "-qq", "hmmer-examples"]).current_dir(&cache).status().is_ok_and(|s| s.success());
         if !fetch() {
-            // A fresh machine has no list of packages yet.
+            // A new machine has no package lists yet.
             let _ = sh("apt-get", &["update", "-qq"]);
             ensure!(fetch(), "the package hmmer-examples cannot be had");
         }

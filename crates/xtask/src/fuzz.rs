@@ -4,12 +4,12 @@ use anyhow::Context;
 
 use crate::shell::{command, finish, root, target};
 
-/// What libFuzzer needs to see which way an input went (the flags of cargo-fuzz, without a sanitizer:
-/// the decoders are safe Rust). All of them are stable compiler options.
+/// Compiler flags for libFuzzer's coverage feedback (those of cargo-fuzz, without a sanitizer: the decoders
+/// are safe Rust). All of them are stable.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing";
 
-/// One target: its name, the longest input, and the seeds to start from.
+/// A fuzz target: its name, the longest input, and its seeds.
 struct Target {
     name: &'static str,
     max_bytes: u32,
@@ -29,14 +29,14 @@ const TARGETS: [Target; 10] = [
     Target { name: "checkpoint", max_bytes: 16384, seeds: checkpoints },
 ];
 
-/// Runs every target, or the one named, for `runs` inputs. What it finds stays in target/fuzz.
+/// Runs every target, or the named one, for `runs` inputs. Findings stay in target/fuzz.
 pub fn fuzz(runs: u64, only: Option<&str>) -> anyhow::Result<()> {
     let folder = target().join("fuzz");
     let host = crate::shell::capture("rustc", &["-vV"]);
     let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not tell its host")?;
     let chosen = || TARGETS.iter().filter(|target| only.is_none_or(|only| only == target.name));
     anyhow::ensure!(chosen().next().is_some(), "no such target; there are {}", TARGETS.map(|target| target.name).join(", "));
-    // A target is named so that build scripts stay plain.
+    // With an explicit target, the flags do not apply to build scripts.
     let mut build = command("cargo", &["build", "--quiet", "--release", "--target", host, "--manifest-path", "tests/fuzz/Cargo.toml"]);
     build.env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &folder);
     finish(build)?;
@@ -67,7 +67,8 @@ fn settings(corpus: &Path) -> anyhow::Result<()> {
     Ok(std::fs::write(corpus.join("some"), some)?)
 }
 
-/// The example programs' smaller parts would be cut; a module by hand has one of each section.
+/// Writes module seeds. Example programs would be cut off, so a handwritten module has one section of each
+/// kind.
 fn modules(corpus: &Path) -> anyhow::Result<()> {
     let module: &[u8] = &[
         0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 4, 4, 1, 0x70, 0, 1, 5, 3, 1, 0, 1, 6, 6, 1, 0x7f, 1, 0x41, 0, 0x0b, 7, 10, 1, 6,

@@ -13,9 +13,9 @@ use crate::shell::{command, target};
 
 /// Programs that run at once.
 const LANES: usize = 2;
-/// Those that use every processor all the time, so that the others' waits would mean nothing beside them. They come first.
+/// Programs that use every processor all the time, so that timeouts of others would mean nothing beside them. They run first.
 const ALONE: [&str; 1] = ["ble"];
-/// Those that take longest come first, so that none of them runs alone at the end.
+/// Programs that take longest; they start first, so that none of them runs alone at the end.
 const LONGEST: [&str; 11] = ["grid", "results", "checkpoints", "chat", "hostile_modules", "rewriting", "liars", "kills", "requests", "desktop", "talk"];
 
 /// Characters of a failed program's output that are printed again.

@@ -1,4 +1,4 @@
-//! Repository chores. `cargo xtask run` and `cargo xtask test` are the two that everybody needs.
+//! Repository chores; the main ones are `cargo xtask run` and `cargo xtask test`.
 
 mod bench;
 mod examples;
@@ -9,6 +9,7 @@ mod setup;
 mod shell;
 mod targets;
 mod test;
+mod tidy;
 mod ui;
 
 use clap::{Parser, Subcommand};
@@ -27,50 +28,58 @@ enum Chore {
     Setup,
     /// Set up, build and start the app; without a display the daemon and an example job
     Run {
-        /// As on a machine without a display
+        /// Run as on a machine without a display
         #[arg(long)]
         headless: bool,
-        /// Optimised
+        /// Build optimised
         #[arg(long)]
         release: bool,
     },
-    /// Set up and run every check that CI runs
+    /// Set up and run every check of CI
     Test {
-        /// The long forms of the long suites as well
+        /// Also run the long forms of the test suites
         #[arg(long)]
         full: bool,
-        /// Only the window tests
+        /// Run only the window tests
         #[arg(long)]
         only_window: bool,
     },
-    /// Measure, beside peers where there are any
+    /// Run the benchmarks, beside other programs where these can be installed
     Bench,
-    /// Simulate thousands of devices in virtual time: completion, waste, fairness, liars. Some minutes
+    /// Simulate thousands of devices in virtual time: completion, waste, fairness, liars. Takes some
+    /// minutes
     Sim {
-        /// Devices
+        /// Number of devices
         #[arg(long, default_value_t = 10_000)]
         nodes: usize,
-        /// Tasks
+        /// Number of tasks
         #[arg(long, default_value_t = 1_000_000)]
         tasks: u64,
     },
     /// Run the coverage-guided fuzz targets of tests/fuzz
     Fuzz {
-        /// Inputs for each target
+        /// Number of inputs for each target
         #[arg(long, default_value_t = 1_000_000)]
         runs: u64,
-        /// Only this one: job_file, ipc_frame, worker_frame, grid_message, mesh_packet, carried_message, module, instrument or checkpoint
+        /// Only this target: job_file, ipc_frame, worker_frame, grid_message, mesh_packet, carried_message,
+        /// module, instrument or checkpoint
         target: Option<String>,
     },
     /// Build the window's files into dist/
     Ui {
-        /// Optimised
+        /// Build optimised
         #[arg(long)]
         release: bool,
     },
     /// Build the example jobs beside the programs
     Examples,
-    /// Type-check every crate that ships for the other systems
+    /// Check rules of the source that neither the compiler nor Clippy checks
+    Tidy {
+        /// Rewrite the list of known exceptions instead
+        #[arg(long)]
+        write_exceptions: bool,
+    },
+    /// Type-check every crate that ships for other systems
     CheckTargets,
 }
 
@@ -87,6 +96,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Fuzz { runs, target } => fuzz::fuzz(runs, target.as_deref()),
         Chore::Ui { release } => ui::build(release),
         Chore::Examples => examples::build("debug"),
+        Chore::Tidy { write_exceptions } => tidy::tidy(write_exceptions),
         Chore::CheckTargets => targets::check(),
     }
 }

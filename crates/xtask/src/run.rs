@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use crate::shell::{capture, command, sh, target};
 use crate::{examples, setup, ui};
 
-/// Sets up, builds and starts.
+/// Sets up, builds and starts the app, or the daemon without a display.
 pub fn run(headless: bool, release: bool) -> anyhow::Result<()> {
     let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     let headless = headless || (cfg!(target_os = "linux") && !has_display);
@@ -32,14 +32,14 @@ pub fn run(headless: bool, release: bool) -> anyhow::Result<()> {
     with_window(profile)
 }
 
-/// The app; on the first start with the protein search running in it.
+/// Starts the app; on a first start also the protein search in it.
 fn with_window(profile: &str) -> anyhow::Result<()> {
     let fog = Fog::of(profile);
     let mut app = command(&target().join(profile).join("fog-compute").to_string_lossy(), &[]).spawn().context("the app does not start")?;
     if fog.wait(&mut app)? && fog.is_new() {
         println!("\nA first start: an example job is queued, and working beside you is switched on to let you see it run.");
         println!("Both are in the window's settings, or: {} settings set run_while_in_use=off contributing=off\n", fog.program);
-        // The window is open and useful whatever comes of the example.
+        // The window is useful even if the example fails.
         match fog.example(&["first_run_done=true"]) {
             Ok(Example::Finished) => println!("\nThe job is done; the window shows it. Closing the window leaves the app in the tray."),
             Ok(Example::Waits) => println!("\nThe job goes on by itself; the window shows it. Closing the window leaves the app in the tray."),
@@ -50,12 +50,12 @@ fn with_window(profile: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The daemon, and the protein search to its printed result.
+/// Starts the daemon and runs the protein search to its printed result.
 fn without_display(profile: &str) -> anyhow::Result<()> {
     let fog = Fog::of(profile);
     let mut ours = None;
     if !fog.does(&["status"]) {
-        // A log of its own: whoever reads this command's output must not have to wait for the daemon.
+        // The daemon has its own log, so that a reader of this command's output does not wait for it.
         let log = target().join("daemon.log");
         println!("The daemon's log: {}", log.display());
         let mut daemon = command(&fog.program, &["daemon", "--log-file", &log.to_string_lossy()]);
@@ -89,7 +89,7 @@ fn without_display(profile: &str) -> anyhow::Result<()> {
         println!("  {} {line}", fog.program);
     }
     println!("\nStop it with Ctrl-C, or: {} shutdown", fog.program);
-    // A script that gave no terminal wants to go on; the daemon is stopped by `fog shutdown`.
+    // Without a terminal, as in a script, this command returns; `fog shutdown` stops the daemon.
     if let Some(mut daemon) = ours.filter(|_| std::io::IsTerminal::is_terminal(&std::io::stdin())) {
         daemon.wait()?;
     }
@@ -110,7 +110,7 @@ impl Fog {
         command(&self.program, args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
-    /// Waits until an engine answers; false when there is none after 20 s or its process ended.
+    /// Waits until an engine answers; returns false when none does within 20 s or its process ended.
     fn wait(&self, process: &mut Child) -> anyhow::Result<bool> {
         let limit = Instant::now() + Duration::from_secs(20);
         while !self.does(&["status"]) {
@@ -122,14 +122,14 @@ impl Fog {
         Ok(true)
     }
 
-    /// Nobody has used this data folder: nothing was ever submitted or decided.
+    /// Whether this data folder is unused: no job was submitted and no choice made.
     fn is_new(&self) -> bool {
         let says = |args: &[&str], wanted: &str| capture(&self.program, args).split_whitespace().collect::<String>().contains(wanted);
         says(&["settings", "get", "first_run_done", "--json"], "false") && capture(&self.program, &["jobs", "--json"]).trim() == "[]"
     }
 
-    /// The protein search, whatever other programs do: whoever starts it wants to see it now. What
-    /// protects the device holds for it too, and then waiting has an end.
+    /// Runs the protein search now, beside other programs. Rules that protect the device still hold, and
+    /// then the wait has a limit.
     fn example(&self, more: &[&str]) -> anyhow::Result<Example> {
         sh(&self.program, &[&["settings", "set", "contributing=on", "run_while_in_use=on", "unknown_idle=allow"], more].concat())?;
         let args = ["submit", "--example", "protein-search", "--watch", "--now", "--stall-timeout", "60s"];
@@ -145,10 +145,10 @@ impl Fog {
 /// Exit code of `fog submit` when it stopped waiting for a job that is kept.
 const STALLED: i32 = 75;
 
-/// What became of the example.
+/// Outcome of the example job.
 enum Example {
     Finished,
-    /// It may not run now; the reason and the way on were printed.
+    /// The example may not run now; the reason and a remedy were printed.
     Waits,
 }
 

@@ -2,10 +2,10 @@ use anyhow::bail;
 
 use crate::shell::{capture, sh, works};
 
-/// What building and running the app needs.
+/// Packages for building and running the app.
 const BUILD: &[&str] =
     &["build-essential", "pkg-config", "curl", "libwebkit2gtk-4.1-dev", "libxdo-dev", "libssl-dev", "libayatana-appindicator3-dev", "librsvg2-dev"];
-/// What the tests need beyond it.
+/// Further packages for the tests.
 const TEST: &[&str] = &[
     "xvfb",
     "webkit2gtk-driver",
@@ -28,24 +28,24 @@ const TEST: &[&str] = &[
 ];
 const RUST_TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1"];
 
-/// For people who want to build and test.
+/// Installs everything for building and testing.
 pub fn setup() -> anyhow::Result<()> {
     for_build()?;
     for_test()
 }
 
-/// Rust targets and the packages of the app. Says nothing when everything is there.
+/// Installs the Rust targets and packages of the app. Prints nothing when everything is there.
 pub fn for_build() -> anyhow::Result<()> {
     rust_targets(RUST_TARGETS)?;
     packages(BUILD)
 }
 
-/// The packages of the tests.
+/// Installs the packages of the tests.
 pub fn for_test() -> anyhow::Result<()> {
     packages(TEST)
 }
 
-/// Adds the targets that are missing.
+/// Adds missing Rust targets.
 pub fn rust_targets(wanted: &[&str]) -> anyhow::Result<()> {
     let installed = capture("rustup", &["target", "list", "--installed"]);
     let missing: Vec<&str> = wanted.iter().copied().filter(|target| !installed.lines().any(|line| line == *target)).collect();
@@ -58,7 +58,7 @@ pub fn rust_targets(wanted: &[&str]) -> anyhow::Result<()> {
     sh("rustup", &[&["target", "add"], missing.as_slice()].concat())
 }
 
-/// Installs the Debian packages that are missing; elsewhere says what to install.
+/// Installs missing Debian packages; on other systems prints what to install.
 pub fn packages(wanted: &[&str]) -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         println!("On this system install what Tauri asks for: https://tauri.app/start/prerequisites/");

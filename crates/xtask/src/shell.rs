@@ -4,33 +4,33 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-/// The top of the repository.
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
-/// Cargo's target folder.
+/// Returns Cargo's target folder.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// A command at the top of the repository.
+/// Returns a command that runs in the root of the repository.
 pub fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
-    // Cargo tells its children about the package that runs; a build of another must not see it.
+    // Cargo sets variables about the running package; a build of another package must not see them.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n == "CARGO_MANIFEST_DIR")) {
         command.env_remove(name);
     }
     command
 }
 
-/// Runs a command, shows it and its time, fails when it fails.
+/// Prints a command, runs it and prints its time; fails when it fails.
 pub fn sh(program: &str, args: &[&str]) -> anyhow::Result<()> {
     finish(command(program, args))
 }
 
-/// Runs a prepared command the same way.
+/// Runs a prepared command like [`sh`].
 pub fn finish(mut command: Command) -> anyhow::Result<()> {
     let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy().into_owned()).collect();
     let line = words.join(" ");
@@ -44,12 +44,12 @@ pub fn finish(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a command runs and succeeds, without a word.
+/// Whether a command runs and succeeds; its output is dropped.
 pub fn works(program: &str, args: &[&str]) -> bool {
     command(program, args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// What a command prints; empty when it fails.
+/// Returns the standard output of a command; empty when it fails to start.
 pub fn capture(program: &str, args: &[&str]) -> String {
     command(program, args).stderr(Stdio::null()).output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }

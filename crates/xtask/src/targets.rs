@@ -5,7 +5,7 @@ use anyhow::Context;
 use crate::shell::{command, finish, target};
 use crate::{setup, ui};
 
-/// What every app and the command are made of.
+/// Packages that every app and the command consist of.
 const ENGINE: &[&str] = &[
     "-p",
     "fog-types",
@@ -69,7 +69,8 @@ pub fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A compiler that drops what only Apple's understands, Objective-C with it. Enough to type-check; nothing links.
+/// Creates a compiler wrapper that drops Apple's own options and Objective-C. Enough for type checks;
+/// nothing is linked.
 fn apple_stand_in() -> anyhow::Result<std::path::PathBuf> {
     let path = target().join("apple-cc");
     let script = "#!/bin/sh\nargs=\nskip=\nfor a; do\n  if [ -n \"$skip\" ]; then skip=; continue; fi\n  case \"$a\" in\n    -arch|-isysroot|-target) skip=1 ;;\n    --target=*|-m*-version-min=*|-W*|-g*|-f*exceptions|-fobjc*) ;;\n    *.m|*.mm) args=\"$args -x c /dev/null\" ;;\n    *) args=\"$args '$a'\" ;;\n  esac\ndone\neval exec aarch64-linux-gnu-gcc -w -D_GNU_SOURCE $args\n";

@@ -3,17 +3,18 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::shell::{command, finish, root, sh, target, works};
-use crate::{examples, lanes, setup, shell, ui};
+use crate::{examples, lanes, setup, shell, tidy, ui};
 
-/// Everything CI runs, in an order that finds mistakes early.
+/// Runs all checks of CI, in an order that finds mistakes early.
 pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     step("Setup", setup::setup)?;
     if !only_window {
         step("Format", || sh("cargo", &["fmt", "--all", "--check"]))?;
+        step("Rules of the source", || tidy::tidy(false))?;
         step("Licences and sources", deny)?;
     }
-    // The app's build embeds the window's files, so they come first.
+    // The window's files come first, since the app's build embeds them.
     step("The window's files", || ui::build(false))?;
     if !only_window {
         step("Clippy", || sh("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
@@ -22,7 +23,7 @@ pub fn test(full: bool, only_window: bool) -> anyhow::Result<()> {
         })?;
     }
     step("Programs and examples", || {
-        // All targets, so that the tests below find everything compiled with the same features.
+        // All targets are built, so that the tests below find everything compiled with the same features.
         sh("cargo", &["build", "--quiet", "--workspace", "--all-targets", "--locked"])?;
         examples::build("debug")
     })?;
@@ -62,14 +63,14 @@ fn step(name: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result
     body()
 }
 
-/// The command built for arm64; the kernel is told to run it with qemu-user.
+/// Builds the command for arm64, and registers qemu-user for it in the kernel.
 fn arm64() -> anyhow::Result<std::path::PathBuf> {
     let target = "aarch64-unknown-linux-gnu";
     setup::rust_targets(&[target])?;
     setup::packages(&["qemu-user", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])?;
     let mut build = command("cargo", &["build", "--quiet", "--locked", "--target", target, "-p", "fog-cli", "--bin", "fog"]);
     build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc").env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
-    // Static: workers start with an empty environment, which could not tell where arm64's libraries lie.
+    // Static, since workers start with an empty environment and could not find arm64's libraries.
     build.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     finish(build)?;
     let folder = "/proc/sys/fs/binfmt_misc";
@@ -77,7 +78,7 @@ fn arm64() -> anyhow::Result<std::path::PathBuf> {
         sh("mount", &["-t", "binfmt_misc", "none", folder])?;
     }
     if !Path::new(folder).join("qemu-aarch64").exists() {
-        // The first bytes of an arm64 program (ELF, machine 183), and which of them count.
+        // The first bytes of an arm64 program (ELF, machine 183), and a mask of the relevant bits.
         let magic = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00";
         let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
         std::fs::write(Path::new(folder).join("register"), format!(":qemu-aarch64:M::{magic}:{mask}:/usr/bin/qemu-aarch64:F"))?;
@@ -85,7 +86,8 @@ fn arm64() -> anyhow::Result<std::path::PathBuf> {
     Ok(shell::target().join(target).join("debug/fog"))
 }
 
-/// The accessibility checker for the window tests; `None`, and said so, where npm has it not.
+/// Installs the accessibility checker for the window tests; `None`, with a message, where npm cannot get
+/// it.
 fn axe() -> Option<std::path::PathBuf> {
     let place = target().join("tools/axe");
     let script = place.join("node_modules/axe-core/axe.min.js");
@@ -97,8 +99,8 @@ fn axe() -> Option<std::path::PathBuf> {
     script.exists().then_some(script)
 }
 
-/// `cargo deny`, from the system or from a prebuilt package. Its advisory database cannot be had
-/// everywhere, so the advisories are checked only where it can.
+/// Runs `cargo deny`, of the system or a prebuilt package. The advisory database is not available
+/// everywhere, so advisories are checked only where it is.
 fn deny() -> anyhow::Result<()> {
     let checks = ["bans", "licenses", "sources"];
     if works("cargo", &["deny", "--version"]) {

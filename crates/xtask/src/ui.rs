@@ -3,7 +3,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::shell::{finish, root, sh, target};
 
-/// Compiles the window's code and puts everything it shows into `dist/`.
+/// Compiles the window's code and puts all its files into `dist/`.
 pub fn build(release: bool) -> anyhow::Result<()> {
     let mut args = vec!["build", "--quiet", "--target", "wasm32-unknown-unknown", "-p", "fog-ui", "--lib"];
     if release {
@@ -29,7 +29,7 @@ pub fn build(release: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The app with the window's files inside.
+/// Builds the app with the window's files in it.
 pub fn build_app(release: bool) -> anyhow::Result<()> {
     build(release)?;
     let mut args = vec!["build", "--quiet", "-p", "fog-compute", "-p", "fog-cli"];

@@ -3,12 +3,22 @@
 //!
 //! The state lives here; `core/{hearing,chatting,knowing,posting,grouping,pinging}.rs` handle the events.
 
-mod clock;
-pub(crate) mod driver;
-mod fellows;
-mod moving;
-mod names;
-mod vault;
+pub(crate) mod board;
+pub(crate) mod clock;
+pub(crate) mod commands;
+pub(crate) mod contacts;
+pub(crate) mod groups;
+pub(crate) mod identity_backup;
+pub(crate) mod identity_transfer;
+pub(crate) mod incoming;
+pub(crate) mod lifecycle;
+pub(crate) mod names;
+pub(crate) mod network_links;
+pub(crate) mod ping;
+pub(crate) mod service;
+pub(crate) mod store_and_forward;
+pub(crate) mod vault;
+pub(crate) mod views;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -22,10 +32,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use clock::Moved;
-pub(crate) use driver::{Acquaintance, Driver, Order, Restored};
-pub(crate) use fellows::Parcel;
-pub(crate) use moving::{Luggage, MIN_PASSPHRASE};
+pub(crate) use identity_backup::{IdentityBackup, MIN_PASSPHRASE};
 pub(crate) use names::Names;
+pub(crate) use service::{ChatCommand, ChatService, PinnedContact, SavedState};
+pub(crate) use store_and_forward::CarriedMessage;
 pub(crate) use vault::{Secrets, Vault};
 
 /// Use of Bluetooth as given at the engine's start, in addition to the settings.
@@ -40,7 +50,7 @@ pub struct ChatSettings {
 }
 
 /// Message of the chat thread to the engine's loop.
-pub(crate) enum ChatNews {
+pub(crate) enum ChatEvent {
     /// An event of the protocol.
     Event(fog_bitchat::Event),
     /// A person is present, or is reached over another link.
@@ -60,7 +70,7 @@ pub(crate) enum ChatNews {
     /// Ratchet keys for bundles, which must be stored before anything sealed with them leaves.
     Ratchet { turn: u64, state: Vec<u8> },
     /// A message that arrived in a bundle.
-    Parcel(Box<Parcel>),
+    CarriedMessage(Box<CarriedMessage>),
 }
 
 /// Content that is sealed in a message's row.
@@ -80,7 +90,7 @@ pub(crate) struct Body {
 
 /// Content that is sealed in a person's row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Remembered {
+pub(crate) struct ContactRecord {
     pub(crate) nickname: String,
     pub(crate) noise: [u8; 32],
     pub(crate) signing: [u8; 32],
@@ -91,15 +101,15 @@ pub(crate) struct Remembered {
 
 /// State of a person while the engine runs.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
+pub(crate) struct Contact {
     pub(crate) view: PersonView,
     pub(crate) keys: Option<PeerKeys>,
-    pub(crate) stored: Option<(Remembered, Instant)>,
+    pub(crate) stored: Option<(ContactRecord, Instant)>,
 }
 
 /// Statement of a person whom the user verified about the keys of another person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Word {
+pub(crate) struct KnownVouch {
     /// Fingerprint of the keys that the person verified; `signing` is the signing key.
     pub(crate) fingerprint: String,
     pub(crate) signing: [u8; 32],
@@ -128,11 +138,11 @@ pub(crate) struct Chat {
     /// Whether a change is still to be announced.
     pub(crate) is_view_due: bool,
     pub(crate) vault: Option<Vault>,
-    pub(crate) driver: Option<Driver>,
+    pub(crate) driver: Option<ChatService>,
     /// Nickname and radio setting that the running driver uses.
     pub(crate) told: (String, Option<Option<String>>),
     pub(crate) me: Option<PeerKeys>,
-    pub(crate) people: BTreeMap<String, Known>,
+    pub(crate) people: BTreeMap<String, Contact>,
     /// Index of names that tells people with similar names apart.
     pub(crate) names: Names,
     pub(crate) groups: Vec<fog_bitchat::Group>,
@@ -141,7 +151,7 @@ pub(crate) struct Chat {
     /// Notes on the board.
     pub(crate) board: Vec<fog_bitchat::Note>,
     /// Statements of verified people about others, by the person who made them.
-    pub(crate) words: BTreeMap<String, Vec<Word>>,
+    pub(crate) words: BTreeMap<String, Vec<KnownVouch>>,
     /// Requests that wait for the distance to a person.
     pub(crate) pings: Vec<Asker>,
     pub(crate) radio: RadioView,

@@ -2,14 +2,6 @@
 //!
 //! The state lives here; `core/{network,requesting,hosting}.rs` handle the events.
 
-pub(crate) mod content;
-pub(crate) mod fetches;
-pub(crate) mod link;
-mod net;
-pub(crate) mod reader;
-pub(crate) mod state;
-mod traffic;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,32 +16,36 @@ use fog_store::{BlobFile, ContentRow, PlacedFiles, StoreError};
 use fog_transport::{Link, NetEvent, Reach, Route};
 use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
 
-pub(crate) use crate::core::{Answerable, Failures, Far, Proof, SpotCheck, Told};
-use crate::proving::Segment;
-pub(crate) use net::Net;
-pub use net::NetSettings;
-use state::StateFile;
+use crate::exchange::backoff::{Answerable, Failures};
+use crate::exchange::sealed_state::StateFile;
+use crate::exchange::segment_proofs::Proof;
+use crate::exchange::segment_replay::Segment;
+use crate::exchange::spot_checks::SpotCheck;
+pub(crate) use crate::network::adverts::AdvertisedPeer;
+use crate::network::adverts::LastAdvert;
+pub(crate) use crate::network::runtime::Net;
+pub use crate::network::runtime::NetSettings;
+pub(crate) use crate::network::traffic::Traffic;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-pub(crate) use traffic::Traffic;
 
 /// Message of the network's threads to the engine's loop.
 #[expect(clippy::large_enum_variant, reason = "it travels in a box")]
-pub(crate) enum NetNews {
+pub(crate) enum NetworkEvent {
     /// An event of the network with this number.
     Event(u64, NetEvent),
     /// A message of a node. The sender signals a waiting reader that the message was handled.
-    Said(NodeId, Box<reader::Heard>, Option<oneshot::Sender<()>>),
+    Said(NodeId, Box<crate::network::readers::Heard>, Option<oneshot::Sender<()>>),
     /// A node opened a link of the mesh.
     ChatLink(Box<Link>),
     /// A node requests content. The last value counts against the node's open requests.
-    Asked(Box<Link>, fog_grid::ContentRequest, reader::Counted),
+    Asked(Box<Link>, fog_grid::ContentRequest, crate::network::readers::Counted),
     /// Stored files of a job of this device were sealed for others, or could not be.
     Sealed(JobId, Result<Vec<ContentRow>, String>),
     /// Some files of a hosted job's result were sealed; the sealing thread waits until the rows are stored.
     Noted(Vec<ContentRow>, oneshot::Sender<Result<(), String>>),
     /// All files of a hosted job's result were sealed, or could not be.
-    ToTell(JobId, Result<crate::core::ToTell, String>),
+    ToTell(JobId, Result<crate::exchange::result_delivery::ToTell, String>),
     /// The files of an offer have arrived, or will not.
     Arrived(Box<Arrival>),
     /// The files of a result have arrived with their common hash, or will not.
@@ -385,13 +381,13 @@ pub(crate) struct Grid {
     /// Devices of earlier connections that are dialled until they answer.
     pub(crate) known: BTreeMap<NodeId, Known>,
     /// Devices that are known from their adverts.
-    pub(crate) far: BTreeMap<NodeId, Far>,
+    pub(crate) far: BTreeMap<NodeId, AdvertisedPeer>,
     /// Addresses named by others that were dialled, with the start and number of the dials.
     pub(crate) called: BTreeMap<String, (Instant, u32)>,
     /// Milliseconds by which other devices' clocks were ahead of this device's steady time.
     pub(crate) clocks: BTreeMap<NodeId, i64>,
     pub(crate) pace: Pace,
-    pub(crate) advertised: Option<Told>,
+    pub(crate) advertised: Option<LastAdvert>,
     /// Number of adverts of others that were received and forwarded.
     pub(crate) adverts: u64,
     pub(crate) last_call: Option<Instant>,
@@ -510,7 +506,7 @@ pub(crate) fn content_of(row: &ContentRow) -> Option<Content> {
 
 pub(crate) fn lease_from(text: &str) -> Option<LeaseId> {
     let mut bytes = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
+    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {

@@ -11,8 +11,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::chat::ChatSettings;
 use crate::clock::Clock;
-use crate::core::{Core, Message};
+use crate::event_loop::Engine;
 use crate::grid::NetSettings;
+use crate::message::EngineMessage;
 
 /// Commands that may wait for the loop; further ones wait at their sender.
 const COMMAND_QUEUE: usize = 64;
@@ -39,7 +40,7 @@ pub struct EngineConfig {
 /// Handle of a running engine. Clones share the engine, which stops on [`Command::Shutdown`].
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<EngineMessage>,
     events: broadcast::Sender<Event>,
     stopped: watch::Receiver<bool>,
     gone: watch::Receiver<Option<ApiError>>,
@@ -59,7 +60,7 @@ pub fn start(config: EngineConfig) -> anyhow::Result<EngineHandle> {
     let (events, _) = broadcast::channel(EVENT_QUEUE);
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().context("the engine's loop cannot start")?;
-    let core = Core::new(config, store, Clock::new(), messages.clone(), events.clone())?;
+    let core = Engine::new(config, store, Clock::new(), messages.clone(), events.clone())?;
     let gone = core.why_gone();
     std::thread::Builder::new()
         .name("engine".to_owned())
@@ -79,7 +80,7 @@ impl EngineHandle {
     pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
         let gone = || ApiError { kind: ErrorKind::NotRunning, message: "the engine has stopped; start the app or `fog daemon` again".to_owned() };
         let (answer, answered) = oneshot::channel();
-        self.messages.send(Message::Call(Box::new(command), answer)).await.map_err(|_| gone())?;
+        self.messages.send(EngineMessage::Call(Box::new(command), answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 

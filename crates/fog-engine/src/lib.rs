@@ -3,32 +3,24 @@
 //!
 //! Front ends hold an [`EngineHandle`] and speak `fog-api`. No crate below this one knows that contract.
 
-mod arrival;
-mod assemble;
-mod awake;
 mod chat;
-mod checkpoints;
 mod clock;
-mod collecting;
-mod core;
+mod commands;
 mod data_folder;
 mod doctor;
-mod estimate;
+mod duty;
+mod event_loop;
 mod examples;
+mod exchange;
+mod folder_check;
 mod grid;
 mod handle;
-mod histories;
 mod keychain;
-mod leftovers;
 mod logging;
-mod policy;
-mod proving;
+mod message;
+mod network;
 mod query;
-mod results;
-mod sensing;
-mod sleep;
-mod stored;
-mod submit;
+mod status;
 mod tasks;
 mod views;
 
@@ -38,16 +30,16 @@ pub use fog_probes::DeviceReadings;
 pub use fog_store::{StoreError, make_private_folder, private_file};
 
 pub use chat::ChatSettings;
-pub use checkpoints::artifact_path;
 pub use clock::Clock;
 pub use data_folder::{NoDataFolder, default_data_folder};
+pub use duty::policy::policy_from;
 pub use examples::{examples_folder, list_examples};
 pub use grid::NetSettings;
 pub use handle::{EngineConfig, EngineHandle, EventSubscription, serve, start};
 pub use keychain::checkpoint_key;
 pub use logging::start_log;
-pub use policy::policy_from;
-pub use submit::{as_text, submission};
+pub use tasks::checkpoints::artifact_path;
+pub use tasks::submit::{as_text, submission};
 pub use views::verdict_view;
 
 /// Name under which the attempts of this build are recorded.

@@ -7,7 +7,7 @@ use fog_types::job::GridWish;
 use fog_types::text::clean;
 use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
 
-use crate::histories;
+use crate::tasks::histories;
 use crate::views::job_summary;
 
 /// Most tasks on one page of a job's detail.

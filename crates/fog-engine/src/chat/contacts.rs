@@ -1,0 +1,322 @@
+//! Chat: the known people, and the statements of verified people about others.
+
+use std::time::{Duration, Instant};
+
+use fog_api::{EventBody, PersonLink, PersonView};
+use fog_bitchat::{PeerId, PeerKeys, Vouch};
+use fog_store::StoreError;
+use fog_types::UnixMillis;
+use fog_types::text::clean_name;
+
+use crate::chat::lifecycle::WORDS;
+use crate::chat::{ChatCommand, Contact, ContactRecord, KnownVouch, Names};
+use crate::event_loop::Engine;
+
+/// Shortest interval at which a remembered person is written when only the time has changed.
+const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+/// Most people who are remembered. `PEOPLE_SLACK` more are held in memory before the oldest are removed,
+/// because that scans all of them.
+const MAX_PEOPLE: u32 = if cfg!(test) { 100 } else { 10_000 };
+const PEOPLE_SLACK: usize = 50;
+/// Most statements of one person that are kept, and most of all people together.
+const MAX_WORDS_OF_ONE: usize = 64;
+const MAX_WORDS: usize = 2_000;
+
+impl Engine {
+    pub(crate) fn remember_people(&mut self) -> Result<(), StoreError> {
+        let Some(vault) = &self.chat.vault else { return Ok(()) };
+        self.chat.people.clear();
+        self.chat.names = Names::default();
+        if let Some(me) = self.chat.me.map(|keys| keys.peer().to_string()) {
+            self.chat.names.set(&me, &self.nickname());
+        }
+        for (id, sealed, seen) in self.store.chat_people()? {
+            let Some(person) = vault.open_value::<ContactRecord>(&id, &sealed) else { continue };
+            let keys = PeerKeys { noise: person.noise, signing: person.signing };
+            let view = PersonView {
+                id: id.clone(),
+                nickname: clean_name(&person.nickname),
+                fingerprint: fog_bitchat::fingerprint_text(&person.noise),
+                is_verified: person.is_verified,
+                is_favourite: person.is_favourite,
+                is_blocked: person.is_blocked,
+                seen_ms: seen.0,
+                ..PersonView::default()
+            };
+            self.chat.names.set(&id, &view.nickname);
+            self.chat.people.insert(id, Contact { view, keys: Some(keys), stored: Some((person, Instant::now())) });
+        }
+        for (id, known) in &mut self.chat.people {
+            known.view.label = self.chat.names.label(id, &known.view.nickname);
+        }
+        Ok(())
+    }
+
+    /// Sets the name of a person or of this device, and relabels people whose names look the same.
+    pub(crate) fn is_called(&mut self, id: &str, nickname: &str) {
+        let others = self.chat.names.set(id, nickname);
+        if let Some(known) = self.chat.people.get_mut(id) {
+            known.view.label = self.chat.names.label(id, nickname);
+        }
+        self.tell_apart(others);
+    }
+
+    /// Updates the labels of people, and announces those that change.
+    pub(crate) fn tell_apart(&mut self, ids: Vec<String>) {
+        for id in ids {
+            let Some(known) = self.chat.people.get_mut(&id) else { continue };
+            let label = self.chat.names.label(&id, &known.view.nickname);
+            if known.view.label != label {
+                known.view.label = label;
+                let view = known.view.clone();
+                self.announce(EventBody::ChatPerson(Box::new(view)));
+            }
+        }
+    }
+
+    pub(crate) fn person_is_there(&mut self, person: fog_bitchat::Person, link: PersonLink) -> Result<(), StoreError> {
+        let id = person.peer.to_string();
+        let now = self.clock.unix().0;
+        let known = self.chat.people.entry(id.clone()).or_default();
+        let before = known.view.clone();
+        known.keys = Some(person.keys);
+        known.view = PersonView {
+            id: id.clone(),
+            nickname: clean_name(&person.nickname),
+            fingerprint: fog_bitchat::fingerprint_text(&person.keys.noise),
+            link,
+            has_session: person.has_session,
+            takes_files: person.capabilities.has(fog_bitchat::Capabilities::PRIVATE_MEDIA),
+            clock_off_ms: (person.clock_off != 0).then_some(person.clock_off),
+            seen_ms: now,
+            ..before.clone()
+        };
+        let nickname = known.view.nickname.clone();
+        self.is_called(&id, &nickname);
+        if before.id.is_empty() {
+            let vouched_by = self.vouched_by(&id);
+            self.chat.people.entry(id.clone()).or_default().view.vouched_by = vouched_by;
+        }
+        let known = self.chat.people.entry(id.clone()).or_default();
+        let view = known.view.clone();
+        let is_kept = known.stored.is_some();
+        let same_time = PersonView { seen_ms: before.seen_ms, ..view.clone() };
+        if same_time != before {
+            self.announce(EventBody::ChatPerson(Box::new(view)));
+        }
+        if is_kept {
+            self.remember(&id, false)?;
+        }
+        Ok(())
+    }
+
+    /// Stores a person; one who is not stored yet only if `is_new_too`.
+    pub(crate) fn remember(&mut self, id: &str, is_new_too: bool) -> Result<(), StoreError> {
+        let (Some(vault), Some(known)) = (&self.chat.vault, self.chat.people.get_mut(id)) else { return Ok(()) };
+        let Some(keys) = known.keys else { return Ok(()) };
+        let person = ContactRecord {
+            nickname: known.view.nickname.clone(),
+            noise: keys.noise,
+            signing: keys.signing,
+            is_verified: known.view.is_verified,
+            is_favourite: known.view.is_favourite,
+            is_blocked: known.view.is_blocked,
+        };
+        let is_due = match &known.stored {
+            None => is_new_too,
+            Some((stored, at)) => *stored != person || at.elapsed() > REMEMBER_EVERY,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        let is_other = known.stored.as_ref().is_none_or(|(stored, _)| (stored.noise, stored.signing) != (person.noise, person.signing));
+        known.stored = Some((person.clone(), Instant::now()));
+        let (sealed, seen) = (vault.seal_value(id, &person), UnixMillis(known.view.seen_ms));
+        let is_marked = person.is_verified || person.is_favourite || person.is_blocked;
+        self.store.put_chat_person(id, &sealed, seen, is_marked, MAX_PEOPLE)?;
+        self.forget_people(id);
+        if is_other && let Some(driver) = &self.chat.driver {
+            driver.order(ChatCommand::Pin(keys));
+            driver.order(ChatCommand::Verified(keys, person.is_verified));
+        }
+        Ok(())
+    }
+
+    /// Forgets the people of whom nothing was heard for longest, as the store does, because anybody may
+    /// invent people who write. People who are present, marked or `except` stay.
+    fn forget_people(&mut self, except: &str) {
+        let too_many = self.chat.people.len().saturating_sub(MAX_PEOPLE as usize);
+        if too_many < PEOPLE_SLACK {
+            return;
+        }
+        let may_go = |view: &PersonView| view.link == PersonLink::Gone && !(view.is_verified || view.is_favourite || view.is_blocked) && view.id != except;
+        let mut old: Vec<(i64, String)> =
+            self.chat.people.values().filter(|known| may_go(&known.view)).map(|known| (known.view.seen_ms, known.view.id.clone())).collect();
+        old.sort_unstable();
+        for (_, id) in old.into_iter().take(too_many) {
+            self.chat.people.remove(&id);
+            let others = self.chat.names.remove(&id);
+            self.tell_apart(others);
+        }
+    }
+
+    pub(crate) fn change_person(&mut self, id: &str, change: impl FnOnce(&mut PersonView)) -> Result<(), StoreError> {
+        let Some(known) = self.chat.people.get_mut(id) else { return Ok(()) };
+        let (was_verified, was_blocked) = (known.view.is_verified, known.view.is_blocked);
+        change(&mut known.view);
+        let (view, keys) = (known.view.clone(), known.keys);
+        self.remember(id, true)?;
+        self.announce(EventBody::ChatPerson(Box::new(view.clone())));
+        if was_verified != view.is_verified
+            && let (Some(driver), Some(keys)) = (&self.chat.driver, keys)
+        {
+            driver.order(ChatCommand::Verified(keys, view.is_verified));
+        }
+        if (was_verified, was_blocked) != (view.is_verified, view.is_blocked) {
+            // The person's statements about others count now, or do not any more.
+            self.look_at_words(self.words_of(id));
+        }
+        Ok(())
+    }
+
+    /// Handles statements of a verified person about the people whom they verified.
+    pub(crate) fn vouched(&mut self, by: PeerId, whom: &[Vouch]) -> Result<(), StoreError> {
+        let about: Vec<String> = whom.iter().map(|vouch| vouch.peer().to_string()).collect();
+        let words = self.chat.words.entry(by.to_string()).or_default();
+        for vouch in whom {
+            let word = KnownVouch { fingerprint: vouch.fingerprint_text(), signing: vouch.signing, until: vouch.until() };
+            words.retain(|known| known.fingerprint != word.fingerprint);
+            words.push(word);
+        }
+        let too_many = words.len().saturating_sub(MAX_WORDS_OF_ONE);
+        words.drain(..too_many);
+        while self.chat.words.values().map(Vec::len).sum::<usize>() > MAX_WORDS {
+            let ends_first = |words: &Vec<KnownVouch>| words.iter().map(|word| word.until).min();
+            let Some(by) = self.chat.words.iter().min_by_key(|(_, words)| ends_first(words)).map(|(by, _)| by.clone()) else { break };
+            self.chat.words.remove(&by);
+        }
+        self.write_words()?;
+        self.look_at_words(about);
+        Ok(())
+    }
+
+    /// Ids of the people about whom a person made statements.
+    fn words_of(&self, by: &str) -> Vec<String> {
+        let id_of = |word: &KnownVouch| word.fingerprint.get(..16).unwrap_or_default().to_owned();
+        self.chat.words.get(by).into_iter().flatten().map(id_of).collect()
+    }
+
+    fn write_words(&mut self) -> Result<(), StoreError> {
+        let state = serde_json::to_vec(&self.chat.words).unwrap_or_default();
+        self.write_down(WORDS, &state).map(drop)
+    }
+
+    /// Labels of the people who verified this person and whom the user verified.
+    pub(crate) fn vouched_by(&self, id: &str) -> Vec<String> {
+        let now = self.clock.unix().0.max(0) as u64;
+        let Some((person, keys)) = self.chat.people.get(id).and_then(|known| Some((&known.view, known.keys?))) else { return Vec::new() };
+        let says_so = |word: &KnownVouch| word.until > now && word.fingerprint == person.fingerprint && word.signing == keys.signing;
+        let givers = self.chat.words.iter().filter(|(_, words)| words.iter().any(says_so));
+        let trusted = |by: &str| self.chat.people.get(by).map(|known| &known.view).filter(|giver| giver.is_verified && !giver.is_blocked);
+        givers.filter_map(|(by, _)| trusted(by)).map(|giver| giver.label.clone()).collect()
+    }
+
+    /// Updates the vouching people of these people.
+    pub(crate) fn look_at_words(&mut self, about: Vec<String>) {
+        for id in about {
+            let vouched_by = self.vouched_by(&id);
+            let Some(known) = self.chat.people.get_mut(&id).filter(|known| known.view.vouched_by != vouched_by) else { continue };
+            known.view.vouched_by = vouched_by;
+            let view = known.view.clone();
+            self.announce(EventBody::ChatPerson(Box::new(view)));
+        }
+    }
+
+    /// Moves the end of all statements by the milliseconds by which the calendar was set.
+    pub(crate) fn move_words(&mut self, by: i64) {
+        if by == 0 || self.chat.words.is_empty() {
+            return;
+        }
+        self.chat.words.values_mut().flatten().for_each(|word| word.until = word.until.saturating_add_signed(by));
+        if let Err(error) = self.write_words() {
+            tracing::error!(%error, "what people say of others cannot be written down");
+        }
+    }
+
+    /// Removes statements whose time has ended.
+    pub(crate) fn forget_old_words(&mut self) {
+        let now = self.clock.lived().0.max(0) as u64;
+        let late = self.chat.words.values().flatten().filter(|word| word.until <= now);
+        let about: Vec<String> = late.filter_map(|word| word.fingerprint.get(..16).map(str::to_owned)).collect();
+        if about.is_empty() {
+            return;
+        }
+        self.chat.words.values_mut().for_each(|words| words.retain(|word| word.until > now));
+        self.chat.words.retain(|_, words| !words.is_empty());
+        if let Err(error) = self.write_words() {
+            tracing::error!(%error, "what people say of others cannot be written down");
+        }
+        self.look_at_words(about);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+    use super::*;
+    use crate::chat::{CarriedMessage, Secrets};
+    use crate::event_loop::driven_tests::{Turned, turned};
+
+    /// A message from a bundle, by a person who was never met.
+    fn stranger(n: u32) -> CarriedMessage {
+        let mut noise = [0; 32];
+        noise[..4].copy_from_slice(&n.to_le_bytes());
+        CarriedMessage {
+            keys: PeerKeys { noise, signing: [1; 32] },
+            name: format!("anybody {n}"),
+            mid: n.to_string(),
+            text: "hello".to_owned(),
+            at: 1,
+            bundle: [0; 16],
+        }
+    }
+
+    fn with_chat() -> Turned {
+        let mut turned = turned();
+        turned.core.chat.vault = Some(Secrets::fresh().vault());
+        turned
+    }
+
+    #[test]
+    fn made_up_authors_of_carried_messages_fill_no_memory() {
+        let mut turned = with_chat();
+        let core = &mut turned.core;
+        core.parcel_came(stranger(0)).unwrap();
+        let marked = core.chat.people.keys().next().unwrap().clone();
+        core.change_person(&marked, |person| person.is_favourite = true).unwrap();
+        for n in 1..600 {
+            core.parcel_came(stranger(n)).unwrap();
+            let newest = stranger(n).keys.peer().to_string();
+            assert!(core.chat.people.contains_key(&newest));
+        }
+        let most = MAX_PEOPLE as usize + PEOPLE_SLACK;
+        assert!(core.chat.people.len() <= most, "{} people are held", core.chat.people.len());
+        assert!(core.chat.people.contains_key(&marked), "whom the user marked stays");
+        assert!(core.store.chat_people().unwrap().len() <= MAX_PEOPLE as usize);
+    }
+
+    #[test]
+    fn nobody_is_remembered_whose_message_is_not_stored() {
+        let mut turned = with_chat();
+        let core = &mut turned.core;
+        while core.may_store("somebody", 1 << 20) {}
+        while core.may_store("somebody else", 0) {}
+        core.chat.credit.insert(String::new(), (-1e9, Instant::now()));
+        for n in 0..100 {
+            core.parcel_came(stranger(n)).unwrap();
+        }
+        assert_eq!((core.chat.people.len(), core.store.chat_people().unwrap().len()), (0, 0));
+        assert!(core.chat.credit.len() <= 3, "nor is their credit, once all have used up theirs");
+    }
+}

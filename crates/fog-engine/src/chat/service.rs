@@ -1,0 +1,654 @@
+//! The chat thread: one node of the mesh, its links and its clock.
+//!
+//! State that must survive a crash is not kept here: the loop stores it, and only then sends
+//! [`ChatCommand::Took`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fog_api::PersonLink;
+use fog_bitchat::{Capabilities, Config, Delivery, Event, FilePacket, Identity, LinkId, Member, Node, PeerId, PeerKeys};
+use fog_ble::PhoneRadio;
+use fog_transport::PacketLink;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::chat::ChatEvent;
+use crate::chat::clock::{Clock, Look, Moved};
+use crate::chat::store_and_forward::{BundleRelay, Me, Todo};
+use crate::clock::TimeSource;
+use crate::message;
+
+/// Orders that may wait; further ones are refused.
+const ORDERS: usize = 1024;
+/// Packets and changes of links that may wait; links are read no faster than these are handled.
+const HEARD: usize = 64;
+/// Wait before a link that accepts nothing is tried again.
+const BLOCKED: Duration = Duration::from_millis(10);
+/// Shortest time between two writes of carried letters and bundles; bundles are written no faster than
+/// `WRITTEN` bytes per second.
+const MAIL_EVERY: Duration = Duration::from_secs(1);
+const WRITTEN: f64 = 1_000_000.0;
+/// Milliseconds that a text waits for its recipient before Fog nodes carry it; `LOOK_EVERY` is the time
+/// between two checks.
+const WAIT: u64 = 10_000;
+const LOOK_EVERY: u64 = 1_000;
+/// Time for a goodbye to leave; `RADIO_ENDS` is the time for the radio to end its links.
+const GOODBYE: Duration = Duration::from_millis(200);
+const RADIO_ENDS: Duration = Duration::from_secs(3);
+
+/// ChatCommand of the loop to the chat thread.
+pub(crate) enum ChatCommand {
+    /// Send a text to everybody.
+    Say(String),
+    /// Send a text to one person.
+    Tell {
+        to: PeerId,
+        mid: String,
+        text: String,
+    },
+    /// Send a file to one person, or to everybody.
+    Give {
+        to: Option<PeerId>,
+        mid: String,
+        file: FilePacket,
+    },
+    /// A private message is stored.
+    Took {
+        from: PeerId,
+        mid: String,
+    },
+    /// A private message was read by the user.
+    Saw {
+        from: PeerId,
+        mid: String,
+    },
+    /// Measure the distance to a person.
+    Ping(PeerId),
+    /// Drop everything that waits for a person.
+    Forget(PeerId),
+    /// Ask a person to prove possession of a scanned key.
+    Verify {
+        peer: PeerId,
+        noise: [u8; 32],
+    },
+    /// Set the remembered keys of a person.
+    Pin(PeerKeys),
+    /// Set whether a person's letters are carried before those of others.
+    Favour(PeerId, bool),
+    /// Set whether the user verified a person.
+    Verified(PeerKeys, bool),
+    /// Pin a note to the board.
+    Post {
+        id: [u8; 16],
+        text: String,
+        is_urgent: bool,
+        life: u64,
+    },
+    /// Remove a note of this device from the board.
+    TakeDown([u8; 16]),
+    /// Change the nickname.
+    Rename(String),
+    /// Send a text to a group.
+    SayInGroup {
+        group: [u8; 16],
+        mid: String,
+        text: String,
+    },
+    /// Create a group.
+    MakeGroup {
+        id: [u8; 16],
+        name: String,
+        others: Vec<Member>,
+    },
+    /// Add a member to a group.
+    AddToGroup {
+        group: [u8; 16],
+        member: Member,
+    },
+    RemoveFromGroup {
+        group: [u8; 16],
+        peer: PeerId,
+    },
+    LeaveGroup([u8; 16]),
+    /// The ratchet keys with this number are stored.
+    Stored(u64),
+    /// A message from a bundle is stored, or cannot be.
+    Answered {
+        bundle: [u8; 16],
+        is_stored: bool,
+    },
+    /// Use a new link over a network.
+    Link(PacketLink),
+    /// Switch Bluetooth on with this adapter, or off.
+    Radio(Option<Option<String>>),
+}
+
+/// A remembered person.
+pub(crate) struct PinnedContact {
+    pub(crate) keys: PeerKeys,
+    pub(crate) is_favourite: bool,
+    pub(crate) is_verified: bool,
+}
+
+/// State that was stored by an earlier run.
+#[derive(Default)]
+pub(crate) struct SavedState {
+    /// ContactRecord people.
+    pub(crate) known: Vec<PinnedContact>,
+    /// Carried letters.
+    pub(crate) letters: Vec<u8>,
+    /// Groups with their keys.
+    pub(crate) groups: Vec<u8>,
+    /// Notes on the board.
+    pub(crate) board: Vec<u8>,
+    /// Carried bundles.
+    pub(crate) bundles: Vec<u8>,
+    /// State of the ratchet for the bundles; `key` is the key that seals it.
+    pub(crate) ratchet: Vec<u8>,
+    pub(crate) key: [u8; 32],
+    /// Change of the calendar since the state was stored.
+    pub(crate) moved: Moved,
+}
+
+/// Handle of the running thread, which says goodbye and ends when this is dropped.
+pub(crate) struct ChatService {
+    orders: mpsc::Sender<ChatCommand>,
+    saves_power: Arc<AtomicBool>,
+    /// Number of this driver within the engine; late messages of an earlier driver are ignored.
+    number: u64,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+/// The radio while it is in use.
+struct Radio {
+    /// Dropping this sender ends the radio.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl ChatService {
+    pub(crate) fn start(
+        identity: Identity,
+        nickname: String,
+        before: SavedState,
+        phone: Option<Arc<dyn PhoneRadio>>,
+        time: Arc<dyn TimeSource>,
+        to: mpsc::Sender<message::EngineMessage>,
+    ) -> std::io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+        let saves_power = Arc::new(AtomicBool::new(false));
+        let (ending, ended) = oneshot::channel::<()>();
+        let radio = fog_ble::Config { saves_power: saves_power.clone(), phone, ..fog_ble::Config::default() };
+        std::thread::Builder::new().name("chat".to_owned()).spawn(move || {
+            use Capabilities as C;
+            let capabilities = C::PRIVATE_MEDIA.and(C::PREKEYS).and(C::GROUPS).and(C::BOARD).and(C::VOUCH).and(C::MESH_DIAGNOSTICS);
+            let me = identity.keys();
+            let mut node = Node::new(identity, Config { nickname: nickname.clone(), capabilities, is_fellow: true }, rand::random());
+            for PinnedContact { keys, is_favourite, is_verified } in before.known {
+                node.pin(keys);
+                node.set_favourite(keys.peer(), is_favourite);
+                node.set_verified(keys, is_verified);
+            }
+            let mut clock = Clock::new(time, before.moved.gap);
+            node.restore_mail(&before.letters);
+            node.restore_groups(&before.groups);
+            node.restore_board(&before.board);
+            let set_by = before.moved.by.saturating_add(before.moved.gap);
+            node.move_times(set_by);
+            let fellows = BundleRelay::restore(me.peer(), before.key, &before.bundles, &before.ratchet, set_by, clock.look().now);
+            let to = Listener { number, to };
+            runtime.block_on(Running::new(node, (me, nickname), fellows, clock, to, radio).run(inbox));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            drop(ending);
+        })?;
+        Ok(Self { orders, saves_power, number, ended })
+    }
+
+    /// Lets the thread say goodbye and end. The receiver is ready when it has ended.
+    pub(crate) fn stop(self) -> oneshot::Receiver<()> {
+        self.ended
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Weak sender for sources of links; it does not keep the thread alive.
+    pub(crate) fn orders(&self) -> mpsc::WeakSender<ChatCommand> {
+        self.orders.downgrade()
+    }
+
+    /// Sets whether the radio searches less often, to save power.
+    pub(crate) fn save_power(&self, is_on: bool) {
+        self.saves_power.store(is_on, Ordering::Relaxed);
+    }
+
+    /// Queues an order. Returns whether there was room for it.
+    pub(crate) fn order(&self, order: ChatCommand) -> bool {
+        self.orders.try_send(order).inspect_err(|_| tracing::warn!("chat is too busy to do what was asked")).is_ok()
+    }
+}
+
+/// Sender to the loop on behalf of one driver.
+#[derive(Clone)]
+struct Listener {
+    number: u64,
+    to: mpsc::Sender<message::EngineMessage>,
+}
+
+impl Listener {
+    async fn say(&self, news: ChatEvent) -> bool {
+        self.to.send(message::EngineMessage::Chat(self.number, Box::new(news))).await.is_ok()
+    }
+}
+
+enum Heard {
+    Packet(LinkId, Vec<u8>),
+    Closed(LinkId),
+    Radio(fog_ble::News),
+}
+
+struct Open {
+    out: mpsc::Sender<Vec<u8>>,
+    is_radio: bool,
+}
+
+struct Running {
+    node: Node,
+    me: (PeerKeys, String),
+    fellows: BundleRelay,
+    next_look: u64,
+    to: Listener,
+    links: BTreeMap<LinkId, Open>,
+    next_link: u64,
+    heard: mpsc::Sender<Heard>,
+    hears: Option<mpsc::Receiver<Heard>>,
+    radio: Option<Radio>,
+    radio_view: fog_api::RadioView,
+    /// Configuration of the radio except its adapter.
+    radio_config: fog_ble::Config,
+    clock: Clock,
+    /// Version and time of the last report of carried letters.
+    mail: Option<(u64, Instant)>,
+    /// Version of the last report of groups.
+    groups: u64,
+    /// Version and time of the last report of the board.
+    board: Option<(u64, Instant)>,
+    /// Version of the last report of bundles, and the earliest time of the next one.
+    bundles: Option<(u64, Instant)>,
+}
+
+/// Logs a refusal. The loop checked before it ordered; a change in between is worth no more than a line.
+fn told<E: std::fmt::Display>(result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "nothing was changed");
+    }
+}
+
+impl Running {
+    fn new(node: Node, me: (PeerKeys, String), fellows: BundleRelay, clock: Clock, to: Listener, radio_config: fog_ble::Config) -> Self {
+        let (heard, hears) = mpsc::channel(HEARD);
+        Self {
+            node,
+            me,
+            fellows,
+            next_look: 0,
+            to,
+            links: BTreeMap::new(),
+            next_link: 1,
+            heard,
+            hears: Some(hears),
+            radio: None,
+            radio_view: fog_api::RadioView::default(),
+            radio_config,
+            clock,
+            mail: None,
+            groups: 0,
+            board: None,
+            bundles: None,
+        }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<ChatCommand>) {
+        let Some(mut hears) = self.hears.take() else { return };
+        loop {
+            let now = self.now();
+            // Messages to Fog nodes that arise while telling go out in the next round, which is due at
+            // once.
+            let is_blocked = self.transmit(now);
+            if !self.tell(now).await {
+                return;
+            }
+            let due = self.node.poll_timeout().min(self.fellows.poll_timeout().unwrap_or(u64::MAX));
+            let due = Duration::from_millis(due.saturating_sub(now));
+            let due = if is_blocked { due.max(BLOCKED) } else { due };
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => break,
+                },
+                Some(heard) = hears.recv() => self.hear(heard),
+                () = tokio::time::sleep(due) => {
+                    let now = self.now();
+                    self.node.handle_timeout(now);
+                    self.fellows.handle_timeout(now);
+                    self.entrust(now);
+                }
+            }
+        }
+        let now = self.now();
+        self.node.leave(now);
+        self.transmit(now);
+        tokio::time::sleep(GOODBYE).await;
+        if let Some(Radio { stop, task }) = self.radio.take() {
+            drop(stop);
+            // Links that do not end in time are left to the system.
+            let _ = tokio::time::timeout(RADIO_ENDS, task).await;
+        }
+    }
+
+    /// Current time of the mesh. Pending times follow when the calendar was set.
+    fn now(&mut self) -> u64 {
+        let Look { now, set_by, believed } = self.clock.look();
+        if set_by != 0 {
+            tracing::warn!(millis = set_by, "the calendar was set; what is kept and carried moves with it");
+            self.node.handle_clock_set(now, set_by);
+            self.fellows.handle_clock_set(set_by);
+            self.next_look = now;
+        }
+        if believed != 0 {
+            self.node.move_times(believed);
+            self.fellows.handle_clock_set(believed);
+        }
+        now
+    }
+
+    /// Hands packets to the links that accept some. Returns whether a link was full.
+    fn transmit(&mut self, now: u64) -> bool {
+        let links = &self.links;
+        let can_take = |id: LinkId| links.get(&id).is_some_and(|link| link.out.capacity() > 0);
+        while let Some((id, packet)) = self.node.poll_transmit_if(now, can_take) {
+            // There was room, or the link is closing and reports that itself.
+            let _ = links.get(&id).map(|link| link.out.try_send(packet));
+        }
+        self.links.values().any(|link| link.out.capacity() == 0)
+    }
+
+    /// Reports what happened. Returns `false` when the loop is gone.
+    async fn tell(&mut self, now: u64) -> bool {
+        loop {
+            let news = if let Some(event) = self.node.poll_event() {
+                self.news_of(event, now)
+            } else if let Some(todo) = self.fellows.poll() {
+                self.news_of_fellows(todo, now)
+            } else {
+                break;
+            };
+            if let Some(news) = news
+                && !self.to.say(news).await
+            {
+                return false;
+            }
+        }
+        // Groups are reported at once: a key that is lost is lost with the messages that need it.
+        let version = self.node.groups_version();
+        if version != self.groups {
+            self.groups = version;
+            if !self.to.say(ChatEvent::Groups(self.node.groups_state())).await {
+                return false;
+            }
+        }
+        let version = self.node.board_version();
+        if self.board.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
+            self.board = Some((version, Instant::now()));
+            if !self.to.say(ChatEvent::Board(self.node.board_state())).await {
+                return false;
+            }
+        }
+        let version = self.fellows.version();
+        if self.bundles.is_none_or(|(told, next)| told != version && Instant::now() >= next) {
+            let state = self.fellows.bundles();
+            let pause = MAIL_EVERY.max(Duration::from_secs_f64(state.len() as f64 / WRITTEN));
+            self.bundles = Some((version, Instant::now() + pause));
+            if !self.to.say(ChatEvent::Bundles { state, carried: self.fellows.carried() as u32 }).await {
+                return false;
+            }
+        }
+        let version = self.node.mail_version();
+        if self.mail.is_none_or(|(told, at)| told != version && at.elapsed() >= MAIL_EVERY) {
+            self.mail = Some((version, Instant::now()));
+            return self.to.say(ChatEvent::Mail { state: self.node.mail_state(), letters: self.node.letters() as u32 }).await;
+        }
+        true
+    }
+
+    fn news_of(&mut self, event: Event, now: u64) -> Option<ChatEvent> {
+        match event {
+            Event::Person(person) => {
+                let link = self.link_of(person.peer);
+                return Some(ChatEvent::Person(person, link));
+            }
+            Event::Fellow { peer, noise } => self.fellows.met(peer, noise, now),
+            Event::FellowGone(peer) => self.fellows.parted(peer, now),
+            Event::FellowSaid(peer, bytes) => self.fellows.heard(peer, &bytes, now),
+            // A bundle still carries the message.
+            Event::Delivery { to, ref id, state: Delivery::Failed } if self.fellows.has(to, id) => {}
+            other => return Some(ChatEvent::Event(other)),
+        }
+        None
+    }
+
+    fn news_of_fellows(&mut self, todo: Todo, now: u64) -> Option<ChatEvent> {
+        let delivery = |to, id, state| Some(ChatEvent::Event(Event::Delivery { to, id, state }));
+        match todo {
+            Todo::Say(peer, bytes) => {
+                self.node.say_to_fellow(peer, bytes, now);
+                None
+            }
+            Todo::Store(turn, state) => Some(ChatEvent::Ratchet { turn, state }),
+            Todo::CarriedMessage(parcel) => Some(ChatEvent::CarriedMessage(parcel)),
+            Todo::Carried(to, id) => {
+                self.node.is_carried(to, &id);
+                delivery(to, id, Delivery::Carried)
+            }
+            Todo::Delivered(to, id) => {
+                self.node.arrived(to, id);
+                None
+            }
+            Todo::Expired(to, id) if self.node.is_waiting(to, &id) => None,
+            Todo::Expired(to, id) => delivery(to, id, Delivery::Failed),
+        }
+    }
+
+    /// Hands texts whose recipients stay away to Fog nodes that carry them.
+    fn entrust(&mut self, now: u64) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let is_due = |(_, _, queued): &(PeerId, &_, u64)| now.saturating_sub(*queued) >= WAIT;
+        let waiting: Vec<_> = self.node.waiting().filter(is_due).map(|(to, message, queued)| (to, message.clone(), queued)).collect();
+        for (to, message, queued) in waiting {
+            let Some(keys) = self.node.keys_of(to) else { continue };
+            let me = Me { keys: self.me.0, name: &self.me.1 };
+            if !self.fellows.has(to, &message.id) {
+                self.fellows.send(&me, &keys, &message.id, &message.text, queued, now);
+            }
+        }
+    }
+
+    fn link_of(&self, peer: PeerId) -> PersonLink {
+        let mut best = PersonLink::Relayed;
+        for link in self.node.links_of(peer).filter_map(|id| self.links.get(&id)) {
+            if link.is_radio {
+                return PersonLink::Bluetooth;
+            }
+            best = PersonLink::Network;
+        }
+        best
+    }
+
+    fn obey(&mut self, order: ChatCommand) {
+        let now = self.now();
+        let (refused, to, mid) = match order {
+            ChatCommand::Say(text) => return drop(self.node.say_to_all(&text, now)),
+            ChatCommand::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
+            ChatCommand::Give { to: Some(to), mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
+            ChatCommand::Give { to: None, file, .. } => {
+                if let Err(error) = self.node.give_to_all(&file, now) {
+                    tracing::warn!(%error, "a file was not given");
+                }
+                return;
+            }
+            ChatCommand::Ping(whom) => {
+                if !self.node.ping(whom, now) {
+                    let listener = self.to.clone();
+                    tokio::spawn(async move { listener.say(ChatEvent::Event(Event::NoPong(whom))).await });
+                }
+                return;
+            }
+            ChatCommand::Took { from, mid } => return self.node.took(from, mid, now),
+            ChatCommand::Saw { from, mid } => return self.node.saw(from, mid, now),
+            ChatCommand::Forget(peer) => return self.node.forget_outbox(peer),
+            ChatCommand::Verify { peer, noise } => return self.node.verify(peer, noise, now),
+            ChatCommand::Pin(keys) => return self.node.pin(keys),
+            ChatCommand::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
+            ChatCommand::Verified(keys, is_verified) => return self.node.set_verified(keys, is_verified),
+            ChatCommand::Post { id, text, is_urgent, life } => return told(self.node.pin_note(id, &text, is_urgent, life, now)),
+            ChatCommand::TakeDown(id) => return told(self.node.take_down(id, now)),
+            ChatCommand::Rename(name) => {
+                self.me.1.clone_from(&name);
+                return self.node.rename(name, now);
+            }
+            ChatCommand::SayInGroup { group, mid, text } => return told(self.node.say_in_group(group, mid, &text, now)),
+            ChatCommand::MakeGroup { id, name, others } => return told(self.node.make_group(id, &name, others, now)),
+            ChatCommand::AddToGroup { group, member } => return told(self.node.add_to_group(group, member, now)),
+            ChatCommand::RemoveFromGroup { group, peer } => return told(self.node.remove_from_group(group, peer, now)),
+            ChatCommand::LeaveGroup(group) => return told(self.node.leave_group(group)),
+            ChatCommand::Stored(turn) => return self.fellows.stored(turn, now),
+            ChatCommand::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
+            ChatCommand::Link(link) => return self.open(link),
+            ChatCommand::Radio(wish) => return self.switch_radio(wish),
+        };
+        if let Err(why) = refused {
+            // A full queue of the loop must not hold up the mesh.
+            let listener = self.to.clone();
+            tokio::spawn(async move { listener.say(ChatEvent::Refused { to, mid, why }).await });
+        }
+    }
+
+    fn open(&mut self, link: PacketLink) {
+        let PacketLink { limit, is_radio, is_sure, out, mut inbound } = link;
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(id, Open { out, is_radio });
+        let heard = self.heard.clone();
+        tokio::spawn(async move {
+            while let Some(packet) = inbound.recv().await {
+                if heard.send(Heard::Packet(id, packet)).await.is_err() {
+                    return;
+                }
+            }
+            // When the thread has ended, everything is closed already.
+            let _ = heard.send(Heard::Closed(id)).await;
+        });
+        let now = self.now();
+        self.node.handle_link_up(id, limit, now);
+        if is_sure {
+            self.node.prefer(id);
+        }
+        self.count_links();
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let now = self.now();
+        match heard {
+            Heard::Packet(id, packet) => self.node.handle_bytes(id, &packet, now),
+            Heard::Closed(id) => {
+                self.links.remove(&id);
+                self.node.handle_link_down(id, now);
+                self.count_links();
+            }
+            Heard::Radio(fog_ble::News::Link(link)) => self.open(link),
+            Heard::Radio(fog_ble::News::State { state, adapter, problem }) => {
+                use fog_api::RadioState::{CentralOnly, On, Starting, Unavailable};
+                self.radio_view.state = match state {
+                    fog_ble::State::Starting => Starting,
+                    fog_ble::State::On => On,
+                    fog_ble::State::CentralOnly => CentralOnly,
+                    fog_ble::State::Unavailable => Unavailable,
+                };
+                (self.radio_view.adapter, self.radio_view.problem) = (adapter, problem);
+                self.tell_radio();
+            }
+        }
+    }
+
+    fn count_links(&mut self) {
+        let links = self.links.values().filter(|link| link.is_radio).count() as u32;
+        if links != self.radio_view.links {
+            self.radio_view.links = links;
+            self.tell_radio();
+        }
+    }
+
+    fn tell_radio(&self) {
+        let (to, view) = (self.to.clone(), self.radio_view.clone());
+        tokio::spawn(async move { to.say(ChatEvent::Radio(view)).await });
+    }
+
+    fn switch_radio(&mut self, wish: Option<Option<String>>) {
+        // The links of the previous radio are ended first.
+        let before = self.radio.take().map(|running| running.task);
+        self.radio_view = fog_api::RadioView { links: self.radio_view.links, ..fog_api::RadioView::default() };
+        if let Some(adapter) = wish {
+            self.radio_view.state = fog_api::RadioState::Starting;
+            let (heard, config) = (self.heard.clone(), fog_ble::Config { adapter, ..self.radio_config.clone() });
+            let (stop, stopped) = oneshot::channel();
+            let task = tokio::spawn(use_radio(config, heard, stopped, before));
+            self.radio = Some(Radio { stop, task });
+        }
+        self.tell_radio();
+    }
+}
+
+/// Runs the radio until `stopped` closes, then ends its links. The previous radio in `before` ends first.
+async fn use_radio(config: fog_ble::Config, heard: mpsc::Sender<Heard>, mut stopped: oneshot::Receiver<()>, before: Option<JoinHandle<()>>) {
+    if let Some(before) = before {
+        // The task fails only by being dropped.
+        let _ = tokio::time::timeout(RADIO_ENDS, before).await;
+    }
+    let (news, mut told) = mpsc::channel(16);
+    let pass_on = async move {
+        // The radio ends once its news are no longer received.
+        loop {
+            let one = tokio::select! {
+                one = told.recv() => one,
+                _ = &mut stopped => return,
+            };
+            let Some(one) = one else { return };
+            tokio::select! {
+                sent = heard.send(Heard::Radio(one)) => if sent.is_err() { return },
+                _ = &mut stopped => return,
+            }
+        }
+    };
+    let mut radio = std::pin::pin!(fog_ble::run(config, news));
+    tokio::select! {
+        () = &mut radio => return,
+        () = pass_on => {}
+    }
+    // A radio that does not end its links in time is dropped.
+    let _ = tokio::time::timeout(RADIO_ENDS, radio).await;
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

@@ -1,0 +1,302 @@
+//! Wishes of the owner take effect at once even if they cannot be stored: the program must not act against
+//! its owner because a disk is full. Unstored wishes are stored as soon as that works.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use fog_api::{ApiError, EventBody, JobAction, JobSummary, Reply};
+use fog_store::{Claim, StoreError};
+use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, UnixMillis};
+use serde_json::Value;
+
+use crate::event_loop::Engine;
+use crate::query::to_api;
+
+/// Interval of attempts to store pending wishes.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Wishes and changes that are not in the database yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unstored {
+    settings: BTreeMap<String, Option<Value>>,
+    jobs: BTreeMap<JobId, JobWish>,
+    /// Networks that were left.
+    networks: BTreeSet<String>,
+    /// Tasks without a worker that the database still has as running, with the reason and whether they had
+    /// saved progress.
+    released: Vec<(Claim, String, bool)>,
+    /// Error of the database at the last attempt.
+    why: String,
+    tried: Option<Instant>,
+}
+
+/// Wish of the owner for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JobWish {
+    State(JobState),
+    Removed,
+}
+
+impl Unstored {
+    fn has_wishes(&self) -> bool {
+        !(self.settings.is_empty() && self.jobs.is_empty() && self.networks.is_empty())
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.has_wishes() && self.released.is_empty()
+    }
+
+    /// Reason why wishes are not stored; empty when all are.
+    pub(crate) fn problem(&self) -> String {
+        if self.has_wishes() { self.why.clone() } else { String::new() }
+    }
+
+    /// Time until the next attempt to store them; `None` when there are none.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        (!self.is_empty()).then(|| self.tried.map_or(Duration::ZERO, |at| STORE_AGAIN.saturating_sub(at.elapsed())))
+    }
+
+    /// Whether no task of a job may run.
+    pub(crate) fn holds(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|wish| !matches!(wish, JobWish::State(JobState::Queued | JobState::Running)))
+    }
+
+    /// Whether a network was left that the database still has.
+    pub(crate) fn has_left(&self, network: &str) -> bool {
+        self.networks.contains(network)
+    }
+
+    /// Drops the wish to leave a network, because it is joined again.
+    pub(crate) fn joins(&mut self, network: &str) {
+        self.networks.remove(network);
+    }
+
+    /// State of a job as its owner wants it; `None` when the database has that state.
+    fn state(&self, job: JobId) -> Option<Result<JobState, StoreError>> {
+        self.jobs.get(&job).map(|wish| match wish {
+            JobWish::State(state) => Ok(*state),
+            JobWish::Removed => Err(StoreError::NoJob(job)),
+        })
+    }
+
+    /// Applies the owner's wish to a summary. Returns false for a job that is to be removed.
+    pub(crate) fn apply(&self, job: &mut JobSummary) -> bool {
+        match self.jobs.get(&job.id) {
+            Some(JobWish::State(state)) => job.state = *state,
+            Some(JobWish::Removed) => return false,
+            None => {}
+        }
+        true
+    }
+}
+
+impl Engine {
+    /// Answer to a wish that is in effect.
+    pub(crate) fn done(&self) -> Reply {
+        let why = self.unstored.problem();
+        if why.is_empty() {
+            return Reply::Done;
+        }
+        let folder = self.store.folder().display();
+        let message = format!(
+            "done, and it holds while the engine runs, but it could not be stored in {folder} yet ({why}). It is stored as soon as that works; a restart before \
+             that would forget it"
+        );
+        Reply::NotStored { message }
+    }
+
+    fn not_stored(&mut self, error: &StoreError) {
+        let why = error.to_string();
+        if self.unstored.why != why {
+            tracing::warn!(%error, "what was asked for holds, but cannot be stored yet");
+        }
+        self.unstored.why = why;
+        self.unstored.tried = Some(Instant::now());
+    }
+
+    /// Changes settings and related stored values at once, and stores them now or later.
+    pub(crate) fn keep_settings(&mut self, changes: &[(String, Option<Value>)]) {
+        self.unstored.settings.extend(changes.iter().cloned());
+        self.settings = self.settings.changed(changes);
+        self.store_settings();
+    }
+
+    fn store_settings(&mut self) -> bool {
+        let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        match self.store.set_settings(&all) {
+            Ok(()) => self.unstored.settings.clear(),
+            Err(error) => self.not_stored(&error),
+        }
+        self.unstored.settings.is_empty()
+    }
+
+    /// State of a job as its owner wants it.
+    pub(crate) fn job_state(&self, id: JobId) -> Result<JobState, StoreError> {
+        self.unstored.state(id).unwrap_or_else(|| match self.store.job_state(id) {
+            // A running job exists even if the database cannot be read.
+            Err(error) if error.kind() == ErrorKind::Storage && self.active.values().any(|active| active.claim.task.job == id) => Ok(JobState::Running),
+            other => other,
+        })
+    }
+
+    /// Changes the state of a job, in the database now or later. Returns whether the state was different.
+    pub(crate) fn wish_job(&mut self, id: JobId, to: JobState) -> Result<bool, StoreError> {
+        match self.store.set_job_state(id, to, "", self.clock.unix()) {
+            Ok(is_changed) => Ok(self.unstored.jobs.remove(&id).is_some() || is_changed),
+            Err(error) if error.kind() == ErrorKind::Storage => {
+                self.unstored.jobs.insert(id, JobWish::State(to));
+                self.not_stored(&error);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_job(&mut self, id: JobId) -> Result<(), StoreError> {
+        let removed = match self.unstored.jobs.get(&id) {
+            // The job has not ended in the database.
+            Some(_) => {
+                self.unstored.jobs.insert(id, JobWish::Removed);
+                return Ok(());
+            }
+            None => self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)),
+        };
+        match removed {
+            Err(error) if error.kind() == ErrorKind::Storage => {
+                self.unstored.jobs.insert(id, JobWish::Removed);
+                self.not_stored(&error);
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
+    pub(crate) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
+        if action == JobAction::RunNow {
+            return self.run_now(id);
+        }
+        let before = self.job_state(id).map_err(to_api)?;
+        if action == JobAction::Remove {
+            if !before.is_final() {
+                return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
+            }
+            self.remove_job(id).map_err(to_api)?;
+            self.announce(EventBody::JobRemoved(id));
+            return Ok(self.done());
+        }
+        let to = match action {
+            JobAction::Pause => JobState::Paused,
+            JobAction::Resume | JobAction::RunNow => JobState::Queued,
+            JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
+        };
+        if before == JobState::Running && to == JobState::Queued {
+            return Ok(self.done());
+        }
+        let has_ended = before.is_final() && before != to;
+        if has_ended || !self.wish_job(id, to).map_err(to_api)? && before.is_final() {
+            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has already ended ({})", before.as_str()) });
+        }
+        if to != JobState::Queued {
+            self.drop_tasks_of(id, "the job was paused or cancelled");
+        }
+        self.tell_of_job(id);
+        Ok(self.done())
+    }
+
+    /// Tells other devices and front ends of a job that its owner changed. The new state holds even if that
+    /// fails.
+    fn tell_of_job(&mut self, id: JobId) {
+        let told = self.sync_job(id).and_then(|()| self.host_ended(id));
+        if let Err(error) = told {
+            tracing::error!(%error, %id, "what follows for other devices from a change of a job could not be stored");
+        }
+        self.withdraw_held();
+        self.announce_job(id);
+    }
+
+    /// Withdraws tasks of unwanted jobs from other devices, even if the database has an older state.
+    pub(crate) fn withdraw_held(&mut self) {
+        if self.unstored.jobs.is_empty() {
+            return;
+        }
+        let held: Vec<TaskId> = self.grid.requester.tasks().filter(|task| self.unstored.holds(task.job)).collect();
+        for task in held {
+            let leases: Vec<_> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+            for lease in leases {
+                self.grid.waiting.remove(&lease);
+                self.grid.proofs.remove(&lease);
+            }
+            self.grid.states.remove(&task);
+            self.grid.requester.remove(task, "the job was paused or cancelled");
+        }
+    }
+
+    /// Puts the task of an ended worker back into the queue, now or later.
+    pub(crate) fn put_back(&mut self, claim: Claim, why: &str, has_advanced: bool) {
+        if let Err(error) = self.store.release_task(claim, why, has_advanced, self.clock.unix()) {
+            tracing::error!(%error, task = %claim.task, "a task could not be put back yet");
+            self.unstored.released.push((claim, why.to_owned(), has_advanced));
+            self.unstored.tried.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Notes networks that were left but could not be removed from the database.
+    pub(crate) fn leave_later(&mut self, names: Vec<String>, error: &StoreError) {
+        self.unstored.networks.extend(names);
+        self.not_stored(error);
+    }
+
+    /// Stores pending wishes if the next attempt is due.
+    pub(crate) fn store_wishes(&mut self) {
+        if self.unstored.wait().is_none_or(|wait| !wait.is_zero()) {
+            return;
+        }
+        self.unstored.tried = Some(Instant::now());
+        let had_wishes = self.unstored.has_wishes();
+        if let Err(error) = self.try_to_store() {
+            return self.not_stored(&error);
+        }
+        self.unstored = Unstored::default();
+        if had_wishes {
+            tracing::info!("what was asked for is stored now");
+        }
+    }
+
+    /// Makes a last attempt to store pending wishes.
+    pub(crate) fn store_wishes_now(&mut self) {
+        self.unstored.tried = None;
+        self.store_wishes();
+        if self.unstored.has_wishes() {
+            tracing::error!(why = self.unstored.why, "what was asked for last could not be stored; the next start does not know it");
+        }
+    }
+
+    fn try_to_store(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.store.set_settings(&all)?;
+        self.unstored.settings.clear();
+        for name in self.unstored.networks.clone() {
+            self.store.remove_network(Some(&name))?;
+            self.unstored.networks.remove(&name);
+        }
+        while let Some((claim, why, has_advanced)) = self.unstored.released.first().cloned() {
+            self.store.release_task(claim, &why, has_advanced, now)?;
+            self.unstored.released.remove(0);
+        }
+        for (id, wish) in self.unstored.jobs.clone() {
+            let stored = match wish {
+                JobWish::State(to) => self.store.set_job_state(id, to, "", now).map(drop),
+                JobWish::Removed => {
+                    self.store.set_job_state(id, JobState::Cancelled, "", now).and_then(|_| self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map(drop))
+                }
+            };
+            match stored {
+                Ok(()) | Err(StoreError::NoJob(_)) => drop(self.unstored.jobs.remove(&id)),
+                Err(error) => return Err(error),
+            }
+            self.tell_of_job(id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Tests of the time for which the loop is blocked, relative to other work of the same run, since a busy
+//! machine slows both down.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::time::{Duration, Instant};
+
+use fog_api::JobAction;
+use fog_store::{BlobFile, Output, PlacedFiles};
+use fog_types::job::GridWish;
+use fog_types::{ByteCount, JobState};
+
+use crate::event_loop::driven_tests::prelude::*;
+use crate::event_loop::driven_tests::{Turned, node, turned};
+use crate::event_loop::*;
+use crate::tasks::runner::TaskDone;
+
+const WISH: fn() -> GridWish = || GridWish { replicas: 1, ..GridWish::default() };
+const MANY: i64 = 4_000;
+
+fn took(turned: &mut Turned, id: JobId, action: JobAction) -> Duration {
+    let begun = Instant::now();
+    turned.core.change_job(id, action).unwrap();
+    begun.elapsed()
+}
+
+/// A change of a job for others must not take a transaction for each of its tasks.
+#[test]
+fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
+    let mut turned = turned();
+    for action in [JobAction::Pause, JobAction::Resume, JobAction::Cancel] {
+        let mut least = (Duration::MAX, Duration::MAX);
+        for _ in 0..3 {
+            let (own, lent) = (turned.job(MANY, None, |_| {}), turned.job(MANY, Some(WISH()), |_| {}));
+            if action == JobAction::Resume {
+                took(&mut turned, own, JobAction::Pause);
+                took(&mut turned, lent, JobAction::Pause);
+            } else {
+                turned.lend(1, TaskId { job: lent, index: 7 }, node(1));
+            }
+            least = (least.0.min(took(&mut turned, own, action)), least.1.min(took(&mut turned, lent, action)));
+            assert_eq!(turned.core.grid.requester.tasks_of(lent).count(), if action == JobAction::Resume { MANY as usize } else { 0 });
+            assert!(turned.core.store.leases().unwrap().is_empty());
+            took(&mut turned, lent, if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel });
+        }
+        println!("{action:?} of {MANY} tasks: {:?} of this device, {:?} for others", least.0, least.1);
+        // The state in memory still takes some work per task.
+        assert!(least.1 < least.0 * 10 + Duration::from_millis(100), "{action:?}: {least:?}");
+    }
+}
+
+/// A change of one small job for others must not look at all tasks for others.
+#[test]
+fn a_change_of_a_small_job_does_not_look_at_a_large_one() {
+    let mut turned = turned();
+    let small = |turned: &mut Turned| {
+        let id = turned.job(2, Some(WISH()), |_| {});
+        (0..3).map(|_| took(turned, id, JobAction::Pause) + took(turned, id, JobAction::Resume)).min().unwrap()
+    };
+    let alone = small(&mut turned);
+    turned.job(40_000, Some(WISH()), |_| {});
+    let beside = small(&mut turned);
+    println!("pause and resume: {alone:?} alone, {beside:?} beside 40,000 tasks");
+    assert!(beside < alone * 4 + Duration::from_millis(20), "{alone:?} {beside:?}");
+}
+
+/// For a result of very many files the loop writes only the rows, in steps, and the files are held all the
+/// time.
+#[test]
+fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_time() {
+    let mut turned = turned();
+    let id = turned.job(1, None, |_| {});
+    let core = &mut turned.core;
+    let claim = core.store.claim_task("test", core.clock.unix()).unwrap().unwrap();
+    let folder = core.store.folder().to_owned();
+    let file = |text: &str| BlobFile::copy(&folder, text.as_bytes(), ByteCount::mib(1)).unwrap();
+    let files: Vec<(String, BlobFile)> = (0..12_000).map(|n| (format!("f{n:05}"), file(&format!("the file {n}")))).collect();
+    let outputs: Vec<Output> = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
+    let (stdout, stderr) = (file("out"), file("err"));
+    let (out, err) = (stdout.id(), stderr.id());
+    let holds = core.store.holds();
+    let begun = Instant::now();
+    let all = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
+    // A separate thread places the files, as for a task.
+    let placed = std::thread::spawn(move || PlacedFiles::place(&folder, &holds, all).unwrap()).join().unwrap();
+    let beside = begun.elapsed();
+    let report = fog_runtime::Report {
+        outcome: fog_runtime::Outcome::Exited(0),
+        units: WorkUnits(5),
+        active_millis: 1,
+        memory: ByteCount(1),
+        disk: ByteCount(1),
+        stdout_dropped: 0,
+        stderr_dropped: 0,
+        left_out: Default::default(),
+    };
+    let done = TaskDone { report, stdout: out, stderr: err, outputs: outputs.clone(), placed, hash: "h".to_owned(), remarks: Default::default() };
+    let (mut whole, mut longest) = (Duration::ZERO, Duration::ZERO);
+    let mut step = |core: &mut Engine, step: &mut dyn FnMut(&mut Engine)| {
+        let begun = Instant::now();
+        step(core);
+        let took = begun.elapsed();
+        (whole, longest) = (whole + took, longest.max(took));
+    };
+    let mut done = Some(Box::new(done));
+    step(core, &mut |core| core.task_done(claim, done.take().unwrap()).unwrap());
+    let mut steps = 1;
+    while !core.recording.is_empty() {
+        // No part of the result is visible yet.
+        assert_eq!(core.store.outputs(claim.task).unwrap(), []);
+        step(core, &mut Engine::record_some);
+        steps += 1;
+    }
+    println!("12,000 files: {beside:?} beside the loop, {whole:?} in it, in {steps} steps of at most {longest:?}");
+    // A single step would take the whole time.
+    assert!(longest < whole / 4, "{longest:?} of {whole:?}");
+    assert_eq!(core.store.job_state(id).unwrap(), JobState::Finished);
+    assert_eq!(core.store.outputs(claim.task).unwrap(), outputs);
+    assert!(outputs.iter().all(|output| core.store.blob(output.blob).is_ok()));
+    assert_eq!(core.store.disk_use().unwrap().other.incoming, 0);
+    // A command of the owner that follows the result.
+    let begun = Instant::now();
+    core.answer(Command::SetContributing { on: false }).unwrap();
+    println!("off: {:?}", begun.elapsed());
+}

@@ -1,0 +1,79 @@
+//! Jobs whose tasks no device takes because all nearby devices are full or at rest; their owners are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fog_grid::{Answer, Decline, Lease, LeaseId, LeaseState};
+use fog_store::JobRow;
+use fog_types::{JobId, NodeId};
+
+use crate::event_loop::Engine;
+
+/// Sentence with the number of nearby devices that are full and at rest.
+fn sentence(full: usize, resting: usize) -> String {
+    let devices = |count: usize| if count == 1 { "1 device".to_owned() } else { format!("{count} devices") };
+    let is = |count: usize| if count == 1 { "is" } else { "are" };
+    let rests = |count: usize| if count == 1 { "rests" } else { "rest" };
+    let state = match (full, resting) {
+        (full, 0) => format!("{} near {} full", devices(full), is(full)),
+        (0, resting) => format!("{} near {}", devices(resting), rests(resting)),
+        (full, resting) => format!("of {} near {full} {} full and {resting} {}", devices(full + resting), is(full), rests(resting)),
+    };
+    format!("{state}; no other one is there. They are asked again")
+}
+
+impl Engine {
+    /// Notes a device's answer to an offer of a job.
+    pub(crate) fn note_answer(&mut self, node: NodeId, lease: LeaseId, answer: Answer) {
+        let Some(job) = self.grid.requester.lease(lease, node).map(|lease| lease.task.job) else { return };
+        match answer {
+            Answer::Declined(why @ (Decline::Full | Decline::Resting)) => {
+                self.grid.declined.entry(job).or_default().insert(node, why == Decline::Resting);
+            }
+            Answer::Accepted | Answer::Declined(_) => {
+                if let Some(declined) = self.grid.declined.get_mut(&job) {
+                    declined.remove(&node);
+                }
+            }
+        }
+    }
+
+    /// Finds the jobs of which no task is lent because every nearby device is full or at rest, and
+    /// announces changes. `wanted` are the jobs with tasks that need a device.
+    pub(crate) fn look_for_room(&mut self, wanted: &BTreeMap<JobId, Option<JobRow>>) {
+        let requester = &self.grid.requester;
+        self.grid.declined.retain(|job, _| requester.tasks_of(*job).next().is_some());
+        let is_taken = |lease: &&Lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost);
+        let lent = requester.leases().filter(is_taken).map(|lease| lease.task.job);
+        let somewhere: BTreeSet<JobId> = lent.chain(self.active.values().map(|active| active.claim.task.job)).collect();
+        let waiting = wanted.iter().filter(|(job, _)| !somewhere.contains(job));
+        let mut crowded: BTreeMap<JobId, String> = waiting.filter_map(|(job, row)| Some((*job, self.crowd_of(row.as_ref()?)?))).collect();
+        // Nothing changes while all tasks of a job are offered.
+        let is_offered = |job: &JobId| !wanted.contains_key(job) && !somewhere.contains(job) && requester.tasks_of(*job).next().is_some();
+        crowded.extend(self.grid.crowded.iter().filter(|(job, _)| is_offered(job)).map(|(job, why)| (*job, why.clone())));
+        let before = std::mem::replace(&mut self.grid.crowded, crowded);
+        let jobs: BTreeSet<JobId> = before.keys().chain(self.grid.crowded.keys()).copied().collect();
+        for job in jobs {
+            if before.get(&job) != self.grid.crowded.get(&job) {
+                self.announce_job(job);
+            }
+        }
+    }
+
+    fn crowd_of(&self, job: &JobRow) -> Option<String> {
+        let (mut full, mut resting) = (0, 0);
+        let (limits, declined) = (&job.file.limits, self.grid.declined.get(&job.id));
+        for node in self.lenders() {
+            let peer = self.grid.peers.get(&node)?;
+            let has_no_room = || peer.free() == 0 || peer.capacity.memory < limits.footprint().0 || peer.capacity.disk < limits.disk.0;
+            match declined.and_then(|declined| declined.get(&node)) {
+                _ if peer.capacity.duty == 0 => resting += 1,
+                Some(true) => resting += 1,
+                Some(false) => full += 1,
+                None if has_no_room() => full += 1,
+                // This device may take it.
+                None => return None,
+            }
+        }
+        (full + resting > 0).then(|| sentence(full, resting))
+    }
+}

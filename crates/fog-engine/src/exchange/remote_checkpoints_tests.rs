@@ -1,0 +1,123 @@
+//! Tests of states that other devices claim to have saved.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use fog_grid::{Evidence, LeaseId};
+use fog_runtime::{CheckpointWriter, Generation};
+use fog_types::NodeId;
+use fog_types::job::GridWish;
+
+use crate::event_loop::driven_tests::prelude::*;
+use crate::event_loop::driven_tests::{Turned, node, turned};
+use crate::exchange::remote_checkpoints::look_at;
+use crate::exchange::sealed_state::{StateFile, seal_stored};
+use crate::grid::{NetworkEvent, NotReturned, content_of};
+
+/// Builds a state file as it arrives from another device.
+fn file(turned: &Turned, bytes: &[u8]) -> StateFile {
+    let (file, row) = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret).unwrap();
+    StateFile { file, content: content_of(&row).unwrap() }
+}
+
+/// Encodes a number with seven bits per byte.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// Builds the state of a task after `units`, as a worker saves it.
+fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
+    let job = turned.core.store.job(task.job).unwrap();
+    let launch = turned.core.launch_elsewhere(task, &job).unwrap();
+    let header = launch.place.header(&launch.spec);
+    // Version, cost table, series and number; one image without bytes; no globals, no frames; units left,
+    // units granted and running time; no tables.
+    let numbers = [header.state_version.into(), header.cost_version.into(), 7, 0, 1, 0, 0, 0, 0, 0, units, 1, 0];
+    let state = numbers.into_iter().flat_map(varint).collect();
+    let header = fog_runtime::CheckpointHeader { units, ..header };
+    let path = turned.core.store.folder().join("a state");
+    CheckpointWriter::new(path.clone(), None).write(&Generation { header, stdout: vec![], stderr: vec![], state, files: None }, true).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    fog_runtime::Checkpoint::remove(&path);
+    bytes
+}
+
+/// Delivers a state that a device claims to have saved, with its file.
+async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, said: u64, bytes: &[u8]) -> Result<u64, NotReturned> {
+    let job = turned.core.store.job(task.job).unwrap();
+    let claim = turned.core.claim_of(task, &job, said).unwrap();
+    let state = look_at(file(turned, bytes), claim).await;
+    let found = match &state {
+        Ok((units, _)) => Ok(*units),
+        Err(NotReturned::Wrong(problem)) => Err(NotReturned::Wrong(problem.clone())),
+        Err(_) => panic!("it is here"),
+    };
+    turned.core.net_news(NetworkEvent::State { lease, task, node: from, state }).unwrap();
+    if let Ok(units) = &found {
+        // The network's thread seals it this way.
+        let sealed = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret);
+        turned.core.state_sealed(task, from, *units, sealed).unwrap();
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
+    let mut turned = turned();
+    let wish = GridWish { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridWish::default() };
+    let id = turned.job(3, Some(wish), |_| {});
+    let task = TaskId { job: id, index: 1 };
+    let most = turned.core.store.job(id).unwrap().file.limits.units.0;
+    let honest = turned.lend(1, task, node(1));
+    let early = state(&turned, task, 1000);
+    assert_eq!(comes(&mut turned, honest, task, node(1), 1000, &early).await.unwrap(), 1000);
+    let other = state(&turned, TaskId { job: id, index: 2 }, 5000);
+    let beyond = state(&turned, task, most + 1);
+    let mut changed = state(&turned, task, 5000);
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    let made_up: [(u64, &[u8]); 5] = [(most, b"forty-one bytes that are nothing at all"), (most, &early), (5000, &other), (most, &beyond), (5000, &changed)];
+    for (n, (said, bytes)) in made_up.into_iter().enumerate() {
+        let liar = node(10 + n as u8);
+        let lease = turned.lend(10 + n as u8, task, liar);
+        let found = comes(&mut turned, lease, task, liar, said, bytes).await;
+        assert!(matches!(found, Err(NotReturned::Wrong(_))), "{n}: {found:?}");
+        let kept: Vec<(u64, NodeId)> = turned.core.store.kept_states(id).unwrap().into_iter().map(|(_, units, node, _)| (units, node)).collect();
+        assert_eq!(kept, [(1000, node(1))], "{n}");
+        assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(1000));
+        let evidence: Evidence = turned.core.grid.evidence(liar);
+        assert!(evidence.invalid > 0.0, "{n}: it costs nothing");
+        assert!(turned.core.grid.requester.lease(lease, liar).is_none(), "{n}: it has the task still");
+    }
+    // Real work of other devices counts.
+    let later = state(&turned, task, 2000);
+    assert_eq!(comes(&mut turned, honest, task, node(1), 2000, &later).await.unwrap(), 2000);
+    assert_eq!(turned.core.store.kept_states(id).unwrap()[0].1, 2000);
+    // The file grew after it was announced.
+    let longer = state(&turned, task, 3000);
+    assert_eq!(comes(&mut turned, honest, task, node(1), 2500, &longer).await.unwrap(), 3000);
+    assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(3000));
+    assert_eq!(turned.core.grid.evidence(node(1)).invalid, 0.0);
+}
+
+/// A device that cannot use the given state reports where it begins, not the claim of the state's maker.
+#[test]
+fn a_hosted_task_says_from_where_it_begins() {
+    let mut turned = turned();
+    let id = turned.job(1, None, |_| {});
+    let (lease, deadline) = (LeaseId([7; 16]).to_string(), UnixMillis(turned.core.clock.unix().0 + 86_400_000));
+    let offer = fog_types::BlobId([0; 32]).to_string();
+    turned.core.store.host(&fog_store::HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+    turned.core.restore_hosted().unwrap();
+    turned.core.grid.hosted.get_mut(&id).unwrap().units = 1_000_000_000;
+    turned.core.host_began(id, 5);
+    turned.core.host_progress(id, None, 9, None);
+    assert_eq!(turned.core.grid.hosted[&id].units, 9);
+    // A pause does not reduce the units.
+    turned.core.host_progress(id, Some(fog_grid::Standing::Paused), 0, None);
+    assert_eq!(turned.core.grid.hosted[&id].units, 9);
+}

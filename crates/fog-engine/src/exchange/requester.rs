@@ -1,0 +1,608 @@
+//! Tasks of this device's jobs that other devices run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use fog_api::{ApiError, Reply, TaskPlace};
+use fog_grid::{
+    Answer, Choice, Content, ContentKey, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, MAX_HOLDERS, Message, Need, Signed, Standing, TaskOffer,
+    TaskResult,
+};
+use fog_store::{ContentRow, FailedAttempt, StoreError};
+use fog_types::job::{GridWish, JobFile, Map};
+use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, WorkUnits};
+
+use crate::event_loop::Engine;
+use crate::exchange::content;
+use crate::exchange::placement::Wanted;
+use crate::exchange::results::terms_of;
+use crate::grid::{Grid, Lent, NetworkEvent, content_of, lease_from};
+use crate::message::EngineMessage;
+use crate::query::to_api;
+
+/// Most tasks that are considered in one turn.
+const AT_ONCE: usize = 256;
+/// Number of tasks of a job with spot checks that run on at least two devices, to have known results.
+const KNOWN_FIRST: u32 = 2;
+/// Time after which an effect that failed in the database or on the disk is tried again.
+const DEFERRED: Duration = Duration::from_secs(5);
+/// Milliseconds for which a task is not offered after it failed again at a device where it had failed
+/// before.
+const HELD_AFTER_FAILURE_MS: u64 = 10_000;
+
+/// Conditions for accepting a result of a task.
+fn need_of(task: TaskId, wish: &GridWish) -> Need {
+    let is_known_first = wish.spot_checks > 0 && task.index < KNOWN_FIRST;
+    let replicas = if is_known_first { wish.devices().max(2) } else { wish.devices() };
+    let choice = match wish.trust {
+        Some(trust) => Choice::Confidence(trust),
+        None if wish.adaptive && !is_known_first => Choice::Adaptive(rand::random()),
+        None => Choice::Quorum(replicas / 2 + 1),
+    };
+    // With spot checks, a single device is not believed either when it says that the task is hopeless.
+    let hopeless = if wish.spot_checks > 0 { 2 } else { 1 };
+    Need { replicas, choice, hopeless }
+}
+
+impl Engine {
+    /// Restores the leases that were active before a restart.
+    pub(crate) fn restore_lent(&mut self) -> Result<(), StoreError> {
+        self.sync_requester()?;
+        self.store.release_stray_credits()?;
+        let now = self.grid.now();
+        for row in self.store.leases()? {
+            let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+            self.grid.requester.restore(lease, row.claim.task, row.node, now);
+            self.grid.lent.insert(lease, Lent { offer_hash: offer.0, signed_result: None });
+        }
+        Ok(())
+    }
+
+    /// Tells the requester all tasks for other devices, as the store has them.
+    pub(crate) fn sync_requester(&mut self) -> Result<(), StoreError> {
+        let jobs = self.store.grid_jobs()?;
+        jobs.into_iter().try_for_each(|job| self.sync_job(job))
+    }
+
+    /// Tells the requester which tasks of one job others should run, after the job was added, removed,
+    /// paused or resumed. No other job is looked at.
+    pub(crate) fn sync_job(&mut self, job: JobId) -> Result<(), StoreError> {
+        let Some((wish, tasks)) = self.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
+        let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();
+        let gone: Vec<TaskId> = self.grid.requester.tasks_of(job).filter(|task| !wanted.contains(task)).collect();
+        for task in gone {
+            self.not_wanted(task, "the job was paused or cancelled")?;
+        }
+        let mut is_new = false;
+        for task in wanted {
+            if !self.grid.requester.has(task) {
+                is_new = true;
+                self.grid.requester.add(task, need_of(task, &wish));
+            }
+        }
+        if is_new && !Self::must_be_shown(&self.store.job(job)?) {
+            for (task, units, node, blob) in self.store.kept_states(job)? {
+                if let Some(content) = self.own_content(blob)? {
+                    self.grid.requester.has_checkpoint(task, units, node, content);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Withdraws all tasks of a job from other devices, with one statement to the store since there may be
+    /// very many.
+    fn close_job(&mut self, job: JobId, why: &'static str) -> Result<(), StoreError> {
+        self.grid.sealed.remove(&job);
+        self.grid.failing.remove(&job);
+        let tasks: Vec<TaskId> = self.grid.requester.tasks_of(job).collect();
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        for task in tasks {
+            self.forget_task(task, why);
+        }
+        self.store.end_leases_of_job(job, why, self.clock.unix())
+    }
+
+    /// Withdraws a task from other devices.
+    fn not_wanted(&mut self, task: TaskId, why: &'static str) -> Result<(), StoreError> {
+        self.forget_task(task, why);
+        self.store.end_leases_of(task, why, self.clock.unix())
+    }
+
+    fn forget_task(&mut self, task: TaskId, why: &'static str) {
+        // Transfers for the task end.
+        let leases: Vec<LeaseId> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+        for lease in leases {
+            self.grid.waiting.remove(&lease);
+            self.grid.proofs.remove(&lease);
+        }
+        self.grid.states.remove(&task);
+        self.grid.placing.remove(&task);
+        self.grid.unstored.remove(&task);
+        self.grid.requester.remove(task, why);
+    }
+
+    /// Handles the failure of a task that others run. It looks only at the task, and at its job if that has
+    /// ended, because a member that fails at everything causes this often.
+    pub(crate) fn sync_failed(&mut self, task: TaskId, is_final: bool) -> Result<(), StoreError> {
+        if !matches!(self.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
+            return self.close_job(task.job, "the job was paused or has ended");
+        }
+        if is_final { self.not_wanted(task, "the task was given up") } else { Ok(()) }
+    }
+
+    pub(crate) fn content_key(&self, blob: BlobId) -> ContentKey {
+        ContentKey::derive(&self.grid.secret, blob)
+    }
+
+    /// A stored file as other devices can fetch it; `None` if it is not sealed yet.
+    pub(crate) fn own_content(&self, blob: BlobId) -> Result<Option<Content>, StoreError> {
+        let row = self.store.content_of(blob, &self.content_key(blob).0)?;
+        Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
+    }
+
+    /// Seals stored files of a job on another thread. Returns false when there is no network.
+    fn seal_beside(&self, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
+        let Some(net) = &self.grid.net else { return Ok(false) };
+        let mut work = Vec::new();
+        for blob in blobs {
+            work.push((self.store.blob(blob)?, blob, self.content_key(blob)));
+        }
+        let to = self.to_self.clone();
+        net.spawn_blocking(move || {
+            let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
+            // A send fails only when the engine has stopped.
+            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Sealed(job, rows))));
+        });
+        Ok(true)
+    }
+
+    pub(crate) fn sealed(&mut self, job: JobId, rows: Result<Vec<ContentRow>, String>) {
+        self.grid.sealing.remove(&job);
+        if let Err(error) = rows.and_then(|rows| self.store.put_contents(&rows).map_err(|error| error.to_string())) {
+            tracing::error!(error, "files could not be made ready for others");
+            // Missing files are sealed again later, whatever the error was.
+            self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
+        }
+    }
+
+    /// Carries out pending effects and offers waiting tasks to devices that have room.
+    pub(crate) fn lend(&mut self) -> Result<(), StoreError> {
+        self.do_effects()?;
+        if self.grid.net.is_none() || self.is_stopping {
+            return Ok(());
+        }
+        let wanting = self.grid.requester.wanting(AT_ONCE, self.grid.now());
+        let mut jobs: BTreeMap<JobId, Option<fog_store::JobRow>> = BTreeMap::new();
+        let mut wanted = Vec::new();
+        for (task, wants, avoid) in wanting {
+            if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
+                let row = self.store.job(task.job)?;
+                // A job whose files cannot be read does not keep other jobs from being lent.
+                let is_ready = match self.is_sealed(&row) {
+                    Ok(is_ready) => is_ready,
+                    Err(error) => {
+                        self.withhold(task.job, format!("its files cannot be made ready for other devices: {error}"));
+                        false
+                    }
+                };
+                new.insert(is_ready.then_some(row));
+            }
+            if jobs.get(&task.job).is_some_and(Option::is_some) {
+                wanted.push(Wanted { task, wants, avoid });
+            }
+        }
+        // Tasks with the earliest deadline come first, and second copies of slow tasks last.
+        let deadline = |one: &Wanted| jobs.get(&one.task.job).and_then(Option::as_ref).map(|job| job.deadline);
+        wanted.sort_by_key(|one| (self.grid.requester.is_second_try(one.task), deadline(one), one.task));
+        self.grid.withheld.retain(|job, _| jobs.contains_key(job));
+        self.look_for_shortage(&wanted);
+        self.look_for_room(&jobs);
+        for (task, node) in self.place(&wanted, &jobs)? {
+            let Some(Some(job)) = jobs.get(&task.job) else { continue };
+            match self.offer(task, job, node)? {
+                Ok(()) => drop(self.grid.withheld.remove(&task.job)),
+                Err(problem) => {
+                    tracing::debug!(%task, problem, "a task cannot be offered");
+                    self.withhold(task.job, problem);
+                }
+            }
+        }
+        self.do_effects()
+    }
+
+    fn withhold(&mut self, job: JobId, problem: String) {
+        if self.grid.withheld.insert(job, problem.clone()) != Some(problem) {
+            self.announce_job(job);
+        }
+    }
+
+    /// Finds the jobs that cannot get a result because fewer devices are available than must run each task.
+    fn look_for_shortage(&mut self, wanted: &[Wanted]) {
+        let here: BTreeSet<NodeId> = self.lenders().collect();
+        let mut short: BTreeMap<JobId, String> = BTreeMap::new();
+        for one in wanted {
+            if short.contains_key(&one.task.job) {
+                continue;
+            }
+            let needed = self.grid.requester.replicas_of(one.task) as usize;
+            let devices: BTreeSet<NodeId> = self.grid.requester.nodes_of(one.task).chain(here.iter().copied()).collect();
+            if devices.len() < needed {
+                let there = devices.len();
+                short.insert(one.task.job, format!("each task is to be run by {needed} devices, and {there} of them can be reached or have its result"));
+            }
+        }
+        let changed: BTreeSet<JobId> = short.iter().filter(|(job, why)| self.grid.short.get(job) != Some(*why)).map(|(job, _)| *job).collect();
+        self.grid.short = short;
+        for job in changed {
+            self.announce_job(job);
+        }
+    }
+
+    /// Whether results of a job must be proved. Each run then begins at the start, since no device can
+    /// vouch for a state that another device made.
+    pub(crate) fn must_be_shown(job: &fog_store::JobRow) -> bool {
+        job.file.segment.is_some() && job.grid.is_some_and(|wish| wish.spot_checks > 0)
+    }
+
+    /// Other connected devices with leases of the job, which may have its files.
+    fn holders_of(&self, job: JobId, except: NodeId) -> Vec<NodeId> {
+        let held = self.grid.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
+        let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(Standing::Fetching)));
+        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| self.grid.peers.contains_key(node)).collect();
+        nodes.into_iter().take(MAX_HOLDERS).collect()
+    }
+
+    /// Whether every file of a job is sealed for others; begins to seal missing ones.
+    fn is_sealed(&mut self, job: &fog_store::JobRow) -> Result<bool, StoreError> {
+        if self.grid.sealed.contains(&job.id) {
+            return Ok(true);
+        }
+        self.grid.unsealed.retain(|_, again| *again > Instant::now());
+        if self.grid.sealing.contains(&job.id) || self.grid.unsealed.contains_key(&job.id) {
+            return Ok(false);
+        }
+        let fog_store::Blobs { module, stdin, inputs, items } = &job.blobs;
+        let mut missing = Vec::new();
+        for blob in std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items) {
+            if self.own_content(*blob)?.is_none() {
+                missing.push(*blob);
+            }
+        }
+        if missing.is_empty() {
+            self.grid.sealed.insert(job.id);
+            return Ok(true);
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        if self.seal_beside(job.id, missing)? {
+            self.grid.sealing.insert(job.id);
+        }
+        Ok(false)
+    }
+
+    /// Job file of a single task, as the other device receives it.
+    fn file_of(job: &fog_store::JobRow, index: u32) -> Result<JobFile, String> {
+        let mut file = job.file.clone();
+        file.args = job.file.args_of(index);
+        file.env = job.file.env_of(index).into_iter().collect();
+        file.seed = job.file.seed.wrapping_add(u64::from(index));
+        if matches!(file.map, Map::Inputs(_)) {
+            file.inputs.insert("item".to_owned(), "item".to_owned());
+        }
+        file.map = Map::One;
+        file.assemble = fog_types::job::Assemble::Separate;
+        let is_same = file.args_of(0) == file.args && file.env_of(0) == job.file.env_of(index);
+        if is_same { Ok(file) } else { Err("an argument has braces that mean something else at another device".to_owned()) }
+    }
+
+    /// Builds the signed offer of one task to one device.
+    pub(crate) fn make_offer(
+        &self,
+        task: TaskId,
+        job: &fog_store::JobRow,
+        node: NodeId,
+        checkpoint: Option<(u64, Content)>,
+    ) -> Result<Result<(LeaseId, Signed<TaskOffer>), String>, StoreError> {
+        let Some(identity) = &self.grid.identity else { return Ok(Err("this device has no key".to_owned())) };
+        let file = match Self::file_of(job, task.index) {
+            Ok(file) => file,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let content = |blob: BlobId| -> Result<Content, StoreError> { self.own_content(blob)?.ok_or(StoreError::NoBlob(blob)) };
+        let mut inputs: BTreeMap<String, Content> = BTreeMap::new();
+        for (name, blob) in &job.blobs.inputs {
+            inputs.insert(name.clone(), content(*blob)?);
+        }
+        if let (Map::Inputs(_), Some(blob)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
+            inputs.insert("item".to_owned(), content(*blob)?);
+        }
+        let Ok(left_ms @ 1..) = u64::try_from(job.deadline.0.saturating_sub(self.clock.lived().0)) else {
+            return Ok(Err("its deadline has passed".to_owned()));
+        };
+        let holders = self.holders_of(job.id, node);
+        let terms = terms_of(job);
+        let lease = LeaseId(rand::random());
+        let offer = TaskOffer {
+            lease,
+            requester: identity.node(),
+            worker: node,
+            file,
+            module: content(job.blobs.module)?,
+            stdin: job.blobs.stdin.map(content).transpose()?,
+            inputs: inputs.into_iter().collect(),
+            checkpoint,
+            left_ms,
+            tags: Vec::new(),
+            holders,
+            price_tenths: terms.price_tenths,
+            has_bonus: terms.has_bonus,
+        };
+        Ok(Ok((lease, identity.sign(&offer))))
+    }
+
+    /// Offers a task to a device. The inner error is a sentence that says why the task cannot be offered.
+    fn offer(&mut self, task: TaskId, job: &fog_store::JobRow, node: NodeId) -> Result<Result<(), String>, StoreError> {
+        let checkpoint = self.grid.requester.checkpoint(task);
+        let (lease, signed) = match self.make_offer(task, job, node, checkpoint)? {
+            Ok(made) => made,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if !self.reserve(lease, node, job)? {
+            return Ok(Err("it would cost more credits than this device may owe; see the setting credit_limit".to_owned()));
+        }
+        let hash = signed.hash();
+        self.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), self.clock.unix())?;
+        self.grid.lent.insert(lease, Lent { offer_hash: hash, signed_result: None });
+        self.grid.requester.offered(lease, task, node, self.grid.now());
+        if let Some(peer) = self.grid.peers.get_mut(&node) {
+            peer.promised += 1;
+        }
+        self.grid.say(node, Message::Offer(Box::new(signed)));
+        self.announce_job(task.job);
+        Ok(Ok(()))
+    }
+
+    /// Handles a worker's message about a lease.
+    pub(crate) fn worker_said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let Some(message) = self.spot_check_said(node, message)? else { return Ok(()) };
+        match message {
+            Message::Answer { lease, answer } => {
+                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, self.grid.peers.get_mut(&node)) {
+                    // The peer counts as full until its next hello.
+                    peer.capacity.free = 0;
+                }
+                self.note_answer(node, lease, answer);
+                if answer == Answer::Declined(Decline::NotWelcome) {
+                    // A device that has just restarted does not know this one yet.
+                    self.hello_to(node);
+                }
+                self.grid.requester.handle_answer(lease, node, answer, now);
+            }
+            Message::Heartbeat { lease, standing, units, permille } => {
+                // Numbers beyond the job's limit are not believed, nor sums of them.
+                let most = self.units_of(lease);
+                let permille = permille.map(|permille| permille.min(1000));
+                if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
+                    && let Some(permille) = permille
+                {
+                    self.store.set_progress(task, permille)?;
+                }
+            }
+            Message::Saved { lease, units, content } => {
+                if units <= self.units_of(lease) {
+                    self.grid.requester.handle_saved(lease, node, units, content, now);
+                }
+            }
+            Message::Failed { lease, problem, is_hopeless } => self.given_up(node, lease, problem, is_hopeless)?,
+            // These messages are handled elsewhere or are addressed to workers.
+            Message::Hello(_)
+            | Message::Offer(_)
+            | Message::Result(_)
+            | Message::Receipt(_)
+            | Message::Release { .. }
+            | Message::Prove { .. }
+            | Message::Proof { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Most work units that the job of a lease allows.
+    fn units_of(&self, lease: LeaseId) -> u64 {
+        let task = self.grid.requester.task_of(lease);
+        let limit = task.and_then(|task| self.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
+        limit.min(i64::MAX as u64)
+    }
+
+    /// Handles a worker's message that it gave up a task.
+    fn given_up(&mut self, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let units = self.grid.requester.lease(lease, node).map_or(0, |known| known.units);
+        let problem = format!("{}: {problem}", self.peer_name(node));
+        let Grid { requester, evidence, .. } = &mut self.grid;
+        let evidence = |node| evidence.get(&node).copied().unwrap_or_default();
+        let given_up = requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
+        // The worker accepted the task and returned nothing, whatever the reason.
+        if given_up.is_some() {
+            self.judge(node, Evidence::saw_lost);
+        }
+        // The release is sent in any case, so that the worker does not wait.
+        self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
+        let Some(given_up) = given_up else { return Ok(()) };
+        let Some(row) = self.store.lease(&lease.to_string())? else { return Ok(()) };
+        match given_up {
+            // The claim is weighed with those of others; if it is not believed, it does not count as an
+            // attempt.
+            GivenUp::Hopeless => self.is_free_again(node),
+            GivenUp::FailedAgain => {
+                self.grid.requester.hold(row.claim.task, now + HELD_AFTER_FAILURE_MS);
+            }
+            GivenUp::Failed => {
+                let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
+                self.record_failure_at(row.claim, &failed, false, &[node])?;
+                // The task waits as after a local failure: longer each time, with jitter.
+                let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
+                self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
+            }
+        }
+        self.announce_job(row.claim.task.job);
+        Ok(())
+    }
+
+    pub(crate) fn result_said(&mut self, node: NodeId, result: TaskResult, signed: Signed<TaskResult>) -> Result<(), StoreError> {
+        let Some(result) = self.spot_check_result(node, &signed, result)? else { return Ok(()) };
+        let lease = result.lease;
+        if result.worker != node {
+            tracing::debug!(%node, "a result in somebody else's name");
+            return Ok(());
+        }
+        let is_lent = self.grid.requester.lease(lease, node).is_some() && self.grid.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
+        if !is_lent {
+            self.grid.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
+            return Ok(());
+        }
+        if let Err(problem) = self.check_result(&result) {
+            // A refused result must end its lease, which would stay for ever otherwise.
+            tracing::debug!(%node, problem, "a result is not fetched");
+            self.judge(node, Evidence::saw_invalid);
+            self.grid.requester.handle_refused(lease, format!("its result is not believed: {problem}"), self.grid.now());
+            self.grid.say(node, Message::Release { lease, why: problem });
+            return Ok(());
+        }
+        if let Some(task) = self.grid.requester.task_of(lease)
+            && self.grid.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
+        {
+            // There was no room for the result a moment ago; it stays on the other device.
+            self.grid.requester.handle_heartbeat(lease, node, Standing::Waiting, result.units.0, None, self.grid.now());
+            return Ok(());
+        }
+        if let Some(lent) = self.grid.lent.get_mut(&lease) {
+            lent.signed_result = Some(signed);
+        }
+        self.grid.requester.handle_result(node, result, self.grid.now());
+        Ok(())
+    }
+
+    /// Checks a result's description against its job, so that an impossible result is not fetched.
+    fn check_result(&self, result: &TaskResult) -> Result<(), String> {
+        result.check()?;
+        let task = self.grid.requester.task_of(result.lease).ok_or("there is no such lease")?;
+        let job = self.store.job(task.job).map_err(|_| "the job is gone".to_owned())?;
+        Ok(result.check_against(&job.file.limits)?)
+    }
+
+    /// Carries out the requester's effects. One that the database refuses is deferred and does not stop the
+    /// others.
+    fn do_effects(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.grid.deferred).into_iter().partition(|(at, _)| *at <= now);
+        self.grid.deferred = later;
+        for (_, effect) in due {
+            self.grid.requester.put_back(effect);
+        }
+        let mut refused = None;
+        while let Some(effect) = self.grid.requester.poll_effect() {
+            match self.do_effect(effect.clone()) {
+                Ok(()) => {}
+                // The job was removed meanwhile.
+                Err(StoreError::NoJob(_)) => {}
+                Err(error) => {
+                    self.grid.deferred.push((now + DEFERRED, effect));
+                    refused = Some(error);
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn do_effect(&mut self, effect: Effect) -> Result<(), StoreError> {
+        match effect {
+            Effect::Release { node, lease, why } => self.grid.say(node, Message::Release { lease, why: why.to_owned() }),
+            Effect::Check { lease, node, result } => {
+                self.is_free_again(node);
+                self.fetch_result(lease, node, *result);
+            }
+            Effect::Keep { lease, task, node, units, content } => self.fetch_state(lease, task, node, units, content)?,
+            Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong),
+            Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(task, &problem, &leases, &wrong)?,
+            Effect::Over { lease, task, node, why, is_lost } => {
+                self.store.end_lease(&lease.to_string(), &why, self.clock.unix())?;
+                self.is_free_again(node);
+                if is_lost {
+                    self.judge(node, Evidence::saw_lost);
+                }
+                self.announce_job(task.job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a task as failed because believed devices say that it is hopeless.
+    fn fail_everywhere(&mut self, task: TaskId, problem: &str, leases: &[LeaseId], wrong: &[LeaseId]) -> Result<(), StoreError> {
+        tracing::debug!(%task, problem, "a task was given up by those who had it");
+        let others: Vec<(LeaseId, NodeId)> = wrong.iter().filter_map(|lease| Some((*lease, self.grid.requester.node_of(*lease)?))).collect();
+        let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.grid.requester.node_of(*lease)).collect();
+        let mut claim = None;
+        for lease in leases {
+            claim = claim.or(self.store.lease(&lease.to_string())?.map(|row| row.claim));
+        }
+        if let Some(claim) = claim {
+            let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
+            self.record_failure_at(claim, &failed, true, &sayers)?;
+        }
+        for (lease, node) in others {
+            self.judge(node, Evidence::saw_invalid);
+            self.grid.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
+            self.grid.waiting.remove(&lease);
+        }
+        self.grid.requester.remove(task, "the task was given up");
+        Ok(())
+    }
+
+    /// Adds an observation to the evidence about a device. Evidence fades with the lived time, not with a
+    /// calendar that may be wrong for a while.
+    pub(crate) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
+        let mut evidence = self.grid.evidence(node);
+        saw(&mut evidence, self.clock.lived().0);
+        self.store_evidence(node, evidence);
+    }
+
+    pub(crate) fn is_free_again(&mut self, node: NodeId) {
+        if let Some(peer) = self.grid.peers.get_mut(&node) {
+            peer.promised -= 1;
+        }
+    }
+
+    /// Returns the devices that have the tasks of a job.
+    pub(crate) fn places(&self, id: JobId) -> Result<Reply, ApiError> {
+        let job = self.store.job(id).map_err(to_api)?;
+        if job.grid.is_none() {
+            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} runs on this device alone") });
+        }
+        let state = |state: &LeaseState| match state {
+            LeaseState::Offered => "offered",
+            LeaseState::Held(Standing::Fetching) => "fetching",
+            LeaseState::Held(Standing::Waiting) => "waiting",
+            LeaseState::Held(Standing::Running) => "running",
+            LeaseState::Held(Standing::Paused) => "paused",
+            LeaseState::Fetching => "checking",
+            LeaseState::Done(_) => "done",
+            LeaseState::Lost => "lost",
+        };
+        let tasks = self.grid.requester.tasks().filter(|task| task.job == id);
+        let places = tasks.flat_map(|task| {
+            self.grid.requester.leases_of(task).map(move |(_, lease)| TaskPlace {
+                index: task.index,
+                node: lease.node.to_string(),
+                name: self.peer_name(lease.node),
+                state: state(&lease.state).to_owned(),
+                units: lease.units,
+                permille: lease.permille,
+            })
+        });
+        Ok(Reply::Places(places.collect()))
+    }
+}

@@ -1,0 +1,405 @@
+//! Results of tasks at other devices: fetching, checking, accepting and paying them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
+use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
+use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError, on_disk};
+use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
+
+use crate::event_loop::Engine;
+use crate::exchange::content;
+use crate::exchange::placement::USUAL_UNITS;
+use crate::grid::{Believed, Grid, NetworkEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
+use crate::message::EngineMessage;
+use crate::query::to_api;
+
+/// Most bytes of standard output that are read to check a result; a job may print less.
+const MAX_STDOUT: u64 = 1 << 32;
+
+/// Wait before a result that could not be stored is fetched again.
+const STORED_AGAIN: Duration = Duration::from_secs(60);
+
+/// Number of files up to which a result is placed in the store by the loop itself; a thread places more.
+const PLACED_AT_ONCE: usize = 16;
+
+/// A result that was recorded.
+struct Stored {
+    job: JobRow,
+    winner: LeaseId,
+    claim: Claim,
+    state: Option<JobState>,
+    units: WorkUnits,
+    signed_hash: [u8; 32],
+    /// Times at which the attempts of its task began, by attempt.
+    began: BTreeMap<u64, UnixMillis>,
+}
+
+/// Terms of payment of a job.
+pub(crate) fn terms_of(job: &JobRow) -> Terms {
+    let wish = job.grid.unwrap_or_default();
+    Terms { price_tenths: wish.service.price_tenths(), has_bonus: wish.bonus }
+}
+
+impl Engine {
+    pub(crate) fn fetch_result(&mut self, lease: LeaseId, node: NodeId, result: TaskResult) {
+        if self.is_rationed(node) {
+            // The worker repeats its message.
+            return self.grid.requester.handle_not_fetched(lease, self.grid.now());
+        }
+        if let Some(list) = result.list {
+            return self.fetch_list(lease, node, list, result);
+        }
+        if let Err(problem) = self.has_room_for(&result) {
+            self.grid.requester.handle_not_fetched(lease, self.grid.now());
+            if let Some(task) = self.grid.requester.task_of(lease) {
+                self.not_stored_yet(task, &problem);
+            }
+            return;
+        }
+        // The network was left a moment ago: the worker repeats its message when the network is back.
+        let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
+        let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
+        self.grid.waiting.insert(lease, waiting);
+        let wanted: Vec<Content> = result.contents().copied().collect();
+        let transfer = net.spawn(async move {
+            let fetch_all = async {
+                let mut files = Vec::new();
+                for content in result.contents() {
+                    let (file, _) = content::fetch(&transport, &fetches, &[node], content, &folder).await.map_err(NotReturned::Unreachable)?;
+                    files.push(file);
+                }
+                let stdout = files.first().map(|file| file.path().to_owned()).unwrap_or_default();
+                let read = tokio::task::spawn_blocking(move || content::read_whole(&stdout, MAX_STDOUT)).await;
+                let bytes = read.map_err(|e| NotReturned::Unreachable(e.to_string()))?.map_err(NotReturned::Unreachable)?;
+                let listed = result.outputs.iter().map(|(path, content)| (path.as_str(), blake3::Hash::from_bytes(content.blob.0)));
+                let hash = fog_runtime::result_hash(0, result.units, &bytes, listed).to_hex().to_string();
+                let is_right = hash == result.hash;
+                if is_right {
+                    Ok(Returned { files, hash })
+                } else {
+                    Err(NotReturned::Wrong("the files do not make the result they are said to make".to_owned()))
+                }
+            };
+            let returned = content::in_time(&wanted, fetch_all).await.unwrap_or(Err(NotReturned::TooSlow));
+            // A send fails only when the engine has stopped; the worker repeats its message.
+            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Returned(lease, returned)))).await;
+        });
+        if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
+            waiting.transfer = Transfer::new(transfer);
+        }
+    }
+
+    /// Fetches the list of a result's files first, because there are many of them.
+    fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
+        // The network was left a moment ago: the worker repeats its message when the network is back.
+        let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
+        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
+        self.grid.waiting.insert(lease, waiting);
+        let transfer = net.spawn(async move {
+            let fetched = content::fetch(&transport, &fetches, &[node], &list, &folder).await;
+            let read = match fetched {
+                Ok((file, _)) => tokio::task::spawn_blocking(move || {
+                    let bytes = content::read_whole(file.path(), MAX_LIST).map_err(NotReturned::Unreachable)?;
+                    result.with_list(&bytes).map(Box::new).map_err(NotReturned::Wrong)
+                })
+                .await
+                .unwrap_or_else(|error| Err(NotReturned::Unreachable(error.to_string()))),
+                Err(problem) => Err(NotReturned::Unreachable(problem)),
+            };
+            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Listed(lease, read)))).await;
+        });
+        if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
+            waiting.transfer = Transfer::new(transfer);
+        }
+    }
+
+    /// Handles the fetched list of a result's files, or its failure. The files are fetched if the list can
+    /// be right.
+    pub(crate) fn listed_files(&mut self, lease: LeaseId, listed: Result<Box<TaskResult>, NotReturned>) -> Result<(), StoreError> {
+        if self.grid.waiting.remove(&lease).is_none() {
+            return Ok(());
+        }
+        let (Some(task), Some(node)) = (self.grid.requester.task_of(lease), self.grid.requester.node_of(lease)) else { return Ok(()) };
+        let limits = self.store.job(task.job)?.file.limits;
+        match listed.and_then(|result| result.check_against(&limits).map(|()| result).map_err(|problem| NotReturned::Wrong(problem.to_owned()))) {
+            Ok(result) => {
+                self.fetch_result(lease, node, *result);
+                Ok(())
+            }
+            Err(not) => self.returned(lease, Err(not)),
+        }
+    }
+
+    pub(crate) fn returned(&mut self, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
+        let now = self.grid.now();
+        let checked = match returned {
+            Ok(Returned { files, hash }) => {
+                let Some(waiting) = self.grid.waiting.get_mut(&lease) else { return Ok(()) };
+                waiting.files = files;
+                let result = waiting.result.clone();
+                if let Some(node) = self.grid.requester.node_of(lease)
+                    && self.must_prove(lease, node, &result, &hash)?
+                {
+                    return Ok(());
+                }
+                Ok(hash)
+            }
+            Err(NotReturned::Unreachable(problem)) => {
+                tracing::debug!(%lease, problem, "a result could not be fetched yet");
+                self.grid.waiting.remove(&lease);
+                self.grid.requester.handle_not_fetched(lease, now);
+                return Ok(());
+            }
+            Err(NotReturned::TooSlow) => {
+                tracing::debug!(%lease, "a result comes too slowly");
+                self.grid.waiting.remove(&lease);
+                self.grid.requester.handle_too_slow(lease, now);
+                return Ok(());
+            }
+            Err(NotReturned::Wrong(problem)) => {
+                self.grid.waiting.remove(&lease);
+                if let Some(node) = self.grid.requester.node_of(lease) {
+                    self.judge(node, Evidence::saw_invalid);
+                }
+                Err(problem)
+            }
+        };
+        self.checked(lease, checked);
+        Ok(())
+    }
+
+    /// Handles the check of a fetched result by itself; the requester decides with the other results
+    /// whether it is accepted.
+    pub(crate) fn checked(&mut self, lease: LeaseId, checked: Result<String, String>) {
+        let now = self.grid.now();
+        let Grid { requester, evidence, .. } = &mut self.grid;
+        requester.handle_checked(lease, checked, |node| evidence.get(&node).copied().unwrap_or_default(), now);
+    }
+
+    /// Accepts a result. One that cannot be stored stays with the devices that have it, and is fetched
+    /// again later.
+    pub(crate) fn accept_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId]) {
+        if let Some(believed) = self.grid.placing.get_mut(&task) {
+            // A further device gave the same result meanwhile.
+            (believed.right, believed.wrong) = (right.to_vec(), wrong.to_vec());
+            return;
+        }
+        // No lease of the result is known any more, or the result was recorded before.
+        let known = right.iter().find(|lease| self.grid.waiting.contains_key(lease)).copied();
+        let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.grid.waiting.get_mut(&lease)?))) else {
+            return self.settle_result(task, right, wrong, None);
+        };
+        let (files, folder, holds) = (std::mem::take(&mut waiting.files), self.store.folder().to_owned(), self.store.holds());
+        if files.len() <= PLACED_AT_ONCE {
+            let placed = PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(placed));
+            return self.store_placed(task, right, wrong, winner, placed);
+        }
+        self.grid.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
+        let to = self.to_self.clone();
+        tokio::task::spawn_blocking(move || {
+            let placed = PlacedFiles::place(&folder, &holds, files);
+            // A send fails only when the engine has stopped; the worker repeats its message.
+            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Placed { task, winner, placed })));
+        });
+    }
+
+    /// Handles the placed files of an accepted result, or the failure to place them.
+    pub(crate) fn result_placed(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        if !self.grid.placing.contains_key(&task) {
+            return;
+        }
+        let with_rows = |placed: PlacedFiles| {
+            let placed = self.made_room(placed)?;
+            Ok(self.rows_of(task, winner, &placed)?.map(|(claim, outputs)| (placed, claim, outputs)))
+        };
+        match placed.and_then(with_rows) {
+            Ok(Some((placed, claim, outputs))) => self.record_lent(task, winner, claim, placed, outputs),
+            // The result is not wanted any more, or its task was withdrawn and lent again.
+            Ok(None) => drop(self.grid.placing.remove(&task)),
+            Err(error) => self.lent_recorded(task, winner, Err(error)),
+        }
+    }
+
+    /// Handles the rows of an accepted result's files, or the failure to write them.
+    pub(crate) fn lent_recorded(&mut self, task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        let Some(Believed { right, wrong }) = self.grid.placing.remove(&task) else { return };
+        if self.grid.waiting.contains_key(&winner) {
+            self.store_placed(task, &right, &wrong, winner, placed);
+        }
+    }
+
+    /// Makes room for all files at once: one by one, each could evict the one before.
+    fn made_room(&mut self, placed: PlacedFiles) -> Result<PlacedFiles, StoreError> {
+        self.store.make_room_for(&placed, &[], self.settings.storage_cap(), self.clock.unix())?;
+        Ok(placed)
+    }
+
+    fn store_placed(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], winner: LeaseId, placed: Result<PlacedFiles, StoreError>) {
+        match placed.and_then(|placed| self.store_result(task, winner, right.len(), &placed)) {
+            Ok(stored) => {
+                self.grid.unstored.remove(&task);
+                self.settle_result(task, right, wrong, stored);
+            }
+            Err(error) => {
+                tracing::warn!(%task, %error, "a result could not be stored; it stays with the device that has it");
+                self.not_stored_yet(task, &error);
+                for lease in right.iter().chain(wrong) {
+                    self.grid.waiting.remove(lease);
+                }
+                self.grid.requester.handle_not_stored(task, self.grid.now());
+            }
+        }
+    }
+
+    /// Notes that a result could not be stored. It stays with the device that made it and is not requested
+    /// again for a while.
+    fn not_stored_yet(&mut self, task: TaskId, error: &StoreError) {
+        let problem = format!(
+            "the result of task {} is there and could not be stored: {error}. It is kept by the device that made it, and this device looks each minute whether \
+             there is room",
+            task.index
+        );
+        self.grid.unstored.insert(task, Unstored { problem, again: Instant::now() + STORED_AGAIN });
+        self.announce_job(task.job);
+    }
+
+    /// Checks that the files of a result would find room. A result without room is not fetched, since
+    /// repeated fetches would use up the data limit.
+    pub(crate) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
+        let (room, cap) = (self.store.disk_use()?.room(self.settings.storage_cap().0), self.settings.storage_cap());
+        let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
+        let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
+        if sum(&new) <= room {
+            return Ok(());
+        }
+        // Files that are stored already take no more room.
+        new.retain(|blob, _| self.store.blob(*blob).is_err());
+        let wanted = sum(&new);
+        if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
+    }
+
+    /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`
+    /// when its lease is not known any more.
+    fn store_result(&mut self, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
+        let now = self.clock.unix();
+        let Some((claim, outputs)) = self.rows_of(task, winner, placed)? else { return Ok(None) };
+        let Some(waiting) = self.grid.waiting.remove(&winner) else { return Ok(None) };
+        let (job, result, blobs) = (self.store.job(task.job)?, waiting.result, placed.ids());
+        self.store.add_rest(placed, &[], now)?;
+        let stored = fog_store::TaskResult {
+            exit_code: 0,
+            units: result.units,
+            active_millis: result.active_ms,
+            memory: result.memory,
+            result_hash: result.hash.clone(),
+            agreed: agreed as u32,
+            stdout: blobs.first().copied().unwrap_or(result.stdout.0.blob),
+            stderr: blobs.get(1).copied().unwrap_or(result.stderr.0.blob),
+            stdout_dropped: result.stdout.1,
+            stderr_dropped: result.stderr.1,
+            outputs,
+        };
+        let began: BTreeMap<u64, UnixMillis> = self.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
+        let state = self.store.finish_task(claim, &stored, now)?;
+        Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
+    }
+
+    /// Returns the attempt and the files of a waiting result; `None` when its lease is not known any more.
+    fn rows_of(&mut self, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
+        let (Some(waiting), Some(node)) = (self.grid.waiting.get(&winner), self.grid.requester.node_of(winner)) else { return Ok(None) };
+        let claim = match self.store.lease(&winner.to_string())? {
+            Some(row) => row.claim,
+            // The lease was given up as lost and came back.
+            None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), self.clock.unix())?,
+        };
+        let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
+        Ok(Some((claim, waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect())))
+    }
+
+    /// Notifies and pays the devices that gave a stored result. Database errors are only logged here,
+    /// because the stored result must not be lost for them.
+    fn settle_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
+        let now = self.clock.unix();
+        let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
+        let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
+        let complain = |what: &str, error: &StoreError| tracing::error!(%task, %error, "{what}");
+        if let Some(stored) = &stored {
+            for lease in right {
+                let hash = self.grid.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
+                let (Some(identity), Some(worker)) = (&self.grid.identity, node_of(lease)) else { continue };
+                let row = || self.store.lease(&lease.to_string()).ok().flatten();
+                let attempt = if *lease == stored.winner { Some(stored.claim.attempt) } else { row().map(|row| row.claim.attempt) };
+                let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
+                let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
+                let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: stored.units, credit, at_ms: now.0 };
+                let receipt = Message::Receipt(Box::new(identity.sign(&receipt)));
+                // The credit is stored before the receipt is sent.
+                if let Err(error) = self.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
+                    complain("what a result costs could not be noted", &error);
+                }
+                self.grid.say(worker, receipt);
+                let is_checked = right.len() > 1 || self.grid.proven.remove(lease);
+                self.judge(worker, if is_checked { Evidence::saw_valid } else { Evidence::saw_unchecked });
+            }
+            for lease in wrong {
+                if let Some(worker) = node_of(lease) {
+                    self.judge(worker, Evidence::saw_invalid);
+                    self.grid.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+                }
+            }
+        }
+        for (lease, _) in &nodes {
+            self.grid.lent.remove(lease);
+            self.grid.waiting.remove(lease);
+        }
+        if let Err(error) = self.store.end_leases_of(task, "another device was first", now) {
+            complain("leases of a finished task could not be ended", &error);
+        }
+        self.grid.requester.settle(task, right, wrong);
+        self.grid.failing.remove(&task.job);
+        let Some(stored) = stored else { return };
+        if stored.state.is_some() {
+            self.announce(EventBody::TaskFinished { job: task.job, index: task.index });
+        }
+        self.announce_job(task.job);
+        let ended = self.announce_end(task.job, stored.state.filter(|state| *state != JobState::Running));
+        if let Err(error) = ended.and_then(|()| self.perhaps_spot_check(&stored.job)) {
+            complain("what follows from a result could not be looked at", &error);
+        }
+    }
+
+    /// Reserves the credit that a task will cost, unless that exceeds the limit on what this device may
+    /// owe.
+    pub(crate) fn reserve(&mut self, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
+        let units = self.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
+        let milli = terms_of(job).base(units);
+        let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
+        if limit > 0 {
+            let sums = self.store.credits()?;
+            if sums.spent.saturating_add(sums.reserved).saturating_add(milli).saturating_sub(sums.earned) > limit {
+                return Ok(false);
+            }
+        }
+        self.store.reserve_credit(&lease.to_string(), node, job.id, milli, self.clock.unix())?;
+        Ok(true)
+    }
+
+    /// Credit that was earned, spent and reserved.
+    pub(crate) fn credits(&self) -> Result<Reply, ApiError> {
+        let sums = self.store.credits().map_err(to_api)?;
+        let peers = self.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
+            id: node.to_string(),
+            name: self.peer_name(node),
+            earned: row.earned,
+            spent: row.spent,
+            reserved: row.reserved,
+        });
+        let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
+        Ok(Reply::Credits(CreditView { earned: sums.earned, spent: sums.spent, reserved: sums.reserved, limit, peers: peers.collect() }))
+    }
+}

@@ -1,0 +1,512 @@
+//! Hosted jobs: jobs of other devices that run here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, Terms};
+use fog_runtime::{Checkpoint, Key};
+use fog_store::{BlobFile, ContentRow, HostedRow, StoreError, on_disk};
+use fog_types::job::Service;
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
+use rand::RngExt as _;
+
+use crate::event_loop::Engine;
+use crate::exchange::content;
+use crate::exchange::sealed_state::seal_stored;
+use crate::grid::{Arrival, Arriving, Files, Hosted, NetworkEvent, Telling, Transfer};
+use crate::message::EngineMessage;
+use crate::network::readers::Heard;
+use crate::tasks::checkpoints::checkpoint_path;
+use crate::tasks::histories::history_path;
+use crate::tasks::submit::Prepared;
+use crate::tasks::{checkpoint_import, cleanup};
+
+/// Interval of a worker's heartbeats.
+const BEAT: Duration = Duration::from_secs(5);
+/// Interval at which the end of a task is reported until it is answered; shorter at first.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Shortest interval between two shipped states of a running task; a state is always shipped when the task
+/// stops.
+const SHIP: Duration = Duration::from_secs(20);
+/// Number of shipped states that are kept per task: the newest, and the previous one, which may be in
+/// transfer.
+const SHIPPED_KEPT: u32 = 2;
+
+impl Engine {
+    pub(crate) fn restore_hosted(&mut self) -> Result<(), StoreError> {
+        for row in self.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
+            let (Some(lease), Ok(offer)) = (crate::grid::lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
+            let hosted = Hosted {
+                lease,
+                requester: row.requester,
+                offer_hash: offer.0,
+                deadline: row.deadline.min(self.latest_deadline()),
+                standing: Standing::Waiting,
+                units: 0,
+                permille: None,
+                message: row.message,
+                telling: Telling::default(),
+                last_beat: None,
+                said: 0,
+                last_ship: None,
+                shipped: None,
+                is_sealing: false,
+                shown: 0,
+                untaken: None,
+            };
+            self.grid.hosted.insert(row.job, hosted);
+            self.note_untaken(row.job)?;
+        }
+        Ok(())
+    }
+
+    fn host_policy(&self) -> HostPolicy {
+        HostPolicy { from_anyone: self.settings.flag("jobs_from_anyone"), allow: self.settings.list("jobs_allow"), deny: self.settings.list("jobs_deny") }
+    }
+
+    /// Handles a message of a control link.
+    pub(crate) fn said(&mut self, node: NodeId, heard: Heard) -> Result<(), StoreError> {
+        let message = match heard {
+            Heard::Offer(offer, hash) => return self.offered(node, *offer, hash),
+            Heard::StrangeOffer(lease) => {
+                // One of two devices that have just met may not know the other yet: the offer comes again.
+                self.grid.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
+                return Ok(());
+            }
+            Heard::Result(result, signed) => return self.result_said(node, *result, *signed),
+            Heard::Receipt(receipt, signed) => return self.receipted(node, &receipt, *signed),
+            Heard::Plain(message) => message,
+        };
+        match message {
+            Message::Hello(hello) => self.heard_hello(node, &hello),
+            Message::Release { lease, why } => self.released(node, lease, &why)?,
+            Message::Prove { lease, mark } => self.asked_to_prove(node, lease, mark),
+            Message::Proof { lease, mark, state } => self.shown(node, lease, mark, state)?,
+            // A peer whose hello has not arrived yet may hold a lease from before.
+            other => self.worker_said(node, other)?,
+        }
+        Ok(())
+    }
+
+    fn offered(&mut self, node: NodeId, offer: TaskOffer, offer_hash: [u8; 32]) -> Result<(), StoreError> {
+        let Some(me) = self.grid.me() else { return Ok(()) };
+        let lease = offer.lease;
+        let answer = |answer| Message::Answer { lease, answer };
+        let is_here = self.grid.hosted_by_lease(lease, node).is_some() || self.grid.arriving.get(&lease).is_some_and(|known| known.node == node);
+        if is_here && offer.requester == node {
+            self.grid.say(node, answer(Answer::Accepted));
+            return Ok(());
+        }
+        // A lease is accepted once: neither a receipted one comes again, nor one of another device.
+        let is_used = self.grid.arriving.contains_key(&lease) || self.store.has_hosted(&lease.to_string())?;
+        if offer.requester != node || is_used {
+            self.grid.say(node, answer(Answer::Declined(Decline::Malformed)));
+            return Ok(());
+        }
+        let relation = self.related(node);
+        if self.is_rationed(node) || self.is_resting(node) {
+            if self.is_resting(node) {
+                self.grid.turned_away.insert(node);
+            }
+            self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
+            return Ok(());
+        }
+        let lends = self.capacity_for(node);
+        let is_fitting = || self.charge_for(&offer.file.limits, offer.module.blob, offer.module.size) <= lends.memory;
+        let considered = self.host_policy().consider(&offer, &relation, me, &lends);
+        if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
+            if matches!(why, Decline::Full | Decline::Resting) {
+                self.grid.turned_away.insert(node);
+            }
+            self.grid.say(node, answer(Answer::Declined(why)));
+            return Ok(());
+        }
+        if self.holds_too_much(node)? {
+            self.grid.turned_away.insert(node);
+            self.grid.say(node, answer(Answer::Declined(Decline::Full)));
+            return Ok(());
+        }
+        // The deadline is by this device's clock, counted from now.
+        let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
+        let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(on_disk(content.size)));
+        let room = files.saturating_add(offer.file.limits.disk.0);
+        let until = self.arrives_until(deadline);
+        let arriving = Arriving {
+            node,
+            room,
+            deadline,
+            until,
+            began: self.clock.moment(),
+            has_come: Arc::default(),
+            holders: 0,
+            fetching: Vec::new(),
+            parked: None,
+            transfer: Transfer::default(),
+        };
+        self.grid.arriving.insert(lease, arriving);
+        self.grid.say(node, answer(Answer::Accepted));
+        self.fetch_offer(offer, offer_hash);
+        self.say_hello();
+        Ok(())
+    }
+
+    fn fetch_offer(&mut self, offer: TaskOffer, offer_hash: [u8; 32]) {
+        let Some(net) = &self.grid.net else { return };
+        let (transport, folder, to, key) = (net.as_transport(), self.store.folder().to_owned(), self.to_self.clone(), self.key);
+        // Files that are stored already for another job are not fetched again.
+        let mut missing: Vec<Content> = Vec::new();
+        for content in std::iter::once(&offer.module).chain(&offer.stdin).chain(offer.inputs.iter().map(|(_, content)| content)) {
+            if self.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
+                missing.push(*content);
+            }
+        }
+        // Two tasks of one job need the same files: the second waits for the first's transfer.
+        let is_coming = |content: &Content| self.grid.arriving.values().any(|other| other.fetching.contains(&content.id));
+        if missing.iter().any(is_coming) {
+            if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
+                arriving.parked = Some(Box::new((offer, offer_hash)));
+            }
+            return;
+        }
+        if let Some(arriving) = self.grid.arriving.get_mut(&offer.lease) {
+            arriving.fetching = missing.iter().map(|content| content.id).collect();
+        }
+        // Devices with leases of the same job have its files too. The requester is sure to have them, and
+        // only it has the state.
+        let is_here = |node: &NodeId| *node != offer.requester && self.grid.peers.contains_key(node);
+        let mut holders: Vec<NodeId> = offer.holders.iter().copied().filter(is_here).collect();
+        let from = rand::rng().random_range(0..holders.len().max(1));
+        if !holders.is_empty() {
+            holders.rotate_left(from);
+        }
+        holders.push(offer.requester);
+        let (lease, began) = (offer.lease, self.clock.moment());
+        let mut fetches = self.fetches(net);
+        if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
+            (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
+            fetches = fetches.noting(arriving.has_come.clone());
+        }
+        let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
+        let transfer = net.spawn(async move {
+            let fetch_all = async {
+                let mut copied = Vec::new();
+                for content in &missing {
+                    copied.push(content::fetch(&transport, &fetches, &holders, content, &folder).await?);
+                }
+                let mut checkpoint = None;
+                if let (Some((_, content)), Some(key)) = (&offer.checkpoint, key) {
+                    let state = content::fetch_state(&transport, &fetches, offer.requester, content, &folder).await?;
+                    let folder = folder.clone();
+                    let sealed = tokio::task::spawn_blocking(move || checkpoint_import::seal_state(state.open()?, &folder, key).map_err(|e| e.message));
+                    match sealed.await.map_err(|e| e.to_string())? {
+                        Ok(path) => checkpoint = Some(path),
+                        // The job is valid without the state and begins anew.
+                        Err(error) => tracing::debug!(%error, "the state that came with a job cannot be used"),
+                    }
+                }
+                Ok(Files { copied, checkpoint })
+            };
+            let files = content::in_time(&wanted, fetch_all).await.unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
+            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Arrived(Box::new(Arrival { offer, offer_hash, files }))))).await;
+        });
+        if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
+            arriving.transfer = Transfer::new(transfer);
+        }
+    }
+
+    pub(crate) fn arrived(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+        let arrived = self.take_in(arrival);
+        self.fetch_parked();
+        arrived
+    }
+
+    /// Resumes offers that waited for the transfer of another one: they have their files now, or fetch
+    /// them.
+    pub(crate) fn fetch_parked(&mut self) {
+        let parked: Vec<_> = self.grid.arriving.values_mut().filter_map(|arriving| arriving.parked.take()).collect();
+        for parked in parked {
+            let (offer, offer_hash) = *parked;
+            self.fetch_offer(offer, offer_hash);
+        }
+    }
+
+    fn take_in(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+        let Arrival { offer, offer_hash, files } = arrival;
+        let arriving = self.grid.arriving.remove(&offer.lease);
+        let Some(Arriving { node, deadline, began, .. }) = arriving else { return Ok(()) };
+        let now = self.clock.lived();
+        let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
+        let files = match files {
+            Ok(_) if deadline <= now => return Ok(()),
+            Ok(files) => files,
+            Err(problem) => {
+                self.brought_nothing(node, began, 0);
+                self.grid.say(node, fail(problem));
+                return Ok(());
+            }
+        };
+        let has_state = files.checkpoint.is_some();
+        let (blobs, rows): (Vec<BlobFile>, Vec<ContentRow>) = files.copied.into_iter().unzip();
+        let prepared = Prepared {
+            blobs: fog_store::Blobs {
+                module: offer.module.blob,
+                stdin: offer.stdin.map(|content| content.blob),
+                inputs: offer.inputs.iter().map(|(name, content)| (name.clone(), content.blob)).collect(),
+                items: Vec::new(),
+            },
+            file: offer.file,
+            copied: blobs,
+            placed: None,
+            checkpoint: files.checkpoint,
+            owner: Some(self.peer_name(node)),
+            hosted: Some(HostedRow {
+                job: JobId(0),
+                lease: offer.lease.to_string(),
+                requester: node,
+                offer: BlobId(offer_hash).to_string(),
+                deadline,
+                message: None,
+                has_receipt: false,
+            }),
+            grid: None,
+        };
+        let accepted = match self.accept(prepared) {
+            Ok(fog_api::Reply::Submitted { job }) => Ok(job.id),
+            Ok(_) => Err("the job was not stored".to_owned()),
+            Err(error) => Err(error.message),
+        };
+        let job = match accepted {
+            Ok(job) => job,
+            Err(problem) => {
+                self.grid.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
+                return Ok(());
+            }
+        };
+        let hosted = Hosted {
+            lease: offer.lease,
+            requester: node,
+            offer_hash,
+            deadline,
+            standing: Standing::Waiting,
+            units: if has_state { offer.checkpoint.map_or(0, |(units, _)| units) } else { 0 },
+            permille: None,
+            message: None,
+            telling: Telling::default(),
+            last_beat: None,
+            said: 0,
+            last_ship: None,
+            shipped: None,
+            is_sealing: false,
+            shown: 0,
+            untaken: None,
+        };
+        self.grid.hosted.insert(job, hosted);
+        self.brought_files(node);
+        self.beat(job);
+        for row in rows {
+            self.store.put_content(&row)?;
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self, job: JobId) {
+        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+        hosted.last_beat = Some(Instant::now());
+        let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
+        let to = hosted.requester;
+        self.grid.say(to, beat);
+    }
+
+    /// Handles the start of a hosted task with these units, which may be fewer than another worker reported
+    /// before.
+    pub(crate) fn host_began(&mut self, job: JobId, units: u64) {
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.units = units;
+        }
+        self.host_progress(job, Some(Standing::Running), units, None);
+    }
+
+    /// Handles progress of a hosted task.
+    pub(crate) fn host_progress(&mut self, job: JobId, standing: Option<Standing>, units: u64, permille: Option<u16>) {
+        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+        hosted.units = hosted.units.max(units);
+        hosted.permille = permille.or(hosted.permille);
+        let has_changed = standing.is_some_and(|standing| hosted.standing != standing);
+        hosted.standing = standing.unwrap_or(hosted.standing);
+        if has_changed || hosted.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
+            self.beat(job);
+        }
+    }
+
+    /// Handles a stored checkpoint of a hosted task: the requester gets a copy, so that another device can
+    /// continue if this one leaves.
+    pub(crate) fn host_saved(&mut self, task: TaskId, units: u64) {
+        let (path, key, to) = (checkpoint_path(self.store.folder(), task), self.key, self.to_self.clone());
+        let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
+        // A slow link finishes the current state first; a newer one would replace it.
+        let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
+        let is_due = hosted.standing == Standing::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
+        let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
+        hosted.last_ship = Some(Instant::now());
+        hosted.is_sealing = true;
+        let (folder, secret) = (self.store.folder().to_owned(), self.grid.secret);
+        net.spawn_blocking(move || {
+            let file = ship(&path, &folder, &key, &secret);
+            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Shipped { job: task.job, units, file })));
+        });
+    }
+
+    pub(crate) fn shipped(&mut self, job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
+        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
+            hosted.is_sealing = false;
+        }
+        let (file, row) = match file {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(error, "a state was not shipped");
+                return Ok(());
+            }
+        };
+        // The state of a finished task is not wanted.
+        if !self.grid.hosted.contains_key(&job) {
+            return Ok(());
+        }
+        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
+        let blob = self.store.add_blob(file, cap, now)?;
+        self.store.put_content(&row)?;
+        self.store.ship_state(job, blob, SHIPPED_KEPT)?;
+        if let (Some(hosted), Some(content)) = (self.grid.hosted.get_mut(&job), crate::grid::content_of(&row)) {
+            hosted.shipped = Some((blob, Arc::default()));
+            let (to, lease) = (hosted.requester, hosted.lease);
+            self.grid.say(to, Message::Saved { lease, units, content });
+        }
+        Ok(())
+    }
+
+    fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
+        let Some(job) = self.grid.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
+        if Some(receipt.worker) != self.grid.me() || receipt.requester != node {
+            return Ok(());
+        }
+        // Receipts are capped at the highest price, doubled for the largest bonus.
+        let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
+        let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
+        // The job needs no more work, whether it was done or not.
+        if self.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.clock.unix())? {
+            self.drop_tasks_of(job, "its requester has said that it is done");
+            self.announce_job(job);
+        }
+        self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
+        self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
+        self.grid.hosted.remove(&job);
+        self.judge(node, Evidence::saw_receipt);
+        self.forget_history(job);
+        Ok(())
+    }
+
+    fn released(&mut self, node: NodeId, lease: LeaseId, why: &str) -> Result<(), StoreError> {
+        if self.grid.arriving.get(&lease).is_some_and(|arriving| arriving.node == node) {
+            // Transfers for the released offer end.
+            if let Some(arriving) = self.grid.arriving.remove(&lease) {
+                self.took_back(&arriving);
+            }
+            self.fetch_parked();
+        }
+        let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
+        let is_told = self.grid.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
+        if is_told && self.store.job_state(job)? == JobState::Finished {
+            // The work was done, and the requester does not take it.
+            self.judge(node, Evidence::saw_unpaid);
+        }
+        self.end_hosted(job, why)
+    }
+
+    /// Ends a hosted job that is not wanted any more, and gives up all that it holds.
+    pub(crate) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
+        let was_open = self.store.end_hosted(job, why, self.clock.unix())?;
+        self.grid.hosted.remove(&job);
+        self.drop_tasks_of(job, "its requester does not need it any more");
+        if was_open {
+            self.announce_job(job);
+        }
+        self.forget_history(job);
+        Ok(())
+    }
+
+    /// Removes the history of a hosted job, which is needed until its result is accepted or not wanted any
+    /// more. A worker that is ending may still write to it; later chores remove that.
+    pub(crate) fn forget_history(&self, job: JobId) {
+        let folder = history_path(self.store.folder(), TaskId { job, index: 0 });
+        tokio::task::spawn_blocking(move || {
+            if folder.exists() {
+                cleanup::remove(&folder);
+            }
+        });
+    }
+
+    /// Whether the history of a job is needed by its owner here or by its requester.
+    pub(crate) fn needs_history(&self, id: JobId) -> bool {
+        match self.store.job(id) {
+            Ok(job) => self.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
+            // The files of a job whose state cannot be read stay.
+            Err(error) => !matches!(error, StoreError::NoJob(_)),
+        }
+    }
+
+    /// Repeats pending messages at once to a related device that has appeared.
+    pub(crate) fn greet(&mut self, node: NodeId) {
+        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == node).map(|(job, _)| *job).collect();
+        for job in jobs {
+            self.say_again(job);
+        }
+    }
+
+    fn say_again(&mut self, job: JobId) {
+        let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
+        match hosted.message.as_deref().map(Message::decode) {
+            Some(Ok(message)) => {
+                hosted.last_beat = Some(Instant::now());
+                hosted.said += 1;
+                let to = hosted.requester;
+                self.grid.say(to, message);
+            }
+            _ => self.beat(job),
+        }
+    }
+
+    pub(crate) fn host_tick(&mut self) {
+        let now = self.clock.lived();
+        let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
+        for job in over {
+            if let Err(error) = self.end_hosted(job, "the deadline passed") {
+                tracing::warn!(%error, "a hosted job is not given up yet");
+            }
+        }
+        if let Err(error) = self.arrival_tick() {
+            tracing::warn!(%error, "offers whose files do not come are not given up yet");
+        }
+        self.tell_ends();
+        self.look_at_untaken();
+        let due = |hosted: &Hosted| {
+            let pace = if hosted.message.is_some() { AGAIN.min(Duration::from_secs(1 << hosted.said.min(6))) } else { BEAT };
+            hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)
+        };
+        let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
+        for job in
+            jobs.into_iter().filter(|job| self.grid.hosted.get(job).is_some_and(|hosted| self.grid.peers.contains_key(&hosted.requester))).collect::<Vec<_>>()
+        {
+            self.say_again(job);
+        }
+    }
+}
+
+/// Prepares a checkpoint for another device: opens it piece by piece and seals it under a key that can be
+/// shared.
+pub(crate) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
+    seal_stored(|| Checkpoint::open(path, Some(key)).map_err(|e| e.to_string()), folder, secret)
+}
+
+/// Shortens a text to the 200 characters that a message takes.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}

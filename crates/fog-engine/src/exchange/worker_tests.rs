@@ -1,0 +1,204 @@
+//! Tests of hosted jobs beside own ones: ownership, end and priority.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use fog_store::{BlobFile, Blobs, HostedRow};
+use fog_types::job::JobFile;
+use fog_types::{BlobId, ByteCount, JobState, NodeId};
+
+use crate::event_loop::driven_tests::prelude::*;
+use crate::event_loop::driven_tests::{Turned, node};
+use crate::event_loop::*;
+use crate::exchange::unfetched_results_tests::{host, offer};
+use crate::tasks::submit::Prepared;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Accepts a job of another device that ends after `left_ms`.
+fn hosted(host: &mut Turned, n: u8, requester: NodeId, left_ms: u64, change: impl FnOnce(&mut JobFile)) -> JobId {
+    let core = &mut host.core;
+    let row = HostedRow {
+        job: JobId(0),
+        lease: fog_grid::LeaseId([n; 16]).to_string(),
+        requester,
+        offer: BlobId([0; 32]).to_string(),
+        deadline: UnixMillis(core.clock.unix().0.saturating_add_unsigned(left_ms)),
+        message: None,
+        has_receipt: false,
+    };
+    let id = accept(core, Some(row), change);
+    core.restore_hosted().unwrap();
+    id
+}
+
+/// Accepts an own job, or a hosted one whose owner text is that of own jobs.
+fn accept(core: &mut Engine, hosted: Option<HostedRow>, change: impl FnOnce(&mut JobFile)) -> JobId {
+    let module = BlobFile::copy(core.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
+    let blobs = Blobs { module: module.id(), stdin: None, inputs: Default::default(), items: Vec::new() };
+    let mut file = JobFile::for_module("job", "m.wasm");
+    change(&mut file);
+    let owner = hosted.as_ref().map(|_| crate::tasks::scheduler::OWN_JOB.to_owned());
+    let prepared = Prepared { file, blobs, copied: vec![module], placed: None, checkpoint: None, owner, hosted, grid: None };
+    match core.accept(prepared).unwrap() {
+        Reply::Submitted { job } => job.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn running(core: &Engine) -> Vec<JobId> {
+    core.active.values().map(|active| active.claim.task.job).collect()
+}
+
+/// Asserts that a hosted job is over: it does not run, holds no bytes and does not count as an own job.
+fn is_over(core: &Engine, id: JobId) {
+    assert_eq!(core.store.job_state(id).unwrap(), JobState::Cancelled);
+    assert!(running(core).is_empty(), "it runs on");
+    assert!(!core.grid.hosted.contains_key(&id));
+    assert_eq!(core.store.bytes_held_by([id]).unwrap(), 0);
+    assert!(!core.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(), "it counts as one of this device");
+}
+
+#[tokio::test]
+async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
+    let mut host = host();
+    // The job file allows a week. Either the host's tick or the check of all deadlines may come first.
+    for (n, is_chore) in [(1, false), (2, true)] {
+        let id = hosted(&mut host, n, node(2), HOUR_MS, |_| {});
+        let core = &mut host.core;
+        core.fill().unwrap();
+        assert_eq!(running(core), [id]);
+        assert_eq!(core.store.job(id).unwrap().deadline, core.grid.hosted[&id].deadline);
+        host.clock.pass(HOUR_MS + 1);
+        let core = &mut host.core;
+        if is_chore {
+            core.last_chores = None;
+            core.chores();
+        } else {
+            core.host_tick();
+        }
+        is_over(core, id);
+        // The job stays over after a restart, and its lease is not accepted again.
+        core.restore_hosted().unwrap();
+        core.fill().unwrap();
+        is_over(core, id);
+        assert!(core.store.has_hosted(&fog_grid::LeaseId([n; 16]).to_string()).unwrap());
+    }
+}
+
+/// A receipt ends the job even if it arrives too early.
+#[tokio::test]
+async fn a_receipt_for_what_runs_ends_it() {
+    let (requester, mut host) = (crate::event_loop::driven_tests::turned(), host());
+    let (from, me) = (requester.core.grid.me().unwrap(), host.core.grid.me().unwrap());
+    let id = hosted(&mut host, 1, from, HOUR_MS, |_| {});
+    host.core.fill().unwrap();
+    assert_eq!(running(&host.core), [id]);
+    let receipt =
+        fog_grid::Receipt { lease: fog_grid::LeaseId([1; 16]), requester: from, worker: me, result: [0; 32], units: WorkUnits(0), credit: 0, at_ms: 0 };
+    let signed = requester.core.grid.identity.as_ref().unwrap().sign(&receipt);
+    host.core.said(from, crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed))).unwrap();
+    is_over(&host.core, id);
+}
+
+#[tokio::test]
+async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
+    let mut host = host();
+    host.core.set_settings([("cores".to_owned(), 1.into())].into()).unwrap();
+    let urgent = hosted(&mut host, 1, node(2), HOUR_MS, |file| file.priority = 10);
+    let also = hosted(&mut host, 2, node(2), HOUR_MS, |file| file.priority = 10);
+    let core = &mut host.core;
+    core.fill().unwrap();
+    assert_eq!(running(core), [urgent]);
+    // An own job that can wait displaces the urgent job of another device.
+    let own = accept(core, None, |file| file.priority = -10);
+    core.fill().unwrap();
+    assert_eq!(running(core), [own], "{urgent} and {also} are of others");
+    // Jobs of others neither displace an own job nor keep another own job from doing so.
+    let sooner = accept(core, None, |file| file.priority = 3);
+    core.fill().unwrap();
+    assert_eq!(running(core), [sooner]);
+    core.store.set_job_state(sooner, JobState::Cancelled, "", UnixMillis(0)).unwrap();
+    core.drop_tasks_of(sooner, "");
+    core.fill().unwrap();
+    assert_eq!(running(core), [own], "{own} waited longer than {also}");
+}
+
+#[tokio::test]
+async fn offers_that_trickle_leave_places_to_others_and_end() {
+    let (mut greedy, mut honest, mut host) = (crate::event_loop::driven_tests::turned(), crate::event_loop::driven_tests::turned(), host());
+    host.core.set_settings([("cores".to_owned(), 2.into())].into()).unwrap();
+    let from = greedy.core.grid.me().unwrap();
+    let first = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
+    assert!(host.core.grid.arriving.contains_key(&first));
+    let second = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
+    assert!(!host.core.grid.arriving.contains_key(&second), "it takes all places");
+    assert!(host.core.capacity_for(from).free == 0 && host.core.grid.turned_away.contains(&from));
+    if host.core.capacity().slots > 1 {
+        let other = offer(&mut honest, &mut host, HOUR_MS);
+        assert!(host.core.grid.arriving.contains_key(&other), "nobody else finds a place");
+        // The offer has expired.
+        host.clock.pass(HOUR_MS + 1);
+        host.core.host_tick();
+        assert!(!host.core.grid.arriving.contains_key(&other) && host.core.grid.arriving.contains_key(&first));
+        let other = offer(&mut honest, &mut host, HOUR_MS);
+        assert!(host.core.grid.arriving.remove(&other).is_some(), "its time was short, and no fault of its");
+    }
+    host.clock.pass(6 * HOUR_MS);
+    host.core.host_tick();
+    assert!(host.core.grid.arriving.is_empty(), "it holds its place for days");
+    let again = offer(&mut greedy, &mut host, HOUR_MS);
+    assert!(!host.core.grid.arriving.contains_key(&again), "others come first");
+    host.clock.pass(HOUR_MS + 1);
+    let again = offer(&mut greedy, &mut host, HOUR_MS);
+    assert!(host.core.grid.arriving.contains_key(&again));
+}
+
+fn hello() -> fog_grid::Hello {
+    let (name, capacity) = ("anna".to_owned(), fog_grid::Capacity::default());
+    fog_grid::Hello { version: fog_grid::VERSION, name, lan: false, open: true, groups: Vec::new(), capacity, has_heard: false, clock_ms: 0 }
+}
+
+#[tokio::test]
+async fn nobody_who_is_gone_comes_back_by_what_is_read_late() {
+    let mut turned = crate::event_loop::driven_tests::turned();
+    let core = &mut turned.core;
+    core.grid.open = true;
+    core.heard_hello(node(5), &hello());
+    assert!(core.grid.peers.is_empty(), "it has gone, and counts as there");
+    let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
+    core.net_news(crate::grid::NetworkEvent::Event(7, fog_transport::NetEvent::Connected { node: node(6), route })).unwrap();
+    assert!(core.grid.peers.is_empty(), "the network was left in which it is");
+}
+
+#[tokio::test]
+async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
+    let mut turned = crate::event_loop::driven_tests::turned();
+    turned.meets(node(5));
+    turned.core.grid.open = true;
+    let seen = |turned: &Turned| turned.core.store.peers(9).unwrap()[0].seen;
+    // The first hello is from a new device, the second may be from one that restarted: both are stored.
+    for _ in 0..2 {
+        turned.clock.pass(1000);
+        turned.core.heard_hello(node(5), &hello());
+        assert_eq!(seen(&turned), turned.core.clock.unix());
+    }
+    let last = seen(&turned);
+    for _ in 0..50 {
+        turned.clock.pass(20);
+        turned.core.heard_hello(node(5), &hello());
+    }
+    assert_eq!(seen(&turned), last, "each one is written to the disk");
+}
+
+#[tokio::test]
+async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
+    let mut turned = crate::event_loop::driven_tests::turned();
+    turned.meets(node(5));
+    turned.core.grid.open = true;
+    let mut followed = 0;
+    for n in 0..100 {
+        turned.clock.pass(1000);
+        turned.core.heard_hello(node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
+        followed += usize::from(turned.core.store.peers(9).unwrap()[0].seen == turned.core.clock.unix());
+    }
+    assert!((2..=10).contains(&followed), "{followed} of its changes were written to the disk");
+}

@@ -1,0 +1,43 @@
+//! Messages that enter the event loop.
+
+use std::sync::mpsc::SyncSender;
+
+use fog_api::{ApiError, Command, Reply};
+use fog_runtime::Walls;
+use fog_store::{OtherFiles, Reservation};
+use fog_types::{TaskId, WorkUnits};
+use tokio::sync::oneshot;
+
+use crate::chat::{ChatEvent, IdentityBackup};
+use crate::duty::sensors::Sample;
+use crate::grid::NetworkEvent;
+use crate::tasks::estimates::EstimateNews;
+use crate::tasks::runner::TaskEvent;
+use crate::tasks::submit::Prepared;
+
+/// One input of the event loop.
+pub(crate) enum EngineMessage {
+    Call(Box<Command>, oneshot::Sender<Result<Reply, ApiError>>),
+    Sample(Box<Sample>),
+    Input,
+    Task(u64, TaskEvent),
+    /// The task of a leaving worker was saved at so many units.
+    Saved(TaskId, WorkUnits),
+    /// The system is about to sleep and waits for the answer.
+    Sleep(SyncSender<()>),
+    /// Isolation that is available to workers here; `None` when no worker answers.
+    Walls(Option<Walls>),
+    /// Result of measuring the files beside the stored ones.
+    Measured(OtherFiles),
+    /// A request for room: bytes on disk that a result still needs.
+    Room(u64, oneshot::Sender<Result<Reservation, fog_store::StoreError>>),
+    /// News from the network.
+    Net(Box<NetworkEvent>),
+    /// News from the chat thread with this number.
+    Chat(u64, Box<ChatEvent>),
+    /// News of an estimate.
+    Estimate(Box<EstimateNews>),
+    Prepared(Box<Result<Prepared, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
+    /// Identity that was read from a file.
+    MovedIn(Box<Result<IdentityBackup, ApiError>>, oneshot::Sender<Result<Reply, ApiError>>),
+}

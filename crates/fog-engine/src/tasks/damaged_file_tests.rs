@@ -1,0 +1,200 @@
+//! Tests of tasks whose stored files were changed on the disk.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::path::Path;
+
+use fog_store::{BlobFile, Blobs, HostedRow, NewJob, StoreError};
+use fog_transport::{Channel, Link};
+use fog_types::job::{GridWish, JobFile, Map};
+use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis};
+
+use crate::event_loop::driven_tests::prelude::*;
+use crate::event_loop::driven_tests::{Turned, node, turned};
+use crate::exchange::content::{DamageReport, serve};
+use crate::exchange::sealed_state::seal_stored;
+use crate::tasks::runner::{TaskEvent, TaskOutcome};
+
+/// Kinds of damage: a flipped bit, a truncated file and a missing file.
+const DAMAGES: [fn(&Path); 3] = [
+    |path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    },
+    |path| std::fs::write(path, b"").unwrap(),
+    |path| std::fs::remove_file(path).unwrap(),
+];
+
+fn blob(turned: &mut Turned, bytes: &str) -> BlobId {
+    let now = turned.core.clock.unix();
+    let file = BlobFile::copy(turned.core.store.folder(), bytes.as_bytes(), ByteCount::mib(1)).unwrap();
+    turned.core.store.add_blob(file, ByteCount::mib(100), now).unwrap()
+}
+
+/// Creates a job with every kind of file; each task has an input of its own.
+fn job(turned: &mut Turned, tasks: usize) -> (JobId, Blobs) {
+    let items: Vec<BlobId> = (0..tasks).map(|n| blob(turned, &format!("item {n}"))).collect();
+    let inputs = [("data.csv".to_owned(), blob(turned, "input"))].into();
+    let blobs = Blobs { module: blob(turned, "module"), stdin: Some(blob(turned, "stdin")), inputs, items };
+    let map = Map::Inputs((0..tasks).map(|n| format!("item{n}")).collect());
+    let file = JobFile { map, ..JobFile::for_module("job", "m.wasm") };
+    let new = NewJob { file, blobs: blobs.clone(), owner: "this device".to_owned(), grid: None, now: turned.core.clock.unix() };
+    (turned.core.store.insert_job(&new).unwrap(), blobs)
+}
+
+/// Runs a task as the loop does, up to the start of its worker.
+async fn attempt(turned: &mut Turned, task: TaskId) -> (fog_store::Claim, TaskOutcome) {
+    let now = turned.core.clock.unix();
+    let claim = turned.core.store.claim(task, "test", now).unwrap();
+    let row = turned.core.store.job(task.job).unwrap();
+    let launch = turned.core.launch(claim, &row).unwrap();
+    let (_duty, seen) = tokio::sync::watch::channel(fog_types::Percent::FULL);
+    let (_wishes, wished) = mpsc::channel(1);
+    let (to, mut from) = mpsc::channel(16);
+    crate::tasks::runner::run(launch, seen, wished, to).await;
+    while let Some(message) = from.recv().await {
+        if let EngineMessage::Task(_, TaskEvent::Ended(end)) = message {
+            return (claim, *end);
+        }
+    }
+    panic!("it did not end");
+}
+
+#[tokio::test]
+async fn a_task_of_a_changed_file_fails_and_says_which_and_the_others_go_on() {
+    for damage in &DAMAGES[..2] {
+        for kind in ["its program", "its input data.csv", "the input of task 1", "its standard input"] {
+            let mut turned = turned();
+            let (id, blobs) = job(&mut turned, 3);
+            let wrong = match kind {
+                "its program" => blobs.module,
+                "its input data.csv" => blobs.inputs["data.csv"],
+                "its standard input" => blobs.stdin.unwrap(),
+                _ => blobs.items[1],
+            };
+            let path = turned.core.store.blob(wrong).unwrap();
+            damage(&path);
+            let task = TaskId { job: id, index: 1 };
+            let (claim, end) = attempt(&mut turned, task).await;
+            assert!(matches!(end, TaskOutcome::Damaged { .. }), "{kind}: {end:?}");
+            turned.core.task_ended(claim, false, end).unwrap();
+            let row = turned.core.store.task(task).unwrap();
+            let names_it = row.problem.starts_with(kind) && row.problem.contains(path.to_str().unwrap()) && row.problem.contains("Submit the job again");
+            assert!(row.state == TaskState::Failed && names_it, "{kind}: {:?} {}", row.state, row.problem);
+            assert!(path.exists(), "the owner may look at it");
+            assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Running, "the other tasks go on");
+            if wrong == blobs.items[1] {
+                let (_, end) = attempt(&mut turned, TaskId { job: id, index: 2 }).await;
+                assert!(!matches!(end, TaskOutcome::Damaged { .. }), "another task's file is as it was: {end:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_module_that_was_compiled_already_is_not_read() {
+    let mut turned = turned();
+    let (id, blobs) = job(&mut turned, 1);
+    let row = turned.core.store.job(id).unwrap();
+    let launch = turned.core.launch(fog_store::Claim { task: TaskId { job: id, index: 0 }, attempt: 0 }, &row).unwrap();
+    std::fs::create_dir_all(launch.artifact.parent().unwrap()).unwrap();
+    std::fs::write(&launch.artifact, b"compiled").unwrap();
+    DAMAGES[0](&turned.core.store.blob(blobs.module).unwrap());
+    launch.check_files().await.unwrap();
+    std::fs::remove_file(&launch.artifact).unwrap();
+    assert_eq!(launch.check_files().await.unwrap_err().damaged, [blobs.module]);
+}
+
+/// The requester asks another device, or this one again, which then fetches the lost file.
+#[tokio::test]
+async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew() {
+    for damage in DAMAGES {
+        let mut turned = turned();
+        let (id, blobs) = job(&mut turned, 1);
+        let deadline = UnixMillis(turned.core.clock.unix().0 + 86_400_000);
+        let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
+        turned.core.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+        turned.core.restore_hosted().unwrap();
+        let wrong = blobs.inputs["data.csv"];
+        let path = turned.core.store.blob(wrong).unwrap();
+        damage(&path);
+        let task = TaskId { job: id, index: 0 };
+        if path.exists() {
+            let (claim, end) = attempt(&mut turned, task).await;
+            turned.core.task_ended(claim, false, end).unwrap();
+        } else {
+            let now = turned.core.clock.unix();
+            let claim = turned.core.store.claim(task, "test", now).unwrap();
+            let row = turned.core.store.job(id).unwrap();
+            turned.core.start_claimed(claim, &row, now).unwrap();
+        }
+        let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
+        let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
+        assert!(!is_hopeless, "no other device would be asked");
+        assert!(problem.contains("damaged") && !problem.contains('/'), "{problem}");
+        assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Failed);
+        assert!(matches!(turned.core.store.blob(wrong), Err(StoreError::NoBlob(_))), "it would be taken for the file the next time");
+        assert!(turned.core.store.blob(blobs.module).is_ok());
+    }
+}
+
+/// A damaged state is dropped: no device could fetch it, so the task would fail on one device after the
+/// other.
+#[tokio::test]
+async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
+    for damage in DAMAGES {
+        let mut turned = turned();
+        let wish = GridWish { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridWish::default() };
+        let id = turned.job(2, Some(wish), |_| {});
+        let task = TaskId { job: id, index: 1 };
+        let folder = turned.core.store.folder().to_owned();
+        let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret).unwrap();
+        let row = sealed.1.clone();
+        turned.core.state_sealed(task, node(1), 50, Ok(sealed)).unwrap();
+        let (units, content) = turned.core.grid.requester.checkpoint(task).unwrap();
+        assert_eq!(units, 50);
+        let lease = turned.lend(1, task, node(1));
+        let path = turned.core.store.blob(row.blob).unwrap();
+        damage(&path);
+        // The device requests the state.
+        let (theirs, ours) = tokio::io::duplex(1 << 20);
+        let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
+        let found = path.exists().then(|| (turned.core.unlocked(row.clone()), path.clone()));
+        let (to, mut from) = mpsc::channel(4);
+        let request = fog_grid::ContentRequest { id: content.id, from: Some(0), count: 9 };
+        serve(link, request, found, Some(DamageReport { blob: row.blob, to })).await;
+        drop(theirs);
+        let Some(EngineMessage::Net(news)) = from.recv().await else { panic!("it is known to the log alone") };
+        turned.core.net_news(*news).unwrap();
+        assert_eq!(turned.core.grid.requester.checkpoint(task), None);
+        assert!(turned.core.store.kept_states(id).unwrap().is_empty() && turned.core.store.blob(row.blob).is_err());
+        assert!(turned.core.store.content(&row.id).unwrap().is_none(), "it is offered to nobody any more");
+        let attempts = turned.core.store.attempts(task).unwrap();
+        assert_eq!(attempts.len(), 1);
+        assert!(attempts[0].outcome == "interrupted" && attempts[0].detail.contains("damaged"), "{:?}", attempts[0]);
+        assert_eq!(turned.core.store.task(task).unwrap().attempts, 0, "it costs the task no try");
+        assert!(turned.core.grid.requester.lease(lease, node(1)).is_none());
+        let now = turned.core.grid.now();
+        let wanted = turned.core.grid.requester.wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        assert!(wanted.2.is_empty(), "the same device may begin it");
+        // No other trace of the state is kept: the next state counts.
+        let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &turned.core.grid.secret).unwrap();
+        turned.core.state_sealed(task, node(1), 9, Ok(next)).unwrap();
+        assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(9));
+    }
+}
+
+/// An undamaged state reports no damage.
+#[tokio::test]
+async fn a_whole_state_is_served_and_stays() {
+    let turned = turned();
+    let folder = turned.core.store.folder().to_owned();
+    let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret).unwrap();
+    let (theirs, ours) = tokio::io::duplex(1 << 20);
+    let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
+    let (to, mut from) = mpsc::channel(4);
+    let request = fog_grid::ContentRequest { id: crate::grid::content_of(&row).unwrap().id, from: Some(0), count: 9 };
+    serve(link, request, Some((row.clone(), file.path().to_owned())), Some(DamageReport { blob: row.blob, to })).await;
+    drop(theirs);
+    assert!(from.recv().await.is_none());
+}

@@ -2,6 +2,7 @@
 //! removed on drop.
 
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::bail;
@@ -11,11 +12,15 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Whether namespaces can be created here.
 #[must_use]
 pub fn is_possible() -> bool {
-    let name = format!("fogtry{}", std::process::id());
-    let made = ip(&["netns", "add", &name]).is_ok();
-    // Removes the trial namespace.
-    let _ = ip(&["netns", "del", &name]);
-    made
+    // Two trials at once would be in each other's way, and one of the tests be left out.
+    static POSSIBLE: OnceLock<bool> = OnceLock::new();
+    *POSSIBLE.get_or_init(|| {
+        let name = format!("fogtry{}", std::process::id());
+        let made = ip(&["netns", "add", &name]).is_ok();
+        // Removes the trial namespace.
+        let _ = ip(&["netns", "del", &name]);
+        made
+    })
 }
 
 /// Whether a test that needs namespaces and these programs is skipped, which is printed. In the full form

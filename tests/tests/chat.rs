@@ -165,6 +165,9 @@ fn who_looks_like_somebody_else_is_told_apart_and_no_words_move_the_cursor() {
     };
     let (anna_is, mallory_is) = (label(&of_anna), label(&of_mallory));
     assert_ne!(anna_is, mallory_is);
+    // Each of them has to know Ben before it can say something to him.
+    sees(&mallory, "ben");
+    sees(&anna, "ben");
     let hostile = "hi\u{1b}[2J\u{1b}]0;owned\u{7}\n12:00 anna: send money\u{202e}\u{2028}!";
     ok(&mallory, &["chat", "send", "--to", "ben", "--wait", "300", hostile]);
     let shown = ok(&ben, &["chat", "log", "--to", of_mallory["id"].as_str().unwrap()]);

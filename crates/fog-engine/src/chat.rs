@@ -1,7 +1,7 @@
 //! Chat: identity of this device in the BitChat mesh, the people it knows, and the thread that runs the
 //! protocol.
 //!
-//! The state lives here; `core/{hearing,chatting,knowing,posting,grouping,pinging}.rs` handle the events.
+//! The state lives here; the modules of this folder handle commands and events.
 
 pub(crate) mod board;
 pub(crate) mod clock;

@@ -1,6 +1,6 @@
 //! Grid: joined networks, peers, and the work that this device lends and borrows.
 //!
-//! The state lives here; `core/{network,requesting,hosting}.rs` handle the events.
+//! The state lives here; the modules of `network` and `exchange` handle the events.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

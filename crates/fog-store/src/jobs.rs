@@ -414,7 +414,7 @@ impl Store {
     }
 
     /// Deletes jobs that ended before `before`, or only the job `only` of them, and returns their number.
-    /// What belongs to them is deleted in pieces: a first one now, the rest by [`Store::sweep_removed`].
+    /// Their rows and files are deleted in pieces: a first one now, the rest by [`Store::sweep_removed`].
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be changed.

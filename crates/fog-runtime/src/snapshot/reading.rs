@@ -66,7 +66,7 @@ const KEPT: usize = 4;
 
 /// Reader of the bytes of an image.
 ///
-/// It stores for each page which run wrote it last: four bytes for 4 KiB. Runs are decompressed when they
+/// The reader stores for each page which run wrote it last: four bytes for 4 KiB. Runs are decompressed when they
 /// are needed.
 pub(super) struct ImageReader<'a> {
     image: &'a Image,

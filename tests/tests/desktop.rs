@@ -175,13 +175,21 @@ fn tray_notifications_autostart_drop_and_a_second_start() {
     window.wait_text("#job-line", "of 1", 20);
     assert_eq!(bench.json(&["jobs"]).unwrap()[0]["name"], "broken");
     std::process::Command::new("xdotool").args(["windowminimize", &id.to_string()]).env("DISPLAY", &desk.display).status().unwrap();
-    bench.fog(&["submit", &broken.to_string_lossy()]).unwrap();
-    let note = || told.lock().unwrap().notifications.iter().find(|note| note.contains("broken")).cloned();
-    println!("notification: {}", wait_for("a notification", Duration::from_secs(20), note).unwrap());
+    // Each job has a name of its own: a notification says of which it is, however late it comes.
+    let fail = |name: &str| {
+        let module = broken.with_file_name(format!("{name}.wasm"));
+        std::fs::copy(&broken, &module).unwrap();
+        bench.json(&["submit", "--wait", &module.to_string_lossy()]).unwrap_err();
+    };
+    let note = |name: &str| told.lock().unwrap().notifications.iter().find(|note| note.contains(name)).cloned();
+    fail("second");
+    println!("notification: {}", wait_for("a notification", Duration::from_secs(20), || note("second")).unwrap());
     bench.fog(&["settings", "set", "notifications=off"]).unwrap();
-    let before = told.lock().unwrap().notifications.len();
-    bench.json(&["submit", "--wait", &broken.to_string_lossy()]).unwrap_err();
-    assert_eq!(told.lock().unwrap().notifications.len(), before, "silenced");
+    fail("silenced");
+    bench.fog(&["settings", "set", "notifications=on"]).unwrap();
+    fail("fourth");
+    wait_for("a notification", Duration::from_secs(20), || note("fourth")).unwrap();
+    assert_eq!(note("silenced"), None);
 
     // Closing the window keeps the app in the tray; a second start shows the window of the first.
     let shown = || {

@@ -35,18 +35,18 @@ fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
         wait_for("the end of a job", Duration::from_secs(60), || {
             let job = bench.json(&["job", "show", id]).ok()?;
             let state = job["summary"]["state"].as_str()?.to_owned();
-            (state == "finished" || state == "failed").then_some((state, job))
+            (state == "finished" || state == "failed" || state == "paused").then_some((state, job))
         })
         .unwrap()
     };
     std::fs::write(bench.scratch().join("fits.toml"), "version = 1\nmodule = \"fits.wasm\"\nattempts = 1\n[limits]\ndisk = \"200MiB\"\n").unwrap();
-    std::fs::write(bench.scratch().join("beyond.toml"), "version = 1\nmodule = \"beyond.wasm\"\nattempts = 1\n[limits]\ndisk = \"200MiB\"\n").unwrap();
+    std::fs::write(bench.scratch().join("beyond.toml"), "version = 1\nmodule = \"beyond.wasm\"\n[limits]\ndisk = \"200MiB\"\n").unwrap();
     bench.json(&["submit", "beyond.toml"]).unwrap();
     let (state, job) = ended("1");
-    assert_eq!(state, "failed", "what cannot be stored is not called finished: {job}");
+    assert_eq!(state, "paused", "what cannot be stored is not called finished, and is not computed again and again: {job}");
     let problem = job["summary"]["problem"].as_str().unwrap();
-    // The task is stopped when there is no more room, before everything is written.
-    assert!(problem.contains("storage limit of 95.4 MiB"), "{problem}");
+    assert!(problem.contains("storing 114.4 MiB") && problem.contains("storage limit of 95.4 MiB") && problem.contains("resume"), "{problem}");
+    assert_eq!(job["tasks"][0]["attempts"].as_array().map(Vec::len), Some(1), "{job}");
     bench.json(&["submit", "fits.toml"]).unwrap();
     assert_eq!(ended("2").0, "finished");
     let exported = bench.fog(&["job", "result", "2", "-o", "out"]).unwrap();
@@ -57,6 +57,11 @@ fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
         .map(|name| [files.join(name), files.join("task-00000").join(name)].iter().find_map(|path| path.metadata().ok()).map_or(0, |about| about.len()))
         .collect();
     assert_eq!(sizes, [40_000_000, 40_000_001]);
+    // With more room the paused job goes on.
+    assert!(bench.fog(&["settings", "set", "storage_cap=0.3"]).unwrap().status.success());
+    assert!(bench.fog(&["job", "resume", "1"]).unwrap().status.success());
+    let finished = || bench.json(&["job", "show", "1"]).ok().filter(|job| job["summary"]["state"] == "finished");
+    wait_for("the paused job", Duration::from_secs(60), finished).unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use fog_api::{ApiError, Command, EventBody, Reply};
 use fog_eligibility::Eligibility;
 use fog_store::{PlacedFiles, Reader, Store};
-use fog_types::{BlobId, ErrorKind, TaskId, UnixMillis};
+use fog_types::{BlobId, ErrorKind, JobId, TaskId, UnixMillis};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -65,17 +65,17 @@ impl Engine {
                 }
             }
             Command::Output { id, index, path } => {
-                return self.beside(answer, move |store| {
+                return self.beside_job(id, answer, move |store| {
                     let bytes = results::output(store, id, index, &path)?.into_bytes()?;
                     let mime = crate::tasks::assemble::mime_of(&bytes).to_owned();
                     Ok(Reply::Bytes { mime, base64: base64::engine::general_purpose::STANDARD.encode(bytes) })
                 });
             }
             Command::Log { id, index, stderr } => {
-                return self.beside(answer, move |store| results::log(store, TaskId { job: id, index }, stderr));
+                return self.beside_job(id, answer, move |store| results::log(store, TaskId { job: id, index }, stderr));
             }
             Command::ReadResult { id, part, from, limit } => {
-                return self.beside(answer, move |store| results::piece(store, id, &part, from, limit)?.read());
+                return self.beside_job(id, answer, move |store| results::piece(store, id, &part, from, limit)?.read());
             }
             Command::Job { id, tasks_from } => {
                 let withheld = self.grid.why_waiting(id).map(str::to_owned);
@@ -93,7 +93,7 @@ impl Engine {
             Command::ExportHistory { id, index, folder } => return self.export_history(id, index, folder.into(), answer),
             Command::ExportCheckpoint { id, index, path } => return self.export_checkpoint(id, index, path.into(), answer),
             Command::Export { id, folder } => {
-                return self.beside(answer, move |store| results::export(store, id, PathBuf::from(folder))?.write());
+                return self.beside_job(id, answer, move |store| results::export(store, id, PathBuf::from(folder))?.write());
             }
             other => self.answer(other),
         };
@@ -106,6 +106,11 @@ impl Engine {
         let folder = self.store.folder().to_owned();
         // A send fails only when the front end is gone.
         tokio::task::spawn_blocking(move || drop(answer.send(Reader::open(&folder).map_err(to_api).and_then(|store| find(&store)))));
+    }
+
+    /// Answers as [`Engine::beside`] does, about one job.
+    fn beside_job(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>, find: impl FnOnce(&Store) -> Result<Reply, ApiError> + Send + 'static) {
+        self.beside(answer, move |store| results::of_job(store, id, find));
     }
 
     pub(crate) fn answer(&mut self, command: Command) -> Result<Reply, ApiError> {
@@ -195,20 +200,18 @@ impl Engine {
     }
 
     pub(crate) fn submit(&self, text: String, folder: PathBuf, wish: Wish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
-        let holds = self.store.holds();
+        let (to, holds, place) = (self.to_self.clone(), self.store.holds(), self.copy_place());
         tokio::task::spawn_blocking(move || {
-            let prepared = submit::prepare(&text, &folder, &data_folder, cap, &|| !answer.is_closed())
-                .and_then(|prepared| prepared.with(wish)?.placed(&data_folder, &holds));
+            let prepared =
+                submit::prepare(&text, &folder, &place, &|| !answer.is_closed()).and_then(|prepared| prepared.with(wish)?.placed(&place.data_folder, &holds));
             let _ = to.blocking_send(EngineMessage::Prepared(Box::new(prepared), answer));
         });
     }
 
     fn submit_checkpoint(&self, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let (data_folder, cap, key, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.key, self.to_self.clone());
-        let holds = self.store.holds();
+        let (to, holds, key, place) = (self.to_self.clone(), self.store.holds(), self.key, self.copy_place());
         tokio::task::spawn_blocking(move || {
-            let prepared = checkpoint_import::prepare(&path, &data_folder, key, cap).and_then(|prepared| prepared.placed(&data_folder, &holds));
+            let prepared = checkpoint_import::prepare(&path, &place, key).and_then(|prepared| prepared.placed(&place.data_folder, &holds));
             let _ = to.blocking_send(EngineMessage::Prepared(Box::new(prepared), answer));
         });
     }
@@ -219,7 +222,10 @@ impl Engine {
         let fog_store::Blobs { module, stdin, inputs, items } = &prepared.blobs;
         let needed: Vec<BlobId> = std::iter::once(module).chain(stdin).chain(inputs.values()).chain(items).copied().collect();
         let placed = prepared.placed.map_or_else(|| PlacedFiles::place(self.store.folder(), &self.store.holds(), prepared.copied), Ok);
-        placed.and_then(|placed| self.store.add_placed(&placed, &needed, cap, now).map(|()| placed)).map_err(to_api)?;
+        placed.and_then(|placed| self.store.add_placed(&placed, &needed, cap, now)).map_err(to_api)?;
+        for held in &prepared.held {
+            self.store.add_rest(held, &[], now).map_err(to_api)?;
+        }
         let owner = prepared.owner.unwrap_or_else(|| crate::tasks::scheduler::OWN_JOB.to_owned());
         let new = fog_store::NewJob { file: prepared.file, blobs: prepared.blobs, owner, grid: prepared.grid, now };
         let id = match prepared.hosted {

@@ -85,7 +85,7 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
             of(found.other.states),
             of(found.other.compiled),
             of(found.chat),
-            of(found.other.incoming.saturating_add(found.other.partial)),
+            of(found.incoming.saturating_add(found.other.partial)),
             of(found.other.aside),
         );
         add("storage", if found.needed() < cap.0 { CheckState::Good } else { CheckState::Bad }, detail);

@@ -298,6 +298,8 @@ impl Engine {
                 self.look_at_clock();
             }
         }
+        // From now on nobody answers requests for room.
+        self.store.holds().end();
         let chat = self.chat.driver.take().map(crate::chat::ChatService::stop);
         self.record_all();
         self.shutdown();
@@ -327,13 +329,15 @@ impl Engine {
         match message {
             EngineMessage::Walls(walls) => self.walls = walls,
             EngineMessage::Measured(other) => self.measured(other),
-            EngineMessage::Room(bytes, reply) => drop(reply.send(self.make_room(bytes))),
+            EngineMessage::Room(request) => self.answer_room(request),
             EngineMessage::Saved(task, units) => self.saved_last(task, units),
             EngineMessage::Sleep(done) => self.save_all(done),
             EngineMessage::Input => self.rules.handle_input(self.clock.moment()),
             EngineMessage::Sample(sample) => {
                 let now = self.clock.moment();
-                let Sample { readings, faults } = *sample;
+                let Sample { mut readings, faults } = *sample;
+                // The device does not pause because of a result that it is writing: that got its room.
+                readings.disk_free = readings.disk_free.map(|free| free.saturating_add(self.store.holds().incoming()));
                 self.sensor_faults = faults;
                 let readings = self.filter.accept(readings, now);
                 self.rules.handle_readings(readings, now);

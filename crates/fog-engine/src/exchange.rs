@@ -1,6 +1,7 @@
 //! Exchange of work between devices: offers and leases of own tasks, and jobs of other devices that run here.
 
 pub(crate) mod backoff;
+pub(crate) mod chunk_writer;
 pub(crate) mod content;
 pub(crate) mod crowded;
 pub(crate) mod offer_slots;
@@ -16,6 +17,7 @@ pub(crate) mod results;
 pub(crate) mod sealed_state;
 pub(crate) mod segment_proofs;
 pub(crate) mod segment_replay;
+pub(crate) mod shipped_states;
 pub(crate) mod spot_checks;
 pub(crate) mod transfers;
 pub(crate) mod unfetched_results;

@@ -4,13 +4,14 @@ use std::sync::mpsc::SyncSender;
 
 use fog_api::{ApiError, Command, Reply};
 use fog_runtime::Walls;
-use fog_store::{OtherFiles, Reservation};
+use fog_store::Measured;
 use fog_types::{TaskId, WorkUnits};
 use tokio::sync::oneshot;
 
 use crate::chat::{ChatEvent, IdentityBackup};
 use crate::duty::sensors::Sample;
 use crate::grid::NetworkEvent;
+use crate::tasks::disk_room::RoomRequest;
 use crate::tasks::estimates::EstimateNews;
 use crate::tasks::runner::TaskEvent;
 use crate::tasks::submit::Prepared;
@@ -28,9 +29,8 @@ pub(crate) enum EngineMessage {
     /// Isolation that is available to workers here; `None` when no worker answers.
     Walls(Option<Walls>),
     /// Result of measuring the files beside the stored ones.
-    Measured(OtherFiles),
-    /// A request for room: bytes on disk that a result still needs.
-    Room(u64, oneshot::Sender<Result<Reservation, fog_store::StoreError>>),
+    Measured(Measured),
+    Room(RoomRequest),
     /// News from the network.
     Net(Box<NetworkEvent>),
     /// News from the chat thread with this number.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Event, EventBody, JobCounts, Snapshot, Status, Today};
-use fog_store::{JobFilter, Kept, OtherFiles, Reservation, Sample, StoreError};
+use fog_store::{JobFilter, Kept, Measured, Sample, StoreError};
 use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
 
@@ -239,31 +239,27 @@ impl Engine {
 
     /// Measures the files beside the stored ones, on another thread.
     fn measure_disk(&mut self) {
-        if self.last_measured.is_some_and(|at| at.elapsed() < MEASURE_PACE) {
+        let is_due = self.store.is_measure_due() || self.last_measured.is_none_or(|at| at.elapsed() >= MEASURE_PACE);
+        if !is_due {
             return;
         }
         self.last_measured = Some(Instant::now());
-        let (folder, to) = (self.store.folder().to_owned(), self.to_self.clone());
+        let (holds, folder, to) = (self.store.holds(), self.store.folder().to_owned(), self.to_self.clone());
         tokio::task::spawn_blocking(move || {
             // A send fails only when the engine has stopped.
-            let _ = to.blocking_send(EngineMessage::Measured(OtherFiles::measure(&folder)));
+            let _ = to.blocking_send(EngineMessage::Measured(holds.measure(&folder)));
         });
     }
 
     /// Takes the size of the files beside the stored ones, and evicts files that are not needed if it has
     /// grown.
-    pub(crate) fn measured(&mut self, other: OtherFiles) {
-        self.store.set_other_files(other);
+    pub(crate) fn measured(&mut self, found: Measured) {
+        self.store.set_other_files(found);
         match self.store.make_room(0, self.settings.storage_cap(), self.clock.unix()) {
             // The storage is full of needed files, which is reported when something requests more.
             Ok(()) | Err(StoreError::Full { .. }) => {}
             Err(error) => tracing::error!(%error, "no room can be made"),
         }
-    }
-
-    /// Reserves room for a result that is being written.
-    pub(crate) fn make_room(&mut self, bytes: u64) -> Result<Reservation, StoreError> {
-        self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix())
     }
 
     /// Checks deadlines and removes old jobs, at most once in ten seconds.

@@ -6,11 +6,13 @@ pub(crate) mod checkpoints;
 pub(crate) mod cleanup;
 #[cfg(test)]
 mod damaged_file_tests;
+pub(crate) mod disk_room;
 pub(crate) mod estimate;
 pub(crate) mod estimates;
 #[cfg(test)]
 mod estimates_tests;
 pub(crate) mod histories;
+pub(crate) mod launching;
 pub(crate) mod memory_budget;
 pub(crate) mod output_collector;
 pub(crate) mod recording;

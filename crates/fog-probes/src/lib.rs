@@ -23,7 +23,7 @@ pub use energy::parse_number;
 pub use fault::SensorFault;
 pub use input::InputSource;
 pub use load::ram_total;
-pub use sensors::{SensorConfig, Sensors};
+pub use sensors::{SensorConfig, Sensors, disk_free};
 pub use sleep::{BeforeSleep, watch_sleep};
 pub use trace::{TraceError, TraceLine, parse_trace};
 

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -50,6 +50,12 @@ pub struct Sensors {
 const PROGRAMS_EVERY: Duration = Duration::from_secs(10);
 /// Time between two reads of temperatures, which move slowly and cost more than the rest.
 const HEAT_EVERY: Duration = Duration::from_secs(2);
+
+/// Returns the bytes that are free on the disk of a folder; `None` when the system does not tell.
+#[must_use]
+pub fn disk_free(folder: &Path) -> Option<u64> {
+    fs4::available_space(folder).ok()
+}
 
 impl Sensors {
     /// Opens the sensors. `device` adds the readings of the host application. `on_input` is called from
@@ -124,7 +130,7 @@ impl Sensors {
             (readings.cpu_temp, readings.fan_rpm) = (heat.cpu_celsius, heat.fan_rpm);
         }
         readings.exclusive = Some(self.exclusive());
-        readings.disk_free = fs4::available_space(&self.config.data_folder).ok();
+        readings.disk_free = disk_free(&self.config.data_folder);
         readings.energy = self.energy.as_ref().and_then(EnergySource::latest);
         let now = jiff::Zoned::now();
         readings.minute_of_week = Some(minute_of_week(&now));

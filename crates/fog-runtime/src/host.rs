@@ -11,7 +11,7 @@ use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, watch};
 
-pub use self::compiling::{CompileLimits, check_walls, prepare, prepare_within};
+pub use self::compiling::{ArtifactRoom, CompileLimits, check_walls, prepare, prepare_within};
 use self::session::{Session, State, Wishes};
 use crate::program::WorkerProgram;
 use crate::protocol::{FromWorker, MAX_FRAME_BYTES, decode_frame};
@@ -60,12 +60,10 @@ pub enum WorkerError {
         /// Error of the system.
         source: std::io::Error,
     },
-    /// Data from the worker cannot be stored on this device, through no fault of the job.
-    #[error("what the task sent cannot be stored: {message}")]
-    Storage {
-        /// Kind of the storage error: full, damaged or not permitted.
-        kind: ErrorKind,
-        /// Message of the store.
+    /// The compiled module has no room on this device.
+    #[error("the compiled program cannot be stored: {message}")]
+    NoRoom {
+        /// Message of [`ArtifactRoom::reserve`].
         message: String,
     },
     /// Compiling took more processor time than allowed; another attempt would fail too.
@@ -88,7 +86,7 @@ impl WorkerError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Module { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => true,
-            Self::Start { .. } | Self::Died { .. } | Self::Nonsense { .. } | Self::File { .. } | Self::Storage { .. } => false,
+            Self::Start { .. } | Self::Died { .. } | Self::Nonsense { .. } | Self::File { .. } | Self::NoRoom { .. } => false,
         }
     }
 }
@@ -98,8 +96,7 @@ impl HasKind for WorkerError {
         match self {
             Self::Module { .. } => ErrorKind::BadInput,
             Self::File { .. } => ErrorKind::Storage,
-            Self::Storage { kind, .. } => *kind,
-            Self::CompileTime { .. } | Self::CompileMemory { .. } => ErrorKind::LimitReached,
+            Self::NoRoom { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => ErrorKind::LimitReached,
             Self::Start { .. } | Self::Died { .. } | Self::Nonsense { .. } => ErrorKind::Bug,
         }
     }

@@ -53,12 +53,16 @@ pub enum ToWorker {
     },
     /// Enter the sandbox and report its walls; the only message in that case.
     Walls,
+    /// Write the compiled module: there is room for it.
+    Write,
 }
 
 /// Message from a worker to its parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// The module is compiled.
+    /// The module is compiled to this many bytes; the worker waits for [`ToWorker::Write`].
+    CompiledTo(u64),
+    /// The compiled module is written.
     Compiled,
     /// The module cannot be compiled, with the reason.
     CannotCompile(String),
@@ -81,6 +85,11 @@ pub enum FromWorker {
     Frozen,
     /// The task runs again.
     Thawed,
+    /// The program has ended and leaves files, which follow.
+    Files {
+        /// Number of bytes that they take on disk.
+        on_disk: u64,
+    },
     /// Piece of an output file. Files come one after the other, pieces in order.
     File {
         /// Relative path.

@@ -1,11 +1,13 @@
 use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fog_types::Percent;
+use fog_types::{Percent, on_disk};
 
 use crate::compile::{self, EngineKind};
 use crate::program::Priority;
@@ -87,13 +89,15 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
         Ok(ToWorker::Compile { module, artifact, engine, memory }) => {
             if place == Place::Process {
                 sandbox::limit_memory(memory);
-                // Some systems do not end a process with its parent.
-                let watch = std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES);
-                if watch.spawn(move || leave_with_parent(orders, place)).is_err() {
-                    return;
-                }
             }
-            let message = match compile_file(&module, &artifact, engine, place) {
+            // Some systems do not end a process with its parent.
+            let watch = std::thread::Builder::new().name("control".to_owned()).stack_size(CONTROL_STACK_BYTES);
+            let (may_write, allowed) = sync_channel(1);
+            if watch.spawn(move || listen_while_compiling(orders, &may_write, place)).is_err() {
+                return;
+            }
+            let may_write = |bytes| news.write(&FromWorker::CompiledTo(bytes)).is_ok() && allowed.recv().is_ok();
+            let message = match compile_file(&module, &artifact, engine, place, may_write) {
                 Ok(()) => FromWorker::Compiled,
                 Err(message) => message,
             };
@@ -112,12 +116,18 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
         Ok(ToWorker::Walls) => {
             let _ = news.write(&FromWorker::Walls(place.restrict()));
         }
-        Ok(ToWorker::Duty(_) | ToWorker::State(_) | ToWorker::Save { .. }) | Err(_) => {}
+        Ok(ToWorker::Duty(_) | ToWorker::State(_) | ToWorker::Save { .. } | ToWorker::Write) | Err(_) => {}
     }
 }
 
-fn leave_with_parent(mut orders: impl Read, place: Place) {
-    while read_frame::<ToWorker>(&mut orders).is_ok() {}
+/// Passes the permission to write on, and leaves with the parent.
+fn listen_while_compiling(mut orders: impl Read, may_write: &SyncSender<()>, place: Place) {
+    while let Ok(order) = read_frame(&mut orders) {
+        if matches!(order, ToWorker::Write) {
+            // The compiler may have failed meanwhile.
+            let _ = may_write.try_send(());
+        }
+    }
     place.leave();
 }
 
@@ -175,7 +185,8 @@ impl<R: Read> Read for StatePieces<'_, R> {
     }
 }
 
-fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: EngineKind, place: Place) -> Result<(), FromWorker> {
+/// Compiles a module and writes it once `may_write` returns true for its size.
+fn compile_file(module: &Path, artifact: &Path, engine: EngineKind, place: Place, may_write: impl FnOnce(u64) -> bool) -> Result<(), FromWorker> {
     let file = |what: &str| {
         let what = what.to_owned();
         move |e: io::Error| FromWorker::CannotWrite(format!("the {what}: {e}"))
@@ -189,6 +200,9 @@ fn compile_file(module: &std::path::Path, artifact: &std::path::Path, engine: En
     // From here on untrusted code is processed; the compiler needs only memory.
     place.restrict();
     let compiled = compile::compile(&bytes, engine).map_err(|e| FromWorker::CannotCompile(e.to_string()))?;
+    if !may_write(compiled.len() as u64) {
+        return Err(FromWorker::CannotWrite("nobody waits for the compiled module".to_owned()));
+    }
     out.write_all(&compiled).map_err(file("compiled module"))
 }
 
@@ -214,6 +228,10 @@ fn execute(
     let result = snapshot.map_err(|e| RunError::Checkpoint(e.to_string())).and_then(|snapshot| run(spec, snapshot, observer, control, || _ = place.restrict()));
     let message = match result {
         Ok((report, files)) => {
+            if !files.is_empty() {
+                let on_disk = files.iter().fold(0, |sum: u64, file| sum.saturating_add(on_disk(file.len())));
+                shared.send(&FromWorker::Files { on_disk });
+            }
             for file in files {
                 let mut at = 0;
                 // An empty file still has to be announced.
@@ -282,7 +300,7 @@ impl Shared {
                     drop(state);
                     self.changed.notify_all();
                 }
-                Ok(ToWorker::Start { .. } | ToWorker::Compile { .. } | ToWorker::State(_) | ToWorker::Walls) => {}
+                Ok(ToWorker::Start { .. } | ToWorker::Compile { .. } | ToWorker::State(_) | ToWorker::Walls | ToWorker::Write) => {}
                 Err(_) => return self.abandon(),
             }
         }

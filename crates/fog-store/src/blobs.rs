@@ -1,14 +1,13 @@
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use fog_types::{BlobId, ByteCount, UnixMillis};
+use fog_types::{BlobId, ByteCount, UnixMillis, on_disk};
 use rusqlite::{Connection, params};
 
-use crate::disk::Spare;
-use crate::{OtherFiles, PlacedFiles, Store, StoreError, disk};
+use crate::room::{Counted, Reservation};
+use crate::{PlacedFiles, Store, StoreError, disk, placed};
 
 /// Number of bytes after which a growing file is to be synced.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -22,6 +21,8 @@ pub struct BlobFile {
     path: tempfile::TempPath,
     id: BlobId,
     size: u64,
+    /// Dropped after the file is deleted or moved.
+    counted: Counted,
 }
 
 impl BlobFile {
@@ -29,17 +30,16 @@ impl BlobFile {
     ///
     /// # Errors
     /// [`StoreError::Full`] past the limit, [`StoreError::Unreadable`] when reading fails, [`StoreError::File`] when writing does.
-    pub fn copy(folder: &Path, mut from: impl Read, limit: ByteCount) -> Result<Self, StoreError> {
-        let mut writer = BlobWriter::create(folder, limit)?;
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => return writer.finish(),
-                Ok(n) => writer.write(&buffer[..n])?,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(StoreError::Unreadable { source }),
-            }
-        }
+    pub fn copy(folder: &Path, from: impl Read, limit: ByteCount) -> Result<Self, StoreError> {
+        BlobWriter::create(folder, limit)?.copy_from(from)
+    }
+
+    /// Copies as [`BlobFile::copy`] does, into reserved room.
+    ///
+    /// # Errors
+    /// As [`BlobFile::copy`].
+    pub fn copy_into(room: Reservation, folder: &Path, from: impl Read, limit: ByteCount) -> Result<Self, StoreError> {
+        BlobWriter::create(folder, limit)?.with_room(room).copy_from(from)
     }
 
     /// Returns the id that the blob will have.
@@ -60,9 +60,9 @@ impl BlobFile {
         self.size
     }
 
-    /// Moves the file to its final path.
-    pub(crate) fn persist(self, to: &Path) -> io::Result<()> {
-        self.path.persist(to).map_err(|refused| refused.error)
+    /// Moves the file to its final path. It counts as incoming until the returned guard is dropped.
+    pub(crate) fn persist(self, to: &Path) -> (io::Result<()>, Counted) {
+        (self.path.persist(to).map_err(|refused| refused.error), self.counted)
     }
 }
 
@@ -148,7 +148,9 @@ impl BlobIntake {
         crate::make_private_folder(&incoming).map_err(at)?;
         let own = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?.into_temp_path();
         std::fs::rename(&self.path, &own).map_err(at)?;
-        Ok(BlobFile { path: own, id, size: self.size })
+        let mut counted = Counted::begin(folder);
+        counted.set(self.size);
+        Ok(BlobFile { path: own, id, size: self.size, counted })
     }
 }
 
@@ -159,6 +161,9 @@ pub struct BlobWriter {
     hasher: blake3::Hasher,
     size: u64,
     limit: ByteCount,
+    counted: Counted,
+    /// Room that the file may take, if it was reserved.
+    room: Option<Reservation>,
 }
 
 /// Number of files that are synced at the same time.
@@ -174,7 +179,25 @@ impl BlobWriter {
         let at = |source| StoreError::File { path: incoming.clone(), source };
         crate::make_private_folder(&incoming).map_err(at)?;
         let file = tempfile::NamedTempFile::new_in(&incoming).map_err(at)?;
-        Ok(Self { file, hasher: blake3::Hasher::new(), size: 0, limit })
+        Ok(Self { file, hasher: blake3::Hasher::new(), size: 0, limit, counted: Counted::begin(folder), room: None })
+    }
+
+    /// Uses up reserved room while the file grows; the rest is free once the file is complete.
+    #[must_use]
+    pub fn with_room(self, room: Reservation) -> Self {
+        Self { room: Some(room), ..self }
+    }
+
+    fn copy_from(mut self, mut from: impl Read) -> Result<BlobFile, StoreError> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return self.finish(),
+                Ok(n) => self.write(&buffer[..n])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(StoreError::Unreadable { source }),
+            }
+        }
     }
 
     /// Appends bytes.
@@ -188,7 +211,12 @@ impl BlobWriter {
         }
         self.hasher.update(bytes);
         self.file.write_all(bytes).map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
+        let more = on_disk(size) - if self.size == 0 { 0 } else { on_disk(self.size) };
         self.size = size;
+        self.counted.set(size);
+        if let Some(room) = &mut self.room {
+            room.use_up(more);
+        }
         Ok(())
     }
 
@@ -204,7 +232,7 @@ impl BlobWriter {
     /// [`StoreError::File`] when the disk refuses.
     pub fn finish(self) -> Result<BlobFile, StoreError> {
         self.file.as_file().sync_all().map_err(|source| StoreError::File { path: self.file.path().to_owned(), source })?;
-        Ok(BlobFile { path: self.file.into_temp_path(), id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size })
+        Ok(BlobFile { path: self.file.into_temp_path(), id: BlobId(*self.hasher.finalize().as_bytes()), size: self.size, counted: self.counted })
     }
 
     /// Finishes several writers as [`BlobWriter::finish`] does, and returns the blobs in order. File
@@ -272,10 +300,8 @@ impl Store {
     /// # Errors
     /// As [`Store::add_blobs`].
     pub fn make_room_for(&mut self, placed: &PlacedFiles, needed: &[BlobId], cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
-        self.make_room_beside(placed.wanted(), placed.arrived(), cap, &needed.iter().copied().collect(), now)?;
-        // The files counted as incoming until now.
-        self.other.incoming = self.other.incoming.saturating_sub(placed.arrived());
-        Ok(())
+        // The files count already.
+        self.make_room_beside(0, placed.wanted(), cap, &needed.iter().copied().collect(), now)
     }
 
     /// Writes the rows that placed files do not have yet, and marks `needed` as used now.
@@ -331,81 +357,6 @@ impl Store {
     pub fn blob_bytes(&self) -> Result<(ByteCount, ByteCount), StoreError> {
         let mut query = self.db.prepare_cached("SELECT bytes, pinned FROM blob_sums WHERE one = 1")?;
         Ok(query.query_row([], |row| Ok((ByteCount(row.get(0)?), ByteCount(row.get(1)?))))?)
-    }
-
-    /// Deletes what no job needs until `extra` more bytes on disk fit below `cap`.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`] when they cannot fit; nothing is deleted then.
-    pub fn make_room(&mut self, extra: u64, cap: ByteCount, now: UnixMillis) -> Result<(), StoreError> {
-        self.make_room_beside(extra, 0, cap, &BTreeSet::new(), now)
-    }
-
-    /// Makes room, but keeps the blobs of `keep`; `arrived` are the incoming bytes that room is made for.
-    fn make_room_beside(&mut self, extra: u64, arrived: u64, cap: ByteCount, keep: &BTreeSet<BlobId>, now: UnixMillis) -> Result<(), StoreError> {
-        let lacks = |store: &Self| -> Result<u64, StoreError> {
-            let mut found = store.disk_use()?;
-            found.other.incoming = found.other.incoming.saturating_sub(arrived);
-            Ok(found.counted().saturating_add(extra).saturating_sub(cap.0))
-        };
-        if lacks(self)? == 0 {
-            return Ok(());
-        }
-        // Incoming and partial files may have changed since they were measured.
-        let OtherFiles { incoming, partial, .. } = OtherFiles::measure_passing(&self.folder);
-        (self.other.incoming, self.other.partial) = (incoming, partial);
-        let need = lacks(self)?;
-        if need == 0 {
-            return Ok(());
-        }
-        // Held files stay, and the lock lets no file be held anew until the rows below are deleted.
-        let holds = self.holds.clone();
-        let mut held = holds.table();
-        // Blobs and other files go in one order, the longest unused first.
-        let mut spare = disk::spare_files(&self.folder, now).into_iter().peekable();
-        let (mut gone, mut blobs, mut files) = (0u64, Vec::new(), Vec::new());
-        {
-            let mut query = self.db.prepare_cached("SELECT id, size, used_ms FROM blobs WHERE pins = 0 ORDER BY used_ms")?;
-            let mut rows = query.query([])?;
-            while gone < need {
-                let blob: Option<(String, u64, i64)> = match rows.next()? {
-                    Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
-                    None => None,
-                };
-                let before = blob.as_ref().map_or(i64::MAX, |(_, _, used)| *used);
-                while let Some(file) = spare.next_if(|file| gone < need && file.used_ms <= before) {
-                    gone = gone.saturating_add(file.size);
-                    files.push(file);
-                }
-                let Some((id, size, _)) = blob else { break };
-                if gone < need && !id.parse().is_ok_and(|id| keep.contains(&id) || held.is_held(id)) {
-                    gone = gone.saturating_add(disk::on_disk(size));
-                    blobs.push(id);
-                }
-            }
-        }
-        if gone < need {
-            return Err(StoreError::Full { wanted: ByteCount(extra), cap });
-        }
-        let transaction = self.db.transaction()?;
-        for id in &blobs {
-            transaction.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([id])?;
-        }
-        // The rows are deleted first: a file without one is set aside at the next start.
-        transaction.commit()?;
-        let blobs: Vec<BlobId> = blobs.iter().filter_map(|id| id.parse().ok()).collect();
-        held.doom(&blobs);
-        drop(held);
-        for file in &files {
-            let sum = match file.kind {
-                Spare::Compiled => &mut self.other.compiled,
-                Spare::Partial => &mut self.other.partial,
-                Spare::Aside => &mut self.other.aside,
-            };
-            *sum = sum.saturating_sub(file.size);
-        }
-        holds.delete(&self.folder, blobs, files.into_iter().map(|file| file.path).collect());
-        Ok(())
     }
 
     /// Runs `work`, which changes rows that name files and returns those files, in a transaction that a
@@ -466,11 +417,13 @@ impl Store {
     }
 
     /// Deletes what a crash may have left: half-copied and half-compiled files. Blobs without a row are
-    /// moved to `set-aside`, as the row may be what was lost. Returns the number of moved blobs.
+    /// deleted if they were about to be, and otherwise moved to `set-aside`, as the row may be what was lost.
+    /// Returns the number of moved blobs.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub fn sweep_blobs(&mut self) -> Result<usize, StoreError> {
+        let nobodys = placed::listed(&self.folder);
         for half in std::fs::read_dir(self.folder.join("incoming")).into_iter().flatten().flatten() {
             let _ = std::fs::remove_file(half.path());
         }
@@ -487,7 +440,9 @@ impl Store {
                 Some(id) => self.db.prepare_cached("SELECT 1 FROM blobs WHERE id = ?1")?.exists([id])?,
                 None => false,
             };
-            if !is_known {
+            if !is_known && name.to_str().is_some_and(|id| nobodys.contains(id)) {
+                let _ = std::fs::remove_file(entry.path());
+            } else if !is_known {
                 moved += usize::from(set_aside(&entry.path(), &aside, crate::set_modified).is_ok());
             }
         }

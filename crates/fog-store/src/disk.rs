@@ -1,10 +1,11 @@
 //! Accounting of the disk: stored bytes, needed bytes, and bytes that can be given up.
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use fog_types::{BlobId, UnixMillis};
+use fog_types::{BlobId, UnixMillis, on_disk};
 
 use crate::{Store, StoreError};
 
@@ -12,25 +13,14 @@ use crate::{Store, StoreError};
 /// to open it, and after its last growth within which a partial file is not, as its transfer may go on.
 const COMPILED_IN_USE_MS: u64 = 60_000;
 const PARTIAL_IN_USE_MS: u64 = 180_000;
-/// Default block size of ext4, APFS and NTFS; the triggers of `blob_sums` use the same.
-const BLOCK: u64 = 4096;
 
-/// Returns the bytes that a file of `size` bytes takes on disk: whole blocks of 4096, at least one.
-/// Everything that counts against the storage cap is counted so.
-#[must_use]
-pub fn on_disk(size: u64) -> u64 {
-    size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
-}
-
-/// Bytes on disk of files beside the blobs, measured by [`OtherFiles::measure`] outside the event loop.
+/// Bytes on disk of files beside the blobs, measured by [`crate::Holds::measure`] outside the event loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OtherFiles {
     /// Bytes of compiled modules.
     pub compiled: u64,
     /// Bytes of checkpoints and histories of tasks.
     pub states: u64,
-    /// Bytes of incoming files: copies, and complete files without a row.
-    pub incoming: u64,
     /// Bytes of partial files whose transfers run or were abandoned.
     pub partial: u64,
     /// Bytes of files without a row that earlier starts set aside; can be given up.
@@ -38,18 +28,10 @@ pub struct OtherFiles {
 }
 
 impl OtherFiles {
-    /// Measures the files in a data folder.
-    #[must_use]
-    pub fn measure(folder: &Path) -> Self {
-        let of = |names: &[&str]| names.iter().map(|name| bytes_below(&folder.join(name))).sum();
-        Self { compiled: of(&["compiled"]), states: of(&["checkpoints", "histories"]), aside: of(&["set-aside"]), ..Self::measure_passing(folder) }
-    }
-}
-
-impl OtherFiles {
-    /// Measures incoming and partial files only, which change soonest.
-    pub(crate) fn measure_passing(folder: &Path) -> Self {
-        Self { incoming: bytes_below(&folder.join("incoming")), partial: bytes_below(&folder.join("partial")), ..Self::default() }
+    /// Measures the files in a data folder, apart from `others`.
+    pub(crate) fn measure_without(folder: &Path, others: &BTreeSet<PathBuf>) -> Self {
+        let of = |names: &[&str]| names.iter().map(|name| bytes_below(&folder.join(name), others)).sum();
+        Self { compiled: of(&["compiled"]), states: of(&["checkpoints", "histories"]), partial: of(&["partial"]), aside: of(&["set-aside"]) }
     }
 }
 
@@ -62,6 +44,8 @@ pub struct DiskUse {
     pub pinned: u64,
     /// Bytes of chat messages with their files.
     pub chat: u64,
+    /// Bytes of files that are being written, or reserved for them, and of files that have no row yet.
+    pub incoming: u64,
     /// Bytes of the files beside the blobs.
     pub other: OtherFiles,
 }
@@ -70,14 +54,14 @@ impl DiskUse {
     /// Returns the bytes that count against the storage cap, including incoming and partial files.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        let OtherFiles { compiled, states, incoming, partial, aside } = self.other;
-        [self.chat, states, compiled, incoming, partial, aside].into_iter().fold(self.blobs, u64::saturating_add)
+        let OtherFiles { compiled, states, partial, aside } = self.other;
+        [self.chat, self.incoming, states, compiled, partial, aside].into_iter().fold(self.blobs, u64::saturating_add)
     }
 
     /// Returns the bytes of these that are never given up for room.
     #[must_use]
     pub fn needed(&self) -> u64 {
-        [self.chat, self.other.states, self.other.incoming].into_iter().fold(self.pinned, u64::saturating_add)
+        [self.chat, self.other.states, self.incoming].into_iter().fold(self.pinned, u64::saturating_add)
     }
 
     /// Returns the bytes that fit below `cap` if everything is given up that can be.
@@ -94,9 +78,7 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn disk_use(&self) -> Result<DiskUse, StoreError> {
         let (blobs, pinned) = self.blob_bytes()?;
-        // Files that are being written are measured only now and then, so their reservations count.
-        let incoming = self.other.incoming.max(self.holds.reserved()).saturating_add(self.holds.new_bytes());
-        Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, other: OtherFiles { incoming, ..self.other } })
+        Ok(DiskUse { blobs: blobs.0, pinned: pinned.0, chat: self.chat_bytes()?, incoming: self.holds.incoming_bytes(), other: self.other })
     }
 
     /// Returns the bytes of all chat messages with their files.
@@ -105,11 +87,6 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn chat_bytes(&self) -> Result<u64, StoreError> {
         Ok(self.db.prepare_cached("SELECT bytes FROM chat_sums WHERE thread = '*'")?.query_row([], |row| row.get(0))?)
-    }
-
-    /// Sets the measured sizes of the other files.
-    pub fn set_other_files(&mut self, other: OtherFiles) {
-        self.other = other;
     }
 }
 
@@ -168,11 +145,12 @@ pub(crate) fn aside(folder: &Path) -> PathBuf {
     folder.join("set-aside")
 }
 
-/// Returns the bytes on disk of all files below a folder; 0 if the folder is missing.
-fn bytes_below(folder: &Path) -> u64 {
+/// Returns the bytes on disk of all files below a folder without `others`; 0 if the folder is missing.
+fn bytes_below(folder: &Path, others: &BTreeSet<PathBuf>) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(about) if about.is_dir() => bytes_below(&entry.path()),
+        Ok(about) if about.is_dir() => bytes_below(&entry.path(), others),
+        Ok(_) if others.contains(&entry.path()) => 0,
         Ok(about) => on_disk(about.len()),
         Err(_) => 0,
     });

@@ -84,6 +84,18 @@ pub enum StoreError {
         /// Storage limit.
         cap: fog_types::ByteCount,
     },
+    /// The files would leave less of the disk free than the settings say.
+    #[error(
+        "storing {wanted} would leave less than {kept} of the disk free, as the settings say; {free} are free now. Free some room on the disk, or lower disk_free_min"
+    )]
+    DiskLow {
+        /// Number of bytes to be stored.
+        wanted: fog_types::ByteCount,
+        /// Number of bytes that are free.
+        free: fog_types::ByteCount,
+        /// Number of bytes that stay free.
+        kept: fog_types::ByteCount,
+    },
     /// A file could not be used.
     #[error("{path}: {source}")]
     File {
@@ -187,7 +199,7 @@ impl HasKind for StoreError {
             }
             Self::Unreadable { .. } => ErrorKind::BadInput,
             Self::NoJob(_) | Self::NoTask(_) | Self::NoBlob(_) | Self::NoNumber => ErrorKind::NotFound,
-            Self::Full { .. } => ErrorKind::LimitReached,
+            Self::Full { .. } | Self::DiskLow { .. } => ErrorKind::LimitReached,
             Self::Gone { .. } | Self::File { .. } | Self::Sqlite { .. } => ErrorKind::Storage,
             Self::Damaged(_) => ErrorKind::Bug,
         }

@@ -488,7 +488,7 @@ impl Store {
             named = named.saturating_add(rows.query_row([job.0], |row| row.get(0))?);
             for row in query.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))? {
                 let (blob, size) = row?;
-                sizes.insert(blob, crate::on_disk(size));
+                sizes.insert(blob, fog_types::on_disk(size));
             }
         }
         Ok(sizes.into_values().fold(named, u64::saturating_add))

@@ -19,13 +19,14 @@ mod migrations;
 mod outputs;
 mod place;
 mod placed;
+mod room;
 mod settings;
 mod tasks;
 
 pub use blobs::{BlobFile, BlobIntake, BlobWriter};
 pub use chat::{CHAT_ROW_BYTES, ChatCaps, ChatRow, NewChat, WipeStep};
 pub use credits::CreditRow;
-pub use disk::{DiskUse, OtherFiles, on_disk};
+pub use disk::{DiskUse, OtherFiles};
 pub use error::StoreError;
 pub use grid::{ContentRow, HostedRow, LeaseRow, NetworkRow, PeerRow};
 pub use history::{Kept, Sample};
@@ -33,7 +34,8 @@ pub use jobs::{Blobs, JobFilter, JobHead, JobRow, NewJob, Rank};
 pub use journal::{JournalKind, JournalRow};
 pub use outputs::ROWS_AT_ONCE;
 pub use place::path_now;
-pub use placed::{Holds, PlacedFiles, Reservation};
+pub use placed::{Holds, PlacedFiles};
+pub use room::{Measured, Reservation};
 pub use tasks::{AttemptRow, Claim, FailedAttempt, Failure, Output, RenamedRow, TaskResult, TaskRow};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,12 +148,13 @@ impl Store {
         // SQLite gives the journals the mode of the database.
         private_file().create(true).truncate(false).write(true).open(&database).map_err(|e| folder::unusable(folder, &database, &e))?;
         let db = Self::open_database(&database).map_err(|error| error.at(&database))?;
-        let place = Some(Place::open(folder, handle));
+        let holds = Holds::default();
+        let place = Some(Place::open(folder, handle, holds.clone()));
         Ok(Self {
             db,
             folder: folder.to_owned(),
             other: OtherFiles::default(),
-            holds: Holds::default(),
+            holds,
             _lock: Some(lock),
             place,
             staged: BTreeMap::new(),

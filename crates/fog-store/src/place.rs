@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{DATABASE, StoreError};
+use crate::{DATABASE, Holds, StoreError};
 
 /// Folders that stores of this process have open, the latest last.
 static OPEN: Mutex<Vec<Arc<Place>>> = Mutex::new(Vec::new());
@@ -23,6 +23,7 @@ pub(crate) struct Place {
     id: Option<FileId>,
     /// Paths and numbers of the lock and the database.
     files: Vec<(PathBuf, FileId)>,
+    holds: Holds,
 }
 
 #[cfg(unix)]
@@ -49,13 +50,14 @@ fn is_another(path: &Path, id: FileId) -> bool {
 impl Place {
     /// Records the numbers of the folder and its files, and registers it for checks before files are
     /// written in it.
-    pub(crate) fn open(folder: &Path, handle: Option<File>) -> Arc<Self> {
+    pub(crate) fn open(folder: &Path, handle: Option<File>, holds: Holds) -> Arc<Self> {
         let numbered = |path: PathBuf| std::fs::metadata(&path).ok().as_ref().and_then(id_of).map(|id| (path, id));
         let place = Arc::new(Self {
             folder: folder.to_owned(),
             id: handle.as_ref().and_then(|handle| handle.metadata().ok()).as_ref().and_then(id_of),
             handle,
             files: [folder.join("lock"), folder.join(DATABASE)].into_iter().filter_map(numbered).collect(),
+            holds,
         });
         OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&place));
         place
@@ -97,6 +99,11 @@ impl Place {
 fn open_place_of(path: &Path) -> Option<Arc<Place>> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     open.iter().rev().find(|place| path.starts_with(&place.folder)).cloned()
+}
+
+/// Returns the table of held files of the store that has the folder open in this process.
+pub(crate) fn holds_of(folder: &Path) -> Option<Holds> {
+    open_place_of(folder).map(|place| place.holds.clone())
 }
 
 /// Checks that a path in a data folder leads into the folder that was opened; any other path passes.

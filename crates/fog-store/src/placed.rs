@@ -2,18 +2,23 @@
 //! thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fog_types::{BlobId, ByteCount, UnixMillis};
+use fog_types::{BlobId, UnixMillis, on_disk};
 use rusqlite::{Connection, params};
 
 use crate::blobs::{BlobFile, path_of, sync_folder};
-use crate::disk::on_disk;
+use crate::room::Room;
 use crate::{Store, StoreError};
 
 /// Number of files above which a set is let go on a thread of its own.
 const LET_GO_AT_ONCE: usize = 64;
+/// Prefix of the names of lists in `incoming`: files without a row that are in one are nobody's.
+const LIST: &str = "nobodys-";
+/// Number of files that are let go under one lock.
+const LET_GO_LOCKED: usize = 1000;
 
 /// Files that must not be deleted now, shared by a [`Store`] and the threads that place files for it.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +29,7 @@ pub(crate) struct Table {
     held: BTreeMap<BlobId, Held>,
     /// Files without a row that are to be deleted, each with whether it is being deleted.
     doomed: BTreeMap<BlobId, bool>,
-    /// Bytes on disk reserved for results that are being written.
-    reserved: u64,
+    pub(crate) room: Room,
     /// Bytes on disk of held files without a row.
     new_bytes: u64,
 }
@@ -48,14 +52,10 @@ impl Holds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the bytes on disk of placed files that have no row yet.
-    pub(crate) fn new_bytes(&self) -> u64 {
-        self.table().new_bytes
-    }
-
-    /// Returns the bytes on disk reserved for results that are being written.
-    pub(crate) fn reserved(&self) -> u64 {
-        self.table().reserved
+    /// Returns the bytes on disk of files that are being written, reserved or placed without a row.
+    pub(crate) fn incoming_bytes(&self) -> u64 {
+        let table = self.table();
+        table.room.bytes().saturating_add(table.new_bytes)
     }
 
     /// Deletes the file of a doomed id. The table is unlocked meanwhile, as the loop would wait for
@@ -88,7 +88,7 @@ impl Holds {
     /// Deletes the files that are still doomed, and `others`; many of them on a thread of their own, as
     /// thousands take seconds.
     pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>) {
-        let (holds, folder, count) = (self.clone(), folder.to_owned(), ids.len() + others.len());
+        let (holds, folder, count, list) = (self.clone(), folder.to_owned(), ids.len() + others.len(), write_list(folder, &ids));
         let delete = move || {
             for path in others {
                 // A file that a worker has open stays on some systems and counts again at the next
@@ -102,30 +102,12 @@ impl Holds {
         if count <= LET_GO_AT_ONCE {
             return delete();
         }
-        // If no thread can be started, the next start sets the files aside.
+        let delete = move || {
+            let _list = list;
+            delete();
+        };
+        // If no thread can be started, the next start deletes the files.
         let _ = std::thread::Builder::new().name("delete".to_owned()).spawn(delete);
-    }
-}
-
-/// Reserved room on disk for files that are being written; free again on drop.
-#[derive(Debug)]
-pub struct Reservation {
-    holds: Holds,
-    bytes: u64,
-}
-
-impl Reservation {
-    /// Returns the reserved bytes on disk.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut table = self.holds.table();
-        table.reserved = table.reserved.saturating_sub(self.bytes);
     }
 }
 
@@ -175,15 +157,35 @@ impl Table {
 }
 
 /// Files that belong together, placed durably under their hashes. The files are held until this is dropped;
-/// those without a row are deleted then. A kill leaves them without rows, and the next start sets them
-/// aside.
+/// those without a row are deleted then. A kill leaves them without rows; the next start deletes many of
+/// them, and sets few aside.
 #[derive(Debug)]
 pub struct PlacedFiles {
     folder: PathBuf,
     holds: Holds,
     ids: Vec<BlobId>,
     sizes: BTreeMap<BlobId, u64>,
-    arrived: u64,
+    /// List of many files, by which the next start deletes those without a row.
+    list: Option<tempfile::TempPath>,
+}
+
+/// Writes a list of many files without a row, which goes with the returned path. Without it, as after a
+/// power cut, the next start sets the files aside: it cannot know whether their rows were lost.
+fn write_list(folder: &Path, ids: &[BlobId]) -> Option<tempfile::TempPath> {
+    if ids.len() <= LET_GO_AT_ONCE {
+        return None;
+    }
+    let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    let mut file = tempfile::Builder::new().prefix(LIST).tempfile_in(folder.join("incoming")).ok()?;
+    file.write_all(text.as_bytes()).ok()?;
+    Some(file.into_temp_path())
+}
+
+/// Returns the files in the lists that a kill left in the data folder.
+pub(crate) fn listed(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder.join("incoming")).into_iter().flatten().flatten();
+    let lists = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(LIST));
+    lists.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 impl PlacedFiles {
@@ -194,8 +196,8 @@ impl PlacedFiles {
     /// [`StoreError::File`] when the disk refuses; none of the files stays then.
     pub fn place(folder: &Path, holds: &Holds, files: Vec<BlobFile>) -> Result<Self, StoreError> {
         let ids: Vec<BlobId> = files.iter().map(BlobFile::id).collect();
-        let arrived = files.iter().fold(0, |sum: u64, file| sum.saturating_add(on_disk(file.size())));
-        let mut placed = Self { folder: folder.to_owned(), holds: holds.clone(), ids, sizes: BTreeMap::new(), arrived };
+        let list = write_list(folder, &ids);
+        let mut placed = Self { folder: folder.to_owned(), holds: holds.clone(), ids, sizes: BTreeMap::new(), list };
         let mut folders = BTreeSet::new();
         for file in files {
             let (id, size) = (file.id(), file.size());
@@ -213,12 +215,15 @@ impl PlacedFiles {
             }
             // The stored file may have been changed since, so the new one, which was just hashed, replaces
             // it. On some systems an open file cannot be replaced.
-            match file.persist(&path) {
+            let (moved, counted) = file.persist(&path);
+            match moved {
                 Ok(()) => {}
                 Err(_) if was_there => {}
                 Err(source) => return Err(at(source)),
             }
             holds.table().placed(id, on_disk(size), was_there);
+            // Until here the file counted as incoming.
+            drop(counted);
         }
         for folder in folders {
             sync_folder(&folder).map_err(|source| StoreError::File { path: folder.clone(), source })?;
@@ -226,15 +231,25 @@ impl PlacedFiles {
         Ok(placed)
     }
 
+    /// Holds a file of `size` bytes that is stored already; `None` if it is not, or does not have that size.
+    #[must_use]
+    pub fn hold(folder: &Path, holds: &Holds, id: BlobId, size: u64) -> Option<Self> {
+        {
+            let mut table = holds.table();
+            if table.is_doomed(id) {
+                return None;
+            }
+            table.held.entry(id).or_default().sets += 1;
+        }
+        // Held files are not deleted, so it stays if it is there now.
+        let held = Self { folder: folder.to_owned(), holds: holds.clone(), ids: vec![id], sizes: BTreeMap::from([(id, size)]), list: None };
+        std::fs::metadata(path_of(folder, id)).is_ok_and(|about| about.is_file() && about.len() == size).then_some(held)
+    }
+
     /// Returns the ids of the files, in the order in which they were given.
     #[must_use]
     pub fn ids(&self) -> &[BlobId] {
         &self.ids
-    }
-
-    /// Returns the bytes on disk that the files took while they were incoming.
-    pub(crate) fn arrived(&self) -> u64 {
-        self.arrived
     }
 
     /// Returns the files that got no row while held, each once.
@@ -273,28 +288,26 @@ impl PlacedFiles {
 impl Drop for PlacedFiles {
     fn drop(&mut self) {
         let (folder, holds, sizes) = (std::mem::take(&mut self.folder), self.holds.clone(), std::mem::take(&mut self.sizes));
-        let count = sizes.len();
+        let (count, list) = (sizes.len(), self.list.take());
         let let_go = move || {
-            for id in sizes.into_keys() {
-                let is_nobodys = {
-                    let mut table = holds.table();
-                    let is_nobodys = table.let_go(id);
-                    if is_nobodys {
-                        // From now on the file does not count as stored.
-                        table.doom(&[id]);
-                    }
-                    is_nobodys
-                };
-                if is_nobodys {
-                    holds.delete_doomed(&folder, id);
-                }
+            let _list = list;
+            let ids: Vec<BlobId> = sizes.into_keys().collect();
+            let mut nobodys = Vec::new();
+            // The room is free before the first file is deleted, as thousands take seconds.
+            for some in ids.chunks(LET_GO_LOCKED) {
+                let mut table = holds.table();
+                let of_these: Vec<BlobId> = some.iter().copied().filter(|id| table.let_go(*id)).collect();
+                table.doom(&of_these);
+                nobodys.extend(of_these);
+            }
+            for id in nobodys {
+                holds.delete_doomed(&folder, id);
             }
         };
         if count <= LET_GO_AT_ONCE {
             return let_go();
         }
-        // If no thread can be started, the files stay held until this process ends, and its next start sets
-        // them aside.
+        // If no thread can be started, the files stay held until this process ends.
         let _ = std::thread::Builder::new().name("let-go".to_owned()).spawn(let_go);
     }
 }
@@ -304,16 +317,5 @@ impl Store {
     #[must_use]
     pub fn holds(&self) -> Holds {
         self.holds.clone()
-    }
-
-    /// Reserves `bytes` of room on disk for files that are about to be written.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`] when they do not fit beside what is needed; nothing is deleted then.
-    pub fn reserve(&mut self, bytes: u64, cap: ByteCount, now: UnixMillis) -> Result<Reservation, StoreError> {
-        self.make_room(bytes, cap, now)?;
-        let mut table = self.holds.table();
-        table.reserved = table.reserved.saturating_add(bytes);
-        Ok(Reservation { holds: self.holds.clone(), bytes })
     }
 }

@@ -22,4 +22,4 @@ pub use limits::Limits;
 pub use node::NodeId;
 pub use state::{JobState, TaskState};
 
-pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits};
+pub use unit::{ByteCount, Percent, UnixMillis, WorkUnits, on_disk};

@@ -16,6 +16,16 @@ pub struct WorkUnits(pub u64);
 #[serde(transparent)]
 pub struct ByteCount(pub u64);
 
+/// Default block size of ext4, APFS and NTFS.
+const BLOCK: u64 = 4096;
+
+/// Returns the bytes that a file of `size` bytes takes on disk: whole blocks of 4096, at least one.
+/// Everything that counts against the storage cap is counted so.
+#[must_use]
+pub fn on_disk(size: u64) -> u64 {
+    size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
 /// A whole percentage from 0 to 100; larger values become 100.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "u8", into = "u8")]
@@ -132,6 +142,13 @@ impl fmt::Display for WorkUnits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_takes_whole_blocks() {
+        let sizes = [0, 1, 4095, 4096, 4097, 1 << 40, u64::MAX - 4095, u64::MAX - 4094, u64::MAX];
+        let taken = [4096, 4096, 4096, 4096, 8192, 1 << 40, u64::MAX - 4095, u64::MAX, u64::MAX];
+        assert_eq!(sizes.map(on_disk), taken);
+    }
 
     #[test]
     fn sizes_read_with_and_without_units() {

@@ -70,6 +70,11 @@ impl Settings {
         ByteCount((self.number("storage_cap") * 1e9) as u64)
     }
 
+    /// Bytes of the disk that stay free.
+    pub(crate) fn disk_free_min(&self) -> u64 {
+        (self.number("disk_free_min") * 1e9) as u64
+    }
+
     fn unknown(&self, key: &str) -> Unknown {
         if self.text(key) == "stop" { Unknown::Stop } else { Unknown::Allow }
     }
@@ -109,7 +114,7 @@ pub fn policy_from(values: &BTreeMap<String, Value>, snoozed_until: Option<Momen
         respect_media: s.flag("respect_media"),
         other_cpu_stop: s.number("other_cpu_stop") as f32,
         stop_when_metered: s.flag("stop_when_metered"),
-        disk_free_min: (s.number("disk_free_min") * 1e9) as u64,
+        disk_free_min: s.disk_free_min(),
         ram_available_min: (s.number("ram_available_min") as u64) << 20,
         energy_max: (!s.text("energy_source").is_empty()).then(|| s.number("energy_max") as f32),
         profiles: vec![

@@ -116,7 +116,7 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
     assert_eq!(core.store.job_state(id).unwrap(), JobState::Finished);
     assert_eq!(core.store.outputs(claim.task).unwrap(), outputs);
     assert!(outputs.iter().all(|output| core.store.blob(output.blob).is_ok()));
-    assert_eq!(core.store.disk_use().unwrap().other.incoming, 0);
+    assert_eq!(core.store.disk_use().unwrap().incoming, 0);
     // A command of the owner that follows the result.
     let begun = Instant::now();
     core.answer(Command::SetContributing { on: false }).unwrap();

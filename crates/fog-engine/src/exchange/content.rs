@@ -1,11 +1,9 @@
 //! Content exchange: sealing, serving and fetching files.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fog_grid::{CHUNK, Content, ContentKey, ContentReply, ContentRequest, Manifest, Sealer};
@@ -13,11 +11,11 @@ use fog_store::{BlobFile, BlobIntake, ContentRow};
 use fog_transport::{Channel, Link, Transport, read_frame, write_frame};
 use fog_types::{BlobId, NodeId};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use crate::exchange::chunk_writer::ChunkWriter;
 use crate::exchange::sealed_state::{StateFile, TAG};
 use crate::exchange::transfers::{Fetches, Turn};
 use crate::grid::NetworkEvent;
@@ -35,10 +33,7 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(20);
 const LEAST_RATE: u64 = 16 << 10;
 const GRACE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 180 });
 /// Chunks that may wait for the network, or for the thread that opens and writes them: 4 MiB.
-const AHEAD: usize = 16;
-/// Time for which an idle thread waits for the next chunk. Threads are few, so a slow reader or sender must
-/// not hold one.
-const LINGER: Duration = Duration::from_millis(2);
+pub(crate) const AHEAD: usize = 16;
 /// Largest manifest in bytes; `MAX_CHUNK` is the largest sealed chunk.
 const MAX_MANIFEST: u32 = 2 << 20;
 const MAX_CHUNK: u32 = (CHUNK + 64) as u32;
@@ -316,10 +311,10 @@ async fn fetch_whole(
 }
 
 /// Sink for the chunks of one content, in order: checks, opens, hashes and writes them.
-struct Intake {
+pub(crate) struct Intake {
     manifest: Manifest,
     sealer: Sealer,
-    blob: BlobIntake,
+    pub(crate) blob: BlobIntake,
     /// Hash of the opened bytes of a state, whose chunks are written sealed; `None` for other content.
     open: Option<blake3::Hasher>,
     at: u32,
@@ -348,7 +343,7 @@ impl Intake {
         self.at == self.manifest.count()
     }
 
-    fn take(&mut self, mut piece: Vec<u8>) -> Result<(), String> {
+    pub(crate) fn take(&mut self, mut piece: Vec<u8>) -> Result<(), String> {
         self.manifest.check(self.at, &piece).map_err(|e| e.to_string())?;
         if self.open.is_some() {
             self.blob.write(&piece).map_err(|e| e.to_string())?;
@@ -418,6 +413,9 @@ async fn fetch_from(
                 false => Manifest::from_bytes(content.id, content.size, &bytes),
             };
             let manifest = manifest.map_err(|e| e.to_string())?;
+            if is_one {
+                turn.make_room_for(content.size + TAG).await?;
+            }
             let (path, content) = (turn.path.clone(), *content);
             let begin = move || {
                 let mut taking = Intake::resume(&path, &content, is_state, manifest)?;
@@ -435,12 +433,17 @@ async fn fetch_from(
         return Ok(());
     }
     let (mut at, end) = (taking.at, taking.manifest.count());
-    let mut writing = Writing { intake: Some(taking), at_work: None, waiting: Arc::default() };
+    let mut writing = ChunkWriter::new(taking);
     let reading = async {
         while at < end {
             let count = RUN.min(end - at);
+            // A transfer that is resumed begins between two steps.
+            turn.make_room_for((u64::from(at) + AHEAD as u64) * (CHUNK as u64 + TAG)).await?;
             let mut link = ask(transport, holder, ContentRequest { id: content.id, from: Some(at), count }, content.size).await?;
             for _ in 0..count {
+                if at.is_multiple_of(AHEAD as u32) {
+                    turn.make_room_for((u64::from(at) + AHEAD as u64) * (CHUNK as u64 + TAG)).await?;
+                }
                 writing.add(read_timely(&mut link, MAX_CHUNK).await?).await?;
                 turn.note();
                 at += 1;
@@ -451,113 +454,8 @@ async fn fetch_from(
     let read = reading.await;
     // Chunks that arrived before a link broke are kept.
     let written = writing.end().await;
-    *intake = writing.intake.take();
+    *intake = writing.into_intake();
     written.and(read)
-}
-
-/// Chunks on their way to the disk: a queue, and a thread that writes while there are any.
-struct Writing {
-    /// Sink, while no thread has it.
-    intake: Option<Intake>,
-    at_work: Option<JoinHandle<(Intake, Result<(), String>)>>,
-    waiting: Arc<Waiting>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    pieces: Mutex<VecDeque<Vec<u8>>>,
-    /// Signalled when a chunk was taken from the queue.
-    taken: Notify,
-    /// Whether no more chunks will come.
-    is_last: AtomicBool,
-}
-
-impl Waiting {
-    fn pieces(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
-        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the next chunk, if it arrives soon.
-    fn next(&self) -> Option<Vec<u8>> {
-        let begun = Instant::now();
-        loop {
-            let next = self.pieces().pop_front();
-            if next.is_some() {
-                self.taken.notify_one();
-            }
-            if next.is_some() || self.is_last.load(Ordering::Acquire) || begun.elapsed() > LINGER {
-                return next;
-            }
-            std::thread::sleep(LINGER / 20);
-        }
-    }
-}
-
-impl Drop for Writing {
-    /// Stops the thread of an aborted transfer, so that the next transfer has the file for itself.
-    fn drop(&mut self) {
-        self.waiting.is_last.store(true, Ordering::Release);
-        self.waiting.pieces().clear();
-    }
-}
-
-impl Writing {
-    async fn add(&mut self, piece: Vec<u8>) -> Result<(), String> {
-        while self.waiting.pieces().len() >= AHEAD {
-            let Some(at_work) = &mut self.at_work else { break };
-            tokio::select! {
-                () = self.waiting.taken.notified() => {}
-                ended = at_work => {
-                    self.at_work = None;
-                    self.ended(ended)?;
-                }
-            }
-        }
-        self.waiting.pieces().push_back(piece);
-        let is_busy = self.at_work.as_ref().is_some_and(|at_work| !at_work.is_finished());
-        if is_busy { Ok(()) } else { self.write().await }
-    }
-
-    /// Starts a thread for the waiting chunks, once the previous thread has ended.
-    async fn write(&mut self) -> Result<(), String> {
-        self.settle().await?;
-        if self.waiting.pieces().is_empty() {
-            return Ok(());
-        }
-        let (Some(mut taking), waiting) = (self.intake.take(), self.waiting.clone()) else { return Ok(()) };
-        self.at_work = Some(spawn_blocking(move || {
-            while let Some(piece) = waiting.next() {
-                if let Err(wrong) = taking.take(piece) {
-                    return (taking, Err(wrong));
-                }
-                if let Some(file) = taking.blob.to_sync() {
-                    // Only the final sync of the whole file decides about errors.
-                    drop(spawn_blocking(move || file.sync_data()));
-                }
-            }
-            (taking, Ok(()))
-        }));
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> Result<(), String> {
-        let Some(at_work) = self.at_work.take() else { return Ok(()) };
-        let ended = at_work.await;
-        self.ended(ended)
-    }
-
-    fn ended(&mut self, ended: Result<(Intake, Result<(), String>), JoinError>) -> Result<(), String> {
-        // After a panic the file stays, and the next attempt continues from it.
-        let (taking, taken) = ended.map_err(|e| e.to_string())?;
-        self.intake = Some(taking);
-        taken
-    }
-
-    async fn end(&mut self) -> Result<(), String> {
-        self.waiting.is_last.store(true, Ordering::Release);
-        self.write().await?;
-        self.settle().await
-    }
 }
 
 /// Reads a stored file up to `limit` bytes, for hashing standard output.
@@ -659,7 +557,7 @@ mod tests {
             let bytes: Vec<u8> = b"FOGCKPT1".iter().copied().cycle().take(size).collect();
             let path = folder.path().join("open");
             std::fs::write(&path, &bytes).unwrap();
-            let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &secret).unwrap();
+            let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &secret, None).unwrap();
             let lies = std::fs::read(stored.path()).unwrap();
             assert!(size == 0 || !lies.windows(8).any(|window| window == b"FOGCKPT1"), "nothing of it lies open");
             let open = BlobId(*blake3::hash(&bytes).as_bytes());
@@ -707,7 +605,7 @@ mod tests {
         let bytes: Vec<u8> = b"FOGCKPT1".iter().copied().cycle().take(2 * CHUNK + 5).collect();
         let path = folder.path().join("open");
         std::fs::write(&path, &bytes).unwrap();
-        let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &[7; 32]).unwrap();
+        let (stored, row) = seal_stored(|| open_file(&path), folder.path(), &[7; 32], None).unwrap();
         let content = crate::grid::content_of(&row).unwrap();
         let arriving = folder.path().join("arriving");
         // The file is left from an interrupted attempt.
@@ -730,7 +628,7 @@ mod tests {
         state.open().unwrap().read_to_end(&mut found).unwrap();
         assert!(found == bytes);
         // The state is sealed again for the next worker.
-        let (_, again) = seal_stored(|| state.open(), folder.path(), &[8; 32]).unwrap();
+        let (_, again) = seal_stored(|| state.open(), folder.path(), &[8; 32], None).unwrap();
         assert_eq!((again.open, again.size), (row.open, row.size));
         // The content differs from its description.
         assert!(take_all(&Content { blob: BlobId([1; 32]), ..content }).is_err());

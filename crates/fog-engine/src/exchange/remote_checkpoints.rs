@@ -10,6 +10,7 @@ use crate::exchange::content;
 use crate::exchange::sealed_state::{StateClaim, StateFile, seal_stored};
 use crate::grid::{NetworkEvent, NotReturned, Transfer, content_of};
 use crate::message::EngineMessage;
+use crate::tasks::disk_room::RoomUse;
 
 /// States are checked one at a time, because each is wholly in memory meanwhile.
 static LOOK: Semaphore = Semaphore::const_new(1);
@@ -78,9 +79,10 @@ impl Engine {
         }
         // The state is sealed again with a key of this device, from which the next worker fetches it.
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        let room = self.room_for(RoomUse::Work);
         if let Some(net) = &self.grid.net {
             net.spawn_blocking(move || {
-                let sealed = seal_stored(|| file.open(), &folder, &secret);
+                let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));
                 let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Kept { task, node, units, sealed })));
             });
         }

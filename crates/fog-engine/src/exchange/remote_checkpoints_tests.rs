@@ -14,7 +14,7 @@ use crate::grid::{NetworkEvent, NotReturned, content_of};
 
 /// Builds a state file as it arrives from another device.
 fn file(turned: &Turned, bytes: &[u8]) -> StateFile {
-    let (file, row) = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret).unwrap();
+    let (file, row) = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret, None).unwrap();
     StateFile { file, content: content_of(&row).unwrap() }
 }
 
@@ -59,7 +59,7 @@ async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, 
     turned.core.net_news(NetworkEvent::State { lease, task, node: from, state }).unwrap();
     if let Ok(units) = &found {
         // The network's thread seals it this way.
-        let sealed = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret);
+        let sealed = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret, None);
         turned.core.state_sealed(task, from, *units, sealed).unwrap();
     }
     found

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, CreditView, EventBody, PeerCredit, Reply};
 use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, TaskResult, Terms};
-use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError, on_disk};
-use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
+use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
+use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits, on_disk};
 
 use crate::event_loop::Engine;
 use crate::exchange::content;
@@ -97,7 +97,7 @@ impl Engine {
     fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), net.fetches(), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
         let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);
         let transfer = net.spawn(async move {
@@ -271,7 +271,8 @@ impl Engine {
     /// Checks that the files of a result would find room. A result without room is not fetched, since
     /// repeated fetches would use up the data limit.
     pub(crate) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
-        let (room, cap) = (self.store.disk_use()?.room(self.settings.storage_cap().0), self.settings.storage_cap());
+        let most = self.most_for_work()?;
+        let room = self.store.disk_use()?.room(most.cap.0);
         let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
         let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum(&new) <= room {
@@ -280,7 +281,7 @@ impl Engine {
         // Files that are stored already take no more room.
         new.retain(|blob, _| self.store.blob(*blob).is_err());
         let wanted = sum(&new);
-        if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
+        if wanted <= room { Ok(()) } else { Err(most.explain(StoreError::Full { wanted: ByteCount(wanted), cap: most.cap })) }
     }
 
     /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`

@@ -7,12 +7,13 @@ use std::path::Path;
 use fog_grid::{CHUNK, Content, ContentKey, Manifest, Sealer};
 use fog_runtime::CheckpointSurvey;
 use fog_store::{BlobFile, BlobWriter, ContentRow};
-use fog_types::{BlobId, ByteCount};
+use fog_types::{BlobId, ByteCount, on_disk};
 
 /// Bytes that sealing adds to a chunk.
 pub(crate) const TAG: u64 = 16;
 
 use crate::grid::NotReturned;
+use crate::tasks::disk_room::DiskRoom;
 
 /// Conditions for keeping a saved state.
 #[derive(Debug, Clone)]
@@ -94,14 +95,23 @@ impl Read for Opening {
 
 /// Seals the data that `open` reads, twice, into a file of the store whose chunks are served as they are:
 /// states must not be stored unsealed on any disk. The key is derived from this device's secret and is not
-/// stored.
-pub(crate) fn seal_stored<R: Read>(open: impl Fn() -> Result<R, String>, data_folder: &Path, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
+/// stored. Without `room`, nothing is asked before the file is written.
+pub(crate) fn seal_stored<R: Read>(
+    open: impl Fn() -> Result<R, String>,
+    data_folder: &Path,
+    secret: &[u8; 32],
+    room: Option<&DiskRoom>,
+) -> Result<(BlobFile, ContentRow), String> {
     let mut hasher = blake3::Hasher::new();
     let size = io::copy(&mut open()?, &mut hasher).map_err(|e| e.to_string())?;
     let id = hasher.finalize();
     let key = ContentKey::derive(secret, BlobId(*id.as_bytes()));
     let (sealer, mut manifest) = (Sealer::new(&key, size), Manifest::begin(size));
+    let room = room.map(|room| room.ask_blocking(on_disk(size + (size / CHUNK as u64 + 1) * TAG))).transpose().map_err(|e| e.to_string())?;
     let mut writer = BlobWriter::create(data_folder, ByteCount(u64::MAX)).map_err(|e| e.to_string())?;
+    if let Some(room) = room {
+        writer = writer.with_room(room);
+    }
     // The source may have grown since.
     let mut from = open()?.take(size);
     let mut again = blake3::Hasher::new();

@@ -11,9 +11,10 @@ use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::sealed_state::StateFile;
 use crate::exchange::segment_replay::{self, Segment};
-use crate::exchange::worker::ship;
+use crate::exchange::shipped_states::ship;
 use crate::grid::{NetworkEvent, Transfer, WantedProof, content_of};
 use crate::message::EngineMessage;
+use crate::tasks::disk_room::RoomUse;
 use crate::tasks::histories::history_path;
 use crate::tasks::runner::Launch;
 
@@ -269,12 +270,13 @@ impl Engine {
         let path = History::checkpoint(&history_path(self.store.folder(), TaskId { job, index: 0 }), mark);
         let (Some(net), Some(key)) = (&self.grid.net, self.key) else { return };
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        let room = self.room_for(RoomUse::Work);
         self.grid.is_showing = true;
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
             hosted.shown += 1;
         }
         net.spawn_blocking(move || {
-            let file = if path.exists() { ship(&path, &folder, &key, &secret).map(Some) } else { Ok(None) };
+            let file = if path.exists() { ship(&path, &folder, &key, &secret, &room).map(Some) } else { Ok(None) };
             let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::ToShow { job, lease, mark, file })));
         });
     }

@@ -1,6 +1,6 @@
 //! Replay of one segment of a run that another device claims.
 
-use fog_runtime::{Checkpoint, CheckpointSurvey, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent, prepare_within};
+use fog_runtime::{Checkpoint, CheckpointSurvey, FromWorker, History, HistoryMark, Mark, Segments, Worker, WorkerEvent};
 use fog_types::Percent;
 use fog_types::job::MAX_MARKS;
 use rand::RngExt as _;
@@ -78,9 +78,9 @@ fn check_marks(history: &History, segment: u64, units: u64) -> Result<(), String
 pub(crate) async fn replay(mut launch: Launch, segment: Segment, state: Option<StateFile>, mut duty: watch::Receiver<Percent>) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     launch.spec.segments = Some(Segments { units: segment.units, keep: false });
-    prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, Some(launch.compile), duty.clone()).await.map_err(|e| text(&e))?;
+    launch.compile(&duty).await.map_err(|e| text(&e))?;
     launch.spec.duty = *duty.borrow_and_update();
-    let mut collector = Collector::new(&launch).map_err(|e| text(&e))?;
+    let mut collector = Collector::new(&launch).await.map_err(|e| text(&e))?;
     let mut begins: Option<Mark> = None;
     let mut snapshot = None;
     if let (Some(mark), Some(state)) = (&segment.begins, state) {

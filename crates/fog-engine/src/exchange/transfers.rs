@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use fog_grid::Content;
-use fog_store::on_disk;
-use fog_types::BlobId;
+use fog_store::Reservation;
+use fog_types::{BlobId, on_disk};
 use tokio::sync::OwnedMutexGuard;
+
+use crate::event_loop::Engine;
+use crate::grid::Net;
+use crate::tasks::disk_room::{DiskRoom, RoomUse};
 
 /// Prefix of the names of files with the sealed chunks of a state; an interrupted state is not continued.
 pub(crate) const STATE: &str = "state-";
@@ -26,6 +30,8 @@ pub(crate) struct Fetches {
     known: Arc<Mutex<Known>>,
     /// Flag that is set once a chunk has arrived.
     has_come: Arc<AtomicBool>,
+    /// Handle for requesting room for what arrives.
+    asked: Option<DiskRoom>,
 }
 
 #[derive(Default)]
@@ -56,10 +62,24 @@ pub(crate) struct Turn {
     fetches: Fetches,
     name: String,
     pub(crate) path: PathBuf,
+    /// Room for the part of the file that is there or is about to arrive. Room for all of it at once would
+    /// let others take the storage with files that never come.
+    room: tokio::sync::Mutex<Option<Reservation>>,
     _turn: OwnedMutexGuard<()>,
 }
 
 impl Turn {
+    /// Requests room for the first `bytes` of the file.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub(crate) async fn make_room_for(&self, bytes: u64) -> Result<(), String> {
+        match (&self.fetches.asked, self.room.lock().await.as_mut()) {
+            (Some(asked), Some(room)) => asked.extend(room, on_disk(bytes), 0).await.map_err(|e| e.to_string()),
+            _ => Ok(()),
+        }
+    }
+
     /// Notes that a chunk has arrived.
     pub(crate) fn note(&self) {
         self.fetches.has_come.store(true, Ordering::Relaxed);
@@ -77,6 +97,11 @@ impl Fetches {
         Self { has_come, ..self }
     }
 
+    /// Returns a handle of the same registry whose transfers request their room.
+    pub(crate) fn asking(self, room: DiskRoom) -> Self {
+        Self { asked: Some(room), ..self }
+    }
+
     pub(crate) fn set_room(&self, room: Room) {
         self.known().room = room;
     }
@@ -91,9 +116,17 @@ impl Fetches {
             known.turns.entry(name.clone()).or_default().clone()
         };
         let turn = turn.lock_owned().await;
+        let path = folder(data_folder).join(&name);
+        let room = match &self.asked {
+            Some(asked) => {
+                let there = tokio::fs::metadata(&path).await.map_or(0, |about| on_disk(about.len()));
+                Some(asked.ask(there).await.map_err(|e| e.to_string())?.of_file(path.clone()))
+            }
+            None => None,
+        };
         self.known().under_way.insert(name.clone(), on_disk(content.size));
         let folder = folder(data_folder);
-        let turn = Turn { fetches: self.clone(), path: folder.join(&name), name, _turn: turn };
+        let turn = Turn { fetches: self.clone(), path, name, room: tokio::sync::Mutex::new(room), _turn: turn };
         let this = self.clone();
         let made = tokio::task::spawn_blocking(move || this.make_room(&folder)).await;
         made.map_err(|e| e.to_string())?.map_err(|e| format!("there is no folder for files on their way: {e}"))?;
@@ -137,6 +170,22 @@ impl Drop for Turn {
         if self.name.starts_with(STATE) {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Engine {
+    /// Bytes on disk that are free for work, or can be made free.
+    pub(crate) fn disk_room(&self) -> u64 {
+        let room = || Ok::<_, fog_store::StoreError>(self.store.disk_use()?.room(self.most_for_work()?.cap.0));
+        room().unwrap_or(0)
+    }
+
+    /// Handle for one more transfer: interrupted files take no needed room, and at most a quarter of the
+    /// storage.
+    pub(crate) fn fetches(&self, net: &Net) -> Fetches {
+        let fetches = net.fetches();
+        fetches.set_room(Room { all: self.disk_room(), idle: self.settings.storage_cap().0 / 4 });
+        fetches.asking(self.room_for(RoomUse::Work))
     }
 }
 
@@ -191,5 +240,33 @@ mod tests {
         // The transfer was released or given up.
         drop(turn);
         assert!(!path.exists());
+    }
+
+    /// A member announces files that it never sends: room is taken by what comes, not by what is announced.
+    #[tokio::test]
+    async fn a_file_takes_room_as_it_arrives() {
+        let data = tempfile::tempdir().unwrap();
+        let mut store = fog_store::Store::open(data.path()).unwrap();
+        let (room, mut asked) = DiskRoom::answered_by_test(store.holds());
+        let holds = store.holds();
+        let (cap, now) = (fog_types::ByteCount::mib(1), fog_types::UnixMillis(1));
+        let fetches = Fetches::default().asking(room);
+        let answering = async {
+            while let Some(request) = asked.recv().await {
+                request.answer(|bytes| store.reserve(bytes, cap, now));
+            }
+            store
+        };
+        let fetching = async move {
+            let turn = fetches.begin(&content(5, 1 << 40), false, data.path()).await.unwrap();
+            assert_eq!(holds.reserved(), 0);
+            turn.make_room_for(500_000).await.unwrap();
+            assert_eq!(holds.reserved(), on_disk(500_000));
+            let refused = turn.make_room_for(2 << 20).await.unwrap_err();
+            assert!(refused.contains("storage limit"), "{refused}");
+            drop((turn, fetches));
+            assert_eq!(holds.reserved(), 0);
+        };
+        tokio::join!(answering, fetching);
     }
 }

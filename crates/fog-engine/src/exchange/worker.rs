@@ -4,19 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, Terms};
-use fog_runtime::{Checkpoint, Key};
-use fog_store::{BlobFile, ContentRow, HostedRow, StoreError, on_disk};
+use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
-use fog_types::{BlobId, JobId, JobState, NodeId, TaskId};
+use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
 use rand::RngExt as _;
 
 use crate::event_loop::Engine;
 use crate::exchange::content;
-use crate::exchange::sealed_state::seal_stored;
 use crate::grid::{Arrival, Arriving, Files, Hosted, NetworkEvent, Telling, Transfer};
 use crate::message::EngineMessage;
 use crate::network::readers::Heard;
-use crate::tasks::checkpoints::checkpoint_path;
+use crate::tasks::disk_room::RoomUse;
 use crate::tasks::histories::history_path;
 use crate::tasks::submit::Prepared;
 use crate::tasks::{checkpoint_import, cleanup};
@@ -25,12 +23,6 @@ use crate::tasks::{checkpoint_import, cleanup};
 const BEAT: Duration = Duration::from_secs(5);
 /// Interval at which the end of a task is reported until it is answered; shorter at first.
 const AGAIN: Duration = Duration::from_secs(15);
-/// Shortest interval between two shipped states of a running task; a state is always shipped when the task
-/// stops.
-const SHIP: Duration = Duration::from_secs(20);
-/// Number of shipped states that are kept per task: the newest, and the previous one, which may be in
-/// transfer.
-const SHIPPED_KEPT: u32 = 2;
 
 impl Engine {
     pub(crate) fn restore_hosted(&mut self) -> Result<(), StoreError> {
@@ -186,6 +178,7 @@ impl Engine {
             (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
             fetches = fetches.noting(arriving.has_come.clone());
         }
+        let room = self.room_for(RoomUse::Work);
         let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
@@ -196,8 +189,12 @@ impl Engine {
                 let mut checkpoint = None;
                 if let (Some((_, content)), Some(key)) = (&offer.checkpoint, key) {
                     let state = content::fetch_state(&transport, &fetches, offer.requester, content, &folder).await?;
-                    let folder = folder.clone();
-                    let sealed = tokio::task::spawn_blocking(move || checkpoint_import::seal_state(state.open()?, &folder, key).map_err(|e| e.message));
+                    let (folder, size) = (folder.clone(), content.size);
+                    let sealed = tokio::task::spawn_blocking(move || {
+                        // The state counts by itself from the next measurement on.
+                        let _room = room.ask_blocking(on_disk(size)).map_err(|e| e.to_string())?;
+                        checkpoint_import::seal_state(state.open()?, &folder, key).map_err(|e| e.message)
+                    });
                     match sealed.await.map_err(|e| e.to_string())? {
                         Ok(path) => checkpoint = Some(path),
                         // The job is valid without the state and begins anew.
@@ -257,6 +254,7 @@ impl Engine {
             file: offer.file,
             copied: blobs,
             placed: None,
+            held: Vec::new(),
             checkpoint: files.checkpoint,
             owner: Some(self.peer_name(node)),
             hosted: Some(HostedRow {
@@ -336,51 +334,6 @@ impl Engine {
         if has_changed || hosted.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
             self.beat(job);
         }
-    }
-
-    /// Handles a stored checkpoint of a hosted task: the requester gets a copy, so that another device can
-    /// continue if this one leaves.
-    pub(crate) fn host_saved(&mut self, task: TaskId, units: u64) {
-        let (path, key, to) = (checkpoint_path(self.store.folder(), task), self.key, self.to_self.clone());
-        let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
-        // A slow link finishes the current state first; a newer one would replace it.
-        let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
-        let is_due = hosted.standing == Standing::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
-        let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
-        hosted.last_ship = Some(Instant::now());
-        hosted.is_sealing = true;
-        let (folder, secret) = (self.store.folder().to_owned(), self.grid.secret);
-        net.spawn_blocking(move || {
-            let file = ship(&path, &folder, &key, &secret);
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Shipped { job: task.job, units, file })));
-        });
-    }
-
-    pub(crate) fn shipped(&mut self, job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String>) -> Result<(), StoreError> {
-        if let Some(hosted) = self.grid.hosted.get_mut(&job) {
-            hosted.is_sealing = false;
-        }
-        let (file, row) = match file {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(error, "a state was not shipped");
-                return Ok(());
-            }
-        };
-        // The state of a finished task is not wanted.
-        if !self.grid.hosted.contains_key(&job) {
-            return Ok(());
-        }
-        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        let blob = self.store.add_blob(file, cap, now)?;
-        self.store.put_content(&row)?;
-        self.store.ship_state(job, blob, SHIPPED_KEPT)?;
-        if let (Some(hosted), Some(content)) = (self.grid.hosted.get_mut(&job), crate::grid::content_of(&row)) {
-            hosted.shipped = Some((blob, Arc::default()));
-            let (to, lease) = (hosted.requester, hosted.lease);
-            self.grid.say(to, Message::Saved { lease, units, content });
-        }
-        Ok(())
     }
 
     fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
@@ -498,12 +451,6 @@ impl Engine {
             self.say_again(job);
         }
     }
-}
-
-/// Prepares a checkpoint for another device: opens it piece by piece and seals it under a key that can be
-/// shared.
-pub(crate) fn ship(path: &std::path::Path, folder: &std::path::Path, key: &Key, secret: &[u8; 32]) -> Result<(BlobFile, ContentRow), String> {
-    seal_stored(|| Checkpoint::open(path, Some(key)).map_err(|e| e.to_string()), folder, secret)
 }
 
 /// Shortens a text to the 200 characters that a message takes.

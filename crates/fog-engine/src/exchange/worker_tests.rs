@@ -37,7 +37,7 @@ fn accept(core: &mut Engine, hosted: Option<HostedRow>, change: impl FnOnce(&mut
     let mut file = JobFile::for_module("job", "m.wasm");
     change(&mut file);
     let owner = hosted.as_ref().map(|_| crate::tasks::scheduler::OWN_JOB.to_owned());
-    let prepared = Prepared { file, blobs, copied: vec![module], placed: None, checkpoint: None, owner, hosted, grid: None };
+    let prepared = Prepared { file, blobs, copied: vec![module], placed: None, held: Vec::new(), checkpoint: None, owner, hosted, grid: None };
     match core.accept(prepared).unwrap() {
         Reply::Submitted { job } => job.id,
         other => panic!("{other:?}"),

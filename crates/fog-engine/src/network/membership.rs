@@ -11,7 +11,6 @@ use fog_types::{BlobId, ErrorKind, NodeId, Percent};
 
 use crate::event_loop::Engine;
 use crate::exchange::content;
-use crate::exchange::transfers::{Fetches, Room};
 use crate::grid::{Known, Net, NetworkEvent, Peer};
 use crate::query::to_api;
 
@@ -520,18 +519,6 @@ impl Engine {
             }
             NetEvent::Incoming(_) => {}
         }
-    }
-
-    fn disk_room(&self) -> u64 {
-        self.store.disk_use().map_or(0, |found| found.room(self.settings.storage_cap().0))
-    }
-
-    /// Handle for one more transfer: interrupted files take no needed room, and at most a quarter of the
-    /// storage.
-    pub(crate) fn fetches(&self, net: &Net) -> Fetches {
-        let fetches = net.fetches();
-        fetches.set_room(Room { all: self.disk_room(), idle: self.settings.storage_cap().0 / 4 });
-        fetches
     }
 
     /// Capacity that this device lends now.

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use fog_api::ApiError;
 use fog_runtime::{Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, Key, open_regular};
-use fog_store::{BlobFile, BlobWriter, Blobs};
+use fog_store::{BlobFile, BlobWriter, Blobs, StoreError};
 use fog_types::job::JobFile;
-use fog_types::{ByteCount, ErrorKind, HasKind};
+use fog_types::{ByteCount, ErrorKind, HasKind, on_disk};
 
 use crate::tasks::checkpoints::{self, ARRIVED};
-use crate::tasks::submit::Prepared;
+use crate::tasks::submit::{CopyPlace, Prepared};
 
 fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
     ApiError { kind, message: message.to_string() }
@@ -19,7 +19,8 @@ fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
 
 /// Reads the checkpoint at `path`, which is not trusted: its program and inputs become blobs, its state a
 /// sealed checkpoint.
-pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: ByteCount) -> Result<Prepared, ApiError> {
+pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Result<Prepared, ApiError> {
+    let cap = place.cap;
     let Some(key) = key else {
         return Err(refuse(ErrorKind::Storage, "checkpoints cannot be kept here, because their key cannot be had; `fog doctor` says why"));
     };
@@ -41,9 +42,13 @@ pub(crate) fn prepare(path: &Path, data_folder: &Path, key: Option<Key>, cap: By
     if files.module.len() as u64 > file.limits.module.0 {
         return Err(refuse(ErrorKind::LimitReached, "its program is larger than its own limit for one"));
     }
-    let (blobs, copied) = store(&checkpoint.header, files, data_folder, cap)?;
-    let sealed = seal_checkpoint(checkpoint, data_folder, key)?;
-    Ok(Prepared { file, blobs, copied, placed: None, checkpoint: Some(sealed), owner: None, hosted: None, grid: None })
+    let no_room = |e: StoreError| refuse(e.kind(), format!("{}: {e}. Nothing was submitted", path.display()));
+    // The state and the files of the checkpoint take about as much as all of it.
+    let room = place.room.ask_blocking(on_disk(about.len())).map_err(no_room)?;
+    let (blobs, copied) = store(&checkpoint.header, files, place)?;
+    let sealed = seal_checkpoint(checkpoint, &place.data_folder, key)?;
+    drop(room);
+    Ok(Prepared { file, blobs, copied, placed: None, held: Vec::new(), checkpoint: Some(sealed), owner: None, hosted: None, grid: None })
 }
 
 /// Seals a state that came without program and inputs, piece by piece with this device's key. Whether it is
@@ -98,10 +103,10 @@ fn job_of(header: &CheckpointHeader) -> Result<JobFile, ApiError> {
     }
 }
 
-fn store(header: &CheckpointHeader, files: CheckpointFiles, data_folder: &Path, cap: ByteCount) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
+fn store(header: &CheckpointHeader, files: CheckpointFiles, place: &CopyPlace) -> Result<(Blobs, Vec<BlobFile>), ApiError> {
     let mut copied = BTreeMap::new();
     let mut put = |bytes: &[u8]| {
-        let mut writer = BlobWriter::create(data_folder, cap).map_err(|e| refuse(e.kind(), e))?;
+        let mut writer = BlobWriter::create(&place.data_folder, place.cap).map_err(|e| refuse(e.kind(), e))?;
         writer.write(bytes).map_err(|e| refuse(e.kind(), e))?;
         let blob = writer.finish().map_err(|e| refuse(e.kind(), e))?;
         let id = blob.id();

@@ -8,12 +8,17 @@ use fog_runtime::{
     Checkpoint, CheckpointFiles, CheckpointHeader, CheckpointWriter, EngineKind, Generation, Key, REWRITING_VERSION, SavedState, Snapshot, TaskSpec, Worker,
     WorkerError,
 };
-use fog_types::{ErrorKind, HasKind, TaskId};
+use fog_store::Reservation;
+use fog_types::{ErrorKind, HasKind, TaskId, on_disk};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::tasks::disk_room::DiskRoom;
+
 /// Prefix of the names of files whose job is not accepted yet.
 pub(crate) const ARRIVED: &str = "arrived-";
+/// Bytes of a checkpoint for which room is requested at once.
+const ROOM_AHEAD: u64 = 4 << 20;
 const TOO_LARGE: &str = "it would take more room than the storage setting allows";
 
 /// Path of a cached compiled module: named by the hash of the original, the build and the engine.
@@ -48,6 +53,8 @@ pub(crate) struct CheckpointPlace {
     pub(crate) every: Duration,
     /// Most bytes that a checkpoint may take on disk.
     pub(crate) cap: u64,
+    /// Handle for requesting room for a checkpoint.
+    pub(crate) room: DiskRoom,
 }
 
 impl CheckpointPlace {
@@ -83,6 +90,8 @@ pub(crate) struct Saver<'a> {
     place: &'a CheckpointPlace,
     spec: &'a TaskSpec,
     writing: Writing,
+    /// Room of the checkpoint that is being written.
+    held: Option<Reservation>,
     pub(crate) waiting: Vec<SaveRequest>,
     /// Units of the newest checkpoint.
     pub(crate) units: u64,
@@ -136,7 +145,7 @@ fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Rec
 impl<'a> Saver<'a> {
     pub(crate) fn new(place: &'a CheckpointPlace, spec: &'a TaskSpec) -> Self {
         let writing = Writing::Idle(CheckpointWriter::new(place.path.clone(), place.key));
-        Self { place, spec, writing, waiting: Vec::new(), units: 0, is_frozen: false }
+        Self { place, spec, writing, held: None, waiting: Vec::new(), units: 0, is_frozen: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -168,7 +177,7 @@ impl<'a> Saver<'a> {
                     let _ = thread.await;
                     return Err(WorkerError::Nonsense { message: "a checkpoint larger than all it may hold".to_owned() });
                 }
-                if bytes > self.place.cap {
+                if bytes > self.place.cap || !self.take_room(bytes - before).await {
                     drop(to);
                     let _ = thread.await;
                     self.writing = self.refused();
@@ -183,13 +192,16 @@ impl<'a> Saver<'a> {
         Ok(())
     }
 
-    async fn begin(&self, writer: CheckpointWriter, piece: Vec<u8>) -> Result<Writing, WorkerError> {
+    async fn begin(&mut self, writer: CheckpointWriter, piece: Vec<u8>) -> Result<Writing, WorkerError> {
         let Some(whole) = Snapshot::begins_whole(&piece) else {
             return Err(WorkerError::Nonsense { message: "what it sent is no checkpoint".to_owned() });
         };
         let before = if whole { 0 } else { writer.length() };
         let bytes = before + piece.len() as u64;
-        if bytes > self.place.cap {
+        // A whole checkpoint is written beside the last one; a part makes that one grow.
+        let room = self.place.room.none();
+        self.held = Some(if whole { room.of_file(self.place.path.with_extension("fog.partial")) } else { room });
+        if bytes > self.place.cap || !self.take_room(piece.len() as u64).await {
             return Ok(self.refused());
         }
         let (to, pieces) = mpsc::channel(4);
@@ -199,14 +211,27 @@ impl<'a> Saver<'a> {
         Ok(Writing::Busy { to, thread, before, bytes })
     }
 
+    /// Requests room for `bytes` of the checkpoint that is being written; returns whether there is room.
+    async fn take_room(&mut self, bytes: u64) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        let found = self.place.room.extend(held, on_disk(bytes), ROOM_AHEAD).await;
+        if let Err(error) = &found {
+            tracing::debug!(%error, "no room for a checkpoint");
+        }
+        found.is_ok()
+    }
+
     /// Keeps the file as it is. A later part would lack the refused one, so the next checkpoint is whole.
-    fn refused(&self) -> Writing {
+    fn refused(&mut self) -> Writing {
+        self.held = None;
         Writing::Refused(CheckpointWriter::new(self.place.path.clone(), self.place.key), TOO_LARGE.to_owned())
     }
 
     /// Completes a checkpoint. Returns its units once it is on disk.
     pub(crate) async fn keep(&mut self, saved: Result<SavedState, String>, stdout: &[u8], stderr: &[u8]) -> Option<u64> {
         let result = self.finish(saved, stdout, stderr).await;
+        // The file counts with its own size from the next measurement on.
+        self.held = None;
         if let Err(problem) = &result {
             tracing::debug!(%problem, "no checkpoint");
         }

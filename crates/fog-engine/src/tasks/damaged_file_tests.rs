@@ -148,7 +148,7 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let id = turned.job(2, Some(wish), |_| {});
         let task = TaskId { job: id, index: 1 };
         let folder = turned.core.store.folder().to_owned();
-        let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret).unwrap();
+        let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret, None).unwrap();
         let row = sealed.1.clone();
         turned.core.state_sealed(task, node(1), 50, Ok(sealed)).unwrap();
         let (units, content) = turned.core.grid.requester.checkpoint(task).unwrap();
@@ -178,7 +178,7 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let wanted = turned.core.grid.requester.wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert!(wanted.2.is_empty(), "the same device may begin it");
         // No other trace of the state is kept: the next state counts.
-        let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &turned.core.grid.secret).unwrap();
+        let next = seal_stored(|| Ok(&[8u8; 100][..]), &folder, &turned.core.grid.secret, None).unwrap();
         turned.core.state_sealed(task, node(1), 9, Ok(next)).unwrap();
         assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(9));
     }
@@ -189,7 +189,7 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
 async fn a_whole_state_is_served_and_stays() {
     let turned = turned();
     let folder = turned.core.store.folder().to_owned();
-    let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret).unwrap();
+    let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret, None).unwrap();
     let (theirs, ours) = tokio::io::duplex(1 << 20);
     let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };
     let (to, mut from) = mpsc::channel(4);

@@ -11,6 +11,7 @@ use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::sync::watch;
 
 use crate::tasks::checkpoints::artifact_path;
+use crate::tasks::disk_room::{CompiledRoom, DiskRoom};
 use crate::tasks::runner::spec_of;
 use crate::tasks::submit::Prepared;
 
@@ -18,6 +19,8 @@ use crate::tasks::submit::Prepared;
 pub(crate) struct Share {
     pub(crate) program: WorkerProgram,
     pub(crate) data_folder: PathBuf,
+    /// Handle for requesting room for the compiled module.
+    pub(crate) room: DiskRoom,
     /// Limits of compiling the module.
     pub(crate) compile: CompileLimits,
     /// Duty of every job; the sample is frozen at 0.
@@ -39,7 +42,7 @@ struct Sample {
 
 /// Runs the first task for a while and extrapolates. Only the compiled module is kept.
 pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<EstimateView, ApiError> {
-    let Share { program, data_folder, compile, mut duty, limit, slots } = share;
+    let Share { program, data_folder, room, compile, mut duty, limit, slots } = share;
     let path_of = |id| prepared.copied.iter().find(|blob| blob.id() == id).map(|blob| blob.path().to_owned()).ok_or_else(|| bug("a file of the job is gone"));
     // The front end waits, and the seconds are limited.
     let program = program.with_priority(Priority::Asked);
@@ -49,7 +52,9 @@ pub(crate) async fn estimate(prepared: Prepared, share: Share) -> Result<Estimat
     let mut found = None;
     // The module is compiled again if the cached one is of another build or damaged.
     for _ in 0..2 {
-        prepare_within(&program, &module, &artifact, EngineKind::Compiled, Some(compile), duty.clone()).await.map_err(worker)?;
+        let room = CompiledRoom::new(room.clone(), artifact.clone());
+        prepare_within(&program, &module, &artifact, EngineKind::Compiled, Some(compile), duty.clone(), Some(&room)).await.map_err(worker)?;
+        drop(room);
         spec.duty = *duty.borrow_and_update();
         let sampled = Worker::spawn(&program, spec.clone(), None).map_err(worker)?;
         found = sample(sampled, spec.duty, limit, &mut duty).await.map_err(worker)?;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::event_loop::Engine;
 use crate::message::EngineMessage;
+use crate::tasks::disk_room::RoomUse;
 use crate::tasks::estimate::{Share, estimate};
 use crate::tasks::memory_budget;
 use crate::tasks::submit::{self, Prepared};
@@ -70,9 +71,9 @@ impl Estimates {
 
 impl Engine {
     pub(crate) fn estimate(&self, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let (data_folder, cap, to) = (self.store.folder().to_owned(), self.settings.storage_cap(), self.to_self.clone());
+        let (to, place) = (self.to_self.clone(), self.copy_place());
         tokio::task::spawn_blocking(move || {
-            let prepared = submit::prepare(&text, &folder, &data_folder, cap, &|| !answer.is_closed());
+            let prepared = submit::prepare(&text, &folder, &place, &|| !answer.is_closed());
             match prepared {
                 // A send fails only when the loop is gone.
                 Ok(prepared) => drop(to.blocking_send(EngineMessage::Estimate(Box::new(EstimateNews::Prepared(Wanted { prepared, ask, answer }))))),
@@ -133,6 +134,7 @@ impl Engine {
         let share = Share {
             program: self.config.worker.clone(),
             data_folder: self.store.folder().to_owned(),
+            room: self.room_for(RoomUse::Owner),
             compile: memory_budget::compile_limits(module_bytes, budget),
             duty,
             limit: Duration::from_secs(u64::from(ask.seconds.clamp(1, 600))),

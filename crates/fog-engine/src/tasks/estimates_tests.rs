@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_eligibility::Readings;
-use fog_types::ByteCount;
 
 use crate::event_loop::driven_tests::prelude::*;
 use crate::event_loop::driven_tests::{Turned, turned};
+use crate::tasks::disk_room::DiskRoom;
+use crate::tasks::submit::{self, CopyPlace};
 
 const MIB: u64 = 1 << 20;
 
@@ -16,7 +17,10 @@ impl Turned {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let text = format!("version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n");
-        let prepared = crate::tasks::submit::prepare(&text, folder.path(), self.core.store.folder(), ByteCount::mib(100), &|| true).unwrap();
+        let prepared = {
+            let place = CopyPlace { room: DiskRoom::unlimited(self.core.store.holds()), ..self.core.copy_place() };
+            std::thread::scope(|scope| scope.spawn(|| submit::prepare(&text, folder.path(), &place, &|| true).unwrap()).join().unwrap())
+        };
         self.core.estimate_news(EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)));
         answered
     }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use fog_api::{ApiError, HistoryView};
 use fog_runtime::{Checkpoint, CheckpointHeader, CheckpointWriter, History, HistoryEnd, HistoryMark, Mark};
 use fog_types::job::MAX_MARKS;
-use fog_types::{ErrorKind, HasKind, TaskId};
+use fog_types::{ErrorKind, HasKind, TaskId, on_disk};
 
 use crate::tasks::checkpoints::{self, CheckpointPlace, Parts};
 use crate::tasks::cleanup;
+use crate::tasks::disk_room::DiskRoom;
 
 /// Folder of the history of a task.
 pub(crate) fn history_path(data_folder: &Path, task: TaskId) -> PathBuf {
@@ -38,6 +39,7 @@ pub(crate) fn marks(data_folder: &Path, task: TaskId) -> u32 {
 pub(crate) struct Historian {
     data_folder: PathBuf,
     folder: PathBuf,
+    room: DiskRoom,
     /// Most bytes that all histories may take.
     cap: u64,
     history: History,
@@ -48,7 +50,7 @@ pub(crate) struct Historian {
 impl Historian {
     /// Opens or creates the history of this task. `None` when it is damaged: it is left as it is, and the
     /// task runs without one.
-    pub(crate) async fn open(data_folder: PathBuf, task: TaskId, header: CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
+    pub(crate) async fn open(data_folder: PathBuf, room: DiskRoom, task: TaskId, header: CheckpointHeader, segment: u64, cap: u64) -> Option<Self> {
         let folder = history_path(&data_folder, task);
         let at = folder.clone();
         let opened = tokio::task::spawn_blocking(move || -> Result<History, String> {
@@ -62,7 +64,7 @@ impl Historian {
             if is_same { Ok(history) } else { Err("it is of another task".to_owned()) }
         });
         match opened.await.unwrap_or_else(|e| Err(e.to_string())) {
-            Ok(history) => Some(Self { data_folder, folder, cap, history, pending: None }),
+            Ok(history) => Some(Self { data_folder, folder, room, cap, history, pending: None }),
             Err(problem) => {
                 tracing::warn!(%problem, folder = %folder.display(), "the history of a task is not kept");
                 None
@@ -110,16 +112,20 @@ impl Historian {
         let (Some(number), Some(checkpoint)) = (self.pending.take(), checkpoint) else { return };
         let (from, to) = (checkpoint.to_owned(), History::checkpoint(&self.folder, number));
         let (data_folder, cap) = (self.data_folder.clone(), self.cap);
+        let partial = to.with_extension("partial");
+        let length = tokio::fs::metadata(&from).await.map_or(0, |file| file.len());
+        let Ok(room) = self.room.ask(on_disk(length)).await.map(|room| room.of_file(partial.clone())) else { return };
         let copied = tokio::task::spawn_blocking(move || {
             let is_ours = to.parent().is_some_and(|folder| fog_store::make_private_folder(folder).is_ok());
             let fits = is_ours && std::fs::metadata(&from).is_ok_and(|file| taken(&data_folder).saturating_add(file.len()) <= cap);
             if !fits || to.exists() {
                 return Ok(());
             }
-            let partial = to.with_extension("partial");
             std::fs::copy(&from, &partial).and_then(|_| std::fs::rename(&partial, &to))
         });
-        match copied.await {
+        let copied = copied.await;
+        drop(room);
+        match copied {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the checkpoint of a mark could not be kept"),
             Err(error) => tracing::error!(%error, "the checkpoint of a mark could not be kept"),

@@ -5,39 +5,38 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use fog_runtime::{FromWorker, LimitKind, Outcome, Report, WorkerError, result_hash};
-use fog_store::{BlobFile, BlobWriter, Reservation, StoreError, on_disk};
+use fog_store::{BlobFile, BlobWriter, Reservation, StoreError};
 use fog_types::path::{Remarks, ResultNames};
-use fog_types::{ByteCount, HasKind};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, JoinHandle};
+use fog_types::{ByteCount, on_disk};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::message::EngineMessage;
+use crate::tasks::disk_room::DiskRoom;
 use crate::tasks::runner::{Launch, Left, TaskOutcome};
 
 /// Most files of one result. A program cannot create more.
 const MAX_FILES: usize = 100_000;
 /// Pieces of files that may wait for the disk.
 const WAITING: usize = 16;
-/// Bytes on disk of a result for which no room is requested; most results are smaller.
-const UNASKED: u64 = 1 << 20;
-/// Number of files ahead for which room is requested, up to `MOST_AHEAD` bytes.
-const FILES_AHEAD: u64 = 256;
-const MOST_AHEAD: u64 = 64 << 20;
+/// Bytes on disk of output for which room is requested at once.
+const LOG_AHEAD: u64 = 64 << 10;
+/// Bytes on disk for which room is requested at once, beyond what the worker announced.
+const UNSAID_AHEAD: u64 = 1 << 20;
 /// Number of files that are made durable together and stay open until then.
 const TOGETHER: usize = 32;
 
-/// Handle for requesting room on the disk from the loop.
-#[derive(Debug, Clone)]
-pub(crate) struct RoomAsker(pub(crate) mpsc::Sender<EngineMessage>);
+/// Reason why an attempt ends without an outcome of the program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttemptError {
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The store takes nothing more of what the task left, through no fault of the job.
+    #[error("what the task left cannot be stored: {0}")]
+    Store(#[from] StoreError),
+}
 
-impl RoomAsker {
-    /// Requests room for `bytes` on the disk. Blocks this thread until the loop has answered.
-    fn ask(&self, bytes: u64) -> Result<Reservation, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let asked = self.0.blocking_send(EngineMessage::Room(bytes, reply)).is_ok();
-        let answer = if asked { answer.blocking_recv().ok() } else { None };
-        answer.unwrap_or_else(|| Err(StoreError::Damaged("the engine stops".to_owned())))
-    }
+fn nonsense(message: impl ToString) -> AttemptError {
+    WorkerError::Nonsense { message: message.to_string() }.into()
 }
 
 /// Collector of everything that a worker sends.
@@ -47,43 +46,59 @@ pub(crate) struct Collector {
     stderr: BlobWriter,
     pub(crate) stdout_bytes: Vec<u8>,
     pub(crate) stderr_bytes: Vec<u8>,
+    /// Room for the two logs.
+    log_room: Reservation,
     files: Option<Files>,
     disk_left: u64,
-    room: RoomAsker,
+    /// Bytes on disk that the files take, as the worker says.
+    said: u64,
+    room: DiskRoom,
 }
 
 impl Collector {
-    pub(crate) fn new(launch: &Launch) -> Result<Box<Self>, WorkerError> {
+    pub(crate) async fn new(launch: &Launch) -> Result<Box<Self>, AttemptError> {
         let log = launch.spec.limits.log;
-        let writer = || BlobWriter::create(&launch.data_folder, log).map_err(storage);
+        let mut log_room = launch.room.none();
+        launch.room.extend(&mut log_room, 2 * on_disk(0), LOG_AHEAD).await?;
+        let mut writer = || {
+            log_room.use_up(on_disk(0));
+            BlobWriter::create(&launch.data_folder, log)
+        };
+        let (stdout, stderr) = (writer()?, writer()?);
         Ok(Box::new(Self {
             data_folder: launch.data_folder.clone(),
-            stdout: writer()?,
-            stderr: writer()?,
+            stdout,
+            stderr,
             stdout_bytes: Vec::new(),
             stderr_bytes: Vec::new(),
+            log_room,
             files: None,
             disk_left: launch.spec.limits.disk.0,
+            said: 0,
             room: launch.room.clone(),
         }))
     }
 
-    pub(crate) async fn take(&mut self, message: FromWorker) -> Result<(), WorkerError> {
+    pub(crate) async fn take(&mut self, message: FromWorker) -> Result<(), AttemptError> {
         match message {
             FromWorker::Stdout(bytes) => {
-                self.stdout.write(&bytes).map_err(storage)?;
+                write_log(&mut self.stdout, &bytes, &mut self.log_room, &self.room).await?;
                 self.stdout_bytes.extend_from_slice(&bytes);
             }
             FromWorker::Stderr(bytes) => {
-                self.stderr.write(&bytes).map_err(storage)?;
+                write_log(&mut self.stderr, &bytes, &mut self.log_room, &self.room).await?;
                 self.stderr_bytes.extend_from_slice(&bytes);
             }
+            FromWorker::Files { on_disk: bytes } => {
+                // Each file is rounded up to a block.
+                if bytes > self.disk_left.saturating_add(MAX_FILES as u64 * on_disk(0)) {
+                    return Err(nonsense("more output than its disk limit"));
+                }
+                self.said = bytes;
+            }
             FromWorker::File { path, chunk } => {
-                self.disk_left = self
-                    .disk_left
-                    .checked_sub(chunk.len() as u64)
-                    .ok_or_else(|| WorkerError::Nonsense { message: "more output than its disk limit".to_owned() })?;
-                let files = self.files.get_or_insert_with(|| Files::begin(self.data_folder.clone(), self.room.clone()));
+                self.disk_left = self.disk_left.checked_sub(chunk.len() as u64).ok_or_else(|| nonsense("more output than its disk limit"))?;
+                let files = self.files.get_or_insert_with(|| Files::begin(self.data_folder.clone(), self.room.clone(), self.said));
                 if files.to.send((path, chunk)).await.is_err() {
                     // The thread ends before its sender only after an error.
                     if let Some(files) = self.files.take() {
@@ -96,7 +111,7 @@ impl Collector {
         Ok(())
     }
 
-    pub(crate) async fn finish(mut self: Box<Self>, report: Report) -> Result<Left, WorkerError> {
+    pub(crate) async fn finish(mut self: Box<Self>, report: Report) -> Result<Left, AttemptError> {
         let kept = match self.files.take() {
             Some(files) => files.end().await?,
             None => Kept::default(),
@@ -105,15 +120,24 @@ impl Collector {
             let Self { stdout, stderr, stdout_bytes, .. } = *self;
             Ok(left(report, stdout.finish()?, stderr.finish()?, &stdout_bytes, kept))
         });
-        left.await.map_err(stopped)?.map_err(storage)
+        left.await.map_err(nonsense)?
     }
+}
+
+/// Appends output to a log, whose room is requested in steps.
+async fn write_log(log: &mut BlobWriter, bytes: &[u8], room: &mut Reservation, asked: &DiskRoom) -> Result<(), AttemptError> {
+    let more = on_disk(log.size() + bytes.len() as u64) - on_disk(log.size());
+    asked.extend(room, more, LOG_AHEAD).await?;
+    log.write(bytes)?;
+    room.use_up(more);
+    Ok(())
 }
 
 fn left(report: Report, stdout: BlobFile, stderr: BlobFile, stdout_bytes: &[u8], kept: Kept) -> Left {
     let limit = |what: &str| format!("it reached its limit of {what}");
     let problem = match &report.outcome {
         Outcome::Exited(0) => {
-            let Kept { files, mut remarks, room: _room } = kept;
+            let Kept { files, mut remarks } = kept;
             let files: Vec<(String, BlobFile)> = files.into_iter().collect();
             let listed = files.iter().map(|(path, file)| (path.as_str(), blake3::Hash::from_bytes(file.id().0)));
             report.left_out.remark(&mut remarks);
@@ -141,15 +165,15 @@ struct Files {
 }
 
 impl Files {
-    fn begin(data_folder: PathBuf, room: RoomAsker) -> Self {
+    fn begin(data_folder: PathBuf, room: DiskRoom, said: u64) -> Self {
         let (to, from) = mpsc::channel(WAITING);
-        Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room).run(from)) }
+        Self { to, thread: tokio::task::spawn_blocking(move || Intake::new(data_folder, room, said).run(from)) }
     }
 
     /// Ends the input and waits for the thread.
-    async fn end(self) -> Result<Kept, WorkerError> {
+    async fn end(self) -> Result<Kept, AttemptError> {
         drop(self.to);
-        self.thread.await.map_err(stopped)?.map_err(storage)
+        Ok(self.thread.await.map_err(nonsense)??)
     }
 }
 
@@ -157,13 +181,11 @@ impl Files {
 struct Kept {
     files: BTreeMap<String, BlobFile>,
     remarks: Remarks,
-    /// Reservations of room for the files, held until the files have their names.
-    room: Vec<Reservation>,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { files: BTreeMap::new(), remarks: Remarks::keeping_all(), room: Vec::new() }
+        Self { files: BTreeMap::new(), remarks: Remarks::keeping_all() }
     }
 }
 
@@ -177,39 +199,33 @@ struct Intake {
     /// Complete files that are not durable yet.
     whole: Vec<(String, BlobWriter)>,
     count: usize,
-    room: RoomAsker,
-    /// Bytes that the files take on disk; `granted` are the bytes for which there is room.
+    asked: DiskRoom,
+    room: Reservation,
+    /// Bytes that the files take on disk, and that they take according to the worker.
     taken: u64,
-    granted: u64,
+    said: u64,
 }
 
 impl Intake {
-    fn new(data_folder: PathBuf, room: RoomAsker) -> Self {
-        let (kept, names) = (Kept::default(), ResultNames::default());
-        Self { data_folder, kept, names, incoming: None, whole: Vec::new(), count: 0, room, taken: 0, granted: UNASKED }
+    fn new(data_folder: PathBuf, asked: DiskRoom, said: u64) -> Self {
+        let (kept, names, room) = (Kept::default(), ResultNames::default(), asked.none());
+        Self { data_folder, kept, names, incoming: None, whole: Vec::new(), count: 0, asked, room, taken: 0, said }
     }
 
-    /// Takes room from the reservations, so that a result stops at the storage setting and not after it is
-    /// wholly on disk.
+    /// Takes room for the next bytes. All that the worker announced is requested before the first byte is
+    /// written, so that a result that does not fit is not half written.
     fn take_room(&mut self, bytes: u64) -> Result<(), StoreError> {
         self.taken += bytes;
-        if self.taken <= self.granted {
-            return Ok(());
+        if self.room.bytes() < bytes {
+            let left = self.said.saturating_sub(self.taken - bytes);
+            let (wanted, ahead) = if left < bytes { (bytes, UNSAID_AHEAD) } else { (left, 0) };
+            let all = ByteCount(self.taken.max(self.said));
+            self.asked.extend_blocking(&mut self.room, wanted, ahead).map_err(|error| match error {
+                StoreError::Full { cap, .. } => StoreError::Full { wanted: all, cap },
+                StoreError::DiskLow { free, kept, .. } => StoreError::DiskLow { wanted: all, free, kept },
+                other => other,
+            })?;
         }
-        let lacking = self.taken - self.granted;
-        // Room for small files is requested for several at once, since each request may have to remove
-        // rows.
-        let ahead = (self.taken / self.count.max(1) as u64 * FILES_AHEAD).clamp(lacking, lacking.max(MOST_AHEAD));
-        let room = match self.room.ask(ahead) {
-            Err(StoreError::Full { .. }) if ahead > lacking => self.room.ask(lacking),
-            other => other,
-        };
-        let room = room.map_err(|error| match error {
-            StoreError::Full { cap, .. } => StoreError::Full { wanted: ByteCount(self.taken), cap },
-            other => other,
-        })?;
-        self.granted += room.bytes();
-        self.kept.room.push(room);
         Ok(())
     }
 
@@ -222,10 +238,13 @@ impl Intake {
                 }
                 self.open(path)?;
             }
-            if let Some((_, Some((_, writer)))) = &mut self.incoming {
+            if let Some((_, Some((_, writer)))) = &self.incoming {
                 let more = on_disk(writer.size() + chunk.len() as u64) - on_disk(writer.size());
-                writer.write(&chunk)?;
                 self.take_room(more)?;
+                if let Some((_, Some((_, writer)))) = &mut self.incoming {
+                    writer.write(&chunk)?;
+                }
+                self.room.use_up(more);
             }
         }
         self.close();
@@ -242,7 +261,9 @@ impl Intake {
             Some(name) => {
                 self.count += 1;
                 self.take_room(on_disk(0))?;
-                Some((name, BlobWriter::create(&self.data_folder, ByteCount(u64::MAX))?))
+                let writer = BlobWriter::create(&self.data_folder, ByteCount(u64::MAX))?;
+                self.room.use_up(on_disk(0));
+                Some((name, writer))
             }
             None => None,
         };
@@ -263,14 +284,6 @@ impl Intake {
     }
 }
 
-fn stopped(error: JoinError) -> WorkerError {
-    WorkerError::Nonsense { message: error.to_string() }
-}
-
-fn storage(error: StoreError) -> WorkerError {
-    WorkerError::Storage { kind: error.kind(), message: error.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,37 +294,59 @@ mod tests {
         files.map(|file| file.metadata().map_or(0, |about| on_disk(about.len()))).sum()
     }
 
-    /// A result that exceeds the storage setting must be refused before it is wholly written.
-    #[test]
-    fn a_result_stops_where_the_storage_setting_does() {
+    /// Lets a worker announce `said` bytes and send `files` of one block each, on a store that holds 4 MiB.
+    /// Returns how it ended, how many files were taken, and the most bytes that lay in the store.
+    async fn receive(said: u64, files: usize) -> (Result<usize, StoreError>, usize, u64) {
         let folder = tempfile::tempdir().unwrap();
         let cap = ByteCount::mib(4);
         let mut store = fog_store::Store::open(folder.path()).unwrap();
-        let (to, mut asked) = mpsc::channel(4);
+        let (room, mut asked) = DiskRoom::answered_by_test(store.holds());
         let (pieces, from) = mpsc::channel(WAITING);
         let incoming = folder.path().join("incoming");
-        let intake = Intake::new(folder.path().to_owned(), RoomAsker(to));
-        let thread = std::thread::spawn(move || intake.run(from));
-        let sender = std::thread::spawn(move || (0..2_000).take_while(|n| pieces.blocking_send((n.to_string(), vec![7; 10])).is_ok()).count());
+        let intake = Intake::new(folder.path().to_owned(), room, said);
+        let thread = tokio::task::spawn_blocking(move || intake.run(from));
+        let sender = tokio::spawn(async move {
+            for n in 0..files {
+                if pieces.send((n.to_string(), vec![7; 10])).await.is_err() {
+                    return n;
+                }
+            }
+            files
+        });
         let mut most = 0;
-        while let Some(EngineMessage::Room(bytes, reply)) = asked.blocking_recv() {
+        while let Some(request) = asked.recv().await {
             most = most.max(lies(&incoming));
-            reply.send(store.reserve(bytes, cap, fog_types::UnixMillis(1))).unwrap();
+            request.answer(|bytes| store.reserve(bytes, cap, fog_types::UnixMillis(1)));
         }
-        let ended = thread.join().unwrap();
-        assert!(matches!(ended, Err(StoreError::Full { wanted, .. }) if wanted > cap), "{:?}", ended.map(|kept| kept.files.len()));
-        assert!(sender.join().unwrap() < 1_500, "it took all of them");
-        assert!((2 << 20..=(4 << 20) + (1 << 20)).contains(&most), "{most} bytes lay there");
-        store.set_other_files(fog_store::OtherFiles::measure(folder.path()));
-        assert_eq!((lies(&incoming), store.disk_use().unwrap().other.incoming), (0, 0), "nothing of it is left, nor its room");
+        most = most.max(lies(&incoming));
+        let ended = thread.await.unwrap().map(|kept| kept.files.len());
+        assert_eq!((lies(&incoming), store.disk_use().unwrap().incoming), (0, 0), "nothing of it is left, nor its room");
         assert!(store.reserve(3 << 20, cap, fog_types::UnixMillis(2)).is_ok());
+        (ended, sender.await.unwrap(), most)
+    }
+
+    /// A result that exceeds the storage setting is refused before any of it is written.
+    #[tokio::test]
+    async fn a_result_that_does_not_fit_is_not_begun() {
+        let said = 2_000 * on_disk(0);
+        let (ended, taken, most) = receive(said, 2_000).await;
+        assert!(matches!(ended, Err(StoreError::Full { wanted, .. }) if wanted.0 == said), "{ended:?}");
+        assert!(taken <= WAITING + 2 && most == 0, "{taken} files, {most} bytes");
+        let (ended, ..) = receive(900 * on_disk(0), 900).await;
+        assert_eq!(ended.unwrap(), 900);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_sends_more_than_it_says_gets_no_more_room() {
+        let (ended, taken, most) = receive(on_disk(0), 2_000).await;
+        assert!(matches!(ended, Err(StoreError::Full { wanted, .. }) if wanted.0 > 4 << 20), "{ended:?}");
+        assert!((1_000..1_100).contains(&taken) && most <= 4 << 20, "{taken} files, {most} bytes");
     }
 
     #[test]
     fn what_cannot_be_stored_is_no_fault_of_the_worker() {
         let Err(problem) = BlobWriter::create(std::path::Path::new("/dev/null/no folder"), ByteCount(1)) else { panic!("it is no folder") };
-        let error = storage(problem);
-        assert_eq!(error.kind(), fog_types::ErrorKind::Storage);
-        assert!(!error.is_permanent() && error.to_string().contains("cannot be stored") && !error.to_string().contains("nonsense"), "{error}");
+        let error = AttemptError::from(problem).to_string();
+        assert!(error.contains("cannot be stored") && !error.contains("nonsense"), "{error}");
     }
 }

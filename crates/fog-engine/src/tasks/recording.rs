@@ -9,6 +9,7 @@ use fog_types::path::Renamed;
 
 use crate::event_loop::Engine;
 use crate::tasks::checkpoints::checkpoint_path;
+use crate::tasks::disk_room::is_no_room;
 use crate::tasks::runner::TaskDone;
 
 /// A result whose rows are being written, because it has many files.
@@ -118,6 +119,10 @@ impl Engine {
     }
 
     fn own_not_stored(&mut self, claim: Claim, done: &TaskDone, error: &StoreError) -> Result<(), StoreError> {
+        if is_no_room(error) {
+            self.no_room(claim, error, done.report.units)?;
+            return self.host_ended(claim.task.job);
+        }
         let failed = FailedAttempt { problem: format!("its result could not be stored: {error}"), units: done.report.units, exit_code: None, logs: None };
         self.record_failure(claim, &failed, false)?;
         self.host_ended(claim.task.job)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use fog_api::{ApiError, Reply, ResultPart, ResultPosition};
 use fog_runtime::OutputFolder;
-use fog_store::{Output, Store, TaskRow};
+use fog_store::{Output, Store, StoreError, TaskRow};
 use fog_types::job::Assemble;
 use fog_types::path::ResultNames;
 use fog_types::text::counted;
@@ -245,6 +245,19 @@ pub(crate) fn export(store: &Store, id: JobId, folder: PathBuf) -> Result<Export
         }
     }
     Ok(Export { folder, items })
+}
+
+/// Reads something of a job. An error says that the job was removed meanwhile if that is the cause: its
+/// files are being deleted then.
+pub(crate) fn of_job(store: &Store, id: JobId, read: impl FnOnce(&Store) -> Result<Reply, ApiError>) -> Result<Reply, ApiError> {
+    let was_there = store.job_state(id).is_ok();
+    read(store).map_err(|error| match store.job_state(id) {
+        Err(StoreError::NoJob(_)) if was_there => {
+            let message = format!("job {id} was removed while its results were read. Files that were written before are complete, and nothing else is there");
+            ApiError { kind: ErrorKind::NotFound, message }
+        }
+        _ => error,
+    })
 }
 
 impl Export {

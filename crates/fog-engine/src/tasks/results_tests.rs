@@ -59,6 +59,32 @@ fn the_loop_looks_nothing_up_itself() {
     });
 }
 
+/// The files of a removed job are deleted while somebody reads them.
+#[test]
+fn a_job_that_is_removed_while_it_is_read_is_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let (id, blob) = job(&mut store, 1);
+    finish(&mut store, blob, 2);
+    let reader = fog_store::Reader::open(folder.path()).unwrap();
+    let out = folder.path().join("out");
+    let failed = of_job(&reader, id, |reader| {
+        let found = export(reader, id, out.clone())?;
+        store.remove_jobs(fog_types::UnixMillis(i64::MAX), Some(id)).unwrap();
+        while store.sweep_removed().unwrap() {}
+        std::fs::remove_dir_all(folder.path().join("blobs")).unwrap();
+        found.write()
+    });
+    let error = failed.unwrap_err();
+    assert!(error.kind == ErrorKind::NotFound && error.message.contains("was removed") && !error.message.contains("stay stored"), "{}", error.message);
+    let error = of_job(&reader, id, |reader| results_of_none(reader, id)).unwrap_err();
+    assert!(!error.message.contains("while"), "it was not there before: {}", error.message);
+}
+
+fn results_of_none(store: &Store, id: JobId) -> Result<Reply, ApiError> {
+    log(store, TaskId { job: id, index: 0 }, false)
+}
+
 #[test]
 fn an_export_names_a_thousand_files_and_counts_all() {
     let Reply::Exported { files, count } = Reply::exported((0..60_000).map(|n| format!("/{n}")).collect()) else { panic!() };

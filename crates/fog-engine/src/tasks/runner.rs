@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::message::EngineMessage;
 use crate::tasks::checkpoints::{CheckpointPlace, SaveRequest, Saver};
+use crate::tasks::disk_room::{CompiledRoom, DiskRoom, is_no_room};
 use crate::tasks::histories::{Historian, HistoryProblem};
-use crate::tasks::output_collector::{Collector, RoomAsker};
+use crate::tasks::output_collector::{AttemptError, Collector};
 use crate::tasks::stored_files::Stored;
 
 /// Everything that a task needs from the store, looked up before it starts.
@@ -24,7 +25,8 @@ pub(crate) struct Launch {
     pub(crate) data_folder: PathBuf,
     /// Table that holds the files of the result until they have rows.
     pub(crate) holds: Holds,
-    pub(crate) room: RoomAsker,
+    /// Handle for requesting room for the result and the compiled module.
+    pub(crate) room: DiskRoom,
     pub(crate) module: PathBuf,
     /// Stored files that the task reads, each with its role in the job; the module first.
     pub(crate) files: Vec<(String, Stored)>,
@@ -63,7 +65,18 @@ impl Launch {
     /// Opens the history, if the job asks for segments.
     async fn historian(&self) -> Option<Historian> {
         let segments = self.spec.segments?;
-        Historian::open(self.data_folder.clone(), self.claim.task, self.place.header(&self.spec), segments.units, self.history_cap).await
+        Historian::open(self.data_folder.clone(), self.room.clone(), self.claim.task, self.place.header(&self.spec), segments.units, self.history_cap).await
+    }
+
+    /// Compiles the module unless that was done.
+    pub(crate) async fn compile(&self, duty: &watch::Receiver<Percent>) -> Result<(), AttemptError> {
+        let room = CompiledRoom::new(self.room.clone(), self.artifact.clone());
+        let compiled = prepare_within(&self.program, &self.module, &self.artifact, self.spec.engine, Some(self.compile), duty.clone(), Some(&room)).await;
+        match (compiled, room.refusal()) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(no_room)) => Err(no_room.into()),
+            (Err(error), None) => Err(error.into()),
+        }
     }
 }
 
@@ -145,6 +158,8 @@ pub(crate) enum TaskOutcome {
     PermanentFailure { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
     /// The task did not run, because stored files that it reads are damaged.
     Damaged { problem: String, blobs: Vec<BlobId> },
+    /// The disk has no room for what the task left, or for what it needs.
+    NoRoom(StoreError),
     /// The task failed in a way that another attempt may change.
     TransientFailure { problem: String, report: Option<Report>, logs: Option<(BlobFile, BlobFile)> },
 }
@@ -185,12 +200,15 @@ pub(crate) async fn run(launch: Launch, mut duty: watch::Receiver<Percent>, mut 
     let news = match attempt_once(&launch, &mut duty, &mut wishes, &to).await {
         Ok(left) => left.placed(&launch, &mut wishes).await,
         // The module may be valid: another device lends more memory, or this one does at another time.
-        Err(WorkerError::CompileMemory { limit }) if is_compiled_with_less(&launch) => {
+        Err(AttemptError::Worker(WorkerError::CompileMemory { limit })) if is_compiled_with_less(&launch) => {
             let problem =
                 format!("compiling its program took more than {limit} of memory, which is what this device lends now; lend more, or run it elsewhere");
             ended(TaskOutcome::TransientFailure { problem, report: None, logs: None })
         }
-        Err(error) if error.is_permanent() => ended(TaskOutcome::PermanentFailure { problem: error.to_string(), report: None, logs: None }),
+        Err(AttemptError::Worker(error)) if error.is_permanent() => {
+            ended(TaskOutcome::PermanentFailure { problem: error.to_string(), report: None, logs: None })
+        }
+        Err(AttemptError::Store(error)) if is_no_room(&error) => ended(TaskOutcome::NoRoom(error)),
         Err(error) => ended(TaskOutcome::TransientFailure { problem: error.to_string(), report: None, logs: None }),
     };
     // A send fails only when the engine has stopped; the task is put back at the next start.
@@ -206,7 +224,7 @@ async fn attempt_once(
     duty: &mut watch::Receiver<Percent>,
     wishes: &mut mpsc::Receiver<SaveRequest>,
     to: &mpsc::Sender<EngineMessage>,
-) -> Result<Left, WorkerError> {
+) -> Result<Left, AttemptError> {
     for is_last_try in [false, true] {
         let checked = tokio::select! {
             checked = launch.check_files() => checked,
@@ -219,16 +237,14 @@ async fn attempt_once(
             }
             Err(UnusableFiles { problem, damaged }) => return Ok(Left::Nothing(TaskOutcome::Damaged { problem, blobs: damaged })),
         }
-        let compiling = prepare_within(&launch.program, &launch.module, &launch.artifact, launch.spec.engine, Some(launch.compile), duty.clone());
+        let compile_duty = duty.clone();
         tokio::select! {
-            compiled = compiling => {
-                compiled?;
-            }
+            compiled = launch.compile(&compile_duty) => compiled?,
             () = refuse_saves(wishes) => {}
         }
         let mut spec = launch.spec.clone();
         spec.duty = *duty.borrow_and_update();
-        let mut collector = Collector::new(launch)?;
+        let mut collector = Collector::new(launch).await?;
         let mut saver = Saver::new(&launch.place, &launch.spec);
         let mut historian = launch.historian().await;
         // A checkpoint that is damaged or of another task is ignored, and the task begins anew. It may be
@@ -260,7 +276,7 @@ async fn attempt_once(
             }
         }
     }
-    Err(WorkerError::Nonsense { message: "the compiled module cannot be loaded".to_owned() })
+    Err(WorkerError::Nonsense { message: "the compiled module cannot be loaded".to_owned() }.into())
 }
 
 impl Left {
@@ -305,7 +321,7 @@ async fn watch_worker(
     saver: &mut Saver<'_>,
     historian: Option<&mut Historian>,
     links: &mut Links<'_>,
-) -> Result<Option<Report>, WorkerError> {
+) -> Result<Option<Report>, AttemptError> {
     let share = worker.duty();
     let mut duty = links.duty.clone();
     // The duty is passed to the worker separately, because following the worker may wait for the disk.
@@ -329,7 +345,7 @@ async fn follow_worker(
     saver: &mut Saver<'_>,
     mut historian: Option<&mut Historian>,
     links: &mut Links<'_>,
-) -> Result<Option<Report>, WorkerError> {
+) -> Result<Option<Report>, AttemptError> {
     let (attempt, to) = (links.attempt, links.to);
     let tell = async |news| drop(to.send(EngineMessage::Task(attempt, news)).await);
     tell(TaskEvent::Started { pid: worker.pid(), units: saver.units }).await;
@@ -366,12 +382,12 @@ async fn follow_worker(
                             Checkpoint::remove(saver.path());
                             historian.forget();
                         }
-                        return Err(WorkerError::Nonsense { message: problem.to_string() });
+                        return Err(WorkerError::Nonsense { message: problem.to_string() }.into());
                     }
                 }
                 Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
                 Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
-                Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
+                Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }.into()),
                 Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => tell(TaskEvent::Progress { units, permille }).await,
                 Some(WorkerEvent::Message(FromWorker::Started)) => tell(TaskEvent::Began).await,
                 Some(WorkerEvent::Message(message)) => collector.take(message).await?,
@@ -383,8 +399,8 @@ async fn follow_worker(
                     }
                     tell(TaskEvent::Frozen(frozen)).await;
                 }
-                Some(WorkerEvent::Gone(error)) => return Err(error),
-                None => return Err(WorkerError::Died { status: "no word".to_owned() }),
+                Some(WorkerEvent::Gone(error)) => return Err(error.into()),
+                None => return Err(WorkerError::Died { status: "no word".to_owned() }.into()),
             },
         }
     }
@@ -402,7 +418,7 @@ impl TaskOutcome {
     /// Work units used, as far as they are known.
     pub(crate) fn units(&self) -> WorkUnits {
         match self {
-            Self::Damaged { .. } => WorkUnits(0),
+            Self::Damaged { .. } | Self::NoRoom(_) => WorkUnits(0),
             Self::PermanentFailure { report, .. } | Self::TransientFailure { report, .. } => report.as_ref().map_or(WorkUnits(0), |report| report.units),
         }
     }

@@ -4,20 +4,17 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
 use fog_grid::Standing;
-use fog_runtime::{EngineKind, Priority};
+use fog_runtime::Priority;
 use fog_store::{Claim, FailedAttempt, Failure, Rank, StoreError};
-use fog_types::job::Map;
 use fog_types::text::{clean_lines, clean_name};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event_loop::{Active, Engine};
 use crate::message::EngineMessage;
-use crate::tasks::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
-use crate::tasks::output_collector::RoomAsker;
+use crate::tasks::checkpoints::checkpoint_path;
+use crate::tasks::launching::files_of;
 use crate::tasks::runner::{self, Launch, TaskEvent, TaskOutcome};
-use crate::tasks::stored_files::Stored;
-use crate::tasks::{cleanup, memory_budget};
 use crate::{ENGINE_NAME, views};
 
 /// Owner of jobs of this device's user; other jobs are owned by the name of their device.
@@ -191,47 +188,6 @@ impl Engine {
         fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
     }
 
-    pub(crate) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
-        let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
-        cleanup::touch(&artifact);
-        let spec = runner::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), self.duty_of(job.id))?;
-        let place = self.place_of(job, claim.task);
-        let module = self.store.blob(job.blobs.module)?;
-        let files = files_of(job, claim.task.index).into_iter().map(|(what, id)| Ok((what, Stored::of_task(&self.store, id)?)));
-        let files = files.collect::<Result<_, StoreError>>()?;
-        let module_bytes = memory_budget::length(&module).unwrap_or(0);
-        Ok(Launch {
-            place,
-            compile: memory_budget::compile_limits(module_bytes, self.memory_budget()),
-            history_cap: self.settings.storage_cap().0 / 2,
-            claim,
-            program: self.config.worker.clone().with_priority(self.priority_of(job.id)),
-            data_folder: self.store.folder().to_owned(),
-            holds: self.store.holds(),
-            room: RoomAsker(self.to_self.clone()),
-            module,
-            files,
-            artifact,
-            spec,
-        })
-    }
-
-    pub(crate) fn place_of(&self, job: &fog_store::JobRow, task: TaskId) -> CheckpointPlace {
-        let mut inputs: Vec<(String, String)> = job.blobs.inputs.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
-            inputs.push(("item".to_owned(), id.to_string()));
-        }
-        CheckpointPlace {
-            path: checkpoint_path(self.store.folder(), task),
-            key: self.key,
-            module: blake3::Hash::from_bytes(job.blobs.module.0),
-            inputs,
-            stdin: job.blobs.stdin.map(|id| id.to_string()),
-            every: Duration::from_secs_f64(self.settings.number("checkpoint_every").max(1.0)),
-            cap: if self.key.is_some() { self.settings.storage_cap().0 / 2 } else { 0 },
-        }
-    }
-
     pub(crate) fn start_task(&mut self, launch: Launch, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
         let claim = launch.claim;
         let view = ActiveTask {
@@ -358,7 +314,7 @@ impl Engine {
         let is_over = match &end {
             TaskOutcome::PermanentFailure { .. } => true,
             TaskOutcome::TransientFailure { report, .. } => report.is_some(),
-            TaskOutcome::Damaged { .. } => false,
+            TaskOutcome::Damaged { .. } | TaskOutcome::NoRoom(_) => false,
         };
         if is_over {
             fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
@@ -372,6 +328,7 @@ impl Engine {
                 Ok(())
             }
             TaskOutcome::Damaged { problem, blobs } => self.files_unusable(claim, problem, &blobs),
+            TaskOutcome::NoRoom(error) => self.no_room(claim, &error, WorkUnits(0)),
             TaskOutcome::PermanentFailure { problem, report, logs } => {
                 let failed = self.failed_attempt(problem, report, logs);
                 self.record_failure(claim, &failed, true)
@@ -504,17 +461,6 @@ impl Engine {
 /// Spare memory rounded for display.
 pub(crate) fn in_steps(spare: u64) -> u64 {
     spare / SPARE_STEP * SPARE_STEP
-}
-
-/// Stored files that a task reads, each with its role in the job; the module first.
-fn files_of(job: &fog_store::JobRow, index: u32) -> Vec<(String, BlobId)> {
-    let mut files = vec![("its program".to_owned(), job.blobs.module)];
-    files.extend(job.blobs.inputs.iter().map(|(name, id)| (format!("its input {}", clean_name(name)), *id)));
-    if let (Map::Inputs(_), Some(id)) = (&job.file.map, job.blobs.items.get(index as usize)) {
-        files.push((format!("the input of task {index}"), *id));
-    }
-    files.extend(job.blobs.stdin.map(|id| ("its standard input".to_owned(), id)));
-    files
 }
 
 /// Whether work ranks so much higher that it displaces other work: by priority, by an hour, or by less than

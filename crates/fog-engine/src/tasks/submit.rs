@@ -9,9 +9,11 @@ use fog_api::{ApiError, Command};
 use fog_runtime::{Checkpoint, open_regular};
 use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles, StoreError};
 use fog_types::job::{self, GridWish, JobFile, Map};
-use fog_types::{BlobId, ByteCount, ErrorKind, HasKind};
+use fog_types::{BlobId, ByteCount, ErrorKind, HasKind, on_disk};
 
+use crate::event_loop::Engine;
 use crate::query::to_api;
+use crate::tasks::disk_room::{DiskRoom, RoomUse, is_no_room};
 
 /// A job whose files are copied and hashed, ready to be accepted.
 pub(crate) struct Prepared {
@@ -20,6 +22,8 @@ pub(crate) struct Prepared {
     pub(crate) copied: Vec<BlobFile>,
     /// Copied files that are already in their final places.
     pub(crate) placed: Option<PlacedFiles>,
+    /// Files that were stored already and must not be given up until the job is.
+    pub(crate) held: Vec<PlacedFiles>,
     /// Sealed checkpoint from which its one task continues.
     pub(crate) checkpoint: Option<tempfile::TempPath>,
     /// Owner of a job that came from another device.
@@ -28,6 +32,29 @@ pub(crate) struct Prepared {
     pub(crate) hosted: Option<HostedRow>,
     /// Wish that other devices run the job.
     pub(crate) grid: Option<GridWish>,
+}
+
+/// Place to which the files of a job are copied.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyPlace {
+    pub(crate) data_folder: PathBuf,
+    /// The storage setting.
+    pub(crate) cap: ByteCount,
+    pub(crate) holds: Holds,
+    /// Handle for requesting room for the copies.
+    pub(crate) room: DiskRoom,
+}
+
+impl Engine {
+    /// Place to which the owner's files are copied.
+    pub(crate) fn copy_place(&self) -> CopyPlace {
+        CopyPlace {
+            data_folder: self.store.folder().to_owned(),
+            cap: self.settings.storage_cap(),
+            holds: self.store.holds(),
+            room: self.room_for(RoomUse::Owner),
+        }
+    }
 }
 
 /// Options of a submission besides its job file.
@@ -61,10 +88,10 @@ impl Prepared {
     }
 }
 
-/// Reads the job file and copies its files below `data_folder`, as long as `is_wanted` returns true.
-pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCount, is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
+/// Reads the job file and copies its files to `place`, as long as `is_wanted` returns true.
+pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
     let file = job::parse(text).map_err(|e| refuse(e.kind(), e.to_string()))?;
-    let mut copier = Copier { folder, data_folder, cap, is_wanted, copied: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
+    let mut copier = Copier { folder, place, is_wanted, copied: Vec::new(), held: Vec::new(), seen: BTreeMap::new(), stored: BTreeSet::new() };
     let module_path = copier.resolve(&file.module);
     let mut magic = [0; 4];
     let mut opened = open_regular(&module_path).map_err(|e| unreadable(&module_path, &e))?;
@@ -72,7 +99,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
         return Err(refuse(ErrorKind::BadInput, format!("{} is not a WebAssembly module; build the program for wasm32-wasip1", module_path.display())));
     }
     // The stated length of a file need not be true, so copied bytes are counted.
-    let most = file.limits.module.min(cap);
+    let most = file.limits.module.min(place.cap);
     let module = copier.copy_at_most(&file.module, most).map_err(|error| {
         if error.kind != ErrorKind::LimitReached || most < file.limits.module {
             return error;
@@ -87,7 +114,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, data_folder: &Path, cap: ByteCo
         Map::One | Map::Range { .. } => Vec::new(),
     };
     let blobs = Blobs { module, stdin, inputs, items };
-    Ok(Prepared { file, blobs, copied: copier.copied, placed: None, checkpoint: None, owner: None, hosted: None, grid: None })
+    Ok(Prepared { file, blobs, copied: copier.copied, placed: None, held: copier.held, checkpoint: None, owner: None, hosted: None, grid: None })
 }
 
 /// Builds the command that submits the file at `path`: a job file's text with the folder its paths are
@@ -128,10 +155,10 @@ pub fn as_text(path: &Path) -> Result<String, ApiError> {
 
 struct Copier<'a> {
     folder: &'a Path,
-    data_folder: &'a Path,
-    cap: ByteCount,
+    place: &'a CopyPlace,
     is_wanted: &'a dyn Fn() -> bool,
     copied: Vec<BlobFile>,
+    held: Vec<PlacedFiles>,
     seen: BTreeMap<PathBuf, BlobId>,
     stored: BTreeSet<BlobId>,
 }
@@ -142,7 +169,7 @@ impl Copier<'_> {
     }
 
     fn copy(&mut self, path: &str) -> Result<BlobId, ApiError> {
-        self.copy_at_most(path, self.cap)
+        self.copy_at_most(path, self.place.cap)
     }
 
     fn copy_at_most(&mut self, path: &str, most: ByteCount) -> Result<BlobId, ApiError> {
@@ -157,26 +184,47 @@ impl Copier<'_> {
             return Err(refused(StoreError::Full { wanted: ByteCount(size), cap: most }));
         }
         let together = self.copied.iter().map(BlobFile::size).fold(size, u64::saturating_add);
-        if together > self.cap.0 {
-            // A file that was copied already takes no more room.
-            let mut hasher = blake3::Hasher::new();
-            let mut from = WhileWanted { from: &file, is_wanted: self.is_wanted };
-            std::io::copy(&mut from, &mut hasher).map_err(|e| unreadable(&path, &e))?;
-            let id = BlobId(*hasher.finalize().as_bytes());
-            if !self.stored.contains(&id) {
-                return Err(refused(StoreError::Full { wanted: ByteCount(together), cap: self.cap }));
+        let room = if together > self.place.cap.0 {
+            Err(StoreError::Full { wanted: ByteCount(together), cap: self.place.cap })
+        } else {
+            self.place.room.ask_blocking(on_disk(size))
+        };
+        let room = match room {
+            Ok(room) => room,
+            Err(error) if is_no_room(&error) => {
+                let id = self.find_stored(&path, &file, size)?.ok_or_else(|| refused(error))?;
+                self.seen.insert(path, id);
+                return Ok(id);
             }
-            self.seen.insert(path, id);
-            return Ok(id);
-        }
+            Err(error) => return Err(refused(error)),
+        };
         let from = WhileWanted { from: &mut file, is_wanted: self.is_wanted };
-        let blob = BlobFile::copy(self.data_folder, from, most).map_err(refused)?;
+        let blob = BlobFile::copy_into(room, &self.place.data_folder, from, most).map_err(refused)?;
         let id = blob.id();
         self.seen.insert(path, id);
         if self.stored.insert(id) {
             self.copied.push(blob);
         }
         Ok(id)
+    }
+
+    /// Returns the id of a file that was copied or stored already, and takes no more room.
+    fn find_stored(&mut self, path: &Path, file: &std::fs::File, size: u64) -> Result<Option<BlobId>, ApiError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut from = WhileWanted { from: file, is_wanted: self.is_wanted };
+        std::io::copy(&mut from, &mut hasher).map_err(|e| unreadable(path, &e))?;
+        let id = BlobId(*hasher.finalize().as_bytes());
+        if self.stored.contains(&id) {
+            return Ok(Some(id));
+        }
+        match PlacedFiles::hold(&self.place.data_folder, &self.place.holds, id, size) {
+            Some(held) => {
+                self.held.push(held);
+                self.stored.insert(id);
+                Ok(Some(id))
+            }
+            None => Ok(None),
+        }
     }
 }
 
@@ -206,6 +254,10 @@ mod tests {
 
     use std::cell::Cell;
     use std::fs::File;
+    use std::sync::{Arc, Mutex};
+
+    use fog_store::Store;
+    use fog_types::UnixMillis;
 
     use super::*;
 
@@ -214,11 +266,22 @@ mod tests {
     struct Place {
         folder: tempfile::TempDir,
         data: tempfile::TempDir,
+        store: Arc<Mutex<Store>>,
+        room: DiskRoom,
     }
 
     impl Place {
         fn new() -> Self {
-            let place = Self { folder: tempfile::tempdir().unwrap(), data: tempfile::tempdir().unwrap() };
+            let data = tempfile::tempdir().unwrap();
+            let store = Arc::new(Mutex::new(Store::open(data.path()).unwrap()));
+            let (room, mut asked) = DiskRoom::answered_by_test(store.lock().unwrap().holds());
+            let here = Arc::clone(&store);
+            std::thread::spawn(move || {
+                while let Some(request) = asked.blocking_recv() {
+                    request.answer(|bytes| here.lock().unwrap().reserve(bytes, CAP, UnixMillis(1)));
+                }
+            });
+            let place = Self { folder: tempfile::tempdir().unwrap(), data, store, room };
             std::fs::write(place.folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
             place
         }
@@ -226,7 +289,9 @@ mod tests {
         fn prepare(&self, inputs: &[&str], is_wanted: &dyn Fn() -> bool) -> Result<Prepared, ApiError> {
             let inputs: String = inputs.iter().map(|name| format!("{name:?} = {name:?}\n")).collect();
             let text = format!("version = 1\nmodule = \"m.wasm\"\n[inputs]\n{inputs}");
-            prepare(&text, self.folder.path(), self.data.path(), CAP, is_wanted)
+            let holds = self.store.lock().unwrap().holds();
+            let place = CopyPlace { data_folder: self.data.path().to_owned(), cap: CAP, holds, room: self.room.clone() };
+            prepare(&text, self.folder.path(), &place, is_wanted)
         }
 
         /// Number of bytes that are copied so far.
@@ -258,6 +323,27 @@ mod tests {
         std::fs::write(place.folder.path().join("c"), vec![1; 3 << 20]).unwrap();
         assert_eq!(place.prepare(&["a", "c"], &|| true).unwrap().copied.len(), 2);
         assert_eq!(place.copied(), 0, "nothing is left");
+    }
+
+    /// What lies in the store already needs no room, however full it is.
+    #[test]
+    fn a_stored_file_is_not_copied_into_a_full_store() {
+        let place = Place::new();
+        std::fs::write(place.folder.path().join("a"), vec![1; 3 << 20]).unwrap();
+        let held = {
+            let mut store = place.store.lock().unwrap();
+            let file = BlobFile::copy(place.data.path(), vec![1; 3 << 20].as_slice(), CAP).unwrap();
+            store.add_blob(file, CAP, UnixMillis(1)).unwrap();
+            PlacedFiles::hold(place.data.path(), &store.holds(), BlobId(*blake3::hash(&vec![1; 3 << 20]).as_bytes()), 3 << 20).unwrap()
+        };
+        let prepared = place.prepare(&["a"], &|| true).unwrap();
+        assert_eq!((prepared.copied.len(), prepared.held.len()), (1, 1), "the module only");
+        std::fs::write(place.folder.path().join("b"), vec![2; 2 << 20]).unwrap();
+        let error = place.prepare(&["b"], &|| true).err().unwrap();
+        assert!(error.kind == ErrorKind::LimitReached && error.message.contains("2.0 MiB"), "{}", error.message);
+        assert_eq!(place.copied(), 8, "the module of the first");
+        drop((held, prepared));
+        assert_eq!(place.copied(), 0);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Compiles a module in a worker of its own, within limits and at the share of the processor that is set.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fog_types::{ByteCount, Percent};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::supervise::{LOOK_EVERY, Throttle};
-use super::{WorkerError, read_frame};
+use super::{WorkerError, read_frame, read_frames};
 use crate::compile::EngineKind;
 use crate::program::{Seat, WorkerProgram};
 use crate::protocol::{FromWorker, ToWorker, encode_frame};
@@ -44,18 +46,28 @@ impl CompileLimits {
     }
 }
 
+/// Room on disk for compiled modules, which is asked for before one is written.
+pub trait ArtifactRoom: Sync {
+    /// Reserves room for a compiled module of `bytes`.
+    ///
+    /// # Errors
+    /// A message when there is no room; the compilation ends with [`WorkerError::NoRoom`].
+    fn reserve(&self, bytes: u64) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+}
+
 /// Compiles `module` into `artifact` at full speed, within the default limits. See [`prepare_within`].
 ///
 /// # Errors
 /// The same as for [`prepare_within`].
 pub async fn prepare(program: &WorkerProgram, module: &Path, artifact: &Path, engine: EngineKind) -> Result<bool, WorkerError> {
-    prepare_within(program, module, artifact, engine, None, watch::channel(Percent::FULL).1).await
+    prepare_within(program, module, artifact, engine, None, watch::channel(Percent::FULL).1, None).await
 }
 
 /// Compiles `module` into `artifact` in a worker of its own, unless the artifact exists already.
 ///
 /// The worker gets the share of processor time in `duty`; at 0 it stops. Dropping the future ends the
-/// worker. Without `limits`, those for the size of the module apply.
+/// worker. Without `limits`, those for the size of the module apply; without `room`, nothing is asked before
+/// the compiled module is written.
 ///
 /// Returns whether the artifact existed. It appears whole or not at all.
 ///
@@ -69,6 +81,7 @@ pub async fn prepare_within(
     engine: EngineKind,
     limits: Option<CompileLimits>,
     duty: watch::Receiver<Percent>,
+    room: Option<&dyn ArtifactRoom>,
 ) -> Result<bool, WorkerError> {
     if tokio::fs::try_exists(artifact).await.unwrap_or(false) {
         return Ok(true);
@@ -97,7 +110,7 @@ pub async fn prepare_within(
     // Removes the partial file when the future is dropped.
     let partial = Partial(PathBuf::from(partial));
     let message = ToWorker::Compile { module: module.to_owned(), artifact: partial.0.clone(), engine, memory: limits.memory.0 };
-    match compile_supervised(program, &message, limits, duty).await? {
+    match compile_supervised(program, &message, limits, duty, room).await? {
         FromWorker::Compiled => {
             tokio::fs::rename(&partial.0, artifact).await.map_err(at(artifact))?;
             Ok(false)
@@ -124,11 +137,12 @@ async fn compile_supervised(
     message: &ToWorker,
     limits: CompileLimits,
     mut duty: watch::Receiver<Percent>,
+    room: Option<&dyn ArtifactRoom>,
 ) -> Result<FromWorker, WorkerError> {
     loop {
         wait_until_allowed(&mut duty).await;
         let mut seat = program.start()?;
-        if let Some(answer) = compile_once(&mut seat, message, limits, &mut duty).await? {
+        if let Some(answer) = compile_once(&mut seat, message, limits, &mut duty, room).await? {
             return Ok(answer);
         }
         seat.end();
@@ -152,6 +166,7 @@ async fn compile_once(
     message: &ToWorker,
     limits: CompileLimits,
     duty: &mut watch::Receiver<Percent>,
+    room: Option<&dyn ArtifactRoom>,
 ) -> Result<Option<FromWorker>, WorkerError> {
     let mut throttle = Throttle::new(*duty.borrow_and_update(), COMPILE_DEBT);
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -159,8 +174,10 @@ async fn compile_once(
     let (mut is_frozen, mut may_change) = (false, true);
     let (mut last, mut passed) = (Instant::now(), Duration::ZERO);
     // The worker ends when its input is closed.
-    let (_input, mut output) = ask(seat, message).await?;
-    let mut answer = std::pin::pin!(read_frame(&mut output));
+    let (mut input, output) = ask(seat, message).await?;
+    // A frame that is read here would be lost when another branch comes first.
+    let (to, mut frames) = mpsc::channel(1);
+    tokio::spawn(read_frames(output, to));
     loop {
         tokio::select! {
             biased;
@@ -180,8 +197,15 @@ async fn compile_once(
                     }
                 }
             }
-            frame = &mut answer => {
+            frame = frames.recv() => {
                 return match frame {
+                    Some(Ok(FromWorker::CompiledTo(bytes))) => {
+                        if let Some(room) = room {
+                            room.reserve(bytes).await.map_err(|message| WorkerError::NoRoom { message })?;
+                        }
+                        send(&mut input, &ToWorker::Write).await?;
+                        continue;
+                    }
                     Some(answer) => answer.map(Some).map_err(|message| WorkerError::Nonsense { message }),
                     None => {
                         let exit = seat.exit().await;
@@ -231,12 +255,16 @@ type Pipes = (Box<dyn tokio::io::AsyncWrite + Send + Sync + Unpin>, Box<dyn toki
 
 /// Sends one message to a worker and returns its pipes; the output ends when the worker dies.
 async fn ask(seat: &mut Seat, message: &ToWorker) -> Result<Pipes, WorkerError> {
-    let nonsense = |message: String| WorkerError::Nonsense { message };
     let (Some(mut input), Some(output)) = (seat.input.take(), seat.output.take()) else {
-        return Err(nonsense("no pipes".to_owned()));
+        return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
     };
-    let frame = encode_frame(message).map_err(|e| nonsense(e.to_string()))?;
+    send(&mut input, message).await?;
+    Ok((input, output))
+}
+
+async fn send(input: &mut (impl tokio::io::AsyncWrite + Unpin), message: &ToWorker) -> Result<(), WorkerError> {
+    let frame = encode_frame(message).map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
     // A worker that reads nothing has ended, which its output shows.
     let _ = input.write_all(&frame).await;
-    Ok((input, output))
+    Ok(())
 }

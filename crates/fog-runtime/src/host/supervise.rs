@@ -174,9 +174,10 @@ impl Supervisor {
                 self.is_at_safe_point = false;
             }
             FromWorker::Progress { .. } | FromWorker::Frozen | FromWorker::Thawed => self.is_at_safe_point = false,
-            FromWorker::File { .. } => _ = self.ended.get_or_insert(self.latest),
+            FromWorker::Files { .. } | FromWorker::File { .. } => _ = self.ended.get_or_insert(self.latest),
             FromWorker::Stdout(_) | FromWorker::Stderr(_) => return,
-            FromWorker::Compiled
+            FromWorker::CompiledTo(_)
+            | FromWorker::Compiled
             | FromWorker::CannotCompile(_)
             | FromWorker::CannotWrite(_)
             | FromWorker::Walls(_)

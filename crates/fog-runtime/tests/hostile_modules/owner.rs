@@ -159,7 +159,7 @@ impl Compiling {
         let (artifact, program) = (folder.path().join("m.cwasm"), program(mark));
         let (duty, receiver) = watch::channel(Percent::new(duty));
         let begun = Instant::now();
-        let task = tokio::spawn(async move { prepare_within(&program, &module, &artifact, EngineKind::Compiled, limits, receiver).await });
+        let task = tokio::spawn(async move { prepare_within(&program, &module, &artifact, EngineKind::Compiled, limits, receiver, None).await });
         Self { folder, task, duty, begun }
     }
 

@@ -64,6 +64,74 @@ fn a_result_near_the_cap_is_whole_and_one_beyond_it_says_so() {
     wait_for("the paused job", Duration::from_secs(60), finished).unwrap();
 }
 
+/// Returns a program that fills 45 MiB with numbers that cannot be compressed, and runs until it is ended.
+fn large_state() -> &'static str {
+    r#"(module (memory (export "memory") 721)
+        (func (export "_start") (local $at i32) (local $x i64)
+            (local.set $x (i64.const 88172645463325252))
+            (loop $fill
+                (local.set $x (i64.xor (local.get $x) (i64.shl (local.get $x) (i64.const 13))))
+                (local.set $x (i64.xor (local.get $x) (i64.shr_u (local.get $x) (i64.const 7))))
+                (local.set $x (i64.xor (local.get $x) (i64.shl (local.get $x) (i64.const 17))))
+                (i64.store (local.get $at) (local.get $x))
+                (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                (br_if $fill (i32.lt_u (local.get $at) (i32.const 47185920))))
+            (loop $ever (br $ever))))"#
+}
+
+/// A state without room is not written beyond the setting, not even by the last checkpoint, and the owner is
+/// told. What a cancelled job saved is gone at once.
+#[test]
+fn a_state_that_has_no_room_is_said_and_the_setting_is_kept() {
+    let bench = Bench::working().unwrap();
+    assert!(bench.fog(&["settings", "set", "storage_cap=0.1", "checkpoint_every=1"]).unwrap().status.success());
+    bench.module("stored.wasm", &two_files(30_000_000)).unwrap();
+    bench.module("large.wasm", large_state()).unwrap();
+    let lies = |bench: &Bench| -> u64 {
+        let folders = ["blobs", "compiled", "checkpoints", "histories", "incoming", "partial", "set-aside"].map(|name| bench.data().join(name));
+        let mut stack = folders.to_vec();
+        let mut sum = 0;
+        while let Some(folder) = stack.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(about) if about.is_dir() => stack.push(entry.path()),
+                    Ok(about) => sum += fog_types::on_disk(about.len()),
+                    Err(_) => {}
+                }
+            }
+        }
+        sum
+    };
+    let told = |bench: &Bench, is_saved: bool| {
+        wait_for("a save or a refusal", Duration::from_secs(60), || {
+            let task = bench.json(&["status"]).ok()?["active"].get(0)?.clone();
+            let found = if is_saved { task["saved_ms"].is_i64() } else { task["save_problem"].as_str()?.contains("storage_cap") };
+            found.then_some(())
+        })
+        .unwrap();
+    };
+    bench.fog(&["submit", "large.wasm"]).unwrap();
+    told(&bench, true);
+    assert!(bench.fog(&["job", "cancel", "1"]).unwrap().status.success());
+    wait_for("the states to go", Duration::from_secs(5), || {
+        let checks = text(&bench.fog(&["doctor"]).ok()?.stdout);
+        (checks.contains(" 0 B in states") && lies(&bench) < 5 << 20).then_some(())
+    })
+    .unwrap();
+    assert!(bench.fog(&["submit", "stored.wasm", "--disk", "100MiB", "--watch"]).unwrap().status.success());
+    bench.fog(&["submit", "large.wasm"]).unwrap();
+    told(&bench, false);
+    assert!(text(&bench.fog(&["status"]).unwrap().stdout).contains("NOT SAVED"));
+    let most = 100_000_000;
+    assert!(lies(&bench) <= most, "{}", lies(&bench));
+    assert!(bench.fog(&["shutdown"]).unwrap().status.success());
+    let ended = || bench.fog(&["status"]).ok().filter(|status| !status.status.success());
+    wait_for("the end", Duration::from_secs(30), ended).unwrap();
+    // The process may write for a moment after it stopped answering.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(lies(&bench) <= most, "{} after the last checkpoint", lies(&bench));
+}
+
 #[test]
 fn inputs_that_do_not_fit_together_are_refused_together() {
     let bench = Bench::working().unwrap();

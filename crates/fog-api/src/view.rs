@@ -151,6 +151,9 @@ pub struct ActiveTask {
     /// Time of the newest checkpoint; `None` when there is none.
     #[serde(default)]
     pub saved_ms: Option<i64>,
+    /// Reason why the newest state could not be saved; empty if it was.
+    #[serde(default)]
+    pub save_problem: String,
 }
 
 /// Number of jobs by state.
@@ -422,6 +425,7 @@ mod tests {
             started_ms: 0,
             units: 0,
             saved_ms: None,
+            save_problem: String::new(),
         };
         let status = |duty, active: Vec<ActiveTask>, reasons| Status {
             verdict: VerdictView { duty, reasons, ..VerdictView::default() },

@@ -57,7 +57,8 @@ fn lines(words: &Words, status: &Status) -> Vec<String> {
         let left = task.seconds_left.map_or_else(String::new, |s| format!(" · {}", words.with("left", &[("span", words.span(s).into())])));
         let frozen = if task.frozen { format!(" · {}", words.t("kept-frozen")) } else { String::new() };
         let place = words.task_of(task.index, task.tasks_total).map_or_else(String::new, |place| format!(" · {place}"));
-        list.push(format!("  {}: {}{place}{progress}{left}{frozen}", words.t("now"), task.name));
+        let unsaved = if task.save_problem.is_empty() { String::new() } else { format!(" · {}", words.t("not-saved")) };
+        list.push(format!("  {}: {}{place}{progress}{left}{frozen}{unsaved}", words.t("now"), task.name));
     }
     if let Some(next) = &status.next {
         list.push(format!("  {}: {next}", words.t("next")));

@@ -148,7 +148,8 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
         sensor(r.metered.is_some()),
         known(r.metered.map(|on| if on { "metered" } else { "not metered" }.to_owned()), "the system does not tell"),
     );
-    add("free disk", sensor(r.disk_free.is_some()), known(r.disk_free.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
+    let free = fog_probes::disk_free(data_folder);
+    add("free disk", sensor(free.is_some()), known(free.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     add("available memory", sensor(r.ram_available.is_some()), known(r.ram_available.map(|n| fog_types::ByteCount(n).to_string()), "unknown"));
     let (state, detail) = clock_check(&clocks);
     add("clock", state, detail);

@@ -299,7 +299,7 @@ impl Engine {
             }
         }
         // From now on nobody answers requests for room.
-        self.store.holds().end();
+        self.end_room();
         let chat = self.chat.driver.take().map(crate::chat::ChatService::stop);
         self.record_all();
         self.shutdown();
@@ -331,6 +331,7 @@ impl Engine {
             EngineMessage::Measured(other) => self.measured(other),
             EngineMessage::Room(request) => self.answer_room(request),
             EngineMessage::Saved(task, units) => self.saved_last(task, units),
+            EngineMessage::WorkerLeft => self.sweep_states(),
             EngineMessage::Sleep(done) => self.save_all(done),
             EngineMessage::Input => self.rules.handle_input(self.clock.moment()),
             EngineMessage::Sample(sample) => {

@@ -24,6 +24,8 @@ pub(crate) enum EngineMessage {
     Task(u64, TaskEvent),
     /// The task of a leaving worker was saved at so many units.
     Saved(TaskId, WorkUnits),
+    /// The worker of a task whose job is over has left.
+    WorkerLeft,
     /// The system is about to sleep and waits for the answer.
     Sleep(SyncSender<()>),
     /// Isolation that is available to workers here; `None` when no worker answers.

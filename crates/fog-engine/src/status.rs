@@ -262,6 +262,25 @@ impl Engine {
         }
     }
 
+    /// Whether a job has ended or is gone. One whose state cannot be read is not over.
+    pub(crate) fn is_over(&self, id: JobId) -> bool {
+        match self.store.job_state(id) {
+            Ok(state) => state.is_final(),
+            Err(error) => matches!(error, StoreError::NoJob(_)),
+        }
+    }
+
+    /// Deletes checkpoints and histories of jobs that are over.
+    pub(crate) fn sweep_states(&mut self) {
+        let folder = self.store.folder();
+        let checkpoints = cleanup::sweep(&checkpoints::folder(folder), |id| !self.is_over(id));
+        let histories = cleanup::sweep(&histories::folder(folder), |id| self.needs_history(id));
+        if checkpoints + histories > 0 {
+            self.store.holds().note_deleted();
+            self.measure_disk();
+        }
+    }
+
     /// Checks deadlines and removes old jobs, at most once in ten seconds.
     pub(crate) fn chores(&mut self) {
         self.sweep_removed();
@@ -306,14 +325,7 @@ impl Engine {
                 tracing::error!(%error, "old history cannot be removed");
             }
         }
-        // The files of a job whose state cannot be read stay.
-        let job = |id| match self.store.job_state(id) {
-            Ok(state) => Some(state),
-            Err(StoreError::NoJob(_)) => None,
-            Err(_) => Some(JobState::Running),
-        };
-        cleanup::sweep(&checkpoints::folder(self.store.folder()), |id| job(id).is_some_and(|state| !state.is_final()));
-        cleanup::sweep(&histories::folder(self.store.folder()), |id| self.needs_history(id));
+        self.sweep_states();
         cleanup::sweep_old(&transfers::folder(self.store.folder()), lived, TRANSFER_KEPT);
         cleanup::sweep_old(&self.store.folder().join("set-aside"), lived, ASIDE_KEPT);
         if let Err(error) = self.look_back() {

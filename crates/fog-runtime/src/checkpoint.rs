@@ -231,6 +231,13 @@ impl Checkpoint {
         Ok(Generation { header: self.header, stdout: self.stdout, stderr: self.stderr, state, files })
     }
 
+    /// Removes the checkpoint before the newest one at `path`, to make room. Returns whether there was one; if
+    /// the newest is missing, nothing is removed.
+    #[must_use]
+    pub fn remove_previous(path: &Path) -> bool {
+        writer::remove_previous(path)
+    }
+
     /// Removes the checkpoint at `path` and the previous one; missing files are ignored.
     pub fn remove(path: &Path) {
         writer::remove(path);

@@ -363,9 +363,9 @@ impl Store {
     /// crash may undo. Deletes the files that nothing needs then.
     pub(crate) fn let_go_after(&mut self, work: impl FnOnce(&Connection) -> Result<Vec<String>, StoreError>) -> Result<(), StoreError> {
         // Held files stay.
-        let holds = self.holds.clone();
+        let (holds, folder) = (self.holds.clone(), self.folder.clone());
         let mut held = holds.table();
-        let gone = self.relaxed(|db| {
+        let (gone, list) = self.relaxed(|db| {
             let mut delete = db.prepare_cached("DELETE FROM blobs WHERE id = ?1 AND pins = 0")?;
             let mut gone = Vec::new();
             for text in work(db)? {
@@ -375,11 +375,13 @@ impl Store {
                     gone.push(id);
                 }
             }
-            Ok(gone)
+            // Written before the rows are gone, so that a kill at any time leaves it.
+            let list = placed::write_list(&folder, &gone);
+            Ok((gone, list))
         })?;
         held.doom(&gone);
         drop(held);
-        holds.delete(&self.folder, gone, Vec::new());
+        holds.delete(&self.folder, gone, Vec::new(), list);
         Ok(())
     }
 
@@ -424,9 +426,6 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub fn sweep_blobs(&mut self) -> Result<usize, StoreError> {
         let nobodys = placed::listed(&self.folder);
-        for half in std::fs::read_dir(self.folder.join("incoming")).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_file(half.path());
-        }
         let compiled = std::fs::read_dir(self.folder.join("compiled")).into_iter().flatten().flatten();
         for half in compiled.filter(|entry| entry.path().extension().is_some_and(|e| e == "partial")) {
             let _ = std::fs::remove_file(half.path());
@@ -445,6 +444,10 @@ impl Store {
             } else if !is_known {
                 moved += usize::from(set_aside(&entry.path(), &aside, crate::set_modified).is_ok());
             }
+        }
+        // The lists go last: another kill may come before.
+        for half in std::fs::read_dir(self.folder.join("incoming")).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_file(half.path());
         }
         Ok(moved)
     }

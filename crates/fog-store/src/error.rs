@@ -97,7 +97,7 @@ pub enum StoreError {
         kept: fog_types::ByteCount,
     },
     /// A file could not be used.
-    #[error("{path}: {source}")]
+    #[error("{}", of_file(path, source))]
     File {
         /// Path of the file.
         path: PathBuf,
@@ -180,6 +180,16 @@ impl StoreError {
             other => other,
         }
     }
+}
+
+/// Returns the sentence about a file that cannot be used. A full disk is no fault of the file, and some
+/// libraries name the path again.
+fn of_file(path: &Path, source: &std::io::Error) -> String {
+    if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+        return "the disk of the data folder is full; what was stored before is kept. Free some room there, and try again".to_owned();
+    }
+    let inner = source.get_ref().and_then(std::error::Error::source);
+    inner.map_or_else(|| format!("{}: {source}", path.display()), |inner| format!("{}: {inner}", path.display()))
 }
 
 fn full(wanted: fog_types::ByteCount, cap: fog_types::ByteCount) -> String {

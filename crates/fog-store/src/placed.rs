@@ -86,9 +86,9 @@ impl Holds {
     }
 
     /// Deletes the files that are still doomed, and `others`; many of them on a thread of their own, as
-    /// thousands take seconds.
-    pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>) {
-        let (holds, folder, count, list) = (self.clone(), folder.to_owned(), ids.len() + others.len(), write_list(folder, &ids));
+    /// thousands take seconds. `list` is the list of the doomed ones, written before their rows went.
+    pub(crate) fn delete(&self, folder: &Path, ids: Vec<BlobId>, others: Vec<PathBuf>, list: Option<tempfile::TempPath>) {
+        let (holds, folder, count) = (self.clone(), folder.to_owned(), ids.len() + others.len());
         let delete = move || {
             for path in others {
                 // A file that a worker has open stays on some systems and counts again at the next
@@ -99,13 +99,13 @@ impl Holds {
                 holds.delete_doomed(&folder, id);
             }
         };
-        if count <= LET_GO_AT_ONCE {
-            return delete();
-        }
         let delete = move || {
             let _list = list;
             delete();
         };
+        if count <= LET_GO_AT_ONCE {
+            return delete();
+        }
         // If no thread can be started, the next start deletes the files.
         let _ = std::thread::Builder::new().name("delete".to_owned()).spawn(delete);
     }
@@ -171,7 +171,7 @@ pub struct PlacedFiles {
 
 /// Writes a list of many files without a row, which goes with the returned path. Without it, as after a
 /// power cut, the next start sets the files aside: it cannot know whether their rows were lost.
-fn write_list(folder: &Path, ids: &[BlobId]) -> Option<tempfile::TempPath> {
+pub(crate) fn write_list(folder: &Path, ids: &[BlobId]) -> Option<tempfile::TempPath> {
     if ids.len() <= LET_GO_AT_ONCE {
         return None;
     }

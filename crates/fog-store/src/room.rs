@@ -7,7 +7,7 @@ use std::time::Instant;
 use fog_types::{BlobId, ByteCount, UnixMillis, on_disk};
 
 use crate::disk::Spare;
-use crate::{Holds, OtherFiles, Store, StoreError, disk, place};
+use crate::{Holds, OtherFiles, Store, StoreError, disk, place, placed};
 
 /// Bytes on disk of files that are being written, in the table of a [`Holds`].
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub(crate) struct Room {
     files: BTreeSet<PathBuf>,
     /// Bytes of such files that are complete, each with the time since when a measurement finds it.
     complete: Vec<(Instant, u64)>,
-    /// Whether the engine ends.
-    is_ending: bool,
+    /// Bytes that are left for last checkpoints when the engine ends, and the cap.
+    ending: Option<(u64, ByteCount)>,
 }
 
 impl Room {
@@ -144,10 +144,15 @@ impl Holds {
         self.table().room.written
     }
 
-    /// Returns the reserved bytes of which nothing, or an unknown part, is on disk yet.
+    /// Returns the reserved bytes that are not on disk yet. Looks at the files that are being written.
     #[must_use]
-    pub fn reserved(&self) -> u64 {
-        self.table().room.reserved
+    pub fn unwritten(&self) -> u64 {
+        let (reserved, files) = {
+            let table = self.table();
+            (table.room.reserved, table.room.files.clone())
+        };
+        let written = files.iter().map(|path| std::fs::metadata(path).map_or(0, |about| on_disk(about.len())));
+        reserved.saturating_sub(written.fold(0, u64::saturating_add))
     }
 
     /// Measures the files in the data folder, apart from those whose bytes count as reserved. Takes a while
@@ -158,15 +163,35 @@ impl Holds {
         Measured { other: OtherFiles::measure_without(folder, &files), began }
     }
 
-    /// Notes that the engine ends: it answers no more requests for room.
-    pub fn end(&self) {
-        self.table().room.is_ending = true;
+    /// Notes that the engine ends: it answers no more requests for room, and `left` bytes below `cap` are for
+    /// last checkpoints.
+    pub fn end(&self, left: u64, cap: ByteCount) {
+        self.table().room.ending = Some((left, cap));
     }
 
     /// Returns whether the engine ends.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        self.table().room.is_ending
+        self.table().room.ending.is_some()
+    }
+
+    /// Reserves room for a last checkpoint when the engine ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when no such room is left.
+    pub fn reserve_last(&self, bytes: u64) -> Result<Reservation, StoreError> {
+        {
+            let mut table = self.table();
+            let (left, cap) = table.room.ending.unwrap_or_default();
+            let left = left.checked_sub(bytes).ok_or(StoreError::Full { wanted: ByteCount(bytes), cap })?;
+            table.room.ending = Some((left, cap));
+        }
+        Ok(self.unchecked(bytes))
+    }
+
+    /// Notes that other files were deleted, so that they are measured soon.
+    pub fn note_deleted(&self) {
+        self.table().room.complete.push((Instant::now(), 0));
     }
 }
 
@@ -230,14 +255,15 @@ impl Store {
         if gone < need {
             return Err(StoreError::Full { wanted: ByteCount(wanted), cap });
         }
+        let ids: Vec<BlobId> = blobs.iter().filter_map(|id| id.parse().ok()).collect();
+        let list = placed::write_list(&self.folder, &ids);
         let transaction = self.db.transaction()?;
         for id in &blobs {
             transaction.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([id])?;
         }
         // The rows are deleted first: a file without one is set aside at the next start.
         transaction.commit()?;
-        let blobs: Vec<BlobId> = blobs.iter().filter_map(|id| id.parse().ok()).collect();
-        held.doom(&blobs);
+        held.doom(&ids);
         drop(held);
         for file in &files {
             let sum = match file.kind {
@@ -247,7 +273,7 @@ impl Store {
             };
             *sum = sum.saturating_sub(file.size);
         }
-        holds.delete(&self.folder, blobs, files.into_iter().map(|file| file.path).collect());
+        holds.delete(&self.folder, ids, files.into_iter().map(|file| file.path).collect(), list);
         Ok(())
     }
 
@@ -287,6 +313,7 @@ mod tests {
         std::fs::write(&path, vec![1; 60_000]).unwrap();
         measure(&mut store);
         assert_eq!((counted(&store), store.is_measure_due()), (100_000, false));
+        assert_eq!(store.holds().unwritten(), 100_000 - on_disk(60_000));
         room.use_up(100_000 - on_disk(60_000));
         assert_eq!(counted(&store), on_disk(60_000));
         let before = store.holds().measure(folder.path());
@@ -313,14 +340,17 @@ mod tests {
         assert_eq!((room.bytes(), incoming(&store)), (45_056, 45_056));
         let writers: Vec<BlobWriter> = (0..5).map(|_| BlobWriter::create(store.folder(), CAP).unwrap()).collect();
         room.use_up(5 * 4096);
-        assert_eq!((incoming(&store), store.holds().incoming(), store.holds().reserved()), (45_056, 5 * 4096, 6 * 4096));
+        assert_eq!((incoming(&store), store.holds().incoming(), store.holds().unwritten()), (45_056, 5 * 4096, 6 * 4096));
         let files = BlobWriter::finish_all(writers).unwrap();
         drop(room);
         assert_eq!(incoming(&store), 5 * 4096);
         drop(files);
         assert_eq!(incoming(&store), 0);
         assert!(!store.holds().is_ending());
-        store.holds().end();
+        store.holds().end(10_000, CAP);
         assert!(store.holds().is_ending());
+        let last = store.holds().reserve_last(8_192).unwrap();
+        assert!(matches!(store.holds().reserve_last(4096), Err(StoreError::Full { .. })));
+        drop(last);
     }
 }

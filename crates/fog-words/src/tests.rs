@@ -153,6 +153,7 @@ fn work_that_was_asked_for_is_not_claimed_while_a_rule_holds_for_it_too() {
         started_ms: 0,
         units: 0,
         saved_ms: None,
+        save_problem: String::new(),
     };
     let status = |rules: &[&str]| fog_api::Status {
         contributing: true,

@@ -35,7 +35,7 @@ pub fn Home() -> impl IntoView {
             <section class="card" aria-label=move || t("now")>
                 <h2>{move || t("now")}</h2>
                 <ul id="now">
-                    <For each=move || status.with(|s| s.active.clone()) key=|task| (task.job, task.index, task.permille, task.frozen, task.seconds_left, task.saved_ms) let:task>
+                    <For each=move || status.with(|s| s.active.clone()) key=|task| (task.job, task.index, task.permille, task.frozen, task.seconds_left, task.saved_ms, task.save_problem.clone()) let:task>
                         <Running task />
                     </For>
                 </ul>
@@ -69,7 +69,9 @@ fn Running(task: ActiveTask) -> impl IntoView {
             } else if let Some(seconds) = task.seconds_left {
                 parts.push(words.with("left", &[("span", words.span(seconds).into())]));
             }
-            if let Some(saved) = task.saved_ms {
+            if !task.save_problem.is_empty() {
+                parts.push(words.t("not-saved"));
+            } else if let Some(saved) = task.saved_ms {
                 parts.push(words.with("saved-ago", &[("ago", words.ago(saved, ui().now.get()).into())]));
             }
             parts.join(" · ")

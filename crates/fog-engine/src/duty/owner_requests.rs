@@ -181,6 +181,7 @@ impl Engine {
                 return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
             }
             self.remove_job(id).map_err(to_api)?;
+            self.sweep_states();
             self.announce(EventBody::JobRemoved(id));
             return Ok(self.done());
         }

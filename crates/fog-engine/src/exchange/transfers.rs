@@ -259,13 +259,13 @@ mod tests {
         };
         let fetching = async move {
             let turn = fetches.begin(&content(5, 1 << 40), false, data.path()).await.unwrap();
-            assert_eq!(holds.reserved(), 0);
+            assert_eq!(holds.unwritten(), 0);
             turn.make_room_for(500_000).await.unwrap();
-            assert_eq!(holds.reserved(), on_disk(500_000));
+            assert_eq!(holds.unwritten(), on_disk(500_000));
             let refused = turn.make_room_for(2 << 20).await.unwrap_err();
             assert!(refused.contains("storage limit"), "{refused}");
             drop((turn, fetches));
-            assert_eq!(holds.reserved(), 0);
+            assert_eq!(holds.unwritten(), 0);
         };
         tokio::join!(answering, fetching);
     }

@@ -28,7 +28,12 @@ pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Resul
         .and_then(|file| file.metadata())
         .map_err(|e| refuse(ErrorKind::of_named_file(e.kind()), format!("{} cannot be read: {e}. Nothing was submitted", path.display())))?;
     if about.len() > cap.0 / 2 {
-        let message = format!("{} is {}; the storage setting allows a checkpoint of {}", path.display(), ByteCount(about.len()), ByteCount(cap.0 / 2));
+        let message = format!(
+            "{} is {}; the storage setting allows a checkpoint of {}. Nothing was submitted; raise storage_cap, and try again",
+            path.display(),
+            ByteCount(about.len()),
+            ByteCount(cap.0 / 2)
+        );
         return Err(refuse(ErrorKind::LimitReached, message));
     }
     // A damaged end loses the last generation only, as for every checkpoint.

@@ -19,7 +19,8 @@ use crate::tasks::disk_room::DiskRoom;
 pub(crate) const ARRIVED: &str = "arrived-";
 /// Bytes of a checkpoint for which room is requested at once.
 const ROOM_AHEAD: u64 = 4 << 20;
-const TOO_LARGE: &str = "it would take more room than the storage setting allows";
+const TOO_LARGE: &str =
+    "it would take more room than the storage setting and disk_free_min leave; raise storage_cap, lower disk_free_min, or remove finished jobs";
 
 /// Path of a cached compiled module: named by the hash of the original, the build and the engine.
 #[must_use]
@@ -92,6 +93,8 @@ pub(crate) struct Saver<'a> {
     writing: Writing,
     /// Room of the checkpoint that is being written.
     held: Option<Reservation>,
+    /// Reason why the last checkpoint had no room.
+    pub(crate) problem: Option<String>,
     pub(crate) waiting: Vec<SaveRequest>,
     /// Units of the newest checkpoint.
     pub(crate) units: u64,
@@ -145,7 +148,7 @@ fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Rec
 impl<'a> Saver<'a> {
     pub(crate) fn new(place: &'a CheckpointPlace, spec: &'a TaskSpec) -> Self {
         let writing = Writing::Idle(CheckpointWriter::new(place.path.clone(), place.key));
-        Self { place, spec, writing, held: None, waiting: Vec::new(), units: 0, is_frozen: false }
+        Self { place, spec, writing, held: None, problem: None, waiting: Vec::new(), units: 0, is_frozen: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -214,7 +217,10 @@ impl<'a> Saver<'a> {
     /// Requests room for `bytes` of the checkpoint that is being written; returns whether there is room.
     async fn take_room(&mut self, bytes: u64) -> bool {
         let Some(held) = &mut self.held else { return false };
-        let found = self.place.room.extend(held, on_disk(bytes), ROOM_AHEAD).await;
+        let mut found = self.place.room.extend(held, on_disk(bytes), ROOM_AHEAD).await;
+        if found.is_err() && Checkpoint::remove_previous(&self.place.path) {
+            found = self.place.room.extend(held, on_disk(bytes), 0).await;
+        }
         if let Err(error) = &found {
             tracing::debug!(%error, "no room for a checkpoint");
         }
@@ -224,6 +230,7 @@ impl<'a> Saver<'a> {
     /// Keeps the file as it is. A later part would lack the refused one, so the next checkpoint is whole.
     fn refused(&mut self) -> Writing {
         self.held = None;
+        self.problem = Some(TOO_LARGE.to_owned());
         Writing::Refused(CheckpointWriter::new(self.place.path.clone(), self.place.key), TOO_LARGE.to_owned())
     }
 

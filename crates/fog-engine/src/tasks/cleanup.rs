@@ -11,14 +11,15 @@ use crate::exchange::transfers::{self, STATE};
 use crate::tasks::checkpoints::{self, ARRIVED};
 
 /// Removes files and folders of jobs that no longer need them from `folder`; each job is checked once.
-pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) {
+/// Returns their number.
+pub(crate) fn sweep(folder: &Path, needs_it: impl Fn(JobId) -> bool) -> usize {
     let mut of_jobs: BTreeMap<JobId, Vec<PathBuf>> = BTreeMap::new();
     for (path, name) in entries(folder) {
         if let Some(job) = name.split_once('-').and_then(|(job, _)| job.parse().ok()) {
             of_jobs.entry(JobId(job)).or_default().push(path);
         }
     }
-    of_jobs.into_iter().filter(|(job, _)| !needs_it(*job)).flat_map(|(_, paths)| paths).for_each(|path| remove(&path));
+    of_jobs.into_iter().filter(|(job, _)| !needs_it(*job)).flat_map(|(_, paths)| paths).map(|path| remove(&path)).count()
 }
 
 /// Removes states that were arriving when the process was killed; called at the start, when nothing is

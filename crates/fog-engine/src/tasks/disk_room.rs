@@ -26,7 +26,7 @@ pub(crate) enum RoomUse {
     Owner,
     /// Results and other files of work, which leave as much of the disk free as the settings say.
     Work,
-    /// A checkpoint. When the engine ends it is written in any case, as work would be lost otherwise.
+    /// A checkpoint. When the engine ends, room is kept for last ones.
     Checkpoint,
 }
 
@@ -76,7 +76,7 @@ impl DiskRoom {
 
     fn at_the_end(&self, bytes: u64) -> Result<Reservation, StoreError> {
         match self.purpose {
-            RoomUse::Checkpoint => Ok(self.holds.unchecked(bytes)),
+            RoomUse::Checkpoint => self.holds.reserve_last(bytes),
             RoomUse::Owner | RoomUse::Work => Err(StoreError::Damaged("the engine stops".to_owned())),
         }
     }
@@ -207,8 +207,8 @@ impl Engine {
     pub(crate) fn answer_room(&mut self, request: RoomRequest) {
         let RoomRequest { bytes, purpose, reply } = request;
         let found = match purpose {
-            RoomUse::Work => self.reserve_for_work(bytes),
-            RoomUse::Owner | RoomUse::Checkpoint => self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix()),
+            RoomUse::Work | RoomUse::Checkpoint => self.reserve_for_work(bytes),
+            RoomUse::Owner => self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix()),
         };
         // Whoever asked may not wait any more; the reservation is given back then.
         let _ = reply.send(found);
@@ -219,13 +219,32 @@ impl Engine {
         self.store.reserve(bytes, most.cap, self.clock.unix()).map_err(|error| most.explain(error))
     }
 
+    /// Keeps as much room for last checkpoints as the storage setting has, and half of the disk's free space at
+    /// most. Nobody gets room from the loop any more.
+    pub(crate) fn end_room(&mut self) {
+        let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
+        let mut left = || -> Result<u64, StoreError> {
+            let most = self.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.store.folder()).map_or(u64::MAX, |free| free / 2));
+            let wanted: u64 = self.active.values().map(|active| active.memory).fold(0, u64::saturating_add);
+            let room = self.store.reserve(most.min(wanted), cap, now)?;
+            Ok(room.bytes())
+        };
+        let left = left().unwrap_or_else(|error| {
+            tracing::warn!(%error, "there is no room for last checkpoints");
+            0
+        });
+        self.store.holds().end(left, cap);
+    }
+
     /// Returns the cap for files of work. They may not bring the free disk space below the minimum of the
     /// settings: the device would pause, and wait for room that its own work takes.
     pub(crate) fn most_for_work(&self) -> Result<MostForWork, StoreError> {
         let (cap, kept) = (self.settings.storage_cap(), self.settings.disk_free_min());
+        // The level at which a paused device goes on: the database takes some room as well.
+        let kept = kept / 10 * 11;
         let Some(free) = fog_probes::disk_free(self.store.folder()) else { return Ok(MostForWork { cap, low: None }) };
         // Reserved room is not written yet, so the disk does not know of it.
-        let lies = self.store.disk_use()?.counted().saturating_sub(self.store.holds().reserved());
+        let lies = self.store.disk_use()?.counted().saturating_sub(self.store.holds().unwritten());
         let most = ByteCount(lies.saturating_add(free).saturating_sub(kept));
         Ok(if most < cap { MostForWork { cap: most, low: Some((ByteCount(free), ByteCount(kept))) } } else { MostForWork { cap, low: None } })
     }
@@ -234,7 +253,7 @@ impl Engine {
     /// is paused at once, as every attempt would end in the same way, and a hosted one is returned.
     pub(crate) fn no_room(&mut self, claim: Claim, error: &StoreError, units: WorkUnits) -> Result<(), StoreError> {
         let job = claim.task.job;
-        let failed = FailedAttempt { problem: format!("its result has no room: {error}"), units, exit_code: None, logs: None };
+        let failed = FailedAttempt { problem: format!("there is no room for what it leaves: {error}"), units, exit_code: None, logs: None };
         let is_hosted = self.store.is_hosted(job)?;
         if !self.lacks_room_for_good(error)? || is_hosted {
             return self.record_failure(claim, &failed, is_hosted);
@@ -296,23 +315,24 @@ mod tests {
             let gigabytes = (bytes as f64 / 1e9).clamp(0.1, 2000.0);
             core.set_settings([("disk_free_min".to_owned(), gigabytes.into())].into()).unwrap();
         };
-        keep(core, free - free.min(1 << 30));
+        keep(core, free / 2);
         let room = answer(core, 1 << 20, RoomUse::Work).unwrap();
         keep(core, free + (1 << 30));
         let refused = answer(core, 1 << 20, RoomUse::Work).unwrap_err();
         assert!(matches!(refused, StoreError::DiskLow { wanted, .. } if wanted.0 == 1 << 20), "{refused}");
         let text = refused.to_string();
         assert!(text.contains("1.0 MiB") && text.contains("disk_free_min"), "{text}");
-        // The owner's files and checkpoints are for the owner to weigh.
-        assert!(answer(core, 1 << 20, RoomUse::Owner).is_ok() && answer(core, 1 << 20, RoomUse::Checkpoint).is_ok());
+        assert!(answer(core, 1 << 20, RoomUse::Checkpoint).is_err(), "checkpoints are work");
+        assert!(answer(core, 1 << 20, RoomUse::Owner).is_ok(), "the owner's files are for the owner to weigh");
         assert_eq!(core.capacity().disk, 0, "no work of others is taken");
         drop(room);
-        keep(core, free - free.min(1 << 30));
+        keep(core, free / 2);
         let cap = core.settings.storage_cap().0;
         assert!(matches!(answer(core, cap + 1, RoomUse::Work), Err(StoreError::Full { .. } | StoreError::DiskLow { .. })));
     }
 
-    /// The last checkpoint of a task is written although the loop answers nobody any more.
+    /// The last checkpoint of a task is written although the loop answers nobody any more, but not beyond the
+    /// storage setting.
     #[tokio::test]
     async fn at_the_end_only_checkpoints_are_written() {
         let turned = turned();
@@ -323,9 +343,10 @@ mod tests {
         });
         tokio::time::sleep(LOOK_EVERY).await;
         assert!(!waiting.is_finished(), "the loop may answer yet");
-        turned.core.store.holds().end();
+        turned.core.store.holds().end(10_000, ByteCount(20_000));
         assert_eq!(waiting.await.unwrap().unwrap().bytes(), 4096);
         assert!(work.ask(4096).await.is_err());
-        assert!(checkpoint.ask(1 << 40).await.is_ok());
+        assert!(checkpoint.ask(4096).await.is_ok());
+        assert!(matches!(checkpoint.ask(4096).await, Err(StoreError::Full { .. })), "the rest is 1,808 bytes");
     }
 }

@@ -115,6 +115,8 @@ pub(crate) enum TaskEvent {
     Frozen(bool),
     /// A checkpoint is on disk.
     Saved { units: u64 },
+    /// A checkpoint had no room on the disk, with the reason.
+    NotSaved(String),
     /// The task ended with a result.
     Done(Box<TaskDone>),
     /// The task ended without a result.
@@ -368,8 +370,10 @@ async fn follow_worker(
                     if let Some(historian) = &mut historian {
                         historian.keep(kept.map(|_| saver.path())).await;
                     }
-                    if let Some(units) = kept {
-                        tell(TaskEvent::Saved { units }).await;
+                    match (kept, saver.problem.take()) {
+                        (Some(units), _) => tell(TaskEvent::Saved { units }).await,
+                        (None, Some(problem)) => tell(TaskEvent::NotSaved(problem)).await,
+                        (None, None) => {}
                     }
                 }
                 Some(WorkerEvent::Message(FromWorker::Mark(mark))) => {

@@ -36,6 +36,8 @@ const SPARE_STEP: u64 = 64 << 20;
 
 /// Longest time that an ending worker may take for a last checkpoint.
 const LAST_SAVE: Duration = Duration::from_secs(2);
+/// Time after which a worker that was ended writes nothing any more.
+const LEFT_AFTER: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Starts tasks while the verdict, the slots and the memory allow it.
@@ -202,6 +204,7 @@ impl Engine {
             started_ms: now.0,
             units: 0,
             saved_ms: None,
+            save_problem: String::new(),
         };
         let mean_units = self.store.mean_units(claim.task.job)?;
         let (wishes, wished) = mpsc::channel(4);
@@ -274,10 +277,16 @@ impl Engine {
             }
             TaskEvent::Saved { units } => {
                 active.view.saved_ms = Some(self.clock.unix().0);
+                active.view.save_problem.clear();
                 active.view.units = active.view.units.max(units);
                 active.has_advanced = true;
                 let (task, view) = (active.claim.task, active.view.clone());
                 self.store.set_saved(task, WorkUnits(units))?;
+                self.announce(EventBody::Progress(view));
+            }
+            TaskEvent::NotSaved(problem) => {
+                active.view.save_problem = problem;
+                let view = active.view.clone();
                 self.announce(EventBody::Progress(view));
             }
             TaskEvent::Done(done) => {
@@ -304,7 +313,7 @@ impl Engine {
             TaskEvent::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { Standing::Paused } else { Standing::Running }), 0, None),
             TaskEvent::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
             TaskEvent::Saved { units } => self.host_saved(task, *units),
-            TaskEvent::Began | TaskEvent::Done(_) | TaskEvent::Ended(_) => {}
+            TaskEvent::Began | TaskEvent::NotSaved(_) | TaskEvent::Done(_) | TaskEvent::Ended(_) => {}
         }
     }
 
@@ -438,13 +447,20 @@ impl Engine {
             // The worker makes a last checkpoint if it can do so soon, then ends.
             let (wish, saved) = oneshot::channel();
             let Active { job_task, wishes, duty, .. } = active;
-            let asked = wishes.try_send(wish).is_ok();
+            // A job that is over needs no checkpoint.
+            let is_over = self.is_over(active.claim.task.job);
+            let asked = !is_over && wishes.try_send(wish).is_ok();
             let (task, to_self) = (active.claim.task, self.to_self.clone());
             let leaving = tokio::spawn(async move {
                 let saved = if asked { tokio::time::timeout(LAST_SAVE, saved).await.ok() } else { None };
                 job_task.abort();
                 // A worker whose duty channel is closed saves nothing.
                 drop(duty);
+                if is_over {
+                    // What a killed worker was saving is given up soon.
+                    tokio::time::sleep(LEFT_AFTER).await;
+                    let _ = to_self.try_send(EngineMessage::WorkerLeft);
+                }
                 let units = saved.and_then(Result::ok).and_then(Result::ok).map(WorkUnits);
                 if let Some(units) = units {
                     // At a shutdown the loop no longer receives; the return value reaches it instead.

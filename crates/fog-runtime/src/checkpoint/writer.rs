@@ -12,8 +12,9 @@ use crate::seal::{self, Key};
 /// Size of the pieces into which the state is divided, bytes.
 const PIECE: usize = 1 << 20;
 pub(super) const SEALED: &[u8; 8] = b"FOGSEAL1";
-/// Ratio of additions to the whole checkpoint above which a new file is written.
-const ADDED_PART: u64 = 2;
+/// Ratio of additions to the whole checkpoint above which a new file is written, with one more addition of
+/// the size of the last.
+const ADDED_PART: u64 = 1;
 /// Size up to which additions never cause a new file, bytes.
 const SMALL: u64 = 1 << 20;
 /// Largest number of additions to one file.
@@ -39,6 +40,8 @@ struct Written {
     whole: u64,
     length: u64,
     added: u32,
+    /// Size of the last addition.
+    last: u64,
     logs: [usize; 2],
 }
 
@@ -118,7 +121,7 @@ impl CheckpointWriter {
     pub fn wants_whole(&self) -> bool {
         self.written.as_ref().is_none_or(|written| {
             let added = written.length - written.whole;
-            written.added >= MOST_ADDED || added > SMALL && added > written.whole * ADDED_PART
+            written.added >= MOST_ADDED || added > SMALL && added + written.last > written.whole * ADDED_PART
         })
     }
 
@@ -249,8 +252,8 @@ impl CheckpointWriter {
             self.rename()?;
         }
         self.written = self.open.take().map(|open| match open.base {
-            Some(base) => Written { chain: open.chain, length: open.bytes, added: base.added + 1, logs, ..base },
-            None => Written { chain: open.chain, whole: open.bytes, length: open.bytes, added: 0, logs },
+            Some(base) => Written { chain: open.chain, length: open.bytes, added: base.added + 1, last: open.bytes - base.length, logs, ..base },
+            None => Written { chain: open.chain, whole: open.bytes, length: open.bytes, added: 0, last: 0, logs },
         });
         Ok(())
     }
@@ -333,6 +336,12 @@ pub(super) fn seal_from(mut from: impl Read, path: &Path, key: &Key) -> Result<(
         }
         file.write_all(seal_part(Some(key), &plain, &mut sealed).map_err(at)?).map_err(at)?;
     }
+}
+
+/// Removes the checkpoint before the newest one at `path`, if the newest is there. Returns whether one was
+/// removed.
+pub(super) fn remove_previous(path: &Path) -> bool {
+    path.is_file() && std::fs::remove_file(previous(path)).is_ok()
 }
 
 /// Removes the checkpoint at `path`, the previous one and a partial one; missing files are ignored.

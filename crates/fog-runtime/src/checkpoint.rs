@@ -231,10 +231,10 @@ impl Checkpoint {
         Ok(Generation { header: self.header, stdout: self.stdout, stderr: self.stderr, state, files })
     }
 
-    /// Removes the checkpoint before the newest one at `path`, to make room. Returns whether there was one; if
-    /// the newest is missing, nothing is removed.
+    /// Removes the checkpoint before the newest one at `path`, to make room. Returns its size in bytes; `None`
+    /// if there was none, or if the newest is missing.
     #[must_use]
-    pub fn remove_previous(path: &Path) -> bool {
+    pub fn remove_previous(path: &Path) -> Option<u64> {
         writer::remove_previous(path)
     }
 

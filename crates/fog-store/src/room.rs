@@ -189,6 +189,13 @@ impl Holds {
         Ok(self.unchecked(bytes))
     }
 
+    /// Adds room for last checkpoints, if the engine ends.
+    pub fn add_last(&self, bytes: u64) {
+        if let Some((left, _)) = &mut self.table().room.ending {
+            *left = left.saturating_add(bytes);
+        }
+    }
+
     /// Notes that other files were deleted, so that they are measured soon.
     pub fn note_deleted(&self) {
         self.table().room.complete.push((Instant::now(), 0));
@@ -351,6 +358,8 @@ mod tests {
         assert!(store.holds().is_ending());
         let last = store.holds().reserve_last(8_192).unwrap();
         assert!(matches!(store.holds().reserve_last(4096), Err(StoreError::Full { .. })));
+        store.holds().add_last(4096);
+        assert!(store.holds().reserve_last(4096).is_ok());
         drop(last);
     }
 }

@@ -157,7 +157,7 @@ units = { $n } { $count ->
    *[other] Einheiten
 }
 saved-ago = gesichert { $ago }
-not-saved = NICHT GESICHERT: kein Platz auf der Platte; erhöhe „Speicherplatz für Aufträge“, schaff Platz oder entferne beendete Aufträge
+not-saved = NICHT GESICHERT: „Speicherplatz für Aufträge“ oder die Platte ist voll; entferne beendete Aufträge, erhöhe die Einstellung oder schaff Platz
 estimate-whole = Etwa { $units } in { $span } auf diesem Gerät bei voller Kraft: { $tasks ->
     [one] eine Aufgabe
    *[other] { $tasks } Aufgaben, { $atonce } gleichzeitig

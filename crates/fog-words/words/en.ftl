@@ -157,7 +157,7 @@ units = { $n } { $count ->
    *[other] units
 }
 saved-ago = saved { $ago }
-not-saved = NOT SAVED: no room on the disk; raise “Storage for jobs”, free some disk, or remove finished jobs
+not-saved = NOT SAVED: “Storage for jobs” or the disk is full; remove finished jobs, raise the setting, or free some disk
 left = { $span } left
 estimate-whole = About { $units } in { $span } on this device at full speed: { $tasks ->
     [one] one task

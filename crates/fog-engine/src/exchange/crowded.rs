@@ -4,9 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fog_grid::{Answer, Decline, Lease, LeaseId, LeaseState};
 use fog_store::JobRow;
-use fog_types::{JobId, NodeId};
+use fog_types::{ByteCount, JobId, Limits, NodeId};
 
 use crate::event_loop::Engine;
+
+/// Sentence about a job that is larger than what each nearby device lends.
+fn too_large(limits: &Limits, memory: u64, disk: u64) -> String {
+    format!(
+        "each task may take {} of memory and {} of disk, and the devices near lend {} and {} at most now. They are asked again; lower limits \
+         of the job (--memory, --disk) help at once",
+        limits.footprint(),
+        limits.disk,
+        ByteCount(memory),
+        ByteCount(disk)
+    )
+}
 
 /// Sentence with the number of nearby devices that are full and at rest.
 fn sentence(full: usize, resting: usize) -> String {
@@ -60,20 +72,26 @@ impl Engine {
     }
 
     fn crowd_of(&self, job: &JobRow) -> Option<String> {
-        let (mut full, mut resting) = (0, 0);
+        let (mut full, mut resting, mut small) = (0, 0, 0);
+        let (mut most_memory, mut most_disk) = (0, 0);
         let (limits, declined) = (&job.file.limits, self.grid.declined.get(&job.id));
         for node in self.lenders() {
             let peer = self.grid.peers.get(&node)?;
-            let has_no_room = || peer.free() == 0 || peer.capacity.memory < limits.footprint().0 || peer.capacity.disk < limits.disk.0;
+            let is_small = peer.capacity.memory < limits.footprint().0 || peer.capacity.disk < limits.disk.0;
+            (most_memory, most_disk) = (most_memory.max(peer.capacity.memory), most_disk.max(peer.capacity.disk));
             match declined.and_then(|declined| declined.get(&node)) {
                 _ if peer.capacity.duty == 0 => resting += 1,
                 Some(true) => resting += 1,
+                _ if is_small && peer.free() > 0 => small += 1,
                 Some(false) => full += 1,
-                None if has_no_room() => full += 1,
+                None if peer.free() == 0 => full += 1,
                 // This device may take it.
                 None => return None,
             }
         }
-        (full + resting > 0).then(|| sentence(full, resting))
+        if small > 0 && full + resting == 0 {
+            return Some(too_large(limits, most_memory, most_disk));
+        }
+        (full + resting + small > 0).then(|| sentence(full + small, resting))
     }
 }

@@ -37,7 +37,7 @@ impl Engine {
                 return Ok(());
             }
         };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
         let transfer = net.spawn(async move {
             let state = match content::fetch_state(&transport, &fetches, node, &content, &folder).await {
                 Ok(file) => look_at(file, claim).await,
@@ -79,7 +79,7 @@ impl Engine {
         }
         // The state is sealed again with a key of this device, from which the next worker fetches it.
         let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
-        let room = self.room_for(RoomUse::Work);
+        let room = self.room_for(RoomUse::Owner);
         if let Some(net) = &self.grid.net {
             net.spawn_blocking(move || {
                 let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));

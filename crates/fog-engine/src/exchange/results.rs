@@ -14,6 +14,7 @@ use crate::exchange::placement::USUAL_UNITS;
 use crate::grid::{Believed, Grid, NetworkEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
 use crate::message::EngineMessage;
 use crate::query::to_api;
+use crate::tasks::disk_room::RoomUse;
 
 /// Most bytes of standard output that are read to check a result; a job may print less.
 const MAX_STDOUT: u64 = 1 << 32;
@@ -60,7 +61,7 @@ impl Engine {
         }
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);
@@ -97,7 +98,7 @@ impl Engine {
     fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
         // The network was left a moment ago: the worker repeats its message when the network is back.
         let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
         let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);
         let transfer = net.spawn(async move {
@@ -271,8 +272,8 @@ impl Engine {
     /// Checks that the files of a result would find room. A result without room is not fetched, since
     /// repeated fetches would use up the data limit.
     pub(crate) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
-        let most = self.most_for_work()?;
-        let room = self.store.disk_use()?.room(most.cap.0);
+        let cap = self.settings.storage_cap();
+        let room = self.store.disk_use()?.room(cap.0);
         let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
         let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum(&new) <= room {
@@ -281,7 +282,7 @@ impl Engine {
         // Files that are stored already take no more room.
         new.retain(|blob, _| self.store.blob(*blob).is_err());
         let wanted = sum(&new);
-        if wanted <= room { Ok(()) } else { Err(most.explain(StoreError::Full { wanted: ByteCount(wanted), cap: most.cap })) }
+        if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
     }
 
     /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`

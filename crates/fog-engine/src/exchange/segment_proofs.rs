@@ -81,7 +81,7 @@ impl Engine {
     /// Fetches a file from a device and sends the loop what `then` makes of it.
     fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetworkEvent + Send + 'static) -> Transfer {
         let Some(net) = &self.grid.net else { return Transfer::default() };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
         Transfer::new(net.spawn(async move {
             // A file that does not arrive is given up by the timeout of the proof.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
@@ -127,7 +127,7 @@ impl Engine {
             return Ok(());
         };
         let Some(net) = &self.grid.net else { return Ok(()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
         let transfer = net.spawn(async move {
             // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {

@@ -182,10 +182,10 @@ impl Engine {
 
     /// Handle for one more transfer: interrupted files take no needed room, and at most a quarter of the
     /// storage.
-    pub(crate) fn fetches(&self, net: &Net) -> Fetches {
+    pub(crate) fn fetches(&self, net: &Net, purpose: RoomUse) -> Fetches {
         let fetches = net.fetches();
         fetches.set_room(Room { all: self.disk_room(), idle: self.settings.storage_cap().0 / 4 });
-        fetches.asking(self.room_for(RoomUse::Work))
+        fetches.asking(self.room_for(purpose))
     }
 }
 

@@ -146,6 +146,16 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
         (peer.capacity, peer.route) = (has_room, Some(fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() }));
     }
     assert_eq!(why(&mut turned), None);
+    // A job that is larger than what each lends would wait for ever without a word.
+    for n in 1..=3 {
+        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity.disk = u64::from(n) << 20;
+    }
+    let told = why(&mut turned).expect("it waits, and nobody knows why");
+    assert!(told.contains("of disk, and the devices near lend 1.0 TiB and 3.0 MiB at most"), "{told}");
+    for n in 1..=3 {
+        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity = has_room;
+    }
+    assert_eq!(why(&mut turned), None);
     for (n, answer) in [(1, Decline::Full), (2, Decline::Full), (3, Decline::Resting)] {
         assert_eq!(why(&mut turned), None, "one of them may take it");
         let (lease, task, now) = (LeaseId([n; 16]), TaskId { job: id, index: 0 }, turned.core.grid.now());

@@ -173,7 +173,7 @@ impl Engine {
         }
         holders.push(offer.requester);
         let (lease, began) = (offer.lease, self.clock.moment());
-        let mut fetches = self.fetches(net);
+        let mut fetches = self.fetches(net, RoomUse::Work);
         if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
             (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
             fetches = fetches.noting(arriving.has_come.clone());

@@ -95,6 +95,8 @@ pub(crate) struct Saver<'a> {
     held: Option<Reservation>,
     /// Reason why the last checkpoint had no room.
     pub(crate) problem: Option<String>,
+    /// Whether the last checkpoint was a part that had no room; a whole one may have.
+    pub(crate) may_retry: bool,
     pub(crate) waiting: Vec<SaveRequest>,
     /// Units of the newest checkpoint.
     pub(crate) units: u64,
@@ -148,7 +150,7 @@ fn write_pieces(mut writer: CheckpointWriter, whole: bool, mut pieces: mpsc::Rec
 impl<'a> Saver<'a> {
     pub(crate) fn new(place: &'a CheckpointPlace, spec: &'a TaskSpec) -> Self {
         let writing = Writing::Idle(CheckpointWriter::new(place.path.clone(), place.key));
-        Self { place, spec, writing, held: None, problem: None, waiting: Vec::new(), units: 0, is_frozen: false }
+        Self { place, spec, writing, held: None, problem: None, may_retry: false, waiting: Vec::new(), units: 0, is_frozen: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -162,7 +164,8 @@ impl<'a> Saver<'a> {
     /// Asks the worker for a checkpoint.
     pub(crate) fn ask(&self, worker: &Worker) {
         let whole = match &self.writing {
-            Writing::Idle(writer) => writer.wants_whole(),
+            // A part may be as large as all of the state.
+            Writing::Idle(writer) => writer.wants_whole() || writer.length().saturating_mul(2) > self.place.cap,
             // If the incoming checkpoint fails, only a whole one can follow it.
             _ => true,
         };
@@ -183,6 +186,7 @@ impl<'a> Saver<'a> {
                 if bytes > self.place.cap || !self.take_room(bytes - before).await {
                     drop(to);
                     let _ = thread.await;
+                    self.may_retry = before > 0;
                     self.writing = self.refused();
                     return Ok(());
                 }
@@ -205,6 +209,7 @@ impl<'a> Saver<'a> {
         let room = self.place.room.none();
         self.held = Some(if whole { room.of_file(self.place.path.with_extension("fog.partial")) } else { room });
         if bytes > self.place.cap || !self.take_room(piece.len() as u64).await {
+            self.may_retry = !whole;
             return Ok(self.refused());
         }
         let (to, pieces) = mpsc::channel(4);
@@ -218,7 +223,10 @@ impl<'a> Saver<'a> {
     async fn take_room(&mut self, bytes: u64) -> bool {
         let Some(held) = &mut self.held else { return false };
         let mut found = self.place.room.extend(held, on_disk(bytes), ROOM_AHEAD).await;
-        if found.is_err() && Checkpoint::remove_previous(&self.place.path) {
+        if found.is_err()
+            && let Some(size) = Checkpoint::remove_previous(&self.place.path)
+        {
+            self.place.room.note_freed(on_disk(size));
             found = self.place.room.extend(held, on_disk(bytes), 0).await;
         }
         if let Err(error) = &found {

@@ -22,9 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Purpose of the requested room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RoomUse {
-    /// Files that the owner submits.
+    /// Files that the owner submits, and results and states of own tasks that other devices run.
     Owner,
-    /// Results and other files of work, which leave as much of the disk free as the settings say.
+    /// Results and other files of work of this device, which leave as much of the disk free as the settings say.
     Work,
     /// A checkpoint. When the engine ends, room is kept for last ones.
     Checkpoint,
@@ -79,6 +79,11 @@ impl DiskRoom {
             RoomUse::Checkpoint => self.holds.reserve_last(bytes),
             RoomUse::Owner | RoomUse::Work => Err(StoreError::Damaged("the engine stops".to_owned())),
         }
+    }
+
+    /// Notes that a checkpoint was deleted to make room; when the engine ends, nobody measures it.
+    pub(crate) fn note_freed(&self, bytes: u64) {
+        self.holds.add_last(bytes);
     }
 
     /// Requests room as [`DiskRoom::ask`] does, and blocks this thread. Works without the timers of a
@@ -226,8 +231,12 @@ impl Engine {
         let mut left = || -> Result<u64, StoreError> {
             let most = self.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.store.folder()).map_or(u64::MAX, |free| free / 2));
             let wanted: u64 = self.active.values().map(|active| active.memory).fold(0, u64::saturating_add);
-            let room = self.store.reserve(most.min(wanted), cap, now)?;
-            Ok(room.bytes())
+            match self.store.reserve(most.min(wanted), cap, now) {
+                Ok(room) => Ok(room.bytes()),
+                // Some of what can be given up is in use.
+                Err(StoreError::Full { .. }) => Ok(cap.0.saturating_sub(self.store.disk_use()?.counted())),
+                Err(error) => Err(error),
+            }
         };
         let left = left().unwrap_or_else(|error| {
             tracing::warn!(%error, "there is no room for last checkpoints");

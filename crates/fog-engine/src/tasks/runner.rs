@@ -372,6 +372,7 @@ async fn follow_worker(
                     }
                     match (kept, saver.problem.take()) {
                         (Some(units), _) => tell(TaskEvent::Saved { units }).await,
+                        (None, Some(_)) if std::mem::take(&mut saver.may_retry) => saver.ask(&worker),
                         (None, Some(problem)) => tell(TaskEvent::NotSaved(problem)).await,
                         (None, None) => {}
                     }

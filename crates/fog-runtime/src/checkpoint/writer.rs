@@ -338,10 +338,12 @@ pub(super) fn seal_from(mut from: impl Read, path: &Path, key: &Key) -> Result<(
     }
 }
 
-/// Removes the checkpoint before the newest one at `path`, if the newest is there. Returns whether one was
-/// removed.
-pub(super) fn remove_previous(path: &Path) -> bool {
-    path.is_file() && std::fs::remove_file(previous(path)).is_ok()
+/// Removes the checkpoint before the newest one at `path`, if the newest is there. Returns its size in
+/// bytes.
+pub(super) fn remove_previous(path: &Path) -> Option<u64> {
+    let previous = previous(path);
+    let size = std::fs::metadata(&previous).ok().filter(|_| path.is_file())?.len();
+    std::fs::remove_file(previous).ok().map(|()| size)
 }
 
 /// Removes the checkpoint at `path`, the previous one and a partial one; missing files are ignored.

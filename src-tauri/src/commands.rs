@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fog_api::settings::{EXPORT_VERSION, ExportFile, parse_export};
 use fog_api::{ApiError, Command, Reply};
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_types::{ByteCount, ErrorKind};
 use tauri::{AppHandle, State};
 use tauri_plugin_dialog::{DialogExt, FilePath};
@@ -24,7 +24,7 @@ pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, 
 }
 
 #[tauri::command]
-pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<GridWish>) -> Result<Reply, ApiError> {
+pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<GridOptions>) -> Result<Reply, ApiError> {
     let mut command = fog_engine::submission(&path)?;
     match &mut command {
         Command::Submit { grid: wish, .. } => *wish = grid,

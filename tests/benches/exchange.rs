@@ -54,7 +54,7 @@ fn starts() {
             let job_file = "version = 1\nmodule = \"short.wasm\"\n".to_owned();
             let folder = a.scratch().to_string_lossy().into_owned();
             let begun = Instant::now();
-            let submit = Command::Submit { job_file, folder, grid: Some(fog_types::job::GridWish::default()), deadline_seconds: None };
+            let submit = Command::Submit { job_file, folder, grid: Some(fog_types::job::GridOptions::default()), deadline_seconds: None };
             let Ok(Reply::Submitted { job }) = here.call(submit).await else { panic!("not submitted") };
             loop {
                 let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else { panic!("no answer") };

@@ -83,7 +83,7 @@ fn frames_of_front_ends() {
 
 #[test]
 fn messages_of_other_devices() {
-    use fog_grid::{Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Standing, TaskOffer};
+    use fog_grid::{Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, TaskOffer, WorkerState};
     let me = Identity::new(&[1; 32]);
     let lease = LeaseId([3; 16]);
     let content = Content { id: ContentId([1; 32]), blob: fog_types::BlobId([2; 32]), size: 5, key: ContentKey([4; 32]) };
@@ -116,7 +116,7 @@ fn messages_of_other_devices() {
         Message::Hello(hello),
         Message::Offer(Box::new(me.sign(&offer))),
         Message::Answer { lease, answer: Answer::Accepted },
-        Message::Heartbeat { lease, standing: Standing::Running, units: 5, permille: Some(3) },
+        Message::Heartbeat { lease, standing: WorkerState::Running, units: 5, permille: Some(3) },
         Message::Saved { lease, units: 9, content },
         Message::Failed { lease, problem: "x".to_owned(), is_hopeless: false },
         Message::Prove { lease, mark: 3 },

@@ -4,7 +4,7 @@ pub mod media;
 
 use fog_api::{ApiError, Command, Event, Reply};
 use fog_types::ErrorKind;
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use js_sys::{Function, Promise, Reflect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ pub async fn call(command: Command) -> Result<Reply, ApiError> {
 ///
 /// # Errors
 /// Same as [`call`].
-pub async fn submit_path(path: &str, grid: Option<GridWish>) -> Result<Reply, ApiError> {
+pub async fn submit_path(path: &str, grid: Option<GridOptions>) -> Result<Reply, ApiError> {
     invoke("submit_path", &serde_json::json!({ "path": path, "grid": grid })).await
 }
 

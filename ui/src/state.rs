@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use fog_api::{ApiError, Applied, Check, Command, EffectView, Event, EventBody, Notice, Reply, Snapshot, Status, apply};
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_words::Words;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -69,7 +69,7 @@ pub struct Ui {
     pub now: RwSignal<i64>,
     pub drop_over: RwSignal<bool>,
     /// Options for running new jobs on other devices; `None` for this device alone.
-    pub wish: RwSignal<Option<GridWish>>,
+    pub wish: RwSignal<Option<GridOptions>>,
     /// Whether the status pill shows its reasons.
     pub pill_open: RwSignal<bool>,
     /// Results of the last check of this device.
@@ -282,7 +282,7 @@ pub fn show_checks() {
 }
 
 /// Returns the options for running new jobs on other devices; `None` while no network is joined.
-pub fn wish() -> Option<GridWish> {
+pub fn wish() -> Option<GridOptions> {
     let has_joined = ui().snapshot.with_untracked(|s| s.as_ref().is_some_and(|s| !s.network.joined.is_empty()));
     ui().wish.get_untracked().filter(|_| has_joined)
 }

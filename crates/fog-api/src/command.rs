@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_types::{ErrorKind, JobId, JobState};
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ pub enum Command {
         folder: String,
         /// How other devices may run the job; `None` keeps it on this device.
         #[serde(default)]
-        grid: Option<GridWish>,
+        grid: Option<GridOptions>,
         /// Seconds from submission to the deadline; `None` keeps the value of the job file.
         #[serde(default)]
         deadline_seconds: Option<u64>,
@@ -73,7 +73,7 @@ pub enum Command {
         name: String,
         /// How other devices may run the job; `None` keeps it on this device.
         #[serde(default)]
-        grid: Option<GridWish>,
+        grid: Option<GridOptions>,
         /// Seconds from submission to the deadline; `None` keeps the value of the job file.
         #[serde(default)]
         deadline_seconds: Option<u64>,
@@ -233,7 +233,7 @@ pub enum Command {
         /// Folder that paths of the job file are relative to.
         folder: String,
         /// How other devices may run the job.
-        grid: GridWish,
+        grid: GridOptions,
     },
     /// Plans the placement of the unfinished tasks of a submitted job → [`Reply::Placement`].
     PlanJob {

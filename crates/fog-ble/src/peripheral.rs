@@ -185,7 +185,7 @@ impl<Id: Device> Links<Id> {
 pub(crate) async fn send_each(notifier: &impl Notifier, mut outgoing: Outgoing) {
     let mut shared = Shared::default();
     while let Some((link, packet)) = outgoing.recv().await {
-        if shared.has_to_go(link, &packet) {
+        if shared.register_packet(link, &packet) {
             notifier.notify(packet).await;
             sleep(PACE).await;
         }

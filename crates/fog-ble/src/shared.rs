@@ -15,9 +15,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whether a packet of a link has to be sent: not if it was sent for another link and this one asks for
-    /// it for the first time.
-    pub(crate) fn has_to_go(&mut self, link: u64, packet: &[u8]) -> bool {
+    /// Registers a packet of a link. Returns whether it has to be sent: not if it was sent for another link
+    /// and this one asks for it for the first time.
+    pub(crate) fn register_packet(&mut self, link: u64, packet: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();
         packet.hash(&mut hasher);
         let key = hasher.finish();
@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn a_packet_for_three_links_goes_out_once_and_again_when_it_is_said_again() {
         let mut shared = Shared::default();
-        assert_eq!([1, 2, 3].map(|link| shared.has_to_go(link, b"hello")), [true, false, false]);
-        assert_eq!([2, 1, 3].map(|link| shared.has_to_go(link, b"hello")), [true, false, false]);
-        assert!(shared.has_to_go(2, b"other"));
+        assert_eq!([1, 2, 3].map(|link| shared.register_packet(link, b"hello")), [true, false, false]);
+        assert_eq!([2, 1, 3].map(|link| shared.register_packet(link, b"hello")), [true, false, false]);
+        assert!(shared.register_packet(2, b"other"));
         for n in 0..1000u32 {
-            shared.has_to_go(1, &n.to_be_bytes());
+            shared.register_packet(1, &n.to_be_bytes());
         }
         assert!(shared.sent.len() <= MAX_SENT && shared.order.len() <= MAX_SENT);
     }

@@ -541,8 +541,8 @@ impl SubmitArgs {
     }
 
     /// Returns the wish to run on other devices; `None` for a job of this device.
-    pub fn grid(&self) -> Option<fog_types::job::GridWish> {
-        let wish = fog_types::job::GridWish {
+    pub fn grid(&self) -> Option<fog_types::job::GridOptions> {
+        let wish = fog_types::job::GridOptions {
             replicas: self.replicas,
             prefer: self.prefer.into(),
             trust: self.trust,

@@ -211,7 +211,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         JobVerb::ExportCheckpoint { id, task, output } => return export_checkpoint(context, &client, id, task, &output).await,
         JobVerb::ExportHistory { id, task, output } => return export_history(context, &client, id, task, &output).await,
         JobVerb::Map { file, replicas, prefer } => {
-            let wish = fog_types::job::GridWish { replicas, prefer: prefer.into(), ..Default::default() };
+            let wish = fog_types::job::GridOptions { replicas, prefer: prefer.into(), ..Default::default() };
             return crate::network::map(context, &client, from_file(&file)?, wish).await;
         }
         JobVerb::Places { id } => return crate::network::places(context, &client, id).await,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use fog_api::{Command, NetworkView, PeerPath, PeerView, ReachView, Reply};
 use fog_ipc::Client;
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobId};
 use fog_words::Words;
 use qrcode::QrCode;
@@ -120,7 +120,7 @@ fn link(peer: &PeerView) -> Option<String> {
 }
 
 /// Prints at once what a job for other devices lacks.
-pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridWish>) {
+pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridOptions>) {
     let Ok(Reply::Network(view)) = client.call(Command::Network).await else { return };
     let here = view.peers.iter().filter(|peer| !peer.network.is_empty()).count() as u32;
     let wanted = wish.map_or(1, |wish| wish.devices());
@@ -158,7 +158,7 @@ pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<Exi
 }
 
 /// Runs `fog job map`: prints the Pareto front and the chosen point.
-pub async fn map(context: &Context, client: &Client, submission: Command, grid: GridWish) -> Result<ExitCode, Failure> {
+pub async fn map(context: &Context, client: &Client, submission: Command, grid: GridOptions) -> Result<ExitCode, Failure> {
     let Command::Submit { job_file, folder, .. } = submission else {
         return Err(Failure::input("a checkpoint is not placed: it goes on where it is submitted"));
     };

@@ -19,7 +19,7 @@ use crate::event_loop::{Engine, FINISHING_KEY, SNOOZE_KEY, sensor_config};
 use crate::message::EngineMessage;
 use crate::query::{self, to_api};
 use crate::tasks::checkpoints::checkpoint_path;
-use crate::tasks::submit::{self, Prepared, Wish};
+use crate::tasks::submit::{self, Prepared, SubmitOptions};
 use crate::tasks::{checkpoint_import, results};
 use crate::views;
 
@@ -31,7 +31,7 @@ impl Engine {
         let reply = match command {
             Command::SubmitCheckpoint { path } => return self.submit_checkpoint(path.into(), answer),
             Command::Submit { job_file, folder, grid, deadline_seconds } => {
-                return self.submit(job_file, folder.into(), Wish { grid, deadline_seconds }, answer);
+                return self.submit(job_file, folder.into(), SubmitOptions { grid, deadline_seconds }, answer);
             }
             Command::Estimate { job_file, folder, seconds, now } => {
                 return self.estimate(job_file, folder.into(), estimates::Ask { seconds, now }, answer);
@@ -57,7 +57,7 @@ impl Engine {
             Command::SubmitExample { name, grid, deadline_seconds } => {
                 let found = self.config.examples.as_ref().map(|folder| folder.join(&name)).filter(|_| !name.contains(['/', '\\', '.']));
                 match found.and_then(|folder| Some((std::fs::read_to_string(folder.join("job.toml")).ok()?, folder))) {
-                    Some((text, folder)) => return self.submit(text, folder, Wish { grid, deadline_seconds }, answer),
+                    Some((text, folder)) => return self.submit(text, folder, SubmitOptions { grid, deadline_seconds }, answer),
                     None => Err(ApiError {
                         kind: ErrorKind::NotFound,
                         message: format!("there is no example named '{name}'; `fog submit --list-examples` shows them"),
@@ -199,7 +199,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn submit(&self, text: String, folder: PathBuf, wish: Wish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn submit(&self, text: String, folder: PathBuf, wish: SubmitOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let (to, holds, place) = (self.to_self.clone(), self.store.holds(), self.copy_place());
         tokio::task::spawn_blocking(move || {
             let prepared =

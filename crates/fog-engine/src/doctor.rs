@@ -4,7 +4,7 @@ use fog_api::{Check, CheckState};
 use fog_eligibility::Readings;
 use fog_grid::CLOCKS_AGREE_MS;
 use fog_probes::SensorFault;
-use fog_runtime::Walls;
+use fog_runtime::SandboxStatus;
 use fog_store::DiskUse;
 use fog_types::ByteCount;
 
@@ -17,7 +17,7 @@ pub(crate) struct Known<'a> {
     /// Number of readings that were rejected as implausible.
     pub(crate) rejected: u64,
     pub(crate) faults: &'a [SensorFault],
-    pub(crate) walls: Option<Walls>,
+    pub(crate) walls: Option<SandboxStatus>,
     /// Disk use, and the storage setting.
     pub(crate) disk: Option<(DiskUse, ByteCount)>,
     /// Reason why there are no checkpoints; empty when there are.
@@ -154,14 +154,16 @@ pub(crate) fn checks(known: Known<'_>) -> Vec<Check> {
     let (state, detail) = clock_check(&clocks);
     add("clock", state, detail);
     match walls {
-        Some(Walls { files: true, calls: true, .. }) => {
+        Some(SandboxStatus { files: true, calls: true, .. }) => {
             add("walls around jobs", CheckState::Good, "no files, no network, no other programs (Landlock, seccomp)".to_owned())
         }
-        Some(Walls { calls: true, .. }) => add("walls around jobs", CheckState::Missing, "system calls are limited; this kernel has no Landlock".to_owned()),
-        Some(Walls { files: true, programs: true, .. }) => {
+        Some(SandboxStatus { calls: true, .. }) => {
+            add("walls around jobs", CheckState::Missing, "system calls are limited; this kernel has no Landlock".to_owned())
+        }
+        Some(SandboxStatus { files: true, programs: true, .. }) => {
             add("walls around jobs", CheckState::Good, "no files, no network, no other programs (sandbox profile)".to_owned())
         }
-        Some(Walls { programs: true, changes: true, .. }) => {
+        Some(SandboxStatus { programs: true, changes: true, .. }) => {
             let detail = "no other programs, no changes to your files (job object, lowest integrity); readable files can be read";
             add("walls around jobs", CheckState::Good, detail.to_owned());
         }

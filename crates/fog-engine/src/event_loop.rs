@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use fog_api::{ActiveTask, ApiError, Event, MemoryWait, Status};
 use fog_eligibility::{Eligibility, Filter};
 use fog_probes::{SensorConfig, SensorFault};
-use fog_runtime::{Key, Walls};
+use fog_runtime::{Key, SandboxStatus};
 use fog_store::{Claim, Rank, Store};
 use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
@@ -91,7 +91,7 @@ pub(crate) struct Engine {
     pub(crate) told_sensors: Duration,
     /// Workers that take a last checkpoint before they end.
     pub(crate) leaving: BTreeMap<TaskId, JoinHandle<Option<WorkUnits>>>,
-    pub(crate) walls: Option<Walls>,
+    pub(crate) walls: Option<SandboxStatus>,
     pub(crate) key: Option<Key>,
     /// Reason why there is no key; empty otherwise.
     pub(crate) key_problem: String,
@@ -271,7 +271,7 @@ impl Engine {
         tokio::spawn(async move {
             let walls = fog_runtime::check_walls(&program).await.inspect_err(|error| tracing::warn!(%error, "no worker answers"));
             // A send fails only when the loop is gone.
-            let _ = to.send(EngineMessage::Walls(walls.ok())).await;
+            let _ = to.send(EngineMessage::SandboxStatus(walls.ok())).await;
         });
         if let Err(error) = crate::duty::sleep::watch(self.to_self.clone()) {
             tracing::warn!(%error, "nothing is saved when the system goes to sleep");
@@ -293,7 +293,7 @@ impl Engine {
                 // The status is sent below.
                 () = tokio::time::sleep(status.unwrap_or_default()), if status.is_some() => {}
             }
-            if self.has_folder() {
+            if self.check_folder() {
                 self.after_change();
                 self.look_at_clock();
             }
@@ -322,12 +322,12 @@ impl Engine {
     }
 
     pub(crate) fn handle(&mut self, message: EngineMessage) {
-        if !self.has_folder() {
+        if !self.check_folder() {
             return self.refuse(message);
         }
         self.look_at_clock();
         match message {
-            EngineMessage::Walls(walls) => self.walls = walls,
+            EngineMessage::SandboxStatus(walls) => self.walls = walls,
             EngineMessage::Measured(other) => self.measured(other),
             EngineMessage::Room(request) => self.answer_room(request),
             EngineMessage::Saved(task, units) => self.saved_last(task, units),

@@ -9,9 +9,9 @@ use crate::message::EngineMessage;
 use crate::query::to_api;
 
 impl Engine {
-    /// Whether the data folder is still the one that was opened. If it is not, the engine ends and reports
+    /// Checks that the data folder is still the one that was opened. If it is not, the engine ends and reports
     /// the reason.
-    pub(crate) fn has_folder(&mut self) -> bool {
+    pub(crate) fn check_folder(&mut self) -> bool {
         if self.gone.borrow().is_some() {
             return false;
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fog_eligibility::Moment;
 use fog_grid::{
-    Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, Standing, TaskOffer, TaskResult,
+    Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, TaskOffer, TaskResult, WorkerState,
 };
 use fog_runtime::Key;
 use fog_store::{BlobFile, ContentRow, PlacedFiles, StoreError};
@@ -39,7 +39,7 @@ pub(crate) enum NetworkEvent {
     /// A node opened a link of the mesh.
     ChatLink(Box<Link>),
     /// A node requests content. The last value counts against the node's open requests.
-    Asked(Box<Link>, fog_grid::ContentRequest, crate::network::readers::Counted),
+    ContentRequested(Box<Link>, fog_grid::ContentRequest, crate::network::readers::Counted),
     /// Stored files of a job of this device were sealed for others, or could not be.
     Sealed(JobId, Result<Vec<ContentRow>, String>),
     /// Some files of a hosted job's result were sealed; the sealing thread waits until the rows are stored.
@@ -47,9 +47,9 @@ pub(crate) enum NetworkEvent {
     /// All files of a hosted job's result were sealed, or could not be.
     ToTell(JobId, Result<crate::exchange::result_delivery::ToTell, String>),
     /// The files of an offer have arrived, or will not.
-    Arrived(Box<Arrival>),
+    OfferInputsFetched(Box<Arrival>),
     /// The files of a result have arrived with their common hash, or will not.
-    Returned(LeaseId, Result<Returned, NotReturned>),
+    ResultFetched(LeaseId, Result<Returned, NotReturned>),
     /// The files of an accepted result are in their final places, or could not be placed.
     Placed { task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError> },
     /// The list of a result's files has arrived and completes the result, or will not arrive.
@@ -57,19 +57,19 @@ pub(crate) enum NetworkEvent {
     /// A state of a task elsewhere has arrived and was checked, or will not arrive.
     State { lease: LeaseId, task: TaskId, node: NodeId, state: Result<(u64, StateFile), NotReturned> },
     /// A state that arrived was sealed for the disk and for the next worker.
-    Kept { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
+    CheckpointSealed { task: TaskId, node: NodeId, units: u64, sealed: Result<(BlobFile, ContentRow), String> },
     /// The file of a state that others may fetch is damaged or missing.
     Damaged(fog_types::BlobId),
     /// A segment of a claimed run was drawn.
-    Drawn(LeaseId, Result<Segment, String>),
+    SegmentChosen(LeaseId, Result<Segment, String>),
     /// The state at the beginning of the drawn segment has arrived.
-    Shown(LeaseId, Segment, Option<StateFile>),
+    CheckpointFetched(LeaseId, Segment, Option<StateFile>),
     /// The drawn segment was run again.
-    Proved(LeaseId, Result<(), String>),
+    SegmentVerified(LeaseId, Result<(), String>),
     /// The drawn segment could not be run here, for this reason.
     NotReplayed(LeaseId, String),
     /// A state of a hosted task that its requester wants to see was prepared, or could not be.
-    ToShow { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
+    CheckpointReady { job: JobId, lease: LeaseId, mark: u64, file: Result<Option<(BlobFile, ContentRow)>, String> },
     /// A state of a hosted task is ready to be shipped.
     Shipped { job: JobId, units: u64, file: Result<(BlobFile, ContentRow), String> },
 }
@@ -215,7 +215,7 @@ pub(crate) struct Hosted {
     pub(crate) requester: NodeId,
     pub(crate) offer_hash: [u8; 32],
     pub(crate) deadline: UnixMillis,
-    pub(crate) standing: Standing,
+    pub(crate) standing: WorkerState,
     pub(crate) units: u64,
     pub(crate) permille: Option<u16>,
     /// Message about its end, which is repeated until it is answered.

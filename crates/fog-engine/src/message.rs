@@ -3,7 +3,7 @@
 use std::sync::mpsc::SyncSender;
 
 use fog_api::{ApiError, Command, Reply};
-use fog_runtime::Walls;
+use fog_runtime::SandboxStatus;
 use fog_store::Measured;
 use fog_types::{TaskId, WorkUnits};
 use tokio::sync::oneshot;
@@ -29,7 +29,7 @@ pub(crate) enum EngineMessage {
     /// The system is about to sleep and waits for the answer.
     Sleep(SyncSender<()>),
     /// Isolation that is available to workers here; `None` when no worker answers.
-    Walls(Option<Walls>),
+    SandboxStatus(Option<SandboxStatus>),
     /// Result of measuring the files beside the stored ones.
     Measured(Measured),
     Room(RoomRequest),

@@ -3,7 +3,7 @@
 use fog_api::{ApiError, AttemptView, GridView, JobDetail, JobSummary, JournalLine, OutputView, PromiseView, RenamedView, Reply, TaskView};
 use fog_scheduler::{Kept, judge_service};
 use fog_store::{JobFilter, JobRow, Output, Store, StoreError, TaskRow};
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_types::text::clean;
 use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, TaskState};
 
@@ -202,7 +202,7 @@ fn detail(store: &Store, id: JobId, tasks_from: u32) -> Result<JobDetail, StoreE
 }
 
 /// Grid part of a job's detail: wishes, promise, credits and checks.
-fn grid_view(store: &Store, row: &JobRow, wish: GridWish) -> Result<GridView, StoreError> {
+fn grid_view(store: &Store, row: &JobRow, wish: GridOptions) -> Result<GridView, StoreError> {
     let agreed = store.least_agreed(row.id)?;
     let finished = row.finished.filter(|_| row.state == JobState::Finished).map(|at| at.0);
     let kept = judge_service(wish.service, agreed, finished, row.finished.is_some(), row.deadline.0, unix_now());

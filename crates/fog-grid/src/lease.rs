@@ -3,16 +3,16 @@
 use fog_types::{NodeId, TaskId};
 
 use crate::content::Content;
-use crate::message::{LeaseId, Standing, TaskResult};
-use crate::trust::Choice;
+use crate::message::{LeaseId, TaskResult, WorkerState};
+use crate::trust::AcceptanceRule;
 
 /// Requirements of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Need {
+pub struct Replication {
     /// Number of workers that run the task at once, 1 to 16.
     pub replicas: u32,
     /// Rule by which a result is believed.
-    pub choice: Choice,
+    pub choice: AcceptanceRule,
     /// Minimum number of workers that must call the task hopeless before such claims count, whatever
     /// `choice` is. The claims cannot be checked.
     pub hopeless: u32,
@@ -24,7 +24,7 @@ pub enum LeaseState {
     /// The offer was sent and is not answered yet.
     Offered,
     /// The worker accepted the lease; holds the standing that it reported last.
-    Held(Standing),
+    Held(WorkerState),
     /// The result of the lease is being fetched.
     Fetching,
     /// The result was fetched and checked; holds its hash.
@@ -106,7 +106,7 @@ pub enum Effect {
     },
     /// Fetch the files of a result, check it and report with
     /// [`handle_checked`](crate::Requester::handle_checked).
-    Check {
+    FetchResult {
         /// Lease of the result.
         lease: LeaseId,
         /// Worker to fetch from; other nodes that have the files may serve them too.
@@ -115,7 +115,7 @@ pub enum Effect {
         result: Box<TaskResult>,
     },
     /// Fetch a checkpoint so that it outlives its worker.
-    Keep {
+    FetchCheckpoint {
         /// Lease of the checkpoint.
         lease: LeaseId,
         /// Task of the checkpoint.
@@ -148,7 +148,7 @@ pub enum Effect {
         wrong: Vec<LeaseId>,
     },
     /// Take note that a lease ended without a result.
-    Over {
+    LeaseEnded {
         /// Lease that ended.
         lease: LeaseId,
         /// Task of the lease.

@@ -22,12 +22,12 @@ pub use clock::{CLOCKS_AGREE_MS, clock_correction};
 pub use content::{CHUNK, Content, ContentId, ContentKey, MAX_CONTENT, Manifest, SealError, Sealer};
 pub use identity::{Identity, Purpose, Signed, SignedError};
 pub use invite::{Group, GroupId, Invite, InviteError};
-pub use lease::{Effect, GivenUp, Lease, LeaseState, Need};
+pub use lease::{Effect, GivenUp, Lease, LeaseState, Replication};
 pub use message::{
     Answer, Capacity, ContentReply, ContentRequest, Decline, Hello, LeaseId, MAX_HOLDERS, MAX_LIST, MAX_MESSAGE, MAX_NAMED, MAX_OUTPUTS, MAX_STRANGER_MESSAGE,
-    Message, MessageError, Receipt, Standing, TaskOffer, TaskResult, VERSION, list_to_bytes,
+    Message, MessageError, Receipt, TaskOffer, TaskResult, VERSION, WorkerState, list_to_bytes,
 };
 pub use policy::{HostPolicy, Relation};
 pub use price::Terms;
 pub use requester::Requester;
-pub use trust::{Choice, Evidence, Verdict, judge};
+pub use trust::{AcceptanceRule, Evidence, Verdict, judge};

@@ -170,7 +170,7 @@ pub enum Answer {
 
 /// Standing of a leased task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub enum WorkerState {
     /// The module and inputs are being fetched.
     Fetching,
     /// The task waits for a slot.
@@ -271,7 +271,7 @@ pub enum Message {
         /// Lease of the task.
         lease: LeaseId,
         /// Standing of the task.
-        standing: Standing,
+        standing: WorkerState,
         /// Number of work units so far.
         units: u64,
         /// Progress in thousandths; `None` if unknown.

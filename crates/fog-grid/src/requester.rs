@@ -6,18 +6,18 @@ use std::ops::Bound;
 use fog_types::{JobId, NodeId, TaskId};
 
 use crate::content::Content;
-use crate::lease::{Effect, GivenUp, Lease, LeaseState, Need};
-use crate::message::{Answer, Decline, LeaseId, Standing, TaskResult};
-use crate::trust::{Choice, Evidence, Verdict, judge};
+use crate::lease::{Effect, GivenUp, Lease, LeaseState, Replication};
+use crate::message::{Answer, Decline, LeaseId, TaskResult, WorkerState};
+use crate::trust::{AcceptanceRule, Evidence, Verdict, judge};
 
 /// Milliseconds after which an unanswered offer is withdrawn.
-const ANSWER: u64 = 10_000;
+const OFFER_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds of silence after which a worker loses its lease (Bacalhau's dead-node time).
-const SILENCE: u64 = 60_000;
+const HEARTBEAT_TIMEOUT_MS: u64 = 60_000;
 /// Milliseconds after which an unreachable worker loses its lease.
-const ABSENCE: u64 = 10_000;
+const UNREACHABLE_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds after which a paused task is offered to another worker too.
-const STILL: u64 = 120_000;
+const STALL_TIMEOUT_MS: u64 = 120_000;
 /// Milliseconds without new work units after which a task is offered to another worker too.
 const NO_PROGRESS: u64 = 600_000;
 /// Multiple of the mean time of a job's tasks after which a lease is overdue (backup tasks as in
@@ -27,9 +27,9 @@ const NEVER_OVERDUE: u64 = 60_000;
 /// Number of results of a job that are needed to know how long its tasks take.
 const USUAL_OF: u32 = 3;
 /// Milliseconds for which a worker that declined or failed is not asked again about the same task.
-const SULK: u64 = 60_000;
+const DECLINE_BACKOFF_MS: u64 = 60_000;
 /// Milliseconds of the first pause after a node declined or did not answer; it may soon have room.
-const MOMENT: u64 = 2_000;
+const BUSY_BACKOFF_MS: u64 = 2_000;
 /// Number of declines in a row after which each pause is twice the one before, and the longest pause in
 /// milliseconds.
 const PATIENCE: u32 = 8;
@@ -42,13 +42,13 @@ const MAX_LEASES: usize = 32;
 const HOPELESS: &str = "hopeless";
 
 struct Task {
-    need: Need,
+    need: Replication,
     leases: BTreeSet<LeaseId>,
-    results: Vec<Given>,
+    results: Vec<SubmittedResult>,
     checkpoint: Option<(u64, NodeId, Content)>,
-    sulking: BTreeMap<NodeId, u64>,
+    backoff_until: BTreeMap<NodeId, u64>,
     /// Nodes that declined as not welcome once, perhaps because they did not know this node yet.
-    estranged: BTreeSet<NodeId>,
+    rejected_once: BTreeSet<NodeId>,
     /// Time before which the task is not offered again after a failure.
     not_before: u64,
     /// Nodes that failed at the task without calling it hopeless.
@@ -58,7 +58,7 @@ struct Task {
 }
 
 /// Checked result, with the evidence about its worker at that time.
-struct Given {
+struct SubmittedResult {
     node: NodeId,
     hash: String,
     lease: LeaseId,
@@ -93,7 +93,7 @@ impl Rest {
         if self.until <= now {
             self.declines = self.declines.saturating_add(1);
             let doubled = self.declines.saturating_sub(PATIENCE).min(16);
-            self.until = now + (MOMENT << doubled).min(LONGEST_REST);
+            self.until = now + (BUSY_BACKOFF_MS << doubled).min(LONGEST_REST);
         }
     }
 }
@@ -109,7 +109,7 @@ pub struct Requester {
     /// Last task that [`Self::wanting`] returned; the next call continues after it.
     looked: Option<TaskId>,
     /// Nodes that are not asked about anything because they declined or did not answer.
-    resting: BTreeMap<NodeId, Rest>,
+    busy_until: BTreeMap<NodeId, Rest>,
     /// Number of results of each job, and the mean time of its tasks in milliseconds.
     usual: BTreeMap<JobId, (u32, f64)>,
     effects: VecDeque<Effect>,
@@ -117,14 +117,14 @@ pub struct Requester {
 
 impl Requester {
     /// Adds a task that other nodes shall run.
-    pub fn add(&mut self, task: TaskId, need: Need) {
+    pub fn add(&mut self, task: TaskId, need: Replication) {
         let new = Task {
             need,
             leases: BTreeSet::new(),
             results: Vec::new(),
             checkpoint: None,
-            sulking: BTreeMap::new(),
-            estranged: BTreeSet::new(),
+            backoff_until: BTreeMap::new(),
+            rejected_once: BTreeSet::new(),
             not_before: 0,
             failed: BTreeSet::new(),
             problem: String::new(),
@@ -153,7 +153,7 @@ impl Requester {
                 self.release(lease.node, id);
                 if lease.is_overdue {
                     // The overdue lease made another worker necessary.
-                    self.effects.push_back(Effect::Over {
+                    self.effects.push_back(Effect::LeaseEnded {
                         lease: id,
                         task,
                         node: lease.node,
@@ -194,13 +194,13 @@ impl Requester {
     pub fn restore(&mut self, id: LeaseId, task: TaskId, node: NodeId, now: u64) {
         if let Some(known) = self.tasks.get_mut(&task) {
             known.leases.insert(id);
-            self.remember(id, Lease::new(task, node, LeaseState::Held(Standing::Waiting), now));
+            self.remember(id, Lease::new(task, node, LeaseState::Held(WorkerState::Waiting), now));
             self.reconsider(task);
         }
     }
 
     /// Records a checkpoint of a task that this node stores, if it holds more units than the known one.
-    pub fn has_checkpoint(&mut self, task: TaskId, units: u64, from: NodeId, content: Content) {
+    pub fn record_checkpoint(&mut self, task: TaskId, units: u64, from: NodeId, content: Content) {
         if let Some(known) = self.tasks.get_mut(&task)
             && known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units)
         {
@@ -213,7 +213,7 @@ impl Requester {
     pub fn handle_state_lost(&mut self, task: TaskId, why: &str, now: u64) {
         let Some(known) = self.tasks.get_mut(&task) else { return };
         known.checkpoint = None;
-        let is_coming = |lease: &Lease| lease.units > 0 && matches!(lease.state, LeaseState::Offered | LeaseState::Held(Standing::Fetching));
+        let is_coming = |lease: &Lease| lease.units > 0 && matches!(lease.state, LeaseState::Offered | LeaseState::Held(WorkerState::Fetching));
         let waiting: Vec<(LeaseId, NodeId)> = self.leases_of(task).filter(|(_, lease)| is_coming(lease)).map(|(id, lease)| (id, lease.node)).collect();
         for (id, node) in waiting {
             self.end(id, why.to_owned(), false, now);
@@ -227,7 +227,7 @@ impl Requester {
     #[must_use]
     pub fn checkpoint(&self, task: TaskId) -> Option<(u64, Content)> {
         let known = self.tasks.get(&task)?;
-        let is_compared = known.need.replicas > 1 || !known.results.is_empty() || known.need.choice != Choice::Quorum(1);
+        let is_compared = known.need.replicas > 1 || !known.results.is_empty() || known.need.choice != AcceptanceRule::Quorum(1);
         if is_compared {
             return None;
         }
@@ -245,8 +245,8 @@ impl Requester {
             let task = self.tasks.get(id).filter(|task| task.not_before <= now)?;
             let held = task.leases.iter().filter_map(|lease| self.leases.get(lease));
             let working = held.filter(|lease| lease.state != LeaseState::Lost).map(|lease| lease.node);
-            let sulking = task.sulking.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node);
-            let avoid = working.chain(sulking).chain(task.results.iter().map(|given| given.node)).collect();
+            let backoff_until = task.backoff_until.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node);
+            let avoid = working.chain(backoff_until).chain(task.results.iter().map(|given| given.node)).collect();
             Some((*id, self.wants(task), avoid))
         };
         let found: Vec<_> = rest.chain(before).filter_map(look_at).take(limit).collect();
@@ -284,7 +284,7 @@ impl Requester {
     /// Returns whether a node is in a pause and must not be asked.
     #[must_use]
     pub fn is_resting(&self, node: NodeId, now: u64) -> bool {
-        self.resting.get(&node).is_some_and(|rest| rest.until > now)
+        self.busy_until.get(&node).is_some_and(|rest| rest.until > now)
     }
 
     /// Records that a task was offered to a worker, with the checkpoint that is known of it.
@@ -383,28 +383,28 @@ impl Requester {
         let Some(lease) = self.forget(id) else { return };
         if let Some(task) = self.tasks.get_mut(&lease.task) {
             task.leases.remove(&id);
-            task.sulking.insert(lease.node, sulk_until);
+            task.backoff_until.insert(lease.node, sulk_until);
         }
         self.reconsider(lease.task);
-        self.effects.push_back(Effect::Over { lease: id, task: lease.task, node: lease.node, why, is_lost });
+        self.effects.push_back(Effect::LeaseEnded { lease: id, task: lease.task, node: lease.node, why, is_lost });
     }
 
     /// Handles the answer of a worker to an offer.
     pub fn handle_answer(&mut self, id: LeaseId, node: NodeId, answer: Answer, now: u64) {
         match (answer, self.hear(id, node, now)) {
             (Answer::Accepted, Some(lease)) if lease.state == LeaseState::Offered => {
-                lease.state = LeaseState::Held(Standing::Fetching);
+                lease.state = LeaseState::Held(WorkerState::Fetching);
                 lease.since = now;
-                self.resting.remove(&node);
+                self.busy_until.remove(&node);
             }
             (Answer::Declined(why), Some(lease)) if lease.state == LeaseState::Offered => {
                 let task = lease.task;
                 // A worker that has just come back may not know this node yet; only its second refusal is
                 // taken seriously.
-                let is_strange = why == Decline::NotWelcome && self.tasks.get_mut(&task).is_some_and(|known| known.estranged.insert(node));
+                let is_strange = why == Decline::NotWelcome && self.tasks.get_mut(&task).is_some_and(|known| known.rejected_once.insert(node));
                 let is_momentary = is_strange || matches!(why, Decline::Full | Decline::Resting);
-                self.resting.entry(node).or_default().declined(now);
-                self.end(id, format!("declined: {why:?}"), false, if is_momentary { now } else { now + SULK });
+                self.busy_until.entry(node).or_default().declined(now);
+                self.end(id, format!("declined: {why:?}"), false, if is_momentary { now } else { now + DECLINE_BACKOFF_MS });
             }
             (Answer::Accepted, None) => self.release(node, id),
             _ => {}
@@ -417,7 +417,7 @@ impl Requester {
 
     /// Handles the progress report of a worker. Returns `None` if the worker has no such lease, which is
     /// then released, or has handed in its result.
-    pub fn handle_heartbeat(&mut self, id: LeaseId, node: NodeId, standing: Standing, units: u64, permille: Option<u16>, now: u64) -> Option<TaskId> {
+    pub fn handle_heartbeat(&mut self, id: LeaseId, node: NodeId, standing: WorkerState, units: u64, permille: Option<u16>, now: u64) -> Option<TaskId> {
         let Some(lease) = self.hear(id, node, now) else {
             self.release(node, id);
             return None;
@@ -432,7 +432,7 @@ impl Requester {
                 }
                 // The first units of a running task replace those of the checkpoint, whose maker may have
                 // claimed too many.
-                let begins = standing == Standing::Running && !lease.has_run;
+                let begins = standing == WorkerState::Running && !lease.has_run;
                 lease.has_run |= begins;
                 if begins || units > lease.units {
                     (lease.units, lease.grown) = (units, now);
@@ -454,7 +454,7 @@ impl Requester {
         let task = lease.task;
         let is_newer = self.tasks.get(&task).is_some_and(|known| known.checkpoint.as_ref().is_none_or(|(best, _, _)| *best < units));
         if is_newer {
-            self.effects.push_back(Effect::Keep { lease: id, task, node, units, content });
+            self.effects.push_back(Effect::FetchCheckpoint { lease: id, task, node, units, content });
         }
     }
 
@@ -474,7 +474,7 @@ impl Requester {
                 lease.units = result.units.0;
                 lease.is_stuck = false;
                 let task = lease.task;
-                self.effects.push_back(Effect::Check { lease: id, node, result: Box::new(result) });
+                self.effects.push_back(Effect::FetchResult { lease: id, node, result: Box::new(result) });
                 self.reconsider(task);
             }
         }
@@ -483,7 +483,7 @@ impl Requester {
     /// Handles a result whose files could not be fetched now; the worker hands it in again.
     pub fn handle_not_fetched(&mut self, id: LeaseId, now: u64) {
         if let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.state == LeaseState::Fetching) {
-            lease.state = LeaseState::Held(Standing::Waiting);
+            lease.state = LeaseState::Held(WorkerState::Waiting);
             lease.since = now;
             lease.heard = now;
         }
@@ -493,7 +493,7 @@ impl Requester {
     /// declined more than 8 times in a row. Returns the number of offers that the node has not answered;
     /// its free slots do not account for them.
     pub fn handle_room(&mut self, node: NodeId) -> usize {
-        if let Some(rest) = self.resting.get_mut(&node).filter(|rest| rest.declines <= PATIENCE) {
+        if let Some(rest) = self.busy_until.get_mut(&node).filter(|rest| rest.declines <= PATIENCE) {
             rest.until = 0;
         }
         self.leases_at(node).filter(|lease| lease.state == LeaseState::Offered).count()
@@ -515,7 +515,7 @@ impl Requester {
     pub fn handle_checked(&mut self, id: LeaseId, checked: Result<String, String>, evidence: impl Fn(NodeId) -> Evidence, now: u64) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         match checked {
-            Err(problem) => self.end(id, problem, true, now + SULK),
+            Err(problem) => self.end(id, problem, true, now + DECLINE_BACKOFF_MS),
             Ok(hash) => {
                 lease.state = LeaseState::Done(hash.clone());
                 let (count, mean) = self.usual.entry(lease.task.job).or_default();
@@ -523,7 +523,7 @@ impl Requester {
                 *mean += (now.saturating_sub(lease.begun) as f64 - *mean) / f64::from(*count);
                 let (id_of_task, node) = (lease.task, lease.node);
                 let Some(task) = self.tasks.get_mut(&id_of_task) else { return };
-                task.results.push(Given { node, hash, lease: id, evidence: evidence(node) });
+                task.results.push(SubmittedResult { node, hash, lease: id, evidence: evidence(node) });
                 self.decide(id_of_task);
                 self.reconsider(id_of_task);
             }
@@ -536,8 +536,8 @@ impl Requester {
         if let Some(task) = self.task_of(id).and_then(|task| self.tasks.get_mut(&task)) {
             task.need.replicas = task.need.replicas.max(2);
             task.need.choice = match task.need.choice {
-                Choice::Quorum(k) => Choice::Quorum(k.max(2)),
-                Choice::Confidence(_) | Choice::Adaptive(_) => Choice::Quorum(2),
+                AcceptanceRule::Quorum(k) => AcceptanceRule::Quorum(k.max(2)),
+                AcceptanceRule::Confidence(_) | AcceptanceRule::Adaptive(_) => AcceptanceRule::Quorum(2),
             };
         }
         self.handle_checked(id, Ok(hash), |_| Evidence::default(), now);
@@ -557,18 +557,18 @@ impl Requester {
         lease.state = LeaseState::Lost;
         let (task, node) = (lease.task, lease.node);
         if let Some(known) = self.tasks.get_mut(&task) {
-            known.sulking.insert(node, now + SULK);
+            known.backoff_until.insert(node, now + DECLINE_BACKOFF_MS);
         }
         self.reconsider(task);
-        self.effects.push_back(Effect::Over { lease: id, task, node, why: why.to_owned(), is_lost: true });
+        self.effects.push_back(Effect::LeaseEnded { lease: id, task, node, why: why.to_owned(), is_lost: true });
     }
 
     /// Queues the effect that follows once the results of a task decide it.
     fn decide(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         let Verdict::Accept(right) = task.verdict() else { return };
-        let (leases, wrong): (Vec<&Given>, Vec<&Given>) = task.results.iter().partition(|given| given.hash == right);
-        let ids = |list: Vec<&Given>| list.into_iter().map(|given| given.lease).collect();
+        let (leases, wrong): (Vec<&SubmittedResult>, Vec<&SubmittedResult>) = task.results.iter().partition(|given| given.hash == right);
+        let ids = |list: Vec<&SubmittedResult>| list.into_iter().map(|given| given.lease).collect();
         let effect = if right == HOPELESS {
             Effect::Fail { task: id, problem: task.problem.clone(), leases: ids(leases), wrong: ids(wrong) }
         } else {
@@ -596,15 +596,15 @@ impl Requester {
         let task = lease.task;
         if !is_hopeless {
             let known = self.tasks.get_mut(&task)?;
-            let is_alone = known.need.choice == Choice::Quorum(1);
+            let is_alone = known.need.choice == AcceptanceRule::Quorum(1);
             let counts = known.failed.insert(node) || is_alone;
-            self.end(id, problem, false, now + SULK);
+            self.end(id, problem, false, now + DECLINE_BACKOFF_MS);
             return Some(if counts { GivenUp::Failed } else { GivenUp::FailedAgain });
         }
         lease.state = LeaseState::Done(HOPELESS.to_owned());
         let known = self.tasks.get_mut(&task)?;
         known.problem = problem;
-        known.results.push(Given { node, hash: HOPELESS.to_owned(), lease: id, evidence: evidence(node) });
+        known.results.push(SubmittedResult { node, hash: HOPELESS.to_owned(), lease: id, evidence: evidence(node) });
         self.decide(task);
         self.reconsider(task);
         Some(GivenUp::Hopeless)
@@ -613,7 +613,7 @@ impl Requester {
     /// Handles a result that is wrong by its own statements: its lease ends.
     pub fn handle_refused(&mut self, id: LeaseId, why: String, now: u64) {
         if self.leases.get(&id).is_some_and(|lease| !matches!(lease.state, LeaseState::Fetching | LeaseState::Done(_))) {
-            self.end(id, why, false, now + SULK);
+            self.end(id, why, false, now + DECLINE_BACKOFF_MS);
         }
     }
 
@@ -626,7 +626,7 @@ impl Requester {
             if one.hash == HOPELESS {
                 task.results.push(one);
             } else if let Some(lease) = self.leases.get_mut(&one.lease) {
-                lease.state = LeaseState::Held(Standing::Waiting);
+                lease.state = LeaseState::Held(WorkerState::Waiting);
                 lease.since = now;
                 lease.heard = now;
                 // The second transfer is not the fault of the worker.
@@ -666,14 +666,14 @@ impl Requester {
 
     /// Handles the passing of time; `now` is in milliseconds of a monotonic clock.
     pub fn handle_timeout(&mut self, now: u64) {
-        self.resting.retain(|_, rest| rest.until.saturating_add(REST_FORGOTTEN) > now);
+        self.busy_until.retain(|_, rest| rest.until.saturating_add(REST_FORGOTTEN) > now);
         let (mut unanswered, mut lost, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
         for (id, lease) in &mut self.leases {
-            let is_away = lease.away.is_some_and(|since| now.saturating_sub(since) >= ABSENCE);
+            let is_away = lease.away.is_some_and(|since| now.saturating_sub(since) >= UNREACHABLE_TIMEOUT_MS);
             match lease.state {
-                LeaseState::Offered if is_away || now.saturating_sub(lease.since) >= ANSWER => unanswered.push(*id),
-                LeaseState::Held(_) if is_away || now.saturating_sub(lease.heard) >= SILENCE => lost.push(*id),
-                LeaseState::Held(Standing::Paused) if !lease.is_stuck && now.saturating_sub(lease.since) >= STILL => {
+                LeaseState::Offered if is_away || now.saturating_sub(lease.since) >= OFFER_TIMEOUT_MS => unanswered.push(*id),
+                LeaseState::Held(_) if is_away || now.saturating_sub(lease.heard) >= HEARTBEAT_TIMEOUT_MS => lost.push(*id),
+                LeaseState::Held(WorkerState::Paused) if !lease.is_stuck && now.saturating_sub(lease.since) >= STALL_TIMEOUT_MS => {
                     lease.is_stuck = true;
                     stuck.push(lease.task);
                 }
@@ -692,8 +692,8 @@ impl Requester {
             if let Some(node) = self.node_of(id) {
                 self.effects.push_back(Effect::Release { node, lease: id, why: "the offer was not answered in time" });
                 // A lost message is no reason to avoid a device for long.
-                let rest = self.resting.entry(node).or_default();
-                rest.until = rest.until.max(now + MOMENT);
+                let rest = self.busy_until.entry(node).or_default();
+                rest.until = rest.until.max(now + BUSY_BACKOFF_MS);
             }
             self.end(id, "no answer to the offer".to_owned(), false, now);
         }
@@ -709,11 +709,13 @@ impl Requester {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         let at = |lease: &Lease| {
-            let away = lease.away.map_or(u64::MAX, |since| since + ABSENCE);
+            let away = lease.away.map_or(u64::MAX, |since| since + UNREACHABLE_TIMEOUT_MS);
             match lease.state {
-                LeaseState::Offered => Some(away.min(lease.since + ANSWER)),
-                LeaseState::Held(Standing::Paused) if !lease.is_stuck => Some(away.min(lease.heard + SILENCE).min(lease.since + STILL)),
-                LeaseState::Held(_) => Some(away.min(lease.heard + SILENCE)),
+                LeaseState::Offered => Some(away.min(lease.since + OFFER_TIMEOUT_MS)),
+                LeaseState::Held(WorkerState::Paused) if !lease.is_stuck => {
+                    Some(away.min(lease.heard + HEARTBEAT_TIMEOUT_MS).min(lease.since + STALL_TIMEOUT_MS))
+                }
+                LeaseState::Held(_) => Some(away.min(lease.heard + HEARTBEAT_TIMEOUT_MS)),
                 _ => None,
             }
         };

@@ -37,7 +37,7 @@ fn result(id: LeaseId, by: NodeId) -> TaskResult {
     }
 }
 
-const ONE: Need = Need { replicas: 1, choice: Choice::Quorum(1), hopeless: 1 };
+const ONE: Replication = Replication { replicas: 1, choice: AcceptanceRule::Quorum(1), hopeless: 1 };
 
 fn effects(requester: &mut Requester) -> Vec<Effect> {
     std::iter::from_fn(|| requester.poll_effect()).collect()
@@ -51,9 +51,9 @@ fn a_task_goes_from_offer_to_acceptance() {
     r.offered(lease(1), task(0), node(1), 0);
     assert!(r.wanting(9, 0).is_empty());
     r.handle_answer(lease(1), node(1), Answer::Accepted, 5);
-    assert_eq!(r.handle_heartbeat(lease(1), node(1), Standing::Running, 5, Some(10), 9), Some(task(0)));
+    assert_eq!(r.handle_heartbeat(lease(1), node(1), WorkerState::Running, 5, Some(10), 9), Some(task(0)));
     r.handle_result(node(1), result(lease(1), node(1)), 20);
-    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+    assert!(matches!(effects(&mut r)[..], [Effect::FetchResult { .. }]));
     r.handle_checked(lease(1), Ok("a".to_owned()), |_| Evidence::default(), 30);
     assert_eq!(effects(&mut r), vec![Effect::Accept { task: task(0), leases: vec![lease(1)], wrong: vec![] }]);
 }
@@ -65,46 +65,46 @@ fn a_silent_worker_loses_its_lease_and_its_result_is_welcome_still() {
     r.offered(lease(1), task(0), node(1), 0);
     r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
     r.handle_saved(lease(1), node(1), 50, content(), 10);
-    assert!(matches!(effects(&mut r)[..], [Effect::Keep { units: 50, .. }]));
-    r.has_checkpoint(task(0), 50, node(1), content());
+    assert!(matches!(effects(&mut r)[..], [Effect::FetchCheckpoint { units: 50, .. }]));
+    r.record_checkpoint(task(0), 50, node(1), content());
     r.handle_reach(node(1), false, 100);
-    assert_eq!(r.poll_timeout(), Some(100 + ABSENCE));
-    r.handle_timeout(100 + ABSENCE);
-    assert!(matches!(effects(&mut r)[..], [Effect::Over { is_lost: true, .. }]));
-    assert_eq!(r.wanting(9, 100 + ABSENCE), vec![(task(0), 1, BTreeSet::from([node(1)]))]);
+    assert_eq!(r.poll_timeout(), Some(100 + UNREACHABLE_TIMEOUT_MS));
+    r.handle_timeout(100 + UNREACHABLE_TIMEOUT_MS);
+    assert!(matches!(effects(&mut r)[..], [Effect::LeaseEnded { is_lost: true, .. }]));
+    assert_eq!(r.wanting(9, 100 + UNREACHABLE_TIMEOUT_MS), vec![(task(0), 1, BTreeSet::from([node(1)]))]);
     assert_eq!(r.checkpoint(task(0)), Some((50, content())));
-    r.offered(lease(2), task(0), node(2), 200 + ABSENCE);
-    r.handle_result(node(1), result(lease(1), node(1)), 300 + ABSENCE);
-    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+    r.offered(lease(2), task(0), node(2), 200 + UNREACHABLE_TIMEOUT_MS);
+    r.handle_result(node(1), result(lease(1), node(1)), 300 + UNREACHABLE_TIMEOUT_MS);
+    assert!(matches!(effects(&mut r)[..], [Effect::FetchResult { .. }]));
 }
 
 #[test]
 fn a_task_whose_state_is_lost_begins_anew() {
     let mut r = Requester::default();
     r.add(task(0), ONE);
-    r.has_checkpoint(task(0), 50, node(1), content());
+    r.record_checkpoint(task(0), 50, node(1), content());
     r.offered(lease(1), task(0), node(1), 0);
     r.handle_answer(lease(1), node(1), Answer::Accepted, 5);
     r.handle_state_lost(task(0), "its state is damaged", 10);
     let said = effects(&mut r);
-    assert!(matches!(&said[..], [Effect::Over { why, is_lost: false, .. }, Effect::Release { .. }] if why == "its state is damaged"), "{said:?}");
+    assert!(matches!(&said[..], [Effect::LeaseEnded { why, is_lost: false, .. }, Effect::Release { .. }] if why == "its state is damaged"), "{said:?}");
     assert_eq!(r.checkpoint(task(0)), None);
     assert_eq!(r.wanting(9, 10), vec![(task(0), 1, BTreeSet::new())], "the same device may begin it");
     // A worker that already runs the task goes on; its next checkpoint counts although it holds fewer units
     // than the lost one.
     r.offered(lease(2), task(0), node(1), 11);
     r.handle_answer(lease(2), node(1), Answer::Accepted, 12);
-    r.handle_heartbeat(lease(2), node(1), Standing::Running, 9, None, 13);
+    r.handle_heartbeat(lease(2), node(1), WorkerState::Running, 9, None, 13);
     r.handle_state_lost(task(0), "its state is damaged", 14);
     assert_eq!(effects(&mut r), vec![]);
     r.handle_saved(lease(2), node(1), 9, content(), 15);
-    assert!(matches!(effects(&mut r)[..], [Effect::Keep { units: 9, .. }]));
+    assert!(matches!(effects(&mut r)[..], [Effect::FetchCheckpoint { units: 9, .. }]));
 }
 
 #[test]
 fn replicas_go_to_different_nodes_and_a_liar_is_outvoted() {
     let mut r = Requester::default();
-    r.add(task(0), Need { replicas: 2, choice: Choice::Quorum(2), hopeless: 1 });
+    r.add(task(0), Replication { replicas: 2, choice: AcceptanceRule::Quorum(2), hopeless: 1 });
     assert_eq!(r.wanting(9, 0)[0].1, 2);
     r.offered(lease(1), task(0), node(1), 0);
     r.offered(lease(2), task(0), node(2), 0);
@@ -182,16 +182,16 @@ fn a_worker_that_stands_still_is_not_the_only_one_for_long() {
     let mut r = Requester::default();
     r.add(task(0), ONE);
     r.offered(lease(1), task(0), node(1), 0);
-    r.handle_heartbeat(lease(1), node(1), Standing::Paused, 1, None, 10);
+    r.handle_heartbeat(lease(1), node(1), WorkerState::Paused, 1, None, 10);
     for at in [50_000, 100_000] {
-        r.handle_heartbeat(lease(1), node(1), Standing::Paused, 1, None, at);
+        r.handle_heartbeat(lease(1), node(1), WorkerState::Paused, 1, None, at);
     }
-    r.handle_timeout(STILL + 9);
+    r.handle_timeout(STALL_TIMEOUT_MS + 9);
     assert_eq!(r.open(), 0);
-    assert_eq!(r.poll_timeout(), Some(STILL + 10));
-    r.handle_timeout(STILL + 10);
+    assert_eq!(r.poll_timeout(), Some(STALL_TIMEOUT_MS + 10));
+    r.handle_timeout(STALL_TIMEOUT_MS + 10);
     assert_eq!(r.open(), 1);
-    r.handle_heartbeat(lease(1), node(1), Standing::Running, 2, None, STILL + 20);
+    r.handle_heartbeat(lease(1), node(1), WorkerState::Running, 2, None, STALL_TIMEOUT_MS + 20);
     assert_eq!(r.open(), 0);
 }
 
@@ -203,14 +203,14 @@ fn heartbeats_without_progress_keep_a_task_from_nobody() {
     r.offered(lease(1), task(0), node(1), 0);
     r.handle_answer(lease(1), node(1), Answer::Accepted, 0);
     for now in (0..NO_PROGRESS).step_by(3000) {
-        let standing = if now % 2000 == 0 { Standing::Running } else { Standing::Paused };
+        let standing = if now % 2000 == 0 { WorkerState::Running } else { WorkerState::Paused };
         r.handle_heartbeat(lease(1), node(1), standing, 5, Some(500), now);
         r.handle_timeout(now);
         assert_eq!(r.open(), 0, "{now}");
     }
     assert!(r.poll_timeout().is_some_and(|at| at <= NO_PROGRESS));
     r.handle_timeout(NO_PROGRESS);
-    r.handle_heartbeat(lease(1), node(1), Standing::Paused, 5, Some(500), NO_PROGRESS);
+    r.handle_heartbeat(lease(1), node(1), WorkerState::Paused, 5, Some(500), NO_PROGRESS);
     assert_eq!(r.wanting(9, NO_PROGRESS), vec![(task(0), 1, BTreeSet::from([node(1)]))]);
     assert!(r.is_second_try(task(0)));
     // The slow worker may still finish; if the other one is first, its lease counts as lost.
@@ -218,7 +218,7 @@ fn heartbeats_without_progress_keep_a_task_from_nobody() {
     assert_eq!((r.open(), r.held_by(node(1))), (0, 1));
     effects(&mut r);
     r.settle(task(0), &[lease(2)], &[]);
-    assert!(effects(&mut r).iter().any(|effect| matches!(effect, Effect::Over { node: of, is_lost: true, .. } if *of == node(1))));
+    assert!(effects(&mut r).iter().any(|effect| matches!(effect, Effect::LeaseEnded { node: of, is_lost: true, .. } if *of == node(1))));
 }
 
 /// Invented progress holds a task no longer than other tasks of the job take.
@@ -235,7 +235,7 @@ fn a_lease_that_takes_much_longer_than_others_is_not_waited_for_alone() {
         r.settle(task(u32::from(n)), &[lease(n)], &[]);
     }
     for now in (30_000..120_000).step_by(3000) {
-        r.handle_heartbeat(lease(0), node(0), Standing::Running, now, Some(500), now);
+        r.handle_heartbeat(lease(0), node(0), WorkerState::Running, now, Some(500), now);
         r.handle_timeout(now);
         assert_eq!(r.open(), 0, "{now}");
     }
@@ -283,19 +283,19 @@ fn a_result_whose_files_trickle_is_not_waited_for_alone() {
 fn a_claimed_state_makes_no_honest_successor_overdue() {
     let mut r = Requester::default();
     r.add(task(0), ONE);
-    r.has_checkpoint(task(0), 1_000_000_000, node(1), content());
+    r.record_checkpoint(task(0), 1_000_000_000, node(1), content());
     r.offered(lease(2), task(0), node(2), 0);
     r.handle_answer(lease(2), node(2), Answer::Accepted, 0);
-    r.handle_heartbeat(lease(2), node(2), Standing::Waiting, 1_000_000_000, None, 10);
+    r.handle_heartbeat(lease(2), node(2), WorkerState::Waiting, 1_000_000_000, None, 10);
     for now in (3000..3 * NO_PROGRESS).step_by(3000) {
-        r.handle_heartbeat(lease(2), node(2), Standing::Running, now, None, now);
+        r.handle_heartbeat(lease(2), node(2), WorkerState::Running, now, None, now);
         r.handle_timeout(now);
         assert_eq!(r.open(), 0, "{now}");
     }
     // A report that the task begins anew counts once.
     let last = 3 * NO_PROGRESS;
     for now in (last..last + NO_PROGRESS).step_by(3000) {
-        r.handle_heartbeat(lease(2), node(2), if now % 2000 == 0 { Standing::Running } else { Standing::Paused }, 5, None, now);
+        r.handle_heartbeat(lease(2), node(2), if now % 2000 == 0 { WorkerState::Running } else { WorkerState::Paused }, 5, None, now);
         r.handle_timeout(now);
     }
     assert_eq!(r.open(), 1);
@@ -334,7 +334,7 @@ fn a_node_that_declines_again_and_again_is_asked_ever_more_rarely() {
         r.offered(lease(9), task(0), node(1), now);
         r.handle_answer(lease(9), node(1), Answer::Accepted, now);
         decline(&mut r, now);
-        assert!(r.is_resting(node(1), now) && !r.is_resting(node(1), now + MOMENT));
+        assert!(r.is_resting(node(1), now) && !r.is_resting(node(1), now + BUSY_BACKOFF_MS));
     }
 }
 
@@ -349,7 +349,7 @@ fn a_lease_of_before_a_restart_goes_on() {
     r.restore(lease(1), task(0), node(1), 0);
     assert!(r.wanting(9, 1).is_empty());
     r.handle_result(node(1), result(lease(1), node(1)), 5);
-    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+    assert!(matches!(effects(&mut r)[..], [Effect::FetchResult { .. }]));
 }
 
 #[derive(Debug, Clone)]
@@ -385,9 +385,9 @@ proptest! {
     #[test]
     fn no_order_of_messages_breaks_it(steps in prop::collection::vec(step(), 0..150), replicas in 1u32..4) {
         let mut r = Requester::default();
-        let choice = Choice::Quorum(replicas);
+        let choice = AcceptanceRule::Quorum(replicas);
         for index in 0..3 {
-            r.add(task(index), Need { replicas, choice, hopeless: 1 });
+            r.add(task(index), Replication { replicas, choice, hopeless: 1 });
         }
         let (mut now, mut next, mut accepted) = (0, 0u8, BTreeSet::new());
         let owner = |n: u8| node(n % 6);
@@ -406,7 +406,7 @@ proptest! {
                     }
                 }
                 Step::Answer(n, yes) => r.handle_answer(lease(n), owner(n), if yes { Answer::Accepted } else { Answer::Declined(crate::Decline::Full) }, now),
-                Step::Beat(n, runs) => { r.handle_heartbeat(lease(n), owner(n), if runs { Standing::Running } else { Standing::Paused }, 1, None, now); }
+                Step::Beat(n, runs) => { r.handle_heartbeat(lease(n), owner(n), if runs { WorkerState::Running } else { WorkerState::Paused }, 1, None, now); }
                 Step::Result(n) => r.handle_result(owner(n), result(lease(n), owner(n)), now),
                 Step::Checked(n, fine) => {
                     if r.leases.get(&lease(n)).is_some_and(|l| l.state == LeaseState::Fetching) {
@@ -438,7 +438,7 @@ proptest! {
 #[test]
 fn that_nobody_could_do_it_is_believed_like_a_result() {
     let none = |_| Evidence::default();
-    let asked = |need: Need, nodes: u8| {
+    let asked = |need: Replication, nodes: u8| {
         let mut r = Requester::default();
         r.add(task(0), need);
         for n in 1..=nodes {
@@ -450,8 +450,8 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
     let fails = |r: &mut Requester| effects(r).into_iter().any(|effect| matches!(effect, Effect::Fail { .. }));
     // One worker alone is not believed under a high trust, while a known device is checked, or where two
     // must agree.
-    for choice in [Choice::Confidence(1000), Choice::Adaptive(7), Choice::Quorum(2)] {
-        let mut r = asked(Need { replicas: 1, choice, hopeless: 1 }, 1);
+    for choice in [AcceptanceRule::Confidence(1000), AcceptanceRule::Adaptive(7), AcceptanceRule::Quorum(2)] {
+        let mut r = asked(Replication { replicas: 1, choice, hopeless: 1 }, 1);
         assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1), Some(GivenUp::Hopeless));
         assert!(!fails(&mut r), "{choice:?}");
         assert_eq!(r.wanting(9, 2)[0].2, BTreeSet::from([node(1)]), "{choice:?}");
@@ -459,12 +459,12 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
         assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 3), None);
     }
     // Two workers agree.
-    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2), hopeless: 1 }, 3);
+    let mut r = asked(Replication { replicas: 3, choice: AcceptanceRule::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     r.handle_failed(lease(2), node(2), "it traps".to_owned(), true, none, 2);
     assert_eq!(effects(&mut r), [Effect::Fail { task: task(0), problem: "it traps".to_owned(), leases: vec![lease(1), lease(2)], wrong: vec![] }]);
     // Two other workers have a result, so the worker that gave up was wrong.
-    let mut r = asked(Need { replicas: 3, choice: Choice::Quorum(2), hopeless: 1 }, 3);
+    let mut r = asked(Replication { replicas: 3, choice: AcceptanceRule::Quorum(2), hopeless: 1 }, 3);
     r.handle_failed(lease(1), node(1), "no".to_owned(), true, none, 1);
     for n in [2, 3] {
         r.handle_result(node(n), result(lease(n), node(n)), 5);
@@ -472,7 +472,7 @@ fn that_nobody_could_do_it_is_believed_like_a_result() {
     }
     assert!(effects(&mut r).contains(&Effect::Accept { task: task(0), leases: vec![lease(2), lease(3)], wrong: vec![lease(1)] }));
     // Where several workers are needed, failures that say nothing about other nodes count once per node.
-    let mut r = asked(Need { replicas: 2, choice: Choice::Quorum(2), hopeless: 1 }, 2);
+    let mut r = asked(Replication { replicas: 2, choice: AcceptanceRule::Quorum(2), hopeless: 1 }, 2);
     assert_eq!(r.handle_failed(lease(1), node(1), "no".to_owned(), false, none, 1), Some(GivenUp::Failed));
     r.offered(lease(9), task(0), node(1), 70_000);
     assert_eq!(r.handle_failed(lease(9), node(1), "no".to_owned(), false, none, 70_001), Some(GivenUp::FailedAgain));
@@ -489,7 +489,7 @@ fn a_result_that_could_not_be_stored_is_asked_for_again() {
         r.handle_result(node(1), result(lease(1), node(1)), now);
         r.handle_checked(lease(1), Ok("a".to_owned()), none, now + 1);
         let said = effects(&mut r);
-        assert!(matches!(&said[..], [Effect::Check { .. }, Effect::Accept { .. }]), "{said:?}");
+        assert!(matches!(&said[..], [Effect::FetchResult { .. }, Effect::Accept { .. }]), "{said:?}");
         r.handle_not_stored(task(0), now + 2);
         // The worker still has the result, so no other node is asked.
         assert!(r.wanting(9, now + 3).is_empty());
@@ -498,7 +498,7 @@ fn a_result_that_could_not_be_stored_is_asked_for_again() {
 
 #[test]
 fn too_few_who_say_that_nobody_can_do_it_are_as_if_they_had_said_nothing() {
-    let careful = Need { hopeless: 2, ..ONE };
+    let careful = Replication { hopeless: 2, ..ONE };
     let none = |_| Evidence::default();
     let give_up = |r: &mut Requester, n: u8, now| {
         r.offered(lease(n), task(0), node(n), now);
@@ -527,9 +527,9 @@ fn too_few_who_say_that_nobody_can_do_it_are_as_if_they_had_said_nothing() {
 
 #[test]
 fn a_result_without_proof_is_believed_when_somebody_else_has_it_too() {
-    for choice in [Choice::Quorum(1), Choice::Confidence(2), Choice::Adaptive(7)] {
+    for choice in [AcceptanceRule::Quorum(1), AcceptanceRule::Confidence(2), AcceptanceRule::Adaptive(7)] {
         let mut r = Requester::default();
-        r.add(task(0), Need { choice, ..ONE });
+        r.add(task(0), Replication { choice, ..ONE });
         let trusted = |_| Evidence { valid: 1000.0, in_row: 1000, ..Evidence::default() };
         for n in [1, 2, 3] {
             r.offered(lease(n), task(0), node(n), 0);
@@ -556,8 +556,8 @@ fn a_result_that_comes_too_slowly_is_asked_of_others_and_welcome_still() {
     effects(&mut r);
     assert!(r.wanting(9, 2).is_empty());
     r.handle_too_slow(lease(1), 500_000);
-    assert!(matches!(effects(&mut r)[..], [Effect::Over { is_lost: true, .. }]));
+    assert!(matches!(effects(&mut r)[..], [Effect::LeaseEnded { is_lost: true, .. }]));
     assert_eq!(r.wanting(9, 500_001), [(task(0), 1, BTreeSet::from([node(1)]))]);
     r.handle_result(node(1), result(lease(1), node(1)), 500_002);
-    assert!(matches!(effects(&mut r)[..], [Effect::Check { .. }]));
+    assert!(matches!(effects(&mut r)[..], [Effect::FetchResult { .. }]));
 }

@@ -113,7 +113,7 @@ impl Evidence {
 
 /// Rule by which a requester believes a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Choice {
+pub enum AcceptanceRule {
     /// This number of workers gave the same result.
     Quorum(u32),
     /// The odds against the result are below 1/trust (iExec PoCo): ours / (1 + others + ours) is at least 1
@@ -135,27 +135,27 @@ pub enum Verdict {
 
 /// Judges the results of one task, at most one of each worker.
 #[must_use]
-pub fn judge(results: &[(NodeId, String)], choice: Choice, evidence: impl Fn(NodeId) -> Evidence) -> Verdict {
+pub fn judge(results: &[(NodeId, String)], choice: AcceptanceRule, evidence: impl Fn(NodeId) -> Evidence) -> Verdict {
     let mut groups: BTreeMap<&str, Vec<Evidence>> = BTreeMap::new();
     for (node, hash) in results {
         groups.entry(hash).or_default().push(evidence(*node));
     }
     let Some((best, backers)) = groups.iter().max_by(|a, b| weight(a.1).total_cmp(&weight(b.1))) else {
         return Verdict::More(match choice {
-            Choice::Quorum(k) => k.max(1),
-            Choice::Confidence(_) | Choice::Adaptive(_) => 1,
+            AcceptanceRule::Quorum(k) => k.max(1),
+            AcceptanceRule::Confidence(_) | AcceptanceRule::Adaptive(_) => 1,
         });
     };
     let is_alone = groups.len() == 1;
     match choice {
-        Choice::Quorum(k) => accept_or(best, (k.max(1) as usize).saturating_sub(backers.len()) as u32),
-        Choice::Adaptive(draw) => {
+        AcceptanceRule::Quorum(k) => accept_or(best, (k.max(1) as usize).saturating_sub(backers.len()) as u32),
+        AcceptanceRule::Adaptive(draw) => {
             let row = backers.iter().map(|e| e.in_row).max().unwrap_or(0);
             let is_checked = row < TRUSTED_AFTER || draw.is_multiple_of(row);
             let enough = if is_alone && !is_checked { 1 } else { 2 };
             accept_or(best, enough - (backers.len() as u32).min(enough))
         }
-        Choice::Confidence(trust) => {
+        AcceptanceRule::Confidence(trust) => {
             let needed = 1.0 - 1.0 / f64::from(trust.max(1));
             let others: f64 = groups.iter().filter(|(hash, _)| *hash != best).map(|(_, g)| weight(g)).sum();
             let mut ours = weight(backers);
@@ -194,29 +194,29 @@ mod tests {
     #[test]
     fn a_quorum_is_of_equal_results() {
         let none = |_| Evidence::default();
-        assert_eq!(judge(&[], Choice::Quorum(2), none), Verdict::More(2));
-        assert_eq!(judge(&results(&["a"]), Choice::Quorum(2), none), Verdict::More(1));
-        assert_eq!(judge(&results(&["a", "b"]), Choice::Quorum(2), none), Verdict::More(1));
-        assert_eq!(judge(&results(&["a", "b", "a"]), Choice::Quorum(2), none), Verdict::Accept("a".to_owned()));
+        assert_eq!(judge(&[], AcceptanceRule::Quorum(2), none), Verdict::More(2));
+        assert_eq!(judge(&results(&["a"]), AcceptanceRule::Quorum(2), none), Verdict::More(1));
+        assert_eq!(judge(&results(&["a", "b"]), AcceptanceRule::Quorum(2), none), Verdict::More(1));
+        assert_eq!(judge(&results(&["a", "b", "a"]), AcceptanceRule::Quorum(2), none), Verdict::Accept("a".to_owned()));
     }
 
     #[test]
     fn a_worker_with_ten_in_a_row_is_checked_one_time_in_as_many() {
         let one = results(&["a"]);
-        assert_eq!(judge(&one, Choice::Adaptive(7), |_| of(9.0, 9)), Verdict::More(1));
-        let checked = (0..1000u32).filter(|draw| judge(&one, Choice::Adaptive(*draw), |_| of(20.0, 20)) == Verdict::More(1)).count();
+        assert_eq!(judge(&one, AcceptanceRule::Adaptive(7), |_| of(9.0, 9)), Verdict::More(1));
+        let checked = (0..1000u32).filter(|draw| judge(&one, AcceptanceRule::Adaptive(*draw), |_| of(20.0, 20)) == Verdict::More(1)).count();
         assert_eq!(checked, 50);
-        assert_eq!(judge(&results(&["a", "b"]), Choice::Adaptive(7), |_| of(20.0, 20)), Verdict::More(1));
+        assert_eq!(judge(&results(&["a", "b"]), AcceptanceRule::Adaptive(7), |_| of(20.0, 20)), Verdict::More(1));
     }
 
     #[test]
     fn confidence_asks_more_of_newcomers() {
         // 2^7 / (1 + 2^7) is the first above 0.99.
         for (count, more) in [(1, 6), (6, 1)] {
-            assert_eq!(judge(&results(&vec!["a"; count]), Choice::Confidence(100), |_| Evidence::default()), Verdict::More(more));
+            assert_eq!(judge(&results(&vec!["a"; count]), AcceptanceRule::Confidence(100), |_| Evidence::default()), Verdict::More(more));
         }
-        assert_eq!(judge(&results(&["a"; 7]), Choice::Confidence(100), |_| Evidence::default()), Verdict::Accept("a".to_owned()));
-        assert_eq!(judge(&results(&["a"]), Choice::Confidence(100), |_| of(300.0, 300)), Verdict::Accept("a".to_owned()));
+        assert_eq!(judge(&results(&["a"; 7]), AcceptanceRule::Confidence(100), |_| Evidence::default()), Verdict::Accept("a".to_owned()));
+        assert_eq!(judge(&results(&["a"]), AcceptanceRule::Confidence(100), |_| of(300.0, 300)), Verdict::Accept("a".to_owned()));
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         #[test]
         fn whatever_is_accepted_was_given_by_somebody(hashes in prop::collection::vec("[ab]", 0..9), trust in 1u32..1000, k in 1u32..5) {
             let given: Vec<&str> = hashes.iter().map(String::as_str).collect();
-            for choice in [Choice::Quorum(k), Choice::Confidence(trust), Choice::Adaptive(trust)] {
+            for choice in [AcceptanceRule::Quorum(k), AcceptanceRule::Confidence(trust), AcceptanceRule::Adaptive(trust)] {
                 match judge(&results(&given), choice, |_| Evidence::default()) {
                     Verdict::Accept(hash) => prop_assert!(hashes.contains(&hash)),
                     Verdict::More(more) => prop_assert!(more > 0),

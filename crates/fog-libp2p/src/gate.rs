@@ -194,8 +194,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether one more stranger may begin from an address; counts the beginning.
-    fn may_begin(&mut self, site: Option<Site>, now: Instant) -> bool {
+    /// Counts a beginning from an address. Returns whether one more stranger may begin there.
+    fn try_begin(&mut self, site: Option<Site>, now: Instant) -> bool {
         let Some(site) = site.filter(|site| !site.is_loopback() && !self.known_sites.contains(site)) else { return true };
         let refilled = |(left, at): (f64, Instant)| (left + now.saturating_duration_since(at).as_secs_f64() * BEGUN_PER_MINUTE / 60.0).min(BEGUN_AT_ONCE);
         if self.beginners.len() >= MAX_BEGINNERS {
@@ -217,7 +217,7 @@ impl Gate {
             return deny("it was cut off a while ago");
         }
         if self.meter.class(&peer) == PeerClass::Stranger {
-            if !self.may_begin(site, now) {
+            if !self.try_begin(site, now) {
                 return deny("too many strangers came from its address a moment ago");
             }
             let is_stranger = |known: &&Incoming| self.meter.class(&known.peer) == PeerClass::Stranger;
@@ -406,13 +406,13 @@ mod tests {
     #[test]
     fn strangers_of_one_address_begin_so_often_and_no_more() {
         let (mut gate, begun) = (gate(), Instant::now());
-        let mut begin = |n: u8, now| (0..200).filter(|_| gate.may_begin(site(n), now)).count();
+        let mut begin = |n: u8, now| (0..200).filter(|_| gate.try_begin(site(n), now)).count();
         assert_eq!((begin(1, begun), begin(2, begun)), (30, 30));
         assert_eq!(begin(1, begun + Duration::from_secs(20)), 10);
         gate.known_sites.extend(site(1));
-        assert_eq!((0..200).filter(|_| gate.may_begin(site(1), begun)).count(), 200);
+        assert_eq!((0..200).filter(|_| gate.try_begin(site(1), begun)).count(), 200);
         // Refused connections create no account.
-        assert!(!(0..200).all(|_| gate.may_begin(site(3), begun)));
+        assert!(!(0..200).all(|_| gate.try_begin(site(3), begun)));
         assert!(gate.admit(id(1), PeerId::random(), site(3), begun).is_err());
     }
 

@@ -118,7 +118,7 @@ struct Told {
 
 impl Told {
     /// Counts an update; returns true when there are too many.
-    fn is_too_often(&mut self, now: Instant) -> bool {
+    fn count_update(&mut self, now: Instant) -> bool {
         let forgiven = self.last.map_or(0, |last| now.saturating_duration_since(last).as_secs() / SAID_EACH.as_secs());
         if forgiven > 0 || self.last.is_none() {
             self.count = self.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
@@ -512,7 +512,7 @@ impl Swarm {
     async fn identified(&mut self, peer: PeerId, info: identify::Info) {
         let Some(node) = node_of(&peer) else { return };
         if let Some(known) = self.peers.get_mut(&peer)
-            && known.told_of_itself.is_too_often(Instant::now())
+            && known.told_of_itself.count_update(Instant::now())
         {
             if known.told_of_itself.count > 10 * SAID_AT_ONCE {
                 tracing::debug!(%peer, "it says all the time where it is");
@@ -710,12 +710,12 @@ mod tests {
     #[test]
     fn what_a_node_says_of_itself_has_a_rate() {
         let (mut told, begun) = (Told::default(), Instant::now());
-        let taken = (0..500).filter(|n| !told.is_too_often(begun + Duration::from_millis(2 * n))).count();
+        let taken = (0..500).filter(|n| !told.count_update(begun + Duration::from_millis(2 * n))).count();
         assert_eq!(taken, SAID_AT_ONCE as usize);
         assert!(told.count > 10 * SAID_AT_ONCE);
         // A node whose addresses change now and then is always heard.
         let mut told = Told::default();
-        assert!((0..500).all(|n| !told.is_too_often(begun + Duration::from_secs(3 * n))));
+        assert!((0..500).all(|n| !told.count_update(begun + Duration::from_secs(3 * n))));
     }
 
     #[test]

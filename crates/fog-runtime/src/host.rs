@@ -42,7 +42,7 @@ pub enum WorkerError {
     },
     /// The process broke the protocol.
     #[error("the worker process sent nonsense: {message}")]
-    Nonsense {
+    ProtocolViolation {
         /// Description of the fault.
         message: String,
     },
@@ -86,7 +86,7 @@ impl WorkerError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Module { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => true,
-            Self::Start { .. } | Self::Died { .. } | Self::Nonsense { .. } | Self::File { .. } | Self::NoRoom { .. } => false,
+            Self::Start { .. } | Self::Died { .. } | Self::ProtocolViolation { .. } | Self::File { .. } | Self::NoRoom { .. } => false,
         }
     }
 }
@@ -97,7 +97,7 @@ impl HasKind for WorkerError {
             Self::Module { .. } => ErrorKind::BadInput,
             Self::File { .. } => ErrorKind::Storage,
             Self::NoRoom { .. } | Self::CompileTime { .. } | Self::CompileMemory { .. } => ErrorKind::LimitReached,
-            Self::Start { .. } | Self::Died { .. } | Self::Nonsense { .. } => ErrorKind::Bug,
+            Self::Start { .. } | Self::Died { .. } | Self::ProtocolViolation { .. } => ErrorKind::Bug,
         }
     }
 }
@@ -145,7 +145,7 @@ impl Worker {
         let mut seat = program.start()?;
         let pid = seat.pid();
         let (Some(input), Some(output)) = (seat.input.take(), seat.output.take()) else {
-            return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
+            return Err(WorkerError::ProtocolViolation { message: "no pipes".to_owned() });
         };
         let (duty, duty_seen) = watch::channel(spec.duty);
         let (saves, wanted) = mpsc::channel(SAVE_QUEUE);

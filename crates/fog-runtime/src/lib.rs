@@ -35,7 +35,7 @@ pub use outcome::{LeftOut, LeftOutFile, LeftOutReason, LimitKind, MAX_OUTPUT_FIL
 pub use program::{Priority, WorkerProgram};
 pub use protocol::{FromWorker, MAX_FRAME_BYTES, Mark, ProtocolError, SavedState, ToWorker, decode_frame};
 pub use run::{Control, Observer, Order, RunError, SLICE_UNITS, run};
-pub use sandbox::{Walls, set_priority};
+pub use sandbox::{SandboxStatus, set_priority};
 pub use seal::{Key, new_key};
 pub use snapshot::{SNAPSHOT_VERSION, Snapshot, SnapshotError, Taken};
 #[cfg(unix)]

@@ -67,10 +67,10 @@ impl WorkerProgram {
         self
     }
 
-    pub(crate) fn start(&self) -> Result<Seat, WorkerError> {
+    pub(crate) fn start(&self) -> Result<WorkerProcess, WorkerError> {
         match self {
-            Self::Process { path, args } => Seat::of_process(path, args).map_err(|source| WorkerError::Start { program: path.clone(), source }),
-            Self::Thread => Seat::of_thread().map_err(|source| WorkerError::Start { program: "a thread".into(), source }),
+            Self::Process { path, args } => WorkerProcess::of_process(path, args).map_err(|source| WorkerError::Start { program: path.clone(), source }),
+            Self::Thread => WorkerProcess::of_thread().map_err(|source| WorkerError::Start { program: "a thread".into(), source }),
         }
     }
 }
@@ -78,7 +78,7 @@ impl WorkerProgram {
 /// Connection to a worker: two pipes, and its process if there is one.
 ///
 /// Dropping it kills a process; a thread ends at its next safe point, when its pipes are closed.
-pub(crate) struct Seat {
+pub(crate) struct WorkerProcess {
     pub(crate) input: Option<Box<dyn AsyncWrite + Send + Sync + Unpin>>,
     pub(crate) output: Option<Box<dyn AsyncRead + Send + Sync + Unpin>>,
     child: Option<Child>,
@@ -93,7 +93,7 @@ pub(crate) struct Exit {
     pub(crate) is_out_of_memory: bool,
 }
 
-impl Seat {
+impl WorkerProcess {
     fn of_process(path: &std::path::Path, args: &[OsString]) -> std::io::Result<Self> {
         let mut command = Command::new(path);
         detach(&mut command);
@@ -175,7 +175,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for WorkerProcess {
     fn drop(&mut self) {
         // The process id may be reused from here on.
         self.pid().into_iter().for_each(suspend::leave);

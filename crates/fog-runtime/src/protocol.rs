@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::EngineKind;
 use crate::outcome::Report;
-use crate::sandbox::Walls;
+use crate::sandbox::SandboxStatus;
 use crate::task::TaskSpec;
 
 /// Largest frame that either side accepts, bytes.
@@ -52,7 +52,7 @@ pub enum ToWorker {
         whole: bool,
     },
     /// Enter the sandbox and report its walls; the only message in that case.
-    Walls,
+    SandboxStatus,
     /// Write the compiled module: there is room for it.
     Write,
 }
@@ -108,7 +108,7 @@ pub enum FromWorker {
         message: String,
     },
     /// Walls of the sandbox around the worker.
-    Walls(Walls),
+    SandboxStatus(SandboxStatus),
     /// Next piece of a checkpoint; pieces come in order.
     State(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Description of the checkpoint that was sent, or the reason why there is none.

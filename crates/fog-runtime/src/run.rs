@@ -366,7 +366,7 @@ fn drive(
         loop {
             if let Some(whole) = wants_save.take() {
                 // The checkpoint borrows the store, so the control is taken out of it meanwhile.
-                let mut control = std::mem::replace(&mut store.data_mut().control, Box::new(Away));
+                let mut control = std::mem::replace(&mut store.data_mut().control, Box::new(SuspendedControl));
                 control.save(state::save(store, instance, tracker, whole));
                 store.data_mut().control = control;
             }
@@ -393,9 +393,9 @@ fn go_on(store: &mut Store<Context>, left: Global) -> Result<(), RunError> {
 }
 
 /// Placeholder while the real control takes a checkpoint; the task is stopped then.
-struct Away;
+struct SuspendedControl;
 
-impl Control for Away {
+impl Control for SuspendedControl {
     fn safe_point(&mut self, _worked: Duration, _units: u64) -> Order {
         Order::Abandon
     }

@@ -20,7 +20,7 @@ pub(crate) use os::{limit_memory, lower_priority, restrict};
 
 /// Walls of the operating system around a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Walls {
+pub struct SandboxStatus {
     /// Whether opening files and connections is forbidden (Linux: Landlock; macOS: sandbox profile).
     pub files: bool,
     /// Whether all system calls but the few needed ones are forbidden (Linux: seccomp).

@@ -218,7 +218,7 @@ impl Snapshot {
             entries_left -= count;
             tables.push(table);
         }
-        if !from.is_at_end() {
+        if !from.expect_end() {
             return Err(damaged("it is followed by something"));
         }
         Ok(Self { version, cost_version, series, number, images, globals, frames, left, granted, active_millis, tables })

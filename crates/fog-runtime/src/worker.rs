@@ -13,7 +13,7 @@ use crate::compile::{self, EngineKind};
 use crate::program::Priority;
 use crate::protocol::{CHUNK_BYTES, FrameWriter, FromWorker, Mark, SavedState, ToWorker, read_frame};
 use crate::run::{Control, Observer, Order, RunError, run};
-use crate::sandbox::{self, Walls};
+use crate::sandbox::{self, SandboxStatus};
 use crate::snapshot::{Snapshot, SnapshotError, Taken};
 use crate::task::TaskSpec;
 
@@ -72,8 +72,8 @@ enum Place {
 
 impl Place {
     /// Enters the sandbox, unless other code runs in this process.
-    fn restrict(self) -> Walls {
-        if self == Self::Process { sandbox::restrict() } else { Walls::default() }
+    fn restrict(self) -> SandboxStatus {
+        if self == Self::Process { sandbox::restrict() } else { SandboxStatus::default() }
     }
 
     fn leave(self) {
@@ -113,8 +113,8 @@ fn work(mut orders: impl Read + Send + 'static, news: impl Write + Send + 'stati
                 execute(&spec, snapshot, orders, news, place);
             }
         }
-        Ok(ToWorker::Walls) => {
-            let _ = news.write(&FromWorker::Walls(place.restrict()));
+        Ok(ToWorker::SandboxStatus) => {
+            let _ = news.write(&FromWorker::SandboxStatus(place.restrict()));
         }
         Ok(ToWorker::Duty(_) | ToWorker::State(_) | ToWorker::Save { .. } | ToWorker::Write) | Err(_) => {}
     }
@@ -300,7 +300,7 @@ impl Shared {
                     drop(state);
                     self.changed.notify_all();
                 }
-                Ok(ToWorker::Start { .. } | ToWorker::Compile { .. } | ToWorker::State(_) | ToWorker::Walls | ToWorker::Write) => {}
+                Ok(ToWorker::Start { .. } | ToWorker::Compile { .. } | ToWorker::State(_) | ToWorker::SandboxStatus | ToWorker::Write) => {}
                 Err(_) => return self.abandon(),
             }
         }

@@ -1,7 +1,7 @@
 //! Command that runs the simulations and prints their figures.
 
 use clap::Parser;
-use fog_grid::Choice;
+use fog_grid::AcceptanceRule;
 use fog_sim::{Liars, RadioReport, Radios, Report, Scenario, Strategy, Way, radios, run};
 
 /// Simulates many devices in virtual time to measure the job exchange and the scheduling.
@@ -36,7 +36,7 @@ fn main() {
         requesters: (args.nodes / 100).max(2),
         neighbours: 250,
         minutes: 20.0,
-        choice: Choice::Quorum(1),
+        choice: AcceptanceRule::Quorum(1),
         replicas: 1,
         liars: None,
         days: 60.0,
@@ -62,10 +62,10 @@ fn main() {
     // The scenario is smaller, so that the table takes no longer than the run above.
     let small = Scenario { nodes: args.nodes / 5, tasks: args.tasks / 20, requesters: (args.nodes / 500).max(2), ..base };
     for (name, replicas, choice) in [
-        ("two of two or three", 2, Choice::Quorum(2)),
-        ("adaptive", 1, Choice::Adaptive(0)),
-        ("trust 100", 1, Choice::Confidence(100)),
-        ("trust 1000", 1, Choice::Confidence(1000)),
+        ("two of two or three", 2, AcceptanceRule::Quorum(2)),
+        ("adaptive", 1, AcceptanceRule::Adaptive(0)),
+        ("trust 100", 1, AcceptanceRule::Confidence(100)),
+        ("trust 1000", 1, AcceptanceRule::Confidence(1000)),
     ] {
         for strategy in [Strategy::Always, Strategy::Patient, Strategy::Sleeper] {
             for group in [1, 20, small.nodes / 5] {

@@ -1,7 +1,7 @@
 //! Sizes of the product's messages.
 
 use fog_grid::{
-    Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Receipt, Standing, TaskOffer, TaskResult, VERSION,
+    Answer, Capacity, Content, ContentId, ContentKey, GroupId, Hello, Identity, LeaseId, Message, Receipt, TaskOffer, TaskResult, VERSION, WorkerState,
 };
 use fog_types::job::JobFile;
 use fog_types::{BlobId, NodeId, WorkUnits};
@@ -71,7 +71,7 @@ impl Sizes {
             hello: size(Message::Hello(hello)),
             offer: size(Message::Offer(Box::new(me.sign(&offer)))),
             answer: size(Message::Answer { lease, answer: Answer::Accepted }),
-            heartbeat: size(Message::Heartbeat { lease, standing: Standing::Running, units: 1 << 40, permille: Some(500) }),
+            heartbeat: size(Message::Heartbeat { lease, standing: WorkerState::Running, units: 1 << 40, permille: Some(500) }),
             saved: size(Message::Saved { lease, units: 1 << 40, content }),
             result: size(Message::Result(Box::new(me.sign(&result)))),
             receipt: size(Message::Receipt(Box::new(me.sign(&receipt)))),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Instant;
 
-use fog_grid::{Answer, Choice, Content, ContentId, ContentKey, Decline, Effect, Evidence, LeaseId, Need, Requester, Standing, TaskResult};
+use fog_grid::{AcceptanceRule, Answer, Content, ContentId, ContentKey, Decline, Effect, Evidence, LeaseId, Replication, Requester, TaskResult, WorkerState};
 use fog_scheduler::{Machine, Work};
 use fog_types::job::Prefer;
 use fog_types::{BlobId, JobId, NodeId, TaskId, WorkUnits};
@@ -44,7 +44,7 @@ pub struct Scenario {
     /// Mean time of a task in minutes, on a device of a thousand million units per second.
     pub minutes: f64,
     /// Rule by which a result is believed.
-    pub choice: Choice,
+    pub choice: AcceptanceRule,
     /// Number of devices that run each task from the start.
     pub replicas: u32,
     /// Lying devices, if any.
@@ -65,7 +65,7 @@ enum ToRequester {
     Answer(LeaseId, Answer),
     Beat {
         lease: LeaseId,
-        standing: Standing,
+        standing: WorkerState,
         units: u64,
     },
     Saved(LeaseId, u64),
@@ -239,10 +239,10 @@ impl World {
             let mut units = Vec::new();
             for index in 0..share + extra {
                 let choice = match scenario.choice {
-                    Choice::Adaptive(_) => Choice::Adaptive(rng.random()),
+                    AcceptanceRule::Adaptive(_) => AcceptanceRule::Adaptive(rng.random()),
                     other => other,
                 };
-                requester.add(TaskId { job: JobId(1), index: index as u32 }, Need { replicas: scenario.replicas, choice, hopeless: 1 });
+                requester.add(TaskId { job: JobId(1), index: index as u32 }, Replication { replicas: scenario.replicas, choice, hopeless: 1 });
                 // Most tasks are short and some are long.
                 let spread: f64 = (0..4).map(|_| rng.random_range(-1.0..1.0f64)).sum::<f64>() * 0.5;
                 units.push(scenario.minutes * 60e9 * spread.exp() * 0.85);
@@ -428,7 +428,7 @@ impl World {
     /// Reports the progress of every task and ships the checkpoints.
     fn beat(&mut self, device: u32) {
         let lender = &mut self.lenders[device as usize];
-        let standing = if lender.device.mode == Mode::Working { Standing::Running } else { Standing::Paused };
+        let standing = if lender.device.mode == Mode::Working { WorkerState::Running } else { WorkerState::Paused };
         let mut said = Vec::new();
         for run in &mut lender.runs {
             said.push((run.from, ToRequester::Beat { lease: run.lease, standing, units: run.done as u64 }));
@@ -573,14 +573,16 @@ impl World {
         while let Some(effect) = self.askers[asker as usize].requester.poll_effect() {
             match effect {
                 Effect::Release { node, lease, .. } => self.tell(device_of(node), ToDevice::Release(lease)),
-                Effect::Check { lease, node, .. } => {
+                Effect::FetchResult { lease, node, .. } => {
                     let what = ToRequester::Checked(lease);
                     self.at(self.now + FETCH, Event::ToRequester { to: asker, from: device_of(node), what });
                 }
-                Effect::Keep { task, node, units, content, .. } => self.askers[asker as usize].requester.has_checkpoint(task, units, node, content),
+                Effect::FetchCheckpoint { task, node, units, content, .. } => {
+                    self.askers[asker as usize].requester.record_checkpoint(task, units, node, content)
+                }
                 Effect::Accept { task, leases, wrong } => self.accept(asker, task, &leases, &wrong),
                 Effect::Fail { .. } => {}
-                Effect::Over { node, is_lost, .. } => {
+                Effect::LeaseEnded { node, is_lost, .. } => {
                     let now = self.now as i64;
                     if is_lost && let Some(neighbour) = self.neighbour(asker, node) {
                         neighbour.evidence.saw_lost(now);

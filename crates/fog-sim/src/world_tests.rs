@@ -8,7 +8,7 @@ fn small() -> Scenario {
         requesters: 4,
         neighbours: 60,
         minutes: 10.0,
-        choice: Choice::Quorum(1),
+        choice: AcceptanceRule::Quorum(1),
         replicas: 1,
         liars: None,
         days: 14.0,
@@ -37,7 +37,7 @@ fn the_same_seed_is_the_same_world() {
 fn liars_in_groups_stay_below_the_error_that_was_chosen() {
     for strategy in [Strategy::Always, Strategy::Patient, Strategy::Sleeper] {
         let liars = Some(Liars { share: 0.2, group: 8, strategy });
-        let report = run(&Scenario { liars, choice: Choice::Confidence(100), days: 60.0, ..small() });
+        let report = run(&Scenario { liars, choice: AcceptanceRule::Confidence(100), days: 60.0, ..small() });
         eprintln!("{strategy:?}\n{report}");
         assert_eq!((report.accepted, report.twice), (2_000, 0));
         assert!(report.wrong_share() <= 0.01, "{strategy:?}: {}", report.wrong_share());

@@ -369,7 +369,7 @@ impl Store {
     /// Returns the wish of a job for other devices, with its tasks that have no result yet; `None` if the
     /// job has no wish, has ended or is paused. All tasks of the job are read, so this is for a start or a
     /// change of the whole job.
-    pub fn grid_tasks(&self, job: JobId) -> Result<Option<(fog_types::job::GridWish, Vec<TaskId>)>, StoreError> {
+    pub fn grid_tasks(&self, job: JobId) -> Result<Option<(fog_types::job::GridOptions, Vec<TaskId>)>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT grid FROM jobs WHERE id = ?1 AND grid IS NOT NULL AND state IN ('queued', 'running')")?;
         let Some(wish) = query.query_row([job.0], |row| row.get::<_, String>(0)).optional()? else { return Ok(None) };
         let mut query = self.db.prepare_cached("SELECT idx FROM tasks WHERE job_id = ?1 AND state IN ('queued', 'running') ORDER BY idx")?;

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use fog_types::job::{Assemble, GridWish, JobFile};
+use fog_types::job::{Assemble, GridOptions, JobFile};
 use fog_types::{BlobId, JobId, JobState, UnixMillis, WorkUnits};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub struct NewJob {
     /// Name of the user or device that submitted the job.
     pub owner: String,
     /// Wish that other devices run the job; `None` for this device only.
-    pub grid: Option<GridWish>,
+    pub grid: Option<GridOptions>,
     /// Current time.
     pub now: UnixMillis,
 }
@@ -68,7 +68,7 @@ pub struct JobRow {
     /// Reason for which the job failed or was stopped; empty if it was not.
     pub problem: String,
     /// Wish that other devices run the job, if any.
-    pub grid: Option<GridWish>,
+    pub grid: Option<GridOptions>,
 }
 
 /// Summary of a job, as lists show it.

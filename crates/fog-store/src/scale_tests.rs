@@ -148,7 +148,7 @@ fn an_event_costs_the_same_with_a_hundred_thousand_tasks() {
 #[test]
 fn the_tasks_for_others_are_found_by_their_jobs() {
     let (_folder, mut store) = store();
-    let wish = fog_types::job::GridWish { replicas: 3, ..Default::default() };
+    let wish = fog_types::job::GridOptions { replicas: 3, ..Default::default() };
     let own = job(&mut store, 40, 0);
     let lent = [job_for_others(&mut store, own, wish), job_for_others(&mut store, own, wish)];
     let gone = job_for_others(&mut store, own, wish);
@@ -162,7 +162,7 @@ fn the_tasks_for_others_are_found_by_their_jobs() {
 }
 
 /// Stores the same job for other devices.
-fn job_for_others(store: &mut Store, like: JobId, wish: fog_types::job::GridWish) -> JobId {
+fn job_for_others(store: &mut Store, like: JobId, wish: fog_types::job::GridOptions) -> JobId {
     let row = store.job(like).unwrap();
     store.insert_job(&NewJob { file: row.file, blobs: row.blobs, owner: "me".to_owned(), grid: Some(wish), now: UnixMillis(0) }).unwrap()
 }

@@ -160,7 +160,7 @@ impl Service {
 /// Wishes of a job that other devices may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct GridWish {
+pub struct GridOptions {
     /// Number of devices that run each task, 1 to 16; their results are compared. The class of service may
     /// raise it.
     pub replicas: u32,
@@ -180,7 +180,7 @@ pub struct GridWish {
     pub spot_checks: u8,
 }
 
-impl GridWish {
+impl GridOptions {
     /// Returns the number of devices for each task, including the class of service.
     #[must_use]
     pub fn devices(&self) -> u32 {
@@ -194,7 +194,7 @@ impl GridWish {
     }
 }
 
-impl Default for GridWish {
+impl Default for GridOptions {
     fn default() -> Self {
         Self { replicas: 1, prefer: Prefer::default(), trust: None, adaptive: false, service: Service::default(), bonus: false, spot_checks: 0 }
     }

@@ -1,4 +1,4 @@
-use fog_types::job::{GridWish, Prefer, Service};
+use fog_types::job::{GridOptions, Prefer, Service};
 use leptos::prelude::*;
 
 use crate::bridge;
@@ -15,13 +15,13 @@ pub fn Where() -> impl IntoView {
     let wish = ui().wish;
     let is_grid = move || wish.get().is_some();
     if bridge::recall("where").as_deref() == Some("grid") && wish.get_untracked().is_none() {
-        wish.set(Some(GridWish::default()));
+        wish.set(Some(GridOptions::default()));
     }
     let choose = move |grid: bool| {
         bridge::remember("where", if grid { "grid" } else { "local" });
         wish.update(|wish| *wish = grid.then(|| wish.unwrap_or_default()));
     };
-    let change = move |with: fn(&mut GridWish, usize), at: usize| wish.update(|wish| wish.iter_mut().for_each(|wish| with(wish, at)));
+    let change = move |with: fn(&mut GridOptions, usize), at: usize| wish.update(|wish| wish.iter_mut().for_each(|wish| with(wish, at)));
     let chosen = move |event: &leptos::ev::Event| event_target_value(event).parse::<usize>().unwrap_or(0);
     view! {
         <Show when=move || has_joined.get()>

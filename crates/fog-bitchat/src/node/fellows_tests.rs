@@ -85,7 +85,7 @@ fn a_text_that_fog_nodes_carry_is_no_letter_too() {
         air.nodes[ANNA].tell(cleo.peer(), id.to_owned(), id.to_owned(), air.now).unwrap();
     }
     assert_eq!(air.nodes[ANNA].waiting().map(|(to, message, _)| (to, message.text.as_str())).collect::<Vec<_>>(), [(cleo.peer(), "1"), (cleo.peer(), "2")]);
-    air.nodes[ANNA].is_carried(cleo.peer(), "1");
+    air.nodes[ANNA].mark_carried(cleo.peer(), "1");
     air.run(18_000);
     assert_eq!(air.nodes[BEN].letters(), 0);
     air.run(5_000);

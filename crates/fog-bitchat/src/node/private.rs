@@ -159,7 +159,7 @@ impl Node {
     }
 
     /// Marks a message as carried by Fog nodes in a form of their own; they get no letter with it.
-    pub fn is_carried(&mut self, to: PeerId, id: &str) {
+    pub fn mark_carried(&mut self, to: PeerId, id: &str) {
         for waiting in self.outbox.get_mut(&to).into_iter().flatten().filter(|waiting| waiting.id == id) {
             waiting.is_with_fellows = true;
         }

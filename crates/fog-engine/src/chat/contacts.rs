@@ -53,7 +53,7 @@ impl Engine {
     }
 
     /// Sets the name of a person or of this device, and relabels people whose names look the same.
-    pub(crate) fn is_called(&mut self, id: &str, nickname: &str) {
+    pub(crate) fn set_nickname(&mut self, id: &str, nickname: &str) {
         let others = self.chat.names.set(id, nickname);
         if let Some(known) = self.chat.people.get_mut(id) {
             known.view.label = self.chat.names.label(id, nickname);
@@ -92,7 +92,7 @@ impl Engine {
             ..before.clone()
         };
         let nickname = known.view.nickname.clone();
-        self.is_called(&id, &nickname);
+        self.set_nickname(&id, &nickname);
         if before.id.is_empty() {
             let vouched_by = self.vouched_by(&id);
             self.chat.people.entry(id.clone()).or_default().view.vouched_by = vouched_by;
@@ -310,8 +310,8 @@ mod tests {
     fn nobody_is_remembered_whose_message_is_not_stored() {
         let mut turned = with_chat();
         let core = &mut turned.core;
-        while core.may_store("somebody", 1 << 20) {}
-        while core.may_store("somebody else", 0) {}
+        while core.try_spend_quota("somebody", 1 << 20) {}
+        while core.try_spend_quota("somebody else", 0) {}
         core.chat.credit.insert(String::new(), (-1e9, Instant::now()));
         for n in 0..100 {
             core.parcel_came(stranger(n)).unwrap();

@@ -195,7 +195,7 @@ impl Engine {
 
     pub(crate) fn heard_in_group(&mut self, group: [u8; 16], from: PeerId, nickname: &str, text: String, at: u64, mid: String) -> Result<(), StoreError> {
         let (thread, from) = (thread_of(group), from.to_string());
-        if !self.may_store(&from, text.len()) {
+        if !self.try_spend_quota(&from, text.len()) {
             return Ok(());
         }
         if let Some(message) = self.heard_text(&thread, &from, text, at, mid, None)? {

@@ -124,7 +124,7 @@ impl Engine {
             }
             Event::Room { from, text, at, id } => {
                 let from = from.to_string();
-                if !self.may_store(&from, text.len()) {
+                if !self.try_spend_quota(&from, text.len()) {
                     return Ok(());
                 }
                 let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default()).to_hex()[..32].to_owned();
@@ -148,7 +148,7 @@ impl Engine {
             }
             Event::File { from, id, file, at } => {
                 let author = from.to_string();
-                if !self.chat.people.contains_key(&author) || !self.may_store(&author, file.content.len()) {
+                if !self.chat.people.contains_key(&author) || !self.try_spend_quota(&author, file.content.len()) {
                     return Ok(());
                 }
                 let thread = if id.is_some() { author.clone() } else { String::new() };
@@ -181,7 +181,7 @@ impl Engine {
 
     /// Handles a private text. Returns whether it is stored, now or before.
     fn heard_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
-        let may = self.may_store(&from.to_string(), text.len());
+        let may = self.try_spend_quota(&from.to_string(), text.len());
         if may {
             self.store_alone(from, text, at, mid)?;
         }
@@ -204,13 +204,13 @@ impl Engine {
         let from = keys.peer();
         let id = from.to_string();
         // An author whose message may not be stored is not remembered either.
-        let is_stored = self.may_store(&id, text.len()) && {
+        let is_stored = self.try_spend_quota(&id, text.len()) && {
             if !self.chat.people.contains_key(&id) {
                 let (nickname, fingerprint) = (clean_name(&name), fog_bitchat::fingerprint_text(&keys.noise));
                 let view = PersonView { id: id.clone(), nickname, fingerprint, seen_ms: self.clock.unix().0, ..PersonView::default() };
                 let nickname = view.nickname.clone();
                 self.chat.people.insert(id.clone(), Contact { view, keys: Some(keys), stored: None });
-                self.is_called(&id, &nickname);
+                self.set_nickname(&id, &nickname);
                 self.remember(&id, true)?;
             }
             self.store_alone(from, text, at, mid)?;
@@ -226,9 +226,9 @@ impl Engine {
         self.chat.people.get(id).is_some_and(|known| known.view.is_blocked)
     }
 
-    /// Whether a message of this size may be stored. The limit keeps one person, or many invented ones,
-    /// from filling the disk.
-    pub(crate) fn may_store(&mut self, from: &str, bytes: usize) -> bool {
+    /// Takes the credit for a message of this size. Returns whether it may be stored: the limit keeps one
+    /// person, or many invented ones, from filling the disk.
+    pub(crate) fn try_spend_quota(&mut self, from: &str, bytes: usize) -> bool {
         let price = 1.0 + bytes as f64 / PRICED_BYTES;
         // Credit that all have used up is not charged to one person, and that of one person is not charged
         // to all.

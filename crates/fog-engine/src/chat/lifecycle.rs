@@ -58,7 +58,7 @@ impl Engine {
             let is_tuned = self.chat.told.1 == wish.1 || driver.order(ChatCommand::Radio(wish.1.clone()));
             if is_named {
                 if let Some(me) = self.chat.me.map(|keys| keys.peer().to_string()) {
-                    self.is_called(&me, &wish.0);
+                    self.set_nickname(&me, &wish.0);
                 }
                 self.chat.told.0 = wish.0;
             }

@@ -455,7 +455,7 @@ impl Running {
             Todo::Store(turn, state) => Some(ChatEvent::Ratchet { turn, state }),
             Todo::CarriedMessage(parcel) => Some(ChatEvent::CarriedMessage(parcel)),
             Todo::Carried(to, id) => {
-                self.node.is_carried(to, &id);
+                self.node.mark_carried(to, &id);
                 delivery(to, id, Delivery::Carried)
             }
             Todo::Delivered(to, id) => {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use fog_api::{JobAction, JobQuery};
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_types::{ErrorKind, JobState};
 
 use crate::event_loop::driven_tests::prelude::*;
@@ -68,7 +68,7 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
 #[tokio::test]
 async fn a_held_job_is_neither_run_nor_lent() {
     let mut turned = turned();
-    let wish = GridWish { replicas: 1, ..GridWish::default() };
+    let wish = GridOptions { replicas: 1, ..GridOptions::default() };
     let (own, lent) = (turned.job(1, None, |_| {}), turned.job(1, Some(wish), |_| {}));
     let (task, elsewhere) = (TaskId { job: own, index: 0 }, TaskId { job: lent, index: 0 });
     turned.lend(1, elsewhere, node(1));
@@ -102,7 +102,7 @@ async fn an_engine_whose_folder_went_ends_and_says_so() {
         let mut turned = turned();
         let id = turned.job(1, None, |_| {});
         let folder = turned.core.store.folder().to_owned();
-        assert!(turned.core.has_folder());
+        assert!(turned.core.check_folder());
         harm(&folder);
         let (answer, answered) = oneshot::channel();
         turned.core.handle(EngineMessage::Call(Box::new(Command::ChangeJob { id, action: JobAction::Cancel }), answer));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fog_api::JobAction;
 use fog_store::{BlobFile, Output, PlacedFiles};
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobState};
 
 use crate::event_loop::driven_tests::prelude::*;
@@ -14,7 +14,7 @@ use crate::event_loop::driven_tests::{Turned, node, turned};
 use crate::event_loop::*;
 use crate::tasks::runner::TaskDone;
 
-const WISH: fn() -> GridWish = || GridWish { replicas: 1, ..GridWish::default() };
+const WISH: fn() -> GridOptions = || GridOptions { replicas: 1, ..GridOptions::default() };
 const MANY: i64 = 4_000;
 
 fn took(turned: &mut Turned, id: JobId, action: JobAction) -> Duration {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use fog_eligibility::Readings;
-use fog_grid::{Answer, Content, ContentId, ContentKey, LeaseId, Message as Said, Relation, Standing, TaskOffer, TaskResult};
+use fog_grid::{Answer, Content, ContentId, ContentKey, LeaseId, Message as Said, Relation, TaskOffer, TaskResult, WorkerState};
 use fog_runtime::WorkerProgram;
 use fog_store::{BlobFile, Blobs, HostedRow, NewJob};
-use fog_types::job::{GridWish, JobFile, Map};
+use fog_types::job::{GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
 use self::prelude::*;
@@ -57,7 +57,7 @@ pub(crate) fn turned() -> Turned {
 
 impl Turned {
     /// Creates a job with this number of tasks; a job for other devices has a wish.
-    pub(crate) fn job(&mut self, tasks: i64, grid: Option<GridWish>, change: impl FnOnce(&mut JobFile)) -> JobId {
+    pub(crate) fn job(&mut self, tasks: i64, grid: Option<GridOptions>, change: impl FnOnce(&mut JobFile)) -> JobId {
         let module = BlobFile::copy(self.core.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
         let module = self.core.store.add_blob(module, ByteCount::mib(100), self.core.clock.unix()).unwrap();
         let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
@@ -110,7 +110,7 @@ impl Turned {
     }
 }
 
-const WISH: fn() -> GridWish = || GridWish { replicas: 1, ..GridWish::default() };
+const WISH: fn() -> GridOptions = || GridOptions { replicas: 1, ..GridOptions::default() };
 
 /// The program was killed, or the disk was full, between the end of a hosted job and its report.
 #[test]
@@ -138,7 +138,7 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
         requester: node(2),
         offer_hash: [0; 32],
         deadline,
-        standing: Standing::Running,
+        standing: WorkerState::Running,
         units: 0,
         permille: None,
         message: None,
@@ -201,10 +201,10 @@ fn one_device_that_gives_up_everything_stops_no_job() {
     }
     assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Running, "{}", turned.core.store.job(id).unwrap().problem);
     // With spot checks no task fails on the word of one device.
-    let id = turned.job(2, Some(GridWish { spot_checks: 1, ..WISH() }), |_| {});
+    let id = turned.job(2, Some(GridOptions { spot_checks: 1, ..WISH() }), |_| {});
     let task = TaskId { job: id, index: 1 };
     turned.core.grid.requester.remove(task, "");
-    let need = fog_grid::Need { replicas: 1, choice: fog_grid::Choice::Quorum(1), hopeless: 2 };
+    let need = fog_grid::Replication { replicas: 1, choice: fog_grid::AcceptanceRule::Quorum(1), hopeless: 2 };
     turned.core.grid.requester.add(task, need);
     let lease = turned.lend(30, task, node(1));
     turned.fails(lease, node(1), true);
@@ -228,7 +228,7 @@ fn a_result_that_finds_no_room_is_not_fetched() {
     assert!(turned.core.grid.waiting.is_empty());
     // The worker keeps the result and the lease.
     let state = turned.core.grid.requester.lease(lease, node(1)).unwrap().state.clone();
-    assert_eq!(state, fog_grid::LeaseState::Held(Standing::Waiting));
+    assert_eq!(state, fog_grid::LeaseState::Held(WorkerState::Waiting));
     // A result that fits is fetched, and so is one whose files are stored already.
     assert!(turned.core.has_room_for(&Turned::result(lease, node(1), cap / 20)).is_ok());
     let mut stored = Turned::result(lease, node(1), 1);

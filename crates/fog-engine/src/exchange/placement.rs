@@ -7,7 +7,7 @@ use fog_api::{ApiError, PlacementView, PlanPoint, Reply};
 use fog_grid::{LeaseState, Relation};
 use fog_scheduler::{Availability, HOURS, Machine, Settings, Work};
 use fog_store::{JobRow, Sample, StoreError};
-use fog_types::job::{GridWish, JobFile, Prefer};
+use fog_types::job::{GridOptions, JobFile, Prefer};
 use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
 
@@ -155,7 +155,7 @@ impl Engine {
     }
 
     /// Plans the placement of a job file's tasks without submitting it.
-    pub(crate) fn plan(&self, text: &str, folder: &Path, wish: GridWish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn plan(&self, text: &str, folder: &Path, wish: GridOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let job = match fog_types::job::parse(text) {
             Ok(job) => job,
             // A send fails only when the front end is gone.
@@ -185,7 +185,7 @@ impl Engine {
 
     /// Searches for plans on another thread.
     #[expect(clippy::too_many_arguments, reason = "what a task is like, and how many of it")]
-    fn plan_works(&self, job: &JobFile, units: f64, input: u64, tasks: u32, left: f64, wish: GridWish, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    fn plan_works(&self, job: &JobFile, units: f64, input: u64, tasks: u32, left: f64, wish: GridOptions, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let refuse = |kind, message: &str| Err(ApiError { kind, message: message.to_owned() });
         let (nodes, mut machines) = self.machines();
         // The plan assumes that no other task is lent.
@@ -314,7 +314,7 @@ mod tests {
         turned.core.grid.peers.insert(NodeId([1; 32]), peer);
         let text = "version = 1\nname = \"m\"\nmodule = \"m.wasm\"\n[map]\nrange = [0, 1500]\n";
         let (answer, answered) = oneshot::channel();
-        turned.core.plan(text, Path::new("."), GridWish { replicas: 1, ..GridWish::default() }, answer);
+        turned.core.plan(text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);
         let Reply::Placement(view) = answered.await.unwrap().unwrap() else { panic!("no placement") };
         assert_eq!((view.tasks, view.planned), (1500, MAX_PLANNED));
         assert_eq!(view.waiting + view.front[view.chosen].shares.iter().map(|(.., count)| *count).sum::<u32>(), view.planned);

@@ -83,7 +83,7 @@ impl Engine {
         if let Some(net) = &self.grid.net {
             net.spawn_blocking(move || {
                 let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));
-                let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Kept { task, node, units, sealed })));
+                let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointSealed { task, node, units, sealed })));
             });
         }
         Ok(())
@@ -125,7 +125,7 @@ impl Engine {
 
     fn know_state(&mut self, task: TaskId, units: u64, node: NodeId, row: &ContentRow) {
         if let Some(content) = content_of(row) {
-            self.grid.requester.has_checkpoint(task, units, node, content);
+            self.grid.requester.record_checkpoint(task, units, node, content);
         }
     }
 }

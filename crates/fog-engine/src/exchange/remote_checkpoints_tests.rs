@@ -4,7 +4,7 @@
 use fog_grid::{Evidence, LeaseId};
 use fog_runtime::{CheckpointWriter, Generation};
 use fog_types::NodeId;
-use fog_types::job::GridWish;
+use fog_types::job::GridOptions;
 
 use crate::event_loop::driven_tests::prelude::*;
 use crate::event_loop::driven_tests::{Turned, node, turned};
@@ -68,7 +68,7 @@ async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, 
 #[tokio::test]
 async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
     let mut turned = turned();
-    let wish = GridWish { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridWish::default() };
+    let wish = GridOptions { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridOptions::default() };
     let id = turned.job(3, Some(wish), |_| {});
     let task = TaskId { job: id, index: 1 };
     let most = turned.core.store.job(id).unwrap().file.limits.units.0;
@@ -118,6 +118,6 @@ fn a_hosted_task_says_from_where_it_begins() {
     turned.core.host_progress(id, None, 9, None);
     assert_eq!(turned.core.grid.hosted[&id].units, 9);
     // A pause does not reduce the units.
-    turned.core.host_progress(id, Some(fog_grid::Standing::Paused), 0, None);
+    turned.core.host_progress(id, Some(fog_grid::WorkerState::Paused), 0, None);
     assert_eq!(turned.core.grid.hosted[&id].units, 9);
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ApiError, Reply, TaskPlace};
 use fog_grid::{
-    Answer, Choice, Content, ContentKey, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, MAX_HOLDERS, Message, Need, Signed, Standing, TaskOffer,
-    TaskResult,
+    AcceptanceRule, Answer, Content, ContentKey, Decline, Effect, Evidence, GivenUp, LeaseId, LeaseState, MAX_HOLDERS, Message, Replication, Signed, TaskOffer,
+    TaskResult, WorkerState,
 };
 use fog_store::{ContentRow, FailedAttempt, StoreError};
-use fog_types::job::{GridWish, JobFile, Map};
+use fog_types::job::{GridOptions, JobFile, Map};
 use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, WorkUnits};
 
 use crate::event_loop::Engine;
@@ -31,17 +31,17 @@ const DEFERRED: Duration = Duration::from_secs(5);
 const HELD_AFTER_FAILURE_MS: u64 = 10_000;
 
 /// Conditions for accepting a result of a task.
-fn need_of(task: TaskId, wish: &GridWish) -> Need {
+fn need_of(task: TaskId, wish: &GridOptions) -> Replication {
     let is_known_first = wish.spot_checks > 0 && task.index < KNOWN_FIRST;
     let replicas = if is_known_first { wish.devices().max(2) } else { wish.devices() };
     let choice = match wish.trust {
-        Some(trust) => Choice::Confidence(trust),
-        None if wish.adaptive && !is_known_first => Choice::Adaptive(rand::random()),
-        None => Choice::Quorum(replicas / 2 + 1),
+        Some(trust) => AcceptanceRule::Confidence(trust),
+        None if wish.adaptive && !is_known_first => AcceptanceRule::Adaptive(rand::random()),
+        None => AcceptanceRule::Quorum(replicas / 2 + 1),
     };
     // With spot checks, a single device is not believed either when it says that the task is hopeless.
     let hopeless = if wish.spot_checks > 0 { 2 } else { 1 };
-    Need { replicas, choice, hopeless }
+    Replication { replicas, choice, hopeless }
 }
 
 impl Engine {
@@ -83,7 +83,7 @@ impl Engine {
         if is_new && !Self::must_be_shown(&self.store.job(job)?) {
             for (task, units, node, blob) in self.store.kept_states(job)? {
                 if let Some(content) = self.own_content(blob)? {
-                    self.grid.requester.has_checkpoint(task, units, node, content);
+                    self.grid.requester.record_checkpoint(task, units, node, content);
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Engine {
             if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
                 let row = self.store.job(task.job)?;
                 // A job whose files cannot be read does not keep other jobs from being lent.
-                let is_ready = match self.is_sealed(&row) {
+                let is_ready = match self.ensure_sealed(&row) {
                     Ok(is_ready) => is_ready,
                     Err(error) => {
                         self.withhold(task.job, format!("its files cannot be made ready for other devices: {error}"));
@@ -250,13 +250,13 @@ impl Engine {
     /// Other connected devices with leases of the job, which may have its files.
     fn holders_of(&self, job: JobId, except: NodeId) -> Vec<NodeId> {
         let held = self.grid.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
-        let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(Standing::Fetching)));
+        let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(WorkerState::Fetching)));
         let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| self.grid.peers.contains_key(node)).collect();
         nodes.into_iter().take(MAX_HOLDERS).collect()
     }
 
-    /// Whether every file of a job is sealed for others; begins to seal missing ones.
-    fn is_sealed(&mut self, job: &fog_store::JobRow) -> Result<bool, StoreError> {
+    /// Begins to seal the files of a job for others. Returns whether all of them are sealed.
+    fn ensure_sealed(&mut self, job: &fog_store::JobRow) -> Result<bool, StoreError> {
         if self.grid.sealed.contains(&job.id) {
             return Ok(true);
         }
@@ -436,7 +436,7 @@ impl Engine {
         match given_up {
             // The claim is weighed with those of others; if it is not believed, it does not count as an
             // attempt.
-            GivenUp::Hopeless => self.is_free_again(node),
+            GivenUp::Hopeless => self.release_slot(node),
             GivenUp::FailedAgain => {
                 self.grid.requester.hold(row.claim.task, now + HELD_AFTER_FAILURE_MS);
             }
@@ -476,7 +476,7 @@ impl Engine {
             && self.grid.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
         {
             // There was no room for the result a moment ago; it stays on the other device.
-            self.grid.requester.handle_heartbeat(lease, node, Standing::Waiting, result.units.0, None, self.grid.now());
+            self.grid.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, self.grid.now());
             return Ok(());
         }
         if let Some(lent) = self.grid.lent.get_mut(&lease) {
@@ -521,16 +521,16 @@ impl Engine {
     fn do_effect(&mut self, effect: Effect) -> Result<(), StoreError> {
         match effect {
             Effect::Release { node, lease, why } => self.grid.say(node, Message::Release { lease, why: why.to_owned() }),
-            Effect::Check { lease, node, result } => {
-                self.is_free_again(node);
+            Effect::FetchResult { lease, node, result } => {
+                self.release_slot(node);
                 self.fetch_result(lease, node, *result);
             }
-            Effect::Keep { lease, task, node, units, content } => self.fetch_state(lease, task, node, units, content)?,
+            Effect::FetchCheckpoint { lease, task, node, units, content } => self.fetch_state(lease, task, node, units, content)?,
             Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong),
             Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(task, &problem, &leases, &wrong)?,
-            Effect::Over { lease, task, node, why, is_lost } => {
+            Effect::LeaseEnded { lease, task, node, why, is_lost } => {
                 self.store.end_lease(&lease.to_string(), &why, self.clock.unix())?;
-                self.is_free_again(node);
+                self.release_slot(node);
                 if is_lost {
                     self.judge(node, Evidence::saw_lost);
                 }
@@ -570,7 +570,7 @@ impl Engine {
         self.store_evidence(node, evidence);
     }
 
-    pub(crate) fn is_free_again(&mut self, node: NodeId) {
+    pub(crate) fn release_slot(&mut self, node: NodeId) {
         if let Some(peer) = self.grid.peers.get_mut(&node) {
             peer.promised -= 1;
         }
@@ -584,10 +584,10 @@ impl Engine {
         }
         let state = |state: &LeaseState| match state {
             LeaseState::Offered => "offered",
-            LeaseState::Held(Standing::Fetching) => "fetching",
-            LeaseState::Held(Standing::Waiting) => "waiting",
-            LeaseState::Held(Standing::Running) => "running",
-            LeaseState::Held(Standing::Paused) => "paused",
+            LeaseState::Held(WorkerState::Fetching) => "fetching",
+            LeaseState::Held(WorkerState::Waiting) => "waiting",
+            LeaseState::Held(WorkerState::Running) => "running",
+            LeaseState::Held(WorkerState::Paused) => "paused",
             LeaseState::Fetching => "checking",
             LeaseState::Done(_) => "done",
             LeaseState::Lost => "lost",

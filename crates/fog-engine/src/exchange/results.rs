@@ -87,7 +87,7 @@ impl Engine {
             };
             let returned = content::in_time(&wanted, fetch_all).await.unwrap_or(Err(NotReturned::TooSlow));
             // A send fails only when the engine has stopped; the worker repeats its message.
-            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Returned(lease, returned)))).await;
+            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::ResultFetched(lease, returned)))).await;
         });
         if let Some(waiting) = self.grid.waiting.get_mut(&lease) {
             waiting.transfer = Transfer::new(transfer);

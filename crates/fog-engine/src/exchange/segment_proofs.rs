@@ -61,7 +61,7 @@ impl Engine {
                 let history = History::from_bytes(&bytes).map_err(|e| e.to_string())?;
                 segment_replay::draw(&history, &launch, units, &hash)
             });
-            NetworkEvent::Drawn(lease, drawn)
+            NetworkEvent::SegmentChosen(lease, drawn)
         });
         if let Some(proof) = self.grid.proofs.get_mut(&lease) {
             proof.transfer = transfer;
@@ -131,7 +131,7 @@ impl Engine {
         let transfer = net.spawn(async move {
             // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
-                let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Shown(lease, segment, Some(file))))).await;
+                let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointFetched(lease, segment, Some(file))))).await;
             }
         });
         if let Some(proof) = self.grid.proofs.get_mut(&lease) {
@@ -157,7 +157,7 @@ impl Engine {
         let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
-                Ok(()) => NetworkEvent::Proved(lease, segment_replay::replay(launch, segment, state, duty).await),
+                Ok(()) => NetworkEvent::SegmentVerified(lease, segment_replay::replay(launch, segment, state, duty).await),
                 // Damaged files here are no evidence about the worker.
                 Err(unusable) => NetworkEvent::NotReplayed(lease, unusable.problem),
             };
@@ -277,7 +277,7 @@ impl Engine {
         }
         net.spawn_blocking(move || {
             let file = if path.exists() { ship(&path, &folder, &key, &secret, &room).map(Some) } else { Ok(None) };
-            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::ToShow { job, lease, mark, file })));
+            let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointReady { job, lease, mark, file })));
         });
     }
 
@@ -315,7 +315,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
     use fog_types::WorkUnits;
-    use fog_types::job::GridWish;
+    use fog_types::job::GridOptions;
 
     use super::*;
     use crate::event_loop::driven_tests::{Turned, node, turned};
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_state_that_was_not_kept_proves_nothing() {
         let mut turned = turned();
-        let wish = GridWish { replicas: 1, spot_checks: 50, ..GridWish::default() };
+        let wish = GridOptions { replicas: 1, spot_checks: 50, ..GridOptions::default() };
         let id = turned.job(5, Some(wish), |file| file.segment = Some(WorkUnits(1_000_000_000)));
         let task = TaskId { job: id, index: 4 };
         let lease = turned.lend(1, task, node(1));
@@ -353,7 +353,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_to_be_shown_is_not_fetched_any_further_than_its_job_goes() {
         let mut turned = turned();
-        let id = turned.job(1, Some(GridWish { replicas: 1, spot_checks: 100, ..GridWish::default() }), |file| file.segment = Some(WorkUnits(1_000_000_000)));
+        let id =
+            turned.job(1, Some(GridOptions { replicas: 1, spot_checks: 100, ..GridOptions::default() }), |file| file.segment = Some(WorkUnits(1_000_000_000)));
         let task = TaskId { job: id, index: 0 };
         let lease = turned.lend(1, task, node(1));
         let core = &mut turned.core;

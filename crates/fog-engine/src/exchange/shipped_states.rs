@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fog_grid::{Message, Standing};
+use fog_grid::{Message, WorkerState};
 use fog_runtime::{Checkpoint, Key};
 use fog_store::{BlobFile, ContentRow, StoreError};
 use fog_types::{JobId, TaskId};
@@ -32,7 +32,7 @@ impl Engine {
         let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
         // A slow link finishes the current state first; a newer one would replace it.
         let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
-        let is_due = hosted.standing == Standing::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
+        let is_due = hosted.standing == WorkerState::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
         let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
         hosted.last_ship = Some(Instant::now());
         hosted.is_sealing = true;

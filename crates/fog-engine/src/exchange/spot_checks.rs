@@ -122,7 +122,7 @@ impl Engine {
 
     fn end_spot_check(&mut self, lease: LeaseId) -> Result<Option<SpotCheck>, StoreError> {
         let Some(check) = self.grid.checks.remove(&lease) else { return Ok(None) };
-        self.is_free_again(check.node);
+        self.release_slot(check.node);
         self.store.release_credit(&lease.to_string())?;
         Ok(Some(check))
     }

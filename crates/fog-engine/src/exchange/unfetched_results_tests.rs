@@ -4,7 +4,7 @@
 use fog_eligibility::Readings;
 use fog_grid::{Answer, Capacity, Decline, LeaseId, Message as Said, TaskOffer};
 use fog_store::{BlobFile, HostedRow};
-use fog_types::job::{GridWish, MAX_DEADLINE_SECONDS};
+use fog_types::job::{GridOptions, MAX_DEADLINE_SECONDS};
 use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
 use crate::event_loop::driven_tests::prelude::*;
@@ -49,7 +49,7 @@ pub(crate) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> 
 
 /// Like [`offer`], and returns the whole offer. A peer that is connected already keeps its relation.
 pub(crate) fn offer_of(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> TaskOffer {
-    let id = requester.job(1, Some(GridWish { replicas: 1, ..GridWish::default() }), |file| file.limits.disk = ByteCount::mib(1));
+    let id = requester.job(1, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |file| file.limits.disk = ByteCount::mib(1));
     let blob = requester.core.store.job(id).unwrap().blobs.module;
     let row = crate::exchange::content::seal(&requester.core.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
     requester.core.store.put_content(&row).unwrap();
@@ -130,7 +130,7 @@ fn nobody_waits_for_a_result_longer_than_a_job_may_take() {
 #[test]
 fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     let mut turned = turned();
-    let id = turned.job(2, Some(GridWish { replicas: 1, ..GridWish::default() }), |_| {});
+    let id = turned.job(2, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |_| {});
     turned.core.grid.sealed.insert(id);
     let wanted = || [(id, ())];
     let why = |turned: &mut Turned| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, Standing, TaskOffer, Terms};
+use fog_grid::{Answer, Content, Decline, Evidence, HostPolicy, LeaseId, Message, Receipt, Signed, TaskOffer, Terms, WorkerState};
 use fog_store::{BlobFile, ContentRow, HostedRow, StoreError};
 use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
@@ -33,7 +33,7 @@ impl Engine {
                 requester: row.requester,
                 offer_hash: offer.0,
                 deadline: row.deadline.min(self.latest_deadline()),
-                standing: Standing::Waiting,
+                standing: WorkerState::Waiting,
                 units: 0,
                 permille: None,
                 message: row.message,
@@ -204,7 +204,7 @@ impl Engine {
                 Ok(Files { copied, checkpoint })
             };
             let files = content::in_time(&wanted, fetch_all).await.unwrap_or_else(|content::TooSlow| Err("its files come too slowly".to_owned()));
-            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::Arrived(Box::new(Arrival { offer, offer_hash, files }))))).await;
+            let _ = to.send(EngineMessage::Net(Box::new(NetworkEvent::OfferInputsFetched(Box::new(Arrival { offer, offer_hash, files }))))).await;
         });
         if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
             arriving.transfer = Transfer::new(transfer);
@@ -285,7 +285,7 @@ impl Engine {
             requester: node,
             offer_hash,
             deadline,
-            standing: Standing::Waiting,
+            standing: WorkerState::Waiting,
             units: if has_state { offer.checkpoint.map_or(0, |(units, _)| units) } else { 0 },
             permille: None,
             message: None,
@@ -321,11 +321,11 @@ impl Engine {
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
             hosted.units = units;
         }
-        self.host_progress(job, Some(Standing::Running), units, None);
+        self.host_progress(job, Some(WorkerState::Running), units, None);
     }
 
     /// Handles progress of a hosted task.
-    pub(crate) fn host_progress(&mut self, job: JobId, standing: Option<Standing>, units: u64, permille: Option<u16>) {
+    pub(crate) fn host_progress(&mut self, job: JobId, standing: Option<WorkerState>, units: u64, permille: Option<u16>) {
         let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
         hosted.units = hosted.units.max(units);
         hosted.permille = permille.or(hosted.permille);

@@ -418,7 +418,7 @@ impl Engine {
                 return said;
             }
             NetworkEvent::ChatLink(link) => self.chat_link_came(*link),
-            NetworkEvent::Asked(link, request, counted) => {
+            NetworkEvent::ContentRequested(link, request, counted) => {
                 if self.is_rationed(link.node) {
                     if let Some(net) = &self.grid.net {
                         net.spawn(async move {
@@ -448,21 +448,21 @@ impl Engine {
             // A send fails only when the requesting task is gone.
             NetworkEvent::Noted(rows, noted) => drop(noted.send(self.store.put_contents(&rows).map_err(|error| error.to_string()))),
             NetworkEvent::ToTell(job, told) => return self.result_sealed(job, told),
-            NetworkEvent::Arrived(arrival) => return self.arrived(*arrival),
+            NetworkEvent::OfferInputsFetched(arrival) => return self.arrived(*arrival),
             NetworkEvent::Listed(lease, listed) => return self.listed_files(lease, listed),
-            NetworkEvent::Returned(lease, returned) => return self.returned(lease, returned),
+            NetworkEvent::ResultFetched(lease, returned) => return self.returned(lease, returned),
             NetworkEvent::Placed { task, winner, placed } => self.result_placed(task, winner, placed),
             NetworkEvent::State { lease, task, node, state } => return self.state_arrived(lease, task, node, state),
-            NetworkEvent::Kept { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
+            NetworkEvent::CheckpointSealed { task, node, units, sealed } => return self.state_sealed(task, node, units, sealed),
             NetworkEvent::Damaged(blob) => return self.state_damaged(blob),
-            NetworkEvent::Drawn(lease, drawn) => return self.drawn(lease, drawn),
-            NetworkEvent::Shown(lease, segment, file) => return self.replay(lease, segment, file),
-            NetworkEvent::Proved(lease, found) => {
+            NetworkEvent::SegmentChosen(lease, drawn) => return self.drawn(lease, drawn),
+            NetworkEvent::CheckpointFetched(lease, segment, file) => return self.replay(lease, segment, file),
+            NetworkEvent::SegmentVerified(lease, found) => {
                 let proved = self.proved(lease, found);
                 return self.replay_ended().and(proved);
             }
             NetworkEvent::NotReplayed(lease, problem) => return self.not_replayed(lease, &problem),
-            NetworkEvent::ToShow { job, lease, mark, file } => return self.state_to_show(job, lease, mark, file),
+            NetworkEvent::CheckpointReady { job, lease, mark, file } => return self.state_to_show(job, lease, mark, file),
             NetworkEvent::Shipped { job, units, file } => return self.shipped(job, units, file),
         }
         Ok(())

@@ -384,7 +384,7 @@ impl Readers {
             let Some(wait) = counted.readers.budgets().get_mut(&counted.node).map(|budget| budget.asked.add(1.0, &QUESTIONS)) else { return };
             sleep(wait).await;
             // A send fails only when the engine has stopped.
-            let _ = to.send(message::EngineMessage::Net(Box::new(NetworkEvent::Asked(Box::new(link), request, counted)))).await;
+            let _ = to.send(message::EngineMessage::Net(Box::new(NetworkEvent::ContentRequested(Box::new(link), request, counted)))).await;
         });
     }
 }
@@ -499,7 +499,7 @@ mod tests {
                 readers.question(ours);
                 write_frame(&mut theirs, &ContentRequest { id: ContentId([7; 32]), from: None, count: 0 }.encode()).await.unwrap();
                 let Some(message::EngineMessage::Net(news)) = heard.recv().await else { return count };
-                if let NetworkEvent::Asked(_, _, counted) = *news
+                if let NetworkEvent::ContentRequested(_, _, counted) = *news
                     && is_in_vain
                 {
                     counted.was_in_vain();

@@ -181,7 +181,7 @@ impl<'a> Saver<'a> {
                 if bytes - before > self.spec.limits.state_size().0 {
                     drop(to);
                     let _ = thread.await;
-                    return Err(WorkerError::Nonsense { message: "a checkpoint larger than all it may hold".to_owned() });
+                    return Err(WorkerError::ProtocolViolation { message: "a checkpoint larger than all it may hold".to_owned() });
                 }
                 if bytes > self.place.cap || !self.take_room(bytes - before).await {
                     drop(to);
@@ -201,7 +201,7 @@ impl<'a> Saver<'a> {
 
     async fn begin(&mut self, writer: CheckpointWriter, piece: Vec<u8>) -> Result<Writing, WorkerError> {
         let Some(whole) = Snapshot::begins_whole(&piece) else {
-            return Err(WorkerError::Nonsense { message: "what it sent is no checkpoint".to_owned() });
+            return Err(WorkerError::ProtocolViolation { message: "what it sent is no checkpoint".to_owned() });
         };
         let before = if whole { 0 } else { writer.length() };
         let bytes = before + piece.len() as u64;

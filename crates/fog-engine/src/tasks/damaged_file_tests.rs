@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fog_store::{BlobFile, Blobs, HostedRow, NewJob, StoreError};
 use fog_transport::{Channel, Link};
-use fog_types::job::{GridWish, JobFile, Map};
+use fog_types::job::{GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, JobId, JobState, TaskState, UnixMillis};
 
 use crate::event_loop::driven_tests::prelude::*;
@@ -144,7 +144,7 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
 async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
     for damage in DAMAGES {
         let mut turned = turned();
-        let wish = GridWish { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridWish::default() };
+        let wish = GridOptions { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridOptions::default() };
         let id = turned.job(2, Some(wish), |_| {});
         let task = TaskId { job: id, index: 1 };
         let folder = turned.core.store.folder().to_owned();

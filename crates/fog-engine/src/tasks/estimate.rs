@@ -102,7 +102,7 @@ async fn sample(mut worker: Worker, begins: Percent, limit: Duration, duty: &mut
                 break;
             }
             Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
-            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }),
+            Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::ProtocolViolation { message }),
             Some(WorkerEvent::Gone(error)) => return Err(error),
             None => return Err(WorkerError::Died { status: "no word".to_owned() }),
             Some(_) => {}

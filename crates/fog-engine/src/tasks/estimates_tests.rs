@@ -30,7 +30,7 @@ impl Turned {
         self.core.fill_estimates();
     }
 
-    fn has_memory(&mut self, available: u64) {
+    fn set_memory(&mut self, available: u64) {
         let now = self.core.clock.moment();
         self.core.rules.handle_readings(Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() }, now);
     }
@@ -41,13 +41,13 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     let mut turned = turned();
     turned.core.set_settings([("memory_share".to_owned(), 50.into()), ("unknown_idle".to_owned(), "allow".into())].into()).unwrap();
     turned.core.set_settings([("contributing".to_owned(), false.into())].into()).unwrap();
-    turned.has_memory(1024 * MIB);
+    turned.set_memory(1024 * MIB);
     let mut first = turned.wants_estimate(100, false);
     let second = turned.wants_estimate(400, false);
     turned.turn();
     assert!(turned.core.estimates.is_busy() && turned.core.memory_used() == 0, "it begins although the device is off");
     turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
-    turned.has_memory(1024 * MIB);
+    turned.set_memory(1024 * MIB);
     assert!(turned.core.rules.verdict().duty > Percent::ZERO, "{:?}", turned.core.rules.verdict());
     turned.turn();
     let used = turned.core.memory_used();
@@ -59,7 +59,7 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     turned.core.estimate_news(EstimateNews::Ended);
     // Without room for the second estimate the status says so, and memory that tasks give back is kept for
     // it.
-    turned.has_memory(600 * MIB);
+    turned.set_memory(600 * MIB);
     turned.turn();
     let wait = turned.core.estimates.wait.clone().expect("it runs without memory");
     assert!(wait.name == "large" && wait.wanted >= 400 * MIB && wait.spare <= 300 * MIB, "{wait:?}");

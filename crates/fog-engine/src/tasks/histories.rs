@@ -90,11 +90,11 @@ impl Historian {
     pub(crate) async fn mark(&mut self, mark: Mark, stdout: &[u8]) -> Result<(), HistoryProblem> {
         let is_hash = mark.state.len() == 64 && mark.state.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hash || mark.number == 0 || mark.number > MAX_MARKS {
-            return Err(HistoryProblem::Nonsense("what it sent is no mark".to_owned()));
+            return Err(HistoryProblem::ProtocolViolation("what it sent is no mark".to_owned()));
         }
         let number = mark.number;
         let known = self.history.marks.len();
-        let is_as_before = self.history.add(HistoryMark::new(mark, stdout)).map_err(|e| HistoryProblem::Nonsense(e.to_string()))?;
+        let is_as_before = self.history.add(HistoryMark::new(mark, stdout)).map_err(|e| HistoryProblem::ProtocolViolation(e.to_string()))?;
         if !is_as_before {
             return Err(HistoryProblem::Differs(number));
         }
@@ -149,7 +149,7 @@ impl Historian {
 pub(crate) enum HistoryProblem {
     /// The worker sent data that an honest one would not send.
     #[error("{0}")]
-    Nonsense(String),
+    ProtocolViolation(String),
     /// The same program reached another state from the same beginning, so the saved data cannot be trusted.
     #[error("at mark {0} its state is not what it was before; the memory of this device may be faulty")]
     Differs(u64),

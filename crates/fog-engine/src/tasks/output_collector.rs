@@ -36,7 +36,7 @@ pub(crate) enum AttemptError {
 }
 
 fn nonsense(message: impl ToString) -> AttemptError {
-    WorkerError::Nonsense { message: message.to_string() }.into()
+    WorkerError::ProtocolViolation { message: message.to_string() }.into()
 }
 
 /// Collector of everything that a worker sends.

@@ -65,7 +65,7 @@ impl Engine {
     }
 
     pub(crate) fn do_piece(&mut self) {
-        if !self.has_folder() {
+        if !self.check_folder() {
             return;
         }
         self.record_some();
@@ -113,7 +113,7 @@ impl Engine {
 
     /// Records all pending results before the engine ends.
     pub(crate) fn record_all(&mut self) {
-        while self.has_folder() && !self.recording.is_empty() {
+        while self.check_folder() && !self.recording.is_empty() {
             self.record_some();
         }
     }

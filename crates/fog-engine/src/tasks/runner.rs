@@ -278,7 +278,7 @@ async fn attempt_once(
             }
         }
     }
-    Err(WorkerError::Nonsense { message: "the compiled module cannot be loaded".to_owned() }.into())
+    Err(WorkerError::ProtocolViolation { message: "the compiled module cannot be loaded".to_owned() }.into())
 }
 
 impl Left {
@@ -387,12 +387,12 @@ async fn follow_worker(
                             Checkpoint::remove(saver.path());
                             historian.forget();
                         }
-                        return Err(WorkerError::Nonsense { message: problem.to_string() }.into());
+                        return Err(WorkerError::ProtocolViolation { message: problem.to_string() }.into());
                     }
                 }
                 Some(WorkerEvent::Message(FromWorker::Done(report))) => return Ok(Some(report)),
                 Some(WorkerEvent::Message(FromWorker::Failed { stale: true, .. })) => return Ok(None),
-                Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::Nonsense { message }.into()),
+                Some(WorkerEvent::Message(FromWorker::Failed { message, .. })) => return Err(WorkerError::ProtocolViolation { message }.into()),
                 Some(WorkerEvent::Message(FromWorker::Progress { units, permille })) => tell(TaskEvent::Progress { units, permille }).await,
                 Some(WorkerEvent::Message(FromWorker::Started)) => tell(TaskEvent::Began).await,
                 Some(WorkerEvent::Message(message)) => collector.take(message).await?,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
-use fog_grid::Standing;
+use fog_grid::WorkerState;
 use fog_runtime::Priority;
 use fog_store::{Claim, FailedAttempt, Failure, Rank, StoreError};
 use fog_types::text::{clean_lines, clean_name};
@@ -155,7 +155,7 @@ impl Engine {
         // Without a key there are no checkpoints, so the work of the task would be lost.
         let Some((attempt, job)) = least.filter(|_| self.key.is_some()) else { return false };
         self.drop_attempts(&[attempt], "a task that was asked for now took its place");
-        self.host_progress(job, Some(Standing::Waiting), 0, None);
+        self.host_progress(job, Some(WorkerState::Waiting), 0, None);
         self.announce_job(job);
         true
     }
@@ -171,7 +171,7 @@ impl Engine {
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
         let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
         self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
-        self.host_progress(job, Some(Standing::Waiting), 0, None);
+        self.host_progress(job, Some(WorkerState::Waiting), 0, None);
         tracing::debug!(?rank, ?least, "a task makes way");
         self.announce_job(job);
         Ok(true)
@@ -310,7 +310,7 @@ impl Engine {
         let Some(task) = self.active.get(&attempt).map(|active| active.claim.task).filter(|task| self.grid.hosted.contains_key(&task.job)) else { return };
         match news {
             TaskEvent::Started { units, .. } => self.host_began(task.job, *units),
-            TaskEvent::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { Standing::Paused } else { Standing::Running }), 0, None),
+            TaskEvent::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { WorkerState::Paused } else { WorkerState::Running }), 0, None),
             TaskEvent::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
             TaskEvent::Saved { units } => self.host_saved(task, *units),
             TaskEvent::Began | TaskEvent::NotSaved(_) | TaskEvent::Done(_) | TaskEvent::Ended(_) => {}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fog_api::{ApiError, Command};
 use fog_runtime::{Checkpoint, open_regular};
 use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles, StoreError};
-use fog_types::job::{self, GridWish, JobFile, Map};
+use fog_types::job::{self, GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind, on_disk};
 
 use crate::event_loop::Engine;
@@ -31,7 +31,7 @@ pub(crate) struct Prepared {
     /// Row of a job that was lent to this device.
     pub(crate) hosted: Option<HostedRow>,
     /// Wish that other devices run the job.
-    pub(crate) grid: Option<GridWish>,
+    pub(crate) grid: Option<GridOptions>,
 }
 
 /// Place to which the files of a job are copied.
@@ -59,8 +59,8 @@ impl Engine {
 
 /// Options of a submission besides its job file.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Wish {
-    pub(crate) grid: Option<GridWish>,
+pub(crate) struct SubmitOptions {
+    pub(crate) grid: Option<GridOptions>,
     pub(crate) deadline_seconds: Option<u64>,
 }
 
@@ -72,7 +72,7 @@ impl Prepared {
     }
 
     /// Applies the options of the submission.
-    pub(crate) fn with(mut self, wish: Wish) -> Result<Self, ApiError> {
+    pub(crate) fn with(mut self, wish: SubmitOptions) -> Result<Self, ApiError> {
         if let Some(grid) = wish.grid
             && !grid.is_sound()
         {

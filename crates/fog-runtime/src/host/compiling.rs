@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, watch};
 use super::supervise::{LOOK_EVERY, Throttle};
 use super::{WorkerError, read_frame, read_frames};
 use crate::compile::EngineKind;
-use crate::program::{Seat, WorkerProgram};
+use crate::program::{WorkerProcess, WorkerProgram};
 use crate::protocol::{FromWorker, ToWorker, encode_frame};
-use crate::sandbox::Walls;
+use crate::sandbox::SandboxStatus;
 
 /// Limit of processor time for compiling a module.
 const COMPILE_TIME: Duration = Duration::from_secs(300);
@@ -117,7 +117,7 @@ pub async fn prepare_within(
         }
         FromWorker::CannotCompile(message) => Err(WorkerError::Module { message }),
         FromWorker::CannotWrite(message) => Err(WorkerError::File { path: partial.0.clone(), source: std::io::Error::other(message) }),
-        _ => Err(WorkerError::Nonsense { message: "not an answer to compiling".to_owned() }),
+        _ => Err(WorkerError::ProtocolViolation { message: "not an answer to compiling".to_owned() }),
     }
 }
 
@@ -162,7 +162,7 @@ async fn wait_until_allowed(duty: &mut watch::Receiver<Percent>) {
 
 /// Compiles once; `None` when the worker had to be ended because it cannot be stopped.
 async fn compile_once(
-    seat: &mut Seat,
+    seat: &mut WorkerProcess,
     message: &ToWorker,
     limits: CompileLimits,
     duty: &mut watch::Receiver<Percent>,
@@ -206,7 +206,7 @@ async fn compile_once(
                         send(&mut input, &ToWorker::Write).await?;
                         continue;
                     }
-                    Some(answer) => answer.map(Some).map_err(|message| WorkerError::Nonsense { message }),
+                    Some(answer) => answer.map(Some).map_err(|message| WorkerError::ProtocolViolation { message }),
                     None => {
                         let exit = seat.exit().await;
                         Err(if exit.is_out_of_memory { WorkerError::CompileMemory { limit: limits.memory } } else { WorkerError::Died { status: exit.status } })
@@ -240,13 +240,13 @@ async fn compile_once(
 ///
 /// # Errors
 /// [`WorkerError`] when no worker can be started or it does not answer.
-pub async fn check_walls(program: &WorkerProgram) -> Result<Walls, WorkerError> {
+pub async fn check_walls(program: &WorkerProgram) -> Result<SandboxStatus, WorkerError> {
     let mut seat = program.start()?;
-    let (_input, mut output) = ask(&mut seat, &ToWorker::Walls).await?;
+    let (_input, mut output) = ask(&mut seat, &ToWorker::SandboxStatus).await?;
     match read_frame(&mut output).await {
-        Some(Ok(FromWorker::Walls(walls))) => Ok(walls),
-        Some(Ok(_)) => Err(WorkerError::Nonsense { message: "not an answer about its walls".to_owned() }),
-        Some(Err(message)) => Err(WorkerError::Nonsense { message }),
+        Some(Ok(FromWorker::SandboxStatus(walls))) => Ok(walls),
+        Some(Ok(_)) => Err(WorkerError::ProtocolViolation { message: "not an answer about its walls".to_owned() }),
+        Some(Err(message)) => Err(WorkerError::ProtocolViolation { message }),
         None => Err(WorkerError::Died { status: seat.exit().await.status }),
     }
 }
@@ -254,16 +254,16 @@ pub async fn check_walls(program: &WorkerProgram) -> Result<Walls, WorkerError> 
 type Pipes = (Box<dyn tokio::io::AsyncWrite + Send + Sync + Unpin>, Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>);
 
 /// Sends one message to a worker and returns its pipes; the output ends when the worker dies.
-async fn ask(seat: &mut Seat, message: &ToWorker) -> Result<Pipes, WorkerError> {
+async fn ask(seat: &mut WorkerProcess, message: &ToWorker) -> Result<Pipes, WorkerError> {
     let (Some(mut input), Some(output)) = (seat.input.take(), seat.output.take()) else {
-        return Err(WorkerError::Nonsense { message: "no pipes".to_owned() });
+        return Err(WorkerError::ProtocolViolation { message: "no pipes".to_owned() });
     };
     send(&mut input, message).await?;
     Ok((input, output))
 }
 
 async fn send(input: &mut (impl tokio::io::AsyncWrite + Unpin), message: &ToWorker) -> Result<(), WorkerError> {
-    let frame = encode_frame(message).map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
+    let frame = encode_frame(message).map_err(|e| WorkerError::ProtocolViolation { message: e.to_string() })?;
     // A worker that reads nothing has ended, which its output shows.
     let _ = input.write_all(&frame).await;
     Ok(())

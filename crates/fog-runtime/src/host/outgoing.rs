@@ -25,7 +25,7 @@ impl Outgoing {
     /// Begins with the message that starts the task and the state that belongs to it.
     ///
     /// # Errors
-    /// [`WorkerError::Nonsense`] when the message cannot be encoded.
+    /// [`WorkerError::ProtocolViolation`] when the message cannot be encoded.
     pub(super) fn begin(to: Box<dyn AsyncWrite + Send + Sync + Unpin>, start: &ToWorker, pieces: mpsc::Receiver<Vec<u8>>) -> Result<Self, WorkerError> {
         let mut outgoing = Self { to: Some(to), frame: Vec::new(), written: 0, pieces: Some(pieces), duty: None, save: None };
         outgoing.load(start)?;
@@ -49,7 +49,7 @@ impl Outgoing {
     /// Writes as much as the worker takes at once. Dropping the future loses and repeats nothing.
     ///
     /// # Errors
-    /// [`WorkerError::Nonsense`] when a message cannot be encoded.
+    /// [`WorkerError::ProtocolViolation`] when a message cannot be encoded.
     pub(super) async fn go_on(&mut self) -> Result<(), WorkerError> {
         if self.written == self.frame.len() && !self.next().await? {
             return Ok(());
@@ -81,7 +81,7 @@ impl Outgoing {
     }
 
     fn load(&mut self, message: &ToWorker) -> Result<bool, WorkerError> {
-        self.frame = encode_frame(message).map_err(|error| WorkerError::Nonsense { message: error.to_string() })?;
+        self.frame = encode_frame(message).map_err(|error| WorkerError::ProtocolViolation { message: error.to_string() })?;
         self.written = 0;
         Ok(true)
     }

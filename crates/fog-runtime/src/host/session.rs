@@ -13,7 +13,7 @@ use super::outgoing::Outgoing;
 use super::supervise::{Finding, LOOK_EVERY, Supervisor};
 use super::{EVENT_QUEUE, WorkerError, WorkerEvent, read_frames};
 use crate::outcome::{LeftOut, LimitKind, Outcome, Report};
-use crate::program::Seat;
+use crate::program::WorkerProcess;
 use crate::protocol::{CHUNK_BYTES, FromWorker, ToWorker};
 use crate::snapshot::{Snapshot, encoded};
 use crate::task::TaskSpec;
@@ -35,7 +35,7 @@ pub(super) struct Wishes {
 }
 
 pub(super) struct Session {
-    seat: Seat,
+    seat: WorkerProcess,
     outgoing: Outgoing,
     sink: mpsc::Sender<WorkerEvent>,
     /// Events for which the owner's queue has no room; nothing more is read meanwhile.
@@ -81,14 +81,14 @@ impl State {
 
 impl Session {
     pub(super) fn begin(
-        seat: Seat,
+        seat: WorkerProcess,
         input: Box<dyn AsyncWrite + Send + Sync + Unpin>,
         sink: mpsc::Sender<WorkerEvent>,
         wishes: Wishes,
         spec: TaskSpec,
         state: State,
     ) -> Result<Self, WorkerError> {
-        let state_bytes = state.length().map_err(|e| WorkerError::Nonsense { message: e.to_string() })?;
+        let state_bytes = state.length().map_err(|e| WorkerError::ProtocolViolation { message: e.to_string() })?;
         // A continued task begins with its state in memory, and as much again for many small stretches.
         let memory = spec.limits.footprint().0.saturating_add(state_bytes.saturating_mul(2));
         let supervisor = Supervisor::new(Duration::from_secs(spec.limits.wall_seconds), memory, spec.duty);
@@ -156,7 +156,7 @@ impl Session {
                             return Ok(());
                         }
                     }
-                    Some(Err(message)) => return Err(WorkerError::Nonsense { message }),
+                    Some(Err(message)) => return Err(WorkerError::ProtocolViolation { message }),
                     None => return self.died().await,
                 },
             }
@@ -174,8 +174,8 @@ impl Session {
             }
             FromWorker::Thawed => self.tell(WorkerEvent::Frozen(false)),
             FromWorker::AtSafePoint => {}
-            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) | FromWorker::Walls(_) => {
-                return Err(WorkerError::Nonsense { message: "an answer to a question not asked".to_owned() });
+            FromWorker::Compiled | FromWorker::CannotCompile(_) | FromWorker::CannotWrite(_) | FromWorker::SandboxStatus(_) => {
+                return Err(WorkerError::ProtocolViolation { message: "an answer to a question not asked".to_owned() });
             }
             other => {
                 if let FromWorker::Progress { units, .. } = other {

@@ -180,7 +180,7 @@ impl Supervisor {
             | FromWorker::Compiled
             | FromWorker::CannotCompile(_)
             | FromWorker::CannotWrite(_)
-            | FromWorker::Walls(_)
+            | FromWorker::SandboxStatus(_)
             | FromWorker::Done(_)
             | FromWorker::Failed { .. } => {}
         }

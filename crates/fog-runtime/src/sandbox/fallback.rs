@@ -1,4 +1,4 @@
-use super::Walls;
+use super::SandboxStatus;
 use crate::program::Priority;
 
 /// Does nothing: phones give each app its own priority.
@@ -13,6 +13,6 @@ pub fn set_priority(_pid: u32, _priority: Priority) -> bool {
 pub(crate) fn limit_memory(_bytes: u64) {}
 
 /// Returns no walls: a worker is a thread of the app here, with Wasm's sandbox only.
-pub(crate) fn restrict() -> Walls {
-    Walls::default()
+pub(crate) fn restrict() -> SandboxStatus {
+    SandboxStatus::default()
 }

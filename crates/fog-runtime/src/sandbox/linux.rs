@@ -4,7 +4,7 @@ use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Rulese
 use rustix::process::{Resource, Rlimit, Signal};
 use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
 
-use super::Walls;
+use super::SandboxStatus;
 use crate::program::Priority;
 
 /// Niceness of a worker: of its process, and of its session where the kernel shares processor time out by
@@ -57,12 +57,12 @@ pub(crate) fn limit_memory(bytes: u64) {
 /// Gives up files, network, new programs and other processes for the rest of this process's life.
 ///
 /// Open files stay open. Old kernels lack Landlock; seccomp then works alone.
-pub(crate) fn restrict() -> Walls {
+pub(crate) fn restrict() -> SandboxStatus {
     let _ = rustix::thread::set_no_new_privs(true);
     let _ = rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), maximum: Some(0) });
     let files = forbid_paths().is_ok_and(|is_whole| is_whole);
     let calls = allow_calls().is_ok();
-    Walls { files, calls, programs: calls, changes: files || calls }
+    SandboxStatus { files, calls, programs: calls, changes: files || calls }
 }
 
 /// Applies Landlock; returns whether the kernel enforces at least a part of it.

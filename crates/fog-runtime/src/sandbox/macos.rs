@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
-use super::Walls;
+use super::SandboxStatus;
 use crate::program::Priority;
 
 /// Lowers the priority of this process.
@@ -31,7 +31,7 @@ unsafe extern "C" {
 }
 
 /// Gives up files, network and new programs for the rest of this process's life.
-pub(crate) fn restrict() -> Walls {
+pub(crate) fn restrict() -> SandboxStatus {
     let mut error = ptr::null_mut();
     // SAFETY: the profile ends with a NUL and is static; the error text is freed once.
     let stands = unsafe {
@@ -41,5 +41,5 @@ pub(crate) fn restrict() -> Walls {
         }
         stands
     };
-    Walls { files: stands, programs: stands, changes: stands, ..Walls::default() }
+    SandboxStatus { files: stands, programs: stands, changes: stands, ..SandboxStatus::default() }
 }

@@ -19,7 +19,7 @@ use windows_sys::Win32::System::Threading::{
     BELOW_NORMAL_PRIORITY_CLASS, GetCurrentProcess, IDLE_PRIORITY_CLASS, OpenProcess, OpenProcessToken, PROCESS_SET_INFORMATION, SetPriorityClass,
 };
 
-use super::Walls;
+use super::SandboxStatus;
 use crate::program::Priority;
 
 /// Lowers the priority of this process.
@@ -62,8 +62,8 @@ pub(crate) fn limit_memory(bytes: u64) {
 
 /// Gives up new programs, the desktop, and changes to the user's files for the rest of this process's life.
 /// Files that everybody may read can still be read.
-pub(crate) fn restrict() -> Walls {
-    Walls { programs: confine(), changes: distrust(), ..Walls::default() }
+pub(crate) fn restrict() -> SandboxStatus {
+    SandboxStatus { programs: confine(), changes: distrust(), ..SandboxStatus::default() }
 }
 
 /// Puts the process into a job object that allows one process and no user interface:

@@ -54,7 +54,7 @@ impl<R: Read> Values<R> {
         if count == length { Ok(bytes) } else { Err(damaged("its frames are cut off")) }
     }
 
-    pub(super) fn is_at_end(&mut self) -> bool {
+    pub(super) fn expect_end(&mut self) -> bool {
         matches!(self.from.read(&mut [0]), Ok(0))
     }
 }

@@ -32,7 +32,18 @@ impl Engine {
                 let _ = done.try_send(());
                 return;
             }
-            _ => return,
+            // Their senders see that nobody answers.
+            EngineMessage::Sample(_)
+            | EngineMessage::Input
+            | EngineMessage::Task(..)
+            | EngineMessage::Saved(..)
+            | EngineMessage::WorkerLeft
+            | EngineMessage::SandboxStatus(_)
+            | EngineMessage::Measured(_)
+            | EngineMessage::Room(_)
+            | EngineMessage::Net(_)
+            | EngineMessage::Chat(..)
+            | EngineMessage::Estimate(_) => return,
         };
         let error: ApiError = gone();
         // A send fails only when the front end is gone.

@@ -7,6 +7,7 @@ mod chat;
 mod clock;
 mod commands;
 mod data_folder;
+mod disk_room;
 mod doctor;
 mod duty;
 mod event_loop;

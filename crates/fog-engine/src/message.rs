@@ -9,9 +9,9 @@ use fog_types::{TaskId, WorkUnits};
 use tokio::sync::oneshot;
 
 use crate::chat::{ChatEvent, IdentityBackup};
+use crate::disk_room::RoomRequest;
 use crate::duty::sensors::Sample;
 use crate::grid::NetworkEvent;
-use crate::tasks::disk_room::RoomRequest;
 use crate::tasks::estimates::EstimateNews;
 use crate::tasks::runner::TaskEvent;
 use crate::tasks::submit::Prepared;

@@ -6,7 +6,6 @@ pub(crate) mod checkpoints;
 pub(crate) mod cleanup;
 #[cfg(test)]
 mod damaged_file_tests;
-pub(crate) mod disk_room;
 pub(crate) mod estimate;
 pub(crate) mod estimates;
 #[cfg(test)]

@@ -5,12 +5,12 @@ use fog_store::{BlobFile, ContentRow, JobRow, StoreError};
 use fog_types::{BlobId, NodeId, TaskId};
 use tokio::sync::Semaphore;
 
+use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::sealed_state::{StateClaim, StateFile, seal_stored};
 use crate::grid::{NetworkEvent, NotReturned, Transfer, content_of};
 use crate::message::EngineMessage;
-use crate::tasks::disk_room::RoomUse;
 
 /// States are checked one at a time, because each is wholly in memory meanwhile.
 static LOOK: Semaphore = Semaphore::const_new(1);

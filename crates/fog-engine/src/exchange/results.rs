@@ -8,13 +8,13 @@ use fog_grid::{Content, Evidence, LeaseId, MAX_LIST, Message, Receipt, Signed, T
 use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
 use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits, on_disk};
 
+use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::USUAL_UNITS;
 use crate::grid::{Believed, Grid, NetworkEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
 use crate::message::EngineMessage;
 use crate::query::to_api;
-use crate::tasks::disk_room::RoomUse;
 
 /// Most bytes of standard output that are read to check a result; a job may print less.
 const MAX_STDOUT: u64 = 1 << 32;

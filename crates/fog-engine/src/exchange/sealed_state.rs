@@ -12,8 +12,8 @@ use fog_types::{BlobId, ByteCount, on_disk};
 /// Bytes that sealing adds to a chunk.
 pub(crate) const TAG: u64 = 16;
 
+use crate::disk_room::DiskRoom;
 use crate::grid::NotReturned;
-use crate::tasks::disk_room::DiskRoom;
 
 /// Conditions for keeping a saved state.
 #[derive(Debug, Clone)]

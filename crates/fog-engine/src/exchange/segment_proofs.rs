@@ -7,6 +7,7 @@ use fog_store::{BlobFile, ContentRow, JobRow, JournalKind, StoreError};
 use fog_types::{ByteCount, JobId, NodeId, TaskId};
 use rand::RngExt as _;
 
+use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::sealed_state::StateFile;
@@ -14,7 +15,6 @@ use crate::exchange::segment_replay::{self, Segment};
 use crate::exchange::shipped_states::ship;
 use crate::grid::{NetworkEvent, Transfer, WantedProof, content_of};
 use crate::message::EngineMessage;
-use crate::tasks::disk_room::RoomUse;
 use crate::tasks::histories::history_path;
 use crate::tasks::runner::Launch;
 

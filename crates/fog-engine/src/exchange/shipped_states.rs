@@ -9,12 +9,12 @@ use fog_runtime::{Checkpoint, Key};
 use fog_store::{BlobFile, ContentRow, StoreError};
 use fog_types::{JobId, TaskId};
 
+use crate::disk_room::{DiskRoom, RoomUse};
 use crate::event_loop::Engine;
 use crate::exchange::sealed_state::seal_stored;
 use crate::grid::NetworkEvent;
 use crate::message::EngineMessage;
 use crate::tasks::checkpoints::checkpoint_path;
-use crate::tasks::disk_room::{DiskRoom, RoomUse};
 
 /// Shortest interval between two shipped states of a running task; a state is always shipped when the task
 /// stops.

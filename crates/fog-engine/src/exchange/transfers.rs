@@ -11,9 +11,9 @@ use fog_store::Reservation;
 use fog_types::{BlobId, on_disk};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::disk_room::{DiskRoom, RoomUse};
 use crate::event_loop::Engine;
 use crate::grid::Net;
-use crate::tasks::disk_room::{DiskRoom, RoomUse};
 
 /// Prefix of the names of files with the sealed chunks of a state; an interrupted state is not continued.
 pub(crate) const STATE: &str = "state-";

@@ -9,12 +9,12 @@ use fog_types::job::Service;
 use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
 use rand::RngExt as _;
 
+use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::grid::{Arrival, Arriving, Files, Hosted, NetworkEvent, Telling, Transfer};
 use crate::message::EngineMessage;
 use crate::network::readers::Heard;
-use crate::tasks::disk_room::RoomUse;
 use crate::tasks::histories::history_path;
 use crate::tasks::submit::Prepared;
 use crate::tasks::{checkpoint_import, cleanup};

@@ -13,7 +13,7 @@ use fog_types::{ErrorKind, HasKind, TaskId, on_disk};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::tasks::disk_room::DiskRoom;
+use crate::disk_room::DiskRoom;
 
 /// Prefix of the names of files whose job is not accepted yet.
 pub(crate) const ARRIVED: &str = "arrived-";

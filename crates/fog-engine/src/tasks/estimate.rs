@@ -10,8 +10,8 @@ use fog_runtime::{
 use fog_types::{ByteCount, ErrorKind, HasKind, Percent};
 use tokio::sync::watch;
 
+use crate::disk_room::{CompiledRoom, DiskRoom};
 use crate::tasks::checkpoints::artifact_path;
-use crate::tasks::disk_room::{CompiledRoom, DiskRoom};
 use crate::tasks::runner::spec_of;
 use crate::tasks::submit::Prepared;
 

@@ -9,9 +9,9 @@ use fog_types::text::clean_name;
 use fog_types::{ByteCount, ErrorKind, JobId, Percent};
 use tokio::sync::oneshot;
 
+use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::message::EngineMessage;
-use crate::tasks::disk_room::RoomUse;
 use crate::tasks::estimate::{Share, estimate};
 use crate::tasks::memory_budget;
 use crate::tasks::submit::{self, Prepared};

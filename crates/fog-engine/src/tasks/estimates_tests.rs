@@ -3,9 +3,9 @@
 
 use fog_eligibility::Readings;
 
+use crate::disk_room::DiskRoom;
 use crate::event_loop::driven_tests::prelude::*;
 use crate::event_loop::driven_tests::{Turned, turned};
-use crate::tasks::disk_room::DiskRoom;
 use crate::tasks::submit::{self, CopyPlace};
 
 const MIB: u64 = 1 << 20;

@@ -8,9 +8,9 @@ use fog_types::job::Map;
 use fog_types::text::clean_name;
 use fog_types::{BlobId, TaskId};
 
+use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::tasks::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
-use crate::tasks::disk_room::RoomUse;
 use crate::tasks::runner::{self, Launch};
 use crate::tasks::stored_files::Stored;
 use crate::tasks::{cleanup, memory_budget};

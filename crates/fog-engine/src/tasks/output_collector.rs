@@ -11,7 +11,7 @@ use fog_types::{ByteCount, on_disk};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::tasks::disk_room::DiskRoom;
+use crate::disk_room::DiskRoom;
 use crate::tasks::runner::{Launch, Left, TaskOutcome};
 
 /// Most files of one result. A program cannot create more.

@@ -7,9 +7,9 @@ use fog_store::{Claim, FailedAttempt, Output, PlacedFiles, ROWS_AT_ONCE, Renamed
 use fog_types::TaskId;
 use fog_types::path::Renamed;
 
+use crate::disk_room::is_no_room;
 use crate::event_loop::Engine;
 use crate::tasks::checkpoints::checkpoint_path;
-use crate::tasks::disk_room::is_no_room;
 use crate::tasks::runner::TaskDone;
 
 /// A result whose rows are being written, because it has many files.

@@ -11,9 +11,9 @@ use fog_types::path::Remarks;
 use fog_types::{BlobId, Percent, WorkUnits};
 use tokio::sync::{mpsc, watch};
 
+use crate::disk_room::{CompiledRoom, DiskRoom, is_no_room};
 use crate::message::EngineMessage;
 use crate::tasks::checkpoints::{CheckpointPlace, SaveRequest, Saver};
-use crate::tasks::disk_room::{CompiledRoom, DiskRoom, is_no_room};
 use crate::tasks::histories::{Historian, HistoryProblem};
 use crate::tasks::output_collector::{AttemptError, Collector};
 use crate::tasks::stored_files::Stored;

@@ -11,9 +11,9 @@ use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles, StoreError};
 use fog_types::job::{self, GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind, on_disk};
 
+use crate::disk_room::{DiskRoom, RoomUse, is_no_room};
 use crate::event_loop::Engine;
 use crate::query::to_api;
-use crate::tasks::disk_room::{DiskRoom, RoomUse, is_no_room};
 
 /// A job whose files are copied and hashed, ready to be accepted.
 pub(crate) struct Prepared {

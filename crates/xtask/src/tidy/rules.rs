@@ -10,7 +10,11 @@ const MAX_LINES: usize = 500;
 /// Begin of names of functions that answer a question, which must not change anything.
 const QUESTIONS: [&str; 4] = ["is_", "has_", "can_", "may_"];
 /// Enums of which a new variant must not compile until it is handled.
-const DISPATCHED: [&str; 8] = ["Command", "Channel", "Event", "EventBody", "Message", "Input", "Effect", "NetNews"];
+const DISPATCHED: [&str; 12] =
+    ["Command", "Channel", "Event", "EventBody", "Message", "Input", "Effect", "EngineMessage", "NetworkEvent", "TaskEvent", "ChatEvent", "ChatCommand"];
+/// Source of the engine, and its subsystems: folders that hear of each other through the event loop only.
+const ENGINE: &str = "crates/fog-engine/src/";
+const SUBSYSTEMS: [&str; 5] = ["duty", "tasks", "network", "exchange", "chat"];
 /// First words of a doc comment that leave its subject out.
 const NO_SUBJECT: [&str; 16] = ["what", "who", "which", "whose", "whom", "where", "it", "its", "they", "their", "them", "that", "these", "those", "he", "she"];
 
@@ -29,6 +33,12 @@ pub(super) fn check(path: &str, text: &str) -> syn::Result<Vec<Violation>> {
         checker.add("file-length", "", 1, message, lines);
     }
     Ok(checker.found)
+}
+
+/// Subsystem of the engine to which a file belongs.
+fn subsystem_of(path: &str) -> Option<&'static str> {
+    let begin = path.strip_prefix(ENGINE)?.split('/').next()?.trim_end_matches(".rs");
+    SUBSYSTEMS.into_iter().find(|name| *name == begin)
 }
 
 /// Whether a whole file is test code.
@@ -58,6 +68,14 @@ impl Checker<'_> {
             let message = format!("`{name}` is named like a question and takes `&mut self`: name what it changes");
             self.add("question-changes", &name, signature.ident.span().start().line, message, 1);
         }
+    }
+
+    /// Checks that one subsystem does not name another.
+    fn names(&mut self, module: &syn::Ident) {
+        let Some(own) = subsystem_of(self.path).filter(|_| !is_test(self.path)) else { return };
+        let Some(other) = SUBSYSTEMS.into_iter().find(|name| module == name && *name != own) else { return };
+        let message = format!("`{own}` names `{other}`: what one subsystem learns goes to another through the event loop");
+        self.add("subsystems", other, module.span().start().line, message, 1);
     }
 
     /// Checks the first line of the doc comment among `attrs`.
@@ -139,6 +157,37 @@ impl<'ast> Visit<'ast> for Checker<'_> {
         if is_named {
             self.inside.pop();
         }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        if let syn::UseTree::Path(root) = &item.tree
+            && root.ident == "crate"
+        {
+            match root.tree.as_ref() {
+                syn::UseTree::Path(next) => self.names(&next.ident),
+                syn::UseTree::Name(next) => self.names(&next.ident),
+                syn::UseTree::Group(group) => {
+                    for tree in &group.items {
+                        match tree {
+                            syn::UseTree::Path(next) => self.names(&next.ident),
+                            syn::UseTree::Name(next) => self.names(&next.ident),
+                            syn::UseTree::Rename(_) | syn::UseTree::Glob(_) | syn::UseTree::Group(_) => {}
+                        }
+                    }
+                }
+                syn::UseTree::Rename(_) | syn::UseTree::Glob(_) => {}
+            }
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let mut segments = path.segments.iter();
+        if let (Some(root), Some(next)) = (segments.next(), segments.next())
+            && root.ident == "crate"
+        {
+            self.names(&next.ident);
+        }
+        visit::visit_path(self, path);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {

@@ -53,6 +53,27 @@ fn a_catch_all_in_a_dispatch_is_found() {
 }
 
 #[test]
+fn a_subsystem_that_names_another_is_found() {
+    let path = "crates/fog-engine/src/chat/views.rs";
+    for planted in [
+        "use crate::tasks::runner::Launch;",
+        "use crate::tasks;",
+        "use crate::{message::A, tasks::B};",
+        "fn a() { crate::tasks::b() }",
+        "struct A(crate::tasks::B);",
+    ] {
+        assert_eq!(broken(path, planted), one("subsystems", "tasks"), "{planted}");
+    }
+    for fine in ["use crate::chat::service::A;", "use crate::message::A;", "use fog_api::tasks::A;"] {
+        assert!(broken(path, fine).is_empty(), "{fine}");
+    }
+    let planted = "use crate::tasks::A;";
+    assert!(broken("crates/fog-engine/src/event_loop.rs", planted).is_empty(), "the loop names all");
+    assert!(broken("crates/fog-engine/src/chat/views_tests.rs", planted).is_empty());
+    assert!(broken("crates/fog-store/src/chat.rs", planted).is_empty());
+}
+
+#[test]
 fn exceptions_are_read_as_they_are_written() {
     let found = check("crates/a/src/lib.rs", "/// Which.\nstruct A { /// Who.\n b: u8 }").unwrap();
     let sizes = sum(&found);

@@ -24,7 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) enum RoomUse {
     /// Files that the owner submits, and results and states of own tasks that other devices run.
     Owner,
-    /// Results and other files of work of this device, which leave as much of the disk free as the settings say.
+    /// Results and other files of work of this device, which leave as much of the disk free as the settings
+    /// say.
     Work,
     /// A checkpoint. When the engine ends, room is kept for last ones.
     Checkpoint,

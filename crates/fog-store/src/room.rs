@@ -49,6 +49,8 @@ pub struct Reservation {
     holds: Holds,
     bytes: u64,
     file: Option<PathBuf>,
+    /// Whether the bytes count after the drop until a measurement finds them.
+    lingers: bool,
 }
 
 impl Reservation {
@@ -77,6 +79,14 @@ impl Reservation {
     pub fn of_file(mut self, path: PathBuf) -> Self {
         self.holds.table().room.files.insert(path.clone());
         self.file = Some(path);
+        self.lingering()
+    }
+
+    /// Makes the bytes count after the drop until a measurement finds them: a file outside `incoming` has
+    /// grown by them.
+    #[must_use]
+    pub fn lingering(mut self) -> Self {
+        self.lingers = true;
         self
     }
 }
@@ -88,6 +98,8 @@ impl Drop for Reservation {
         room.reserved = room.reserved.saturating_sub(self.bytes);
         if let Some(path) = self.file.take() {
             room.files.remove(&path);
+        }
+        if self.lingers {
             room.complete.push((Instant::now(), self.bytes));
         }
     }
@@ -135,7 +147,7 @@ impl Holds {
     pub fn unchecked(&self, bytes: u64) -> Reservation {
         let mut table = self.table();
         table.room.reserved = table.room.reserved.saturating_add(bytes);
-        Reservation { holds: self.clone(), bytes, file: None }
+        Reservation { holds: self.clone(), bytes, file: None, lingers: false }
     }
 
     /// Returns the bytes on disk of files in `incoming`, as far as they are written.
@@ -330,6 +342,10 @@ mod tests {
         assert_eq!(counted(&store), on_disk(60_000), "that measurement left the file out");
         measure(&mut store);
         assert_eq!((counted(&store), store.disk_use().unwrap().incoming, store.is_measure_due()), (on_disk(60_000), 0, false));
+        // A file that grew counts with its growth until it is measured.
+        drop(store.reserve(8_192, CAP, UnixMillis(1)).unwrap().lingering());
+        assert_eq!((counted(&store), store.is_measure_due()), (on_disk(60_000) + 8_192, true));
+        measure(&mut store);
         // One that came to nothing counts no longer than to the next measurement.
         let room = store.reserve(50_000, CAP, UnixMillis(1)).unwrap().of_file(folder.path().join("compiled/none"));
         drop(room);

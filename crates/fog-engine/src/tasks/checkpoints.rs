@@ -207,7 +207,7 @@ impl<'a> Saver<'a> {
         let bytes = before + piece.len() as u64;
         // A whole checkpoint is written beside the last one; a part makes that one grow.
         let room = self.place.room.none();
-        self.held = Some(if whole { room.of_file(self.place.path.with_extension("fog.partial")) } else { room });
+        self.held = Some(if whole { room.of_file(self.place.path.with_extension("fog.partial")) } else { room.lingering() });
         if bytes > self.place.cap || !self.take_room(piece.len() as u64).await {
             self.may_retry = !whole;
             return Ok(self.refused());

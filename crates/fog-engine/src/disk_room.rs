@@ -264,11 +264,19 @@ impl Engine {
     pub(crate) fn no_room(&mut self, claim: Claim, error: &StoreError, units: WorkUnits) -> Result<(), StoreError> {
         let job = claim.task.job;
         let failed = FailedAttempt { problem: format!("there is no room for what it leaves: {error}"), units, exit_code: None, logs: None };
-        let is_hosted = self.store.is_hosted(job)?;
-        if !self.lacks_room_for_good(error)? || is_hosted {
-            return self.record_failure(claim, &failed, is_hosted);
-        }
         let now = self.clock.unix();
+        if self.store.is_hosted(job)? {
+            // The task itself has not failed: another device may have room. How full this one is, is nobody's
+            // business.
+            let problem = "this device has no room for what the task leaves".to_owned();
+            self.store.fail_task(claim, &FailedAttempt { problem: problem.clone(), ..failed }, Failure::Retry(now), now)?;
+            self.store.set_job_state(job, JobState::Failed, &problem, now)?;
+            self.announce_job(job);
+            return Ok(());
+        }
+        if !self.lacks_room_for_good(error)? {
+            return self.record_failure(claim, &failed, false);
+        }
         self.store.fail_task(claim, &failed, Failure::Retry(now), now)?;
         let problem = format!("paused, as {}. When there is room, resume the job: it goes on from its last checkpoint", failed.problem);
         self.store.set_job_state(job, JobState::Paused, &problem, now)?;

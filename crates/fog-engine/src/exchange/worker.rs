@@ -192,7 +192,7 @@ impl Engine {
                     let (folder, size) = (folder.clone(), content.size);
                     let sealed = tokio::task::spawn_blocking(move || {
                         // The state counts by itself from the next measurement on.
-                        let _room = room.ask_blocking(on_disk(size)).map_err(|e| e.to_string())?;
+                        let _room = room.ask_blocking(on_disk(size)).map_err(|e| e.to_string())?.lingering();
                         checkpoint_import::seal_state(state.open()?, &folder, key).map_err(|e| e.message)
                     });
                     match sealed.await.map_err(|e| e.to_string())? {

@@ -49,7 +49,7 @@ pub(crate) fn prepare(path: &Path, place: &CopyPlace, key: Option<Key>) -> Resul
     }
     let no_room = |e: StoreError| refuse(e.kind(), format!("{}: {e}. Nothing was submitted", path.display()));
     // The state and the files of the checkpoint take about as much as all of it.
-    let room = place.room.ask_blocking(on_disk(about.len())).map_err(no_room)?;
+    let room = place.room.ask_blocking(on_disk(about.len())).map_err(no_room)?.lingering();
     let (blobs, copied) = store(&checkpoint.header, files, place)?;
     let sealed = seal_checkpoint(checkpoint, &place.data_folder, key)?;
     drop(room);

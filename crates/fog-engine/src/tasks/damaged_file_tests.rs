@@ -138,6 +138,26 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
     }
 }
 
+/// A device whose storage is full says nothing about the task: one word would fail it everywhere.
+#[tokio::test]
+async fn a_hosted_task_without_room_for_its_result_is_given_back() {
+    let mut turned = turned();
+    let (id, _) = job(&mut turned, 1);
+    let now = turned.core.clock.unix();
+    let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
+    let deadline = UnixMillis(now.0 + 86_400_000);
+    turned.core.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+    turned.core.restore_hosted().unwrap();
+    let task = TaskId { job: id, index: 0 };
+    let claim = turned.core.store.claim(task, "test", now).unwrap();
+    let full = StoreError::Full { wanted: ByteCount::mib(1), cap: ByteCount::mib(1) };
+    turned.core.task_ended(claim, false, TaskOutcome::NoRoom(full)).unwrap();
+    turned.core.host_ended(id).unwrap();
+    let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
+    let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
+    assert!(!is_hopeless && problem.contains("no room") && !problem.contains("MiB"), "{problem}");
+}
+
 /// A damaged state is dropped: no device could fetch it, so the task would fail on one device after the
 /// other.
 #[tokio::test]

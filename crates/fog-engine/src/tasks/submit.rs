@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(place.copied(), 0, "nothing is left");
     }
 
-    /// What lies in the store already needs no room, however full it is.
+    /// A file that lies in the store already needs no room, however full it is.
     #[test]
     fn a_stored_file_is_not_copied_into_a_full_store() {
         let place = Place::new();

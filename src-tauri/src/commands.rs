@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fog_api::settings::{EXPORT_VERSION, ExportFile, parse_export};
-use fog_api::{ApiError, Command, Reply};
+use fog_api::{ApiError, Command, JobCommand, Reply, SettingsCommand};
 use fog_types::job::GridOptions;
 use fog_types::{ByteCount, ErrorKind};
 use tauri::{AppHandle, State};
@@ -27,7 +27,7 @@ pub(crate) async fn call(engine: Engine<'_>, command: Command) -> Result<Reply, 
 pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<GridOptions>) -> Result<Reply, ApiError> {
     let mut command = fog_engine::submission(&path)?;
     match &mut command {
-        Command::Submit { grid: wish, .. } => *wish = grid,
+        Command::Jobs(JobCommand::Submit { grid: wish, .. }) => *wish = grid,
         _ if grid.is_some() => {
             let message = "a checkpoint goes on where it is submitted; choose this device for it".to_owned();
             return Err(ApiError { kind: ErrorKind::BadInput, message });
@@ -41,7 +41,9 @@ pub(crate) async fn submit_path(engine: Engine<'_>, path: PathBuf, grid: Option<
 pub(crate) async fn estimate_path(engine: Engine<'_>, path: PathBuf) -> Result<Reply, ApiError> {
     match fog_engine::submission(&path)? {
         // The user of the window uses the device, which alone is no reason to wait.
-        Command::Submit { job_file, folder, .. } => engine.call(Command::Estimate { job_file, folder, seconds: 10, now: true }).await,
+        Command::Jobs(JobCommand::Submit { job_file, folder, .. }) => {
+            engine.call(Command::Jobs(JobCommand::Estimate { job_file, folder, seconds: 10, now: true })).await
+        }
         _ => Err(ApiError { kind: ErrorKind::BadInput, message: "a checkpoint is not estimated: it goes on from where it is".to_owned() }),
     }
 }
@@ -76,7 +78,7 @@ pub(crate) async fn export_settings(app: AppHandle, engine: Engine<'_>) -> Resul
     let (answer, answered) = tokio::sync::oneshot::channel();
     app.dialog().file().set_file_name("fog-settings.json").save_file(move |path| drop(answer.send(path)));
     let Some(path) = answered.await.ok().flatten() else { return Ok(None) };
-    let Reply::Settings(settings) = engine.call(Command::Settings).await? else { return Ok(None) };
+    let Reply::Settings(settings) = engine.call(Command::Settings(SettingsCommand::Get)).await? else { return Ok(None) };
     let name = path.to_string();
     let text = serde_json::to_string_pretty(&ExportFile { fog_settings: EXPORT_VERSION, settings }).map_err(|e| bad(Path::new(&name), &e))?;
     save(&app, path, &(text + "\n")).map_err(|e| bad(Path::new(&name), &e))?;
@@ -90,7 +92,7 @@ pub(crate) async fn import_settings(app: AppHandle, engine: Engine<'_>) -> Resul
     let Some(path) = answered.await.ok().flatten() else { return Ok(false) };
     let path = picked(&app, path)?;
     let (changes, _) = parse_export(&read_small(&path)?).map_err(|e| bad(&path, &e))?;
-    engine.call(Command::SetSettings { changes }).await.map(|_| true)
+    engine.call(Command::Settings(SettingsCommand::Set { changes })).await.map(|_| true)
 }
 
 /// Returns the path of a file that the user chose.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fog_api::{ChatView, Command, EventBody, Notice, Reply};
+use fog_api::{ChatCommand, ChatView, Command, EventBody, Notice, Reply, SettingsCommand};
 use fog_types::text::{clean_lines, escape_markup};
 use fog_words::Words;
 use serde_json::Value;
@@ -78,11 +78,11 @@ async fn react(app: &AppHandle, backend: &Backend, known: &mut Known, body: &Eve
             autostart(app, known.flag("autostart", false));
         }
         EventBody::Missed => {
-            if let Ok(Reply::Settings(settings)) = backend.call(Command::Settings).await {
+            if let Ok(Reply::Settings(settings)) = backend.call(Command::Settings(SettingsCommand::Get)).await {
                 known.settings = settings;
                 autostart(app, known.flag("autostart", false));
             }
-            if let Ok(Reply::Chat(chat)) = backend.call(Command::Chat).await {
+            if let Ok(Reply::Chat(chat)) = backend.call(Command::Chat(ChatCommand::Show)).await {
                 known.chat = *chat;
                 show_unread(app, known.chat.unread(), &known.words());
             }

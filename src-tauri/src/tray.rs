@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fog_api::{Command, Status};
+use fog_api::{Command, DutyCommand, Status};
 use fog_words::Words;
 use tauri::image::Image;
 use tauri::menu::{Menu, MenuItem, PredefinedMenuItem};
@@ -51,10 +51,10 @@ fn chosen(app: &AppHandle, id: &str) {
         "open" => return show_window(app),
         "chat" => return show_chat(app),
         "quit" => return app.exit(0),
-        "pause-30" => Command::Snooze { minutes: 30 },
-        "pause-60" => Command::Snooze { minutes: 60 },
-        "end-pause" => Command::Snooze { minutes: 0 },
-        "finish" => Command::FinishThenStop,
+        "pause-30" => Command::Duty(DutyCommand::Snooze { minutes: 30 }),
+        "pause-60" => Command::Duty(DutyCommand::Snooze { minutes: 60 }),
+        "end-pause" => Command::Duty(DutyCommand::Snooze { minutes: 0 }),
+        "finish" => Command::Duty(DutyCommand::FinishThenStop),
         _ => return,
     };
     let backend = Arc::clone(&app.state::<Arc<Backend>>());

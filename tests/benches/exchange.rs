@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use fog_api::{Command, Reply};
+use fog_api::{Command, JobCommand, Reply};
 use fog_tests::Bench;
 use rand::RngExt as _;
 
@@ -54,7 +54,7 @@ fn starts() {
             let job_file = "version = 1\nmodule = \"short.wasm\"\n".to_owned();
             let folder = a.scratch().to_string_lossy().into_owned();
             let begun = Instant::now();
-            let submit = Command::Submit { job_file, folder, grid: Some(fog_types::job::GridOptions::default()), deadline_seconds: None };
+            let submit = Command::Jobs(JobCommand::Submit { job_file, folder, grid: Some(fog_types::job::GridOptions::default()), deadline_seconds: None });
             let Ok(Reply::Submitted { job }) = here.call(submit).await else { panic!("not submitted") };
             loop {
                 let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else { panic!("no answer") };
@@ -69,7 +69,7 @@ fn starts() {
                 times.push(begun.elapsed());
             }
             loop {
-                let Ok(Reply::Job(detail)) = here.call(Command::Job { id: job.id, tasks_from: 0 }).await else { panic!("no answer") };
+                let Ok(Reply::Job(detail)) = here.call(Command::Jobs(JobCommand::Show { id: job.id, tasks_from: 0 })).await else { panic!("no answer") };
                 let Ok(Reply::Snapshot(view)) = there.call(Command::Snapshot).await else { panic!("no answer") };
                 if detail.summary.finished_ms.is_some() && view.status.active.is_empty() {
                     break;

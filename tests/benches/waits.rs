@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fog_api::{Command, JobAction};
+use fog_api::{Command, DutyCommand, JobAction, JobCommand};
 use fog_grid::Invite;
 use fog_ipc::Client;
 use fog_libp2p::{Config, LibP2p};
@@ -101,15 +101,15 @@ async fn measure(what: &str, client: &Client, job: Option<JobId>) {
     let mut times: [Vec<Duration>; 4] = Default::default();
     let rest = || tokio::time::sleep(Duration::from_millis(150));
     for _ in 0..ROUNDS {
-        times[0].push(call(client, Command::SetContributing { on: false }).await);
-        call(client, Command::SetContributing { on: true }).await;
+        times[0].push(call(client, Command::Duty(DutyCommand::SetContributing { on: false })).await);
+        call(client, Command::Duty(DutyCommand::SetContributing { on: true })).await;
         rest().await;
-        times[1].push(call(client, Command::Snooze { minutes: 5 }).await);
-        call(client, Command::Snooze { minutes: 0 }).await;
+        times[1].push(call(client, Command::Duty(DutyCommand::Snooze { minutes: 5 })).await);
+        call(client, Command::Duty(DutyCommand::Snooze { minutes: 0 })).await;
         rest().await;
         if let Some(id) = job {
-            times[2].push(call(client, Command::ChangeJob { id, action: JobAction::Pause }).await);
-            call(client, Command::ChangeJob { id, action: JobAction::Resume }).await;
+            times[2].push(call(client, Command::Jobs(JobCommand::Change { id, action: JobAction::Pause })).await);
+            call(client, Command::Jobs(JobCommand::Change { id, action: JobAction::Resume })).await;
             rest().await;
         }
         times[3].push(call(client, Command::Snapshot).await);

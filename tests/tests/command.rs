@@ -377,7 +377,7 @@ fn asking_makes_no_events() {
         let client = fog_ipc::Client::connect(&fog_ipc::endpoint(&bench.data())).await.unwrap();
         let mut events = client.subscribe().await;
         for _ in 0..500 {
-            client.call(fog_api::Command::Settings).await.unwrap();
+            client.call(fog_api::Command::Settings(fog_api::SettingsCommand::Get)).await.unwrap();
         }
         let mut heard = 0;
         while tokio::time::timeout(Duration::from_millis(200), events.next()).await.is_ok() {

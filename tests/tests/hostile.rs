@@ -73,9 +73,9 @@ fn job_files() {
 fn frames_of_front_ends() {
     let commands = [
         fog_api::Command::Snapshot,
-        fog_api::Command::Why { with: vec![("battery".to_owned(), "3".to_owned())] },
-        fog_api::Command::Submit { job_file: "version = 1".to_owned(), folder: "/".to_owned(), grid: None, deadline_seconds: None },
-        fog_api::Command::Jobs(fog_api::JobQuery::default()),
+        fog_api::Command::Duty(fog_api::DutyCommand::Why { with: vec![("battery".to_owned(), "3".to_owned())] }),
+        fog_api::Command::Jobs(fog_api::JobCommand::Submit { job_file: "version = 1".to_owned(), folder: "/".to_owned(), grid: None, deadline_seconds: None }),
+        fog_api::Command::Jobs(fog_api::JobCommand::List(fog_api::JobQuery::default())),
     ];
     let seeds = commands.map(|command| fog_ipc::encode(&fog_api::Request::Call { id: 1, command }).unwrap());
     attack(&seeds, |bytes| drop(fog_ipc::decode::<fog_api::Request>(bytes)));

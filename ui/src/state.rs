@@ -6,7 +6,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use fog_api::{ApiError, Applied, Check, Command, EffectView, Event, EventBody, Notice, Reply, Snapshot, Status, apply};
+use fog_api::{ApiError, Applied, Check, Command, EffectView, Event, EventBody, JobCommand, Notice, Reply, SettingsCommand, Snapshot, Status, apply};
 use fog_types::job::GridOptions;
 use fog_words::Words;
 use leptos::prelude::*;
@@ -230,7 +230,7 @@ pub fn act(command: Command) {
 
 /// Changes one setting.
 pub fn set(key: &str, value: Value) {
-    act(Command::SetSettings { changes: [(key.to_owned(), value)].into() });
+    act(Command::Settings(SettingsCommand::Set { changes: [(key.to_owned(), value)].into() }));
 }
 
 /// Shows a page and remembers it.
@@ -289,7 +289,7 @@ pub fn wish() -> Option<GridOptions> {
 
 /// Submits one of the example jobs.
 pub fn submit_example(name: String) {
-    spawn_local(async move { submitted(bridge::call(Command::SubmitExample { name, grid: wish(), deadline_seconds: None }).await) });
+    spawn_local(async move { submitted(bridge::call(Command::Jobs(JobCommand::SubmitExample { name, grid: wish(), deadline_seconds: None })).await) });
 }
 
 /// Lets the user choose a job and submits it.

@@ -223,7 +223,7 @@ pub struct ChatMessage {
     pub at_ms: i64,
     /// Uncorrected time by the author's clock, when it differs from `at_ms`.
     pub stated_ms: Option<i64>,
-    /// Attached file; [`crate::Command::ChatFile`] returns its content.
+    /// Attached file; [`crate::ChatCommand::File`] returns its content.
     pub file: Option<ChatFileView>,
     /// Delivery state.
     pub state: MessageState,
@@ -258,7 +258,7 @@ pub enum MessageState {
     Delivered,
     /// Read by the recipient.
     Read,
-    /// Given up; [`crate::Command::ChatAgain`] sends it again.
+    /// Given up; [`crate::ChatCommand::Again`] sends it again.
     Failed,
 }
 

@@ -1,17 +1,12 @@
+//! Commands of front ends, by area.
+
 use std::collections::BTreeMap;
 
 use fog_types::job::GridOptions;
-use fog_types::{ErrorKind, JobId, JobState};
+use fog_types::{JobId, JobState};
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ChatMessage, ChatView, GroupChange, PersonChange};
-use crate::event::Event;
-use crate::network::{CreditView, NetworkView, PeerView, PlacementView, TaskPlace};
-use crate::verdict::VerdictView;
-use crate::view::{Check, EstimateView, Example, HistoryPoint, HistoryView, JobDetail, JobSummary, Snapshot};
-
-/// Version of the protocol; increased when an older front end could misread an answer.
-pub const PROTOCOL_VERSION: u32 = 2;
+use crate::chat::{GroupChange, PersonChange};
 
 /// A secret text; the `Debug` output hides it to keep it out of logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +22,40 @@ impl std::fmt::Debug for Secret {
 /// A command that a front end can send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Command {
+    /// Commands about when this device works.
+    Duty(DutyCommand),
+    /// Commands about jobs and their results.
+    Jobs(JobCommand),
+    /// Commands about settings.
+    Settings(SettingsCommand),
+    /// Commands about networks and the devices in them.
+    Network(NetworkCommand),
+    /// Commands about chat.
+    Chat(ChatCommand),
     /// Returns everything that the first screen shows → [`Reply::Snapshot`].
     Snapshot,
+    /// Returns the work history of the device → [`Reply::History`].
+    History {
+        /// Length of the period up to now, in hours.
+        hours: u32,
+        /// Number of points at most, 1 to 2000.
+        points: u32,
+    },
+    /// Returns credits earned, spent and reserved → [`Reply::Credits`].
+    Credits,
+    /// Returns counters in the Prometheus text format → [`Reply::Text`].
+    Metrics,
+    /// Checks that everything works → [`Reply::Checks`].
+    Doctor,
+    /// Stops the engine → [`Reply::Done`].
+    Shutdown,
+}
+
+/// Commands about when this device works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DutyCommand {
     /// Switches contributing on or off → [`Reply::Done`].
     SetContributing {
         /// Whether to contribute from now on.
@@ -48,6 +73,12 @@ pub enum Command {
         /// Readings to replace, as name and value; the rules in force do not change.
         with: Vec<(String, String)>,
     },
+}
+
+/// Commands about jobs and their results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobCommand {
     /// Accepts a job → [`Reply::Submitted`].
     Submit {
         /// Text of the job file.
@@ -93,9 +124,9 @@ pub enum Command {
     /// Returns the example jobs → [`Reply::Examples`].
     Examples,
     /// Returns a page of jobs, newest first → [`Reply::Jobs`].
-    Jobs(JobQuery),
+    List(JobQuery),
     /// Returns one job with its tasks and journal → [`Reply::Job`].
-    Job {
+    Show {
         /// Id of the job.
         id: JobId,
         /// Index of the first task to return.
@@ -120,7 +151,7 @@ pub enum Command {
         from: u32,
     },
     /// Changes one job → [`Reply::Done`].
-    ChangeJob {
+    Change {
         /// Id of the job.
         id: JobId,
         /// Change to make.
@@ -145,7 +176,7 @@ pub enum Command {
         path: String,
     },
     /// Returns a piece of a result as bytes; for results of any size → [`Reply::Piece`].
-    ReadResult {
+    Read {
         /// Id of the job.
         id: JobId,
         /// Part of the result to read.
@@ -186,41 +217,6 @@ pub enum Command {
         /// Destination folder; created when missing.
         folder: String,
     },
-    /// Returns the settings in force → [`Reply::Settings`].
-    Settings,
-    /// Changes all given settings or none; a null value restores a default → [`Reply::Done`].
-    SetSettings {
-        /// New values by key.
-        changes: BTreeMap<String, serde_json::Value>,
-    },
-    /// Restores every setting to its default → [`Reply::Done`].
-    ResetSettings,
-    /// Returns the work history of the device → [`Reply::History`].
-    History {
-        /// Length of the period up to now, in hours.
-        hours: u32,
-        /// Number of points at most, 1 to 2000.
-        points: u32,
-    },
-    /// Returns the joined networks and their devices → [`Reply::Network`].
-    Network,
-    /// Joins a network → [`Reply::Network`].
-    JoinNetwork {
-        /// `lan`, `open`, or an invitation.
-        what: String,
-    },
-    /// Leaves a network → [`Reply::Network`].
-    LeaveNetwork {
-        /// Name of the network; `None` leaves all of them.
-        name: Option<String>,
-    },
-    /// Returns an invitation that lets another device into a private group → [`Reply::Invite`].
-    Invite {
-        /// Name of the group, created when missing; `None` means the first group or a new `home`.
-        group: Option<String>,
-    },
-    /// Returns every known device → [`Reply::Peers`].
-    Peers,
     /// Returns the devices that hold tasks of a job → [`Reply::Places`].
     Places {
         /// Id of the job.
@@ -240,12 +236,56 @@ pub enum Command {
         /// Id of the job.
         id: JobId,
     },
-    /// Returns credits earned, spent and reserved → [`Reply::Credits`].
-    Credits,
+}
+
+/// Commands about settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingsCommand {
+    /// Returns the settings in force → [`Reply::Settings`].
+    Get,
+    /// Changes all given settings or none; a null value restores a default → [`Reply::Done`].
+    Set {
+        /// New values by key.
+        changes: BTreeMap<String, serde_json::Value>,
+    },
+    /// Restores every setting to its default → [`Reply::Done`].
+    Reset,
+}
+
+/// Commands about networks and the devices in them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkCommand {
+    /// Returns the joined networks and their devices → [`Reply::Network`].
+    Show,
+    /// Joins a network → [`Reply::Network`].
+    Join {
+        /// `lan`, `open`, or an invitation.
+        what: String,
+    },
+    /// Leaves a network → [`Reply::Network`].
+    Leave {
+        /// Name of the network; `None` leaves all of them.
+        name: Option<String>,
+    },
+    /// Returns an invitation that lets another device into a private group → [`Reply::Invite`].
+    Invite {
+        /// Name of the group, created when missing; `None` means the first group or a new `home`.
+        group: Option<String>,
+    },
+    /// Returns every known device → [`Reply::Peers`].
+    Peers,
+}
+
+/// Commands about chat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatCommand {
     /// Returns the state of chat → [`Reply::Chat`].
-    Chat,
+    Show,
     /// Returns messages of one thread, newest first → [`Reply::ChatMessages`].
-    ChatThread {
+    Thread {
         /// Person (id, nickname, or `nickname#` and first digits of the id) or group; empty for the room.
         with: String,
         /// Upper bound (exclusive) of the message numbers; `None` starts with the newest.
@@ -258,14 +298,14 @@ pub enum Command {
         search: String,
     },
     /// Sends a message, or runs a chat command when the text begins with a slash → [`Reply::ChatSaid`].
-    ChatSay {
+    Say {
         /// Recipient: a person or group; empty for the room.
         to: String,
         /// Text to send.
         text: String,
     },
     /// Sends a file of at most 100 KiB to one person or to the room → [`Reply::ChatSaid`].
-    ChatGive {
+    Give {
         /// Recipient; empty for the room.
         to: String,
         /// Name of the file.
@@ -274,38 +314,38 @@ pub enum Command {
         base64: String,
     },
     /// Returns the content of a file that was sent or received → [`Reply::Bytes`].
-    ChatFile {
+    File {
         /// Number of the message.
         row: i64,
     },
     /// Writes a file that was sent or received into a folder, overwriting nothing → [`Reply::Exported`].
-    ChatSave {
+    Save {
         /// Number of the message.
         row: i64,
         /// Destination folder.
         folder: String,
     },
     /// Marks all messages of a thread as read → [`Reply::Done`].
-    ChatSeen {
+    Seen {
         /// Id or name of the person or group; empty for the room.
         with: String,
     },
     /// Sends a failed message again → [`Reply::Done`].
-    ChatAgain {
+    Again {
         /// Number of the message.
         row: i64,
     },
     /// Changes the marks of a person → [`Reply::Done`].
-    ChatPerson {
+    Person {
         /// Id or name of the person.
         who: String,
         /// Change to make.
         change: PersonChange,
     },
     /// Creates, changes or leaves a private group → [`Reply::Text`] with the id of the group.
-    ChatGroup(GroupChange),
+    Group(GroupChange),
     /// Posts a note on the board → [`Reply::Text`] with the id of the note.
-    ChatPost {
+    Post {
         /// Text of the note, 1 to 512 bytes.
         text: String,
         /// Whether the note is urgent.
@@ -314,20 +354,20 @@ pub enum Command {
         hours: u32,
     },
     /// Takes down a note of this device → [`Reply::Done`].
-    ChatTakeDown {
+    TakeDown {
         /// Id of the note, or its first digits.
         id: String,
     },
     /// Saves this device's chat identity, the people it knows and its groups to a new file →
     /// [`Reply::Exported`].
-    ChatMoveOut {
+    MoveOut {
         /// Destination file.
         path: String,
         /// Passphrase to seal the file with, at least 10 characters.
         passphrase: Secret,
     },
     /// Replaces the chat identity with a saved one, keeping messages → [`Reply::Text`] with the new id.
-    ChatMoveIn {
+    MoveIn {
         /// Path of the file.
         path: String,
         /// Passphrase that the file was sealed with.
@@ -335,32 +375,26 @@ pub enum Command {
     },
     /// Returns the text of a QR code, valid for five minutes, that proves this device's keys →
     /// [`Reply::Text`].
-    ChatCard,
+    Card,
     /// Asks the owner of a scanned code to prove its keys → [`Reply::Text`] with the owner's id.
-    ChatScan {
+    Scan {
         /// Text of the scanned code.
         card: String,
     },
     /// Writes a thread to a file → [`Reply::Exported`].
-    ChatExport {
+    Export {
         /// Id or name of the person or group; empty for the room.
         with: String,
         /// Destination file: `.json` for complete messages, any other ending for text.
         path: String,
     },
     /// Deletes the messages of a thread on this device → [`Reply::Done`].
-    ChatClear {
+    Clear {
         /// Id or name of the person or group; empty for the room.
         with: String,
     },
     /// Deletes chat keys first, then messages and people, and starts with a new identity → [`Reply::Done`].
-    ChatWipe,
-    /// Returns counters in the Prometheus text format → [`Reply::Text`].
-    Metrics,
-    /// Checks that everything works → [`Reply::Checks`].
-    Doctor,
-    /// Stops the engine → [`Reply::Done`].
-    Shutdown,
+    Wipe,
 }
 
 /// A part of a job's result.
@@ -411,17 +445,6 @@ pub struct JobQuery {
     pub limit: u32,
 }
 
-/// A checkpoint that was taken or exported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckpointView {
-    /// Index of the task.
-    pub index: u32,
-    /// Work units used at the checkpoint.
-    pub units: u64,
-    /// Time of the checkpoint in milliseconds since 1970.
-    pub taken_ms: i64,
-}
-
 /// A change to one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -436,199 +459,4 @@ pub enum JobAction {
     Remove,
     /// Runs the job to its end even while the device is in use; rules that protect the device still apply.
     RunNow,
-}
-
-/// An answer to a command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Reply {
-    /// The command was carried out.
-    Done,
-    /// The change is in force while the engine runs, but could not be stored yet; replaces [`Reply::Done`].
-    NotStored {
-        /// One sentence that says what is in force, why it is not stored and what follows.
-        message: String,
-    },
-    /// Answer to [`Command::Snapshot`].
-    Snapshot(Box<Snapshot>),
-    /// Answer to [`Command::Why`].
-    Verdict(VerdictView),
-    /// Answer to the submit commands: the job is stored.
-    Submitted {
-        /// The accepted job.
-        job: JobSummary,
-    },
-    /// Answer to [`Command::Estimate`].
-    Estimate(EstimateView),
-    /// Answer to [`Command::Jobs`].
-    Jobs(Vec<JobSummary>),
-    /// Answer to [`Command::Job`].
-    Job(Box<JobDetail>),
-    /// Answer to [`Command::Log`] and to other commands that return text.
-    Text(String),
-    /// Answer to [`Command::Output`] and [`Command::ChatFile`].
-    Bytes {
-        /// Media type, guessed from the content for an output file.
-        mime: String,
-        /// Content, in base64.
-        base64: String,
-    },
-    /// Answer to [`Command::ReadResult`].
-    Piece {
-        /// Bytes of the piece, in base64.
-        base64: String,
-        /// Position of the next piece; `None` after the last.
-        next: Option<ResultPosition>,
-        /// Number of bytes that the log limit cut off where a log ends in this piece.
-        #[serde(default)]
-        dropped: u64,
-    },
-    /// Answer to [`Command::Outputs`].
-    Outputs {
-        /// Files of this page.
-        outputs: Vec<crate::OutputView>,
-        /// Number of files after this page.
-        more: u64,
-    },
-    /// Answer to [`Command::Renamed`].
-    Renamed {
-        /// Files of this page, in the order in which they were recorded.
-        renamed: Vec<crate::RenamedView>,
-        /// Number of the first file of the next page; `None` after the last.
-        next: Option<u32>,
-    },
-    /// Answer to [`Command::Export`] and other commands that write files.
-    Exported {
-        /// Complete paths of the written files, at most 1000.
-        files: Vec<String>,
-        /// Number of written files.
-        count: u64,
-    },
-    /// Answer to [`Command::Checkpoint`] and [`Command::ExportCheckpoint`].
-    Checkpoints(Vec<CheckpointView>),
-    /// Answer to [`Command::ExportHistory`].
-    TaskHistory(HistoryView),
-    /// Answer to [`Command::Settings`]: every key with its value.
-    Settings(BTreeMap<String, serde_json::Value>),
-    /// Answer to [`Command::History`].
-    History(Vec<HistoryPoint>),
-    /// Answer to [`Command::Examples`].
-    Examples(Vec<Example>),
-    /// Answer to [`Command::Network`], [`Command::JoinNetwork`] and [`Command::LeaveNetwork`].
-    Network(Box<NetworkView>),
-    /// Answer to [`Command::Invite`].
-    Invite {
-        /// Name of the group.
-        group: String,
-        /// Invitation, for [`Command::JoinNetwork`] on the other device.
-        text: String,
-    },
-    /// Answer to [`Command::Peers`].
-    Peers(Vec<PeerView>),
-    /// Answer to [`Command::Places`].
-    Places(Vec<TaskPlace>),
-    /// Answer to [`Command::Plan`] and [`Command::PlanJob`].
-    Placement(Box<PlacementView>),
-    /// Answer to [`Command::Credits`].
-    Credits(CreditView),
-    /// Answer to [`Command::Chat`].
-    Chat(Box<ChatView>),
-    /// Answer to [`Command::ChatThread`], newest first.
-    ChatMessages(Vec<ChatMessage>),
-    /// Answer to [`Command::ChatSay`] and [`Command::ChatGive`].
-    ChatSaid {
-        /// Messages that were stored for sending; a long text becomes several.
-        messages: Vec<ChatMessage>,
-        /// Output of a chat command; empty for a message.
-        note: String,
-    },
-    /// Answer to [`Command::Doctor`].
-    Checks(Vec<Check>),
-}
-
-impl Reply {
-    /// Builds [`Reply::Exported`] with the first 1000 paths and the number of all files.
-    #[must_use]
-    pub fn exported(mut files: Vec<String>) -> Self {
-        let count = files.len() as u64;
-        files.truncate(MAX_EXPORTED);
-        Self::Exported { files, count }
-    }
-}
-
-/// Number of paths listed after an export, at most.
-const MAX_EXPORTED: usize = 1_000;
-
-/// Reason why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiError {
-    /// Kind of error that a front end acts on.
-    pub kind: ErrorKind,
-    /// One sentence that says what happened, what was kept and what to do.
-    pub message: String,
-}
-
-impl std::fmt::Display for ApiError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ApiError {}
-
-/// A request on the wire.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// Carries a command; the answer repeats the id.
-    Call {
-        /// Id of the request, chosen by the client.
-        id: u64,
-        /// Command to carry out.
-        command: Command,
-    },
-    /// Subscribes to all further events.
-    Subscribe,
-    /// First request of every connection; proves that the client knows the token of the data folder.
-    Prove {
-        /// Proof over the server's nonce.
-        proof: String,
-        /// Random nonce of the client, in hexadecimal, for the server's proof.
-        nonce: String,
-    },
-}
-
-/// The answer to one request on the wire.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Response {
-    /// Id of the request.
-    pub id: u64,
-    /// Outcome of the command.
-    pub result: Result<Reply, ApiError>,
-}
-
-/// A message from the server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerMessage {
-    /// First message on every connection.
-    Hello {
-        /// [`PROTOCOL_VERSION`] of the server.
-        protocol: u32,
-        /// Release of the server.
-        version: String,
-        /// Random nonce of the server, in hexadecimal, for the client's proof; empty in protocol 1.
-        #[serde(default)]
-        nonce: String,
-    },
-    /// The server accepts the client and proves itself.
-    Welcome {
-        /// Proof over the client's nonce.
-        proof: String,
-    },
-    /// Answer to a request.
-    Response(Box<Response>),
-    /// Event after a subscription.
-    Event(Box<Event>),
 }

@@ -8,6 +8,7 @@ mod chat;
 mod command;
 mod event;
 mod network;
+mod reply;
 pub mod settings;
 mod state;
 mod verdict;
@@ -17,13 +18,12 @@ pub use chat::{
     ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView, PersonChange, PersonLink, PersonView, RadioState,
     RadioView, ThreadView,
 };
-pub use command::{
-    ApiError, CheckpointView, Command, JobAction, JobQuery, PROTOCOL_VERSION, Reply, Request, Response, ResultPart, ResultPosition, Secret, ServerMessage,
-};
+pub use command::{ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, ResultPart, ResultPosition, Secret, SettingsCommand};
 pub use event::{Event, EventBody, Notice};
 pub use network::{
     CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView, PlanPoint, PromiseView, ReachView, TaskPlace,
 };
+pub use reply::{ApiError, CheckpointView, PROTOCOL_VERSION, Reply, Request, Response, ServerMessage};
 pub use state::{Applied, apply};
 pub use verdict::{EffectView, ReasonView, ResumeView, ValueView, VerdictView};
 pub use view::{

@@ -264,10 +264,10 @@ pub struct TaskView {
     pub not_before_ms: i64,
     /// Output files, up to the limit of a page.
     pub outputs: Vec<OutputView>,
-    /// Number of output files not listed here; [`Command::Outputs`](crate::Command::Outputs) lists them.
+    /// Number of output files not listed here; [`JobCommand::Outputs`](crate::JobCommand::Outputs) lists them.
     #[serde(default)]
     pub outputs_left_out: u64,
-    /// Number of files renamed or left out; [`Command::Renamed`](crate::Command::Renamed) lists them.
+    /// Number of files renamed or left out; [`JobCommand::Renamed`](crate::JobCommand::Renamed) lists them.
     #[serde(default)]
     pub renamed: u64,
     /// Attempts at the task.
@@ -372,7 +372,7 @@ pub struct HistoryPoint {
 /// An example job that comes with the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// Name of the example, for [`SubmitExample`](crate::Command::SubmitExample).
+    /// Name of the example, for [`SubmitExample`](crate::JobCommand::SubmitExample).
     pub name: String,
     /// Title for people: the name in the job file.
     pub title: String,

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use base64::Engine as _;
-use fog_api::{ChatMessage, ChatView, Command, EventBody, GroupChange, GroupView, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply};
+use fog_api::{
+    ChatCommand, ChatMessage, ChatView, Command, EventBody, GroupChange, GroupView, MessageState, PersonChange, PersonLink, PersonView, RadioState, Reply,
+};
 use fog_ipc::{Client, Events};
 use fog_types::text::{clean, clean_lines};
 use fog_types::{ByteCount, ErrorKind};
@@ -48,7 +50,7 @@ pub async fn chat(context: &Context, args: ChatArgs) -> Result<ExitCode, Failure
 }
 
 async fn change(context: &Context, who: String, change: PersonChange, done: serde_json::Value) -> Result<ExitCode, Failure> {
-    context.call(Command::ChatPerson { who: who.clone(), change }).await?;
+    context.call(Command::Chat(ChatCommand::Person { who: who.clone(), change })).await?;
     if context.json {
         print_json(&json!({ "who": who, "changed": done }))?;
     }
@@ -61,7 +63,7 @@ async fn next(events: &mut Events) -> Option<EventBody> {
 }
 
 async fn view(client: &Client) -> Result<ChatView, Failure> {
-    match client.call(Command::Chat).await? {
+    match client.call(Command::Chat(ChatCommand::Show)).await? {
         Reply::Chat(view) => Ok(*view),
         other => Err(unexpected(&other)),
     }
@@ -75,9 +77,9 @@ async fn send(context: &Context, to: String, file: Option<&Path>, wait: Option<u
             let read = fog_runtime::read_regular(path, MAX_GIVEN);
             let bytes = read.map_err(|error| Failure::file(path, &error).with("nothing was sent"))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            Command::ChatGive { to, name, base64: base64::engine::general_purpose::STANDARD.encode(bytes) }
+            Command::Chat(ChatCommand::Give { to, name, base64: base64::engine::general_purpose::STANDARD.encode(bytes) })
         }
-        None => Command::ChatSay { to, text: text.to_owned() },
+        None => Command::Chat(ChatCommand::Say { to, text: text.to_owned() }),
     };
     let Reply::ChatSaid { mut messages, note } = client.call(command).await? else { return Err(Failure::bug("no answer of its kind")) };
     if let Some(seconds) = wait {
@@ -124,20 +126,20 @@ fn state_words(state: MessageState) -> &'static str {
 async fn log(context: &Context, with: String, limit: u32, search: String, output: Option<&Path>) -> Result<ExitCode, Failure> {
     if let Some(path) = output {
         let path = absolute(path)?.display().to_string();
-        context.call(Command::ChatExport { with, path: path.clone() }).await?;
+        context.call(Command::Chat(ChatCommand::Export { with, path: path.clone() })).await?;
         if context.json {
             print_json(&json!({ "file": path }))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let words = context.words_here().await;
-    match context.call(Command::ChatThread { with: with.clone(), before: None, limit, search }).await? {
+    match context.call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: None, limit, search })).await? {
         Reply::ChatMessages(list) if context.json => print_json(&list)?,
         Reply::ChatMessages(list) => {
             list.iter().rev().for_each(|message| print_text(&line(&words, message)));
             // Messages printed for a person count as read; with JSON a program may have asked for other
             // reasons.
-            context.call(Command::ChatSeen { with }).await?;
+            context.call(Command::Chat(ChatCommand::Seen { with })).await?;
         }
         other => return Err(unexpected(&other)),
     }
@@ -145,7 +147,7 @@ async fn log(context: &Context, with: String, limit: u32, search: String, output
 }
 
 async fn file(context: &Context, row: i64, output: &Path) -> Result<ExitCode, Failure> {
-    let Reply::Bytes { base64, .. } = context.call(Command::ChatFile { row }).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Bytes { base64, .. } = context.call(Command::Chat(ChatCommand::File { row })).await? else { return Err(Failure::bug("no answer of its kind")) };
     let bytes = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|error| Failure::bug(error.to_string()))?;
     fog_runtime::write_file(output, &bytes).map_err(|error| Failure::storage(output, &error))?;
     if context.json {
@@ -242,7 +244,7 @@ async fn group(context: &Context, verb: GroupVerb) -> Result<ExitCode, Failure> 
             "This device is not in the group any more. What was said in it stays; `fog chat log --to` and its id show it.".to_owned(),
         ),
     };
-    let Reply::Text(id) = client.call(Command::ChatGroup(change)).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Group(change))).await? else { return Err(Failure::bug("no answer of its kind")) };
     if context.json {
         print_json(&json!({ "id": id }))?;
     } else {
@@ -295,7 +297,7 @@ fn explain_clock(view: &ChatView, words: &Words) {
 async fn card(context: &Context) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     let view = view(&client).await?;
-    let Reply::Text(text) = client.call(Command::ChatCard).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Text(text) = client.call(Command::Chat(ChatCommand::Card)).await? else { return Err(Failure::bug("no answer of its kind")) };
     if context.json {
         print_json(&json!({ "id": view.me, "fingerprint": view.fingerprint, "code": text }))?;
         return Ok(ExitCode::SUCCESS);
@@ -318,7 +320,7 @@ async fn scan(context: &Context, card: String) -> Result<ExitCode, Failure> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let client = context.client().await?;
     let mut events = client.subscribe().await;
-    let Reply::Text(id) = client.call(Command::ChatScan { card }).await? else { return Err(Failure::bug("no answer of its kind")) };
+    let Reply::Text(id) = client.call(Command::Chat(ChatCommand::Scan { card })).await? else { return Err(Failure::bug("no answer of its kind")) };
     let proved = async {
         while let Some(body) = next(&mut events).await {
             if let EventBody::ChatPerson(person) = body
@@ -360,7 +362,7 @@ async fn compare(context: &Context, who: String, fingerprint: &str) -> Result<Ex
         return Err(Failure { kind: ErrorKind::BadInput, message });
     }
     let id = people.iter().find(|person| person.fingerprint == told).map(|person| person.id.clone()).unwrap_or_default();
-    client.call(Command::ChatPerson { who: id.clone(), change: PersonChange::Verified(true) }).await?;
+    client.call(Command::Chat(ChatCommand::Person { who: id.clone(), change: PersonChange::Verified(true) })).await?;
     if context.json {
         print_json(&json!({ "id": id, "verified": true }))?;
     } else {
@@ -395,7 +397,7 @@ async fn wipe(context: &Context, yes: bool) -> Result<ExitCode, Failure> {
     if !yes {
         ask("Delete keys, messages and everything known of people, for ever?", "this deletes keys, messages and people for ever; say --yes")?;
     }
-    context.call(Command::ChatWipe).await?;
+    context.call(Command::Chat(ChatCommand::Wipe)).await?;
     if context.json {
         print_json(&json!({ "wiped": true }))?;
     } else {
@@ -481,7 +483,9 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
     };
     let whom = if to.is_empty() { "everybody near".to_owned() } else { to.to_owned() };
     say!("You are {} and talk to {whom}. /help lists commands; Ctrl+D ends.", begin.nickname);
-    if let Reply::ChatMessages(list) = client.call(Command::ChatThread { with: id.clone(), before: None, limit: 10, search: String::new() }).await? {
+    if let Reply::ChatMessages(list) =
+        client.call(Command::Chat(ChatCommand::Thread { with: id.clone(), before: None, limit: 10, search: String::new() })).await?
+    {
         for message in list.iter().rev() {
             print_text(&if context.json { json!({ "type": "message", "message": message }).to_string() } else { line(&shown, message) });
         }
@@ -495,7 +499,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                 if text.trim().is_empty() {
                     continue;
                 }
-                match client.call(Command::ChatSay { to: id.clone(), text }).await {
+                match client.call(Command::Chat(ChatCommand::Say { to: id.clone(), text })).await {
                     Ok(Reply::ChatSaid { note, .. }) if !note.is_empty() => {
                         print_text(&if context.json { json!({ "type": "note", "note": note }).to_string() } else { clean_lines(&note) });
                     }
@@ -509,7 +513,7 @@ async fn talk(context: &Context, to: &str) -> Result<ExitCode, Failure> {
                 let is_new = line.as_ref().is_some_and(|line| line["type"] == "message");
                 if matches!(&body, EventBody::ChatMessage(message) if message.with == id && message.state == MessageState::Received) {
                     // A receipt that is not sent is no loss.
-                    let _ = client.call(Command::ChatSeen { with: id.clone() }).await;
+                    let _ = client.call(Command::Chat(ChatCommand::Seen { with: id.clone() })).await;
                 }
                 if context.json {
                     line.iter().for_each(|line| print_text(&line.to_string()));

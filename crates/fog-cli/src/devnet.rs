@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use fog_api::{Command, NetworkView, Reply, Snapshot};
+use fog_api::{Command, NetworkCommand, NetworkView, Reply, SettingsCommand, Snapshot};
 use fog_ipc::Client;
 use fog_types::ErrorKind;
 use serde_json::Value;
@@ -51,7 +51,7 @@ pub async fn devnet(context: &Context, args: &DevnetArgs) -> Result<ExitCode, Fa
         if at == 0 {
             invite = first_invite(&client).await?;
         } else {
-            client.call(Command::JoinNetwork { what: invite.clone() }).await?;
+            client.call(Command::Network(NetworkCommand::Join { what: invite.clone() })).await?;
         }
     }
     let folders: Vec<String> = nodes.iter().map(|node| node.folder.display().to_string()).collect();
@@ -127,7 +127,7 @@ async fn prepare(client: &Client, number: usize) -> Result<(), Failure> {
     }
     changes.insert("unknown_idle".to_owned(), "allow".into());
     changes.insert("device_name".to_owned(), format!("node-{number}").into());
-    client.call(Command::SetSettings { changes }).await?;
+    client.call(Command::Settings(SettingsCommand::Set { changes })).await?;
     Ok(())
 }
 
@@ -135,12 +135,14 @@ async fn first_invite(client: &Client) -> Result<String, Failure> {
     let group = Some("devnet".to_owned());
     let begun = Instant::now();
     loop {
-        let Reply::Invite { text, .. } = client.call(Command::Invite { group: group.clone() }).await? else { return Err(Failure::bug("no invitation")) };
-        if let Reply::Network(view) = client.call(Command::Network).await?
+        let Reply::Invite { text, .. } = client.call(Command::Network(NetworkCommand::Invite { group: group.clone() })).await? else {
+            return Err(Failure::bug("no invitation"));
+        };
+        if let Reply::Network(view) = client.call(Command::Network(NetworkCommand::Show)).await?
             && (!view.addresses.is_empty() || begun.elapsed() > PATIENCE)
         {
             // The first invitation may date from before the device listened.
-            let Reply::Invite { text: again, .. } = client.call(Command::Invite { group }).await? else { return Ok(text) };
+            let Reply::Invite { text: again, .. } = client.call(Command::Network(NetworkCommand::Invite { group })).await? else { return Ok(text) };
             return Ok(again);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use fog_api::{Command, Event, EventBody, Reply, Status};
+use fog_api::{Command, Event, EventBody, JobCommand, Reply, Status};
 use fog_ipc::Client;
 use fog_types::JobId;
 use fog_words::Words;
@@ -21,11 +21,11 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Runs `fog submit --estimate`. The engine ends the sample when this program ends.
 pub async fn estimate(context: &Context, client: &Client, submission: Command, seconds: u32, now: bool) -> Result<ExitCode, Failure> {
-    let Command::Submit { job_file, folder, .. } = submission else {
+    let Command::Jobs(JobCommand::Submit { job_file, folder, .. }) = submission else {
         return Err(Failure::input("a checkpoint is not estimated: it goes on from where it is; `fog checkpoint inspect` shows how far it is"));
     };
     let words = context.words_of(client).await;
-    let command = Command::Estimate { job_file, folder, seconds, now };
+    let command = Command::Jobs(JobCommand::Estimate { job_file, folder, seconds, now });
     let files = files_of(&command) as f64;
     let mut events = client.subscribe().await;
     let status = snapshot(client).await?.status;

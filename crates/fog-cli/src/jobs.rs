@@ -2,7 +2,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fog_api::{Command, GridView, JobAction, JobQuery, JobSummary, PromiseView, Reply};
+use fog_api::{Command, GridView, JobAction, JobCommand, JobQuery, JobSummary, PromiseView, Reply};
 use fog_ipc::Client;
 use fog_types::{ErrorKind, JobId, JobState};
 use fog_words::Words;
@@ -23,7 +23,7 @@ const LISTED: usize = 50;
 pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
     if args.list_examples {
-        let Reply::Examples(list) = client.call(Command::Examples).await? else { return Err(Failure::bug("no list of examples")) };
+        let Reply::Examples(list) = client.call(Command::Jobs(JobCommand::Examples)).await? else { return Err(Failure::bug("no list of examples")) };
         if context.json {
             print_json(&list)?;
         } else {
@@ -49,9 +49,9 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
     let deadline_seconds = args.deadline.as_deref().map(fog_types::job::parse_span).transpose().map_err(Failure::input)?;
     let command = match (&args.example, &args.file) {
         (Some(_), _) if !args.program.is_out_alone() => return Err(for_programs_only("an example")),
-        (Some(name), _) => Command::SubmitExample { name: name.clone(), grid, deadline_seconds },
+        (Some(name), _) => Command::Jobs(JobCommand::SubmitExample { name: name.clone(), grid, deadline_seconds }),
         (None, Some(file)) => match submission(file, &args.program, scratch.path())? {
-            Command::Submit { job_file, folder, .. } => Command::Submit { job_file, folder, grid, deadline_seconds },
+            Command::Jobs(JobCommand::Submit { job_file, folder, .. }) => Command::Jobs(JobCommand::Submit { job_file, folder, grid, deadline_seconds }),
             _ if grid.is_some() || deadline_seconds.is_some() => {
                 return Err(Failure::input("a checkpoint goes on here, with the limits it has; submit its job file instead"));
             }
@@ -71,7 +71,7 @@ pub async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Fai
         crate::source::hint_at_stdin();
     }
     if args.now {
-        change(&client, Command::ChangeJob { id: job.id, action: JobAction::RunNow }).await?;
+        change(&client, Command::Jobs(JobCommand::Change { id: job.id, action: JobAction::RunNow })).await?;
     }
     if !args.wait && !args.watch && args.program.out.is_none() {
         if context.json {
@@ -167,7 +167,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
     let is_filtered = !args.state.is_empty() || !args.name.is_empty() || args.before.is_some();
     let query = JobQuery { states, name: args.name, before: args.before, limit: args.limit };
     let client = context.client().await?;
-    let list = match client.call(Command::Jobs(query)).await? {
+    let list = match client.call(Command::Jobs(JobCommand::List(query))).await? {
         Reply::Jobs(list) => list,
         other => return Err(unexpected(&other)),
     };
@@ -193,7 +193,7 @@ pub async fn list(context: &Context, args: JobsArgs) -> Result<ExitCode, Failure
 /// Runs `fog job …`.
 pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> {
     let client = context.client().await?;
-    let wish = |id, action| (id, Command::ChangeJob { id, action });
+    let wish = |id, action| (id, Command::Jobs(JobCommand::Change { id, action }));
     let (id, command) = match verb {
         JobVerb::Show { id, from } => return show(context, &client, id, from).await,
         JobVerb::Logs { id, task, stderr } => return results::logs(context, &client, id, task, stderr).await,
@@ -206,7 +206,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
             }
             return Ok(ExitCode::SUCCESS);
         }
-        JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Checkpoint { id }).await,
+        JobVerb::Checkpoint { id, output: None } => return checkpoints(context, &client, Command::Jobs(JobCommand::Checkpoint { id })).await,
         JobVerb::Checkpoint { id, output: Some(output) } => return export_checkpoint(context, &client, id, None, &output).await,
         JobVerb::ExportCheckpoint { id, task, output } => return export_checkpoint(context, &client, id, task, &output).await,
         JobVerb::ExportHistory { id, task, output } => return export_history(context, &client, id, task, &output).await,
@@ -220,7 +220,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
         JobVerb::Resume { id } => wish(id, JobAction::Resume),
         JobVerb::Cancel { id } => wish(id, JobAction::Cancel),
         JobVerb::Remove { id } => {
-            change(&client, Command::ChangeJob { id, action: JobAction::Remove }).await?;
+            change(&client, Command::Jobs(JobCommand::Change { id, action: JobAction::Remove })).await?;
             if context.json {
                 print_json(&serde_json::json!({ "removed": id }))?
             } else {
@@ -251,7 +251,7 @@ pub async fn job(context: &Context, verb: JobVerb) -> Result<ExitCode, Failure> 
 }
 
 async fn show(context: &Context, client: &fog_ipc::Client, id: JobId, from: u32) -> Result<ExitCode, Failure> {
-    let detail = match client.call(Command::Job { id, tasks_from: from }).await? {
+    let detail = match client.call(Command::Jobs(JobCommand::Show { id, tasks_from: from })).await? {
         Reply::Job(detail) => detail,
         other => return Err(unexpected(&other)),
     };
@@ -316,12 +316,12 @@ fn show_grid(words: &Words, grid: &GridView) {
 
 async fn export_checkpoint(context: &Context, client: &Client, id: JobId, index: Option<u32>, output: &Path) -> Result<ExitCode, Failure> {
     let path = absolute(output)?.to_string_lossy().into_owned();
-    checkpoints(context, client, Command::ExportCheckpoint { id, index, path }).await
+    checkpoints(context, client, Command::Jobs(JobCommand::ExportCheckpoint { id, index, path })).await
 }
 
 async fn export_history(context: &Context, client: &Client, id: JobId, index: u32, output: &Path) -> Result<ExitCode, Failure> {
     let folder = absolute(output)?;
-    match client.call(Command::ExportHistory { id, index, folder: folder.to_string_lossy().into_owned() }).await? {
+    match client.call(Command::Jobs(JobCommand::ExportHistory { id, index, folder: folder.to_string_lossy().into_owned() })).await? {
         Reply::TaskHistory(written) if context.json => print_json(&written)?,
         Reply::TaskHistory(written) => {
             let segments = written.marks + u32::from(written.ended);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fog_api::{Command, NetworkView, PeerPath, PeerView, ReachView, Reply};
+use fog_api::{Command, JobCommand, NetworkCommand, NetworkView, PeerPath, PeerView, ReachView, Reply};
 use fog_ipc::Client;
 use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobId};
@@ -17,10 +17,10 @@ use crate::output::{Failure, print_json, print_table, print_text, say};
 /// Runs `fog network …`.
 pub async fn network(context: &Context, verb: NetworkVerb) -> Result<ExitCode, Failure> {
     let command = match verb {
-        NetworkVerb::Status => Command::Network,
-        NetworkVerb::Join { what } => Command::JoinNetwork { what },
-        NetworkVerb::Leave { name } => Command::LeaveNetwork { name },
-        NetworkVerb::Invite { group } => Command::Invite { group },
+        NetworkVerb::Status => Command::Network(NetworkCommand::Show),
+        NetworkVerb::Join { what } => Command::Network(NetworkCommand::Join { what }),
+        NetworkVerb::Leave { name } => Command::Network(NetworkCommand::Leave { name }),
+        NetworkVerb::Invite { group } => Command::Network(NetworkCommand::Invite { group }),
     };
     match context.call(command).await? {
         Reply::Network(view) if context.json => print_json(&view)?,
@@ -65,7 +65,7 @@ fn show(view: &NetworkView, words: &Words) {
 
 /// Runs `fog peers`.
 pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
-    let list = match context.call(Command::Peers).await? {
+    let list = match context.call(Command::Network(NetworkCommand::Peers)).await? {
         Reply::Peers(list) => list,
         other => return Err(unexpected(&other)),
     };
@@ -103,7 +103,7 @@ pub async fn peers(context: &Context) -> Result<ExitCode, Failure> {
     }
     clocks.iter().for_each(|text| print_text(text));
     // The clock of this device is one that its owner may set; those of peers are not.
-    if let Reply::Network(view) = context.call(Command::Network).await?
+    if let Reply::Network(view) = context.call(Command::Network(NetworkCommand::Show)).await?
         && let Some(text) = words.own_clock(&view)
     {
         print_text(&text);
@@ -121,7 +121,7 @@ fn link(peer: &PeerView) -> Option<String> {
 
 /// Prints at once what a job for other devices lacks.
 pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridOptions>) {
-    let Ok(Reply::Network(view)) = client.call(Command::Network).await else { return };
+    let Ok(Reply::Network(view)) = client.call(Command::Network(NetworkCommand::Show)).await else { return };
     let here = view.peers.iter().filter(|peer| !peer.network.is_empty()).count() as u32;
     let wanted = wish.map_or(1, |wish| wish.devices());
     if view.joined.is_empty() {
@@ -135,7 +135,7 @@ pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridOp
 
 /// Runs `fog job places`.
 pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<ExitCode, Failure> {
-    let list = match client.call(Command::Places { id }).await? {
+    let list = match client.call(Command::Jobs(JobCommand::Places { id })).await? {
         Reply::Places(list) => list,
         other => return Err(unexpected(&other)),
     };
@@ -159,11 +159,11 @@ pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<Exi
 
 /// Runs `fog job map`: prints the Pareto front and the chosen point.
 pub async fn map(context: &Context, client: &Client, submission: Command, grid: GridOptions) -> Result<ExitCode, Failure> {
-    let Command::Submit { job_file, folder, .. } = submission else {
+    let Command::Jobs(JobCommand::Submit { job_file, folder, .. }) = submission else {
         return Err(Failure::input("a checkpoint is not placed: it goes on where it is submitted"));
     };
     let words = context.words_of(client).await;
-    let command = Command::Plan { job_file, folder, grid };
+    let command = Command::Jobs(JobCommand::Plan { job_file, folder, grid });
     let files = crate::watch::files_of(&command) as f64;
     let working = |past| words.with("job-mapping", &[("n", files.into()), ("span", words.span(past).into())]);
     let view = match crate::patience::call(client, command, "mapping", working, context.json).await? {

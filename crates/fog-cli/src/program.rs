@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fog_api::Command;
+use fog_api::{Command, JobCommand};
 use fog_runtime::{EngineKind, Mount, TaskSpec};
 use fog_types::job::{check_input_names, check_inside_path, name_of_module, parse_span};
 use fog_types::{ByteCount, ErrorKind, Limits, Percent, WorkUnits};
@@ -104,7 +104,7 @@ impl Program {
         };
         let job_file = toml::to_string(&file).map_err(|e| Failure::input(format!("this program cannot be put into a job file: {e}")))?;
         let folder = text(&std::path::absolute(".").map_err(|e| Failure::storage(Path::new("."), &e))?)?;
-        Ok(Command::Submit { job_file, folder, grid: None, deadline_seconds: None })
+        Ok(Command::Jobs(JobCommand::Submit { job_file, folder, grid: None, deadline_seconds: None }))
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
             ..ProgramArgs::default()
         };
         let program = |args: &ProgramArgs| Program::new(&at("tool \"x\".wasm"), args, folder.path());
-        let Command::Submit { job_file, .. } = program(&args).unwrap().submission().unwrap() else { panic!("no job") };
+        let Command::Jobs(JobCommand::Submit { job_file, .. }) = program(&args).unwrap().submission().unwrap() else { panic!("no job") };
         let job = fog_types::job::parse(&job_file).unwrap();
         let spec = program(&args).unwrap().spec();
         assert_eq!((job.args_of(0), job.env_of(0), job.seed, job.name), (spec.args, spec.env, spec.seed, spec.program));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use base64::Engine as _;
-use fog_api::{Command, JobDetail, Reply, ResultPart, ResultPosition};
+use fog_api::{Command, JobCommand, JobDetail, Reply, ResultPart, ResultPosition};
 use fog_ipc::Client;
 use fog_runtime::OutputFolder;
 use fog_types::text::{clean, counted};
@@ -24,7 +24,7 @@ const MAX_REMARKS: usize = 20;
 async fn read(client: &Client, id: JobId, part: ResultPart, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<u64, Failure> {
     let (mut from, mut all_dropped) = (ResultPosition::default(), 0);
     loop {
-        match client.call(Command::ReadResult { id, part: part.clone(), from, limit: PIECE_BYTES }).await? {
+        match client.call(Command::Jobs(JobCommand::Read { id, part: part.clone(), from, limit: PIECE_BYTES })).await? {
             Reply::Piece { base64, next, dropped } => {
                 take(&decode(&base64)?)?;
                 all_dropped += dropped;
@@ -50,7 +50,7 @@ fn tell_dropped(dropped: u64) {
 }
 
 async fn detail(client: &Client, id: JobId, tasks_from: u32) -> Result<Box<JobDetail>, Failure> {
-    match client.call(Command::Job { id, tasks_from }).await? {
+    match client.call(Command::Jobs(JobCommand::Show { id, tasks_from })).await? {
         Reply::Job(detail) => Ok(detail),
         other => Err(unexpected(&other)),
     }
@@ -93,7 +93,7 @@ async fn renamed(client: &Client, id: JobId) -> Result<(Vec<serde_json::Value>, 
             count = count.saturating_add(task.renamed);
             let mut from = Some(0);
             while let Some(first) = from {
-                match client.call(Command::Renamed { id, index: task.index, from: first }).await? {
+                match client.call(Command::Jobs(JobCommand::Renamed { id, index: task.index, from: first })).await? {
                     Reply::Renamed { renamed, next } => {
                         for one in renamed {
                             let mut told = serde_json::json!({ "task": task.index, "name": one.name, "kept": one.kept });
@@ -120,7 +120,7 @@ pub async fn tell(client: &Client, id: JobId) -> Result<(), Failure> {
     let job = detail(client, id, u32::MAX).await?.summary;
     let (mut bytes, mut dropped) = (Vec::new(), 0);
     if job.is_picture {
-        match client.call(Command::Output { id, index: None, path: String::new() }).await? {
+        match client.call(Command::Jobs(JobCommand::Output { id, index: None, path: String::new() })).await? {
             Reply::Bytes { base64, .. } => bytes = decode(&base64)?,
             other => return Err(unexpected(&other)),
         }
@@ -159,7 +159,7 @@ pub async fn print(client: &Client, id: JobId) -> Result<(), Failure> {
             print_text(&format!("The result is a picture; `fog job result {id} -o FOLDER` saves it."));
             return Ok(());
         }
-        return match client.call(Command::Output { id, index: None, path: String::new() }).await? {
+        return match client.call(Command::Jobs(JobCommand::Output { id, index: None, path: String::new() })).await? {
             Reply::Bytes { base64, .. } => write_out(&decode(&base64)?),
             other => Err(unexpected(&other)),
         };
@@ -177,7 +177,7 @@ pub async fn save(context: &Context, client: &Client, id: JobId, folder: &Path) 
     let folder = fog_engine::as_text(&absolute(folder)?)?;
     let words = context.words_here().await;
     let saving = |seconds| words.with("job-saving", &[("span", words.span(seconds).into())]);
-    match patience::call(client, Command::Export { id, folder: folder.clone() }, "saving", saving, context.json).await? {
+    match patience::call(client, Command::Jobs(JobCommand::Export { id, folder: folder.clone() }), "saving", saving, context.json).await? {
         Reply::Exported { files, count } if context.json => {
             let (renamed, renamed_count) = match renamed(client, id).await {
                 Err(failure) if is_gone(&failure) => Default::default(),
@@ -255,7 +255,7 @@ pub async fn save_files(client: &Client, id: JobId, folder: &Path) -> Result<(),
                     out.finish(file).map_err(failed)?;
                 }
                 let Some(last) = outputs.last().filter(|_| left > 0) else { break };
-                match client.call(Command::Outputs { id, index: task.index, after: last.path.clone() }).await? {
+                match client.call(Command::Jobs(JobCommand::Outputs { id, index: task.index, after: last.path.clone() })).await? {
                     Reply::Outputs { outputs: next, more } => (outputs, left) = (next, more),
                     other => return Err(unexpected(&other)),
                 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use fog_api::settings::{ALL, Conflict, EXPORT_VERSION, ExportFile, Kind, conflicts, find, parse_export};
-use fog_api::{Command, Reply};
+use fog_api::{Command, Reply, SettingsCommand};
 use serde_json::Value;
 
 use crate::args::SettingsVerb;
@@ -43,7 +43,7 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
             }
         }
         SettingsVerb::Reset => {
-            context.change(Command::ResetSettings).await?;
+            context.change(Command::Settings(SettingsCommand::Reset)).await?;
             if context.json {
                 print_json(&values(context).await?)?;
             }
@@ -53,7 +53,7 @@ pub async fn settings(context: &Context, verb: SettingsVerb) -> Result<ExitCode,
 }
 
 async fn values(context: &Context) -> Result<BTreeMap<String, Value>, Failure> {
-    match context.call(Command::Settings).await? {
+    match context.call(Command::Settings(SettingsCommand::Get)).await? {
         Reply::Settings(values) => Ok(values),
         other => Err(unexpected(&other)),
     }
@@ -62,9 +62,9 @@ async fn values(context: &Context) -> Result<BTreeMap<String, Value>, Failure> {
 async fn store(context: &Context, changes: BTreeMap<String, Value>) -> Result<(), Failure> {
     let keys: Vec<String> = changes.keys().cloned().collect();
     let client = context.client().await?;
-    change(&client, Command::SetSettings { changes }).await?;
+    change(&client, Command::Settings(SettingsCommand::Set { changes })).await?;
     // A stored setting without effect is reported at once.
-    if let Reply::Settings(mut values) = client.call(Command::Settings).await? {
+    if let Reply::Settings(mut values) = client.call(Command::Settings(SettingsCommand::Get)).await? {
         let is_changed = |conflict: &&Conflict| conflict.keys.iter().any(|key| keys.iter().any(|changed| changed == key));
         for conflict in conflicts(&values).iter().filter(is_changed) {
             say!("fog: {}", conflict.message);

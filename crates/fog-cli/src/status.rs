@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use fog_api::{CheckState, Command, EventBody, Reply, Snapshot, Status, apply};
+use fog_api::{CheckState, Command, DutyCommand, EventBody, Reply, Snapshot, Status, apply};
 use fog_words::Words;
 
 use crate::connect::{Context, now_ms, unexpected};
@@ -74,7 +74,7 @@ fn lines(words: &Words, status: &Status) -> Vec<String> {
 
 /// Runs `fog on` and `fog off`.
 pub async fn switch(context: &Context, on: bool) -> Result<ExitCode, Failure> {
-    context.change(Command::SetContributing { on }).await?;
+    context.change(Command::Duty(DutyCommand::SetContributing { on })).await?;
     done(context).await
 }
 
@@ -83,13 +83,13 @@ pub async fn off(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
     if !finish {
         return switch(context, false).await;
     }
-    context.change(Command::FinishThenStop).await?;
+    context.change(Command::Duty(DutyCommand::FinishThenStop)).await?;
     done(context).await
 }
 
 /// Runs `fog snooze`.
 pub async fn snooze(context: &Context, minutes: u32) -> Result<ExitCode, Failure> {
-    context.change(Command::Snooze { minutes }).await?;
+    context.change(Command::Duty(DutyCommand::Snooze { minutes })).await?;
     done(context).await
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobSummary, ReasonView, Reply, Snapshot, Status, TaskPlace};
+use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobCommand, JobSummary, ReasonView, Reply, Snapshot, Status, TaskPlace};
 use fog_ipc::{Client, Events};
 use fog_types::text::clean_name;
 use fog_types::{ErrorKind, JobId, JobState};
@@ -350,7 +350,12 @@ pub async fn submit(client: &Client, command: Command, words: &Words, json: bool
 
 /// Returns the number of files that a submission names.
 pub fn files_of(command: &Command) -> usize {
-    let (Command::Submit { job_file, .. } | Command::Estimate { job_file, .. } | Command::Plan { job_file, .. }) = command else { return 1 };
+    let (Command::Jobs(JobCommand::Submit { job_file, .. })
+    | Command::Jobs(JobCommand::Estimate { job_file, .. })
+    | Command::Jobs(JobCommand::Plan { job_file, .. })) = command
+    else {
+        return 1;
+    };
     fog_types::job::parse(job_file).map_or(1, |job| {
         let items = if let fog_types::job::Map::Inputs(list) = &job.map { list.len() } else { 0 };
         1 + job.inputs.len() + usize::from(job.stdin.is_some()) + items
@@ -397,21 +402,21 @@ pub async fn snapshot(client: &Client) -> Result<Snapshot, Failure> {
 
 /// Returns the current summary of a job.
 pub async fn current(client: &Client, id: JobId) -> Result<JobSummary, Failure> {
-    match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
+    match client.call(Command::Jobs(JobCommand::Show { id, tasks_from: u32::MAX })).await? {
         Reply::Job(detail) => Ok(detail.summary),
         other => Err(unexpected(&other)),
     }
 }
 
 async fn withheld(client: &Client, id: JobId) -> Result<String, Failure> {
-    match client.call(Command::Job { id, tasks_from: u32::MAX }).await? {
+    match client.call(Command::Jobs(JobCommand::Show { id, tasks_from: u32::MAX })).await? {
         Reply::Job(detail) => Ok(detail.grid.map(|grid| grid.withheld).unwrap_or_default()),
         other => Err(unexpected(&other)),
     }
 }
 
 async fn places(client: &Client, id: JobId) -> Result<Vec<TaskPlace>, Failure> {
-    match client.call(Command::Places { id }).await? {
+    match client.call(Command::Jobs(JobCommand::Places { id })).await? {
         Reply::Places(places) => Ok(places),
         other => Err(unexpected(&other)),
     }

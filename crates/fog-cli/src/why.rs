@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use fog_api::{Command, Reply, Status, VerdictView};
+use fog_api::{Command, DutyCommand, Reply, SettingsCommand, Status, VerdictView};
 use fog_eligibility::{Eligibility, Filter, Readings};
 use fog_engine::{Clock, policy_from, verdict_view};
 use fog_words::Words;
@@ -28,7 +28,7 @@ pub async fn why(context: &Context, args: WhyArgs) -> Result<ExitCode, Failure> 
     let words = context.words_of(&client).await;
     // A dry run concerns the rules alone; otherwise running and waiting jobs matter too.
     let status = if with.is_empty() { Some(watch::snapshot(&client).await?.status) } else { None };
-    match client.call(Command::Why { with }).await? {
+    match client.call(Command::Duty(DutyCommand::Why { with })).await? {
         Reply::Verdict(verdict) => {
             let now = engine_now(&client).await;
             let headline = match status {
@@ -83,7 +83,7 @@ fn show(context: &Context, words: &Words, verdict: &VerdictView, headline: &str,
 async fn trace(context: &Context, path: &std::path::Path) -> Result<ExitCode, Failure> {
     let text = read_text(path, MAX_TRACE_BYTES)?;
     let samples = fog_probes::parse_trace(&text).map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
-    let settings = match context.call(Command::Settings).await {
+    let settings = match context.call(Command::Settings(SettingsCommand::Get)).await {
         Ok(Reply::Settings(values)) => values,
         _ => std::collections::BTreeMap::new(),
     };

@@ -31,10 +31,12 @@ use fog_types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
+use crate::context::Context;
+
 pub(crate) use clock::Moved;
 pub(crate) use identity_backup::{IdentityBackup, MIN_PASSPHRASE};
 pub(crate) use names::Names;
-pub(crate) use service::{ChatCommand, ChatService, PinnedContact, SavedState};
+pub(crate) use service::{ChatService, PinnedContact, SavedState, ServiceCommand};
 pub(crate) use store_and_forward::CarriedMessage;
 pub(crate) use vault::{Secrets, Vault};
 
@@ -133,45 +135,72 @@ pub(crate) struct Asker {
     pub(crate) answer: oneshot::Sender<Result<Reply, ApiError>>,
 }
 
+/// Chat of this device.
 #[derive(Default)]
 pub(crate) struct Chat {
     /// Whether a change is still to be announced.
-    pub(crate) is_view_due: bool,
-    pub(crate) vault: Option<Vault>,
-    pub(crate) driver: Option<ChatService>,
+    is_view_due: bool,
+    vault: Option<Vault>,
+    driver: Option<ChatService>,
     /// Nickname and radio setting that the running driver uses.
-    pub(crate) told: (String, Option<Option<String>>),
-    pub(crate) me: Option<PeerKeys>,
-    pub(crate) people: BTreeMap<String, Contact>,
+    told: (String, Option<Option<String>>),
+    me: Option<PeerKeys>,
+    people: BTreeMap<String, Contact>,
     /// Index of names that tells people with similar names apart.
-    pub(crate) names: Names,
-    pub(crate) groups: Vec<fog_bitchat::Group>,
+    names: Names,
+    groups: Vec<fog_bitchat::Group>,
     /// Names of groups that this device has left, by id.
-    pub(crate) left: BTreeMap<String, String>,
+    left: BTreeMap<String, String>,
     /// Notes on the board.
-    pub(crate) board: Vec<fog_bitchat::Note>,
+    board: Vec<fog_bitchat::Note>,
     /// Statements of verified people about others, by the person who made them.
-    pub(crate) words: BTreeMap<String, Vec<KnownVouch>>,
+    words: BTreeMap<String, Vec<KnownVouch>>,
     /// Requests that wait for the distance to a person.
-    pub(crate) pings: Vec<Asker>,
-    pub(crate) radio: RadioView,
+    pings: Vec<Asker>,
+    radio: RadioView,
     /// Number of letters that are carried for others.
-    pub(crate) letters: u32,
+    letters: u32,
     /// Number of bundles that are carried for others.
-    pub(crate) bundles: u32,
+    bundles: u32,
     /// Milliseconds by which the clocks of neighbours are ahead, and the number of neighbours that agree.
-    pub(crate) clock_off: Option<(i64, u32)>,
+    clock_off: Option<(i64, u32)>,
     /// Devices to which packets go over a network.
-    pub(crate) linked: BTreeMap<NodeId, Linked>,
-    pub(crate) last_chores: Option<Instant>,
+    linked: BTreeMap<NodeId, Linked>,
+    last_chores: Option<Instant>,
     /// Bytes stored since message threads were last trimmed.
-    pub(crate) stored: u64,
+    stored: u64,
     /// Messages of each person in the room that may be stored now, and the time of that count.
-    pub(crate) credit: BTreeMap<String, (f64, Instant)>,
+    credit: BTreeMap<String, (f64, Instant)>,
     /// Milliseconds by which the calendar was set while no chat thread ran.
-    pub(crate) moved: i64,
+    moved: i64,
     /// Reason why there is no chat although it is switched on; empty otherwise.
-    pub(crate) problem: String,
+    problem: String,
+}
+
+impl Chat {
+    /// Whether the chat view has to be announced; asking resets that.
+    pub(crate) fn take_view_due(&mut self) -> bool {
+        std::mem::take(&mut self.is_view_due)
+    }
+
+    /// Moves what ends at a time by the milliseconds by which the calendar was set.
+    pub(crate) fn clock_was_set(&mut self, ctx: &mut Context, by: i64) {
+        self.move_words(ctx, by);
+        // A running chat thread notices the change itself.
+        if self.driver.is_none() {
+            self.moved = self.moved.saturating_add(by);
+        }
+    }
+
+    /// Forgets the links to a device that has restarted.
+    pub(crate) fn forget_links(&mut self, node: NodeId) {
+        self.linked.remove(&node);
+    }
+
+    /// Ends chat. The receiver hears when the goodbye was said; `None` when chat is off.
+    pub(crate) fn stop(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.driver.take().map(ChatService::stop)
+    }
 }
 
 /// Message state that corresponds to a delivery state.

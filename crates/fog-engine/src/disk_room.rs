@@ -207,14 +207,14 @@ impl ArtifactRoom for CompiledRoom {
 impl Engine {
     /// Returns a handle for requesting room.
     pub(crate) fn room_for(&self, purpose: RoomUse) -> DiskRoom {
-        DiskRoom { to: self.to_self.clone(), holds: self.store.holds(), purpose }
+        DiskRoom { to: self.ctx.to_self.clone(), holds: self.ctx.store.holds(), purpose }
     }
 
     pub(crate) fn answer_room(&mut self, request: RoomRequest) {
         let RoomRequest { bytes, purpose, reply } = request;
         let found = match purpose {
             RoomUse::Work | RoomUse::Checkpoint => self.reserve_for_work(bytes),
-            RoomUse::Owner => self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix()),
+            RoomUse::Owner => self.ctx.store.reserve(bytes, self.ctx.settings.storage_cap(), self.ctx.clock.unix()),
         };
         // Whoever asked may not wait any more; the reservation is given back then.
         let _ = reply.send(found);
@@ -222,20 +222,20 @@ impl Engine {
 
     fn reserve_for_work(&mut self, bytes: u64) -> Result<Reservation, StoreError> {
         let most = self.most_for_work()?;
-        self.store.reserve(bytes, most.cap, self.clock.unix()).map_err(|error| most.explain(error))
+        self.ctx.store.reserve(bytes, most.cap, self.ctx.clock.unix()).map_err(|error| most.explain(error))
     }
 
     /// Keeps as much room for last checkpoints as the storage setting has, and half of the disk's free space at
     /// most. Nobody gets room from the loop any more.
     pub(crate) fn end_room(&mut self) {
-        let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
+        let (cap, now) = (self.ctx.settings.storage_cap(), self.ctx.clock.unix());
         let mut left = || -> Result<u64, StoreError> {
-            let most = self.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.store.folder()).map_or(u64::MAX, |free| free / 2));
+            let most = self.ctx.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.ctx.store.folder()).map_or(u64::MAX, |free| free / 2));
             let wanted: u64 = self.active.values().map(|active| active.memory).fold(0, u64::saturating_add);
-            match self.store.reserve(most.min(wanted), cap, now) {
+            match self.ctx.store.reserve(most.min(wanted), cap, now) {
                 Ok(room) => Ok(room.bytes()),
                 // Some of what can be given up is in use.
-                Err(StoreError::Full { .. }) => Ok(cap.0.saturating_sub(self.store.disk_use()?.counted())),
+                Err(StoreError::Full { .. }) => Ok(cap.0.saturating_sub(self.ctx.store.disk_use()?.counted())),
                 Err(error) => Err(error),
             }
         };
@@ -243,18 +243,18 @@ impl Engine {
             tracing::warn!(%error, "there is no room for last checkpoints");
             0
         });
-        self.store.holds().end(left, cap);
+        self.ctx.store.holds().end(left, cap);
     }
 
     /// Returns the cap for files of work. They may not bring the free disk space below the minimum of the
     /// settings: the device would pause, and wait for room that its own work takes.
     pub(crate) fn most_for_work(&self) -> Result<MostForWork, StoreError> {
-        let (cap, kept) = (self.settings.storage_cap(), self.settings.disk_free_min());
+        let (cap, kept) = (self.ctx.settings.storage_cap(), self.ctx.settings.disk_free_min());
         // The level at which a paused device goes on: the database takes some room as well.
         let kept = kept / 10 * 11;
-        let Some(free) = fog_probes::disk_free(self.store.folder()) else { return Ok(MostForWork { cap, low: None }) };
+        let Some(free) = fog_probes::disk_free(self.ctx.store.folder()) else { return Ok(MostForWork { cap, low: None }) };
         // Reserved room is not written yet, so the disk does not know of it.
-        let lies = self.store.disk_use()?.counted().saturating_sub(self.store.holds().unwritten());
+        let lies = self.ctx.store.disk_use()?.counted().saturating_sub(self.ctx.store.holds().unwritten());
         let most = ByteCount(lies.saturating_add(free).saturating_sub(kept));
         Ok(if most < cap { MostForWork { cap: most, low: Some((ByteCount(free), ByteCount(kept))) } } else { MostForWork { cap, low: None } })
     }
@@ -264,33 +264,33 @@ impl Engine {
     pub(crate) fn no_room(&mut self, claim: Claim, error: &StoreError, units: WorkUnits) -> Result<(), StoreError> {
         let job = claim.task.job;
         let failed = FailedAttempt { problem: format!("there is no room for what it leaves: {error}"), units, exit_code: None, logs: None };
-        let now = self.clock.unix();
-        if self.store.is_hosted(job)? {
+        let now = self.ctx.clock.unix();
+        if self.ctx.store.is_hosted(job)? {
             // The task itself has not failed: another device may have room. How full this one is, is nobody's
             // business.
             let problem = "this device has no room for what the task leaves".to_owned();
-            self.store.fail_task(claim, &FailedAttempt { problem: problem.clone(), ..failed }, Failure::Retry(now), now)?;
-            self.store.set_job_state(job, JobState::Failed, &problem, now)?;
-            self.announce_job(job);
+            self.ctx.store.fail_task(claim, &FailedAttempt { problem: problem.clone(), ..failed }, Failure::Retry(now), now)?;
+            self.ctx.store.set_job_state(job, JobState::Failed, &problem, now)?;
+            self.ctx.announce_job(job);
             return Ok(());
         }
         if !self.lacks_room_for_good(error)? {
             return self.record_failure(claim, &failed, false);
         }
-        self.store.fail_task(claim, &failed, Failure::Retry(now), now)?;
+        self.ctx.store.fail_task(claim, &failed, Failure::Retry(now), now)?;
         let problem = format!("paused, as {}. When there is room, resume the job: it goes on from its last checkpoint", failed.problem);
-        self.store.set_job_state(job, JobState::Paused, &problem, now)?;
+        self.ctx.store.set_job_state(job, JobState::Paused, &problem, now)?;
         self.drop_tasks_of(job, "the job was paused");
-        let (name, problem) = views::said_of(&self.store.job(job)?.file.name, &problem);
-        self.announce(EventBody::Notice(Notice::JobStopped { id: job, name, problem }));
-        self.announce_job(job);
+        let (name, problem) = views::said_of(&self.ctx.store.job(job)?.file.name, &problem);
+        self.ctx.announce(EventBody::Notice(Notice::JobStopped { id: job, name, problem }));
+        self.ctx.announce_job(job);
         Ok(())
     }
 
     /// Whether files would not fit even if nothing else were being written.
     fn lacks_room_for_good(&self, error: &StoreError) -> Result<bool, StoreError> {
         let StoreError::Full { wanted, cap } = error else { return Ok(matches!(error, StoreError::DiskLow { .. })) };
-        let found = self.store.disk_use()?;
+        let found = self.ctx.store.disk_use()?;
         Ok(wanted.0 > cap.0.saturating_sub(found.needed().saturating_sub(found.incoming)))
     }
 }
@@ -328,7 +328,7 @@ mod tests {
     fn work_leaves_the_disk_as_free_as_the_settings_say() {
         let mut turned = turned();
         let core = &mut turned.core;
-        let free = fog_probes::disk_free(core.store.folder()).unwrap();
+        let free = fog_probes::disk_free(core.ctx.store.folder()).unwrap();
         let keep = |core: &mut Engine, bytes: u64| {
             let gigabytes = (bytes as f64 / 1e9).clamp(0.1, 2000.0);
             core.set_settings([("disk_free_min".to_owned(), gigabytes.into())].into()).unwrap();
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(core.capacity().disk, 0, "no work of others is taken");
         drop(room);
         keep(core, free / 2);
-        let cap = core.settings.storage_cap().0;
+        let cap = core.ctx.settings.storage_cap().0;
         assert!(matches!(answer(core, cap + 1, RoomUse::Work), Err(StoreError::Full { .. } | StoreError::DiskLow { .. })));
     }
 
@@ -361,7 +361,7 @@ mod tests {
         });
         tokio::time::sleep(LOOK_EVERY).await;
         assert!(!waiting.is_finished(), "the loop may answer yet");
-        turned.core.store.holds().end(10_000, ByteCount(20_000));
+        turned.core.ctx.store.holds().end(10_000, ByteCount(20_000));
         assert_eq!(waiting.await.unwrap().unwrap().bytes(), 4096);
         assert!(work.ask(4096).await.is_err());
         assert!(checkpoint.ask(4096).await.is_ok());

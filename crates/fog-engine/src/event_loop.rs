@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, ApiError, Event, MemoryWait, Status};
 use fog_eligibility::{Eligibility, Filter};
+use fog_grid::Identity;
 use fog_probes::{SensorConfig, SensorFault};
-use fog_runtime::{Key, SandboxStatus};
+use fog_runtime::SandboxStatus;
 use fog_store::{Claim, Rank, Store};
 use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
 use serde_json::Value;
@@ -21,9 +22,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::chat::Chat;
 use crate::clock::Clock;
+use crate::context::Context;
+use crate::directory::Directory;
 use crate::duty::keep_awake::KeepAwake;
+use crate::duty::owner_requests::Unstored;
 use crate::duty::policy::{Settings, policy_from};
 use crate::duty::sensors::{self, Sample, SensorOrder};
+use crate::effects::{Effect, Effects};
 use crate::grid::Grid;
 use crate::handle::EngineConfig;
 use crate::keychain::checkpoint_key;
@@ -52,13 +57,8 @@ pub(crate) fn tasks_in(value: &Value) -> Vec<TaskId> {
 }
 
 pub(crate) struct Engine {
-    pub(crate) config: EngineConfig,
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
-    pub(crate) to_self: mpsc::Sender<EngineMessage>,
+    pub(crate) ctx: Context,
     pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) revision: u64,
-    pub(crate) settings: Settings,
     pub(crate) snoozed_until: Option<UnixMillis>,
     pub(crate) finishing: bool,
     /// Tasks that a restarted run still has to finish and has not started again.
@@ -66,7 +66,6 @@ pub(crate) struct Engine {
     pub(crate) filter: Filter,
     /// Sensors that are missing in the newest sample.
     pub(crate) sensor_faults: Vec<SensorFault>,
-    pub(crate) rules: Eligibility,
     pub(crate) sensors: SyncSender<SensorOrder>,
     pub(crate) awake: KeepAwake,
     pub(crate) active: BTreeMap<u64, Active>,
@@ -92,9 +91,6 @@ pub(crate) struct Engine {
     /// Workers that take a last checkpoint before they end.
     pub(crate) leaving: BTreeMap<TaskId, JoinHandle<Option<WorkUnits>>>,
     pub(crate) walls: Option<SandboxStatus>,
-    pub(crate) key: Option<Key>,
-    /// Reason why there is no key; empty otherwise.
-    pub(crate) key_problem: String,
     pub(crate) grid: Grid,
     pub(crate) chat: Chat,
     /// Work units per second of a task at full duty, as last measured; 0 before.
@@ -103,9 +99,7 @@ pub(crate) struct Engine {
     pub(crate) availability: fog_scheduler::Availability,
     /// Hour in which the availability was last updated.
     pub(crate) looked_back: Option<i64>,
-    pub(crate) unstored: crate::duty::owner_requests::Unstored,
     pub(crate) recording: VecDeque<crate::tasks::recording::Recording>,
-    pub(crate) is_stopping: bool,
     /// Reason why the engine ends by itself.
     pub(crate) gone: watch::Sender<Option<ApiError>>,
 }
@@ -211,20 +205,32 @@ impl Engine {
         let key_problem = key.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let key = key.ok().flatten();
         let grid = Grid::new(key.as_ref());
-        let mut this = Self {
+        let identity = key.as_ref().map(|key| Identity::new(&blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())));
+        let ctx = Context {
             config,
             store,
             clock,
             to_self,
-            events,
-            revision: 0,
+            out: Effects::default(),
             settings,
+            unstored: Unstored::default(),
+            rules: Eligibility::new(policy),
+            key,
+            key_problem,
+            identity,
+            directory: Directory::default(),
+            net: None,
+            began: Instant::now(),
+            is_stopping: false,
+        };
+        let mut this = Self {
+            ctx,
+            events,
             snoozed_until,
             finishing,
             to_finish: if finishing { stored.get(FINISHING_KEY).map(tasks_in).unwrap_or_default() } else { Vec::new() },
             filter: Filter::default(),
             sensor_faults: Vec::new(),
-            rules: Eligibility::new(policy),
             sensors,
             awake: KeepAwake::default(),
             active: BTreeMap::new(),
@@ -243,40 +249,36 @@ impl Engine {
             told_sensors: Duration::ZERO,
             leaving: BTreeMap::new(),
             walls: None,
-            key,
-            key_problem,
             grid,
             chat: Chat::default(),
             speed: 0,
             availability: fog_scheduler::Availability::default(),
             looked_back: None,
-            unstored: crate::duty::owner_requests::Unstored::default(),
             recording: VecDeque::new(),
-            is_stopping: false,
             gone: watch::Sender::new(None),
         };
         this.start_grid()?;
         this.grid.traffic.move_by(shift, now);
-        this.chat.moved = shift;
+        this.chat.clock_was_set(&mut this.ctx, shift);
         if let Some(until) = this.snoozed_until.filter(|_| shift != 0) {
-            this.store.set_settings(&[(SNOOZE_KEY.to_owned(), Some(until.0.into()))])?;
+            this.ctx.store.set_settings(&[(SNOOZE_KEY.to_owned(), Some(until.0.into()))])?;
         }
         this.remember_clock();
-        this.look_at_chat()?;
+        this.chat.look_at_chat(&mut this.ctx)?;
         Ok(this)
     }
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<EngineMessage>) {
-        let (program, to) = (self.config.worker.clone(), self.to_self.clone());
+        let (program, to) = (self.ctx.config.worker.clone(), self.ctx.to_self.clone());
         tokio::spawn(async move {
             let walls = fog_runtime::check_walls(&program).await.inspect_err(|error| tracing::warn!(%error, "no worker answers"));
             // A send fails only when the loop is gone.
             let _ = to.send(EngineMessage::SandboxStatus(walls.ok())).await;
         });
-        if let Err(error) = crate::duty::sleep::watch(self.to_self.clone()) {
+        if let Err(error) = crate::duty::sleep::watch(self.ctx.to_self.clone()) {
             tracing::warn!(%error, "nothing is saved when the system goes to sleep");
         }
-        while !self.is_stopping {
+        while !self.ctx.is_stopping {
             let (timeout, status) = (self.next_timeout(), self.status_due_in());
             tokio::select! {
                 message = inbox.recv() => match message {
@@ -284,7 +286,7 @@ impl Engine {
                     None => break,
                 },
                 () = tokio::time::sleep(timeout) => {
-                    self.rules.handle_timeout(self.clock.moment());
+                    self.ctx.rules.handle_timeout(self.ctx.clock.moment());
                     // The rules react to a new sample, not to the passing of time.
                     let _ = self.sensors.try_send(SensorOrder::Now);
                 }
@@ -297,10 +299,11 @@ impl Engine {
                 self.after_change();
                 self.look_at_clock();
             }
+            self.drain();
         }
         // From now on nobody answers requests for room.
         self.end_room();
-        let chat = self.chat.driver.take().map(crate::chat::ChatService::stop);
+        let chat = self.chat.stop();
         self.record_all();
         self.shutdown();
         if let Some(ended) = chat {
@@ -314,6 +317,26 @@ impl Engine {
             }
         }
         self.save_what_went();
+        self.drain();
+    }
+
+    /// Carries out the effects of the handlers that have run.
+    pub(crate) fn drain(&mut self) {
+        while let Some(effect) = self.ctx.out.pop() {
+            match effect {
+                // A send fails only without listeners; the next listener asks for a snapshot.
+                Effect::Publish(event) => drop(self.events.send(event)),
+                // The front end may be gone.
+                Effect::Answer(to, reply) => drop(to.send(*reply)),
+                Effect::Send(node, message) => {
+                    if let Some(net) = &self.ctx.net {
+                        net.say(node, *message);
+                    }
+                }
+                // The thread may have ended.
+                Effect::Signal(to) => drop(to.send(())),
+            }
+        }
     }
 
     /// Receiver of the reason why the engine ends by itself.
@@ -333,15 +356,15 @@ impl Engine {
             EngineMessage::Saved(task, units) => self.saved_last(task, units),
             EngineMessage::WorkerLeft => self.sweep_states(),
             EngineMessage::Sleep(done) => self.save_all(done),
-            EngineMessage::Input => self.rules.handle_input(self.clock.moment()),
+            EngineMessage::Input => self.ctx.rules.handle_input(self.ctx.clock.moment()),
             EngineMessage::Sample(sample) => {
-                let now = self.clock.moment();
+                let now = self.ctx.clock.moment();
                 let Sample { mut readings, faults } = *sample;
                 // The device does not pause because of a result that it is writing: that got its room.
-                readings.disk_free = readings.disk_free.map(|free| free.saturating_add(self.store.holds().incoming()));
+                readings.disk_free = readings.disk_free.map(|free| free.saturating_add(self.ctx.store.holds().incoming()));
                 self.sensor_faults = faults;
                 let readings = self.filter.accept(readings, now);
-                self.rules.handle_readings(readings, now);
+                self.ctx.rules.handle_readings(readings, now);
                 self.chores();
             }
             EngineMessage::Task(attempt, news) => {
@@ -355,7 +378,7 @@ impl Engine {
                 }
             }
             EngineMessage::Chat(driver, news) => {
-                if let Err(error) = self.chat_news(driver, *news) {
+                if let Err(error) = self.chat.chat_news(&mut self.ctx, driver, *news) {
                     tracing::error!(%error, "what was heard in the mesh could not be stored");
                 }
             }
@@ -363,26 +386,26 @@ impl Engine {
             EngineMessage::Call(command, answer) => self.command(*command, answer),
             EngineMessage::Prepared(prepared, answer) => {
                 let reply = prepared.and_then(|prepared| self.accept(prepared));
-                let _ = answer.send(reply);
+                self.ctx.out.answer(answer, reply);
             }
             EngineMessage::MovedIn(luggage, answer) => {
-                let reply = self.moved_in(*luggage);
-                let _ = answer.send(reply);
+                let reply = self.chat.moved_in(&mut self.ctx, *luggage);
+                self.ctx.out.answer(answer, reply);
             }
         }
     }
 
     /// Moves everything that waits for a time when the calendar was set.
     pub(crate) fn look_at_clock(&mut self) {
-        let shift = self.clock.look();
+        let shift = self.ctx.clock.look();
         if shift == 0 {
             return;
         }
         tracing::warn!(millis = shift, "the calendar was set; what waits moves with it");
-        if let Err(error) = self.store.shift_times(shift) {
+        if let Err(error) = self.ctx.store.shift_times(shift) {
             tracing::error!(%error, "deadlines could not be moved with the calendar");
         }
-        cleanup::shift_times(self.store.folder(), shift);
+        cleanup::shift_times(self.ctx.store.folder(), shift);
         for untaken in self.grid.hosted.values_mut().filter_map(|hosted| hosted.untaken.as_mut()) {
             untaken.since.0 = untaken.since.0.saturating_add(shift);
         }
@@ -391,15 +414,11 @@ impl Engine {
         for deadline in hosted.chain(arriving) {
             deadline.0 = deadline.0.saturating_add(shift);
         }
-        for evidence in self.grid.evidence.values_mut() {
+        for evidence in self.ctx.directory.evidence.values_mut() {
             evidence.at_ms = evidence.at_ms.saturating_add(shift);
         }
-        self.grid.traffic.move_by(shift, self.clock.unix());
-        self.move_words(shift);
-        if self.chat.driver.is_none() {
-            // A running chat thread notices the change itself.
-            self.chat.moved = self.chat.moved.saturating_add(shift);
-        }
+        self.grid.traffic.move_by(shift, self.ctx.clock.unix());
+        self.chat.clock_was_set(&mut self.ctx, shift);
         if let Some(at) = &mut self.span.stored.at {
             at.0 = at.0.saturating_add(shift);
         }
@@ -414,16 +433,17 @@ impl Engine {
 
     /// Stores the state of both clocks for the next run.
     pub(crate) fn remember_clock(&mut self) {
-        let state = serde_json::to_value(self.clock.state()).ok();
-        if let Err(error) = self.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
+        let state = serde_json::to_value(self.ctx.clock.state()).ok();
+        if let Err(error) = self.ctx.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
             tracing::error!(%error, "the time cannot be noted");
         }
     }
 
     pub(crate) fn next_timeout(&self) -> Duration {
-        let rules = self.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.clock.moment())));
-        let quiet = if self.grid.is_busy() { BUSY_PACE } else { QUIET_PACE };
-        let quiet = self.unstored.wait().map_or(quiet, |wait| wait.min(quiet));
+        let rules = self.ctx.rules.poll_timeout().map(|(at, _)| Duration::from_millis(at.since(self.ctx.clock.moment())));
+        let quiet = if self.grid.is_busy(self.ctx.net.is_some()) { BUSY_PACE } else { QUIET_PACE };
+        let quiet = self.ctx.unstored.wait().map_or(quiet, |wait| wait.min(quiet));
+        let quiet = self.invites_due_in().map_or(quiet, |wait| wait.min(quiet));
         rules.unwrap_or(quiet).min(quiet).max(Duration::from_millis(5))
     }
 
@@ -440,16 +460,17 @@ impl Engine {
         if let Err(error) = self.fill_requested().and_then(|()| self.fill()) {
             tracing::error!(%error, "no task could be started");
         }
+        self.answer_invites();
         self.grid_tick();
         if let Err(error) = self.lend() {
             tracing::error!(%error, "tasks could not be given to other devices");
         }
         self.say_hello();
         let is_working = self.active.values().any(|active| !active.view.frozen);
-        self.awake.want(is_working && self.settings.flag("keep_awake") && self.rules.readings().charging != Some(false));
+        self.awake.want(is_working && self.ctx.settings.flag("keep_awake") && self.ctx.rules.readings().charging != Some(false));
         let open = self.counts();
         let has_work = !self.active.is_empty() || self.estimates.is_busy() || open.queued + open.running > 0;
-        let pace = if self.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
+        let pace = if self.ctx.settings.flag("contributing") && has_work { BUSY_PACE } else { QUIET_PACE };
         // The sensors' queue is full only while they sample; the next change tries again.
         if pace != self.told_sensors && self.sensors.try_send(SensorOrder::Pace(pace)).is_ok() {
             self.told_sensors = pace;

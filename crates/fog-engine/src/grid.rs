@@ -8,14 +8,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use fog_eligibility::Moment;
-use fog_grid::{
-    Capacity, Content, ContentId, Effect, Evidence, Group, Identity, LeaseId, Message, Pace, Relation, Requester, Signed, TaskOffer, TaskResult, WorkerState,
-};
+use fog_grid::{Capacity, Content, ContentId, Effect, Group, LeaseId, Pace, Requester, Signed, TaskOffer, TaskResult, WorkerState};
 use fog_runtime::Key;
 use fog_store::{BlobFile, ContentRow, PlacedFiles, StoreError};
-use fog_transport::{Link, NetEvent, Reach, Route};
+use fog_transport::{Link, NetEvent, Reach};
 use fog_types::{BlobId, JobId, NodeId, TaskId, UnixMillis};
 
+use crate::effects::Answer;
 use crate::exchange::backoff::{Answerable, Failures};
 use crate::exchange::sealed_state::StateFile;
 use crate::exchange::segment_proofs::Proof;
@@ -102,56 +101,6 @@ pub(crate) enum NotReturned {
     TooSlow,
     /// The files differ from their description.
     Wrong(String),
-}
-
-/// Another device that is connected.
-#[derive(Default)]
-pub(crate) struct Peer {
-    pub(crate) name: String,
-    pub(crate) route: Option<Route>,
-    pub(crate) round_trip: Option<u32>,
-    pub(crate) relation: Option<Relation>,
-    pub(crate) capacity: Capacity,
-    pub(crate) addresses: Vec<String>,
-    /// Number of tasks offered minus tasks returned since the peer's last hello.
-    pub(crate) promised: i32,
-    /// Number of repeated hellos that the peer did not answer.
-    pub(crate) asked: u8,
-    /// Time at which the peer last announced a restart.
-    pub(crate) began_anew: Option<Instant>,
-    /// Budget of writes and dials that changes of the peer may cause.
-    pub(crate) writes: Writes,
-}
-
-/// Writes that a node may cause: [`Writes::AT_ONCE`], and one more each [`Writes::EACH`].
-#[derive(Default)]
-pub(crate) struct Writes {
-    count: u32,
-    last: Option<Instant>,
-}
-
-impl Writes {
-    const AT_ONCE: u32 = 8;
-    const EACH: Duration = Duration::from_secs(5);
-
-    /// Takes one write from the budget. Returns whether it is allowed.
-    pub(crate) fn take(&mut self) -> bool {
-        let forgiven = self.last.map_or(0, |last| (last.elapsed().as_millis() / Self::EACH.as_millis()) as u32);
-        if forgiven > 0 || self.last.is_none() {
-            self.count = self.count.saturating_sub(forgiven);
-            self.last = Some(Instant::now());
-        }
-        let may = self.count < Self::AT_ONCE;
-        self.count += u32::from(may);
-        may
-    }
-}
-
-impl Peer {
-    /// Number of tasks that the peer could take now, as far as this device knows.
-    pub(crate) fn free(&self) -> u32 {
-        (i32::from(self.capacity.free) - self.promised).clamp(0, i32::from(self.capacity.slots)) as u32
-    }
 }
 
 /// An accepted offer whose files are arriving.
@@ -310,21 +259,18 @@ impl Known {
 }
 
 pub(crate) struct Grid {
-    pub(crate) identity: Option<Identity>,
     /// Secret from which the keys of content are derived.
     pub(crate) secret: [u8; 32],
     pub(crate) groups: Vec<Group>,
     pub(crate) lan: bool,
     pub(crate) open: bool,
     pub(crate) joined: Vec<fog_api::JoinedNetwork>,
-    pub(crate) net: Option<Net>,
     pub(crate) net_began: Option<Instant>,
+    /// Requests for invitations, with the name of the group, that wait for an address of this device.
+    pub(crate) invites: Vec<(Option<String>, Answer)>,
     pub(crate) problem: String,
     pub(crate) reach: Reach,
     pub(crate) listening: Vec<String>,
-    pub(crate) peers: BTreeMap<NodeId, Peer>,
-    /// Evidence by node, as stored.
-    pub(crate) evidence: BTreeMap<NodeId, Evidence>,
     pub(crate) requester: Requester,
     pub(crate) lent: BTreeMap<LeaseId, Lent>,
     pub(crate) waiting: BTreeMap<LeaseId, Waiting>,
@@ -372,7 +318,6 @@ pub(crate) struct Grid {
     pub(crate) sealed: BTreeSet<JobId>,
     /// Time at which the traffic of the period was last stored.
     pub(crate) last_stored: Option<Instant>,
-    pub(crate) began: Instant,
     pub(crate) last_tick: Option<Instant>,
     /// Whether there was work at the last tick, so that its end shows without delay.
     pub(crate) was_busy: bool,
@@ -398,21 +343,17 @@ pub(crate) struct Grid {
 
 impl Grid {
     pub(crate) fn new(key: Option<&Key>) -> Self {
-        let derive = |purpose| key.map(|key| blake3::derive_key(purpose, key.as_slice()));
         Self {
-            identity: derive("fog-compute 2026-11 identity of this device").map(|secret| Identity::new(&secret)),
-            secret: derive("fog-compute 2026-11 content of this device").unwrap_or_default(),
+            secret: key.map(|key| blake3::derive_key("fog-compute 2026-11 content of this device", key.as_slice())).unwrap_or_default(),
             groups: Vec::new(),
             lan: false,
             open: false,
             joined: Vec::new(),
-            net: None,
             net_began: None,
+            invites: Vec::new(),
             problem: String::new(),
             reach: Reach::Unknown,
             listening: Vec::new(),
-            peers: BTreeMap::new(),
-            evidence: BTreeMap::new(),
             requester: Requester::default(),
             lent: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -441,7 +382,6 @@ impl Grid {
             unsealed: BTreeMap::new(),
             sealed: BTreeSet::new(),
             last_stored: None,
-            began: Instant::now(),
             last_tick: None,
             was_busy: false,
             turned_away: BTreeSet::new(),
@@ -459,25 +399,6 @@ impl Grid {
         }
     }
 
-    /// Milliseconds since the start, by a clock that only goes forward.
-    pub(crate) fn now(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64
-    }
-
-    pub(crate) fn me(&self) -> Option<NodeId> {
-        self.identity.as_ref().map(Identity::node)
-    }
-
-    pub(crate) fn evidence(&self, node: NodeId) -> Evidence {
-        self.evidence.get(&node).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn say(&self, node: NodeId, message: Message) {
-        if let Some(net) = &self.net {
-            net.say(node, message);
-        }
-    }
-
     /// Reason why lent tasks of a job wait, if there is one.
     pub(crate) fn why_waiting(&self, job: JobId) -> Option<&str> {
         let unstored = || self.unstored.iter().find(|(task, _)| task.job == job).map(|(_, unstored)| unstored.problem.as_str());
@@ -489,8 +410,8 @@ impl Grid {
     }
 
     /// Whether there is work that must be checked every second.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.net.is_some() && (self.was_busy || self.has_work())
+    pub(crate) fn is_busy(&self, has_network: bool) -> bool {
+        has_network && (self.was_busy || self.has_work())
     }
 
     pub(crate) fn has_work(&self) -> bool {

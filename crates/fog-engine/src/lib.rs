@@ -6,10 +6,13 @@
 mod chat;
 mod clock;
 mod commands;
+mod context;
 mod data_folder;
+mod directory;
 mod disk_room;
 mod doctor;
 mod duty;
+mod effects;
 mod event_loop;
 mod examples;
 mod exchange;

@@ -2,6 +2,7 @@
 
 pub(crate) mod adverts;
 pub(crate) mod clocks;
+pub(crate) mod commands;
 pub(crate) mod control_link;
 pub(crate) mod membership;
 pub(crate) mod readers;

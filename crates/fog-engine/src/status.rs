@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fog_api::{ApiError, Event, EventBody, JobCounts, Snapshot, Status, Today};
+use fog_api::{ApiError, EventBody, JobCounts, Snapshot, Status, Today};
 use fog_store::{JobFilter, Kept, Measured, Sample, StoreError};
 use fog_types::text::clean_name;
 use fog_types::{JobId, JobState, Percent, UnixMillis, WorkUnits};
@@ -48,34 +48,19 @@ fn midnight(now: UnixMillis, zone: &jiff::tz::TimeZone) -> UnixMillis {
 impl Engine {
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, ApiError> {
         self.announce_status();
-        let rows = self.store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).map_err(to_api)?;
+        let rows = self.ctx.store.jobs(&JobFilter { limit: 100, ..JobFilter::default() }).map_err(to_api)?;
         Ok(Snapshot {
-            revision: self.revision,
+            revision: self.ctx.out.revision(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // The status has not changed since, but times relative to now have.
-            status: Status { at_ms: self.clock.unix().0, ..self.last_status.clone() },
-            jobs: rows.iter().map(views::job_summary).filter_map(|mut job| self.unstored.apply(&mut job).then_some(job)).collect(),
-            settings: self.settings.values().clone(),
+            status: Status { at_ms: self.ctx.clock.unix().0, ..self.last_status.clone() },
+            jobs: rows.iter().map(views::job_summary).filter_map(|mut job| self.ctx.unstored.apply(&mut job).then_some(job)).collect(),
+            settings: self.ctx.settings.values().clone(),
             network: self.network_view(),
-            chat: self.chat_view(),
-            data_folder: self.store.folder().display().to_string(),
+            chat: self.chat.chat_view(&self.ctx),
+            data_folder: self.ctx.store.folder().display().to_string(),
             attached: false,
         })
-    }
-
-    pub(crate) fn announce(&mut self, body: EventBody) {
-        self.revision += 1;
-        // A send fails only without listeners; the next listener asks for a snapshot.
-        let _ = self.events.send(Event { revision: self.revision, body });
-    }
-
-    pub(crate) fn announce_job(&mut self, id: JobId) {
-        if let Ok(row) = self.store.job(id) {
-            let mut job = views::job_summary(&(&row).into());
-            if self.unstored.apply(&mut job) {
-                self.announce(EventBody::Job(job));
-            }
-        }
     }
 
     /// Sends the status after a change if there are listeners, at most once per [`STATUS_PACE`] and always
@@ -97,9 +82,9 @@ impl Engine {
     pub(crate) fn announce_status(&mut self) {
         self.is_status_due = false;
         self.last_status_at = Some(Instant::now());
-        if std::mem::take(&mut self.chat.is_view_due) {
-            let view = self.chat_view();
-            self.announce(EventBody::Chat(Box::new(view)));
+        if self.chat.take_view_due() {
+            let view = self.chat.chat_view(&self.ctx);
+            self.ctx.announce(EventBody::Chat(Box::new(view)));
         }
         match self.status() {
             Ok(status) => {
@@ -108,7 +93,7 @@ impl Engine {
                 let same = Status { at_ms: self.last_status.at_ms, today, ..status.clone() } == self.last_status;
                 if !same {
                     self.last_status = status.clone();
-                    self.announce(EventBody::Status(Box::new(status)));
+                    self.ctx.announce(EventBody::Status(Box::new(status)));
                 }
             }
             Err(error) => tracing::error!(%error, "the status cannot be read"),
@@ -117,34 +102,34 @@ impl Engine {
 
     /// Number of jobs by state; zeros when the database cannot be read.
     pub(crate) fn counts(&self) -> JobCounts {
-        self.store.job_counts().map(|counts| views::counts(&counts)).unwrap_or_default()
+        self.ctx.store.job_counts().map(|counts| views::counts(&counts)).unwrap_or_default()
     }
 
     pub(crate) fn status(&self) -> Result<Status, StoreError> {
-        let now = self.clock.unix();
-        let (worked, units, results) = self.store.totals_since(midnight(now, &jiff::tz::TimeZone::system()), now)?;
-        let next = match self.store.next_task()? {
+        let now = self.ctx.clock.unix();
+        let (worked, units, results) = self.ctx.store.totals_since(midnight(now, &jiff::tz::TimeZone::system()), now)?;
+        let next = match self.ctx.store.next_task()? {
             Some(task) => {
-                let job = self.store.job(task.job)?;
+                let job = self.ctx.store.job(task.job)?;
                 let name = clean_name(&job.file.name);
                 Some(if job.tasks_total == 1 { name } else { format!("{name} {} (0–{})", task.index, job.tasks_total - 1) })
             }
             None => None,
         };
         Ok(Status {
-            contributing: self.settings.flag("contributing"),
+            contributing: self.ctx.settings.flag("contributing"),
             snoozed_until_ms: self.snoozed_until.filter(|until| *until > now).map(|until| until.0),
-            verdict: views::verdict_view(self.rules.verdict(), &self.clock),
+            verdict: views::verdict_view(self.ctx.rules.verdict(), &self.ctx.clock),
             active: self.active.values().map(|active| active.view.clone()).collect(),
             next,
-            counts: views::counts(&self.store.job_counts()?),
+            counts: views::counts(&self.ctx.store.job_counts()?),
             today: Today { worked_ms: worked + self.span.unstored_millis(), units: units.0 + (self.span.units - self.span.stored.units), results },
             at_ms: now.0,
             run_now: self.run_now.iter().copied().collect(),
             memory_waits: self.memory_waits.clone(),
             estimate_wait: self.estimates.wait.clone(),
-            no_checkpoints: self.key_problem.clone(),
-            unstored: self.unstored.problem(),
+            no_checkpoints: self.ctx.key_problem.clone(),
+            unstored: self.ctx.unstored.problem(),
         })
     }
 
@@ -183,7 +168,7 @@ impl Engine {
             return;
         }
         let sample = self.sample();
-        match self.store.keep_sample(&sample, self.span.stored.at) {
+        match self.ctx.store.keep_sample(&sample, self.span.stored.at) {
             Ok(()) => {
                 let Span { worked, units, .. } = self.span;
                 self.span.stored = StoredSpan { at: Some(sample.at), since: self.span.stored.since, worked, units };
@@ -196,7 +181,7 @@ impl Engine {
         let sample = self.sample();
         let stored = self.span.stored.at;
         self.span = Span::begin();
-        if let Err(error) = self.store.add_sample(&sample, stored) {
+        if let Err(error) = self.ctx.store.add_sample(&sample, stored) {
             tracing::error!(%error, "history cannot be written");
         }
         self.remember_clock();
@@ -206,14 +191,14 @@ impl Engine {
     fn sample(&self) -> Sample {
         let span = &self.span;
         let millis = span.begun.elapsed().as_millis().max(1) as u64;
-        let readings = self.rules.readings();
-        let reason = match self.rules.verdict().stopped_by() {
+        let readings = self.ctx.rules.readings();
+        let reason = match self.ctx.rules.verdict().stopped_by() {
             Some(reason) => reason.rule.word(),
             None if span.worked.is_zero() => "idle",
             None => "",
         };
         Sample {
-            at: self.clock.unix(),
+            at: self.ctx.clock.unix(),
             span_millis: millis,
             duty: Percent::new((span.duty_millis / millis as f64) as u8),
             worked_millis: span.worked.as_millis() as u64,
@@ -229,7 +214,7 @@ impl Engine {
     fn sweep_removed(&mut self) {
         let begun = Instant::now();
         while begun.elapsed() < SWEEP_PATIENCE {
-            match self.store.sweep_removed() {
+            match self.ctx.store.sweep_removed() {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => return tracing::error!(%error, "the rows of removed jobs cannot be deleted"),
@@ -239,12 +224,12 @@ impl Engine {
 
     /// Measures the files beside the stored ones, on another thread.
     fn measure_disk(&mut self) {
-        let is_due = self.store.is_measure_due() || self.last_measured.is_none_or(|at| at.elapsed() >= MEASURE_PACE);
+        let is_due = self.ctx.store.is_measure_due() || self.last_measured.is_none_or(|at| at.elapsed() >= MEASURE_PACE);
         if !is_due {
             return;
         }
         self.last_measured = Some(Instant::now());
-        let (holds, folder, to) = (self.store.holds(), self.store.folder().to_owned(), self.to_self.clone());
+        let (holds, folder, to) = (self.ctx.store.holds(), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         tokio::task::spawn_blocking(move || {
             // A send fails only when the engine has stopped.
             let _ = to.blocking_send(EngineMessage::Measured(holds.measure(&folder)));
@@ -254,8 +239,8 @@ impl Engine {
     /// Takes the size of the files beside the stored ones, and evicts files that are not needed if it has
     /// grown.
     pub(crate) fn measured(&mut self, found: Measured) {
-        self.store.set_other_files(found);
-        match self.store.make_room(0, self.settings.storage_cap(), self.clock.unix()) {
+        self.ctx.store.set_other_files(found);
+        match self.ctx.store.make_room(0, self.ctx.settings.storage_cap(), self.ctx.clock.unix()) {
             // The storage is full of needed files, which is reported when something requests more.
             Ok(()) | Err(StoreError::Full { .. }) => {}
             Err(error) => tracing::error!(%error, "no room can be made"),
@@ -264,7 +249,7 @@ impl Engine {
 
     /// Whether a job has ended or is gone. One whose state cannot be read is not over.
     pub(crate) fn is_over(&self, id: JobId) -> bool {
-        match self.store.job_state(id) {
+        match self.ctx.store.job_state(id) {
             Ok(state) => state.is_final(),
             Err(error) => matches!(error, StoreError::NoJob(_)),
         }
@@ -272,11 +257,11 @@ impl Engine {
 
     /// Deletes checkpoints and histories of jobs that are over.
     pub(crate) fn sweep_states(&mut self) {
-        let folder = self.store.folder();
+        let folder = self.ctx.store.folder();
         let checkpoints = cleanup::sweep(&checkpoints::folder(folder), |id| !self.is_over(id));
         let histories = cleanup::sweep(&histories::folder(folder), |id| self.needs_history(id));
         if checkpoints + histories > 0 {
-            self.store.holds().note_deleted();
+            self.ctx.store.holds().note_deleted();
             self.measure_disk();
         }
     }
@@ -289,16 +274,16 @@ impl Engine {
             return;
         }
         self.last_chores = Some(Instant::now());
-        let now = self.clock.unix();
-        let lived = self.clock.lived();
-        match self.store.expire_jobs(lived) {
+        let now = self.ctx.clock.unix();
+        let lived = self.ctx.clock.lived();
+        match self.ctx.store.expire_jobs(lived) {
             Ok(late) => {
                 for id in &late {
                     self.drop_tasks_of(*id, "the deadline passed");
-                    self.announce_job(*id);
+                    self.ctx.announce_job(*id);
                     let ended = self.announce_end(*id, Some(JobState::Failed));
                     // Requesters want their jobs no longer than to the deadline.
-                    let given_up = ended.and_then(|()| if self.store.is_hosted(*id)? { self.end_hosted(*id, "the deadline passed") } else { Ok(()) });
+                    let given_up = ended.and_then(|()| if self.ctx.store.is_hosted(*id)? { self.end_hosted(*id, "the deadline passed") } else { Ok(()) });
                     if let Err(error) = given_up {
                         tracing::warn!(%error, "a job whose deadline passed still holds its files");
                     }
@@ -312,22 +297,22 @@ impl Engine {
             }
             Err(error) => tracing::error!(%error, "deadlines cannot be checked"),
         }
-        let keep_from = UnixMillis(lived.0 - (self.settings.number("keep_finished_days") * 86_400_000.0) as i64);
-        if let Err(error) = self.store.remove_jobs(keep_from, None) {
+        let keep_from = UnixMillis(lived.0 - (self.ctx.settings.number("keep_finished_days") * 86_400_000.0) as i64);
+        if let Err(error) = self.ctx.store.remove_jobs(keep_from, None) {
             tracing::error!(%error, "old jobs cannot be removed");
         }
-        if let Err(error) = self.store.remove_hosted_over(HOSTED_KEPT) {
+        if let Err(error) = self.ctx.store.remove_hosted_over(HOSTED_KEPT) {
             tracing::error!(%error, "old jobs of other devices cannot be removed");
         }
         if self.last_trim.is_none_or(|at| at.elapsed() > TRIM_PACE) {
             self.last_trim = Some(Instant::now());
-            if let Err(error) = self.store.trim(Kept::default()) {
+            if let Err(error) = self.ctx.store.trim(Kept::default()) {
                 tracing::error!(%error, "old history cannot be removed");
             }
         }
         self.sweep_states();
-        cleanup::sweep_old(&transfers::folder(self.store.folder()), lived, TRANSFER_KEPT);
-        cleanup::sweep_old(&self.store.folder().join("set-aside"), lived, ASIDE_KEPT);
+        cleanup::sweep_old(&transfers::folder(self.ctx.store.folder()), lived, TRANSFER_KEPT);
+        cleanup::sweep_old(&self.ctx.store.folder().join("set-aside"), lived, ASIDE_KEPT);
         if let Err(error) = self.look_back() {
             tracing::error!(%error, "history cannot be read");
         }

@@ -4,6 +4,7 @@ pub(crate) mod assemble;
 pub(crate) mod checkpoint_import;
 pub(crate) mod checkpoints;
 pub(crate) mod cleanup;
+pub(crate) mod commands;
 #[cfg(test)]
 mod damaged_file_tests;
 pub(crate) mod estimate;

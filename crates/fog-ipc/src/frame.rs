@@ -124,14 +124,14 @@ pub(crate) async fn write_frame(to: &mut (impl AsyncWrite + Unpin), frame: &[u8]
 
 #[cfg(test)]
 mod tests {
-    use fog_api::{Command, Request};
+    use fog_api::{Command, DutyCommand, Request};
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn a_message_round_trips_and_half_of_it_waits() {
-        let message = Request::Call { id: 7, command: Command::Snooze { minutes: 30 } };
+        let message = Request::Call { id: 7, command: Command::Duty(DutyCommand::Snooze { minutes: 30 }) };
         let frame = encode(&message).unwrap();
         assert_eq!(decode::<Request>(&frame[..frame.len() - 1]).unwrap(), None);
         assert_eq!(decode::<Request>(&frame).unwrap(), Some((message, &[][..])));

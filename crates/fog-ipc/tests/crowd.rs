@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fog_api::{ApiError, Command, Event, Reply};
+use fog_api::{ApiError, Command, DutyCommand, Event, Reply};
 use fog_ipc::{Client, EventStream, Service};
 use fog_types::{ErrorKind, HasKind as _};
 use tokio::io::AsyncWriteExt as _;
@@ -57,7 +57,7 @@ async fn connected(folder: &Path) -> Client {
 async fn is_obeyed(folder: &Path) {
     let asked = async {
         let client = Client::connect(&fog_ipc::endpoint(folder)).await.unwrap();
-        client.call(Command::SetContributing { on: false }).await.unwrap()
+        client.call(Command::Duty(DutyCommand::SetContributing { on: false })).await.unwrap()
     };
     assert!(matches!(tokio::time::timeout(PATIENCE, asked).await.expect("a command waits for others"), Reply::Done));
 }
@@ -153,7 +153,7 @@ async fn a_client_that_is_dropped_leaves_no_connection() {
     drop(connected(folder.path()).await);
     for _ in 0..700 {
         let client = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap();
-        assert!(matches!(client.call(Command::SetContributing { on: true }).await, Ok(Reply::Done)));
+        assert!(matches!(client.call(Command::Duty(DutyCommand::SetContributing { on: true })).await, Ok(Reply::Done)));
     }
     // The events keep the connection open, although the client is dropped.
     let mut events = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap().subscribe().await;
@@ -168,7 +168,7 @@ async fn whoever_finds_no_place_is_told_so() {
     let mut held = Vec::new();
     let refused = loop {
         let client = Client::connect(&fog_ipc::endpoint(folder.path())).await.unwrap();
-        match client.call(Command::SetContributing { on: true }).await {
+        match client.call(Command::Duty(DutyCommand::SetContributing { on: true })).await {
             Ok(_) => held.push(client),
             Err(error) => break error,
         }

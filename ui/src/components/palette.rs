@@ -1,4 +1,4 @@
-use fog_api::{Command, Example, Reply};
+use fog_api::{Command, DutyCommand, Example, JobCommand, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -32,7 +32,7 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
     let chosen = RwSignal::new(0usize);
     let examples = RwSignal::new(Vec::<Example>::new());
     spawn_local(async move {
-        if let Ok(Reply::Examples(list)) = bridge::call(Command::Examples).await {
+        if let Ok(Reply::Examples(list)) = bridge::call(Command::Jobs(JobCommand::Examples)).await {
             examples.set(list);
         }
     });
@@ -42,13 +42,13 @@ pub fn Palette(overlay: RwSignal<Overlay>) -> impl IntoView {
         let on = ui().snapshot.with(|s| s.as_ref().is_some_and(|s| s.status.contributing));
         let mut list: Vec<(String, Action)> =
             Page::ALL.into_iter().map(|page| (words.with("go-to", &[("page", words.t(page.key()).into())]), Action::Go(page))).collect();
-        list.push((words.t(if on { "switch-off" } else { "switch-on" }), Action::Do(Command::SetContributing { on: !on })));
+        list.push((words.t(if on { "switch-off" } else { "switch-on" }), Action::Do(Command::Duty(DutyCommand::SetContributing { on: !on }))));
         let pause = |span: &str| format!("{}: {}", words.t("pause"), words.t(span));
-        list.push((pause("pause-30"), Action::Do(Command::Snooze { minutes: 30 })));
-        list.push((pause("pause-60"), Action::Do(Command::Snooze { minutes: 60 })));
-        list.push((pause("pause-tomorrow"), Action::Do(Command::Snooze { minutes: bridge::minutes_until_tomorrow() })));
-        list.push((words.t("end-pause"), Action::Do(Command::Snooze { minutes: 0 })));
-        list.push((words.t("finish-then-stop"), Action::Do(Command::FinishThenStop)));
+        list.push((pause("pause-30"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 30 }))));
+        list.push((pause("pause-60"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 60 }))));
+        list.push((pause("pause-tomorrow"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: bridge::minutes_until_tomorrow() }))));
+        list.push((words.t("end-pause"), Action::Do(Command::Duty(DutyCommand::Snooze { minutes: 0 }))));
+        list.push((words.t("finish-then-stop"), Action::Do(Command::Duty(DutyCommand::FinishThenStop))));
         list.extend(examples.get().into_iter().map(|e| (words.with("run-example", &[("name", e.title.into())]), Action::Example(e.name))));
         let has_bluetooth = setting("chat_bluetooth").as_bool() == Some(true);
         list.push((words.t("chat-open-room"), Action::Run(|| open_thread(""))));

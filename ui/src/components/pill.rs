@@ -1,4 +1,4 @@
-use fog_api::Command;
+use fog_api::{Command, DutyCommand};
 use leptos::html::Div;
 use leptos::prelude::*;
 
@@ -59,7 +59,7 @@ fn Now() -> impl IntoView {
 #[component]
 pub fn Pause() -> impl IntoView {
     let status = move |wanted: fn(&fog_api::Status) -> bool| ui().snapshot.with(|s| s.as_ref().is_some_and(|s| wanted(&s.status)));
-    let snooze = |minutes: u32| act(Command::Snooze { minutes });
+    let snooze = |minutes: u32| act(Command::Duty(DutyCommand::Snooze { minutes }));
     view! {
         <div class="row">
             <Show when=move || status(|s| s.contributing && s.snoozed_until_ms.is_none())>
@@ -68,11 +68,11 @@ pub fn Pause() -> impl IntoView {
                 <button on:click=move |_| snooze(60)>{move || t("pause-60")}</button>
                 <button on:click=move |_| snooze(bridge::minutes_until_tomorrow())>{move || t("pause-tomorrow")}</button>
                 <Show when=move || status(|s| !s.active.is_empty() || s.next.is_some())>
-                    <button class="plain" on:click=move |_| act(Command::FinishThenStop)>{move || t("finish-then-stop")}</button>
+                    <button class="plain" on:click=move |_| act(Command::Duty(DutyCommand::FinishThenStop))>{move || t("finish-then-stop")}</button>
                 </Show>
             </Show>
             <Show when=move || status(|s| s.contributing && s.snoozed_until_ms.is_some())><button class="primary" on:click=move |_| snooze(0)>{move || t("end-pause")}</button></Show>
-            <Show when=move || status(|s| !s.contributing)><button class="primary" on:click=move |_| act(Command::SetContributing { on: true })>{move || t("switch-on")}</button></Show>
+            <Show when=move || status(|s| !s.contributing)><button class="primary" on:click=move |_| act(Command::Duty(DutyCommand::SetContributing { on: true }))>{move || t("switch-on")}</button></Show>
         </div>
     }
 }

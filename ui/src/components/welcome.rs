@@ -1,4 +1,4 @@
-use fog_api::Command;
+use fog_api::{Command, DutyCommand};
 use leptos::prelude::*;
 
 use crate::state::{act, set, t};
@@ -8,7 +8,7 @@ use crate::state::{act, set, t};
 pub fn Welcome() -> impl IntoView {
     let finish = |on: bool| {
         if on {
-            act(Command::SetContributing { on: true });
+            act(Command::Duty(DutyCommand::SetContributing { on: true }));
         }
         set("first_run_done", true.into());
     };

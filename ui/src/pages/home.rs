@@ -1,4 +1,4 @@
-use fog_api::{ActiveTask, Command, Example, HistoryPoint, Reply};
+use fog_api::{ActiveTask, Command, DutyCommand, Example, HistoryPoint, JobCommand, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -28,7 +28,7 @@ pub fn Home() -> impl IntoView {
             <div class="row">
                 <span id="switch-label">{move || t("switch-contributing")}</span>
                 <button id="switch" class="switch" role="switch" aria-labelledby="switch-label" aria-checked=move || is_on().to_string()
-                    on:click=move |_| act(Command::SetContributing { on: !is_on() }) />
+                    on:click=move |_| act(Command::Duty(DutyCommand::SetContributing { on: !is_on() })) />
             </div>
         </section>
         <Show when=has_work fallback=Invitation>
@@ -92,7 +92,7 @@ fn Running(task: ActiveTask) -> impl IntoView {
 pub fn Invitation() -> impl IntoView {
     let examples = RwSignal::new(Vec::<Example>::new());
     spawn_local(async move {
-        if let Ok(Reply::Examples(list)) = bridge::call(Command::Examples).await {
+        if let Ok(Reply::Examples(list)) = bridge::call(Command::Jobs(JobCommand::Examples)).await {
             examples.set(list);
         }
     });

@@ -1,4 +1,4 @@
-use fog_api::{Command, JobAction, JobDetail, JournalLine, Reply, TaskView};
+use fog_api::{Command, JobAction, JobCommand, JobDetail, JournalLine, Reply, TaskView};
 use fog_types::text::clean;
 use fog_types::{JobId, JobState, TaskState};
 use leptos::prelude::*;
@@ -22,12 +22,13 @@ pub fn Job(id: u64) -> impl IntoView {
     Effect::new(move |_| {
         ui().job_changed.track();
         spawn_local(async move {
-            match bridge::call(Command::Job { id: JobId(id), tasks_from: 0 }).await {
+            match bridge::call(Command::Jobs(JobCommand::Show { id: JobId(id), tasks_from: 0 })).await {
                 Ok(Reply::Job(found)) => {
                     let has_picture = found.summary.is_picture && found.summary.tasks_finished > 0;
                     detail.set(Some(*found));
                     if has_picture
-                        && let Ok(Reply::Bytes { mime, base64 }) = bridge::call(Command::Output { id: JobId(id), index: None, path: String::new() }).await
+                        && let Ok(Reply::Bytes { mime, base64 }) =
+                            bridge::call(Command::Jobs(JobCommand::Output { id: JobId(id), index: None, path: String::new() })).await
                     {
                         picture.set(Some(format!("data:{mime};base64,{base64}")));
                     }
@@ -52,11 +53,11 @@ pub fn Job(id: u64) -> impl IntoView {
 fn Detail(detail: JobDetail, picture: RwSignal<Option<String>>, seen: Seen) -> impl IntoView {
     let job = detail.summary.clone();
     let id = job.id;
-    let change = move |action| act(Command::ChangeJob { id, action });
+    let change = move |action| act(Command::Jobs(JobCommand::Change { id, action }));
     let save = move |_| {
         spawn_local(async move {
             let Ok(Some(folder)) = bridge::pick_folder().await else { return };
-            match bridge::call(Command::Export { id, folder: folder.clone() }).await {
+            match bridge::call(Command::Jobs(JobCommand::Export { id, folder: folder.clone() })).await {
                 Ok(Reply::Exported { count, .. }) => say(false, words().with("job-saved", &[("n", (count as f64).into()), ("folder", folder.into())])),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),
@@ -116,7 +117,7 @@ fn Assembled(id: JobId, done: u32) -> impl IntoView {
     let text = RwSignal::new(String::new());
     let _ = done;
     spawn_local(async move {
-        match bridge::call(Command::Output { id, index: None, path: String::new() }).await {
+        match bridge::call(Command::Jobs(JobCommand::Output { id, index: None, path: String::new() })).await {
             Ok(Reply::Bytes { base64, .. }) => text.set(bridge::from_base64(&base64)),
             Ok(_) => {}
             // Includes an output that is too large to show.
@@ -136,7 +137,7 @@ fn Task(id: JobId, task: TaskView) -> impl IntoView {
             return;
         }
         spawn_local(async move {
-            match bridge::call(Command::Log { id, index, stderr }).await {
+            match bridge::call(Command::Jobs(JobCommand::Log { id, index, stderr })).await {
                 Ok(Reply::Text(text)) => output.set(Some((stderr, text))),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),

@@ -1,4 +1,4 @@
-use fog_api::{Command, JobQuery, JobSummary, Reply};
+use fog_api::{Command, JobCommand, JobQuery, JobSummary, Reply};
 use fog_types::{JobId, JobState};
 use leptos::html::Div;
 use leptos::prelude::*;
@@ -72,7 +72,7 @@ pub fn Jobs() -> impl IntoView {
             let newest = ui().snapshot.with_untracked(|s| s.as_ref().and_then(|s| s.jobs.last().map(|job| job.id)));
             let before = older.with_untracked(|list| list.last().map(|job| job.id)).or(newest);
             // After an error the list stays; scrolling tries again.
-            if let Ok(Reply::Jobs(page)) = bridge::call(Command::Jobs(JobQuery { before, limit: PAGE, ..JobQuery::default() })).await {
+            if let Ok(Reply::Jobs(page)) = bridge::call(Command::Jobs(JobCommand::List(JobQuery { before, limit: PAGE, ..JobQuery::default() }))).await {
                 is_end.set((page.len() as u32) < PAGE);
                 older.update(|list| list.extend(page));
             }

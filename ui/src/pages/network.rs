@@ -1,4 +1,4 @@
-use fog_api::{Command, JoinedNetwork, NetworkView, PeerPath, PeerView, ReachView, Reply};
+use fog_api::{Command, JoinedNetwork, NetworkCommand, NetworkView, PeerPath, PeerView, ReachView, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use qrcode::QrCode;
@@ -67,7 +67,7 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
     let text = RwSignal::new(String::new());
     let join = move |what: String| {
         spawn_local(async move {
-            match bridge::call(Command::JoinNetwork { what }).await {
+            match bridge::call(Command::Network(NetworkCommand::Join { what })).await {
                 Ok(_) => text.set(String::new()),
                 Err(error) => say(true, error.message),
             }
@@ -75,7 +75,7 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
     };
     let make_invite = move |_| {
         spawn_local(async move {
-            match bridge::call(Command::Invite { group: None }).await {
+            match bridge::call(Command::Network(NetworkCommand::Invite { group: None })).await {
                 Ok(Reply::Invite { group, text }) => invite.set(Some((group, text))),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),
@@ -86,7 +86,7 @@ fn Join(view: Memo<NetworkView>) -> impl IntoView {
     let row = |known: JoinedNetwork| {
         let name = known.name.clone();
         let label = if known.is_group { words().with("network-group", &[("name", known.name.into())]) } else { t(&format!("network-{}", known.name)) };
-        let leave = move |()| act(Command::LeaveNetwork { name: Some(name.clone()) });
+        let leave = move |()| act(Command::Network(NetworkCommand::Leave { name: Some(name.clone()) }));
         view! { <li class="row spread"><span>{label}</span><Ask label="network-leave" sure="network-leave-sure" yes="network-leave" on_yes=leave /></li> }
     };
     view! {

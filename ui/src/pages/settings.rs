@@ -1,5 +1,5 @@
 use fog_api::settings::{ALL, Group, Kind, Setting};
-use fog_api::{CheckState, Command};
+use fog_api::{CheckState, Command, SettingsCommand};
 use leptos::prelude::*;
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub fn Settings() -> impl IntoView {
             <div class="row">
                 <button on:click=move |_| export_settings()>{move || t("export")}</button>
                 <button on:click=move |_| import_settings()>{move || t("import")}</button>
-                <Ask label="reset-all" sure="reset-sure" yes="reset-yes" on_yes=move |()| act(Command::ResetSettings) />
+                <Ask label="reset-all" sure="reset-sure" yes="reset-yes" on_yes=move |()| act(Command::Settings(SettingsCommand::Reset)) />
             </div>
         </section>
     }

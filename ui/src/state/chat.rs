@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fog_api::{ChatMessage, Command, MessageState, Reply};
+use fog_api::{ChatCommand, ChatMessage, Command, MessageState, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -329,7 +329,7 @@ pub fn read_thread() {
     let Some(with) = talk.with.get_untracked() else { return };
     let known = talk.log.with_untracked(Log::newest);
     spawn_local(async move {
-        let answer = bridge::call(Command::ChatThread { with: with.clone(), before: None, limit: PAGE, search: String::new() }).await;
+        let answer = bridge::call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: None, limit: PAGE, search: String::new() })).await;
         // The thread may have been left meanwhile.
         if talk.log.with_untracked(|log| log.with != with) {
             return;
@@ -348,7 +348,7 @@ pub fn read_thread() {
 /// Deletes keys, messages and people, and starts again in the room.
 pub fn wipe() {
     let talk = ui().talk;
-    act(Command::ChatWipe);
+    act(Command::Chat(ChatCommand::Wipe));
     talk.drafts.set(BTreeMap::new());
     talk.log.set(Log::new(""));
     bridge::remember("chat", "");

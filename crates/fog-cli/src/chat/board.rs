@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fog_api::{Command, NoteView, Reply};
+use fog_api::{ChatCommand, Command, NoteView, Reply};
 use fog_types::text::clean;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode
             }
         }
         BoardVerb::Post { urgent, hours, text } => {
-            let posted = client.call(Command::ChatPost { text: text.join(" "), is_urgent: urgent, hours }).await?;
+            let posted = client.call(Command::Chat(ChatCommand::Post { text: text.join(" "), is_urgent: urgent, hours })).await?;
             let Reply::Text(id) = posted else { return Err(Failure::bug("no answer of its kind")) };
             if context.json {
                 print_json(&json!({ "id": id }))?;
@@ -34,7 +34,7 @@ pub(super) async fn board(context: &Context, verb: BoardVerb) -> Result<ExitCode
             }
         }
         BoardVerb::Remove { id } => {
-            client.call(Command::ChatTakeDown { id: id.clone() }).await?;
+            client.call(Command::Chat(ChatCommand::TakeDown { id: id.clone() })).await?;
             if context.json {
                 print_json(&json!({ "removed": id }))?;
             } else {

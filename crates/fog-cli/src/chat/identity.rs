@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use fog_api::{Command, Reply, Secret};
+use fog_api::{ChatCommand, Command, Reply, Secret};
 use serde_json::json;
 
 use super::ask;
@@ -15,7 +15,7 @@ pub(super) async fn identity(context: &Context, verb: IdentityVerb) -> Result<Ex
     match verb {
         IdentityVerb::Save { file } => {
             let (path, passphrase) = (absolute(&file)?.display().to_string(), passphrase(true)?);
-            context.call(Command::ChatMoveOut { path: path.clone(), passphrase }).await?;
+            context.call(Command::Chat(ChatCommand::MoveOut { path: path.clone(), passphrase })).await?;
             if context.json {
                 print_json(&json!({ "file": path }))?;
             } else {
@@ -27,7 +27,9 @@ pub(super) async fn identity(context: &Context, verb: IdentityVerb) -> Result<Ex
                 ask("Delete who this device is in the mesh, for ever? Its messages stay.", "this deletes who this device is in the mesh; say --yes")?;
             }
             let (path, passphrase) = (absolute(&file)?.display().to_string(), passphrase(false)?);
-            let Reply::Text(id) = context.call(Command::ChatMoveIn { path, passphrase }).await? else { return Err(Failure::bug("no answer of its kind")) };
+            let Reply::Text(id) = context.call(Command::Chat(ChatCommand::MoveIn { path, passphrase })).await? else {
+                return Err(Failure::bug("no answer of its kind"));
+            };
             if context.json {
                 print_json(&json!({ "id": id }))?;
             } else {

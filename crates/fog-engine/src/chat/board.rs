@@ -7,9 +7,9 @@ use fog_bitchat::{MAX_NOTE, MAX_NOTE_LIFE, MAX_NOTES_OF_ONE, Note};
 use fog_types::ErrorKind;
 use fog_types::text::{clean_lines, clean_name};
 
-use crate::chat::ChatCommand;
 use crate::chat::commands::refuse;
-use crate::event_loop::Engine;
+use crate::chat::{Chat, ServiceCommand};
+use crate::context::Context;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -24,24 +24,24 @@ fn author_id(note: &Note, author: Option<&PersonView>) -> String {
     author.map_or_else(|| note.author[..8].iter().map(|byte| format!("{byte:02x}")).collect(), |author| author.id.clone())
 }
 
-impl Engine {
+impl Chat {
     fn is_my_note(&self, note: &Note) -> bool {
-        self.chat.me.is_some_and(|me| me.signing == note.author)
+        self.me.is_some_and(|me| me.signing == note.author)
     }
 
     /// Author of a note, if known.
     fn author_of(&self, note: &Note) -> Option<&PersonView> {
-        self.chat.people.values().find(|known| known.keys.is_some_and(|keys| keys.signing == note.author)).map(|known| &known.view)
+        self.people.values().find(|known| known.keys.is_some_and(|keys| keys.signing == note.author)).map(|known| &known.view)
     }
 
-    pub(crate) fn note_views(&self) -> Vec<NoteView> {
-        if self.chat.board.is_empty() {
+    pub(crate) fn note_views(&self, ctx: &Context) -> Vec<NoteView> {
+        if self.board.is_empty() {
             return Vec::new();
         }
-        let now = self.clock.unix().0.max(0) as u64;
-        let known: BTreeMap<[u8; 32], &PersonView> = self.chat.people.values().filter_map(|known| Some((known.keys?.signing, &known.view))).collect();
+        let now = ctx.clock.unix().0.max(0) as u64;
+        let known: BTreeMap<[u8; 32], &PersonView> = self.people.values().filter_map(|known| Some((known.keys?.signing, &known.view))).collect();
         let is_blocked = |note: &Note| known.get(&note.author).is_some_and(|author| author.is_blocked);
-        let shown = self.chat.board.iter().filter(|note| note.expires > now && !is_blocked(note));
+        let shown = self.board.iter().filter(|note| note.expires > now && !is_blocked(note));
         let view = |note: &Note| NoteView {
             id: note_id(&note.id, &note.author),
             text: clean_lines(&note.text),
@@ -49,7 +49,7 @@ impl Engine {
             name: if self.is_my_note(note) {
                 clean_name(&note.nickname)
             } else {
-                self.chat.names.label(&author_id(note, known.get(&note.author).copied()), &note.nickname)
+                self.names.label(&author_id(note, known.get(&note.author).copied()), &note.nickname)
             },
             is_mine: self.is_my_note(note),
             is_urgent: note.is_urgent,
@@ -59,7 +59,7 @@ impl Engine {
         shown.map(view).collect()
     }
 
-    pub(crate) fn chat_post(&mut self, text: &str, is_urgent: bool, hours: u32) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_post(&mut self, ctx: &mut Context, text: &str, is_urgent: bool, hours: u32) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let text = text.trim();
         if text.is_empty() || text.len() > MAX_NOTE {
@@ -70,20 +70,20 @@ impl Engine {
         if hours == 0 || life > MAX_NOTE_LIFE {
             return Err(refuse(ErrorKind::BadInput, "a note stays for 1 to 168 hours, which are seven days; nothing was put on the board"));
         }
-        let now = self.clock.unix().0.max(0) as u64;
-        if self.chat.board.iter().filter(|note| self.is_my_note(note) && note.expires > now).count() >= MAX_NOTES_OF_ONE {
+        let now = ctx.clock.unix().0.max(0) as u64;
+        if self.board.iter().filter(|note| self.is_my_note(note) && note.expires > now).count() >= MAX_NOTES_OF_ONE {
             let why = format!("{MAX_NOTES_OF_ONE} notes of this device are on the board, which is all that others keep; take one down first");
             return Err(refuse(ErrorKind::Conflict, why));
         }
         let id: [u8; 16] = rand::random();
-        self.order(ChatCommand::Post { id, text: text.to_owned(), is_urgent, life })?;
-        Ok(Reply::Text(self.chat.me.map(|me| note_id(&id, &me.signing)).unwrap_or_default()))
+        self.order(ServiceCommand::Post { id, text: text.to_owned(), is_urgent, life })?;
+        Ok(Reply::Text(self.me.map(|me| note_id(&id, &me.signing)).unwrap_or_default()))
     }
 
     pub(crate) fn chat_take_down(&mut self, id: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let id = id.trim().to_lowercase();
-        let fits: Vec<&Note> = self.chat.board.iter().filter(|note| !id.is_empty() && note_id(&note.id, &note.author).starts_with(&id)).collect();
+        let fits: Vec<&Note> = self.board.iter().filter(|note| !id.is_empty() && note_id(&note.id, &note.author).starts_with(&id)).collect();
         let note = match fits[..] {
             [note] if self.is_my_note(note) => note,
             [note] => {
@@ -93,16 +93,16 @@ impl Engine {
             [] => return Err(refuse(ErrorKind::NotFound, format!("there is no note {id} on the board; `fog chat board` lists them"))),
             _ => return Err(refuse(ErrorKind::Conflict, format!("several notes begin with {id}; say more digits"))),
         };
-        self.order(ChatCommand::TakeDown(note.id))?;
+        self.order(ServiceCommand::TakeDown(note.id))?;
         Ok(Reply::Done)
     }
 
     /// Announces an urgent note if its author is known and not blocked.
-    pub(crate) fn noticed(&mut self, note: &Note) {
+    pub(crate) fn noticed(&mut self, ctx: &mut Context, note: &Note) {
         let author = self.author_of(note).filter(|author| note.is_urgent && !author.is_blocked);
         if let Some(name) = author.map(|author| author.label.clone()) {
             let notice = Notice::ChatMessage { with: String::new(), name, text: clean_lines(&note.text) };
-            self.announce(EventBody::Notice(notice));
+            ctx.announce(EventBody::Notice(notice));
         }
     }
 }

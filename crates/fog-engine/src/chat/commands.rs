@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use fog_api::{ApiError, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
+use fog_api::{ApiError, ChatCommand, ChatMessage, EventBody, MessageState, PersonChange, PersonLink, PersonView, Reply};
 use fog_bitchat::{COMMANDS, Card, FilePacket, PeerId, cut_text, pieces};
 use fog_store::{NewChat, WipeStep};
 use fog_types::ErrorKind;
@@ -11,8 +11,10 @@ use fog_types::text::clean_name;
 
 use crate::chat::groups::group_id;
 use crate::chat::incoming::file_name;
-use crate::chat::{Body, ChatCommand};
-use crate::event_loop::Engine;
+use crate::chat::ping::is_ping;
+use crate::chat::{Body, Chat, ServiceCommand};
+use crate::context::Context;
+use crate::effects::Answer;
 use crate::query::to_api;
 
 /// Longest private text in bytes: its length field is one byte.
@@ -28,7 +30,34 @@ pub(crate) fn refuse(kind: ErrorKind, message: impl ToString) -> ApiError {
     ApiError { kind, message: message.to_string() }
 }
 
-impl Engine {
+impl Chat {
+    /// Carries out a command of a front end.
+    pub(crate) fn command(&mut self, ctx: &mut Context, command: ChatCommand, answer: Answer) {
+        let reply = match command {
+            ChatCommand::Show => Ok(Reply::Chat(Box::new(self.chat_view(ctx)))),
+            ChatCommand::Thread { with, before, limit, search } => self.chat_thread(ctx, &with, before, limit, &search),
+            ChatCommand::Say { text, .. } if is_ping(&text) => return self.chat_ping(ctx, &text, answer),
+            ChatCommand::Say { to, text } => self.chat_say(ctx, &to, &text),
+            ChatCommand::Give { to, name, base64 } => self.chat_give(ctx, &to, name, &base64),
+            ChatCommand::File { row } => self.chat_file(ctx, row),
+            ChatCommand::Save { row, folder } => self.chat_save(ctx, row, folder.as_ref()),
+            ChatCommand::Seen { with } => self.chat_seen(ctx, &with),
+            ChatCommand::Again { row } => self.chat_again(ctx, row),
+            ChatCommand::Person { who, change } => self.chat_person(ctx, &who, change),
+            ChatCommand::Group(change) => self.chat_group(ctx, change),
+            ChatCommand::Post { text, is_urgent, hours } => self.chat_post(ctx, &text, is_urgent, hours),
+            ChatCommand::TakeDown { id } => self.chat_take_down(&id),
+            ChatCommand::MoveOut { path, passphrase } => return self.chat_move_out(ctx, path.into(), passphrase, answer),
+            ChatCommand::MoveIn { path, passphrase } => return self.chat_move_in(ctx, path.into(), passphrase, answer),
+            ChatCommand::Card => self.chat_card(ctx),
+            ChatCommand::Scan { card } => self.chat_scan(ctx, &card),
+            ChatCommand::Export { with, path } => self.chat_export(ctx, &with, path.as_ref()),
+            ChatCommand::Clear { with } => self.chat_clear(ctx, &with),
+            ChatCommand::Wipe => self.chat_wipe(ctx),
+        };
+        ctx.out.answer(answer, reply);
+    }
+
     /// Resolves a name to a thread. A person is named by an id, a nickname, or `nickname#` and the first
     /// digits of the id; a group by its id, by `#` and its name, or by its name if no person has that
     /// nickname.
@@ -45,7 +74,7 @@ impl Engine {
         let fits = |person: &&PersonView| {
             person.nickname == who || person.label == who || (!digits.is_empty() && person.nickname == name && person.id.starts_with(&digits.to_lowercase()))
         };
-        let mut found: Vec<&PersonView> = self.chat.people.values().map(|known| &known.view).filter(fits).collect();
+        let mut found: Vec<&PersonView> = self.people.values().map(|known| &known.view).filter(fits).collect();
         // Among people of one name the only verified one is meant. Presence does not count, since anybody
         // may take a name.
         if found.len() > 1 && found.iter().filter(|person| person.is_verified).count() == 1 {
@@ -70,36 +99,36 @@ impl Engine {
     }
 
     pub(crate) fn needs_chat(&self) -> Result<(), ApiError> {
-        if self.chat.driver.is_some() {
+        if self.driver.is_some() {
             return Ok(());
         }
-        let why = if self.chat.problem.is_empty() { "chat is off; `fog settings set chat=on` switches it on" } else { &self.chat.problem };
+        let why = if self.problem.is_empty() { "chat is off; `fog settings set chat=on` switches it on" } else { &self.problem };
         Err(refuse(ErrorKind::Conflict, why))
     }
 
-    pub(crate) fn order(&self, order: ChatCommand) -> Result<(), ApiError> {
-        match &self.chat.driver {
+    pub(crate) fn order(&self, order: ServiceCommand) -> Result<(), ApiError> {
+        match &self.driver {
             Some(driver) if driver.order(order) => Ok(()),
             _ => Err(refuse(ErrorKind::Conflict, "chat is too busy now; nothing was sent, try again in a moment")),
         }
     }
 
     /// Like [`Self::order`], for a stored message: the message fails if the order is not accepted.
-    pub(crate) fn order_or_fail(&mut self, thread: &str, mid: &str, order: ChatCommand) -> Result<(), ApiError> {
+    pub(crate) fn order_or_fail(&mut self, ctx: &mut Context, thread: &str, mid: &str, order: ServiceCommand) -> Result<(), ApiError> {
         let ordered = self.order(order);
         if ordered.is_err() {
-            self.got_further(thread, mid, MessageState::Failed).map_err(to_api)?;
+            self.got_further(ctx, thread, mid, MessageState::Failed).map_err(to_api)?;
         }
         ordered
     }
 
-    pub(crate) fn chat_thread(&self, with: &str, before: Option<i64>, limit: u32, search: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_thread(&self, ctx: &Context, with: &str, before: Option<i64>, limit: u32, search: &str) -> Result<Reply, ApiError> {
         let (thread, limit) = (self.thread_of(with)?, limit.clamp(1, 500));
         let wanted = search.trim().to_lowercase();
         let mut found: Vec<ChatMessage> = Vec::new();
         let mut before = before;
         loop {
-            let rows = self.store.chat_thread(&thread, before, if wanted.is_empty() { limit } else { SEARCHED }).map_err(to_api)?;
+            let rows = ctx.store.chat_thread(&thread, before, if wanted.is_empty() { limit } else { SEARCHED }).map_err(to_api)?;
             let is_end = wanted.is_empty() || rows.len() < SEARCHED as usize;
             before = rows.last().map(|row| row.id);
             // Stored messages are sealed, so each is opened for the search.
@@ -112,7 +141,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn chat_say(&mut self, to: &str, text: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_say(&mut self, ctx: &mut Context, to: &str, text: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let text = text.trim();
         if text.is_empty() {
@@ -122,63 +151,64 @@ impl Engine {
             return Err(refuse(ErrorKind::BadInput, format!("a message has at most {} KiB; nothing was sent", MAX_TEXT >> 10)));
         }
         match fog_bitchat::Command::parse(text) {
-            Some(Ok(command)) => self.slash(to, command),
+            Some(Ok(command)) => self.slash(ctx, to, command),
             Some(Err(error)) => Err(refuse(ErrorKind::BadInput, error)),
             None => {
                 let thread = self.thread_of(to)?;
                 // Two slashes begin a text whose first character is a slash.
                 let text = if text.starts_with("//") { &text[1..] } else { text };
-                Ok(Reply::ChatSaid { messages: self.say_in(&thread, text)?, note: String::new() })
+                Ok(Reply::ChatSaid { messages: self.say_in(ctx, &thread, text)?, note: String::new() })
             }
         }
     }
 
     /// Stores a text of this device and sends it.
-    fn say_in(&mut self, thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
+    fn say_in(&mut self, ctx: &mut Context, thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
         if let Some(group) = group_id(thread) {
-            return self.say_in_group(group, thread, text);
+            return self.say_in_group(ctx, group, thread, text);
         }
         let Some(to) = PeerId::parse(thread) else {
             let mid = new_mid();
-            let message = self.store_mine("", text.to_owned(), None, MessageState::Sent, &mid)?;
-            self.order_or_fail("", &mid, ChatCommand::Say(text.to_owned()))?;
+            let message = self.store_mine(ctx, "", text.to_owned(), None, MessageState::Sent, &mid)?;
+            self.order_or_fail(ctx, "", &mid, ServiceCommand::Say(text.to_owned()))?;
             return Ok(message.into_iter().collect());
         };
-        self.remember(thread, true).map_err(to_api)?;
+        self.remember(ctx, thread, true).map_err(to_api)?;
         let mut messages = Vec::new();
         for piece in pieces(text, MAX_PRIVATE) {
             let mid = new_mid();
-            messages.extend(self.store_mine(thread, piece.to_owned(), None, MessageState::Queued, &mid)?);
-            self.order_or_fail(thread, &mid.clone(), ChatCommand::Tell { to, mid, text: piece.to_owned() })?;
+            messages.extend(self.store_mine(ctx, thread, piece.to_owned(), None, MessageState::Queued, &mid)?);
+            self.order_or_fail(ctx, thread, &mid.clone(), ServiceCommand::Tell { to, mid, text: piece.to_owned() })?;
         }
         Ok(messages)
     }
 
     pub(crate) fn store_mine(
         &mut self,
+        ctx: &mut Context,
         thread: &str,
         text: String,
         file: Option<&FilePacket>,
         state: MessageState,
         mid: &str,
     ) -> Result<Option<ChatMessage>, ApiError> {
-        let name = self.nickname();
-        let Some(vault) = &self.chat.vault else { return Ok(None) };
+        let name = self.nickname(ctx);
+        let Some(vault) = &self.vault else { return Ok(None) };
         let about = file.map(|file| fog_api::ChatFileView { name: file_name(file), mime: file.mime.clone(), size: file.content.len() as u64 });
         let new = NewChat {
             thread: thread.to_owned(),
             is_mine: true,
             is_seen: true,
             state: state.word().to_owned(),
-            at: self.clock.unix(),
+            at: ctx.clock.unix(),
             mid: mid.to_owned(),
             sealed: vault.seal_value(thread, &Body { name, text, file: about, ..Body::default() }),
             file: file.map(|file| vault.seal(mid.as_bytes(), &file.content)),
         };
-        self.add_message(&new).map_err(to_api)
+        self.add_message(ctx, &new).map_err(to_api)
     }
 
-    pub(crate) fn chat_give(&mut self, to: &str, name: String, base64: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_give(&mut self, ctx: &mut Context, to: &str, name: String, base64: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let thread = self.thread_of(to)?;
         let to = PeerId::parse(&thread);
@@ -192,39 +222,39 @@ impl Engine {
         if content.is_empty() || content.len() > MAX_FILE {
             return Err(refuse(ErrorKind::BadInput, format!("a file has 1 byte to {} KiB over Bluetooth; nothing was sent", MAX_FILE >> 10)));
         }
-        if self.chat.people.get(&thread).is_some_and(|known| known.view.link != PersonLink::Gone && !known.view.takes_files) {
+        if self.people.get(&thread).is_some_and(|known| known.view.link != PersonLink::Gone && !known.view.takes_files) {
             return Err(refuse(ErrorKind::Unsupported, "this person's app takes no private files; nothing was sent"));
         }
         let mime = mime_of(&name, &content).to_owned();
         let file = FilePacket { name, mime, content };
         if to.is_some() {
-            self.remember(&thread, true).map_err(to_api)?;
+            self.remember(ctx, &thread, true).map_err(to_api)?;
         }
         // Receipts name a file by an id that the protocol derives from its name.
-        let id = self.chat.me.zip(to).map(|(me, to)| file.media_id(me.peer(), to)).unwrap_or_default();
+        let id = self.me.zip(to).map(|(me, to)| file.media_id(me.peer(), to)).unwrap_or_default();
         let mid = format!("{id}#{}", new_mid());
         let state = if to.is_some() { MessageState::Queued } else { MessageState::Sent };
-        let message = self.store_mine(&thread, file_name(&file), Some(&file), state, &mid)?;
-        self.order_or_fail(&thread, &mid.clone(), ChatCommand::Give { to, mid, file })?;
+        let message = self.store_mine(ctx, &thread, file_name(&file), Some(&file), state, &mid)?;
+        self.order_or_fail(ctx, &thread, &mid.clone(), ServiceCommand::Give { to, mid, file })?;
         Ok(Reply::ChatSaid { messages: message.into_iter().collect(), note: String::new() })
     }
 
     /// The opened file of a message, and its description.
-    fn attachment(&self, row: i64) -> Result<(fog_api::ChatFileView, Vec<u8>), ApiError> {
+    fn attachment(&self, ctx: &Context, row: i64) -> Result<(fog_api::ChatFileView, Vec<u8>), ApiError> {
         let gone = || refuse(ErrorKind::NotFound, format!("message {row} has no file"));
-        let found = self.store.chat_message(row).map_err(to_api)?.ok_or_else(gone)?;
-        let sealed = self.store.chat_file(row).map_err(to_api)?.ok_or_else(gone)?;
-        let content = self.chat.vault.as_ref().and_then(|vault| vault.open(found.mid.as_bytes(), &sealed)).ok_or_else(gone)?;
+        let found = ctx.store.chat_message(row).map_err(to_api)?.ok_or_else(gone)?;
+        let sealed = ctx.store.chat_file(row).map_err(to_api)?.ok_or_else(gone)?;
+        let content = self.vault.as_ref().and_then(|vault| vault.open(found.mid.as_bytes(), &sealed)).ok_or_else(gone)?;
         Ok((self.message_view(&found).file.unwrap_or_default(), content))
     }
 
-    pub(crate) fn chat_file(&self, row: i64) -> Result<Reply, ApiError> {
-        let (file, content) = self.attachment(row)?;
+    pub(crate) fn chat_file(&self, ctx: &Context, row: i64) -> Result<Reply, ApiError> {
+        let (file, content) = self.attachment(ctx, row)?;
         Ok(Reply::Bytes { mime: file.mime, base64: base64::engine::general_purpose::STANDARD.encode(content) })
     }
 
-    pub(crate) fn chat_save(&self, row: i64, folder: &Path) -> Result<Reply, ApiError> {
-        let (file, content) = self.attachment(row)?;
+    pub(crate) fn chat_save(&self, ctx: &Context, row: i64, folder: &Path) -> Result<Reply, ApiError> {
+        let (file, content) = self.attachment(ctx, row)?;
         for name in free_names(&file.name) {
             let path = folder.join(name);
             let written = std::fs::File::options().write(true).create_new(true).open(&path).and_then(|mut file| std::io::Write::write_all(&mut file, &content));
@@ -237,98 +267,98 @@ impl Engine {
         Err(refuse(ErrorKind::Conflict, format!("too many files are called {} there", file.name)))
     }
 
-    pub(crate) fn chat_seen(&mut self, with: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_seen(&mut self, ctx: &mut Context, with: &str) -> Result<Reply, ApiError> {
         let thread = self.thread_of(with)?;
-        let seen = self.store.see_chat(&thread).map_err(to_api)?;
+        let seen = ctx.store.see_chat(&thread).map_err(to_api)?;
         if seen.is_empty() {
             return Ok(Reply::Done);
         }
-        if let Some(from) = PeerId::parse(&thread).filter(|_| self.settings.flag("chat_receipts")) {
+        if let Some(from) = PeerId::parse(&thread).filter(|_| ctx.settings.flag("chat_receipts")) {
             for row in seen.iter().filter(|row| !row.is_mine) {
                 // A lost read receipt does no harm.
-                let _ = self.order(ChatCommand::Saw { from, mid: row.mid.split('#').next().unwrap_or_default().to_owned() });
+                let _ = self.order(ServiceCommand::Saw { from, mid: row.mid.split('#').next().unwrap_or_default().to_owned() });
             }
         }
         self.announce_chat();
         Ok(Reply::Done)
     }
 
-    pub(crate) fn chat_again(&mut self, row: i64) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_again(&mut self, ctx: &mut Context, row: i64) -> Result<Reply, ApiError> {
         self.needs_chat()?;
-        let found = self.store.chat_message(row).map_err(to_api)?.filter(|row| row.is_mine);
+        let found = ctx.store.chat_message(row).map_err(to_api)?.filter(|row| row.is_mine);
         let found = found.ok_or_else(|| refuse(ErrorKind::NotFound, format!("there is no message {row} of this device")))?;
         if found.state != MessageState::Failed.word() {
             return Err(refuse(ErrorKind::Conflict, "this message was not given up; it is on its way or has arrived"));
         }
         let begins = if PeerId::parse(&found.thread).is_some() { MessageState::Queued } else { MessageState::Sent };
-        self.store.set_chat_state(&found.thread, &found.mid, begins.word()).map_err(to_api)?;
-        if !self.order_again(&found).map_err(to_api)? {
-            self.got_further(&found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
+        ctx.store.set_chat_state(&found.thread, &found.mid, begins.word()).map_err(to_api)?;
+        if !self.order_again(ctx, &found).map_err(to_api)? {
+            self.got_further(ctx, &found.thread, &found.mid, MessageState::Failed).map_err(to_api)?;
             return Err(refuse(ErrorKind::Storage, "this message cannot be read any more"));
         }
         Ok(Reply::Done)
     }
 
-    pub(crate) fn chat_person(&mut self, who: &str, change: PersonChange) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_person(&mut self, ctx: &mut Context, who: &str, change: PersonChange) -> Result<Reply, ApiError> {
         let id = self.resolve(who)?;
-        if !self.chat.people.contains_key(&id) {
+        if !self.people.contains_key(&id) {
             return Err(refuse(ErrorKind::NotFound, format!("nobody with the id {id} was met yet")));
         }
-        self.change_person(&id, |person| match change {
+        self.change_person(ctx, &id, |person| match change {
             PersonChange::Favourite(on) => person.is_favourite = on,
             PersonChange::Blocked(on) => person.is_blocked = on,
             PersonChange::Verified(on) => person.is_verified = on,
         })
         .map_err(to_api)?;
-        if let (Some(peer), PersonChange::Favourite(on), Some(driver)) = (PeerId::parse(&id), change, &self.chat.driver) {
-            driver.order(ChatCommand::Favour(peer, on));
+        if let (Some(peer), PersonChange::Favourite(on), Some(driver)) = (PeerId::parse(&id), change, &self.driver) {
+            driver.order(ServiceCommand::Favour(peer, on));
             // The apps tell each other about favourites this way. It is not a message, so its loss does no
             // harm.
             let sign = if on { "[FAVORITED]:" } else { "[UNFAVORITED]:" };
-            driver.order(ChatCommand::Tell { to: peer, mid: new_mid(), text: sign.to_owned() });
+            driver.order(ServiceCommand::Tell { to: peer, mid: new_mid(), text: sign.to_owned() });
         }
         if let (Some(peer), PersonChange::Blocked(true)) = (PeerId::parse(&id), change) {
             // Messages that wait for a blocked person are not sent, neither now nor after a restart.
-            for row in self.store.chat_waiting().map_err(to_api)?.into_iter().map(|(_, row)| row).filter(|row| row.thread == id) {
-                self.got_further(&id, &row.mid, MessageState::Failed).map_err(to_api)?;
+            for row in ctx.store.chat_waiting().map_err(to_api)?.into_iter().map(|(_, row)| row).filter(|row| row.thread == id) {
+                self.got_further(ctx, &id, &row.mid, MessageState::Failed).map_err(to_api)?;
             }
-            if let Some(driver) = &self.chat.driver {
-                driver.order(ChatCommand::Forget(peer));
+            if let Some(driver) = &self.driver {
+                driver.order(ServiceCommand::Forget(peer));
             }
         }
         Ok(Reply::Done)
     }
 
-    pub(crate) fn chat_card(&self) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_card(&self, ctx: &Context) -> Result<Reply, ApiError> {
         self.needs_chat()?;
-        let device = self.key.as_ref().map(crate::chat::Vault::of_device);
-        let sealed = self.store.chat_keys().map_err(to_api)?;
+        let device = ctx.key.as_ref().map(crate::chat::Vault::of_device);
+        let sealed = ctx.store.chat_keys().map_err(to_api)?;
         let secrets = device.zip(sealed).and_then(|(device, sealed)| crate::chat::Secrets::open(&device, &sealed));
         let secrets = secrets.ok_or_else(|| refuse(ErrorKind::Storage, "the keys of chat cannot be read"))?;
-        let seconds = self.clock.unix().0.max(0) as u64 / 1_000;
-        Ok(Reply::Text(fog_bitchat::card(&secrets.identity(), &self.nickname(), seconds, rand::random())))
+        let seconds = ctx.clock.unix().0.max(0) as u64 / 1_000;
+        Ok(Reply::Text(fog_bitchat::card(&secrets.identity(), &self.nickname(ctx), seconds, rand::random())))
     }
 
-    pub(crate) fn chat_scan(&mut self, card: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_scan(&mut self, ctx: &mut Context, card: &str) -> Result<Reply, ApiError> {
         self.needs_chat()?;
-        let seconds = self.clock.unix().0.max(0) as u64 / 1_000;
+        let seconds = ctx.clock.unix().0.max(0) as u64 / 1_000;
         let card = Card::read(card, seconds).map_err(|error| refuse(ErrorKind::BadInput, error))?;
         let (peer, noise) = (card.keys.peer(), card.keys.noise);
-        if Some(card.keys) == self.chat.me {
+        if Some(card.keys) == self.me {
             return Err(refuse(ErrorKind::Conflict, "this is this device's own code; scan that of the other person"));
         }
         let id = peer.to_string();
-        if !self.chat.people.get(&id).is_some_and(|known| known.view.link != PersonLink::Gone) {
+        if !self.people.get(&id).is_some_and(|known| known.view.link != PersonLink::Gone) {
             let name = clean_name(cut_text(&card.nickname, 48));
             return Err(refuse(ErrorKind::NotFound, format!("{name} is not here now; the code proves nothing without an answer from their device")));
         }
-        self.order(ChatCommand::Verify { peer, noise })?;
+        self.order(ServiceCommand::Verify { peer, noise })?;
         Ok(Reply::Text(id))
     }
 
-    pub(crate) fn chat_export(&self, with: &str, path: &Path) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_export(&self, ctx: &Context, with: &str, path: &Path) -> Result<Reply, ApiError> {
         let thread = self.thread_of(with)?;
-        let mut rows = self.store.chat_thread(&thread, None, u32::MAX >> 1).map_err(to_api)?;
+        let mut rows = ctx.store.chat_thread(&thread, None, u32::MAX >> 1).map_err(to_api)?;
         rows.reverse();
         let messages: Vec<ChatMessage> = rows.iter().map(|row| self.message_view(row)).collect();
         let text = if path.extension().is_some_and(|ending| ending == "json") {
@@ -342,73 +372,73 @@ impl Engine {
         Ok(Reply::exported(vec![path.display().to_string()]))
     }
 
-    pub(crate) fn chat_clear(&mut self, with: &str) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_clear(&mut self, ctx: &mut Context, with: &str) -> Result<Reply, ApiError> {
         let thread = self.thread_of(with)?;
-        self.store.clear_chat(&thread).map_err(to_api)?;
-        if let (Some(peer), Some(driver)) = (PeerId::parse(&thread), &self.chat.driver) {
-            driver.order(ChatCommand::Forget(peer));
+        ctx.store.clear_chat(&thread).map_err(to_api)?;
+        if let (Some(peer), Some(driver)) = (PeerId::parse(&thread), &self.driver) {
+            driver.order(ServiceCommand::Forget(peer));
         }
         self.announce_chat();
         Ok(Reply::Done)
     }
 
-    pub(crate) fn chat_wipe(&mut self) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_wipe(&mut self, ctx: &mut Context) -> Result<Reply, ApiError> {
         // The old nickname must not pass to the next identity, even if the wipe is interrupted.
-        self.keep_settings(&[("chat_nickname".to_owned(), None)]);
+        ctx.keep_settings(&[("chat_nickname".to_owned(), None)]);
         // The keys are deleted first: from then on the remaining data is unreadable, whatever happens.
-        self.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
+        ctx.store.wipe_chat(WipeStep::Keys).map_err(to_api)?;
         self.forget_chat();
-        self.finish_wipe().map_err(to_api)?;
-        self.look_at_chat().map_err(to_api)?;
-        self.announce(EventBody::Settings(self.settings.values().clone()));
+        self.finish_wipe(ctx).map_err(to_api)?;
+        self.look_at_chat(ctx).map_err(to_api)?;
+        ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
         self.announce_chat();
         Ok(Reply::Done)
     }
 
-    fn slash(&mut self, to: &str, command: fog_bitchat::Command) -> Result<Reply, ApiError> {
+    fn slash(&mut self, ctx: &mut Context, to: &str, command: fog_bitchat::Command) -> Result<Reply, ApiError> {
         use fog_bitchat::Command as C;
         let note = |note: String| Ok(Reply::ChatSaid { messages: Vec::new(), note });
         match command {
             C::Message { to, text } => {
                 let thread = self.resolve(&to)?;
                 match text {
-                    Some(text) => Ok(Reply::ChatSaid { messages: self.say_in(&thread, &text)?, note: String::new() }),
+                    Some(text) => Ok(Reply::ChatSaid { messages: self.say_in(ctx, &thread, &text)?, note: String::new() }),
                     None => note(format!("open the chat with {to} to write to them")),
                 }
             }
             C::Who => {
-                let here = self.chat.people.values().map(|known| &known.view).filter(|person| person.link != PersonLink::Gone);
+                let here = self.people.values().map(|known| &known.view).filter(|person| person.link != PersonLink::Gone);
                 let names: Vec<&str> = here.map(|person| person.label.as_str()).collect();
                 note(if names.is_empty() { "nobody else is here".to_owned() } else { format!("here: {}", names.join(", ")) })
             }
             C::Clear => {
-                self.chat_clear(to)?;
+                self.chat_clear(ctx, to)?;
                 note("the messages of this view are deleted on this device".to_owned())
             }
-            C::Hug(whom) => self.gesture(to, &whom, fog_bitchat::hug),
-            C::Slap(whom) => self.gesture(to, &whom, fog_bitchat::slap),
+            C::Hug(whom) => self.gesture(ctx, to, &whom, fog_bitchat::hug),
+            C::Slap(whom) => self.gesture(ctx, to, &whom, fog_bitchat::slap),
             C::Block(None) => {
-                let names: Vec<&str> = self.chat.people.values().filter(|known| known.view.is_blocked).map(|known| known.view.label.as_str()).collect();
+                let names: Vec<&str> = self.people.values().filter(|known| known.view.is_blocked).map(|known| known.view.label.as_str()).collect();
                 note(if names.is_empty() { "nobody is blocked".to_owned() } else { format!("blocked: {}", names.join(", ")) })
             }
-            C::Block(Some(who)) => self.mark(&who, PersonChange::Blocked(true), "is blocked; what they say is not shown"),
-            C::Unblock(who) => self.mark(&who, PersonChange::Blocked(false), "is not blocked any more"),
-            C::Favourite(who) => self.mark(&who, PersonChange::Favourite(true), "is a favourite"),
-            C::NoFavourite(who) => self.mark(&who, PersonChange::Favourite(false), "is no favourite any more"),
+            C::Block(Some(who)) => self.mark(ctx, &who, PersonChange::Blocked(true), "is blocked; what they say is not shown"),
+            C::Unblock(who) => self.mark(ctx, &who, PersonChange::Blocked(false), "is not blocked any more"),
+            C::Favourite(who) => self.mark(ctx, &who, PersonChange::Favourite(true), "is a favourite"),
+            C::NoFavourite(who) => self.mark(ctx, &who, PersonChange::Favourite(false), "is no favourite any more"),
             C::Help => note(COMMANDS.map(|(usage, what)| format!("{usage}: {what}")).join("\n")),
-            C::Group(verb) => self.group_command(to, verb),
+            C::Group(verb) => self.group_command(ctx, to, verb),
             C::Ping(_) | C::Trace(_) => Err(refuse(ErrorKind::Bug, "this is answered elsewhere")),
         }
     }
 
-    fn gesture(&mut self, to: &str, whom: &str, words: fn(&str, &str) -> String) -> Result<Reply, ApiError> {
+    fn gesture(&mut self, ctx: &mut Context, to: &str, whom: &str, words: fn(&str, &str) -> String) -> Result<Reply, ApiError> {
         let thread = self.thread_of(to)?;
-        let text = words(&self.nickname(), whom);
-        Ok(Reply::ChatSaid { messages: self.say_in(&thread, &text)?, note: String::new() })
+        let text = words(&self.nickname(ctx), whom);
+        Ok(Reply::ChatSaid { messages: self.say_in(ctx, &thread, &text)?, note: String::new() })
     }
 
-    fn mark(&mut self, who: &str, change: PersonChange, what: &str) -> Result<Reply, ApiError> {
-        self.chat_person(who, change)?;
+    fn mark(&mut self, ctx: &mut Context, who: &str, change: PersonChange, what: &str) -> Result<Reply, ApiError> {
+        self.chat_person(ctx, who, change)?;
         Ok(Reply::ChatSaid { messages: Vec::new(), note: format!("{who} {what}") })
     }
 }

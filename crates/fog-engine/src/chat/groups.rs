@@ -6,9 +6,10 @@ use fog_store::StoreError;
 use fog_types::ErrorKind;
 use fog_types::text::clean_name;
 
-use crate::chat::ChatCommand;
 use crate::chat::commands::{new_mid, refuse};
-use crate::event_loop::Engine;
+use crate::chat::incoming::Received;
+use crate::chat::{Chat, ServiceCommand};
+use crate::context::Context;
 use crate::query::to_api;
 
 /// Most left groups whose names are remembered.
@@ -21,19 +22,19 @@ pub(crate) fn group_id(thread: &str) -> Option<[u8; 16]> {
 }
 
 /// Thread id of a group.
-fn thread_of(id: [u8; 16]) -> String {
+pub(crate) fn thread_of(id: [u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(id))
 }
 
-impl Engine {
+impl Chat {
     /// Finds a group by its id or, with `by_name`, by its name, which may begin with `#`.
     pub(crate) fn group_named(&self, who: &str, by_name: bool) -> Result<Option<String>, ApiError> {
         // The messages of a left group remain readable.
-        if self.chat.groups.iter().any(|group| thread_of(group.id) == who) || self.chat.left.contains_key(who) {
+        if self.groups.iter().any(|group| thread_of(group.id) == who) || self.left.contains_key(who) {
             return Ok(Some(who.to_owned()));
         }
         let name = who.strip_prefix('#').unwrap_or(who);
-        let named: Vec<&Group> = self.chat.groups.iter().filter(|group| by_name && clean_name(&group.name) == name).collect();
+        let named: Vec<&Group> = self.groups.iter().filter(|group| by_name && clean_name(&group.name) == name).collect();
         match named[..] {
             [] if who.starts_with('#') => Err(refuse(ErrorKind::NotFound, format!("this device is in no group called '{name}'; `fog chat group` lists them"))),
             [] => Ok(None),
@@ -48,7 +49,7 @@ impl Engine {
     fn group(&self, who: &str) -> Result<Group, ApiError> {
         let missing = || refuse(ErrorKind::NotFound, format!("this device is in no group called '{who}'; `fog chat group` lists them"));
         let id = self.group_named(who.trim(), true)?.and_then(|thread| group_id(&thread)).ok_or_else(missing)?;
-        self.chat.groups.iter().find(|group| group.id == id).cloned().ok_or_else(missing)
+        self.groups.iter().find(|group| group.id == id).cloned().ok_or_else(missing)
     }
 
     /// Finds a group that this device created and may change.
@@ -62,7 +63,7 @@ impl Engine {
     }
 
     fn is_mine(&self, group: &Group) -> bool {
-        self.chat.me.is_some_and(|me| group.creator.starts_with(&me.peer().0))
+        self.me.is_some_and(|me| group.creator.starts_with(&me.peer().0))
     }
 
     /// Finds a person who can become a member, because their keys are known.
@@ -71,18 +72,18 @@ impl Engine {
         if PeerId::parse(&id).is_none() {
             return Err(refuse(ErrorKind::BadInput, format!("'{who}' is a group, and people are taken in; nothing was changed")));
         }
-        if self.chat.me.is_some_and(|me| me.peer().to_string() == id) {
+        if self.me.is_some_and(|me| me.peer().to_string() == id) {
             return Err(refuse(ErrorKind::Conflict, "this device is in its groups anyway; nothing was changed"));
         }
-        let known = self.chat.people.get(&id);
+        let known = self.people.get(&id);
         let keys = known.and_then(|known| known.keys).ok_or_else(|| refuse(ErrorKind::NotFound, format!("nobody with the id {id} was met yet")))?;
         Ok(Member::of(&keys, &known.map(|known| known.view.nickname.clone()).unwrap_or_default()))
     }
 
-    pub(crate) fn chat_group(&mut self, change: GroupChange) -> Result<Reply, ApiError> {
+    pub(crate) fn chat_group(&mut self, ctx: &mut Context, change: GroupChange) -> Result<Reply, ApiError> {
         self.needs_chat()?;
         let id = match change {
-            GroupChange::Create { name, members } => self.create_group(&name, &members)?,
+            GroupChange::Create { name, members } => self.create_group(ctx, &name, &members)?,
             GroupChange::Add { group, who } => {
                 let (group, member) = (self.my_group(&group)?, self.member(&who)?);
                 if group.members.iter().any(|known| known.fingerprint == member.fingerprint) {
@@ -91,8 +92,8 @@ impl Engine {
                 if group.members.len() >= MAX_MEMBERS {
                     return Err(refuse(ErrorKind::Conflict, format!("a group has at most {MAX_MEMBERS} members; nothing was changed")));
                 }
-                self.remember(&member.peer().to_string(), true).map_err(to_api)?;
-                self.order(ChatCommand::AddToGroup { group: group.id, member })?;
+                self.remember(ctx, &member.peer().to_string(), true).map_err(to_api)?;
+                self.order(ServiceCommand::AddToGroup { group: group.id, member })?;
                 group.id
             }
             GroupChange::Remove { group, who } => {
@@ -100,29 +101,29 @@ impl Engine {
                 let who = who.trim().trim_start_matches('@');
                 let fits = |member: &&Member| member.peer().to_string() == who || clean_name(&member.nickname) == who;
                 let mut found: Vec<PeerId> = group.members.iter().filter(fits).map(Member::peer).collect();
-                found.retain(|peer| self.chat.me.is_none_or(|me| me.peer() != *peer));
+                found.retain(|peer| self.me.is_none_or(|me| me.peer() != *peer));
                 let [peer] = found[..] else {
                     let why = if found.is_empty() { "is not one of its other members" } else { "is what several are called; say which by the id" };
                     return Err(refuse(ErrorKind::NotFound, format!("'{who}' {why}; nothing was changed")));
                 };
-                self.order(ChatCommand::RemoveFromGroup { group: group.id, peer })?;
+                self.order(ServiceCommand::RemoveFromGroup { group: group.id, peer })?;
                 group.id
             }
             GroupChange::Leave { group } => {
                 let group = self.group(&group)?;
-                self.order(ChatCommand::LeaveGroup(group.id))?;
+                self.order(ServiceCommand::LeaveGroup(group.id))?;
                 group.id
             }
         };
         Ok(Reply::Text(thread_of(id)))
     }
 
-    fn create_group(&mut self, name: &str, members: &[String]) -> Result<[u8; 16], ApiError> {
+    fn create_group(&mut self, ctx: &mut Context, name: &str, members: &[String]) -> Result<[u8; 16], ApiError> {
         let name = clean_name(name.trim().trim_start_matches('#'));
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(refuse(ErrorKind::BadInput, format!("a group's name has 1 to {MAX_NAME} bytes; nothing was made")));
         }
-        if self.chat.groups.len() >= MAX_GROUPS {
+        if self.groups.len() >= MAX_GROUPS {
             return Err(refuse(ErrorKind::Conflict, format!("this device is in {MAX_GROUPS} groups; leave one first")));
         }
         let mut others: Vec<Member> = Vec::new();
@@ -136,22 +137,22 @@ impl Engine {
             return Err(refuse(ErrorKind::BadInput, format!("a group has at most {MAX_MEMBERS} members, this device among them; nothing was made")));
         }
         for member in &others {
-            self.remember(&member.peer().to_string(), true).map_err(to_api)?;
+            self.remember(ctx, &member.peer().to_string(), true).map_err(to_api)?;
         }
         let id = rand::random();
-        self.order(ChatCommand::MakeGroup { id, name, others })?;
+        self.order(ServiceCommand::MakeGroup { id, name, others })?;
         Ok(id)
     }
 
     /// Carries out a `/group …` command that was typed in the thread `to`.
-    pub(crate) fn group_command(&mut self, to: &str, verb: GroupVerb) -> Result<Reply, ApiError> {
+    pub(crate) fn group_command(&mut self, ctx: &mut Context, to: &str, verb: GroupVerb) -> Result<Reply, ApiError> {
         let here = || match self.resolve(to) {
             Ok(thread) if group_id(&thread).is_some() => Ok(thread),
             _ => Err(refuse(ErrorKind::BadInput, "say that in the group's own conversation; nothing was changed")),
         };
         let (change, note) = match verb {
             GroupVerb::List => {
-                let names: Vec<String> = self.chat.groups.iter().map(|group| format!("#{} ({})", clean_name(&group.name), group.members.len())).collect();
+                let names: Vec<String> = self.groups.iter().map(|group| format!("#{} ({})", clean_name(&group.name), group.members.len())).collect();
                 let note = if names.is_empty() { "this device is in no group; /group create hikers makes one".to_owned() } else { names.join("\n") };
                 return Ok(Reply::ChatSaid { messages: Vec::new(), note });
             }
@@ -169,74 +170,75 @@ impl Engine {
             }
             GroupVerb::Leave => (GroupChange::Leave { group: here()? }, "this device is not in the group any more".to_owned()),
         };
-        self.chat_group(change)?;
+        self.chat_group(ctx, change)?;
         Ok(Reply::ChatSaid { messages: Vec::new(), note })
     }
 
     /// Stores a text of this device and sends it to a group.
-    pub(crate) fn say_in_group(&mut self, group: [u8; 16], thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
-        if !self.chat.groups.iter().any(|known| known.id == group) {
+    pub(crate) fn say_in_group(&mut self, ctx: &mut Context, group: [u8; 16], thread: &str, text: &str) -> Result<Vec<ChatMessage>, ApiError> {
+        if !self.groups.iter().any(|known| known.id == group) {
             return Err(refuse(ErrorKind::NotFound, "this device is not in this group any more; nothing was sent"));
         }
         let mut messages = Vec::new();
         for piece in pieces(text, MAX_GROUP_TEXT) {
             let mid = new_mid();
-            messages.extend(self.store_mine(thread, piece.to_owned(), None, MessageState::Sent, &mid)?);
-            self.order_or_fail(thread, &mid.clone(), ChatCommand::SayInGroup { group, mid, text: piece.to_owned() })?;
+            messages.extend(self.store_mine(ctx, thread, piece.to_owned(), None, MessageState::Sent, &mid)?);
+            self.order_or_fail(ctx, thread, &mid.clone(), ServiceCommand::SayInGroup { group, mid, text: piece.to_owned() })?;
         }
         Ok(messages)
     }
 
     /// Nickname of a member at the time when they joined the group.
     pub(crate) fn name_in_group(&self, thread: &str, from: &str) -> Option<String> {
-        let group = self.chat.groups.iter().find(|group| thread_of(group.id) == thread)?;
+        let group = self.groups.iter().find(|group| thread_of(group.id) == thread)?;
         group.members.iter().find(|member| member.peer().to_string() == from).map(|member| clean_name(&member.nickname))
     }
 
-    pub(crate) fn heard_in_group(&mut self, group: [u8; 16], from: PeerId, nickname: &str, text: String, at: u64, mid: String) -> Result<(), StoreError> {
-        let (thread, from) = (thread_of(group), from.to_string());
-        if !self.try_spend_quota(&from, text.len()) {
+    /// Stores a message of a group; `nickname` is the name that its author uses.
+    pub(crate) fn heard_in_group(&mut self, ctx: &mut Context, nickname: &str, received: Received<'_>) -> Result<(), StoreError> {
+        let thread = received.thread.to_owned();
+        if !self.try_spend_quota(received.from, received.text.len()) {
             return Ok(());
         }
-        if let Some(message) = self.heard_text(&thread, &from, text, at, mid, None)? {
+        if let Some(message) = self.store_received(ctx, received)? {
             let name = if message.name.is_empty() { clean_name(nickname) } else { message.name };
-            let group = self.chat.groups.iter().find(|known| known.id == group).map(|group| clean_name(&group.name)).unwrap_or_default();
-            self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: format!("{name} · {group}"), text: message.text }));
+            let group = self.groups.iter().find(|known| thread_of(known.id) == thread).map(|group| clean_name(&group.name)).unwrap_or_default();
+            ctx.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: format!("{name} · {group}"), text: message.text }));
         }
         Ok(())
     }
 
-    pub(crate) fn invited(&mut self, group: [u8; 16], name: &str, from: PeerId) {
+    pub(crate) fn invited(&mut self, ctx: &mut Context, group: [u8; 16], name: &str, from: PeerId) {
         let from = from.to_string();
         if self.is_blocked(&from) {
-            if let Some(driver) = &self.chat.driver {
-                driver.order(ChatCommand::LeaveGroup(group));
+            if let Some(driver) = &self.driver {
+                driver.order(ServiceCommand::LeaveGroup(group));
             }
             return;
         }
-        let inviter = self.chat.people.get(&from).map(|known| known.view.label.clone()).unwrap_or_default();
-        self.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean_name(name), name: inviter }));
+        let inviter = self.people.get(&from).map(|known| known.view.label.clone()).unwrap_or_default();
+        ctx.announce(EventBody::Notice(Notice::ChatInvited { with: thread_of(group), group: clean_name(name), name: inviter }));
     }
 
     /// Keeps the names of groups that this device is no longer in. Returns whether the stored names change.
     pub(crate) fn groups_left(&mut self, now: &[Group]) -> bool {
-        let before = self.chat.left.clone();
-        for group in self.chat.groups.iter().filter(|group| now.iter().all(|known| known.id != group.id)) {
-            self.chat.left.insert(thread_of(group.id), clean_name(&group.name));
+        let before = self.left.clone();
+        for group in self.groups.iter().filter(|group| now.iter().all(|known| known.id != group.id)) {
+            self.left.insert(thread_of(group.id), clean_name(&group.name));
         }
-        self.chat.left.retain(|thread, _| now.iter().all(|known| thread_of(known.id) != *thread));
-        while self.chat.left.len() > MAX_LEFT {
-            self.chat.left.pop_first();
+        self.left.retain(|thread, _| now.iter().all(|known| thread_of(known.id) != *thread));
+        while self.left.len() > MAX_LEFT {
+            self.left.pop_first();
         }
-        self.chat.left != before
+        self.left != before
     }
 
     pub(crate) fn group_views(&self) -> Vec<GroupView> {
-        let me = self.chat.me.map(|me| me.peer());
+        let me = self.me.map(|me| me.peer());
         let view = |group: &Group| {
             let member = |member: &Member| MemberView {
                 id: member.peer().to_string(),
-                nickname: self.chat.names.label(&member.peer().to_string(), &member.nickname),
+                nickname: self.names.label(&member.peer().to_string(), &member.nickname),
                 is_creator: member.fingerprint == group.creator,
                 is_me: Some(member.peer()) == me,
             };
@@ -244,9 +246,9 @@ impl Engine {
             members.sort_by_key(|member| !member.is_creator);
             GroupView { id: thread_of(group.id), name: clean_name(&group.name), members, is_mine: self.is_mine(group) }
         };
-        let mut views: Vec<GroupView> = self.chat.groups.iter().map(view).collect();
+        let mut views: Vec<GroupView> = self.groups.iter().map(view).collect();
         views.sort_by(|a, b| (a.name.to_lowercase(), &a.id).cmp(&(b.name.to_lowercase(), &b.id)));
-        views.extend(self.chat.left.iter().map(|(id, name)| GroupView { id: id.clone(), name: name.clone(), ..GroupView::default() }));
+        views.extend(self.left.iter().map(|(id, name)| GroupView { id: id.clone(), name: name.clone(), ..GroupView::default() }));
         views
     }
 }

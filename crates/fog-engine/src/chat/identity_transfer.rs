@@ -5,21 +5,19 @@ use std::path::PathBuf;
 use fog_api::{ApiError, EventBody, Reply, Secret};
 use fog_bitchat::Identity;
 use fog_types::{ErrorKind, UnixMillis};
-use tokio::sync::oneshot;
 
 use crate::chat::commands::refuse;
 use crate::chat::lifecycle::{BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
-use crate::chat::{Contact, ContactRecord, IdentityBackup, MIN_PASSPHRASE, Secrets, Vault};
-use crate::event_loop::Engine;
+use crate::chat::{Chat, Contact, ContactRecord, IdentityBackup, MIN_PASSPHRASE, Secrets, Vault};
+use crate::context::Context;
+use crate::effects::Answer;
 use crate::message::EngineMessage;
 use crate::query::to_api;
 
-type Answer = oneshot::Sender<Result<Reply, ApiError>>;
-
-impl Engine {
+impl Chat {
     /// Saves the chat identity of this device on another thread, since deriving the key takes a moment.
-    pub(crate) fn chat_move_out(&self, path: PathBuf, passphrase: Secret, answer: Answer) {
-        let luggage = match self.pack(&passphrase) {
+    pub(crate) fn chat_move_out(&self, ctx: &Context, path: PathBuf, passphrase: Secret, answer: Answer) {
+        let luggage = match self.pack(ctx, &passphrase) {
             Ok(luggage) => luggage,
             // The front end may be gone.
             Err(error) => return drop(answer.send(Err(error))),
@@ -30,27 +28,27 @@ impl Engine {
         });
     }
 
-    fn secrets_of_chat(&self) -> Result<(Vault, Secrets), ApiError> {
-        let device = self.key.as_ref().map(Vault::of_device);
-        let sealed = self.store.chat_keys().map_err(to_api)?;
+    fn secrets_of_chat(&self, ctx: &Context) -> Result<(Vault, Secrets), ApiError> {
+        let device = ctx.key.as_ref().map(Vault::of_device);
+        let sealed = ctx.store.chat_keys().map_err(to_api)?;
         let opened = device.zip(sealed).and_then(|(device, sealed)| Secrets::open(&device, &sealed).map(|secrets| (device, secrets)));
         opened.ok_or_else(|| refuse(ErrorKind::Storage, "the keys of chat cannot be read"))
     }
 
-    fn pack(&self, passphrase: &Secret) -> Result<IdentityBackup, ApiError> {
+    fn pack(&self, ctx: &Context, passphrase: &Secret) -> Result<IdentityBackup, ApiError> {
         if passphrase.0.chars().count() < MIN_PASSPHRASE {
             let why = format!("a passphrase has at least {MIN_PASSPHRASE} characters: whoever has the file may try as often as they like; nothing was written");
             return Err(refuse(ErrorKind::BadInput, why));
         }
-        let (_, secrets) = self.secrets_of_chat()?;
+        let (_, secrets) = self.secrets_of_chat(ctx)?;
         let remembered = |known: &Contact| known.stored.as_ref().map(|(person, _)| person.clone());
-        let people = self.chat.people.values().filter_map(remembered).collect();
-        Ok(IdentityBackup::pack(&secrets.identity(), self.nickname(), people, &self.written(GROUPS).map_err(to_api)?))
+        let people = self.people.values().filter_map(remembered).collect();
+        Ok(IdentityBackup::pack(&secrets.identity(), self.nickname(ctx), people, &self.written(ctx, GROUPS).map_err(to_api)?))
     }
 
     /// Reads an identity from a file on another thread, to take it over.
-    pub(crate) fn chat_move_in(&self, path: PathBuf, passphrase: Secret, answer: Answer) {
-        let to = self.to_self.clone();
+    pub(crate) fn chat_move_in(&self, ctx: &Context, path: PathBuf, passphrase: Secret, answer: Answer) {
+        let to = ctx.to_self.clone();
         tokio::task::spawn_blocking(move || {
             let read = IdentityBackup::read(&path, &passphrase.0);
             // A send fails only when the loop is gone.
@@ -59,19 +57,19 @@ impl Engine {
     }
 
     /// Takes over the identity in one step. Messages of this device stay.
-    pub(crate) fn moved_in(&mut self, luggage: Result<IdentityBackup, ApiError>) -> Result<Reply, ApiError> {
+    pub(crate) fn moved_in(&mut self, ctx: &mut Context, luggage: Result<IdentityBackup, ApiError>) -> Result<Reply, ApiError> {
         let luggage = luggage?;
         let secrets = luggage.secrets().ok_or_else(|| refuse(ErrorKind::BadInput, "the file has no keys; nothing was changed"))?;
         let (mut noise, mut signing) = ([0; 32], [0; 32]);
         noise.copy_from_slice(&secrets[..32]);
         signing.copy_from_slice(&secrets[32..]);
         let me = Identity::new(noise, signing).peer();
-        let (device, own) = self.secrets_of_chat()?;
+        let (device, own) = self.secrets_of_chat(ctx)?;
         if own.identity().peer() == me {
             return Err(refuse(ErrorKind::Conflict, "this device is that identity already; nothing was changed"));
         }
         let vault = own.vault();
-        let now = self.clock.unix();
+        let now = ctx.clock.unix();
         let person = |person: &ContactRecord| {
             let id = fog_bitchat::PeerKeys { noise: person.noise, signing: person.signing }.peer().to_string();
             let sealed = vault.seal_value(&id, person);
@@ -84,10 +82,10 @@ impl Engine {
         let keys = own.with_identity(&secrets).seal(&device);
         // The previous identity says goodbye first.
         self.forget_chat();
-        self.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
-        self.keep_settings(&[("chat_nickname".to_owned(), Some(luggage.nickname.into()))]);
-        self.look_at_chat().map_err(to_api)?;
-        self.announce(EventBody::Settings(self.settings.values().clone()));
+        ctx.store.replace_chat_identity(&keys, &people, &states).map_err(to_api)?;
+        ctx.keep_settings(&[("chat_nickname".to_owned(), Some(luggage.nickname.into()))]);
+        self.look_at_chat(ctx).map_err(to_api)?;
+        ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
         self.announce_chat();
         Ok(Reply::Text(me.to_string()))
     }

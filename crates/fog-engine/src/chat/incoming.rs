@@ -8,9 +8,10 @@ use fog_store::{CHAT_ROW_BYTES, ChatCaps, NewChat, StoreError};
 use fog_types::text::{clean, clean_name};
 use fog_types::{ByteCount, UnixMillis};
 
+use crate::chat::groups::thread_of;
 use crate::chat::lifecycle::{BOARD, BUNDLES, GROUPS, LEFT, LETTERS, RATCHET};
-use crate::chat::{Body, CarriedMessage, ChatCommand, ChatEvent, Contact, state_of};
-use crate::event_loop::Engine;
+use crate::chat::{Body, CarriedMessage, Chat, ChatEvent, Contact, ServiceCommand, state_of};
+use crate::context::Context;
 
 /// Most bytes of messages and files in one thread and in all threads. Each message counts as
 /// [`fog_store::CHAT_ROW_BYTES`] more than its content, so these are some 25,000 and 200,000 short texts.
@@ -39,87 +40,100 @@ fn chat_caps(storage: ByteCount) -> (ChatCaps, u64) {
     (ChatCaps { of_thread: CHAT_CAPS.of_thread.min(of_all / 4), of_all }, LOOK_AT_CAPS_BYTES.min(of_all / 4))
 }
 
-impl Engine {
-    pub(crate) fn chat_news(&mut self, driver: u64, news: ChatEvent) -> Result<(), StoreError> {
+/// A message that was received.
+pub(crate) struct Received<'a> {
+    pub(crate) thread: &'a str,
+    /// Peer id of the author.
+    pub(crate) from: &'a str,
+    pub(crate) text: String,
+    /// Time that the author states, in milliseconds since 1970.
+    pub(crate) at: u64,
+    /// Id of the message, unique in its thread.
+    pub(crate) mid: String,
+    pub(crate) file: Option<FilePacket>,
+}
+
+impl Chat {
+    pub(crate) fn chat_news(&mut self, ctx: &mut Context, driver: u64, news: ChatEvent) -> Result<(), StoreError> {
         // Late news of an earlier driver belong to another identity.
-        if self.chat.driver.as_ref().is_none_or(|running| running.number() != driver) {
+        if self.driver.as_ref().is_none_or(|running| running.number() != driver) {
             return Ok(());
         }
         match news {
             ChatEvent::Radio(view) => {
-                if self.chat.radio != view {
-                    self.chat.radio = view;
+                if self.radio != view {
+                    self.radio = view;
                     self.announce_chat();
                 }
             }
-            ChatEvent::Person(person, link) => self.person_is_there(person, link)?,
+            ChatEvent::Person(person, link) => self.person_is_there(ctx, person, link)?,
             ChatEvent::Refused { to, mid, why } => {
                 tracing::debug!(%to, %why, "not taken");
-                self.got_further(&to.to_string(), &mid, MessageState::Failed)?;
+                self.got_further(ctx, &to.to_string(), &mid, MessageState::Failed)?;
             }
             ChatEvent::Mail { state, letters } => {
-                self.write_down(LETTERS, &state)?;
-                if self.chat.letters != letters {
-                    self.chat.letters = letters;
+                self.write_down(ctx, LETTERS, &state)?;
+                if self.letters != letters {
+                    self.letters = letters;
                     self.announce_chat();
                 }
             }
             ChatEvent::Bundles { state, carried } => {
-                self.write_down(BUNDLES, &state)?;
-                if self.chat.bundles != carried {
-                    self.chat.bundles = carried;
+                self.write_down(ctx, BUNDLES, &state)?;
+                if self.bundles != carried {
+                    self.bundles = carried;
                     self.announce_chat();
                 }
             }
             ChatEvent::Groups(state) => {
-                self.write_down(GROUPS, &state)?;
+                self.write_down(ctx, GROUPS, &state)?;
                 let now = fog_bitchat::groups_in(&state);
                 if self.groups_left(&now) {
-                    let names = serde_json::to_vec(&self.chat.left).unwrap_or_default();
-                    self.write_down(LEFT, &names)?;
+                    let names = serde_json::to_vec(&self.left).unwrap_or_default();
+                    self.write_down(ctx, LEFT, &names)?;
                 }
-                self.chat.groups = now;
+                self.groups = now;
                 self.announce_chat();
             }
             ChatEvent::Board(state) => {
-                self.write_down(BOARD, &state)?;
+                self.write_down(ctx, BOARD, &state)?;
                 let now = fog_bitchat::notes_in(&state);
-                if self.chat.board != now {
-                    self.chat.board = now;
+                if self.board != now {
+                    self.board = now;
                     self.announce_chat();
                 }
             }
             ChatEvent::Ratchet { turn, state } => {
-                if self.write_down(RATCHET, &state)?
-                    && let Some(driver) = &self.chat.driver
+                if self.write_down(ctx, RATCHET, &state)?
+                    && let Some(driver) = &self.driver
                 {
-                    driver.order(ChatCommand::Stored(turn));
+                    driver.order(ServiceCommand::Stored(turn));
                 }
             }
-            ChatEvent::CarriedMessage(parcel) => self.parcel_came(*parcel)?,
-            ChatEvent::Event(event) => self.chat_event(event)?,
+            ChatEvent::CarriedMessage(parcel) => self.parcel_came(ctx, *parcel)?,
+            ChatEvent::Event(event) => self.chat_event(ctx, event)?,
         }
         Ok(())
     }
 
-    fn chat_event(&mut self, event: Event) -> Result<(), StoreError> {
+    fn chat_event(&mut self, ctx: &mut Context, event: Event) -> Result<(), StoreError> {
         match event {
             // The driver itself reports people and their links, and handles messages of Fog nodes.
             Event::Person(_) | Event::Fellow { .. } | Event::FellowGone(_) | Event::FellowSaid(..) => {}
             Event::Gone(peer) => {
                 let id = peer.to_string();
-                if let Some(known) = self.chat.people.get_mut(&id) {
+                if let Some(known) = self.people.get_mut(&id) {
                     known.view.link = PersonLink::Gone;
                     known.view.has_session = false;
-                    known.view.seen_ms = self.clock.unix().0;
+                    known.view.seen_ms = ctx.clock.unix().0;
                     let view = known.view.clone();
                     // A person who was only passing by is not kept.
                     if known.stored.is_none() {
-                        self.chat.people.remove(&id);
-                        let others = self.chat.names.remove(&id);
-                        self.tell_apart(others);
+                        self.people.remove(&id);
+                        let others = self.names.remove(&id);
+                        self.tell_apart(ctx, others);
                     }
-                    self.announce(EventBody::ChatPerson(Box::new(view)));
+                    ctx.announce(EventBody::ChatPerson(Box::new(view)));
                 }
             }
             Event::Room { from, text, at, id } => {
@@ -128,51 +142,54 @@ impl Engine {
                     return Ok(());
                 }
                 let mid = blake3::Hash::from_bytes([id, [0; 16]].concat().try_into().unwrap_or_default()).to_hex()[..32].to_owned();
-                let is_for_me = text.contains(&format!("@{}", self.nickname()));
-                if let Some(message) = self.heard_text("", &from, text, at, mid, None)?
+                let is_for_me = text.contains(&format!("@{}", self.nickname(ctx)));
+                if let Some(message) = self.store_received(ctx, Received { thread: "", from: &from, text, at, mid, file: None })?
                     && is_for_me
                 {
-                    self.announce(EventBody::Notice(Notice::ChatMessage { with: String::new(), name: message.name, text: message.text }));
+                    ctx.announce(EventBody::Notice(Notice::ChatMessage { with: String::new(), name: message.name, text: message.text }));
                 }
             }
             Event::Private { from, id, text, at } => {
                 // A message of a person who has not announced their keys is not confirmed; its author sends
                 // it again.
-                let is_known = self.chat.people.contains_key(&from.to_string());
+                let is_known = self.people.contains_key(&from.to_string());
                 if is_known
-                    && self.heard_alone(from, text, at, id.clone())?
-                    && let Some(driver) = &self.chat.driver
+                    && self.heard_alone(ctx, from, text, at, id.clone())?
+                    && let Some(driver) = &self.driver
                 {
-                    driver.order(ChatCommand::Took { from, mid: id });
+                    driver.order(ServiceCommand::Took { from, mid: id });
                 }
             }
             Event::File { from, id, file, at } => {
                 let author = from.to_string();
-                if !self.chat.people.contains_key(&author) || !self.try_spend_quota(&author, file.content.len()) {
+                if !self.people.contains_key(&author) || !self.try_spend_quota(&author, file.content.len()) {
                     return Ok(());
                 }
                 let thread = if id.is_some() { author.clone() } else { String::new() };
                 // The protocol derives its id from the file name only, but two pictures may share a name.
                 let hash = blake3::hash(&file.content).to_hex();
                 let mid = format!("{}#{}", id.clone().unwrap_or_else(|| file.safe_name()), &hash[..16]);
-                let message = self.heard_text(&thread, &author, file_name(&file), at, mid, Some(file))?;
-                if let (Some(driver), Some(mid)) = (&self.chat.driver, id) {
-                    driver.order(ChatCommand::Took { from, mid });
+                let message = self.store_received(ctx, Received { thread: &thread, from: &author, text: file_name(&file), at, mid, file: Some(file) })?;
+                if let (Some(driver), Some(mid)) = (&self.driver, id) {
+                    driver.order(ServiceCommand::Took { from, mid });
                 }
                 if let Some(message) = message.filter(|_| !thread.is_empty()) {
-                    self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+                    ctx.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
                 }
             }
-            Event::GroupText { group, from, nickname, text, at, id } => self.heard_in_group(group, from, &nickname, text, at, id)?,
-            Event::Invited { group, name, from } => self.invited(group, &name, from),
-            Event::Delivery { to, id, state } => self.got_further(&to.to_string(), &id, state_of(state))?,
-            Event::Pong { from, hops, millis, way } => self.pinged(from, Some((hops, millis, way))),
-            Event::NoPong(whom) => self.pinged(whom, None),
-            Event::Verified(peer) => self.change_person(&peer.to_string(), |person| person.is_verified = true)?,
-            Event::Vouched { by, whom } => self.vouched(by, &whom)?,
-            Event::Note(note) => self.noticed(&note),
+            Event::GroupText { group, from, nickname, text, at, id } => {
+                let (thread, from) = (thread_of(group), from.to_string());
+                self.heard_in_group(ctx, &nickname, Received { thread: &thread, from: &from, text, at, mid: id, file: None })?;
+            }
+            Event::Invited { group, name, from } => self.invited(ctx, group, &name, from),
+            Event::Delivery { to, id, state } => self.got_further(ctx, &to.to_string(), &id, state_of(state))?,
+            Event::Pong { from, hops, millis, way } => self.pinged(ctx, from, Some((hops, millis, way))),
+            Event::NoPong(whom) => self.pinged(ctx, whom, None),
+            Event::Verified(peer) => self.change_person(ctx, &peer.to_string(), |person| person.is_verified = true)?,
+            Event::Vouched { by, whom } => self.vouched(ctx, by, &whom)?,
+            Event::Note(note) => self.noticed(ctx, &note),
             Event::ClockOff { millis, peers } => {
-                self.chat.clock_off = (millis != 0).then_some((millis, peers));
+                self.clock_off = (millis != 0).then_some((millis, peers));
                 self.announce_chat();
             }
         }
@@ -180,50 +197,50 @@ impl Engine {
     }
 
     /// Handles a private text. Returns whether it is stored, now or before.
-    fn heard_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
+    fn heard_alone(&mut self, ctx: &mut Context, from: PeerId, text: String, at: u64, mid: String) -> Result<bool, StoreError> {
         let may = self.try_spend_quota(&from.to_string(), text.len());
         if may {
-            self.store_alone(from, text, at, mid)?;
+            self.store_alone(ctx, from, text, at, mid)?;
         }
         Ok(may)
     }
 
-    fn store_alone(&mut self, from: PeerId, text: String, at: u64, mid: String) -> Result<(), StoreError> {
+    fn store_alone(&mut self, ctx: &mut Context, from: PeerId, text: String, at: u64, mid: String) -> Result<(), StoreError> {
         let thread = from.to_string();
         let is_sign = text.starts_with("[FAVORITED]") || text.starts_with("[UNFAVORITED]");
-        let message = if is_sign { None } else { self.heard_text(&thread, &thread, text, at, mid, None)? };
+        let message = if is_sign { None } else { self.store_received(ctx, Received { thread: &thread, from: &thread, text, at, mid, file: None })? };
         if let Some(message) = message {
-            self.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
+            ctx.announce(EventBody::Notice(Notice::ChatMessage { with: thread, name: message.name, text: message.text }));
         }
         Ok(())
     }
 
     /// Handles a message from a bundle. Its author was present once and may not be remembered.
-    pub(crate) fn parcel_came(&mut self, parcel: CarriedMessage) -> Result<(), StoreError> {
+    pub(crate) fn parcel_came(&mut self, ctx: &mut Context, parcel: CarriedMessage) -> Result<(), StoreError> {
         let CarriedMessage { keys, name, mid, text, at, bundle } = parcel;
         let from = keys.peer();
         let id = from.to_string();
         // An author whose message may not be stored is not remembered either.
         let is_stored = self.try_spend_quota(&id, text.len()) && {
-            if !self.chat.people.contains_key(&id) {
+            if !self.people.contains_key(&id) {
                 let (nickname, fingerprint) = (clean_name(&name), fog_bitchat::fingerprint_text(&keys.noise));
-                let view = PersonView { id: id.clone(), nickname, fingerprint, seen_ms: self.clock.unix().0, ..PersonView::default() };
+                let view = PersonView { id: id.clone(), nickname, fingerprint, seen_ms: ctx.clock.unix().0, ..PersonView::default() };
                 let nickname = view.nickname.clone();
-                self.chat.people.insert(id.clone(), Contact { view, keys: Some(keys), stored: None });
-                self.set_nickname(&id, &nickname);
-                self.remember(&id, true)?;
+                self.people.insert(id.clone(), Contact { view, keys: Some(keys), stored: None });
+                self.set_nickname(ctx, &id, &nickname);
+                self.remember(ctx, &id, true)?;
             }
-            self.store_alone(from, text, at, mid)?;
+            self.store_alone(ctx, from, text, at, mid)?;
             true
         };
-        if let Some(driver) = &self.chat.driver {
-            driver.order(ChatCommand::Answered { bundle, is_stored });
+        if let Some(driver) = &self.driver {
+            driver.order(ServiceCommand::Answered { bundle, is_stored });
         }
         Ok(())
     }
 
     pub(crate) fn is_blocked(&self, id: &str) -> bool {
-        self.chat.people.get(id).is_some_and(|known| known.view.is_blocked)
+        self.people.get(id).is_some_and(|known| known.view.is_blocked)
     }
 
     /// Takes the credit for a message of this size. Returns whether it may be stored: the limit keeps one
@@ -236,21 +253,21 @@ impl Engine {
             return false;
         }
         let may = self.take_credit(from, price, 1.0);
-        if !may && let Some((credit, _)) = self.chat.credit.get_mut("") {
+        if !may && let Some((credit, _)) = self.credit.get_mut("") {
             *credit += price;
         }
         may
     }
 
     fn take_credit(&mut self, from: &str, price: f64, times: f64) -> bool {
-        if self.chat.credit.len() >= MAX_CREDITS && !self.chat.credit.contains_key(from) {
+        if self.credit.len() >= MAX_CREDITS && !self.credit.contains_key(from) {
             // People whose credit is full again need not be tracked.
-            self.chat.credit.retain(|_, (credit, last)| *credit + last.elapsed().as_secs_f64() * PER_SECOND < BURST);
-            if self.chat.credit.len() >= MAX_CREDITS {
+            self.credit.retain(|_, (credit, last)| *credit + last.elapsed().as_secs_f64() * PER_SECOND < BURST);
+            if self.credit.len() >= MAX_CREDITS {
                 return false;
             }
         }
-        let (credit, last) = self.chat.credit.entry(from.to_owned()).or_insert((BURST * times, Instant::now()));
+        let (credit, last) = self.credit.entry(from.to_owned()).or_insert((BURST * times, Instant::now()));
         *credit = (*credit + last.elapsed().as_secs_f64() * PER_SECOND * times).min(BURST * times);
         *last = Instant::now();
         let may = *credit >= price;
@@ -261,18 +278,11 @@ impl Engine {
     }
 
     /// Stores a message that was received; `None` when it is known already.
-    pub(crate) fn heard_text(
-        &mut self,
-        thread: &str,
-        from: &str,
-        text: String,
-        at: u64,
-        mid: String,
-        file: Option<FilePacket>,
-    ) -> Result<Option<ChatMessage>, StoreError> {
-        let (at, stated_ms) = self.when(from, at);
-        let Some(vault) = &self.chat.vault else { return Ok(None) };
-        let name = self.chat.people.get(from).map(|known| known.view.nickname.clone()).or_else(|| self.name_in_group(thread, from)).unwrap_or_default();
+    pub(crate) fn store_received(&mut self, ctx: &mut Context, received: Received<'_>) -> Result<Option<ChatMessage>, StoreError> {
+        let Received { thread, from, text, at, mid, file } = received;
+        let (at, stated_ms) = self.when(ctx, from, at);
+        let Some(vault) = &self.vault else { return Ok(None) };
+        let name = self.people.get(from).map(|known| known.view.nickname.clone()).or_else(|| self.name_in_group(thread, from)).unwrap_or_default();
         let about = file.as_ref().map(|file| ChatFileView { name: file_name(file), mime: clean(&file.mime), size: file.content.len() as u64 });
         let body = Body { from: from.to_owned(), name, text, file: about, stated_ms };
         let new = NewChat {
@@ -287,46 +297,46 @@ impl Engine {
         };
         // The author of a private message is remembered, so that it can be answered later.
         if thread == from {
-            self.remember(from, true)?;
+            self.remember(ctx, from, true)?;
         }
-        self.add_message(&new)
+        self.add_message(ctx, &new)
     }
 
     /// Time of a message by the local clock: the time its author states, corrected by the known deviation
     /// of the author's clock and never later than now. The second value is the stated time, if it differs
     /// notably.
-    fn when(&self, from: &str, at: u64) -> (i64, Option<i64>) {
+    fn when(&self, ctx: &Context, from: &str, at: u64) -> (i64, Option<i64>) {
         let stated = i64::try_from(at).unwrap_or(i64::MAX);
-        let offset = self.chat.people.get(from).and_then(|known| known.view.clock_off_ms).unwrap_or(0);
-        let at = stated.saturating_sub(offset).min(self.clock.unix().0);
+        let offset = self.people.get(from).and_then(|known| known.view.clock_off_ms).unwrap_or(0);
+        let at = stated.saturating_sub(offset).min(ctx.clock.unix().0);
         (at, (at.abs_diff(stated) > STATED_OFF_MS).then_some(stated))
     }
 
     /// Stores a message and announces it.
-    pub(crate) fn add_message(&mut self, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
-        let Some(id) = self.store.add_chat(new, self.clock.unix())? else { return Ok(None) };
-        self.chat.stored += CHAT_ROW_BYTES + (new.sealed.len() + new.file.as_ref().map_or(0, Vec::len)) as u64;
-        if self.chat.stored >= chat_caps(self.settings.storage_cap()).1 {
-            self.cut_chats()?;
+    pub(crate) fn add_message(&mut self, ctx: &mut Context, new: &NewChat) -> Result<Option<ChatMessage>, StoreError> {
+        let Some(id) = ctx.store.add_chat(new, ctx.clock.unix())? else { return Ok(None) };
+        self.stored += CHAT_ROW_BYTES + (new.sealed.len() + new.file.as_ref().map_or(0, Vec::len)) as u64;
+        if self.stored >= chat_caps(ctx.settings.storage_cap()).1 {
+            self.cut_chats(ctx)?;
         }
-        Ok(self.store.chat_message(id)?.map(|row| self.announce_message(&row)))
+        Ok(ctx.store.chat_message(id)?.map(|row| self.announce_message(ctx, &row)))
     }
 
     /// Trims chat to its caps: messages of strangers go first, those of people whom the user marked last.
-    pub(crate) fn cut_chats(&mut self) -> Result<usize, StoreError> {
-        self.chat.stored = 0;
+    pub(crate) fn cut_chats(&mut self, ctx: &mut Context) -> Result<usize, StoreError> {
+        self.stored = 0;
         let is_marked = |known: &&Contact| (known.view.is_verified || known.view.is_favourite) && !known.view.is_blocked;
-        let marked = self.chat.people.values().filter(is_marked).map(|known| known.view.id.clone()).collect();
-        let gone = self.store.cut_chats(chat_caps(self.settings.storage_cap()).0, &marked)?;
+        let marked = self.people.values().filter(is_marked).map(|known| known.view.id.clone()).collect();
+        let gone = ctx.store.cut_chats(chat_caps(ctx.settings.storage_cap()).0, &marked)?;
         if gone > 0 {
             tracing::info!(gone, "the oldest messages were removed: chat takes no more than its share of the disk");
         }
         Ok(gone)
     }
 
-    pub(crate) fn got_further(&mut self, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
-        if let Some(row) = self.store.set_chat_state(thread, mid, state.word())? {
-            self.announce_message(&row);
+    pub(crate) fn got_further(&mut self, ctx: &mut Context, thread: &str, mid: &str, state: MessageState) -> Result<(), StoreError> {
+        if let Some(row) = ctx.store.set_chat_state(thread, mid, state.word())? {
+            self.announce_message(ctx, &row);
         }
         Ok(())
     }

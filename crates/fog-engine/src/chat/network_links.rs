@@ -9,8 +9,8 @@ use fog_transport::{Channel, Link, packet_link, packets_over};
 use fog_types::NodeId;
 use tokio::sync::Notify;
 
-use crate::chat::{ChatCommand, Linked};
-use crate::event_loop::Engine;
+use crate::chat::{Chat, Linked, ServiceCommand};
+use crate::context::Context;
 
 /// Longest packet over a network in bytes; files are not split there.
 const NETWORK_PACKET: usize = 64 << 10;
@@ -21,31 +21,31 @@ const LINK_AGAIN: Duration = Duration::from_secs(5);
 /// Longest time for opening a link.
 const OPENING: Duration = Duration::from_secs(5);
 
-impl Engine {
-    fn may_link_chat(&self, node: NodeId) -> bool {
-        self.chat.driver.is_some() && matches!(self.related(node), Relation::Group(_) | Relation::Lan)
+impl Chat {
+    fn may_link_chat(&self, ctx: &Context, node: NodeId) -> bool {
+        self.driver.is_some() && matches!(ctx.directory.related(node), Relation::Group(_) | Relation::Lan)
     }
 
     /// Opens a link of the mesh to each device of a group or the local network. Of two devices the one with
     /// the lower id does so at once, and the other only if that fails, since its connection may be a stale
     /// one.
-    pub(crate) fn link_chat(&mut self) {
-        let Some(me) = self.grid.me() else { return };
-        let peers: Vec<NodeId> = self.grid.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
+    pub(crate) fn link_chat(&mut self, ctx: &mut Context) {
+        let Some(me) = ctx.me() else { return };
+        let peers: Vec<NodeId> = ctx.directory.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node).collect();
         for node in peers {
-            let waits = match self.chat.linked.get(&node) {
+            let waits = match self.linked.get(&node) {
                 Some(known) => known.at.elapsed() < LINK_AGAIN || known.links.iter().any(|link| link.strong_count() > 0),
                 None if me > node => {
-                    self.chat.linked.insert(node, Linked { at: Instant::now(), links: VecDeque::new() });
+                    self.linked.insert(node, Linked { at: Instant::now(), links: VecDeque::new() });
                     true
                 }
                 None => false,
             };
-            if waits || !self.may_link_chat(node) {
+            if waits || !self.may_link_chat(ctx, node) {
                 continue;
             }
             let alive = self.alive(node);
-            let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) else { return };
+            let (Some(net), Some(driver)) = (&ctx.net, &self.driver) else { return };
             let (transport, orders) = (net.as_transport(), driver.orders());
             net.spawn(async move {
                 match tokio::time::timeout(OPENING, transport.open(node, Channel::Chat)).await {
@@ -61,7 +61,7 @@ impl Engine {
     /// is notified.
     fn alive(&mut self, node: NodeId) -> Arc<Notify> {
         let alive = Arc::new(Notify::new());
-        let known = self.chat.linked.entry(node).or_insert_with(|| Linked { at: Instant::now(), links: VecDeque::new() });
+        let known = self.linked.entry(node).or_insert_with(|| Linked { at: Instant::now(), links: VecDeque::new() });
         known.at = Instant::now();
         known.links.retain(|link| link.strong_count() > 0);
         known.links.push_back(Arc::downgrade(&alive));
@@ -76,12 +76,12 @@ impl Engine {
     }
 
     /// Handles a link of the mesh that a device opened.
-    pub(crate) fn chat_link_came(&mut self, link: Link) {
-        if !self.may_link_chat(link.node) {
+    pub(crate) fn chat_link_came(&mut self, ctx: &mut Context, link: Link) {
+        if !self.may_link_chat(ctx, link.node) {
             return;
         }
         let alive = self.alive(link.node);
-        if let (Some(net), Some(driver)) = (&self.grid.net, &self.chat.driver) {
+        if let (Some(net), Some(driver)) = (&ctx.net, &self.driver) {
             let orders = driver.orders();
             net.spawn(carry(link, orders, alive));
         }
@@ -89,11 +89,11 @@ impl Engine {
 }
 
 /// Carries packets of the mesh over a link until the link or the chat thread ends, or `alive` is notified.
-async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<ChatCommand>, alive: Arc<Notify>) {
+async fn carry(link: Link, orders: tokio::sync::mpsc::WeakSender<ServiceCommand>, alive: Arc<Notify>) {
     let (packets, end) = packet_link(NETWORK_PACKET, false, true);
     // Chat was switched off meanwhile. The sender is not held, so that it does not keep the thread alive.
     let Some(now) = orders.upgrade() else { return };
-    if now.send(ChatCommand::Link(packets)).await.is_err() {
+    if now.send(ServiceCommand::Link(packets)).await.is_err() {
         return;
     }
     drop(now);

@@ -3,11 +3,11 @@
 use fog_api::{ApiError, Reply};
 use fog_bitchat::{Command, PeerId};
 use fog_types::ErrorKind;
-use tokio::sync::oneshot;
 
 use crate::chat::commands::refuse;
-use crate::chat::{Asker, ChatCommand};
-use crate::event_loop::Engine;
+use crate::chat::{Asker, Chat, ServiceCommand};
+use crate::context::Context;
+use crate::effects::Answer;
 
 /// Most pending requests; the mesh node accepts no more either.
 const MAX_ASKED: usize = 16;
@@ -25,32 +25,31 @@ pub(crate) fn is_ping(text: &str) -> bool {
     asked(text).is_some()
 }
 
-impl Engine {
-    pub(crate) fn chat_ping(&mut self, text: &str, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+impl Chat {
+    pub(crate) fn chat_ping(&mut self, ctx: &mut Context, text: &str, answer: Answer) {
         match self.ping(text) {
-            Ok((whom, is_trace)) => self.chat.pings.push(Asker { whom, is_trace, answer }),
-            // The front end may be gone.
-            Err(error) => drop(answer.send(Err(error))),
+            Ok((whom, is_trace)) => self.pings.push(Asker { whom, is_trace, answer }),
+            Err(error) => ctx.out.answer(answer, Err(error)),
         }
     }
 
     fn ping(&mut self, text: &str) -> Result<(PeerId, bool), ApiError> {
         self.needs_chat()?;
-        self.chat.pings.retain(|asker| !asker.answer.is_closed());
+        self.pings.retain(|asker| !asker.answer.is_closed());
         let (who, is_trace) = asked(text).ok_or_else(|| refuse(ErrorKind::Bug, "no question"))?;
         let whom = PeerId::parse(&self.resolve(&who)?).ok_or_else(|| refuse(ErrorKind::BadInput, "a group is not at one place; say who"))?;
-        if self.chat.pings.len() >= MAX_ASKED {
+        if self.pings.len() >= MAX_ASKED {
             return Err(refuse(ErrorKind::Conflict, "too many are asked already; try again in ten seconds"));
         }
-        self.order(ChatCommand::Ping(whom))?;
+        self.order(ServiceCommand::Ping(whom))?;
         Ok((whom, is_trace))
     }
 
     /// Answers the requests for a person, who replied or did not.
-    pub(crate) fn pinged(&mut self, whom: PeerId, found: Option<(u8, u64, Option<Vec<PeerId>>)>) {
+    pub(crate) fn pinged(&mut self, ctx: &mut Context, whom: PeerId, found: Option<(u8, u64, Option<Vec<PeerId>>)>) {
         let name = self.name_of(whom);
-        let (theirs, others): (Vec<Asker>, Vec<Asker>) = std::mem::take(&mut self.chat.pings).into_iter().partition(|asker| asker.whom == whom);
-        self.chat.pings = others;
+        let (theirs, others): (Vec<Asker>, Vec<Asker>) = std::mem::take(&mut self.pings).into_iter().partition(|asker| asker.whom == whom);
+        self.pings = others;
         for Asker { is_trace, answer, .. } in theirs {
             let reply = match &found {
                 None => Err(refuse(ErrorKind::NotFound, format!("{name} does not answer; they may be out of reach, or their app does not know the question"))),
@@ -67,12 +66,12 @@ impl Engine {
                     Ok(Reply::ChatSaid { messages: Vec::new(), note: format!("{name} is {far}: {millis} ms there and back{way}") })
                 }
             };
-            let _ = answer.send(reply);
+            ctx.out.answer(answer, reply);
         }
     }
 
     fn name_of(&self, peer: PeerId) -> String {
         let id = peer.to_string();
-        self.chat.people.get(&id).map_or(id, |known| known.view.label.clone())
+        self.people.get(&id).map_or(id, |known| known.view.label.clone())
     }
 }

@@ -1,7 +1,7 @@
 //! The chat thread: one node of the mesh, its links and its clock.
 //!
 //! State that must survive a crash is not kept here: the loop stores it, and only then sends
-//! [`ChatCommand::Took`].
+//! [`ServiceCommand::Took`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ const LOOK_EVERY: u64 = 1_000;
 const GOODBYE: Duration = Duration::from_millis(200);
 const RADIO_ENDS: Duration = Duration::from_secs(3);
 
-/// ChatCommand of the loop to the chat thread.
-pub(crate) enum ChatCommand {
+/// ServiceCommand of the loop to the chat thread.
+pub(crate) enum ServiceCommand {
     /// Send a text to everybody.
     Say(String),
     /// Send a text to one person.
@@ -155,7 +155,7 @@ pub(crate) struct SavedState {
 
 /// Handle of the running thread, which says goodbye and ends when this is dropped.
 pub(crate) struct ChatService {
-    orders: mpsc::Sender<ChatCommand>,
+    orders: mpsc::Sender<ServiceCommand>,
     saves_power: Arc<AtomicBool>,
     /// Number of this driver within the engine; late messages of an earlier driver are ignored.
     number: u64,
@@ -221,7 +221,7 @@ impl ChatService {
     }
 
     /// Weak sender for sources of links; it does not keep the thread alive.
-    pub(crate) fn orders(&self) -> mpsc::WeakSender<ChatCommand> {
+    pub(crate) fn orders(&self) -> mpsc::WeakSender<ServiceCommand> {
         self.orders.downgrade()
     }
 
@@ -231,7 +231,7 @@ impl ChatService {
     }
 
     /// Queues an order. Returns whether there was room for it.
-    pub(crate) fn order(&self, order: ChatCommand) -> bool {
+    pub(crate) fn order(&self, order: ServiceCommand) -> bool {
         self.orders.try_send(order).inspect_err(|_| tracing::warn!("chat is too busy to do what was asked")).is_ok()
     }
 }
@@ -316,7 +316,7 @@ impl Running {
         }
     }
 
-    async fn run(mut self, mut inbox: mpsc::Receiver<ChatCommand>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<ServiceCommand>) {
         let Some(mut hears) = self.hears.take() else { return };
         loop {
             let now = self.now();
@@ -495,47 +495,47 @@ impl Running {
         best
     }
 
-    fn obey(&mut self, order: ChatCommand) {
+    fn obey(&mut self, order: ServiceCommand) {
         let now = self.now();
         let (refused, to, mid) = match order {
-            ChatCommand::Say(text) => return drop(self.node.say_to_all(&text, now)),
-            ChatCommand::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
-            ChatCommand::Give { to: Some(to), mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
-            ChatCommand::Give { to: None, file, .. } => {
+            ServiceCommand::Say(text) => return drop(self.node.say_to_all(&text, now)),
+            ServiceCommand::Tell { to, mid, text } => (self.node.tell(to, mid.clone(), text, now), to, mid),
+            ServiceCommand::Give { to: Some(to), mid, file } => (self.node.give(to, mid.clone(), file, now), to, mid),
+            ServiceCommand::Give { to: None, file, .. } => {
                 if let Err(error) = self.node.give_to_all(&file, now) {
                     tracing::warn!(%error, "a file was not given");
                 }
                 return;
             }
-            ChatCommand::Ping(whom) => {
+            ServiceCommand::Ping(whom) => {
                 if !self.node.ping(whom, now) {
                     let listener = self.to.clone();
                     tokio::spawn(async move { listener.say(ChatEvent::Event(Event::NoPong(whom))).await });
                 }
                 return;
             }
-            ChatCommand::Took { from, mid } => return self.node.took(from, mid, now),
-            ChatCommand::Saw { from, mid } => return self.node.saw(from, mid, now),
-            ChatCommand::Forget(peer) => return self.node.forget_outbox(peer),
-            ChatCommand::Verify { peer, noise } => return self.node.verify(peer, noise, now),
-            ChatCommand::Pin(keys) => return self.node.pin(keys),
-            ChatCommand::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
-            ChatCommand::Verified(keys, is_verified) => return self.node.set_verified(keys, is_verified),
-            ChatCommand::Post { id, text, is_urgent, life } => return told(self.node.pin_note(id, &text, is_urgent, life, now)),
-            ChatCommand::TakeDown(id) => return told(self.node.take_down(id, now)),
-            ChatCommand::Rename(name) => {
+            ServiceCommand::Took { from, mid } => return self.node.took(from, mid, now),
+            ServiceCommand::Saw { from, mid } => return self.node.saw(from, mid, now),
+            ServiceCommand::Forget(peer) => return self.node.forget_outbox(peer),
+            ServiceCommand::Verify { peer, noise } => return self.node.verify(peer, noise, now),
+            ServiceCommand::Pin(keys) => return self.node.pin(keys),
+            ServiceCommand::Favour(peer, is_favourite) => return self.node.set_favourite(peer, is_favourite),
+            ServiceCommand::Verified(keys, is_verified) => return self.node.set_verified(keys, is_verified),
+            ServiceCommand::Post { id, text, is_urgent, life } => return told(self.node.pin_note(id, &text, is_urgent, life, now)),
+            ServiceCommand::TakeDown(id) => return told(self.node.take_down(id, now)),
+            ServiceCommand::Rename(name) => {
                 self.me.1.clone_from(&name);
                 return self.node.rename(name, now);
             }
-            ChatCommand::SayInGroup { group, mid, text } => return told(self.node.say_in_group(group, mid, &text, now)),
-            ChatCommand::MakeGroup { id, name, others } => return told(self.node.make_group(id, &name, others, now)),
-            ChatCommand::AddToGroup { group, member } => return told(self.node.add_to_group(group, member, now)),
-            ChatCommand::RemoveFromGroup { group, peer } => return told(self.node.remove_from_group(group, peer, now)),
-            ChatCommand::LeaveGroup(group) => return told(self.node.leave_group(group)),
-            ChatCommand::Stored(turn) => return self.fellows.stored(turn, now),
-            ChatCommand::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
-            ChatCommand::Link(link) => return self.open(link),
-            ChatCommand::Radio(wish) => return self.switch_radio(wish),
+            ServiceCommand::SayInGroup { group, mid, text } => return told(self.node.say_in_group(group, mid, &text, now)),
+            ServiceCommand::MakeGroup { id, name, others } => return told(self.node.make_group(id, &name, others, now)),
+            ServiceCommand::AddToGroup { group, member } => return told(self.node.add_to_group(group, member, now)),
+            ServiceCommand::RemoveFromGroup { group, peer } => return told(self.node.remove_from_group(group, peer, now)),
+            ServiceCommand::LeaveGroup(group) => return told(self.node.leave_group(group)),
+            ServiceCommand::Stored(turn) => return self.fellows.stored(turn, now),
+            ServiceCommand::Answered { bundle, is_stored } => return self.fellows.answered(bundle, is_stored, now),
+            ServiceCommand::Link(link) => return self.open(link),
+            ServiceCommand::Radio(wish) => return self.switch_radio(wish),
         };
         if let Err(why) = refused {
             // A full queue of the loop must not hold up the mesh.

@@ -4,51 +4,51 @@ use fog_api::{ChatMessage, ChatView, EventBody, PersonLink, PersonView, ThreadVi
 use fog_store::ChatRow;
 use fog_types::text::clean_lines;
 
-use crate::chat::{Body, state_from};
-use crate::event_loop::Engine;
+use crate::chat::{Body, Chat, state_from};
+use crate::context::Context;
 
-impl Engine {
-    pub(crate) fn chat_view(&self) -> ChatView {
-        let keys = self.chat.me.filter(|_| self.chat.driver.is_some());
-        let threads = self.store.chat_threads().unwrap_or_default();
-        let radio = match self.chat.problem.as_str() {
-            "" => self.chat.radio.clone(),
-            problem => fog_api::RadioView { problem: problem.to_owned(), ..self.chat.radio.clone() },
+impl Chat {
+    pub(crate) fn chat_view(&self, ctx: &Context) -> ChatView {
+        let keys = self.me.filter(|_| self.driver.is_some());
+        let threads = ctx.store.chat_threads().unwrap_or_default();
+        let radio = match self.problem.as_str() {
+            "" => self.radio.clone(),
+            problem => fog_api::RadioView { problem: problem.to_owned(), ..self.radio.clone() },
         };
         ChatView {
-            is_on: self.chat.driver.is_some(),
+            is_on: self.driver.is_some(),
             me: keys.map(|keys| keys.peer().to_string()).unwrap_or_default(),
             fingerprint: keys.map(|keys| fog_bitchat::fingerprint_text(&keys.noise)).unwrap_or_default(),
-            nickname: self.nickname(),
+            nickname: self.nickname(ctx),
             radio,
-            clock_off_ms: self.chat.clock_off.map(|(millis, _)| millis),
-            clock_peers: self.chat.clock_off.map_or(0, |(_, peers)| peers),
-            people: self.chat.people.values().map(|known| self.person_view(&known.view)).collect(),
+            clock_off_ms: self.clock_off.map(|(millis, _)| millis),
+            clock_peers: self.clock_off.map_or(0, |(_, peers)| peers),
+            people: self.people.values().map(|known| self.person_view(ctx, &known.view)).collect(),
             groups: self.group_views(),
-            board: self.note_views(),
-            carried: self.chat.letters + self.chat.bundles,
+            board: self.note_views(ctx),
+            carried: self.letters + self.bundles,
             threads: threads.into_iter().map(|(unread, row)| ThreadView { with: row.thread.clone(), unread, last: Some(self.message_view(&row)) }).collect(),
         }
     }
 
     /// View of a person. The last-seen time of a present person is now; it is not stored each time.
-    fn person_view(&self, person: &PersonView) -> PersonView {
-        let seen_ms = if person.link == PersonLink::Gone { person.seen_ms } else { self.clock.unix().0 };
+    fn person_view(&self, ctx: &Context, person: &PersonView) -> PersonView {
+        let seen_ms = if person.link == PersonLink::Gone { person.seen_ms } else { ctx.clock.unix().0 };
         PersonView { seen_ms, ..person.clone() }
     }
 
     /// Marks the chat view for the next status. It is not sent at once, because strangers can make people
     /// come and go at will.
     pub(crate) fn announce_chat(&mut self) {
-        self.chat.is_view_due = true;
+        self.is_view_due = true;
     }
 
     pub(crate) fn message_view(&self, row: &ChatRow) -> ChatMessage {
-        let body: Body = self.chat.vault.as_ref().and_then(|vault| vault.open_value(&row.thread, &row.sealed)).unwrap_or_default();
+        let body: Body = self.vault.as_ref().and_then(|vault| vault.open_value(&row.thread, &row.sealed)).unwrap_or_default();
         ChatMessage {
             row: row.id,
             with: row.thread.clone(),
-            name: self.chat.names.label(&body.from, &body.name),
+            name: self.names.label(&body.from, &body.name),
             from: body.from,
             text: clean_lines(&body.text),
             at_ms: row.at.0,
@@ -58,9 +58,9 @@ impl Engine {
         }
     }
 
-    pub(crate) fn announce_message(&mut self, row: &ChatRow) -> ChatMessage {
+    pub(crate) fn announce_message(&mut self, ctx: &mut Context, row: &ChatRow) -> ChatMessage {
         let message = self.message_view(row);
-        self.announce(EventBody::ChatMessage(Box::new(message.clone())));
+        ctx.announce(EventBody::ChatMessage(Box::new(message.clone())));
         message
     }
 }

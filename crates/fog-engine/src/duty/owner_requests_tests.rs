@@ -1,7 +1,7 @@
 //! Tests of the owner's wishes when nothing can be stored, and of an engine whose folder is gone.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-use fog_api::{JobAction, JobQuery};
+use fog_api::{DutyCommand, JobAction, JobCommand, JobQuery, SettingsCommand};
 use fog_types::job::GridOptions;
 use fog_types::{ErrorKind, JobState};
 
@@ -10,15 +10,15 @@ use crate::event_loop::driven_tests::{Turned, node, turned};
 use crate::event_loop::*;
 
 fn set(turned: &mut Turned, key: &str, value: Value) -> Reply {
-    turned.core.answer(Command::SetSettings { changes: [(key.to_owned(), value)].into() }).unwrap()
+    turned.call(Command::Settings(SettingsCommand::Set { changes: [(key.to_owned(), value)].into() })).unwrap()
 }
 
 fn change(turned: &mut Turned, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
-    turned.core.answer(Command::ChangeJob { id, action })
+    turned.call(Command::Jobs(JobCommand::Change { id, action }))
 }
 
 fn state(turned: &mut Turned, id: JobId) -> Option<JobState> {
-    let Reply::Jobs(jobs) = turned.core.answer(Command::Jobs(JobQuery::default())).unwrap() else { panic!("no jobs") };
+    let Reply::Jobs(jobs) = turned.call(Command::Jobs(JobCommand::List(JobQuery::default()))).unwrap() else { panic!("no jobs") };
     jobs.iter().find(|job| job.id == id).map(|job| job.state)
 }
 
@@ -29,14 +29,14 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
     change(&mut turned, jobs[2], JobAction::Cancel).unwrap();
     change(&mut turned, jobs[3], JobAction::Pause).unwrap();
     assert_eq!(set(&mut turned, "contributing", true.into()), Reply::Done);
-    turned.core.store.refuse_changes(true).unwrap();
-    let folder = turned.core.store.folder().display().to_string();
+    turned.core.ctx.store.refuse_changes(true).unwrap();
+    let folder = turned.core.ctx.store.folder().display().to_string();
     let not_stored = |reply: Reply| {
         let Reply::NotStored { message } = reply else { panic!("{reply:?}") };
         assert!(message.contains("as soon as that works") && message.contains(&folder), "{message}");
     };
-    not_stored(turned.core.answer(Command::SetContributing { on: false }).unwrap());
-    not_stored(turned.core.answer(Command::Snooze { minutes: 5 }).unwrap());
+    not_stored(turned.call(Command::Duty(DutyCommand::SetContributing { on: false })).unwrap());
+    not_stored(turned.call(Command::Duty(DutyCommand::Snooze { minutes: 5 })).unwrap());
     not_stored(change(&mut turned, jobs[0], JobAction::Pause).unwrap());
     not_stored(change(&mut turned, jobs[1], JobAction::Cancel).unwrap());
     not_stored(change(&mut turned, jobs[2], JobAction::Remove).unwrap());
@@ -48,17 +48,17 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
     let states = |turned: &mut Turned| jobs.iter().map(|id| state(turned, *id)).collect::<Vec<_>>();
     let wanted = [Some(JobState::Paused), Some(JobState::Cancelled), None, Some(JobState::Queued)];
     assert_eq!(states(&mut turned), wanted);
-    assert!(!turned.core.settings.flag("contributing") && turned.core.settings.flag("keep_awake") && turned.core.snoozed_until.is_some());
+    assert!(!turned.core.ctx.settings.flag("contributing") && turned.core.ctx.settings.flag("keep_awake") && turned.core.snoozed_until.is_some());
     assert!(!turned.core.status().unwrap().unstored.is_empty());
     assert_eq!(change(&mut turned, jobs[1], JobAction::Resume).unwrap_err().kind, ErrorKind::Conflict, "it was cancelled");
     assert_eq!(change(&mut turned, jobs[2], JobAction::Pause).unwrap_err().kind, ErrorKind::NotFound, "it was removed");
-    turned.core.store.refuse_changes(false).unwrap();
+    turned.core.ctx.store.refuse_changes(false).unwrap();
     turned.core.store_wishes_now();
     assert_eq!((states(&mut turned).as_slice(), turned.core.status().unwrap().unstored.as_str()), (wanted.as_slice(), ""));
-    let stored = turned.core.store.settings().unwrap();
+    let stored = turned.core.ctx.store.settings().unwrap();
     assert_eq!((&stored["contributing"], &stored["keep_awake"]), (&Value::from(false), &Value::from(true)));
     assert!(stored.contains_key(SNOOZE_KEY));
-    let in_store = |id: JobId| turned.core.store.job_state(id).ok();
+    let in_store = |id: JobId| turned.core.ctx.store.job_state(id).ok();
     assert_eq!(jobs.iter().map(|id| in_store(*id)).collect::<Vec<_>>(), wanted);
     assert_eq!(set(&mut turned, "keep_awake", false.into()), Reply::Done);
 }
@@ -72,9 +72,9 @@ async fn a_held_job_is_neither_run_nor_lent() {
     let (own, lent) = (turned.job(1, None, |_| {}), turned.job(1, Some(wish), |_| {}));
     let (task, elsewhere) = (TaskId { job: own, index: 0 }, TaskId { job: lent, index: 0 });
     turned.lend(1, elsewhere, node(1));
-    let now = turned.core.clock.unix();
-    let claim = turned.core.store.claim(task, "test", now).unwrap();
-    turned.core.store.refuse_changes(true).unwrap();
+    let now = turned.core.ctx.clock.unix();
+    let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
+    turned.core.ctx.store.refuse_changes(true).unwrap();
     for id in [own, lent] {
         assert!(matches!(change(&mut turned, id, JobAction::Pause), Ok(Reply::NotStored { .. })));
     }
@@ -83,11 +83,11 @@ async fn a_held_job_is_neither_run_nor_lent() {
     turned.core.sync_requester().unwrap_or(());
     turned.core.withdraw_held();
     assert!(!turned.core.grid.requester.has(elsewhere));
-    turned.core.store.refuse_changes(false).unwrap();
+    turned.core.ctx.store.refuse_changes(false).unwrap();
     turned.core.store_wishes_now();
-    assert_eq!(turned.core.store.job_state(own).unwrap(), JobState::Paused);
+    assert_eq!(turned.core.ctx.store.job_state(own).unwrap(), JobState::Paused);
     change(&mut turned, own, JobAction::Resume).unwrap();
-    assert!(turned.core.store.is_ready(task).unwrap(), "it would stand as running for ever");
+    assert!(turned.core.ctx.store.is_ready(task).unwrap(), "it would stand as running for ever");
 }
 
 #[cfg(unix)]
@@ -101,14 +101,14 @@ async fn an_engine_whose_folder_went_ends_and_says_so() {
     for harm in harms {
         let mut turned = turned();
         let id = turned.job(1, None, |_| {});
-        let folder = turned.core.store.folder().to_owned();
+        let folder = turned.core.ctx.store.folder().to_owned();
         assert!(turned.core.check_folder());
         harm(&folder);
         let (answer, answered) = oneshot::channel();
-        turned.core.handle(EngineMessage::Call(Box::new(Command::ChangeJob { id, action: JobAction::Cancel }), answer));
+        turned.core.handle(EngineMessage::Call(Box::new(Command::Jobs(JobCommand::Change { id, action: JobAction::Cancel })), answer));
         let error = answered.await.unwrap().unwrap_err();
         assert!(error.kind == ErrorKind::Storage && error.message.contains("no longer what this engine opened"), "{error}");
-        assert!(turned.core.is_stopping && turned.core.why_gone().borrow().is_some());
+        assert!(turned.core.ctx.is_stopping && turned.core.why_gone().borrow().is_some());
         let had = folder.exists();
         turned.core.shutdown();
         turned.core.save_what_went();

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use fog_api::JobAction;
+use fog_api::{DutyCommand, JobAction};
 use fog_store::{BlobFile, Output, PlacedFiles};
 use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobState};
@@ -39,7 +39,7 @@ fn a_job_of_many_tasks_for_others_is_changed_like_one_of_this_device() {
             }
             least = (least.0.min(took(&mut turned, own, action)), least.1.min(took(&mut turned, lent, action)));
             assert_eq!(turned.core.grid.requester.tasks_of(lent).count(), if action == JobAction::Resume { MANY as usize } else { 0 });
-            assert!(turned.core.store.leases().unwrap().is_empty());
+            assert!(turned.core.ctx.store.leases().unwrap().is_empty());
             took(&mut turned, lent, if action == JobAction::Cancel { JobAction::Remove } else { JobAction::Cancel });
         }
         println!("{action:?} of {MANY} tasks: {:?} of this device, {:?} for others", least.0, least.1);
@@ -70,14 +70,14 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
     let mut turned = turned();
     let id = turned.job(1, None, |_| {});
     let core = &mut turned.core;
-    let claim = core.store.claim_task("test", core.clock.unix()).unwrap().unwrap();
-    let folder = core.store.folder().to_owned();
+    let claim = core.ctx.store.claim_task("test", core.ctx.clock.unix()).unwrap().unwrap();
+    let folder = core.ctx.store.folder().to_owned();
     let file = |text: &str| BlobFile::copy(&folder, text.as_bytes(), ByteCount::mib(1)).unwrap();
     let files: Vec<(String, BlobFile)> = (0..12_000).map(|n| (format!("f{n:05}"), file(&format!("the file {n}")))).collect();
     let outputs: Vec<Output> = files.iter().map(|(path, file)| Output { path: path.clone(), blob: file.id(), size: file.size() }).collect();
     let (stdout, stderr) = (file("out"), file("err"));
     let (out, err) = (stdout.id(), stderr.id());
-    let holds = core.store.holds();
+    let holds = core.ctx.store.holds();
     let begun = Instant::now();
     let all = files.into_iter().map(|(_, file)| file).chain([stdout, stderr]).collect();
     // A separate thread places the files, as for a task.
@@ -106,19 +106,19 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
     let mut steps = 1;
     while !core.recording.is_empty() {
         // No part of the result is visible yet.
-        assert_eq!(core.store.outputs(claim.task).unwrap(), []);
+        assert_eq!(core.ctx.store.outputs(claim.task).unwrap(), []);
         step(core, &mut Engine::record_some);
         steps += 1;
     }
     println!("12,000 files: {beside:?} beside the loop, {whole:?} in it, in {steps} steps of at most {longest:?}");
     // A single step would take the whole time.
     assert!(longest < whole / 4, "{longest:?} of {whole:?}");
-    assert_eq!(core.store.job_state(id).unwrap(), JobState::Finished);
-    assert_eq!(core.store.outputs(claim.task).unwrap(), outputs);
-    assert!(outputs.iter().all(|output| core.store.blob(output.blob).is_ok()));
-    assert_eq!(core.store.disk_use().unwrap().incoming, 0);
+    assert_eq!(core.ctx.store.job_state(id).unwrap(), JobState::Finished);
+    assert_eq!(core.ctx.store.outputs(claim.task).unwrap(), outputs);
+    assert!(outputs.iter().all(|output| core.ctx.store.blob(output.blob).is_ok()));
+    assert_eq!(core.ctx.store.disk_use().unwrap().incoming, 0);
     // A command of the owner that follows the result.
     let begun = Instant::now();
-    core.answer(Command::SetContributing { on: false }).unwrap();
+    core.call(Command::Duty(DutyCommand::SetContributing { on: false })).unwrap();
     println!("off: {:?}", begun.elapsed());
 }

@@ -12,8 +12,9 @@ use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
 use self::prelude::*;
 use crate::clock::tests::Fake;
+use crate::directory::Peer;
 use crate::event_loop::*;
-use crate::grid::{Hosted, Peer, Telling};
+use crate::grid::{Hosted, Telling};
 use crate::network::readers::Heard;
 
 const DAY_MS: i64 = 86_400_000;
@@ -55,17 +56,31 @@ pub(crate) fn turned() -> Turned {
     Turned { core, clock, _folder: folder, _inbox: inbox }
 }
 
+impl Engine {
+    /// Carries out a command that is answered at once.
+    pub(crate) fn call(&mut self, command: Command) -> Result<Reply, ApiError> {
+        let (answer, mut answered) = tokio::sync::oneshot::channel();
+        self.command(command, answer);
+        self.drain();
+        answered.try_recv().expect("this command is answered later")
+    }
+}
+
 impl Turned {
+    pub(crate) fn call(&mut self, command: Command) -> Result<Reply, ApiError> {
+        self.core.call(command)
+    }
+
     /// Creates a job with this number of tasks; a job for other devices has a wish.
     pub(crate) fn job(&mut self, tasks: i64, grid: Option<GridOptions>, change: impl FnOnce(&mut JobFile)) -> JobId {
-        let module = BlobFile::copy(self.core.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
-        let module = self.core.store.add_blob(module, ByteCount::mib(100), self.core.clock.unix()).unwrap();
+        let module = BlobFile::copy(self.core.ctx.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
+        let module = self.core.ctx.store.add_blob(module, ByteCount::mib(100), self.core.ctx.clock.unix()).unwrap();
         let blobs = Blobs { module, stdin: None, inputs: Default::default(), items: Vec::new() };
         let map = if tasks == 1 { Map::One } else { Map::Range { from: 0, to: tasks } };
         let mut file = JobFile { map, ..JobFile::for_module("job", "m.wasm") };
         change(&mut file);
-        let new = NewJob { file, blobs, owner: "me".to_owned(), grid, now: self.core.clock.unix() };
-        let id = self.core.store.insert_job(&new).unwrap();
+        let new = NewJob { file, blobs, owner: "me".to_owned(), grid, now: self.core.ctx.clock.unix() };
+        let id = self.core.ctx.store.insert_job(&new).unwrap();
         if grid.is_some() {
             self.core.sync_requester().unwrap();
         }
@@ -75,8 +90,8 @@ impl Turned {
     /// Leases a task to a device, which accepts.
     pub(crate) fn lend(&mut self, n: u8, task: TaskId, to: NodeId) -> LeaseId {
         let lease = LeaseId([n; 16]);
-        let now = self.core.grid.now();
-        self.core.store.begin_lease(task, &lease.to_string(), to, "offer", self.core.clock.unix()).unwrap();
+        let now = self.core.ctx.now_ms();
+        self.core.ctx.store.begin_lease(task, &lease.to_string(), to, "offer", self.core.ctx.clock.unix()).unwrap();
         self.core.grid.requester.offered(lease, task, to, now);
         self.core.worker_said(to, Said::Answer { lease, answer: Answer::Accepted }).unwrap();
         lease
@@ -106,7 +121,7 @@ impl Turned {
 
     /// Adds a peer that shares a network with this device.
     pub(crate) fn meets(&mut self, node: NodeId) {
-        self.core.grid.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
+        self.core.ctx.directory.peers.insert(node, Peer { relation: Some(Relation::Lan), ..Peer::default() });
     }
 }
 
@@ -118,21 +133,21 @@ fn the_end_of_a_hosted_job_that_could_not_be_told_is_told_later() {
     let mut turned = turned();
     let id = turned.job(1, None, |_| {});
     let core = &mut turned.core;
-    let (lease, deadline) = (LeaseId([7; 16]), UnixMillis(core.clock.unix().0 + DAY_MS));
+    let (lease, deadline) = (LeaseId([7; 16]), UnixMillis(core.ctx.clock.unix().0 + DAY_MS));
     let row =
         HostedRow { job: id, lease: lease.to_string(), requester: node(2), offer: BlobId([0; 32]).to_string(), deadline, message: None, has_receipt: false };
-    core.store.host(&row).unwrap();
+    core.ctx.store.host(&row).unwrap();
     core.restore_hosted().unwrap();
     core.host_tick();
     assert!(core.grid.hosted[&id].message.is_none(), "it has not ended");
-    core.store.set_job_state(id, JobState::Cancelled, "", core.clock.unix()).unwrap();
+    core.ctx.store.set_job_state(id, JobState::Cancelled, "", core.ctx.clock.unix()).unwrap();
     core.host_tick();
     let said = core.grid.hosted[&id].message.clone().expect("its requester hears nothing but heartbeats");
     assert!(matches!(Said::decode(&said), Ok(Said::Failed { lease: told, is_hopeless: false, .. }) if told == lease));
     // A result waits for a network and is not given up meanwhile.
-    let (done, at) = (turned.job(1, None, |_| {}), turned.core.clock.unix());
+    let (done, at) = (turned.job(1, None, |_| {}), turned.core.ctx.clock.unix());
     let core = &mut turned.core;
-    core.store.set_job_state(done, JobState::Finished, "", at).unwrap();
+    core.ctx.store.set_job_state(done, JobState::Finished, "", at).unwrap();
     let hosted = Hosted {
         lease: LeaseId([8; 16]),
         requester: node(2),
@@ -171,13 +186,13 @@ fn a_failure_of_a_lent_task_looks_at_that_task_alone() {
     let mut turned = turned();
     let id = turned.job(50, Some(WISH()), |file| file.attempts = 2);
     // A job that is in the database only must not be read, nor any other row.
-    let module = turned.core.store.job(id).unwrap();
-    let new = NewJob { file: module.file, blobs: module.blobs, owner: "me".to_owned(), grid: Some(WISH()), now: turned.core.clock.unix() };
-    let other = turned.core.store.insert_job(&new).unwrap();
+    let module = turned.core.ctx.store.job(id).unwrap();
+    let new = NewJob { file: module.file, blobs: module.blobs, owner: "me".to_owned(), grid: Some(WISH()), now: turned.core.ctx.clock.unix() };
+    let other = turned.core.ctx.store.insert_job(&new).unwrap();
     let task = TaskId { job: id, index: 3 };
     let lease = turned.lend(1, task, node(1));
     turned.fails(lease, node(1), false);
-    assert_eq!(turned.core.store.task(task).unwrap().attempts, 1);
+    assert_eq!(turned.core.ctx.store.task(task).unwrap().attempts, 1);
     assert!(turned.core.grid.requester.has(task), "it is tried again");
     let lease = turned.lend(2, task, node(2));
     turned.fails(lease, node(2), false);
@@ -185,7 +200,7 @@ fn a_failure_of_a_lent_task_looks_at_that_task_alone() {
     assert_eq!(turned.core.grid.requester.tasks_of(id).count(), 49);
     assert_eq!(turned.core.grid.requester.tasks_of(other).count(), 0, "all tasks of all jobs were read because one of them failed");
     // The job has ended; the next failure removes the rest of it.
-    turned.core.store.set_job_state(id, JobState::Cancelled, "", turned.core.clock.unix()).unwrap();
+    turned.core.ctx.store.set_job_state(id, JobState::Cancelled, "", turned.core.ctx.clock.unix()).unwrap();
     let lease = turned.lend(3, TaskId { job: id, index: 4 }, node(2));
     turned.fails(lease, node(2), false);
     assert_eq!(turned.core.grid.requester.tasks_of(id).count(), 0);
@@ -199,7 +214,7 @@ fn one_device_that_gives_up_everything_stops_no_job() {
         let lease = turned.lend(n, TaskId { job: id, index: u32::from(n) }, node(1));
         turned.fails(lease, node(1), true);
     }
-    assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Running, "{}", turned.core.store.job(id).unwrap().problem);
+    assert_eq!(turned.core.ctx.store.job_state(id).unwrap(), JobState::Running, "{}", turned.core.ctx.store.job(id).unwrap().problem);
     // With spot checks no task fails on the word of one device.
     let id = turned.job(2, Some(GridOptions { spot_checks: 1, ..WISH() }), |_| {});
     let task = TaskId { job: id, index: 1 };
@@ -208,10 +223,10 @@ fn one_device_that_gives_up_everything_stops_no_job() {
     turned.core.grid.requester.add(task, need);
     let lease = turned.lend(30, task, node(1));
     turned.fails(lease, node(1), true);
-    assert_ne!(turned.core.store.task(task).unwrap().state, fog_types::TaskState::Failed);
+    assert_ne!(turned.core.ctx.store.task(task).unwrap().state, fog_types::TaskState::Failed);
     let lease = turned.lend(31, task, node(2));
     turned.fails(lease, node(2), true);
-    assert_eq!(turned.core.store.task(task).unwrap().state, fog_types::TaskState::Failed);
+    assert_eq!(turned.core.ctx.store.task(task).unwrap().state, fog_types::TaskState::Failed);
 }
 
 #[test]
@@ -220,8 +235,8 @@ fn a_result_that_finds_no_room_is_not_fetched() {
     let id = turned.job(1, Some(WISH()), |_| {});
     let task = TaskId { job: id, index: 0 };
     let lease = turned.lend(1, task, node(1));
-    let cap = turned.core.settings.storage_cap().0;
-    turned.core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), cap), turned.core.grid.now());
+    let cap = turned.core.ctx.settings.storage_cap().0;
+    turned.core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), cap), turned.core.ctx.now_ms());
     turned.core.lend().unwrap();
     let told = turned.core.grid.why_waiting(id).expect("it is fetched although there is no room").to_owned();
     assert!(told.contains("could not be stored"), "{told}");
@@ -232,7 +247,7 @@ fn a_result_that_finds_no_room_is_not_fetched() {
     // A result that fits is fetched, and so is one whose files are stored already.
     assert!(turned.core.has_room_for(&Turned::result(lease, node(1), cap / 20)).is_ok());
     let mut stored = Turned::result(lease, node(1), 1);
-    let module = turned.core.store.job(id).unwrap().blobs.module;
+    let module = turned.core.ctx.store.job(id).unwrap().blobs.module;
     stored.outputs.push(("b".to_owned(), Content { blob: module, ..content(9, cap) }));
     assert!(turned.core.has_room_for(&stored).is_ok());
 }
@@ -241,30 +256,30 @@ fn a_result_that_finds_no_room_is_not_fetched() {
 fn a_deadline_is_a_span_of_time_between_devices_whose_clocks_differ() {
     let mut requester = turned();
     let id = requester.job(1, Some(WISH()), |file| file.deadline_seconds = 1800);
-    let blob = requester.core.store.job(id).unwrap().blobs.module;
-    let row = crate::exchange::content::seal(&requester.core.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
-    requester.core.store.put_content(&row).unwrap();
+    let blob = requester.core.ctx.store.job(id).unwrap().blobs.module;
+    let row = crate::exchange::content::seal(&requester.core.ctx.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
+    requester.core.ctx.store.put_content(&row).unwrap();
     for ahead in [3_600_000, -3_600_000, 40 * DAY_MS] {
         let mut host = turned();
         host.clock.set(ahead);
         host.core.look_at_clock();
-        let (from, to) = (requester.core.grid.me().unwrap(), host.core.grid.me().unwrap());
+        let (from, to) = (requester.core.ctx.me().unwrap(), host.core.ctx.me().unwrap());
         host.meets(from);
         let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
         host.core.set_settings(on.map(|(key, value): (&str, Value)| (key.to_owned(), value)).into()).unwrap();
-        let now = host.core.clock.moment();
-        host.core.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
-        assert!(host.core.capacity().duty > 0, "{:?}", host.core.rules.verdict());
-        let job = requester.core.store.job(id).unwrap();
+        let now = host.core.ctx.clock.moment();
+        host.core.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
+        assert!(host.core.capacity().duty > 0, "{:?}", host.core.ctx.rules.verdict());
+        let job = requester.core.ctx.store.job(id).unwrap();
         let (lease, signed) = requester.core.make_offer(TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
         let offer: TaskOffer = signed.open(from).unwrap();
         host.core.said(from, Heard::Offer(Box::new(offer), signed.hash())).unwrap();
         let taken = host.core.grid.arriving.get(&lease).unwrap_or_else(|| panic!("declined by a device whose clock is {ahead} ms ahead"));
-        assert_eq!(taken.deadline.0 - host.core.clock.unix().0, 1_800_000);
+        assert_eq!(taken.deadline.0 - host.core.ctx.clock.unix().0, 1_800_000);
     }
     // A task whose deadline has passed is not offered.
     requester.clock.pass(1_800_001);
-    let job = requester.core.store.job(id).unwrap();
+    let job = requester.core.ctx.store.job(id).unwrap();
     assert!(requester.core.make_offer(TaskId { job: id, index: 0 }, &job, node(5), None).unwrap().is_err());
 }
 
@@ -282,18 +297,18 @@ fn what_is_known_of_a_device_does_not_fade_with_a_wrong_calendar() {
         turned.core.judge(known, fog_grid::Evidence::saw_receipt);
         turned.clock.pass(1000);
     }
-    let valid = turned.core.grid.evidence(known).valid;
+    let valid = turned.core.ctx.directory.evidence(known).valid;
     assert!(valid > 19.9, "{valid} of 20 results are left");
     // The stored evidence moves with the calendar too.
     turned.clock.set(40 * DAY_MS);
     turned.core.look_at_clock();
-    let row = turned.core.store.peers(10).unwrap().remove(0);
+    let row = turned.core.ctx.store.peers(10).unwrap().remove(0);
     let stored: fog_grid::Evidence = serde_json::from_str(&row.evidence).unwrap();
-    assert_eq!(stored.at_ms, turned.core.grid.evidence(known).at_ms);
+    assert_eq!(stored.at_ms, turned.core.ctx.directory.evidence(known).at_ms);
     // A week of real time fades the evidence.
     turned.clock.pass((7 * DAY_MS).unsigned_abs());
     turned.core.judge(known, fog_grid::Evidence::saw_lost);
-    let valid = turned.core.grid.evidence(known).valid;
+    let valid = turned.core.ctx.directory.evidence(known).valid;
     assert!((9.9..10.1).contains(&valid), "{valid}");
 }
 

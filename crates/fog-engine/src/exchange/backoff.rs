@@ -56,13 +56,13 @@ fn site_of(address: &str) -> Option<IpAddr> {
 impl Engine {
     /// Whether files of a node's offers have arrived, or work for or by it was settled.
     fn has_brought(&self, node: NodeId) -> bool {
-        let evidence = self.grid.evidence(node);
+        let evidence = self.ctx.directory.evidence(node);
         self.grid.brought.contains(&node) || evidence.valid + evidence.receipted > 0.0
     }
 
     fn answerable(&self, node: NodeId) -> Answerable {
-        let by_address = || self.grid.peers.get(&node).and_then(|peer| site_of(&peer.route.as_ref()?.address));
-        match self.related(node) {
+        let by_address = || self.ctx.directory.peers.get(&node).and_then(|peer| site_of(&peer.route.as_ref()?.address));
+        match self.ctx.directory.related(node) {
             Relation::Lan | Relation::Open if !self.has_brought(node) => by_address().map_or(Answerable::Node(node), Answerable::Address),
             _ => Answerable::Node(node),
         }
@@ -75,13 +75,13 @@ impl Engine {
 
     /// Whether no offers are accepted from a requester now.
     pub(crate) fn is_resting(&self, node: NodeId) -> bool {
-        self.grid.failures.get(&self.answerable(node)).is_some_and(|failures| failures.until > self.clock.moment())
+        self.grid.failures.get(&self.answerable(node)).is_some_and(|failures| failures.until > self.ctx.clock.moment())
     }
 
     /// Notes that the files of an offer accepted at `taken` did not arrive. Offers that broke off together
     /// count once. The rest lasts at least `least_ms`.
     pub(crate) fn brought_nothing(&mut self, node: NodeId, taken: Moment, least_ms: u64) {
-        let (who, now) = (self.answerable(node), self.clock.moment());
+        let (who, now) = (self.answerable(node), self.ctx.clock.moment());
         let failures = self.grid.failures.entry(who).or_insert(Failures { count: 0, last: Moment(0), until: Moment(0) });
         if failures.count == 0 || taken >= failures.last {
             failures.count = failures.count.saturating_add(1);
@@ -112,7 +112,7 @@ impl Engine {
 
     /// Forgets failures of long ago.
     pub(crate) fn forget_failures(&mut self) {
-        let now = self.clock.moment();
+        let now = self.ctx.clock.moment();
         self.grid.failures.retain(|_, failures| failures.count > 0 && now < failures.until.max(failures.last).plus(FORGOTTEN_MS));
     }
 }

@@ -66,7 +66,7 @@ impl Engine {
         let jobs: BTreeSet<JobId> = before.keys().chain(self.grid.crowded.keys()).copied().collect();
         for job in jobs {
             if before.get(&job) != self.grid.crowded.get(&job) {
-                self.announce_job(job);
+                self.ctx.announce_job(job);
             }
         }
     }
@@ -76,7 +76,7 @@ impl Engine {
         let (mut most_memory, mut most_disk) = (0, 0);
         let (limits, declined) = (&job.file.limits, self.grid.declined.get(&job.id));
         for node in self.lenders() {
-            let peer = self.grid.peers.get(&node)?;
+            let peer = self.ctx.directory.peers.get(&node)?;
             let is_small = peer.capacity.memory < limits.footprint().0 || peer.capacity.disk < limits.disk.0;
             (most_memory, most_disk) = (most_memory.max(peer.capacity.memory), most_disk.max(peer.capacity.disk));
             match declined.and_then(|declined| declined.get(&node)) {

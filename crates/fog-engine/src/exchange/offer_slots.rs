@@ -35,7 +35,7 @@ impl Engine {
         let slots = usize::from(capacity.slots);
         let taken = |is_one: &dyn Fn(NodeId) -> bool| self.grid.arriving.values().filter(|arriving| is_one(arriving.node)).count();
         let mut left = (slots / 2).clamp(1, MAX_ARRIVING).saturating_sub(taken(&|other| other == node));
-        if slots > 1 && !self.is_reliable(node) && self.grid.peers.keys().any(|other| self.is_reliable(*other)) {
+        if slots > 1 && !self.is_reliable(node) && self.ctx.directory.peers.keys().any(|other| self.is_reliable(*other)) {
             left = left.min((slots - 1).saturating_sub(taken(&|other| !self.is_reliable(other))));
         }
         if self.is_resting(node) {
@@ -46,13 +46,13 @@ impl Engine {
 
     /// Time at which an offer is given up whose files have not arrived; at most its `deadline`.
     pub(crate) fn arrives_until(&self, deadline: UnixMillis) -> UnixMillis {
-        UnixMillis(self.clock.lived().0.saturating_add_unsigned(MAX_ARRIVAL_MS)).min(deadline)
+        UnixMillis(self.ctx.clock.lived().0.saturating_add_unsigned(MAX_ARRIVAL_MS)).min(deadline)
     }
 
     /// Handles the release of an offer whose files are arriving.
     pub(crate) fn took_back(&mut self, arriving: &Arriving) {
         let has_come = arriving.has_come.load(Ordering::Relaxed);
-        if !has_come || self.clock.moment().since(arriving.began) > TAKEN_BACK_MS {
+        if !has_come || self.ctx.clock.moment().since(arriving.began) > TAKEN_BACK_MS {
             self.brought_nothing(arriving.node, arriving.began, 0);
         }
     }
@@ -60,15 +60,16 @@ impl Engine {
     /// Whether an offer has brought nothing for so long that a waiting requester may have its place.
     fn is_silent(&self, arriving: &Arriving) -> bool {
         let patience = SILENCE_MS + SILENCE_OF_HOLDER_MS * arriving.holders.min(2);
-        arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && self.clock.moment().since(arriving.began) >= patience
+        arriving.parked.is_none() && !arriving.has_come.load(Ordering::Relaxed) && self.ctx.clock.moment().since(arriving.began) >= patience
     }
 
     /// Gives up offers whose files have not arrived in time.
     pub(crate) fn arrival_tick(&mut self) -> Result<(), StoreError> {
-        let now = self.clock.lived();
+        let now = self.ctx.clock.lived();
         self.forget_failures();
         // A requester that rests does not wait for a place.
-        let waiting: Vec<NodeId> = self.grid.turned_away.iter().copied().filter(|node| self.grid.peers.contains_key(node) && !self.is_resting(*node)).collect();
+        let waiting: Vec<NodeId> =
+            self.grid.turned_away.iter().copied().filter(|node| self.ctx.directory.peers.contains_key(node) && !self.is_resting(*node)).collect();
         let is_late = |arriving: &Arriving| arriving.until <= now || (waiting.iter().any(|node| *node != arriving.node) && self.is_silent(arriving));
         let late: Vec<_> = self.grid.arriving.iter().filter(|(_, arriving)| is_late(arriving)).map(|(lease, _)| *lease).collect();
         if late.is_empty() {
@@ -83,7 +84,7 @@ impl Engine {
                 self.brought_nothing(arriving.node, arriving.began, REST_MS);
             }
             let problem = shorten("its files did not come in time");
-            self.grid.say(arriving.node, Message::Failed { lease, problem, is_hopeless: false });
+            self.ctx.say(arriving.node, Message::Failed { lease, problem, is_hopeless: false });
         }
         self.fetch_parked();
         Ok(())

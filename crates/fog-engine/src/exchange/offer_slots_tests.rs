@@ -4,9 +4,10 @@
 use fog_grid::{Evidence, Relation, TaskOffer};
 use fog_types::NodeId;
 
+use crate::directory::Peer;
 use crate::event_loop::driven_tests::{Turned, turned};
 use crate::exchange::unfetched_results_tests::{host, offer, offer_of};
-use crate::grid::{Arrival, Peer};
+use crate::grid::Arrival;
 
 const HOUR_MS: u64 = 3_600_000;
 /// Milliseconds that a transfer waits for its first byte.
@@ -21,9 +22,9 @@ fn host_of(cores: i64) -> Turned {
 
 /// Connects a device from this address.
 fn comes(host: &mut Turned, device: &Turned, relation: Relation, address: &str) -> NodeId {
-    let node = device.core.grid.me().unwrap();
+    let node = device.core.ctx.me().unwrap();
     let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: address.to_owned() };
-    host.core.grid.peers.insert(node, Peer { relation: Some(relation), route: Some(route), ..Peer::default() });
+    host.core.ctx.directory.peers.insert(node, Peer { relation: Some(relation), route: Some(route), ..Peer::default() });
     node
 }
 
@@ -131,7 +132,7 @@ async fn a_place_is_left_for_those_whose_files_came() {
     assert!(is_taken(&host, &own));
     // No reliable requester is connected.
     host.core.grid.arriving.clear();
-    host.core.grid.peers.remove(&node);
+    host.core.ctx.directory.peers.remove(&node);
     let (first, second) = (offer_of(&mut one, &mut host, HOUR_MS), offer_of(&mut two, &mut host, HOUR_MS));
     assert!(is_taken(&host, &first) && is_taken(&host, &second));
 }

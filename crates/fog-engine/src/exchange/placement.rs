@@ -11,8 +11,8 @@ use fog_types::job::{GridOptions, JobFile, Prefer};
 use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
 
+use crate::directory::Peer;
 use crate::event_loop::Engine;
-use crate::grid::Peer;
 
 /// Work units per second of a device that has not reported its speed: a slow laptop.
 const USUAL_SPEED: f64 = 5e8;
@@ -60,14 +60,14 @@ fn machine_of(peer: &Peer, reliability: f64) -> Machine {
 impl Engine {
     /// Devices that can be given work now.
     pub(crate) fn machines(&self) -> (Vec<NodeId>, Vec<Machine>) {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         let is_candidate = |node: NodeId, peer: &Peer| {
             let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
             is_related && peer.route.is_some() && peer.capacity.duty > 0 && !self.grid.requester.is_resting(node, now) && !self.is_rationed(node)
         };
-        let candidates = self.grid.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
+        let candidates = self.ctx.directory.peers.iter().filter(|(node, peer)| is_candidate(**node, peer));
         let machine = |node: NodeId, peer: &Peer| {
-            let evidence = self.grid.evidence(node);
+            let evidence = self.ctx.directory.evidence(node);
             let mut machine = machine_of(peer, evidence.reliability());
             // The device's claim of free places is bounded by the evidence about it.
             machine.slots = machine.slots.min(evidence.window().saturating_sub(self.grid.requester.held_by(node)));
@@ -79,7 +79,7 @@ impl Engine {
     /// Devices that can be given work now or later.
     pub(crate) fn lenders(&self) -> impl Iterator<Item = NodeId> {
         let is_related = |peer: &Peer| peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
-        self.grid.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
+        self.ctx.directory.peers.iter().filter(move |(_, peer)| is_related(peer) && peer.route.is_some() && peer.capacity.slots > 0).map(|(node, _)| *node)
     }
 
     fn work_of(job: &JobFile, units: f64, input: u64, deadline: f64, group: u32) -> Work {
@@ -101,7 +101,7 @@ impl Engine {
         if wanted.is_empty() || machines.iter().all(|machine| machine.slots == 0) {
             return Ok(Vec::new());
         }
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         // Each job's preference decides where its own tasks go. Tasks with the least time choose first.
         let mut by_preference: Vec<(Prefer, Vec<Work>, Vec<TaskId>)> = Vec::new();
         let mut units: BTreeMap<JobId, f64> = BTreeMap::new();
@@ -111,7 +111,7 @@ impl Engine {
             let mean = match units.get(&job.id) {
                 Some(known) => *known,
                 None => {
-                    let mean = self.store.mean_units(job.id)?.map_or(USUAL_UNITS, |units| units.0 as f64);
+                    let mean = self.ctx.store.mean_units(job.id)?.map_or(USUAL_UNITS, |units| units.0 as f64);
                     units.insert(job.id, mean);
                     mean
                 }
@@ -168,7 +168,7 @@ impl Engine {
 
     /// Plans the placement of a submitted job's unfinished tasks.
     pub(crate) fn plan_job(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let found = self.store.job(id).and_then(|job| Ok((self.store.mean_units(id)?, job))).map_err(crate::query::to_api);
+        let found = self.ctx.store.job(id).and_then(|job| Ok((self.ctx.store.mean_units(id)?, job))).map_err(crate::query::to_api);
         let (units, job) = match found {
             Ok((units, job)) => (units.map_or(USUAL_UNITS, |units| units.0 as f64), job),
             Err(error) => return drop(answer.send(Err(error))),
@@ -178,8 +178,8 @@ impl Engine {
             return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
         };
         let blobs = std::iter::once(&job.blobs.module).chain(job.blobs.inputs.values()).chain(&job.blobs.stdin);
-        let input = blobs.filter_map(|blob| std::fs::metadata(self.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
-        let left = (job.deadline.0 - self.clock.unix().0) as f64 / 1000.0;
+        let input = blobs.filter_map(|blob| std::fs::metadata(self.ctx.store.blob(*blob).ok()?).ok()).map(|about| about.len()).sum();
+        let left = (job.deadline.0 - self.ctx.clock.unix().0) as f64 / 1000.0;
         self.plan_works(&job.file, units, input, job.tasks_total - job.tasks_finished, left, wish, answer);
     }
 
@@ -190,12 +190,12 @@ impl Engine {
         let (nodes, mut machines) = self.machines();
         // The plan assumes that no other task is lent.
         for (node, machine) in nodes.iter().zip(&mut machines) {
-            machine.slots = self.grid.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
+            machine.slots = self.ctx.directory.peers.get(node).map_or(0, |peer| u32::from(peer.capacity.slots));
         }
         if nodes.is_empty() {
             return drop(answer.send(refuse(ErrorKind::NotFound, "no other device is here to place tasks on; `fog peers` shows who is known")));
         }
-        let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), self.peer_name(*node))).collect();
+        let names: Vec<(String, String)> = nodes.iter().map(|node| (node.to_string(), self.ctx.directory.peer_name(*node))).collect();
         let works: Vec<Work> = (0..tasks.min(MAX_PLANNED))
             .flat_map(|index| (0..wish.devices()).map(move |_| index))
             .map(|index| Self::work_of(job, units, input, left, index))
@@ -219,11 +219,11 @@ impl Engine {
 
     /// Updates the availability of this device from its history of four weeks, once an hour.
     pub(crate) fn look_back(&mut self) -> Result<(), StoreError> {
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         let hour = Some(now.0 / HOUR_MILLIS);
         if self.looked_back != hour {
             let since = UnixMillis(now.0 - 28 * 24 * HOUR_MILLIS);
-            self.availability = habits(&self.store.samples(since, now, 2000)?);
+            self.availability = habits(&self.ctx.store.samples(since, now, 2000)?);
             self.looked_back = hour;
         }
         Ok(())
@@ -232,7 +232,7 @@ impl Engine {
     /// Probability in thousandths that this device works in the next hours; 1000 where its history says
     /// nothing.
     pub(crate) fn forecast(&self) -> u16 {
-        let share = self.availability.forecast(hour_of_week(self.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
+        let share = self.availability.forecast(hour_of_week(self.ctx.clock.unix().0), AHEAD_HOURS).unwrap_or(1.0);
         (share * 1000.0) as u16
     }
 }
@@ -311,7 +311,7 @@ mod tests {
         let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
         let capacity = fog_grid::Capacity { slots: 4, free: 4, memory: 64 << 30, disk: 1 << 40, duty: 100, forecast: 1000, ..Default::default() };
         let peer = Peer { relation: Some(Relation::Lan), route: Some(route), capacity, ..Peer::default() };
-        turned.core.grid.peers.insert(NodeId([1; 32]), peer);
+        turned.core.ctx.directory.peers.insert(NodeId([1; 32]), peer);
         let text = "version = 1\nname = \"m\"\nmodule = \"m.wasm\"\n[map]\nrange = [0, 1500]\n";
         let (answer, answered) = oneshot::channel();
         turned.core.plan(text, Path::new("."), GridOptions { replicas: 1, ..GridOptions::default() }, answer);

@@ -17,14 +17,14 @@ static LOOK: Semaphore = Semaphore::const_new(1);
 
 impl Engine {
     pub(crate) fn fetch_state(&mut self, lease: LeaseId, task: TaskId, node: NodeId, units: u64, content: Content) -> Result<(), StoreError> {
-        let Some(net) = &self.grid.net else { return Ok(()) };
-        let job = self.store.job(task.job)?;
+        let Some(net) = &self.ctx.net else { return Ok(()) };
+        let job = self.ctx.store.job(task.job)?;
         // One state is fetched at a time: a slow link that restarted for each new state would never deliver
         // one.
         if Self::must_be_shown(&job) || self.grid.states.contains_key(&task) || self.is_rationed(node) {
             return Ok(());
         }
-        let most = job.file.limits.state_size().0.min(self.settings.storage_cap().0 / 2);
+        let most = job.file.limits.state_size().0.min(self.ctx.settings.storage_cap().0 / 2);
         if content.size > most {
             tracing::debug!(%node, size = content.size, "a state that is larger than it may be is not fetched");
             return Ok(());
@@ -37,7 +37,8 @@ impl Engine {
                 return Ok(());
             }
         };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
+        let (transport, fetches, folder, to) =
+            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         let transfer = net.spawn(async move {
             let state = match content::fetch_state(&transport, &fetches, node, &content, &folder).await {
                 Ok(file) => look_at(file, claim).await,
@@ -65,8 +66,8 @@ impl Engine {
                 // anew.
                 tracing::debug!(%task, %node, problem, "a state is not believed");
                 self.judge(node, Evidence::saw_invalid);
-                self.grid.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), self.grid.now());
-                self.grid.say(node, Message::Release { lease, why: "the state it saved is not believed".to_owned() });
+                self.grid.requester.handle_refused(lease, format!("the state it saved is not believed: {problem}"), self.ctx.now_ms());
+                self.ctx.say(node, Message::Release { lease, why: "the state it saved is not believed".to_owned() });
                 return self.lend();
             }
             Err(error) => {
@@ -78,9 +79,9 @@ impl Engine {
             return Ok(());
         }
         // The state is sealed again with a key of this device, from which the next worker fetches it.
-        let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
         let room = self.room_for(RoomUse::Owner);
-        if let Some(net) = &self.grid.net {
+        if let Some(net) = &self.ctx.net {
             net.spawn_blocking(move || {
                 let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));
                 let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::CheckpointSealed { task, node, units, sealed })));
@@ -98,9 +99,9 @@ impl Engine {
                 return Ok(());
             }
         };
-        let blob = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix())?;
-        self.store.keep_state(task, units, node, blob)?;
-        self.store.put_content(&row)?;
+        let blob = self.ctx.store.add_blob(file, self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
+        self.ctx.store.keep_state(task, units, node, blob)?;
+        self.ctx.store.put_content(&row)?;
         self.know_state(task, units, node, &row);
         Ok(())
     }
@@ -108,11 +109,11 @@ impl Engine {
     /// Handles a damaged state on this device, found when another device fetched it. The state is dropped
     /// and its task begins anew; the attempt that should have continued from it records why it ended.
     pub(crate) fn state_damaged(&mut self, blob: BlobId) -> Result<(), StoreError> {
-        for (task, units) in self.store.drop_state(blob)? {
+        for (task, units) in self.ctx.store.drop_state(blob)? {
             tracing::warn!(%task, units, "the state of a task that was kept here is damaged; it begins anew");
             let why = format!("its state at {units} work units, which is kept on this device, was damaged on the disk; the task begins anew");
-            self.grid.requester.handle_state_lost(task, &why, self.grid.now());
-            self.announce_job(task.job);
+            self.grid.requester.handle_state_lost(task, &why, self.ctx.now_ms());
+            self.ctx.announce_job(task.job);
         }
         self.lend()
     }

@@ -14,7 +14,7 @@ use crate::grid::{NetworkEvent, NotReturned, content_of};
 
 /// Builds a state file as it arrives from another device.
 fn file(turned: &Turned, bytes: &[u8]) -> StateFile {
-    let (file, row) = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret, None).unwrap();
+    let (file, row) = seal_stored(|| Ok(bytes), turned.core.ctx.store.folder(), &turned.core.grid.secret, None).unwrap();
     StateFile { file, content: content_of(&row).unwrap() }
 }
 
@@ -31,7 +31,7 @@ fn varint(mut number: u64) -> Vec<u8> {
 
 /// Builds the state of a task after `units`, as a worker saves it.
 fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
-    let job = turned.core.store.job(task.job).unwrap();
+    let job = turned.core.ctx.store.job(task.job).unwrap();
     let launch = turned.core.launch_elsewhere(task, &job).unwrap();
     let header = launch.place.header(&launch.spec);
     // Version, cost table, series and number; one image without bytes; no globals, no frames; units left,
@@ -39,7 +39,7 @@ fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
     let numbers = [header.state_version.into(), header.cost_version.into(), 7, 0, 1, 0, 0, 0, 0, 0, units, 1, 0];
     let state = numbers.into_iter().flat_map(varint).collect();
     let header = fog_runtime::CheckpointHeader { units, ..header };
-    let path = turned.core.store.folder().join("a state");
+    let path = turned.core.ctx.store.folder().join("a state");
     CheckpointWriter::new(path.clone(), None).write(&Generation { header, stdout: vec![], stderr: vec![], state, files: None }, true).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     fog_runtime::Checkpoint::remove(&path);
@@ -48,7 +48,7 @@ fn state(turned: &Turned, task: TaskId, units: u64) -> Vec<u8> {
 
 /// Delivers a state that a device claims to have saved, with its file.
 async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, said: u64, bytes: &[u8]) -> Result<u64, NotReturned> {
-    let job = turned.core.store.job(task.job).unwrap();
+    let job = turned.core.ctx.store.job(task.job).unwrap();
     let claim = turned.core.claim_of(task, &job, said).unwrap();
     let state = look_at(file(turned, bytes), claim).await;
     let found = match &state {
@@ -59,7 +59,7 @@ async fn comes(turned: &mut Turned, lease: LeaseId, task: TaskId, from: NodeId, 
     turned.core.net_news(NetworkEvent::State { lease, task, node: from, state }).unwrap();
     if let Ok(units) = &found {
         // The network's thread seals it this way.
-        let sealed = seal_stored(|| Ok(bytes), turned.core.store.folder(), &turned.core.grid.secret, None);
+        let sealed = seal_stored(|| Ok(bytes), turned.core.ctx.store.folder(), &turned.core.grid.secret, None);
         turned.core.state_sealed(task, from, *units, sealed).unwrap();
     }
     found
@@ -71,7 +71,7 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
     let wish = GridOptions { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridOptions::default() };
     let id = turned.job(3, Some(wish), |_| {});
     let task = TaskId { job: id, index: 1 };
-    let most = turned.core.store.job(id).unwrap().file.limits.units.0;
+    let most = turned.core.ctx.store.job(id).unwrap().file.limits.units.0;
     let honest = turned.lend(1, task, node(1));
     let early = state(&turned, task, 1000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 1000, &early).await.unwrap(), 1000);
@@ -86,22 +86,22 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
         let lease = turned.lend(10 + n as u8, task, liar);
         let found = comes(&mut turned, lease, task, liar, said, bytes).await;
         assert!(matches!(found, Err(NotReturned::Wrong(_))), "{n}: {found:?}");
-        let kept: Vec<(u64, NodeId)> = turned.core.store.kept_states(id).unwrap().into_iter().map(|(_, units, node, _)| (units, node)).collect();
+        let kept: Vec<(u64, NodeId)> = turned.core.ctx.store.kept_states(id).unwrap().into_iter().map(|(_, units, node, _)| (units, node)).collect();
         assert_eq!(kept, [(1000, node(1))], "{n}");
         assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(1000));
-        let evidence: Evidence = turned.core.grid.evidence(liar);
+        let evidence: Evidence = turned.core.ctx.directory.evidence(liar);
         assert!(evidence.invalid > 0.0, "{n}: it costs nothing");
         assert!(turned.core.grid.requester.lease(lease, liar).is_none(), "{n}: it has the task still");
     }
     // Real work of other devices counts.
     let later = state(&turned, task, 2000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2000, &later).await.unwrap(), 2000);
-    assert_eq!(turned.core.store.kept_states(id).unwrap()[0].1, 2000);
+    assert_eq!(turned.core.ctx.store.kept_states(id).unwrap()[0].1, 2000);
     // The file grew after it was announced.
     let longer = state(&turned, task, 3000);
     assert_eq!(comes(&mut turned, honest, task, node(1), 2500, &longer).await.unwrap(), 3000);
     assert_eq!(turned.core.grid.requester.checkpoint(task).map(|(units, _)| units), Some(3000));
-    assert_eq!(turned.core.grid.evidence(node(1)).invalid, 0.0);
+    assert_eq!(turned.core.ctx.directory.evidence(node(1)).invalid, 0.0);
 }
 
 /// A device that cannot use the given state reports where it begins, not the claim of the state's maker.
@@ -109,9 +109,9 @@ async fn a_made_up_state_is_not_kept_and_costs_its_maker_the_task() {
 fn a_hosted_task_says_from_where_it_begins() {
     let mut turned = turned();
     let id = turned.job(1, None, |_| {});
-    let (lease, deadline) = (LeaseId([7; 16]).to_string(), UnixMillis(turned.core.clock.unix().0 + 86_400_000));
+    let (lease, deadline) = (LeaseId([7; 16]).to_string(), UnixMillis(turned.core.ctx.clock.unix().0 + 86_400_000));
     let offer = fog_types::BlobId([0; 32]).to_string();
-    turned.core.store.host(&fog_store::HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+    turned.core.ctx.store.host(&fog_store::HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
     turned.core.restore_hosted().unwrap();
     turned.core.grid.hosted.get_mut(&id).unwrap().units = 1_000_000_000;
     turned.core.host_began(id, 5);

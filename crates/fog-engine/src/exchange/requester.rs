@@ -16,7 +16,7 @@ use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::Wanted;
 use crate::exchange::results::terms_of;
-use crate::grid::{Grid, Lent, NetworkEvent, content_of, lease_from};
+use crate::grid::{Lent, NetworkEvent, content_of, lease_from};
 use crate::message::EngineMessage;
 use crate::query::to_api;
 
@@ -48,9 +48,9 @@ impl Engine {
     /// Restores the leases that were active before a restart.
     pub(crate) fn restore_lent(&mut self) -> Result<(), StoreError> {
         self.sync_requester()?;
-        self.store.release_stray_credits()?;
-        let now = self.grid.now();
-        for row in self.store.leases()? {
+        self.ctx.store.release_stray_credits()?;
+        let now = self.ctx.now_ms();
+        for row in self.ctx.store.leases()? {
             let (Some(lease), Ok(offer)) = (lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
             self.grid.requester.restore(lease, row.claim.task, row.node, now);
             self.grid.lent.insert(lease, Lent { offer_hash: offer.0, signed_result: None });
@@ -60,14 +60,14 @@ impl Engine {
 
     /// Tells the requester all tasks for other devices, as the store has them.
     pub(crate) fn sync_requester(&mut self) -> Result<(), StoreError> {
-        let jobs = self.store.grid_jobs()?;
+        let jobs = self.ctx.store.grid_jobs()?;
         jobs.into_iter().try_for_each(|job| self.sync_job(job))
     }
 
     /// Tells the requester which tasks of one job others should run, after the job was added, removed,
     /// paused or resumed. No other job is looked at.
     pub(crate) fn sync_job(&mut self, job: JobId) -> Result<(), StoreError> {
-        let Some((wish, tasks)) = self.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
+        let Some((wish, tasks)) = self.ctx.store.grid_tasks(job)? else { return self.close_job(job, "the job was paused or cancelled") };
         let wanted: BTreeSet<TaskId> = tasks.into_iter().collect();
         let gone: Vec<TaskId> = self.grid.requester.tasks_of(job).filter(|task| !wanted.contains(task)).collect();
         for task in gone {
@@ -80,8 +80,8 @@ impl Engine {
                 self.grid.requester.add(task, need_of(task, &wish));
             }
         }
-        if is_new && !Self::must_be_shown(&self.store.job(job)?) {
-            for (task, units, node, blob) in self.store.kept_states(job)? {
+        if is_new && !Self::must_be_shown(&self.ctx.store.job(job)?) {
+            for (task, units, node, blob) in self.ctx.store.kept_states(job)? {
                 if let Some(content) = self.own_content(blob)? {
                     self.grid.requester.record_checkpoint(task, units, node, content);
                 }
@@ -102,13 +102,13 @@ impl Engine {
         for task in tasks {
             self.forget_task(task, why);
         }
-        self.store.end_leases_of_job(job, why, self.clock.unix())
+        self.ctx.store.end_leases_of_job(job, why, self.ctx.clock.unix())
     }
 
     /// Withdraws a task from other devices.
     fn not_wanted(&mut self, task: TaskId, why: &'static str) -> Result<(), StoreError> {
         self.forget_task(task, why);
-        self.store.end_leases_of(task, why, self.clock.unix())
+        self.ctx.store.end_leases_of(task, why, self.ctx.clock.unix())
     }
 
     fn forget_task(&mut self, task: TaskId, why: &'static str) {
@@ -127,7 +127,7 @@ impl Engine {
     /// Handles the failure of a task that others run. It looks only at the task, and at its job if that has
     /// ended, because a member that fails at everything causes this often.
     pub(crate) fn sync_failed(&mut self, task: TaskId, is_final: bool) -> Result<(), StoreError> {
-        if !matches!(self.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
+        if !matches!(self.ctx.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
             return self.close_job(task.job, "the job was paused or has ended");
         }
         if is_final { self.not_wanted(task, "the task was given up") } else { Ok(()) }
@@ -139,18 +139,18 @@ impl Engine {
 
     /// A stored file as other devices can fetch it; `None` if it is not sealed yet.
     pub(crate) fn own_content(&self, blob: BlobId) -> Result<Option<Content>, StoreError> {
-        let row = self.store.content_of(blob, &self.content_key(blob).0)?;
+        let row = self.ctx.store.content_of(blob, &self.content_key(blob).0)?;
         Ok(row.map(|row| self.unlocked(row)).as_ref().and_then(content_of))
     }
 
     /// Seals stored files of a job on another thread. Returns false when there is no network.
     fn seal_beside(&self, job: JobId, blobs: Vec<BlobId>) -> Result<bool, StoreError> {
-        let Some(net) = &self.grid.net else { return Ok(false) };
+        let Some(net) = &self.ctx.net else { return Ok(false) };
         let mut work = Vec::new();
         for blob in blobs {
-            work.push((self.store.blob(blob)?, blob, self.content_key(blob)));
+            work.push((self.ctx.store.blob(blob)?, blob, self.content_key(blob)));
         }
-        let to = self.to_self.clone();
+        let to = self.ctx.to_self.clone();
         net.spawn_blocking(move || {
             let rows = work.into_iter().map(|(path, blob, key)| content::seal(&path, blob, key)).collect();
             // A send fails only when the engine has stopped.
@@ -161,7 +161,7 @@ impl Engine {
 
     pub(crate) fn sealed(&mut self, job: JobId, rows: Result<Vec<ContentRow>, String>) {
         self.grid.sealing.remove(&job);
-        if let Err(error) = rows.and_then(|rows| self.store.put_contents(&rows).map_err(|error| error.to_string())) {
+        if let Err(error) = rows.and_then(|rows| self.ctx.store.put_contents(&rows).map_err(|error| error.to_string())) {
             tracing::error!(error, "files could not be made ready for others");
             // Missing files are sealed again later, whatever the error was.
             self.grid.unsealed.insert(job, Instant::now() + DEFERRED);
@@ -171,15 +171,15 @@ impl Engine {
     /// Carries out pending effects and offers waiting tasks to devices that have room.
     pub(crate) fn lend(&mut self) -> Result<(), StoreError> {
         self.do_effects()?;
-        if self.grid.net.is_none() || self.is_stopping {
+        if self.ctx.net.is_none() || self.ctx.is_stopping {
             return Ok(());
         }
-        let wanting = self.grid.requester.wanting(AT_ONCE, self.grid.now());
+        let wanting = self.grid.requester.wanting(AT_ONCE, self.ctx.now_ms());
         let mut jobs: BTreeMap<JobId, Option<fog_store::JobRow>> = BTreeMap::new();
         let mut wanted = Vec::new();
         for (task, wants, avoid) in wanting {
             if let std::collections::btree_map::Entry::Vacant(new) = jobs.entry(task.job) {
-                let row = self.store.job(task.job)?;
+                let row = self.ctx.store.job(task.job)?;
                 // A job whose files cannot be read does not keep other jobs from being lent.
                 let is_ready = match self.ensure_sealed(&row) {
                     Ok(is_ready) => is_ready,
@@ -215,7 +215,7 @@ impl Engine {
 
     fn withhold(&mut self, job: JobId, problem: String) {
         if self.grid.withheld.insert(job, problem.clone()) != Some(problem) {
-            self.announce_job(job);
+            self.ctx.announce_job(job);
         }
     }
 
@@ -237,7 +237,7 @@ impl Engine {
         let changed: BTreeSet<JobId> = short.iter().filter(|(job, why)| self.grid.short.get(job) != Some(*why)).map(|(job, _)| *job).collect();
         self.grid.short = short;
         for job in changed {
-            self.announce_job(job);
+            self.ctx.announce_job(job);
         }
     }
 
@@ -251,7 +251,7 @@ impl Engine {
     fn holders_of(&self, job: JobId, except: NodeId) -> Vec<NodeId> {
         let held = self.grid.requester.leases().filter(|lease| lease.task.job == job && lease.node != except);
         let held = held.filter(|lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost | LeaseState::Held(WorkerState::Fetching)));
-        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| self.grid.peers.contains_key(node)).collect();
+        let nodes: BTreeSet<NodeId> = held.map(|lease| lease.node).filter(|node| self.ctx.directory.peers.contains_key(node)).collect();
         nodes.into_iter().take(MAX_HOLDERS).collect()
     }
 
@@ -306,7 +306,7 @@ impl Engine {
         node: NodeId,
         checkpoint: Option<(u64, Content)>,
     ) -> Result<Result<(LeaseId, Signed<TaskOffer>), String>, StoreError> {
-        let Some(identity) = &self.grid.identity else { return Ok(Err("this device has no key".to_owned())) };
+        let Some(identity) = &self.ctx.identity else { return Ok(Err("this device has no key".to_owned())) };
         let file = match Self::file_of(job, task.index) {
             Ok(file) => file,
             Err(problem) => return Ok(Err(problem)),
@@ -319,7 +319,7 @@ impl Engine {
         if let (Map::Inputs(_), Some(blob)) = (&job.file.map, job.blobs.items.get(task.index as usize)) {
             inputs.insert("item".to_owned(), content(*blob)?);
         }
-        let Ok(left_ms @ 1..) = u64::try_from(job.deadline.0.saturating_sub(self.clock.lived().0)) else {
+        let Ok(left_ms @ 1..) = u64::try_from(job.deadline.0.saturating_sub(self.ctx.clock.lived().0)) else {
             return Ok(Err("its deadline has passed".to_owned()));
         };
         let holders = self.holders_of(job.id, node);
@@ -354,24 +354,24 @@ impl Engine {
             return Ok(Err("it would cost more credits than this device may owe; see the setting credit_limit".to_owned()));
         }
         let hash = signed.hash();
-        self.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), self.clock.unix())?;
+        self.ctx.store.begin_lease(task, &lease.to_string(), node, &BlobId(hash).to_string(), self.ctx.clock.unix())?;
         self.grid.lent.insert(lease, Lent { offer_hash: hash, signed_result: None });
-        self.grid.requester.offered(lease, task, node, self.grid.now());
-        if let Some(peer) = self.grid.peers.get_mut(&node) {
+        self.grid.requester.offered(lease, task, node, self.ctx.now_ms());
+        if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
             peer.promised += 1;
         }
-        self.grid.say(node, Message::Offer(Box::new(signed)));
-        self.announce_job(task.job);
+        self.ctx.say(node, Message::Offer(Box::new(signed)));
+        self.ctx.announce_job(task.job);
         Ok(Ok(()))
     }
 
     /// Handles a worker's message about a lease.
     pub(crate) fn worker_said(&mut self, node: NodeId, message: Message) -> Result<(), StoreError> {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         let Some(message) = self.spot_check_said(node, message)? else { return Ok(()) };
         match message {
             Message::Answer { lease, answer } => {
-                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, self.grid.peers.get_mut(&node)) {
+                if let (Answer::Declined(Decline::Full | Decline::Resting), Some(peer)) = (answer, self.ctx.directory.peers.get_mut(&node)) {
                     // The peer counts as full until its next hello.
                     peer.capacity.free = 0;
                 }
@@ -389,7 +389,7 @@ impl Engine {
                 if let Some(task) = self.grid.requester.handle_heartbeat(lease, node, standing, units.min(most), permille, now)
                     && let Some(permille) = permille
                 {
-                    self.store.set_progress(task, permille)?;
+                    self.ctx.store.set_progress(task, permille)?;
                 }
             }
             Message::Saved { lease, units, content } => {
@@ -413,26 +413,25 @@ impl Engine {
     /// Most work units that the job of a lease allows.
     fn units_of(&self, lease: LeaseId) -> u64 {
         let task = self.grid.requester.task_of(lease);
-        let limit = task.and_then(|task| self.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
+        let limit = task.and_then(|task| self.ctx.store.job(task.job).ok()).map_or(0, |job| job.file.limits.units.0);
         limit.min(i64::MAX as u64)
     }
 
     /// Handles a worker's message that it gave up a task.
     fn given_up(&mut self, node: NodeId, lease: LeaseId, problem: String, is_hopeless: bool) -> Result<(), StoreError> {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         let units = self.grid.requester.lease(lease, node).map_or(0, |known| known.units);
-        let problem = format!("{}: {problem}", self.peer_name(node));
-        let Grid { requester, evidence, .. } = &mut self.grid;
-        let evidence = |node| evidence.get(&node).copied().unwrap_or_default();
-        let given_up = requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
+        let problem = format!("{}: {problem}", self.ctx.directory.peer_name(node));
+        let evidence = |node| self.ctx.directory.evidence(node);
+        let given_up = self.grid.requester.handle_failed(lease, node, problem.clone(), is_hopeless, evidence, now);
         // The worker accepted the task and returned nothing, whatever the reason.
         if given_up.is_some() {
             self.judge(node, Evidence::saw_lost);
         }
         // The release is sent in any case, so that the worker does not wait.
-        self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
+        self.ctx.say(node, Message::Release { lease, why: "it failed".to_owned() });
         let Some(given_up) = given_up else { return Ok(()) };
-        let Some(row) = self.store.lease(&lease.to_string())? else { return Ok(()) };
+        let Some(row) = self.ctx.store.lease(&lease.to_string())? else { return Ok(()) };
         match given_up {
             // The claim is weighed with those of others; if it is not believed, it does not count as an
             // attempt.
@@ -444,11 +443,11 @@ impl Engine {
                 let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
                 self.record_failure_at(row.claim, &failed, false, &[node])?;
                 // The task waits as after a local failure: longer each time, with jitter.
-                let wait = self.store.task(row.claim.task)?.not_before.0 - self.clock.unix().0;
+                let wait = self.ctx.store.task(row.claim.task)?.not_before.0 - self.ctx.clock.unix().0;
                 self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
             }
         }
-        self.announce_job(row.claim.task.job);
+        self.ctx.announce_job(row.claim.task.job);
         Ok(())
     }
 
@@ -461,28 +460,28 @@ impl Engine {
         }
         let is_lent = self.grid.requester.lease(lease, node).is_some() && self.grid.lent.get(&lease).is_some_and(|lent| lent.offer_hash == result.offer);
         if !is_lent {
-            self.grid.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
+            self.ctx.say(node, Message::Release { lease, why: "there is no such lease".to_owned() });
             return Ok(());
         }
         if let Err(problem) = self.check_result(&result) {
             // A refused result must end its lease, which would stay for ever otherwise.
             tracing::debug!(%node, problem, "a result is not fetched");
             self.judge(node, Evidence::saw_invalid);
-            self.grid.requester.handle_refused(lease, format!("its result is not believed: {problem}"), self.grid.now());
-            self.grid.say(node, Message::Release { lease, why: problem });
+            self.grid.requester.handle_refused(lease, format!("its result is not believed: {problem}"), self.ctx.now_ms());
+            self.ctx.say(node, Message::Release { lease, why: problem });
             return Ok(());
         }
         if let Some(task) = self.grid.requester.task_of(lease)
             && self.grid.unstored.get(&task).is_some_and(|unstored| unstored.again > Instant::now())
         {
             // There was no room for the result a moment ago; it stays on the other device.
-            self.grid.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, self.grid.now());
+            self.grid.requester.handle_heartbeat(lease, node, WorkerState::Waiting, result.units.0, None, self.ctx.now_ms());
             return Ok(());
         }
         if let Some(lent) = self.grid.lent.get_mut(&lease) {
             lent.signed_result = Some(signed);
         }
-        self.grid.requester.handle_result(node, result, self.grid.now());
+        self.grid.requester.handle_result(node, result, self.ctx.now_ms());
         Ok(())
     }
 
@@ -490,7 +489,7 @@ impl Engine {
     fn check_result(&self, result: &TaskResult) -> Result<(), String> {
         result.check()?;
         let task = self.grid.requester.task_of(result.lease).ok_or("there is no such lease")?;
-        let job = self.store.job(task.job).map_err(|_| "the job is gone".to_owned())?;
+        let job = self.ctx.store.job(task.job).map_err(|_| "the job is gone".to_owned())?;
         Ok(result.check_against(&job.file.limits)?)
     }
 
@@ -520,7 +519,7 @@ impl Engine {
 
     fn do_effect(&mut self, effect: Effect) -> Result<(), StoreError> {
         match effect {
-            Effect::Release { node, lease, why } => self.grid.say(node, Message::Release { lease, why: why.to_owned() }),
+            Effect::Release { node, lease, why } => self.ctx.say(node, Message::Release { lease, why: why.to_owned() }),
             Effect::FetchResult { lease, node, result } => {
                 self.release_slot(node);
                 self.fetch_result(lease, node, *result);
@@ -529,12 +528,12 @@ impl Engine {
             Effect::Accept { task, leases, wrong } => self.accept_result(task, &leases, &wrong),
             Effect::Fail { task, problem, leases, wrong } => self.fail_everywhere(task, &problem, &leases, &wrong)?,
             Effect::LeaseEnded { lease, task, node, why, is_lost } => {
-                self.store.end_lease(&lease.to_string(), &why, self.clock.unix())?;
+                self.ctx.store.end_lease(&lease.to_string(), &why, self.ctx.clock.unix())?;
                 self.release_slot(node);
                 if is_lost {
                     self.judge(node, Evidence::saw_lost);
                 }
-                self.announce_job(task.job);
+                self.ctx.announce_job(task.job);
             }
         }
         Ok(())
@@ -547,7 +546,7 @@ impl Engine {
         let sayers: Vec<NodeId> = leases.iter().filter_map(|lease| self.grid.requester.node_of(*lease)).collect();
         let mut claim = None;
         for lease in leases {
-            claim = claim.or(self.store.lease(&lease.to_string())?.map(|row| row.claim));
+            claim = claim.or(self.ctx.store.lease(&lease.to_string())?.map(|row| row.claim));
         }
         if let Some(claim) = claim {
             let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
@@ -555,7 +554,7 @@ impl Engine {
         }
         for (lease, node) in others {
             self.judge(node, Evidence::saw_invalid);
-            self.grid.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
+            self.ctx.say(node, Message::Release { lease, why: "other devices say that it cannot be done".to_owned() });
             self.grid.waiting.remove(&lease);
         }
         self.grid.requester.remove(task, "the task was given up");
@@ -565,20 +564,20 @@ impl Engine {
     /// Adds an observation to the evidence about a device. Evidence fades with the lived time, not with a
     /// calendar that may be wrong for a while.
     pub(crate) fn judge(&mut self, node: NodeId, saw: fn(&mut Evidence, i64)) {
-        let mut evidence = self.grid.evidence(node);
-        saw(&mut evidence, self.clock.lived().0);
+        let mut evidence = self.ctx.directory.evidence(node);
+        saw(&mut evidence, self.ctx.clock.lived().0);
         self.store_evidence(node, evidence);
     }
 
     pub(crate) fn release_slot(&mut self, node: NodeId) {
-        if let Some(peer) = self.grid.peers.get_mut(&node) {
+        if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
             peer.promised -= 1;
         }
     }
 
     /// Returns the devices that have the tasks of a job.
     pub(crate) fn places(&self, id: JobId) -> Result<Reply, ApiError> {
-        let job = self.store.job(id).map_err(to_api)?;
+        let job = self.ctx.store.job(id).map_err(to_api)?;
         if job.grid.is_none() {
             return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} runs on this device alone") });
         }
@@ -597,7 +596,7 @@ impl Engine {
             self.grid.requester.leases_of(task).map(move |(_, lease)| TaskPlace {
                 index: task.index,
                 node: lease.node.to_string(),
-                name: self.peer_name(lease.node),
+                name: self.ctx.directory.peer_name(lease.node),
                 state: state(&lease.state).to_owned(),
                 units: lease.units,
                 permille: lease.permille,

@@ -26,7 +26,7 @@ impl Engine {
     pub(crate) fn host_ended(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get(&job).filter(|hosted| hosted.message.is_none() && hosted.telling.is_due()) else { return Ok(()) };
         let (lease, requester, tries) = (hosted.lease, hosted.requester, hosted.telling.tries);
-        let row = self.store.job(job)?;
+        let row = self.ctx.store.job(job)?;
         match row.state {
             JobState::Finished => {
                 let sealing = self.seal_result_beside(job);
@@ -39,7 +39,7 @@ impl Engine {
                 sealing.map(drop)
             }
             JobState::Failed | JobState::Cancelled => {
-                let task = self.store.task(TaskId { job, index: 0 })?;
+                let task = self.ctx.store.task(TaskId { job, index: 0 })?;
                 // The job failed before its attempts were used up, so it would fail on the next device as
                 // well.
                 let is_hopeless = row.state == JobState::Failed && task.state == TaskState::Failed && task.attempts < row.file.attempts;
@@ -58,12 +58,12 @@ impl Engine {
         let untold = |hosted: &Hosted| hosted.message.is_none() && hosted.telling.is_due();
         let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| untold(hosted)).map(|(job, _)| *job).collect();
         for job in jobs {
-            let told = match self.store.job_state(job) {
+            let told = match self.ctx.store.job_state(job) {
                 Ok(state) if state.is_final() => self.host_ended(job),
                 Ok(_) => continue,
                 Err(StoreError::NoJob(_)) => {
                     if let Some(Hosted { lease, requester, .. }) = self.grid.hosted.remove(&job) {
-                        self.grid.say(requester, Message::Failed { lease, problem: "its owner removed it".to_owned(), is_hopeless: false });
+                        self.ctx.say(requester, Message::Failed { lease, problem: "its owner removed it".to_owned(), is_hopeless: false });
                     }
                     continue;
                 }
@@ -88,23 +88,23 @@ impl Engine {
     /// Stores and sends a message about the end of a job; it is repeated until it is answered.
     pub(crate) fn keep_saying(&mut self, job: JobId, requester: NodeId, message: &Message) -> Result<(), StoreError> {
         let bytes = message.encode();
-        self.store.set_hosted_message(job, &bytes)?;
+        self.ctx.store.set_hosted_message(job, &bytes)?;
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
             hosted.message = Some(bytes);
             hosted.last_beat = Some(Instant::now());
         }
         self.note_untaken(job)?;
-        self.grid.say(requester, message.clone());
+        self.ctx.say(requester, message.clone());
         Ok(())
     }
 
     /// Seals the files of a result on another thread, because there may be very many. Returns false when
     /// there is no network.
     fn seal_result_beside(&self, job: JobId) -> Result<bool, StoreError> {
-        let Some(net) = &self.grid.net else { return Ok(false) };
+        let Some(net) = &self.ctx.net else { return Ok(false) };
         // A missing task is noticed at once.
-        self.store.task(TaskId { job, index: 0 })?;
-        let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        self.ctx.store.task(TaskId { job, index: 0 })?;
+        let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
         net.spawn_blocking(move || {
             let note = |rows: Vec<ContentRow>| {
                 let (noted, is_noted) = oneshot::channel();
@@ -152,7 +152,7 @@ impl Engine {
             None => None,
         };
         let history = self.history_for(task.id)?;
-        let Some(identity) = &self.grid.identity else { return Ok(false) };
+        let Some(identity) = &self.ctx.identity else { return Ok(false) };
         let result = TaskResult {
             lease,
             worker: identity.node(),
@@ -180,9 +180,9 @@ impl Engine {
 
     /// Stores the list of a result's files as a content of its own.
     fn keep_list(&mut self, job: JobId, blob: BlobFile, row: &ContentRow) -> Result<Content, StoreError> {
-        self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
-        self.store.hold_blob(job, row.blob)?;
-        self.store.put_contents(std::slice::from_ref(row))?;
+        self.ctx.store.add_blob(blob, self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
+        self.ctx.store.hold_blob(job, row.blob)?;
+        self.ctx.store.put_contents(std::slice::from_ref(row))?;
         content_of(row).ok_or(StoreError::NoBlob(row.blob))
     }
 }

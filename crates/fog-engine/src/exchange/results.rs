@@ -12,7 +12,7 @@ use crate::disk_room::RoomUse;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::USUAL_UNITS;
-use crate::grid::{Believed, Grid, NetworkEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
+use crate::grid::{Believed, NetworkEvent, NotReturned, Returned, Transfer, Unstored, Waiting};
 use crate::message::EngineMessage;
 use crate::query::to_api;
 
@@ -47,21 +47,22 @@ impl Engine {
     pub(crate) fn fetch_result(&mut self, lease: LeaseId, node: NodeId, result: TaskResult) {
         if self.is_rationed(node) {
             // The worker repeats its message.
-            return self.grid.requester.handle_not_fetched(lease, self.grid.now());
+            return self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms());
         }
         if let Some(list) = result.list {
             return self.fetch_list(lease, node, list, result);
         }
         if let Err(problem) = self.has_room_for(&result) {
-            self.grid.requester.handle_not_fetched(lease, self.grid.now());
+            self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms());
             if let Some(task) = self.grid.requester.task_of(lease) {
                 self.not_stored_yet(task, &problem);
             }
             return;
         }
         // The network was left a moment ago: the worker repeats its message when the network is back.
-        let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
+        let Some(net) = &self.ctx.net else { return self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms()) };
+        let (transport, fetches, folder, to) =
+            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         let signed_hash = self.grid.lent.get(&lease).and_then(|lent| lent.signed_result.as_ref()).map(Signed::hash).unwrap_or_default();
         let waiting = Waiting { result: result.clone(), signed_hash, files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);
@@ -97,8 +98,9 @@ impl Engine {
     /// Fetches the list of a result's files first, because there are many of them.
     fn fetch_list(&mut self, lease: LeaseId, node: NodeId, list: Content, result: TaskResult) {
         // The network was left a moment ago: the worker repeats its message when the network is back.
-        let Some(net) = &self.grid.net else { return self.grid.requester.handle_not_fetched(lease, self.grid.now()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
+        let Some(net) = &self.ctx.net else { return self.grid.requester.handle_not_fetched(lease, self.ctx.now_ms()) };
+        let (transport, fetches, folder, to) =
+            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         let waiting = Waiting { result: result.clone(), signed_hash: [0; 32], files: Vec::new(), transfer: Transfer::default() };
         self.grid.waiting.insert(lease, waiting);
         let transfer = net.spawn(async move {
@@ -126,7 +128,7 @@ impl Engine {
             return Ok(());
         }
         let (Some(task), Some(node)) = (self.grid.requester.task_of(lease), self.grid.requester.node_of(lease)) else { return Ok(()) };
-        let limits = self.store.job(task.job)?.file.limits;
+        let limits = self.ctx.store.job(task.job)?.file.limits;
         match listed.and_then(|result| result.check_against(&limits).map(|()| result).map_err(|problem| NotReturned::Wrong(problem.to_owned()))) {
             Ok(result) => {
                 self.fetch_result(lease, node, *result);
@@ -137,7 +139,7 @@ impl Engine {
     }
 
     pub(crate) fn returned(&mut self, lease: LeaseId, returned: Result<Returned, NotReturned>) -> Result<(), StoreError> {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         let checked = match returned {
             Ok(Returned { files, hash }) => {
                 let Some(waiting) = self.grid.waiting.get_mut(&lease) else { return Ok(()) };
@@ -177,9 +179,8 @@ impl Engine {
     /// Handles the check of a fetched result by itself; the requester decides with the other results
     /// whether it is accepted.
     pub(crate) fn checked(&mut self, lease: LeaseId, checked: Result<String, String>) {
-        let now = self.grid.now();
-        let Grid { requester, evidence, .. } = &mut self.grid;
-        requester.handle_checked(lease, checked, |node| evidence.get(&node).copied().unwrap_or_default(), now);
+        let now = self.ctx.now_ms();
+        self.grid.requester.handle_checked(lease, checked, |node| self.ctx.directory.evidence(node), now);
     }
 
     /// Accepts a result. One that cannot be stored stays with the devices that have it, and is fetched
@@ -195,13 +196,13 @@ impl Engine {
         let Some((winner, waiting)) = known.and_then(|lease| Some((lease, self.grid.waiting.get_mut(&lease)?))) else {
             return self.settle_result(task, right, wrong, None);
         };
-        let (files, folder, holds) = (std::mem::take(&mut waiting.files), self.store.folder().to_owned(), self.store.holds());
+        let (files, folder, holds) = (std::mem::take(&mut waiting.files), self.ctx.store.folder().to_owned(), self.ctx.store.holds());
         if files.len() <= PLACED_AT_ONCE {
             let placed = PlacedFiles::place(&folder, &holds, files).and_then(|placed| self.made_room(placed));
             return self.store_placed(task, right, wrong, winner, placed);
         }
         self.grid.placing.insert(task, Believed { right: right.to_vec(), wrong: wrong.to_vec() });
-        let to = self.to_self.clone();
+        let to = self.ctx.to_self.clone();
         tokio::task::spawn_blocking(move || {
             let placed = PlacedFiles::place(&folder, &holds, files);
             // A send fails only when the engine has stopped; the worker repeats its message.
@@ -236,7 +237,7 @@ impl Engine {
 
     /// Makes room for all files at once: one by one, each could evict the one before.
     fn made_room(&mut self, placed: PlacedFiles) -> Result<PlacedFiles, StoreError> {
-        self.store.make_room_for(&placed, &[], self.settings.storage_cap(), self.clock.unix())?;
+        self.ctx.store.make_room_for(&placed, &[], self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
         Ok(placed)
     }
 
@@ -252,7 +253,7 @@ impl Engine {
                 for lease in right.iter().chain(wrong) {
                     self.grid.waiting.remove(lease);
                 }
-                self.grid.requester.handle_not_stored(task, self.grid.now());
+                self.grid.requester.handle_not_stored(task, self.ctx.now_ms());
             }
         }
     }
@@ -266,21 +267,21 @@ impl Engine {
             task.index
         );
         self.grid.unstored.insert(task, Unstored { problem, again: Instant::now() + STORED_AGAIN });
-        self.announce_job(task.job);
+        self.ctx.announce_job(task.job);
     }
 
     /// Checks that the files of a result would find room. A result without room is not fetched, since
     /// repeated fetches would use up the data limit.
     pub(crate) fn has_room_for(&self, result: &TaskResult) -> Result<(), StoreError> {
-        let cap = self.settings.storage_cap();
-        let room = self.store.disk_use()?.room(cap.0);
+        let cap = self.ctx.settings.storage_cap();
+        let room = self.ctx.store.disk_use()?.room(cap.0);
         let mut new: BTreeMap<BlobId, u64> = result.contents().map(|content| (content.blob, on_disk(content.size))).collect();
         let sum = |new: &BTreeMap<BlobId, u64>| new.values().fold(0u64, |sum, size| sum.saturating_add(*size));
         if sum(&new) <= room {
             return Ok(());
         }
         // Files that are stored already take no more room.
-        new.retain(|blob, _| self.store.blob(*blob).is_err());
+        new.retain(|blob, _| self.ctx.store.blob(*blob).is_err());
         let wanted = sum(&new);
         if wanted <= room { Ok(()) } else { Err(StoreError::Full { wanted: ByteCount(wanted), cap }) }
     }
@@ -288,11 +289,11 @@ impl Engine {
     /// Records a result that `agreed` devices gave; from then on it is kept whatever else fails. `None`
     /// when its lease is not known any more.
     fn store_result(&mut self, task: TaskId, winner: LeaseId, agreed: usize, placed: &PlacedFiles) -> Result<Option<Stored>, StoreError> {
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         let Some((claim, outputs)) = self.rows_of(task, winner, placed)? else { return Ok(None) };
         let Some(waiting) = self.grid.waiting.remove(&winner) else { return Ok(None) };
-        let (job, result, blobs) = (self.store.job(task.job)?, waiting.result, placed.ids());
-        self.store.add_rest(placed, &[], now)?;
+        let (job, result, blobs) = (self.ctx.store.job(task.job)?, waiting.result, placed.ids());
+        self.ctx.store.add_rest(placed, &[], now)?;
         let stored = fog_store::TaskResult {
             exit_code: 0,
             units: result.units,
@@ -306,18 +307,18 @@ impl Engine {
             stderr_dropped: result.stderr.1,
             outputs,
         };
-        let began: BTreeMap<u64, UnixMillis> = self.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
-        let state = self.store.finish_task(claim, &stored, now)?;
+        let began: BTreeMap<u64, UnixMillis> = self.ctx.store.attempts(task)?.into_iter().map(|attempt| (attempt.id, attempt.started)).collect();
+        let state = self.ctx.store.finish_task(claim, &stored, now)?;
         Ok(Some(Stored { job, winner, claim, state, units: result.units, signed_hash: waiting.signed_hash, began }))
     }
 
     /// Returns the attempt and the files of a waiting result; `None` when its lease is not known any more.
     fn rows_of(&mut self, task: TaskId, winner: LeaseId, placed: &PlacedFiles) -> Result<Option<(Claim, Vec<Output>)>, StoreError> {
         let (Some(waiting), Some(node)) = (self.grid.waiting.get(&winner), self.grid.requester.node_of(winner)) else { return Ok(None) };
-        let claim = match self.store.lease(&winner.to_string())? {
+        let claim = match self.ctx.store.lease(&winner.to_string())? {
             Some(row) => row.claim,
             // The lease was given up as lost and came back.
-            None => self.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), self.clock.unix())?,
+            None => self.ctx.store.begin_lease(task, &winner.to_string(), node, &BlobId(waiting.result.offer).to_string(), self.ctx.clock.unix())?,
         };
         let output = |((path, content), blob): (&(String, Content), &BlobId)| Output { path: path.clone(), blob: *blob, size: content.size };
         Ok(Some((claim, waiting.result.outputs.iter().zip(placed.ids().iter().skip(2)).map(output).collect())))
@@ -326,32 +327,32 @@ impl Engine {
     /// Notifies and pays the devices that gave a stored result. Database errors are only logged here,
     /// because the stored result must not be lost for them.
     fn settle_result(&mut self, task: TaskId, right: &[LeaseId], wrong: &[LeaseId], stored: Option<Stored>) {
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         let nodes: Vec<(LeaseId, NodeId)> = self.grid.requester.leases_of(task).map(|(id, lease)| (id, lease.node)).collect();
         let node_of = |lease: &LeaseId| nodes.iter().find(|(id, _)| id == lease).map(|(_, node)| *node);
         let complain = |what: &str, error: &StoreError| tracing::error!(%task, %error, "{what}");
         if let Some(stored) = &stored {
             for lease in right {
                 let hash = self.grid.lent.get(lease).and_then(|lent| lent.signed_result.as_ref()).map_or(stored.signed_hash, Signed::hash);
-                let (Some(identity), Some(worker)) = (&self.grid.identity, node_of(lease)) else { continue };
-                let row = || self.store.lease(&lease.to_string()).ok().flatten();
+                let (Some(identity), Some(worker)) = (&self.ctx.identity, node_of(lease)) else { continue };
+                let row = || self.ctx.store.lease(&lease.to_string()).ok().flatten();
                 let attempt = if *lease == stored.winner { Some(stored.claim.attempt) } else { row().map(|row| row.claim.attempt) };
                 let took = attempt.and_then(|attempt| stored.began.get(&attempt)).map_or(0, |began| now.0.saturating_sub(began.0));
                 let credit = terms_of(&stored.job).worth(stored.units, took, stored.job.deadline.0.saturating_sub(now.0));
                 let receipt = Receipt { lease: *lease, requester: identity.node(), worker, result: hash, units: stored.units, credit, at_ms: now.0 };
                 let receipt = Message::Receipt(Box::new(identity.sign(&receipt)));
                 // The credit is stored before the receipt is sent.
-                if let Err(error) = self.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
+                if let Err(error) = self.ctx.store.settle_credit(&lease.to_string(), worker, task.job, credit, now) {
                     complain("what a result costs could not be noted", &error);
                 }
-                self.grid.say(worker, receipt);
+                self.ctx.say(worker, receipt);
                 let is_checked = right.len() > 1 || self.grid.proven.remove(lease);
                 self.judge(worker, if is_checked { Evidence::saw_valid } else { Evidence::saw_unchecked });
             }
             for lease in wrong {
                 if let Some(worker) = node_of(lease) {
                     self.judge(worker, Evidence::saw_invalid);
-                    self.grid.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
+                    self.ctx.say(worker, Message::Release { lease: *lease, why: "other devices came to another result".to_owned() });
                 }
             }
         }
@@ -359,16 +360,16 @@ impl Engine {
             self.grid.lent.remove(lease);
             self.grid.waiting.remove(lease);
         }
-        if let Err(error) = self.store.end_leases_of(task, "another device was first", now) {
+        if let Err(error) = self.ctx.store.end_leases_of(task, "another device was first", now) {
             complain("leases of a finished task could not be ended", &error);
         }
         self.grid.requester.settle(task, right, wrong);
         self.grid.failing.remove(&task.job);
         let Some(stored) = stored else { return };
         if stored.state.is_some() {
-            self.announce(EventBody::TaskFinished { job: task.job, index: task.index });
+            self.ctx.announce(EventBody::TaskFinished { job: task.job, index: task.index });
         }
-        self.announce_job(task.job);
+        self.ctx.announce_job(task.job);
         let ended = self.announce_end(task.job, stored.state.filter(|state| *state != JobState::Running));
         if let Err(error) = ended.and_then(|()| self.perhaps_spot_check(&stored.job)) {
             complain("what follows from a result could not be looked at", &error);
@@ -378,30 +379,30 @@ impl Engine {
     /// Reserves the credit that a task will cost, unless that exceeds the limit on what this device may
     /// owe.
     pub(crate) fn reserve(&mut self, lease: LeaseId, node: NodeId, job: &JobRow) -> Result<bool, StoreError> {
-        let units = self.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
+        let units = self.ctx.store.mean_units(job.id)?.unwrap_or(WorkUnits(USUAL_UNITS as u64));
         let milli = terms_of(job).base(units);
-        let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
+        let limit = (self.ctx.settings.number("credit_limit") * 1000.0) as u64;
         if limit > 0 {
-            let sums = self.store.credits()?;
+            let sums = self.ctx.store.credits()?;
             if sums.spent.saturating_add(sums.reserved).saturating_add(milli).saturating_sub(sums.earned) > limit {
                 return Ok(false);
             }
         }
-        self.store.reserve_credit(&lease.to_string(), node, job.id, milli, self.clock.unix())?;
+        self.ctx.store.reserve_credit(&lease.to_string(), node, job.id, milli, self.ctx.clock.unix())?;
         Ok(true)
     }
 
     /// Credit that was earned, spent and reserved.
     pub(crate) fn credits(&self) -> Result<Reply, ApiError> {
-        let sums = self.store.credits().map_err(to_api)?;
-        let peers = self.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
+        let sums = self.ctx.store.credits().map_err(to_api)?;
+        let peers = self.ctx.store.credits_by_node().map_err(to_api)?.into_iter().map(|(node, row)| PeerCredit {
             id: node.to_string(),
-            name: self.peer_name(node),
+            name: self.ctx.directory.peer_name(node),
             earned: row.earned,
             spent: row.spent,
             reserved: row.reserved,
         });
-        let limit = (self.settings.number("credit_limit") * 1000.0) as u64;
+        let limit = (self.ctx.settings.number("credit_limit") * 1000.0) as u64;
         Ok(Reply::Credits(CreditView { earned: sums.earned, spent: sums.spent, reserved: sums.reserved, limit, peers: peers.collect() }))
     }
 }

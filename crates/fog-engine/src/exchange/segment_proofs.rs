@@ -43,12 +43,12 @@ impl Engine {
     /// Decides whether an arrived result must be proved first, and begins the proof.
     pub(crate) fn must_prove(&mut self, lease: LeaseId, node: NodeId, result: &TaskResult, hash: &str) -> Result<bool, StoreError> {
         let Some(task) = self.grid.requester.task_of(lease) else { return Ok(false) };
-        let job = self.store.job(task.job)?;
+        let job = self.ctx.store.job(task.job)?;
         let percent = job.grid.map_or(0, |wish| wish.spot_checks);
         if job.file.segment.is_none() || percent == 0 || rand::rng().random_range(0..100) >= percent || self.grid.proofs.contains_key(&lease) {
             return Ok(false);
         }
-        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: self.grid.now() + PATIENCE, transfer: Transfer::default() };
+        let proof = Proof { task, node, hash: hash.to_owned(), drawn: None, until: self.ctx.now_ms() + PATIENCE, transfer: Transfer::default() };
         self.grid.proofs.insert(lease, proof);
         let Some(history) = result.history.filter(|history| history.size <= MAX_HISTORY) else {
             self.proved(lease, Err("it shows no history of how it came to its result".to_owned()))?;
@@ -80,8 +80,9 @@ impl Engine {
 
     /// Fetches a file from a device and sends the loop what `then` makes of it.
     fn fetch_beside(&self, node: NodeId, wanted: Content, then: impl FnOnce(BlobFile) -> NetworkEvent + Send + 'static) -> Transfer {
-        let Some(net) = &self.grid.net else { return Transfer::default() };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
+        let Some(net) = &self.ctx.net else { return Transfer::default() };
+        let (transport, fetches, folder, to) =
+            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         Transfer::new(net.spawn(async move {
             // A file that does not arrive is given up by the timeout of the proof.
             if let Ok((file, _)) = content::fetch(&transport, &fetches, &[node], &wanted, &folder).await
@@ -105,7 +106,7 @@ impl Engine {
             Some(mark) => {
                 proof.drawn = Some((segment, mark));
                 let node = proof.node;
-                self.grid.say(node, Message::Prove { lease, mark });
+                self.ctx.say(node, Message::Prove { lease, mark });
                 Ok(())
             }
             None => self.replay(lease, segment, None),
@@ -116,7 +117,7 @@ impl Engine {
     pub(crate) fn shown(&mut self, node: NodeId, lease: LeaseId, mark: u64, state: Option<Content>) -> Result<(), StoreError> {
         let Some(proof) = self.grid.proofs.get_mut(&lease).filter(|proof| proof.node == node) else { return Ok(()) };
         let Some((segment, _)) = proof.drawn.take_if(|(_, wanted)| *wanted == mark) else { return Ok(()) };
-        let most = self.store.job(proof.task.job)?.file.limits.state_size().0;
+        let most = self.ctx.store.job(proof.task.job)?.file.limits.state_size().0;
         let Some(state) = state.filter(|state| state.size <= most) else {
             // Devices keep states as far as they have room, so a missing one proves neither fraud nor
             // honesty.
@@ -126,8 +127,9 @@ impl Engine {
             self.judge(node, Evidence::saw_lost);
             return Ok(());
         };
-        let Some(net) = &self.grid.net else { return Ok(()) };
-        let (transport, fetches, folder, to) = (net.as_transport(), self.fetches(net, RoomUse::Owner), self.store.folder().to_owned(), self.to_self.clone());
+        let Some(net) = &self.ctx.net else { return Ok(()) };
+        let (transport, fetches, folder, to) =
+            (net.as_transport(), self.fetches(net, RoomUse::Owner), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone());
         let transfer = net.spawn(async move {
             // A state that does not arrive is given up by the timeout of the proof.
             if let Ok(file) = content::fetch_state(&transport, &fetches, node, &state, &folder).await {
@@ -149,12 +151,12 @@ impl Engine {
             return Ok(());
         }
         let task = proof.task;
-        let job = self.store.job(task.job)?;
+        let job = self.ctx.store.job(task.job)?;
         let launch = self.launch_elsewhere(task, &job)?;
         // The state is held here and in transit to the worker, in addition to the worker's own memory.
         let held = state.as_ref().map_or(0, |state| state.content.size.saturating_mul(2));
         self.grid.replaying = self.charge(&job).saturating_add(held);
-        let (to, duty) = (self.to_self.clone(), self.duty.subscribe());
+        let (to, duty) = (self.ctx.to_self.clone(), self.duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
                 Ok(()) => NetworkEvent::SegmentVerified(lease, segment_replay::replay(launch, segment, state, duty).await),
@@ -190,12 +192,12 @@ impl Engine {
 
     pub(crate) fn proved(&mut self, lease: LeaseId, found: Result<(), String>) -> Result<(), StoreError> {
         let Some(proof) = self.grid.proofs.remove(&lease) else { return Ok(()) };
-        let name = self.peer_name(proof.node);
+        let name = self.ctx.directory.peer_name(proof.node);
         let (now, verdict) = match &found {
-            Ok(()) => (self.clock.unix(), "right".to_owned()),
-            Err(problem) => (self.clock.unix(), format!("wrong: {problem}")),
+            Ok(()) => (self.ctx.clock.unix(), "right".to_owned()),
+            Err(problem) => (self.ctx.clock.unix(), format!("wrong: {problem}")),
         };
-        self.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
+        self.ctx.store.note(now, JournalKind::Checked, proof.task.job, Some(proof.task.index), &format!("a segment of {name}'s run, run again: {verdict}"))?;
         if found.is_err() {
             self.judge(proof.node, Evidence::saw_invalid);
             self.grid.waiting.remove(&lease);
@@ -209,21 +211,21 @@ impl Engine {
 
     fn unproven(&mut self, lease: LeaseId, why: &str) -> Result<(), StoreError> {
         let Some(proof) = self.grid.proofs.remove(&lease) else { return Ok(()) };
-        let name = self.peer_name(proof.node);
-        self.store.note(
-            self.clock.unix(),
+        let name = self.ctx.directory.peer_name(proof.node);
+        self.ctx.store.note(
+            self.ctx.clock.unix(),
             JournalKind::Checked,
             proof.task.job,
             Some(proof.task.index),
             &format!("a segment of {name}'s run could not be run again, so another device is asked too: {why}"),
         )?;
-        self.grid.requester.handle_unproven(lease, proof.hash, self.grid.now());
+        self.grid.requester.handle_unproven(lease, proof.hash, self.ctx.now_ms());
         Ok(())
     }
 
     /// Fails proofs whose device has not answered in time.
     pub(crate) fn proof_tick(&mut self) -> Result<(), StoreError> {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         let over: Vec<LeaseId> = self.grid.proofs.iter().filter(|(_, proof)| proof.until <= now).map(|(lease, _)| *lease).collect();
         for lease in over {
             self.proved(lease, Err("it did not show how it came to its result".to_owned()))?;
@@ -233,16 +235,16 @@ impl Engine {
 
     /// As worker: seals the history of a hosted task for its requester.
     pub(crate) fn history_for(&mut self, task: TaskId) -> Result<Option<Content>, StoreError> {
-        let folder = history_path(self.store.folder(), task);
+        let folder = history_path(self.ctx.store.folder(), task);
         let Ok(history) = History::read(&folder) else { return Ok(None) };
         let Ok(bytes) = serde_json::to_vec(&history) else { return Ok(None) };
-        let blob = BlobFile::copy(self.store.folder(), bytes.as_slice(), ByteCount(MAX_HISTORY))?;
+        let blob = BlobFile::copy(self.ctx.store.folder(), bytes.as_slice(), ByteCount(MAX_HISTORY))?;
         let (path, id) = (blob.path().to_owned(), blob.id());
         let Ok(row) = content::seal(&path, id, fog_grid::ContentKey::derive(&self.grid.secret, id)) else { return Ok(None) };
-        self.store.add_blob(blob, self.settings.storage_cap(), self.clock.unix())?;
+        self.ctx.store.add_blob(blob, self.ctx.settings.storage_cap(), self.ctx.clock.unix())?;
         // The result is not accepted without its history, so that must not be evicted.
-        self.store.hold_blob(task.job, id)?;
-        self.store.put_content(&row)?;
+        self.ctx.store.hold_blob(task.job, id)?;
+        self.ctx.store.put_content(&row)?;
         Ok(content_of(&row))
     }
 
@@ -253,7 +255,7 @@ impl Engine {
         // Only states of finished runs are shown.
         let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return };
         if hosted.shown >= MAX_SHOWN {
-            return self.grid.say(node, Message::Proof { lease, mark, state: None });
+            return self.ctx.say(node, Message::Proof { lease, mark, state: None });
         }
         match self.grid.wanted_proofs.iter_mut().find(|wanted| wanted.job == job) {
             Some(wanted) => wanted.mark = mark,
@@ -267,9 +269,9 @@ impl Engine {
             return;
         }
         let Some(WantedProof { job, lease, mark }) = self.grid.wanted_proofs.pop_front() else { return };
-        let path = History::checkpoint(&history_path(self.store.folder(), TaskId { job, index: 0 }), mark);
-        let (Some(net), Some(key)) = (&self.grid.net, self.key) else { return };
-        let (folder, secret, to) = (self.store.folder().to_owned(), self.grid.secret, self.to_self.clone());
+        let path = History::checkpoint(&history_path(self.ctx.store.folder(), TaskId { job, index: 0 }), mark);
+        let (Some(net), Some(key)) = (&self.ctx.net, self.ctx.key) else { return };
+        let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
         let room = self.room_for(RoomUse::Work);
         self.grid.is_showing = true;
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
@@ -292,8 +294,8 @@ impl Engine {
         let state = match file {
             // No state is needed after the receipt.
             Ok(Some((file, row))) if self.grid.hosted.contains_key(&job) => {
-                let added = self.store.add_blob(file, self.settings.storage_cap(), self.clock.unix());
-                let stored = added.and_then(|blob| self.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| self.store.put_content(&row));
+                let added = self.ctx.store.add_blob(file, self.ctx.settings.storage_cap(), self.ctx.clock.unix());
+                let stored = added.and_then(|blob| self.ctx.store.show_state(job, blob, SHOWN_KEPT)).and_then(|()| self.ctx.store.put_content(&row));
                 stored.inspect_err(|error| tracing::warn!(%error, "a state cannot be shown")).ok().and_then(|()| content_of(&row))
             }
             Ok(_) => None,
@@ -303,7 +305,7 @@ impl Engine {
             }
         };
         if let Some(hosted) = self.grid.hosted.get(&job) {
-            self.grid.say(hosted.requester, Message::Proof { lease, mark, state });
+            self.ctx.say(hosted.requester, Message::Proof { lease, mark, state });
         }
         self.show_next();
         Ok(())
@@ -330,20 +332,20 @@ mod tests {
         let task = TaskId { job: id, index: 4 };
         let lease = turned.lend(1, task, node(1));
         let core = &mut turned.core;
-        core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.grid.now());
+        core.grid.requester.handle_result(node(1), Turned::result(lease, node(1), 1), core.ctx.now_ms());
         while core.grid.requester.poll_effect().is_some() {}
         let drawn = Some((Segment::test(), 3));
         core.grid.proofs.insert(lease, Proof { task, node: node(1), hash: "a".repeat(64), drawn, until: u64::MAX, transfer: Transfer::default() });
         core.shown(node(1), lease, 3, None).unwrap();
         let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
         assert!(effects.is_empty(), "it was believed without a proof: {effects:?}");
-        let wanted = core.grid.requester.wanting(99, core.grid.now()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
+        let wanted = core.grid.requester.wanting(99, core.ctx.now_ms()).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert_eq!((wanted.1, wanted.2.into_iter().collect::<Vec<_>>()), (1, vec![node(1)]), "somebody else is asked");
-        assert!(core.grid.evidence(node(1)).lost > 0.0);
+        assert!(core.ctx.directory.evidence(node(1)).lost > 0.0);
         // When a second device gives the same result, both are believed.
         let second = turned.lend(2, task, node(2));
         let core = &mut turned.core;
-        core.grid.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.grid.now());
+        core.grid.requester.handle_result(node(2), Turned::result(second, node(2), 1), core.ctx.now_ms());
         while core.grid.requester.poll_effect().is_some() {}
         core.checked(second, Ok("a".repeat(64)));
         let effects: Vec<_> = std::iter::from_fn(|| core.grid.requester.poll_effect()).collect();
@@ -359,7 +361,7 @@ mod tests {
         let lease = turned.lend(1, task, node(1));
         let core = &mut turned.core;
         let config = fog_libp2p::Config { lan: false, open: false, loopback: true, relay: false, port: 0, known: Vec::new() };
-        core.grid.net = Some(crate::grid::Net::start(&[7; 32], &config, core.to_self.clone()).unwrap());
+        core.ctx.net = Some(crate::grid::Net::start(&[7; 32], &config, core.ctx.to_self.clone()).unwrap());
         let transfer = |core: &Engine| core.grid.proofs[&lease].transfer.handle().cloned().expect("nobody can end it");
         let result = TaskResult { history: Some(crate::event_loop::driven_tests::content(7, 100)), ..Turned::result(lease, node(1), 1) };
         assert!(core.must_prove(lease, node(1), &result, &result.hash).unwrap());
@@ -384,14 +386,14 @@ mod tests {
     fn states_are_shown_one_at_a_time_and_not_without_end() {
         let mut turned = turned();
         let (asker, other) = (node(2), node(3));
-        let deadline = fog_types::UnixMillis(turned.core.clock.unix().0 + 86_400_000);
+        let deadline = fog_types::UnixMillis(turned.core.ctx.clock.unix().0 + 86_400_000);
         let mut leases = Vec::new();
         for (n, requester) in [(1u8, asker), (2, asker), (3, other)] {
             let job = turned.job(1, None, |_| {});
             let lease = LeaseId([n; 16]);
             let offer = fog_types::BlobId([0; 32]).to_string();
             let row = fog_store::HostedRow { job, lease: lease.to_string(), requester, offer, deadline, message: None, has_receipt: false };
-            turned.core.store.host(&row).unwrap();
+            turned.core.ctx.store.host(&row).unwrap();
             leases.push((job, lease));
         }
         let core = &mut turned.core;

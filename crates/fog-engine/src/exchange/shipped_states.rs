@@ -28,15 +28,15 @@ impl Engine {
     /// continue if this one leaves.
     pub(crate) fn host_saved(&mut self, task: TaskId, units: u64) {
         let room = self.room_for(RoomUse::Work);
-        let (path, key, to) = (checkpoint_path(self.store.folder(), task), self.key, self.to_self.clone());
+        let (path, key, to) = (checkpoint_path(self.ctx.store.folder(), task), self.ctx.key, self.ctx.to_self.clone());
         let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
         // A slow link finishes the current state first; a newer one would replace it.
         let is_fetched = hosted.shipped.as_ref().is_some_and(|(_, in_use)| Arc::strong_count(in_use) > 1);
         let is_due = hosted.standing == WorkerState::Paused || (!is_fetched && hosted.last_ship.is_none_or(|last| last.elapsed() >= SHIP));
-        let (Some(net), Some(key), true) = (&self.grid.net, key, is_due && !hosted.is_sealing) else { return };
+        let (Some(net), Some(key), true) = (&self.ctx.net, key, is_due && !hosted.is_sealing) else { return };
         hosted.last_ship = Some(Instant::now());
         hosted.is_sealing = true;
-        let (folder, secret) = (self.store.folder().to_owned(), self.grid.secret);
+        let (folder, secret) = (self.ctx.store.folder().to_owned(), self.grid.secret);
         net.spawn_blocking(move || {
             let file = ship(&path, &folder, &key, &secret, &room);
             let _ = to.blocking_send(EngineMessage::Net(Box::new(NetworkEvent::Shipped { job: task.job, units, file })));
@@ -58,14 +58,14 @@ impl Engine {
         if !self.grid.hosted.contains_key(&job) {
             return Ok(());
         }
-        let (now, cap) = (self.clock.unix(), self.settings.storage_cap());
-        let blob = self.store.add_blob(file, cap, now)?;
-        self.store.put_content(&row)?;
-        self.store.ship_state(job, blob, SHIPPED_KEPT)?;
+        let (now, cap) = (self.ctx.clock.unix(), self.ctx.settings.storage_cap());
+        let blob = self.ctx.store.add_blob(file, cap, now)?;
+        self.ctx.store.put_content(&row)?;
+        self.ctx.store.ship_state(job, blob, SHIPPED_KEPT)?;
         if let (Some(hosted), Some(content)) = (self.grid.hosted.get_mut(&job), crate::grid::content_of(&row)) {
             hosted.shipped = Some((blob, Arc::default()));
             let (to, lease) = (hosted.requester, hosted.lease);
-            self.grid.say(to, Message::Saved { lease, units, content });
+            self.ctx.say(to, Message::Saved { lease, units, content });
         }
         Ok(())
     }

@@ -35,12 +35,12 @@ impl Engine {
         if percent == 0 || self.grid.checks.len() >= AT_ONCE || rand::rng().random_range(0..100) >= percent {
             return Ok(());
         }
-        let known = self.store.known_answers(DRAWN_FROM)?;
+        let known = self.ctx.store.known_answers(DRAWN_FROM)?;
         if known.is_empty() {
             return Ok(());
         }
         let (task, expected) = known[rand::rng().random_range(0..known.len())].clone();
-        let knows_it = self.store.tried_by(task)?;
+        let knows_it = self.ctx.store.tried_by(task)?;
         let (nodes, machines) = self.machines();
         let fit: Vec<NodeId> =
             nodes.into_iter().zip(machines).filter(|(node, machine)| machine.slots > 0 && !knows_it.contains(node)).map(|(node, _)| node).collect();
@@ -49,18 +49,18 @@ impl Engine {
         }
         let node = fit[rand::rng().random_range(0..fit.len())];
         // Deadline and grid settings equal those of the job that wants its devices checked.
-        let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..self.store.job(task.job)? };
+        let known_job = JobRow { deadline: job.deadline, grid: job.grid, ..self.ctx.store.job(task.job)? };
         match self.make_offer(task, &known_job, node, None)? {
             Ok((lease, signed)) => {
                 if !self.reserve(lease, node, job)? {
                     return Ok(());
                 }
-                let check = SpotCheck { task, by: job.id, node, expected, offer_hash: signed.hash(), until: self.grid.now() + PATIENCE };
+                let check = SpotCheck { task, by: job.id, node, expected, offer_hash: signed.hash(), until: self.ctx.now_ms() + PATIENCE };
                 self.grid.checks.insert(lease, check);
-                if let Some(peer) = self.grid.peers.get_mut(&node) {
+                if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
                     peer.promised += 1;
                 }
-                self.grid.say(node, Message::Offer(Box::new(signed)));
+                self.ctx.say(node, Message::Offer(Box::new(signed)));
             }
             Err(problem) => tracing::debug!(%task, problem, "no spot check"),
         }
@@ -81,7 +81,7 @@ impl Engine {
             Message::Failed { lease, .. } if is_one(&lease) => {
                 self.end_spot_check(lease)?;
                 self.judge(node, Evidence::saw_lost);
-                self.grid.say(node, Message::Release { lease, why: "it failed".to_owned() });
+                self.ctx.say(node, Message::Release { lease, why: "it failed".to_owned() });
             }
             other => return Ok(Some(other)),
         }
@@ -99,41 +99,41 @@ impl Engine {
 
     fn spot_checked(&mut self, node: NodeId, signed: &Signed<TaskResult>, result: &TaskResult) -> Result<(), StoreError> {
         let Some(check) = self.end_spot_check(result.lease)? else { return Ok(()) };
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         let is_right = result.hash == check.expected && result.offer == check.offer_hash && result.worker == node;
         self.judge(node, if is_right { Evidence::saw_valid } else { Evidence::saw_invalid });
         let verdict = if is_right { "right" } else { "wrong" };
-        let detail = format!("spot check of {} with task {} of job {}: {verdict}", self.peer_name(node), check.task.index, check.task.job);
-        self.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
-        let (Some(identity), true) = (&self.grid.identity, is_right) else {
-            self.grid.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
+        let detail = format!("spot check of {} with task {} of job {}: {verdict}", self.ctx.directory.peer_name(node), check.task.index, check.task.job);
+        self.ctx.store.note(now, JournalKind::Checked, check.by, None, &detail)?;
+        let (Some(identity), true) = (&self.ctx.identity, is_right) else {
+            self.ctx.say(node, Message::Release { lease: result.lease, why: "its result is known to be another".to_owned() });
             return Ok(());
         };
         // The device did the work and is paid as for any other task.
-        let job = self.store.job(check.by)?;
+        let job = self.ctx.store.job(check.by)?;
         // The result's files are not fetched, so the units it states are unchecked; the known ones are
         // paid.
-        let units = self.store.task(check.task)?.units;
+        let units = self.ctx.store.task(check.task)?.units;
         let credit = terms_of(&job).base(units);
         let receipt = Receipt { lease: result.lease, requester: identity.node(), worker: node, result: signed.hash(), units, credit, at_ms: now.0 };
-        self.grid.say(node, Message::Receipt(Box::new(identity.sign(&receipt))));
-        self.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)
+        self.ctx.say(node, Message::Receipt(Box::new(identity.sign(&receipt))));
+        self.ctx.store.settle_credit(&result.lease.to_string(), node, job.id, credit, now)
     }
 
     fn end_spot_check(&mut self, lease: LeaseId) -> Result<Option<SpotCheck>, StoreError> {
         let Some(check) = self.grid.checks.remove(&lease) else { return Ok(None) };
         self.release_slot(check.node);
-        self.store.release_credit(&lease.to_string())?;
+        self.ctx.store.release_credit(&lease.to_string())?;
         Ok(Some(check))
     }
 
     /// Ends spot checks that take too long. They do not count for or against the device.
     pub(crate) fn spot_check_tick(&mut self) -> Result<(), StoreError> {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         let over: Vec<(LeaseId, NodeId)> = self.grid.checks.iter().filter(|(_, check)| check.until <= now).map(|(lease, check)| (*lease, check.node)).collect();
         for (lease, node) in over {
             self.end_spot_check(lease)?;
-            self.grid.say(node, Message::Release { lease, why: "it took too long".to_owned() });
+            self.ctx.say(node, Message::Release { lease, why: "it took too long".to_owned() });
         }
         Ok(())
     }

@@ -20,19 +20,19 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 impl Engine {
     /// Latest deadline that is granted to an offer: the longest deadline of a job, from now.
     pub(crate) fn latest_deadline(&self) -> UnixMillis {
-        UnixMillis(self.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000))
+        UnixMillis(self.ctx.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000))
     }
 
     /// Notes the bytes that a hosted job holds, whose end is reported from now on.
     pub(crate) fn note_untaken(&mut self, job: JobId) -> Result<(), StoreError> {
         let Some(hosted) = self.grid.hosted.get_mut(&job).filter(|hosted| hosted.message.is_some()) else { return Ok(()) };
-        let bytes = self.store.bytes_held_by([job])?;
-        let ended = match self.store.job(job) {
+        let bytes = self.ctx.store.bytes_held_by([job])?;
+        let ended = match self.ctx.store.job(job) {
             Ok(row) => row.finished,
             Err(StoreError::NoJob(_)) => None,
             Err(error) => return Err(error),
         };
-        hosted.untaken = Some(Untaken { since: ended.unwrap_or_else(|| self.clock.unix()), bytes });
+        hosted.untaken = Some(Untaken { since: ended.unwrap_or_else(|| self.ctx.clock.unix()), bytes });
         Ok(())
     }
 
@@ -45,10 +45,10 @@ impl Engine {
         if count >= MAX_UNTAKEN {
             return Ok(true);
         }
-        let most = self.settings.storage_cap().0 / 4;
+        let most = self.ctx.settings.storage_cap().0 / 4;
         // Jobs of one requester mostly share files.
         let jobs = || self.grid.hosted.iter().filter(|(_, hosted)| hosted.requester == requester && hosted.untaken.is_some()).map(|(job, _)| *job);
-        Ok(bytes >= most && self.store.bytes_held_by(jobs())? >= most)
+        Ok(bytes >= most && self.ctx.store.bytes_held_by(jobs())? >= most)
     }
 
     /// Evicts results that were not fetched for a day, if those of all requesters together hold more than
@@ -64,14 +64,14 @@ impl Engine {
     }
 
     pub(crate) fn make_untaken_give_way(&mut self) -> Result<(), StoreError> {
-        let now = self.clock.lived().0;
+        let now = self.ctx.clock.lived().0;
         let all = self.grid.hosted.iter().filter_map(|(job, hosted)| hosted.untaken.map(|untaken| (untaken.since, *job, untaken.bytes)));
         let mut old: Vec<(UnixMillis, JobId, u64)> = all.filter(|(since, _, bytes)| *bytes > 0 && now.saturating_sub(since.0) >= LONG_MS).collect();
-        let most = self.settings.storage_cap().0 / 2;
+        let most = self.ctx.settings.storage_cap().0 / 2;
         if old.iter().fold(0u64, |sum, (_, _, bytes)| sum.saturating_add(*bytes)) <= most {
             return Ok(());
         }
-        let mut over = self.store.bytes_held_by(old.iter().map(|(_, job, _)| *job))?.saturating_sub(most);
+        let mut over = self.ctx.store.bytes_held_by(old.iter().map(|(_, job, _)| *job))?.saturating_sub(most);
         old.sort_unstable();
         // Shared files free less than this sum; further results are evicted at the next check.
         for (_, job, bytes) in old {
@@ -92,7 +92,7 @@ impl Engine {
         tracing::info!(%job, "a result that was not fetched for a day gives way");
         let problem = "it was done, and its result was not fetched for so long that it gave way to others".to_owned();
         let message = Message::Failed { lease, problem, is_hopeless: false };
-        self.store.give_up_hosted(job, &message.encode())?;
+        self.ctx.store.give_up_hosted(job, &message.encode())?;
         self.keep_saying(job, requester, &message)?;
         self.forget_history(job);
         Ok(())

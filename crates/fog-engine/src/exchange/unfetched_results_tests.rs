@@ -19,8 +19,8 @@ pub(crate) fn host() -> Turned {
     let mut host = turned();
     let on = [("contributing", true.into()), ("run_while_in_use", true.into()), ("duty_in_use", 100.into()), ("unknown_idle", "allow".into())];
     host.core.set_settings(on.into_iter().chain([("storage_cap", 0.1.into())]).map(|(key, value): (&str, Value)| (key.to_owned(), value)).collect()).unwrap();
-    let now = host.core.clock.moment();
-    host.core.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
+    let now = host.core.ctx.clock.moment();
+    host.core.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(1e6), ..Readings::default() }, now);
     host
 }
 
@@ -28,16 +28,16 @@ pub(crate) fn host() -> Turned {
 fn done(host: &mut Turned, n: u8, requester: NodeId, bytes: usize) -> JobId {
     let id = host.job(1, None, |_| {});
     let core = &mut host.core;
-    let file = BlobFile::copy(core.store.folder(), vec![n; bytes].as_slice(), ByteCount::mib(100)).unwrap();
-    let (cap, now) = (core.settings.storage_cap(), core.clock.unix());
-    let blob = core.store.add_blob(file, cap, now).unwrap();
-    core.store.hold_blob(id, blob).unwrap();
+    let file = BlobFile::copy(core.ctx.store.folder(), vec![n; bytes].as_slice(), ByteCount::mib(100)).unwrap();
+    let (cap, now) = (core.ctx.settings.storage_cap(), core.ctx.clock.unix());
+    let blob = core.ctx.store.add_blob(file, cap, now).unwrap();
+    core.ctx.store.hold_blob(id, blob).unwrap();
     let deadline = UnixMillis(i64::MAX);
     let lease = LeaseId([id.0 as u8; 16]);
     let row = HostedRow { job: id, lease: lease.to_string(), requester, offer: BlobId([0; 32]).to_string(), deadline, message: None, has_receipt: false };
-    core.store.host(&row).unwrap();
-    core.store.set_job_state(id, JobState::Cancelled, "", now).unwrap();
-    core.store.set_hosted_message(id, &Said::Release { lease, why: "as if it were a result".to_owned() }.encode()).unwrap();
+    core.ctx.store.host(&row).unwrap();
+    core.ctx.store.set_job_state(id, JobState::Cancelled, "", now).unwrap();
+    core.ctx.store.set_hosted_message(id, &Said::Release { lease, why: "as if it were a result".to_owned() }.encode()).unwrap();
     core.restore_hosted().unwrap();
     id
 }
@@ -50,14 +50,14 @@ pub(crate) fn offer(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> 
 /// Like [`offer`], and returns the whole offer. A peer that is connected already keeps its relation.
 pub(crate) fn offer_of(requester: &mut Turned, host: &mut Turned, left_ms: u64) -> TaskOffer {
     let id = requester.job(1, Some(GridOptions { replicas: 1, ..GridOptions::default() }), |file| file.limits.disk = ByteCount::mib(1));
-    let blob = requester.core.store.job(id).unwrap().blobs.module;
-    let row = crate::exchange::content::seal(&requester.core.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
-    requester.core.store.put_content(&row).unwrap();
-    let (from, to) = (requester.core.grid.me().unwrap(), host.core.grid.me().unwrap());
-    if !host.core.grid.peers.contains_key(&from) {
+    let blob = requester.core.ctx.store.job(id).unwrap().blobs.module;
+    let row = crate::exchange::content::seal(&requester.core.ctx.store.blob(blob).unwrap(), blob, requester.core.content_key(blob)).unwrap();
+    requester.core.ctx.store.put_content(&row).unwrap();
+    let (from, to) = (requester.core.ctx.me().unwrap(), host.core.ctx.me().unwrap());
+    if !host.core.ctx.directory.peers.contains_key(&from) {
         host.meets(from);
     }
-    let job = requester.core.store.job(id).unwrap();
+    let job = requester.core.ctx.store.job(id).unwrap();
     let (_, signed) = requester.core.make_offer(TaskId { job: id, index: 0 }, &job, to, None).unwrap().unwrap();
     let offer = TaskOffer { left_ms, ..signed.open(from).unwrap() };
     host.core.said(from, Heard::Offer(Box::new(offer.clone()), signed.hash())).unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn offer_of(requester: &mut Turned, host: &mut Turned, left_ms: u64) 
 #[tokio::test]
 async fn a_requester_that_takes_no_results_gets_nothing_more_done_and_others_do() {
     let (mut greedy, mut honest, mut host) = (turned(), turned(), host());
-    let from = greedy.core.grid.me().unwrap();
+    let from = greedy.core.ctx.me().unwrap();
     done(&mut host, 1, from, 13 * MEGABYTE);
     let lease = offer(&mut greedy, &mut host, 1000);
     assert!(host.core.grid.arriving.remove(&lease).is_some(), "an eighth of the room is fine");
@@ -97,7 +97,7 @@ async fn results_that_nobody_has_taken_for_a_day_hold_half_of_the_room_at_most()
             job
         })
         .collect();
-    let held = |host: &Turned| host.core.store.bytes_held_by(jobs.iter().copied()).unwrap() / MEGABYTE as u64;
+    let held = |host: &Turned| host.core.ctx.store.bytes_held_by(jobs.iter().copied()).unwrap() / MEGABYTE as u64;
     host.core.make_untaken_give_way().unwrap();
     assert_eq!(held(&host), 91, "they are new");
     host.clock.pass(DAY_MS);
@@ -119,7 +119,7 @@ async fn results_that_nobody_has_taken_for_a_day_hold_half_of_the_room_at_most()
 #[test]
 fn nobody_waits_for_a_result_longer_than_a_job_may_take() {
     let (mut requester, mut host) = (turned(), host());
-    let latest = host.core.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000);
+    let latest = host.core.ctx.clock.unix().0.saturating_add_unsigned(MAX_DEADLINE_SECONDS * 1000);
     let lease = offer(&mut requester, &mut host, u64::MAX);
     assert_eq!(host.core.grid.arriving[&lease].deadline.0, latest);
     // A restored job is bounded as well.
@@ -134,7 +134,7 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     turned.core.grid.sealed.insert(id);
     let wanted = || [(id, ())];
     let why = |turned: &mut Turned| {
-        let jobs = wanted().into_iter().map(|(id, ())| (id, Some(turned.core.store.job(id).unwrap()))).collect();
+        let jobs = wanted().into_iter().map(|(id, ())| (id, Some(turned.core.ctx.store.job(id).unwrap()))).collect();
         turned.core.look_for_room(&jobs);
         turned.core.grid.why_waiting(id).map(str::to_owned)
     };
@@ -142,27 +142,27 @@ fn the_owner_of_a_job_hears_that_the_devices_near_are_full_or_at_rest() {
     let has_room = Capacity { slots: 2, free: 2, memory: 1 << 40, disk: 1 << 40, duty: 100, ..Capacity::default() };
     for n in 1..=3 {
         turned.meets(node(n));
-        let peer = turned.core.grid.peers.get_mut(&node(n)).unwrap();
+        let peer = turned.core.ctx.directory.peers.get_mut(&node(n)).unwrap();
         (peer.capacity, peer.route) = (has_room, Some(fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() }));
     }
     assert_eq!(why(&mut turned), None);
     // A job that is larger than what each lends would wait for ever without a word.
     for n in 1..=3 {
-        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity.disk = u64::from(n) << 20;
+        turned.core.ctx.directory.peers.get_mut(&node(n)).unwrap().capacity.disk = u64::from(n) << 20;
     }
     let told = why(&mut turned).expect("it waits, and nobody knows why");
     assert!(told.contains("of disk, and the devices near lend 1.0 TiB and 3.0 MiB at most"), "{told}");
     for n in 1..=3 {
-        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity = has_room;
+        turned.core.ctx.directory.peers.get_mut(&node(n)).unwrap().capacity = has_room;
     }
     assert_eq!(why(&mut turned), None);
     for (n, answer) in [(1, Decline::Full), (2, Decline::Full), (3, Decline::Resting)] {
         assert_eq!(why(&mut turned), None, "one of them may take it");
-        let (lease, task, now) = (LeaseId([n; 16]), TaskId { job: id, index: 0 }, turned.core.grid.now());
+        let (lease, task, now) = (LeaseId([n; 16]), TaskId { job: id, index: 0 }, turned.core.ctx.now_ms());
         turned.core.grid.requester.offered(lease, task, node(n), now);
         turned.core.worker_said(node(n), Said::Answer { lease, answer: Answer::Declined(answer) }).unwrap();
         // The device claims again that it has room.
-        turned.core.grid.peers.get_mut(&node(n)).unwrap().capacity = has_room;
+        turned.core.ctx.directory.peers.get_mut(&node(n)).unwrap().capacity = has_room;
     }
     let told = why(&mut turned).expect("it waits, and nobody knows why");
     assert!(told.starts_with("of 3 devices near 2 are full and 1 rests"), "{told}");

@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(15);
 
 impl Engine {
     pub(crate) fn restore_hosted(&mut self) -> Result<(), StoreError> {
-        for row in self.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
+        for row in self.ctx.store.hosted()?.into_iter().filter(|row| !row.has_receipt) {
             let (Some(lease), Ok(offer)) = (crate::grid::lease_from(&row.lease), row.offer.parse::<BlobId>()) else { continue };
             let hosted = Hosted {
                 lease,
@@ -53,7 +53,11 @@ impl Engine {
     }
 
     fn host_policy(&self) -> HostPolicy {
-        HostPolicy { from_anyone: self.settings.flag("jobs_from_anyone"), allow: self.settings.list("jobs_allow"), deny: self.settings.list("jobs_deny") }
+        HostPolicy {
+            from_anyone: self.ctx.settings.flag("jobs_from_anyone"),
+            allow: self.ctx.settings.list("jobs_allow"),
+            deny: self.ctx.settings.list("jobs_deny"),
+        }
     }
 
     /// Handles a message of a control link.
@@ -62,7 +66,7 @@ impl Engine {
             Heard::Offer(offer, hash) => return self.offered(node, *offer, hash),
             Heard::StrangeOffer(lease) => {
                 // One of two devices that have just met may not know the other yet: the offer comes again.
-                self.grid.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
+                self.ctx.say(node, Message::Answer { lease, answer: Answer::Declined(Decline::NotWelcome) });
                 return Ok(());
             }
             Heard::Result(result, signed) => return self.result_said(node, *result, *signed),
@@ -81,26 +85,26 @@ impl Engine {
     }
 
     fn offered(&mut self, node: NodeId, offer: TaskOffer, offer_hash: [u8; 32]) -> Result<(), StoreError> {
-        let Some(me) = self.grid.me() else { return Ok(()) };
+        let Some(me) = self.ctx.me() else { return Ok(()) };
         let lease = offer.lease;
         let answer = |answer| Message::Answer { lease, answer };
         let is_here = self.grid.hosted_by_lease(lease, node).is_some() || self.grid.arriving.get(&lease).is_some_and(|known| known.node == node);
         if is_here && offer.requester == node {
-            self.grid.say(node, answer(Answer::Accepted));
+            self.ctx.say(node, answer(Answer::Accepted));
             return Ok(());
         }
         // A lease is accepted once: neither a receipted one comes again, nor one of another device.
-        let is_used = self.grid.arriving.contains_key(&lease) || self.store.has_hosted(&lease.to_string())?;
+        let is_used = self.grid.arriving.contains_key(&lease) || self.ctx.store.has_hosted(&lease.to_string())?;
         if offer.requester != node || is_used {
-            self.grid.say(node, answer(Answer::Declined(Decline::Malformed)));
+            self.ctx.say(node, answer(Answer::Declined(Decline::Malformed)));
             return Ok(());
         }
-        let relation = self.related(node);
+        let relation = self.ctx.directory.related(node);
         if self.is_rationed(node) || self.is_resting(node) {
             if self.is_resting(node) {
                 self.grid.turned_away.insert(node);
             }
-            self.grid.say(node, answer(Answer::Declined(Decline::Resting)));
+            self.ctx.say(node, answer(Answer::Declined(Decline::Resting)));
             return Ok(());
         }
         let lends = self.capacity_for(node);
@@ -110,16 +114,16 @@ impl Engine {
             if matches!(why, Decline::Full | Decline::Resting) {
                 self.grid.turned_away.insert(node);
             }
-            self.grid.say(node, answer(Answer::Declined(why)));
+            self.ctx.say(node, answer(Answer::Declined(why)));
             return Ok(());
         }
         if self.holds_too_much(node)? {
             self.grid.turned_away.insert(node);
-            self.grid.say(node, answer(Answer::Declined(Decline::Full)));
+            self.ctx.say(node, answer(Answer::Declined(Decline::Full)));
             return Ok(());
         }
         // The deadline is by this device's clock, counted from now.
-        let deadline = fog_types::UnixMillis(self.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
+        let deadline = fog_types::UnixMillis(self.ctx.clock.unix().0.saturating_add_unsigned(offer.left_ms)).min(self.latest_deadline());
         let files = offer.contents().fold(0, |sum: u64, content| sum.saturating_add(on_disk(content.size)));
         let room = files.saturating_add(offer.file.limits.disk.0);
         let until = self.arrives_until(deadline);
@@ -128,7 +132,7 @@ impl Engine {
             room,
             deadline,
             until,
-            began: self.clock.moment(),
+            began: self.ctx.clock.moment(),
             has_come: Arc::default(),
             holders: 0,
             fetching: Vec::new(),
@@ -136,19 +140,19 @@ impl Engine {
             transfer: Transfer::default(),
         };
         self.grid.arriving.insert(lease, arriving);
-        self.grid.say(node, answer(Answer::Accepted));
+        self.ctx.say(node, answer(Answer::Accepted));
         self.fetch_offer(offer, offer_hash);
         self.say_hello();
         Ok(())
     }
 
     fn fetch_offer(&mut self, offer: TaskOffer, offer_hash: [u8; 32]) {
-        let Some(net) = &self.grid.net else { return };
-        let (transport, folder, to, key) = (net.as_transport(), self.store.folder().to_owned(), self.to_self.clone(), self.key);
+        let Some(net) = &self.ctx.net else { return };
+        let (transport, folder, to, key) = (net.as_transport(), self.ctx.store.folder().to_owned(), self.ctx.to_self.clone(), self.ctx.key);
         // Files that are stored already for another job are not fetched again.
         let mut missing: Vec<Content> = Vec::new();
         for content in std::iter::once(&offer.module).chain(&offer.stdin).chain(offer.inputs.iter().map(|(_, content)| content)) {
-            if self.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
+            if self.ctx.store.blob(content.blob).is_err() && !missing.iter().any(|known| known.blob == content.blob) {
                 missing.push(*content);
             }
         }
@@ -165,14 +169,14 @@ impl Engine {
         }
         // Devices with leases of the same job have its files too. The requester is sure to have them, and
         // only it has the state.
-        let is_here = |node: &NodeId| *node != offer.requester && self.grid.peers.contains_key(node);
+        let is_here = |node: &NodeId| *node != offer.requester && self.ctx.directory.peers.contains_key(node);
         let mut holders: Vec<NodeId> = offer.holders.iter().copied().filter(is_here).collect();
         let from = rand::rng().random_range(0..holders.len().max(1));
         if !holders.is_empty() {
             holders.rotate_left(from);
         }
         holders.push(offer.requester);
-        let (lease, began) = (offer.lease, self.clock.moment());
+        let (lease, began) = (offer.lease, self.ctx.clock.moment());
         let mut fetches = self.fetches(net, RoomUse::Work);
         if let Some(arriving) = self.grid.arriving.get_mut(&lease) {
             (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
@@ -231,14 +235,14 @@ impl Engine {
         let Arrival { offer, offer_hash, files } = arrival;
         let arriving = self.grid.arriving.remove(&offer.lease);
         let Some(Arriving { node, deadline, began, .. }) = arriving else { return Ok(()) };
-        let now = self.clock.lived();
+        let now = self.ctx.clock.lived();
         let fail = |problem: String| Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false };
         let files = match files {
             Ok(_) if deadline <= now => return Ok(()),
             Ok(files) => files,
             Err(problem) => {
                 self.brought_nothing(node, began, 0);
-                self.grid.say(node, fail(problem));
+                self.ctx.say(node, fail(problem));
                 return Ok(());
             }
         };
@@ -256,7 +260,7 @@ impl Engine {
             placed: None,
             held: Vec::new(),
             checkpoint: files.checkpoint,
-            owner: Some(self.peer_name(node)),
+            owner: Some(self.ctx.directory.peer_name(node)),
             hosted: Some(HostedRow {
                 job: JobId(0),
                 lease: offer.lease.to_string(),
@@ -276,7 +280,7 @@ impl Engine {
         let job = match accepted {
             Ok(job) => job,
             Err(problem) => {
-                self.grid.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
+                self.ctx.say(node, Message::Failed { lease: offer.lease, problem: shorten(&problem), is_hopeless: false });
                 return Ok(());
             }
         };
@@ -302,7 +306,7 @@ impl Engine {
         self.brought_files(node);
         self.beat(job);
         for row in rows {
-            self.store.put_content(&row)?;
+            self.ctx.store.put_content(&row)?;
         }
         Ok(())
     }
@@ -312,7 +316,7 @@ impl Engine {
         hosted.last_beat = Some(Instant::now());
         let beat = Message::Heartbeat { lease: hosted.lease, standing: hosted.standing, units: hosted.units, permille: hosted.permille };
         let to = hosted.requester;
-        self.grid.say(to, beat);
+        self.ctx.say(to, beat);
     }
 
     /// Handles the start of a hosted task with these units, which may be fewer than another worker reported
@@ -338,19 +342,19 @@ impl Engine {
 
     fn receipted(&mut self, node: NodeId, receipt: &Receipt, signed: Signed<Receipt>) -> Result<(), StoreError> {
         let Some(job) = self.grid.hosted_by_lease(receipt.lease, node) else { return Ok(()) };
-        if Some(receipt.worker) != self.grid.me() || receipt.requester != node {
+        if Some(receipt.worker) != self.ctx.me() || receipt.requester != node {
             return Ok(());
         }
         // Receipts are capped at the highest price, doubled for the largest bonus.
         let dearest = Terms { price_tenths: Service::Gold.price_tenths(), has_bonus: false };
-        let most = dearest.base(self.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
+        let most = dearest.base(self.ctx.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
         // The job needs no more work, whether it was done or not.
-        if self.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.clock.unix())? {
+        if self.ctx.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.ctx.clock.unix())? {
             self.drop_tasks_of(job, "its requester has said that it is done");
-            self.announce_job(job);
+            self.ctx.announce_job(job);
         }
-        self.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.clock.unix())?;
-        self.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
+        self.ctx.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.ctx.clock.unix())?;
+        self.ctx.store.set_hosted_receipt(job, &Message::Receipt(Box::new(signed)).encode())?;
         self.grid.hosted.remove(&job);
         self.judge(node, Evidence::saw_receipt);
         self.forget_history(job);
@@ -367,7 +371,7 @@ impl Engine {
         }
         let Some(job) = self.grid.hosted_by_lease(lease, node) else { return Ok(()) };
         let is_told = self.grid.hosted.get(&job).is_some_and(|hosted| hosted.message.is_some());
-        if is_told && self.store.job_state(job)? == JobState::Finished {
+        if is_told && self.ctx.store.job_state(job)? == JobState::Finished {
             // The work was done, and the requester does not take it.
             self.judge(node, Evidence::saw_unpaid);
         }
@@ -376,11 +380,11 @@ impl Engine {
 
     /// Ends a hosted job that is not wanted any more, and gives up all that it holds.
     pub(crate) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
-        let was_open = self.store.end_hosted(job, why, self.clock.unix())?;
+        let was_open = self.ctx.store.end_hosted(job, why, self.ctx.clock.unix())?;
         self.grid.hosted.remove(&job);
         self.drop_tasks_of(job, "its requester does not need it any more");
         if was_open {
-            self.announce_job(job);
+            self.ctx.announce_job(job);
         }
         self.forget_history(job);
         Ok(())
@@ -389,7 +393,7 @@ impl Engine {
     /// Removes the history of a hosted job, which is needed until its result is accepted or not wanted any
     /// more. A worker that is ending may still write to it; later chores remove that.
     pub(crate) fn forget_history(&self, job: JobId) {
-        let folder = history_path(self.store.folder(), TaskId { job, index: 0 });
+        let folder = history_path(self.ctx.store.folder(), TaskId { job, index: 0 });
         tokio::task::spawn_blocking(move || {
             if folder.exists() {
                 cleanup::remove(&folder);
@@ -399,7 +403,7 @@ impl Engine {
 
     /// Whether the history of a job is needed by its owner here or by its requester.
     pub(crate) fn needs_history(&self, id: JobId) -> bool {
-        match self.store.job(id) {
+        match self.ctx.store.job(id) {
             Ok(job) => self.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
             // The files of a job whose state cannot be read stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
@@ -421,14 +425,14 @@ impl Engine {
                 hosted.last_beat = Some(Instant::now());
                 hosted.said += 1;
                 let to = hosted.requester;
-                self.grid.say(to, message);
+                self.ctx.say(to, message);
             }
             _ => self.beat(job),
         }
     }
 
     pub(crate) fn host_tick(&mut self) {
-        let now = self.clock.lived();
+        let now = self.ctx.clock.lived();
         let over: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| hosted.deadline <= now).map(|(job, _)| *job).collect();
         for job in over {
             if let Err(error) = self.end_hosted(job, "the deadline passed") {
@@ -445,8 +449,10 @@ impl Engine {
             hosted.last_beat.is_none_or(|last| last.elapsed() >= pace)
         };
         let jobs: Vec<JobId> = self.grid.hosted.iter().filter(|(_, hosted)| due(hosted)).map(|(job, _)| *job).collect();
-        for job in
-            jobs.into_iter().filter(|job| self.grid.hosted.get(job).is_some_and(|hosted| self.grid.peers.contains_key(&hosted.requester))).collect::<Vec<_>>()
+        for job in jobs
+            .into_iter()
+            .filter(|job| self.grid.hosted.get(job).is_some_and(|hosted| self.ctx.directory.peers.contains_key(&hosted.requester)))
+            .collect::<Vec<_>>()
         {
             self.say_again(job);
         }

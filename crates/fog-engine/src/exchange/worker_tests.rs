@@ -21,7 +21,7 @@ fn hosted(host: &mut Turned, n: u8, requester: NodeId, left_ms: u64, change: imp
         lease: fog_grid::LeaseId([n; 16]).to_string(),
         requester,
         offer: BlobId([0; 32]).to_string(),
-        deadline: UnixMillis(core.clock.unix().0.saturating_add_unsigned(left_ms)),
+        deadline: UnixMillis(core.ctx.clock.unix().0.saturating_add_unsigned(left_ms)),
         message: None,
         has_receipt: false,
     };
@@ -32,7 +32,7 @@ fn hosted(host: &mut Turned, n: u8, requester: NodeId, left_ms: u64, change: imp
 
 /// Accepts an own job, or a hosted one whose owner text is that of own jobs.
 fn accept(core: &mut Engine, hosted: Option<HostedRow>, change: impl FnOnce(&mut JobFile)) -> JobId {
-    let module = BlobFile::copy(core.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
+    let module = BlobFile::copy(core.ctx.store.folder(), &b"module"[..], ByteCount::mib(1)).unwrap();
     let blobs = Blobs { module: module.id(), stdin: None, inputs: Default::default(), items: Vec::new() };
     let mut file = JobFile::for_module("job", "m.wasm");
     change(&mut file);
@@ -50,10 +50,10 @@ fn running(core: &Engine) -> Vec<JobId> {
 
 /// Asserts that a hosted job is over: it does not run, holds no bytes and does not count as an own job.
 fn is_over(core: &Engine, id: JobId) {
-    assert_eq!(core.store.job_state(id).unwrap(), JobState::Cancelled);
+    assert_eq!(core.ctx.store.job_state(id).unwrap(), JobState::Cancelled);
     assert!(running(core).is_empty(), "it runs on");
     assert!(!core.grid.hosted.contains_key(&id));
-    assert_eq!(core.store.bytes_held_by([id]).unwrap(), 0);
+    assert_eq!(core.ctx.store.bytes_held_by([id]).unwrap(), 0);
     assert!(!core.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(), "it counts as one of this device");
 }
 
@@ -66,7 +66,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
         let core = &mut host.core;
         core.fill().unwrap();
         assert_eq!(running(core), [id]);
-        assert_eq!(core.store.job(id).unwrap().deadline, core.grid.hosted[&id].deadline);
+        assert_eq!(core.ctx.store.job(id).unwrap().deadline, core.grid.hosted[&id].deadline);
         host.clock.pass(HOUR_MS + 1);
         let core = &mut host.core;
         if is_chore {
@@ -80,7 +80,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
         core.restore_hosted().unwrap();
         core.fill().unwrap();
         is_over(core, id);
-        assert!(core.store.has_hosted(&fog_grid::LeaseId([n; 16]).to_string()).unwrap());
+        assert!(core.ctx.store.has_hosted(&fog_grid::LeaseId([n; 16]).to_string()).unwrap());
     }
 }
 
@@ -88,13 +88,13 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
 #[tokio::test]
 async fn a_receipt_for_what_runs_ends_it() {
     let (requester, mut host) = (crate::event_loop::driven_tests::turned(), host());
-    let (from, me) = (requester.core.grid.me().unwrap(), host.core.grid.me().unwrap());
+    let (from, me) = (requester.core.ctx.me().unwrap(), host.core.ctx.me().unwrap());
     let id = hosted(&mut host, 1, from, HOUR_MS, |_| {});
     host.core.fill().unwrap();
     assert_eq!(running(&host.core), [id]);
     let receipt =
         fog_grid::Receipt { lease: fog_grid::LeaseId([1; 16]), requester: from, worker: me, result: [0; 32], units: WorkUnits(0), credit: 0, at_ms: 0 };
-    let signed = requester.core.grid.identity.as_ref().unwrap().sign(&receipt);
+    let signed = requester.core.ctx.identity.as_ref().unwrap().sign(&receipt);
     host.core.said(from, crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed))).unwrap();
     is_over(&host.core, id);
 }
@@ -116,7 +116,7 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
     let sooner = accept(core, None, |file| file.priority = 3);
     core.fill().unwrap();
     assert_eq!(running(core), [sooner]);
-    core.store.set_job_state(sooner, JobState::Cancelled, "", UnixMillis(0)).unwrap();
+    core.ctx.store.set_job_state(sooner, JobState::Cancelled, "", UnixMillis(0)).unwrap();
     core.drop_tasks_of(sooner, "");
     core.fill().unwrap();
     assert_eq!(running(core), [own], "{own} waited longer than {also}");
@@ -126,7 +126,7 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
 async fn offers_that_trickle_leave_places_to_others_and_end() {
     let (mut greedy, mut honest, mut host) = (crate::event_loop::driven_tests::turned(), crate::event_loop::driven_tests::turned(), host());
     host.core.set_settings([("cores".to_owned(), 2.into())].into()).unwrap();
-    let from = greedy.core.grid.me().unwrap();
+    let from = greedy.core.ctx.me().unwrap();
     let first = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
     assert!(host.core.grid.arriving.contains_key(&first));
     let second = offer(&mut greedy, &mut host, 30 * 24 * HOUR_MS);
@@ -163,10 +163,10 @@ async fn nobody_who_is_gone_comes_back_by_what_is_read_late() {
     let core = &mut turned.core;
     core.grid.open = true;
     core.heard_hello(node(5), &hello());
-    assert!(core.grid.peers.is_empty(), "it has gone, and counts as there");
+    assert!(core.ctx.directory.peers.is_empty(), "it has gone, and counts as there");
     let route = fog_transport::Route { transport: "memory", is_relayed: false, is_local: true, address: String::new() };
     core.net_news(crate::grid::NetworkEvent::Event(7, fog_transport::NetEvent::Connected { node: node(6), route })).unwrap();
-    assert!(core.grid.peers.is_empty(), "the network was left in which it is");
+    assert!(core.ctx.directory.peers.is_empty(), "the network was left in which it is");
 }
 
 #[tokio::test]
@@ -174,12 +174,12 @@ async fn a_device_that_begins_anew_all_the_time_is_not_followed_each_time() {
     let mut turned = crate::event_loop::driven_tests::turned();
     turned.meets(node(5));
     turned.core.grid.open = true;
-    let seen = |turned: &Turned| turned.core.store.peers(9).unwrap()[0].seen;
+    let seen = |turned: &Turned| turned.core.ctx.store.peers(9).unwrap()[0].seen;
     // The first hello is from a new device, the second may be from one that restarted: both are stored.
     for _ in 0..2 {
         turned.clock.pass(1000);
         turned.core.heard_hello(node(5), &hello());
-        assert_eq!(seen(&turned), turned.core.clock.unix());
+        assert_eq!(seen(&turned), turned.core.ctx.clock.unix());
     }
     let last = seen(&turned);
     for _ in 0..50 {
@@ -198,7 +198,7 @@ async fn a_device_that_is_another_one_all_the_time_is_not_followed_each_time() {
     for n in 0..100 {
         turned.clock.pass(1000);
         turned.core.heard_hello(node(5), &fog_grid::Hello { open: n % 2 == 0, has_heard: true, ..hello() });
-        followed += usize::from(turned.core.store.peers(9).unwrap()[0].seen == turned.core.clock.unix());
+        followed += usize::from(turned.core.ctx.store.peers(9).unwrap()[0].seen == turned.core.ctx.clock.unix());
     }
     assert!((2..=10).contains(&followed), "{followed} of its changes were written to the disk");
 }

@@ -89,7 +89,7 @@ fn callable(called: &mut BTreeMap<String, (Instant, u32)>, addresses: &[String],
 impl Engine {
     /// Joins the topics of all joined networks.
     pub(crate) fn join_topics(&self) {
-        let Some(net) = &self.grid.net else { return };
+        let Some(net) = &self.ctx.net else { return };
         for group in &self.grid.groups {
             net.transport.join_topic(&topic_of(group));
         }
@@ -105,8 +105,8 @@ impl Engine {
         if self.grid.advertised.is_some_and(|told| told.at.elapsed() < GAP) {
             return;
         }
-        let Some(net) = &self.grid.net else { return };
-        let Some(node) = self.grid.me().filter(|_| !self.grid.peers.is_empty()) else { return };
+        let Some(net) = &self.ctx.net else { return };
+        let Some(node) = self.ctx.me().filter(|_| !self.ctx.directory.peers.is_empty()) else { return };
         let capacity = self.capacity();
         let wants = u32::try_from(self.grid.requester.open()).unwrap_or(u32::MAX);
         let (has_room, has_work) = (capacity.free > 0 && capacity.duty > 0, wants > 0);
@@ -118,7 +118,8 @@ impl Engine {
             return;
         }
         let addresses = self.grid.listening.iter().filter(|address| address.len() <= 256).take(4).cloned().collect();
-        let advert = Advert { node, at_ms: self.clock.unix().0.saturating_add(self.clock_correction()), name: self.device_name(), capacity, wants, addresses };
+        let advert =
+            Advert { node, at_ms: self.ctx.clock.unix().0.saturating_add(self.clock_correction()), name: self.device_name(), capacity, wants, addresses };
         for group in &self.grid.groups {
             net.transport.publish(&topic_of(group), advert.encode(Some(group), rand::random()));
         }
@@ -140,7 +141,7 @@ impl Engine {
             None => return false,
         };
         let Some(advert) = Advert::decode(data, author, group, &self.clocks_of(author)) else { return false };
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         if !self.grid.pace.admits(author, now) {
             return false;
         }
@@ -161,8 +162,8 @@ impl Engine {
         if self.grid.far.is_empty() || self.grid.last_call.is_some_and(|last| last.elapsed() < CALL_EVERY) {
             return;
         }
-        let Some(net) = &self.grid.net else { return };
-        let is_near_full = self.grid.peers.values().all(|peer| peer.free() == 0);
+        let Some(net) = &self.ctx.net else { return };
+        let is_near_full = self.ctx.directory.peers.values().all(|peer| peer.free() == 0);
         let needs_room = is_near_full && self.grid.requester.open() > 0;
         let lends = self.capacity();
         let has_room = lends.free > 0 && lends.duty > 0 && self.grid.hosted.is_empty();
@@ -171,19 +172,24 @@ impl Engine {
         }
         let is_wanted = |far: &AdvertisedPeer| (needs_room && far.advert.capacity.free > 0) || (has_room && far.advert.wants > 0);
         let is_due = |far: &AdvertisedPeer| far.called.is_none_or(|at| at.elapsed() > CALL_AGAIN * (1 << far.calls.min(6)));
-        let mut fit: Vec<NodeId> =
-            self.grid.far.iter().filter(|(node, far)| !self.grid.peers.contains_key(node) && is_wanted(far) && is_due(far)).map(|(node, _)| *node).collect();
+        let mut fit: Vec<NodeId> = self
+            .grid
+            .far
+            .iter()
+            .filter(|(node, far)| !self.ctx.directory.peers.contains_key(node) && is_wanted(far) && is_due(far))
+            .map(|(node, _)| *node)
+            .collect();
         // Devices that delivered results before come first; among equals those with the most to give.
         fit.sort_by_key(|node| {
             let advert = self.grid.far.get(node).map(|far| (far.advert.capacity.free, far.advert.wants));
-            ((self.grid.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
+            ((self.ctx.directory.evidence(*node).reliability() * -1000.0) as i64, std::cmp::Reverse(advert))
         });
         fit.truncate(CALLS);
         for node in &fit {
             if let Some(far) = self.grid.far.get_mut(node) {
                 (far.called, far.calls) = (Some(Instant::now()), far.calls.saturating_add(1));
                 let is_from_afar = far.relation == Relation::Open;
-                let addresses = callable(&mut self.grid.called, &far.advert.addresses, is_from_afar, self.config.network.loopback, Calls::HEARD_OF);
+                let addresses = callable(&mut self.grid.called, &far.advert.addresses, is_from_afar, self.ctx.config.network.loopback, Calls::HEARD_OF);
                 net.transport.dial(*node, addresses);
             }
         }
@@ -196,10 +202,10 @@ impl Engine {
     /// Dials devices of earlier connections that are absent, at growing intervals: a device may have been
     /// off or not listening at the first attempt.
     pub(crate) fn call_known(&mut self) {
-        let Some(net) = &self.grid.net else { return };
-        let (now, loopback) = (Instant::now(), self.config.network.loopback);
+        let Some(net) = &self.ctx.net else { return };
+        let (now, loopback) = (Instant::now(), self.ctx.config.network.loopback);
         for (node, known) in self.grid.known.iter_mut().filter(|(_, known)| known.next <= now) {
-            if self.grid.peers.contains_key(node) {
+            if self.ctx.directory.peers.contains_key(node) {
                 (known.tries, known.next) = (0, now + CALL_EVERY);
                 continue;
             }

@@ -14,7 +14,7 @@ const MAX_CLOCKS: usize = 1000;
 impl Engine {
     /// Time of this device in milliseconds that advances evenly even when the calendar is set.
     fn even_ms(&self) -> i64 {
-        i64::try_from(self.clock.moment().0).unwrap_or(i64::MAX)
+        i64::try_from(self.ctx.clock.moment().0).unwrap_or(i64::MAX)
     }
 
     /// Notes the time that a device of a shared network shows.
@@ -22,7 +22,7 @@ impl Engine {
         let ahead = shown_ms.saturating_sub(self.even_ms());
         self.grid.clocks.insert(node, ahead);
         while self.grid.clocks.len() > MAX_CLOCKS {
-            let away = self.grid.clocks.keys().find(|known| !self.grid.peers.contains_key(*known)).copied();
+            let away = self.grid.clocks.keys().find(|known| !self.ctx.directory.peers.contains_key(*known)).copied();
             let Some(gone) = away.or_else(|| self.grid.clocks.keys().next().copied()) else { break };
             self.grid.clocks.remove(&gone);
         }
@@ -35,27 +35,27 @@ impl Engine {
 
     /// Milliseconds by which a device's clock is ahead of this one's, in whole seconds.
     pub(crate) fn clock_off(&self, node: NodeId) -> Option<i64> {
-        let off = self.clock_of(node)?.saturating_sub(self.clock.unix().0);
+        let off = self.clock_of(node)?.saturating_sub(self.ctx.clock.unix().0);
         Some(off / 1000 * 1000)
     }
 
     /// Milliseconds by which this device's clock is behind most others; 0 if that is unknown. The open
     /// network does not count, since invented devices there could set it.
     pub(crate) fn clock_correction(&self) -> i64 {
-        let near = self.grid.peers.iter().filter(|(_, peer)| matches!(peer.relation, Some(Relation::Group(_) | Relation::Lan)));
+        let near = self.ctx.directory.peers.iter().filter(|(_, peer)| matches!(peer.relation, Some(Relation::Group(_) | Relation::Lan)));
         let offsets: Vec<i64> = near.filter_map(|(node, _)| self.clock_off(*node)).collect();
-        clock_correction(self.clock.unix().0, &offsets)
+        clock_correction(self.ctx.clock.unix().0, &offsets)
     }
 
     /// Times by which an advert of `author` may count as recent: this device's, that of most devices
     /// nearby, and the author's.
     pub(crate) fn clocks_of(&self, author: NodeId) -> Vec<i64> {
-        let now = self.clock.unix().0;
+        let now = self.ctx.clock.unix().0;
         [now, now.saturating_add(self.clock_correction())].into_iter().chain(self.clock_of(author)).collect()
     }
 
     pub(crate) fn clock_view(&self) -> Clocks {
-        let known = self.grid.peers.iter().filter_map(|(node, peer)| Some((*node, peer, self.clock_off(*node)?)));
+        let known = self.ctx.directory.peers.iter().filter_map(|(node, peer)| Some((*node, peer, self.clock_off(*node)?)));
         let named = known.map(|(node, peer, off)| (Some(clean_name(&peer.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| node.short()), off));
         Clocks { correction_ms: self.clock_correction(), others: named.collect() }
     }

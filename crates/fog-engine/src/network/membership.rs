@@ -9,9 +9,10 @@ use fog_store::NetworkRow;
 use fog_transport::{NetEvent, PeerClass, Reach, Transport as _};
 use fog_types::{BlobId, ErrorKind, NodeId, Percent};
 
+use crate::directory::Peer;
 use crate::event_loop::Engine;
 use crate::exchange::content;
-use crate::grid::{Known, Net, NetworkEvent, Peer};
+use crate::grid::{Known, Net, NetworkEvent};
 use crate::query::to_api;
 
 /// Key of the traffic of this period among the stored settings.
@@ -46,15 +47,15 @@ const MOST_SLOTS: u16 = 1024;
 impl Engine {
     /// Reads the joined networks and takes part again.
     pub(crate) fn start_grid(&mut self) -> Result<(), fog_store::StoreError> {
-        for row in self.store.networks()? {
+        for row in self.ctx.store.networks()? {
             self.know_network(&row);
         }
-        for row in self.store.peers(1000)? {
+        for row in self.ctx.store.peers(1000)? {
             if let Ok(evidence) = serde_json::from_str::<Evidence>(&row.evidence) {
-                self.grid.evidence.insert(row.node, evidence);
+                self.ctx.directory.evidence.insert(row.node, evidence);
             }
         }
-        if let Some(traffic) = self.store.settings()?.get(TRAFFIC_KEY) {
+        if let Some(traffic) = self.ctx.store.settings()?.get(TRAFFIC_KEY) {
             self.grid.traffic = serde_json::from_value(traffic.clone()).unwrap_or_default();
         }
         self.look_back()?;
@@ -89,7 +90,7 @@ impl Engine {
     }
 
     pub(crate) fn join_network(&mut self, what: &str) -> Result<Reply, ApiError> {
-        if self.grid.identity.is_none() {
+        if self.ctx.identity.is_none() {
             return Err(refuse(ErrorKind::Storage, "no network can be joined, because the key of this device cannot be had; `fog doctor` says why"));
         }
         let what = what.trim();
@@ -102,7 +103,7 @@ impl Engine {
             let invite: Invite = what
                 .parse()
                 .map_err(|error| refuse(ErrorKind::BadInput, format!("{error}. `fog network join lan` joins the local network, `open` the open one")))?;
-            if Some(invite.node) == self.grid.me() {
+            if Some(invite.node) == self.ctx.me() {
                 return Err(refuse(ErrorKind::Conflict, "this invitation is from this very device; use it on another one"));
             }
             if !self.grid.groups.iter().any(|known| known.id() == invite.group.id()) {
@@ -116,12 +117,12 @@ impl Engine {
             self.remember_addresses(invite.node, &invite.addresses);
             // The user wants these devices dialled now, however often they were before.
             self.grid.called.clear();
-            if let Some(net) = &self.grid.net {
+            if let Some(net) = &self.ctx.net {
                 net.transport.set_class(invite.node, PeerClass::Known);
             }
             self.grid.known.insert(invite.node, Known::new(invite.addresses));
         }
-        if self.grid.joined.len() == before && self.grid.net.is_some() {
+        if self.grid.joined.len() == before && self.ctx.net.is_some() {
             // The device is a member already: existing connections stay.
             self.call_known();
         } else {
@@ -131,18 +132,18 @@ impl Engine {
     }
 
     fn add_network(&mut self, name: &str, group: Option<&Group>) -> Result<(), ApiError> {
-        let joined = self.clock.unix();
+        let joined = self.ctx.clock.unix();
         let sealed = group.map(|group| self.group_sealer(name, joined.0, 32).seal(0, &group.secret)).transpose().map_err(|e| refuse(ErrorKind::Bug, e))?;
         let row = NetworkRow { name: name.to_owned(), sealed, joined };
-        self.store.add_network(&row).map_err(to_api)?;
-        self.unstored.joins(name);
+        self.ctx.store.add_network(&row).map_err(to_api)?;
+        self.ctx.unstored.joins(name);
         self.know_network(&row);
         Ok(())
     }
 
     pub(crate) fn leave_network(&mut self, name: Option<&str>) -> Result<Reply, ApiError> {
         let leaves: Vec<String> = self.grid.joined.iter().map(|known| known.name.clone()).filter(|known| name.is_none_or(|name| name == known)).collect();
-        let gone = match self.store.remove_network(name) {
+        let gone = match self.ctx.store.remove_network(name) {
             Ok(gone) => gone,
             Err(error) => {
                 let gone = leaves.len();
@@ -159,8 +160,8 @@ impl Engine {
         self.grid.joined.clear();
         (self.grid.lan, self.grid.open) = (false, false);
         // If the networks cannot be read, all of them are left.
-        let stays = self.store.networks().inspect_err(|error| tracing::error!(%error, "the other networks cannot be read")).unwrap_or_default();
-        for row in stays.iter().filter(|row| !self.unstored.has_left(&row.name)).collect::<Vec<_>>() {
+        let stays = self.ctx.store.networks().inspect_err(|error| tracing::error!(%error, "the other networks cannot be read")).unwrap_or_default();
+        for row in stays.iter().filter(|row| !self.ctx.unstored.has_left(&row.name)).collect::<Vec<_>>() {
             self.know_network(row);
         }
         self.restart_net();
@@ -168,7 +169,7 @@ impl Engine {
     }
 
     pub(crate) fn invite(&mut self, group: Option<&str>) -> Result<Reply, ApiError> {
-        if self.grid.identity.is_none() {
+        if self.ctx.identity.is_none() {
             return Err(refuse(ErrorKind::Storage, "nobody can be invited, because the key of this device cannot be had; `fog doctor` says why"));
         }
         let name = group.map(str::trim).map_or_else(|| self.grid.groups.first().map_or("home", |group| &group.name).to_owned(), str::to_owned);
@@ -183,7 +184,7 @@ impl Engine {
             self.add_network(&name, Some(&group))?;
             self.restart_net();
         }
-        let (Some(group), Some(node)) = (self.grid.groups.iter().find(|known| known.name == name), self.grid.me()) else {
+        let (Some(group), Some(node)) = (self.grid.groups.iter().find(|known| known.name == name), self.ctx.me()) else {
             return Err(refuse(ErrorKind::Bug, "the group that was just made is not there"));
         };
         let mut addresses = self.grid.listening.clone();
@@ -196,36 +197,46 @@ impl Engine {
 
     /// Whether the network was started a moment ago and has no listening address yet.
     pub(crate) fn is_about_to_listen(&self) -> bool {
-        let is_new = self.grid.net_began.is_some_and(|began| began.elapsed() < LISTENING);
-        self.grid.net.is_some() && self.grid.listening.is_empty() && is_new
+        self.ctx.net.is_some() && self.grid.listening.is_empty() && self.listens_in().is_some_and(|wait| !wait.is_zero())
+    }
+
+    /// Time after which a new network without a listening address is not waited for any more.
+    fn listens_in(&self) -> Option<Duration> {
+        self.grid.net_began.map(|began| LISTENING.saturating_sub(began.elapsed()))
+    }
+
+    /// Time until requests for invitations are answered even without an address; `None` when there are
+    /// none.
+    pub(crate) fn invites_due_in(&self) -> Option<Duration> {
+        self.listens_in().filter(|_| !self.grid.invites.is_empty())
     }
 
     fn remember_addresses(&mut self, node: NodeId, addresses: &[String]) {
-        let name = self.grid.peers.get(&node).map(|peer| peer.name.as_str()).unwrap_or_default();
-        let connected = self.grid.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node);
-        if let Err(error) = self.store.touch_peer(node, name, addresses, connected, self.clock.unix()) {
+        let name = self.ctx.directory.peers.get(&node).map(|peer| peer.name.as_str()).unwrap_or_default();
+        let connected = self.ctx.directory.peers.iter().filter(|(_, peer)| peer.route.is_some()).map(|(node, _)| *node);
+        if let Err(error) = self.ctx.store.touch_peer(node, name, addresses, connected, self.ctx.clock.unix()) {
             tracing::warn!(%error, "a device is not remembered");
         }
     }
 
     pub(crate) fn store_evidence(&mut self, node: NodeId, evidence: Evidence) {
-        self.grid.evidence.insert(node, evidence);
+        self.ctx.directory.evidence.insert(node, evidence);
         // Nodes are easily invented; those with the least evidence are removed.
-        while self.grid.evidence.len() > MAX_EVIDENCE {
+        while self.ctx.directory.evidence.len() > MAX_EVIDENCE {
             let weight = |(_, known): &(&NodeId, &Evidence)| (((known.valid + known.invalid + known.lost) * 16.0) as u64, known.at_ms);
-            let least = self.grid.evidence.iter().filter(|(known, _)| **known != node).min_by_key(weight).map(|(known, _)| *known);
+            let least = self.ctx.directory.evidence.iter().filter(|(known, _)| **known != node).min_by_key(weight).map(|(known, _)| *known);
             let Some(least) = least else { break };
-            self.grid.evidence.remove(&least);
+            self.ctx.directory.evidence.remove(&least);
         }
         let text = serde_json::to_string(&evidence).unwrap_or_default();
-        if let Err(error) = self.store.set_evidence(node, &text, self.clock.unix()) {
+        if let Err(error) = self.ctx.store.set_evidence(node, &text, self.ctx.clock.unix()) {
             tracing::warn!(%error, "what was seen of a device is not remembered");
         }
     }
 
     /// Reason why no traffic is allowed although a network was joined.
     fn forbidden(&self) -> Option<String> {
-        if !self.settings.flag("network_when_metered") && self.rules.readings().metered == Some(true) {
+        if !self.ctx.settings.flag("network_when_metered") && self.ctx.rules.readings().metered == Some(true) {
             return Some("the connection is metered; nothing is sent until it is not".to_owned());
         }
         let cap = self.data_cap();
@@ -234,14 +245,14 @@ impl Engine {
 
     /// Whether the data limit forbids large transfers with a device.
     pub(crate) fn is_rationed(&self, node: NodeId) -> bool {
-        let peer = self.grid.peers.get(&node);
+        let peer = self.ctx.directory.peers.get(&node);
         let is_local = peer.and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local && !route.is_relayed);
         let cap = self.data_cap();
-        !is_local && (self.grid.traffic.is_saving(cap) || self.grid.traffic.is_over_share(node, &self.related(node), cap))
+        !is_local && (self.grid.traffic.is_saving(cap) || self.grid.traffic.is_over_share(node, &self.ctx.directory.related(node), cap))
     }
 
     pub(crate) fn data_cap(&self) -> u64 {
-        (self.settings.number("data_cap") * 1e9) as u64
+        (self.ctx.settings.number("data_cap") * 1e9) as u64
     }
 
     fn restart_net(&mut self) {
@@ -252,9 +263,9 @@ impl Engine {
     pub(crate) fn stop_net(&mut self) {
         self.grid.last_stored = None;
         self.count_traffic();
-        let now = self.grid.now();
-        self.grid.net = None;
-        for node in std::mem::take(&mut self.grid.peers).into_keys() {
+        let now = self.ctx.now_ms();
+        self.ctx.net = None;
+        for node in std::mem::take(&mut self.ctx.directory.peers).into_keys() {
             self.grid.requester.handle_reach(node, false, now);
         }
         self.grid.listening.clear();
@@ -283,10 +294,10 @@ impl Engine {
 
     /// Starts or stops the network according to the joined networks and the rules.
     pub(crate) fn look_at_net(&mut self) {
-        let wanted = !self.grid.joined.is_empty() && !self.is_stopping;
+        let wanted = !self.grid.joined.is_empty() && !self.ctx.is_stopping;
         let forbidden = if wanted { self.forbidden() } else { None };
         let should_run = wanted && forbidden.is_none();
-        if should_run == self.grid.net.is_some() {
+        if should_run == self.ctx.net.is_some() {
             if !should_run {
                 self.grid.problem = forbidden.unwrap_or_default();
             }
@@ -297,17 +308,17 @@ impl Engine {
             self.stop_net();
             return;
         }
-        let Some(secret) = self.key.map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())) else { return };
-        let mut known = self.store.peers(1000).unwrap_or_default();
+        let Some(secret) = self.ctx.key.map(|key| blake3::derive_key("fog-compute 2026-11 identity of this device", key.as_slice())) else { return };
+        let mut known = self.ctx.store.peers(1000).unwrap_or_default();
         let config = Config {
             lan: self.grid.lan,
             open: self.grid.open,
-            loopback: self.config.network.loopback,
-            relay: self.config.network.relay,
-            port: self.config.network.port.unwrap_or(self.settings.number("network_port") as u16),
-            known: self.config.network.known.clone(),
+            loopback: self.ctx.config.network.loopback,
+            relay: self.ctx.config.network.relay,
+            port: self.ctx.config.network.port.unwrap_or(self.ctx.settings.number("network_port") as u16),
+            known: self.ctx.config.network.known.clone(),
         };
-        match Net::start(&secret, &config, self.to_self.clone()) {
+        match Net::start(&secret, &config, self.ctx.to_self.clone()) {
             Ok(net) => {
                 self.grid.problem.clear();
                 for group in &self.grid.groups {
@@ -318,7 +329,7 @@ impl Engine {
                 }
                 // Devices with work in either direction get their places first.
                 let has_worked = |node| {
-                    let evidence = self.grid.evidence(node);
+                    let evidence = self.ctx.directory.evidence(node);
                     evidence.valid + evidence.receipted > 0.0
                 };
                 let places: Vec<(NodeId, bool)> = known.iter().map(|peer| (peer.node, has_worked(peer.node))).collect();
@@ -332,7 +343,7 @@ impl Engine {
                         net.transport.set_class(node, PeerClass::Known);
                     }
                 }
-                self.grid.net = Some(net);
+                self.ctx.net = Some(net);
                 self.grid.net_began = Some(Instant::now());
                 self.join_topics();
                 self.call_known();
@@ -347,11 +358,11 @@ impl Engine {
     }
 
     fn count_traffic(&mut self) {
-        let Some(net) = &self.grid.net else { return };
-        self.grid.traffic.begin(self.clock.unix().0);
+        let Some(net) = &self.ctx.net else { return };
+        self.grid.traffic.begin(self.ctx.clock.unix().0);
         let cap = self.data_cap();
         for of in net.transport.take_traffic() {
-            let relation = self.related(of.node);
+            let relation = self.ctx.directory.related(of.node);
             self.grid.traffic.add(of, &relation);
             if self.grid.traffic.is_over_share(of.node, &relation, cap) {
                 tracing::debug!(node = %of.node, "it has had its share of the data limit");
@@ -364,7 +375,7 @@ impl Engine {
         }
         self.grid.last_stored = Some(Instant::now());
         if let Ok(value) = serde_json::to_value(&self.grid.traffic)
-            && let Err(error) = self.store.set_settings(&[(TRAFFIC_KEY.to_owned(), Some(value))])
+            && let Err(error) = self.ctx.store.set_settings(&[(TRAFFIC_KEY.to_owned(), Some(value))])
         {
             tracing::warn!(%error, "the bytes of this period are not remembered");
         }
@@ -372,7 +383,7 @@ impl Engine {
 
     /// Does the periodic work of the network.
     pub(crate) fn grid_tick(&mut self) {
-        let pace = if self.grid.is_busy() { Duration::from_secs(1) } else { Duration::from_secs(10) };
+        let pace = if self.grid.is_busy(self.ctx.net.is_some()) { Duration::from_secs(1) } else { Duration::from_secs(10) };
         if self.grid.last_tick.is_some_and(|last| last.elapsed() < pace) {
             return;
         }
@@ -380,9 +391,9 @@ impl Engine {
         self.grid.was_busy = self.grid.has_work();
         self.count_traffic();
         self.look_at_net();
-        self.grid.requester.handle_timeout(self.grid.now());
+        self.grid.requester.handle_timeout(self.ctx.now_ms());
         self.host_tick();
-        self.chat_tick();
+        self.chat.chat_tick(&mut self.ctx);
         if let Err(error) = self.spot_check_tick().and_then(|()| self.proof_tick()) {
             tracing::warn!(%error, "a check of a device is not decided yet");
         }
@@ -400,27 +411,28 @@ impl Engine {
 
     fn announce_network(&mut self, view: NetworkView) {
         self.grid.told = view.clone();
-        self.announce(EventBody::Network(Box::new(view)));
+        self.ctx.announce(EventBody::Network(Box::new(view)));
     }
 
     pub(crate) fn net_news(&mut self, news: NetworkEvent) -> Result<(), fog_store::StoreError> {
         match news {
             NetworkEvent::Event(number, event) => {
                 // A network that was left may still send events.
-                if self.grid.net.as_ref().is_some_and(|net| net.number == number) {
+                if self.ctx.net.as_ref().is_some_and(|net| net.number == number) {
                     self.net_event(event);
                 }
             }
             NetworkEvent::Said(node, heard, done) => {
                 let said = self.said(node, *heard);
-                // The reader may have ended with the network.
-                let _ = done.map(|done| done.send(()));
+                if let Some(done) = done {
+                    self.ctx.out.signal(done);
+                }
                 return said;
             }
-            NetworkEvent::ChatLink(link) => self.chat_link_came(*link),
+            NetworkEvent::ChatLink(link) => self.chat.chat_link_came(&mut self.ctx, *link),
             NetworkEvent::ContentRequested(link, request, counted) => {
                 if self.is_rationed(link.node) {
-                    if let Some(net) = &self.grid.net {
+                    if let Some(net) = &self.ctx.net {
                         net.spawn(async move {
                             content::turn_away(*link).await;
                             drop(counted);
@@ -428,16 +440,16 @@ impl Engine {
                     }
                     return Ok(());
                 }
-                let row = self.store.content(&BlobId(request.id.0).to_string())?.map(|row| self.unlocked(row));
+                let row = self.ctx.store.content(&BlobId(request.id.0).to_string())?.map(|row| self.unlocked(row));
                 if row.is_none() {
                     counted.was_in_vain();
                 }
                 let shipped =
                     row.as_ref().and_then(|row| self.grid.hosted.values().find(|hosted| hosted.shipped.as_ref().is_some_and(|(blob, _)| *blob == row.blob)));
                 let in_use = shipped.and_then(|hosted| hosted.shipped.as_ref()).map(|(_, in_use)| in_use.clone());
-                let damage = row.as_ref().filter(|row| row.open.is_some()).map(|row| content::DamageReport { blob: row.blob, to: self.to_self.clone() });
-                let found = row.and_then(|row| Some((self.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
-                if let Some(net) = &self.grid.net {
+                let damage = row.as_ref().filter(|row| row.open.is_some()).map(|row| content::DamageReport { blob: row.blob, to: self.ctx.to_self.clone() });
+                let found = row.and_then(|row| Some((self.ctx.store.blob(row.blob).ok()?, row))).map(|(path, row)| (row, path));
+                if let Some(net) = &self.ctx.net {
                     net.spawn(async move {
                         content::serve(*link, request, found, damage).await;
                         drop((counted, in_use));
@@ -446,7 +458,7 @@ impl Engine {
             }
             NetworkEvent::Sealed(job, rows) => self.sealed(job, rows),
             // A send fails only when the requesting task is gone.
-            NetworkEvent::Noted(rows, noted) => drop(noted.send(self.store.put_contents(&rows).map_err(|error| error.to_string()))),
+            NetworkEvent::Noted(rows, noted) => drop(noted.send(self.ctx.store.put_contents(&rows).map_err(|error| error.to_string()))),
             NetworkEvent::ToTell(job, told) => return self.result_sealed(job, told),
             NetworkEvent::OfferInputsFetched(arrival) => return self.arrived(*arrival),
             NetworkEvent::Listed(lease, listed) => return self.listed_files(lease, listed),
@@ -469,11 +481,11 @@ impl Engine {
     }
 
     fn net_event(&mut self, event: NetEvent) {
-        let now = self.grid.now();
+        let now = self.ctx.now_ms();
         match event {
             NetEvent::Connected { node, route } => {
-                let is_new = !self.grid.peers.contains_key(&node);
-                let peer = self.grid.peers.entry(node).or_default();
+                let is_new = !self.ctx.directory.peers.contains_key(&node);
+                let peer = self.ctx.directory.peers.entry(node).or_default();
                 let was_local = peer.route.as_ref().is_some_and(|route| route.is_local);
                 let is_local = route.is_local;
                 peer.route = Some(route);
@@ -485,9 +497,9 @@ impl Engine {
             NetEvent::Disconnected { node } => {
                 // The traffic is counted while its peer is still known.
                 self.count_traffic();
-                let was_related = self.related(node) != Relation::Stranger;
-                self.grid.peers.remove(&node);
-                if let Some(net) = &self.grid.net {
+                let was_related = self.ctx.directory.related(node) != Relation::Stranger;
+                self.ctx.directory.peers.remove(&node);
+                if let Some(net) = &self.ctx.net {
                     net.forget(node);
                     net.relations.forget(node);
                     net.transport.set_class(node, if was_related { PeerClass::Known } else { PeerClass::Stranger });
@@ -495,12 +507,12 @@ impl Engine {
                 self.grid.requester.handle_reach(node, false, now);
             }
             NetEvent::RoundTrip { node, millis } => {
-                if let Some(peer) = self.grid.peers.get_mut(&node) {
+                if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
                     peer.round_trip = Some(millis);
                 }
             }
             NetEvent::Addresses { node, addresses, .. } => {
-                if let Some(peer) = self.grid.peers.get_mut(&node) {
+                if let Some(peer) = self.ctx.directory.peers.get_mut(&node) {
                     let has_changed = peer.addresses != addresses;
                     peer.addresses.clone_from(&addresses);
                     let is_related = peer.relation.as_ref().is_some_and(|relation| *relation != Relation::Stranger);
@@ -509,11 +521,14 @@ impl Engine {
                     }
                 }
             }
-            NetEvent::Listening(addresses) => self.grid.listening = addresses,
+            NetEvent::Listening(addresses) => {
+                self.grid.listening = addresses;
+                self.answer_invites();
+            }
             NetEvent::Reach(reach) => self.grid.reach = reach,
             NetEvent::Gossip { id, from, author, topic, data } => {
                 let is_fit = self.heard_gossip(author, &topic, &data);
-                if let Some(net) = &self.grid.net {
+                if let Some(net) = &self.ctx.net {
                     net.transport.judge(id, from, is_fit);
                 }
             }
@@ -523,11 +538,11 @@ impl Engine {
 
     /// Capacity that this device lends now.
     pub(crate) fn capacity(&self) -> Capacity {
-        let duty = if self.finishing || self.is_stopping { Percent::ZERO } else { self.rules.verdict().duty };
-        let slots = self.settings.slots();
+        let duty = if self.finishing || self.ctx.is_stopping { Percent::ZERO } else { self.ctx.rules.verdict().duty };
+        let slots = self.ctx.settings.slots();
         let waiting = self.grid.arriving.len() + self.grid.hosted.values().filter(|hosted| hosted.message.is_none()).count();
         let own = self.active.values().filter(|active| !active.is_hosted).count();
-        let readings = self.rules.readings();
+        let readings = self.ctx.rules.readings();
         Capacity {
             slots: slots as u16,
             free: slots.saturating_sub(waiting + own) as u16,
@@ -542,7 +557,7 @@ impl Engine {
     }
 
     fn hello(&self, to: NodeId, capacity: Capacity) -> Option<Hello> {
-        let me = self.grid.me()?;
+        let me = self.ctx.me()?;
         let groups = self.grid.groups.iter().take(16).map(|group| (group.id(), group.proof(me, to))).collect();
         Some(Hello {
             version: VERSION,
@@ -551,13 +566,13 @@ impl Engine {
             open: self.grid.open,
             groups,
             capacity,
-            has_heard: self.related(to) != Relation::Stranger,
-            clock_ms: self.clock.unix().0,
+            has_heard: self.ctx.directory.related(to) != Relation::Stranger,
+            clock_ms: self.ctx.clock.unix().0,
         })
     }
 
     pub(crate) fn device_name(&self) -> String {
-        let set = self.settings.text("device_name").trim();
+        let set = self.ctx.settings.text("device_name").trim();
         let name = if set.is_empty() { fog_probes::host_name() } else { set.to_owned() };
         name.chars().filter(|c| !c.is_control()).take(60).collect()
     }
@@ -568,7 +583,7 @@ impl Engine {
             self.grid.turned_away.insert(node);
         }
         if let Some(hello) = self.hello(node, capacity) {
-            self.grid.say(node, Message::Hello(hello));
+            self.ctx.say(node, Message::Hello(hello));
         }
     }
 
@@ -576,7 +591,7 @@ impl Engine {
     pub(crate) fn say_hello(&mut self) {
         // This runs after every event, and computing the capacity is expensive.
         let is_fresh = self.grid.last_hello.as_ref().is_some_and(|(at, _)| at.elapsed() < Duration::from_millis(500));
-        if self.grid.peers.is_empty() || (is_fresh && self.grid.turned_away.is_empty()) {
+        if self.ctx.directory.peers.is_empty() || (is_fresh && self.grid.turned_away.is_empty()) {
             return;
         }
         let capacity = self.capacity();
@@ -584,7 +599,7 @@ impl Engine {
             for node in std::mem::take(&mut self.grid.turned_away) {
                 if !self.is_resting(node) && self.capacity_for(node).free > 0 {
                     self.hello_to(node);
-                } else if self.grid.peers.contains_key(&node) {
+                } else if self.ctx.directory.peers.contains_key(&node) {
                     self.grid.turned_away.insert(node);
                 }
             }
@@ -598,8 +613,14 @@ impl Engine {
             return;
         }
         self.grid.last_hello = Some((Instant::now(), capacity));
-        let related: Vec<NodeId> =
-            self.grid.peers.iter().filter(|(_, peer)| peer.relation.as_ref().is_some_and(|r| *r != Relation::Stranger)).map(|(node, _)| *node).collect();
+        let related: Vec<NodeId> = self
+            .ctx
+            .directory
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.relation.as_ref().is_some_and(|r| *r != Relation::Stranger))
+            .map(|(node, _)| *node)
+            .collect();
         for node in related {
             self.hello_to(node);
         }
@@ -609,7 +630,7 @@ impl Engine {
     /// dead connection, which neither side notices at once.
     fn ask_the_silent(&mut self) {
         let mut silent = Vec::new();
-        for (node, peer) in &mut self.grid.peers {
+        for (node, peer) in &mut self.ctx.directory.peers {
             if peer.route.is_some() && peer.relation.is_none() && peer.asked < MOST_ASKED {
                 peer.asked += 1;
                 silent.push(*node);
@@ -623,18 +644,18 @@ impl Engine {
 
     /// Drops the control link to a device, so that the next message opens a new one.
     fn renew_link(&self, node: NodeId) {
-        if let Some(net) = &self.grid.net {
+        if let Some(net) = &self.ctx.net {
             net.forget(node);
         }
     }
 
     pub(crate) fn heard_hello(&mut self, node: NodeId, hello: &Hello) {
-        let Some(me) = self.grid.me() else { return };
+        let Some(me) = self.ctx.me() else { return };
         // A device is reported connected before its hello: this one is gone, and its hello was read late.
-        if !self.grid.peers.contains_key(&node) {
+        if !self.ctx.directory.peers.contains_key(&node) {
             return;
         }
-        let is_local = self.grid.peers.get(&node).and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local);
+        let is_local = self.ctx.directory.peers.get(&node).and_then(|peer| peer.route.as_ref()).is_some_and(|route| route.is_local);
         let shared = self.grid.groups.iter().find(|group| {
             let id = group.id();
             hello.groups.iter().any(|(theirs, proof)| *theirs == id && group.accepts(*proof, node, me))
@@ -650,9 +671,9 @@ impl Engine {
             self.note_clock(node, hello.clock_ms);
         }
         let unanswered = self.grid.requester.handle_room(node) as i32;
-        let peer: &mut Peer = self.grid.peers.entry(node).or_default();
+        let peer: &mut Peer = self.ctx.directory.peers.entry(node).or_default();
         let is_new = peer.relation.as_ref() != Some(&relation);
-        if let Some(net) = &self.grid.net {
+        if let Some(net) = &self.ctx.net {
             let is_related = relation != Relation::Stranger;
             net.relations.set(node, is_related);
             net.transport.set_class(node, if is_related { PeerClass::Related } else { PeerClass::Stranger });
@@ -674,7 +695,7 @@ impl Engine {
             self.remember_addresses(node, &addresses);
             if !is_new {
                 // The device has restarted, here or at another address: its old connections are dead.
-                if let Some(net) = &self.grid.net {
+                if let Some(net) = &self.ctx.net {
                     net.transport.drop_old_connections(node);
                 }
                 self.renew_link(node);
@@ -684,18 +705,9 @@ impl Engine {
             self.greet(node);
             if !hello.has_heard {
                 // The device has just started: chat links to its previous run are dead.
-                self.chat.linked.remove(&node);
+                self.chat.forget_links(node);
             }
-            self.chat_tick();
+            self.chat.chat_tick(&mut self.ctx);
         }
-    }
-
-    pub(crate) fn related(&self, node: NodeId) -> Relation {
-        self.grid.peers.get(&node).and_then(|peer| peer.relation.clone()).unwrap_or(Relation::Stranger)
-    }
-
-    pub(crate) fn peer_name(&self, node: NodeId) -> String {
-        let name = self.grid.peers.get(&node).map(|peer| peer.name.clone()).unwrap_or_default();
-        if name.is_empty() { node.short() } else { name }
     }
 }

@@ -7,8 +7,9 @@ use fog_types::NodeId;
 use fog_types::text::clean_name;
 
 use crate::chat::Names;
+use crate::directory::Peer;
 use crate::event_loop::Engine;
-use crate::grid::{AdvertisedPeer, Peer};
+use crate::grid::AdvertisedPeer;
 use crate::network::membership::{LAN, OPEN};
 use crate::query::to_api;
 
@@ -28,10 +29,10 @@ fn tell_apart(list: &mut [PeerView]) {
 impl Engine {
     pub(crate) fn network_view(&self) -> NetworkView {
         NetworkView {
-            id: self.grid.me().filter(|_| !self.grid.joined.is_empty()).map(|me| me.to_string()).unwrap_or_default(),
+            id: self.ctx.me().filter(|_| !self.grid.joined.is_empty()).map(|me| me.to_string()).unwrap_or_default(),
             name: self.device_name(),
             joined: self.grid.joined.clone(),
-            is_on: self.grid.net.is_some(),
+            is_on: self.ctx.net.is_some(),
             problem: self.grid.problem.clone(),
             reach: match self.grid.reach {
                 Reach::Unknown => ReachView::Unknown,
@@ -49,8 +50,8 @@ impl Engine {
     }
 
     fn peer_views(&self) -> Vec<PeerView> {
-        let now = self.clock.unix().0;
-        let mut list: Vec<PeerView> = self.grid.peers.iter().map(|(node, peer)| self.peer_view(*node, peer, now)).collect();
+        let now = self.ctx.clock.unix().0;
+        let mut list: Vec<PeerView> = self.ctx.directory.peers.iter().map(|(node, peer)| self.peer_view(*node, peer, now)).collect();
         tell_apart(&mut list);
         list.sort_by(|a, b| (a.network.is_empty(), &a.name, &a.id).cmp(&(b.network.is_empty(), &b.name, &b.id)));
         list
@@ -77,7 +78,7 @@ impl Engine {
             duty: peer.capacity.duty,
             lent: self.lent_to(node),
             hosted: self.grid.hosted.values().filter(|hosted| hosted.requester == node && hosted.message.is_none()).count() as u32,
-            reliability: (self.grid.evidence(node).reliability() * 1000.0) as u16,
+            reliability: (self.ctx.directory.evidence(node).reliability() * 1000.0) as u16,
             seen_ms: now,
             clock_off_ms: peer.relation.as_ref().filter(|_| route.is_some()).and_then(|_| self.clock_off(node)),
         }
@@ -86,15 +87,15 @@ impl Engine {
     /// Lists devices that are connected, known from adverts, or were connected before.
     pub(crate) fn peers(&self) -> Result<Reply, ApiError> {
         let mut list = self.peer_views();
-        for (node, far) in self.grid.far.iter().filter(|(node, _)| !self.grid.peers.contains_key(node)) {
+        for (node, far) in self.grid.far.iter().filter(|(node, _)| !self.ctx.directory.peers.contains_key(node)) {
             let AdvertisedPeer { advert, relation, heard, .. } = far;
             // The time of arrival is used, because the advert's own time depends on its author's clock.
-            let seen = self.clock.unix().0.saturating_sub_unsigned(u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let seen = self.ctx.clock.unix().0.saturating_sub_unsigned(u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX));
             let peer = Peer { name: advert.name.clone(), relation: Some(relation.clone()), capacity: advert.capacity, ..Peer::default() };
             list.push(self.peer_view(*node, &peer, seen));
         }
-        for row in self.store.peers(1000).map_err(to_api)? {
-            if !self.grid.peers.contains_key(&row.node) && !self.grid.far.contains_key(&row.node) {
+        for row in self.ctx.store.peers(1000).map_err(to_api)? {
+            if !self.ctx.directory.peers.contains_key(&row.node) && !self.grid.far.contains_key(&row.node) {
                 let away = Peer { name: row.name, ..Peer::default() };
                 list.push(self.peer_view(row.node, &away, row.seen.0));
             }
@@ -116,8 +117,8 @@ impl Engine {
         }
         for (name, help, value) in [
             ("fog_tasks_running", "Tasks in workers.", active as u64),
-            ("fog_duty_percent", "Share of processor time that is lent.", u64::from(self.rules.verdict().duty.get())),
-            ("fog_peers", "Devices that can be reached.", self.grid.peers.len() as u64),
+            ("fog_duty_percent", "Share of processor time that is lent.", u64::from(self.ctx.rules.verdict().duty.get())),
+            ("fog_peers", "Devices that can be reached.", self.ctx.directory.peers.len() as u64),
             ("fog_hosted_jobs", "Jobs of other devices that are here.", self.grid.hosted.len() as u64),
             ("fog_lent_tasks", "Tasks of this device that others have.", self.grid.requester.leases().count() as u64),
             ("fog_waiting_tasks", "Tasks of this device that wait for another one.", self.grid.requester.open() as u64),
@@ -125,7 +126,7 @@ impl Engine {
         ] {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
-        if let Some(net) = &self.grid.net {
+        if let Some(net) = &self.ctx.net {
             // This includes traffic that the data limit does not count: the local network, and strangers.
             text.push_str("# HELP fog_network_bytes Bytes on all networks since they were joined.\n# TYPE fog_network_bytes counter\n");
             let (received, sent) = net.transport.traffic();
@@ -142,7 +143,7 @@ impl Engine {
                 "# HELP fog_control_opened Signed messages that were checked and read.\n# TYPE fog_control_opened counter\nfog_control_opened {opened}"
             );
         }
-        match &self.grid.net {
+        match &self.ctx.net {
             Some(net) => text.push_str(&net.transport.metrics()),
             None => text.push_str("# EOF\n"),
         }

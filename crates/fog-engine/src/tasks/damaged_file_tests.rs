@@ -26,9 +26,9 @@ const DAMAGES: [fn(&Path); 3] = [
 ];
 
 fn blob(turned: &mut Turned, bytes: &str) -> BlobId {
-    let now = turned.core.clock.unix();
-    let file = BlobFile::copy(turned.core.store.folder(), bytes.as_bytes(), ByteCount::mib(1)).unwrap();
-    turned.core.store.add_blob(file, ByteCount::mib(100), now).unwrap()
+    let now = turned.core.ctx.clock.unix();
+    let file = BlobFile::copy(turned.core.ctx.store.folder(), bytes.as_bytes(), ByteCount::mib(1)).unwrap();
+    turned.core.ctx.store.add_blob(file, ByteCount::mib(100), now).unwrap()
 }
 
 /// Creates a job with every kind of file; each task has an input of its own.
@@ -38,15 +38,15 @@ fn job(turned: &mut Turned, tasks: usize) -> (JobId, Blobs) {
     let blobs = Blobs { module: blob(turned, "module"), stdin: Some(blob(turned, "stdin")), inputs, items };
     let map = Map::Inputs((0..tasks).map(|n| format!("item{n}")).collect());
     let file = JobFile { map, ..JobFile::for_module("job", "m.wasm") };
-    let new = NewJob { file, blobs: blobs.clone(), owner: "this device".to_owned(), grid: None, now: turned.core.clock.unix() };
-    (turned.core.store.insert_job(&new).unwrap(), blobs)
+    let new = NewJob { file, blobs: blobs.clone(), owner: "this device".to_owned(), grid: None, now: turned.core.ctx.clock.unix() };
+    (turned.core.ctx.store.insert_job(&new).unwrap(), blobs)
 }
 
 /// Runs a task as the loop does, up to the start of its worker.
 async fn attempt(turned: &mut Turned, task: TaskId) -> (fog_store::Claim, TaskOutcome) {
-    let now = turned.core.clock.unix();
-    let claim = turned.core.store.claim(task, "test", now).unwrap();
-    let row = turned.core.store.job(task.job).unwrap();
+    let now = turned.core.ctx.clock.unix();
+    let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
+    let row = turned.core.ctx.store.job(task.job).unwrap();
     let launch = turned.core.launch(claim, &row).unwrap();
     let (_duty, seen) = tokio::sync::watch::channel(fog_types::Percent::FULL);
     let (_wishes, wished) = mpsc::channel(1);
@@ -72,17 +72,17 @@ async fn a_task_of_a_changed_file_fails_and_says_which_and_the_others_go_on() {
                 "its standard input" => blobs.stdin.unwrap(),
                 _ => blobs.items[1],
             };
-            let path = turned.core.store.blob(wrong).unwrap();
+            let path = turned.core.ctx.store.blob(wrong).unwrap();
             damage(&path);
             let task = TaskId { job: id, index: 1 };
             let (claim, end) = attempt(&mut turned, task).await;
             assert!(matches!(end, TaskOutcome::Damaged { .. }), "{kind}: {end:?}");
             turned.core.task_ended(claim, false, end).unwrap();
-            let row = turned.core.store.task(task).unwrap();
+            let row = turned.core.ctx.store.task(task).unwrap();
             let names_it = row.problem.starts_with(kind) && row.problem.contains(path.to_str().unwrap()) && row.problem.contains("Submit the job again");
             assert!(row.state == TaskState::Failed && names_it, "{kind}: {:?} {}", row.state, row.problem);
             assert!(path.exists(), "the owner may look at it");
-            assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Running, "the other tasks go on");
+            assert_eq!(turned.core.ctx.store.job_state(id).unwrap(), JobState::Running, "the other tasks go on");
             if wrong == blobs.items[1] {
                 let (_, end) = attempt(&mut turned, TaskId { job: id, index: 2 }).await;
                 assert!(!matches!(end, TaskOutcome::Damaged { .. }), "another task's file is as it was: {end:?}");
@@ -95,11 +95,11 @@ async fn a_task_of_a_changed_file_fails_and_says_which_and_the_others_go_on() {
 async fn a_module_that_was_compiled_already_is_not_read() {
     let mut turned = turned();
     let (id, blobs) = job(&mut turned, 1);
-    let row = turned.core.store.job(id).unwrap();
+    let row = turned.core.ctx.store.job(id).unwrap();
     let launch = turned.core.launch(fog_store::Claim { task: TaskId { job: id, index: 0 }, attempt: 0 }, &row).unwrap();
     std::fs::create_dir_all(launch.artifact.parent().unwrap()).unwrap();
     std::fs::write(&launch.artifact, b"compiled").unwrap();
-    DAMAGES[0](&turned.core.store.blob(blobs.module).unwrap());
+    DAMAGES[0](&turned.core.ctx.store.blob(blobs.module).unwrap());
     launch.check_files().await.unwrap();
     std::fs::remove_file(&launch.artifact).unwrap();
     assert_eq!(launch.check_files().await.unwrap_err().damaged, [blobs.module]);
@@ -111,30 +111,30 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
     for damage in DAMAGES {
         let mut turned = turned();
         let (id, blobs) = job(&mut turned, 1);
-        let deadline = UnixMillis(turned.core.clock.unix().0 + 86_400_000);
+        let deadline = UnixMillis(turned.core.ctx.clock.unix().0 + 86_400_000);
         let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
-        turned.core.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+        turned.core.ctx.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
         turned.core.restore_hosted().unwrap();
         let wrong = blobs.inputs["data.csv"];
-        let path = turned.core.store.blob(wrong).unwrap();
+        let path = turned.core.ctx.store.blob(wrong).unwrap();
         damage(&path);
         let task = TaskId { job: id, index: 0 };
         if path.exists() {
             let (claim, end) = attempt(&mut turned, task).await;
             turned.core.task_ended(claim, false, end).unwrap();
         } else {
-            let now = turned.core.clock.unix();
-            let claim = turned.core.store.claim(task, "test", now).unwrap();
-            let row = turned.core.store.job(id).unwrap();
+            let now = turned.core.ctx.clock.unix();
+            let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
+            let row = turned.core.ctx.store.job(id).unwrap();
             turned.core.start_claimed(claim, &row, now).unwrap();
         }
         let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
         let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
         assert!(!is_hopeless, "no other device would be asked");
         assert!(problem.contains("damaged") && !problem.contains('/'), "{problem}");
-        assert_eq!(turned.core.store.job_state(id).unwrap(), JobState::Failed);
-        assert!(matches!(turned.core.store.blob(wrong), Err(StoreError::NoBlob(_))), "it would be taken for the file the next time");
-        assert!(turned.core.store.blob(blobs.module).is_ok());
+        assert_eq!(turned.core.ctx.store.job_state(id).unwrap(), JobState::Failed);
+        assert!(matches!(turned.core.ctx.store.blob(wrong), Err(StoreError::NoBlob(_))), "it would be taken for the file the next time");
+        assert!(turned.core.ctx.store.blob(blobs.module).is_ok());
     }
 }
 
@@ -143,13 +143,13 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
 async fn a_hosted_task_without_room_for_its_result_is_given_back() {
     let mut turned = turned();
     let (id, _) = job(&mut turned, 1);
-    let now = turned.core.clock.unix();
+    let now = turned.core.ctx.clock.unix();
     let (lease, offer) = ("07".repeat(16), BlobId([0; 32]).to_string());
     let deadline = UnixMillis(now.0 + 86_400_000);
-    turned.core.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
+    turned.core.ctx.store.host(&HostedRow { job: id, lease, requester: node(2), offer, deadline, message: None, has_receipt: false }).unwrap();
     turned.core.restore_hosted().unwrap();
     let task = TaskId { job: id, index: 0 };
-    let claim = turned.core.store.claim(task, "test", now).unwrap();
+    let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
     let full = StoreError::Full { wanted: ByteCount::mib(1), cap: ByteCount::mib(1) };
     turned.core.task_ended(claim, false, TaskOutcome::NoRoom(full)).unwrap();
     turned.core.host_ended(id).unwrap();
@@ -167,14 +167,14 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let wish = GridOptions { replicas: 1, adaptive: false, spot_checks: 0, trust: None, ..GridOptions::default() };
         let id = turned.job(2, Some(wish), |_| {});
         let task = TaskId { job: id, index: 1 };
-        let folder = turned.core.store.folder().to_owned();
+        let folder = turned.core.ctx.store.folder().to_owned();
         let sealed = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret, None).unwrap();
         let row = sealed.1.clone();
         turned.core.state_sealed(task, node(1), 50, Ok(sealed)).unwrap();
         let (units, content) = turned.core.grid.requester.checkpoint(task).unwrap();
         assert_eq!(units, 50);
         let lease = turned.lend(1, task, node(1));
-        let path = turned.core.store.blob(row.blob).unwrap();
+        let path = turned.core.ctx.store.blob(row.blob).unwrap();
         damage(&path);
         // The device requests the state.
         let (theirs, ours) = tokio::io::duplex(1 << 20);
@@ -187,14 +187,14 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
         let Some(EngineMessage::Net(news)) = from.recv().await else { panic!("it is known to the log alone") };
         turned.core.net_news(*news).unwrap();
         assert_eq!(turned.core.grid.requester.checkpoint(task), None);
-        assert!(turned.core.store.kept_states(id).unwrap().is_empty() && turned.core.store.blob(row.blob).is_err());
-        assert!(turned.core.store.content(&row.id).unwrap().is_none(), "it is offered to nobody any more");
-        let attempts = turned.core.store.attempts(task).unwrap();
+        assert!(turned.core.ctx.store.kept_states(id).unwrap().is_empty() && turned.core.ctx.store.blob(row.blob).is_err());
+        assert!(turned.core.ctx.store.content(&row.id).unwrap().is_none(), "it is offered to nobody any more");
+        let attempts = turned.core.ctx.store.attempts(task).unwrap();
         assert_eq!(attempts.len(), 1);
         assert!(attempts[0].outcome == "interrupted" && attempts[0].detail.contains("damaged"), "{:?}", attempts[0]);
-        assert_eq!(turned.core.store.task(task).unwrap().attempts, 0, "it costs the task no try");
+        assert_eq!(turned.core.ctx.store.task(task).unwrap().attempts, 0, "it costs the task no try");
         assert!(turned.core.grid.requester.lease(lease, node(1)).is_none());
-        let now = turned.core.grid.now();
+        let now = turned.core.ctx.now_ms();
         let wanted = turned.core.grid.requester.wanting(9, now).into_iter().find(|(wanted, _, _)| *wanted == task).unwrap();
         assert!(wanted.2.is_empty(), "the same device may begin it");
         // No other trace of the state is kept: the next state counts.
@@ -208,7 +208,7 @@ async fn a_damaged_state_is_as_none_and_the_attempt_says_so() {
 #[tokio::test]
 async fn a_whole_state_is_served_and_stays() {
     let turned = turned();
-    let folder = turned.core.store.folder().to_owned();
+    let folder = turned.core.ctx.store.folder().to_owned();
     let (file, row) = seal_stored(|| Ok(&[7u8; 100_000][..]), &folder, &turned.core.grid.secret, None).unwrap();
     let (theirs, ours) = tokio::io::duplex(1 << 20);
     let link = Link { node: node(1), channel: Channel::Content, pipe: Box::new(ours) };

@@ -71,7 +71,7 @@ impl Estimates {
 
 impl Engine {
     pub(crate) fn estimate(&self, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let (to, place) = (self.to_self.clone(), self.copy_place());
+        let (to, place) = (self.ctx.to_self.clone(), self.copy_place());
         tokio::task::spawn_blocking(move || {
             let prepared = submit::prepare(&text, &folder, &place, &|| !answer.is_closed());
             match prepared {
@@ -114,7 +114,7 @@ impl Engine {
         self.estimates.memory = 0;
         let Some(next) = self.estimates.waiting.front() else { return };
         let duty = if next.ask.now { &self.requested_duty } else { &self.duty };
-        if *duty.borrow() == Percent::ZERO || self.finishing || self.is_stopping {
+        if *duty.borrow() == Percent::ZERO || self.finishing || self.ctx.is_stopping {
             return;
         }
         let duty = duty.subscribe();
@@ -132,15 +132,15 @@ impl Engine {
         let Some(Wanted { prepared, ask, mut answer }) = self.estimates.waiting.pop_front() else { return };
         (self.estimates.runs, self.estimates.memory) = (true, charge);
         let share = Share {
-            program: self.config.worker.clone(),
-            data_folder: self.store.folder().to_owned(),
+            program: self.ctx.config.worker.clone(),
+            data_folder: self.ctx.store.folder().to_owned(),
             room: self.room_for(RoomUse::Owner),
             compile: memory_budget::compile_limits(module_bytes, budget),
             duty,
             limit: Duration::from_secs(u64::from(ask.seconds.clamp(1, 600))),
-            slots: self.settings.slots(),
+            slots: self.ctx.settings.slots(),
         };
-        let to = self.to_self.clone();
+        let to = self.ctx.to_self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 estimated = estimate(prepared, share) => drop(answer.send(estimated.map(Reply::Estimate))),

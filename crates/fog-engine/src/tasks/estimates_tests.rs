@@ -18,7 +18,7 @@ impl Turned {
         std::fs::write(folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let text = format!("version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n");
         let prepared = {
-            let place = CopyPlace { room: DiskRoom::unlimited(self.core.store.holds()), ..self.core.copy_place() };
+            let place = CopyPlace { room: DiskRoom::unlimited(self.core.ctx.store.holds()), ..self.core.copy_place() };
             std::thread::scope(|scope| scope.spawn(|| submit::prepare(&text, folder.path(), &place, &|| true).unwrap()).join().unwrap())
         };
         self.core.estimate_news(EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)));
@@ -31,8 +31,8 @@ impl Turned {
     }
 
     fn set_memory(&mut self, available: u64) {
-        let now = self.core.clock.moment();
-        self.core.rules.handle_readings(Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() }, now);
+        let now = self.core.ctx.clock.moment();
+        self.core.ctx.rules.handle_readings(Readings { ram_available: Some(available), idle: Some(1e6), ..Readings::default() }, now);
     }
 }
 
@@ -48,7 +48,7 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     assert!(turned.core.estimates.is_busy() && turned.core.memory_used() == 0, "it begins although the device is off");
     turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     turned.set_memory(1024 * MIB);
-    assert!(turned.core.rules.verdict().duty > Percent::ZERO, "{:?}", turned.core.rules.verdict());
+    assert!(turned.core.ctx.rules.verdict().duty > Percent::ZERO, "{:?}", turned.core.ctx.rules.verdict());
     turned.turn();
     let used = turned.core.memory_used();
     assert!(used >= 100 * MIB, "what it holds is in no sum: {used}");
@@ -88,9 +88,9 @@ async fn a_job_that_this_device_cannot_run_is_not_estimated() {
 async fn an_estimate_that_is_asked_for_now_waits_for_no_rule_that_gives_way() {
     let mut turned = turned();
     turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
-    let now = turned.core.clock.moment();
-    turned.core.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(0.0), ..Readings::default() }, now);
-    assert_eq!(turned.core.rules.verdict().duty, Percent::ZERO);
+    let now = turned.core.ctx.clock.moment();
+    turned.core.ctx.rules.handle_readings(Readings { ram_available: Some(16 << 30), idle: Some(0.0), ..Readings::default() }, now);
+    assert_eq!(turned.core.ctx.rules.verdict().duty, Percent::ZERO);
     let waits = turned.wants_estimate(100, false);
     turned.turn();
     assert_eq!(turned.core.memory_used(), 0, "it runs while its owner uses the device");
@@ -101,5 +101,5 @@ async fn an_estimate_that_is_asked_for_now_waits_for_no_rule_that_gives_way() {
     assert_eq!(turned.core.memory_used(), 0, "it runs although the device is off");
     turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     turned.turn();
-    assert!(turned.core.memory_used() > 0, "{:?}", turned.core.rules.verdict().for_requested());
+    assert!(turned.core.memory_used() > 0, "{:?}", turned.core.ctx.rules.verdict().for_requested());
 }

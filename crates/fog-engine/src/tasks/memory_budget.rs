@@ -50,19 +50,19 @@ impl Engine {
 
     /// Memory in bytes that a task of a job takes when it starts.
     pub(crate) fn charge(&self, job: &JobRow) -> u64 {
-        let size = self.store.blob(job.blobs.module).ok().as_deref().and_then(length);
+        let size = self.ctx.store.blob(job.blobs.module).ok().as_deref().and_then(length);
         self.charge_for(&job.file.limits, job.blobs.module, size.unwrap_or(0))
     }
 
     /// Like [`Self::charge`], for one task of the job, which may continue from a checkpoint.
     pub(crate) fn charge_of(&self, task: TaskId, job: &JobRow) -> u64 {
-        let state = length(&checkpoint_path(self.store.folder(), task)).unwrap_or(0);
+        let state = length(&checkpoint_path(self.ctx.store.folder(), task)).unwrap_or(0);
         with_state(self.charge(job), state, &job.file.limits, self.memory_budget())
     }
 
     /// Like [`Self::charge`], for a module of `size` bytes, which need not be stored here.
     pub(crate) fn charge_for(&self, limits: &Limits, module: BlobId, size: u64) -> u64 {
-        let is_compiled = artifact_path(self.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
+        let is_compiled = artifact_path(self.ctx.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
         charge(limits, (!is_compiled).then_some(size), self.memory_budget())
     }
 }

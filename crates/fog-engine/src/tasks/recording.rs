@@ -44,7 +44,7 @@ impl Engine {
             let speed = report.units.0.saturating_mul(1000) / report.active_millis;
             self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
         }
-        if let Err(error) = self.store.make_room_for(&done.placed, &[], self.settings.storage_cap(), self.clock.unix()) {
+        if let Err(error) = self.ctx.store.make_room_for(&done.placed, &[], self.ctx.settings.storage_cap(), self.ctx.clock.unix()) {
             return self.own_not_stored(claim, &done, &error);
         }
         if done.outputs.len() > ROWS_AT_ONCE {
@@ -61,7 +61,7 @@ impl Engine {
 
     /// Whether there is long work that is done in steps.
     pub(crate) fn has_pieces(&self) -> bool {
-        !self.recording.is_empty() || self.store.is_ending() || self.store.is_sweeping()
+        !self.recording.is_empty() || self.ctx.store.is_ending() || self.ctx.store.is_sweeping()
     }
 
     pub(crate) fn do_piece(&mut self) {
@@ -69,11 +69,11 @@ impl Engine {
             return;
         }
         self.record_some();
-        if let Err(error) = self.store.sweep_ending() {
+        if let Err(error) = self.ctx.store.sweep_ending() {
             tracing::error!(%error, "tasks of a job that has ended could not all be cancelled; the next start goes on");
         }
-        if self.store.is_sweeping()
-            && let Err(error) = self.store.sweep_removed()
+        if self.ctx.store.is_sweeping()
+            && let Err(error) = self.ctx.store.sweep_removed()
         {
             tracing::error!(%error, "the rows of removed jobs cannot be deleted");
         }
@@ -87,7 +87,7 @@ impl Engine {
         let rest = outputs.get(recording.written..).unwrap_or_default();
         let next = rest.get(..ROWS_AT_ONCE).unwrap_or(rest);
         let (count, is_last) = (next.len(), next.len() == rest.len());
-        match (self.store.stage_outputs(claim, placed, next, self.clock.unix()), recording.result) {
+        match (self.ctx.store.stage_outputs(claim, placed, next, self.ctx.clock.unix()), recording.result) {
             (Ok(true), result) if !is_last => {
                 recording.written += count;
                 self.recording.push_front(Recording { result, ..recording });
@@ -129,8 +129,8 @@ impl Engine {
     }
 
     fn record_own(&mut self, claim: Claim, done: TaskDone) -> Result<(), StoreError> {
-        let now = self.clock.unix();
-        if let Err(error) = self.store.add_rest(&done.placed, &[], now) {
+        let now = self.ctx.clock.unix();
+        if let Err(error) = self.ctx.store.add_rest(&done.placed, &[], now) {
             return self.own_not_stored(claim, &done, &error);
         }
         let TaskDone { report, stdout, stderr, outputs, placed: _placed, hash, remarks } = done;
@@ -147,17 +147,17 @@ impl Engine {
             stderr_dropped: report.stderr_dropped,
             outputs,
         };
-        let state = self.store.finish_task(claim, &result, now)?;
+        let state = self.ctx.store.finish_task(claim, &result, now)?;
         // The checkpoint is removed only now, so that a kill before this point loses no work that it holds.
-        fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
+        fog_runtime::Checkpoint::remove(&checkpoint_path(self.ctx.store.folder(), claim.task));
         if state.is_some() {
             if !remarks.is_empty() {
                 let row = |one: &Renamed| RenamedRow { name: one.name.clone(), kept: one.kept.clone(), reason: one.reason.unwrap_or_default().to_owned() };
                 let renamed: Vec<RenamedRow> = remarks.files().iter().map(row).collect();
-                self.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
+                self.ctx.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
             }
-            self.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
-            self.announce_job(claim.task.job);
+            self.ctx.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
+            self.ctx.announce_job(claim.task.job);
         }
         self.announce_end(claim.task.job, state)?;
         self.host_ended(claim.task.job)

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fs::File;
 
-use fog_api::Command;
+use fog_api::{Command, JobCommand};
 use fog_runtime::WorkerProgram;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -40,10 +40,10 @@ fn the_loop_looks_nothing_up_itself() {
         let mut core = Engine::new(config, store, Clock::new(), to_self, broadcast::channel(64).0).unwrap();
         let out = folder.path().join("out");
         let commands = [
-            Command::Export { id, folder: out.display().to_string() },
-            Command::Output { id, index: Some(0), path: format!("000000-{}", "x".repeat(200)) },
-            Command::ReadResult { id, part: ResultPart::Stdout { index: 1 }, from: ResultPosition::default(), limit: 100 },
-            Command::Job { id, tasks_from: 0 },
+            Command::Jobs(JobCommand::Export { id, folder: out.display().to_string() }),
+            Command::Jobs(JobCommand::Output { id, index: Some(0), path: format!("000000-{}", "x".repeat(200)) }),
+            Command::Jobs(JobCommand::Read { id, part: ResultPart::Stdout { index: 1 }, from: ResultPosition::default(), limit: 100 }),
+            Command::Jobs(JobCommand::Show { id, tasks_from: 0 }),
         ];
         for command in commands {
             let (answer, answered) = oneshot::channel();

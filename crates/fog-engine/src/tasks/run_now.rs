@@ -28,7 +28,7 @@ impl Engine {
     /// Runs a job of this device to its end, even while the owner or other programs use the machine.
     pub(crate) fn run_now(&mut self, id: JobId) -> Result<Reply, ApiError> {
         let conflict = |message: String| Err(ApiError { kind: ErrorKind::Conflict, message });
-        let job = self.store.job(id).map_err(to_api)?;
+        let job = self.ctx.store.job(id).map_err(to_api)?;
         let state = self.job_state(id).map_err(to_api)?;
         if state.is_final() {
             return conflict(format!("job {id} has already ended ({})", state.as_str()));
@@ -36,15 +36,15 @@ impl Engine {
         if job.grid.is_some() {
             return conflict(format!("job {id} runs on other devices, and their owners decide when; submit it without --where grid to run it here"));
         }
-        if self.store.is_hosted(id).map_err(to_api)? {
+        if self.ctx.store.is_hosted(id).map_err(to_api)? {
             return conflict(format!("job {id} is of another device; only your own jobs run while you use this one"));
         }
         if self.run_now.len() >= MAX_RUN_NOW && !self.run_now.contains(&id) {
             return conflict(format!("{MAX_RUN_NOW} jobs were already asked for; let some of them end first"));
         }
         if state == JobState::Paused {
-            self.wish_job(id, JobState::Queued).map_err(to_api)?;
-            self.announce_job(id);
+            self.ctx.wish_job(id, JobState::Queued).map_err(to_api)?;
+            self.ctx.announce_job(id);
         }
         self.run_now.insert(id);
         self.store_run_now();
@@ -52,12 +52,12 @@ impl Engine {
             fog_runtime::set_priority(pid, Priority::Asked);
         }
         let _ = self.sensors.try_send(SensorOrder::Now);
-        Ok(self.done())
+        Ok(self.ctx.done())
     }
 
     fn store_run_now(&mut self) {
         let list: Vec<Value> = self.run_now.iter().map(|id| id.0.into()).collect();
-        self.keep_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))]);
+        self.ctx.keep_settings(&[(RUN_NOW_KEY.to_owned(), (!list.is_empty()).then(|| list.into()))]);
     }
 
     /// Scheduling priority of a job's workers relative to other programs.
@@ -67,7 +67,7 @@ impl Engine {
 
     /// Duty at which tasks of a job run.
     pub(crate) fn duty_of(&self, job: JobId) -> Percent {
-        let verdict = self.rules.verdict();
+        let verdict = self.ctx.rules.verdict();
         if self.run_now.contains(&job) { verdict.for_requested().duty } else { verdict.duty }
     }
 
@@ -78,7 +78,7 @@ impl Engine {
 
     /// Sends every worker the duty of its job.
     pub(crate) fn set_duties(&self) {
-        let verdict = self.rules.verdict();
+        let verdict = self.ctx.rules.verdict();
         for (to, duty) in [(&self.duty, verdict.duty), (&self.requested_duty, verdict.for_requested().duty)] {
             to.send_if_modified(|known| std::mem::replace(known, duty) != duty);
         }
@@ -93,7 +93,7 @@ impl Engine {
         if self.run_now.is_empty() {
             return Ok(());
         }
-        let store = &self.store;
+        let store = &self.ctx.store;
         // A paused job keeps the request until it is resumed.
         let has_ended = |id: &JobId| match store.job_state(*id) {
             Ok(state) => state.is_final(),
@@ -104,12 +104,12 @@ impl Engine {
             self.run_now.retain(|id| !ended.contains(id));
             self.store_run_now();
         }
-        if self.finishing || self.is_stopping || self.rules.verdict().for_requested().duty == Percent::ZERO {
+        if self.finishing || self.ctx.is_stopping || self.ctx.rules.verdict().for_requested().duty == Percent::ZERO {
             return Ok(());
         }
-        let now = self.clock.unix();
-        for id in self.run_now.clone().into_iter().filter(|id| !self.unstored.holds(*id)).collect::<Vec<_>>() {
-            let job = self.store.job(id)?;
+        let now = self.ctx.clock.unix();
+        for id in self.run_now.clone().into_iter().filter(|id| !self.ctx.unstored.holds(*id)).collect::<Vec<_>>() {
+            let job = self.ctx.store.job(id)?;
             loop {
                 let counts = |active: &&crate::event_loop::Active| !active.view.frozen || self.run_now.contains(&active.claim.task.job);
                 let (mut busy, mut used) = (0, self.memory_beside());
@@ -117,19 +117,19 @@ impl Engine {
                     busy += 1;
                     used = used.saturating_add(active.charge());
                 }
-                let next = self.store.next_task_of(id, now)?;
+                let next = self.ctx.store.next_task_of(id, now)?;
                 let wanted = next.map_or_else(|| self.charge(&job), |task| self.charge_of(task, &job));
                 let fits = used.saturating_add(wanted) <= self.memory_budget();
-                if busy >= self.settings.slots() || (busy > 0 && !fits) {
+                if busy >= self.ctx.settings.slots() || (busy > 0 && !fits) {
                     // Other tasks save and are put back: the owner's request does not wait for them.
                     if next.is_some() && self.make_way_for_requested() {
                         continue;
                     }
                     break;
                 }
-                let Some(claim) = self.store.claim_task_of(id, ENGINE_NAME, now)? else { break };
+                let Some(claim) = self.ctx.store.claim_task_of(id, ENGINE_NAME, now)? else { break };
                 self.start_claimed(claim, &job, now)?;
-                self.announce_job(id);
+                self.ctx.announce_job(id);
             }
         }
         Ok(())

@@ -42,22 +42,22 @@ const LEFT_AFTER: Duration = Duration::from_millis(200);
 impl Engine {
     /// Starts tasks while the verdict, the slots and the memory allow it.
     pub(crate) fn fill(&mut self) -> Result<(), StoreError> {
-        let duty = self.rules.verdict().duty;
+        let duty = self.ctx.rules.verdict().duty;
         self.memory_waits.clear();
-        if duty == Percent::ZERO || self.is_stopping {
+        if duty == Percent::ZERO || self.ctx.is_stopping {
             return Ok(());
         }
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         if self.finishing {
             return self.fill_to_finish(now);
         }
-        self.store.wake_tasks(now)?;
+        self.ctx.store.wake_tasks(now)?;
         let memory_budget = self.memory_budget();
-        let slots = self.settings.slots();
+        let slots = self.ctx.settings.slots();
         let mut waiting = Vec::new();
         let mut held = 0;
-        while let Some(next) = self.store.next_task_behind(held + waiting.len() as u32)? {
-            if self.unstored.holds(next.job) {
+        while let Some(next) = self.ctx.store.next_task_behind(held + waiting.len() as u32)? {
+            if self.ctx.unstored.holds(next.job) {
                 held += 1;
                 continue;
             }
@@ -67,7 +67,7 @@ impl Engine {
                 }
                 break;
             }
-            let job = self.store.job(next.job)?;
+            let job = self.ctx.store.job(next.job)?;
             let (used, wanted) = (self.memory_used(), self.charge_of(next, &job));
             let is_too_large = job.file.limits.footprint().0 > self.memory_ever();
             if used.saturating_add(wanted) > memory_budget && !is_too_large {
@@ -85,9 +85,9 @@ impl Engine {
                 }
                 continue;
             }
-            let claim = self.store.claim(next, ENGINE_NAME, now)?;
+            let claim = self.ctx.store.claim(next, ENGINE_NAME, now)?;
             self.start_claimed(claim, &job, now)?;
-            self.announce_job(claim.task.job);
+            self.ctx.announce_job(claim.task.job);
         }
         self.memory_waits = waiting;
         Ok(())
@@ -96,13 +96,13 @@ impl Engine {
     /// Continues the tasks that were running when the device should finish and stop, after a restart of the
     /// program.
     fn fill_to_finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        while self.active.len() < self.settings.slots().max(1) {
+        while self.active.len() < self.ctx.settings.slots().max(1) {
             let Some(task) = self.to_finish.pop() else { break };
-            if self.store.is_ready(task)? && !self.unstored.holds(task.job) {
-                let job = self.store.job(task.job)?;
-                let claim = self.store.claim(task, ENGINE_NAME, now)?;
+            if self.ctx.store.is_ready(task)? && !self.ctx.unstored.holds(task.job) {
+                let job = self.ctx.store.job(task.job)?;
+                let claim = self.ctx.store.claim(task, ENGINE_NAME, now)?;
                 self.start_claimed(claim, &job, now)?;
-                self.announce_job(task.job);
+                self.ctx.announce_job(task.job);
             }
         }
         Ok(())
@@ -134,17 +134,17 @@ impl Engine {
         let job = claim.task.job;
         tracing::warn!(%job, problem, "stored files of a task cannot be used");
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
-        if !self.store.is_hosted(job)? {
+        if !self.ctx.store.is_hosted(job)? {
             return self.record_failure(claim, &failed(problem), true);
         }
         for blob in blobs {
-            self.store.remove_damaged(*blob)?;
+            self.ctx.store.remove_damaged(*blob)?;
         }
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         let problem = "a file of it was damaged on the disk here; it is fetched anew the next time".to_owned();
-        self.store.fail_task(claim, &failed(problem.clone()), Failure::Retry(now), now)?;
-        self.store.set_job_state(job, JobState::Failed, &problem, now)?;
-        self.announce_job(job);
+        self.ctx.store.fail_task(claim, &failed(problem.clone()), Failure::Retry(now), now)?;
+        self.ctx.store.set_job_state(job, JobState::Failed, &problem, now)?;
+        self.ctx.announce_job(job);
         self.host_ended(job)
     }
 
@@ -153,40 +153,40 @@ impl Engine {
         let others = self.active.iter().filter(|(_, active)| !self.run_now.contains(&active.claim.task.job) && !active.view.frozen);
         let least = others.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.claim.task.job));
         // Without a key there are no checkpoints, so the work of the task would be lost.
-        let Some((attempt, job)) = least.filter(|_| self.key.is_some()) else { return false };
+        let Some((attempt, job)) = least.filter(|_| self.ctx.key.is_some()) else { return false };
         self.drop_attempts(&[attempt], "a task that was asked for now took its place");
         self.host_progress(job, Some(WorkerState::Waiting), 0, None);
-        self.announce_job(job);
+        self.ctx.announce_job(job);
         true
     }
 
     /// Puts back the running task with the lowest rank if `next` ranks higher. Its last checkpoint keeps
     /// its work.
     fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
-        let now = self.clock.unix();
-        let is_hosted = self.store.is_hosted(next.job)?;
-        let rank = self.store.rank(next.job)?;
+        let now = self.ctx.clock.unix();
+        let is_hosted = self.ctx.store.is_hosted(next.job)?;
+        let rank = self.ctx.store.rank(next.job)?;
         // Hosted tasks do not displace own ones, whatever their priority, and requested jobs stay.
         let candidates = self.active.iter().filter(|(_, active)| (!is_hosted || active.is_hosted) && !self.run_now.contains(&active.claim.task.job));
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
-        let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
+        let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.ctx.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
         self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
         self.host_progress(job, Some(WorkerState::Waiting), 0, None);
         tracing::debug!(?rank, ?least, "a task makes way");
-        self.announce_job(job);
+        self.ctx.announce_job(job);
         Ok(true)
     }
 
     pub(crate) fn memory_budget(&self) -> u64 {
         // Before the first sample a small machine is assumed.
-        let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
+        let available = self.ctx.rules.readings().ram_available.unwrap_or(2 << 30);
         let lent = self.memory_used();
-        ((available.saturating_add(lent / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
+        ((available.saturating_add(lent / 4)) as f64 * self.ctx.settings.number("memory_share") / 100.0) as u64
     }
 
     /// Most memory in bytes that this device lends when no other program needs any.
     pub(crate) fn memory_ever(&self) -> u64 {
-        let share = self.settings.number("memory_share") / 100.0;
+        let share = self.ctx.settings.number("memory_share") / 100.0;
         fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
     }
 
@@ -206,10 +206,10 @@ impl Engine {
             saved_ms: None,
             save_problem: String::new(),
         };
-        let mean_units = self.store.mean_units(claim.task.job)?;
+        let mean_units = self.ctx.store.mean_units(claim.task.job)?;
         let (wishes, wished) = mpsc::channel(4);
         let (duty, duty_seen) = watch::channel(self.duty_of(claim.task.job));
-        let running = runner::run(launch, duty_seen, wished, self.to_self.clone());
+        let running = runner::run(launch, duty_seen, wished, self.ctx.to_self.clone());
         // Two workers of one task would write the same files.
         let before = self.leaving.remove(&claim.task);
         self.leaving.retain(|_, leaving| !leaving.is_finished());
@@ -224,8 +224,8 @@ impl Engine {
             view,
             memory: job.file.limits.footprint().0,
             starting: self.charge_of(claim.task, job).saturating_sub(job.file.limits.footprint().0),
-            is_hosted: self.store.is_hosted(job.id)?,
-            rank: self.store.rank(job.id)?,
+            is_hosted: self.ctx.store.is_hosted(job.id)?,
+            rank: self.ctx.store.rank(job.id)?,
             duty,
             pid: None,
             running_since: None,
@@ -250,10 +250,10 @@ impl Engine {
                     fog_runtime::set_priority(pid, Priority::Asked);
                 }
                 active.view.units = units;
-                active.view.saved_ms = (units > 0).then(|| self.clock.unix().0);
+                active.view.saved_ms = (units > 0).then(|| self.ctx.clock.unix().0);
                 active.running_since = Some(Instant::now());
                 let task = active.claim.task;
-                self.store.set_saved(task, WorkUnits(units))?;
+                self.ctx.store.set_saved(task, WorkUnits(units))?;
             }
             TaskEvent::Began => active.starting = 0,
             TaskEvent::Frozen(frozen) => {
@@ -271,23 +271,23 @@ impl Engine {
                 active.view.seconds_left = active.view.permille.filter(|p| *p > 0).map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
                 let (task, view) = (active.claim.task, active.view.clone());
                 if let Some(permille) = view.permille {
-                    self.store.set_progress(task, permille)?;
+                    self.ctx.store.set_progress(task, permille)?;
                 }
-                self.announce(EventBody::Progress(view));
+                self.ctx.announce(EventBody::Progress(view));
             }
             TaskEvent::Saved { units } => {
-                active.view.saved_ms = Some(self.clock.unix().0);
+                active.view.saved_ms = Some(self.ctx.clock.unix().0);
                 active.view.save_problem.clear();
                 active.view.units = active.view.units.max(units);
                 active.has_advanced = true;
                 let (task, view) = (active.claim.task, active.view.clone());
-                self.store.set_saved(task, WorkUnits(units))?;
-                self.announce(EventBody::Progress(view));
+                self.ctx.store.set_saved(task, WorkUnits(units))?;
+                self.ctx.announce(EventBody::Progress(view));
             }
             TaskEvent::NotSaved(problem) => {
                 active.view.save_problem = problem;
                 let view = active.view.clone();
-                self.announce(EventBody::Progress(view));
+                self.ctx.announce(EventBody::Progress(view));
             }
             TaskEvent::Done(done) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
@@ -318,7 +318,7 @@ impl Engine {
     }
 
     pub(crate) fn task_ended(&mut self, claim: Claim, has_advanced: bool, end: TaskOutcome) -> Result<(), StoreError> {
-        let now = self.clock.unix();
+        let now = self.ctx.clock.unix();
         // A time limit is part of the checkpoint; continuing from it would reach the limit again.
         let is_over = match &end {
             TaskOutcome::PermanentFailure { .. } => true,
@@ -326,14 +326,14 @@ impl Engine {
             TaskOutcome::Damaged { .. } | TaskOutcome::NoRoom(_) => false,
         };
         if is_over {
-            fog_runtime::Checkpoint::remove(&checkpoint_path(self.store.folder(), claim.task));
+            fog_runtime::Checkpoint::remove(&checkpoint_path(self.ctx.store.folder(), claim.task));
         }
         match end {
             // A task that was killed or crashed after a new checkpoint continues from there without a wait.
             // A crash that recurs at the same place saves nothing new and counts below.
             TaskOutcome::TransientFailure { problem, report: None, .. } if has_advanced => {
-                self.store.release_task(claim, &problem, true, now)?;
-                self.announce_job(claim.task.job);
+                self.ctx.store.release_task(claim, &problem, true, now)?;
+                self.ctx.announce_job(claim.task.job);
                 Ok(())
             }
             TaskOutcome::Damaged { problem, blobs } => self.files_unusable(claim, problem, &blobs),
@@ -355,10 +355,10 @@ impl Engine {
         report: Option<fog_runtime::Report>,
         logs: Option<(fog_store::BlobFile, fog_store::BlobFile)>,
     ) -> FailedAttempt {
-        let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
+        let (cap, now) = (self.ctx.settings.storage_cap(), self.ctx.clock.unix());
         let logs = logs.and_then(|(out, err)| {
             let ids = (out.id(), err.id());
-            self.store.add_blobs(vec![out, err], &[], cap, now).ok().map(|_| ids)
+            self.ctx.store.add_blobs(vec![out, err], &[], cap, now).ok().map(|_| ids)
         });
         let exit_code = match report.as_ref().map(|report| &report.outcome) {
             Some(fog_runtime::Outcome::Exited(code)) => Some(*code),
@@ -373,65 +373,65 @@ impl Engine {
 
     /// Records the failure of a task at the devices `at`, or at this one when `at` is empty.
     pub(crate) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: &[NodeId]) -> Result<(), StoreError> {
-        let now = self.clock.unix();
-        let job = self.store.job(claim.task.job)?;
-        let tried = self.store.task(claim.task)?.attempts + 1;
+        let now = self.ctx.clock.unix();
+        let job = self.ctx.store.job(claim.task.job)?;
+        let tried = self.ctx.store.task(claim.task)?.attempts + 1;
         let is_final = is_hopeless || tried >= job.file.attempts;
         let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
-        let Some(in_row) = self.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
-        let state = self.store.job_state(claim.task.job)?;
+        let Some(in_row) = self.ctx.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
+        let state = self.ctx.store.job_state(claim.task.job)?;
         // A single other device that fails at everything says nothing about the job.
         let devices = self.grid.failing.entry(claim.task.job).or_default();
         devices.extend(at);
         if at.is_empty() {
-            devices.extend(self.grid.identity.as_ref().map(fog_grid::Identity::node));
+            devices.extend(self.ctx.identity.as_ref().map(fog_grid::Identity::node));
         }
         let is_one_word = !at.is_empty() && devices.len() < 2;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
             // A hosted job has no user here who would resume it, and its requester would wait for ever.
-            let to = if self.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
-            self.store.set_job_state(claim.task.job, to, &problem, now)?;
+            let to = if self.ctx.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
+            self.ctx.store.set_job_state(claim.task.job, to, &problem, now)?;
             self.drop_tasks_of(claim.task.job, "the job was paused");
             if self.is_own(claim.task.job, &job.owner)? {
                 let (name, problem) = views::said_of(&job.file.name, &failed.problem);
-                self.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name, problem }));
+                self.ctx.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name, problem }));
             }
         }
         if job.grid.is_some() {
             self.sync_failed(claim.task, is_final)?;
         }
-        self.announce_job(claim.task.job);
+        self.ctx.announce_job(claim.task.job);
         self.announce_end(claim.task.job, Some(state))
     }
 
     /// Whether this device's user submitted a job. Another device may use the owner text of own jobs, so
     /// the row in the store decides while it exists.
     pub(crate) fn is_own(&self, id: JobId, owner: &str) -> Result<bool, StoreError> {
-        Ok(owner == OWN_JOB && !self.store.is_hosted(id)?)
+        Ok(owner == OWN_JOB && !self.ctx.store.is_hosted(id)?)
     }
 
     pub(crate) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
         if !state.is_some_and(JobState::is_final) {
             return Ok(());
         }
-        let row = self.store.job(id)?;
+        let row = self.ctx.store.job(id)?;
         // Ends of hosted jobs are not announced: other devices choose their names and number.
         if !self.is_own(id, &row.owner)? {
             return Ok(());
         }
         if let Some(notice) = views::end_notice(&row) {
-            self.announce(EventBody::Notice(notice));
+            self.ctx.announce(EventBody::Notice(notice));
         }
         Ok(())
     }
 
     /// Notes the last checkpoint of a task whose worker ends.
     pub(crate) fn saved_last(&mut self, task: TaskId, units: WorkUnits) {
-        if let Err(error) = self.store.set_saved(task, units) {
+        if let Err(error) = self.ctx.store.set_saved(task, units) {
             tracing::error!(%error, "how far a task is could not be kept; it goes on from there anyway");
         }
-        self.announce_job(task.job);
+        self.ctx.announce_job(task.job);
     }
 
     /// Ends the workers of a job and puts their tasks back.
@@ -450,7 +450,7 @@ impl Engine {
             // A job that is over needs no checkpoint.
             let is_over = self.is_over(active.claim.task.job);
             let asked = !is_over && wishes.try_send(wish).is_ok();
-            let (task, to_self) = (active.claim.task, self.to_self.clone());
+            let (task, to_self) = (active.claim.task, self.ctx.to_self.clone());
             let leaving = tokio::spawn(async move {
                 let saved = if asked { tokio::time::timeout(LAST_SAVE, saved).await.ok() } else { None };
                 job_task.abort();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use fog_api::{ApiError, Command};
+use fog_api::{ApiError, Command, JobCommand};
 use fog_runtime::{Checkpoint, open_regular};
 use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles, StoreError};
 use fog_types::job::{self, GridOptions, JobFile, Map};
@@ -49,9 +49,9 @@ impl Engine {
     /// Place to which the owner's files are copied.
     pub(crate) fn copy_place(&self) -> CopyPlace {
         CopyPlace {
-            data_folder: self.store.folder().to_owned(),
-            cap: self.settings.storage_cap(),
-            holds: self.store.holds(),
+            data_folder: self.ctx.store.folder().to_owned(),
+            cap: self.ctx.settings.storage_cap(),
+            holds: self.ctx.store.holds(),
             room: self.room_for(RoomUse::Owner),
         }
     }
@@ -123,7 +123,7 @@ pub(crate) fn prepare(text: &str, folder: &Path, place: &CopyPlace, is_wanted: &
 /// # Errors
 /// Fails when the file is too large for a job file or cannot be read.
 pub fn submission(path: &Path) -> Result<Command, ApiError> {
-    let job = |job_file, folder| Ok(Command::Submit { job_file, folder, grid: None, deadline_seconds: None });
+    let job = |job_file, folder| Ok(Command::Jobs(JobCommand::Submit { job_file, folder, grid: None, deadline_seconds: None }));
     let folder = as_text(path.parent().unwrap_or(Path::new("/")))?;
     if path.extension().is_some_and(|extension| extension == "wasm") {
         // A TOML string represents any file name exactly.
@@ -131,7 +131,7 @@ pub fn submission(path: &Path) -> Result<Command, ApiError> {
         return job(format!("version = 1\nmodule = {name}\n"), folder);
     }
     if Checkpoint::is_at(path) {
-        return Ok(Command::SubmitCheckpoint { path: as_text(path)? });
+        return Ok(Command::Jobs(JobCommand::SubmitCheckpoint { path: as_text(path)? }));
     }
     let mut text = Vec::new();
     let most = job::MAX_FILE_BYTES as u64;

@@ -1,4 +1,4 @@
-use fog_api::{ChatFileView, Command, Reply};
+use fog_api::{ChatCommand, ChatFileView, Command, Reply};
 use icondata_lu as lu;
 use leptos::html::{Dialog, Div};
 use leptos::prelude::*;
@@ -34,7 +34,7 @@ pub fn Attachment(row: i64, file: ChatFileView, grown: Callback<()>) -> impl Int
                 Ok(None) => return,
                 Err(error) => return say(true, error.message),
             };
-            match bridge::call(Command::ChatSave { row, folder }).await {
+            match bridge::call(Command::Chat(ChatCommand::Save { row, folder })).await {
                 Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),
@@ -100,7 +100,7 @@ fn Picture(
 
 /// Reads a file as a data URL of this media type.
 async fn read(row: i64, mime: &str) -> Result<String, String> {
-    match bridge::call(Command::ChatFile { row }).await {
+    match bridge::call(Command::Chat(ChatCommand::File { row })).await {
         Ok(Reply::Bytes { base64, .. }) => Ok(format!("data:{mime};base64,{base64}")),
         Ok(_) => Err(t("chat-file-gone")),
         Err(error) => Err(error.message),

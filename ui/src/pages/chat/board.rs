@@ -1,6 +1,6 @@
 //! The board: notes for everybody who comes by, and a form to post one.
 
-use fog_api::{ChatView, Command, NoteView, Reply};
+use fog_api::{ChatCommand, ChatView, Command, NoteView, Reply};
 use icondata_lu as lu;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -74,7 +74,7 @@ fn NoteLine(note: NoteView, view: Memo<ChatView>) -> impl IntoView {
             <p class="note-text">{text}</p>
             <p class="row spread tight"><span class="meta">{until}</span>
                 {is_mine.then(|| view! {
-                    <Ask label="chat-board-take-down" sure="chat-board-take-down-sure" yes="chat-board-take-down" no="cancel" on_yes=move |()| act(Command::ChatTakeDown { id: id.clone() }) />
+                    <Ask label="chat-board-take-down" sure="chat-board-take-down-sure" yes="chat-board-take-down" no="cancel" on_yes=move |()| act(Command::Chat(ChatCommand::TakeDown { id: id.clone() })) />
                 })}
             </p>
         </li>
@@ -97,7 +97,7 @@ fn Form() -> impl IntoView {
             return;
         }
         is_busy.set(true);
-        let command = Command::ChatPost { text: text.get_untracked(), is_urgent: is_urgent.get_untracked(), hours: hours.get_untracked() };
+        let command = Command::Chat(ChatCommand::Post { text: text.get_untracked(), is_urgent: is_urgent.get_untracked(), hours: hours.get_untracked() });
         spawn_local(async move {
             match bridge::call(command).await {
                 Ok(Reply::Text(_)) => {

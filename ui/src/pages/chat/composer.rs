@@ -1,4 +1,4 @@
-use fog_api::{ChatView, Command, PersonLink};
+use fog_api::{ChatCommand, ChatView, Command, PersonLink};
 use icondata_lu as lu;
 use leptos::html::{Input, Textarea};
 use leptos::prelude::*;
@@ -61,7 +61,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
         is_busy.set(true);
         let to = with.get_value();
         spawn_local(async move {
-            let sent = said(bridge::call(Command::ChatSay { to: to.clone(), text: text.clone() }).await);
+            let sent = said(bridge::call(Command::Chat(ChatCommand::Say { to: to.clone(), text: text.clone() })).await);
             // A refused text stays in the field, as does text typed meanwhile.
             if sent {
                 drafts.update(|drafts| drafts.retain(|whose, draft| *whose != to || *draft != text));
@@ -77,7 +77,7 @@ pub fn Composer(with: String, view: Memo<ChatView>) -> impl IntoView {
         is_busy.set(true);
         let to = with.get_value();
         spawn_local(async move {
-            said(bridge::call(Command::ChatGive { to, name: given.name, base64: given.base64 }).await);
+            said(bridge::call(Command::Chat(ChatCommand::Give { to, name: given.name, base64: given.base64 })).await);
             is_busy.try_set(false);
         });
     });

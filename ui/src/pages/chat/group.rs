@@ -1,6 +1,6 @@
 //! A private group with its members and actions, and a form to create one.
 
-use fog_api::{ChatView, Command, GroupChange, GroupView, MemberView, PersonView, Reply};
+use fog_api::{ChatCommand, ChatView, Command, GroupChange, GroupView, MemberView, PersonView, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -25,7 +25,7 @@ pub fn Group(id: String, view: Memo<ChatView>) -> impl IntoView {
     // Of a group that was left, only the name is known.
     let is_in = move || members.with(|members| !members.is_empty());
     let others = Memo::new(move |_| view.with(|view| group.with(|group| group.as_ref().map(|group| addable(group, &view.people)).unwrap_or_default())));
-    let leave = move |()| act(Command::ChatGroup(GroupChange::Leave { group: id.get_value() }));
+    let leave = move |()| act(Command::Chat(ChatCommand::Group(GroupChange::Leave { group: id.get_value() })));
     view! {
         <p class="meta">{move || t(if !is_in() { "chat-group-left" } else if is_mine.get() { "chat-group-mine" } else { "chat-group-why" })}</p>
         <ul class="people" id="members" aria-label=move || t("chat-group-members")>
@@ -35,7 +35,7 @@ pub fn Group(id: String, view: Memo<ChatView>) -> impl IntoView {
         <div class="row">
             <Show when=is_in><Ask label="chat-group-leave" sure="chat-group-leave-sure" yes="chat-group-leave" no="cancel" on_yes=leave /></Show>
             <Keep with=id.get_value() name />
-            <Ask label="chat-clear" sure="chat-clear-sure" yes="chat-clear-yes" on_yes=move |()| act(Command::ChatClear { with: id.get_value() }) />
+            <Ask label="chat-clear" sure="chat-clear-sure" yes="chat-clear-yes" on_yes=move |()| act(Command::Chat(ChatCommand::Clear { with: id.get_value() })) />
         </div>
     }
 }
@@ -59,7 +59,7 @@ fn MemberLine(member: MemberView, group: String, is_mine: Memo<bool>, view: Memo
     let (line, class) = (format!("member-{id}"), format!("author {}", hue(&id)));
     let remove = {
         let who = id.clone();
-        move |()| act(Command::ChatGroup(GroupChange::Remove { group: group.clone(), who: who.clone() }))
+        move |()| act(Command::Chat(ChatCommand::Group(GroupChange::Remove { group: group.clone(), who: who.clone() })))
     };
     let remove = Callback::new(remove);
     let shown = if is_me { t("chat-you") } else { name };
@@ -88,7 +88,7 @@ fn Add(group: String, others: Memo<Vec<(String, String)>>) -> impl IntoView {
         event.prevent_default();
         let who = chosen.get_untracked();
         if !who.is_empty() {
-            act(Command::ChatGroup(GroupChange::Add { group: group.clone(), who }));
+            act(Command::Chat(ChatCommand::Group(GroupChange::Add { group: group.clone(), who })));
             chosen.set(String::new());
         }
     };
@@ -119,7 +119,7 @@ pub fn NewGroup(view: Memo<ChatView>) -> impl IntoView {
         is_busy.set(true);
         let change = GroupChange::Create { name: name.get_untracked(), members: chosen.get_untracked() };
         spawn_local(async move {
-            match bridge::call(Command::ChatGroup(change)).await {
+            match bridge::call(Command::Chat(ChatCommand::Group(change))).await {
                 Ok(Reply::Text(id)) => open_thread(&id),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),

@@ -1,4 +1,4 @@
-use fog_api::{ChatMessage, ChatView, Command, MessageState};
+use fog_api::{ChatCommand, ChatMessage, ChatView, Command, MessageState};
 use icondata_lu as lu;
 use leptos::prelude::*;
 use leptos_icons::Icon;
@@ -70,7 +70,7 @@ fn State(row: i64, state: MessageState) -> impl IntoView {
             <Icon icon=icon width="14" height="14" attr:aria-hidden="true" /><span class:hidden-text=is_quiet>{word}</span>
         </span>
         {(state == MessageState::Failed).then(|| view! {
-            <button class="plain again" on:click=move |_| act(Command::ChatAgain { row })>{move || t("chat-again")}</button>
+            <button class="plain again" on:click=move |_| act(Command::Chat(ChatCommand::Again { row }))>{move || t("chat-again")}</button>
         })}
     }
     .into_any()

@@ -1,6 +1,6 @@
 //! Moves the identity of this device to another one: saved to a file, or taken over from one.
 
-use fog_api::{Command, Reply, Secret};
+use fog_api::{ChatCommand, Command, Reply, Secret};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -38,10 +38,12 @@ pub fn Moving() -> impl IntoView {
         let secret = Secret(passphrase.get_untracked());
         spawn_local(async move {
             match bridge::pick_folder().await {
-                Ok(Some(folder)) => ask(Command::ChatMoveOut { path: format!("{folder}/fog-identity.json"), passphrase: secret }, |reply| match reply {
-                    Reply::Exported { files, .. } => Some(words().with("chat-move-saved", &[("path", files.join(", ").into())])),
-                    _ => None,
-                }),
+                Ok(Some(folder)) => {
+                    ask(Command::Chat(ChatCommand::MoveOut { path: format!("{folder}/fog-identity.json"), passphrase: secret }), |reply| match reply {
+                        Reply::Exported { files, .. } => Some(words().with("chat-move-saved", &[("path", files.join(", ").into())])),
+                        _ => None,
+                    })
+                }
                 Ok(None) => {}
                 Err(error) => say(true, error.message),
             }
@@ -51,7 +53,7 @@ pub fn Moving() -> impl IntoView {
         let secret = Secret(passphrase.get_untracked());
         spawn_local(async move {
             match bridge::pick_file("identity").await {
-                Ok(Some(path)) => ask(Command::ChatMoveIn { path, passphrase: secret }, |_| Some(words().t("chat-move-taken"))),
+                Ok(Some(path)) => ask(Command::Chat(ChatCommand::MoveIn { path, passphrase: secret }), |_| Some(words().t("chat-move-taken"))),
                 Ok(None) => {}
                 Err(error) => say(true, error.message),
             }

@@ -1,4 +1,4 @@
-use fog_api::{ChatView, Command, PersonChange, PersonLink, Reply};
+use fog_api::{ChatCommand, ChatView, Command, PersonChange, PersonLink, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
@@ -18,7 +18,7 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
     let id = StoredValue::new(id);
     let person = Memo::new(move |_| id.with_value(|id| view.with(|view| view.people.iter().find(|person| person.id == *id).cloned())));
     let is = move |wanted: fn(&fog_api::PersonView) -> bool| person.with(|person| person.as_ref().is_some_and(wanted));
-    let change = move |change: PersonChange| act(Command::ChatPerson { who: id.get_value(), change });
+    let change = move |change: PersonChange| act(Command::Chat(ChatCommand::Person { who: id.get_value(), change }));
     let link = move || person.with(|person| person.as_ref().map(|person| person.link).unwrap_or_default());
     let seen = move || {
         let at = person.with(|person| person.as_ref().filter(|person| person.link == PersonLink::Gone && person.seen_ms > 0).map(|person| person.seen_ms));
@@ -75,7 +75,7 @@ pub fn Person(id: String, view: Memo<ChatView>) -> impl IntoView {
         </section>
         <div class="row">
             <Keep with=id.get_value() name />
-            <Ask label="chat-clear" sure="chat-clear-sure" yes="chat-clear-yes" on_yes=move |()| act(Command::ChatClear { with: id.get_value() }) />
+            <Ask label="chat-clear" sure="chat-clear-sure" yes="chat-clear-yes" on_yes=move |()| act(Command::Chat(ChatCommand::Clear { with: id.get_value() })) />
         </div>
     }
 }
@@ -98,7 +98,7 @@ pub fn Keep(with: String, name: String) -> impl IntoView {
                 Ok(None) => return,
                 Err(error) => return say(true, error.message),
             };
-            match bridge::call(Command::ChatExport { with, path: format!("{folder}/{file}") }).await {
+            match bridge::call(Command::Chat(ChatCommand::Export { with, path: format!("{folder}/{file}") })).await {
                 Ok(Reply::Exported { files, .. }) => say(false, words().with("chat-exported", &[("path", files.join(", ").into())])),
                 Ok(_) => {}
                 Err(error) => say(true, error.message),

@@ -1,4 +1,4 @@
-use fog_api::{ChatView, Command, PersonLink, PersonView};
+use fog_api::{ChatCommand, ChatView, Command, PersonLink, PersonView};
 use leptos::prelude::*;
 
 use crate::components::ask::Ask;
@@ -25,7 +25,7 @@ pub fn Room(view: Memo<ChatView>) -> impl IntoView {
         </Show>
         <div class="row">
             <Keep with=String::new() name=t("chat-room") />
-            <Ask label="chat-clear" sure="chat-clear-room-sure" yes="chat-clear-yes" on_yes=move |()| act(Command::ChatClear { with: String::new() }) />
+            <Ask label="chat-clear" sure="chat-clear-room-sure" yes="chat-clear-yes" on_yes=move |()| act(Command::Chat(ChatCommand::Clear { with: String::new() })) />
         </div>
     }
 }

@@ -1,4 +1,4 @@
-use fog_api::{ChatMessage, ChatView, Command, PersonLink, Reply};
+use fog_api::{ChatCommand, ChatMessage, ChatView, Command, PersonLink, Reply};
 use icondata_lu as lu;
 use leptos::html::Div;
 use leptos::prelude::*;
@@ -40,7 +40,7 @@ pub fn Thread(with: String, view: Memo<ChatView>) -> impl IntoView {
             return;
         }
         if bridge::is_visible() {
-            act(Command::ChatSeen { with: seen.clone() });
+            act(Command::Chat(ChatCommand::Seen { with: seen.clone() }));
         } else {
             // Checked again until the window is in front.
             ui().now.track();
@@ -155,7 +155,7 @@ fn Messages(view: Memo<ChatView>) -> impl IntoView {
         let Some((with, row)) = before.filter(|_| !is_reading.get_untracked()) else { return };
         is_reading.set(true);
         spawn_local(async move {
-            let answer = bridge::call(Command::ChatThread { with: with.clone(), before: Some(row), limit: PAGE, search: String::new() }).await;
+            let answer = bridge::call(Command::Chat(ChatCommand::Thread { with: with.clone(), before: Some(row), limit: PAGE, search: String::new() })).await;
             if is_reading.try_get_untracked().is_none() {
                 return;
             }
@@ -259,7 +259,7 @@ fn Found(with: String, view: Memo<ChatView>, sought: RwSignal<Option<String>>) -
         }
         spawn_local(async move {
             let Some(with) = with.try_get_value() else { return };
-            let answer = bridge::call(Command::ChatThread { with, before, limit: PAGE, search: search.clone() }).await;
+            let answer = bridge::call(Command::Chat(ChatCommand::Thread { with, before, limit: PAGE, search: search.clone() })).await;
             // The search text may have changed meanwhile.
             if sought.try_get_untracked().flatten().is_none_or(|now| now.trim() != search) {
                 return;

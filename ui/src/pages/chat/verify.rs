@@ -1,4 +1,4 @@
-use fog_api::{ChatView, Command, Reply};
+use fog_api::{ChatCommand, ChatView, Command, Reply};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use qrcode::QrCode;
@@ -34,7 +34,7 @@ fn OwnCode() -> impl IntoView {
             return;
         }
         spawn_local(async move {
-            let answer = match bridge::call(Command::ChatCard).await {
+            let answer = match bridge::call(Command::Chat(ChatCommand::Card)).await {
                 Ok(Reply::Text(text)) => Ok(text),
                 Ok(_) => return,
                 Err(error) => Err(error.message),
@@ -70,7 +70,7 @@ fn TheirCode(view: Memo<ChatView>) -> impl IntoView {
         event.prevent_default();
         let card = text.get_untracked().trim().to_owned();
         spawn_local(async move {
-            match bridge::call(Command::ChatScan { card }).await {
+            match bridge::call(Command::Chat(ChatCommand::Scan { card })).await {
                 Ok(Reply::Text(id)) => {
                     text.try_set(String::new());
                     let name = view.try_with_untracked(|view| name_of(&id, &view.people)).unwrap_or(id);

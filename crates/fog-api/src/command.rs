@@ -27,6 +27,8 @@ pub enum Command {
     Duty(DutyCommand),
     /// Commands about jobs and their results.
     Jobs(JobCommand),
+    /// Commands about where tasks run.
+    Placement(PlacementCommand),
     /// Commands about settings.
     Settings(SettingsCommand),
     /// Commands about networks and the devices in them.
@@ -217,6 +219,12 @@ pub enum JobCommand {
         /// Destination folder; created when missing.
         folder: String,
     },
+}
+
+/// Commands about where the tasks of a job run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacementCommand {
     /// Returns the devices that hold tasks of a job → [`Reply::Places`].
     Places {
         /// Id of the job.

@@ -18,7 +18,9 @@ pub use chat::{
     ChatFileView, ChatMessage, ChatView, GroupChange, GroupView, MemberView, MessageState, NoteView, PersonChange, PersonLink, PersonView, RadioState,
     RadioView, ThreadView,
 };
-pub use command::{ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, ResultPart, ResultPosition, Secret, SettingsCommand};
+pub use command::{
+    ChatCommand, Command, DutyCommand, JobAction, JobCommand, JobQuery, NetworkCommand, PlacementCommand, ResultPart, ResultPosition, Secret, SettingsCommand,
+};
 pub use event::{Event, EventBody, Notice};
 pub use network::{
     CreditView, GridView, JoinedNetwork, NetworkView, PeerCredit, PeerPath, PeerView, PlacementView, PlanPoint, PromiseView, ReachView, TaskPlace,

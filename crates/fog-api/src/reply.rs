@@ -115,9 +115,9 @@ pub enum Reply {
     },
     /// Answer to [`NetworkCommand::Peers`].
     Peers(Vec<PeerView>),
-    /// Answer to [`JobCommand::Places`].
+    /// Answer to [`PlacementCommand::Places`].
     Places(Vec<TaskPlace>),
-    /// Answer to [`JobCommand::Plan`] and [`JobCommand::PlanJob`].
+    /// Answer to [`PlacementCommand::Plan`] and [`PlacementCommand::PlanJob`].
     Placement(Box<PlacementView>),
     /// Answer to [`Command::Credits`].
     Credits(CreditView),

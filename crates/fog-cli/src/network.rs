@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fog_api::{Command, JobCommand, NetworkCommand, NetworkView, PeerPath, PeerView, ReachView, Reply};
+use fog_api::{Command, JobCommand, NetworkCommand, NetworkView, PeerPath, PeerView, PlacementCommand, ReachView, Reply};
 use fog_ipc::Client;
 use fog_types::job::GridOptions;
 use fog_types::{ByteCount, JobId};
@@ -135,7 +135,7 @@ pub async fn explain_waiting(client: &Client, words: &Words, wish: Option<GridOp
 
 /// Runs `fog job places`.
 pub async fn places(context: &Context, client: &Client, id: JobId) -> Result<ExitCode, Failure> {
-    let list = match client.call(Command::Jobs(JobCommand::Places { id })).await? {
+    let list = match client.call(Command::Placement(PlacementCommand::Places { id })).await? {
         Reply::Places(list) => list,
         other => return Err(unexpected(&other)),
     };
@@ -163,7 +163,7 @@ pub async fn map(context: &Context, client: &Client, submission: Command, grid: 
         return Err(Failure::input("a checkpoint is not placed: it goes on where it is submitted"));
     };
     let words = context.words_of(client).await;
-    let command = Command::Jobs(JobCommand::Plan { job_file, folder, grid });
+    let command = Command::Placement(PlacementCommand::Plan { job_file, folder, grid });
     let files = crate::watch::files_of(&command) as f64;
     let working = |past| words.with("job-mapping", &[("n", files.into()), ("span", words.span(past).into())]);
     let view = match crate::patience::call(client, command, "mapping", working, context.json).await? {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobCommand, JobSummary, ReasonView, Reply, Snapshot, Status, TaskPlace};
+use fog_api::{ActiveTask, Command, EffectView, Event, EventBody, JobCommand, JobSummary, PlacementCommand, ReasonView, Reply, Snapshot, Status, TaskPlace};
 use fog_ipc::{Client, Events};
 use fog_types::text::clean_name;
 use fog_types::{ErrorKind, JobId, JobState};
@@ -352,7 +352,7 @@ pub async fn submit(client: &Client, command: Command, words: &Words, json: bool
 pub fn files_of(command: &Command) -> usize {
     let (Command::Jobs(JobCommand::Submit { job_file, .. })
     | Command::Jobs(JobCommand::Estimate { job_file, .. })
-    | Command::Jobs(JobCommand::Plan { job_file, .. })) = command
+    | Command::Placement(PlacementCommand::Plan { job_file, .. })) = command
     else {
         return 1;
     };
@@ -416,7 +416,7 @@ async fn withheld(client: &Client, id: JobId) -> Result<String, Failure> {
 }
 
 async fn places(client: &Client, id: JobId) -> Result<Vec<TaskPlace>, Failure> {
-    match client.call(Command::Jobs(JobCommand::Places { id })).await? {
+    match client.call(Command::Placement(PlacementCommand::Places { id })).await? {
         Reply::Places(places) => Ok(places),
         other => Err(unexpected(&other)),
     }

@@ -1,6 +1,6 @@
 //! Commands of front ends: which subsystem answers them.
 
-use fog_api::{ApiError, Command, Reply};
+use fog_api::{ApiError, Command, JobCommand, Reply};
 use fog_types::UnixMillis;
 
 use crate::doctor;
@@ -12,9 +12,14 @@ use crate::views;
 impl Engine {
     pub(crate) fn command(&mut self, command: Command, answer: Answer) {
         let reply = match command {
-            Command::Duty(command) => self.duty_command(command),
-            Command::Settings(command) => self.settings_command(command),
-            Command::Jobs(command) => return self.job_command(command, answer),
+            Command::Duty(command) => self.duty.command(&mut self.ctx, command),
+            Command::Settings(command) => self.duty.settings_command(&mut self.ctx, command),
+            Command::Jobs(JobCommand::Show { id, tasks_from }) => {
+                let withheld = self.grid.why_waiting(id).map(str::to_owned);
+                return self.tasks.show(&mut self.ctx, id, tasks_from, withheld, answer);
+            }
+            Command::Jobs(command) => return self.tasks.command(&mut self.ctx, command, answer),
+            Command::Placement(command) => return self.placement_command(command, answer),
             Command::Network(command) => return self.network_command(command, answer),
             Command::Chat(command) => return self.chat.command(&mut self.ctx, command, answer),
             Command::Snapshot => self.snapshot().map(|snapshot| Reply::Snapshot(Box::new(snapshot))),
@@ -38,12 +43,13 @@ impl Engine {
     }
 
     fn doctor(&self) -> Reply {
+        let (faults, filter) = self.duty.faults();
         Reply::Checks(doctor::checks(doctor::Known {
             readings: self.ctx.rules.readings(),
             data_folder: self.ctx.store.folder(),
             has_examples: self.ctx.config.examples.is_some(),
-            rejected: self.filter.rejected(),
-            faults: &self.sensor_faults,
+            rejected: filter.rejected(),
+            faults,
             walls: self.walls,
             disk: self.ctx.store.disk_use().ok().map(|found| (found, self.ctx.settings.storage_cap())),
             key_problem: &self.ctx.key_problem,

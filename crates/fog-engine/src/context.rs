@@ -7,9 +7,9 @@ use fog_api::EventBody;
 use fog_eligibility::Eligibility;
 use fog_grid::{Identity, Message};
 use fog_runtime::Key;
-use fog_store::Store;
-use fog_types::{JobId, NodeId};
-use tokio::sync::mpsc;
+use fog_store::{Store, StoreError};
+use fog_types::{JobId, NodeId, Percent, TaskId};
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::directory::Directory;
@@ -20,6 +20,30 @@ use crate::handle::EngineConfig;
 use crate::message::EngineMessage;
 use crate::network::runtime::Net;
 use crate::views;
+
+/// Key of the state of both clocks at the last run.
+pub(crate) const CLOCK_KEY: &str = "_clock";
+
+/// Work of this device, as subsystems show it to each other.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Number of running tasks that are not of other devices.
+    pub(crate) own: usize,
+    /// Tasks that run.
+    pub(crate) running: Vec<TaskId>,
+    /// Memory in bytes of running tasks and estimates, and of the segment that is run again.
+    pub(crate) run: u64,
+    pub(crate) replay: u64,
+    /// Work units per second of a task at full duty, as last measured; 0 before.
+    pub(crate) speed: u64,
+}
+
+impl Load {
+    /// Memory in bytes that all work takes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.run.saturating_add(self.replay)
+    }
+}
 
 /// What a handler reads and changes beside its own subsystem.
 pub(crate) struct Context {
@@ -45,11 +69,22 @@ pub(crate) struct Context {
     pub(crate) directory: Directory,
     /// The running network; `network` alone starts and stops it.
     pub(crate) net: Option<Net>,
+    /// What this device works on; the event loop keeps it current.
+    pub(crate) load: Load,
+    /// Whether contributing ends with the running tasks.
+    pub(crate) finishing: bool,
+    /// Duty of work outside the queue of tasks: estimates and replayed segments.
+    pub(crate) work_duty: watch::Sender<Percent>,
     pub(crate) began: Instant,
     pub(crate) is_stopping: bool,
 }
 
 impl Context {
+    /// Memory in bytes that this device lends now, also that which is taken.
+    pub(crate) fn lent_budget(&self) -> u64 {
+        self.memory_budget(self.load.memory())
+    }
+
     /// Milliseconds since the start, by a clock that only goes forward.
     pub(crate) fn now_ms(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
@@ -78,5 +113,27 @@ impl Context {
                 self.announce(EventBody::Job(job));
             }
         }
+    }
+
+    /// Stores the state of both clocks for the next run.
+    pub(crate) fn remember_clock(&mut self) {
+        let state = serde_json::to_value(self.clock.state()).ok();
+        if let Err(error) = self.store.set_settings(&[(CLOCK_KEY.to_owned(), state)]) {
+            tracing::error!(%error, "the time cannot be noted");
+        }
+    }
+
+    /// Whether a job has ended or is gone. One whose state cannot be read is not over.
+    pub(crate) fn is_over(&self, id: JobId) -> bool {
+        match self.store.job_state(id) {
+            Ok(state) => state.is_final(),
+            Err(error) => matches!(error, StoreError::NoJob(_)),
+        }
+    }
+
+    /// Whether this device's user submitted a job. Another device may use the owner text of own jobs, so
+    /// the row in the store decides while it exists.
+    pub(crate) fn is_own(&self, id: JobId, owner: &str) -> Result<bool, StoreError> {
+        Ok(owner == fog_api::THIS_DEVICE && !self.store.is_hosted(id)?)
     }
 }

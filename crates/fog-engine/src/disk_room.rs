@@ -6,15 +6,13 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use fog_api::{EventBody, Notice};
 use fog_runtime::ArtifactRoom;
-use fog_store::{Claim, FailedAttempt, Failure, Holds, Reservation, StoreError};
-use fog_types::{ByteCount, JobState, WorkUnits};
+use fog_store::{Holds, Reservation, StoreError};
+use fog_types::ByteCount;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event_loop::Engine;
+use crate::context::Context;
 use crate::message::EngineMessage;
-use crate::views;
 
 /// Interval at which a waiting request looks whether the engine ends.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -204,17 +202,17 @@ impl ArtifactRoom for CompiledRoom {
     }
 }
 
-impl Engine {
+impl Context {
     /// Returns a handle for requesting room.
     pub(crate) fn room_for(&self, purpose: RoomUse) -> DiskRoom {
-        DiskRoom { to: self.ctx.to_self.clone(), holds: self.ctx.store.holds(), purpose }
+        DiskRoom { to: self.to_self.clone(), holds: self.store.holds(), purpose }
     }
 
     pub(crate) fn answer_room(&mut self, request: RoomRequest) {
         let RoomRequest { bytes, purpose, reply } = request;
         let found = match purpose {
             RoomUse::Work | RoomUse::Checkpoint => self.reserve_for_work(bytes),
-            RoomUse::Owner => self.ctx.store.reserve(bytes, self.ctx.settings.storage_cap(), self.ctx.clock.unix()),
+            RoomUse::Owner => self.store.reserve(bytes, self.settings.storage_cap(), self.clock.unix()),
         };
         // Whoever asked may not wait any more; the reservation is given back then.
         let _ = reply.send(found);
@@ -222,20 +220,19 @@ impl Engine {
 
     fn reserve_for_work(&mut self, bytes: u64) -> Result<Reservation, StoreError> {
         let most = self.most_for_work()?;
-        self.ctx.store.reserve(bytes, most.cap, self.ctx.clock.unix()).map_err(|error| most.explain(error))
+        self.store.reserve(bytes, most.cap, self.clock.unix()).map_err(|error| most.explain(error))
     }
 
     /// Keeps as much room for last checkpoints as the storage setting has, and half of the disk's free space at
     /// most. Nobody gets room from the loop any more.
-    pub(crate) fn end_room(&mut self) {
-        let (cap, now) = (self.ctx.settings.storage_cap(), self.ctx.clock.unix());
+    pub(crate) fn end_room(&mut self, wanted: u64) {
+        let (cap, now) = (self.settings.storage_cap(), self.clock.unix());
         let mut left = || -> Result<u64, StoreError> {
-            let most = self.ctx.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.ctx.store.folder()).map_or(u64::MAX, |free| free / 2));
-            let wanted: u64 = self.active.values().map(|active| active.memory).fold(0, u64::saturating_add);
-            match self.ctx.store.reserve(most.min(wanted), cap, now) {
+            let most = self.store.disk_use()?.room(cap.0).min(fog_probes::disk_free(self.store.folder()).map_or(u64::MAX, |free| free / 2));
+            match self.store.reserve(most.min(wanted), cap, now) {
                 Ok(room) => Ok(room.bytes()),
                 // Some of what can be given up is in use.
-                Err(StoreError::Full { .. }) => Ok(cap.0.saturating_sub(self.ctx.store.disk_use()?.counted())),
+                Err(StoreError::Full { .. }) => Ok(cap.0.saturating_sub(self.store.disk_use()?.counted())),
                 Err(error) => Err(error),
             }
         };
@@ -243,55 +240,20 @@ impl Engine {
             tracing::warn!(%error, "there is no room for last checkpoints");
             0
         });
-        self.ctx.store.holds().end(left, cap);
+        self.store.holds().end(left, cap);
     }
 
     /// Returns the cap for files of work. They may not bring the free disk space below the minimum of the
     /// settings: the device would pause, and wait for room that its own work takes.
     pub(crate) fn most_for_work(&self) -> Result<MostForWork, StoreError> {
-        let (cap, kept) = (self.ctx.settings.storage_cap(), self.ctx.settings.disk_free_min());
+        let (cap, kept) = (self.settings.storage_cap(), self.settings.disk_free_min());
         // The level at which a paused device goes on: the database takes some room as well.
         let kept = kept / 10 * 11;
-        let Some(free) = fog_probes::disk_free(self.ctx.store.folder()) else { return Ok(MostForWork { cap, low: None }) };
+        let Some(free) = fog_probes::disk_free(self.store.folder()) else { return Ok(MostForWork { cap, low: None }) };
         // Reserved room is not written yet, so the disk does not know of it.
-        let lies = self.ctx.store.disk_use()?.counted().saturating_sub(self.ctx.store.holds().unwritten());
+        let lies = self.store.disk_use()?.counted().saturating_sub(self.store.holds().unwritten());
         let most = ByteCount(lies.saturating_add(free).saturating_sub(kept));
         Ok(if most < cap { MostForWork { cap: most, low: Some((ByteCount(free), ByteCount(kept))) } } else { MostForWork { cap, low: None } })
-    }
-
-    /// Records that there is no room for what a task left. When room can only come from the owner, an own job
-    /// is paused at once, as every attempt would end in the same way, and a hosted one is returned.
-    pub(crate) fn no_room(&mut self, claim: Claim, error: &StoreError, units: WorkUnits) -> Result<(), StoreError> {
-        let job = claim.task.job;
-        let failed = FailedAttempt { problem: format!("there is no room for what it leaves: {error}"), units, exit_code: None, logs: None };
-        let now = self.ctx.clock.unix();
-        if self.ctx.store.is_hosted(job)? {
-            // The task itself has not failed: another device may have room. How full this one is, is nobody's
-            // business.
-            let problem = "this device has no room for what the task leaves".to_owned();
-            self.ctx.store.fail_task(claim, &FailedAttempt { problem: problem.clone(), ..failed }, Failure::Retry(now), now)?;
-            self.ctx.store.set_job_state(job, JobState::Failed, &problem, now)?;
-            self.ctx.announce_job(job);
-            return Ok(());
-        }
-        if !self.lacks_room_for_good(error)? {
-            return self.record_failure(claim, &failed, false);
-        }
-        self.ctx.store.fail_task(claim, &failed, Failure::Retry(now), now)?;
-        let problem = format!("paused, as {}. When there is room, resume the job: it goes on from its last checkpoint", failed.problem);
-        self.ctx.store.set_job_state(job, JobState::Paused, &problem, now)?;
-        self.drop_tasks_of(job, "the job was paused");
-        let (name, problem) = views::said_of(&self.ctx.store.job(job)?.file.name, &problem);
-        self.ctx.announce(EventBody::Notice(Notice::JobStopped { id: job, name, problem }));
-        self.ctx.announce_job(job);
-        Ok(())
-    }
-
-    /// Whether files would not fit even if nothing else were being written.
-    fn lacks_room_for_good(&self, error: &StoreError) -> Result<bool, StoreError> {
-        let StoreError::Full { wanted, cap } = error else { return Ok(matches!(error, StoreError::DiskLow { .. })) };
-        let found = self.ctx.store.disk_use()?;
-        Ok(wanted.0 > cap.0.saturating_sub(found.needed().saturating_sub(found.incoming)))
     }
 }
 
@@ -315,11 +277,12 @@ impl MostForWork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_loop::Engine;
     use crate::event_loop::driven_tests::turned;
 
     fn answer(core: &mut Engine, bytes: u64, purpose: RoomUse) -> Result<Reservation, StoreError> {
         let (reply, mut answer) = oneshot::channel();
-        core.answer_room(RoomRequest { bytes, purpose, reply });
+        core.ctx.answer_room(RoomRequest { bytes, purpose, reply });
         answer.try_recv().unwrap()
     }
 
@@ -354,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn at_the_end_only_checkpoints_are_written() {
         let turned = turned();
-        let (work, checkpoint) = (turned.core.room_for(RoomUse::Work), turned.core.room_for(RoomUse::Checkpoint));
+        let (work, checkpoint) = (turned.core.ctx.room_for(RoomUse::Work), turned.core.ctx.room_for(RoomUse::Checkpoint));
         let waiting = tokio::spawn({
             let checkpoint = checkpoint.clone();
             async move { checkpoint.ask(4096).await }

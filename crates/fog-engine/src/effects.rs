@@ -1,10 +1,12 @@
-//! Effects of handlers: what they want to happen outside the engine, once their changes are stored.
+//! Effects of handlers: what they want to happen outside the engine once their changes are stored, and what
+//! other subsystems are to hear.
 
 use std::collections::VecDeque;
 
 use fog_api::{ApiError, Event, EventBody, Reply};
-use fog_grid::Message;
-use fog_types::NodeId;
+use fog_grid::{LeaseId, Message};
+use fog_store::{Claim, FailedAttempt, Output, PlacedFiles, StoreError};
+use fog_types::{JobId, JobState, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
 
 /// Sender of the answer to a command.
@@ -22,10 +24,53 @@ pub(crate) enum Effect {
     Signal(oneshot::Sender<()>),
 }
 
+/// What one subsystem tells another. The event loop passes it on within the same turn (`event_loop/routes`).
+pub(crate) enum Input {
+    /// To the exchange: a hosted task runs, from the state at so many units.
+    TaskStarted { job: JobId, units: u64 },
+    /// To the exchange: a hosted task was stopped or goes on.
+    TaskFrozen { job: JobId, frozen: bool },
+    /// To the exchange: a hosted task has advanced.
+    TaskProgress { job: JobId, units: u64, permille: Option<u16> },
+    /// To the exchange: a checkpoint of a hosted task was stored.
+    TaskSaved { task: TaskId, units: u64 },
+    /// To the exchange: a task of this job was put back into the queue.
+    TaskWaits(JobId),
+    /// To the exchange: a job may have ended.
+    JobEnded(JobId),
+    /// To the exchange: a job was submitted that other devices may run.
+    JobSubmitted(JobId),
+    /// To the exchange: the owner changed a job.
+    JobChanged(JobId),
+    /// To the exchange: a task that others run has failed.
+    LentFailed { task: TaskId, is_final: bool, not_before: UnixMillis },
+    /// To the exchange: the rows of a result's files were written, or could not be.
+    LentRecorded { task: TaskId, winner: LeaseId, placed: Result<PlacedFiles, StoreError> },
+    /// To the exchange: a result is not wanted any more.
+    LentUnwanted(TaskId),
+    /// To the tasks: an accepted result with many files is to be recorded.
+    RecordLent { task: TaskId, winner: LeaseId, claim: Claim, placed: PlacedFiles, outputs: Vec<Output> },
+    /// To the tasks: a task has failed at these devices.
+    FailedElsewhere { claim: Claim, failed: Box<FailedAttempt>, is_hopeless: bool, at: Vec<NodeId> },
+    /// To the tasks: a result of another device was recorded, which left the job in this state.
+    FinishedElsewhere { job: JobId, state: Option<JobState> },
+    /// To the tasks: nobody wants a job any more.
+    EndTasks { job: JobId, why: &'static str },
+    /// To the tasks: the owner wants to finish the running tasks first, or does not want that any more.
+    FinishingChanged,
+    /// To chat: settings were changed.
+    SettingsChanged,
+    /// To tasks and exchange: files of jobs that are over may be deleted.
+    SweepStates,
+    /// To the sensors: what was measured last may not hold any more.
+    Sample,
+}
+
 /// Effects in the order in which they were requested.
 #[derive(Default)]
 pub(crate) struct Effects {
     queue: VecDeque<Effect>,
+    inputs: VecDeque<Input>,
     /// Number of the last event.
     revision: u64,
 }
@@ -50,6 +95,16 @@ impl Effects {
     /// Requests that a waiting thread goes on.
     pub(crate) fn signal(&mut self, to: oneshot::Sender<()>) {
         self.queue.push_back(Effect::Signal(to));
+    }
+
+    /// Requests that another subsystem hears something.
+    pub(crate) fn input(&mut self, input: Input) {
+        self.inputs.push_back(input);
+    }
+
+    /// Takes the next input for a subsystem.
+    pub(crate) fn pop_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front()
     }
 
     /// Number of the last event, which a snapshot includes.

@@ -304,8 +304,6 @@ pub(crate) struct Grid {
     pub(crate) unstored: BTreeMap<TaskId, Unstored>,
     /// Effects that the database refused, with the time of the next attempt.
     pub(crate) deferred: Vec<(Instant, Effect)>,
-    /// Devices at which tasks of a job failed since one was last finished.
-    pub(crate) failing: BTreeMap<JobId, BTreeSet<NodeId>>,
     /// Transfers of states of tasks elsewhere.
     pub(crate) states: BTreeMap<TaskId, Transfer>,
     /// States that requesters want to see, in order; `is_showing` tells whether one is being prepared.
@@ -374,7 +372,6 @@ impl Grid {
             last_untaken: None,
             unstored: BTreeMap::new(),
             deferred: Vec::new(),
-            failing: BTreeMap::new(),
             states: BTreeMap::new(),
             wanted_proofs: VecDeque::new(),
             is_showing: false,

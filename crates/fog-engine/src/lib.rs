@@ -4,6 +4,7 @@
 //! Front ends hold an [`EngineHandle`] and speak `fog-api`. No crate below this one knows that contract.
 
 mod chat;
+mod chores;
 mod clock;
 mod commands;
 mod context;

@@ -1,4 +1,4 @@
-use fog_api::{Command, GridView, JobCommand, PlacementView, PlanPoint, PromiseView, Reply, TaskPlace};
+use fog_api::{Command, GridView, PlacementCommand, PlacementView, PlanPoint, PromiseView, Reply, TaskPlace};
 use fog_types::JobId;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
@@ -23,7 +23,7 @@ pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl I
     let Seen { places, plan } = seen;
     let read = move || {
         spawn_local(async move {
-            if let Ok(Reply::Places(list)) = bridge::call(Command::Jobs(JobCommand::Places { id })).await {
+            if let Ok(Reply::Places(list)) = bridge::call(Command::Placement(PlacementCommand::Places { id })).await {
                 places.set(list);
             }
         });
@@ -37,7 +37,7 @@ pub fn Elsewhere(id: JobId, grid: GridView, is_over: bool, seen: Seen) -> impl I
     });
     let look = move |_| {
         spawn_local(async move {
-            plan.set(match bridge::call(Command::Jobs(JobCommand::PlanJob { id })).await {
+            plan.set(match bridge::call(Command::Placement(PlacementCommand::PlanJob { id })).await {
                 Ok(Reply::Placement(view)) => Some(Ok(*view)),
                 Ok(_) => None,
                 Err(error) => Some(Err(error.message)),

@@ -7,61 +7,64 @@ use fog_eligibility::Eligibility;
 use fog_types::{ErrorKind, UnixMillis};
 use serde_json::Value;
 
+use crate::context::Context;
 use crate::duty::policy::policy_from;
 use crate::duty::sensors::SensorOrder;
-use crate::event_loop::{Engine, FINISHING_KEY, SNOOZE_KEY, sensor_config};
+use crate::duty::{Duty, FINISHING_KEY, SNOOZE_KEY, sensor_config};
+use crate::effects::Input;
 use crate::views;
 
-impl Engine {
-    pub(crate) fn duty_command(&mut self, command: DutyCommand) -> Result<Reply, ApiError> {
+impl Duty {
+    pub(crate) fn command(&mut self, ctx: &mut Context, command: DutyCommand) -> Result<Reply, ApiError> {
         match command {
             DutyCommand::SetContributing { on } => {
                 if on {
-                    self.set_snooze(None);
+                    self.set_snooze(ctx, None);
                 }
-                self.set_contributing(on);
+                self.set_contributing(ctx, on);
             }
             DutyCommand::Snooze { minutes } => {
-                let until = (minutes > 0).then(|| UnixMillis(self.ctx.clock.unix().0 + i64::from(minutes) * 60_000));
-                self.set_snooze(until);
+                let until = (minutes > 0).then(|| UnixMillis(ctx.clock.unix().0 + i64::from(minutes) * 60_000));
+                self.set_snooze(ctx, until);
             }
             DutyCommand::FinishThenStop => {
-                let finishing = self.ctx.settings.flag("contributing");
-                let tasks = self.active.values().map(|active| active.claim.task).map(|task| serde_json::json!([task.job.0, task.index])).collect();
-                self.ctx.keep_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]);
-                (self.finishing, self.to_finish) = (finishing, Vec::new());
-                self.apply_policy();
+                let finishing = ctx.settings.flag("contributing");
+                let tasks = ctx.load.running.iter().map(|task| serde_json::json!([task.job.0, task.index])).collect();
+                ctx.keep_settings(&[(FINISHING_KEY.to_owned(), finishing.then_some(Value::Array(tasks)))]);
+                ctx.finishing = finishing;
+                ctx.out.input(Input::FinishingChanged);
+                self.apply_policy(ctx);
             }
-            DutyCommand::Why { with } => return self.why(&with),
+            DutyCommand::Why { with } => return self.why(ctx, &with),
         }
-        Ok(self.ctx.done())
+        Ok(ctx.done())
     }
 
-    pub(crate) fn settings_command(&mut self, command: SettingsCommand) -> Result<Reply, ApiError> {
+    pub(crate) fn settings_command(&mut self, ctx: &mut Context, command: SettingsCommand) -> Result<Reply, ApiError> {
         match command {
-            SettingsCommand::Get => Ok(Reply::Settings(self.ctx.settings.values().clone())),
-            SettingsCommand::Set { changes } => self.set_settings(changes),
+            SettingsCommand::Get => Ok(Reply::Settings(ctx.settings.values().clone())),
+            SettingsCommand::Set { changes } => self.set_settings(ctx, changes),
             SettingsCommand::Reset => {
                 let all: Vec<_> = settings::ALL.iter().filter(|s| s.key != "first_run_done").map(|s| (s.key.to_owned(), None)).collect();
-                self.change_settings(&all);
-                Ok(self.ctx.done())
+                self.change_settings(ctx, &all);
+                Ok(ctx.done())
             }
         }
     }
 
-    pub(crate) fn why(&self, with: &[(String, String)]) -> Result<Reply, ApiError> {
+    pub(crate) fn why(&self, ctx: &Context, with: &[(String, String)]) -> Result<Reply, ApiError> {
         if with.is_empty() {
-            return Ok(Reply::Verdict(views::verdict_view(self.ctx.rules.verdict(), &self.ctx.clock)));
+            return Ok(Reply::Verdict(views::verdict_view(ctx.rules.verdict(), &ctx.clock)));
         }
-        let mut readings = self.ctx.rules.readings().clone();
+        let mut readings = ctx.rules.readings().clone();
         for (key, value) in with {
             readings.set(key, value).map_err(|e| ApiError { kind: ErrorKind::BadInput, message: e.to_string() })?;
         }
-        let verdict = Eligibility::dry_run(self.ctx.rules.policy().clone(), &readings, self.ctx.clock.moment());
-        Ok(Reply::Verdict(views::verdict_view(&verdict, &self.ctx.clock)))
+        let verdict = Eligibility::dry_run(ctx.rules.policy().clone(), &readings, ctx.clock.moment());
+        Ok(Reply::Verdict(views::verdict_view(&verdict, &ctx.clock)))
     }
 
-    pub(crate) fn set_settings(&mut self, changes: BTreeMap<String, Value>) -> Result<Reply, ApiError> {
+    pub(crate) fn set_settings(&mut self, ctx: &mut Context, changes: BTreeMap<String, Value>) -> Result<Reply, ApiError> {
         let bad = |message: String| ApiError { kind: ErrorKind::BadInput, message };
         let mut checked = Vec::new();
         for (key, value) in changes {
@@ -69,7 +72,7 @@ impl Engine {
             let value = if value.is_null() { None } else { Some(setting.check(&value).map_err(bad)?) };
             checked.push((key, value));
         }
-        let mut after = self.ctx.settings.values().clone();
+        let mut after = ctx.settings.values().clone();
         for (key, value) in &checked {
             match value {
                 Some(value) => after.insert(key.clone(), value.clone()),
@@ -81,34 +84,33 @@ impl Engine {
         if let Some(conflict) = settings::conflicts(&after).into_iter().find(|conflict| conflict.is_refused && is_changed(conflict)) {
             return Err(bad(format!("{}. Nothing was changed", conflict.message)));
         }
-        self.change_settings(&checked);
-        Ok(self.ctx.done())
+        self.change_settings(ctx, &checked);
+        Ok(ctx.done())
     }
 
-    pub(crate) fn change_settings(&mut self, changes: &[(String, Option<Value>)]) {
-        self.ctx.keep_settings(changes);
-        self.apply_policy();
-        let _ = self.sensors.try_send(SensorOrder::Configure(sensor_config(&self.ctx.settings, &self.ctx.config)));
-        if let Err(error) = self.chat.look_at_chat(&mut self.ctx) {
-            tracing::error!(%error, "chat does not follow the settings yet");
-        }
-        self.ctx.announce(EventBody::Settings(self.ctx.settings.values().clone()));
+    pub(crate) fn change_settings(&mut self, ctx: &mut Context, changes: &[(String, Option<Value>)]) {
+        ctx.keep_settings(changes);
+        self.apply_policy(ctx);
+        let _ = self.sensors.try_send(SensorOrder::Configure(sensor_config(&ctx.settings, &ctx.config)));
+        ctx.out.input(Input::SettingsChanged);
+        ctx.announce(EventBody::Settings(ctx.settings.values().clone()));
     }
 
     /// Turns contributing on or off, and cancels a wish to finish first.
-    pub(crate) fn set_contributing(&mut self, on: bool) {
-        (self.finishing, self.to_finish) = (false, Vec::new());
-        self.change_settings(&[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);
+    pub(crate) fn set_contributing(&mut self, ctx: &mut Context, on: bool) {
+        ctx.finishing = false;
+        ctx.out.input(Input::FinishingChanged);
+        self.change_settings(ctx, &[("contributing".to_owned(), Some(on.into())), (FINISHING_KEY.to_owned(), None)]);
     }
 
-    pub(crate) fn set_snooze(&mut self, until: Option<UnixMillis>) {
+    pub(crate) fn set_snooze(&mut self, ctx: &mut Context, until: Option<UnixMillis>) {
         self.snoozed_until = until;
-        self.ctx.keep_settings(&[(SNOOZE_KEY.to_owned(), until.map(|until| until.0.into()))]);
-        self.apply_policy();
+        ctx.keep_settings(&[(SNOOZE_KEY.to_owned(), until.map(|until| until.0.into()))]);
+        self.apply_policy(ctx);
     }
 
-    pub(crate) fn apply_policy(&mut self) {
-        let until = self.snoozed_until.map(|until| self.ctx.clock.to_moment(until));
-        self.ctx.rules.handle_policy(policy_from(self.ctx.settings.values(), until, self.finishing), self.ctx.clock.moment());
+    pub(crate) fn apply_policy(&mut self, ctx: &mut Context) {
+        let until = self.snoozed_until.map(|until| ctx.clock.to_moment(until));
+        ctx.rules.handle_policy(policy_from(ctx.settings.values(), until, ctx.finishing), ctx.clock.moment());
     }
 }

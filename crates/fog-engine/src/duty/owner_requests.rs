@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use fog_api::{ApiError, EventBody, JobAction, JobSummary, Reply};
+use fog_api::{JobSummary, Reply};
 use fog_store::{Claim, StoreError};
-use fog_types::{ErrorKind, HasKind, JobId, JobState, TaskId, UnixMillis};
+use fog_types::{ErrorKind, HasKind, JobId, JobState, UnixMillis};
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::event_loop::Engine;
-use crate::query::to_api;
+use crate::effects::Input;
 
 /// Interval of attempts to store pending wishes.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
@@ -62,6 +61,11 @@ impl Unstored {
         self.jobs.get(&job).is_some_and(|wish| !matches!(wish, JobWish::State(JobState::Queued | JobState::Running)))
     }
 
+    /// Whether any job has a state that the database does not have.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// Whether a network was left that the database still has.
     pub(crate) fn has_left(&self, network: &str) -> bool {
         self.networks.contains(network)
@@ -73,7 +77,7 @@ impl Unstored {
     }
 
     /// State of a job as its owner wants it; `None` when the database has that state.
-    fn state(&self, job: JobId) -> Option<Result<JobState, StoreError>> {
+    pub(crate) fn state(&self, job: JobId) -> Option<Result<JobState, StoreError>> {
         self.jobs.get(&job).map(|wish| match wish {
             JobWish::State(state) => Ok(*state),
             JobWish::Removed => Err(StoreError::NoJob(job)),
@@ -143,124 +147,52 @@ impl Context {
             Err(error) => Err(error),
         }
     }
-}
 
-impl Engine {
-    /// State of a job as its owner wants it.
-    pub(crate) fn job_state(&self, id: JobId) -> Result<JobState, StoreError> {
-        self.ctx.unstored.state(id).unwrap_or_else(|| match self.ctx.store.job_state(id) {
-            // A running job exists even if the database cannot be read.
-            Err(error) if error.kind() == ErrorKind::Storage && self.active.values().any(|active| active.claim.task.job == id) => Ok(JobState::Running),
-            other => other,
-        })
-    }
-
-    fn remove_job(&mut self, id: JobId) -> Result<(), StoreError> {
-        let removed = match self.ctx.unstored.jobs.get(&id) {
+    pub(crate) fn remove_job(&mut self, id: JobId) -> Result<(), StoreError> {
+        let removed = match self.unstored.jobs.get(&id) {
             // The job has not ended in the database.
             Some(_) => {
-                self.ctx.unstored.jobs.insert(id, JobWish::Removed);
+                self.unstored.jobs.insert(id, JobWish::Removed);
                 return Ok(());
             }
-            None => self.ctx.store.remove_jobs(UnixMillis(i64::MAX), Some(id)),
+            None => self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)),
         };
         match removed {
             Err(error) if error.kind() == ErrorKind::Storage => {
-                self.ctx.unstored.jobs.insert(id, JobWish::Removed);
-                self.ctx.not_stored(&error);
+                self.unstored.jobs.insert(id, JobWish::Removed);
+                self.not_stored(&error);
                 Ok(())
             }
             other => other.map(drop),
         }
     }
 
-    pub(crate) fn change_job(&mut self, id: JobId, action: JobAction) -> Result<Reply, ApiError> {
-        if action == JobAction::RunNow {
-            return self.run_now(id);
-        }
-        let before = self.job_state(id).map_err(to_api)?;
-        if action == JobAction::Remove {
-            if !before.is_final() {
-                return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has not ended; cancel it first") });
-            }
-            self.remove_job(id).map_err(to_api)?;
-            self.sweep_states();
-            self.ctx.announce(EventBody::JobRemoved(id));
-            return Ok(self.ctx.done());
-        }
-        let to = match action {
-            JobAction::Pause => JobState::Paused,
-            JobAction::Resume | JobAction::RunNow => JobState::Queued,
-            JobAction::Cancel | JobAction::Remove => JobState::Cancelled,
-        };
-        if before == JobState::Running && to == JobState::Queued {
-            return Ok(self.ctx.done());
-        }
-        let has_ended = before.is_final() && before != to;
-        if has_ended || !self.ctx.wish_job(id, to).map_err(to_api)? && before.is_final() {
-            return Err(ApiError { kind: ErrorKind::Conflict, message: format!("job {id} has already ended ({})", before.as_str()) });
-        }
-        if to != JobState::Queued {
-            self.drop_tasks_of(id, "the job was paused or cancelled");
-        }
-        self.tell_of_job(id);
-        Ok(self.ctx.done())
-    }
-
-    /// Tells other devices and front ends of a job that its owner changed. The new state holds even if that
-    /// fails.
-    fn tell_of_job(&mut self, id: JobId) {
-        let told = self.sync_job(id).and_then(|()| self.host_ended(id));
-        if let Err(error) = told {
-            tracing::error!(%error, %id, "what follows for other devices from a change of a job could not be stored");
-        }
-        self.withdraw_held();
-        self.ctx.announce_job(id);
-    }
-
-    /// Withdraws tasks of unwanted jobs from other devices, even if the database has an older state.
-    pub(crate) fn withdraw_held(&mut self) {
-        if self.ctx.unstored.jobs.is_empty() {
-            return;
-        }
-        let held: Vec<TaskId> = self.grid.requester.tasks().filter(|task| self.ctx.unstored.holds(task.job)).collect();
-        for task in held {
-            let leases: Vec<_> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
-            for lease in leases {
-                self.grid.waiting.remove(&lease);
-                self.grid.proofs.remove(&lease);
-            }
-            self.grid.states.remove(&task);
-            self.grid.requester.remove(task, "the job was paused or cancelled");
-        }
-    }
-
     /// Puts the task of an ended worker back into the queue, now or later.
     pub(crate) fn put_back(&mut self, claim: Claim, why: &str, has_advanced: bool) {
-        if let Err(error) = self.ctx.store.release_task(claim, why, has_advanced, self.ctx.clock.unix()) {
+        if let Err(error) = self.store.release_task(claim, why, has_advanced, self.clock.unix()) {
             tracing::error!(%error, task = %claim.task, "a task could not be put back yet");
-            self.ctx.unstored.released.push((claim, why.to_owned(), has_advanced));
-            self.ctx.unstored.tried.get_or_insert_with(Instant::now);
+            self.unstored.released.push((claim, why.to_owned(), has_advanced));
+            self.unstored.tried.get_or_insert_with(Instant::now);
         }
     }
 
     /// Notes networks that were left but could not be removed from the database.
     pub(crate) fn leave_later(&mut self, names: Vec<String>, error: &StoreError) {
-        self.ctx.unstored.networks.extend(names);
-        self.ctx.not_stored(error);
+        self.unstored.networks.extend(names);
+        self.not_stored(error);
     }
 
     /// Stores pending wishes if the next attempt is due.
     pub(crate) fn store_wishes(&mut self) {
-        if self.ctx.unstored.wait().is_none_or(|wait| !wait.is_zero()) {
+        if self.unstored.wait().is_none_or(|wait| !wait.is_zero()) {
             return;
         }
-        self.ctx.unstored.tried = Some(Instant::now());
-        let had_wishes = self.ctx.unstored.has_wishes();
+        self.unstored.tried = Some(Instant::now());
+        let had_wishes = self.unstored.has_wishes();
         if let Err(error) = self.try_to_store() {
-            return self.ctx.not_stored(&error);
+            return self.not_stored(&error);
         }
-        self.ctx.unstored = Unstored::default();
+        self.unstored = Unstored::default();
         if had_wishes {
             tracing::info!("what was asked for is stored now");
         }
@@ -268,40 +200,38 @@ impl Engine {
 
     /// Makes a last attempt to store pending wishes.
     pub(crate) fn store_wishes_now(&mut self) {
-        self.ctx.unstored.tried = None;
+        self.unstored.tried = None;
         self.store_wishes();
-        if self.ctx.unstored.has_wishes() {
-            tracing::error!(why = self.ctx.unstored.why, "what was asked for last could not be stored; the next start does not know it");
+        if self.unstored.has_wishes() {
+            tracing::error!(why = self.unstored.why, "what was asked for last could not be stored; the next start does not know it");
         }
     }
 
     fn try_to_store(&mut self) -> Result<(), StoreError> {
-        let now = self.ctx.clock.unix();
-        let all: Vec<_> = self.ctx.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        self.ctx.store.set_settings(&all)?;
-        self.ctx.unstored.settings.clear();
-        for name in self.ctx.unstored.networks.clone() {
-            self.ctx.store.remove_network(Some(&name))?;
-            self.ctx.unstored.networks.remove(&name);
+        let now = self.clock.unix();
+        let all: Vec<_> = self.unstored.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.store.set_settings(&all)?;
+        self.unstored.settings.clear();
+        for name in self.unstored.networks.clone() {
+            self.store.remove_network(Some(&name))?;
+            self.unstored.networks.remove(&name);
         }
-        while let Some((claim, why, has_advanced)) = self.ctx.unstored.released.first().cloned() {
-            self.ctx.store.release_task(claim, &why, has_advanced, now)?;
-            self.ctx.unstored.released.remove(0);
+        while let Some((claim, why, has_advanced)) = self.unstored.released.first().cloned() {
+            self.store.release_task(claim, &why, has_advanced, now)?;
+            self.unstored.released.remove(0);
         }
-        for (id, wish) in self.ctx.unstored.jobs.clone() {
+        for (id, wish) in self.unstored.jobs.clone() {
             let stored = match wish {
-                JobWish::State(to) => self.ctx.store.set_job_state(id, to, "", now).map(drop),
-                JobWish::Removed => self
-                    .ctx
-                    .store
-                    .set_job_state(id, JobState::Cancelled, "", now)
-                    .and_then(|_| self.ctx.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map(drop)),
+                JobWish::State(to) => self.store.set_job_state(id, to, "", now).map(drop),
+                JobWish::Removed => {
+                    self.store.set_job_state(id, JobState::Cancelled, "", now).and_then(|_| self.store.remove_jobs(UnixMillis(i64::MAX), Some(id)).map(drop))
+                }
             };
             match stored {
-                Ok(()) | Err(StoreError::NoJob(_)) => drop(self.ctx.unstored.jobs.remove(&id)),
+                Ok(()) | Err(StoreError::NoJob(_)) => drop(self.unstored.jobs.remove(&id)),
                 Err(error) => return Err(error),
             }
-            self.tell_of_job(id);
+            self.out.input(Input::JobChanged(id));
         }
         Ok(())
     }

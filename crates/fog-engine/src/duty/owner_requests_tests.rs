@@ -7,7 +7,6 @@ use fog_types::{ErrorKind, JobState};
 
 use crate::event_loop::driven_tests::prelude::*;
 use crate::event_loop::driven_tests::{Turned, node, turned};
-use crate::event_loop::*;
 
 fn set(turned: &mut Turned, key: &str, value: Value) -> Reply {
     turned.call(Command::Settings(SettingsCommand::Set { changes: [(key.to_owned(), value)].into() })).unwrap()
@@ -43,17 +42,17 @@ async fn what_is_asked_for_holds_at_once_and_is_stored_when_that_works() {
     not_stored(change(&mut turned, jobs[3], JobAction::Resume).unwrap());
     // Neither later wishes nor chores undo it.
     not_stored(set(&mut turned, "keep_awake", true.into()));
-    turned.core.store_wishes();
+    turned.core.ctx.store_wishes();
     turned.core.chores();
     let states = |turned: &mut Turned| jobs.iter().map(|id| state(turned, *id)).collect::<Vec<_>>();
     let wanted = [Some(JobState::Paused), Some(JobState::Cancelled), None, Some(JobState::Queued)];
     assert_eq!(states(&mut turned), wanted);
-    assert!(!turned.core.ctx.settings.flag("contributing") && turned.core.ctx.settings.flag("keep_awake") && turned.core.snoozed_until.is_some());
+    assert!(!turned.core.ctx.settings.flag("contributing") && turned.core.ctx.settings.flag("keep_awake") && turned.core.duty.snoozed_until().is_some());
     assert!(!turned.core.status().unwrap().unstored.is_empty());
     assert_eq!(change(&mut turned, jobs[1], JobAction::Resume).unwrap_err().kind, ErrorKind::Conflict, "it was cancelled");
     assert_eq!(change(&mut turned, jobs[2], JobAction::Pause).unwrap_err().kind, ErrorKind::NotFound, "it was removed");
     turned.core.ctx.store.refuse_changes(false).unwrap();
-    turned.core.store_wishes_now();
+    turned.core.ctx.store_wishes_now();
     assert_eq!((states(&mut turned).as_slice(), turned.core.status().unwrap().unstored.as_str()), (wanted.as_slice(), ""));
     let stored = turned.core.ctx.store.settings().unwrap();
     assert_eq!((&stored["contributing"], &stored["keep_awake"]), (&Value::from(false), &Value::from(true)));
@@ -78,13 +77,13 @@ async fn a_held_job_is_neither_run_nor_lent() {
     for id in [own, lent] {
         assert!(matches!(change(&mut turned, id, JobAction::Pause), Ok(Reply::NotStored { .. })));
     }
-    turned.core.put_back(claim, "the job was paused", false);
+    turned.core.ctx.put_back(claim, "the job was paused", false);
     assert!(!turned.core.grid.requester.has(elsewhere), "its worker is told to stop");
     turned.core.sync_requester().unwrap_or(());
     turned.core.withdraw_held();
     assert!(!turned.core.grid.requester.has(elsewhere));
     turned.core.ctx.store.refuse_changes(false).unwrap();
-    turned.core.store_wishes_now();
+    turned.core.ctx.store_wishes_now();
     assert_eq!(turned.core.ctx.store.job_state(own).unwrap(), JobState::Paused);
     change(&mut turned, own, JobAction::Resume).unwrap();
     assert!(turned.core.ctx.store.is_ready(task).unwrap(), "it would stand as running for ever");

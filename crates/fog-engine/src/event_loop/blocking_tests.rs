@@ -19,7 +19,8 @@ const MANY: i64 = 4_000;
 
 fn took(turned: &mut Turned, id: JobId, action: JobAction) -> Duration {
     let begun = Instant::now();
-    turned.core.change_job(id, action).unwrap();
+    turned.core.tasks.change_job(&mut turned.core.ctx, id, action).unwrap();
+    turned.core.settle();
     begun.elapsed()
 }
 
@@ -102,12 +103,12 @@ fn of_a_result_of_twelve_thousand_files_the_loop_writes_the_rows_a_stretch_at_a_
         (whole, longest) = (whole + took, longest.max(took));
     };
     let mut done = Some(Box::new(done));
-    step(core, &mut |core| core.task_done(claim, done.take().unwrap()).unwrap());
+    step(core, &mut |core| core.tasks.task_done(&mut core.ctx, claim, done.take().unwrap()).unwrap());
     let mut steps = 1;
-    while !core.recording.is_empty() {
+    while core.tasks.is_recording() {
         // No part of the result is visible yet.
         assert_eq!(core.ctx.store.outputs(claim.task).unwrap(), []);
-        step(core, &mut Engine::record_some);
+        step(core, &mut |core: &mut Engine| core.tasks.record_some(&mut core.ctx));
         steps += 1;
     }
     println!("12,000 files: {beside:?} beside the loop, {whole:?} in it, in {steps} steps of at most {longest:?}");

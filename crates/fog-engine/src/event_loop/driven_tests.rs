@@ -57,10 +57,17 @@ pub(crate) fn turned() -> Turned {
 }
 
 impl Engine {
+    pub(crate) fn set_settings(&mut self, changes: std::collections::BTreeMap<String, Value>) -> Result<Reply, ApiError> {
+        let done = self.duty.set_settings(&mut self.ctx, changes);
+        self.settle();
+        done
+    }
+
     /// Carries out a command that is answered at once.
     pub(crate) fn call(&mut self, command: Command) -> Result<Reply, ApiError> {
         let (answer, mut answered) = tokio::sync::oneshot::channel();
         self.command(command, answer);
+        self.settle();
         self.drain();
         answered.try_recv().expect("this command is answered later")
     }
@@ -99,7 +106,9 @@ impl Turned {
 
     fn fails(&mut self, lease: LeaseId, at: NodeId, is_hopeless: bool) {
         self.core.worker_said(at, Said::Failed { lease, problem: "no".to_owned(), is_hopeless }).unwrap();
+        self.core.settle();
         self.core.lend().unwrap();
+        self.core.settle();
     }
 
     pub(crate) fn result(lease: LeaseId, worker: NodeId, size: u64) -> TaskResult {
@@ -324,7 +333,12 @@ fn files_that_cannot_be_made_ready_are_tried_again_after_a_while() {
 
 /// Types that tests of the engine use.
 pub(crate) mod prelude {
+    pub(crate) use crate::clock::Clock;
+    pub(crate) use crate::duty::SNOOZE_KEY;
+    pub(crate) use crate::event_loop::Engine;
+    pub(crate) use crate::handle::EngineConfig;
     pub(crate) use fog_api::{ApiError, Command, Reply};
+    pub(crate) use fog_store::Store;
     pub(crate) use fog_types::{JobId, Percent, TaskId, UnixMillis, WorkUnits};
     pub(crate) use serde_json::Value;
     pub(crate) use tokio::sync::{mpsc, oneshot};

@@ -56,7 +56,7 @@ impl Engine {
         self.grid.declined.retain(|job, _| requester.tasks_of(*job).next().is_some());
         let is_taken = |lease: &&Lease| !matches!(lease.state, LeaseState::Offered | LeaseState::Lost);
         let lent = requester.leases().filter(is_taken).map(|lease| lease.task.job);
-        let somewhere: BTreeSet<JobId> = lent.chain(self.active.values().map(|active| active.claim.task.job)).collect();
+        let somewhere: BTreeSet<JobId> = lent.chain(self.ctx.load.running.iter().map(|task| task.job)).collect();
         let waiting = wanted.iter().filter(|(job, _)| !somewhere.contains(job));
         let mut crowded: BTreeMap<JobId, String> = waiting.filter_map(|(job, row)| Some((*job, self.crowd_of(row.as_ref()?)?))).collect();
         // Nothing changes while all tasks of a job are offered.

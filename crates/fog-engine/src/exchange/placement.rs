@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use fog_api::{ApiError, PlacementView, PlanPoint, Reply};
+use fog_api::{ApiError, PlacementCommand, PlacementView, PlanPoint, Reply};
 use fog_grid::{LeaseState, Relation};
 use fog_scheduler::{Availability, HOURS, Machine, Settings, Work};
 use fog_store::{JobRow, Sample, StoreError};
@@ -12,6 +12,7 @@ use fog_types::{ErrorKind, HasKind, JobId, NodeId, TaskId, UnixMillis};
 use tokio::sync::oneshot;
 
 use crate::directory::Peer;
+use crate::effects::Answer;
 use crate::event_loop::Engine;
 
 /// Work units per second of a device that has not reported its speed: a slow laptop.
@@ -58,6 +59,17 @@ fn machine_of(peer: &Peer, reliability: f64) -> Machine {
 }
 
 impl Engine {
+    pub(crate) fn placement_command(&mut self, command: PlacementCommand, answer: Answer) {
+        match command {
+            PlacementCommand::Places { id } => {
+                let places = self.places(id);
+                self.ctx.out.answer(answer, places);
+            }
+            PlacementCommand::Plan { job_file, folder, grid } => self.plan(&job_file, Path::new(&folder), grid, answer),
+            PlacementCommand::PlanJob { id } => self.plan_job(id, answer),
+        }
+    }
+
     /// Devices that can be given work now.
     pub(crate) fn machines(&self) -> (Vec<NodeId>, Vec<Machine>) {
         let now = self.ctx.now_ms();

@@ -80,7 +80,7 @@ impl Engine {
         }
         // The state is sealed again with a key of this device, from which the next worker fetches it.
         let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
-        let room = self.room_for(RoomUse::Owner);
+        let room = self.ctx.room_for(RoomUse::Owner);
         if let Some(net) = &self.ctx.net {
             net.spawn_blocking(move || {
                 let sealed = seal_stored(|| file.open(), &folder, &secret, Some(&room));

@@ -10,8 +10,9 @@ use fog_grid::{
 };
 use fog_store::{ContentRow, FailedAttempt, StoreError};
 use fog_types::job::{GridOptions, JobFile, Map};
-use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, WorkUnits};
+use fog_types::{BlobId, ErrorKind, JobId, JobState, NodeId, TaskId, UnixMillis, WorkUnits};
 
+use crate::effects::Input;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::Wanted;
@@ -94,7 +95,6 @@ impl Engine {
     /// very many.
     fn close_job(&mut self, job: JobId, why: &'static str) -> Result<(), StoreError> {
         self.grid.sealed.remove(&job);
-        self.grid.failing.remove(&job);
         let tasks: Vec<TaskId> = self.grid.requester.tasks_of(job).collect();
         if tasks.is_empty() {
             return Ok(());
@@ -126,11 +126,41 @@ impl Engine {
 
     /// Handles the failure of a task that others run. It looks only at the task, and at its job if that has
     /// ended, because a member that fails at everything causes this often.
-    pub(crate) fn sync_failed(&mut self, task: TaskId, is_final: bool) -> Result<(), StoreError> {
+    pub(crate) fn sync_failed(&mut self, task: TaskId, is_final: bool, not_before: UnixMillis) -> Result<(), StoreError> {
         if !matches!(self.ctx.store.job_state(task.job)?, JobState::Queued | JobState::Running) {
             return self.close_job(task.job, "the job was paused or has ended");
         }
-        if is_final { self.not_wanted(task, "the task was given up") } else { Ok(()) }
+        if is_final {
+            return self.not_wanted(task, "the task was given up");
+        }
+        // The task waits as after a local failure: longer each time, with jitter.
+        let wait = not_before.0.saturating_sub(self.ctx.clock.unix().0);
+        self.grid.requester.hold(task, self.ctx.now_ms().saturating_add(u64::try_from(wait).unwrap_or(0)));
+        Ok(())
+    }
+
+    /// Withdraws tasks of unwanted jobs from other devices, even if the database has an older state.
+    pub(crate) fn withdraw_held(&mut self) {
+        if !self.ctx.unstored.holds_any() {
+            return;
+        }
+        let held: Vec<TaskId> = self.grid.requester.tasks().filter(|task| self.ctx.unstored.holds(task.job)).collect();
+        for task in held {
+            let leases: Vec<_> = self.grid.requester.leases_of(task).map(|(lease, _)| lease).collect();
+            for lease in leases {
+                self.grid.waiting.remove(&lease);
+                self.grid.proofs.remove(&lease);
+            }
+            self.grid.states.remove(&task);
+            self.grid.requester.remove(task, "the job was paused or cancelled");
+        }
+    }
+
+    /// Follows a change of a job that its owner asked for. The new state holds even if that fails.
+    pub(crate) fn job_changed(&mut self, id: JobId) -> Result<(), StoreError> {
+        let told = self.sync_job(id).and_then(|()| self.host_ended(id));
+        self.withdraw_held();
+        told
     }
 
     pub(crate) fn content_key(&self, blob: BlobId) -> ContentKey {
@@ -441,10 +471,7 @@ impl Engine {
             }
             GivenUp::Failed => {
                 let failed = FailedAttempt { problem, units: WorkUnits(units), exit_code: None, logs: None };
-                self.record_failure_at(row.claim, &failed, false, &[node])?;
-                // The task waits as after a local failure: longer each time, with jitter.
-                let wait = self.ctx.store.task(row.claim.task)?.not_before.0 - self.ctx.clock.unix().0;
-                self.grid.requester.hold(row.claim.task, now.saturating_add(u64::try_from(wait).unwrap_or(0)));
+                self.ctx.out.input(Input::FailedElsewhere { claim: row.claim, failed: Box::new(failed), is_hopeless: false, at: vec![node] });
             }
         }
         self.ctx.announce_job(row.claim.task.job);
@@ -550,7 +577,7 @@ impl Engine {
         }
         if let Some(claim) = claim {
             let failed = FailedAttempt { problem: problem.to_owned(), units: WorkUnits(0), exit_code: None, logs: None };
-            self.record_failure_at(claim, &failed, true, &sayers)?;
+            self.ctx.out.input(Input::FailedElsewhere { claim, failed: Box::new(failed), is_hopeless: true, at: sayers });
         }
         for (lease, node) in others {
             self.judge(node, Evidence::saw_invalid);

@@ -9,6 +9,7 @@ use fog_store::{Claim, JobRow, Output, PlacedFiles, StoreError};
 use fog_types::{BlobId, ByteCount, JobState, NodeId, TaskId, UnixMillis, WorkUnits, on_disk};
 
 use crate::disk_room::RoomUse;
+use crate::effects::Input;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::exchange::placement::USUAL_UNITS;
@@ -220,7 +221,7 @@ impl Engine {
             Ok(self.rows_of(task, winner, &placed)?.map(|(claim, outputs)| (placed, claim, outputs)))
         };
         match placed.and_then(with_rows) {
-            Ok(Some((placed, claim, outputs))) => self.record_lent(task, winner, claim, placed, outputs),
+            Ok(Some((placed, claim, outputs))) => self.ctx.out.input(Input::RecordLent { task, winner, claim, placed, outputs }),
             // The result is not wanted any more, or its task was withdrawn and lent again.
             Ok(None) => drop(self.grid.placing.remove(&task)),
             Err(error) => self.lent_recorded(task, winner, Err(error)),
@@ -364,14 +365,13 @@ impl Engine {
             complain("leases of a finished task could not be ended", &error);
         }
         self.grid.requester.settle(task, right, wrong);
-        self.grid.failing.remove(&task.job);
         let Some(stored) = stored else { return };
         if stored.state.is_some() {
             self.ctx.announce(EventBody::TaskFinished { job: task.job, index: task.index });
         }
         self.ctx.announce_job(task.job);
-        let ended = self.announce_end(task.job, stored.state.filter(|state| *state != JobState::Running));
-        if let Err(error) = ended.and_then(|()| self.perhaps_spot_check(&stored.job)) {
+        self.ctx.out.input(Input::FinishedElsewhere { job: task.job, state: stored.state.filter(|state| *state != JobState::Running) });
+        if let Err(error) = self.perhaps_spot_check(&stored.job) {
             complain("what follows from a result could not be looked at", &error);
         }
     }

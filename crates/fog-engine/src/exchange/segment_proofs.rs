@@ -2,7 +2,7 @@
 //! again here before the result is accepted.
 
 use fog_grid::{Content, Evidence, LeaseId, Message, TaskResult};
-use fog_runtime::History;
+use fog_runtime::{History, Priority};
 use fog_store::{BlobFile, ContentRow, JobRow, JournalKind, StoreError};
 use fog_types::{ByteCount, JobId, NodeId, TaskId};
 use rand::RngExt as _;
@@ -71,7 +71,7 @@ impl Engine {
 
     /// Launch of the task as its worker runs it: a job of one task, with sorted inputs and environment.
     pub(crate) fn launch_elsewhere(&self, task: TaskId, job: &JobRow) -> Result<Launch, StoreError> {
-        let mut launch = self.launch(fog_store::Claim { task, attempt: 0 }, job)?;
+        let mut launch = self.ctx.launch(fog_store::Claim { task, attempt: 0 }, job, self.ctx.rules.verdict().duty, Priority::Idle, self.ctx.lent_budget())?;
         launch.spec.inputs.sort_by(|a, b| a.name.cmp(&b.name));
         launch.place.inputs.sort();
         launch.spec.env.sort();
@@ -155,8 +155,8 @@ impl Engine {
         let launch = self.launch_elsewhere(task, &job)?;
         // The state is held here and in transit to the worker, in addition to the worker's own memory.
         let held = state.as_ref().map_or(0, |state| state.content.size.saturating_mul(2));
-        self.grid.replaying = self.charge(&job).saturating_add(held);
-        let (to, duty) = (self.ctx.to_self.clone(), self.duty.subscribe());
+        self.grid.replaying = self.ctx.charge(&job, self.ctx.lent_budget()).saturating_add(held);
+        let (to, duty) = (self.ctx.to_self.clone(), self.ctx.work_duty.subscribe());
         tokio::spawn(async move {
             let news = match launch.check_files().await {
                 Ok(()) => NetworkEvent::SegmentVerified(lease, segment_replay::replay(launch, segment, state, duty).await),
@@ -272,7 +272,7 @@ impl Engine {
         let path = History::checkpoint(&history_path(self.ctx.store.folder(), TaskId { job, index: 0 }), mark);
         let (Some(net), Some(key)) = (&self.ctx.net, self.ctx.key) else { return };
         let (folder, secret, to) = (self.ctx.store.folder().to_owned(), self.grid.secret, self.ctx.to_self.clone());
-        let room = self.room_for(RoomUse::Work);
+        let room = self.ctx.room_for(RoomUse::Work);
         self.grid.is_showing = true;
         if let Some(hosted) = self.grid.hosted.get_mut(&job) {
             hosted.shown += 1;
@@ -370,7 +370,8 @@ mod tests {
         core.grid.proofs.get_mut(&lease).unwrap().drawn = Some((Segment::test(), 3));
         core.shown(node(1), lease, 3, Some(crate::event_loop::driven_tests::content(8, 100))).unwrap();
         let state = transfer(core);
-        core.change_job(id, fog_api::JobAction::Cancel).unwrap();
+        core.tasks.change_job(&mut core.ctx, id, fog_api::JobAction::Cancel).unwrap();
+        core.settle();
         assert!(core.grid.proofs.is_empty());
         for ended in [history, state] {
             let begun = std::time::Instant::now();

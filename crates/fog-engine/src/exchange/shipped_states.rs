@@ -27,7 +27,7 @@ impl Engine {
     /// Handles a stored checkpoint of a hosted task: the requester gets a copy, so that another device can
     /// continue if this one leaves.
     pub(crate) fn host_saved(&mut self, task: TaskId, units: u64) {
-        let room = self.room_for(RoomUse::Work);
+        let room = self.ctx.room_for(RoomUse::Work);
         let (path, key, to) = (checkpoint_path(self.ctx.store.folder(), task), self.ctx.key, self.ctx.to_self.clone());
         let Some(hosted) = self.grid.hosted.get_mut(&task.job) else { return };
         // A slow link finishes the current state first; a newer one would replace it.

@@ -176,7 +176,7 @@ impl Drop for Turn {
 impl Engine {
     /// Bytes on disk that are free for work, or can be made free.
     pub(crate) fn disk_room(&self) -> u64 {
-        let room = || Ok::<_, fog_store::StoreError>(self.ctx.store.disk_use()?.room(self.most_for_work()?.cap.0));
+        let room = || Ok::<_, fog_store::StoreError>(self.ctx.store.disk_use()?.room(self.ctx.most_for_work()?.cap.0));
         room().unwrap_or(0)
     }
 
@@ -185,7 +185,7 @@ impl Engine {
     pub(crate) fn fetches(&self, net: &Net, purpose: RoomUse) -> Fetches {
         let fetches = net.fetches();
         fetches.set_room(Room { all: self.disk_room(), idle: self.ctx.settings.storage_cap().0 / 4 });
-        fetches.asking(self.room_for(purpose))
+        fetches.asking(self.ctx.room_for(purpose))
     }
 }
 

@@ -10,6 +10,7 @@ use fog_types::{BlobId, JobId, JobState, NodeId, TaskId, on_disk};
 use rand::RngExt as _;
 
 use crate::disk_room::RoomUse;
+use crate::effects::Input;
 use crate::event_loop::Engine;
 use crate::exchange::content;
 use crate::grid::{Arrival, Arriving, Files, Hosted, NetworkEvent, Telling, Transfer};
@@ -108,7 +109,7 @@ impl Engine {
             return Ok(());
         }
         let lends = self.capacity_for(node);
-        let is_fitting = || self.charge_for(&offer.file.limits, offer.module.blob, offer.module.size) <= lends.memory;
+        let is_fitting = || self.ctx.charge_for(&offer.file.limits, offer.module.blob, offer.module.size, self.ctx.lent_budget()) <= lends.memory;
         let considered = self.host_policy().consider(&offer, &relation, me, &lends);
         if let Err(why) = considered.and_then(|()| if is_fitting() { Ok(()) } else { Err(Decline::Full) }) {
             if matches!(why, Decline::Full | Decline::Resting) {
@@ -182,7 +183,7 @@ impl Engine {
             (arriving.began, arriving.holders) = (began, holders.len() as u64 - 1);
             fetches = fetches.noting(arriving.has_come.clone());
         }
-        let room = self.room_for(RoomUse::Work);
+        let room = self.ctx.room_for(RoomUse::Work);
         let wanted: Vec<Content> = missing.iter().copied().chain(offer.checkpoint.map(|(_, content)| content)).collect();
         let transfer = net.spawn(async move {
             let fetch_all = async {
@@ -272,7 +273,7 @@ impl Engine {
             }),
             grid: None,
         };
-        let accepted = match self.accept(prepared) {
+        let accepted = match self.ctx.accept(prepared) {
             Ok(fog_api::Reply::Submitted { job }) => Ok(job.id),
             Ok(_) => Err("the job was not stored".to_owned()),
             Err(error) => Err(error.message),
@@ -329,6 +330,16 @@ impl Engine {
     }
 
     /// Handles progress of a hosted task.
+    /// Reports that a hosted task was stopped or goes on.
+    pub(crate) fn host_frozen(&mut self, job: JobId, frozen: bool) {
+        self.host_progress(job, Some(if frozen { WorkerState::Paused } else { WorkerState::Running }), 0, None);
+    }
+
+    /// Reports that a hosted task waits in the queue.
+    pub(crate) fn host_waits(&mut self, job: JobId) {
+        self.host_progress(job, Some(WorkerState::Waiting), 0, None);
+    }
+
     pub(crate) fn host_progress(&mut self, job: JobId, standing: Option<WorkerState>, units: u64, permille: Option<u16>) {
         let Some(hosted) = self.grid.hosted.get_mut(&job) else { return };
         hosted.units = hosted.units.max(units);
@@ -350,7 +361,7 @@ impl Engine {
         let most = dearest.base(self.ctx.store.task(TaskId { job, index: 0 })?.units).saturating_mul(2);
         // The job needs no more work, whether it was done or not.
         if self.ctx.store.set_job_state(job, JobState::Cancelled, "its requester has said that it is done", self.ctx.clock.unix())? {
-            self.drop_tasks_of(job, "its requester has said that it is done");
+            self.ctx.out.input(Input::EndTasks { job, why: "its requester has said that it is done" });
             self.ctx.announce_job(job);
         }
         self.ctx.store.earn_credit(&receipt.lease.to_string(), node, receipt.credit.min(most), self.ctx.clock.unix())?;
@@ -382,7 +393,7 @@ impl Engine {
     pub(crate) fn end_hosted(&mut self, job: JobId, why: &str) -> Result<(), StoreError> {
         let was_open = self.ctx.store.end_hosted(job, why, self.ctx.clock.unix())?;
         self.grid.hosted.remove(&job);
-        self.drop_tasks_of(job, "its requester does not need it any more");
+        self.ctx.out.input(Input::EndTasks { job, why: "its requester does not need it any more" });
         if was_open {
             self.ctx.announce_job(job);
         }
@@ -404,7 +415,7 @@ impl Engine {
     /// Whether the history of a job is needed by its owner here or by its requester.
     pub(crate) fn needs_history(&self, id: JobId) -> bool {
         match self.ctx.store.job(id) {
-            Ok(job) => self.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
+            Ok(job) => self.ctx.is_own(id, &job.owner).unwrap_or(true) || !job.state.is_final() || self.grid.hosted.contains_key(&id),
             // The files of a job whose state cannot be read stay.
             Err(error) => !matches!(error, StoreError::NoJob(_)),
         }

@@ -7,7 +7,6 @@ use fog_types::{BlobId, ByteCount, JobState, NodeId};
 
 use crate::event_loop::driven_tests::prelude::*;
 use crate::event_loop::driven_tests::{Turned, node};
-use crate::event_loop::*;
 use crate::exchange::unfetched_results_tests::{host, offer};
 use crate::tasks::submit::Prepared;
 
@@ -38,23 +37,24 @@ fn accept(core: &mut Engine, hosted: Option<HostedRow>, change: impl FnOnce(&mut
     change(&mut file);
     let owner = hosted.as_ref().map(|_| crate::tasks::scheduler::OWN_JOB.to_owned());
     let prepared = Prepared { file, blobs, copied: vec![module], placed: None, held: Vec::new(), checkpoint: None, owner, hosted, grid: None };
-    match core.accept(prepared).unwrap() {
+    match core.ctx.accept(prepared).unwrap() {
         Reply::Submitted { job } => job.id,
         other => panic!("{other:?}"),
     }
 }
 
 fn running(core: &Engine) -> Vec<JobId> {
-    core.active.values().map(|active| active.claim.task.job).collect()
+    core.tasks.view().active.iter().map(|active| active.job).collect()
 }
 
 /// Asserts that a hosted job is over: it does not run, holds no bytes and does not count as an own job.
-fn is_over(core: &Engine, id: JobId) {
+fn is_over(core: &mut Engine, id: JobId) {
+    core.settle();
     assert_eq!(core.ctx.store.job_state(id).unwrap(), JobState::Cancelled);
     assert!(running(core).is_empty(), "it runs on");
     assert!(!core.grid.hosted.contains_key(&id));
     assert_eq!(core.ctx.store.bytes_held_by([id]).unwrap(), 0);
-    assert!(!core.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(), "it counts as one of this device");
+    assert!(!core.ctx.is_own(id, crate::tasks::scheduler::OWN_JOB).unwrap(), "it counts as one of this device");
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
     for (n, is_chore) in [(1, false), (2, true)] {
         let id = hosted(&mut host, n, node(2), HOUR_MS, |_| {});
         let core = &mut host.core;
-        core.fill().unwrap();
+        core.tasks.fill(&mut core.ctx).unwrap();
         assert_eq!(running(core), [id]);
         assert_eq!(core.ctx.store.job(id).unwrap().deadline, core.grid.hosted[&id].deadline);
         host.clock.pass(HOUR_MS + 1);
@@ -78,7 +78,7 @@ async fn a_hosted_job_ends_with_the_time_its_requester_gave_it() {
         is_over(core, id);
         // The job stays over after a restart, and its lease is not accepted again.
         core.restore_hosted().unwrap();
-        core.fill().unwrap();
+        core.tasks.fill(&mut core.ctx).unwrap();
         is_over(core, id);
         assert!(core.ctx.store.has_hosted(&fog_grid::LeaseId([n; 16]).to_string()).unwrap());
     }
@@ -90,13 +90,13 @@ async fn a_receipt_for_what_runs_ends_it() {
     let (requester, mut host) = (crate::event_loop::driven_tests::turned(), host());
     let (from, me) = (requester.core.ctx.me().unwrap(), host.core.ctx.me().unwrap());
     let id = hosted(&mut host, 1, from, HOUR_MS, |_| {});
-    host.core.fill().unwrap();
+    host.core.tasks.fill(&mut host.core.ctx).unwrap();
     assert_eq!(running(&host.core), [id]);
     let receipt =
         fog_grid::Receipt { lease: fog_grid::LeaseId([1; 16]), requester: from, worker: me, result: [0; 32], units: WorkUnits(0), credit: 0, at_ms: 0 };
     let signed = requester.core.ctx.identity.as_ref().unwrap().sign(&receipt);
     host.core.said(from, crate::network::readers::Heard::Receipt(Box::new(receipt), Box::new(signed))).unwrap();
-    is_over(&host.core, id);
+    is_over(&mut host.core, id);
 }
 
 #[tokio::test]
@@ -106,19 +106,19 @@ async fn the_owners_jobs_come_before_those_of_others_whatever_these_say() {
     let urgent = hosted(&mut host, 1, node(2), HOUR_MS, |file| file.priority = 10);
     let also = hosted(&mut host, 2, node(2), HOUR_MS, |file| file.priority = 10);
     let core = &mut host.core;
-    core.fill().unwrap();
+    core.tasks.fill(&mut core.ctx).unwrap();
     assert_eq!(running(core), [urgent]);
     // An own job that can wait displaces the urgent job of another device.
     let own = accept(core, None, |file| file.priority = -10);
-    core.fill().unwrap();
+    core.tasks.fill(&mut core.ctx).unwrap();
     assert_eq!(running(core), [own], "{urgent} and {also} are of others");
     // Jobs of others neither displace an own job nor keep another own job from doing so.
     let sooner = accept(core, None, |file| file.priority = 3);
-    core.fill().unwrap();
+    core.tasks.fill(&mut core.ctx).unwrap();
     assert_eq!(running(core), [sooner]);
     core.ctx.store.set_job_state(sooner, JobState::Cancelled, "", UnixMillis(0)).unwrap();
-    core.drop_tasks_of(sooner, "");
-    core.fill().unwrap();
+    core.tasks.drop_tasks_of(&mut core.ctx, sooner, "");
+    core.tasks.fill(&mut core.ctx).unwrap();
     assert_eq!(running(core), [own], "{own} waited longer than {also}");
 }
 

@@ -147,7 +147,7 @@ impl Engine {
             Ok(gone) => gone,
             Err(error) => {
                 let gone = leaves.len();
-                self.leave_later(leaves, &error);
+                self.ctx.leave_later(leaves, &error);
                 gone
             }
         };
@@ -538,19 +538,19 @@ impl Engine {
 
     /// Capacity that this device lends now.
     pub(crate) fn capacity(&self) -> Capacity {
-        let duty = if self.finishing || self.ctx.is_stopping { Percent::ZERO } else { self.ctx.rules.verdict().duty };
+        let duty = if self.ctx.finishing || self.ctx.is_stopping { Percent::ZERO } else { self.ctx.rules.verdict().duty };
         let slots = self.ctx.settings.slots();
         let waiting = self.grid.arriving.len() + self.grid.hosted.values().filter(|hosted| hosted.message.is_none()).count();
-        let own = self.active.values().filter(|active| !active.is_hosted).count();
+        let own = self.ctx.load.own;
         let readings = self.ctx.rules.readings();
         Capacity {
             slots: slots as u16,
             free: slots.saturating_sub(waiting + own) as u16,
-            memory: self.memory_budget().saturating_sub(self.memory_used()),
+            memory: self.ctx.lent_budget().saturating_sub(self.ctx.load.memory()),
             // Evictable files make way for a job; room promised to other offers does not.
             disk: self.grid.arriving.values().fold(self.disk_room(), |room, arriving| room.saturating_sub(arriving.room)),
             duty: duty.get(),
-            speed: self.speed,
+            speed: self.ctx.load.speed,
             battery: (readings.charging == Some(false)).then_some(readings.battery).flatten().map(|level| level as u8),
             forecast: self.forecast(),
         }

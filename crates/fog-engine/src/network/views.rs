@@ -108,7 +108,7 @@ impl Engine {
         use std::fmt::Write as _;
         let mut text = String::new();
         let counts = self.counts();
-        let active = self.active.len();
+        let active = self.ctx.load.running.len();
         let states =
             [("queued", counts.queued), ("running", counts.running), ("paused", counts.paused), ("finished", counts.finished), ("failed", counts.failed)];
         text.push_str("# HELP fog_jobs Jobs by state.\n# TYPE fog_jobs gauge\n");

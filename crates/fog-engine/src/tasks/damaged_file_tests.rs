@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use fog_runtime::Priority;
 use fog_store::{BlobFile, Blobs, HostedRow, NewJob, StoreError};
 use fog_transport::{Channel, Link};
 use fog_types::job::{GridOptions, JobFile, Map};
@@ -47,7 +48,7 @@ async fn attempt(turned: &mut Turned, task: TaskId) -> (fog_store::Claim, TaskOu
     let now = turned.core.ctx.clock.unix();
     let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
     let row = turned.core.ctx.store.job(task.job).unwrap();
-    let launch = turned.core.launch(claim, &row).unwrap();
+    let launch = turned.core.ctx.launch(claim, &row, Percent::FULL, Priority::Idle, 1 << 30).unwrap();
     let (_duty, seen) = tokio::sync::watch::channel(fog_types::Percent::FULL);
     let (_wishes, wished) = mpsc::channel(1);
     let (to, mut from) = mpsc::channel(16);
@@ -77,7 +78,7 @@ async fn a_task_of_a_changed_file_fails_and_says_which_and_the_others_go_on() {
             let task = TaskId { job: id, index: 1 };
             let (claim, end) = attempt(&mut turned, task).await;
             assert!(matches!(end, TaskOutcome::Damaged { .. }), "{kind}: {end:?}");
-            turned.core.task_ended(claim, false, end).unwrap();
+            turned.core.tasks.task_ended(&mut turned.core.ctx, claim, false, end).unwrap();
             let row = turned.core.ctx.store.task(task).unwrap();
             let names_it = row.problem.starts_with(kind) && row.problem.contains(path.to_str().unwrap()) && row.problem.contains("Submit the job again");
             assert!(row.state == TaskState::Failed && names_it, "{kind}: {:?} {}", row.state, row.problem);
@@ -96,7 +97,8 @@ async fn a_module_that_was_compiled_already_is_not_read() {
     let mut turned = turned();
     let (id, blobs) = job(&mut turned, 1);
     let row = turned.core.ctx.store.job(id).unwrap();
-    let launch = turned.core.launch(fog_store::Claim { task: TaskId { job: id, index: 0 }, attempt: 0 }, &row).unwrap();
+    let launch =
+        turned.core.ctx.launch(fog_store::Claim { task: TaskId { job: id, index: 0 }, attempt: 0 }, &row, Percent::FULL, Priority::Idle, 1 << 30).unwrap();
     std::fs::create_dir_all(launch.artifact.parent().unwrap()).unwrap();
     std::fs::write(&launch.artifact, b"compiled").unwrap();
     DAMAGES[0](&turned.core.ctx.store.blob(blobs.module).unwrap());
@@ -121,13 +123,14 @@ async fn a_hosted_task_of_a_changed_file_is_given_back_and_the_file_fetched_anew
         let task = TaskId { job: id, index: 0 };
         if path.exists() {
             let (claim, end) = attempt(&mut turned, task).await;
-            turned.core.task_ended(claim, false, end).unwrap();
+            turned.core.tasks.task_ended(&mut turned.core.ctx, claim, false, end).unwrap();
         } else {
             let now = turned.core.ctx.clock.unix();
             let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
             let row = turned.core.ctx.store.job(id).unwrap();
-            turned.core.start_claimed(claim, &row, now).unwrap();
+            turned.core.tasks.start_claimed(&mut turned.core.ctx, claim, &row, now).unwrap();
         }
+        turned.core.settle();
         let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
         let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };
         assert!(!is_hopeless, "no other device would be asked");
@@ -151,7 +154,7 @@ async fn a_hosted_task_without_room_for_its_result_is_given_back() {
     let task = TaskId { job: id, index: 0 };
     let claim = turned.core.ctx.store.claim(task, "test", now).unwrap();
     let full = StoreError::Full { wanted: ByteCount::mib(1), cap: ByteCount::mib(1) };
-    turned.core.task_ended(claim, false, TaskOutcome::NoRoom(full)).unwrap();
+    turned.core.tasks.task_ended(&mut turned.core.ctx, claim, false, TaskOutcome::NoRoom(full)).unwrap();
     turned.core.host_ended(id).unwrap();
     let said = turned.core.grid.hosted[&id].message.clone().expect("its requester is told");
     let Ok(fog_grid::Message::Failed { problem, is_hopeless, .. }) = fog_grid::Message::decode(&said) else { panic!("it is not told as a failure") };

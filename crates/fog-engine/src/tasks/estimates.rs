@@ -9,9 +9,10 @@ use fog_types::text::clean_name;
 use fog_types::{ByteCount, ErrorKind, JobId, Percent};
 use tokio::sync::oneshot;
 
+use crate::context::Context;
 use crate::disk_room::RoomUse;
-use crate::event_loop::Engine;
 use crate::message::EngineMessage;
+use crate::tasks::Tasks;
 use crate::tasks::estimate::{Share, estimate};
 use crate::tasks::memory_budget;
 use crate::tasks::submit::{self, Prepared};
@@ -69,9 +70,9 @@ impl Estimates {
     }
 }
 
-impl Engine {
-    pub(crate) fn estimate(&self, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let (to, place) = (self.ctx.to_self.clone(), self.copy_place());
+impl Tasks {
+    pub(crate) fn estimate(&self, ctx: &Context, text: String, folder: PathBuf, ask: Ask, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let (to, place) = (ctx.to_self.clone(), ctx.copy_place());
         tokio::task::spawn_blocking(move || {
             let prepared = submit::prepare(&text, &folder, &place, &|| !answer.is_closed());
             match prepared {
@@ -83,15 +84,15 @@ impl Engine {
         });
     }
 
-    pub(crate) fn estimate_news(&mut self, news: EstimateNews) {
+    pub(crate) fn estimate_news(&mut self, ctx: &mut Context, news: EstimateNews) {
         match news {
-            EstimateNews::Prepared(wanted) => self.want_estimate(wanted),
+            EstimateNews::Prepared(wanted) => self.want_estimate(ctx, wanted),
             EstimateNews::Ended => (self.estimates.runs, self.estimates.memory) = (false, 0),
         }
     }
 
-    fn want_estimate(&mut self, wanted: Wanted) {
-        let (footprint, most) = (wanted.prepared.file.limits.footprint(), ByteCount(self.memory_ever()));
+    fn want_estimate(&mut self, ctx: &mut Context, wanted: Wanted) {
+        let (footprint, most) = (wanted.prepared.file.limits.footprint(), ByteCount(ctx.memory_ever()));
         let problem = if footprint > most {
             format!("a task of this job may hold {footprint} of memory, its files and checkpoints included; this device lends {most} at most")
         } else if self.estimates.waiting.len() >= MAX_WAITING {
@@ -105,7 +106,7 @@ impl Engine {
     }
 
     /// Begins the next estimate when the device works and lends the memory for it.
-    pub(crate) fn fill_estimates(&mut self) {
+    pub(crate) fn fill_estimates(&mut self, ctx: &mut Context) {
         self.estimates.waiting.retain(|wanted| !wanted.answer.is_closed());
         self.estimates.wait = None;
         if self.estimates.runs {
@@ -113,15 +114,16 @@ impl Engine {
         }
         self.estimates.memory = 0;
         let Some(next) = self.estimates.waiting.front() else { return };
-        let duty = if next.ask.now { &self.requested_duty } else { &self.duty };
-        if *duty.borrow() == Percent::ZERO || self.finishing || self.ctx.is_stopping {
+        let duty = if next.ask.now { &self.requested_duty } else { &ctx.work_duty };
+        if *duty.borrow() == Percent::ZERO || ctx.finishing || ctx.is_stopping {
             return;
         }
         let duty = duty.subscribe();
         let (file, module) = (&next.prepared.file, next.prepared.blobs.module);
         let found = next.prepared.copied.iter().find(|blob| blob.id() == module);
         let module_bytes = found.and_then(|blob| memory_budget::length(blob.path())).unwrap_or(0);
-        let (budget, used, charge) = (self.memory_budget(), self.memory_used(), self.charge_for(&file.limits, module, module_bytes));
+        let (budget, used) = (self.memory_budget(ctx), self.memory_used(ctx));
+        let charge = ctx.charge_for(&file.limits, module, module_bytes, budget);
         if used.saturating_add(charge) > budget {
             let spare = crate::tasks::scheduler::in_steps(budget.saturating_sub(used));
             self.estimates.wait = Some(MemoryWait { job: JobId(0), name: clean_name(&file.name), wanted: charge, spare });
@@ -132,15 +134,15 @@ impl Engine {
         let Some(Wanted { prepared, ask, mut answer }) = self.estimates.waiting.pop_front() else { return };
         (self.estimates.runs, self.estimates.memory) = (true, charge);
         let share = Share {
-            program: self.ctx.config.worker.clone(),
-            data_folder: self.ctx.store.folder().to_owned(),
-            room: self.room_for(RoomUse::Owner),
+            program: ctx.config.worker.clone(),
+            data_folder: ctx.store.folder().to_owned(),
+            room: ctx.room_for(RoomUse::Owner),
             compile: memory_budget::compile_limits(module_bytes, budget),
             duty,
             limit: Duration::from_secs(u64::from(ask.seconds.clamp(1, 600))),
-            slots: self.ctx.settings.slots(),
+            slots: ctx.settings.slots(),
         };
-        let to = self.ctx.to_self.clone();
+        let to = ctx.to_self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 estimated = estimate(prepared, share) => drop(answer.send(estimated.map(Reply::Estimate))),

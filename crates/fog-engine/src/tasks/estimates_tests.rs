@@ -18,16 +18,16 @@ impl Turned {
         std::fs::write(folder.path().join("m.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let text = format!("version = 1\nname = \"large\"\nmodule = \"m.wasm\"\n[limits]\nmemory = \"{memory}MiB\"\ndisk = \"1MiB\"\n");
         let prepared = {
-            let place = CopyPlace { room: DiskRoom::unlimited(self.core.ctx.store.holds()), ..self.core.copy_place() };
+            let place = CopyPlace { room: DiskRoom::unlimited(self.core.ctx.store.holds()), ..self.core.ctx.copy_place() };
             std::thread::scope(|scope| scope.spawn(|| submit::prepare(&text, folder.path(), &place, &|| true).unwrap()).join().unwrap())
         };
-        self.core.estimate_news(EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)));
+        self.core.tasks.estimate_news(&mut self.core.ctx, EstimateNews::Prepared(crate::tasks::estimates::Wanted::new(prepared, now, answer)));
         answered
     }
 
     fn turn(&mut self) {
-        self.core.set_duties();
-        self.core.fill_estimates();
+        self.core.tasks.set_duties(&self.core.ctx);
+        self.core.tasks.fill_estimates(&mut self.core.ctx);
     }
 
     fn set_memory(&mut self, available: u64) {
@@ -45,30 +45,30 @@ async fn an_estimate_waits_while_the_device_is_off_and_has_its_memory_lent() {
     let mut first = turned.wants_estimate(100, false);
     let second = turned.wants_estimate(400, false);
     turned.turn();
-    assert!(turned.core.estimates.is_busy() && turned.core.memory_used() == 0, "it begins although the device is off");
+    assert!(turned.core.tasks.estimates.is_busy() && turned.core.tasks.memory_used(&turned.core.ctx) == 0, "it begins although the device is off");
     turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     turned.set_memory(1024 * MIB);
     assert!(turned.core.ctx.rules.verdict().duty > Percent::ZERO, "{:?}", turned.core.ctx.rules.verdict());
     turned.turn();
-    let used = turned.core.memory_used();
+    let used = turned.core.tasks.memory_used(&turned.core.ctx);
     assert!(used >= 100 * MIB, "what it holds is in no sum: {used}");
     // Only one estimate runs at a time.
     turned.turn();
-    assert_eq!(turned.core.memory_used(), used);
+    assert_eq!(turned.core.tasks.memory_used(&turned.core.ctx), used);
     assert!(first.try_recv().is_err());
-    turned.core.estimate_news(EstimateNews::Ended);
+    turned.core.tasks.estimate_news(&mut turned.core.ctx, EstimateNews::Ended);
     // Without room for the second estimate the status says so, and memory that tasks give back is kept for
     // it.
     turned.set_memory(600 * MIB);
     turned.turn();
-    let wait = turned.core.estimates.wait.clone().expect("it runs without memory");
+    let wait = turned.core.tasks.estimates.wait.clone().expect("it runs without memory");
     assert!(wait.name == "large" && wait.wanted >= 400 * MIB && wait.spare <= 300 * MIB, "{wait:?}");
-    assert!(turned.core.memory_used() >= 400 * MIB);
+    assert!(turned.core.tasks.memory_used(&turned.core.ctx) >= 400 * MIB);
     assert_eq!(turned.core.status().unwrap().estimate_wait, Some(wait));
     // The front end is gone.
     drop(second);
     turned.turn();
-    assert!(!turned.core.estimates.is_busy() && turned.core.memory_used() == 0 && turned.core.estimates.wait.is_none());
+    assert!(!turned.core.tasks.estimates.is_busy() && turned.core.tasks.memory_used(&turned.core.ctx) == 0 && turned.core.tasks.estimates.wait.is_none());
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_job_that_this_device_cannot_run_is_not_estimated() {
     if total / 20 < 4000 * MIB {
         let refused = answered.try_recv().unwrap().unwrap_err();
         assert!(refused.kind == fog_types::ErrorKind::LimitReached && refused.message.contains("this device lends"), "{refused:?}");
-        assert!(!turned.core.estimates.is_busy());
+        assert!(!turned.core.tasks.estimates.is_busy());
     }
 }
 
@@ -93,13 +93,13 @@ async fn an_estimate_that_is_asked_for_now_waits_for_no_rule_that_gives_way() {
     assert_eq!(turned.core.ctx.rules.verdict().duty, Percent::ZERO);
     let waits = turned.wants_estimate(100, false);
     turned.turn();
-    assert_eq!(turned.core.memory_used(), 0, "it runs while its owner uses the device");
+    assert_eq!(turned.core.tasks.memory_used(&turned.core.ctx), 0, "it runs while its owner uses the device");
     drop(waits);
     let _asked = turned.wants_estimate(100, true);
     turned.core.set_settings([("contributing".to_owned(), false.into())].into()).unwrap();
     turned.turn();
-    assert_eq!(turned.core.memory_used(), 0, "it runs although the device is off");
+    assert_eq!(turned.core.tasks.memory_used(&turned.core.ctx), 0, "it runs although the device is off");
     turned.core.set_settings([("contributing".to_owned(), true.into())].into()).unwrap();
     turned.turn();
-    assert!(turned.core.memory_used() > 0, "{:?}", turned.core.ctx.rules.verdict().for_requested());
+    assert!(turned.core.tasks.memory_used(&turned.core.ctx) > 0, "{:?}", turned.core.ctx.rules.verdict().for_requested());
 }

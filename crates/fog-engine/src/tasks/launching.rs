@@ -2,37 +2,39 @@
 
 use std::time::Duration;
 
-use fog_runtime::EngineKind;
+use fog_runtime::{EngineKind, Priority};
 use fog_store::{Claim, StoreError};
 use fog_types::job::Map;
 use fog_types::text::clean_name;
-use fog_types::{BlobId, TaskId};
+use fog_types::{BlobId, Percent, TaskId};
 
+use crate::context::Context;
 use crate::disk_room::RoomUse;
-use crate::event_loop::Engine;
 use crate::tasks::checkpoints::{CheckpointPlace, artifact_path, checkpoint_path};
 use crate::tasks::runner::{self, Launch};
 use crate::tasks::stored_files::Stored;
 use crate::tasks::{cleanup, memory_budget};
 
-impl Engine {
-    pub(crate) fn launch(&self, claim: Claim, job: &fog_store::JobRow) -> Result<Launch, StoreError> {
-        let artifact = artifact_path(self.ctx.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
+impl Context {
+    /// Collects what a task needs before it starts, at this duty and priority; its compiler gets at most `budget` bytes
+    /// of memory.
+    pub(crate) fn launch(&self, claim: Claim, job: &fog_store::JobRow, duty: Percent, priority: Priority, budget: u64) -> Result<Launch, StoreError> {
+        let artifact = artifact_path(self.store.folder(), &job.blobs.module.to_string(), EngineKind::Compiled);
         cleanup::touch(&artifact);
-        let spec = runner::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.ctx.store.blob(id), artifact.clone(), self.duty_of(job.id))?;
+        let spec = runner::spec_of(&job.file, &job.blobs, claim.task.index, |id| self.store.blob(id), artifact.clone(), duty)?;
         let place = self.place_of(job, claim.task);
-        let module = self.ctx.store.blob(job.blobs.module)?;
-        let files = files_of(job, claim.task.index).into_iter().map(|(what, id)| Ok((what, Stored::of_task(&self.ctx.store, id)?)));
+        let module = self.store.blob(job.blobs.module)?;
+        let files = files_of(job, claim.task.index).into_iter().map(|(what, id)| Ok((what, Stored::of_task(&self.store, id)?)));
         let files = files.collect::<Result<_, StoreError>>()?;
         let module_bytes = memory_budget::length(&module).unwrap_or(0);
         Ok(Launch {
             place,
-            compile: memory_budget::compile_limits(module_bytes, self.memory_budget()),
-            history_cap: self.ctx.settings.storage_cap().0 / 2,
+            compile: memory_budget::compile_limits(module_bytes, budget),
+            history_cap: self.settings.storage_cap().0 / 2,
             claim,
-            program: self.ctx.config.worker.clone().with_priority(self.priority_of(job.id)),
-            data_folder: self.ctx.store.folder().to_owned(),
-            holds: self.ctx.store.holds(),
+            program: self.config.worker.clone().with_priority(priority),
+            data_folder: self.store.folder().to_owned(),
+            holds: self.store.holds(),
             room: self.room_for(RoomUse::Work),
             module,
             files,
@@ -47,14 +49,14 @@ impl Engine {
             inputs.push(("item".to_owned(), id.to_string()));
         }
         CheckpointPlace {
-            path: checkpoint_path(self.ctx.store.folder(), task),
-            key: self.ctx.key,
+            path: checkpoint_path(self.store.folder(), task),
+            key: self.key,
             module: blake3::Hash::from_bytes(job.blobs.module.0),
             inputs,
             stdin: job.blobs.stdin.map(|id| id.to_string()),
-            every: Duration::from_secs_f64(self.ctx.settings.number("checkpoint_every").max(1.0)),
+            every: Duration::from_secs_f64(self.settings.number("checkpoint_every").max(1.0)),
             room: self.room_for(RoomUse::Checkpoint),
-            cap: if self.ctx.key.is_some() { self.ctx.settings.storage_cap().0 / 2 } else { 0 },
+            cap: if self.key.is_some() { self.settings.storage_cap().0 / 2 } else { 0 },
         }
     }
 }

@@ -7,8 +7,9 @@ use fog_runtime::{CompileLimits, EngineKind};
 use fog_store::JobRow;
 use fog_types::{BlobId, Limits, TaskId};
 
-use crate::event_loop::Engine;
+use crate::context::Context;
 use crate::tasks::checkpoints::{artifact_path, checkpoint_path};
+use crate::tasks::{Active, Tasks};
 
 /// Limits for compiling a module of `module_bytes`: at most `budget`, but at least what the smallest module
 /// needs.
@@ -37,33 +38,52 @@ fn with_state(charge: u64, state: u64, limits: &Limits, budget: u64) -> u64 {
     charge.max(restoring)
 }
 
-impl Engine {
-    /// Memory in bytes that tasks, estimates and replayed segments take now.
-    pub(crate) fn memory_used(&self) -> u64 {
-        self.active.values().map(crate::event_loop::Active::charge).fold(self.memory_beside(), u64::saturating_add)
+impl Context {
+    /// Memory in bytes that this device lends now, of which `used` bytes are taken.
+    pub(crate) fn memory_budget(&self, used: u64) -> u64 {
+        // Before the first sample a small machine is assumed.
+        let available = self.rules.readings().ram_available.unwrap_or(2 << 30);
+        ((available.saturating_add(used / 4)) as f64 * self.settings.number("memory_share") / 100.0) as u64
     }
 
-    /// Memory in bytes that is lent beside tasks: to a replayed segment and to an estimate.
-    pub(crate) fn memory_beside(&self) -> u64 {
-        self.grid.replaying.saturating_add(self.estimates.memory)
+    /// Most memory in bytes that this device lends when no other program needs any.
+    pub(crate) fn memory_ever(&self) -> u64 {
+        let share = self.settings.number("memory_share") / 100.0;
+        fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
     }
 
-    /// Memory in bytes that a task of a job takes when it starts.
-    pub(crate) fn charge(&self, job: &JobRow) -> u64 {
-        let size = self.ctx.store.blob(job.blobs.module).ok().as_deref().and_then(length);
-        self.charge_for(&job.file.limits, job.blobs.module, size.unwrap_or(0))
+    /// Memory in bytes that a task of a job takes from `budget` when it starts.
+    pub(crate) fn charge(&self, job: &JobRow, budget: u64) -> u64 {
+        let size = self.store.blob(job.blobs.module).ok().as_deref().and_then(length);
+        self.charge_for(&job.file.limits, job.blobs.module, size.unwrap_or(0), budget)
     }
 
     /// Like [`Self::charge`], for one task of the job, which may continue from a checkpoint.
-    pub(crate) fn charge_of(&self, task: TaskId, job: &JobRow) -> u64 {
-        let state = length(&checkpoint_path(self.ctx.store.folder(), task)).unwrap_or(0);
-        with_state(self.charge(job), state, &job.file.limits, self.memory_budget())
+    pub(crate) fn charge_of(&self, task: TaskId, job: &JobRow, budget: u64) -> u64 {
+        let state = length(&checkpoint_path(self.store.folder(), task)).unwrap_or(0);
+        with_state(self.charge(job, budget), state, &job.file.limits, budget)
     }
 
     /// Like [`Self::charge`], for a module of `size` bytes, which need not be stored here.
-    pub(crate) fn charge_for(&self, limits: &Limits, module: BlobId, size: u64) -> u64 {
-        let is_compiled = artifact_path(self.ctx.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
-        charge(limits, (!is_compiled).then_some(size), self.memory_budget())
+    pub(crate) fn charge_for(&self, limits: &Limits, module: BlobId, size: u64, budget: u64) -> u64 {
+        let is_compiled = artifact_path(self.store.folder(), &module.to_string(), EngineKind::Compiled).exists();
+        charge(limits, (!is_compiled).then_some(size), budget)
+    }
+}
+
+impl Tasks {
+    /// Memory in bytes that tasks, estimates and replayed segments take now.
+    pub(crate) fn memory_used(&self, ctx: &Context) -> u64 {
+        self.active.values().map(Active::charge).fold(self.memory_beside(ctx), u64::saturating_add)
+    }
+
+    /// Memory in bytes that is lent beside tasks: to a replayed segment and to an estimate.
+    pub(crate) fn memory_beside(&self, ctx: &Context) -> u64 {
+        ctx.load.replay.saturating_add(self.estimates.memory)
+    }
+
+    pub(crate) fn memory_budget(&self, ctx: &Context) -> u64 {
+        ctx.memory_budget(self.memory_used(ctx))
     }
 }
 

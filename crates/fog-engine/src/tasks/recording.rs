@@ -7,8 +7,10 @@ use fog_store::{Claim, FailedAttempt, Output, PlacedFiles, ROWS_AT_ONCE, Renamed
 use fog_types::TaskId;
 use fog_types::path::Renamed;
 
+use crate::context::Context;
 use crate::disk_room::is_no_room;
-use crate::event_loop::Engine;
+use crate::effects::Input;
+use crate::tasks::Tasks;
 use crate::tasks::checkpoints::checkpoint_path;
 use crate::tasks::runner::TaskDone;
 
@@ -36,22 +38,22 @@ impl Recorded {
     }
 }
 
-impl Engine {
+impl Tasks {
     /// Handles a task that ended with a result. Only the rows of its files remain to be written.
-    pub(crate) fn task_done(&mut self, claim: Claim, done: Box<TaskDone>) -> Result<(), StoreError> {
+    pub(crate) fn task_done(&mut self, ctx: &mut Context, claim: Claim, done: Box<TaskDone>) -> Result<(), StoreError> {
         let report = &done.report;
         if report.active_millis >= 20 {
             let speed = report.units.0.saturating_mul(1000) / report.active_millis;
             self.speed = if self.speed == 0 { speed } else { (self.speed * 3 + speed) / 4 };
         }
-        if let Err(error) = self.ctx.store.make_room_for(&done.placed, &[], self.ctx.settings.storage_cap(), self.ctx.clock.unix()) {
-            return self.own_not_stored(claim, &done, &error);
+        if let Err(error) = ctx.store.make_room_for(&done.placed, &[], ctx.settings.storage_cap(), ctx.clock.unix()) {
+            return self.own_not_stored(ctx, claim, &done, &error);
         }
         if done.outputs.len() > ROWS_AT_ONCE {
             self.recording.push_back(Recording { claim, written: 0, result: Recorded::Own(done) });
             return Ok(());
         }
-        self.record_own(claim, *done)
+        self.record_own(ctx, claim, *done)
     }
 
     /// Queues an accepted result with many files, which are already in place.
@@ -60,78 +62,75 @@ impl Engine {
     }
 
     /// Whether there is long work that is done in steps.
-    pub(crate) fn has_pieces(&self) -> bool {
-        !self.recording.is_empty() || self.ctx.store.is_ending() || self.ctx.store.is_sweeping()
+    pub(crate) fn has_pieces(&self, ctx: &Context) -> bool {
+        !self.recording.is_empty() || ctx.store.is_ending() || ctx.store.is_sweeping()
     }
 
-    pub(crate) fn do_piece(&mut self) {
-        if !self.check_folder() {
-            return;
-        }
-        self.record_some();
-        if let Err(error) = self.ctx.store.sweep_ending() {
+    pub(crate) fn do_piece(&mut self, ctx: &mut Context) {
+        self.record_some(ctx);
+        if let Err(error) = ctx.store.sweep_ending() {
             tracing::error!(%error, "tasks of a job that has ended could not all be cancelled; the next start goes on");
         }
-        if self.ctx.store.is_sweeping()
-            && let Err(error) = self.ctx.store.sweep_removed()
+        if ctx.store.is_sweeping()
+            && let Err(error) = ctx.store.sweep_removed()
         {
             tracing::error!(%error, "the rows of removed jobs cannot be deleted");
         }
     }
 
     /// Writes the next rows of a result with many files.
-    pub(crate) fn record_some(&mut self) {
+    pub(crate) fn record_some(&mut self, ctx: &mut Context) {
         let Some(mut recording) = self.recording.pop_front() else { return };
         let claim = recording.claim;
         let (placed, outputs) = recording.result.files();
         let rest = outputs.get(recording.written..).unwrap_or_default();
         let next = rest.get(..ROWS_AT_ONCE).unwrap_or(rest);
         let (count, is_last) = (next.len(), next.len() == rest.len());
-        match (self.ctx.store.stage_outputs(claim, placed, next, self.ctx.clock.unix()), recording.result) {
+        match (ctx.store.stage_outputs(claim, placed, next, ctx.clock.unix()), recording.result) {
             (Ok(true), result) if !is_last => {
                 recording.written += count;
                 self.recording.push_front(Recording { result, ..recording });
             }
             (Ok(true), Recorded::Own(done)) => {
-                let recorded = self.record_own(claim, *done);
+                let recorded = self.record_own(ctx, claim, *done);
                 not_stored(recorded);
             }
-            (Ok(true), Recorded::Lent { task, winner, placed, .. }) => self.lent_recorded(task, winner, Ok(placed)),
+            (Ok(true), Recorded::Lent { task, winner, placed, .. }) => ctx.out.input(Input::LentRecorded { task, winner, placed: Ok(placed) }),
             (Ok(false), result) => {
                 tracing::debug!(task = %claim.task, "its result is not wanted any more");
                 if let Recorded::Lent { task, .. } = result {
-                    self.grid.placing.remove(&task);
+                    ctx.out.input(Input::LentUnwanted(task));
                 }
             }
             (Err(error), Recorded::Own(done)) => {
-                let noted = self.own_not_stored(claim, &done, &error);
+                let noted = self.own_not_stored(ctx, claim, &done, &error);
                 not_stored(noted);
             }
-            (Err(error), Recorded::Lent { task, winner, .. }) => self.lent_recorded(task, winner, Err(error)),
+            (Err(error), Recorded::Lent { task, winner, .. }) => ctx.out.input(Input::LentRecorded { task, winner, placed: Err(error) }),
         }
     }
 
-    /// Records all pending results before the engine ends.
-    pub(crate) fn record_all(&mut self) {
-        while self.check_folder() && !self.recording.is_empty() {
-            self.record_some();
-        }
+    /// Whether results wait to be recorded.
+    pub(crate) fn is_recording(&self) -> bool {
+        !self.recording.is_empty()
     }
 
-    fn own_not_stored(&mut self, claim: Claim, done: &TaskDone, error: &StoreError) -> Result<(), StoreError> {
+    fn own_not_stored(&mut self, ctx: &mut Context, claim: Claim, done: &TaskDone, error: &StoreError) -> Result<(), StoreError> {
         if is_no_room(error) {
-            self.no_room(claim, error, done.report.units)?;
-            return self.host_ended(claim.task.job);
+            self.no_room(ctx, claim, error, done.report.units)?;
+            ctx.out.input(Input::JobEnded(claim.task.job));
+            return Ok(());
         }
         let failed = FailedAttempt { problem: format!("its result could not be stored: {error}"), units: done.report.units, exit_code: None, logs: None };
-        self.record_failure(claim, &failed, false)?;
-        self.host_ended(claim.task.job)
+        self.record_failure(ctx, claim, &failed, false)?;
+        ctx.out.input(Input::JobEnded(claim.task.job));
+        Ok(())
     }
 
-    fn record_own(&mut self, claim: Claim, done: TaskDone) -> Result<(), StoreError> {
-        let now = self.ctx.clock.unix();
-        if let Err(error) = self.ctx.store.add_rest(&done.placed, &[], now) {
-            return self.own_not_stored(claim, &done, &error);
+    fn record_own(&mut self, ctx: &mut Context, claim: Claim, done: TaskDone) -> Result<(), StoreError> {
+        let now = ctx.clock.unix();
+        if let Err(error) = ctx.store.add_rest(&done.placed, &[], now) {
+            return self.own_not_stored(ctx, claim, &done, &error);
         }
         let TaskDone { report, stdout, stderr, outputs, placed: _placed, hash, remarks } = done;
         let result = TaskResult {
@@ -147,20 +146,21 @@ impl Engine {
             stderr_dropped: report.stderr_dropped,
             outputs,
         };
-        let state = self.ctx.store.finish_task(claim, &result, now)?;
+        let state = ctx.store.finish_task(claim, &result, now)?;
         // The checkpoint is removed only now, so that a kill before this point loses no work that it holds.
-        fog_runtime::Checkpoint::remove(&checkpoint_path(self.ctx.store.folder(), claim.task));
+        fog_runtime::Checkpoint::remove(&checkpoint_path(ctx.store.folder(), claim.task));
         if state.is_some() {
             if !remarks.is_empty() {
                 let row = |one: &Renamed| RenamedRow { name: one.name.clone(), kept: one.kept.clone(), reason: one.reason.unwrap_or_default().to_owned() };
                 let renamed: Vec<RenamedRow> = remarks.files().iter().map(row).collect();
-                self.ctx.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
+                ctx.store.note_result(claim.task, &remarks.to_string(), &renamed, remarks.count())?;
             }
-            self.ctx.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
-            self.ctx.announce_job(claim.task.job);
+            ctx.announce(EventBody::TaskFinished { job: claim.task.job, index: claim.task.index });
+            ctx.announce_job(claim.task.job);
         }
-        self.announce_end(claim.task.job, state)?;
-        self.host_ended(claim.task.job)
+        self.announce_end(ctx, claim.task.job, state)?;
+        ctx.out.input(Input::JobEnded(claim.task.job));
+        Ok(())
     }
 }
 

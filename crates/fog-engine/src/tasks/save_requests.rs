@@ -9,8 +9,9 @@ use fog_store::JobRow;
 use fog_types::{ErrorKind, JobId, Percent, TaskId};
 use tokio::sync::oneshot;
 
-use crate::event_loop::Engine;
+use crate::context::Context;
 use crate::query::to_api;
+use crate::tasks::Tasks;
 use crate::tasks::checkpoints::{self, CheckpointPlace, Parts, checkpoint_path};
 use crate::tasks::histories;
 use crate::tasks::runner;
@@ -18,7 +19,7 @@ use crate::tasks::runner;
 /// Longest wait for a requested checkpoint.
 const SAVE_PATIENCE: Duration = Duration::from_secs(15);
 
-impl Engine {
+impl Tasks {
     /// Saves every running task, then signals `done`.
     pub(crate) fn save_all(&self, done: SyncSender<()>) {
         let asked: Vec<_> = self
@@ -49,8 +50,8 @@ impl Engine {
             .collect()
     }
 
-    pub(crate) fn checkpoint(&self, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
-        let asked = match self.ctx.store.job(id) {
+    pub(crate) fn checkpoint(&self, ctx: &Context, id: JobId, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+        let asked = match ctx.store.job(id) {
             Ok(_) => self.ask_to_save(id, None),
             Err(error) => return drop(answer.send(Err(to_api(error)))),
         };
@@ -58,7 +59,7 @@ impl Engine {
             let message = format!("no task of job {id} runs now; what was saved when it stopped is kept");
             return drop(answer.send(Err(ApiError { kind: ErrorKind::Conflict, message })));
         }
-        let taken_ms = self.ctx.clock.unix().0;
+        let taken_ms = ctx.clock.unix().0;
         tokio::spawn(async move {
             let mut taken = Vec::new();
             for (index, saved) in asked {
@@ -78,41 +79,41 @@ impl Engine {
     }
 
     /// Place of a task's checkpoint, and the files that an export includes.
-    fn parts_of(&self, job: &JobRow, task: TaskId) -> Result<(CheckpointPlace, Parts), ApiError> {
-        let spec = runner::spec_of(&job.file, &job.blobs, task.index, |id| self.ctx.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
+    fn parts_of(&self, ctx: &Context, job: &JobRow, task: TaskId) -> Result<(CheckpointPlace, Parts), ApiError> {
+        let spec = runner::spec_of(&job.file, &job.blobs, task.index, |id| ctx.store.blob(id), PathBuf::new(), Percent::FULL).map_err(to_api)?;
         let parts = Parts {
-            module: self.ctx.store.blob(job.blobs.module).map_err(to_api)?,
+            module: ctx.store.blob(job.blobs.module).map_err(to_api)?,
             inputs: spec.inputs.into_iter().map(|mount| mount.path).collect(),
             stdin: spec.stdin,
         };
-        Ok((self.place_of(job, task), parts))
+        Ok((ctx.place_of(job, task), parts))
     }
 
-    pub(crate) fn export_history(&self, id: JobId, index: u32, folder: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn export_history(&self, ctx: &Context, id: JobId, index: u32, folder: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let task = TaskId { job: id, index };
-        let prepared = self.ctx.store.job(id).map_err(to_api).and_then(|job| {
+        let prepared = ctx.store.job(id).map_err(to_api).and_then(|job| {
             if index >= job.tasks_total {
                 let message = format!("job {id} has no task {index}; its tasks are numbered from 0 to {}", job.tasks_total.saturating_sub(1));
                 return Err(ApiError { kind: ErrorKind::NotFound, message });
             }
-            self.parts_of(&job, task)
+            self.parts_of(ctx, &job, task)
         });
         let (place, parts) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let data_folder = self.ctx.store.folder().to_owned();
+        let data_folder = ctx.store.folder().to_owned();
         tokio::task::spawn_blocking(move || drop(answer.send(histories::export(&data_folder, task, &place, &parts, &folder).map(Reply::TaskHistory))));
     }
 
-    pub(crate) fn export_checkpoint(&self, id: JobId, index: Option<u32>, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
+    pub(crate) fn export_checkpoint(&self, ctx: &Context, id: JobId, index: Option<u32>, path: PathBuf, answer: oneshot::Sender<Result<Reply, ApiError>>) {
         let prepared = || -> Result<_, ApiError> {
-            let job = self.ctx.store.job(id).map_err(to_api)?;
+            let job = ctx.store.job(id).map_err(to_api)?;
             let running = self.active.values().find(|active| active.claim.task.job == id).map(|active| active.claim.task.index);
-            let kept = || (0..job.tasks_total).find(|index| checkpoint_path(self.ctx.store.folder(), TaskId { job: id, index: *index }).exists());
+            let kept = || (0..job.tasks_total).find(|index| checkpoint_path(ctx.store.folder(), TaskId { job: id, index: *index }).exists());
             let none = || ApiError { kind: ErrorKind::NotFound, message: format!("no task of job {id} has a checkpoint; it has not begun, or has ended") };
             let index = index.or(running).or_else(kept).ok_or_else(none)?;
-            let (place, parts) = self.parts_of(&job, TaskId { job: id, index })?;
+            let (place, parts) = self.parts_of(ctx, &job, TaskId { job: id, index })?;
             Ok((index, place, parts, self.ask_to_save(id, Some(index))))
         };
         let (index, place, parts, asked) = match prepared() {

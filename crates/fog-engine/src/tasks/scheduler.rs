@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use fog_api::{ActiveTask, EventBody, MemoryWait, Notice};
-use fog_grid::WorkerState;
 use fog_runtime::Priority;
 use fog_store::{Claim, FailedAttempt, Failure, Rank, StoreError};
 use fog_types::text::{clean_lines, clean_name};
 use fog_types::{BlobId, ByteCount, JobId, JobState, NodeId, Percent, TaskId, UnixMillis, WorkUnits};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event_loop::{Active, Engine};
+use crate::context::Context;
+use crate::effects::Input;
 use crate::message::EngineMessage;
 use crate::tasks::checkpoints::checkpoint_path;
 use crate::tasks::launching::files_of;
 use crate::tasks::runner::{self, Launch, TaskEvent, TaskOutcome};
+use crate::tasks::{Active, Tasks};
 use crate::{ENGINE_NAME, views};
 
 /// Owner of jobs of this device's user; other jobs are owned by the name of their device.
@@ -39,40 +40,40 @@ const LAST_SAVE: Duration = Duration::from_secs(2);
 /// Time after which a worker that was ended writes nothing any more.
 const LEFT_AFTER: Duration = Duration::from_millis(200);
 
-impl Engine {
+impl Tasks {
     /// Starts tasks while the verdict, the slots and the memory allow it.
-    pub(crate) fn fill(&mut self) -> Result<(), StoreError> {
-        let duty = self.ctx.rules.verdict().duty;
+    pub(crate) fn fill(&mut self, ctx: &mut Context) -> Result<(), StoreError> {
+        let duty = ctx.rules.verdict().duty;
         self.memory_waits.clear();
-        if duty == Percent::ZERO || self.ctx.is_stopping {
+        if duty == Percent::ZERO || ctx.is_stopping {
             return Ok(());
         }
-        let now = self.ctx.clock.unix();
-        if self.finishing {
-            return self.fill_to_finish(now);
+        let now = ctx.clock.unix();
+        if ctx.finishing {
+            return self.fill_to_finish(ctx, now);
         }
-        self.ctx.store.wake_tasks(now)?;
-        let memory_budget = self.memory_budget();
-        let slots = self.ctx.settings.slots();
+        ctx.store.wake_tasks(now)?;
+        let memory_budget = self.memory_budget(ctx);
+        let slots = ctx.settings.slots();
         let mut waiting = Vec::new();
         let mut held = 0;
-        while let Some(next) = self.ctx.store.next_task_behind(held + waiting.len() as u32)? {
-            if self.ctx.unstored.holds(next.job) {
+        while let Some(next) = ctx.store.next_task_behind(held + waiting.len() as u32)? {
+            if ctx.unstored.holds(next.job) {
                 held += 1;
                 continue;
             }
             if self.active.len() >= slots {
-                if self.make_way(next)? {
+                if self.make_way(ctx, next)? {
                     continue;
                 }
                 break;
             }
-            let job = self.ctx.store.job(next.job)?;
-            let (used, wanted) = (self.memory_used(), self.charge_of(next, &job));
-            let is_too_large = job.file.limits.footprint().0 > self.memory_ever();
+            let job = ctx.store.job(next.job)?;
+            let (used, wanted) = (self.memory_used(ctx), ctx.charge_of(next, &job, self.memory_budget(ctx)));
+            let is_too_large = job.file.limits.footprint().0 > ctx.memory_ever();
             if used.saturating_add(wanted) > memory_budget && !is_too_large {
                 let fits_alone = wanted <= memory_budget;
-                if fits_alone && self.make_way(next)? {
+                if fits_alone && self.make_way(ctx, next)? {
                     continue;
                 }
                 let spare = in_steps(memory_budget.saturating_sub(used));
@@ -85,9 +86,9 @@ impl Engine {
                 }
                 continue;
             }
-            let claim = self.ctx.store.claim(next, ENGINE_NAME, now)?;
-            self.start_claimed(claim, &job, now)?;
-            self.ctx.announce_job(claim.task.job);
+            let claim = ctx.store.claim(next, ENGINE_NAME, now)?;
+            self.start_claimed(ctx, claim, &job, now)?;
+            ctx.announce_job(claim.task.job);
         }
         self.memory_waits = waiting;
         Ok(())
@@ -95,102 +96,91 @@ impl Engine {
 
     /// Continues the tasks that were running when the device should finish and stop, after a restart of the
     /// program.
-    fn fill_to_finish(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        while self.active.len() < self.ctx.settings.slots().max(1) {
+    fn fill_to_finish(&mut self, ctx: &mut Context, now: UnixMillis) -> Result<(), StoreError> {
+        while self.active.len() < ctx.settings.slots().max(1) {
             let Some(task) = self.to_finish.pop() else { break };
-            if self.ctx.store.is_ready(task)? && !self.ctx.unstored.holds(task.job) {
-                let job = self.ctx.store.job(task.job)?;
-                let claim = self.ctx.store.claim(task, ENGINE_NAME, now)?;
-                self.start_claimed(claim, &job, now)?;
-                self.ctx.announce_job(task.job);
+            if ctx.store.is_ready(task)? && !ctx.unstored.holds(task.job) {
+                let job = ctx.store.job(task.job)?;
+                let claim = ctx.store.claim(task, ENGINE_NAME, now)?;
+                self.start_claimed(ctx, claim, &job, now)?;
+                ctx.announce_job(task.job);
             }
         }
         Ok(())
     }
 
     /// Starts a worker for a claimed task, or records why that is impossible.
-    pub(crate) fn start_claimed(&mut self, claim: Claim, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
-        let (wanted, most) = (job.file.limits.footprint(), ByteCount(self.memory_ever()));
+    pub(crate) fn start_claimed(&mut self, ctx: &mut Context, claim: Claim, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+        let (wanted, most) = (job.file.limits.footprint(), ByteCount(ctx.memory_ever()));
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
         if wanted > most {
             let problem = format!("a task of this job may hold {wanted} of memory, its files and checkpoints included; this device lends {most} at most");
-            return self.record_failure(claim, &failed(problem), true);
+            return self.record_failure(ctx, claim, &failed(problem), true);
         }
-        match self.launch(claim, job) {
-            Ok(launch) => self.start_task(launch, job, now),
+        let budget = self.memory_budget(ctx);
+        match ctx.launch(claim, job, self.duty_of(ctx, job.id), self.priority_of(job.id), budget) {
+            Ok(launch) => self.start_task(ctx, launch, job, now),
             Err(error @ StoreError::NoBlob(id)) => {
                 let known = files_of(job, claim.task.index).into_iter().find(|(_, file)| *file == id);
                 let what = known.map_or_else(|| "a file of this job".to_owned(), |(what, _)| what);
-                self.files_unusable(claim, runner::unusable(&what, &error), &[id])
+                self.files_unusable(ctx, claim, runner::unusable(&what, &error), &[id])
             }
-            Err(error) => self.record_failure(claim, &failed(error.to_string()), true),
+            Err(error) => self.record_failure(ctx, claim, &failed(error.to_string()), true),
         }
     }
 
     /// Records that stored files of a task are changed or missing. An own job fails, because its owner has
     /// the originals. A hosted job is returned so that it can run elsewhere, or here after its files were
     /// fetched again; its requester is not told where files lie on this device.
-    fn files_unusable(&mut self, claim: Claim, problem: String, blobs: &[BlobId]) -> Result<(), StoreError> {
+    fn files_unusable(&mut self, ctx: &mut Context, claim: Claim, problem: String, blobs: &[BlobId]) -> Result<(), StoreError> {
         let job = claim.task.job;
         tracing::warn!(%job, problem, "stored files of a task cannot be used");
         let failed = |problem| FailedAttempt { problem, units: WorkUnits(0), exit_code: None, logs: None };
-        if !self.ctx.store.is_hosted(job)? {
-            return self.record_failure(claim, &failed(problem), true);
+        if !ctx.store.is_hosted(job)? {
+            return self.record_failure(ctx, claim, &failed(problem), true);
         }
         for blob in blobs {
-            self.ctx.store.remove_damaged(*blob)?;
+            ctx.store.remove_damaged(*blob)?;
         }
-        let now = self.ctx.clock.unix();
+        let now = ctx.clock.unix();
         let problem = "a file of it was damaged on the disk here; it is fetched anew the next time".to_owned();
-        self.ctx.store.fail_task(claim, &failed(problem.clone()), Failure::Retry(now), now)?;
-        self.ctx.store.set_job_state(job, JobState::Failed, &problem, now)?;
-        self.ctx.announce_job(job);
-        self.host_ended(job)
+        ctx.store.fail_task(claim, &failed(problem.clone()), Failure::Retry(now), now)?;
+        ctx.store.set_job_state(job, JobState::Failed, &problem, now)?;
+        ctx.announce_job(job);
+        ctx.out.input(Input::JobEnded(job));
+        Ok(())
     }
 
     /// Puts back the running task with the lowest rank, to make room for a requested job.
-    pub(crate) fn make_way_for_requested(&mut self) -> bool {
+    pub(crate) fn make_way_for_requested(&mut self, ctx: &mut Context) -> bool {
         let others = self.active.iter().filter(|(_, active)| !self.run_now.contains(&active.claim.task.job) && !active.view.frozen);
         let least = others.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.claim.task.job));
         // Without a key there are no checkpoints, so the work of the task would be lost.
-        let Some((attempt, job)) = least.filter(|_| self.ctx.key.is_some()) else { return false };
-        self.drop_attempts(&[attempt], "a task that was asked for now took its place");
-        self.host_progress(job, Some(WorkerState::Waiting), 0, None);
-        self.ctx.announce_job(job);
+        let Some((attempt, job)) = least.filter(|_| ctx.key.is_some()) else { return false };
+        self.drop_attempts(ctx, &[attempt], "a task that was asked for now took its place");
+        ctx.out.input(Input::TaskWaits(job));
+        ctx.announce_job(job);
         true
     }
 
     /// Puts back the running task with the lowest rank if `next` ranks higher. Its last checkpoint keeps
     /// its work.
-    fn make_way(&mut self, next: TaskId) -> Result<bool, StoreError> {
-        let now = self.ctx.clock.unix();
-        let is_hosted = self.ctx.store.is_hosted(next.job)?;
-        let rank = self.ctx.store.rank(next.job)?;
+    fn make_way(&mut self, ctx: &mut Context, next: TaskId) -> Result<bool, StoreError> {
+        let now = ctx.clock.unix();
+        let is_hosted = ctx.store.is_hosted(next.job)?;
+        let rank = ctx.store.rank(next.job)?;
         // Hosted tasks do not displace own ones, whatever their priority, and requested jobs stay.
         let candidates = self.active.iter().filter(|(_, active)| (!is_hosted || active.is_hosted) && !self.run_now.contains(&active.claim.task.job));
         let least = candidates.min_by_key(|(_, active)| active.rank).map(|(attempt, active)| (*attempt, active.rank, active.claim.task.job));
-        let Some((attempt, least, job)) = least.filter(|(_, least, _)| self.ctx.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
-        self.drop_attempts(&[attempt], "a task that is wanted sooner took its place");
-        self.host_progress(job, Some(WorkerState::Waiting), 0, None);
+        let Some((attempt, least, job)) = least.filter(|(_, least, _)| ctx.key.is_some() && is_sooner(rank, *least, now)) else { return Ok(false) };
+        self.drop_attempts(ctx, &[attempt], "a task that is wanted sooner took its place");
+        ctx.out.input(Input::TaskWaits(job));
         tracing::debug!(?rank, ?least, "a task makes way");
-        self.ctx.announce_job(job);
+        ctx.announce_job(job);
         Ok(true)
     }
 
-    pub(crate) fn memory_budget(&self) -> u64 {
-        // Before the first sample a small machine is assumed.
-        let available = self.ctx.rules.readings().ram_available.unwrap_or(2 << 30);
-        let lent = self.memory_used();
-        ((available.saturating_add(lent / 4)) as f64 * self.ctx.settings.number("memory_share") / 100.0) as u64
-    }
-
-    /// Most memory in bytes that this device lends when no other program needs any.
-    pub(crate) fn memory_ever(&self) -> u64 {
-        let share = self.ctx.settings.number("memory_share") / 100.0;
-        fog_probes::ram_total().map_or(u64::MAX, |total| (total as f64 * share) as u64)
-    }
-
-    pub(crate) fn start_task(&mut self, launch: Launch, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
+    pub(crate) fn start_task(&mut self, ctx: &mut Context, launch: Launch, job: &fog_store::JobRow, now: UnixMillis) -> Result<(), StoreError> {
         let claim = launch.claim;
         let view = ActiveTask {
             job: claim.task.job,
@@ -206,10 +196,10 @@ impl Engine {
             saved_ms: None,
             save_problem: String::new(),
         };
-        let mean_units = self.ctx.store.mean_units(claim.task.job)?;
+        let mean_units = ctx.store.mean_units(claim.task.job)?;
         let (wishes, wished) = mpsc::channel(4);
-        let (duty, duty_seen) = watch::channel(self.duty_of(claim.task.job));
-        let running = runner::run(launch, duty_seen, wished, self.ctx.to_self.clone());
+        let (duty, duty_seen) = watch::channel(self.duty_of(ctx, claim.task.job));
+        let running = runner::run(launch, duty_seen, wished, ctx.to_self.clone());
         // Two workers of one task would write the same files.
         let before = self.leaving.remove(&claim.task);
         self.leaving.retain(|_, leaving| !leaving.is_finished());
@@ -223,9 +213,9 @@ impl Engine {
             claim,
             view,
             memory: job.file.limits.footprint().0,
-            starting: self.charge_of(claim.task, job).saturating_sub(job.file.limits.footprint().0),
-            is_hosted: self.ctx.store.is_hosted(job.id)?,
-            rank: self.ctx.store.rank(job.id)?,
+            starting: ctx.charge_of(claim.task, job, self.memory_budget(ctx)).saturating_sub(job.file.limits.footprint().0),
+            is_hosted: ctx.store.is_hosted(job.id)?,
+            rank: ctx.store.rank(job.id)?,
             duty,
             pid: None,
             running_since: None,
@@ -239,8 +229,8 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn task_news(&mut self, attempt: u64, news: TaskEvent) -> Result<(), StoreError> {
-        self.tell_requester(attempt, &news);
+    pub(crate) fn task_news(&mut self, ctx: &mut Context, attempt: u64, news: TaskEvent) -> Result<(), StoreError> {
+        self.tell_exchange(ctx, attempt, &news);
         let Some(active) = self.active.get_mut(&attempt) else { return Ok(()) };
         match news {
             TaskEvent::Started { pid, units } => {
@@ -250,10 +240,10 @@ impl Engine {
                     fog_runtime::set_priority(pid, Priority::Asked);
                 }
                 active.view.units = units;
-                active.view.saved_ms = (units > 0).then(|| self.ctx.clock.unix().0);
+                active.view.saved_ms = (units > 0).then(|| ctx.clock.unix().0);
                 active.running_since = Some(Instant::now());
                 let task = active.claim.task;
-                self.ctx.store.set_saved(task, WorkUnits(units))?;
+                ctx.store.set_saved(task, WorkUnits(units))?;
             }
             TaskEvent::Began => active.starting = 0,
             TaskEvent::Frozen(frozen) => {
@@ -271,54 +261,55 @@ impl Engine {
                 active.view.seconds_left = active.view.permille.filter(|p| *p > 0).map(|p| worked.as_secs() * u64::from(1000 - p.min(1000)) / u64::from(p));
                 let (task, view) = (active.claim.task, active.view.clone());
                 if let Some(permille) = view.permille {
-                    self.ctx.store.set_progress(task, permille)?;
+                    ctx.store.set_progress(task, permille)?;
                 }
-                self.ctx.announce(EventBody::Progress(view));
+                ctx.announce(EventBody::Progress(view));
             }
             TaskEvent::Saved { units } => {
-                active.view.saved_ms = Some(self.ctx.clock.unix().0);
+                active.view.saved_ms = Some(ctx.clock.unix().0);
                 active.view.save_problem.clear();
                 active.view.units = active.view.units.max(units);
                 active.has_advanced = true;
                 let (task, view) = (active.claim.task, active.view.clone());
-                self.ctx.store.set_saved(task, WorkUnits(units))?;
-                self.ctx.announce(EventBody::Progress(view));
+                ctx.store.set_saved(task, WorkUnits(units))?;
+                ctx.announce(EventBody::Progress(view));
             }
             TaskEvent::NotSaved(problem) => {
                 active.view.save_problem = problem;
                 let view = active.view.clone();
-                self.ctx.announce(EventBody::Progress(view));
+                ctx.announce(EventBody::Progress(view));
             }
             TaskEvent::Done(done) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += done.report.units.0.saturating_sub(active.view.units);
-                self.task_done(active.claim, done)?;
+                self.task_done(ctx, active.claim, done)?;
             }
             TaskEvent::Ended(end) => {
                 let Some(active) = self.active.remove(&attempt) else { return Ok(()) };
                 self.span.units += end.units().0.saturating_sub(active.view.units);
                 let job = active.claim.task.job;
-                self.task_ended(active.claim, active.has_advanced, *end)?;
-                self.host_ended(job)?;
+                self.task_ended(ctx, active.claim, active.has_advanced, *end)?;
+                ctx.out.input(Input::JobEnded(job));
             }
         }
         Ok(())
     }
 
-    /// Reports the progress of a hosted task to its requester.
-    fn tell_requester(&mut self, attempt: u64, news: &TaskEvent) {
-        let Some(task) = self.active.get(&attempt).map(|active| active.claim.task).filter(|task| self.grid.hosted.contains_key(&task.job)) else { return };
-        match news {
-            TaskEvent::Started { units, .. } => self.host_began(task.job, *units),
-            TaskEvent::Frozen(frozen) => self.host_progress(task.job, Some(if *frozen { WorkerState::Paused } else { WorkerState::Running }), 0, None),
-            TaskEvent::Progress { units, permille } => self.host_progress(task.job, None, *units, *permille),
-            TaskEvent::Saved { units } => self.host_saved(task, *units),
-            TaskEvent::Began | TaskEvent::NotSaved(_) | TaskEvent::Done(_) | TaskEvent::Ended(_) => {}
-        }
+    /// Reports the progress of a task to the exchange, which tells the requester of a hosted one.
+    fn tell_exchange(&mut self, ctx: &mut Context, attempt: u64, news: &TaskEvent) {
+        let Some(active) = self.active.get(&attempt).filter(|active| active.is_hosted) else { return };
+        let task = active.claim.task;
+        ctx.out.input(match news {
+            TaskEvent::Started { units, .. } => Input::TaskStarted { job: task.job, units: *units },
+            TaskEvent::Frozen(frozen) => Input::TaskFrozen { job: task.job, frozen: *frozen },
+            TaskEvent::Progress { units, permille } => Input::TaskProgress { job: task.job, units: *units, permille: *permille },
+            TaskEvent::Saved { units } => Input::TaskSaved { task, units: *units },
+            TaskEvent::Began | TaskEvent::NotSaved(_) | TaskEvent::Done(_) | TaskEvent::Ended(_) => return,
+        });
     }
 
-    pub(crate) fn task_ended(&mut self, claim: Claim, has_advanced: bool, end: TaskOutcome) -> Result<(), StoreError> {
-        let now = self.ctx.clock.unix();
+    pub(crate) fn task_ended(&mut self, ctx: &mut Context, claim: Claim, has_advanced: bool, end: TaskOutcome) -> Result<(), StoreError> {
+        let now = ctx.clock.unix();
         // A time limit is part of the checkpoint; continuing from it would reach the limit again.
         let is_over = match &end {
             TaskOutcome::PermanentFailure { .. } => true,
@@ -326,39 +317,40 @@ impl Engine {
             TaskOutcome::Damaged { .. } | TaskOutcome::NoRoom(_) => false,
         };
         if is_over {
-            fog_runtime::Checkpoint::remove(&checkpoint_path(self.ctx.store.folder(), claim.task));
+            fog_runtime::Checkpoint::remove(&checkpoint_path(ctx.store.folder(), claim.task));
         }
         match end {
             // A task that was killed or crashed after a new checkpoint continues from there without a wait.
             // A crash that recurs at the same place saves nothing new and counts below.
             TaskOutcome::TransientFailure { problem, report: None, .. } if has_advanced => {
-                self.ctx.store.release_task(claim, &problem, true, now)?;
-                self.ctx.announce_job(claim.task.job);
+                ctx.store.release_task(claim, &problem, true, now)?;
+                ctx.announce_job(claim.task.job);
                 Ok(())
             }
-            TaskOutcome::Damaged { problem, blobs } => self.files_unusable(claim, problem, &blobs),
-            TaskOutcome::NoRoom(error) => self.no_room(claim, &error, WorkUnits(0)),
+            TaskOutcome::Damaged { problem, blobs } => self.files_unusable(ctx, claim, problem, &blobs),
+            TaskOutcome::NoRoom(error) => self.no_room(ctx, claim, &error, WorkUnits(0)),
             TaskOutcome::PermanentFailure { problem, report, logs } => {
-                let failed = self.failed_attempt(problem, report, logs);
-                self.record_failure(claim, &failed, true)
+                let failed = self.failed_attempt(ctx, problem, report, logs);
+                self.record_failure(ctx, claim, &failed, true)
             }
             TaskOutcome::TransientFailure { problem, report, logs } => {
-                let failed = self.failed_attempt(problem, report, logs);
-                self.record_failure(claim, &failed, false)
+                let failed = self.failed_attempt(ctx, problem, report, logs);
+                self.record_failure(ctx, claim, &failed, false)
             }
         }
     }
 
     pub(crate) fn failed_attempt(
         &mut self,
+        ctx: &mut Context,
         problem: String,
         report: Option<fog_runtime::Report>,
         logs: Option<(fog_store::BlobFile, fog_store::BlobFile)>,
     ) -> FailedAttempt {
-        let (cap, now) = (self.ctx.settings.storage_cap(), self.ctx.clock.unix());
+        let (cap, now) = (ctx.settings.storage_cap(), ctx.clock.unix());
         let logs = logs.and_then(|(out, err)| {
             let ids = (out.id(), err.id());
-            self.ctx.store.add_blobs(vec![out, err], &[], cap, now).ok().map(|_| ids)
+            ctx.store.add_blobs(vec![out, err], &[], cap, now).ok().map(|_| ids)
         });
         let exit_code = match report.as_ref().map(|report| &report.outcome) {
             Some(fog_runtime::Outcome::Exited(code)) => Some(*code),
@@ -367,90 +359,93 @@ impl Engine {
         FailedAttempt { problem, units: report.map_or(WorkUnits(0), |report| report.units), exit_code, logs }
     }
 
-    pub(crate) fn record_failure(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
-        self.record_failure_at(claim, failed, is_hopeless, &[])
+    pub(crate) fn record_failure(&mut self, ctx: &mut Context, claim: Claim, failed: &FailedAttempt, is_hopeless: bool) -> Result<(), StoreError> {
+        self.record_failure_at(ctx, claim, failed, is_hopeless, &[])
     }
 
     /// Records the failure of a task at the devices `at`, or at this one when `at` is empty.
-    pub(crate) fn record_failure_at(&mut self, claim: Claim, failed: &FailedAttempt, is_hopeless: bool, at: &[NodeId]) -> Result<(), StoreError> {
-        let now = self.ctx.clock.unix();
-        let job = self.ctx.store.job(claim.task.job)?;
-        let tried = self.ctx.store.task(claim.task)?.attempts + 1;
+    pub(crate) fn record_failure_at(
+        &mut self,
+        ctx: &mut Context,
+        claim: Claim,
+        failed: &FailedAttempt,
+        is_hopeless: bool,
+        at: &[NodeId],
+    ) -> Result<(), StoreError> {
+        let now = ctx.clock.unix();
+        let job = ctx.store.job(claim.task.job)?;
+        let tried = ctx.store.task(claim.task)?.attempts + 1;
         let is_final = is_hopeless || tried >= job.file.attempts;
         let then = if is_final { Failure::Final } else { Failure::Retry(UnixMillis(now.0 + back_off(tried))) };
-        let Some(in_row) = self.ctx.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
-        let state = self.ctx.store.job_state(claim.task.job)?;
+        let Some(in_row) = ctx.store.fail_task(claim, failed, then, now)? else { return Ok(()) };
+        let state = ctx.store.job_state(claim.task.job)?;
         // A single other device that fails at everything says nothing about the job.
-        let devices = self.grid.failing.entry(claim.task.job).or_default();
+        let devices = self.failing.entry(claim.task.job).or_default();
         devices.extend(at);
         if at.is_empty() {
-            devices.extend(self.ctx.identity.as_ref().map(fog_grid::Identity::node));
+            devices.extend(ctx.me());
         }
         let is_one_word = !at.is_empty() && devices.len() < 2;
         if !state.is_final() && in_row >= MAX_FAILURES_IN_ROW && !is_one_word {
             let problem = format!("paused after {in_row} failures in a row; the last: {}", clean_lines(&failed.problem));
             // A hosted job has no user here who would resume it, and its requester would wait for ever.
-            let to = if self.ctx.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
-            self.ctx.store.set_job_state(claim.task.job, to, &problem, now)?;
-            self.drop_tasks_of(claim.task.job, "the job was paused");
-            if self.is_own(claim.task.job, &job.owner)? {
+            let to = if ctx.store.is_hosted(claim.task.job)? { JobState::Failed } else { JobState::Paused };
+            ctx.store.set_job_state(claim.task.job, to, &problem, now)?;
+            self.drop_tasks_of(ctx, claim.task.job, "the job was paused");
+            if ctx.is_own(claim.task.job, &job.owner)? {
                 let (name, problem) = views::said_of(&job.file.name, &failed.problem);
-                self.ctx.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name, problem }));
+                ctx.announce(EventBody::Notice(Notice::JobStopped { id: claim.task.job, name, problem }));
             }
         }
         if job.grid.is_some() {
-            self.sync_failed(claim.task, is_final)?;
+            let not_before = if let Failure::Retry(at) = then { at } else { now };
+            ctx.out.input(Input::LentFailed { task: claim.task, is_final, not_before });
         }
-        self.ctx.announce_job(claim.task.job);
-        self.announce_end(claim.task.job, Some(state))
+        ctx.announce_job(claim.task.job);
+        self.announce_end(ctx, claim.task.job, Some(state))
     }
 
-    /// Whether this device's user submitted a job. Another device may use the owner text of own jobs, so
-    /// the row in the store decides while it exists.
-    pub(crate) fn is_own(&self, id: JobId, owner: &str) -> Result<bool, StoreError> {
-        Ok(owner == OWN_JOB && !self.ctx.store.is_hosted(id)?)
-    }
-
-    pub(crate) fn announce_end(&mut self, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
+    pub(crate) fn announce_end(&mut self, ctx: &mut Context, id: JobId, state: Option<JobState>) -> Result<(), StoreError> {
         if !state.is_some_and(JobState::is_final) {
             return Ok(());
         }
-        let row = self.ctx.store.job(id)?;
+        self.failing.remove(&id);
+        let row = ctx.store.job(id)?;
         // Ends of hosted jobs are not announced: other devices choose their names and number.
-        if !self.is_own(id, &row.owner)? {
+        if !ctx.is_own(id, &row.owner)? {
             return Ok(());
         }
         if let Some(notice) = views::end_notice(&row) {
-            self.ctx.announce(EventBody::Notice(notice));
+            ctx.announce(EventBody::Notice(notice));
         }
         Ok(())
     }
 
     /// Notes the last checkpoint of a task whose worker ends.
-    pub(crate) fn saved_last(&mut self, task: TaskId, units: WorkUnits) {
-        if let Err(error) = self.ctx.store.set_saved(task, units) {
+    pub(crate) fn saved_last(&mut self, ctx: &mut Context, task: TaskId, units: WorkUnits) {
+        if let Err(error) = ctx.store.set_saved(task, units) {
             tracing::error!(%error, "how far a task is could not be kept; it goes on from there anyway");
         }
-        self.ctx.announce_job(task.job);
+        ctx.announce_job(task.job);
     }
 
     /// Ends the workers of a job and puts their tasks back.
-    pub(crate) fn drop_tasks_of(&mut self, job: JobId, why: &str) {
+    pub(crate) fn drop_tasks_of(&mut self, ctx: &mut Context, job: JobId, why: &str) {
         let ended: Vec<u64> = self.active.iter().filter(|(_, active)| active.claim.task.job == job).map(|(attempt, _)| *attempt).collect();
-        self.drop_attempts(&ended, why);
+        self.drop_attempts(ctx, &ended, why);
     }
 
     /// Ends workers and puts their tasks back.
-    fn drop_attempts(&mut self, ended: &[u64], why: &str) {
+    fn drop_attempts(&mut self, ctx: &mut Context, ended: &[u64], why: &str) {
         for attempt in ended {
             let Some(active) = self.active.remove(attempt) else { continue };
             // The worker makes a last checkpoint if it can do so soon, then ends.
             let (wish, saved) = oneshot::channel();
             let Active { job_task, wishes, duty, .. } = active;
             // A job that is over needs no checkpoint.
-            let is_over = self.is_over(active.claim.task.job);
+            let is_over = ctx.is_over(active.claim.task.job);
             let asked = !is_over && wishes.try_send(wish).is_ok();
-            let (task, to_self) = (active.claim.task, self.ctx.to_self.clone());
+            let (task, to_self) = (active.claim.task, ctx.to_self.clone());
             let leaving = tokio::spawn(async move {
                 let saved = if asked { tokio::time::timeout(LAST_SAVE, saved).await.ok() } else { None };
                 job_task.abort();
@@ -469,7 +464,7 @@ impl Engine {
                 units
             });
             self.leaving.insert(active.claim.task, leaving);
-            self.put_back(active.claim, why, active.has_advanced);
+            ctx.put_back(active.claim, why, active.has_advanced);
         }
     }
 }

@@ -11,8 +11,8 @@ use fog_store::{BlobFile, Blobs, Holds, HostedRow, PlacedFiles, StoreError};
 use fog_types::job::{self, GridOptions, JobFile, Map};
 use fog_types::{BlobId, ByteCount, ErrorKind, HasKind, on_disk};
 
+use crate::context::Context;
 use crate::disk_room::{DiskRoom, RoomUse, is_no_room};
-use crate::event_loop::Engine;
 use crate::query::to_api;
 
 /// A job whose files are copied and hashed, ready to be accepted.
@@ -45,13 +45,13 @@ pub(crate) struct CopyPlace {
     pub(crate) room: DiskRoom,
 }
 
-impl Engine {
+impl Context {
     /// Place to which the owner's files are copied.
     pub(crate) fn copy_place(&self) -> CopyPlace {
         CopyPlace {
-            data_folder: self.ctx.store.folder().to_owned(),
-            cap: self.ctx.settings.storage_cap(),
-            holds: self.ctx.store.holds(),
+            data_folder: self.store.folder().to_owned(),
+            cap: self.settings.storage_cap(),
+            holds: self.store.holds(),
             room: self.room_for(RoomUse::Owner),
         }
     }
